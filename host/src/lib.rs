@@ -1,0 +1,1 @@
+//! Ostler runs coding-agent CLIs as queued, supervised, redacted and audited jobs.

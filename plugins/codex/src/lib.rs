@@ -1,0 +1,1 @@
+//! An Ostler plugin.
