@@ -1,1 +1,2 @@
 //! Ostler runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
+pub mod model;

@@ -1,0 +1,441 @@
+//! The events of the contract: their names, their payloads and their envelope.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::record::names;
+use super::{ConversationId, EndReason, EventId, Finding, RunId, Usage};
+
+names! {
+    /// The name of an event.
+    EventType {
+        /// An attempt has begun.
+        RunStarted = "run.started",
+        /// A conversation was made.
+        ConversationCreated = "conversation.created",
+        /// A conversation has a new title.
+        ConversationRenamed = "conversation.renamed",
+        /// A conversation's fields changed, or a run of it ended.
+        ConversationUpdated = "conversation.updated",
+        /// A conversation was archived or taken back.
+        ConversationArchived = "conversation.archived",
+        /// The provider session of a conversation is another, or none.
+        ConversationSessionUpdated = "conversation.session_updated",
+        /// A message was sent to a conversation.
+        ConversationMessageSent = "conversation.message_sent",
+        /// Lines of the child's standard output.
+        ChunkStdout = "run.chunk.stdout",
+        /// Lines of the child's standard error.
+        ChunkStderr = "run.chunk.stderr",
+        /// A stage of the run's life.
+        Progress = "run.progress",
+        /// What the policies found.
+        PolicyAudit = "run.policy_audit",
+        /// An option that could not be honoured.
+        CompatibilityWarning = "run.compatibility_warning",
+        /// What a piece of the output means.
+        Semantic = "run.semantic",
+        /// Something went less well than it should.
+        Warning = "run.warning",
+        /// The CLI was gone when its turn came.
+        CliMissing = "run.cli_missing",
+        /// The working folder was gone when its turn came.
+        CwdMissing = "run.cwd_missing",
+        /// Figures of an attempt.
+        RunnerMetrics = "run.runner_metrics",
+        /// The child has ended.
+        CliExit = "run.cli_exit",
+        /// The object that was asked for by a schema.
+        StructuredOutput = "run.structured_output",
+        /// The answer does not fit the schema.
+        StructuredOutputInvalid = "run.structured_output_invalid",
+        /// The run did what was asked.
+        RunCompleted = "run.completed",
+        /// The run failed.
+        RunFailed = "run.failed",
+        /// Somebody ended the run.
+        RunCanceled = "run.canceled",
+    }
+}
+
+impl EventType {
+    /// Whether it is the last event of its run.
+    #[must_use]
+    pub const fn terminal(self) -> bool {
+        matches!(self, Self::RunCompleted | Self::RunFailed | Self::RunCanceled)
+    }
+}
+
+/// A stored event, as every transport delivers it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Grows over the whole host.
+    pub cursor: u64,
+    /// Its id.
+    pub event_id: EventId,
+    /// The run that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The conversation that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Counts from 1 in each run without gaps; null for events without a run.
+    pub seq: Option<u64>,
+    /// Its name.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Its payload, by type.
+    pub payload: Value,
+    /// When it was made.
+    #[schemars(with = "String")]
+    pub timestamp: Timestamp,
+}
+
+/// An event that is not stored yet: storage gives it its cursor and its number.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The run that it belongs to.
+    pub run_id: Option<RunId>,
+    /// The conversation that it belongs to.
+    pub conversation_id: Option<ConversationId>,
+    /// Its name.
+    pub kind: EventType,
+    /// Its payload as JSON text, redacted.
+    pub payload: String,
+    /// When it was made.
+    pub timestamp: Timestamp,
+}
+
+/// The payload of an event.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "each names its type")]
+pub enum Payload {
+    RunStarted(RunStarted),
+    ChunkStdout(Chunk),
+    ChunkStderr(Chunk),
+    Progress(Progress),
+    PolicyAudit(PolicyAudit),
+    CompatibilityWarning(CompatibilityWarning),
+    Semantic(Semantic),
+    Warning(Warning),
+    CliMissing(CliMissing),
+    CwdMissing(CwdMissing),
+    RunnerMetrics(Metrics),
+    CliExit(CliExit),
+    StructuredOutput(StructuredOutput),
+    StructuredOutputInvalid(StructuredOutputInvalid),
+    RunCompleted(RunEnd),
+    RunFailed(RunEnd),
+    RunCanceled(RunEnd),
+}
+
+impl Payload {
+    /// The name of the event that carries it.
+    #[must_use]
+    pub const fn kind(&self) -> EventType {
+        match self {
+            Self::RunStarted(_) => EventType::RunStarted,
+            Self::ChunkStdout(_) => EventType::ChunkStdout,
+            Self::ChunkStderr(_) => EventType::ChunkStderr,
+            Self::Progress(_) => EventType::Progress,
+            Self::PolicyAudit(_) => EventType::PolicyAudit,
+            Self::CompatibilityWarning(_) => EventType::CompatibilityWarning,
+            Self::Semantic(_) => EventType::Semantic,
+            Self::Warning(_) => EventType::Warning,
+            Self::CliMissing(_) => EventType::CliMissing,
+            Self::CwdMissing(_) => EventType::CwdMissing,
+            Self::RunnerMetrics(_) => EventType::RunnerMetrics,
+            Self::CliExit(_) => EventType::CliExit,
+            Self::StructuredOutput(_) => EventType::StructuredOutput,
+            Self::StructuredOutputInvalid(_) => EventType::StructuredOutputInvalid,
+            Self::RunCompleted(_) => EventType::RunCompleted,
+            Self::RunFailed(_) => EventType::RunFailed,
+            Self::RunCanceled(_) => EventType::RunCanceled,
+        }
+    }
+}
+
+/// The provider plugin of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterInfo {
+    /// Plugin name.
+    pub name: String,
+    /// Plugin version.
+    pub version: String,
+    /// SHA-256 of its component, in hex.
+    pub digest: String,
+}
+
+/// What the child's standard output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// A protocol: the answer comes as `run.semantic`.
+    Lines,
+    /// The answer itself: it comes as `run.chunk.stdout`.
+    Text,
+}
+
+/// `run.started`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStarted {
+    /// Provider instance.
+    pub provider: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Process id of the child.
+    pub pid: u32,
+    /// The provider plugin.
+    pub adapter: AdapterInfo,
+    /// As the CLI says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cli_version: Option<String>,
+    /// What the child's standard output is.
+    pub output: Output,
+}
+
+/// `run.chunk.stdout`, `run.chunk.stderr`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Chunk {
+    /// Whole lines, redacted.
+    pub text: String,
+    /// How many secrets were taken out.
+    pub redactions: u64,
+    /// A line was cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Bytes that are no UTF-8 were replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lossy: bool,
+}
+
+/// `run.progress`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// `queued`, `spawn_preparing`, `retry_scheduled`, `requeued` and so on.
+    pub stage: String,
+    /// Facts of the stage.
+    #[serde(flatten)]
+    pub facts: Map<String, Value>,
+}
+
+/// `run.policy_audit`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAudit {
+    /// `start`, `spawn`, `tool`.
+    pub stage: String,
+    /// `allow`, `warn`, `ask` or `deny`: the strictest of all findings.
+    pub verdict: String,
+    /// Provider instance.
+    pub provider: String,
+    /// Absolute path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<PathBuf>,
+    /// Working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// Argument list, redacted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Names of the child's variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_names: Vec<String>,
+    /// Who asked: `cli`, `rpc`, `http`, `mcp`.
+    pub origin: String,
+    /// The grant that contains the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<PathBuf>,
+    /// The profile that was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// What the CLI could do: support, version, features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Value>,
+    /// Every finding.
+    pub findings: Vec<Finding>,
+}
+
+/// `run.compatibility_warning`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CompatibilityWarning {
+    /// JSON Pointer into the start payload.
+    pub pointer: String,
+    /// Why it cannot be honoured.
+    pub reason: String,
+}
+
+/// `run.semantic`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Semantic {
+    /// `session`, `text_delta`, `text`, `thinking_delta`, `thinking`, `tool_start`, `tool_delta`, `tool_result`,
+    /// `approval_requested`, `approval_withdrawn`, `usage`, `turn_complete`, `progress`, `warning`, `rate_limited`,
+    /// `error`, or a kind that only the plugin knows.
+    pub kind: String,
+    /// Fields of the kind.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+/// Codes of `run.warning`.
+pub mod warning_code {
+    /// A transient spawn error; it is tried again.
+    pub const SPAWN_RETRY: &str = "SPAWN_RETRY";
+    /// Output beyond the run's limit is not kept.
+    pub const BUFFER_TRIMMED: &str = "BUFFER_TRIMMED";
+    /// A line was longer than is shown or read.
+    pub const LINE_TRUNCATED: &str = "LINE_TRUNCATED";
+    /// The run ended without a word of the agent.
+    pub const NO_TEXT_EMITTED: &str = "NO_TEXT_EMITTED";
+    /// The session to resume is not known; the run starts anew.
+    pub const SESSION_RESUME_INVALID: &str = "session_resume_invalid";
+    /// The CLI began a new session where one was to be resumed.
+    pub const SESSION_REPLACED: &str = "session_replaced";
+    /// A plugin failed.
+    pub const PLUGIN_FAILED: &str = "PLUGIN_FAILED";
+    /// Lines of a tool's result were left out.
+    pub const TOOL_RESULT_TRIMMED: &str = "TOOL_RESULT_TRIMMED";
+    /// A process survived SIGKILL.
+    pub const LEFTOVER_PROCESS: &str = "LEFTOVER_PROCESS";
+    /// The CLI left processes behind, which were ended.
+    pub const PROCESSES_ENDED: &str = "PROCESSES_ENDED";
+    /// Output was withheld because no redactor could run.
+    pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
+    /// The child did not read its whole input.
+    pub const INPUT_UNREAD: &str = "INPUT_UNREAD";
+}
+
+/// `run.warning`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// One of the codes of the contract.
+    pub code: String,
+    /// What happened, in words.
+    pub message: String,
+    /// Facts of the code.
+    #[serde(flatten)]
+    pub facts: Map<String, Value>,
+}
+
+/// `run.cli_missing`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CliMissing {
+    /// The path or the names that were looked for.
+    pub path: String,
+    /// How to install it.
+    pub install_hint: String,
+}
+
+/// `run.cwd_missing`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CwdMissing {
+    /// The folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Bytes and lines of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamMetrics {
+    /// Bytes as the child wrote them.
+    pub bytes: u64,
+    /// Lines.
+    pub lines: u64,
+}
+
+/// `run.runner_metrics`: figures of one attempt. Times are milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Standard output.
+    pub stdout: StreamMetrics,
+    /// Standard error.
+    pub stderr: StreamMetrics,
+    /// Events of the attempt so far.
+    pub events: u64,
+    /// Tool uses that the CLI reported.
+    pub tool_calls: u64,
+    /// Tokens and money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// From the acknowledgement, or the last attempt's end, to the start of this attempt.
+    pub queue_ms: f64,
+    /// From the start of the attempt to the child's start.
+    pub spawn_ms: f64,
+    /// From the child's start to its first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<f64>,
+    /// From the child's start to its end.
+    pub run_ms: f64,
+    /// Largest resident set of the child's largest process, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of the child and of those of its children that it waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<f64>,
+}
+
+/// `run.cli_exit`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CliExit {
+    /// Exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Milliseconds from its start.
+    pub duration_ms: u64,
+}
+
+/// `run.structured_output`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StructuredOutput {
+    /// The object, redacted.
+    pub result: Value,
+}
+
+/// `run.structured_output_invalid`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StructuredOutputInvalid {
+    /// Every place where it does not fit.
+    pub errors: Vec<super::Problem>,
+    /// What came instead, redacted; null if nothing did.
+    pub value: Value,
+}
+
+/// `run.completed`, `run.failed`, `run.canceled`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEnd {
+    /// Exit code of the last attempt's child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Finer, in the plugin's words: `http-429`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What happened, in words.
+    pub message: String,
+    /// What the user can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The answer, redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_text: Option<String>,
+}

@@ -1,0 +1,29 @@
+//! The data that crosses the API: what a client sends, what it gets back, and what is stored in between.
+//!
+//! One definition makes the wire format (serde), the schema that input is checked against and the API document
+//! (schemars). Nothing here does I/O, and every other module may use it.
+
+mod error;
+mod event;
+mod id;
+mod payload;
+mod record;
+mod validate;
+
+pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
+pub use event::{
+    AdapterInfo, Chunk, CliExit, CliMissing, CompatibilityWarning, CwdMissing, Event, EventType, Metrics, NewEvent,
+    Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic, StreamMetrics, StructuredOutput,
+    StructuredOutputInvalid, Warning, warning_code,
+};
+pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
+pub use payload::{
+    AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
+    Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
+    StructuredOutputSpec, Tool,
+};
+pub use record::{
+    Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
+    RunStatus, RunSummary, Support, Usage,
+};
+pub use validate::{merge, strip_nulls, validate_document};

@@ -1,0 +1,436 @@
+//! The start payload: what a run is asked to do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ApiError, validate_document};
+
+/// What a run is asked to do. Missing fields take their default from the profile, the plugin or the table of the contract.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartPayload {
+    /// Provider instance: `codex`, or a name of the configuration.
+    #[schemars(length(min = 1, max = 64))]
+    pub provider: String,
+    /// What the agent is told. Not blank.
+    #[schemars(length(max = 8_388_608), regex(pattern = r"\S"))]
+    pub prompt: String,
+    /// Model name in the CLI's own terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub model: Option<String>,
+    /// With pipes and one prompt, or as a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RunMode>,
+    /// What the CLI prints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<OutputFormat>,
+    /// Working folder, absolute, inside an active grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub cwd: Option<PathBuf>,
+    /// Flags of the CLI, of those that the plugin lists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub optional_flags: BTreeMap<String, FlagValue>,
+    /// Profile to merge under this payload: an id or a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile_id: Option<String>,
+    /// Higher leaves the queue earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -10, max = 10))]
+    pub queue_priority: Option<i32>,
+    /// Seconds from the spawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 5, max = 10_800))]
+    pub timeout_seconds: Option<u64>,
+    /// Not before this time (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub scheduled_at: Option<Timestamp>,
+    /// Further attempts after a failure that may pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub max_retries: Option<u32>,
+    /// Delay before the first retry, in milliseconds; doubles with each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 600_000))]
+    pub retry_backoff_ms: Option<u64>,
+    /// What the agent may use, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harness: Option<Harness>,
+}
+
+impl StartPayload {
+    /// Seconds that a run may take where nothing else is said.
+    pub const DEFAULT_TIMEOUT_SECONDS: u64 = 300;
+    /// Milliseconds before the first retry where nothing else is said.
+    pub const DEFAULT_RETRY_BACKOFF_MS: u64 = 1_000;
+
+    /// Reads a payload, nulls taken as missing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMS` with every problem, each with its pointer.
+    pub fn parse(document: Value) -> Result<Self, ApiError> {
+        validate_document(document)
+    }
+
+    /// The harness block, empty if none was given.
+    #[must_use]
+    pub fn harness(&self) -> Harness {
+        self.harness.clone().unwrap_or_default()
+    }
+
+    /// The time limit of an attempt in milliseconds: the smaller of the two that a payload can state.
+    #[must_use]
+    pub fn timeout_ms(&self) -> u64 {
+        let whole = self.timeout_seconds.unwrap_or(Self::DEFAULT_TIMEOUT_SECONDS) * 1000;
+        let limit = self.harness.as_ref().and_then(|harness| harness.limits.as_ref()?.timeout_ms);
+        limit.map_or(whole, |limit| limit.min(whole))
+    }
+}
+
+/// The value of an optional flag.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FlagValue {
+    /// Given without a value; `false` leaves it out.
+    Switch(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// One value.
+    Text(String),
+    /// The flag once for each value.
+    List(Vec<String>),
+}
+
+/// How a run talks to its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunMode {
+    /// One prompt, one answer.
+    #[default]
+    NonInteractive,
+    /// A session that takes more input.
+    Interactive,
+}
+
+/// What the CLI prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputFormat {
+    /// The answer as plain text.
+    Text,
+    /// One JSON document at the end.
+    Json,
+    /// JSON lines as things happen.
+    StreamJson,
+}
+
+/// What the CLI reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputFormat {
+    /// The prompt as plain text.
+    Text,
+    /// JSON lines.
+    StreamJson,
+}
+
+/// What the agent may use, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Harness {
+    /// Provider session to go on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub resume_session_id: Option<String>,
+    /// Go on from the newest session of the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_session: Option<bool>,
+    /// What the CLI reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_format: Option<InputFormat>,
+    /// Further folders that the agent may work in, each inside a grant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub additional_directories: Vec<PathBuf>,
+    /// The only tools that the agent may use. None is 'no restriction', an empty list is 'no tool'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Tool>>,
+    /// What the agent may do without asking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
+    /// Bounds of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Servers of the Model Context Protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Mcp>,
+    /// What the answer must look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structured_output: Option<StructuredOutputSpec>,
+    /// Replaces the CLI's own system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_prompt: Option<String>,
+    /// Goes after the CLI's system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append_system_prompt: Option<String>,
+    /// Text that the agent gets beside the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub piped_content: Option<String>,
+    /// Images for the model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub images: Vec<Attachment>,
+    /// Files for the model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub files: Vec<Attachment>,
+    /// Variables of the child's environment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub process_env: BTreeMap<String, String>,
+    /// The only programs on the child's PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cli_allowlist: Option<CliAllowlist>,
+    /// What every shell of the child runs first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell_prelude: Option<ShellPrelude>,
+}
+
+/// A kind of tool, in terms that belong to no CLI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Tool {
+    FileRead,
+    FileWrite,
+    FileEdit,
+    FileSearch,
+    ContentSearch,
+    Shell,
+    WebFetch,
+    WebSearch,
+    Mcp,
+    Task,
+}
+
+/// How far the CLI's own sandbox lets the agent go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SandboxMode {
+    /// Nothing is written.
+    ReadOnly,
+    /// The working folder and the additional ones are written.
+    WorkspaceWrite,
+    /// No sandbox.
+    FullAccess,
+}
+
+/// When the CLI asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalPolicy {
+    /// Before everything that is not known to be harmless.
+    Untrusted,
+    /// When something failed inside the sandbox.
+    OnFailure,
+    /// When the model wants to.
+    OnRequest,
+    /// Never; what is not allowed is refused.
+    Never,
+}
+
+/// What the agent may do without asking.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Permissions {
+    /// How far the CLI's own sandbox lets the agent go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_mode: Option<SandboxMode>,
+    /// Tools run without a question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_approve: Option<bool>,
+    /// Whether the agent's tools reach the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_access: Option<bool>,
+    /// When the CLI asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_policy: Option<ApprovalPolicy>,
+}
+
+/// Bounds of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub max_budget_usd: Option<f64>,
+    /// Turns of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_turns: Option<u32>,
+    /// Milliseconds from the spawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 5_000, max = 10_800_000))]
+    pub timeout_ms: Option<u64>,
+    /// Lines of a tool's result that are kept; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 20_000))]
+    pub max_tool_result_lines: Option<u32>,
+}
+
+/// Servers of the Model Context Protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Mcp {
+    /// The servers.
+    #[schemars(length(max = 64))]
+    pub servers: Vec<McpServer>,
+}
+
+/// How an MCP server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum McpTransport {
+    /// A program on pipes.
+    Stdio,
+    /// Streamable HTTP.
+    Http,
+    /// Server-sent events.
+    Sse,
+}
+
+/// One MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpServer {
+    /// Its name, unique in the list.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub name: String,
+    /// How it is reached; without it, `stdio` with a command and `http` with a URL.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<McpTransport>,
+    /// The program (stdio).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Its address (http, sse).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// HTTP headers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The only tools of it that may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled_tools: Option<Vec<String>>,
+    /// Tools of it that may not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_tools: Option<Vec<String>>,
+    /// `false` leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// What the answer must look like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StructuredOutputSpec {
+    /// JSON Schema of the answer.
+    pub schema: Value,
+    /// Whether an answer that does not fit fails the run; `true` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+}
+
+/// An image or a file for the model: its bytes, or where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attachment {
+    /// File name, without folders.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+    /// Its media type.
+    #[schemars(length(min = 1, max = 255))]
+    pub mime_type: String,
+    /// `data:` URL with its bytes. Either this or `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_url: Option<String>,
+    /// Absolute path, inside an active grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// The only programs on the child's PATH. It limits names; it is no sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CliAllowlist {
+    /// The programs.
+    #[schemars(length(max = 512))]
+    pub entries: Vec<AllowlistEntry>,
+    /// A shim for each, or one wrapper that takes the name as its first argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AllowlistMode>,
+    /// Name of the wrapper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapper_name: Option<String>,
+    /// Where the folder is made; private to the run where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bin_dir: Option<PathBuf>,
+    /// Whether `binDir` stays after the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_bin_dir: Option<bool>,
+}
+
+/// How the allowed programs appear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowlistMode {
+    /// A file for each program.
+    #[default]
+    Shims,
+    /// One file that takes the program's name.
+    Wrapper,
+}
+
+/// One program that may be called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AllowlistEntry {
+    /// The name by which it is called.
+    pub name: String,
+    /// Absolute path of the program.
+    pub path: PathBuf,
+    /// Arguments that go before the caller's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Variables that it gets on top.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What every shell of the child runs first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShellPrelude {
+    /// The text of the script.
+    pub content: String,
+    /// Whether `BASH_ENV` names it; `true` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bash_env: Option<bool>,
+    /// Whether `ENV` names it; `true` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sh_env: Option<bool>,
+}

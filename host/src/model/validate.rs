@@ -1,0 +1,277 @@
+//! Checks of documents that come from outside, and the merge of one document over another.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jsonschema::error::ValidationErrorKind;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ApiError, Problem};
+
+/// Compiled validators by type: the schema of a type never changes, and compiling one costs a millisecond.
+static VALIDATORS: LazyLock<Mutex<HashMap<TypeId, Arc<Checked>>>> = LazyLock::new(Mutex::default);
+
+struct Checked {
+    schema: Value,
+    validator: jsonschema::Validator,
+}
+
+fn checked<T: JsonSchema + 'static>() -> Result<Arc<Checked>, ApiError> {
+    let mut known = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known.get(&TypeId::of::<T>()) {
+        return Ok(Arc::clone(found));
+    }
+    let schema = schemars::schema_for!(T).to_value();
+    let validator = jsonschema::options()
+        .should_validate_formats(false)
+        .build(&schema)
+        .map_err(|error| ApiError::internal(format!("the schema of the parameters does not compile: {error}")))?;
+    let made = Arc::new(Checked { schema, validator });
+    known.insert(TypeId::of::<T>(), Arc::clone(&made));
+    Ok(made)
+}
+
+/// Reads a document of type `T`; members that are null count as missing.
+///
+/// # Errors
+/// `INVALID_PARAMS` with every problem at once, each with its pointer; for unknown members the nearest known name. The
+/// messages do not repeat values of the document, which may be secret.
+pub fn validate_document<T>(mut document: Value) -> Result<T, ApiError>
+where
+    T: DeserializeOwned + JsonSchema + 'static,
+{
+    strip_nulls(&mut document);
+    let checked = checked::<T>()?;
+    let mut problems: Vec<Problem> = Vec::new();
+    for error in checked.validator.iter_errors(&document) {
+        explain(&checked.schema, &error, &mut problems);
+    }
+    if !problems.is_empty() {
+        problems.dedup();
+        return Err(ApiError::invalid(problems));
+    }
+    T::deserialize(&document).map_err(|error| {
+        // What the schema cannot say, times for instance. Serde's messages name the value, so only its kind is told.
+        let message = error.to_string();
+        let message = message.split_once(": ").map_or(message.as_str(), |(_, rest)| rest).to_owned();
+        ApiError::invalid(vec![Problem { pointer: String::new(), message }])
+    })
+}
+
+fn explain(schema: &Value, error: &jsonschema::ValidationError<'_>, problems: &mut Vec<Problem>) {
+    let pointer = error.instance_path().to_string();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = sibling_properties(schema, &error.schema_path().to_string());
+            for name in unexpected {
+                let message = match nearest(name, &known) {
+                    Some(near) => format!("unknown field; did you mean {near:?}?"),
+                    None => format!("unknown field; known are {}", known.join(", ")),
+                };
+                problems.push(Problem { pointer: format!("{pointer}/{}", escape_pointer(name)), message });
+            }
+        }
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            problems.push(Problem {
+                pointer: format!("{pointer}/{}", escape_pointer(name)),
+                message: "is required".to_owned(),
+            });
+        }
+        ValidationErrorKind::Pattern { .. } if pointer == "/prompt" => {
+            problems.push(Problem { pointer, message: "must not be blank".to_owned() });
+        }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            // An optional field is 'this or null': the branch for null says nothing useful.
+            let branch = context
+                .iter()
+                .filter(|errors| !errors.iter().any(expects_null))
+                .max_by_key(|errors| errors.iter().map(|error| error.instance_path().to_string().len()).max());
+            match branch {
+                Some(errors) if context.len() == 2 => {
+                    for inner in errors {
+                        explain(schema, inner, problems);
+                    }
+                }
+                _ => problems.push(Problem { pointer, message: allowed_values(context) }),
+            }
+        }
+        _ => problems.push(Problem { pointer, message: error.masked_with("the value").to_string() }),
+    }
+}
+
+fn expects_null(error: &jsonschema::ValidationError<'_>) -> bool {
+    matches!(error.kind(), ValidationErrorKind::Type { .. }) && error.to_string().ends_with("\"null\"")
+}
+
+/// The values of an enumeration whose members have documentation of their own (schemars then writes a `oneOf` of
+/// constants).
+fn allowed_values(branches: &[Vec<jsonschema::ValidationError<'_>>]) -> String {
+    let mut values: Vec<String> = Vec::new();
+    for error in branches.iter().flatten() {
+        match error.kind() {
+            ValidationErrorKind::Constant { expected_value } => values.push(expected_value.to_string()),
+            ValidationErrorKind::Enum { options } => {
+                values.extend(options.as_array().into_iter().flatten().map(ToString::to_string));
+            }
+            _ => {}
+        }
+    }
+    if values.is_empty() { "is of none of the allowed types".to_owned() } else { format!("must be one of {}", values.join(", ")) }
+}
+
+/// Names of the properties that stand beside `…/additionalProperties` in the schema.
+fn sibling_properties(schema: &Value, path: &str) -> Vec<String> {
+    let parent = path.strip_suffix("/additionalProperties").unwrap_or_default();
+    resolve(schema, parent)
+        .and_then(|object| object.get("properties"))
+        .and_then(Value::as_object)
+        .map(|properties| properties.keys().cloned().collect())
+        .unwrap_or_default()
+}
+
+/// Follows a schema path, `$ref` steps included.
+fn resolve<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut at = schema;
+    for step in path.split('/').filter(|step| !step.is_empty()) {
+        if step == "$ref" {
+            let target = at.get("$ref")?.as_str()?.strip_prefix('#')?;
+            at = schema.pointer(target)?;
+        } else {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            at = match at {
+                Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
+                other => other.get(&step)?,
+            };
+        }
+    }
+    Some(at)
+}
+
+fn escape_pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// The known name that `name` most likely stands for.
+fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
+    let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
+    known
+        .iter()
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(&plain(name), &plain(candidate)), candidate))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Takes away members that are null: they count as missing. A JSON Schema inside the document is left alone, because
+/// there null is a value.
+pub fn strip_nulls(document: &mut Value) {
+    match document {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            for (name, value) in members.iter_mut() {
+                if name != "schema" {
+                    strip_nulls(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        _ => {}
+    }
+}
+
+/// Merges `over` on to `base`, objects member by member. With `clear`, a null in `over` takes the member away;
+/// without, it leaves what `base` says.
+pub fn merge(base: &mut Value, over: Value, clear: bool) {
+    match (base, over) {
+        (_, Value::Null) if !clear => {}
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                if value.is_null() {
+                    if clear {
+                        base.shift_remove(&name);
+                    }
+                } else if let Some(present) = base.get_mut(&name) {
+                    merge(present, value, clear);
+                } else {
+                    base.insert(name, value);
+                }
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::super::StartPayload;
+    use super::*;
+
+    fn problems(document: Value) -> Vec<(String, String)> {
+        let error = StartPayload::parse(document).expect_err("the payload is wrong");
+        error.problems.into_iter().map(|problem| (problem.pointer, problem.message)).collect()
+    }
+
+    #[test]
+    fn a_small_payload_is_read_and_nulls_are_missing() {
+        let payload = StartPayload::parse(json!({
+            "provider": "codex", "prompt": "hi", "model": null,
+            "harness": {"limits": {"maxTurns": null}, "structuredOutput": {"schema": {"default": null}}}
+        }))
+        .unwrap();
+        assert_eq!(payload.model, None);
+        let schema = payload.harness().structured_output.unwrap().schema;
+        assert_eq!(schema, json!({"default": null}));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_pointer() {
+        let found = problems(json!({
+            "prompt": "  ",
+            "timeoutSecond": 7,
+            "queuePriority": 11,
+            "maxRetries": "two",
+            "mode": "batch",
+            "harness": {"permissions": {"sandboxmode": "read-only"}, "tools": ["file_read", "cook"], "limits": {"timeoutMs": 1}}
+        }));
+        let at = |pointer: &str| found.iter().find(|(at, _)| at == pointer).map(|(_, message)| message.as_str());
+        assert_eq!(at("/provider"), Some("is required"), "{found:?}");
+        assert_eq!(at("/prompt"), Some("must not be blank"), "{found:?}");
+        assert_eq!(at("/timeoutSecond"), Some("unknown field; did you mean \"timeoutSeconds\"?"), "{found:?}");
+        assert!(at("/queuePriority").unwrap().contains("10"), "{found:?}");
+        assert!(at("/maxRetries").unwrap().contains("integer"), "{found:?}");
+        assert!(at("/mode").unwrap().contains("\"non-interactive\", \"interactive\""), "{found:?}");
+        assert!(at("/harness/permissions/sandboxmode").unwrap().contains("\"sandboxMode\""), "{found:?}");
+        assert!(at("/harness/tools/1").unwrap().contains("\"file_read\""), "{found:?}");
+        assert!(at("/harness/limits/timeoutMs").unwrap().contains("5000"), "{found:?}");
+        assert_eq!(found.len(), 9, "{found:?}");
+    }
+
+    #[test]
+    fn messages_do_not_repeat_values() {
+        let found = problems(json!({"provider": "codex", "prompt": "x", "timeoutSeconds": "hunter2-hunter2"}));
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+    }
+
+    #[test]
+    fn a_wrong_time_is_told() {
+        let found = problems(json!({"provider": "codex", "prompt": "x", "scheduledAt": "soon"}));
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn merging_goes_member_by_member() {
+        let mut base = json!({"a": {"b": 1, "c": 2}, "d": [1, 2]});
+        merge(&mut base, json!({"a": {"b": 3, "c": null}, "d": [9], "e": null}), false);
+        assert_eq!(base, json!({"a": {"b": 3, "c": 2}, "d": [9]}));
+        merge(&mut base, json!({"a": {"c": null}}), true);
+        assert_eq!(base, json!({"a": {"b": 3}, "d": [9]}));
+    }
+}
