@@ -1,0 +1,113 @@
+//! Wall-clock times, and the clock that never runs backwards.
+
+use std::time::Duration;
+
+/// A point of time: milliseconds since the Unix epoch. Arithmetic saturates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i64);
+
+impl Time {
+    /// From milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_ms(self) -> i64 {
+        self.0
+    }
+
+    /// What the machine's clock shows. The scheduler never asks by itself; this is for its caller.
+    #[must_use]
+    pub fn now() -> Self {
+        let clamp = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => Self(clamp(after)),
+            Err(before) => Self(clamp(before.duration()).saturating_neg()),
+        }
+    }
+
+    /// This time and `duration` more (whole milliseconds).
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// How long it is from `earlier` to this time; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(
+            u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0),
+        )
+    }
+
+    const fn shifted(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+/// Makes *queue time* of wall-clock readings: it runs at their rate and never backwards.
+///
+/// When the wall clock falls back, the difference is added to every later reading. When it leaps ahead, queue time
+/// leaps too. A stored queue time that lies ahead of the clock (the machine's clock was set back while no host ran)
+/// moves the queue time up to it, see [`QueueClock::catch_up`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueClock {
+    last: Option<Time>,
+    offset_ms: i64,
+}
+
+impl QueueClock {
+    /// The furthest that a stored time may lie ahead and still be believed (ten years). What lies further is taken for
+    /// damaged and counts as now, so that it cannot bring aging to a stop at the end of the range.
+    const MAX_LEAD: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+    /// Takes a reading of the wall clock and gives the queue time, never less than any before.
+    pub fn observe(&mut self, wall: Time) -> Time {
+        let time = wall.shifted(self.offset_ms);
+        match self.last {
+            Some(last) if time < last => {
+                self.offset_ms = self.offset_ms.saturating_add(last.0.saturating_sub(time.0));
+                last
+            }
+            _ => {
+                self.last = Some(time);
+                time
+            }
+        }
+    }
+
+    /// Takes in a queue time from storage: where it lies ahead of the queue time at `wall`, that moves up to it. Gives
+    /// the time that counts.
+    pub fn catch_up(&mut self, wall: Time, stored: Time) -> Time {
+        let now = self.observe(wall);
+        if stored <= now {
+            return stored;
+        }
+        if stored.since(now) > Self::MAX_LEAD {
+            return now;
+        }
+        self.offset_ms = self
+            .offset_ms
+            .saturating_add(stored.0.saturating_sub(now.0));
+        self.last = Some(stored);
+        stored
+    }
+
+    /// The queue time at which the wall clock shows `wall`, if it does not jump until then.
+    #[must_use]
+    pub const fn queue_time(&self, wall: Time) -> Time {
+        wall.shifted(self.offset_ms)
+    }
+
+    /// What the wall clock shows at the queue time `time`, if it does not jump until then.
+    #[must_use]
+    pub const fn wall_time(&self, time: Time) -> Time {
+        time.shifted(self.offset_ms.saturating_neg())
+    }
+}

@@ -1,0 +1,569 @@
+//! The scheduler itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{QueueClock, Time};
+use super::lane::{Key, Lane};
+use super::view::{JobView, LaneView, Place, Snapshot};
+
+/// How much may run and wait. All of it can change while jobs wait and run, see [`Scheduler::set_limits`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs that run at a time, in all. With 0, nothing starts.
+    pub global: usize,
+    /// Jobs that run at a time in one lane, where `lanes` does not say otherwise.
+    pub per_lane: usize,
+    /// Limits of single lanes.
+    pub lanes: BTreeMap<String, usize>,
+    /// Jobs that may be pending (ready and scheduled together) for a fresh one to be admitted.
+    pub capacity: usize,
+    /// How much waiting is worth one step of priority. Less than a millisecond counts as one.
+    pub aging: Duration,
+}
+
+impl Limits {
+    fn of_lane(&self, lane: &str) -> usize {
+        self.lanes.get(lane).copied().unwrap_or(self.per_lane)
+    }
+
+    fn aging_ms(&self) -> u64 {
+        u64::try_from(self.aging.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+}
+
+/// When a job may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As soon as there is a slot.
+    Now,
+    /// Not before the wall clock shows this: `scheduledAt`. If the clock is set, the job follows it.
+    At(Time),
+    /// Not before this queue time: the delay before a retry. [`Scheduler::queue_time`] plus the delay gives it. If the
+    /// wall clock is set, the delay stays as long as it was.
+    After(Time),
+}
+
+/// Whether the capacity applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// A new job: refused where the queue is full.
+    Fresh,
+    /// One that was acknowledged before (a retry, or a job from storage after a restart): never refused.
+    Readmitted,
+}
+
+/// A job to wait for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job<J> {
+    /// Unique among the jobs that the scheduler holds.
+    pub id: J,
+    /// The provider instance.
+    pub lane: String,
+    /// More goes first; -10 to 10 in the interface, any number here.
+    pub priority: i32,
+    /// The queue time from which its waiting counts, from [`Scheduler::queue_time`] for a new job; stored and given
+    /// back after a restart, so that it keeps its place. Where `start` lies later, waiting counts from there.
+    pub enqueued_at: Time,
+    /// When it may start.
+    pub start: Start,
+    /// Whether the capacity applies.
+    pub admit: Admit,
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It waits for a slot.
+    Ready,
+    /// It waits for a time.
+    Scheduled,
+    /// It holds a slot.
+    Running,
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As many jobs wait as may wait.
+    #[error("the queue is full: {pending} runs wait and at most {capacity} may")]
+    QueueFull {
+        /// Jobs that wait, scheduled ones included.
+        pending: usize,
+        /// The limit.
+        capacity: usize,
+    },
+    /// The scheduler holds a job with this id already.
+    #[error("the job is in the queue already")]
+    Duplicate,
+}
+
+#[derive(Debug)]
+struct Entry {
+    lane: Arc<str>,
+    priority: i32,
+    sequence: u64,
+    /// Waiting counts from here (queue time).
+    since: Time,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Ready,
+    /// Until a time of the wall clock.
+    At(Time),
+    /// Until a queue time.
+    After(Time),
+    Running,
+}
+
+/// The queue: see the [module](super) for what it promises. `J` identifies a job.
+#[derive(Debug)]
+pub struct Scheduler<J> {
+    limits: Limits,
+    clock: QueueClock,
+    jobs: HashMap<J, Entry>,
+    lanes: BTreeMap<Arc<str>, Lane<J>>,
+    /// Jobs that wait for a time of the wall clock; by that time, then in order of arrival.
+    at: BTreeMap<(Time, u64), J>,
+    /// Jobs that wait for a queue time.
+    after: BTreeMap<(Time, u64), J>,
+    running: usize,
+    next_sequence: u64,
+}
+
+impl<J: Clone + Eq + Hash> Scheduler<J> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            clock: QueueClock::default(),
+            jobs: HashMap::new(),
+            lanes: BTreeMap::new(),
+            at: BTreeMap::new(),
+            after: BTreeMap::new(),
+            running: 0,
+            next_sequence: 0,
+        }
+    }
+
+    /// The queue time at `now`: the wall clock that never runs back. To be stored as the time at which a job was
+    /// enqueued.
+    pub fn queue_time(&mut self, now: Time) -> Time {
+        self.clock.observe(now)
+    }
+
+    /// Whether a fresh job would be admitted.
+    ///
+    /// # Errors
+    /// [`SubmitError::QueueFull`] where it would not.
+    pub fn check_capacity(&self) -> Result<(), SubmitError> {
+        let (pending, capacity) = (self.pending(), self.limits.capacity);
+        if pending < capacity {
+            Ok(())
+        } else {
+            Err(SubmitError::QueueFull { pending, capacity })
+        }
+    }
+
+    /// Takes a job in. After a restart, submit the stored jobs in the order in which they first came: equal ones then
+    /// keep it.
+    ///
+    /// # Errors
+    /// Where the queue is full (fresh jobs only) or holds the job already. Nothing has changed then.
+    pub fn submit(&mut self, job: Job<J>, now: Time) -> Result<(), SubmitError> {
+        if self.jobs.contains_key(&job.id) {
+            return Err(SubmitError::Duplicate);
+        }
+        if job.admit == Admit::Fresh {
+            self.check_capacity()?;
+        }
+        let since = self.clock.catch_up(now, job.enqueued_at);
+        let sequence = self.next_sequence;
+        self.next_sequence = self.next_sequence.saturating_add(1);
+        let lane: Arc<str> = match self.lanes.get_key_value(job.lane.as_str()) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(job.lane),
+        };
+        let phase = match job.start {
+            Start::Now => Phase::Ready,
+            Start::At(time) => Phase::At(time),
+            Start::After(time) => Phase::After(time),
+        };
+        match phase {
+            Phase::At(time) => _ = self.at.insert((time, sequence), job.id.clone()),
+            Phase::After(time) => _ = self.after.insert((time, sequence), job.id.clone()),
+            Phase::Ready | Phase::Running => {
+                let key = Key::new(since, job.priority, self.limits.aging_ms(), sequence);
+                self.lanes
+                    .entry(Arc::clone(&lane))
+                    .or_default()
+                    .ready
+                    .insert(key, job.id.clone());
+            }
+        }
+        self.jobs.insert(
+            job.id,
+            Entry {
+                lane,
+                priority: job.priority,
+                sequence,
+                since,
+                phase,
+            },
+        );
+        Ok(())
+    }
+
+    /// The job that is to start now, if any; it holds a slot from here until [`Scheduler::finished`]. To be called
+    /// again until nothing comes.
+    pub fn take_ready(&mut self, now: Time) -> Option<J> {
+        let queue_now = self.clock.observe(now);
+        self.promote(now, queue_now);
+        if self.running >= self.limits.global {
+            return None;
+        }
+        let name = self
+            .lanes
+            .iter()
+            .filter(|(name, lane)| {
+                lane.running < self.limits.of_lane(name) && !lane.is_parked(queue_now)
+            })
+            .filter_map(|(name, lane)| lane.ready.first_key_value().map(|(key, _)| (*key, name)))
+            .min_by_key(|(key, _)| *key)
+            .map(|(_, name)| Arc::clone(name))?;
+        let lane = self.lanes.get_mut(&name)?;
+        let (_, id) = lane.ready.pop_first()?;
+        lane.running += 1;
+        self.running += 1;
+        if let Some(entry) = self.jobs.get_mut(&id) {
+            entry.phase = Phase::Running;
+        }
+        Some(id)
+    }
+
+    /// A running job has ended, or could not be started: its slot is free. Says whether it held one; a retry is
+    /// submitted anew after this.
+    pub fn finished(&mut self, id: &J, now: Time) -> bool {
+        if self
+            .jobs
+            .get(id)
+            .is_none_or(|entry| entry.phase != Phase::Running)
+        {
+            return false;
+        }
+        self.remove(id, now);
+        true
+    }
+
+    /// Takes a waiting job out. A running one keeps its slot until the caller has ended it and says
+    /// [`Scheduler::finished`]. Gives the state in which the job was, none where there is no such job.
+    pub fn cancel(&mut self, id: &J, now: Time) -> Option<State> {
+        let state = self.state(id)?;
+        if state != State::Running {
+            self.remove(id, now);
+        }
+        Some(state)
+    }
+
+    /// Starts nothing in the lane until the wall clock shows `until`; running jobs go on, and other lanes too. Of
+    /// several parks the one that ends last counts.
+    pub fn park(&mut self, lane: &str, until: Time, now: Time) {
+        let queue_now = self.clock.observe(now);
+        let until = self.clock.queue_time(until);
+        if until <= queue_now {
+            return;
+        }
+        let lane = match self.lanes.get_mut(lane) {
+            Some(lane) => lane,
+            None => self.lanes.entry(Arc::from(lane)).or_default(),
+        };
+        lane.parked_until = lane.parked_until.max(Some(until));
+    }
+
+    /// Ends a park before its time.
+    pub fn unpark(&mut self, lane: &str, now: Time) {
+        let queue_now = self.clock.observe(now);
+        if let Some(found) = self.lanes.get_mut(lane) {
+            found.parked_until = None;
+            if found.is_unused(queue_now) {
+                self.lanes.remove(lane);
+            }
+        }
+    }
+
+    /// Other limits from now on. Jobs that run beyond a lower limit go on, those that wait beyond a lower capacity
+    /// stay; with another aging time the order of the waiting is made anew.
+    pub fn set_limits(&mut self, limits: Limits) {
+        let rebuild = limits.aging_ms() != self.limits.aging_ms();
+        self.limits = limits;
+        if !rebuild {
+            return;
+        }
+        let aging = self.limits.aging_ms();
+        for lane in self.lanes.values_mut() {
+            let ready = std::mem::take(&mut lane.ready);
+            lane.ready = ready
+                .into_values()
+                .filter_map(|id| {
+                    let entry = self.jobs.get(&id)?;
+                    Some((
+                        Key::new(entry.since, entry.priority, aging, entry.sequence),
+                        id,
+                    ))
+                })
+                .collect();
+        }
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Where the job is; none where there is no such job.
+    #[must_use]
+    pub fn state(&self, id: &J) -> Option<State> {
+        self.jobs.get(id).map(|entry| state_of(entry.phase))
+    }
+
+    /// Jobs that wait, scheduled ones included: what the capacity counts.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.jobs.len().saturating_sub(self.running)
+    }
+
+    /// Jobs that hold a slot.
+    #[must_use]
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether nothing waits and nothing runs.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The place of a ready job; none for others. O(n).
+    #[must_use]
+    pub fn position(&self, id: &J) -> Option<Place> {
+        let (entry, key) = self.ready_entry(id)?;
+        let mut place = Place {
+            in_lane: 1,
+            overall: 1,
+        };
+        for (name, lane) in &self.lanes {
+            let ahead = lane.ready.range(..key).count();
+            place.overall += ahead;
+            if *name == entry.lane {
+                place.in_lane += ahead;
+            }
+        }
+        Some(place)
+    }
+
+    /// `priority + waited / aging` at `now` for a ready job, the plain priority for others; none where there is no
+    /// such job.
+    #[must_use]
+    pub fn effective_priority(&self, id: &J, now: Time) -> Option<f64> {
+        let entry = self.jobs.get(id)?;
+        Some(self.effective(entry, self.clock.queue_time(now)))
+    }
+
+    /// What the wall clock will show when the next scheduled job or the park of a lane with ready jobs ends; none
+    /// where only other events can change anything. A time in the past means now. As the wall clock may be set while
+    /// the caller sleeps, it should ask again after a minute at the latest.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Time> {
+        let parks = self
+            .lanes
+            .values()
+            .filter(|lane| !lane.ready.is_empty())
+            .filter_map(|lane| lane.parked_until);
+        let delayed = self.after.first_key_value().map(|((time, _), _)| *time);
+        let queue = parks
+            .chain(delayed)
+            .min()
+            .map(|time| self.clock.wall_time(time));
+        let wall = self.at.first_key_value().map(|((time, _), _)| *time);
+        queue.into_iter().chain(wall).min()
+    }
+
+    /// The whole queue, for listings. O(n log n).
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> Snapshot<J> {
+        let queue_now = self.clock.queue_time(now);
+        let aging = self.limits.aging_ms();
+        let mut running = BTreeMap::new();
+        let mut ready = BTreeMap::new();
+        let mut scheduled = BTreeMap::new();
+        for (id, entry) in &self.jobs {
+            let view = JobView {
+                id: id.clone(),
+                lane: Arc::clone(&entry.lane),
+                state: state_of(entry.phase),
+                priority: entry.priority,
+                effective_priority: self.effective(entry, queue_now),
+                place: None,
+                due: match entry.phase {
+                    Phase::At(time) => Some(time),
+                    Phase::After(time) => Some(self.clock.wall_time(time)),
+                    Phase::Ready | Phase::Running => None,
+                },
+            };
+            match entry.phase {
+                Phase::Running => _ = running.insert(entry.sequence, view),
+                Phase::Ready => {
+                    _ = ready.insert(
+                        Key::new(entry.since, entry.priority, aging, entry.sequence),
+                        view,
+                    );
+                }
+                Phase::At(_) | Phase::After(_) => {
+                    _ = scheduled.insert((view.due, entry.sequence), view)
+                }
+            }
+        }
+        let mut ahead: HashMap<Arc<str>, usize> = HashMap::new();
+        for (index, view) in ready.values_mut().enumerate() {
+            let in_lane = ahead.entry(Arc::clone(&view.lane)).or_default();
+            *in_lane += 1;
+            view.place = Some(Place {
+                in_lane: *in_lane,
+                overall: index + 1,
+            });
+        }
+        let jobs = running
+            .into_values()
+            .chain(ready.into_values())
+            .chain(scheduled.into_values())
+            .collect();
+        let lanes = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.is_unused(queue_now))
+            .map(|(name, lane)| LaneView {
+                name: Arc::clone(name),
+                ready: lane.ready.len(),
+                running: lane.running,
+                limit: self.limits.of_lane(name),
+                parked_until: lane
+                    .parked_until
+                    .filter(|until| queue_now < *until)
+                    .map(|t| self.clock.wall_time(t)),
+            })
+            .collect();
+        Snapshot { jobs, lanes }
+    }
+
+    fn ready_entry(&self, id: &J) -> Option<(&Entry, Key)> {
+        let entry = self
+            .jobs
+            .get(id)
+            .filter(|entry| entry.phase == Phase::Ready)?;
+        Some((
+            entry,
+            Key::new(
+                entry.since,
+                entry.priority,
+                self.limits.aging_ms(),
+                entry.sequence,
+            ),
+        ))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "shown to people; a fraction of a millisecond does not matter"
+    )]
+    fn effective(&self, entry: &Entry, queue_now: Time) -> f64 {
+        let waited = match entry.phase {
+            Phase::Ready => queue_now.since(entry.since),
+            _ => Duration::ZERO,
+        };
+        f64::from(entry.priority) + waited.as_millis() as f64 / self.limits.aging_ms() as f64
+    }
+
+    /// Moves the scheduled jobs whose time has come to their lanes, and forgets parks that are over.
+    fn promote(&mut self, now: Time, queue_now: Time) {
+        while let Some(found) = self.at.first_entry().filter(|found| found.key().0 <= now) {
+            let ((time, _), id) = found.remove_entry();
+            self.make_ready(id, self.clock.queue_time(time).min(queue_now));
+        }
+        while let Some(found) = self
+            .after
+            .first_entry()
+            .filter(|found| found.key().0 <= queue_now)
+        {
+            let ((time, _), id) = found.remove_entry();
+            self.make_ready(id, time);
+        }
+        self.lanes.retain(|_, lane| {
+            if !lane.is_parked(queue_now) {
+                lane.parked_until = None;
+            }
+            !lane.is_unused(queue_now)
+        });
+    }
+
+    fn make_ready(&mut self, id: J, due: Time) {
+        let aging = self.limits.aging_ms();
+        if let Some(entry) = self.jobs.get_mut(&id) {
+            entry.phase = Phase::Ready;
+            entry.since = entry.since.max(due);
+            let key = Key::new(entry.since, entry.priority, aging, entry.sequence);
+            self.lanes
+                .entry(Arc::clone(&entry.lane))
+                .or_default()
+                .ready
+                .insert(key, id);
+        }
+    }
+
+    fn remove(&mut self, id: &J, now: Time) {
+        let queue_now = self.clock.observe(now);
+        let Some(entry) = self.jobs.remove(id) else {
+            return;
+        };
+        match entry.phase {
+            Phase::At(time) => _ = self.at.remove(&(time, entry.sequence)),
+            Phase::After(time) => _ = self.after.remove(&(time, entry.sequence)),
+            Phase::Ready | Phase::Running => {
+                let Some(lane) = self.lanes.get_mut(&entry.lane) else {
+                    return;
+                };
+                if entry.phase == Phase::Running {
+                    lane.running = lane.running.saturating_sub(1);
+                    self.running = self.running.saturating_sub(1);
+                } else {
+                    let key = Key::new(
+                        entry.since,
+                        entry.priority,
+                        self.limits.aging_ms(),
+                        entry.sequence,
+                    );
+                    lane.ready.remove(&key);
+                }
+                if lane.is_unused(queue_now) {
+                    self.lanes.remove(&entry.lane);
+                }
+            }
+        }
+    }
+}
+
+const fn state_of(phase: Phase) -> State {
+    match phase {
+        Phase::Ready => State::Ready,
+        Phase::At(_) | Phase::After(_) => State::Scheduled,
+        Phase::Running => State::Running,
+    }
+}

@@ -1,0 +1,52 @@
+//! One lane: the ready jobs of one provider instance, in order.
+
+use std::collections::BTreeMap;
+
+use super::clock::Time;
+
+/// Where a ready job stands: less leaves first. The static form of its effective priority, then the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// `since − priority × aging` in milliseconds. Wider than its parts, so that nothing overflows.
+    static_order: i128,
+    pub(super) sequence: u64,
+}
+
+impl Key {
+    pub(super) fn new(since: Time, priority: i32, aging_ms: u64, sequence: u64) -> Self {
+        let static_order = i128::from(since.as_ms()) - i128::from(priority) * i128::from(aging_ms);
+        Self {
+            static_order,
+            sequence,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lane<J> {
+    pub(super) ready: BTreeMap<Key, J>,
+    pub(super) running: usize,
+    /// In queue time.
+    pub(super) parked_until: Option<Time>,
+}
+
+impl<J> Default for Lane<J> {
+    fn default() -> Self {
+        Self {
+            ready: BTreeMap::new(),
+            running: 0,
+            parked_until: None,
+        }
+    }
+}
+
+impl<J> Lane<J> {
+    pub(super) fn is_parked(&self, now: Time) -> bool {
+        self.parked_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether there is anything that would be lost with the lane.
+    pub(super) fn is_unused(&self, now: Time) -> bool {
+        self.ready.is_empty() && self.running == 0 && !self.is_parked(now)
+    }
+}

@@ -1,0 +1,38 @@
+//! Which waiting job runs next.
+//!
+//! A pure data structure: no I/O, no timer, no task. The caller says what happened and what the clock shows, and asks
+//! what may start. It keeps three promises:
+//!
+//! 1. **Slots.** At most `global` jobs run at a time, and at most the lane's own limit in each lane (a lane is a
+//!    provider instance). A busy or parked lane never holds back a free slot from another.
+//! 2. **Order.** The effective priority of a waiting job is `priority + waited / aging`. It grows at the same rate for
+//!    all jobs, so the order of two waiting jobs never changes, and the static key `since − priority × aging` stands
+//!    for it: each lane is a B-tree on that key, and the next job is the least key among the lanes that have a slot.
+//!    Nothing is recomputed as time passes, and every operation costs O(log n) (listing and ranking cost O(n)). Equal
+//!    jobs leave in the order in which they were submitted. Because every step of priority is worth a fixed time, no
+//!    job starves: after `20 × aging` the lowest priority leads every newcomer.
+//! 3. **Admission.** At most `capacity` jobs are pending, scheduled ones included; what the host has acknowledged
+//!    before (retries, jobs from storage after a restart) is always admitted.
+//!
+//! # Time
+//!
+//! The caller passes the wall clock, because its times are stored and outlive the process. Wall clocks jump, so keys,
+//! delays and parks are measured in *queue time*: the wall clock, made never to run backwards (see [`QueueClock`]). In
+//! ordinary conditions the two are the same number. A jump back stops neither aging nor a retry's delay nor a park, and
+//! puts no newcomer before jobs that have waited; a jump forward cannot be told from a suspended machine, and does the
+//! same: delays and parks end, and all who wait have waited longer, in the same order. Only [`Start::At`] follows the
+//! wall clock itself, because the user named a time of day.
+
+mod clock;
+mod core;
+mod lane;
+mod view;
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;
+
+pub use self::clock::{QueueClock, Time};
+pub use self::core::{Admit, Job, Limits, Scheduler, Start, State, SubmitError};
+pub use self::view::{JobView, LaneView, Place, Snapshot};
