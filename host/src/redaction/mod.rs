@@ -1,0 +1,20 @@
+//! Keeps secrets out of everything that is stored or shown.
+//!
+//! Plugins declare rules ([`RuleSet`]); [`Redactor::compile`] makes one matcher of all of them. A run binds it to the
+//! values that it knows to be secret ([`Masks`]) and gets a [`RunRedactor`], which redacts whole texts, JSON documents
+//! and, as [`StreamRedactor`], text that arrives in pieces.
+
+mod compile;
+mod masks;
+mod rules;
+mod run;
+mod stream;
+
+pub use compile::{CompileError, CompileErrors, Redactor};
+pub use masks::{KnownSecret, MIN_KNOWN_LENGTH, Masks};
+pub use rules::{
+    Allow, AllowTarget, Block, Candidate, Fault, FaultSink, Find, IgnoreFaults, OperatorRules, PluginRules,
+    RedactorPlugin, Rule, RuleSet,
+};
+pub use run::{Redacted, RunRedactor};
+pub use stream::StreamRedactor;
