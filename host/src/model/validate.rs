@@ -85,19 +85,19 @@ fn explain(schema: &Value, error: &jsonschema::ValidationError<'_>, problems: &m
             problems.push(Problem { pointer, message: "must not be blank".to_owned() });
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-            // An optional field is 'this or null': the branch for null says nothing useful.
-            let branch = context
-                .iter()
-                .filter(|errors| !errors.iter().any(expects_null))
-                .max_by_key(|errors| errors.iter().map(|error| error.instance_path().to_string().len()).max());
-            match branch {
-                Some(errors) if context.len() == 2 => {
-                    for inner in errors {
-                        explain(schema, inner, problems);
-                    }
-                }
-                _ => problems.push(Problem { pointer, message: allowed_values(context) }),
+            // An optional field is 'this or null', and null never gets here: the other branch is the one that counts.
+            let branches: Vec<_> = context.iter().filter(|errors| !errors.iter().any(expects_null)).collect();
+            match branches.as_slice() {
+                [errors] => errors.iter().for_each(|inner| explain(schema, inner, problems)),
+                _ => problems.push(Problem { pointer, message: allowed_values(schema, error) }),
             }
+        }
+        ValidationErrorKind::Enum { .. } | ValidationErrorKind::Constant { .. } => {
+            problems.push(Problem { pointer, message: allowed_values(schema, error) });
+        }
+        ValidationErrorKind::Type { .. } => {
+            let message = error.masked_with("the value").to_string();
+            problems.push(Problem { pointer, message: message.replace("\"null\", ", "") });
         }
         _ => problems.push(Problem { pointer, message: error.masked_with("the value").to_string() }),
     }
@@ -107,20 +107,27 @@ fn expects_null(error: &jsonschema::ValidationError<'_>) -> bool {
     matches!(error.kind(), ValidationErrorKind::Type { .. }) && error.to_string().ends_with("\"null\"")
 }
 
-/// The values of an enumeration whose members have documentation of their own (schemars then writes a `oneOf` of
-/// constants).
-fn allowed_values(branches: &[Vec<jsonschema::ValidationError<'_>>]) -> String {
-    let mut values: Vec<String> = Vec::new();
-    for error in branches.iter().flatten() {
-        match error.kind() {
-            ValidationErrorKind::Constant { expected_value } => values.push(expected_value.to_string()),
-            ValidationErrorKind::Enum { options } => {
-                values.extend(options.as_array().into_iter().flatten().map(ToString::to_string));
-            }
-            _ => {}
-        }
+/// What may stand where an enumeration or a choice of types was missed, read from the schema: an error of the validator
+/// shortens long lists.
+fn allowed_values(schema: &Value, error: &jsonschema::ValidationError<'_>) -> String {
+    let path = error.schema_path().to_string();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let mut values = Vec::new();
+    if let Some(at) = resolve(schema, parent) {
+        collect_values(at, &mut values);
     }
-    if values.is_empty() { "is of none of the allowed types".to_owned() } else { format!("must be one of {}", values.join(", ")) }
+    match values.as_slice() {
+        [] => "is of none of the allowed types".to_owned(),
+        values => format!("must be one of {}", values.join(", ")),
+    }
+}
+
+/// The constants of a schema: `const`, `enum`, and those of `oneOf`, which is how variants with documentation appear.
+fn collect_values(schema: &Value, values: &mut Vec<String>) {
+    values.extend(schema.get("const").map(ToString::to_string));
+    values.extend(schema.get("enum").and_then(Value::as_array).into_iter().flatten().map(ToString::to_string));
+    let choices = ["oneOf", "anyOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
+    choices.flatten().for_each(|choice| collect_values(choice, values));
 }
 
 /// Names of the properties that stand beside `…/additionalProperties` in the schema.

@@ -1,0 +1,271 @@
+//! Parameters and results of the methods, where they are not data of the model itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{ConversationId, Event, EventType, JobState, RunId, RunStatus};
+
+/// Version of the wire protocol. Client and host must agree on it and on the package version.
+pub const PROTOCOL: u32 = 1;
+
+/// Header that carries the package version in every request and response.
+pub const VERSION_HEADER: &str = "x-ostler-version";
+
+/// Header that says who asks: `cli`, `rpc`, `http` or `mcp`.
+pub const ORIGIN_HEADER: &str = "x-ostler-origin";
+
+/// `start_run`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRunResult {
+    /// The run that was acknowledged.
+    pub run_id: RunId,
+}
+
+/// Parameters of methods that take a run and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunParams {
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// `cancel_run`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelResult {
+    /// Where the run stands now; it has ended.
+    pub status: RunStatus,
+    /// True if it had ended before it was asked to.
+    pub already_ended: bool,
+}
+
+/// `list_runs`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListRunsParams {
+    /// Only runs of this provider instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Only runs that stand there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<RunStatus>,
+    /// Only runs of this conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Only runs acknowledged at or after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub date_from: Option<Timestamp>,
+    /// Only runs acknowledged before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub date_to: Option<Timestamp>,
+    /// At most so many; 50 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// So many are left out first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// `get_run_events`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunEventsParams {
+    /// The run.
+    pub run_id: RunId,
+    /// Only events after this cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// At most so many; 500 where nothing is said. Fewer come where they are large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5000))]
+    pub limit: Option<u32>,
+}
+
+/// `get_run_events`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEventsResult {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Whether the run has more of them after the last one.
+    pub more: bool,
+}
+
+/// `list_queue_jobs`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListJobsParams {
+    /// Only jobs that stand there; without it, all that have not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<JobState>,
+}
+
+/// `list_capabilities`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListCapabilitiesParams {
+    /// Run the probes again now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<bool>,
+    /// Only this provider instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Variables of the caller, `PATH` above all: what is installed depends on them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub client_environment: BTreeMap<String, String>,
+}
+
+/// `grant_workspace`, `revoke_workspace`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkspaceParams {
+    /// The folder, absolute.
+    pub path: PathBuf,
+}
+
+/// Parameters of methods that take none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
+/// `list_plugins`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListPluginsResult {
+    /// Every plugin that was found, refused ones included.
+    pub plugins: Vec<PluginInfo>,
+    /// The provider instances that they make.
+    pub providers: Vec<ProviderInfo>,
+}
+
+/// One plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginInfo {
+    /// Its name; for a file that could not be read, the file's.
+    pub name: String,
+    /// `provider`, `redactor` or `policy`; null where it could not be told.
+    pub kind: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// One line.
+    pub summary: Option<String>,
+    /// SHA-256 of the component, in hex.
+    pub digest: String,
+    /// `bundled`, or the path of its file.
+    pub source: String,
+    /// `ready`, `set-aside` or `refused`.
+    pub state: String,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// JSON Schema of its settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings_schema: Option<Value>,
+}
+
+/// One provider instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderInfo {
+    /// Its name: `codex-work`.
+    pub name: String,
+    /// The plugin behind it: `codex`.
+    pub plugin: String,
+    /// For people.
+    pub display_name: String,
+    /// Variables that its CLI takes from the caller; a `*` at the end stands for anything.
+    pub inherit_environment: Vec<String>,
+    /// Model where the payload names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_model: Option<String>,
+    /// Why it cannot be used, if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// `stop`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StopParams {
+    /// Only if nothing runs or waits; otherwise `CONFLICT`.
+    pub if_idle: bool,
+}
+
+/// `stop`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StopResult {
+    /// The host ends now; running runs are interrupted, waiting ones go on after its next start.
+    pub stopping: bool,
+    /// Runs that were running.
+    pub running: u64,
+    /// Runs that wait.
+    pub waiting: u64,
+}
+
+/// `get_status`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Package version of the host.
+    pub version: String,
+    /// Version of the wire protocol.
+    pub protocol: u32,
+    /// Process id of the host.
+    pub pid: u32,
+    /// When it was started.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// Whether it ends itself when idle.
+    pub background: bool,
+    /// Folder of the database.
+    pub data_folder: PathBuf,
+    /// The socket.
+    pub socket: PathBuf,
+    /// The host's own log.
+    pub log_file: PathBuf,
+    /// The configuration file, whether or not it exists.
+    pub config_file: PathBuf,
+    /// Runs with a slot.
+    pub running: u64,
+    /// Runs that wait for a slot.
+    pub ready: u64,
+    /// Runs that wait for their time.
+    pub scheduled: u64,
+    /// Runs with a slot at one time, at most.
+    pub global_limit: u32,
+    /// Runs that may wait, at most.
+    pub capacity: u32,
+    /// Open event streams.
+    pub subscribers: u64,
+    /// Newest cursor.
+    pub cursor: u64,
+    /// How secrets of waiting payloads are sealed: where the key lies.
+    pub seal_key: String,
+    /// What went wrong since the start: configuration, plugins.
+    pub problems: Vec<String>,
+}
+
+/// Query of `GET /events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SubscribeParams {
+    /// Only events after this cursor; without it, from now on, or for one run from its start.
+    pub after: Option<u64>,
+    /// Only events of this run.
+    pub run_id: Option<RunId>,
+    /// Only events of this conversation.
+    pub conversation_id: Option<ConversationId>,
+    /// Only events of these types.
+    pub types: Option<Vec<EventType>>,
+}
