@@ -1,0 +1,578 @@
+//! Acts a script out: opens the session, does the one thing, ends with a result.
+
+use super::{
+    args::{Options, Sandbox, SessionChoice},
+    faults, leak,
+    protocol::{Out, Outcome, Status},
+    script::{self, Act, FailureClass},
+    session::{Session, Store},
+    shell::{self, Running},
+    signals,
+};
+use serde_json::{Value, json};
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// Why there is no result.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The command line or the prompt makes no sense.
+    Refused(String),
+    /// The session to resume does not exist.
+    NoSession(String),
+    /// The output cannot be written.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Id of the answer among the messages of one run, and of its reasoning.
+const ANSWER: &str = "answer";
+const REASONING: &str = "reasoning";
+/// Largest delta in bytes.
+const DELTA: usize = 1024;
+/// How long a tree's processes live when nobody ends them, in seconds.
+const TREE_SECONDS: u64 = 60;
+
+/// What an act comes to.
+#[derive(Default)]
+struct Ending {
+    text: String,
+    structured: Option<Value>,
+    tokens: Option<(u64, u64)>,
+    failure: Option<Value>,
+    code: u8,
+    /// Ends without a result line.
+    silent: bool,
+}
+
+impl Ending {
+    fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Everything that an act may need.
+struct Stage<'a> {
+    options: &'a Options,
+    out: Out,
+    session: Session,
+    cwd: PathBuf,
+    running: Running,
+}
+
+/// Performs one prompt on standard output and gives the exit code.
+pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
+    let act = script::read(prompt).map_err(Stop::Refused)?;
+    for file in [&options.system, &options.append_system, &options.schema]
+        .into_iter()
+        .flatten()
+    {
+        fs::File::open(file).map_err(|error| {
+            Stop::Refused(format!("failed to read {}: {error}", file.display()))
+        })?;
+    }
+    if let Some(file) = &options.schema {
+        let text = fs::read(file).unwrap_or_default();
+        serde_json::from_slice::<Value>(&text).map_err(|error| {
+            Stop::Refused(format!("schema {} is not JSON: {error}", file.display()))
+        })?;
+    }
+    let cwd = env::current_dir()?;
+    let store = Store::locate(options.sessions.as_deref())?;
+    let session = open_session(&store, &options.session, &cwd)?;
+    let out = Out::new(options.format, Box::new(io::stdout()));
+    let stage = Stage {
+        options,
+        out,
+        session,
+        cwd,
+        running: Running::default(),
+    };
+    stage.watch_for_interrupt()?;
+    stage.opening()?;
+    let ending = stage.act(&act)?;
+    stage.close(prompt, &ending)?;
+    Ok(ending.code)
+}
+
+fn open_session(store: &Store, choice: &SessionChoice, cwd: &Path) -> Result<Session, Stop> {
+    Ok(match choice {
+        SessionChoice::Fresh(id) => store.begin(*id, cwd)?,
+        SessionChoice::Resume(id) => store
+            .resume(id, cwd)?
+            .ok_or_else(|| Stop::NoSession(id.clone()))?,
+        SessionChoice::Continue => match store.newest(cwd)? {
+            Some(session) => session,
+            None => store.begin(None, cwd)?,
+        },
+    })
+}
+
+impl Stage<'_> {
+    fn watch_for_interrupt(&self) -> io::Result<()> {
+        let (out, running) = (self.out.clone(), self.running.clone());
+        let (session, turns) = (self.session.id.to_string(), self.session.turns);
+        signals::on_interrupt(move || {
+            running.stop();
+            // Whether or not anybody still reads, this is the end.
+            let _ = out.result(&Outcome {
+                session,
+                status: Status::Interrupted,
+                text: None,
+                structured: None,
+                turns,
+                failure: None,
+            });
+            std::process::exit(1);
+        })
+    }
+
+    fn opening(&self) -> io::Result<()> {
+        self.out.event(
+            "session",
+            &json!({
+                "session": self.session.id.to_string(),
+                "resumed": self.session.resumed,
+                "model": self.options.model,
+                "version": env!("CARGO_PKG_VERSION"),
+                "cwd": self.cwd,
+            }),
+        )?;
+        self.out.event(
+            "notice",
+            &json!({ "code": "rehearsal", "message": "this is a rehearsal: a script answers, not a model" }),
+        )
+    }
+
+    /// Does what was asked and streams what there is to stream. The answer itself is in the ending.
+    fn act(&self, act: &Act) -> io::Result<Ending> {
+        match act {
+            Act::Say(text) => self.answer(text),
+            Act::Think(text) => self.think(text),
+            Act::Json(text) => self.json(text),
+            Act::Run(command) => self.run(command),
+            Act::Slow(chunks) => self.slow(*chunks),
+            Act::Big(kib) => self.big(*kib),
+            Act::Usage(input, output) => Ok(Ending {
+                tokens: Some((*input, *output)),
+                ..self.answer("the tokens are counted as asked")?
+            }),
+            Act::Leak(seed) => self.leak(*seed),
+            Act::Fail { once: true, .. } if self.options.attempt > 1 => {
+                self.answer(&format!("attempt {} succeeds", self.options.attempt))
+            }
+            Act::Fail {
+                class, retry_after, ..
+            } => self.fail(*class, *retry_after),
+            Act::Sleep(seconds) => {
+                thread::sleep(Duration::from_secs(*seconds));
+                self.answer(&format!("slept for {seconds} s"))
+            }
+            Act::System => self.answer(&self.system_prompt()?),
+            Act::Model => self.answer(&self.options.model),
+            Act::Turns => self.answer(&self.session.turns.to_string()),
+            Act::Tools => {
+                let tools = self
+                    .options
+                    .tools
+                    .as_ref()
+                    .map_or_else(|| "shell".to_owned(), |tools| tools.join(" "));
+                self.answer(&tools)
+            }
+            Act::Files => self.answer(&self.files()),
+            Act::Env(name) => {
+                let value = env::var_os(name);
+                self.answer(&value.map_or_else(
+                    || "(not set)".into(),
+                    |value| value.to_string_lossy().into_owned(),
+                ))
+            }
+            Act::Line(kib) => {
+                faults::long_line(&self.out, *kib)?;
+                Ok(Ending::text(format!("wrote a line of {kib} KiB")))
+            }
+            Act::Flood(mib) => {
+                faults::flood(&self.out, *mib)?;
+                self.answer(&format!("wrote {mib} MiB"))
+            }
+            Act::Raw => {
+                faults::raw(&self.out)?;
+                self.answer("wrote bytes that are not UTF-8")
+            }
+            Act::Signal(signal) => {
+                signals::die_by(*signal)?;
+                self.answer(&format!("survived {signal}"))
+            }
+            Act::Stubborn(seconds) => {
+                signals::ignore_stops()?;
+                self.say_now("ignoring every request to stop\n")?;
+                faults::linger(*seconds);
+                Ok(Ending::text(
+                    "ignoring every request to stop\nnobody ended me",
+                ))
+            }
+            Act::Orphan(seconds) => {
+                let pid = faults::orphan(*seconds)?;
+                self.answer(&format!("left a daemon with pid {pid}"))
+            }
+            Act::Tree { processes, leave } => {
+                let tree = faults::Tree::start(*processes, TREE_SECONDS)?;
+                let ending =
+                    self.answer(&format!("a tree of {processes}: {}", tree.pids.join(" ")))?;
+                if !leave {
+                    tree.wait()?;
+                }
+                Ok(ending)
+            }
+        }
+    }
+
+    fn close(&self, prompt: &str, ending: &Ending) -> io::Result<()> {
+        if ending.silent {
+            return Ok(());
+        }
+        // A quarter of the bytes, as good a guess as any.
+        let guess = |text: &str| (text.len() as u64).div_ceil(4);
+        let (input, output) = ending
+            .tokens
+            .unwrap_or_else(|| (guess(prompt), guess(&ending.text)));
+        self.out.event(
+            "usage",
+            &json!({ "inputTokens": input, "outputTokens": output }),
+        )?;
+        self.out.result(&Outcome {
+            session: self.session.id.to_string(),
+            status: if ending.failure.is_some() {
+                Status::Failed
+            } else {
+                Status::Completed
+            },
+            text: ending.failure.is_none().then_some(ending.text.as_str()),
+            structured: ending.structured.as_ref(),
+            turns: self.session.turns,
+            failure: ending.failure.clone(),
+        })
+    }
+
+    /// Streams a text as the answer.
+    fn answer(&self, text: &str) -> io::Result<Ending> {
+        for piece in pieces(text) {
+            self.say_now(piece)?;
+        }
+        self.whole(text)?;
+        Ok(Ending::text(text))
+    }
+
+    fn say_now(&self, piece: &str) -> io::Result<()> {
+        self.out
+            .event("text.delta", &json!({ "message": ANSWER, "text": piece }))
+    }
+
+    fn whole(&self, text: &str) -> io::Result<()> {
+        self.out
+            .event("text", &json!({ "message": ANSWER, "text": text }))
+    }
+
+    fn think(&self, text: &str) -> io::Result<Ending> {
+        let thought = format!("let me rehearse this: {text}");
+        for piece in pieces(&thought) {
+            self.out.event(
+                "thinking.delta",
+                &json!({ "message": REASONING, "text": piece }),
+            )?;
+        }
+        self.out.event(
+            "thinking",
+            &json!({ "message": REASONING, "text": thought }),
+        )?;
+        self.answer(text)
+    }
+
+    /// With a schema the value is the structured output, whether or not it conforms: to judge that is the host's part.
+    fn json(&self, text: &str) -> io::Result<Ending> {
+        let structured = self
+            .options
+            .schema
+            .as_ref()
+            .and_then(|_| serde_json::from_str(text).ok());
+        Ok(Ending {
+            structured,
+            ..self.answer(text)?
+        })
+    }
+
+    fn slow(&self, chunks: u64) -> io::Result<Ending> {
+        let mut text = String::new();
+        for number in 1..=chunks {
+            if number > 1 {
+                thread::sleep(Duration::from_millis(self.options.delay_ms));
+            }
+            let piece = format!("chunk {number} of {chunks}\n");
+            self.say_now(&piece)?;
+            text.push_str(&piece);
+        }
+        self.whole(&text)?;
+        Ok(Ending::text(text))
+    }
+
+    fn big(&self, kib: u64) -> io::Result<Ending> {
+        let mut text = String::new();
+        for number in 1..=kib {
+            let piece = format!("{number:>8} {:.<1014}\n", "");
+            self.say_now(&piece)?;
+            text.push_str(&piece);
+        }
+        self.whole(&text)?;
+        Ok(Ending::text(text))
+    }
+
+    /// Why a command may not run, if it may not.
+    fn refusal(&self) -> Option<String> {
+        if self.options.allow_run {
+            return None;
+        }
+        if self
+            .options
+            .tools
+            .as_ref()
+            .is_some_and(|tools| !tools.iter().any(|tool| tool == "shell"))
+        {
+            return Some("refused: the shell is not among the allowed tools".to_owned());
+        }
+        match self.options.sandbox {
+            Some(mode @ (Sandbox::ReadOnly | Sandbox::WorkspaceWrite)) => Some(format!(
+                "refused: the sandbox is {} and a rehearsal cannot confine a command to it; full-access lets it run",
+                mode.name()
+            )),
+            Some(Sandbox::FullAccess) | None => None,
+        }
+    }
+
+    fn run(&self, command: &str) -> io::Result<Ending> {
+        const TOOL: &str = "tool-1";
+        self.out.event(
+            "tool.start",
+            &json!({ "tool": TOOL, "name": "shell", "command": command, "cwd": self.cwd }),
+        )?;
+        if let Some(reason) = self.refusal() {
+            self.out.event(
+                "tool.result",
+                &json!({ "tool": TOOL, "output": reason, "error": true }),
+            )?;
+            return self.answer(&format!("the command was {reason}"));
+        }
+        let output = shell::run(command, &self.cwd, &self.running, |piece| {
+            self.out
+                .event("tool.delta", &json!({ "tool": TOOL, "text": piece }))
+        })?;
+        self.out.event(
+            "tool.result",
+            &json!({ "tool": TOOL, "output": output.text, "error": output.code != 0, "exitCode": output.code }),
+        )?;
+        if self.options.max_turns == Some(1) {
+            let failure = json!({
+                "class": FailureClass::Limit.name(),
+                "code": "max-turns",
+                "message": "the limit of 1 turn is reached: there is no second one to answer in",
+            });
+            return Ok(Ending {
+                failure: Some(failure),
+                code: 1,
+                ..Ending::default()
+            });
+        }
+        let shown = output.text.trim_end();
+        self.answer(&match (output.code, shown) {
+            (0, "") => "done".to_owned(),
+            (0, shown) => shown.to_owned(),
+            (code, "") => format!("exit code {code}"),
+            (code, shown) => format!("exit code {code}\n{shown}"),
+        })
+    }
+
+    /// Gives the secrets away on every path: in the answer (whole lines, cut into small deltas), in reasoning, in the
+    /// result of a tool and on standard error.
+    fn leak(&self, seed: u64) -> io::Result<Ending> {
+        let secrets = leak::secrets(seed);
+        let mut text = "these are made-up secrets:\n".to_owned();
+        for secret in &secrets {
+            text.push_str(&secret.shown);
+            text.push('\n');
+        }
+        self.out
+            .event("thinking", &json!({ "message": REASONING, "text": text }))?;
+        self.out.event(
+            "tool.start",
+            &json!({ "tool": "tool-1", "name": "shell", "command": "cat .env", "cwd": self.cwd }),
+        )?;
+        self.out.event(
+            "tool.result",
+            &json!({ "tool": "tool-1", "output": text, "error": false, "exitCode": 0 }),
+        )?;
+        io::stderr().write_all(text.as_bytes())?;
+        // Seven bytes at a time: no secret arrives in one piece.
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (piece, tail) = rest.split_at(rest.floor_char_boundary(7.min(rest.len())));
+            self.say_now(piece)?;
+            rest = tail;
+        }
+        self.whole(&text)?;
+        Ok(Ending::text(text))
+    }
+
+    /// Each class in the way in which agents show it: most name it in their last line, some on standard error only,
+    /// and one does not come to a last line at all.
+    fn fail(&self, class: FailureClass, retry_after: Option<u64>) -> io::Result<Ending> {
+        let failed = |code: &str, message: &str, hint: Option<&str>| {
+            let failure = json!({
+                "class": class.name(),
+                "code": code,
+                "message": message,
+                "hint": hint,
+                "retryAfterMs": retry_after,
+            });
+            Ok(Ending {
+                failure: Some(failure),
+                code: 1,
+                ..Ending::default()
+            })
+        };
+        match class {
+            FailureClass::Unknown => {
+                super::complain("something went wrong, as asked");
+                Ok(Ending {
+                    code: 1,
+                    silent: true,
+                    ..Ending::default()
+                })
+            }
+            FailureClass::Authentication => failed(
+                "http-401",
+                "the credentials are refused, as asked",
+                Some("rehearse with another FAIL class"),
+            ),
+            FailureClass::Transient => {
+                failed("http-503", "the service is overloaded, as asked", None)
+            }
+            FailureClass::RateLimited => {
+                let message = "too many requests, as asked";
+                self.out.event(
+                    "rate-limited",
+                    &json!({ "message": message, "retryAfterMs": retry_after }),
+                )?;
+                failed("http-429", message, None)
+            }
+            FailureClass::ResumeInvalid => {
+                super::complain(&format!("error: no session with id {}", self.session.id));
+                Ok(Ending {
+                    code: 1,
+                    silent: true,
+                    ..Ending::default()
+                })
+            }
+            FailureClass::Usage => {
+                super::complain("error: unknown option '--as-asked'");
+                Ok(Ending {
+                    code: 2,
+                    silent: true,
+                    ..Ending::default()
+                })
+            }
+            FailureClass::Limit => failed("quota", "the quota is used up, as asked", None),
+            FailureClass::Incomplete => {
+                self.say_now("this answer breaks off in the mid")?;
+                Ok(Ending {
+                    silent: true,
+                    ..Ending::default()
+                })
+            }
+        }
+    }
+
+    fn system_prompt(&self) -> io::Result<String> {
+        let read = |file: &Option<PathBuf>| file.as_ref().map(fs::read_to_string).transpose();
+        let base = read(&self.options.system)?.unwrap_or_else(|| "You are a rehearsal.".to_owned());
+        Ok(match read(&self.options.append_system)? {
+            Some(more) => format!("{base}\n\n{more}"),
+            None => base,
+        })
+    }
+
+    fn files(&self) -> String {
+        if self.options.attachments.is_empty() {
+            return "(no files)".to_owned();
+        }
+        let describe = |path: &PathBuf| {
+            let name = path
+                .file_name()
+                .map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+            match fs::metadata(path) {
+                Ok(meta) => format!("{name} {} bytes", meta.len()),
+                Err(error) => format!("{name} {error}"),
+            }
+        };
+        self.options
+            .attachments
+            .iter()
+            .map(describe)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+/// Words with the space behind them, as models stream; long texts in larger pieces.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = if text.len() > 16 * DELTA {
+            rest.floor_char_boundary(DELTA.min(rest.len()))
+        } else {
+            let word = rest
+                .find(|c: char| !c.is_whitespace())
+                .unwrap_or(rest.len());
+            let gap = rest[word..]
+                .find(char::is_whitespace)
+                .map_or(rest.len(), |at| word + at);
+            rest[gap..]
+                .find(|c: char| !c.is_whitespace())
+                .map_or(rest.len(), |at| gap + at)
+        };
+        let (piece, tail) = rest.split_at(end);
+        pieces.push(piece);
+        rest = tail;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn pieces_are_words_and_lose_nothing() {
+        assert_eq!(pieces("one  two\nthree "), ["one  ", "two\n", "three "]);
+        assert_eq!(pieces("  lead"), ["  lead"]);
+        assert_eq!(pieces("   "), ["   "]);
+        assert!(pieces("").is_empty());
+        let long = "schön 🎭 ".repeat(4_000);
+        let cut = pieces(&long);
+        assert_eq!(cut.concat(), long);
+        assert!(cut.len() < 100 && cut.iter().all(|piece| piece.len() <= DELTA));
+    }
+}

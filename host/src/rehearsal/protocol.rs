@@ -1,0 +1,148 @@
+//! What the stand-in writes: one JSON object a line on standard output.
+//!
+//! | `type` | fields |
+//! |---|---|
+//! | `session` | `session`, `resumed`, `model`, `version`, `cwd`; always the first line |
+//! | `notice` | `code`, `message` |
+//! | `warning` | `code`, `message` |
+//! | `thinking.delta`, `thinking` | `message`, `text` |
+//! | `text.delta`, `text` | `message`, `text`; the whole text repeats its deltas |
+//! | `tool.start` | `tool`, `name`, `command`, `cwd` |
+//! | `tool.delta` | `tool`, `text` |
+//! | `tool.result` | `tool`, `output`, `error`, `exitCode` |
+//! | `usage` | `inputTokens`, `outputTokens` |
+//! | `rate-limited` | `message`, `retryAfterMs` |
+//! | `result` | `session`, `status` (`completed`, `failed`, `interrupted`), `text`, `structured`, `turns`, `failure` (`class`, `code`, `message`, `hint`, `retryAfterMs`); always the last line |
+//!
+//! A field without a value is left out.
+
+use super::args::Format;
+use serde_json::{Map, Value, json};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Standard output, shared with the thread that hears an interrupt.
+#[derive(Clone)]
+pub(super) struct Out {
+    format: Format,
+    sink: Arc<Mutex<Box<dyn Write + Send>>>,
+}
+
+/// How the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Completed,
+    Failed,
+    Interrupted,
+}
+
+/// The last line.
+#[derive(Debug)]
+pub(super) struct Outcome<'a> {
+    pub(super) session: String,
+    pub(super) status: Status,
+    pub(super) text: Option<&'a str>,
+    pub(super) structured: Option<&'a Value>,
+    pub(super) turns: u64,
+    /// A JSON object.
+    pub(super) failure: Option<Value>,
+}
+
+impl Out {
+    pub(super) fn new(format: Format, sink: Box<dyn Write + Send>) -> Self {
+        Self {
+            format,
+            sink: Arc::new(Mutex::new(sink)),
+        }
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One event. It leaves at once: an agent's reader waits for nothing but the agent.
+    pub(super) fn event(&self, kind: &str, fields: &Value) -> io::Result<()> {
+        match self.format {
+            Format::StreamJson => self.json_line(kind, fields),
+            Format::Json if kind == "result" => self.json_line(kind, fields),
+            Format::Json => Ok(()),
+            Format::Text => self.plain(kind, fields),
+        }
+    }
+
+    fn json_line(&self, kind: &str, fields: &Value) -> io::Result<()> {
+        let mut line = Map::new();
+        line.insert("type".to_owned(), json!(kind));
+        if let Value::Object(fields) = fields {
+            line.extend(
+                fields
+                    .iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        let mut text = Value::Object(line).to_string();
+        text.push('\n');
+        self.bytes(text.as_bytes())
+    }
+
+    /// The text form: deltas are the answer, the rest is told on standard error.
+    fn plain(&self, kind: &str, fields: &Value) -> io::Result<()> {
+        let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        match kind {
+            "text.delta" => self.bytes(field("text").as_bytes()),
+            "text" => self.bytes(b"\n"),
+            "notice" | "warning" | "rate-limited" => {
+                writeln!(io::stderr(), "rehearsal: {}", field("message"))
+            }
+            "thinking" => writeln!(io::stderr(), "rehearsal: thinking: {}", field("text")),
+            "tool.start" => writeln!(
+                io::stderr(),
+                "rehearsal: {}: {}",
+                field("name"),
+                field("command")
+            ),
+            "tool.delta" => write!(io::stderr(), "{}", field("text")),
+            "session" => writeln!(io::stderr(), "rehearsal: session {}", field("session")),
+            "result" => {
+                let failure = fields
+                    .get("failure")
+                    .and_then(|failure| failure.get("message"))
+                    .and_then(Value::as_str);
+                failure.map_or(Ok(()), |message| {
+                    writeln!(io::stderr(), "rehearsal: failed: {message}")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes as they are, for the words that break the protocol.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut sink = self.sink();
+        sink.write_all(bytes)?;
+        sink.flush()
+    }
+
+    /// The last line.
+    pub(super) fn result(&self, outcome: &Outcome<'_>) -> io::Result<()> {
+        let status = match outcome.status {
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Interrupted => "interrupted",
+        };
+        self.event(
+            "result",
+            &json!({
+                "session": outcome.session,
+                "status": status,
+                "text": outcome.text,
+                "structured": outcome.structured,
+                "turns": outcome.turns,
+                "failure": outcome.failure,
+            }),
+        )
+    }
+}

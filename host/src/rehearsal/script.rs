@@ -1,0 +1,286 @@
+//! What a prompt asks for: the first word of its first line decides.
+
+use nix::sys::signal::Signal;
+use std::str::FromStr;
+
+/// Why the stand-in is to fail: the failure classes of the plugin interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailureClass {
+    Unknown,
+    Authentication,
+    Transient,
+    RateLimited,
+    ResumeInvalid,
+    Usage,
+    Limit,
+    Incomplete,
+}
+
+impl FailureClass {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::Authentication,
+        Self::Transient,
+        Self::RateLimited,
+        Self::ResumeInvalid,
+        Self::Usage,
+        Self::Limit,
+        Self::Incomplete,
+    ];
+
+    /// The name in prompts and in the output.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Authentication => "authentication",
+            Self::Transient => "transient",
+            Self::RateLimited => "rate-limited",
+            Self::ResumeInvalid => "resume-invalid",
+            Self::Usage => "usage",
+            Self::Limit => "limit",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Act {
+    Say(String),
+    Think(String),
+    Json(String),
+    Run(String),
+    Slow(u64),
+    /// KiB.
+    Big(u64),
+    Usage(u64, u64),
+    /// Seed of the made-up secrets.
+    Leak(u64),
+    Fail {
+        class: FailureClass,
+        /// Milliseconds to wait before the next try.
+        retry_after: Option<u64>,
+        once: bool,
+    },
+    /// Seconds.
+    Sleep(u64),
+    System,
+    Model,
+    Turns,
+    Tools,
+    Files,
+    Env(String),
+    /// KiB.
+    Line(u64),
+    /// MiB.
+    Flood(u64),
+    Raw,
+    Signal(Signal),
+    /// Seconds.
+    Stubborn(u64),
+    /// Seconds.
+    Orphan(u64),
+    Tree {
+        processes: u64,
+        leave: bool,
+    },
+}
+
+/// Bounds, so that a slip of the keyboard costs neither an hour nor a disk.
+const MAX_CHUNKS: u64 = 3_000;
+const MAX_BIG_KIB: u64 = 8 * 1024;
+const MAX_LINE_KIB: u64 = 1024 * 1024;
+const MAX_FLOOD_MIB: u64 = 4 * 1024;
+const MAX_SECONDS: u64 = 3_600;
+const MAX_PROCESSES: u64 = 200;
+const MAX_WAIT_MS: u64 = 600_000;
+
+/// Reads a prompt. A word whose argument makes no sense is an error that names both.
+pub(super) fn read(prompt: &str) -> Result<Act, String> {
+    let prompt = prompt
+        .trim_start_matches(['\n', '\r'])
+        .trim_end_matches(['\n', '\r']);
+    let first = prompt.lines().next().unwrap_or_default().trim();
+    let (word, line_rest) = first.split_once(char::is_whitespace).unwrap_or((first, ""));
+    let line_rest = line_rest.trim();
+    // For the words that take a text: everything after the word, further lines too.
+    let rest = || {
+        prompt
+            .trim_start()
+            .strip_prefix(word)
+            .unwrap_or_default()
+            .trim_start_matches([' ', '\t'])
+            .to_owned()
+    };
+    let mut arguments = line_rest.split_whitespace();
+    let mut count = |what: &str, default: Option<u64>, most: u64| match (arguments.next(), default)
+    {
+        (None, Some(default)) => Ok(default),
+        (given, _) => given
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|number| *number <= most)
+            .ok_or_else(|| format!("{word} needs {what}, a number up to {most}")),
+    };
+    Ok(match word {
+        "SAY" => Act::Say(rest()),
+        "THINK" => Act::Think(rest()),
+        "JSON" => Act::Json(rest()),
+        "RUN" if line_rest.is_empty() => return Err("RUN needs a command".to_owned()),
+        "RUN" => Act::Run(rest()),
+        "SLOW" => Act::Slow(count("how many chunks", None, MAX_CHUNKS)?),
+        "BIG" => Act::Big(count("how many KiB", None, MAX_BIG_KIB)?),
+        "USAGE" => Act::Usage(
+            count("input tokens", None, u64::MAX)?,
+            count("output tokens", None, u64::MAX)?,
+        ),
+        "LEAK" => Act::Leak(count("a seed", Some(1), u64::MAX)?),
+        "FAIL" | "FAILONCE" => fail(word, line_rest)?,
+        "SLEEP" => Act::Sleep(count("how many seconds", None, MAX_SECONDS)?),
+        "SYSTEM" if line_rest.is_empty() => Act::System,
+        "MODEL" if line_rest.is_empty() => Act::Model,
+        "TURNS" if line_rest.is_empty() => Act::Turns,
+        "TOOLS" if line_rest.is_empty() => Act::Tools,
+        "FILES" if line_rest.is_empty() => Act::Files,
+        "ENV" if line_rest.is_empty() => return Err("ENV needs the name of a variable".to_owned()),
+        "ENV" => Act::Env(line_rest.to_owned()),
+        "LINE" => Act::Line(count("how many KiB", None, MAX_LINE_KIB)?),
+        "FLOOD" => Act::Flood(count("how many MiB", None, MAX_FLOOD_MIB)?),
+        "RAW" if line_rest.is_empty() => Act::Raw,
+        "SIGNAL" => Act::Signal(signal(line_rest)?),
+        "STUBBORN" => Act::Stubborn(count("how many seconds", Some(60), MAX_SECONDS)?),
+        "ORPHAN" => Act::Orphan(count("how many seconds", Some(60), MAX_SECONDS)?),
+        "TREE" => Act::Tree {
+            processes: count("how many processes", None, MAX_PROCESSES)?.max(1),
+            leave: match arguments.next() {
+                None => false,
+                Some("leave") => true,
+                Some(other) => {
+                    return Err(format!(
+                        "TREE takes 'leave' after the number, not '{other}'"
+                    ));
+                }
+            },
+        },
+        _ => Act::Say(prompt.to_owned()),
+    })
+}
+
+fn fail(word: &str, rest: &str) -> Result<Act, String> {
+    let mut arguments = rest.split_whitespace();
+    let name = arguments.next().unwrap_or("unknown");
+    let class = FailureClass::ALL
+        .into_iter()
+        .find(|class| class.name() == name)
+        .ok_or_else(|| {
+            let names = FailureClass::ALL.map(FailureClass::name).join(", ");
+            format!("{word} knows no failure class '{name}'; there are {names}")
+        })?;
+    let retry_after = arguments
+        .next()
+        .map(|text| {
+            text.parse::<u64>()
+                .ok()
+                .filter(|ms| *ms <= MAX_WAIT_MS)
+                .ok_or_else(|| {
+                    format!("{word} takes a time to wait of up to {MAX_WAIT_MS} ms, not '{text}'")
+                })
+        })
+        .transpose()?;
+    Ok(Act::Fail {
+        class,
+        retry_after,
+        once: word == "FAILONCE",
+    })
+}
+
+fn signal(name: &str) -> Result<Signal, String> {
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
+    Signal::from_str(&full).map_err(|_| format!("SIGNAL knows no signal '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn first_word_decides_and_anything_else_is_echoed() {
+        assert_eq!(
+            read("SAY hello there\nand more\n").unwrap(),
+            Act::Say("hello there\nand more".into())
+        );
+        assert_eq!(
+            read("\n  RUN echo a\necho b").unwrap(),
+            Act::Run("echo a\necho b".into())
+        );
+        assert_eq!(
+            read("please SAY no").unwrap(),
+            Act::Say("please SAY no".into())
+        );
+        assert_eq!(
+            read("-- dashes first").unwrap(),
+            Act::Say("-- dashes first".into())
+        );
+        assert_eq!(
+            read("MODEL trains are fun").unwrap(),
+            Act::Say("MODEL trains are fun".into())
+        );
+        assert_eq!(read("SLOW 3").unwrap(), Act::Slow(3));
+        assert_eq!(read("USAGE 12 34").unwrap(), Act::Usage(12, 34));
+        assert_eq!(
+            read("TREE 7 leave").unwrap(),
+            Act::Tree {
+                processes: 7,
+                leave: true
+            }
+        );
+        assert_eq!(read("SIGNAL kill").unwrap(), Act::Signal(Signal::SIGKILL));
+        assert_eq!(read("LEAK").unwrap(), Act::Leak(1));
+    }
+
+    #[test]
+    fn every_failure_class_can_be_asked_for() {
+        for class in FailureClass::ALL {
+            let act = read(&format!("FAIL {}", class.name())).unwrap();
+            assert_eq!(
+                act,
+                Act::Fail {
+                    class,
+                    retry_after: None,
+                    once: false
+                }
+            );
+        }
+        let act = read("FAILONCE rate-limited 250").unwrap();
+        assert_eq!(
+            act,
+            Act::Fail {
+                class: FailureClass::RateLimited,
+                retry_after: Some(250),
+                once: true
+            }
+        );
+    }
+
+    #[test]
+    fn senseless_arguments_are_named() {
+        for (prompt, part) in [
+            ("SLOW soon", "how many chunks"),
+            ("BIG 99999999", "number up to"),
+            ("USAGE 1", "output tokens"),
+            ("FAIL loudly", "'loudly'"),
+            ("SIGNAL nine", "'nine'"),
+            ("RUN", "needs a command"),
+            ("ENV", "variable"),
+            ("TREE 3 stay", "'stay'"),
+        ] {
+            let error = read(prompt).unwrap_err();
+            assert!(error.contains(part), "{prompt}: {error}");
+        }
+    }
+}
