@@ -1,0 +1,119 @@
+//! What every shell of the child runs first: the shell prelude, and the `PATH` that login shells may not reset.
+//!
+//! A login shell begins with the system's profile, which sets `PATH` anew. bash reads `BASH_ENV` after it, also for
+//! `bash -lc`, and zsh reads `$ZDOTDIR/.zprofile` and `.zlogin` after it: both get the last word here. A plain
+//! POSIX login shell (`sh -lc`, `dash -l`) reads `ENV` only when interactive and cannot be kept from its profile; the
+//! allowlist limits names, it is no sandbox.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::private::{Access, PrivateDir, PrivateError};
+use super::shims::{Problem, quote};
+
+const FOLDER: &str = "shell";
+const MAX_CONTENT: usize = 1024 * 1024;
+
+/// A script that every shell of the child runs first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellPrelude {
+    /// The script.
+    pub content: String,
+    /// Whether bash runs it (`BASH_ENV`).
+    pub bash_env: bool,
+    /// Whether interactive POSIX shells run it (`ENV`).
+    pub sh_env: bool,
+}
+
+/// The files and variables of a prelude, not written yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PreludePlan {
+    files: Vec<(&'static str, String)>,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+/// Plans the private files behind `BASH_ENV`, `ENV` and `ZDOTDIR`: the prelude, and, where `fixed_path` names the
+/// folder of an allowlist, the line that gives `PATH` back to it after whatever a profile did.
+///
+/// # Errors
+/// Every problem of the prelude at once.
+pub fn plan_prelude(prelude: Option<&ShellPrelude>, fixed_path: Option<&Path>) -> Result<PreludePlan, Vec<Problem>> {
+    if let Some(prelude) = prelude {
+        let problems = check(prelude);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+    }
+    let path_line = fixed_path.map(|path| {
+        let path = quote(&path.to_string_lossy());
+        format!("# The allowlist of this run has the last word.\nPATH={path}\nexport PATH\n")
+    });
+    let script = |wanted: bool| {
+        let content = prelude.filter(|_| wanted).map(|prelude| prelude.content.as_str()).unwrap_or_default();
+        let gap = if content.is_empty() || content.ends_with('\n') { "" } else { "\n" };
+        format!("{content}{gap}{}", path_line.as_deref().unwrap_or_default())
+    };
+    let mut plan = PreludePlan::default();
+    for (variable, file, wanted) in [
+        ("BASH_ENV", "shell/bash", prelude.is_some_and(|prelude| prelude.bash_env)),
+        ("ENV", "shell/sh", prelude.is_some_and(|prelude| prelude.sh_env)),
+    ] {
+        let content = script(wanted);
+        if wanted || path_line.is_some() {
+            plan.files.push((file, content));
+            plan.variables.push((variable, file));
+        }
+    }
+    if let Some(line) = &path_line {
+        for (file, own) in [
+            ("shell/.zshenv", ".zshenv"),
+            ("shell/.zprofile", ".zprofile"),
+            ("shell/.zshrc", ".zshrc"),
+            ("shell/.zlogin", ".zlogin"),
+        ] {
+            // ZDOTDIR hides the user's own files: they are read first, so that nothing but PATH changes.
+            plan.files.push((file, format!("[ ! -f \"$HOME/{own}\" ] || . \"$HOME/{own}\"\n{line}")));
+        }
+        plan.variables.push(("ZDOTDIR", FOLDER));
+    }
+    Ok(plan)
+}
+
+fn check(prelude: &ShellPrelude) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if prelude.content.contains('\0') {
+        problems.push(Problem::new("/content", "holds a NUL character: remove it"));
+    }
+    if prelude.content.len() > MAX_CONTENT {
+        let size = prelude.content.len();
+        problems.push(Problem::new("/content", format!("has {size} bytes, at most {MAX_CONTENT} are taken: shorten it")));
+    }
+    if !prelude.bash_env && !prelude.sh_env {
+        problems.push(Problem::new("", "has no effect with both bashEnv and shEnv off: turn one on, or leave it out"));
+    }
+    problems
+}
+
+impl PreludePlan {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The names of the variables that [`PreludePlan::write`] will return.
+    pub fn variables(&self) -> impl Iterator<Item = &'static str> {
+        self.variables.iter().map(|(name, _)| *name)
+    }
+
+    /// Writes the files (0600) and returns the variables to set for the child.
+    ///
+    /// # Errors
+    /// What the private folder refuses.
+    pub fn write(&self, private: &PrivateDir) -> Result<Vec<(OsString, OsString)>, PrivateError> {
+        for (file, content) in &self.files {
+            private.write(file, content.as_bytes(), Access::Data)?;
+        }
+        let variable = |(name, file): &(&str, &str)| (OsString::from(name), private.path().join(file).into_os_string());
+        Ok(self.variables.iter().map(variable).collect())
+    }
+}
