@@ -1,0 +1,174 @@
+//! The environment of a child: built from an allowlist, never the whole of anyone's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::StartPayload;
+use crate::redaction::KnownSecret;
+
+/// Where variables come from, weakest first.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    /// The host's own environment.
+    pub(crate) host: &'a BTreeMap<String, String>,
+    /// What the caller sent; where it is there, it alone answers for `PATH` and for the plugin's names.
+    pub(crate) caller: Option<&'a BTreeMap<String, String>>,
+    /// Names of the base variables, which every child gets.
+    pub(crate) base: &'a [String],
+    /// Names that the provider plugin lists; a `*` at the end stands for anything.
+    pub(crate) inherit: &'a [String],
+    /// The provider instance's own variables.
+    pub(crate) configured: &'a BTreeMap<String, String>,
+    /// `harness.processEnv`.
+    pub(crate) payload: &'a BTreeMap<String, String>,
+}
+
+impl Sources<'_> {
+    /// What the child inherits, before the plugin's launch adds to it.
+    pub(crate) fn inherited(&self) -> BTreeMap<String, String> {
+        let mut variables: BTreeMap<String, String> = self
+            .host
+            .iter()
+            .filter(|(name, _)| self.base.iter().any(|pattern| matches_name(pattern, name)))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let named = |name: &str| name == "PATH" || self.inherit.iter().any(|pattern| matches_name(pattern, name));
+        let answering = self.caller.unwrap_or(self.host);
+        if self.caller.is_some() {
+            variables.retain(|name, _| !named(name));
+        }
+        variables.extend(
+            answering.iter().filter(|(name, _)| named(name)).map(|(name, value)| (name.clone(), value.clone())),
+        );
+        variables.extend(self.configured.clone());
+        variables.extend(self.payload.clone());
+        variables
+    }
+}
+
+/// The search path that counts for a request.
+pub(crate) fn search_path<'a>(
+    host: &'a BTreeMap<String, String>,
+    caller: Option<&'a BTreeMap<String, String>>,
+    configured: &'a BTreeMap<String, String>,
+) -> &'a str {
+    configured.get("PATH").or_else(|| caller.unwrap_or(host).get("PATH")).map_or("", String::as_str)
+}
+
+/// Whether `name` is what `pattern` says; a `*` at its end stands for anything.
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    }
+}
+
+/// Words of which one makes a name that of a secret.
+const SECRET_WORDS: &[&str] = &[
+    "apikey", "auth", "authorization", "cookie", "credential", "credentials", "key", "pass", "passphrase", "passwd",
+    "password", "pat", "pwd", "secret", "secrets", "signature", "token", "tokens",
+];
+
+/// Last words that say that the value is about a secret but none itself.
+const HARMLESS_ENDINGS: &[&str] =
+    &["dir", "file", "helper", "home", "id", "mode", "name", "path", "sock", "socket", "type", "url"];
+
+/// Whether a variable, header or field of that name holds a secret, as far as a name can tell.
+pub(crate) fn secret_like(name: &str) -> bool {
+    let words = words(name);
+    let harmless = words.last().is_some_and(|last| HARMLESS_ENDINGS.contains(&last.as_str()));
+    if harmless || matches!(name, "PWD" | "OLDPWD") {
+        return false;
+    }
+    words.iter().any(|word| SECRET_WORDS.contains(&word.as_str()))
+        || words.windows(2).any(|pair| pair.concat() == "apikey")
+}
+
+/// The words of a name in upper, snake, kebab or camel case.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut lower_before = false;
+    for character in name.chars() {
+        if !character.is_alphanumeric() || (character.is_uppercase() && lower_before) {
+            words.push(String::new());
+        }
+        lower_before = character.is_lowercase() || character.is_ascii_digit();
+        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The values that the host knows to be secret for a run: variables of the child, and headers and variables of MCP
+/// servers, with names of secrets.
+pub(crate) fn known_secrets(variables: &BTreeMap<String, String>, payload: &StartPayload) -> Vec<KnownSecret> {
+    let harness = payload.harness.as_ref();
+    let servers = harness.and_then(|harness| harness.mcp.as_ref()).map_or(&[][..], |mcp| &mcp.servers);
+    let headers = servers.iter().flat_map(|server| server.headers.iter().map(header_secret));
+    let named = variables
+        .iter()
+        .chain(harness.into_iter().flat_map(|harness| &harness.process_env))
+        .chain(servers.iter().flat_map(|server| &server.env))
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut seen = BTreeSet::new();
+    named
+        .chain(headers)
+        .filter(|(name, value)| secret_like(name) && seen.insert(*value))
+        .map(|(name, value)| KnownSecret { name: name.to_owned(), value: value.to_owned() })
+        .collect()
+}
+
+/// `Authorization: Bearer x` keeps its scheme: only what follows is the secret.
+fn header_secret<'a>((name, value): (&'a String, &'a String)) -> (&'a str, &'a str) {
+    let secret = match value.split_once(' ') {
+        Some((scheme, rest)) if !rest.contains(' ') && scheme.chars().all(|c| c.is_ascii_alphabetic()) => rest,
+        _ => value,
+    };
+    (name, secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_caller_alone_answers_for_path_and_for_the_plugins_names() {
+        let host = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old"), ("OTHER", "x")]);
+        let caller = map(&[("PATH", "/caller"), ("OPENAI_API_KEY", "k"), ("HOME", "/evil"), ("OTHER", "y")]);
+        let (base, inherit) = (vec!["HOME".to_owned(), "PATH".to_owned()], vec!["CODEX_*".to_owned(), "OPENAI_API_KEY".to_owned()]);
+        let empty = BTreeMap::new();
+        let sources = Sources {
+            host: &host,
+            caller: Some(&caller),
+            base: &base,
+            inherit: &inherit,
+            configured: &empty,
+            payload: &empty,
+        };
+        let expected = map(&[("PATH", "/caller"), ("HOME", "/home/a"), ("OPENAI_API_KEY", "k")]);
+        assert_eq!(sources.inherited(), expected);
+        let expected = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old")]);
+        assert_eq!(Sources { caller: None, ..sources }.inherited(), expected);
+    }
+
+    #[test]
+    fn names_of_secrets_are_told_from_others() {
+        for name in ["OPENAI_API_KEY", "apiKey", "x-api-key", "Authorization", "GITHUB_TOKEN", "dbPassword", "PGPASSWORD_SECRET", "GH_PAT"] {
+            assert!(secret_like(name), "{name}");
+        }
+        for name in ["PATH", "PWD", "KEYBOARD", "SSH_AUTH_SOCK", "TOKEN_FILE", "AUTHOR", "MONKEY", "CODEX_HOME", "AWS_ACCESS_KEY_ID"] {
+            assert!(!secret_like(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_credential_of_a_header_is_the_secret() {
+        let header = ("Authorization".to_owned(), "Bearer abcdef".to_owned());
+        assert_eq!(header_secret((&header.0, &header.1)), ("Authorization", "abcdef"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Sealing of what a waiting run needs and nobody may read.
+//!
+//! The stored payload is redacted. Where that changed it, the true one lies beside it, encrypted (XChaCha20-Poly1305)
+//! and bound to its run, until the run has ended. The key is a file of its own, readable for its owner only, so that a
+//! copy of the database alone opens nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::RunId;
+
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 24;
+
+/// What is sealed.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    /// The effective start payload with its true values.
+    pub(crate) payload: Value,
+    /// Variables that the caller sent with the request.
+    pub(crate) client_environment: Option<BTreeMap<String, String>>,
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").finish_non_exhaustive()
+    }
+}
+
+/// Why a seal could not be made, kept or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The key file cannot be used.
+    #[error("failed to use the key file {path}: {message}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// The system gave no randomness.
+    #[error("failed to get random bytes from the system: {0}")]
+    Random(String),
+    /// The sealed bytes were not made with this key for this run, or are damaged.
+    #[error("failed to open the sealed payload of run {0}: it was sealed with another key or is damaged")]
+    Open(RunId),
+    /// The contents could not be written as JSON.
+    #[error("failed to seal the payload: {0}")]
+    Encode(String),
+}
+
+/// Seals and opens.
+pub(crate) struct Sealer {
+    cipher: XChaCha20Poly1305,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Sealer {
+    /// With the key of that file, which is made (0600) if it does not exist.
+    ///
+    /// # Errors
+    /// If the file is readable for others, belongs to another, has the wrong length, or cannot be read or made.
+    pub(crate) fn open(path: &Path) -> Result<Self, SealError> {
+        let key = match read_key(path)? {
+            Some(key) => key,
+            None => make_key(path)?,
+        };
+        Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()), path: path.to_owned() })
+    }
+
+    /// Where the key lies.
+    pub(crate) fn key_file(&self) -> &Path {
+        &self.path
+    }
+
+    /// Seals for one run.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub(crate) fn seal(&self, run: RunId, contents: &Sealed) -> Result<Vec<u8>, SealError> {
+        let plain = serde_json::to_vec(contents).map_err(|error| SealError::Encode(error.to_string()))?;
+        let mut nonce = [0_u8; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| SealError::Random(error.to_string()))?;
+        let bound = Payload { msg: &plain, aad: run.as_uuid().as_bytes() };
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), bound)
+            .map_err(|error| SealError::Encode(error.to_string()))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what was sealed for that run.
+    ///
+    /// # Errors
+    /// If it was made for another run or with another key, or is damaged.
+    pub(crate) fn unseal(&self, run: RunId, sealed: &[u8]) -> Result<Sealed, SealError> {
+        let (nonce, body) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Open(run))?;
+        let bound = Payload { msg: body, aad: run.as_uuid().as_bytes() };
+        let plain = self.cipher.decrypt(&XNonce::from(*nonce), bound).map_err(|_| SealError::Open(run))?;
+        serde_json::from_slice(&plain).map_err(|_| SealError::Open(run))
+    }
+}
+
+fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, SealError> {
+    let wrong = |message: String| SealError::Key { path: path.to_owned(), message };
+    let mut file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
+    if about.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(wrong("it belongs to another user".to_owned()));
+    }
+    if about.mode() & 0o077 != 0 {
+        return Err(wrong("others can read it; take their rights away with chmod 600".to_owned()));
+    }
+    let mut key = [0_u8; KEY_BYTES];
+    let whole = about.len() == KEY_BYTES as u64 && file.read_exact(&mut key).is_ok();
+    if whole { Ok(Some(key)) } else { Err(wrong(format!("it is not {KEY_BYTES} bytes long"))) }
+}
+
+/// Writes a new key beside its place and moves it there, so that no half-written key is ever found.
+fn make_key(path: &Path) -> Result<[u8; KEY_BYTES], SealError> {
+    let wrong = |error: io::Error| SealError::Key { path: path.to_owned(), message: error.to_string() };
+    let mut key = [0_u8; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(|error| SealError::Random(error.to_string()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".seal-").tempfile_in(folder).map_err(wrong)?;
+    file.write_all(&key).and_then(|()| file.as_file().sync_all()).map_err(wrong)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(wrong)?;
+            Ok(key)
+        }
+        // Another process made one in the meantime: theirs counts.
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
+            read_key(path)?.ok_or_else(|| wrong(lost.error))
+        }
+        Err(lost) => Err(wrong(lost.error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn contents() -> Sealed {
+        Sealed {
+            payload: json!({"prompt": "the password is swordfish"}),
+            client_environment: Some(BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())])),
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_comes_back_with_the_same_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seal.key");
+        let run = RunId::generate();
+        let sealed = Sealer::open(&path).unwrap().seal(run, &contents()).unwrap();
+        assert!(!sealed.windows(9).any(|part| part == b"swordfish"));
+        assert_eq!(Sealer::open(&path).unwrap().unseal(run, &sealed).unwrap(), contents());
+        let other = Sealer::open(&folder.path().join("other.key")).unwrap();
+        assert!(other.unseal(run, &sealed).is_err());
+    }
+
+    #[test]
+    fn a_seal_belongs_to_its_run_and_notices_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::open(&folder.path().join("seal.key")).unwrap();
+        let run = RunId::generate();
+        let mut sealed = sealer.seal(run, &contents()).unwrap();
+        assert!(sealer.unseal(RunId::generate(), &sealed).is_err());
+        assert!(sealer.unseal(run, &sealed[..10]).is_err());
+        *sealed.last_mut().unwrap() ^= 1;
+        assert!(sealer.unseal(run, &sealed).is_err());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seal.key");
+        Sealer::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Sealer::open(&path).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+}
