@@ -1,0 +1,374 @@
+//! The sections and their values. The names of the fields are the keys of the file; on the wire they are camelCase.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// `[host]`
+    pub host: HostConfig,
+    /// `[scheduler]`
+    pub scheduler: SchedulerConfig,
+    /// `[runner]`
+    pub runner: RunnerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[policy]`
+    pub policy: PolicyConfig,
+    /// `[redaction]`
+    pub redaction: RedactionConfig,
+    /// `[plugins]`
+    pub plugins: PluginsConfig,
+    /// `[providers.NAME]`, by the name of the instance (kebab case).
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// `[log]`
+    pub log: LogConfig,
+    /// Keys that something other than the default set.
+    #[serde(skip)]
+    pub(super) origins: BTreeMap<String, Origin>,
+}
+
+impl Config {
+    /// Where the value of a key comes from: `scheduler.global`, `providers.codex-work.executable`. A key that a list or
+    /// a table of settings contains has the origin of that list or table.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        let mut key = key;
+        loop {
+            if let Some(origin) = self.origins.get(key) {
+                return *origin;
+            }
+            match key.rsplit_once('.') {
+                Some((parent, _)) => key = parent,
+                None => return Origin::Default,
+            }
+        }
+    }
+
+    /// The keys that do not have their default, with their origin.
+    #[must_use]
+    pub const fn origins(&self) -> &BTreeMap<String, Origin> {
+        &self.origins
+    }
+
+    /// How many runs of a provider instance may run at a time.
+    #[must_use]
+    pub fn concurrency(&self, provider: &str) -> usize {
+        self.providers
+            .get(provider)
+            .and_then(|found| found.concurrency)
+            .unwrap_or(self.scheduler.per_provider)
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The configuration that is built in.
+    Default,
+    /// The user's file.
+    File,
+}
+
+/// The host process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostConfig {
+    /// A host that was started in the background ends after so long without anything to do.
+    pub idle_seconds: u64,
+}
+
+impl HostConfig {
+    /// `idle_seconds` as a duration.
+    #[must_use]
+    pub const fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds)
+    }
+}
+
+/// The queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulerConfig {
+    /// Runs at a time, in all.
+    pub global: usize,
+    /// Runs at a time for each provider instance that does not say otherwise; see [`Config::concurrency`].
+    pub per_provider: usize,
+    /// Runs that may wait, scheduled ones included.
+    pub capacity: usize,
+    /// So much waiting is worth one step of priority.
+    pub aging_seconds: u64,
+    /// Whether a run whose host died under it is queued again if it has retries left.
+    pub requeue_interrupted: bool,
+}
+
+impl SchedulerConfig {
+    /// `aging_seconds` as a duration.
+    #[must_use]
+    pub const fn aging(&self) -> Duration {
+        Duration::from_secs(self.aging_seconds)
+    }
+}
+
+/// Supervision of the child processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerConfig {
+    /// From the first signal of a stop to the kill, in all.
+    pub grace_seconds: u64,
+    /// How long output is read on after the child's exit while a descendant holds it open.
+    pub exit_grace_ms: u64,
+    /// Longest line that is stored and shown, in bytes.
+    pub max_line_bytes: usize,
+    /// Longest line that a plugin's transcript gets, in MiB.
+    pub max_transcript_line_mib: usize,
+    /// Output of one stream that is kept in memory, in MiB.
+    pub max_buffer_mib: usize,
+    /// Names of the variables that every child inherits; `*` may stand at the end.
+    pub inherit_environment: Vec<String>,
+}
+
+impl RunnerConfig {
+    /// `grace_seconds` as a duration.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds)
+    }
+
+    /// `exit_grace_ms` as a duration.
+    #[must_use]
+    pub const fn exit_grace(&self) -> Duration {
+        Duration::from_millis(self.exit_grace_ms)
+    }
+
+    /// `max_transcript_line_mib` in bytes.
+    #[must_use]
+    pub const fn max_transcript_line_bytes(&self) -> usize {
+        self.max_transcript_line_mib << 20
+    }
+
+    /// `max_buffer_mib` in bytes.
+    #[must_use]
+    pub const fn max_buffer_bytes(&self) -> usize {
+        self.max_buffer_mib << 20
+    }
+}
+
+/// What is stored of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageConfig {
+    /// Whether protocol lines are stored besides what the plugin made of them.
+    pub raw: bool,
+    /// Output that one run may store, in MiB.
+    pub max_stored_mib: u64,
+}
+
+impl StorageConfig {
+    /// `max_stored_mib` in bytes.
+    #[must_use]
+    pub const fn max_stored_bytes(&self) -> u64 {
+        self.max_stored_mib << 20
+    }
+}
+
+/// What agents may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyConfig {
+    /// Whether flags that a provider plugin calls advanced may be set.
+    pub allow_advanced: bool,
+    /// JSON pointers into the start payload; see [`PolicyConfig::allows_unenforced`].
+    pub allow_unenforced: Vec<String>,
+}
+
+impl PolicyConfig {
+    /// Whether a run may ask for the restriction at `pointer` although nothing can enforce it: the pointer, or one
+    /// above it, stands in the list.
+    #[must_use]
+    pub fn allows_unenforced(&self, pointer: &str) -> bool {
+        self.allow_unenforced.iter().any(|allowed| {
+            pointer
+                .strip_prefix(allowed.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+/// The operator's own redaction rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionConfig {
+    /// Rules besides those of the redactor plugins. Their patterns compile.
+    pub rules: Vec<RedactionRule>,
+    /// Exceptions. Their patterns compile.
+    pub allow: Vec<RedactionAllow>,
+}
+
+/// One rule, as in the plugin interface.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionRule {
+    /// Kebab name that stands in the placeholder; unique in the file.
+    pub id: String,
+    /// One line for listings; empty where none was given.
+    pub description: String,
+    /// Regular expression.
+    pub pattern: String,
+    /// Capture groups that hold the secret; empty is the whole match. Each exists in the pattern.
+    pub secret_groups: Vec<u32>,
+    /// Literals of which one is inside every match.
+    pub keywords: Vec<String>,
+    /// Whether the match must not continue a word.
+    pub whole_word: bool,
+    /// Least Shannon entropy of the secret, in bits per character.
+    pub min_entropy: Option<f32>,
+    /// Longest match in bytes.
+    pub max_length: u32,
+    /// Whether decoded text is searched too.
+    pub decoded: bool,
+}
+
+/// One exception.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionAllow {
+    /// Rules that it belongs to; empty means all of them.
+    pub rules: Vec<String>,
+    /// What the pattern is held against.
+    pub target: AllowTarget,
+    /// Regular expression.
+    pub pattern: String,
+}
+
+/// What an exception's pattern is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowTarget {
+    /// The secret.
+    Secret,
+    /// The whole match.
+    Match,
+    /// The line around the match.
+    Line,
+}
+
+/// The plugins and their bounds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginsConfig {
+    /// Absolute path of the operator's plugin folder; none is the one in [`super::Paths`].
+    pub folder: Option<PathBuf>,
+    /// Memory of one instance, in MiB.
+    pub memory_mib: usize,
+    /// Longest time for one call, in milliseconds.
+    pub call_timeout_ms: u64,
+    /// Largest component that is loaded, in MiB.
+    pub max_component_mib: usize,
+    /// Redactor plugins by name.
+    pub redactor: BTreeMap<String, PluginConfig>,
+    /// Policy plugins by name.
+    pub policy: BTreeMap<String, PluginConfig>,
+}
+
+impl PluginsConfig {
+    /// `call_timeout_ms` as a duration.
+    #[must_use]
+    pub const fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+
+    /// `memory_mib` in bytes.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.memory_mib << 20
+    }
+
+    /// `max_component_mib` in bytes.
+    #[must_use]
+    pub const fn max_component_bytes(&self) -> usize {
+        self.max_component_mib << 20
+    }
+}
+
+/// One redactor or policy plugin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginConfig {
+    /// What `configure` gets, checked by the host against the plugin's own schema.
+    pub settings: Map<String, Value>,
+}
+
+/// One provider instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderConfig {
+    /// Name of the provider plugin; by default that of the instance.
+    pub plugin: String,
+    /// The program to use instead of the one that the plugin looks for.
+    pub executable: Option<Executable>,
+    /// Variables that its children get, besides those they inherit. Values may be secret.
+    pub environment: BTreeMap<String, String>,
+    /// What `configure` gets, checked by the host against the plugin's own schema.
+    pub settings: Map<String, Value>,
+    /// Runs at a time; none is the `per_provider` of the scheduler.
+    pub concurrency: Option<usize>,
+}
+
+/// A program that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Executable {
+    /// An absolute path.
+    Path(PathBuf),
+    /// A file name to look for on PATH.
+    Name(String),
+}
+
+/// The host's own log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogConfig {
+    /// The least severe messages that are written.
+    pub level: LogLevel,
+    /// Daily files that are kept.
+    pub keep_files: usize,
+}
+
+/// Severity of a log message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// What the host does.
+    #[default]
+    Info,
+    /// How it does it.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in the file, which `tracing` understands too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
