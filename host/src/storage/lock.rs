@@ -1,0 +1,138 @@
+//! One host for each data folder.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the lock's file in the data folder.
+const FILE: &str = "host.lock";
+
+/// Held as long as this host owns its data folder. The operating system gives it back when the process dies, whatever
+/// kills it, so that a lock never outlives its host.
+///
+/// The lock belongs to the open file: a process that is *forked* without `exec` keeps it too. Acquire it after such
+/// processes were forked.
+#[derive(Debug)]
+pub struct DataLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// The host that holds a data folder, as it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+}
+
+/// Why a data folder cannot be had.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another host holds it.
+    Held {
+        /// The data folder.
+        folder: PathBuf,
+        /// Who; None if it had no time to say so.
+        holder: Option<Holder>,
+    },
+    /// The lock's file cannot be made, opened or locked.
+    Io {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { folder, holder: Some(holder) } => write!(
+                f,
+                "failed to take the data folder {}: a host of version {} holds it (process {}); use that one, or stop it with `ostler stop`",
+                folder.display(),
+                holder.version,
+                holder.pid
+            ),
+            Self::Held { folder, holder: None } => write!(
+                f,
+                "failed to take the data folder {}: another host holds it; use that one, or stop it with `ostler stop`",
+                folder.display()
+            ),
+            Self::Io { path, source } => write!(
+                f,
+                "failed to take the lock {}: {source}; make its folder writable, or set OSTLER_HOME to another",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Held { .. } => None,
+            Self::Io { source, .. } => Some(source),
+        }
+    }
+}
+
+impl DataLock {
+    /// Takes the folder for this process, and writes into the lock's file who holds it. Does not wait.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] with the holder, or [`LockError::Io`].
+    pub fn acquire(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.join(FILE);
+        let io_error = |source| LockError::Io { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { folder: folder.to_owned(), holder: read_holder(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        }
+        let holder = Holder { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let text = serde_json::to_string(&holder).map_err(|error| io_error(error.into()))?;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{text}"))
+            .map_err(io_error)?;
+        Ok(Self { file, path })
+    }
+
+    /// The lock's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for DataLock {
+    fn drop(&mut self) {
+        // Nobody holds it any more: the file must not name somebody. Closing would release the lock by itself, but not
+        // if a child inherited the file.
+        let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
+    }
+}
+
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(text.trim()).ok()
+}

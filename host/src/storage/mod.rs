@@ -1,0 +1,189 @@
+//! Everything that outlives the host: one SQLite file in the data folder.
+//!
+//! # Writing
+//! All writes go through one thread. It takes whatever waits, runs it inside one transaction (each write in a savepoint
+//! of its own, so that a failing one undoes only itself), commits, tells the subscribers, and resolves the promises.
+//! Nothing is ever seen, by a subscriber or by the caller, before it is committed. An idle writer sleeps without a timer.
+//!
+//! - [`Storage::write`] runs a closure on a [`WriteTx`]; [`Durability`] says what its promise is worth. It never blocks.
+//! - [`Storage::write_urgent`] goes before output that waits; for acknowledgements and commands.
+//! - [`Storage::append`] and [`Output`] write events. They block while more than a few MiB wait: output comes as fast as
+//!   the disk takes it, and memory stays bounded.
+//!
+//! A write's closure may run more than once (when a transaction fails because of *another* write, each is tried
+//! again alone), but only one of its runs ever takes effect.
+//!
+//! # Reading
+//! [`Storage::read`] runs a closure on a [`Reader`]: a connection of its own and one consistent snapshot, given back at
+//! the closure's end, so that no reader holds the write-ahead log while it waits for something. Reads block their
+//! thread for a moment (microseconds to milliseconds).
+//!
+//! # Order
+//! Cursors and sequence numbers are given by the writer. `seq` has no gaps within a run; a cursor is never given twice,
+//! not even when the newest events were deleted or a power failure took them back. The terminal event is the last of its
+//! run, and there is exactly one: [`WriteTx::finish_run`] compares and sets.
+//!
+//! # What is not here
+//! Texts are redacted before they come; secrets come sealed. This module neither looks into nor logs what it stores.
+
+mod catalog;
+mod conversations;
+mod error;
+mod events;
+mod lock;
+mod open;
+mod output;
+mod pending;
+mod reader;
+mod rows;
+mod runs;
+mod tx;
+mod types;
+mod upkeep;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use error::{StorageError, StorageErrorKind};
+pub use lock::{DataLock, Holder, LockError};
+pub use output::Output;
+pub use pending::Pending;
+pub use reader::Reader;
+pub use tx::WriteTx;
+pub use types::{
+    Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EventFilter,
+    EventPage, NewJob, NewRun, Outcome, ProfileRow, ReadLimit, Recovery, Requeued, RetentionRow,
+    RetentionScope, RunFilter, SessionUsage, Sizes, SnapshotKey, Started, StoredSnapshot, Written,
+};
+
+use crate::model::NewEvent;
+
+/// How the storage is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of events that may wait for the writer before [`Storage::append`] blocks.
+    pub queue_bytes: usize,
+    /// The largest the database may grow, in pages of 4 KiB; None is without limit. For tests of a full disk.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Options {
+    /// 4 MiB may wait; no limit on the file.
+    fn default() -> Self {
+        Self {
+            queue_bytes: 4 << 20,
+            max_pages: None,
+        }
+    }
+}
+
+/// The host's storage. Cheap to clone; the last clone that is dropped waits for the writer and closes the file.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    // Dropped in this order: the writer closes last, so that it can fold the write-ahead log into the file.
+    readers: reader::Pool,
+    writer: writer::Writer,
+    committed: watch::Receiver<u64>,
+    path: PathBuf,
+}
+
+impl Storage {
+    /// Opens the database, makes it if there is none, and brings an older one up to date.
+    ///
+    /// The folder must exist, belong to this user and be closed to others. The caller holds the folder's [`DataLock`].
+    /// A host that was killed leaves nothing to mend: what was committed is there.
+    ///
+    /// # Errors
+    /// One clear error with its [`StorageErrorKind`]; a database that is newer, damaged or somebody else's is left
+    /// exactly as it was.
+    pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        let opened = open::open(path, options)?;
+        let (sender, committed) = watch::channel(opened.last_cursor);
+        let readers = reader::Pool::new(path);
+        let writer = writer::Writer::start(opened, path, options.queue_bytes, sender)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                readers,
+                writer,
+                committed,
+                path: path.to_owned(),
+            }),
+        })
+    }
+
+    /// Runs a closure on the writer's thread. Never blocks. Writes take effect in the order in which they were asked for,
+    /// [`append`](Self::append) included.
+    ///
+    /// The closure should do nothing but write: everybody else waits for it. It may be called again after a call whose
+    /// effect was undone.
+    pub fn write<T, F>(&self, durability: Durability, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,
+    {
+        self.shared.writer.submit(durability, false, work)
+    }
+
+    /// The same, but it goes before everything that waits and is not urgent: for acknowledgements and commands, which
+    /// should not stand behind megabytes of output. Not for what must come after events of the same caller.
+    pub fn write_urgent<T, F>(&self, durability: Durability, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,
+    {
+        self.shared.writer.submit(durability, true, work)
+    }
+
+    /// Stores events in their order, all or none. Blocks the calling thread while too many bytes wait, see
+    /// [`Options::queue_bytes`]: for plain threads, not for async tasks.
+    pub fn append(&self, events: Vec<NewEvent>) -> Pending<Vec<Written>> {
+        self.shared.writer.append(events, None)
+    }
+
+    /// A way to append events without waiting for each, that remembers the first failure.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        Output::new(self.clone())
+    }
+
+    /// The highest committed cursor, and word of each change: subscribers wait here and read from storage.
+    #[must_use]
+    pub fn events_watch(&self) -> watch::Receiver<u64> {
+        self.shared.committed.clone()
+    }
+
+    /// Runs a closure on one consistent snapshot of the database. Blocks the thread while it runs; everything that was
+    /// committed before the call is seen.
+    ///
+    /// # Errors
+    /// Whatever the closure returns, or why no connection could be had.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.shared.readers.read(work)
+    }
+
+    /// The last failure of the disk or the file that a write ran into, until a write succeeds again.
+    #[must_use]
+    pub fn trouble(&self) -> Option<StorageError> {
+        self.shared.writer.trouble()
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+}
