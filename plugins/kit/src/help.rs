@@ -1,0 +1,79 @@
+//! Version lines and help pages.
+
+use std::collections::BTreeSet;
+
+/// The first thing in a text that reads like a version: `1.2`, `0.169.0`, `2.1.0-beta.1`.
+#[must_use]
+pub fn version(text: &str) -> Option<String> {
+    text.split_whitespace().map(|word| word.trim_matches(|c: char| matches!(c, '(' | ')' | ',' | ';' | ':'))).find_map(
+        |word| {
+            let word = word.strip_prefix('v').unwrap_or(word);
+            let mut parts = word.splitn(3, '.');
+            let numeric = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let first = parts.next().is_some_and(numeric);
+            let rest = parts.next().is_some_and(|part| part.bytes().next().is_some_and(|byte| byte.is_ascii_digit()));
+            let plain = word.len() <= 64
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b'_'));
+            (first && rest && plain).then(|| word.to_owned())
+        },
+    )
+}
+
+/// The long options that a help page lists: words with two dashes at the head of an option's line.
+/// Options that a description only mentions do not count.
+#[must_use]
+pub fn long_options(page: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in page.lines() {
+        let line = line.trim_start();
+        if !line.starts_with('-') {
+            continue;
+        }
+        for word in line.split_whitespace() {
+            let word = word.trim_end_matches(',');
+            if !word.starts_with('-') {
+                break;
+            }
+            if let Some(name) = word.strip_prefix("--") {
+                let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(name.len());
+                let name = name.get(..end).unwrap_or_default();
+                if !name.is_empty() {
+                    found.insert(format!("--{name}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("codex-cli 0.169.0\n").unwrap(), "0.169.0");
+        assert_eq!(version("2.1.197 (Claude Code)").unwrap(), "2.1.197");
+        assert_eq!(version("tool v1.2-beta.1, built today").unwrap(), "1.2-beta.1");
+        assert!(version("hello world").is_none());
+        assert!(version("error: 42").is_none());
+        assert!(version("").is_none());
+    }
+
+    #[test]
+    fn options_at_the_head_of_a_line_only() {
+        let page = "Options:\n  -c, --config <key=value>\n      Examples: - `-c model` - see --other\n      --json\n  --no-thing=<X>  text --later\n";
+        assert_eq!(long_options(page).into_iter().collect::<Vec<_>>(), ["--config", "--json", "--no-thing"]);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_read_without_a_panic(text in "\\PC{0,200}") {
+            let _ = (version(&text), long_options(&text));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the bundled provider plugins share: reading the start payload, help pages and shell lines, composing a prompt,
+//! and telling one kind of failure from another. Nothing here knows any particular CLI.
+
+pub mod answer;
+pub mod argument;
+pub mod failure;
+pub mod help;
+pub mod payload;
+pub mod prompt;
+pub mod session;
+pub mod shell;
