@@ -171,9 +171,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
             continue;
         };
         let (name, inline) = match arg.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => {
-                (name.to_owned(), Some(value.to_owned()))
-            }
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
             _ => (arg, None),
         };
         match (name.as_str(), &inline) {
@@ -191,12 +189,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
         }
         if !VALUED.contains(&name.as_str()) {
             problems.push(match inline {
-                Some(_)
-                    if matches!(
-                        name.as_str(),
-                        "--help" | "--version" | "--continue" | "--allow-run"
-                    ) =>
-                {
+                Some(_) if matches!(name.as_str(), "--help" | "--version" | "--continue" | "--allow-run") => {
                     format!("option '{name}' takes no value")
                 }
                 _ if name.starts_with('-') => format!("unknown option '{name}'"),
@@ -204,25 +197,18 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
             });
             continue;
         }
-        let Some(value) = inline.or_else(|| args.next().and_then(|value| value.into_string().ok()))
-        else {
+        let Some(value) = inline.or_else(|| args.next().and_then(|value| value.into_string().ok())) else {
             problems.push(format!("option '{name}' needs a value"));
             continue;
         };
         if name == "--extra" {
-            return Role::parse(&value)
-                .map(Command::Extra)
-                .map_err(|problem| vec![problem]);
+            return Role::parse(&value).map(Command::Extra).map_err(|problem| vec![problem]);
         }
         if let Err(problem) = set(&mut options, &name, value) {
             problems.push(problem);
         }
     }
-    if problems.is_empty() {
-        Ok(Command::Perform(Box::new(options)))
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(Command::Perform(Box::new(options))) } else { Err(problems) }
 }
 
 /// Options that take a value. `--extra` is how the fault words start further processes of this program.
@@ -248,9 +234,7 @@ fn set(options: &mut Options, name: &str, value: String) -> Result<(), String> {
     match name {
         "--model" => options.model = value,
         "--session-id" => {
-            let id = value
-                .parse()
-                .map_err(|_| format!("'--session-id {value}' is not a UUID"))?;
+            let id = value.parse().map_err(|_| format!("'--session-id {value}' is not a UUID"))?;
             options.session = SessionChoice::Fresh(Some(id));
         }
         "--resume" => options.session = SessionChoice::Resume(value),
@@ -260,27 +244,15 @@ fn set(options: &mut Options, name: &str, value: String) -> Result<(), String> {
         "--schema" => options.schema = Some(value.into()),
         "--sandbox" => {
             options.sandbox = Some(
-                [
-                    Sandbox::ReadOnly,
-                    Sandbox::WorkspaceWrite,
-                    Sandbox::FullAccess,
-                ]
-                .into_iter()
-                .find(|mode| mode.name() == value)
-                .ok_or_else(|| {
-                    format!("'--sandbox {value}' is not read-only, workspace-write or full-access")
-                })?,
+                [Sandbox::ReadOnly, Sandbox::WorkspaceWrite, Sandbox::FullAccess]
+                    .into_iter()
+                    .find(|mode| mode.name() == value)
+                    .ok_or_else(|| format!("'--sandbox {value}' is not read-only, workspace-write or full-access"))?,
             );
         }
         "--tools" => {
-            options.tools = Some(
-                value
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|tool| !tool.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
-            );
+            options.tools =
+                Some(value.split(',').map(str::trim).filter(|tool| !tool.is_empty()).map(str::to_owned).collect());
         }
         "--max-turns" => options.max_turns = Some(number(name, &value, 1, u32::MAX.into())?),
         "--attempt" => options.attempt = number(name, &value, 1, u32::MAX.into())?,
@@ -292,9 +264,7 @@ fn set(options: &mut Options, name: &str, value: String) -> Result<(), String> {
                 "json" => Format::Json,
                 "text" => Format::Text,
                 _ => {
-                    return Err(format!(
-                        "'--format {value}' is not stream-json, json or text"
-                    ));
+                    return Err(format!("'--format {value}' is not stream-json, json or text"));
                 }
             };
         }
@@ -323,49 +293,23 @@ mod tests {
 
     #[test]
     fn both_ways_to_write_a_value() {
-        let Command::Perform(options) = read(&[
-            "--model=--odd",
-            "--tools",
-            "shell, file_read",
-            "--attach",
-            "a",
-            "--attach=b",
-            "--continue",
-        ])
-        .unwrap() else {
+        let Command::Perform(options) =
+            read(&["--model=--odd", "--tools", "shell, file_read", "--attach", "a", "--attach=b", "--continue"])
+                .unwrap()
+        else {
             panic!("not a performance")
         };
         assert_eq!(options.model, "--odd");
-        assert_eq!(
-            options.tools.as_deref(),
-            Some(&["shell".to_owned(), "file_read".to_owned()][..])
-        );
-        assert_eq!(
-            options.attachments,
-            [PathBuf::from("a"), PathBuf::from("b")]
-        );
+        assert_eq!(options.tools.as_deref(), Some(&["shell".to_owned(), "file_read".to_owned()][..]));
+        assert_eq!(options.attachments, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(options.session, SessionChoice::Continue);
     }
 
     #[test]
     fn every_problem_is_told() {
-        let problems = read(&[
-            "--nope",
-            "stray",
-            "--attempt=0",
-            "--format=xml",
-            "--session-id=1",
-            "--model",
-        ])
-        .unwrap_err();
-        for (problem, part) in problems.iter().zip([
-            "'--nope'",
-            "'stray'",
-            "--attempt 0",
-            "xml",
-            "UUID",
-            "--model",
-        ]) {
+        let problems =
+            read(&["--nope", "stray", "--attempt=0", "--format=xml", "--session-id=1", "--model"]).unwrap_err();
+        for (problem, part) in problems.iter().zip(["'--nope'", "'stray'", "--attempt 0", "xml", "UUID", "--model"]) {
             assert!(problem.contains(part), "{problem} lacks {part}");
         }
         assert_eq!(problems.len(), 6);

@@ -35,10 +35,7 @@ impl Role {
         match (kind, numbers.as_deref()) {
             ("daemonize", Some([seconds])) => Ok(Self::Daemonize { seconds: *seconds }),
             ("idle", Some([seconds])) => Ok(Self::Idle { seconds: *seconds }),
-            ("tree", Some([processes, seconds])) => Ok(Self::Tree {
-                processes: *processes,
-                seconds: *seconds,
-            }),
+            ("tree", Some([processes, seconds])) => Ok(Self::Tree { processes: *processes, seconds: *seconds }),
             _ => Err(format!("'--extra {text}' is not a role")),
         }
     }
@@ -66,24 +63,12 @@ pub(super) fn act_as(role: Role) -> u8 {
 fn start(role: Role, stdin: Stdio) -> io::Result<Child> {
     // The link works even if the file has been replaced since.
     let own = Path::new("/proc/self/exe");
-    let program = if own.exists() {
-        own.to_path_buf()
-    } else {
-        env::current_exe().unwrap_or_else(|_| PathBuf::new())
-    };
-    Command::new(program)
-        .arg(VERB)
-        .arg(format!("--extra={}", role.name()))
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .spawn()
+    let program = if own.exists() { own.to_path_buf() } else { env::current_exe().unwrap_or_else(|_| PathBuf::new()) };
+    Command::new(program).arg(VERB).arg(format!("--extra={}", role.name())).stdin(stdin).stdout(Stdio::piped()).spawn()
 }
 
 fn lines(child: &mut Child) -> io::Result<Vec<String>> {
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| io::Error::other("no pipe to the new process"))?;
+    let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe to the new process"))?;
     BufReader::new(stdout).lines().collect()
 }
 
@@ -196,9 +181,7 @@ pub(super) fn flood(out: &Out, mib: u64) -> io::Result<()> {
         while block.len() < 64 * 1024 {
             number += 1;
             block.push_str(&format!("line {number:010} "));
-            block.push_str(
-                "of a build that goes on and on and says nothing that anyone would want to read,..",
-            );
+            block.push_str("of a build that goes on and on and says nothing that anyone would want to read,..");
             block.push('\n');
         }
         let take = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
@@ -214,10 +197,7 @@ pub(super) fn raw(out: &Out) -> io::Result<()> {
     const INVALID: &[u8] = b"lone \xff\xfe cut \xe2\x82 long \xc0\xaf surrogate \xed\xa0\x80 end";
     let line = |before: &[u8], after: &[u8]| [before, INVALID, after].concat();
     out.bytes(&line(b"raw: ", b"\n"))?;
-    out.bytes(&line(
-        br#"{"type":"text.delta","message":"raw","text":""#,
-        b"\"}\n",
-    ))?;
+    out.bytes(&line(br#"{"type":"text.delta","message":"raw","text":""#, b"\"}\n"))?;
     io::stderr().write_all(&line(b"raw: ", b"\n"))
 }
 

@@ -20,24 +20,12 @@ const HEX: &str = "0123456789abcdef";
 const URL_SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Fixed prefix, alphabet of the rest, its length, fixed ending.
-type Shape = (
-    &'static str,
-    &'static [&'static str],
-    &'static str,
-    usize,
-    &'static str,
-);
+type Shape = (&'static str, &'static [&'static str], &'static str, usize, &'static str);
 
 /// Secrets that their own prefix tells. The prefixes stand in pieces, so that this file is none of its own finds.
 const SHAPES: [Shape; 16] = [
     ("github-pat", &["gh", "p_"], ALNUM, 36, ""),
-    (
-        "github-fine-grained-pat",
-        &["github", "_pat_"],
-        ALNUM,
-        82,
-        "",
-    ),
+    ("github-fine-grained-pat", &["github", "_pat_"], ALNUM, 82, ""),
     ("gitlab-pat", &["gl", "pat-"], ALNUM, 20, ""),
     ("aws-access-token", &["AK", "IA"], UPPER, 16, ""),
     ("gcp-api-key", &["AI", "za"], ALNUM, 35, ""),
@@ -45,34 +33,19 @@ const SHAPES: [Shape; 16] = [
     ("openai-api-key", &["sk-", "proj-"], ALNUM, 74, ""),
     ("huggingface-access-token", &["h", "f_"], ALNUM, 34, ""),
     ("npm-access-token", &["np", "m_"], ALNUM, 36, ""),
-    (
-        "pypi-upload-token",
-        &["pypi-", "AgEIcHlwaS5vcmc"],
-        URL_SAFE,
-        120,
-        "A",
-    ),
+    ("pypi-upload-token", &["pypi-", "AgEIcHlwaS5vcmc"], URL_SAFE, 120, "A"),
     ("slack-bot-token", &["xo", "xb-"], "", 0, ""),
     ("stripe-access-token", &["sk", "_live_"], ALNUM, 24, ""),
     ("sendgrid-api-token", &["S", "G."], "", 0, ""),
     ("vault-service-token", &["hv", "s."], ALNUM, 90, ""),
     ("digitalocean-pat", &["dop", "_v1_"], HEX, 64, ""),
-    (
-        "jwt",
-        &["ey", "JhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."],
-        "",
-        0,
-        "",
-    ),
+    ("jwt", &["ey", "JhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."], "", 0, ""),
 ];
 
 /// All of them for one seed, always in the same order.
 pub(super) fn secrets(seed: u64) -> Vec<Secret> {
     let mut dice = Dice(seed ^ 0x9e37_79b9_7f4a_7c15);
-    let mut all: Vec<Secret> = SHAPES
-        .iter()
-        .map(|shape| prefixed(shape, &mut dice))
-        .collect();
+    let mut all: Vec<Secret> = SHAPES.iter().map(|shape| prefixed(shape, &mut dice)).collect();
 
     let password = dice.text(ALNUM, 22);
     all.push(Secret {
@@ -106,23 +79,14 @@ fn prefixed((name, prefix, alphabet, length, ending): &Shape, dice: &mut Dice) -
     let start = prefix.concat();
     let body = match *name {
         "slack-bot-token" => {
-            format!(
-                "{}-{}-{}",
-                dice.text("123456789", 12),
-                dice.text("123456789", 12),
-                dice.text(ALNUM, 24)
-            )
+            format!("{}-{}-{}", dice.text("123456789", 12), dice.text("123456789", 12), dice.text(ALNUM, 24))
         }
         "sendgrid-api-token" => format!("{}.{}", dice.text(ALNUM, 22), dice.text(ALNUM, 43)),
         "jwt" => format!("ey{}.{}", dice.text(ALNUM, 60), dice.text(ALNUM, 43)),
         _ => dice.text(alphabet, *length),
     };
     let secret = format!("{start}{body}{ending}");
-    Secret {
-        name,
-        shown: format!("{name}: {secret}"),
-        parts: vec![secret],
-    }
+    Secret { name, shown: format!("{name}: {secret}"), parts: vec![secret] }
 }
 
 fn pem(dice: &mut Dice) -> Secret {
@@ -130,11 +94,7 @@ fn pem(dice: &mut Dice) -> Secret {
     body.push(format!("{}==", dice.text(ALNUM, 38)));
     let edge = |word: &str| format!("-----{word} RSA {} KEY-----", "PRIVATE");
     let shown = format!("{}\n{}\n{}", edge("BEGIN"), body.join("\n"), edge("END"));
-    Secret {
-        name: "private-key",
-        shown,
-        parts: body,
-    }
+    Secret { name: "private-key", shown, parts: body }
 }
 
 /// A small generator of numbers that look random (SplitMix64): the same everywhere, and good for nothing secret.
@@ -172,13 +132,7 @@ mod tests {
         assert_eq!(one.len(), 21);
         for (left, right) in one.iter().zip(&two) {
             assert_ne!(left.parts, right.parts, "{}", left.name);
-            assert!(
-                left.parts
-                    .iter()
-                    .all(|part| left.shown.contains(part) && part.len() >= 16),
-                "{}",
-                left.name
-            );
+            assert!(left.parts.iter().all(|part| left.shown.contains(part) && part.len() >= 16), "{}", left.name);
         }
     }
 }

@@ -65,16 +65,11 @@ fn complain(message: &str) {
 fn perform_prompt(options: &args::Options) -> u8 {
     let mut bytes = Vec::new();
     if let Err(error) = io::stdin().take(MAX_PROMPT + 1).read_to_end(&mut bytes) {
-        complain(&format!(
-            "error: failed to read the prompt from standard input: {error}"
-        ));
+        complain(&format!("error: failed to read the prompt from standard input: {error}"));
         return 2;
     }
     if bytes.len() as u64 > MAX_PROMPT {
-        complain(&format!(
-            "error: the prompt is longer than {} MiB",
-            MAX_PROMPT >> 20
-        ));
+        complain(&format!("error: the prompt is longer than {} MiB", MAX_PROMPT >> 20));
         return 2;
     }
     let prompt = String::from_utf8_lossy(&bytes);

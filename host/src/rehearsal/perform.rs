@@ -57,10 +57,7 @@ struct Ending {
 
 impl Ending {
     fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            ..Self::default()
-        }
+        Self { text: text.into(), ..Self::default() }
     }
 }
 
@@ -76,31 +73,19 @@ struct Stage<'a> {
 /// Performs one prompt on standard output and gives the exit code.
 pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
     let act = script::read(prompt).map_err(Stop::Refused)?;
-    for file in [&options.system, &options.append_system, &options.schema]
-        .into_iter()
-        .flatten()
-    {
-        fs::File::open(file).map_err(|error| {
-            Stop::Refused(format!("failed to read {}: {error}", file.display()))
-        })?;
+    for file in [&options.system, &options.append_system, &options.schema].into_iter().flatten() {
+        fs::File::open(file).map_err(|error| Stop::Refused(format!("failed to read {}: {error}", file.display())))?;
     }
     if let Some(file) = &options.schema {
         let text = fs::read(file).unwrap_or_default();
-        serde_json::from_slice::<Value>(&text).map_err(|error| {
-            Stop::Refused(format!("schema {} is not JSON: {error}", file.display()))
-        })?;
+        serde_json::from_slice::<Value>(&text)
+            .map_err(|error| Stop::Refused(format!("schema {} is not JSON: {error}", file.display())))?;
     }
     let cwd = env::current_dir()?;
     let store = Store::locate(options.sessions.as_deref())?;
     let session = open_session(&store, &options.session, &cwd)?;
     let out = Out::new(options.format, Box::new(io::stdout()));
-    let stage = Stage {
-        options,
-        out,
-        session,
-        cwd,
-        running: Running::default(),
-    };
+    let stage = Stage { options, out, session, cwd, running: Running::default() };
     stage.watch_for_interrupt()?;
     stage.opening()?;
     let ending = stage.act(&act)?;
@@ -111,9 +96,7 @@ pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
 fn open_session(store: &Store, choice: &SessionChoice, cwd: &Path) -> Result<Session, Stop> {
     Ok(match choice {
         SessionChoice::Fresh(id) => store.begin(*id, cwd)?,
-        SessionChoice::Resume(id) => store
-            .resume(id, cwd)?
-            .ok_or_else(|| Stop::NoSession(id.clone()))?,
+        SessionChoice::Resume(id) => store.resume(id, cwd)?.ok_or_else(|| Stop::NoSession(id.clone()))?,
         SessionChoice::Continue => match store.newest(cwd)? {
             Some(session) => session,
             None => store.begin(None, cwd)?,
@@ -166,17 +149,14 @@ impl Stage<'_> {
             Act::Run(command) => self.run(command),
             Act::Slow(chunks) => self.slow(*chunks),
             Act::Big(kib) => self.big(*kib),
-            Act::Usage(input, output) => Ok(Ending {
-                tokens: Some((*input, *output)),
-                ..self.answer("the tokens are counted as asked")?
-            }),
+            Act::Usage(input, output) => {
+                Ok(Ending { tokens: Some((*input, *output)), ..self.answer("the tokens are counted as asked")? })
+            }
             Act::Leak(seed) => self.leak(*seed),
             Act::Fail { once: true, .. } if self.options.attempt > 1 => {
                 self.answer(&format!("attempt {} succeeds", self.options.attempt))
             }
-            Act::Fail {
-                class, retry_after, ..
-            } => self.fail(*class, *retry_after),
+            Act::Fail { class, retry_after, .. } => self.fail(*class, *retry_after),
             Act::Sleep(seconds) => {
                 thread::sleep(Duration::from_secs(*seconds));
                 self.answer(&format!("slept for {seconds} s"))
@@ -185,20 +165,13 @@ impl Stage<'_> {
             Act::Model => self.answer(&self.options.model),
             Act::Turns => self.answer(&self.session.turns.to_string()),
             Act::Tools => {
-                let tools = self
-                    .options
-                    .tools
-                    .as_ref()
-                    .map_or_else(|| "shell".to_owned(), |tools| tools.join(" "));
+                let tools = self.options.tools.as_ref().map_or_else(|| "shell".to_owned(), |tools| tools.join(" "));
                 self.answer(&tools)
             }
             Act::Files => self.answer(&self.files()),
             Act::Env(name) => {
                 let value = env::var_os(name);
-                self.answer(&value.map_or_else(
-                    || "(not set)".into(),
-                    |value| value.to_string_lossy().into_owned(),
-                ))
+                self.answer(&value.map_or_else(|| "(not set)".into(), |value| value.to_string_lossy().into_owned()))
             }
             Act::Line(kib) => {
                 faults::long_line(&self.out, *kib)?;
@@ -220,9 +193,7 @@ impl Stage<'_> {
                 signals::ignore_stops()?;
                 self.say_now("ignoring every request to stop\n")?;
                 faults::linger(*seconds);
-                Ok(Ending::text(
-                    "ignoring every request to stop\nnobody ended me",
-                ))
+                Ok(Ending::text("ignoring every request to stop\nnobody ended me"))
             }
             Act::Orphan(seconds) => {
                 let pid = faults::orphan(*seconds)?;
@@ -230,8 +201,7 @@ impl Stage<'_> {
             }
             Act::Tree { processes, leave } => {
                 let tree = faults::Tree::start(*processes, TREE_SECONDS)?;
-                let ending =
-                    self.answer(&format!("a tree of {processes}: {}", tree.pids.join(" ")))?;
+                let ending = self.answer(&format!("a tree of {processes}: {}", tree.pids.join(" ")))?;
                 if !leave {
                     tree.wait()?;
                 }
@@ -246,20 +216,11 @@ impl Stage<'_> {
         }
         // A quarter of the bytes, as good a guess as any.
         let guess = |text: &str| (text.len() as u64).div_ceil(4);
-        let (input, output) = ending
-            .tokens
-            .unwrap_or_else(|| (guess(prompt), guess(&ending.text)));
-        self.out.event(
-            "usage",
-            &json!({ "inputTokens": input, "outputTokens": output }),
-        )?;
+        let (input, output) = ending.tokens.unwrap_or_else(|| (guess(prompt), guess(&ending.text)));
+        self.out.event("usage", &json!({ "inputTokens": input, "outputTokens": output }))?;
         self.out.result(&Outcome {
             session: self.session.id.to_string(),
-            status: if ending.failure.is_some() {
-                Status::Failed
-            } else {
-                Status::Completed
-            },
+            status: if ending.failure.is_some() { Status::Failed } else { Status::Completed },
             text: ending.failure.is_none().then_some(ending.text.as_str()),
             structured: ending.structured.as_ref(),
             turns: self.session.turns,
@@ -277,41 +238,26 @@ impl Stage<'_> {
     }
 
     fn say_now(&self, piece: &str) -> io::Result<()> {
-        self.out
-            .event("text.delta", &json!({ "message": ANSWER, "text": piece }))
+        self.out.event("text.delta", &json!({ "message": ANSWER, "text": piece }))
     }
 
     fn whole(&self, text: &str) -> io::Result<()> {
-        self.out
-            .event("text", &json!({ "message": ANSWER, "text": text }))
+        self.out.event("text", &json!({ "message": ANSWER, "text": text }))
     }
 
     fn think(&self, text: &str) -> io::Result<Ending> {
         let thought = format!("let me rehearse this: {text}");
         for piece in pieces(&thought) {
-            self.out.event(
-                "thinking.delta",
-                &json!({ "message": REASONING, "text": piece }),
-            )?;
+            self.out.event("thinking.delta", &json!({ "message": REASONING, "text": piece }))?;
         }
-        self.out.event(
-            "thinking",
-            &json!({ "message": REASONING, "text": thought }),
-        )?;
+        self.out.event("thinking", &json!({ "message": REASONING, "text": thought }))?;
         self.answer(text)
     }
 
     /// With a schema the value is the structured output, whether or not it conforms: to judge that is the host's part.
     fn json(&self, text: &str) -> io::Result<Ending> {
-        let structured = self
-            .options
-            .schema
-            .as_ref()
-            .and_then(|_| serde_json::from_str(text).ok());
-        Ok(Ending {
-            structured,
-            ..self.answer(text)?
-        })
+        let structured = self.options.schema.as_ref().and_then(|_| serde_json::from_str(text).ok());
+        Ok(Ending { structured, ..self.answer(text)? })
     }
 
     fn slow(&self, chunks: u64) -> io::Result<Ending> {
@@ -344,12 +290,7 @@ impl Stage<'_> {
         if self.options.allow_run {
             return None;
         }
-        if self
-            .options
-            .tools
-            .as_ref()
-            .is_some_and(|tools| !tools.iter().any(|tool| tool == "shell"))
-        {
+        if self.options.tools.as_ref().is_some_and(|tools| !tools.iter().any(|tool| tool == "shell")) {
             return Some("refused: the shell is not among the allowed tools".to_owned());
         }
         match self.options.sandbox {
@@ -363,20 +304,13 @@ impl Stage<'_> {
 
     fn run(&self, command: &str) -> io::Result<Ending> {
         const TOOL: &str = "tool-1";
-        self.out.event(
-            "tool.start",
-            &json!({ "tool": TOOL, "name": "shell", "command": command, "cwd": self.cwd }),
-        )?;
+        self.out.event("tool.start", &json!({ "tool": TOOL, "name": "shell", "command": command, "cwd": self.cwd }))?;
         if let Some(reason) = self.refusal() {
-            self.out.event(
-                "tool.result",
-                &json!({ "tool": TOOL, "output": reason, "error": true }),
-            )?;
+            self.out.event("tool.result", &json!({ "tool": TOOL, "output": reason, "error": true }))?;
             return self.answer(&format!("the command was {reason}"));
         }
         let output = shell::run(command, &self.cwd, &self.running, |piece| {
-            self.out
-                .event("tool.delta", &json!({ "tool": TOOL, "text": piece }))
+            self.out.event("tool.delta", &json!({ "tool": TOOL, "text": piece }))
         })?;
         self.out.event(
             "tool.result",
@@ -388,11 +322,7 @@ impl Stage<'_> {
                 "code": "max-turns",
                 "message": "the limit of 1 turn is reached: there is no second one to answer in",
             });
-            return Ok(Ending {
-                failure: Some(failure),
-                code: 1,
-                ..Ending::default()
-            });
+            return Ok(Ending { failure: Some(failure), code: 1, ..Ending::default() });
         }
         let shown = output.text.trim_end();
         self.answer(&match (output.code, shown) {
@@ -412,16 +342,12 @@ impl Stage<'_> {
             text.push_str(&secret.shown);
             text.push('\n');
         }
-        self.out
-            .event("thinking", &json!({ "message": REASONING, "text": text }))?;
+        self.out.event("thinking", &json!({ "message": REASONING, "text": text }))?;
         self.out.event(
             "tool.start",
             &json!({ "tool": "tool-1", "name": "shell", "command": "cat .env", "cwd": self.cwd }),
         )?;
-        self.out.event(
-            "tool.result",
-            &json!({ "tool": "tool-1", "output": text, "error": false, "exitCode": 0 }),
-        )?;
+        self.out.event("tool.result", &json!({ "tool": "tool-1", "output": text, "error": false, "exitCode": 0 }))?;
         io::stderr().write_all(text.as_bytes())?;
         // Seven bytes at a time: no secret arrives in one piece.
         let mut rest = text.as_str();
@@ -445,60 +371,34 @@ impl Stage<'_> {
                 "hint": hint,
                 "retryAfterMs": retry_after,
             });
-            Ok(Ending {
-                failure: Some(failure),
-                code: 1,
-                ..Ending::default()
-            })
+            Ok(Ending { failure: Some(failure), code: 1, ..Ending::default() })
         };
         match class {
             FailureClass::Unknown => {
                 super::complain("something went wrong, as asked");
-                Ok(Ending {
-                    code: 1,
-                    silent: true,
-                    ..Ending::default()
-                })
+                Ok(Ending { code: 1, silent: true, ..Ending::default() })
             }
-            FailureClass::Authentication => failed(
-                "http-401",
-                "the credentials are refused, as asked",
-                Some("rehearse with another FAIL class"),
-            ),
-            FailureClass::Transient => {
-                failed("http-503", "the service is overloaded, as asked", None)
+            FailureClass::Authentication => {
+                failed("http-401", "the credentials are refused, as asked", Some("rehearse with another FAIL class"))
             }
+            FailureClass::Transient => failed("http-503", "the service is overloaded, as asked", None),
             FailureClass::RateLimited => {
                 let message = "too many requests, as asked";
-                self.out.event(
-                    "rate-limited",
-                    &json!({ "message": message, "retryAfterMs": retry_after }),
-                )?;
+                self.out.event("rate-limited", &json!({ "message": message, "retryAfterMs": retry_after }))?;
                 failed("http-429", message, None)
             }
             FailureClass::ResumeInvalid => {
                 super::complain(&format!("error: no session with id {}", self.session.id));
-                Ok(Ending {
-                    code: 1,
-                    silent: true,
-                    ..Ending::default()
-                })
+                Ok(Ending { code: 1, silent: true, ..Ending::default() })
             }
             FailureClass::Usage => {
                 super::complain("error: unknown option '--as-asked'");
-                Ok(Ending {
-                    code: 2,
-                    silent: true,
-                    ..Ending::default()
-                })
+                Ok(Ending { code: 2, silent: true, ..Ending::default() })
             }
             FailureClass::Limit => failed("quota", "the quota is used up, as asked", None),
             FailureClass::Incomplete => {
                 self.say_now("this answer breaks off in the mid")?;
-                Ok(Ending {
-                    silent: true,
-                    ..Ending::default()
-                })
+                Ok(Ending { silent: true, ..Ending::default() })
             }
         }
     }
@@ -517,20 +417,13 @@ impl Stage<'_> {
             return "(no files)".to_owned();
         }
         let describe = |path: &PathBuf| {
-            let name = path
-                .file_name()
-                .map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+            let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
             match fs::metadata(path) {
                 Ok(meta) => format!("{name} {} bytes", meta.len()),
                 Err(error) => format!("{name} {error}"),
             }
         };
-        self.options
-            .attachments
-            .iter()
-            .map(describe)
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.options.attachments.iter().map(describe).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -542,15 +435,9 @@ fn pieces(text: &str) -> Vec<&str> {
         let end = if text.len() > 16 * DELTA {
             rest.floor_char_boundary(DELTA.min(rest.len()))
         } else {
-            let word = rest
-                .find(|c: char| !c.is_whitespace())
-                .unwrap_or(rest.len());
-            let gap = rest[word..]
-                .find(char::is_whitespace)
-                .map_or(rest.len(), |at| word + at);
-            rest[gap..]
-                .find(|c: char| !c.is_whitespace())
-                .map_or(rest.len(), |at| gap + at)
+            let word = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+            let gap = rest[word..].find(char::is_whitespace).map_or(rest.len(), |at| word + at);
+            rest[gap..].find(|c: char| !c.is_whitespace()).map_or(rest.len(), |at| gap + at)
         };
         let (piece, tail) = rest.split_at(end);
         pieces.push(piece);

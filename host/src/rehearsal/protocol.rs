@@ -52,10 +52,7 @@ pub(super) struct Outcome<'a> {
 
 impl Out {
     pub(super) fn new(format: Format, sink: Box<dyn Write + Send>) -> Self {
-        Self {
-            format,
-            sink: Arc::new(Mutex::new(sink)),
-        }
+        Self { format, sink: Arc::new(Mutex::new(sink)) }
     }
 
     fn sink(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
@@ -77,10 +74,7 @@ impl Out {
         line.insert("type".to_owned(), json!(kind));
         if let Value::Object(fields) = fields {
             line.extend(
-                fields
-                    .iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(name, value)| (name.clone(), value.clone())),
+                fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())),
             );
         }
         let mut text = Value::Object(line).to_string();
@@ -98,22 +92,15 @@ impl Out {
                 writeln!(io::stderr(), "rehearsal: {}", field("message"))
             }
             "thinking" => writeln!(io::stderr(), "rehearsal: thinking: {}", field("text")),
-            "tool.start" => writeln!(
-                io::stderr(),
-                "rehearsal: {}: {}",
-                field("name"),
-                field("command")
-            ),
+            "tool.start" => writeln!(io::stderr(), "rehearsal: {}: {}", field("name"), field("command")),
             "tool.delta" => write!(io::stderr(), "{}", field("text")),
             "session" => writeln!(io::stderr(), "rehearsal: session {}", field("session")),
             "result" => {
-                let failure = fields
-                    .get("failure")
-                    .and_then(|failure| failure.get("message"))
-                    .and_then(Value::as_str);
-                failure.map_or(Ok(()), |message| {
-                    writeln!(io::stderr(), "rehearsal: failed: {message}")
-                })
+                let Some(failure) = fields.get("failure").filter(|failure| failure.is_object()) else {
+                    return Ok(());
+                };
+                let part = |name: &str| failure.get(name).and_then(Value::as_str).unwrap_or_default();
+                writeln!(io::stderr(), "rehearsal: failed ({}): {}", part("class"), part("message"))
             }
             _ => Ok(()),
         }

@@ -97,24 +97,14 @@ const MAX_WAIT_MS: u64 = 600_000;
 
 /// Reads a prompt. A word whose argument makes no sense is an error that names both.
 pub(super) fn read(prompt: &str) -> Result<Act, String> {
-    let prompt = prompt
-        .trim_start_matches(['\n', '\r'])
-        .trim_end_matches(['\n', '\r']);
+    let prompt = prompt.trim_start_matches(['\n', '\r']).trim_end_matches(['\n', '\r']);
     let first = prompt.lines().next().unwrap_or_default().trim();
     let (word, line_rest) = first.split_once(char::is_whitespace).unwrap_or((first, ""));
     let line_rest = line_rest.trim();
     // For the words that take a text: everything after the word, further lines too.
-    let rest = || {
-        prompt
-            .trim_start()
-            .strip_prefix(word)
-            .unwrap_or_default()
-            .trim_start_matches([' ', '\t'])
-            .to_owned()
-    };
+    let rest = || prompt.trim_start().strip_prefix(word).unwrap_or_default().trim_start_matches([' ', '\t']).to_owned();
     let mut arguments = line_rest.split_whitespace();
-    let mut count = |what: &str, default: Option<u64>, most: u64| match (arguments.next(), default)
-    {
+    let mut count = |what: &str, default: Option<u64>, most: u64| match (arguments.next(), default) {
         (None, Some(default)) => Ok(default),
         (given, _) => given
             .and_then(|text| text.parse::<u64>().ok())
@@ -129,10 +119,7 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
         "RUN" => Act::Run(rest()),
         "SLOW" => Act::Slow(count("how many chunks", None, MAX_CHUNKS)?),
         "BIG" => Act::Big(count("how many KiB", None, MAX_BIG_KIB)?),
-        "USAGE" => Act::Usage(
-            count("input tokens", None, u64::MAX)?,
-            count("output tokens", None, u64::MAX)?,
-        ),
+        "USAGE" => Act::Usage(count("input tokens", None, u64::MAX)?, count("output tokens", None, u64::MAX)?),
         "LEAK" => Act::Leak(count("a seed", Some(1), u64::MAX)?),
         "FAIL" | "FAILONCE" => fail(word, line_rest)?,
         "SLEEP" => Act::Sleep(count("how many seconds", None, MAX_SECONDS)?),
@@ -155,9 +142,7 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
                 None => false,
                 Some("leave") => true,
                 Some(other) => {
-                    return Err(format!(
-                        "TREE takes 'leave' after the number, not '{other}'"
-                    ));
+                    return Err(format!("TREE takes 'leave' after the number, not '{other}'"));
                 }
             },
         },
@@ -168,38 +153,25 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
 fn fail(word: &str, rest: &str) -> Result<Act, String> {
     let mut arguments = rest.split_whitespace();
     let name = arguments.next().unwrap_or("unknown");
-    let class = FailureClass::ALL
-        .into_iter()
-        .find(|class| class.name() == name)
-        .ok_or_else(|| {
-            let names = FailureClass::ALL.map(FailureClass::name).join(", ");
-            format!("{word} knows no failure class '{name}'; there are {names}")
-        })?;
+    let class = FailureClass::ALL.into_iter().find(|class| class.name() == name).ok_or_else(|| {
+        let names = FailureClass::ALL.map(FailureClass::name).join(", ");
+        format!("{word} knows no failure class '{name}'; there are {names}")
+    })?;
     let retry_after = arguments
         .next()
         .map(|text| {
             text.parse::<u64>()
                 .ok()
                 .filter(|ms| *ms <= MAX_WAIT_MS)
-                .ok_or_else(|| {
-                    format!("{word} takes a time to wait of up to {MAX_WAIT_MS} ms, not '{text}'")
-                })
+                .ok_or_else(|| format!("{word} takes a time to wait of up to {MAX_WAIT_MS} ms, not '{text}'"))
         })
         .transpose()?;
-    Ok(Act::Fail {
-        class,
-        retry_after,
-        once: word == "FAILONCE",
-    })
+    Ok(Act::Fail { class, retry_after, once: word == "FAILONCE" })
 }
 
 fn signal(name: &str) -> Result<Signal, String> {
     let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("SIG") {
-        upper
-    } else {
-        format!("SIG{upper}")
-    };
+    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
     Signal::from_str(&full).map_err(|_| format!("SIGNAL knows no signal '{name}'"))
 }
 
@@ -210,35 +182,14 @@ mod tests {
 
     #[test]
     fn first_word_decides_and_anything_else_is_echoed() {
-        assert_eq!(
-            read("SAY hello there\nand more\n").unwrap(),
-            Act::Say("hello there\nand more".into())
-        );
-        assert_eq!(
-            read("\n  RUN echo a\necho b").unwrap(),
-            Act::Run("echo a\necho b".into())
-        );
-        assert_eq!(
-            read("please SAY no").unwrap(),
-            Act::Say("please SAY no".into())
-        );
-        assert_eq!(
-            read("-- dashes first").unwrap(),
-            Act::Say("-- dashes first".into())
-        );
-        assert_eq!(
-            read("MODEL trains are fun").unwrap(),
-            Act::Say("MODEL trains are fun".into())
-        );
+        assert_eq!(read("SAY hello there\nand more\n").unwrap(), Act::Say("hello there\nand more".into()));
+        assert_eq!(read("\n  RUN echo a\necho b").unwrap(), Act::Run("echo a\necho b".into()));
+        assert_eq!(read("please SAY no").unwrap(), Act::Say("please SAY no".into()));
+        assert_eq!(read("-- dashes first").unwrap(), Act::Say("-- dashes first".into()));
+        assert_eq!(read("MODEL trains are fun").unwrap(), Act::Say("MODEL trains are fun".into()));
         assert_eq!(read("SLOW 3").unwrap(), Act::Slow(3));
         assert_eq!(read("USAGE 12 34").unwrap(), Act::Usage(12, 34));
-        assert_eq!(
-            read("TREE 7 leave").unwrap(),
-            Act::Tree {
-                processes: 7,
-                leave: true
-            }
-        );
+        assert_eq!(read("TREE 7 leave").unwrap(), Act::Tree { processes: 7, leave: true });
         assert_eq!(read("SIGNAL kill").unwrap(), Act::Signal(Signal::SIGKILL));
         assert_eq!(read("LEAK").unwrap(), Act::Leak(1));
     }
@@ -247,24 +198,10 @@ mod tests {
     fn every_failure_class_can_be_asked_for() {
         for class in FailureClass::ALL {
             let act = read(&format!("FAIL {}", class.name())).unwrap();
-            assert_eq!(
-                act,
-                Act::Fail {
-                    class,
-                    retry_after: None,
-                    once: false
-                }
-            );
+            assert_eq!(act, Act::Fail { class, retry_after: None, once: false });
         }
         let act = read("FAILONCE rate-limited 250").unwrap();
-        assert_eq!(
-            act,
-            Act::Fail {
-                class: FailureClass::RateLimited,
-                retry_after: Some(250),
-                once: true
-            }
-        );
+        assert_eq!(act, Act::Fail { class: FailureClass::RateLimited, retry_after: Some(250), once: true });
     }
 
     #[test]

@@ -35,11 +35,7 @@ pub(super) struct Store {
 impl Store {
     /// Finds the folder: as given, or by the environment.
     pub(super) fn locate(given: Option<&Path>) -> io::Result<Self> {
-        let variable = |name: &str| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = given
             .map(Path::to_path_buf)
             .or_else(|| variable("REHEARSAL_HOME"))
@@ -47,21 +43,14 @@ impl Store {
             .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("ostler/rehearsal")))
             .or_else(|| variable("HOME").map(|home| home.join(".local/state/ostler/rehearsal")))
             .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "no folder for sessions: set HOME or give --sessions",
-                )
+                io::Error::new(io::ErrorKind::NotFound, "no folder for sessions: set HOME or give --sessions")
             })?;
         Ok(Self { folder })
     }
 
     /// A new session in this folder.
     pub(super) fn begin(&self, id: Option<Uuid>, cwd: &Path) -> io::Result<Session> {
-        let session = Session {
-            id: id.unwrap_or_else(Uuid::new_v4),
-            resumed: false,
-            turns: 1,
-        };
+        let session = Session { id: id.unwrap_or_else(Uuid::new_v4), resumed: false, turns: 1 };
         self.save(&session, cwd)?;
         self.prune();
         Ok(session)
@@ -76,16 +65,8 @@ impl Store {
         let Some(state) = read(&self.path(id))? else {
             return Ok(None);
         };
-        let turns = state
-            .get("turns")
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-            .saturating_add(1);
-        let session = Session {
-            id,
-            resumed: true,
-            turns,
-        };
+        let turns = state.get("turns").and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
+        let session = Session { id, resumed: true, turns };
         self.save(&session, cwd)?;
         Ok(Some(session))
     }
@@ -108,23 +89,11 @@ impl Store {
     /// Writes the file as a whole or not at all: two runs may resume one session at once.
     fn save(&self, session: &Session, cwd: &Path) -> io::Result<()> {
         let problem = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!(
-                    "failed to save the session in {}: {error}",
-                    self.folder.display()
-                ),
-            )
+            io::Error::new(error.kind(), format!("failed to save the session in {}: {error}", self.folder.display()))
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(problem)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(problem)?;
         let state = json!({ "id": session.id.to_string(), "cwd": cwd, "turns": session.turns });
-        let draft = self
-            .folder
-            .join(format!(".{}.{}", session.id, std::process::id()));
+        let draft = self.folder.join(format!(".{}.{}", session.id, std::process::id()));
         let written = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -148,12 +117,8 @@ impl Store {
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "json")
-                    && path
-                        .file_stem()
-                        .and_then(|stem| stem.to_str())
-                        .is_some_and(|stem| Uuid::parse_str(stem).is_ok())
+                path.extension().is_some_and(|extension| extension == "json")
+                    && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| Uuid::parse_str(stem).is_ok())
             })
             .filter_map(|path| {
                 let changed = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?;
@@ -191,41 +156,25 @@ mod tests {
     #[test]
     fn a_session_counts_its_prompts() {
         let home = tempfile::tempdir().unwrap();
-        let store = Store {
-            folder: home.path().join("a/b"),
-        };
+        let store = Store { folder: home.path().join("a/b") };
         let id = Uuid::new_v4();
         let first = store.begin(Some(id), Path::new("/w")).unwrap();
         assert_eq!((first.id, first.turns, first.resumed), (id, 1, false));
-        let second = store
-            .resume(&id.to_string(), Path::new("/w"))
-            .unwrap()
-            .unwrap();
+        let second = store.resume(&id.to_string(), Path::new("/w")).unwrap().unwrap();
         assert_eq!((second.turns, second.resumed), (2, true));
         assert_eq!(store.newest(Path::new("/w")).unwrap().unwrap().turns, 3);
         assert_eq!(store.newest(Path::new("/elsewhere")).unwrap(), None);
         let mode = fs::metadata(store.path(id)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
-        assert_eq!(
-            fs::read_dir(&store.folder).unwrap().count(),
-            1,
-            "a draft was left behind"
-        );
+        assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 1, "a draft was left behind");
     }
 
     #[test]
     fn an_unknown_or_malformed_id_is_no_session() {
         let home = tempfile::tempdir().unwrap();
-        let store = Store {
-            folder: home.path().to_path_buf(),
-        };
+        let store = Store { folder: home.path().to_path_buf() };
         fs::write(home.path().join("secret.json"), "{}").unwrap();
-        for id in [
-            Uuid::new_v4().to_string().as_str(),
-            "secret",
-            "../secret",
-            "",
-        ] {
+        for id in [Uuid::new_v4().to_string().as_str(), "secret", "../secret", ""] {
             assert_eq!(store.resume(id, Path::new("/w")).unwrap(), None, "{id}");
         }
     }

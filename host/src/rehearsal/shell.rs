@@ -51,8 +51,7 @@ pub(super) fn run(
     running: &Running,
     mut more: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<Output> {
-    let script =
-        format!("if [ -n \"${{ENV:-}}\" ] && [ -r \"$ENV\" ]; then . \"$ENV\"; fi\n{command}\n");
+    let script = format!("if [ -n \"${{ENV:-}}\" ] && [ -r \"$ENV\" ]; then . \"$ENV\"; fi\n{command}\n");
     let (mut reader, writer) = io::pipe()?;
     let mut child = Command::new("/bin/sh")
         .arg("-c")
@@ -72,18 +71,12 @@ pub(super) fn run(
     running.set(None);
     let text = streamed?;
     let status = status?;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(-1);
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
     Ok(Output { text, code })
 }
 
 /// Reads to the end, passing on whole characters, and keeps the first part.
-fn stream(
-    reader: &mut impl Read,
-    more: &mut impl FnMut(&str) -> io::Result<()>,
-) -> io::Result<String> {
+fn stream(reader: &mut impl Read, more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<String> {
     let mut kept = String::new();
     let mut pending = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -94,20 +87,13 @@ fn stream(
             Err(error) => return Err(error),
         };
         pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let split = if count == 0 {
-            pending.len()
-        } else {
-            whole_characters(&pending)
-        };
+        let split = if count == 0 { pending.len() } else { whole_characters(&pending) };
         let text = String::from_utf8_lossy(pending.get(..split).unwrap_or_default()).into_owned();
         pending.drain(..split);
         if !text.is_empty() {
             more(&text)?;
             let room = KEPT.saturating_sub(kept.len());
-            kept.push_str(
-                text.get(..text.floor_char_boundary(room))
-                    .unwrap_or_default(),
-            );
+            kept.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
         }
         if count == 0 {
             return Ok(kept);
@@ -135,10 +121,7 @@ mod tests {
     #[test]
     fn both_streams_come_in_order_with_the_exit_code() {
         let output = output("echo one; echo two >&2; echo three; exit 7");
-        assert_eq!(
-            (output.text.as_str(), output.code),
-            ("one\ntwo\nthree\n", 7)
-        );
+        assert_eq!((output.text.as_str(), output.code), ("one\ntwo\nthree\n", 7));
     }
 
     #[test]

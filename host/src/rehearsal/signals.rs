@@ -32,20 +32,14 @@ pub(super) fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> io::Result<(
     WAKE.store(writer.as_raw_fd(), Ordering::Relaxed);
     // The handler may run at any later moment: the writing end stays open for as long as the process lives.
     std::mem::forget(writer);
-    let action = SigAction::new(
-        SigHandler::Handler(wake),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(wake), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler does nothing but write one byte into a pipe.
     unsafe { sigaction(Signal::SIGINT, &action) }?;
-    thread::Builder::new()
-        .name("interrupt".to_owned())
-        .spawn(move || {
-            if reader.read_exact(&mut [0]).is_ok() {
-                stop();
-            }
-        })?;
+    thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        if reader.read_exact(&mut [0]).is_ok() {
+            stop();
+        }
+    })?;
     Ok(())
 }
 

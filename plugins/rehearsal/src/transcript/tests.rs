@@ -1,0 +1,201 @@
+//! Against output of the stand-in itself, captured under `tests/captures`. The folder was named `/work` in them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use ostler_plugin::Transcript as _;
+use std::{fs, path::PathBuf};
+
+const SESSION: &str = "5eed0000-0000-4000-8000-000000000001";
+
+struct Reading {
+    events: Vec<Semantic>,
+    uncovered: Vec<String>,
+    outcome: Outcome,
+}
+
+fn capture(name: &str, extension: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(format!("{name}.{extension}"));
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+fn lines(text: &str, stream: OutputStream) -> Vec<Line> {
+    text.lines().map(|text| Line { stream, text: text.to_owned(), truncated: false }).collect()
+}
+
+fn read(name: &str, request: &RunRequest) -> Reading {
+    let mut transcript = Transcript::new(request);
+    let mut all = lines(&capture(name, "stderr"), OutputStream::Stderr);
+    all.extend(lines(&capture(name, "stdout"), OutputStream::Stdout));
+    let texts: Vec<String> = all.iter().map(|line| line.text.clone()).collect();
+    let step = transcript.read(all);
+    let code = capture(name, "exit").trim().parse().unwrap();
+    let exit = ExitStatus { code: Some(code), ..ExitStatus::default() };
+    Reading {
+        uncovered: (0..).zip(texts).filter(|(index, _)| !step.covered.contains(index)).map(|(_, text)| text).collect(),
+        events: step.events,
+        outcome: transcript.finish(exit, Vec::new()),
+    }
+}
+
+fn plain(name: &str) -> Reading {
+    read(name, &RunRequest::default())
+}
+
+fn failure(name: &str) -> Failure {
+    let outcome = plain(name).outcome;
+    assert_eq!(outcome.final_text, None, "{name}");
+    outcome.failure.expect(name)
+}
+
+#[test]
+fn a_plain_answer() {
+    let reading = plain("say");
+    let piece = |text: &str| TextPiece { message: "answer".into(), text: text.into(), parent: None };
+    assert_eq!(reading.events.len(), 7);
+    assert_eq!(reading.events[0], Semantic::Session(SessionInfo { id: SESSION.into(), origin: SessionOrigin::Fresh }));
+    assert!(matches!(&reading.events[1], Semantic::Progress(notice) if notice.code == "rehearsal"));
+    assert_eq!(reading.events[2], Semantic::TextDelta(piece("hello ")));
+    assert_eq!(reading.events[3], Semantic::TextDelta(piece("there")));
+    assert_eq!(reading.events[4], Semantic::Text(piece("hello there")));
+    assert!(
+        matches!(&reading.events[5], Semantic::Usage(usage) if usage.output_tokens == Some(3) && !usage.whole_session)
+    );
+    assert!(matches!(&reading.events[6], Semantic::TurnComplete(end) if end.status == TurnStatus::Completed));
+    assert!(reading.uncovered.is_empty(), "{:?}", reading.uncovered);
+    assert_eq!(reading.outcome.final_text.as_deref(), Some("hello there"));
+    assert_eq!(reading.outcome.failure, None);
+}
+
+#[test]
+fn a_command_with_its_output() {
+    let reading = plain("run");
+    let start = reading.events.iter().find_map(|event| match event {
+        Semantic::ToolStart(call) => Some(call),
+        _ => None,
+    });
+    let start = start.unwrap();
+    assert_eq!((start.kind.as_str(), start.id.as_str()), ("shell", "tool-1"));
+    assert_eq!(start.commands, ["echo out; echo err >&2; exit 3"]);
+    assert_eq!(start.cwd.as_deref(), Some("/work"));
+    let result = reading.events.iter().find_map(|event| match event {
+        Semantic::ToolResult(result) => Some(result),
+        _ => None,
+    });
+    let result = result.unwrap();
+    assert_eq!(result.output, "out\nerr\n");
+    assert_eq!((result.is_error, result.exit_code), (true, Some(3)));
+    // A command that fails is the agent's business, not a failed run.
+    assert_eq!(reading.outcome.failure, None);
+}
+
+#[test]
+fn a_refused_command_is_an_error_of_the_tool() {
+    let reading = plain("run-refused");
+    assert!(reading.events.iter().any(|event| matches!(
+        event,
+        Semantic::ToolResult(result) if result.is_error && result.output.contains("read-only")
+    )));
+    assert_eq!(reading.outcome.failure, None);
+}
+
+#[test]
+fn thoughts_and_structured_output_and_tokens() {
+    let reading = plain("think");
+    assert!(reading.events.iter().any(|event| matches!(event, Semantic::Thinking(_))));
+    assert_eq!(reading.outcome.final_text.as_deref(), Some("so"));
+
+    let reading = plain("json");
+    assert_eq!(reading.outcome.structured_output.as_deref(), Some(r#"{"answer":42}"#));
+
+    let reading = plain("usage");
+    assert!(reading.events.iter().any(|event| matches!(
+        event,
+        Semantic::Usage(usage) if usage.input_tokens == Some(120) && usage.output_tokens == Some(7)
+    )));
+}
+
+#[test]
+fn each_class_of_failure() {
+    for (name, kind, code) in [
+        ("fail-unknown", FailureKind::Unknown, None),
+        ("fail-authentication", FailureKind::Authentication, Some("http-401")),
+        ("fail-transient", FailureKind::Transient, Some("http-503")),
+        ("fail-rate-limited", FailureKind::RateLimited, Some("http-429")),
+        ("fail-resume-invalid", FailureKind::ResumeInvalid, Some("session-not-found")),
+        ("fail-usage", FailureKind::Usage, Some("unknown-option")),
+        ("fail-limit", FailureKind::Limit, Some("quota")),
+        ("fail-incomplete", FailureKind::Incomplete, Some("ended-early")),
+        ("max-turns", FailureKind::Limit, Some("max-turns")),
+        ("bad-option", FailureKind::Usage, Some("unknown-option")),
+    ] {
+        let failure = failure(name);
+        assert_eq!(failure.kind, kind, "{name}");
+        assert_eq!(failure.code.as_deref(), code, "{name}");
+        assert!(!failure.message.is_empty(), "{name}");
+    }
+    assert_eq!(failure("fail-unknown").message, "something went wrong, as asked");
+    assert_eq!(failure("bad-option").message, "unknown option '--nope'");
+    assert_eq!(failure("fail-rate-limited").retry, Some(RetryTime::AfterMs(1500)));
+    assert_eq!(plain("failonce-second").outcome.failure, None);
+}
+
+#[test]
+fn resumed_refused_and_replaced_sessions() {
+    let origin = |reading: &Reading| match &reading.events[0] {
+        Semantic::Session(session) => session.origin,
+        other => panic!("{other:?}"),
+    };
+    let asked = |id: &str| RunRequest { resume_session: Some(id.to_owned()), ..RunRequest::default() };
+    assert_eq!(origin(&read("resume", &asked(SESSION))), SessionOrigin::Resumed);
+    // With `--continue` no id is asked for.
+    assert_eq!(origin(&read("resume", &RunRequest::default())), SessionOrigin::Resumed);
+    assert_eq!(origin(&read("say", &asked("another"))), SessionOrigin::Replaced);
+    assert_eq!(origin(&read("say", &asked(SESSION))), SessionOrigin::Replaced);
+
+    let invalid = read("resume-invalid", &asked("5eed0000-0000-4000-8000-00000000dead"));
+    assert!(invalid.events.is_empty());
+    assert_eq!(invalid.outcome.failure.unwrap().kind, FailureKind::ResumeInvalid);
+}
+
+#[test]
+fn the_other_output_forms() {
+    let reading = plain("format-json");
+    assert!(matches!(reading.events[0], Semantic::Session(_)));
+    assert!(matches!(&reading.events[1], Semantic::Text(piece) if piece.text == "hello"));
+    assert_eq!(reading.outcome.final_text.as_deref(), Some("hello"));
+
+    let text = RunRequest { payload: r#"{"outputFormat": "text"}"#.to_owned(), ..RunRequest::default() };
+    let reading = read("format-text", &text);
+    assert!(matches!(&reading.events[..], [Semantic::Session(session)] if session.id == SESSION));
+    assert_eq!((reading.outcome.final_text, reading.outcome.failure), (None, None));
+    let failed = read("format-text-failed", &text).outcome.failure.unwrap();
+    assert_eq!(failed.kind, FailureKind::Authentication);
+    assert_eq!(failed.message, "the credentials are refused, as asked");
+}
+
+#[test]
+fn lines_that_are_no_protocol_stay_output() {
+    let reading = plain("raw");
+    assert_eq!(reading.uncovered.len(), 2, "{:?}", reading.uncovered);
+    assert!(reading.uncovered.iter().all(|line| line.starts_with("raw: ")));
+
+    let mut transcript = Transcript::new(&RunRequest::default());
+    let mut long = lines("{\"type\":\"text\"", OutputStream::Stdout);
+    long[0].truncated = true;
+    long.extend(lines("[1]\nnull\n{\"type\":\"new-kind\"}\n", OutputStream::Stdout));
+    let step = transcript.read(long);
+    assert!(step.covered.is_empty());
+    assert!(matches!(&step.events[..], [Semantic::Warning(notice)] if notice.code == "protocol"));
+}
+
+#[test]
+fn ends_without_a_last_line() {
+    let end = |code, signal| {
+        let exit = ExitStatus { code, signal, ..ExitStatus::default() };
+        let mut transcript = Transcript::new(&RunRequest::default());
+        transcript.finish(exit, Vec::new()).failure.unwrap()
+    };
+    assert_eq!(end(Some(0), None).kind, FailureKind::Incomplete);
+    assert_eq!(end(None, Some(9)).code.as_deref(), Some("crashed"));
+    assert_eq!(end(Some(70), None).kind, FailureKind::Unknown);
+}
