@@ -159,12 +159,15 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         self.clock.observe(now)
     }
 
-    /// Whether a fresh job would be admitted.
+    /// Whether a fresh job would be admitted, if `reserved` others were on their way in.
     ///
     /// # Errors
     /// [`SubmitError::QueueFull`] where it would not.
-    pub fn check_capacity(&self) -> Result<(), SubmitError> {
-        let (pending, capacity) = (self.pending(), self.limits.capacity);
+    pub fn check_capacity(&self, reserved: usize) -> Result<(), SubmitError> {
+        let (pending, capacity) = (
+            self.pending().saturating_add(reserved),
+            self.limits.capacity,
+        );
         if pending < capacity {
             Ok(())
         } else {
@@ -182,7 +185,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             return Err(SubmitError::Duplicate);
         }
         if job.admit == Admit::Fresh {
-            self.check_capacity()?;
+            self.check_capacity(0)?;
         }
         let since = self.clock.catch_up(now, job.enqueued_at);
         let sequence = self.next_sequence;
@@ -428,7 +431,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                     );
                 }
                 Phase::At(_) | Phase::After(_) => {
-                    _ = scheduled.insert((view.due, entry.sequence), view)
+                    _ = scheduled.insert((view.due, entry.sequence), view);
                 }
             }
         }

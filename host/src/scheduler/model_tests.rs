@@ -1,1 +1,529 @@
+//! The scheduler against a model that keeps a plain list and works everything out from the definitions, every time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Admit, Job, Limits, Place, Scheduler, Start, State, SubmitError, Time};
+
+const LANES: [&str; 3] = ["alpha", "beta", "gamma"];
+const DAY_MS: i64 = 86_400_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// `enqueued` is relative to the queue time, `start` to the wall clock or the queue time.
+    Submit {
+        lane: usize,
+        priority: i32,
+        enqueued: i64,
+        start: Begin,
+        admit: Admit,
+    },
+    Duplicate(usize),
+    Take,
+    TakeAll,
+    Finish(usize),
+    Retry {
+        running: usize,
+        delay: i64,
+    },
+    Cancel(usize),
+    Park {
+        lane: usize,
+        for_ms: i64,
+    },
+    Unpark(usize),
+    Limit(Limits),
+    Pass(i64),
+    Jump(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    Now,
+    At(i64),
+    After(i64),
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    id: u32,
+    lane: usize,
+    priority: i32,
+    enqueued: i64,
+    start: Start,
+    /// Set when the job's time has come (at once where there is none).
+    since: Option<i64>,
+    running: bool,
+}
+
+/// Jobs in the order of their arrival.
+struct Model {
+    limits: Limits,
+    jobs: Vec<Known>,
+    parked: BTreeMap<usize, i64>,
+    wall: i64,
+    queue: i64,
+}
+
+impl Model {
+    fn observe(&mut self, wall: i64) {
+        self.queue += (wall - self.wall).max(0);
+        self.wall = wall;
+    }
+
+    fn limit(&self, lane: usize) -> usize {
+        *self
+            .limits
+            .lanes
+            .get(LANES[lane])
+            .unwrap_or(&self.limits.per_lane)
+    }
+
+    fn running(&self, lane: Option<usize>) -> usize {
+        self.jobs
+            .iter()
+            .filter(|job| job.running && lane.is_none_or(|lane| job.lane == lane))
+            .count()
+    }
+
+    fn pending(&self) -> usize {
+        self.jobs.iter().filter(|job| !job.running).count()
+    }
+
+    fn is_parked(&self, lane: usize) -> bool {
+        self.parked
+            .get(&lane)
+            .is_some_and(|until| self.queue < *until)
+    }
+
+    /// The definition, with `aging` multiplied out so that it is exact.
+    fn effective(&self, job: &Known) -> i128 {
+        let aging = self.limits.aging.as_millis() as i128;
+        i128::from(job.priority) * aging + i128::from(self.queue - job.since.unwrap())
+    }
+
+    /// The ready jobs, the one to start first at the front.
+    fn ready(&self) -> Vec<&Known> {
+        let mut ready: Vec<&Known> = self
+            .jobs
+            .iter()
+            .filter(|job| job.since.is_some() && !job.running)
+            .collect();
+        ready.sort_by_key(|job| -self.effective(job));
+        ready
+    }
+
+    fn promote(&mut self) {
+        let offset = self.queue - self.wall;
+        for job in self.jobs.iter_mut().filter(|job| job.since.is_none()) {
+            let due = match job.start {
+                Start::Now => Some(job.enqueued),
+                Start::At(time) => {
+                    (time.as_ms() <= self.wall).then_some((time.as_ms() + offset).min(self.queue))
+                }
+                Start::After(time) => (time.as_ms() <= self.queue).then_some(time.as_ms()),
+            };
+            job.since = due.map(|due| due.max(job.enqueued));
+        }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.promote();
+        if self.running(None) >= self.limits.global {
+            return None;
+        }
+        let free = |job: &&Known| {
+            self.running(Some(job.lane)) < self.limit(job.lane) && !self.is_parked(job.lane)
+        };
+        let id = self.ready().into_iter().find(free)?.id;
+        self.jobs.iter_mut().find(|job| job.id == id)?.running = true;
+        Some(id)
+    }
+
+    fn submit(&mut self, job: &Known, admit: Admit) -> Result<(), SubmitError> {
+        let (pending, capacity) = (self.pending(), self.limits.capacity);
+        if admit == Admit::Fresh && pending >= capacity {
+            return Err(SubmitError::QueueFull { pending, capacity });
+        }
+        self.queue = self.queue.max(job.enqueued);
+        let since = (job.start == Start::Now).then_some(job.enqueued);
+        self.jobs.push(Known {
+            since,
+            ..job.clone()
+        });
+        Ok(())
+    }
+
+    /// The next wake-up, and whether it may also be any time that is over: a park that has ended counts until the
+    /// scheduler has next looked for work, or forgotten the lane.
+    fn next_wakeup(&self) -> (Option<i64>, bool) {
+        let offset = self.queue - self.wall;
+        let ready = self.ready();
+        let scheduled = self
+            .jobs
+            .iter()
+            .filter(|job| job.since.is_none())
+            .map(|job| match job.start {
+                Start::At(time) => time.as_ms(),
+                Start::After(time) => time.as_ms() - offset,
+                Start::Now => unreachable!("ready at once"),
+            });
+        let held = self
+            .parked
+            .iter()
+            .filter(|(lane, _)| ready.iter().any(|job| job.lane == **lane));
+        let (over, open): (Vec<i64>, Vec<i64>) = held
+            .map(|(_, until)| *until)
+            .partition(|until| *until <= self.queue);
+        let next = scheduled
+            .chain(open.into_iter().map(|until| until - offset))
+            .min();
+        (next, !over.is_empty())
+    }
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let lanes = prop::collection::btree_map(prop::sample::select(&LANES[..]), 0_usize..4, 0..3);
+    (0_usize..5, 0_usize..4, lanes, 0_usize..12, 1_u64..3000).prop_map(
+        |(global, per_lane, lanes, capacity, aging)| {
+            let lanes = lanes
+                .into_iter()
+                .map(|(name, limit)| (name.to_owned(), limit))
+                .collect();
+            Limits {
+                global,
+                per_lane,
+                lanes,
+                capacity,
+                aging: Duration::from_millis(aging),
+            }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let start = prop_oneof![
+        4 => Just(Begin::Now),
+        1 => (-500_i64..3000).prop_map(Begin::At),
+        1 => (-500_i64..3000).prop_map(Begin::After),
+    ];
+    let admit = prop_oneof![3 => Just(Admit::Fresh), 1 => Just(Admit::Readmitted)];
+    // Coarse steps of time, so that equal keys are common.
+    let enqueued =
+        prop_oneof![6 => Just(0_i64), 2 => (-20_i64..1).prop_map(|n| n * 100), 1 => 1_i64..2000];
+    prop_oneof![
+        8 => (0..LANES.len(), -10..=10_i32, enqueued, start, admit).prop_map(|(lane, priority, enqueued, start, admit)| {
+            Step::Submit { lane, priority, enqueued, start, admit }
+        }),
+        1 => any::<usize>().prop_map(Step::Duplicate),
+        4 => Just(Step::Take),
+        2 => Just(Step::TakeAll),
+        4 => any::<usize>().prop_map(Step::Finish),
+        1 => (any::<usize>(), 0_i64..2000).prop_map(|(running, delay)| Step::Retry { running, delay }),
+        2 => any::<usize>().prop_map(Step::Cancel),
+        1 => (0..LANES.len(), -100_i64..2000).prop_map(|(lane, for_ms)| Step::Park { lane, for_ms }),
+        1 => (0..LANES.len()).prop_map(Step::Unpark),
+        1 => limits().prop_map(Step::Limit),
+        4 => (0_i64..12).prop_map(|n| Step::Pass(n * 100)),
+        1 => prop_oneof![Just(-DAY_MS), Just(DAY_MS), -50_i64..0].prop_map(Step::Jump),
+    ]
+}
+
+fn nth<T>(items: &[T], index: usize) -> Option<&T> {
+    if items.is_empty() {
+        None
+    } else {
+        items.get(index % items.len())
+    }
+}
+
+struct Pair {
+    real: Scheduler<u32>,
+    model: Model,
+    next_id: u32,
+}
+
+impl Pair {
+    fn now(&self) -> Time {
+        Time::from_ms(self.model.wall)
+    }
+
+    fn submit(
+        &mut self,
+        lane: usize,
+        priority: i32,
+        enqueued: i64,
+        start: Start,
+        admit: Admit,
+        id: u32,
+    ) {
+        let job = Job {
+            id,
+            lane: LANES[lane].to_owned(),
+            priority,
+            enqueued_at: Time::from_ms(enqueued),
+            start,
+            admit,
+        };
+        let known = Known {
+            id,
+            lane,
+            priority,
+            enqueued,
+            start,
+            since: None,
+            running: false,
+        };
+        assert_eq!(
+            self.real.submit(job, self.now()),
+            self.model.submit(&known, admit)
+        );
+    }
+
+    fn run(&mut self, step: &Step) {
+        let now = self.now();
+        assert_eq!(self.real.queue_time(now).as_ms(), self.model.queue);
+        match step {
+            Step::Submit {
+                lane,
+                priority,
+                enqueued,
+                start,
+                admit,
+            } => {
+                let start = match start {
+                    Begin::Now => Start::Now,
+                    Begin::At(ms) => Start::At(Time::from_ms(self.model.wall + ms)),
+                    Begin::After(ms) => Start::After(Time::from_ms(self.model.queue + ms)),
+                };
+                self.next_id += 1;
+                self.submit(
+                    *lane,
+                    *priority,
+                    self.model.queue + enqueued,
+                    start,
+                    *admit,
+                    self.next_id,
+                );
+            }
+            Step::Duplicate(index) => {
+                if let Some(job) = nth(&self.model.jobs, *index) {
+                    let (lane, enqueued_at) = (LANES[job.lane].to_owned(), now);
+                    let twice = Job {
+                        id: job.id,
+                        lane,
+                        priority: 0,
+                        enqueued_at,
+                        start: Start::Now,
+                        admit: Admit::Readmitted,
+                    };
+                    assert_eq!(self.real.submit(twice, now), Err(SubmitError::Duplicate));
+                }
+            }
+            Step::Take => assert_eq!(self.real.take_ready(now), self.model.take()),
+            Step::TakeAll => loop {
+                let taken = self.real.take_ready(now);
+                assert_eq!(taken, self.model.take());
+                if taken.is_none() {
+                    break;
+                }
+            },
+            Step::Finish(index) => {
+                if let Some(id) = self.nth_running(*index) {
+                    assert!(self.real.finished(&id, now));
+                    assert!(!self.real.finished(&id, now), "a slot is freed once");
+                    self.model.jobs.retain(|job| job.id != id);
+                }
+            }
+            Step::Retry { running, delay } => {
+                if let Some(id) = self.nth_running(*running) {
+                    let job = self
+                        .model
+                        .jobs
+                        .iter()
+                        .find(|job| job.id == id)
+                        .unwrap()
+                        .clone();
+                    assert!(self.real.finished(&id, now));
+                    self.model.jobs.retain(|job| job.id != id);
+                    let start = Start::After(Time::from_ms(self.model.queue + delay));
+                    self.submit(
+                        job.lane,
+                        job.priority,
+                        job.enqueued,
+                        start,
+                        Admit::Readmitted,
+                        id,
+                    );
+                    assert!(self.real.state(&id).is_some(), "a retry is always admitted");
+                }
+            }
+            Step::Cancel(index) => {
+                assert_eq!(self.real.cancel(&u32::MAX, now), None);
+                if let Some(job) = nth(&self.model.jobs, *index).cloned() {
+                    let state = self.real.cancel(&job.id, now);
+                    assert_eq!(state, Some(state_of(&job)));
+                    if !job.running {
+                        self.model.jobs.retain(|other| other.id != job.id);
+                        assert!(
+                            !self.real.finished(&job.id, now),
+                            "a job that waited holds no slot"
+                        );
+                    }
+                }
+            }
+            Step::Park { lane, for_ms } => {
+                self.real
+                    .park(LANES[*lane], Time::from_ms(self.model.wall + for_ms), now);
+                if *for_ms > 0 {
+                    let until = self.model.parked.entry(*lane).or_insert(i64::MIN);
+                    *until = (*until).max(self.model.queue + for_ms);
+                }
+            }
+            Step::Unpark(lane) => {
+                self.real.unpark(LANES[*lane], now);
+                self.model.parked.remove(lane);
+            }
+            Step::Limit(limits) => {
+                self.real.set_limits(limits.clone());
+                self.model.limits = limits.clone();
+            }
+            Step::Pass(ms) | Step::Jump(ms) => self.model.observe(self.model.wall + ms),
+        }
+        // Parks that are over count for nothing; the scheduler forgets them when it next looks for work.
+        if matches!(step, Step::Take | Step::TakeAll) {
+            let queue = self.model.queue;
+            self.model.parked.retain(|_, until| queue < *until);
+        }
+        self.compare();
+    }
+
+    /// Running jobs of each lane, as the scheduler says.
+    fn running(&self) -> BTreeMap<String, usize> {
+        let lanes = self.real.snapshot(self.now()).lanes;
+        lanes
+            .into_iter()
+            .map(|lane| (lane.name.to_string(), lane.running))
+            .collect()
+    }
+
+    fn nth_running(&self, index: usize) -> Option<u32> {
+        let running: Vec<u32> = self
+            .model
+            .jobs
+            .iter()
+            .filter(|job| job.running)
+            .map(|job| job.id)
+            .collect();
+        nth(&running, index).copied()
+    }
+
+    fn compare(&mut self) {
+        let now = self.now();
+        let (real, model) = (&mut self.real, &self.model);
+        real.queue_time(now);
+        assert_eq!(real.pending(), model.pending());
+        assert_eq!(real.running(), model.running(None));
+        assert_eq!(real.is_idle(), model.jobs.is_empty());
+        for job in &model.jobs {
+            assert_eq!(real.state(&job.id), Some(state_of(job)));
+        }
+        let wakeup = real.next_wakeup().map(Time::as_ms);
+        let (expected, or_over) = model.next_wakeup();
+        let over = or_over && wakeup.is_some_and(|time| time <= model.wall);
+        assert!(
+            wakeup == expected || over,
+            "{wakeup:?} instead of {expected:?}"
+        );
+
+        let snapshot = real.snapshot(now);
+        assert_eq!(snapshot.jobs.len(), model.jobs.len());
+        let ready: Vec<_> = snapshot
+            .jobs
+            .iter()
+            .filter(|view| view.state == State::Ready)
+            .collect();
+        let expected = model.ready();
+        assert_eq!(ready.len(), expected.len());
+        let mut in_lane = [0; LANES.len()];
+        for (index, (view, job)) in ready.iter().zip(&expected).enumerate() {
+            assert_eq!(view.id, job.id);
+            in_lane[job.lane] += 1;
+            let place = Some(Place {
+                in_lane: in_lane[job.lane],
+                overall: index + 1,
+            });
+            assert_eq!((view.place, real.position(&job.id)), (place, place));
+            let effective = model.effective(job) as f64 / model.limits.aging.as_millis() as f64;
+            assert!((view.effective_priority - effective).abs() < 1e-6);
+            assert_eq!(
+                real.effective_priority(&job.id, now),
+                Some(view.effective_priority)
+            );
+        }
+        for (index, name) in LANES.iter().enumerate() {
+            let view = snapshot.lanes.iter().find(|lane| *lane.name == **name);
+            let count = |state| {
+                snapshot
+                    .jobs
+                    .iter()
+                    .filter(|v| *v.lane == **name && v.state == state)
+                    .count()
+            };
+            let shown = view.map_or((0, 0), |lane| (lane.ready, lane.running));
+            assert_eq!(shown, (count(State::Ready), count(State::Running)));
+            assert_eq!(shown.1, model.running(Some(index)));
+            assert_eq!(
+                view.is_some_and(|lane| lane.parked_until.is_some()),
+                model.is_parked(index)
+            );
+        }
+    }
+}
+
+fn state_of(job: &Known) -> State {
+    match (job.running, job.since) {
+        (true, _) => State::Running,
+        (false, Some(_)) => State::Ready,
+        (false, None) => State::Scheduled,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_model(limits in limits(), steps in prop::collection::vec(step(), 1..120)) {
+        let model = Model { limits: limits.clone(), jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0 };
+        let mut pair = Pair { real: Scheduler::new(limits), model, next_id: 0 };
+        // The first reading of the clock.
+        pair.real.queue_time(Time::from_ms(0));
+        for step in &steps {
+            pair.run(step);
+        }
+    }
+
+    /// Whatever starts, starts within the limits that hold at that moment.
+    #[test]
+    fn slots_are_never_overdrawn(limits in limits(), steps in prop::collection::vec(step(), 1..120)) {
+        let model = Model { limits: limits.clone(), jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0 };
+        let mut pair = Pair { real: Scheduler::new(limits), model, next_id: 0 };
+        pair.real.queue_time(Time::from_ms(0));
+        for step in &steps {
+            let before = pair.running();
+            pair.run(step);
+            let after = pair.running();
+            let limits = pair.real.limits();
+            if after.values().sum::<usize>() > before.values().sum() {
+                prop_assert!(after.values().sum::<usize>() <= limits.global);
+            }
+            for (lane, running) in after {
+                let limit = limits.lanes.get(&lane).copied().unwrap_or(limits.per_lane);
+                prop_assert!(running <= before.get(&lane).copied().unwrap_or(0).max(limit));
+            }
+        }
+    }
+}
