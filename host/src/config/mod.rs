@@ -16,6 +16,8 @@ mod sections;
 mod types;
 
 #[cfg(test)]
+mod paths_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
