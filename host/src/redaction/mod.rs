@@ -4,11 +4,19 @@
 //! values that it knows to be secret ([`Masks`]) and gets a [`RunRedactor`], which redacts whole texts, JSON documents
 //! and, as [`StreamRedactor`], text that arrives in pieces.
 
+mod apply;
+mod blocks;
 mod compile;
+mod cut;
+mod json;
 mod masks;
+mod matcher;
 mod rules;
 mod run;
 mod stream;
+mod syntax;
+mod text;
+mod views;
 
 pub use compile::{CompileError, CompileErrors, Redactor};
 pub use masks::{KnownSecret, MIN_KNOWN_LENGTH, Masks};

@@ -1,13 +1,16 @@
 //! A redactor together with what one run knows.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::compile::Redactor;
+use super::json::redact_value;
 use super::masks::Masks;
 use super::rules::FaultSink;
 use super::stream::StreamRedactor;
+use super::text::{KNOWN_VALUE, WITHHELD};
 
 /// Redacts everything that belongs to one run. Cheap to clone.
 #[derive(Clone)]
@@ -19,11 +22,34 @@ pub(super) struct Shared {
     pub(super) redactor: Arc<Redactor>,
     pub(super) masks: Arc<Masks>,
     pub(super) faults: Arc<dyn FaultSink>,
+    /// Names that plugins gave to what `scan` found.
+    learned: Mutex<HashSet<String>>,
+}
+
+impl Shared {
+    /// Whether a placeholder can bear this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        name == KNOWN_VALUE
+            || name == WITHHELD
+            || self.redactor.rules.iter().any(|rule| rule.id == name)
+            || self.masks.has_name(name)
+            || (self.redactor.scans && self.learned.lock().unwrap_or_else(PoisonError::into_inner).contains(name))
+    }
+
+    pub(super) fn learn(&self, name: &str) {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
 }
 
 impl fmt::Debug for RunRedactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunRedactor").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redacted").field("text", &self.text).field("count", &self.count).finish()
     }
 }
 
@@ -39,23 +65,23 @@ pub struct Redacted<'t> {
 impl RunRedactor {
     /// Binds a redactor to the values that a run knows to be secret and to whoever records plugin faults.
     pub fn new(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>) -> Self {
-        Self { shared: Arc::new(Shared { redactor, masks, faults }) }
+        Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default() }) }
     }
 
     /// Redacts a whole text.
     pub fn redact<'t>(&self, text: &'t str) -> Redacted<'t> {
         let mut stream = self.stream();
-        let mut out = String::new();
-        stream.push(text, &mut out);
+        let mut out = String::with_capacity(text.len());
+        stream.take(text, &mut out);
         stream.finish(&mut out);
-        Redacted { text: Cow::Owned(out), count: stream.count() }
+        let count = stream.count();
+        Redacted { text: if count == 0 { Cow::Borrowed(text) } else { Cow::Owned(out) }, count }
     }
 
     /// Redacts every string of a JSON document, keys too; a key's name counts as context of its value.
     /// Returns how many placeholders were put in.
     pub fn redact_json(&self, document: &mut serde_json::Value) -> u64 {
-        *document = serde_json::Value::String("[REDACTED:withheld]".to_owned());
-        1
+        redact_value(self, document)
     }
 
     /// A redactor for one stream: a pipe of a process, or the deltas of one text.

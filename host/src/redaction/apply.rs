@@ -1,0 +1,375 @@
+//! From finds to redacted text: asks the plugins, adds known values and blocks, merges what overlaps and writes.
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::blocks::{OpenBlock, follow};
+use super::matcher::{Line, Scratch, overlap, search};
+use super::rules::{Candidate, Fault};
+use super::run::Shared;
+use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
+use super::views::{WINDOW_STEP, is_base64};
+
+/// Longest stretch of one line that is examined at once, in bytes.
+pub(super) const LIMIT: usize = 64 * 1024;
+/// How much of such a stretch is examined again with what follows: more than any rule's longest match and more than a
+/// window of decoded text.
+const OVERLAP: usize = 24 * 1024;
+
+/// What must be remembered from one piece of a stream to the next.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) block: Option<OpenBlock>,
+    /// A secret without an end in sight was redacted; what continues it is dropped.
+    swallow: bool,
+    /// The current line is JSON.
+    json: bool,
+    /// End of the text that was last shown to `scan`.
+    scanned: String,
+}
+
+/// How a piece of text ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PieceEnd {
+    /// With a line, with the text, or where no find can lie across.
+    Clean,
+    /// In the middle of a long line: its last part is kept back to be examined again.
+    Forced,
+}
+
+struct Span {
+    range: Range<usize>,
+    /// Index of a rule, or one of those below.
+    name: u32,
+    /// The secret may go on after the range.
+    clipped: bool,
+}
+
+/// Names from this number on are those of known values, from the next on those that a `scan` gave.
+const KNOWN: u32 = 1 << 30;
+const SCANNED: u32 = 1 << 31;
+
+/// Redacts `text` from `start` on and appends it to `out`; what is before `start` is context. Returns how far it went
+/// and how many placeholders were put in.
+pub(super) fn process(
+    shared: &Shared,
+    state: &mut State,
+    text: &str,
+    start: usize,
+    piece: PieceEnd,
+    out: &mut String,
+) -> (usize, u64) {
+    if shared.redactor.withhold {
+        return (text.len(), withhold(text, start, out));
+    }
+    shared.redactor.with_scratch(|scratch| Applier { shared, state, scratch, text, names: Vec::new() }.run(start, piece, out))
+}
+
+struct Applier<'a> {
+    shared: &'a Shared,
+    state: &'a mut State,
+    scratch: &'a mut Scratch,
+    text: &'a str,
+    /// Names that `scan` gave.
+    names: Vec<String>,
+}
+
+impl Applier<'_> {
+    fn run(&mut self, mut start: usize, piece: PieceEnd, out: &mut String) -> (usize, u64) {
+        if self.state.swallow {
+            start += self.text.as_bytes().get(start..).unwrap_or_default().iter().take_while(|b| is_token(**b)).count();
+            self.state.swallow = start == self.text.len();
+        }
+        let shared = self.shared;
+        search(&shared.redactor, self.scratch, self.text, start, &|name| shared.knows(name));
+        self.verify();
+        let mut spans = Vec::new();
+        let mut headers = Vec::new();
+        self.take_finds(&mut spans, &mut headers);
+        self.known_values(start, &mut spans);
+        if shared.redactor.scans {
+            self.scan(start, &mut spans);
+        }
+        let mut end = self.text.len();
+        if piece == PieceEnd::Forced {
+            spans = merge(spans);
+            end = self.forced_end(start, &spans);
+        }
+        if !headers.is_empty() || self.state.block.is_some() {
+            end = self.blocks(start, end, headers, &mut spans);
+        }
+        let spans = merge(spans);
+        let count = self.write(start, end, &spans, out);
+        (end, count)
+    }
+
+    /// Asks plugins about the candidates of their rules and drops what they deny.
+    fn verify(&mut self) {
+        let redactor = &self.shared.redactor;
+        if !self.scratch.pending.iter().any(|find| find.question.is_some()) {
+            return;
+        }
+        for (index, plugin) in redactor.plugins.iter().enumerate() {
+            let (mut asked, mut questions) = (Vec::new(), Vec::<Candidate>::new());
+            for (at, find) in self.scratch.pending.iter_mut().enumerate() {
+                let verify = redactor.rules.get(find.rule as usize).and_then(|rule| rule.verify);
+                if verify == Some(index)
+                    && let Some(question) = find.question.take()
+                {
+                    asked.push(at);
+                    questions.push(question);
+                }
+            }
+            if questions.is_empty() {
+                continue;
+            }
+            let fault = match plugin.plugin.verify(&questions) {
+                Ok(answers) if answers.len() == questions.len() => {
+                    let mut denied = asked.iter().zip(answers).filter(|(_, yes)| !yes).map(|(at, _)| *at).peekable();
+                    let mut at = 0;
+                    self.scratch.pending.retain(|_| {
+                        at += 1;
+                        denied.next_if_eq(&(at - 1)).is_none()
+                    });
+                    continue;
+                }
+                Ok(answers) => Fault::new(format!("answered {} of {} candidates", answers.len(), questions.len())),
+                Err(fault) => fault,
+            };
+            self.shared.faults.fault(&plugin.name, &fault);
+        }
+    }
+
+    fn take_finds(&mut self, spans: &mut Vec<Span>, headers: &mut Vec<(u32, Range<usize>)>) {
+        let bytes = self.text.as_bytes();
+        for find in self.scratch.pending.drain(..) {
+            if find.header {
+                headers.push((find.rule, find.whole.clone()));
+            }
+            let mut range = whole_escapes(bytes, find.secret);
+            if find.clipped {
+                range.end += bytes.get(range.end..).unwrap_or_default().iter().take_while(|b| is_token(**b)).count();
+            }
+            if !range.is_empty() {
+                spans.push(Span { range, name: find.rule, clipped: find.clipped });
+            }
+        }
+    }
+
+    fn known_values(&mut self, start: usize, spans: &mut Vec<Span>) {
+        let placeholders = &self.scratch.placeholders;
+        let bytes = self.text.as_bytes();
+        self.shared.masks.each(bytes, start, |range, name, _| {
+            if !range.is_empty() && !placeholders.iter().any(|placeholder| overlap(placeholder, &range)) {
+                spans.push(Span { range, name: KNOWN | name, clipped: false });
+            }
+        });
+    }
+
+    /// Shows every line, with the end of what came before it, to the plugins that ask for it.
+    fn scan(&mut self, start: usize, spans: &mut Vec<Span>) {
+        let most = self.shared.redactor.plugins.iter().filter_map(|plugin| plugin.scan_overlap).max().unwrap_or(0);
+        let mut at = start;
+        while at < self.text.len() {
+            let rest = self.text.get(at..).unwrap_or_default();
+            let line = rest.split_inclusive('\n').next().unwrap_or_default();
+            for plugin in &self.shared.redactor.plugins {
+                let Some(overlap_size) = plugin.scan_overlap else { continue };
+                let tail = self.state.scanned.get(self.state.scanned.ceil_char_boundary(self.state.scanned.len().saturating_sub(overlap_size))..);
+                let shown = format!("{}{line}", tail.unwrap_or_default());
+                let skipped = shown.len() - line.len();
+                match plugin.plugin.scan(&shown) {
+                    Ok(finds) => {
+                        for find in finds.iter().filter(|find| !find.secret.trim().is_empty()) {
+                            let name = self.scan_name(&find.rule);
+                            for found in memmem::find_iter(shown.as_bytes(), &find.secret) {
+                                let end = (found + find.secret.len()).saturating_sub(skipped);
+                                let range = at + found.saturating_sub(skipped)..at + end;
+                                let range = range.start..range.end.min(at + line.trim_end_matches(['\n', '\r']).len());
+                                if !range.is_empty() && !self.scratch.placeholders.iter().any(|p| overlap(p, &range)) {
+                                    spans.push(Span { range: whole_escapes(self.text.as_bytes(), range), name, clipped: false });
+                                }
+                            }
+                        }
+                    }
+                    Err(fault) => self.shared.faults.fault(&plugin.name, &fault),
+                }
+            }
+            self.state.scanned.push_str(line);
+            let keep = self.state.scanned.ceil_char_boundary(self.state.scanned.len().saturating_sub(most));
+            self.state.scanned.drain(..keep);
+            at += line.len();
+        }
+    }
+
+    fn scan_name(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.shared.redactor.rules.iter().position(|rule| rule.id == name) {
+            return index as u32;
+        }
+        let name = Some(kebab(name)).filter(|name| !name.is_empty()).unwrap_or_else(|| KNOWN_VALUE.to_owned());
+        self.shared.learn(&name);
+        let index = self.names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        });
+        SCANNED | index as u32
+    }
+
+    /// Where to part a long line: no find may lie across, and a base64 run is parted where a window of it begins.
+    fn forced_end(&mut self, start: usize, spans: &[Span]) -> usize {
+        let bytes = self.text.as_bytes();
+        let mut end = floor_boundary(self.text, self.text.len().saturating_sub(OVERLAP)).max(start);
+        let run = bytes.get(start..end).unwrap_or_default().iter().rev().take_while(|b| is_base64(**b)).count();
+        if run >= WINDOW_STEP {
+            end -= run % WINDOW_STEP;
+        }
+        if let Some(across) = spans.iter().find(|span| span.range.start < end && span.range.end > end) {
+            end = across.range.end;
+            self.state.swallow = across.clipped && end == self.text.len();
+        }
+        end
+    }
+
+    /// Follows an open block from `start`, then each header that is not inside one. Returns where the piece ends.
+    fn blocks(&mut self, start: usize, mut end: usize, mut headers: Vec<(u32, Range<usize>)>, spans: &mut Vec<Span>) -> usize {
+        headers.sort_by_key(|(_, range)| range.start);
+        let mut at = start;
+        let mut open = self.state.block.take();
+        let mut headers = headers.into_iter();
+        loop {
+            if let Some(mut block) = open.take() {
+                let rule = block.rule;
+                let Some(compiled) = self.shared.redactor.rules.get(rule as usize).and_then(|rule| rule.block.as_ref()) else { continue };
+                let (reached, over) = follow(&mut block, compiled, self.text, at, end, |range| {
+                    spans.push(Span { range, name: rule, clipped: false });
+                });
+                at = reached;
+                end = end.max(reached);
+                if !over {
+                    self.state.block = Some(block);
+                    return end;
+                }
+            }
+            let Some((rule, header)) = headers.by_ref().find(|(_, header)| header.start >= at && header.start < end) else { return end };
+            let mut line = Line::none();
+            line.seek(self.text.as_bytes(), header.start);
+            open = Some(OpenBlock::new(rule, self.text, line.start, header.start));
+            at = header.end;
+        }
+    }
+
+    fn write(&mut self, start: usize, end: usize, spans: &[Span], out: &mut String) -> u64 {
+        let mut count = 0;
+        let mut at = start;
+        let mut line = Line::none();
+        for span in spans.iter().filter(|span| span.range.start >= start && span.range.start < end) {
+            line.seek(self.text.as_bytes(), span.range.start);
+            let json = if line.start == 0 && start > 0 { self.state.json } else { looks_like_json(self.text, line.start) };
+            for range in pieces(self.text, &span.range, json) {
+                out.push_str(self.text.get(at..range.start).unwrap_or_default());
+                out.push_str("[REDACTED:");
+                out.push_str(self.name(span.name));
+                out.push(']');
+                count += 1;
+                at = range.end;
+            }
+        }
+        out.push_str(self.text.get(at..end).unwrap_or_default());
+        if piece_goes_on(self.text, end) {
+            line.seek(self.text.as_bytes(), end.saturating_sub(1));
+            if !(line.start == 0 && start > 0) {
+                self.state.json = looks_like_json(self.text, line.start);
+            }
+        }
+        count
+    }
+
+    fn name(&self, name: u32) -> &str {
+        if name & SCANNED != 0 {
+            self.names.get((name & !SCANNED) as usize).map_or(KNOWN_VALUE, String::as_str)
+        } else if name & KNOWN != 0 {
+            self.shared.masks.name(name & !KNOWN)
+        } else {
+            self.shared.redactor.rules.get(name as usize).map_or(KNOWN_VALUE, |rule| rule.id.as_str())
+        }
+    }
+}
+
+fn piece_goes_on(text: &str, end: usize) -> bool {
+    end > 0 && text.as_bytes().get(end - 1) != Some(&b'\n')
+}
+
+/// Characters that go on a secret which is longer than its rule expected.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'.' | b'~' | b'%' | b'-')
+}
+
+/// Sorts, and makes one of those that overlap, under the name of the earliest rule.
+fn merge(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_by_key(|span| (span.range.start, span.range.end));
+    let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if span.range.start < last.range.end => {
+                if span.range.end >= last.range.end {
+                    last.clipped = span.clipped;
+                    last.range.end = span.range.end;
+                }
+                last.name = last.name.min(span.name);
+            }
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+fn looks_like_json(text: &str, line: usize) -> bool {
+    let start = text.get(line..).unwrap_or_default().trim_start_matches([' ', '\t']).as_bytes();
+    match start {
+        [b'{', next, ..] => matches!(next, b'"' | b'}' | b' '),
+        [b'[', next, ..] => matches!(next, b'"' | b'{' | b'['),
+        _ => false,
+    }
+}
+
+/// The parts of a range that are replaced: all of it, but in JSON never a quote that is part of the document.
+fn pieces(text: &str, range: &Range<usize>, json: bool) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let secret = bytes.get(range.clone()).unwrap_or_default();
+    if !json || !secret.contains(&b'"') {
+        return vec![range.clone()];
+    }
+    let mut parts = Vec::new();
+    let mut start = range.start;
+    for at in range.clone().chain(std::iter::once(range.end)) {
+        let quote = at < range.end && bytes.get(at) == Some(&b'"') && !odd_backslashes_before(bytes, at);
+        if quote || at == range.end {
+            if bytes.get(start..at).is_some_and(|part| part.iter().any(u8::is_ascii_alphanumeric)) {
+                parts.push(start..at);
+            }
+            start = at + 1;
+        }
+    }
+    parts
+}
+
+/// Replaces everything but white space, line by line.
+fn withhold(text: &str, start: usize, out: &mut String) -> u64 {
+    let mut count = 0;
+    for line in text.get(start..).unwrap_or_default().split_inclusive('\n') {
+        let content = line.trim();
+        if content.is_empty() {
+            out.push_str(line);
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        out.push_str(line.get(..indent).unwrap_or_default());
+        out.push_str("[REDACTED:");
+        out.push_str(WITHHELD);
+        out.push(']');
+        out.push_str(line.get(indent + content.len()..).unwrap_or_default());
+        count += 1;
+    }
+    count
+}

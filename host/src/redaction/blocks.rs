@@ -1,0 +1,174 @@
+//! Secrets of several lines: from a header on, line by line, so that nothing waits for an end that may never come.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use super::compile::CompiledBlock;
+
+/// Longest line that can be part of a block, in bytes.
+const MAX_LINE: usize = 8 * 1024;
+/// Longest text before a header that is expected before the lines after it, too.
+const MAX_PREFIX: usize = 128;
+/// A token that belongs to a block even though something unknown stands before it.
+const LONG_TOKEN: usize = 40;
+/// A token that belongs to a block that was folded into one line with blanks.
+const FOLDED_TOKEN: usize = 16;
+
+/// A block that has begun and not ended yet.
+pub(super) struct OpenBlock {
+    pub(super) rule: u32,
+    lines: u32,
+    /// What stood before the header on its line: indentation, a diff mark, a file name.
+    prefix: String,
+}
+
+impl OpenBlock {
+    /// A block whose header begins at `header` in a line that begins at `line`.
+    pub(super) fn new(rule: u32, text: &str, line: usize, header: usize) -> Self {
+        let prefix = text.get(line..header).filter(|prefix| prefix.len() <= MAX_PREFIX).unwrap_or_default();
+        Self { rule, lines: 0, prefix: prefix.to_owned() }
+    }
+}
+
+enum Verdict {
+    /// Redact this and go on.
+    Body(Range<usize>),
+    /// Redact this and go on after it, on the same line.
+    Part(Range<usize>),
+    /// Redact this; the block is over.
+    End(Range<usize>),
+    Blank,
+    Foreign,
+}
+
+/// Redacts what belongs to an open block from `start` on, as far as lines begin before `stop`. Returns where the block
+/// went to, and whether it is over.
+pub(super) fn follow(
+    open: &mut OpenBlock,
+    block: &CompiledBlock,
+    text: &str,
+    start: usize,
+    stop: usize,
+    mut redact: impl FnMut(Range<usize>),
+) -> (usize, bool) {
+    let mut at = start;
+    while at < stop {
+        let (end, next) = logical_line(text.as_bytes(), at);
+        if open.lines >= block.max_lines {
+            return (at, true);
+        }
+        match judge(open, block, text, at..end) {
+            Verdict::Body(range) => {
+                redact(range.clone());
+                // Whatever follows the quote that ends a string is no part of the key.
+                if text.get(range.end..end).unwrap_or_default().bytes().any(|b| b.is_ascii_alphanumeric()) {
+                    return (range.end, true);
+                }
+                at = next;
+                open.lines += 1;
+            }
+            Verdict::Part(range) => {
+                redact(range.clone());
+                at = range.end;
+                open.lines += 1;
+            }
+            Verdict::End(range) => {
+                redact(range.clone());
+                return (range.end, true);
+            }
+            Verdict::Blank => {
+                at = next;
+                open.lines += 1;
+            }
+            Verdict::Foreign => return (at, true),
+        }
+    }
+    (at, false)
+}
+
+/// The end of the line that begins at `start`, and where the next begins. The two characters `\n` end a line too,
+/// however often the backslash was escaped.
+fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
+    let mut at = start;
+    while let Some(found) = memchr2(b'\n', b'\\', text.get(at..).unwrap_or_default()) {
+        let end = at + found;
+        if text.get(end) == Some(&b'\n') {
+            return (end, end + 1);
+        }
+        let backslashes = text.get(end..).unwrap_or_default().iter().take_while(|b| **b == b'\\').count();
+        at = end + backslashes;
+        if matches!(text.get(at), Some(b'n' | b'r')) {
+            return (end, at + 1);
+        }
+    }
+    (text.len(), text.len())
+}
+
+fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>) -> Verdict {
+    let Some(content) = text.get(line.clone()) else { return Verdict::Foreign };
+    if !content.bytes().any(|b| b.is_ascii_alphanumeric()) {
+        return Verdict::Blank;
+    }
+    if content.len() > MAX_LINE {
+        return Verdict::Foreign;
+    }
+    let mut starts = Vec::with_capacity(4);
+    if let Some(rest) = content.strip_prefix(open.prefix.as_str()) {
+        starts.push(content.len() - rest.len());
+    }
+    let bare = skip_marks(content, 0);
+    starts.push(bare);
+    if matches!(content.as_bytes().get(bare), Some(b'+' | b'-')) {
+        starts.push(skip_marks(content, bare + 1));
+    }
+    for start in starts {
+        let start = start + content.get(start..).map_or(0, |rest| rest.len() - rest.trim_start().len());
+        let core = core(content, start);
+        let Some(candidate) = content.get(core.clone()).filter(|c| !c.is_empty()) else { continue };
+        let range = line.start + core.start..line.start + core.end;
+        let plain = candidate.replace("\\/", "/");
+        if block.end.is_match(&plain) {
+            return Verdict::End(range);
+        }
+        if block.body.is_match(&plain) {
+            return Verdict::Body(range);
+        }
+        if let Some(blank) = candidate.find(' ').filter(|blank| *blank >= FOLDED_TOKEN)
+            && plain.get(..blank).is_some_and(|token| block.body.is_match(token))
+        {
+            return Verdict::Part(range.start..range.start + blank);
+        }
+    }
+    let token = content.trim_end().rfind([' ', '\t', '|', ':', '→', '>']).map_or(0, |at| content.ceil_char_boundary(at + 1));
+    let core = core(content, token);
+    if core.len() >= LONG_TOKEN && content.get(core.clone()).is_some_and(|token| block.body.is_match(token)) {
+        return Verdict::Body(line.start + core.start..line.start + core.end);
+    }
+    Verdict::Foreign
+}
+
+/// Passes over indentation, quotes, margins and a line number.
+fn skip_marks(content: &str, start: usize) -> usize {
+    let margin = |c: char| c.is_whitespace() || matches!(c, '|' | '>' | '→' | '"' | '\'' | '`' | '│' | '*' | '#');
+    let skip = |from: usize| content.get(from..).map_or(from, |rest| content.len() - rest.trim_start_matches(margin).len());
+    let at = skip(start);
+    let digits = content.get(at..).unwrap_or_default().bytes().take_while(u8::is_ascii_digit).count();
+    match content.get(at + digits..).and_then(|rest| rest.chars().next()) {
+        Some(c) if digits > 0 && digits <= 7 && (margin(c) || matches!(c, ':' | '.' | ')')) => skip(at + digits + c.len_utf8()),
+        _ => at,
+    }
+}
+
+/// What remains of a line from `start` on without a closing quote, a comma and blanks.
+fn core(content: &str, start: usize) -> Range<usize> {
+    let rest = content.get(start..).unwrap_or_default();
+    let bytes = rest.as_bytes();
+    let end = bytes
+        .iter()
+        .enumerate()
+        .position(|(at, b)| matches!(b, b'"' | b'\'' | b'`' | b'<' | b';') || (*b == b'\\' && bytes.get(at + 1) != Some(&b'/')))
+        .unwrap_or(bytes.len());
+    let trimmed = rest.get(..end).unwrap_or_default().trim_end_matches([' ', '\t', '\r', ',']);
+    start..start + trimmed.len()
+}

@@ -1,0 +1,83 @@
+//! How much of an unfinished line can be released: the text is parted where, whatever comes next, no find lies across.
+//!
+//! Where that is depends on the text alone, not on how it was cut into pieces.
+
+use super::compile::{Finder, Target};
+use super::matcher::{CONTEXT, ESCAPE_REACH};
+use super::run::Shared;
+use super::syntax::is_breaker;
+use super::text::is_left_edge;
+
+/// No end in sight.
+const OPEN: usize = usize::MAX;
+
+/// The greatest position in `text`, not before `start`, at which it can be parted. `text` has no newline after `start`.
+pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
+    let redactor = &shared.redactor;
+    if redactor.lookback > 0 || redactor.scans || redactor.withhold {
+        return start;
+    }
+    let bytes = text.as_bytes();
+    let word = |at: usize| {
+        let before = bytes.get(start..at).unwrap_or_default();
+        start + before.iter().rposition(|b| is_breaker(*b)).map_or(0, |breaker| breaker + 1)
+    };
+    let mut cut = word(bytes.len());
+    if cut == start {
+        return start;
+    }
+    let mut claims = redactor.with_scratch(|scratch| {
+        let mut claims: Vec<(usize, usize)> = Vec::new();
+        for hit in redactor.literals.find_overlapping_iter(bytes.get(start..).unwrap_or_default()) {
+            let (from, to) = (start + hit.start(), start + hit.end());
+            for target in redactor.targets.get(hit.pattern().as_usize()).map_or(&[][..], Vec::as_slice) {
+                let (from, to) = match *target {
+                    Target::Begins { rule: index, offset } => {
+                        let Some(rule) = redactor.rules.get(index as usize) else { continue };
+                        let Finder::Anchored { dfa, .. } = &rule.finder else { continue };
+                        let Some(from) = from.checked_sub(offset as usize).filter(|from| *from >= start) else { continue };
+                        if rule.whole_word && !is_left_edge(bytes, from) {
+                            continue;
+                        }
+                        let end = (from + rule.max_length).min(bytes.len());
+                        let after = if rule.needs_context() { CONTEXT } else { 1 };
+                        let claim = match scratch.walk(index, dfa, bytes, from, end) {
+                            Some(walk) if walk.matched.is_some() && rule.block.is_some() => OPEN,
+                            Some(walk) => match (walk.dead, walk.matched) {
+                                (Some(_), Some(matched)) => matched + after,
+                                (Some(dead), None) => dead,
+                                (None, Some(matched)) if end < bytes.len() => matched + after,
+                                (None, None) if end < bytes.len() => end,
+                                (None, _) => OPEN,
+                            },
+                            None => from + rule.max_length + CONTEXT,
+                        };
+                        (from, claim)
+                    }
+                    Target::Around { rule } => {
+                        let reach = redactor.rules.get(rule as usize).map_or(0, |rule| rule.max_length);
+                        (from, from + reach + CONTEXT)
+                    }
+                    Target::Escape => (from, to + ESCAPE_REACH),
+                    Target::Percent | Target::Placeholder => continue,
+                };
+                claims.push((word(from), if to > bytes.len() { OPEN } else { to }));
+            }
+        }
+        claims
+    });
+    shared.masks.each(bytes, start, |range, _, open| claims.push((word(range.start), if open { OPEN } else { range.end })));
+    claims.sort_unstable_by(|a, b| b.cmp(a));
+    loop {
+        for &(from, to) in &claims {
+            if from < cut && cut < to {
+                cut = from;
+            }
+        }
+        let opening = shared.masks.opening_before(bytes.get(start..cut).unwrap_or_default());
+        match opening.map(|at| word(start + at)) {
+            Some(earlier) if earlier < cut => cut = earlier,
+            _ => return cut,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Redaction of JSON documents, string by string.
+
+use serde_json::{Map, Value};
+
+use super::run::RunRedactor;
+
+/// Longest string that is read together with its key.
+const MAX_IN_CONTEXT: usize = 8 * 1024;
+
+/// Redacts every string and key. Returns how many placeholders were put in.
+pub(super) fn redact_value(run: &RunRedactor, value: &mut Value) -> u64 {
+    match value {
+        Value::String(text) => redact_string(run, None, text),
+        Value::Array(items) => redact_array(run, items),
+        Value::Object(members) => redact_object(run, members),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+fn redact_array(run: &RunRedactor, items: &mut [Value]) -> u64 {
+    let mut count = 0;
+    let mut before: Option<String> = None;
+    for item in items {
+        // A command line: `["--password", "…"]`.
+        let flag = before.take().filter(|text| text.starts_with('-') && !text.contains('='));
+        before = item.as_str().filter(|text| text.len() <= 256).map(str::to_owned);
+        count += match (item, flag) {
+            (Value::String(text), Some(flag)) => redact_string(run, Some(Context::Flag(&flag)), text),
+            (item, _) => redact_value(run, item),
+        };
+    }
+    count
+}
+
+fn redact_object(run: &RunRedactor, members: &mut Map<String, Value>) -> u64 {
+    let mut count = 0;
+    // `{"name": "DB_PASSWORD", "value": "…"}` says what `{"DB_PASSWORD": "…"}` says.
+    let named = ["name", "key", "Name", "Key"].into_iter().find_map(|key| members.get(key)?.as_str()).map(str::to_owned);
+    let mut renamed = false;
+    for (key, value) in members.iter_mut() {
+        count += match value {
+            Value::String(text) => {
+                let context = if key.eq_ignore_ascii_case("value") { named.as_deref().unwrap_or(key) } else { key };
+                redact_string(run, Some(Context::Key(context)), text)
+            }
+            other => redact_value(run, other),
+        };
+        renamed |= run.redact(key).count > 0;
+    }
+    if renamed {
+        for (key, value) in std::mem::take(members) {
+            let redacted = run.redact(&key);
+            count += redacted.count;
+            let mut name = redacted.text.into_owned();
+            while members.contains_key(&name) {
+                name.push('+');
+            }
+            members.insert(name, value);
+        }
+    }
+    count
+}
+
+enum Context<'a> {
+    Key(&'a str),
+    Flag(&'a str),
+}
+
+fn redact_string(run: &RunRedactor, context: Option<Context<'_>>, text: &mut String) -> u64 {
+    let mut count = 0;
+    if let Some(context) = context
+        && text.len() <= MAX_IN_CONTEXT
+        && !text.contains('\n')
+    {
+        let (before, after) = match context {
+            Context::Key(key) if run.shared.redactor.literals.is_match(key) => (format!("\"{key}\": \""), "\""),
+            Context::Flag(flag) if run.shared.redactor.literals.is_match(flag) => (format!("{flag} "), ""),
+            _ => (String::new(), ""),
+        };
+        if !before.is_empty() {
+            let whole = format!("{before}{text}{after}");
+            let redacted = run.redact(&whole);
+            if redacted.count > 0
+                && let Some(inner) = redacted.text.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after))
+            {
+                *text = inner.to_owned();
+                count += redacted.count;
+            }
+        }
+    }
+    let redacted = run.redact(text);
+    if redacted.count > 0 {
+        count += redacted.count;
+        *text = redacted.text.into_owned();
+    }
+    count
+}

@@ -1,0 +1,479 @@
+//! Finds secrets in a text. Literals first, in one pass; a rule is tried only where one of its literals stands.
+
+use std::ops::Range;
+
+use memchr::{memchr, memrchr};
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::util::primitives::NonMaxUsize;
+use regex_automata::{Anchored, Input};
+
+use super::compile::{CompiledRule, Finder, Redactor, Target};
+use super::rules::{AllowTarget, Candidate};
+use super::text::{entropy, floor_boundary, is_left_edge, is_right_edge, placeholder_at, whole_escapes};
+use super::views::{Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, base64_text, escape_view, percent_run, percent_view};
+
+/// Bytes to either side of a match that `verify` and line exceptions see.
+pub(super) const CONTEXT: usize = 256;
+/// Levels of encoding that are undone.
+const MAX_DEPTH: u8 = 3;
+/// Text around an escaped character that is read anew, in bytes.
+pub(super) const ESCAPE_REACH: usize = 512;
+/// Times a search is repeated around one keyword.
+const MAX_TRIES: usize = 64;
+
+/// A find before the plugin was asked.
+pub(super) struct Pending {
+    pub(super) rule: u32,
+    pub(super) secret: Range<usize>,
+    /// The match around it.
+    pub(super) whole: Range<usize>,
+    /// The match went on to the greatest length that the rule allows; the secret may be longer.
+    pub(super) clipped: bool,
+    /// It begins a block, whose lines follow in the text as it is.
+    pub(super) header: bool,
+    pub(super) question: Option<Candidate>,
+}
+
+/// Working memory, kept between calls.
+pub(super) struct Scratch {
+    caches: Vec<Option<Cache>>,
+    slots: Vec<Option<NonMaxUsize>>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) placeholders: Vec<Range<usize>>,
+}
+
+impl Scratch {
+    pub(super) fn new(rules: usize) -> Self {
+        Self { caches: (0..rules).map(|_| None).collect(), slots: Vec::new(), pending: Vec::new(), placeholders: Vec::new() }
+    }
+
+    /// Forgets text; automata stay.
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+        self.placeholders.clear();
+    }
+}
+
+/// How far a pattern can be followed from a fixed place.
+pub(super) struct Walk {
+    /// No continuation of the text can change the outcome: the automaton died here.
+    pub(super) dead: Option<usize>,
+    /// End of the match, if there is one.
+    pub(super) matched: Option<usize>,
+}
+
+/// Follows a pattern from `start` until it cannot match any more, or to `end`.
+pub(super) fn walk(dfa: &DFA, cache: &mut Cache, text: &[u8], start: usize, end: usize) -> Option<Walk> {
+    let input = Input::new(text).span(start..end).anchored(Anchored::Yes);
+    let mut state = dfa.start_state_forward(cache, &input).ok()?;
+    let mut matched = None;
+    for (at, &byte) in text.get(start..end)?.iter().enumerate() {
+        state = dfa.next_state(cache, state, byte).ok()?;
+        if state.is_tagged() {
+            if state.is_match() {
+                matched = Some(start + at);
+            } else if state.is_dead() {
+                return Some(Walk { dead: Some(start + at), matched });
+            } else if state.is_quit() {
+                return None;
+            }
+        }
+    }
+    state = match text.get(end) {
+        Some(&byte) => dfa.next_state(cache, state, byte).ok()?,
+        None => dfa.next_eoi_state(cache, state).ok()?,
+    };
+    if state.is_match() {
+        matched = Some(end);
+    } else if state.is_quit() {
+        return None;
+    }
+    Some(Walk { dead: None, matched })
+}
+
+impl Scratch {
+    /// [`walk`] with the rule's own cache.
+    pub(super) fn walk(&mut self, index: u32, dfa: &DFA, text: &[u8], start: usize, end: usize) -> Option<Walk> {
+        let cache = self.caches.get_mut(index as usize)?.get_or_insert_with(|| dfa.create_cache());
+        walk(dfa, cache, text, start, end)
+    }
+}
+
+/// The line around a position, remembered from one keyword to the next.
+pub(super) struct Line {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Line {
+    pub(super) fn none() -> Self {
+        Self { start: 0, end: 0 }
+    }
+
+    pub(super) fn seek(&mut self, text: &[u8], at: usize) {
+        if at >= self.start && at < self.end {
+            return;
+        }
+        self.start = memrchr(b'\n', text.get(..at).unwrap_or_default()).map_or(0, |newline| newline + 1);
+        self.end = memchr(b'\n', text.get(at..).unwrap_or_default()).map_or(text.len(), |newline| at + newline);
+    }
+}
+
+/// One reading of the text, with what was found in it so far.
+struct Search<'a> {
+    redactor: &'a Redactor,
+    scratch: &'a mut Scratch,
+    text: &'a str,
+    /// Finds begin here; what is before is context.
+    start: usize,
+    /// Only rules that apply to decoded text.
+    decoded: bool,
+    depth: u8,
+    known: &'a dyn Fn(&str) -> bool,
+    placeholders: Vec<Range<usize>>,
+    /// Ends of the last finds by rule: literals inside a find need no second look.
+    covered: Vec<(u32, usize)>,
+    out: Vec<Pending>,
+}
+
+/// Leaves in `scratch` what the rules find in `text` from `start` on. `known` tells names of placeholders.
+pub(super) fn search(redactor: &Redactor, scratch: &mut Scratch, text: &str, start: usize, known: &dyn Fn(&str) -> bool) {
+    let mut search = Search {
+        redactor,
+        placeholders: std::mem::take(&mut scratch.placeholders),
+        out: std::mem::take(&mut scratch.pending),
+        scratch,
+        text,
+        start,
+        decoded: false,
+        depth: 0,
+        known,
+        covered: Vec::new(),
+    };
+    search.placeholders.clear();
+    search.out.clear();
+    search.run();
+    let Search { placeholders, out, scratch, .. } = search;
+    scratch.placeholders = placeholders;
+    scratch.pending = out;
+}
+
+impl Search<'_> {
+    fn run(&mut self) {
+        let bytes = self.text.as_bytes();
+        let mut line = Line::none();
+        let mut escapes: Option<Range<usize>> = None;
+        let mut percent_end = 0;
+        let redactor = self.redactor;
+        for hit in redactor.literals.find_overlapping_iter(bytes.get(self.start..).unwrap_or_default()) {
+            let (from, to) = (self.start + hit.start(), self.start + hit.end());
+            for target in redactor.targets.get(hit.pattern().as_usize()).map_or(&[][..], Vec::as_slice) {
+                match *target {
+                    Target::Begins { rule, offset } => {
+                        if let Some(from) = from.checked_sub(offset as usize) {
+                            self.begins(rule, from, &mut line);
+                        }
+                    }
+                    Target::Around { rule } => {
+                        line.seek(bytes, from);
+                        self.around(rule, from..to, &line);
+                    }
+                    Target::Escape => {
+                        line.seek(bytes, from);
+                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH)).max(line.start).max(self.start);
+                        let high = floor_boundary(self.text, (to + ESCAPE_REACH).min(line.end));
+                        match &mut escapes {
+                            Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => stretch.end = high,
+                            _ => {
+                                if let Some(done) = escapes.replace(low..high) {
+                                    self.escaped(&done);
+                                }
+                            }
+                        }
+                    }
+                    Target::Percent => {
+                        if from >= percent_end && bytes.get(to).is_some_and(u8::is_ascii_hexdigit) {
+                            let run = percent_run(bytes, from, self.start);
+                            percent_end = run.end;
+                            if self.depth < MAX_DEPTH && let Some(view) = percent_view(bytes, &run) {
+                                self.read_view(&view, true);
+                            }
+                        }
+                    }
+                    Target::Placeholder => {
+                        if self.depth == 0 && let Some(range) = placeholder_at(self.text, from, self.known) {
+                            self.placeholders.push(range);
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(done) = escapes {
+            self.escaped(&done);
+        }
+        for &rule in &redactor.everywhere {
+            self.everywhere(rule);
+        }
+        if self.depth < MAX_DEPTH {
+            self.base64();
+        }
+        if !self.placeholders.is_empty() {
+            self.spare_placeholders();
+        }
+    }
+
+    /// Tries a rule from one fixed place.
+    fn begins(&mut self, index: u32, start: usize, line: &mut Line) {
+        let redactor = self.redactor;
+        let bytes = self.text.as_bytes();
+        let Some(rule) = redactor.rules.get(index as usize) else { return };
+        let Finder::Anchored { dfa, captures } = &rule.finder else { return };
+        if start < self.start
+            || self.passes_over(rule)
+            || (rule.whole_word && !is_left_edge(bytes, start))
+            || self.covered.iter().rev().take(8).any(|(covered, end)| *covered == index && start < *end)
+        {
+            return;
+        }
+        line.seek(bytes, start);
+        let end = (start + rule.max_length).min(line.end);
+        let walk = self.scratch.walk(index, dfa, bytes, start, end);
+        let matched = match &walk {
+            Some(walk) => walk.matched,
+            None => captures.as_ref().and_then(|regex| {
+                regex.find(Input::new(self.text).span(start..end).anchored(Anchored::Yes)).map(|found| found.end())
+            }),
+        };
+        let Some(matched) = matched else { return };
+        let clipped = matched == end && end < line.end && walk.is_none_or(|walk| walk.dead.is_none());
+        let Some(captures) = captures.as_ref().filter(|_| !rule.groups.is_empty()) else {
+            self.candidate(index, rule, start..matched, start..matched, clipped, line);
+            return;
+        };
+        let input = Input::new(self.text).span(start..end).anchored(Anchored::Yes);
+        self.groups(index, rule, captures, &input, clipped, line);
+    }
+
+    /// Reads the groups of the match that `input` begins with, and proposes each as a secret.
+    fn groups(
+        &mut self,
+        index: u32,
+        rule: &CompiledRule,
+        regex: &regex_automata::meta::Regex,
+        input: &Input<'_>,
+        clipped: bool,
+        line: &Line,
+    ) {
+        let mut slots = std::mem::take(&mut self.scratch.slots);
+        slots.clear();
+        slots.resize(2 * (rule.groups.iter().max().copied().unwrap_or_default() + 1), None);
+        if regex.search_slots(input, &mut slots).is_some() {
+            let range = |group: usize| {
+                let [Some(start), Some(end)] = [slots.get(2 * group)?, slots.get(2 * group + 1)?].map(|slot| slot.map(NonMaxUsize::get)) else {
+                    return None;
+                };
+                Some(start..end)
+            };
+            if let Some(whole) = range(0) {
+                for secret in rule.groups.iter().filter_map(|group| range(*group)) {
+                    let clipped = clipped && secret.end == whole.end;
+                    self.candidate(index, rule, whole.clone(), secret, clipped, line);
+                }
+            }
+        }
+        self.scratch.slots = slots;
+    }
+
+    /// Searches for a rule around one of its keywords.
+    fn around(&mut self, index: u32, keyword: Range<usize>, line: &Line) {
+        let redactor = self.redactor;
+        let Some(rule) = redactor.rules.get(index as usize) else { return };
+        let Finder::Search(regex) = &rule.finder else { return };
+        if self.passes_over(rule) {
+            return;
+        }
+        let mut from = keyword.end.saturating_sub(rule.max_length).max(line.start).max(self.start);
+        from = self.text.ceil_char_boundary(from);
+        let to = floor_boundary(self.text, (keyword.start + rule.max_length).min(line.end));
+        for _ in 0..MAX_TRIES {
+            if from > keyword.start || from >= to {
+                return;
+            }
+            let Some(found) = regex.find(Input::new(self.text).span(from..to)) else { return };
+            if found.start() > keyword.start {
+                return;
+            }
+            let clipped = found.end() == to && to < line.end;
+            if found.end() >= keyword.end && self.found(index, rule, regex, found.range(), to, clipped, line) {
+                return;
+            }
+            from = self.text.ceil_char_boundary(found.start() + 1);
+        }
+    }
+
+    /// Searches for a rule without keywords in every line.
+    fn everywhere(&mut self, index: u32) {
+        let redactor = self.redactor;
+        let Some(rule) = redactor.rules.get(index as usize) else { return };
+        let Finder::Search(regex) = &rule.finder else { return };
+        if self.passes_over(rule) {
+            return;
+        }
+        let mut line = Line::none();
+        let mut at = self.start;
+        while at < self.text.len() {
+            line.seek(self.text.as_bytes(), at);
+            while at < line.end {
+                let Some(found) = regex.find(Input::new(self.text).span(at..line.end)) else { break };
+                let accepted = self.found(index, rule, regex, found.range(), line.end, false, &line);
+                at = self.text.ceil_char_boundary(if accepted { found.end() } else { found.start() + 1 });
+            }
+            at = line.end + 1;
+        }
+    }
+
+    /// Proposes a match that a search has found. Returns whether it was accepted as a candidate.
+    #[expect(clippy::too_many_arguments, reason = "one match has that many sides")]
+    fn found(
+        &mut self,
+        index: u32,
+        rule: &CompiledRule,
+        regex: &regex_automata::meta::Regex,
+        whole: Range<usize>,
+        to: usize,
+        clipped: bool,
+        line: &Line,
+    ) -> bool {
+        if rule.whole_word && !is_left_edge(self.text.as_bytes(), whole.start) {
+            return false;
+        }
+        let before = self.out.len();
+        if rule.groups.is_empty() {
+            self.candidate(index, rule, whole.clone(), whole, clipped, line);
+        } else {
+            let input = Input::new(self.text).span(whole.start..to).anchored(Anchored::Yes);
+            self.groups(index, rule, regex, &input, clipped, line);
+        }
+        self.out.len() > before
+    }
+
+    fn passes_over(&self, rule: &CompiledRule) -> bool {
+        (self.decoded && !rule.decoded) || (self.depth > 0 && !self.decoded && rule.block.is_some())
+    }
+
+    /// Applies everything but the plugin's own judgement.
+    fn candidate(
+        &mut self,
+        index: u32,
+        rule: &CompiledRule,
+        whole: Range<usize>,
+        mut secret: Range<usize>,
+        clipped: bool,
+        line: &Line,
+    ) {
+        let text = self.text;
+        if secret.is_empty() || (rule.whole_word && !is_right_edge(text.as_bytes(), whole.end)) {
+            return;
+        }
+        let Some(value) = text.get(secret.clone()) else { return };
+        if rule.min_entropy.is_some_and(|least| entropy(value) < least) {
+            return;
+        }
+        let low = text.ceil_char_boundary(whole.start.saturating_sub(CONTEXT).max(line.start));
+        let high = floor_boundary(text, (whole.end + CONTEXT).min(line.end)).max(whole.end);
+        let allowed = rule.allow.iter().any(|(target, regex)| {
+            let target = match target {
+                AllowTarget::Secret => Some(value),
+                AllowTarget::Match => text.get(whole.clone()),
+                AllowTarget::Line => text.get(low..high),
+            };
+            target.is_some_and(|target| regex.is_match(target))
+        });
+        if allowed {
+            return;
+        }
+        let question = rule.verify.map(|_| Candidate {
+            rule: rule.id.clone(),
+            secret: value.to_owned(),
+            before: text.get(low..whole.start).unwrap_or_default().to_owned(),
+            after: text.get(whole.end..high).unwrap_or_default().to_owned(),
+        });
+        if question.is_none() {
+            self.covered.push((index, whole.end));
+        }
+        let header = rule.block.is_some() && self.depth == 0;
+        if rule.block.is_some() && self.depth > 0 {
+            secret.end = text.len();
+        }
+        self.out.push(Pending { rule: index, secret, whole, clipped, header, question });
+    }
+
+    fn base64(&mut self) {
+        let bytes = self.text.as_bytes();
+        for mut run in Base64Runs::new(bytes, self.start) {
+            run.start = whole_escapes(bytes, run.clone()).start;
+            while run.len() >= MIN_RUN {
+                let mut window = run.start..run.end.min(run.start + WINDOW);
+                let text = bytes.get(window.clone()).and_then(base64_text);
+                run.start = if window.end == run.end { run.end } else { run.start + WINDOW_STEP };
+                let Some(text) = text else { continue };
+                if window.end == run.end {
+                    window.end += bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|b| **b == b'=').count();
+                }
+                for find in self.nested(&text, true) {
+                    self.out.push(Pending { secret: window.clone(), whole: window.clone(), clipped: false, ..find });
+                }
+            }
+        }
+    }
+
+    fn escaped(&mut self, stretch: &Range<usize>) {
+        if let Some(view) = escape_view(self.text, stretch) {
+            self.read_view(&view, false);
+        }
+    }
+
+    fn read_view(&mut self, view: &View, decoded: bool) {
+        for find in self.nested(&view.text, decoded) {
+            let (secret, whole) = (view.original(&find.secret), view.original(&find.whole));
+            self.out.push(Pending { secret, whole, ..find });
+        }
+    }
+
+    fn nested(&mut self, text: &str, decoded: bool) -> Vec<Pending> {
+        if self.depth >= MAX_DEPTH {
+            return Vec::new();
+        }
+        let mut inner = Search {
+            redactor: self.redactor,
+            scratch: &mut *self.scratch,
+            text,
+            start: 0,
+            decoded: self.decoded || decoded,
+            depth: self.depth + 1,
+            known: self.known,
+            placeholders: Vec::new(),
+            covered: Vec::new(),
+            out: Vec::new(),
+        };
+        inner.run();
+        inner.out
+    }
+
+    /// Drops finds that touch a placeholder: it stands for a secret that is gone already.
+    fn spare_placeholders(&mut self) {
+        let rules = &self.redactor.rules;
+        let placeholders = &self.placeholders;
+        self.out.retain(|find| {
+            let whole_word = rules.get(find.rule as usize).is_some_and(|rule| rule.whole_word);
+            !placeholders.iter().any(|placeholder| {
+                overlap(placeholder, &find.whole)
+                    || (whole_word && (placeholder.end == find.whole.start || find.whole.end == placeholder.start))
+            })
+        });
+    }
+}
+
+pub(super) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}

@@ -1,0 +1,233 @@
+//! Other readings of a stretch of text: base64, percent-encoding and string escapes undone.
+
+use std::ops::Range;
+
+/// Shortest base64 run worth decoding, in characters.
+pub(super) const MIN_RUN: usize = 20;
+/// Longest stretch that is decoded at once, in bytes, and how far the next one begins after it. Longer runs are
+/// examined in windows that overlap, counted from the run's beginning.
+pub(super) const WINDOW: usize = 16 * 1024;
+pub(super) const WINDOW_STEP: usize = 8 * 1024;
+/// Decoded bytes that must be printable before the rest is decoded.
+const PROBE: usize = 12;
+
+/// Decoded text and where each of its bytes came from.
+pub(super) struct View {
+    pub(super) text: String,
+    /// One entry for each byte of `text` and one for its end.
+    origin: Vec<u32>,
+    base: usize,
+}
+
+impl View {
+    /// The stretch of the original from which these bytes were decoded.
+    pub(super) fn original(&self, range: &Range<usize>) -> Range<usize> {
+        let at = |index: usize| self.origin.get(index).or(self.origin.last()).map_or(0, |&offset| offset as usize);
+        self.base + at(range.start)..self.base + at(range.end)
+    }
+}
+
+const INVALID: u8 = 0xff;
+const BASE64: [u8; 256] = {
+    let mut table = [INVALID; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut index = 0;
+    while index < alphabet.len() {
+        table[alphabet[index] as usize] = index as u8;
+        index += 1;
+    }
+    table[b'-' as usize] = 62;
+    table[b'_' as usize] = 63;
+    table
+};
+
+pub(super) fn is_base64(byte: u8) -> bool {
+    sextet(byte) != INVALID
+}
+
+fn sextet(byte: u8) -> u8 {
+    BASE64.get(usize::from(byte)).copied().unwrap_or(INVALID)
+}
+
+/// Runs of base64 characters, of either alphabet, with at least [`MIN_RUN`] of them.
+pub(super) struct Base64Runs<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Base64Runs<'t> {
+    pub(super) fn new(text: &'t [u8], start: usize) -> Self {
+        Self { text, at: start }
+    }
+}
+
+impl Iterator for Base64Runs<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        // A run of the least length cannot hide between two probes that far apart, so most bytes are never looked at.
+        loop {
+            let probe = self.at + MIN_RUN - 1;
+            if !is_base64(*self.text.get(probe)?) {
+                self.at = probe + 1;
+                continue;
+            }
+            let back = self.text.get(self.at..probe)?.iter().rev().take_while(|b| is_base64(**b)).count();
+            let start = probe - back;
+            let end = probe + self.text.get(probe..)?.iter().take_while(|b| is_base64(**b)).count();
+            self.at = end + 1;
+            if end - start >= MIN_RUN {
+                return Some(start..end);
+            }
+        }
+    }
+}
+
+/// Decodes base64 characters, tolerating any end; stops at what is no base64.
+fn decode_base64(run: &[u8], out: &mut Vec<u8>) {
+    for chunk in run.chunks(4) {
+        let mut bits = 0u32;
+        let mut count = 0;
+        for &byte in chunk {
+            bits = bits << 6 | u32::from(sextet(byte) & 63);
+            count += 1;
+        }
+        bits <<= 6 * (4 - count);
+        let [_, a, b, c] = bits.to_be_bytes();
+        out.push(a);
+        if count > 2 {
+            out.push(b);
+        }
+        if count > 3 {
+            out.push(c);
+        }
+    }
+}
+
+fn printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
+}
+
+/// What a base64 run says, if it says something readable. Tried from each of the first four characters, because a run
+/// may begin with letters that do not belong to it.
+pub(super) fn base64_text(run: &[u8]) -> Option<String> {
+    (0..4).find_map(|skip| {
+        let run = run.get(skip..)?;
+        let readable = run.get(..PROBE * 4 / 3)?.chunks_exact(4).all(|four| {
+            let bits = four.iter().fold(0u32, |bits, byte| bits << 6 | u32::from(sextet(*byte) & 63));
+            bits.to_be_bytes().iter().skip(1).copied().all(printable)
+        });
+        if !readable {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(run.len() * 3 / 4 + 3);
+        decode_base64(run, &mut bytes);
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    })
+}
+
+/// The run around a percent sign: printable ASCII without quotes, angle brackets and backslashes.
+pub(super) fn percent_run(text: &[u8], at: usize, start: usize) -> Range<usize> {
+    let in_run = |b: &&u8| matches!(**b, b'!'..=b'~') && !matches!(**b, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\');
+    let back = text.get(start..at).unwrap_or_default().iter().rev().take(WINDOW_STEP).take_while(in_run).count();
+    let ahead = text.get(at..).unwrap_or_default().iter().take(WINDOW_STEP).take_while(in_run).count();
+    at - back..at + ahead
+}
+
+/// Undoes percent-encoding; `None` if that gives no text or nothing was encoded.
+pub(super) fn percent_view(text: &[u8], range: &Range<usize>) -> Option<View> {
+    let run = text.get(range.clone())?;
+    let mut bytes = Vec::with_capacity(run.len());
+    let mut origin = Vec::with_capacity(run.len() + 1);
+    let mut at = 0;
+    while let Some(&byte) = run.get(at) {
+        origin.push(at as u32);
+        let decoded = (byte == b'%').then(|| hex_value(run.get(at + 1..at + 3)?)).flatten();
+        bytes.push(decoded.map_or(byte, |value| value as u8));
+        at += if decoded.is_some() { 3 } else { 1 };
+    }
+    origin.push(at as u32);
+    if bytes.len() == run.len() {
+        return None;
+    }
+    Some(View { text: String::from_utf8(bytes).ok()?, origin, base: range.start })
+}
+
+/// Undoes one level of string escapes; `None` if there were none.
+pub(super) fn escape_view(text: &str, range: &Range<usize>) -> Option<View> {
+    let run = text.get(range.clone())?;
+    let mut decoded = String::with_capacity(run.len());
+    let mut origin = Vec::with_capacity(run.len() + 1);
+    let mut rest = run;
+    while let Some(c) = rest.chars().next() {
+        let (value, length) = if c == '\\' { unescape(rest) } else { (c, c.len_utf8()) };
+        let at = (run.len() - rest.len()) as u32;
+        decoded.push(value);
+        origin.extend(std::iter::repeat_n(at, value.len_utf8()));
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    origin.push(run.len() as u32);
+    (decoded.len() != run.len()).then_some(View { text: decoded, origin, base: range.start })
+}
+
+fn unescape(text: &str) -> (char, usize) {
+    let bytes = text.as_bytes();
+    let plain = match bytes.get(1) {
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(&c @ (b'"' | b'\'' | b'/' | b'\\')) => char::from(c),
+        Some(b'u') => {
+            return match bytes.get(2..6).and_then(hex_value).and_then(char::from_u32) {
+                Some(c) => (c, 6),
+                None => ('\\', 1),
+            };
+        }
+        _ => return ('\\', 1),
+    };
+    (plain, 2)
+}
+
+fn hex_value(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn runs_are_found_wherever_they_lie() {
+        for before in 0..45 {
+            for length in 15..45 {
+                let text = format!("{}{}{}", ".".repeat(before), "a".repeat(length), ".".repeat(30));
+                let found: Vec<_> = Base64Runs::new(text.as_bytes(), 0).collect();
+                if length >= MIN_RUN {
+                    assert_eq!(found, [before..before + length]);
+                } else {
+                    assert!(found.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn base64_is_read_at_any_offset() {
+        assert_eq!(base64_text(b"VE9LRU49YWJjZGVmZ2hpamtsbW5vcA").unwrap(), "TOKEN=abcdefghijklmnop");
+        assert!(base64_text(b"xVE9LRU49YWJjZGVmZ2hpamtsbW5vcA").unwrap().starts_with("TOKEN=abcdefghijklmnop"));
+        assert!(base64_text(b"R0lGODlhF3H5gOpPBvBAr/Fo2gx84b1iHxYn").is_none());
+    }
+
+    #[test]
+    fn views_know_where_their_text_came_from() {
+        let text = "x=a%2Db%2Dc";
+        let view = percent_view(text.as_bytes(), &(0..text.len())).unwrap();
+        assert_eq!(view.text, "x=a-b-c");
+        assert_eq!(&text[view.original(&(2..7))], "a%2Db%2Dc");
+        let text = r"p\u003dab\/c";
+        let view = escape_view(text, &(0..text.len())).unwrap();
+        assert_eq!(view.text, "p=ab/c");
+        assert_eq!(&text[view.original(&(2..6))], r"ab\/c");
+    }
+}
