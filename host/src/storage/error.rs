@@ -54,20 +54,13 @@ impl StorageError {
     /// An error of a kind, with a message.
     #[must_use]
     pub fn new(kind: StorageErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-        }
+        Self { kind, message: message.into(), hint: None }
     }
 
     /// There is no such thing.
     #[must_use]
     pub fn not_found(what: &str, id: impl fmt::Display) -> Self {
-        Self::new(
-            StorageErrorKind::NotFound,
-            format!("there is no {what} {id}"),
-        )
+        Self::new(StorageErrorKind::NotFound, format!("there is no {what} {id}"))
     }
 
     /// The same, with what the user can do about it.
@@ -117,25 +110,19 @@ impl StorageError {
         if !self.of_the_file() || self.hint.is_some() {
             return self;
         }
-        self.message = format!(
-            "failed to {action} the database {}: {}",
-            path.display(),
-            self.message
-        );
+        self.message = format!("failed to {action} the database {}: {}", path.display(), self.message);
         self.hint = match self.kind {
             StorageErrorKind::Damaged => Some(damaged_hint(path)),
-            StorageErrorKind::ReadOnly => Some(format!(
-                "make {} writable, or set OSTLER_HOME to a folder that is",
-                folder_of(path).display()
-            )),
+            StorageErrorKind::ReadOnly => {
+                Some(format!("make {} writable, or set OSTLER_HOME to a folder that is", folder_of(path).display()))
+            }
             StorageErrorKind::Permission => Some(format!(
                 "give {} to the user who runs the host, or set OSTLER_HOME to a folder of your own",
                 folder_of(path).display()
             )),
-            StorageErrorKind::DiskFull => Some(format!(
-                "make room on the file system of {}",
-                folder_of(path).display()
-            )),
+            StorageErrorKind::DiskFull => {
+                Some(format!("make room on the file system of {}", folder_of(path).display()))
+            }
             StorageErrorKind::Busy => {
                 Some("close the other program that has the database open, and try again".to_owned())
             }
@@ -202,18 +189,12 @@ impl From<rusqlite::Error> for StorageError {
             ),
             ErrorCode::ConstraintViolation => Self::new(
                 Kind::Exists,
-                format!(
-                    "the row contradicts another: {}",
-                    detail.as_deref().unwrap_or("constraint failed")
-                ),
+                format!("the row contradicts another: {}", detail.as_deref().unwrap_or("constraint failed")),
             ),
             ErrorCode::TooBig => Self::new(Kind::Invalid, "a value is larger than a row may be (1 GB)"),
             _ => Self::new(
                 Kind::Internal,
-                format!(
-                    "failed to use the database: {}",
-                    detail.unwrap_or_else(|| error.to_string())
-                ),
+                format!("failed to use the database: {}", detail.unwrap_or_else(|| error.to_string())),
             ),
         }
     }
@@ -228,10 +209,8 @@ impl From<StorageError> for ApiError {
             StorageErrorKind::Internal => ErrorKind::Internal,
             _ => ErrorKind::Io,
         };
-        let retryable = matches!(
-            error.kind,
-            StorageErrorKind::DiskFull | StorageErrorKind::Busy | StorageErrorKind::Closed
-        );
+        let retryable =
+            matches!(error.kind, StorageErrorKind::DiskFull | StorageErrorKind::Busy | StorageErrorKind::Closed);
         let mut api = Self::new(kind, error.message).retryable(retryable);
         api.hint = error.hint;
         api

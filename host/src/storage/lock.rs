@@ -108,10 +108,7 @@ impl DataLock {
         }
         let holder = Holder { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let text = serde_json::to_string(&holder).map_err(|error| io_error(error.into()))?;
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{text}"))
-            .map_err(io_error)?;
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{text}")).map_err(io_error)?;
         Ok(Self { file, path })
     }
 

@@ -42,9 +42,6 @@ mod types;
 mod upkeep;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,9 +54,9 @@ pub use pending::Pending;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{
-    Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EventFilter,
-    EventPage, NewJob, NewRun, Outcome, ProfileRow, ReadLimit, Recovery, Requeued, RetentionRow,
-    RetentionScope, RunFilter, SessionUsage, Sizes, SnapshotKey, Started, StoredSnapshot, Written,
+    Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EventFilter, EventPage, NewJob,
+    NewRun, Outcome, ProfileRow, ReadLimit, Recovery, Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage,
+    Sizes, SnapshotKey, Started, StoredSnapshot, Written,
 };
 
 use crate::model::NewEvent;
@@ -76,10 +73,7 @@ pub struct Options {
 impl Default for Options {
     /// 4 MiB may wait; no limit on the file.
     fn default() -> Self {
-        Self {
-            queue_bytes: 4 << 20,
-            max_pages: None,
-        }
+        Self { queue_bytes: 4 << 20, max_pages: None }
     }
 }
 
@@ -112,14 +106,7 @@ impl Storage {
         let (sender, committed) = watch::channel(opened.last_cursor);
         let readers = reader::Pool::new(path);
         let writer = writer::Writer::start(opened, path, options.queue_bytes, sender)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                readers,
-                writer,
-                committed,
-                path: path.to_owned(),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { readers, writer, committed, path: path.to_owned() }) })
     }
 
     /// Runs a closure on the writer's thread. Never blocks. Writes take effect in the order in which they were asked for,
@@ -168,10 +155,7 @@ impl Storage {
     ///
     /// # Errors
     /// Whatever the closure returns, or why no connection could be had.
-    pub fn read<T>(
-        &self,
-        work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
+    pub fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>) -> Result<T, StorageError> {
         self.shared.readers.read(work)
     }
 

@@ -21,10 +21,7 @@ pub(super) type Failure = Arc<OnceLock<StorageError>>;
 
 impl Output {
     pub(super) fn new(storage: Storage) -> Self {
-        Self {
-            storage,
-            failure: Arc::default(),
-        }
+        Self { storage, failure: Arc::default() }
     }
 
     /// Hands events over to the writer, and blocks while too many bytes wait there.
@@ -44,10 +41,7 @@ impl Output {
         if let Err(error) = self.check() {
             return Pending::failed(error);
         }
-        self.storage
-            .shared
-            .writer
-            .append(events, Some(Arc::clone(&self.failure)))
+        self.storage.shared.writer.append(events, Some(Arc::clone(&self.failure)))
     }
 
     /// A promise that everything handed over so far is stored.

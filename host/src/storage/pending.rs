@@ -44,19 +44,10 @@ pub(super) struct Resolver<T> {
 /// A promise and its other end.
 pub(super) fn promise<T>() -> (Resolver<T>, Pending<T>) {
     let slot = Arc::new(Slot {
-        state: Mutex::new(State {
-            result: None,
-            waker: None,
-            taken: false,
-        }),
+        state: Mutex::new(State { result: None, waker: None, taken: false }),
         resolved: Condvar::new(),
     });
-    (
-        Resolver {
-            slot: Some(Arc::clone(&slot)),
-        },
-        Pending { slot },
-    )
+    (Resolver { slot: Some(Arc::clone(&slot)) }, Pending { slot })
 }
 
 impl<T> Resolver<T> {
@@ -103,11 +94,7 @@ impl<T> Pending<T> {
             if state.taken {
                 return Err(closed());
             }
-            state = self
-                .slot
-                .resolved
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.slot.resolved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::{
-    CapabilitySnapshot, ConversationId, EndReason, Event, EventType, JobRecord, JobState, ProfileId,
-    RunEnd, RunId, RunMode, RunStatus, Usage,
+    CapabilitySnapshot, ConversationId, EndReason, Event, EventType, JobRecord, JobState, ProfileId, RunEnd, RunId,
+    RunMode, RunStatus, Usage,
 };
 
 /// How sure a write must be before it counts as done.
@@ -177,10 +177,7 @@ pub struct ReadLimit {
 impl Default for ReadLimit {
     /// 500 events, 1 MiB.
     fn default() -> Self {
-        Self {
-            events: 500,
-            bytes: 1 << 20,
-        }
+        Self { events: 500, bytes: 1 << 20 }
     }
 }
 

@@ -1,0 +1,316 @@
+//! Opening the database: whose it is, whether it is sound and of a known version, and what it must be told.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite_migration::{M, Migrations};
+
+use super::error::{damaged_hint, folder_of};
+use super::rows::unsigned;
+use super::{Options, StorageError, StorageErrorKind};
+
+/// 'OSTL'
+pub(super) const APPLICATION_ID: i32 = 0x4F53_544C;
+
+/// The numbered migrations; `user_version` says how many of them a database has seen.
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("migrations/0001_initial.sql"))];
+
+/// Tables of the present schema.
+const TABLES: &[&str] = &[
+    "runs",
+    "conversations",
+    "conversation_runs",
+    "run_events",
+    "run_artifacts",
+    "run_bodies",
+    "profiles",
+    "settings",
+    "capability_snapshots",
+    "workspace_grants",
+    "scheduler_jobs",
+    "retention_policies",
+];
+
+/// Tables without which no run can be taken up: looked through at every start, because they are small.
+const VITAL: &[&str] =
+    &["scheduler_jobs", "settings", "workspace_grants", "profiles", "retention_policies", "capability_snapshots"];
+
+/// A database of at most this size (bytes) is looked through as a whole when it is opened.
+const LOOKED_THROUGH: u64 = 16 << 20;
+
+/// Statements that the writer keeps prepared.
+const STATEMENTS: usize = 128;
+
+/// After a crash of the machine, the newest events may be gone although somebody has seen them. Cursors go on so far
+/// behind the last one that is there: more than can have been lost with one write-ahead log.
+const CURSOR_LEAP: i64 = 1 << 20;
+
+/// A database that is ready to be written.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) conn: Connection,
+    pub(super) last_cursor: u64,
+}
+
+/// The number of the newest migration.
+pub(super) fn latest_version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, StorageError> {
+    check_folder(folder_of(path))?;
+    prepare_file(path)?;
+    let dirty = fs::metadata(beside(path, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    open_checked(path, options, dirty).map_err(|error| error.at("open", path))
+}
+
+/// A file that SQLite keeps beside the database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn check_folder(folder: &Path) -> Result<(), StorageError> {
+    let shown = folder.display();
+    let found = fs::metadata(folder).map_err(|error| io_failure("read the data folder", folder, &error))?;
+    if !found.is_dir() {
+        return Err(StorageError::new(
+            StorageErrorKind::Io,
+            format!("failed to use {shown} as the data folder: it is no folder"),
+        )
+        .hint("move it away, or set OSTLER_HOME to another folder"));
+    }
+    check_owner(folder, found.uid())?;
+    if found.mode() & 0o077 != 0 {
+        return Err(StorageError::new(
+            StorageErrorKind::Permission,
+            format!(
+                "failed to use the data folder {shown}: other users may enter it (mode {:03o})",
+                found.mode() & 0o777
+            ),
+        )
+        .hint(format!("chmod 700 {shown}")));
+    }
+    Ok(())
+}
+
+fn check_owner(path: &Path, owner: u32) -> Result<(), StorageError> {
+    let user = nix::unistd::geteuid().as_raw();
+    if owner == user {
+        return Ok(());
+    }
+    Err(StorageError::new(
+        StorageErrorKind::Permission,
+        format!("failed to use {}: it belongs to user {owner}, and the host runs as user {user}", path.display()),
+    )
+    .hint("run the host as its owner, or set OSTLER_HOME to a folder of your own"))
+}
+
+/// Makes the file if there is none, so that it is private from the first moment; checks it otherwise, without changing
+/// anything but its mode.
+fn prepare_file(path: &Path) -> Result<(), StorageError> {
+    let failure = |error: io::Error| io_failure("open the database", path, &error);
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failure(error)),
+    }
+    let found = fs::symlink_metadata(path).map_err(failure)?;
+    if !found.is_file() {
+        return Err(StorageError::new(
+            StorageErrorKind::Foreign,
+            format!("failed to open the database {}: it is no regular file", path.display()),
+        )
+        .hint("move it away, or set OSTLER_HOME to another folder"));
+    }
+    check_owner(path, found.uid())?;
+    check_header(path)?;
+    // SQLite opens a file that it may not write for reading alone, and says so only at the first write.
+    OpenOptions::new().write(true).open(path).map_err(failure)?;
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// What the first bytes tell, before SQLite may touch the file.
+fn check_header(path: &Path) -> Result<(), StorageError> {
+    let failure = |error: io::Error| io_failure("read the database", path, &error);
+    let mut header = Vec::with_capacity(100);
+    File::open(path).map_err(failure)?.take(100).read_to_end(&mut header).map_err(failure)?;
+    // The host died between making the file and writing to it.
+    if header.is_empty() {
+        return Ok(());
+    }
+    let number = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    let (Some(version), Some(application), true) = (number(60), number(68), header.starts_with(b"SQLite format 3\0"))
+    else {
+        return Err(damaged(path, "it is no SQLite database"));
+    };
+    check_identity(path, i64::from(application), i64::from(version))
+}
+
+fn check_identity(path: &Path, application: i64, version: i64) -> Result<(), StorageError> {
+    let latest = i64::from(latest_version());
+    if application != i64::from(APPLICATION_ID) && application != 0 {
+        return Err(foreign(path));
+    }
+    if application != 0 && version > latest {
+        return Err(StorageError::new(
+            StorageErrorKind::Newer,
+            format!(
+                "failed to open the database {}: a later version of ostler wrote it (schema {version}; this one knows {latest})",
+                path.display()
+            ),
+        )
+        .hint("nothing was changed; run that version, or set OSTLER_HOME to another folder"));
+    }
+    Ok(())
+}
+
+fn foreign(path: &Path) -> StorageError {
+    StorageError::new(
+        StorageErrorKind::Foreign,
+        format!("failed to open {}: it is a database of another program", path.display()),
+    )
+    .hint("nothing was changed; move it away, or set OSTLER_HOME to another folder")
+}
+
+fn damaged(path: &Path, what: &str) -> StorageError {
+    StorageError::new(StorageErrorKind::Damaged, format!("failed to open the database {}: {what}", path.display()))
+        .hint(damaged_hint(path))
+}
+
+fn io_failure(action: &str, path: &Path, error: &io::Error) -> StorageError {
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied => StorageErrorKind::Permission,
+        io::ErrorKind::ReadOnlyFilesystem => StorageErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageErrorKind::DiskFull,
+        _ => StorageErrorKind::Io,
+    };
+    let folder = folder_of(path).display();
+    let failure = StorageError::new(kind, format!("failed to {action} {}: {error}", path.display()));
+    match kind {
+        StorageErrorKind::DiskFull => failure.hint(format!("make room on the file system of {folder}")),
+        _ => failure.hint(format!("make {folder} writable for you, or set OSTLER_HOME to another folder")),
+    }
+}
+
+fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, StorageError> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // Until it is known to be ours and sound, closing it must not fold the log into it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    let value = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (value("application_id")?, value("user_version")?);
+    check_identity(path, application, version)?;
+    let objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application == 0 {
+        if objects > 0 || version != 0 {
+            return Err(foreign(path));
+        }
+        // Both must be said before the first table is made.
+        conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+    } else {
+        look_through(&conn, path)?;
+    }
+    conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    let mut conn = conn;
+    migrate(&mut conn, path)?;
+    check_tables(&conn, path)?;
+    conn.execute_batch(
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192;
+         PRAGMA temp_store = MEMORY; PRAGMA secure_delete = FAST;",
+    )?;
+    if let Some(pages) = options.max_pages {
+        conn.pragma_update(None, "max_page_count", pages)?;
+    }
+    let last_cursor = last_cursor(&conn, dirty)?;
+    Ok(Opened { conn, last_cursor })
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StorageError> {
+    Migrations::from_slice(MIGRATIONS).to_latest(conn).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => StorageError::from(err),
+        other => StorageError::new(
+            StorageErrorKind::Internal,
+            format!("failed to bring the database {} up to date: {other}", path.display()),
+        ),
+    })
+}
+
+/// A small database is checked as a whole, a large one where a defect would do most harm. Anything else that is damaged
+/// shows when it is read.
+fn look_through(conn: &Connection, path: &Path) -> Result<(), StorageError> {
+    let size = |file: PathBuf| fs::metadata(file).map_or(0, |found| found.len());
+    let bytes = size(path.to_owned()) + size(beside(path, "-wal"));
+    let checks: Vec<String> = if bytes <= LOOKED_THROUGH {
+        vec!["PRAGMA quick_check(1)".to_owned()]
+    } else {
+        let present = |name: &&&str| {
+            conn.query_row("SELECT 1 FROM sqlite_schema WHERE name = ?1", [**name], |_| Ok(()))
+                .optional()
+                .is_ok_and(|found| found.is_some())
+        };
+        VITAL.iter().filter(present).map(|name| format!("PRAGMA quick_check({name})")).collect()
+    };
+    for check in checks {
+        let result: String = conn.query_row(&check, [], |row| row.get(0))?;
+        if result != "ok" {
+            return Err(damaged(path, "it is damaged"));
+        }
+    }
+    Ok(())
+}
+
+fn check_tables(conn: &Connection, path: &Path) -> Result<(), StorageError> {
+    for table in TABLES {
+        let found = conn
+            .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [table], |_| Ok(()))
+            .optional()?;
+        if found.is_none() {
+            return Err(damaged(path, &format!("its table {table} is missing")));
+        }
+    }
+    Ok(())
+}
+
+/// The cursor that was given last. After a crash of the machine itself it leaps, see [`CURSOR_LEAP`].
+fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
+    let transaction = conn.unchecked_transaction()?;
+    let booted = boot_id();
+    let known: Option<String> =
+        transaction.query_row("SELECT value FROM settings WHERE key = '.boot'", [], |row| row.get(0)).optional()?;
+    if dirty && known.is_some() && (booted.is_none() || booted != known) {
+        transaction.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'run_events'", [CURSOR_LEAP])?;
+    }
+    // A machine that does not tell when it was started counts as started anew each time.
+    let booted = booted.unwrap_or_else(|| "null".to_owned());
+    if known.as_deref() != Some(booted.as_str()) {
+        transaction.execute(
+            "INSERT INTO settings (key, value, updated_us) VALUES ('.boot', ?1, 0)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [&booted],
+        )?;
+    }
+    let last: Option<i64> = transaction
+        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'run_events'", [], |row| row.get(0))
+        .optional()?;
+    transaction.commit()?;
+    Ok(unsigned(last.unwrap_or(0)))
+}
+
+/// Something that changes whenever the machine starts, as JSON text.
+fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    serde_json::to_string(id.trim()).ok()
+}

@@ -1,0 +1,109 @@
+//! Connections that only read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StorageError;
+
+/// Connections that stay open while nobody uses them.
+const IDLE: usize = 4;
+/// Connections at a time; who comes later waits.
+const MOST: usize = 16;
+/// Statements that each connection keeps prepared.
+const STATEMENTS: usize = 64;
+
+/// One consistent snapshot of the database. Its methods lie with the tables that they read.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) path: &'a Path,
+}
+
+/// The connections.
+#[derive(Debug)]
+pub(super) struct Pool {
+    path: PathBuf,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Connection>,
+    lent: usize,
+}
+
+impl Pool {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// Runs a closure on a connection, inside a read transaction that ends with it.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let lent = self.lend()?;
+        let Some(conn) = &lent.conn else {
+            return Err(super::pending::closed());
+        };
+        // Dropping the transaction ends it, however the closure returns.
+        let transaction = conn.unchecked_transaction().map_err(|error| self.failed(error.into()))?;
+        let result = work(&Reader { conn, path: &self.path }).map_err(|error| self.failed(error));
+        drop(transaction);
+        result
+    }
+
+    fn failed(&self, error: StorageError) -> StorageError {
+        error.at("read", &self.path)
+    }
+
+    fn lend(&self) -> Result<Lent<'_>, StorageError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.lent >= MOST {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.lent += 1;
+        let conn = state.idle.pop();
+        drop(state);
+        // From here on `lent` is given back by the drop, also where opening fails.
+        let mut lent = Lent { pool: self, conn };
+        if lent.conn.is_none() {
+            lent.conn = Some(connect(&self.path).map_err(|error| self.failed(error.into()))?);
+        }
+        Ok(lent)
+    }
+}
+
+struct Lent<'a> {
+    pool: &'a Pool,
+    conn: Option<Connection>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        // A connection that is stuck in a transaction would hold its snapshot.
+        let conn = self.conn.take().filter(Connection::is_autocommit);
+        let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lent -= 1;
+        let surplus = match conn {
+            Some(conn) if state.idle.len() < IDLE => {
+                state.idle.push(conn);
+                None
+            }
+            other => other,
+        };
+        drop(state);
+        self.pool.returned.notify_one();
+        drop(surplus);
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", -4096)?;
+    Ok(conn)
+}

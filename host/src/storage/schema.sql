@@ -1,0 +1,187 @@
+-- The whole present schema. A new database gets it by the numbered migrations beside this file; a test compares.
+--
+-- Conventions
+--   num         internal key: small, in the order of creation; ids of the interface are UUIDs of version 7 in 16 bytes
+--   *_us        microseconds since the Unix epoch
+--   JSON        stands in TEXT columns, written by the host
+-- All texts are redacted before they come here. The one place for true values is a sealed body (`run_bodies`).
+-- `user_version` counts the migrations, `application_id` is 'OSTL'.
+
+-- What the probes of an installed CLI found. Rows are never changed but for the time: runs refer to them.
+CREATE TABLE capability_snapshots (
+    num INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL,
+    -- What it was made of: settings, executable, plugin.
+    fingerprint TEXT NOT NULL,
+    -- JSON: the snapshot as the interface shows it.
+    snapshot TEXT NOT NULL,
+    detected_us INTEGER NOT NULL
+) STRICT;
+CREATE INDEX capability_snapshots_newest ON capability_snapshots (provider, num);
+
+-- A run: narrow, because it changes a few times and lists read many. Its long texts are in run_bodies, its answer is
+-- in its terminal event.
+CREATE TABLE runs (
+    num INTEGER PRIMARY KEY,
+    run_id BLOB NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    status TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    started_us INTEGER,
+    ended_us INTEGER,
+    -- Attempts so far.
+    attempt INTEGER NOT NULL DEFAULT 0,
+    priority INTEGER NOT NULL,
+    mode TEXT NOT NULL,
+    model TEXT,
+    title TEXT NOT NULL,
+    cwd TEXT NOT NULL,
+    -- Who asked for it.
+    origin TEXT NOT NULL,
+    reason TEXT,
+    message TEXT,
+    exit_code INTEGER,
+    -- The provider's session.
+    session_id TEXT,
+    -- JSON: tokens and money.
+    usage TEXT,
+    -- JSON array: pointers of the payload whose true values are or were sealed.
+    sealed_pointers TEXT NOT NULL DEFAULT '[]',
+    snapshot INTEGER REFERENCES capability_snapshots (num),
+    -- Cursor of its terminal event.
+    terminal_cursor INTEGER,
+    -- Bytes of event payloads, known at its end.
+    stored_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX runs_by_provider ON runs (provider, status, created_us);
+CREATE INDEX runs_by_status ON runs (status, ended_us);
+CREATE INDEX runs_by_created ON runs (created_us);
+CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS NOT NULL;
+CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
+
+-- Long texts of a run, written once. Apart from `runs`, so that a change of status does not write megabytes again.
+CREATE TABLE run_bodies (
+    num INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (num) ON DELETE CASCADE,
+    -- 'payload': the effective start payload (JSON, redacted). 'seal': the true one, encrypted; gone at the end.
+    kind TEXT NOT NULL,
+    body ANY NOT NULL,
+    UNIQUE (run, kind)
+) STRICT;
+
+-- The job of a run: what the queue and a host that starts again must know.
+CREATE TABLE scheduler_jobs (
+    run INTEGER PRIMARY KEY REFERENCES runs (num) ON DELETE CASCADE,
+    -- The lane.
+    provider TEXT NOT NULL,
+    -- 'ready', 'scheduled', 'retrying', 'running', 'done'
+    state TEXT NOT NULL,
+    -- The attempt that it is, or will be.
+    attempt INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    enqueued_us INTEGER NOT NULL,
+    not_before_us INTEGER,
+    -- JSON of the runner: by what the processes of a running attempt are known after the host's death.
+    process TEXT,
+    -- JSON of the engine: what it remembers from attempt to attempt.
+    carry TEXT
+) STRICT;
+CREATE INDEX scheduler_jobs_open ON scheduler_jobs (state) WHERE state <> 'done';
+
+-- A thread of runs that resume the same provider session.
+CREATE TABLE conversations (
+    num INTEGER PRIMARY KEY,
+    conversation_id BLOB NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    -- NULL until the first message gives it one.
+    title TEXT,
+    -- JSON object of the client.
+    metadata TEXT NOT NULL DEFAULT '{}',
+    session_id TEXT,
+    -- The folder of its last run.
+    cwd TEXT,
+    archived_us INTEGER,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL
+) STRICT;
+CREATE INDEX conversations_by_update ON conversations (updated_us);
+
+-- The runs of a conversation, in order.
+CREATE TABLE conversation_runs (
+    conversation INTEGER NOT NULL REFERENCES conversations (num) ON DELETE CASCADE,
+    -- Counts from 1.
+    position INTEGER NOT NULL,
+    run INTEGER NOT NULL UNIQUE REFERENCES runs (num) ON DELETE CASCADE,
+    PRIMARY KEY (conversation, position)
+) STRICT, WITHOUT ROWID;
+
+-- Everything that happened, in order. AUTOINCREMENT: a cursor is never given twice.
+CREATE TABLE run_events (
+    cursor INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- NULL for events without a run.
+    run INTEGER REFERENCES runs (num) ON DELETE CASCADE,
+    -- Counts from 1 in each run, without gaps.
+    seq INTEGER,
+    conversation INTEGER REFERENCES conversations (num) ON DELETE CASCADE,
+    at_us INTEGER NOT NULL,
+    event_id BLOB NOT NULL,
+    type TEXT NOT NULL,
+    -- JSON. Last, so that a reader who passes over the row does not load it.
+    payload TEXT NOT NULL,
+    CHECK ((run IS NULL) = (seq IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX run_events_by_run ON run_events (run, seq) WHERE run IS NOT NULL;
+CREATE INDEX run_events_by_conversation ON run_events (conversation, cursor) WHERE conversation IS NOT NULL;
+-- The few events that a run's record shows.
+CREATE INDEX run_events_notable ON run_events (run, cursor)
+    WHERE type IN ('run.warning', 'run.compatibility_warning', 'run.structured_output');
+
+-- Files that a run left behind on purpose.
+CREATE TABLE run_artifacts (
+    num INTEGER PRIMARY KEY,
+    artifact_id BLOB NOT NULL UNIQUE,
+    run INTEGER NOT NULL REFERENCES runs (num) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    created_us INTEGER NOT NULL
+) STRICT;
+CREATE INDEX run_artifacts_by_run ON run_artifacts (run);
+
+-- Named defaults for the start payload.
+CREATE TABLE profiles (
+    profile_id BLOB PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    -- JSON: a part of a start payload.
+    config TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What the user has changed over the configuration's file. Keys that begin with '.' are the storage's own.
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY NOT NULL,
+    -- JSON.
+    value TEXT NOT NULL,
+    updated_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Folders in which runs may work.
+CREATE TABLE workspace_grants (
+    path TEXT PRIMARY KEY NOT NULL,
+    created_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How long and how much is kept of ended runs. NULL is without limit.
+CREATE TABLE retention_policies (
+    -- 'global', 'provider', 'workspace'
+    scope TEXT NOT NULL,
+    -- Provider instance or folder; empty for 'global'.
+    name TEXT NOT NULL,
+    days INTEGER,
+    -- 10^6 bytes.
+    megabytes INTEGER,
+    updated_us INTEGER NOT NULL,
+    PRIMARY KEY (scope, name)
+) STRICT, WITHOUT ROWID;
