@@ -54,10 +54,7 @@ pub struct ConfigErrors {
 impl ConfigErrors {
     pub(super) fn new(path: Option<&Path>, mut errors: Vec<ConfigError>) -> Self {
         errors.sort_by_key(|error| error.position);
-        Self {
-            path: path.map(Path::to_path_buf),
-            errors,
-        }
+        Self { path: path.map(Path::to_path_buf), errors }
     }
 
     /// The file; none for a text that is no file.
@@ -78,13 +75,7 @@ impl ConfigErrors {
         let mut report = String::new();
         for error in &self.errors {
             report.push_str(&self.location(error));
-            let ConfigError {
-                key,
-                message,
-                hint,
-                line_text,
-                position,
-            } = error;
+            let ConfigError { key, message, hint, line_text, position } = error;
             if !key.is_empty() {
                 report.push_str(key);
                 report.push_str(": ");
@@ -95,11 +86,7 @@ impl ConfigErrors {
                 let number = line.to_string();
                 report.push_str(&format!("  {number} | {line_text}\n"));
                 if *column <= line_text.chars().count() + 1 {
-                    report.push_str(&format!(
-                        "  {} | {}^\n",
-                        " ".repeat(number.len()),
-                        " ".repeat(column - 1)
-                    ));
+                    report.push_str(&format!("  {} | {}^\n", " ".repeat(number.len()), " ".repeat(column - 1)));
                 }
             }
             if let Some(hint) = hint {

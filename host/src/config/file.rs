@@ -23,15 +23,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
     // Opening a pipe would wait for its writer, reading a device may never end.
     if !metadata.is_file() {
-        let what = if metadata.is_dir() {
-            "a folder"
-        } else {
-            "not a regular file"
-        };
-        return Err(whole_file(
-            format!("it is {what}"),
-            "name a file in TOML format",
-        ));
+        let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
+        return Err(whole_file(format!("it is {what}"), "name a file in TOML format"));
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -45,17 +38,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error
-            .as_bytes()
-            .iter()
-            .take(valid)
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
-        whole_file(
-            format!("line {line} holds a byte that is not UTF-8"),
-            "save the file as UTF-8",
-        )
+        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        whole_file(format!("line {line} holds a byte that is not UTF-8"), "save the file as UTF-8")
     })
 }
 
@@ -69,11 +53,5 @@ fn unreadable(error: &io::Error) -> ConfigError {
 }
 
 fn whole_file(message: String, hint: &str) -> ConfigError {
-    ConfigError {
-        position: None,
-        key: String::new(),
-        message,
-        hint: Some(hint.to_owned()),
-        line_text: String::new(),
-    }
+    ConfigError { position: None, key: String::new(), message, hint: Some(hint.to_owned()), line_text: String::new() }
 }

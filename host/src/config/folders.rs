@@ -70,32 +70,17 @@ pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Ok(()) => check_private_dir(path),
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-            Err(FolderError::NotAFolder {
-                path: path.to_path_buf(),
-            })
+            Err(FolderError::NotAFolder { path: path.to_path_buf() })
         }
         Err(source) if source.kind() == io::ErrorKind::NotADirectory => {
-            let file = path
-                .ancestors()
-                .find(|ancestor| ancestor.exists() && !ancestor.is_dir())
-                .unwrap_or(path);
-            Err(FolderError::NotAFolder {
-                path: file.to_path_buf(),
-            })
+            let file = path.ancestors().find(|ancestor| ancestor.exists() && !ancestor.is_dir()).unwrap_or(path);
+            Err(FolderError::NotAFolder { path: file.to_path_buf() })
         }
         Err(source) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            let parent = path
-                .ancestors()
-                .find(|ancestor| ancestor.is_dir())
-                .unwrap_or(path);
-            Err(FolderError::ReadOnly {
-                path: parent.to_path_buf(),
-            })
+            let parent = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(path);
+            Err(FolderError::ReadOnly { path: parent.to_path_buf() })
         }
-        Err(source) => Err(FolderError::Create {
-            path: path.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(FolderError::Create { path: path.to_path_buf(), source }),
     }
 }
 
@@ -105,28 +90,18 @@ pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
 /// # Errors
 /// Where one of these does not hold.
 pub fn check_private_dir(path: &Path) -> Result<(), FolderError> {
-    let metadata = std::fs::metadata(path).map_err(|source| FolderError::Inspect {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let metadata =
+        std::fs::metadata(path).map_err(|source| FolderError::Inspect { path: path.to_path_buf(), source })?;
     if !metadata.is_dir() {
-        return Err(FolderError::NotAFolder {
-            path: path.to_path_buf(),
-        });
+        return Err(FolderError::NotAFolder { path: path.to_path_buf() });
     }
     check_owner(path, &metadata)?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|source| {
-            FolderError::Mode {
-                path: path.to_path_buf(),
-                source,
-            }
-        })?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(|source| FolderError::Mode { path: path.to_path_buf(), source })?;
     }
     if access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
-        return Err(FolderError::ReadOnly {
-            path: path.to_path_buf(),
-        });
+        return Err(FolderError::ReadOnly { path: path.to_path_buf() });
     }
     Ok(())
 }
@@ -136,34 +111,19 @@ pub fn check_private_dir(path: &Path) -> Result<(), FolderError> {
 pub(super) fn create_in_shared_place(path: &Path) -> Result<(), FolderError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(FolderError::Create {
-                path: path.to_path_buf(),
-                source,
-            });
+            return Err(FolderError::Create { path: path.to_path_buf(), source });
         }
         _ => {}
     }
-    let metadata = std::fs::symlink_metadata(path).map_err(|source| FolderError::Inspect {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let metadata =
+        std::fs::symlink_metadata(path).map_err(|source| FolderError::Inspect { path: path.to_path_buf(), source })?;
     if !metadata.is_dir() {
-        return Err(FolderError::NotAFolder {
-            path: path.to_path_buf(),
-        });
+        return Err(FolderError::NotAFolder { path: path.to_path_buf() });
     }
     check_private_dir(path)
 }
 
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FolderError> {
     let (owner, user) = (metadata.uid(), Uid::effective().as_raw());
-    if owner == user {
-        Ok(())
-    } else {
-        Err(FolderError::Owner {
-            path: path.to_path_buf(),
-            owner,
-            user,
-        })
-    }
+    if owner == user { Ok(()) } else { Err(FolderError::Owner { path: path.to_path_buf(), owner, user }) }
 }

@@ -13,11 +13,7 @@ pub(super) fn integer(value: &DeInteger<'_>) -> Option<i64> {
 }
 
 /// The table as a JSON object. What JSON does not have is noted and left out.
-pub(super) fn object(
-    table: &DeTable<'_>,
-    path: &str,
-    problems: &mut Problems<'_>,
-) -> Map<String, Value> {
+pub(super) fn object(table: &DeTable<'_>, path: &str, problems: &mut Problems<'_>) -> Map<String, Value> {
     let member = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
         let value = self::value(value, &format!("{path}.{}", written(name)), problems)?;
@@ -47,9 +43,7 @@ fn value(value: &Spanned<DeValue<'_>>, path: &str, problems: &mut Problems<'_>) 
             items
                 .iter()
                 .enumerate()
-                .filter_map(|(index, item)| {
-                    self::value(item, &format!("{path}[{index}]"), problems)
-                })
+                .filter_map(|(index, item)| self::value(item, &format!("{path}[{index}]"), problems))
                 .collect(),
         ),
         DeValue::Table(table) => Some(Value::Object(object(table, path, problems))),

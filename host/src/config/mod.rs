@@ -27,9 +27,9 @@ pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::types::{
-    AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig,
-    PluginsConfig, PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule,
-    RunnerConfig, SchedulerConfig, StorageConfig,
+    AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
+    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RunnerConfig, SchedulerConfig,
+    StorageConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.
@@ -81,8 +81,7 @@ impl Config {
 
     fn parse_named(text: &str, path: Option<&Path>) -> Result<Self, ConfigErrors> {
         let mut config = Self::builtin()?;
-        sections::apply(text, Origin::File, &mut config)
-            .map_err(|errors| ConfigErrors::new(path, errors))?;
+        sections::apply(text, Origin::File, &mut config).map_err(|errors| ConfigErrors::new(path, errors))?;
         Ok(config)
     }
 }

@@ -6,21 +6,16 @@ const MAX_NAME: usize = 64;
 /// Whether it is a kebab-case name: `codex-work`.
 pub(super) fn is_kebab(name: &str) -> bool {
     name.len() <= MAX_NAME
-        && name.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        })
+        && name
+            .split('-')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
 }
 
 /// Whether it can be the name of an environment variable.
 pub(super) fn is_variable(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Whether it is the name of an environment variable, or the beginning of one and `*`.
@@ -29,16 +24,9 @@ pub(super) fn is_variable_glob(name: &str) -> bool {
 }
 
 /// The known name that is nearest to an unknown one, if one is near.
-pub(super) fn nearest<'n>(
-    unknown: &str,
-    known: impl IntoIterator<Item = &'n str>,
-) -> Option<&'n str> {
+pub(super) fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |name: &str| -> String {
-        name.chars()
-            .filter(|c| !matches!(c, '_' | '-' | ' '))
-            .flat_map(char::to_lowercase)
-            .take(MAX_NAME)
-            .collect()
+        name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).take(MAX_NAME).collect()
     };
     let wanted = plain(unknown);
     if wanted.is_empty() {
@@ -52,8 +40,7 @@ pub(super) fn nearest<'n>(
             let near = distance <= (candidate.len().max(wanted.len()) / 3).max(1);
             // A name without its unit, or with one too many: `grace` for `grace_seconds`.
             let part = wanted.len() >= 3
-                && (candidate.starts_with(&wanted)
-                    || candidate.len() >= 3 && wanted.starts_with(&candidate));
+                && (candidate.starts_with(&wanted) || candidate.len() >= 3 && wanted.starts_with(&candidate));
             (near || part).then_some((distance, name))
         })
         .min_by_key(|(distance, _)| *distance)
@@ -62,10 +49,7 @@ pub(super) fn nearest<'n>(
 
 /// A key as it is written in TOML: quoted where it has to be.
 pub(super) fn written(key: &str) -> String {
-    let bare = !key.is_empty()
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if bare {
         return key.to_owned();
     }

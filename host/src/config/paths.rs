@@ -51,9 +51,7 @@ enum Runtime {
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
     /// Neither `OSTLER_HOME` nor a home folder.
-    #[error(
-        "there is no home folder; set OSTLER_HOME to the folder where ostler is to keep its files"
-    )]
+    #[error("there is no home folder; set OSTLER_HOME to the folder where ostler is to keep its files")]
     NoHome,
     /// `OSTLER_HOME` is relative and there is no current folder.
     #[error("failed to find the folder that OSTLER_HOME={} means: {source}; write the whole path", home.display())]
@@ -71,11 +69,7 @@ impl Paths {
     /// # Errors
     /// Where it names none and there is no home folder.
     pub fn from_environment() -> Result<Self, PathsError> {
-        Self::resolve(
-            &|name| std::env::var_os(name),
-            etcetera::home_dir().ok().as_deref(),
-            Uid::effective().as_raw(),
-        )
+        Self::resolve(&|name| std::env::var_os(name), etcetera::home_dir().ok().as_deref(), Uid::effective().as_raw())
     }
 
     /// The places that an environment names, for a user. `home` is the user's home folder.
@@ -87,17 +81,11 @@ impl Paths {
         home: Option<&Path>,
         user: u32,
     ) -> Result<Self, PathsError> {
-        let given = |name: &str| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let mut paths = match given("OSTLER_HOME") {
             Some(home) => {
-                let home = std::path::absolute(&home).map_err(|source| PathsError::Relative {
-                    home: home.clone(),
-                    source,
-                })?;
+                let home =
+                    std::path::absolute(&home).map_err(|source| PathsError::Relative { home: home.clone(), source })?;
                 Self::under(home)
             }
             None => Self::xdg(&given, home)?,
@@ -123,10 +111,7 @@ impl Paths {
         }
     }
 
-    fn xdg(
-        given: &dyn Fn(&str) -> Option<PathBuf>,
-        home: Option<&Path>,
-    ) -> Result<Self, PathsError> {
+    fn xdg(given: &dyn Fn(&str) -> Option<PathBuf>, home: Option<&Path>) -> Result<Self, PathsError> {
         // The XDG specification wants relative values passed over.
         let base = |name: &str, below_home: &str| {
             let given = given(name).filter(|path| path.is_absolute());
@@ -151,18 +136,12 @@ impl Paths {
     /// Gives the socket a short path: in the session's runtime folder, else in one of the user's own below `/tmp`.
     fn move_socket(&mut self, session: Option<PathBuf>, user: u32) {
         let digest = Sha256::digest(canonical(&self.data_dir).as_os_str().as_bytes());
-        let name: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let name = format!("{name}.sock");
         // The folder that a login session makes is found without the variable too.
         let usual = || {
             let folder = PathBuf::from(format!("/run/user/{user}"));
-            std::fs::metadata(&folder)
-                .is_ok_and(|data| data.is_dir() && data.uid() == user)
-                .then_some(folder)
+            std::fs::metadata(&folder).is_ok_and(|data| data.is_dir() && data.uid() == user).then_some(folder)
         };
         let session = session.or_else(usual).map(|folder| folder.join("ostler"));
         let fits = |folder: &PathBuf| folder.join(&name).as_os_str().len() <= MAX_SOCKET_PATH;
@@ -208,10 +187,7 @@ fn canonical(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     for ancestor in path.ancestors() {
         if let Ok(resolved) = ancestor.canonicalize() {
-            return rest
-                .iter()
-                .rev()
-                .fold(resolved, |folder, name| folder.join(name));
+            return rest.iter().rev().fold(resolved, |folder, name| folder.join(name));
         }
         rest.extend(ancestor.file_name());
     }

@@ -20,31 +20,12 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn one_variable_moves_everything() {
-    let variables = [
-        ("OSTLER_HOME", "/srv/ostler"),
-        ("XDG_DATA_HOME", "/elsewhere"),
-        ("XDG_RUNTIME_DIR", "/run/x"),
-    ];
+    let variables = [("OSTLER_HOME", "/srv/ostler"), ("XDG_DATA_HOME", "/elsewhere"), ("XDG_RUNTIME_DIR", "/run/x")];
     let paths = resolve(&variables, Some("/home/me")).unwrap();
     assert_eq!(paths.home, Some(PathBuf::from("/srv/ostler")));
     assert_eq!(paths.socket, Path::new("/srv/ostler/data/host.sock"));
-    let Paths {
-        config_file,
-        data_dir,
-        plugins_dir,
-        cache_dir,
-        log_dir,
-        socket,
-        ..
-    } = paths;
-    for path in [
-        config_file,
-        data_dir,
-        plugins_dir,
-        cache_dir,
-        log_dir,
-        socket,
-    ] {
+    let Paths { config_file, data_dir, plugins_dir, cache_dir, log_dir, socket, .. } = paths;
+    for path in [config_file, data_dir, plugins_dir, cache_dir, log_dir, socket] {
         assert!(path.starts_with("/srv/ostler"), "{}", path.display());
     }
 }
@@ -52,29 +33,15 @@ fn one_variable_moves_everything() {
 #[test]
 fn otherwise_the_xdg_folders_hold_it() {
     let paths = resolve(&[("OSTLER_HOME", "")], Some("/home/me")).unwrap();
-    assert_eq!(
-        paths.config_file,
-        Path::new("/home/me/.config/ostler/config.toml")
-    );
+    assert_eq!(paths.config_file, Path::new("/home/me/.config/ostler/config.toml"));
     assert_eq!(paths.data_dir, Path::new("/home/me/.local/share/ostler"));
     assert_eq!(paths.cache_dir, Path::new("/home/me/.cache/ostler"));
     assert_eq!(paths.log_dir, Path::new("/home/me/.local/state/ostler/log"));
-    assert_eq!(
-        paths.socket,
-        Path::new("/home/me/.local/share/ostler/host.sock")
-    );
-    let paths = resolve(
-        &[("XDG_DATA_HOME", "/data"), ("XDG_CACHE_HOME", "relative")],
-        Some("/home/me"),
-    )
-    .unwrap();
+    assert_eq!(paths.socket, Path::new("/home/me/.local/share/ostler/host.sock"));
+    let paths = resolve(&[("XDG_DATA_HOME", "/data"), ("XDG_CACHE_HOME", "relative")], Some("/home/me")).unwrap();
     assert_eq!(paths.data_dir, Path::new("/data/ostler"));
     assert_eq!(paths.plugins_dir, Path::new("/data/ostler/plugins"));
-    assert_eq!(
-        paths.cache_dir,
-        Path::new("/home/me/.cache/ostler"),
-        "relative values count for nothing"
-    );
+    assert_eq!(paths.cache_dir, Path::new("/home/me/.cache/ostler"), "relative values count for nothing");
     let error = resolve(&[], None).unwrap_err();
     assert!(error.to_string().contains("OSTLER_HOME"));
 }
@@ -82,10 +49,7 @@ fn otherwise_the_xdg_folders_hold_it() {
 #[test]
 fn a_relative_home_is_made_absolute() {
     let paths = resolve(&[("OSTLER_HOME", "some/where")], None).unwrap();
-    assert_eq!(
-        paths.home.unwrap(),
-        std::env::current_dir().unwrap().join("some/where")
-    );
+    assert_eq!(paths.home.unwrap(), std::env::current_dir().unwrap().join("some/where"));
 }
 
 #[test]
@@ -97,51 +61,18 @@ fn a_socket_path_always_fits() {
     assert!(paths.socket.starts_with(&longest));
 
     let deep = format!("{longest}h");
-    let session = resolve(
-        &[("OSTLER_HOME", &deep), ("XDG_RUNTIME_DIR", "/run/session")],
-        None,
-    )
-    .unwrap();
-    assert!(
-        session.socket.starts_with("/run/session/ostler"),
-        "{}",
-        session.socket.display()
-    );
+    let session = resolve(&[("OSTLER_HOME", &deep), ("XDG_RUNTIME_DIR", "/run/session")], None).unwrap();
+    assert!(session.socket.starts_with("/run/session/ostler"), "{}", session.socket.display());
     let long_session = format!("/{}", "r".repeat(100));
-    for runtime in [
-        &[][..],
-        &[("XDG_RUNTIME_DIR", long_session.as_str())],
-        &[("XDG_RUNTIME_DIR", "relative")],
-    ] {
-        let variables: Vec<_> = [("OSTLER_HOME", deep.as_str())]
-            .into_iter()
-            .chain(runtime.iter().copied())
-            .collect();
+    for runtime in [&[][..], &[("XDG_RUNTIME_DIR", long_session.as_str())], &[("XDG_RUNTIME_DIR", "relative")]] {
+        let variables: Vec<_> = [("OSTLER_HOME", deep.as_str())].into_iter().chain(runtime.iter().copied()).collect();
         let paths = resolve(&variables, None).unwrap();
-        assert!(
-            paths.socket.starts_with("/tmp/ostler-4000000000"),
-            "{}",
-            paths.socket.display()
-        );
+        assert!(paths.socket.starts_with("/tmp/ostler-4000000000"), "{}", paths.socket.display());
         assert!(paths.socket.as_os_str().len() <= MAX_SOCKET_PATH);
-        assert_eq!(
-            paths,
-            resolve(&variables, None).unwrap(),
-            "client and host agree"
-        );
+        assert_eq!(paths, resolve(&variables, None).unwrap(), "client and host agree");
     }
-    let other = resolve(
-        &[
-            ("OSTLER_HOME", &format!("{deep}x")),
-            ("XDG_RUNTIME_DIR", "/run/session"),
-        ],
-        None,
-    )
-    .unwrap();
-    assert_ne!(
-        other.socket, session.socket,
-        "each home has a socket of its own"
-    );
+    let other = resolve(&[("OSTLER_HOME", &format!("{deep}x")), ("XDG_RUNTIME_DIR", "/run/session")], None).unwrap();
+    assert_ne!(other.socket, session.socket, "each home has a socket of its own");
 }
 
 #[test]
@@ -152,18 +83,12 @@ fn two_names_of_one_deep_home_are_one() {
     symlink(folder.join("real"), folder.join("link")).unwrap();
     let socket = |name: &str| {
         let home = folder.join(name).join("x".repeat(100));
-        resolve(&[("OSTLER_HOME", home.to_str().unwrap())], None)
-            .unwrap()
-            .socket
+        resolve(&[("OSTLER_HOME", home.to_str().unwrap())], None).unwrap().socket
     };
     let before = socket("real");
     assert_eq!(before, socket("link"));
     std::fs::create_dir_all(folder.join("real").join("x".repeat(100)).join("data")).unwrap();
-    assert_eq!(
-        before,
-        socket("link"),
-        "making the folder does not move the socket"
-    );
+    assert_eq!(before, socket("link"), "making the folder does not move the socket");
 }
 
 #[test]
@@ -178,11 +103,7 @@ fn folders_are_made_private() {
     }
     std::fs::set_permissions(&paths.data_dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     paths.create().unwrap();
-    assert_eq!(
-        mode(&paths.data_dir),
-        0o700,
-        "what others could enter is closed"
-    );
+    assert_eq!(mode(&paths.data_dir), 0o700, "what others could enter is closed");
 }
 
 #[test]
@@ -192,33 +113,20 @@ fn what_is_no_folder_of_ours_is_refused() {
     std::fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let error = create_private_dir(&path).unwrap_err();
-        assert!(
-            matches!(&error, FolderError::NotAFolder { path } if *path == file),
-            "{error}"
-        );
+        assert!(matches!(&error, FolderError::NotAFolder { path } if *path == file), "{error}");
     }
     let dangling = folder.path().join("dangling");
     symlink("nowhere", &dangling).unwrap();
-    assert!(matches!(
-        create_private_dir(&dangling).unwrap_err(),
-        FolderError::NotAFolder { .. }
-    ));
+    assert!(matches!(create_private_dir(&dangling).unwrap_err(), FolderError::NotAFolder { .. }));
 }
 
 #[test]
 fn a_link_in_a_shared_place_is_a_trap() {
     let folder = tempfile::tempdir().unwrap();
-    let (target, link, own) = (
-        folder.path().join("target"),
-        folder.path().join("link"),
-        folder.path().join("own"),
-    );
+    let (target, link, own) = (folder.path().join("target"), folder.path().join("link"), folder.path().join("own"));
     std::fs::create_dir(&target).unwrap();
     symlink(&target, &link).unwrap();
-    assert!(
-        create_private_dir(&link).is_ok(),
-        "elsewhere a link is the user's own choice"
-    );
+    assert!(create_private_dir(&link).is_ok(), "elsewhere a link is the user's own choice");
     let error = super::folders::create_in_shared_place(&link).unwrap_err();
     assert!(matches!(error, FolderError::NotAFolder { .. }), "{error}");
     super::folders::create_in_shared_place(&own).unwrap();
@@ -239,16 +147,7 @@ fn a_folder_of_another_user_or_without_write_permission_is_named() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o500)).unwrap();
         create_private_dir(&path).unwrap_err()
     };
-    assert!(
-        matches!(
-            error,
-            FolderError::Owner { owner: 4242, .. } | FolderError::ReadOnly { .. }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, FolderError::Owner { owner: 4242, .. } | FolderError::ReadOnly { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains(path.to_str().unwrap()) && text.contains("OSTLER_HOME"),
-        "{text}"
-    );
+    assert!(text.contains(path.to_str().unwrap()) && text.contains("OSTLER_HOME"), "{text}");
 }

@@ -41,15 +41,8 @@ impl<'d, 't> Found<'d, 't> {
     }
 
     /// Notes that the value is not what was wanted.
-    pub(super) fn refuse(
-        &self,
-        reader: &mut Reader<'_>,
-        message: impl Into<String>,
-        hint: Option<String>,
-    ) {
-        reader
-            .problems
-            .note(self.span(), &self.path, message.into(), hint);
+    pub(super) fn refuse(&self, reader: &mut Reader<'_>, message: impl Into<String>, hint: Option<String>) {
+        reader.problems.note(self.span(), &self.path, message.into(), hint);
     }
 
     fn wrong_type(&self, reader: &mut Reader<'_>, wanted: impl Display) {
@@ -73,20 +66,14 @@ impl<'d, 't> Found<'d, 't> {
         text
     }
 
-    fn number<N: TryFrom<i64>>(
-        &self,
-        reader: &mut Reader<'_>,
-        range: &RangeInclusive<i64>,
-    ) -> Option<N> {
+    fn number<N: TryFrom<i64>>(&self, reader: &mut Reader<'_>, range: &RangeInclusive<i64>) -> Option<N> {
         let (low, high) = (range.start(), range.end());
         let wanted = format!("a whole number from {low} to {high}");
         let DeValue::Integer(number) = self.value.get_ref() else {
             self.wrong_type(reader, wanted);
             return None;
         };
-        let value = json::integer(number)
-            .filter(|number| range.contains(number))
-            .and_then(|n| N::try_from(n).ok());
+        let value = json::integer(number).filter(|number| range.contains(number)).and_then(|n| N::try_from(n).ok());
         if value.is_none() {
             self.refuse(reader, format!("must be {wanted}, not {number}"), None);
         }
@@ -98,10 +85,7 @@ impl<'d, 't> Found<'d, 't> {
             self.wrong_type(reader, "a list");
             return None;
         };
-        let item = |(index, value)| Found {
-            value,
-            path: format!("{}[{index}]", self.path),
-        };
+        let item = |(index, value)| Found { value, path: format!("{}[{index}]", self.path) };
         Some(items.iter().enumerate().map(item).collect())
     }
 
@@ -111,38 +95,22 @@ impl<'d, 't> Found<'d, 't> {
             self.wrong_type(reader, "a table");
             return None;
         };
-        Some(Table {
-            table,
-            path: self.path.clone(),
-            asked: Vec::new(),
-        })
+        Some(Table { table, path: self.path.clone(), asked: Vec::new() })
     }
 }
 
 impl<'d, 't> Table<'d, 't> {
     pub(super) fn root(table: &'d DeTable<'t>) -> Self {
-        Self {
-            table,
-            path: String::new(),
-            asked: Vec::new(),
-        }
+        Self { table, path: String::new(), asked: Vec::new() }
     }
 
     fn join(&self, key: &str) -> String {
         let key = written(key);
-        if self.path.is_empty() {
-            key
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     /// Asks for a key; it counts as set then.
-    pub(super) fn get(
-        &mut self,
-        reader: &mut Reader<'_>,
-        key: &'static str,
-    ) -> Option<Found<'d, 't>> {
+    pub(super) fn get(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Found<'d, 't>> {
         let found = self.peek(key)?;
         reader.set.insert(found.path.clone(), reader.origin);
         Some(found)
@@ -151,10 +119,7 @@ impl<'d, 't> Table<'d, 't> {
     fn peek(&mut self, key: &'static str) -> Option<Found<'d, 't>> {
         self.asked.push(key);
         let value = self.table.get(key)?;
-        Some(Found {
-            value,
-            path: self.join(key),
-        })
+        Some(Found { value, path: self.join(key) })
     }
 
     pub(super) fn number<N: TryFrom<i64>>(
@@ -164,10 +129,7 @@ impl<'d, 't> Table<'d, 't> {
         range: RangeInclusive<i64>,
         into: &mut N,
     ) {
-        if let Some(value) = self
-            .get(reader, key)
-            .and_then(|found| found.number(reader, &range))
-        {
+        if let Some(value) = self.get(reader, key).and_then(|found| found.number(reader, &range)) {
             *into = value;
         }
     }
@@ -179,10 +141,7 @@ impl<'d, 't> Table<'d, 't> {
         range: RangeInclusive<i64>,
         into: &mut Option<N>,
     ) {
-        if let Some(value) = self
-            .get(reader, key)
-            .and_then(|found| found.number(reader, &range))
-        {
+        if let Some(value) = self.get(reader, key).and_then(|found| found.number(reader, &range)) {
             *into = Some(value);
         }
     }
@@ -194,12 +153,7 @@ impl<'d, 't> Table<'d, 't> {
         range: RangeInclusive<i64>,
     ) -> Option<Vec<N>> {
         let items = self.get(reader, key)?.list(reader)?;
-        Some(
-            items
-                .iter()
-                .filter_map(|item| item.number(reader, &range))
-                .collect(),
-        )
+        Some(items.iter().filter_map(|item| item.number(reader, &range)).collect())
     }
 
     /// A number with or without a fraction.
@@ -217,25 +171,14 @@ impl<'d, 't> Table<'d, 't> {
             DeValue::Float(number) => number.as_str(),
             DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
             _ => {
-                found.wrong_type(
-                    reader,
-                    format!("a number from {} to {}", range.start(), range.end()),
-                );
+                found.wrong_type(reader, format!("a number from {} to {}", range.start(), range.end()));
                 return;
             }
         };
-        match text
-            .parse::<f32>()
-            .ok()
-            .filter(|number| range.contains(number))
-        {
+        match text.parse::<f32>().ok().filter(|number| range.contains(number)) {
             Some(number) => *into = Some(number),
             None => {
-                let message = format!(
-                    "must be a number from {} to {}, not {text}",
-                    range.start(),
-                    range.end()
-                );
+                let message = format!("must be a number from {} to {}, not {text}", range.start(), range.end());
                 found.refuse(reader, message, None);
             }
         }
@@ -282,8 +225,7 @@ impl<'d, 't> Table<'d, 't> {
             return;
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let hint =
-            nearest(text, names.iter().copied()).map(|name| format!("did you mean {name:?}?"));
+        let hint = nearest(text, names.iter().copied()).map(|name| format!("did you mean {name:?}?"));
         found.refuse(reader, format!("must be one of {}", names.join(", ")), hint);
     }
 
@@ -306,52 +248,30 @@ impl<'d, 't> Table<'d, 't> {
     }
 
     /// A table with fixed keys. Only what it holds counts as set.
-    pub(super) fn section(
-        &mut self,
-        reader: &mut Reader<'_>,
-        key: &'static str,
-    ) -> Option<Table<'d, 't>> {
+    pub(super) fn section(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Table<'d, 't>> {
         self.peek(key)?.table(reader)
     }
 
     /// A list of tables; it counts as set as a whole.
-    pub(super) fn tables(
-        &mut self,
-        reader: &mut Reader<'_>,
-        key: &'static str,
-    ) -> Option<Vec<Table<'d, 't>>> {
+    pub(super) fn tables(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Vec<Table<'d, 't>>> {
         let items = self.get(reader, key)?.list(reader)?;
         Some(items.iter().filter_map(|item| item.table(reader)).collect())
     }
 
     /// A table whose keys are free; only its values count as set.
-    pub(super) fn named(
-        &mut self,
-        reader: &mut Reader<'_>,
-        key: &'static str,
-    ) -> Vec<(&'d str, Found<'d, 't>)> {
+    pub(super) fn named(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<(&'d str, Found<'d, 't>)> {
         let Some(table) = self.section(reader, key) else {
             return Vec::new();
         };
         let entry = |(name, value): (&'d Spanned<_>, &'d Spanned<DeValue<'t>>)| {
             let name: &'d std::borrow::Cow<'t, str> = name.get_ref();
-            (
-                name.as_ref(),
-                Found {
-                    value,
-                    path: table.join(name),
-                },
-            )
+            (name.as_ref(), Found { value, path: table.join(name) })
         };
         table.table.iter().map(entry).collect()
     }
 
     /// A table of any values, as JSON; it counts as set as a whole.
-    pub(super) fn settings(
-        &mut self,
-        reader: &mut Reader<'_>,
-        key: &'static str,
-    ) -> Option<Map<String, Value>> {
+    pub(super) fn settings(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Map<String, Value>> {
         let found = self.get(reader, key)?;
         let table = found.table(reader)?;
         Some(json::object(table.table, &found.path, &mut reader.problems))
@@ -364,37 +284,22 @@ impl<'d, 't> Table<'d, 't> {
             if self.asked.iter().any(|asked| *asked == name.as_ref()) {
                 continue;
             }
-            let what = if self.path.is_empty() {
-                "unknown section or key"
-            } else {
-                "unknown key"
-            };
+            let what = if self.path.is_empty() { "unknown section or key" } else { "unknown key" };
             let hint = match nearest(name, self.asked.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("known are {}", self.asked.join(", ")),
             };
-            reader
-                .problems
-                .note(key.span(), &self.join(name), what.to_owned(), Some(hint));
+            reader.problems.note(key.span(), &self.join(name), what.to_owned(), Some(hint));
         }
     }
 
     /// Notes that a key which must be there is not.
     pub(super) fn missing(&self, reader: &mut Reader<'_>, span: Range<usize>, key: &str) {
-        reader.problems.note(
-            span,
-            &self.path,
-            format!("{key} is missing"),
-            Some(format!("add {key}")),
-        );
+        reader.problems.note(span, &self.path, format!("{key} is missing"), Some(format!("add {key}")));
     }
 
     /// The place of the table's first key, for what concerns the table as a whole.
     pub(super) fn span(&self) -> Range<usize> {
-        self.table
-            .keys()
-            .map(Spanned::span)
-            .min_by_key(|span| span.start)
-            .unwrap_or(0..0)
+        self.table.keys().map(Spanned::span).min_by_key(|span| span.start).unwrap_or(0..0)
     }
 }

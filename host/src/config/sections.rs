@@ -8,26 +8,17 @@ use super::error::ConfigError;
 use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
 use super::types::{
-    AllowTarget, Config, Executable, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig,
-    RedactionAllow, RedactionConfig, RedactionRule,
+    AllowTarget, Config, Executable, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
+    RedactionConfig, RedactionRule,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
-const KEBAB_HINT: &str =
-    "use lower-case letters and digits, with single hyphens between: codex-work";
+const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens between: codex-work";
 
 /// Sets in `config` what `text` says. On an error, `config` is in an undefined state.
-pub(super) fn apply(
-    text: &str,
-    origin: Origin,
-    config: &mut Config,
-) -> Result<(), Vec<ConfigError>> {
-    let mut reader = Reader {
-        problems: Problems::new(text),
-        set: std::mem::take(&mut config.origins),
-        origin,
-    };
+pub(super) fn apply(text: &str, origin: Origin, config: &mut Config) -> Result<(), Vec<ConfigError>> {
+    let mut reader = Reader { problems: Problems::new(text), set: std::mem::take(&mut config.origins), origin };
     if let Some(document) = reader.problems.parse() {
         file(Table::root(&document), &mut reader, config);
     }
@@ -36,21 +27,14 @@ pub(super) fn apply(
         return Err(errors);
     }
     config.origins = reader.set;
-    config
-        .origins
-        .retain(|_, origin| *origin != Origin::Default);
+    config.origins.retain(|_, origin| *origin != Origin::Default);
     Ok(())
 }
 
 fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     let r = reader;
     if let Some(mut host) = file.section(r, "host") {
-        host.number(
-            r,
-            "idle_seconds",
-            1..=604_800,
-            &mut config.host.idle_seconds,
-        );
+        host.number(r, "idle_seconds", 1..=604_800, &mut config.host.idle_seconds);
         host.finish(r);
     }
     if let Some(mut scheduler) = file.section(r, "scheduler") {
@@ -66,18 +50,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         let into = &mut config.runner;
         runner.number(r, "grace_seconds", 1..=300, &mut into.grace_seconds);
         runner.number(r, "exit_grace_ms", 0..=60_000, &mut into.exit_grace_ms);
-        runner.number(
-            r,
-            "max_line_bytes",
-            256..=16_777_216,
-            &mut into.max_line_bytes,
-        );
-        runner.number(
-            r,
-            "max_transcript_line_mib",
-            1..=256,
-            &mut into.max_transcript_line_mib,
-        );
+        runner.number(r, "max_line_bytes", 256..=16_777_216, &mut into.max_line_bytes);
+        runner.number(r, "max_transcript_line_mib", 1..=256, &mut into.max_transcript_line_mib);
         runner.number(r, "max_buffer_mib", 1..=256, &mut into.max_buffer_mib);
         if let Some(names) = runner.texts(r, "inherit_environment", variable_glob) {
             into.inherit_environment = names;
@@ -86,12 +60,7 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     }
     if let Some(mut storage) = file.section(r, "storage") {
         storage.flag(r, "raw", &mut config.storage.raw);
-        storage.number(
-            r,
-            "max_stored_mib",
-            1..=1_048_576,
-            &mut config.storage.max_stored_mib,
-        );
+        storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
         storage.finish(r);
     }
     if let Some(mut policy) = file.section(r, "policy") {
@@ -113,19 +82,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         }
     }
     if let Some(mut log) = file.section(r, "log") {
-        let levels = [
-            LogLevel::Error,
-            LogLevel::Warn,
-            LogLevel::Info,
-            LogLevel::Debug,
-            LogLevel::Trace,
-        ];
-        log.choice(
-            r,
-            "level",
-            &levels.map(|level| (level.name(), level)),
-            &mut config.log.level,
-        );
+        let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+        log.choice(r, "level", &levels.map(|level| (level.name(), level)), &mut config.log.level);
         log.number(r, "keep_files", 1..=1000, &mut config.log.keep_files);
         log.finish(r);
     }
@@ -135,25 +93,15 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
 fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RedactionConfig) {
     if let Some(tables) = section.tables(r, "rules") {
         let mut ids = BTreeSet::new();
-        into.rules = tables
-            .into_iter()
-            .filter_map(|table| rule(table, r, &mut ids))
-            .collect();
+        into.rules = tables.into_iter().filter_map(|table| rule(table, r, &mut ids)).collect();
     }
     if let Some(tables) = section.tables(r, "allow") {
-        into.allow = tables
-            .into_iter()
-            .filter_map(|table| allow(table, r))
-            .collect();
+        into.allow = tables.into_iter().filter_map(|table| allow(table, r)).collect();
     }
     section.finish(r);
 }
 
-fn rule(
-    mut table: Table<'_, '_>,
-    r: &mut Reader<'_>,
-    ids: &mut BTreeSet<String>,
-) -> Option<RedactionRule> {
+fn rule(mut table: Table<'_, '_>, r: &mut Reader<'_>, ids: &mut BTreeSet<String>) -> Option<RedactionRule> {
     let span = table.span();
     let id = table.get(r, "id");
     let pattern = table.get(r, "pattern");
@@ -165,27 +113,15 @@ fn rule(
     let id = id.and_then(|found| {
         let id = kebab(found.text(r)?, &found, r)?;
         if !ids.insert(id.clone()) {
-            found.refuse(
-                r,
-                "another rule has this id",
-                Some("give each rule an id of its own".to_owned()),
-            );
+            found.refuse(r, "another rule has this id", Some("give each rule an id of its own".to_owned()));
         }
         Some(id)
     });
-    let groups = pattern
-        .as_ref()
-        .and_then(|found| compile(found.text(r)?, found, r));
+    let groups = pattern.as_ref().and_then(|found| compile(found.text(r)?, found, r));
     let pattern = pattern.and_then(|found| found.text(r).map(str::to_owned));
-    let description = table
-        .text(r, "description", |text, _, _| Some(text.to_owned()))
-        .unwrap_or_default();
-    let last_group = groups.map_or(i64::from(u32::MAX), |count| {
-        i64::try_from(count).unwrap_or(0) - 1
-    });
-    let secret_groups = table
-        .numbers(r, "secret_groups", 0..=last_group)
-        .unwrap_or_default();
+    let description = table.text(r, "description", |text, _, _| Some(text.to_owned())).unwrap_or_default();
+    let last_group = groups.map_or(i64::from(u32::MAX), |count| i64::try_from(count).unwrap_or(0) - 1);
+    let secret_groups = table.numbers(r, "secret_groups", 0..=last_group).unwrap_or_default();
     let keywords = table.texts(r, "keywords", |text, found, r| {
         if text.is_empty() {
             found.refuse(r, "a keyword must not be empty", None);
@@ -217,22 +153,12 @@ fn allow(mut table: Table<'_, '_>, r: &mut Reader<'_>) -> Option<RedactionAllow>
         None => table.missing(r, table.span(), "pattern"),
     }
     let mut target = AllowTarget::Secret;
-    let targets = [
-        ("secret", AllowTarget::Secret),
-        ("match", AllowTarget::Match),
-        ("line", AllowTarget::Line),
-    ];
+    let targets = [("secret", AllowTarget::Secret), ("match", AllowTarget::Match), ("line", AllowTarget::Line)];
     table.choice(r, "target", &targets, &mut target);
-    let rules = table
-        .texts(r, "rules", |text, found, r| _ = kebab(text, found, r))
-        .unwrap_or_default();
+    let rules = table.texts(r, "rules", |text, found, r| _ = kebab(text, found, r)).unwrap_or_default();
     table.finish(r);
     let pattern = pattern.and_then(|found| found.text(r).map(str::to_owned))?;
-    Some(RedactionAllow {
-        rules,
-        target,
-        pattern,
-    })
+    Some(RedactionAllow { rules, target, pattern })
 }
 
 fn plugins(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut PluginsConfig) {
@@ -241,16 +167,8 @@ fn plugins(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut PluginsCon
     }
     section.number(r, "memory_mib", 1..=4096, &mut into.memory_mib);
     section.number(r, "call_timeout_ms", 10..=60_000, &mut into.call_timeout_ms);
-    section.number(
-        r,
-        "max_component_mib",
-        1..=1024,
-        &mut into.max_component_mib,
-    );
-    for (kind, into) in [
-        ("redactor", &mut into.redactor),
-        ("policy", &mut into.policy),
-    ] {
+    section.number(r, "max_component_mib", 1..=1024, &mut into.max_component_mib);
+    for (kind, into) in [("redactor", &mut into.redactor), ("policy", &mut into.policy)] {
         for (name, found) in section.named(r, kind) {
             _ = kebab(name, &found, r);
             let Some(mut table) = found.table(r) else {
@@ -267,10 +185,7 @@ fn plugins(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut PluginsCon
 fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<ProviderConfig> {
     _ = kebab(name, found, r);
     let mut table = found.table(r)?;
-    let mut provider = ProviderConfig {
-        plugin: name.to_owned(),
-        ..ProviderConfig::default()
-    };
+    let mut provider = ProviderConfig { plugin: name.to_owned(), ..ProviderConfig::default() };
     if let Some(plugin) = table.text(r, "plugin", kebab) {
         provider.plugin = plugin;
     }
@@ -278,23 +193,13 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
     for (name, found) in table.named(r, "environment") {
         r.set.insert(found.path.clone(), r.origin);
         if !is_variable(name) {
-            found.refuse(
-                r,
-                "not a name that a variable can have",
-                Some("use letters, digits and _".to_owned()),
-            );
+            found.refuse(r, "not a name that a variable can have", Some("use letters, digits and _".to_owned()));
         }
         let Some(value) = found.text(r) else { continue };
         if value.contains('\0') {
-            found.refuse(
-                r,
-                "the value holds a NUL",
-                Some("take it out: no variable can hold one".to_owned()),
-            );
+            found.refuse(r, "the value holds a NUL", Some("take it out: no variable can hold one".to_owned()));
         }
-        provider
-            .environment
-            .insert(name.to_owned(), value.to_owned());
+        provider.environment.insert(name.to_owned(), value.to_owned());
     }
     if let Some(settings) = table.settings(r, "settings") {
         provider.settings = settings;
@@ -306,36 +211,19 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
 
 /// Compiles a pattern; gives the number of its groups, that of the whole match included.
 fn compile(pattern: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<usize> {
-    match regex::RegexBuilder::new(pattern)
-        .size_limit(MAX_PATTERN_MEMORY)
-        .build()
-    {
+    match regex::RegexBuilder::new(pattern).size_limit(MAX_PATTERN_MEMORY).build() {
         Ok(regex) if regex.is_match("") => {
             let hint = "write a pattern that matches at least one character".to_owned();
-            found.refuse(
-                r,
-                "the pattern matches the empty text, so it would match everywhere",
-                Some(hint),
-            );
+            found.refuse(r, "the pattern matches the empty text, so it would match everywhere", Some(hint));
             None
         }
         Ok(regex) => Some(regex.captures_len()),
         Err(error) => {
             // The crate draws a picture over several lines; its last one says what is wrong.
             let text = error.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            let hint =
-                "the syntax is that of the Rust regex crate: no look-around, no back-references";
-            found.refuse(
-                r,
-                format!("not a regular expression: {reason}"),
-                Some(hint.to_owned()),
-            );
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let hint = "the syntax is that of the Rust regex crate: no look-around, no back-references";
+            found.refuse(r, format!("not a regular expression: {reason}"), Some(hint.to_owned()));
             None
         }
     }
@@ -345,11 +233,7 @@ fn kebab(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<String
     if is_kebab(text) {
         return Some(text.to_owned());
     }
-    found.refuse(
-        r,
-        "not a kebab-case name of at most 64 characters",
-        Some(KEBAB_HINT.to_owned()),
-    );
+    found.refuse(r, "not a kebab-case name of at most 64 characters", Some(KEBAB_HINT.to_owned()));
     None
 }
 
@@ -358,15 +242,9 @@ fn variable_glob(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
         return;
     }
     let (message, hint) = if text == "*" {
-        (
-            "the whole environment is never passed on",
-            "name the variables that agents need",
-        )
+        ("the whole environment is never passed on", "name the variables that agents need")
     } else {
-        (
-            "not a name that a variable can have",
-            "use letters, digits and _; * may stand at the end",
-        )
+        ("not a name that a variable can have", "use letters, digits and _; * may stand at the end")
     };
     found.refuse(r, message, Some(hint.to_owned()));
 }
@@ -392,9 +270,7 @@ const HARNESS: [&str; 16] = [
 ];
 
 fn harness_pointer(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
-    let option = text
-        .strip_prefix("/harness/")
-        .map(|rest| rest.split('/').next().unwrap_or(rest));
+    let option = text.strip_prefix("/harness/").map(|rest| rest.split('/').next().unwrap_or(rest));
     if option.is_some_and(|option| HARNESS.contains(&option)) {
         return;
     }
@@ -403,11 +279,7 @@ fn harness_pointer(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
         Some(near) => format!("did you mean \"/harness/{near}\"?"),
         None => "for example \"/harness/permissions/networkAccess\"".to_owned(),
     };
-    found.refuse(
-        r,
-        "not a JSON pointer to an option of the harness",
-        Some(hint),
-    );
+    found.refuse(r, "not a JSON pointer to an option of the harness", Some(hint));
 }
 
 fn executable(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Executable> {
@@ -429,11 +301,7 @@ fn absolute(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pat
     }
     if let Some(rest) = text.strip_prefix("~/") {
         let Ok(home) = etcetera::home_dir() else {
-            found.refuse(
-                r,
-                "there is no home folder for ~ to stand for",
-                Some("write the whole path".to_owned()),
-            );
+            found.refuse(r, "there is no home folder for ~ to stand for", Some("write the whole path".to_owned()));
             return None;
         };
         return Some(home.join(rest));
@@ -441,10 +309,6 @@ fn absolute(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pat
     if Path::new(text).is_absolute() {
         return Some(PathBuf::from(text));
     }
-    found.refuse(
-        r,
-        "must be an absolute path, or begin with ~/",
-        Some("write the whole path".to_owned()),
-    );
+    found.refuse(r, "must be an absolute path, or begin with ~/", Some("write the whole path".to_owned()));
     None
 }

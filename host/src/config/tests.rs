@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{
-    AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin,
-};
+use super::{AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin};
 
 fn refused(text: &str) -> ConfigErrors {
     Config::parse(text).expect_err("it is not valid")
@@ -17,15 +15,8 @@ fn refused(text: &str) -> ConfigErrors {
 fn problems(text: &str) -> Vec<String> {
     let show = |error: &super::ConfigError| {
         let at = error.position.expect("a place");
-        let hint = error
-            .hint
-            .as_ref()
-            .map(|hint| format!(" ({hint})"))
-            .unwrap_or_default();
-        format!(
-            "{}:{} {}: {}{hint}",
-            at.line, at.column, error.key, error.message
-        )
+        let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}:{} {}: {}{hint}", at.line, at.column, error.key, error.message)
     };
     refused(text).errors().iter().map(show).collect()
 }
@@ -57,12 +48,7 @@ fn the_default_text_sets_every_value() {
             "log": {"level": "info", "keepFiles": 7}
         })
     );
-    assert!(
-        config
-            .runner
-            .inherit_environment
-            .contains(&"PATH".to_owned())
-    );
+    assert!(config.runner.inherit_environment.contains(&"PATH".to_owned()));
 }
 
 /// Every key that the file can hold stands in the default text, set or in a comment: it is the reference.
@@ -70,20 +56,14 @@ fn the_default_text_sets_every_value() {
 fn the_examples_in_the_comments_are_valid() {
     let example = |line: &str| {
         let body = line.strip_prefix("# ")?;
-        let is_setting = body.starts_with('[')
-            || body
-                .split_once(" = ")
-                .is_some_and(|(key, _)| !key.contains(' '));
+        let is_setting = body.starts_with('[') || body.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         is_setting.then(|| body.to_owned())
     };
     let text: Vec<String> = DEFAULT_TEXT.lines().filter_map(example).collect();
     let text = text.join("\n").replace(".NAME.", ".some-plugin.");
     // `folder` is not in a table of its own in the comments.
     let text = text.replace("folder = ", "plugins.folder = ");
-    let (head, tail) = text
-        .split_once("plugins.folder")
-        .map(|(a, b)| (a, format!("plugins.folder{b}")))
-        .unwrap();
+    let (head, tail) = text.split_once("plugins.folder").map(|(a, b)| (a, format!("plugins.folder{b}"))).unwrap();
     let (folder, tail) = tail.split_once('\n').unwrap();
     let config = Config::parse(&format!("{folder}\n{head}{tail}")).unwrap();
     assert_eq!(config.redaction.rules.len(), 1);
@@ -122,18 +102,11 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     assert_eq!(config.concurrency("unheard-of"), 1);
     assert_eq!(config.providers["codex"].plugin, "codex");
     let work = &config.providers["codex-work"];
-    assert_eq!(
-        work.executable,
-        Some(Executable::Path(PathBuf::from("/opt/codex")))
-    );
+    assert_eq!(work.executable, Some(Executable::Path(PathBuf::from("/opt/codex"))));
     assert_eq!(work.environment["CODEX_HOME"], "/home/me/.codex");
-    let settings =
-        json!({"profile": "work", "deep": [1, 2.5, {"when": "2026-11-22", "yes": true}]});
+    let settings = json!({"profile": "work", "deep": [1, 2.5, {"when": "2026-11-22", "yes": true}]});
     assert_eq!(serde_json::Value::Object(work.settings.clone()), settings);
-    assert_eq!(
-        config.providers["llm"].executable,
-        Some(Executable::Name("llm".to_owned()))
-    );
+    assert_eq!(config.providers["llm"].executable, Some(Executable::Name("llm".to_owned())));
 
     let from_file = [
         "scheduler.global",
@@ -145,13 +118,7 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     for key in from_file {
         assert_eq!(config.origin(key), Origin::File, "{key}");
     }
-    for key in [
-        "scheduler.capacity",
-        "scheduler",
-        "storage.raw",
-        "providers.codex.plugin",
-        "no.such.key",
-    ] {
+    for key in ["scheduler.capacity", "scheduler", "storage.raw", "providers.codex.plugin", "no.such.key"] {
         assert_eq!(config.origin(key), Origin::Default, "{key}");
     }
 }
@@ -194,58 +161,29 @@ fn what_is_not_toml_is_shown_with_its_place() {
     let text = "[scheduler]\nglobal = = 2\n\"täg\" = \u{1F600} oops\n";
     let errors = refused(text);
     let first = &errors.errors()[0];
-    assert_eq!(
-        (first.position.unwrap().line, first.position.unwrap().column),
-        (2, 10)
-    );
+    assert_eq!((first.position.unwrap().line, first.position.unwrap().column), (2, 10));
     assert_eq!(first.line_text, "global = = 2");
     assert!(first.message.starts_with("not valid TOML: "), "{first}");
-    let second = errors
-        .errors()
-        .iter()
-        .find(|error| error.position.unwrap().line == 3)
-        .unwrap();
+    let second = errors.errors().iter().find(|error| error.position.unwrap().line == 3).unwrap();
     assert_eq!(second.position.unwrap().column, 9, "characters, not bytes");
     let report = errors.report();
     assert!(report.contains("2:10: not valid TOML"), "{report}");
-    assert!(
-        report.contains("  2 | global = = 2\n    |          ^\n"),
-        "{report}"
-    );
+    assert!(report.contains("  2 | global = = 2\n    |          ^\n"), "{report}");
 }
 
 #[test]
 fn a_key_or_table_twice_is_refused() {
-    assert!(
-        refused("[log]\nkeep_files = 1\nkeep_files = 2\n")
-            .to_string()
-            .contains("line 3, column 1")
-    );
+    assert!(refused("[log]\nkeep_files = 1\nkeep_files = 2\n").to_string().contains("line 3, column 1"));
     assert!(refused("[log]\n[log]\n").to_string().contains("duplicate"));
 }
 
 #[test]
 fn sections_of_the_wrong_kind() {
-    assert_eq!(
-        problems("scheduler = 3"),
-        ["1:13 scheduler: must be a table, not a whole number"]
-    );
-    assert_eq!(
-        problems("[[scheduler]]"),
-        ["1:1 scheduler: must be a table, not a list"]
-    );
-    assert_eq!(
-        problems("[providers]\ncodex = 1"),
-        ["2:9 providers.codex: must be a table, not a whole number"]
-    );
-    assert_eq!(
-        problems("redaction.rules = [1]"),
-        ["1:20 redaction.rules[0]: must be a table, not a whole number"]
-    );
-    assert_eq!(
-        problems("storage.raw = 1"),
-        ["1:15 storage.raw: must be true or false, not a whole number"]
-    );
+    assert_eq!(problems("scheduler = 3"), ["1:13 scheduler: must be a table, not a whole number"]);
+    assert_eq!(problems("[[scheduler]]"), ["1:1 scheduler: must be a table, not a list"]);
+    assert_eq!(problems("[providers]\ncodex = 1"), ["2:9 providers.codex: must be a table, not a whole number"]);
+    assert_eq!(problems("redaction.rules = [1]"), ["1:20 redaction.rules[0]: must be a table, not a whole number"]);
+    assert_eq!(problems("storage.raw = 1"), ["1:15 storage.raw: must be true or false, not a whole number"]);
 }
 
 #[test]
@@ -318,47 +256,26 @@ pattern = '.*'
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (found, start) in found.iter().zip(starts) {
-        assert!(
-            found.starts_with(start),
-            "{found} does not start with {start}"
-        );
+        assert!(found.starts_with(start), "{found} does not start with {start}");
     }
     let huge = "[[redaction.rules]]\nid = \"a\"\npattern = '(?:[^a]{1000}){1000}x'";
-    assert!(
-        problems(huge)[0].contains("not a regular expression"),
-        "a pattern may not take all memory"
-    );
+    assert!(problems(huge)[0].contains("not a regular expression"), "a pattern may not take all memory");
 }
 
 #[test]
 fn pointers_that_may_stay_unenforced() {
-    let config = Config::parse(
-        "policy.allow_unenforced = [\"/harness/permissions\", \"/harness/limits/maxTurns\"]",
-    );
+    let config = Config::parse("policy.allow_unenforced = [\"/harness/permissions\", \"/harness/limits/maxTurns\"]");
     let policy = config.unwrap().policy;
-    for allowed in [
-        "/harness/permissions",
-        "/harness/permissions/networkAccess",
-        "/harness/limits/maxTurns",
-    ] {
+    for allowed in ["/harness/permissions", "/harness/permissions/networkAccess", "/harness/limits/maxTurns"] {
         assert!(policy.allows_unenforced(allowed), "{allowed}");
     }
-    for other in [
-        "/harness/permissionsX",
-        "/harness/limits",
-        "/harness/limits/maxTurnsX",
-        "",
-        "/harness",
-    ] {
+    for other in ["/harness/permissionsX", "/harness/limits", "/harness/limits/maxTurnsX", "", "/harness"] {
         assert!(!policy.allows_unenforced(other), "{other}");
     }
     let wrong = "policy.allow_unenforced = [\"/harness/permission/x\", \"sandboxMode\", \"/harness\", \"\"]";
     let found = problems(wrong);
     assert_eq!(found.len(), 4, "{found:#?}");
-    assert!(
-        found[0].ends_with("(did you mean \"/harness/permissions\"?)"),
-        "{found:#?}"
-    );
+    assert!(found[0].ends_with("(did you mean \"/harness/permissions\"?)"), "{found:#?}");
 }
 
 #[test]
@@ -373,56 +290,27 @@ fn too_many_problems_are_counted() {
 fn an_error_shows_no_control_characters_and_no_endless_line() {
     let text = format!("a\t= \"{}", "x".repeat(10_000));
     let errors = refused(&text);
-    assert!(
-        errors
-            .errors()
-            .iter()
-            .all(|error| error.line_text.len() <= 160)
-    );
-    assert!(
-        errors
-            .errors()
-            .iter()
-            .all(|error| !error.line_text.contains('\t'))
-    );
+    assert!(errors.errors().iter().all(|error| error.line_text.len() <= 160));
+    assert!(errors.errors().iter().all(|error| !error.line_text.contains('\t')));
 }
 
 #[test]
 fn files_are_read_within_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
-    let error = |path: &Path| {
-        Config::load(Some(path))
-            .expect_err("it cannot be read")
-            .to_string()
-    };
+    let error = |path: &Path| Config::load(Some(path)).expect_err("it cannot be read").to_string();
     let builtin = Config::builtin().unwrap();
     assert_eq!(Config::load(None).unwrap(), builtin);
-    assert_eq!(
-        Config::load(Some(&path)).unwrap(),
-        builtin,
-        "no file, no changes"
-    );
-    assert!(
-        Config::load_existing(&path)
-            .unwrap_err()
-            .report()
-            .contains("ostler config init")
-    );
+    assert_eq!(Config::load(Some(&path)).unwrap(), builtin, "no file, no changes");
+    assert!(Config::load_existing(&path).unwrap_err().report().contains("ostler config init"));
 
     std::os::unix::fs::symlink("nowhere", &path).unwrap();
-    assert!(
-        error(&path).contains("No such file"),
-        "a dangling link is not an absent file"
-    );
+    assert!(error(&path).contains("No such file"), "a dangling link is not an absent file");
     std::fs::remove_file(&path).unwrap();
 
     assert!(error(folder.path()).contains("it is a folder"));
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(
-        error(&path).contains("not a regular file"),
-        "nobody waits for a pipe's writer"
-    );
+    assert!(error(&path).contains("not a regular file"), "nobody waits for a pipe's writer");
     std::fs::remove_file(&path).unwrap();
 
     std::fs::write(&path, b"# fine\n# \xff\n").unwrap();
@@ -438,37 +326,18 @@ fn files_are_read_within_bounds() {
     let written = Config::load(Some(&path)).unwrap();
     assert_eq!(written.origin("scheduler.global"), Origin::File);
     std::fs::write(&path, "\u{feff}[log]\r\nkeep_files = 3\r\n").unwrap();
-    assert_eq!(
-        Config::load(Some(&path)).unwrap().log.keep_files,
-        3,
-        "byte order mark and CRLF"
-    );
+    assert_eq!(Config::load(Some(&path)).unwrap().log.keep_files, 3, "byte order mark and CRLF");
     std::fs::write(&path, "[log]\nkeep_files = 0\n").unwrap();
     let report = Config::load(Some(&path)).unwrap_err().report();
-    assert!(
-        report.starts_with(&format!("{}:2:14: log.keep_files: ", path.display())),
-        "{report}"
-    );
+    assert!(report.starts_with(&format!("{}:2:14: log.keep_files: ", path.display())), "{report}");
 }
 
 #[test]
 fn deep_nesting_is_refused() {
-    let text = format!(
-        "providers.a.settings.x = {}1{}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
-    assert!(
-        refused(&text).errors()[0]
-            .message
-            .starts_with("not valid TOML")
-    );
+    let text = format!("providers.a.settings.x = {}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(refused(&text).errors()[0].message.starts_with("not valid TOML"));
     let text = format!("providers.a.settings.x{} = 1", ".y".repeat(100_000));
-    assert!(
-        refused(&text).errors()[0]
-            .message
-            .starts_with("not valid TOML")
-    );
+    assert!(refused(&text).errors()[0].message.starts_with("not valid TOML"));
 }
 
 /// The default text with a few places changed.
@@ -487,18 +356,16 @@ fn mutated() -> impl Strategy<Value = String> {
         Just("ä\u{0}".to_owned()),
         "[ -~]{0,8}",
     ];
-    prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, piece), 1..6).prop_map(
-        |changes| {
-            // Without the comment marks at the start of half of the lines, the examples take part too.
-            let mut text = DEFAULT_TEXT.replace("\n# ", "\n");
-            for (at, remove, piece) in changes {
-                let start = text.floor_char_boundary(at.index(text.len() + 1));
-                let end = text.ceil_char_boundary((start + remove).min(text.len()));
-                text.replace_range(start..end, &piece);
-            }
-            text
-        },
-    )
+    prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, piece), 1..6).prop_map(|changes| {
+        // Without the comment marks at the start of half of the lines, the examples take part too.
+        let mut text = DEFAULT_TEXT.replace("\n# ", "\n");
+        for (at, remove, piece) in changes {
+            let start = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = text.ceil_char_boundary((start + remove).min(text.len()));
+            text.replace_range(start..end, &piece);
+        }
+        text
+    })
 }
 
 /// Whatever the text: no panic, and an error has a place in it that exists.
@@ -508,10 +375,7 @@ fn read_any(text: &str) {
         for error in errors.errors() {
             let at = error.position.expect("a place");
             let line = text.split('\n').nth(at.line - 1).expect("the line exists");
-            assert!(
-                at.column >= 1 && at.column <= line.chars().count() + 1,
-                "{error:?}"
-            );
+            assert!(at.column >= 1 && at.column <= line.chars().count() + 1, "{error:?}");
         }
         assert!(!errors.report().is_empty());
     }

@@ -60,10 +60,7 @@ impl Config {
     /// How many runs of a provider instance may run at a time.
     #[must_use]
     pub fn concurrency(&self, provider: &str) -> usize {
-        self.providers
-            .get(provider)
-            .and_then(|found| found.concurrency)
-            .unwrap_or(self.scheduler.per_provider)
+        self.providers.get(provider).and_then(|found| found.concurrency).unwrap_or(self.scheduler.per_provider)
     }
 }
 
@@ -195,9 +192,7 @@ impl PolicyConfig {
     #[must_use]
     pub fn allows_unenforced(&self, pointer: &str) -> bool {
         self.allow_unenforced.iter().any(|allowed| {
-            pointer
-                .strip_prefix(allowed.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            pointer.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }
 }

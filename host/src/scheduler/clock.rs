@@ -32,18 +32,13 @@ impl Time {
     /// This time and `duration` more (whole milliseconds).
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long it is from `earlier` to this time; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(
-            u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0),
-        )
+        Duration::from_millis(u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0))
     }
 
     const fn shifted(self, ms: i64) -> Self {
@@ -92,9 +87,7 @@ impl QueueClock {
         if stored.since(now) > Self::MAX_LEAD {
             return now;
         }
-        self.offset_ms = self
-            .offset_ms
-            .saturating_add(stored.0.saturating_sub(now.0));
+        self.offset_ms = self.offset_ms.saturating_add(stored.0.saturating_sub(now.0));
         self.last = Some(stored);
         stored
     }

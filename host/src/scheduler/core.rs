@@ -30,9 +30,7 @@ impl Limits {
     }
 
     fn aging_ms(&self) -> u64 {
-        u64::try_from(self.aging.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
+        u64::try_from(self.aging.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -164,15 +162,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     /// # Errors
     /// [`SubmitError::QueueFull`] where it would not.
     pub fn check_capacity(&self, reserved: usize) -> Result<(), SubmitError> {
-        let (pending, capacity) = (
-            self.pending().saturating_add(reserved),
-            self.limits.capacity,
-        );
-        if pending < capacity {
-            Ok(())
-        } else {
-            Err(SubmitError::QueueFull { pending, capacity })
-        }
+        let (pending, capacity) = (self.pending().saturating_add(reserved), self.limits.capacity);
+        if pending < capacity { Ok(()) } else { Err(SubmitError::QueueFull { pending, capacity }) }
     }
 
     /// Takes a job in. After a restart, submit the stored jobs in the order in which they first came: equal ones then
@@ -204,23 +195,10 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Phase::After(time) => _ = self.after.insert((time, sequence), job.id.clone()),
             Phase::Ready | Phase::Running => {
                 let key = Key::new(since, job.priority, self.limits.aging_ms(), sequence);
-                self.lanes
-                    .entry(Arc::clone(&lane))
-                    .or_default()
-                    .ready
-                    .insert(key, job.id.clone());
+                self.lanes.entry(Arc::clone(&lane)).or_default().ready.insert(key, job.id.clone());
             }
         }
-        self.jobs.insert(
-            job.id,
-            Entry {
-                lane,
-                priority: job.priority,
-                sequence,
-                since,
-                phase,
-            },
-        );
+        self.jobs.insert(job.id, Entry { lane, priority: job.priority, sequence, since, phase });
         Ok(())
     }
 
@@ -235,9 +213,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let name = self
             .lanes
             .iter()
-            .filter(|(name, lane)| {
-                lane.running < self.limits.of_lane(name) && !lane.is_parked(queue_now)
-            })
+            .filter(|(name, lane)| lane.running < self.limits.of_lane(name) && !lane.is_parked(queue_now))
             .filter_map(|(name, lane)| lane.ready.first_key_value().map(|(key, _)| (*key, name)))
             .min_by_key(|(key, _)| *key)
             .map(|(_, name)| Arc::clone(name))?;
@@ -254,11 +230,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     /// A running job has ended, or could not be started: its slot is free. Says whether it held one; a retry is
     /// submitted anew after this.
     pub fn finished(&mut self, id: &J, now: Time) -> bool {
-        if self
-            .jobs
-            .get(id)
-            .is_none_or(|entry| entry.phase != Phase::Running)
-        {
+        if self.jobs.get(id).is_none_or(|entry| entry.phase != Phase::Running) {
             return false;
         }
         self.remove(id, now);
@@ -316,10 +288,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 .into_values()
                 .filter_map(|id| {
                     let entry = self.jobs.get(&id)?;
-                    Some((
-                        Key::new(entry.since, entry.priority, aging, entry.sequence),
-                        id,
-                    ))
+                    Some((Key::new(entry.since, entry.priority, aging, entry.sequence), id))
                 })
                 .collect();
         }
@@ -359,10 +328,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     #[must_use]
     pub fn position(&self, id: &J) -> Option<Place> {
         let (entry, key) = self.ready_entry(id)?;
-        let mut place = Place {
-            in_lane: 1,
-            overall: 1,
-        };
+        let mut place = Place { in_lane: 1, overall: 1 };
         for (name, lane) in &self.lanes {
             let ahead = lane.ready.range(..key).count();
             place.overall += ahead;
@@ -386,16 +352,9 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     /// the caller sleeps, it should ask again after a minute at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
-        let parks = self
-            .lanes
-            .values()
-            .filter(|lane| !lane.ready.is_empty())
-            .filter_map(|lane| lane.parked_until);
+        let parks = self.lanes.values().filter(|lane| !lane.ready.is_empty()).filter_map(|lane| lane.parked_until);
         let delayed = self.after.first_key_value().map(|((time, _), _)| *time);
-        let queue = parks
-            .chain(delayed)
-            .min()
-            .map(|time| self.clock.wall_time(time));
+        let queue = parks.chain(delayed).min().map(|time| self.clock.wall_time(time));
         let wall = self.at.first_key_value().map(|((time, _), _)| *time);
         queue.into_iter().chain(wall).min()
     }
@@ -425,10 +384,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             match entry.phase {
                 Phase::Running => _ = running.insert(entry.sequence, view),
                 Phase::Ready => {
-                    _ = ready.insert(
-                        Key::new(entry.since, entry.priority, aging, entry.sequence),
-                        view,
-                    );
+                    _ = ready.insert(Key::new(entry.since, entry.priority, aging, entry.sequence), view);
                 }
                 Phase::At(_) | Phase::After(_) => {
                     _ = scheduled.insert((view.due, entry.sequence), view);
@@ -439,16 +395,9 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         for (index, view) in ready.values_mut().enumerate() {
             let in_lane = ahead.entry(Arc::clone(&view.lane)).or_default();
             *in_lane += 1;
-            view.place = Some(Place {
-                in_lane: *in_lane,
-                overall: index + 1,
-            });
+            view.place = Some(Place { in_lane: *in_lane, overall: index + 1 });
         }
-        let jobs = running
-            .into_values()
-            .chain(ready.into_values())
-            .chain(scheduled.into_values())
-            .collect();
+        let jobs = running.into_values().chain(ready.into_values()).chain(scheduled.into_values()).collect();
         let lanes = self
             .lanes
             .iter()
@@ -458,35 +407,18 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 ready: lane.ready.len(),
                 running: lane.running,
                 limit: self.limits.of_lane(name),
-                parked_until: lane
-                    .parked_until
-                    .filter(|until| queue_now < *until)
-                    .map(|t| self.clock.wall_time(t)),
+                parked_until: lane.parked_until.filter(|until| queue_now < *until).map(|t| self.clock.wall_time(t)),
             })
             .collect();
         Snapshot { jobs, lanes }
     }
 
     fn ready_entry(&self, id: &J) -> Option<(&Entry, Key)> {
-        let entry = self
-            .jobs
-            .get(id)
-            .filter(|entry| entry.phase == Phase::Ready)?;
-        Some((
-            entry,
-            Key::new(
-                entry.since,
-                entry.priority,
-                self.limits.aging_ms(),
-                entry.sequence,
-            ),
-        ))
+        let entry = self.jobs.get(id).filter(|entry| entry.phase == Phase::Ready)?;
+        Some((entry, Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.sequence)))
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "shown to people; a fraction of a millisecond does not matter"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "shown to people; a fraction of a millisecond does not matter")]
     fn effective(&self, entry: &Entry, queue_now: Time) -> f64 {
         let waited = match entry.phase {
             Phase::Ready => queue_now.since(entry.since),
@@ -501,11 +433,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             let ((time, _), id) = found.remove_entry();
             self.make_ready(id, self.clock.queue_time(time).min(queue_now));
         }
-        while let Some(found) = self
-            .after
-            .first_entry()
-            .filter(|found| found.key().0 <= queue_now)
-        {
+        while let Some(found) = self.after.first_entry().filter(|found| found.key().0 <= queue_now) {
             let ((time, _), id) = found.remove_entry();
             self.make_ready(id, time);
         }
@@ -523,11 +451,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             entry.phase = Phase::Ready;
             entry.since = entry.since.max(due);
             let key = Key::new(entry.since, entry.priority, aging, entry.sequence);
-            self.lanes
-                .entry(Arc::clone(&entry.lane))
-                .or_default()
-                .ready
-                .insert(key, id);
+            self.lanes.entry(Arc::clone(&entry.lane)).or_default().ready.insert(key, id);
         }
     }
 
@@ -547,12 +471,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                     lane.running = lane.running.saturating_sub(1);
                     self.running = self.running.saturating_sub(1);
                 } else {
-                    let key = Key::new(
-                        entry.since,
-                        entry.priority,
-                        self.limits.aging_ms(),
-                        entry.sequence,
-                    );
+                    let key = Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.sequence);
                     lane.ready.remove(&key);
                 }
                 if lane.is_unused(queue_now) {

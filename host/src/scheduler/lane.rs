@@ -15,10 +15,7 @@ pub(super) struct Key {
 impl Key {
     pub(super) fn new(since: Time, priority: i32, aging_ms: u64, sequence: u64) -> Self {
         let static_order = i128::from(since.as_ms()) - i128::from(priority) * i128::from(aging_ms);
-        Self {
-            static_order,
-            sequence,
-        }
+        Self { static_order, sequence }
     }
 }
 
@@ -32,11 +29,7 @@ pub(super) struct Lane<J> {
 
 impl<J> Default for Lane<J> {
     fn default() -> Self {
-        Self {
-            ready: BTreeMap::new(),
-            running: 0,
-            parked_until: None,
-        }
+        Self { ready: BTreeMap::new(), running: 0, parked_until: None }
     }
 }
 

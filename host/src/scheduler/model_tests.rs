@@ -75,18 +75,11 @@ impl Model {
     }
 
     fn limit(&self, lane: usize) -> usize {
-        *self
-            .limits
-            .lanes
-            .get(LANES[lane])
-            .unwrap_or(&self.limits.per_lane)
+        *self.limits.lanes.get(LANES[lane]).unwrap_or(&self.limits.per_lane)
     }
 
     fn running(&self, lane: Option<usize>) -> usize {
-        self.jobs
-            .iter()
-            .filter(|job| job.running && lane.is_none_or(|lane| job.lane == lane))
-            .count()
+        self.jobs.iter().filter(|job| job.running && lane.is_none_or(|lane| job.lane == lane)).count()
     }
 
     fn pending(&self) -> usize {
@@ -94,9 +87,7 @@ impl Model {
     }
 
     fn is_parked(&self, lane: usize) -> bool {
-        self.parked
-            .get(&lane)
-            .is_some_and(|until| self.queue < *until)
+        self.parked.get(&lane).is_some_and(|until| self.queue < *until)
     }
 
     /// The definition, with `aging` multiplied out so that it is exact.
@@ -107,11 +98,7 @@ impl Model {
 
     /// The ready jobs, the one to start first at the front.
     fn ready(&self) -> Vec<&Known> {
-        let mut ready: Vec<&Known> = self
-            .jobs
-            .iter()
-            .filter(|job| job.since.is_some() && !job.running)
-            .collect();
+        let mut ready: Vec<&Known> = self.jobs.iter().filter(|job| job.since.is_some() && !job.running).collect();
         ready.sort_by_key(|job| -self.effective(job));
         ready
     }
@@ -121,9 +108,7 @@ impl Model {
         for job in self.jobs.iter_mut().filter(|job| job.since.is_none()) {
             let due = match job.start {
                 Start::Now => Some(job.enqueued),
-                Start::At(time) => {
-                    (time.as_ms() <= self.wall).then_some((time.as_ms() + offset).min(self.queue))
-                }
+                Start::At(time) => (time.as_ms() <= self.wall).then_some((time.as_ms() + offset).min(self.queue)),
                 Start::After(time) => (time.as_ms() <= self.queue).then_some(time.as_ms()),
             };
             job.since = due.map(|due| due.max(job.enqueued));
@@ -135,9 +120,7 @@ impl Model {
         if self.running(None) >= self.limits.global {
             return None;
         }
-        let free = |job: &&Known| {
-            self.running(Some(job.lane)) < self.limit(job.lane) && !self.is_parked(job.lane)
-        };
+        let free = |job: &&Known| self.running(Some(job.lane)) < self.limit(job.lane) && !self.is_parked(job.lane);
         let id = self.ready().into_iter().find(free)?.id;
         self.jobs.iter_mut().find(|job| job.id == id)?.running = true;
         Some(id)
@@ -150,10 +133,7 @@ impl Model {
         }
         self.queue = self.queue.max(job.enqueued);
         let since = (job.start == Start::Now).then_some(job.enqueued);
-        self.jobs.push(Known {
-            since,
-            ..job.clone()
-        });
+        self.jobs.push(Known { since, ..job.clone() });
         Ok(())
     }
 
@@ -162,46 +142,24 @@ impl Model {
     fn next_wakeup(&self) -> (Option<i64>, bool) {
         let offset = self.queue - self.wall;
         let ready = self.ready();
-        let scheduled = self
-            .jobs
-            .iter()
-            .filter(|job| job.since.is_none())
-            .map(|job| match job.start {
-                Start::At(time) => time.as_ms(),
-                Start::After(time) => time.as_ms() - offset,
-                Start::Now => unreachable!("ready at once"),
-            });
-        let held = self
-            .parked
-            .iter()
-            .filter(|(lane, _)| ready.iter().any(|job| job.lane == **lane));
-        let (over, open): (Vec<i64>, Vec<i64>) = held
-            .map(|(_, until)| *until)
-            .partition(|until| *until <= self.queue);
-        let next = scheduled
-            .chain(open.into_iter().map(|until| until - offset))
-            .min();
+        let scheduled = self.jobs.iter().filter(|job| job.since.is_none()).map(|job| match job.start {
+            Start::At(time) => time.as_ms(),
+            Start::After(time) => time.as_ms() - offset,
+            Start::Now => unreachable!("ready at once"),
+        });
+        let held = self.parked.iter().filter(|(lane, _)| ready.iter().any(|job| job.lane == **lane));
+        let (over, open): (Vec<i64>, Vec<i64>) = held.map(|(_, until)| *until).partition(|until| *until <= self.queue);
+        let next = scheduled.chain(open.into_iter().map(|until| until - offset)).min();
         (next, !over.is_empty())
     }
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
     let lanes = prop::collection::btree_map(prop::sample::select(&LANES[..]), 0_usize..4, 0..3);
-    (0_usize..5, 0_usize..4, lanes, 0_usize..12, 1_u64..3000).prop_map(
-        |(global, per_lane, lanes, capacity, aging)| {
-            let lanes = lanes
-                .into_iter()
-                .map(|(name, limit)| (name.to_owned(), limit))
-                .collect();
-            Limits {
-                global,
-                per_lane,
-                lanes,
-                capacity,
-                aging: Duration::from_millis(aging),
-            }
-        },
-    )
+    (0_usize..5, 0_usize..4, lanes, 0_usize..12, 1_u64..3000).prop_map(|(global, per_lane, lanes, capacity, aging)| {
+        let lanes = lanes.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect();
+        Limits { global, per_lane, lanes, capacity, aging: Duration::from_millis(aging) }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -212,8 +170,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let admit = prop_oneof![3 => Just(Admit::Fresh), 1 => Just(Admit::Readmitted)];
     // Coarse steps of time, so that equal keys are common.
-    let enqueued =
-        prop_oneof![6 => Just(0_i64), 2 => (-20_i64..1).prop_map(|n| n * 100), 1 => 1_i64..2000];
+    let enqueued = prop_oneof![6 => Just(0_i64), 2 => (-20_i64..1).prop_map(|n| n * 100), 1 => 1_i64..2000];
     prop_oneof![
         8 => (0..LANES.len(), -10..=10_i32, enqueued, start, admit).prop_map(|(lane, priority, enqueued, start, admit)| {
             Step::Submit { lane, priority, enqueued, start, admit }
@@ -233,11 +190,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn nth<T>(items: &[T], index: usize) -> Option<&T> {
-    if items.is_empty() {
-        None
-    } else {
-        items.get(index % items.len())
-    }
+    if items.is_empty() { None } else { items.get(index % items.len()) }
 }
 
 struct Pair {
@@ -251,75 +204,31 @@ impl Pair {
         Time::from_ms(self.model.wall)
     }
 
-    fn submit(
-        &mut self,
-        lane: usize,
-        priority: i32,
-        enqueued: i64,
-        start: Start,
-        admit: Admit,
-        id: u32,
-    ) {
-        let job = Job {
-            id,
-            lane: LANES[lane].to_owned(),
-            priority,
-            enqueued_at: Time::from_ms(enqueued),
-            start,
-            admit,
-        };
-        let known = Known {
-            id,
-            lane,
-            priority,
-            enqueued,
-            start,
-            since: None,
-            running: false,
-        };
-        assert_eq!(
-            self.real.submit(job, self.now()),
-            self.model.submit(&known, admit)
-        );
+    fn submit(&mut self, lane: usize, priority: i32, enqueued: i64, start: Start, admit: Admit, id: u32) {
+        let job =
+            Job { id, lane: LANES[lane].to_owned(), priority, enqueued_at: Time::from_ms(enqueued), start, admit };
+        let known = Known { id, lane, priority, enqueued, start, since: None, running: false };
+        assert_eq!(self.real.submit(job, self.now()), self.model.submit(&known, admit));
     }
 
     fn run(&mut self, step: &Step) {
         let now = self.now();
         assert_eq!(self.real.queue_time(now).as_ms(), self.model.queue);
         match step {
-            Step::Submit {
-                lane,
-                priority,
-                enqueued,
-                start,
-                admit,
-            } => {
+            Step::Submit { lane, priority, enqueued, start, admit } => {
                 let start = match start {
                     Begin::Now => Start::Now,
                     Begin::At(ms) => Start::At(Time::from_ms(self.model.wall + ms)),
                     Begin::After(ms) => Start::After(Time::from_ms(self.model.queue + ms)),
                 };
                 self.next_id += 1;
-                self.submit(
-                    *lane,
-                    *priority,
-                    self.model.queue + enqueued,
-                    start,
-                    *admit,
-                    self.next_id,
-                );
+                self.submit(*lane, *priority, self.model.queue + enqueued, start, *admit, self.next_id);
             }
             Step::Duplicate(index) => {
                 if let Some(job) = nth(&self.model.jobs, *index) {
                     let (lane, enqueued_at) = (LANES[job.lane].to_owned(), now);
-                    let twice = Job {
-                        id: job.id,
-                        lane,
-                        priority: 0,
-                        enqueued_at,
-                        start: Start::Now,
-                        admit: Admit::Readmitted,
-                    };
+                    let twice =
+                        Job { id: job.id, lane, priority: 0, enqueued_at, start: Start::Now, admit: Admit::Readmitted };
                     assert_eq!(self.real.submit(twice, now), Err(SubmitError::Duplicate));
                 }
             }
@@ -340,24 +249,11 @@ impl Pair {
             }
             Step::Retry { running, delay } => {
                 if let Some(id) = self.nth_running(*running) {
-                    let job = self
-                        .model
-                        .jobs
-                        .iter()
-                        .find(|job| job.id == id)
-                        .unwrap()
-                        .clone();
+                    let job = self.model.jobs.iter().find(|job| job.id == id).unwrap().clone();
                     assert!(self.real.finished(&id, now));
                     self.model.jobs.retain(|job| job.id != id);
                     let start = Start::After(Time::from_ms(self.model.queue + delay));
-                    self.submit(
-                        job.lane,
-                        job.priority,
-                        job.enqueued,
-                        start,
-                        Admit::Readmitted,
-                        id,
-                    );
+                    self.submit(job.lane, job.priority, job.enqueued, start, Admit::Readmitted, id);
                     assert!(self.real.state(&id).is_some(), "a retry is always admitted");
                 }
             }
@@ -368,16 +264,12 @@ impl Pair {
                     assert_eq!(state, Some(state_of(&job)));
                     if !job.running {
                         self.model.jobs.retain(|other| other.id != job.id);
-                        assert!(
-                            !self.real.finished(&job.id, now),
-                            "a job that waited holds no slot"
-                        );
+                        assert!(!self.real.finished(&job.id, now), "a job that waited holds no slot");
                     }
                 }
             }
             Step::Park { lane, for_ms } => {
-                self.real
-                    .park(LANES[*lane], Time::from_ms(self.model.wall + for_ms), now);
+                self.real.park(LANES[*lane], Time::from_ms(self.model.wall + for_ms), now);
                 if *for_ms > 0 {
                     let until = self.model.parked.entry(*lane).or_insert(i64::MIN);
                     *until = (*until).max(self.model.queue + for_ms);
@@ -404,20 +296,11 @@ impl Pair {
     /// Running jobs of each lane, as the scheduler says.
     fn running(&self) -> BTreeMap<String, usize> {
         let lanes = self.real.snapshot(self.now()).lanes;
-        lanes
-            .into_iter()
-            .map(|lane| (lane.name.to_string(), lane.running))
-            .collect()
+        lanes.into_iter().map(|lane| (lane.name.to_string(), lane.running)).collect()
     }
 
     fn nth_running(&self, index: usize) -> Option<u32> {
-        let running: Vec<u32> = self
-            .model
-            .jobs
-            .iter()
-            .filter(|job| job.running)
-            .map(|job| job.id)
-            .collect();
+        let running: Vec<u32> = self.model.jobs.iter().filter(|job| job.running).map(|job| job.id).collect();
         nth(&running, index).copied()
     }
 
@@ -434,52 +317,30 @@ impl Pair {
         let wakeup = real.next_wakeup().map(Time::as_ms);
         let (expected, or_over) = model.next_wakeup();
         let over = or_over && wakeup.is_some_and(|time| time <= model.wall);
-        assert!(
-            wakeup == expected || over,
-            "{wakeup:?} instead of {expected:?}"
-        );
+        assert!(wakeup == expected || over, "{wakeup:?} instead of {expected:?}");
 
         let snapshot = real.snapshot(now);
         assert_eq!(snapshot.jobs.len(), model.jobs.len());
-        let ready: Vec<_> = snapshot
-            .jobs
-            .iter()
-            .filter(|view| view.state == State::Ready)
-            .collect();
+        let ready: Vec<_> = snapshot.jobs.iter().filter(|view| view.state == State::Ready).collect();
         let expected = model.ready();
         assert_eq!(ready.len(), expected.len());
         let mut in_lane = [0; LANES.len()];
         for (index, (view, job)) in ready.iter().zip(&expected).enumerate() {
             assert_eq!(view.id, job.id);
             in_lane[job.lane] += 1;
-            let place = Some(Place {
-                in_lane: in_lane[job.lane],
-                overall: index + 1,
-            });
+            let place = Some(Place { in_lane: in_lane[job.lane], overall: index + 1 });
             assert_eq!((view.place, real.position(&job.id)), (place, place));
             let effective = model.effective(job) as f64 / model.limits.aging.as_millis() as f64;
             assert!((view.effective_priority - effective).abs() < 1e-6);
-            assert_eq!(
-                real.effective_priority(&job.id, now),
-                Some(view.effective_priority)
-            );
+            assert_eq!(real.effective_priority(&job.id, now), Some(view.effective_priority));
         }
         for (index, name) in LANES.iter().enumerate() {
             let view = snapshot.lanes.iter().find(|lane| *lane.name == **name);
-            let count = |state| {
-                snapshot
-                    .jobs
-                    .iter()
-                    .filter(|v| *v.lane == **name && v.state == state)
-                    .count()
-            };
+            let count = |state| snapshot.jobs.iter().filter(|v| *v.lane == **name && v.state == state).count();
             let shown = view.map_or((0, 0), |lane| (lane.ready, lane.running));
             assert_eq!(shown, (count(State::Ready), count(State::Running)));
             assert_eq!(shown.1, model.running(Some(index)));
-            assert_eq!(
-                view.is_some_and(|lane| lane.parked_until.is_some()),
-                model.is_parked(index)
-            );
+            assert_eq!(view.is_some_and(|lane| lane.parked_until.is_some()), model.is_parked(index));
         }
     }
 }

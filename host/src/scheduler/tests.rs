@@ -8,13 +8,7 @@ use super::{Admit, Job, Limits, Place, QueueClock, Scheduler, Start, State, Subm
 const DAY_MS: i64 = 86_400_000;
 
 fn limits(global: usize, per_lane: usize) -> Limits {
-    Limits {
-        global,
-        per_lane,
-        lanes: BTreeMap::new(),
-        capacity: 512,
-        aging: Duration::from_secs(30),
-    }
+    Limits { global, per_lane, lanes: BTreeMap::new(), capacity: 512, aging: Duration::from_secs(30) }
 }
 
 fn ms(ms: i64) -> Time {
@@ -22,21 +16,12 @@ fn ms(ms: i64) -> Time {
 }
 
 fn job(id: u64, lane: &str, priority: i32, enqueued_at: Time) -> Job<u64> {
-    Job {
-        id,
-        lane: lane.to_owned(),
-        priority,
-        enqueued_at,
-        start: Start::Now,
-        admit: Admit::Fresh,
-    }
+    Job { id, lane: lane.to_owned(), priority, enqueued_at, start: Start::Now, admit: Admit::Fresh }
 }
 
 fn submit(queue: &mut Scheduler<u64>, id: u64, lane: &str, priority: i32, now: Time) {
     let enqueued_at = queue.queue_time(now);
-    queue
-        .submit(job(id, lane, priority, enqueued_at), now)
-        .unwrap();
+    queue.submit(job(id, lane, priority, enqueued_at), now).unwrap();
 }
 
 fn take_all(queue: &mut Scheduler<u64>, now: Time) -> Vec<u64> {
@@ -74,13 +59,7 @@ fn seconds_until_the_lowest_starts(wall: impl Fn(i64) -> Time) -> i64 {
     submit(&mut queue, 0, "codex", -10, wall(0));
     for second in 0..100_000_i64 {
         let now = wall(second);
-        submit(
-            &mut queue,
-            u64::try_from(second).unwrap() + 1,
-            "codex",
-            10,
-            now,
-        );
+        submit(&mut queue, u64::try_from(second).unwrap() + 1, "codex", 10, now);
         let id = queue.take_ready(now).expect("the slot is free");
         if id == 0 {
             return second;
@@ -92,14 +71,10 @@ fn seconds_until_the_lowest_starts(wall: impl Fn(i64) -> Time) -> i64 {
 
 #[test]
 fn nothing_starves_and_clock_jumps_change_nothing() {
-    assert_eq!(
-        seconds_until_the_lowest_starts(|second| ms(second * 1000)),
-        600
-    );
+    assert_eq!(seconds_until_the_lowest_starts(|second| ms(second * 1000)), 600);
     let back = |second: i64| ms(second * 1000 - if second > 100 { DAY_MS } else { 0 });
     assert!((600..=602).contains(&seconds_until_the_lowest_starts(back)));
-    let to_and_fro =
-        |second: i64| ms(second * 1000 - if (second / 50) % 2 == 1 { DAY_MS } else { 0 });
+    let to_and_fro = |second: i64| ms(second * 1000 - if (second / 50) % 2 == 1 { DAY_MS } else { 0 });
     assert!(seconds_until_the_lowest_starts(to_and_fro) <= 602);
 }
 
@@ -112,19 +87,12 @@ fn a_busy_lane_never_holds_back_another() {
     submit(&mut queue, 99, "claude", -10, ms(0));
     assert_eq!(take_all(&mut queue, ms(0)), [0, 99]);
     queue.finished(&99, ms(1));
-    assert_eq!(
-        take_all(&mut queue, ms(1)),
-        [0_u64; 0],
-        "the free slot is not codex's"
-    );
+    assert_eq!(take_all(&mut queue, ms(1)), [0_u64; 0], "the free slot is not codex's");
 }
 
 #[test]
 fn a_full_queue_refuses_fresh_jobs_only() {
-    let mut queue = Scheduler::new(Limits {
-        capacity: 512,
-        ..limits(2, 2)
-    });
+    let mut queue = Scheduler::new(Limits { capacity: 512, ..limits(2, 2) });
     submit(&mut queue, 10_000, "codex", 0, ms(0));
     submit(&mut queue, 10_001, "codex", 0, ms(0));
     assert_eq!(take_all(&mut queue, ms(0)).len(), 2);
@@ -132,13 +100,7 @@ fn a_full_queue_refuses_fresh_jobs_only() {
     let (mut accepted, mut refused) = (0, 0);
     for id in 0..600 {
         let start = if id % 3 == 0 { later } else { Start::Now };
-        match queue.submit(
-            Job {
-                start,
-                ..job(id, "codex", 0, ms(0))
-            },
-            ms(0),
-        ) {
+        match queue.submit(Job { start, ..job(id, "codex", 0, ms(0)) }, ms(0)) {
             Ok(()) => accepted += 1,
             Err(SubmitError::QueueFull { pending, capacity }) => {
                 assert_eq!((pending, capacity), (512, 512));
@@ -149,15 +111,7 @@ fn a_full_queue_refuses_fresh_jobs_only() {
     }
     assert_eq!((accepted, refused), (512, 88));
     assert!(queue.check_capacity(0).is_err());
-    queue
-        .submit(
-            Job {
-                admit: Admit::Readmitted,
-                ..job(9999, "codex", 0, ms(0))
-            },
-            ms(0),
-        )
-        .unwrap();
+    queue.submit(Job { admit: Admit::Readmitted, ..job(9999, "codex", 0, ms(0)) }, ms(0)).unwrap();
     assert_eq!(queue.pending(), 513);
     // One below the limit there is room again.
     assert_eq!(queue.cancel(&0, ms(0)), Some(State::Scheduled));
@@ -188,10 +142,7 @@ fn a_park_without_jobs_is_kept_and_wakes_nobody() {
     assert_eq!(queue.next_wakeup(), None);
     submit(&mut queue, 1, "codex", 0, ms(100));
     assert_eq!(queue.take_ready(ms(100)), None);
-    assert_eq!(
-        queue.snapshot(ms(100)).lanes[0].parked_until,
-        Some(ms(5000))
-    );
+    assert_eq!(queue.snapshot(ms(100)).lanes[0].parked_until, Some(ms(5000)));
     queue.unpark("codex", ms(100));
     assert_eq!(queue.take_ready(ms(100)), Some(1));
 }
@@ -200,16 +151,7 @@ fn a_park_without_jobs_is_kept_and_wakes_nobody() {
 fn a_clock_set_back_lengthens_neither_a_retry_nor_a_park() {
     let mut queue = Scheduler::new(limits(2, 2));
     let start = Start::After(queue.queue_time(ms(DAY_MS)).after(Duration::from_secs(1)));
-    queue
-        .submit(
-            Job {
-                start,
-                admit: Admit::Readmitted,
-                ..job(1, "codex", 0, ms(DAY_MS))
-            },
-            ms(DAY_MS),
-        )
-        .unwrap();
+    queue.submit(Job { start, admit: Admit::Readmitted, ..job(1, "codex", 0, ms(DAY_MS)) }, ms(DAY_MS)).unwrap();
     submit(&mut queue, 2, "claude", 0, ms(DAY_MS));
     queue.park("claude", ms(DAY_MS + 2000), ms(DAY_MS));
     // The day falls back, then a second passes, then another.
@@ -222,15 +164,7 @@ fn a_clock_set_back_lengthens_neither_a_retry_nor_a_park() {
 #[test]
 fn a_time_of_day_follows_the_wall_clock() {
     let mut queue = Scheduler::new(limits(1, 1));
-    queue
-        .submit(
-            Job {
-                start: Start::At(ms(5000)),
-                ..job(1, "codex", 0, ms(1000))
-            },
-            ms(1000),
-        )
-        .unwrap();
+    queue.submit(Job { start: Start::At(ms(5000)), ..job(1, "codex", 0, ms(1000)) }, ms(1000)).unwrap();
     assert_eq!(queue.state(&1), Some(State::Scheduled));
     assert_eq!(queue.position(&1), None);
     // Set back: it waits for the time that was named.
@@ -243,15 +177,7 @@ fn a_time_of_day_follows_the_wall_clock() {
 #[test]
 fn waiting_for_a_time_is_no_waiting_for_a_slot() {
     let mut queue = Scheduler::new(limits(1, 1));
-    queue
-        .submit(
-            Job {
-                start: Start::At(ms(DAY_MS)),
-                ..job(1, "codex", 0, ms(0))
-            },
-            ms(0),
-        )
-        .unwrap();
+    queue.submit(Job { start: Start::At(ms(DAY_MS)), ..job(1, "codex", 0, ms(0)) }, ms(0)).unwrap();
     submit(&mut queue, 2, "codex", 1, ms(DAY_MS));
     assert_eq!(queue.effective_priority(&1, ms(DAY_MS)), Some(0.0));
     assert_eq!(queue.take_ready(ms(DAY_MS)), Some(2));
@@ -260,14 +186,7 @@ fn waiting_for_a_time_is_no_waiting_for_a_slot() {
 
 #[test]
 fn a_restart_keeps_the_order() {
-    let stored = [
-        (1, 0, 0),
-        (2, 5, 10_000),
-        (3, -3, 20_000),
-        (4, 0, 20_000),
-        (5, 0, 20_000),
-        (6, 10, 400_000),
-    ];
+    let stored = [(1, 0, 0), (2, 5, 10_000), (3, -3, 20_000), (4, 0, 20_000), (5, 0, 20_000), (6, 10, 400_000)];
     let mut before = Scheduler::new(limits(1, 1));
     for (id, priority, at) in stored {
         submit(&mut before, id, "codex", priority, ms(at));
@@ -276,10 +195,7 @@ fn a_restart_keeps_the_order() {
     for now in [ms(500_000), ms(500_000 - DAY_MS)] {
         let mut after = Scheduler::new(limits(1, 1));
         for (id, priority, at) in stored {
-            let job = Job {
-                admit: Admit::Readmitted,
-                ..job(id, "codex", priority, ms(at))
-            };
+            let job = Job { admit: Admit::Readmitted, ..job(id, "codex", priority, ms(at)) };
             after.submit(job, now).unwrap();
         }
         let order = |queue: &mut Scheduler<u64>, now: Time| {
@@ -317,10 +233,7 @@ fn limits_change_while_jobs_wait_and_run() {
     assert_eq!(take_all(&mut queue, ms(1)), [0_u64; 0], "one runs, one may");
     queue.finished(&2, ms(1));
     assert_eq!(take_all(&mut queue, ms(1)), [3]);
-    queue.set_limits(Limits {
-        lanes: BTreeMap::from([("codex".to_owned(), 2)]),
-        ..limits(5, 1)
-    });
+    queue.set_limits(Limits { lanes: BTreeMap::from([("codex".to_owned(), 2)]), ..limits(5, 1) });
     assert_eq!(take_all(&mut queue, ms(1)), [4]);
     queue.set_limits(limits(0, 9));
     assert_eq!(take_all(&mut queue, ms(1)), [0_u64; 0]);
@@ -331,24 +244,9 @@ fn another_aging_time_gives_another_order() {
     let mut queue = Scheduler::new(limits(1, 1));
     submit(&mut queue, 1, "codex", 0, ms(0));
     submit(&mut queue, 2, "codex", 2, ms(30_000));
-    assert_eq!(
-        queue.position(&2),
-        Some(Place {
-            in_lane: 1,
-            overall: 1
-        })
-    );
-    queue.set_limits(Limits {
-        aging: Duration::from_secs(10),
-        ..limits(1, 1)
-    });
-    assert_eq!(
-        queue.position(&2),
-        Some(Place {
-            in_lane: 2,
-            overall: 2
-        })
-    );
+    assert_eq!(queue.position(&2), Some(Place { in_lane: 1, overall: 1 }));
+    queue.set_limits(Limits { aging: Duration::from_secs(10), ..limits(1, 1) });
+    assert_eq!(queue.position(&2), Some(Place { in_lane: 2, overall: 2 }));
     assert_eq!(queue.take_ready(ms(30_000)), Some(1));
 }
 
@@ -357,22 +255,10 @@ fn cancel_is_right_in_every_state() {
     let mut queue = Scheduler::new(limits(1, 1));
     submit(&mut queue, 1, "codex", 0, ms(0));
     submit(&mut queue, 2, "codex", 0, ms(0));
-    queue
-        .submit(
-            Job {
-                start: Start::At(ms(9000)),
-                ..job(3, "codex", 0, ms(0))
-            },
-            ms(0),
-        )
-        .unwrap();
+    queue.submit(Job { start: Start::At(ms(9000)), ..job(3, "codex", 0, ms(0)) }, ms(0)).unwrap();
     assert_eq!(queue.take_ready(ms(0)), Some(1));
     assert_eq!(queue.cancel(&1, ms(0)), Some(State::Running));
-    assert_eq!(
-        queue.take_ready(ms(0)),
-        None,
-        "it holds its slot until it has ended"
-    );
+    assert_eq!(queue.take_ready(ms(0)), None, "it holds its slot until it has ended");
     assert_eq!(queue.cancel(&2, ms(0)), Some(State::Ready));
     assert_eq!(queue.cancel(&3, ms(0)), Some(State::Scheduled));
     assert_eq!(queue.cancel(&3, ms(0)), None);
@@ -384,25 +270,14 @@ fn cancel_is_right_in_every_state() {
 
 #[test]
 fn extreme_values_neither_panic_nor_stop_the_clock() {
-    let mut queue = Scheduler::new(Limits {
-        aging: Duration::MAX,
-        ..limits(9, 9)
-    });
+    let mut queue = Scheduler::new(Limits { aging: Duration::MAX, ..limits(9, 9) });
     let extremes = [i64::MIN, -1, 0, 1, i64::MAX];
     let mut id = 0;
     for at in extremes {
         for priority in [i32::MIN, i32::MAX] {
             for start in [Start::Now, Start::At(ms(at)), Start::After(ms(at))] {
                 id += 1;
-                queue
-                    .submit(
-                        Job {
-                            start,
-                            ..job(id, "codex", priority, ms(at))
-                        },
-                        ms(1000),
-                    )
-                    .unwrap();
+                queue.submit(Job { start, ..job(id, "codex", priority, ms(at)) }, ms(1000)).unwrap();
             }
         }
     }
@@ -412,30 +287,15 @@ fn extreme_values_neither_panic_nor_stop_the_clock() {
         let _ = queue.snapshot(ms(now));
     }
     let mut queue = Scheduler::new(limits(1, 1));
-    queue
-        .submit(
-            Job {
-                admit: Admit::Readmitted,
-                ..job(1, "codex", 0, ms(i64::MAX))
-            },
-            ms(1000),
-        )
-        .unwrap();
-    assert_eq!(
-        queue.queue_time(ms(2000)),
-        ms(2000),
-        "a damaged time is not believed"
-    );
+    queue.submit(Job { admit: Admit::Readmitted, ..job(1, "codex", 0, ms(i64::MAX)) }, ms(1000)).unwrap();
+    assert_eq!(queue.queue_time(ms(2000)), ms(2000), "a damaged time is not believed");
 }
 
 #[test]
 fn the_clock_never_runs_back() {
     let mut clock = QueueClock::default();
     let walls = [100, 200, 50, 60, 55, 1000, 10];
-    let times: Vec<i64> = walls
-        .iter()
-        .map(|wall| clock.observe(ms(*wall)).as_ms())
-        .collect();
+    let times: Vec<i64> = walls.iter().map(|wall| clock.observe(ms(*wall)).as_ms()).collect();
     assert_eq!(times, [100, 200, 200, 210, 210, 1155, 1155]);
     assert_eq!(clock.wall_time(clock.queue_time(ms(77))), ms(77));
     assert_eq!(clock.catch_up(ms(10), ms(2000)), ms(2000));
@@ -446,20 +306,11 @@ fn the_clock_never_runs_back() {
 #[test]
 fn a_long_queue_is_not_a_slow_one() {
     let time_for = |waiting: u64| {
-        let mut queue = Scheduler::new(Limits {
-            capacity: usize::MAX,
-            ..limits(1, 1)
-        });
+        let mut queue = Scheduler::new(Limits { capacity: usize::MAX, ..limits(1, 1) });
         for id in 0..waiting {
             let lane = ["a", "b", "c", "d"][usize::try_from(id % 4).unwrap()];
             let priority = i32::try_from(id % 21).unwrap() - 10;
-            submit(
-                &mut queue,
-                id,
-                lane,
-                priority,
-                ms(i64::try_from(id).unwrap()),
-            );
+            submit(&mut queue, id, lane, priority, ms(i64::try_from(id).unwrap()));
         }
         let now = ms(i64::try_from(waiting).unwrap());
         let rounds = 500;
@@ -473,8 +324,5 @@ fn a_long_queue_is_not_a_slow_one() {
         begin.elapsed()
     };
     let (short, long) = (time_for(1000), time_for(100_000));
-    assert!(
-        long < short * 50 + Duration::from_millis(200),
-        "{short:?} grew to {long:?}"
-    );
+    assert!(long < short * 50 + Duration::from_millis(200), "{short:?} grew to {long:?}");
 }
