@@ -1,0 +1,114 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::transcript::tests::capture;
+
+fn exited(stdout: &str, code: i32) -> ProbeOutcome {
+    ProbeOutcome::Exited(ProbeOutput { code, stdout: stdout.to_owned(), stderr: String::new() })
+}
+
+/// What codex 0.169.0 answers, with some answers replaced.
+fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
+    [
+        (VERSION, "version"),
+        (EXEC, "help-exec"),
+        (RESUME, "help-exec-resume"),
+        (FEATURES, "features-list"),
+        (MCP, "mcp-list"),
+    ]
+    .into_iter()
+    .map(|(id, case)| {
+        let outcome = replaced.iter().find(|(replaced, _)| *replaced == id).map(|(_, outcome)| outcome.clone());
+        ProbeResult { id: id.to_owned(), outcome: outcome.unwrap_or_else(|| exited(&capture(case, "stdout"), 0)) }
+    })
+    .collect()
+}
+
+/// Capabilities of codex 0.169.0, for other tests.
+pub(crate) fn installed() -> Capabilities {
+    detect(&answers(&[]))
+}
+
+#[test]
+fn the_captured_version_is_supported() {
+    let capabilities = installed();
+    assert_eq!(capabilities.support, Support::Supported, "{:?}", capabilities.reasons);
+    assert_eq!(capabilities.cli_version.as_deref(), Some("0.169.0"));
+    assert!(capabilities.reasons.is_empty());
+    for feature in [f::RESUME, f::CONTINUE, f::STRUCTURED_OUTPUT, f::IMAGES, f::TOOLS, f::SANDBOX, f::MCP, f::MODEL] {
+        assert!(capabilities.features.iter().any(|known| known == feature), "{feature}");
+    }
+    let flags: Vec<_> = capabilities.optional_flags.iter().map(|flag| flag.name.as_str()).collect();
+    assert!(flags.contains(&"--ephemeral") && flags.contains(&"--profile") && !flags.contains(&"--search"));
+    let detected = Detected::of(&capabilities).unwrap();
+    assert_eq!(detected.mcp_servers, Some(vec!["docs".to_owned()]));
+    assert!(detected.features.as_ref().unwrap().contains("shell_tool"));
+    assert!(!detected.features.as_ref().unwrap().contains("undo"), "removed features cannot be turned off");
+    assert!(!capabilities.extra.unwrap().contains("made-up"), "secrets of the servers are not kept");
+}
+
+#[test]
+fn every_probe_is_read_by_detect() {
+    let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
+    assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_newer_version_is_judged_by_its_help() {
+    let capabilities = detect(&answers(&[(VERSION, exited("codex-cli 7.0.0-beta.2\n", 0))]));
+    assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));
+    let bare = "Options:\n  -c, --config <k=v>\n      --json\n  -s, --sandbox <M>\n";
+    let capabilities = detect(&answers(&[(VERSION, exited("codex-cli 7.0.0\n", 0)), (EXEC, exited(bare, 0))]));
+    assert_eq!(capabilities.support, Support::Degraded);
+    assert!(capabilities.reasons.iter().any(|reason| reason.contains("--output-schema")));
+    assert_eq!(capabilities.optional_flags.len(), 1, "--config alone is left");
+    let capabilities = detect(&answers(&[(EXEC, exited("Options:\n  --config <k=v>\n  --print\n", 0))]));
+    assert_eq!(capabilities.support, Support::Blocked);
+    assert!(capabilities.reasons[0].contains("--json, --sandbox"), "{:?}", capabilities.reasons);
+}
+
+#[test]
+fn what_cannot_be_used_is_blocked_with_its_reason() {
+    for (id, outcome, word) in [
+        (VERSION, ProbeOutcome::NotFound, "not found"),
+        (VERSION, ProbeOutcome::TimedOut, "in time"),
+        (VERSION, ProbeOutcome::Failed("permission denied".to_owned()), "permission denied"),
+        (VERSION, exited("cannot load library", 127), "exit code 127: cannot load library"),
+        (EXEC, ProbeOutcome::TimedOut, "in time"),
+        (EXEC, exited("hello", 0), "--json"),
+        (EXEC, exited("", 2), "exit code 2"),
+    ] {
+        let capabilities = detect(&answers(&[(id, outcome)]));
+        assert_eq!(capabilities.support, Support::Blocked, "{word}");
+        assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
+        assert!(capabilities.modes.is_empty());
+    }
+    assert_eq!(detect(&[]).support, Support::Blocked);
+}
+
+#[test]
+fn what_can_be_done_without_degrades() {
+    for (id, outcome, word) in [
+        (VERSION, exited("hello\n", 0), "prints no version"),
+        (RESUME, exited("", 2), "resumed"),
+        (FEATURES, exited("", 1), "tools cannot be restricted"),
+        (MCP, exited("No servers", 0), "something else than a list"),
+    ] {
+        let capabilities = detect(&answers(&[(id, outcome)]));
+        assert_eq!(capabilities.support, Support::Degraded, "{word}");
+        assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
+        assert_eq!(capabilities.modes, [RunMode::NonInteractive]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_output_is_judged(pages in prop::collection::vec("(-|--json|--config|--sandbox|\n| |\\PC){0,30}", 5), code in -1..3) {
+        let ids = [VERSION, EXEC, RESUME, FEATURES, MCP];
+        let replaced: Vec<_> = ids.iter().zip(&pages).map(|(id, page)| (*id, exited(page, code))).collect();
+        let capabilities = detect(&answers(&replaced));
+        prop_assert!(capabilities.support == Support::Supported || !capabilities.reasons.is_empty());
+    }
+}

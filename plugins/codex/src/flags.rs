@@ -1,0 +1,175 @@
+//! Flags of `codex exec` that `optionalFlags` may set. What the start payload has a field for is not among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ostler_plugin::provider::{FlagValues, OptionalFlag};
+use ostler_plugin::{Problems, escape_pointer};
+use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::payload::FlagValue;
+
+struct Known {
+    name: &'static str,
+    summary: &'static str,
+    values: FlagValues,
+    advanced: bool,
+    widens: &'static [&'static str],
+}
+
+/// A flag that can change any part of codex's configuration can widen everything.
+const EVERYTHING: &[&str] =
+    &["sandboxMode", "autoApprove", "networkAccess", "approvalPolicy", "tools", "additionalDirectories", "mcp"];
+
+const KNOWN: [Known; 16] = [
+    plain("--ephemeral", "keep no session files; the session cannot be resumed", FlagValues::None),
+    plain("--ignore-user-config", "do not load config.toml of CODEX_HOME", FlagValues::None),
+    plain("--strict-config", "fail on configuration keys that this version does not know", FlagValues::None),
+    plain("--oss", "use the local open-source provider", FlagValues::None),
+    plain("--local-provider", "local provider to use: lmstudio or ollama", FlagValues::One),
+    plain("--thread-source", "source classification of new threads", FlagValues::One),
+    wide("--profile", "layer CODEX_HOME/NAME.config.toml on top", FlagValues::One, EVERYTHING),
+    wide("--config", "override a key of the configuration: key=value", FlagValues::Many, EVERYTHING),
+    wide("--enable", "enable a feature", FlagValues::Many, EVERYTHING),
+    wide("--disable", "disable a feature", FlagValues::Many, EVERYTHING),
+    wide("--worktree", "work in a new managed git worktree", FlagValues::None, &["additionalDirectories"]),
+    wide("--ignore-rules", "do not load execpolicy rules", FlagValues::None, &["approvalPolicy", "sandboxMode"]),
+    wide(
+        "--trust",
+        "trust this project from now on, its MCP commands too",
+        FlagValues::None,
+        &["mcp", "approvalPolicy"],
+    ),
+    wide(
+        "--approve-for-me",
+        "let a model review what needs approval, in the workspace-write sandbox",
+        FlagValues::None,
+        &["sandboxMode", "approvalPolicy", "autoApprove", "networkAccess", "mcp"],
+    ),
+    wide("--dangerously-bypass-hook-trust", "run hooks that were never trusted", FlagValues::None, EVERYTHING),
+    wide("--dangerously-bypass-approvals-and-sandbox", "no sandbox and no approvals", FlagValues::None, EVERYTHING),
+];
+
+const fn plain(name: &'static str, summary: &'static str, values: FlagValues) -> Known {
+    Known { name, summary, values, advanced: false, widens: &[] }
+}
+
+const fn wide(name: &'static str, summary: &'static str, values: FlagValues, widens: &'static [&'static str]) -> Known {
+    Known { name, summary, values, advanced: true, widens }
+}
+
+/// The known flags that the installed version has.
+pub(crate) fn installed(options: &BTreeSet<String>) -> Vec<OptionalFlag> {
+    KNOWN
+        .iter()
+        .filter(|flag| options.contains(flag.name))
+        .map(|flag| OptionalFlag {
+            name: flag.name.to_owned(),
+            summary: flag.summary.to_owned(),
+            values: flag.values,
+            advanced: flag.advanced,
+            widens: flag.widens.iter().map(|field| (*field).to_owned()).collect(),
+        })
+        .collect()
+}
+
+/// The arguments for the flags of a payload. A value is joined with `=`, so that it cannot be taken for a flag.
+pub(crate) fn arguments(
+    flags: &BTreeMap<String, FlagValue>,
+    offered: &[OptionalFlag],
+    problems: &mut Problems,
+) -> Vec<String> {
+    let mut args = Vec::new();
+    for (name, value) in flags {
+        let pointer = format!("/optionalFlags/{}", escape_pointer(name));
+        let Some(flag) = offered.iter().find(|flag| flag.name == *name) else {
+            let names: Vec<&str> = offered.iter().map(|flag| flag.name.as_str()).collect();
+            problems.push(pointer, format!("is not offered by the installed codex; it has {}", names.join(", ")));
+            continue;
+        };
+        match (flag.values, value) {
+            (_, FlagValue::Switch(false)) => {}
+            (FlagValues::None, FlagValue::Switch(true)) => args.push(name.clone()),
+            (FlagValues::None, _) => problems.push(pointer, "takes no value; give `true` or `false`"),
+            (FlagValues::One | FlagValues::Many, FlagValue::Switch(true)) => problems.push(pointer, "needs a value"),
+            (FlagValues::One, FlagValue::List(_)) => problems.push(pointer, "takes one value, not a list"),
+            (FlagValues::One | FlagValues::Many, FlagValue::One(value)) => {
+                push(&mut args, name, &value.to_string(), &pointer, problems);
+            }
+            (FlagValues::Many, FlagValue::List(values)) => {
+                for (index, value) in values.iter().enumerate() {
+                    push(&mut args, name, &value.to_string(), &format!("{pointer}/{index}"), problems);
+                }
+            }
+        }
+    }
+    args
+}
+
+fn push(args: &mut Vec<String>, name: &str, value: &str, pointer: &str, problems: &mut Problems) {
+    if let Some(reason) = unfit(value) {
+        problems.push(pointer, reason);
+    } else if value.is_empty() {
+        problems.push(pointer, "is empty");
+    } else if name == "--config" && !value.contains('=') {
+        problems.push(pointer, "is not of the form key=value");
+    } else {
+        args.push(format!("{name}={value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use ostler_plugin::Error;
+
+    use super::*;
+
+    fn all() -> Vec<OptionalFlag> {
+        installed(&KNOWN.iter().map(|flag| flag.name.to_owned()).collect())
+    }
+
+    #[test]
+    fn only_what_is_installed_is_offered_and_what_widens_is_advanced() {
+        let some =
+            installed(&BTreeSet::from(["--ephemeral".to_owned(), "--trust".to_owned(), "--new-thing".to_owned()]));
+        assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--ephemeral", "--trust"]);
+        assert!(all().iter().all(|flag| flag.widens.is_empty() || flag.advanced));
+    }
+
+    #[test]
+    fn values_cannot_become_flags() {
+        let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
+            "--profile": "--trust", "--config": ["a=1", "b=-x"], "--ephemeral": true, "--oss": false,
+        }))
+        .unwrap();
+        let mut problems = Problems::default();
+        let args = arguments(&flags, &all(), &mut problems);
+        problems.into_result().unwrap();
+        assert_eq!(args, ["--config=a=1", "--config=b=-x", "--ephemeral", "--profile=--trust"]);
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
+            "--nope": true, "--profile": ["a"], "--ephemeral": "x", "--config": ["novalue", ""], "--local-provider": true,
+            "--thread-source": "a\u{0}b",
+        }))
+        .unwrap();
+        let mut problems = Problems::default();
+        assert!(arguments(&flags, &all(), &mut problems).is_empty());
+        let Err(Error::Invalid(problems)) = problems.into_result() else { panic!("accepted") };
+        let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            [
+                "/optionalFlags/--config/0",
+                "/optionalFlags/--config/1",
+                "/optionalFlags/--ephemeral",
+                "/optionalFlags/--local-provider",
+                "/optionalFlags/--nope",
+                "/optionalFlags/--profile",
+                "/optionalFlags/--thread-source",
+            ]
+        );
+    }
+}

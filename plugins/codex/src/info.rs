@@ -1,0 +1,69 @@
+//! Facts about codex that do not depend on its version.
+
+use ostler_plugin::provider::ProviderInfo;
+
+use crate::settings::Settings;
+
+/// Variables that codex, or the node wrapper that npm installs as `codex`, reads.
+const INHERITED: [&str; 20] = [
+    "CODEX_HOME",
+    "CODEX_SQLITE_HOME",
+    "CODEX_API_KEY",
+    "CODEX_ACCESS_TOKEN",
+    "CODEX_CA_CERTIFICATE",
+    "CODEX_OSS_*",
+    "OPENAI_*",
+    "AZURE_OPENAI_*",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "RUST_LOG",
+];
+
+pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
+    let mut inherit: Vec<String> = INHERITED.iter().map(|name| (*name).to_owned()).collect();
+    inherit.push(settings.token_variable.clone());
+    inherit.extend(settings.environment.iter().cloned());
+    let mut seen = std::collections::BTreeSet::new();
+    inherit.retain(|name| seen.insert(name.clone()));
+    ProviderInfo {
+        id: "codex".to_owned(),
+        display_name: "Codex".to_owned(),
+        executables: vec!["codex".to_owned()],
+        install_hint: "install it with `npm install -g @openai/codex` (or `brew install --cask codex`), then log in with `codex login`"
+            .to_owned(),
+        default_model: settings.default_model.clone(),
+        token_variable: Some(settings.token_variable.clone()),
+        inherit_environment: inherit,
+        extra: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_shape_the_description() {
+        let settings = Settings {
+            environment: vec!["ACME_KEY".to_owned(), "RUST_LOG".to_owned()],
+            token_variable: "ACME_KEY".to_owned(),
+            default_model: Some("m".to_owned()),
+            ..Settings::default()
+        };
+        let info = describe(&settings);
+        assert_eq!(info.token_variable.as_deref(), Some("ACME_KEY"));
+        assert_eq!(info.default_model.as_deref(), Some("m"));
+        assert_eq!(info.inherit_environment.iter().filter(|name| *name == "ACME_KEY").count(), 1);
+        assert_eq!(info.inherit_environment.iter().filter(|name| *name == "RUST_LOG").count(), 1);
+        assert_eq!(describe(&Settings::default()).token_variable.as_deref(), Some("CODEX_API_KEY"));
+    }
+}

@@ -1,0 +1,128 @@
+//! MCP servers. Their environment and headers may be secret and so never become arguments: the environment goes into a
+//! private script that starts the server, headers into variables that the configuration names.
+
+use std::fmt::Write as _;
+
+use ostler_plugin::escape_pointer;
+use ostler_plugin::provider::NameValue;
+use ostler_provider_kit::argument::{is_variable_name, shell_quote};
+use ostler_provider_kit::payload::McpServer;
+
+use super::Builder;
+use crate::toml_text;
+
+/// Whether codex takes this as the name of a server, and a dotted key can hold it.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+pub(super) fn servers(launch: &mut Builder<'_>) {
+    let harness = launch.harness;
+    let servers = &harness.mcp.servers;
+    if servers.is_empty() {
+        return;
+    }
+    if harness.tools.as_ref().is_some_and(|tools| !tools.iter().any(|tool| tool == "mcp")) {
+        launch.dropped.convenience("/harness/mcp/servers", "`tools` does not list `mcp`, so no server is started");
+        return;
+    }
+    // `exec` cannot ask, and codex refuses every call of a tool that was not approved. Whoever names a server in the
+    // payload, past the policies, has approved it, unless the same payload says that nothing is approved.
+    let approve = harness.permissions.auto_approve != Some(false);
+    if !approve {
+        launch.dropped.convenience(
+            "/harness/mcp/servers",
+            "codex refuses the calls of MCP tools: `autoApprove` is false, and `codex exec` cannot ask",
+        );
+    }
+    for (index, server) in servers.iter().enumerate() {
+        let pointer = format!("/harness/mcp/servers/{index}");
+        if !is_name(&server.name) {
+            launch.problems.push(format!("{pointer}/name"), "codex takes letters, digits, `_` and `-` only");
+            continue;
+        }
+        let transport = match server.transport() {
+            "stdio" => stdio(launch, index, server, &pointer),
+            "http" => http(launch, index, server, &pointer),
+            other => {
+                launch.dropped.convenience(
+                    format!("{pointer}/type"),
+                    format!("codex does not speak `{other}` with MCP servers; the server is left out (use `http` where it can)"),
+                );
+                continue;
+            }
+        };
+        let Some(mut table) = transport else { continue };
+        for (key, tools) in [("enabled_tools", &server.enabled_tools), ("disabled_tools", &server.disabled_tools)] {
+            if let Some(tools) = tools {
+                table.push((key, toml_text::strings(tools)));
+            }
+        }
+        table.push(("enabled", (server.enabled != Some(false)).to_string()));
+        if approve {
+            table.push(("default_tools_approval_mode", toml_text::string("approve")));
+        }
+        launch.config(&format!("mcp_servers.{}", server.name), &toml_text::table(&table), &pointer);
+    }
+}
+
+type Table = Vec<(&'static str, String)>;
+
+fn stdio(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &str) -> Option<Table> {
+    let Some(command) = server.command.as_ref().filter(|command| !command.is_empty()) else {
+        launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server is a program");
+        return None;
+    };
+    for (name, given) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
+        if given {
+            launch
+                .problems
+                .push(format!("{pointer}/{name}"), "a stdio server has none; say `type: http` or leave it out");
+        }
+    }
+    let mut program = command.clone();
+    if !server.env.is_empty() {
+        let mut script = "#!/bin/sh\n".to_owned();
+        for (name, value) in &server.env {
+            if !is_variable_name(name) || value.contains('\0') {
+                let reason = "is no variable that a shell can set; use letters, digits and `_`, and no NUL";
+                launch.problems.push(format!("{pointer}/env/{}", escape_pointer(name)), reason);
+            }
+            let _ = writeln!(script, "export {name}={}", shell_quote(value));
+        }
+        let _ = writeln!(script, "exec {} \"$@\"", shell_quote(command));
+        program = launch.file(&format!("mcp-{index}-{}.sh", server.name), &script, true);
+    }
+    Some(vec![("command", toml_text::string(&program)), ("args", toml_text::strings(&server.args))])
+}
+
+fn http(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &str) -> Option<Table> {
+    let Some(url) = server.url.as_ref().filter(|url| !url.is_empty()) else {
+        launch.problems.push(format!("{pointer}/url"), "is missing; an http server is an address");
+        return None;
+    };
+    let given =
+        [("command", server.command.is_some()), ("args", !server.args.is_empty()), ("env", !server.env.is_empty())];
+    for (name, given) in given {
+        if given {
+            launch
+                .problems
+                .push(format!("{pointer}/{name}"), "an http server has none; say `type: stdio` or leave it out");
+        }
+    }
+    let mut headers = Vec::new();
+    for (number, (name, value)) in server.headers.iter().enumerate() {
+        if value.contains(['\0', '\r', '\n']) {
+            launch.problems.push(format!("{pointer}/headers/{}", escape_pointer(name)), "holds a line break or NUL");
+        }
+        let variable = format!("OSTLER_MCP_{index}_{number}");
+        launch.environment.push(NameValue { name: variable.clone(), value: value.clone() });
+        launch.blank_in_shells(&variable);
+        headers.push((name, toml_text::string(&variable)));
+    }
+    let mut table = vec![("url", toml_text::string(url))];
+    if !headers.is_empty() {
+        table.push(("env_http_headers", toml_text::table(&headers)));
+    }
+    Some(table)
+}

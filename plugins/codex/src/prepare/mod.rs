@@ -1,0 +1,389 @@
+//! The command line of a run.
+//!
+//! `exec [options] -- -` for a new session, `exec [options] resume [images] -- ID -` for one to go on from: options that
+//! stand before `resume` hold for it too, and the sandbox has to be named again, because codex forgets it. Values are
+//! joined to their flag with `=` or quoted as TOML, so that none can become a flag; the prompt comes by standard input.
+
+mod mcp;
+mod tools;
+
+use ostler_plugin::provider::{
+    Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunMode, RunRequest, StopSignal,
+};
+use ostler_plugin::{DroppedOptions, Error, Problems};
+use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
+use ostler_provider_kit::prompt;
+
+use crate::detect::Detected;
+use crate::settings::Settings;
+use crate::{flags, toml_text};
+
+/// Media types that codex sends to its model.
+const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
+
+pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
+    if request.mode == RunMode::Interactive {
+        return Err(Error::Unsupported(
+            "codex runs non-interactively only in this version of the plugin; leave out `mode`".to_owned(),
+        ));
+    }
+    let payload = Payload::parse(&request.payload)?;
+    let detected = Detected::of(capabilities)?;
+    let mut launch = Builder::new(request, &payload.harness, &detected);
+    launch.args.extend(["exec".to_owned(), "--json".to_owned()]);
+    if settings.skip_git_repo_check && detected.has("--skip-git-repo-check") {
+        launch.args.push("--skip-git-repo-check".to_owned());
+    }
+    launch.configure_instance(settings);
+    // What a run restricts comes after what its flags may set: of two values of one key, codex takes the later.
+    let flags = flags::arguments(&payload.optional_flags, &capabilities.optional_flags, &mut launch.problems);
+    launch.args.extend(flags);
+    launch.bound_retries(settings);
+    launch.guard_shells(settings);
+    launch.model();
+    let sandbox = tools::restrict(&mut launch);
+    launch.permissions(sandbox);
+    launch.directories(sandbox);
+    mcp::servers(&mut launch);
+    launch.instructions();
+    launch.structured_output();
+    launch.unavailable(&payload);
+    let files = launch.attachments();
+    launch.session_and_prompt(&files)
+}
+
+/// How far codex's sandbox lets the agent go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sandbox {
+    ReadOnly,
+    WorkspaceWrite,
+    FullAccess,
+}
+
+impl Sandbox {
+    fn of(mode: &str) -> Option<Self> {
+        match mode {
+            "read-only" => Some(Self::ReadOnly),
+            "workspace-write" => Some(Self::WorkspaceWrite),
+            "full-access" => Some(Self::FullAccess),
+            _ => None,
+        }
+    }
+
+    /// codex's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::WorkspaceWrite => "workspace-write",
+            Self::FullAccess => "danger-full-access",
+        }
+    }
+}
+
+/// A launch in the making.
+struct Builder<'a> {
+    request: &'a RunRequest,
+    harness: &'a Harness,
+    detected: &'a Detected,
+    args: Vec<String>,
+    environment: Vec<NameValue>,
+    files: Vec<PrivateFile>,
+    images: Vec<String>,
+    dropped: DroppedOptions,
+    problems: Problems,
+}
+
+impl<'a> Builder<'a> {
+    fn new(request: &'a RunRequest, harness: &'a Harness, detected: &'a Detected) -> Self {
+        Self {
+            request,
+            harness,
+            detected,
+            args: Vec::new(),
+            environment: Vec::new(),
+            files: Vec::new(),
+            images: Vec::new(),
+            dropped: DroppedOptions::default(),
+            problems: Problems::default(),
+        }
+    }
+
+    /// `-c key=value`; the value is TOML. The pointer names what it comes from.
+    fn config(&mut self, key: &str, value: &str, pointer: &str) {
+        let argument = format!("{key}={value}");
+        if let Some(reason) = unfit(&argument) {
+            self.problems.push(pointer, reason);
+        }
+        self.args.extend(["-c".to_owned(), argument]);
+    }
+
+    /// `--flag=value`.
+    fn option(&mut self, flag: &str, value: &str, pointer: &str) {
+        let argument = format!("{flag}={value}");
+        if value.is_empty() {
+            self.problems.push(pointer, "is empty");
+        } else if let Some(reason) = unfit(&argument) {
+            self.problems.push(pointer, reason);
+        }
+        self.args.push(argument);
+    }
+
+    /// A file in the private folder; gives its absolute path.
+    fn file(&mut self, name: &str, contents: &str, executable: bool) -> String {
+        self.files.push(PrivateFile { path: name.to_owned(), contents: contents.as_bytes().to_vec(), executable });
+        format!("{}/{name}", self.request.private_dir.trim_end_matches('/'))
+    }
+
+    /// Whether codex has this feature, so that it can be turned off. None: codex does not tell.
+    fn feature(&self, name: &str) -> Option<bool> {
+        self.detected.features.as_ref().map(|features| features.contains(name))
+    }
+
+    fn configure_instance(&mut self, settings: &Settings) {
+        for (key, value) in &settings.config {
+            if let Some(value) = toml_text::value(value) {
+                self.config(key, &value, "");
+            }
+        }
+        if let Some(provider) = &settings.model_provider {
+            self.config("model_provider", &toml_text::string(provider), "");
+        }
+    }
+
+    /// codex repeats requests for a long time, and for ever while a host name does not resolve; the host has retries of
+    /// its own, with a limit that the user sets. codex lets the number be set only for providers that are not built in.
+    fn bound_retries(&mut self, settings: &Settings) {
+        if self.feature("unbounded_connection_retries") == Some(true) {
+            self.config("features.unbounded_connection_retries", "false", "");
+        }
+        if let Some(provider) = settings.bounded_provider() {
+            for (key, count) in [
+                ("request_max_retries", settings.request_max_retries),
+                ("stream_max_retries", settings.stream_max_retries),
+            ] {
+                self.config(&format!("model_providers.{provider}.{key}"), &count.to_string(), "");
+            }
+        }
+    }
+
+    /// The agent's shells inherit codex's environment. The provider token is blanked there: no tool needs it. And where
+    /// the host has shaped PATH or a prelude, shells must not be login shells, which would set PATH anew.
+    fn guard_shells(&mut self, settings: &Settings) {
+        if self.request.host.environment_names.contains(&settings.token_variable) {
+            self.blank_in_shells(&settings.token_variable);
+        }
+        let harness = self.harness;
+        if harness.cli_allowlist.is_some()
+            || harness.shell_prelude.is_some()
+            || harness.process_env.contains_key("PATH")
+        {
+            self.config("allow_login_shell", "false", "");
+            // A snapshot of the user's login shell would bring its PATH back.
+            if self.feature("shell_snapshot") == Some(true) {
+                self.config("features.shell_snapshot", "false", "");
+            }
+        }
+    }
+
+    fn blank_in_shells(&mut self, variable: &str) {
+        self.config(&format!("shell_environment_policy.set.{variable}"), "\"\"", "");
+    }
+
+    fn model(&mut self) {
+        let Some(model) = &self.request.model else { return };
+        if self.detected.has("--model") {
+            self.option("--model", model, "/model");
+        } else {
+            self.dropped.convenience("/model", "the installed codex has no --model");
+        }
+    }
+
+    fn permissions(&mut self, sandbox: Option<Sandbox>) {
+        let permissions = &self.harness.permissions;
+        let network = "/harness/permissions/networkAccess";
+        // Without a mode from the run codex's own configuration decides, and that may be full access. `read-only` is the
+        // default of `exec`, and keeps from the network.
+        let sandbox = sandbox.or((permissions.network_access == Some(false)).then_some(Sandbox::ReadOnly));
+        if let Some(sandbox) = sandbox {
+            self.option("--sandbox", sandbox.word(), "/harness/permissions/sandboxMode");
+        }
+        match (permissions.network_access, sandbox) {
+            (None, _) | (Some(true), Some(Sandbox::FullAccess)) | (Some(false), Some(Sandbox::ReadOnly)) => {}
+            (Some(true), Some(Sandbox::ReadOnly)) => {
+                self.dropped
+                    .convenience(network, "codex's read-only sandbox never has network; ask for workspace-write");
+            }
+            (Some(false), Some(Sandbox::FullAccess)) => {
+                self.dropped.restriction(
+                    network,
+                    "codex keeps tools from the network only inside its sandbox; ask for another sandboxMode",
+                );
+            }
+            (Some(true), None) => {
+                self.config("sandbox_workspace_write.network_access", "true", network);
+                self.dropped.convenience(
+                    network,
+                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; name that sandboxMode",
+                );
+            }
+            (Some(allowed), _) => self.config("sandbox_workspace_write.network_access", &allowed.to_string(), network),
+        }
+        match permissions.approval_policy.as_deref() {
+            None => {}
+            Some("never") => self.config("approval_policy", "\"never\"", "/harness/permissions/approvalPolicy"),
+            Some(policy) => self.dropped.restriction(
+                "/harness/permissions/approvalPolicy",
+                format!("`codex exec` never asks, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
+            ),
+        }
+        // `autoApprove` needs nothing: `exec` asks about nothing, and refuses what the sandbox does not let through.
+        // For the tools of MCP servers see `mcp`.
+    }
+
+    fn directories(&mut self, sandbox: Option<Sandbox>) {
+        let harness = self.harness;
+        for (index, directory) in harness.additional_directories.iter().enumerate() {
+            let pointer = format!("/harness/additionalDirectories/{index}");
+            if !self.detected.has("--add-dir") {
+                self.dropped.convenience(pointer, "the installed codex has no --add-dir");
+            } else if sandbox == Some(Sandbox::ReadOnly) {
+                self.dropped
+                    .convenience(pointer, "codex's read-only sandbox writes nowhere; every folder can be read anyway");
+            } else {
+                self.option("--add-dir", directory, &pointer);
+            }
+        }
+    }
+
+    fn instructions(&mut self) {
+        let harness = self.harness;
+        if let Some(text) = &harness.system_prompt {
+            if text.trim().is_empty() {
+                self.dropped
+                    .convenience("/harness/systemPrompt", "codex takes no empty system prompt; its own is used");
+            } else {
+                let path = self.file("system-prompt.md", text, false);
+                self.config("model_instructions_file", &toml_text::string(&path), "/harness/systemPrompt");
+            }
+        }
+        if let Some(text) = harness.append_system_prompt.as_ref().filter(|text| !text.is_empty()) {
+            self.config("developer_instructions", &toml_text::string(text), "/harness/appendSystemPrompt");
+        }
+    }
+
+    fn structured_output(&mut self) {
+        let Some(wanted) = &self.harness.structured_output else { return };
+        if self.detected.has("--output-schema") {
+            let path = self.file("output-schema.json", &wanted.schema.to_string(), false);
+            self.option("--output-schema", &path, "/harness/structuredOutput/schema");
+        } else {
+            self.dropped.convenience(
+                "/harness/structuredOutput",
+                "the installed codex has no --output-schema; the answer is checked, but the model is not told of the schema",
+            );
+        }
+    }
+
+    /// What `exec` has nothing for.
+    fn unavailable(&mut self, payload: &Payload) {
+        let limits = &self.harness.limits;
+        if limits.max_turns.is_some() {
+            self.dropped
+                .restriction("/harness/limits/maxTurns", "`codex exec` has no limit on turns; use limits.timeoutMs");
+        }
+        if limits.max_budget_usd.is_some() {
+            self.dropped
+                .restriction("/harness/limits/maxBudgetUsd", "`codex exec` knows no cost; use limits.timeoutMs");
+        }
+        if let Some(format @ ("text" | "json")) = payload.output_format.as_deref() {
+            self.dropped.convenience(
+                "/outputFormat",
+                format!("codex is always read as JSON lines, not as `{format}`; the answer is the run's final text"),
+            );
+        }
+        if let Some(format) = self.harness.input_format.as_deref().filter(|format| *format != "text") {
+            self.dropped.convenience(
+                "/harness/inputFormat",
+                format!("`codex exec` takes its prompt as text, not as `{format}`"),
+            );
+        }
+    }
+
+    /// Images go to `--image`; files are named in the prompt. Gives `(name, media type, path)` of the latter.
+    fn attachments(&mut self) -> Vec<(&'a str, &'a str, &'a str)> {
+        let mut files = Vec::new();
+        for Placed { pointer, image, attachment } in attachments(self.request, self.harness) {
+            if !image {
+                files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
+            } else if !self.detected.has("--image") {
+                self.dropped.convenience(pointer, "the installed codex has no --image");
+            } else if !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
+                self.dropped.convenience(
+                    pointer,
+                    format!("codex takes no images of type {}; convert it to PNG", attachment.mime_type),
+                );
+            } else if attachment.path.contains(',') {
+                self.dropped
+                    .convenience(pointer, "codex splits image paths at commas, and this one has one; rename the file");
+            } else {
+                self.images.push(attachment.path.clone());
+            }
+        }
+        files
+    }
+
+    fn session_and_prompt(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
+        let continues = self.harness.continue_session == Some(true);
+        if self.request.resume_session.is_some() && continues {
+            self.dropped.convenience("/harness/continueSession", "`resumeSessionId` says which session, and wins");
+        }
+        let resume = self.request.resume_session.as_deref();
+        if !self.detected.resume {
+            let reason = "the installed codex cannot resume sessions; a new one is begun";
+            if resume.is_some() {
+                self.dropped.convenience("/harness/resumeSessionId", reason);
+            } else if continues {
+                self.dropped.convenience("/harness/continueSession", reason);
+            }
+        } else if resume.is_some() || continues {
+            self.args.push("resume".to_owned());
+        }
+        for image in std::mem::take(&mut self.images) {
+            self.option("--image", &image, "/harness/images");
+        }
+        match resume {
+            Some(session) if self.detected.resume => {
+                if session.is_empty() || session == "-" {
+                    self.problems.push("/harness/resumeSessionId", "is no session id");
+                }
+                if let Some(reason) = unfit(session) {
+                    self.problems.push("/harness/resumeSessionId", reason);
+                }
+                self.args.extend(["--".to_owned(), session.to_owned()]);
+            }
+            None if continues && self.detected.resume => self.args.push("--last".to_owned()),
+            _ => self.args.push("--".to_owned()),
+        }
+        self.args.push("-".to_owned());
+        let input = prompt::compose(&self.request.prompt, files, self.harness.piped_content.as_deref());
+        if input.trim().is_empty() {
+            self.problems.push("/prompt", "is blank");
+        }
+        self.problems.into_result()?;
+        let dropped: Vec<DroppedOption> = self.dropped.into_vec();
+        Ok(Launch {
+            args: self.args,
+            environment: self.environment,
+            stdin: Some(input.into_bytes()),
+            files: self.files,
+            stop: StopSignal::Interrupt,
+            dropped,
+            ..Launch::default()
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "../prepare_tests.rs"]
+mod tests;

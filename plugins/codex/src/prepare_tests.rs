@@ -1,0 +1,458 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
+
+use ostler_plugin::provider::Attachment;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::detect::tests::installed;
+
+fn request(payload: &Value) -> RunRequest {
+    RunRequest {
+        prompt: "do it".to_owned(),
+        private_dir: "/private/".to_owned(),
+        payload: payload.to_string(),
+        ..RunRequest::default()
+    }
+}
+
+fn launch(request: &RunRequest) -> Launch {
+    prepare(&Settings::default(), request, &installed()).unwrap()
+}
+
+fn of(harness: &Value) -> Launch {
+    launch(&request(&json!({ "harness": harness })))
+}
+
+fn problems(request: &RunRequest) -> Vec<String> {
+    match prepare(&Settings::default(), request, &installed()) {
+        Err(Error::Invalid(problems)) => problems.into_iter().map(|problem| problem.pointer).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The value of a `-c key=value`, read as TOML. The last one counts.
+fn config(launch: &Launch, key: &str) -> Option<toml::Value> {
+    let prefix = format!("{key}=");
+    launch.args.windows(2).rev().find(|pair| pair[0] == "-c" && pair[1].starts_with(&prefix)).map(|pair| {
+        let text = format!("x = {}", &pair[1][prefix.len()..]);
+        toml::from_str::<toml::Table>(&text).unwrap_or_else(|error| panic!("{text}: {error}")).remove("x").unwrap()
+    })
+}
+
+fn has(launch: &Launch, argument: &str) -> bool {
+    launch.args.iter().any(|arg| arg == argument)
+}
+
+fn file<'a>(launch: &'a Launch, path: &str) -> &'a str {
+    let file =
+        launch.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path}: {:?}", launch.files));
+    std::str::from_utf8(&file.contents).unwrap()
+}
+
+fn dropped(launch: &Launch) -> Vec<(&str, bool)> {
+    launch.dropped.iter().map(|option| (option.pointer.as_str(), option.restricts)).collect()
+}
+
+fn toml_str(text: &str) -> Option<toml::Value> {
+    Some(toml::Value::String(text.to_owned()))
+}
+
+fn off() -> Option<toml::Value> {
+    Some(toml::Value::Boolean(false))
+}
+
+#[test]
+fn the_least_run() {
+    let launch = of(&json!({}));
+    assert_eq!(
+        launch.args,
+        ["exec", "--json", "--skip-git-repo-check", "-c", "features.unbounded_connection_retries=false", "--", "-"]
+    );
+    assert_eq!(launch.stdin.as_deref(), Some(&b"do it"[..]));
+    assert!(launch.dropped.is_empty() && launch.files.is_empty() && launch.environment.is_empty());
+    assert_eq!(launch.stop, StopSignal::Interrupt);
+}
+
+#[test]
+fn prompts_go_by_standard_input_whatever_they_are() {
+    for prompt in ["--help", "-", "x\u{0}y", &"long ".repeat(60 * 1024)] {
+        let launch = launch(&RunRequest { prompt: prompt.to_owned(), ..request(&json!({})) });
+        assert_eq!(launch.stdin.unwrap(), prompt.as_bytes());
+        assert!(!launch.args.iter().any(|arg| arg == prompt && prompt != "-"));
+    }
+    assert_eq!(problems(&RunRequest { prompt: " \n".to_owned(), ..request(&json!({})) }), ["/prompt"]);
+}
+
+#[test]
+fn sandbox_and_network() {
+    let permissions = |permissions: Value| of(&json!({ "permissions": permissions }));
+    assert!(has(&permissions(json!({"sandboxMode": "read-only"})), "--sandbox=read-only"));
+    assert!(has(&permissions(json!({"sandboxMode": "full-access"})), "--sandbox=danger-full-access"));
+    let launch = permissions(json!({"sandboxMode": "workspace-write", "networkAccess": false}));
+    assert!(has(&launch, "--sandbox=workspace-write") && dropped(&launch).is_empty());
+    assert_eq!(config(&launch, "sandbox_workspace_write.network_access"), off());
+    let launch = permissions(json!({"sandboxMode": "workspace-write", "networkAccess": true}));
+    assert_eq!(config(&launch, "sandbox_workspace_write.network_access"), Some(toml::Value::Boolean(true)));
+    assert_eq!(
+        dropped(&permissions(json!({"sandboxMode": "full-access", "networkAccess": false}))),
+        [("/harness/permissions/networkAccess", true)]
+    );
+    assert_eq!(
+        dropped(&permissions(json!({"sandboxMode": "read-only", "networkAccess": true}))),
+        [("/harness/permissions/networkAccess", false)]
+    );
+    let launch = permissions(json!({"networkAccess": false}));
+    assert!(has(&launch, "--sandbox=read-only") && dropped(&launch).is_empty());
+    assert_eq!(dropped(&permissions(json!({"networkAccess": true}))), [("/harness/permissions/networkAccess", false)]);
+}
+
+#[test]
+fn approvals_need_somebody_to_ask() {
+    for policy in ["untrusted", "on-failure", "on-request"] {
+        assert_eq!(
+            dropped(&of(&json!({"permissions": {"approvalPolicy": policy}}))),
+            [("/harness/permissions/approvalPolicy", true)]
+        );
+    }
+    let launch = of(&json!({"permissions": {"approvalPolicy": "never", "autoApprove": true}}));
+    assert!(dropped(&launch).is_empty());
+    assert_eq!(config(&launch, "approval_policy"), toml_str("never"));
+}
+
+#[test]
+fn a_resumed_thread_keeps_the_sandbox_that_was_asked_for() {
+    let payload = json!({"harness": {"permissions": {"sandboxMode": "workspace-write"}, "images": [{"name": "a.png", "mimeType": "image/png"}]}});
+    let image = Attachment {
+        name: "a.png".to_owned(),
+        mime_type: "image/png".to_owned(),
+        path: "/p/a.png".to_owned(),
+        size: 1,
+    };
+    let request =
+        RunRequest { resume_session: Some("--last".to_owned()), attachments: vec![image], ..request(&payload) };
+    let launch = launch(&request);
+    let sandbox = launch.args.iter().position(|arg| arg == "--sandbox=workspace-write").unwrap();
+    let resume = launch.args.iter().position(|arg| arg == "resume").unwrap();
+    assert!(sandbox < resume, "`resume` has no --sandbox of its own");
+    assert_eq!(launch.args[resume..], ["resume", "--image=/p/a.png", "--", "--last", "-"]);
+}
+
+#[test]
+fn sessions() {
+    let launch_with = |resume: Option<&str>, harness: Value| {
+        launch(&RunRequest { resume_session: resume.map(str::to_owned), ..request(&json!({"harness": harness})) })
+    };
+    let launch = launch_with(None, json!({"continueSession": true}));
+    assert_eq!(launch.args[launch.args.len() - 3..], ["resume", "--last", "-"]);
+    let launch = launch_with(Some("id"), json!({"continueSession": true}));
+    assert_eq!(launch.args[launch.args.len() - 4..], ["resume", "--", "id", "-"]);
+    assert_eq!(dropped(&launch), [("/harness/continueSession", false)]);
+    assert_eq!(
+        problems(&RunRequest { resume_session: Some("-".to_owned()), ..request(&json!({})) }),
+        ["/harness/resumeSessionId"]
+    );
+    let mut capabilities = installed();
+    let mut detected = Detected::of(&capabilities).unwrap();
+    detected.resume = false;
+    capabilities.extra = serde_json::to_string(&detected).ok();
+    let request = RunRequest { resume_session: Some("id".to_owned()), ..request(&json!({})) };
+    let launch = prepare(&Settings::default(), &request, &capabilities).unwrap();
+    assert!(!has(&launch, "resume") && !has(&launch, "id"));
+    assert_eq!(dropped(&launch), [("/harness/resumeSessionId", false)]);
+}
+
+#[test]
+fn mcp_secrets_are_in_no_argument() {
+    let launch = of(&json!({"mcp": {"servers": [
+        {"name": "files", "command": "serve", "args": ["--root", "a b"], "env": {"TOKEN": "s3cret'; rm -rf /\n"}, "enabledTools": ["read"]},
+        {"name": "web", "url": "https://mcp.example/x", "headers": {"Authorization": "Bearer s3cret", "X-A": "1"}, "disabledTools": ["w"]},
+        {"name": "plain", "command": "/bin/plain", "enabled": false},
+        {"name": "old", "type": "sse", "url": "https://mcp.example/sse"},
+    ]}}));
+    assert!(!launch.args.iter().any(|arg| arg.contains("s3cret")));
+    let files = config(&launch, "mcp_servers.files").unwrap();
+    assert_eq!(files["command"].as_str(), Some("/private/mcp-0-files.sh"));
+    assert_eq!(files["args"].as_array().unwrap().len(), 2);
+    assert_eq!(files["enabled_tools"].as_array().unwrap()[0].as_str(), Some("read"));
+    assert_eq!(files["default_tools_approval_mode"].as_str(), Some("approve"));
+    assert_eq!(
+        file(&launch, "mcp-0-files.sh"),
+        "#!/bin/sh\nexport TOKEN='s3cret'\\''; rm -rf /\n'\nexec 'serve' \"$@\"\n"
+    );
+    assert!(launch.files[0].executable);
+    let web = config(&launch, "mcp_servers.web").unwrap();
+    assert_eq!(web["env_http_headers"]["Authorization"].as_str(), Some("OSTLER_MCP_1_0"));
+    assert_eq!(web["disabled_tools"].as_array().unwrap().len(), 1);
+    let variable =
+        |name: &str| launch.environment.iter().find(|entry| entry.name == name).map(|entry| entry.value.as_str());
+    assert_eq!(variable("OSTLER_MCP_1_0"), Some("Bearer s3cret"));
+    assert_eq!(config(&launch, "shell_environment_policy.set.OSTLER_MCP_1_0"), toml_str(""), "tools do not see it");
+    let plain = config(&launch, "mcp_servers.plain").unwrap();
+    assert_eq!((plain["command"].as_str(), plain["enabled"].as_bool()), (Some("/bin/plain"), Some(false)));
+    assert!(config(&launch, "mcp_servers.old").is_none());
+    assert_eq!(dropped(&launch), [("/harness/mcp/servers/3/type", false)]);
+}
+
+#[test]
+fn mcp_problems_and_refusals() {
+    let bad = request(&json!({"harness": {"mcp": {"servers": [
+        {"name": "a.b", "command": "x"},
+        {"name": "c"},
+        {"name": "d", "type": "http"},
+        {"name": "e", "command": "x", "env": {"A B": "1"}, "url": "http://h"},
+        {"name": "f", "url": "http://h", "headers": {"X": "a\nb"}, "args": ["x"]},
+    ]}}}));
+    assert_eq!(
+        problems(&bad),
+        [
+            "/harness/mcp/servers/0/name",
+            "/harness/mcp/servers/1/command",
+            "/harness/mcp/servers/2/url",
+            "/harness/mcp/servers/3/url",
+            "/harness/mcp/servers/3/env/A B",
+            "/harness/mcp/servers/4/args",
+            "/harness/mcp/servers/4/headers/X",
+        ]
+    );
+    let launch =
+        of(&json!({"permissions": {"autoApprove": false}, "mcp": {"servers": [{"name": "a", "command": "x"}]}}));
+    assert!(config(&launch, "mcp_servers.a").unwrap().get("default_tools_approval_mode").is_none());
+    assert_eq!(dropped(&launch), [("/harness/mcp/servers", false)]);
+}
+
+#[test]
+fn a_list_of_tools_is_kept_or_refused() {
+    let launch = of(
+        &json!({"tools": ["shell", "file_read", "file_write", "file_edit", "mcp", "task", "web_search", "file_search", "content_search"]}),
+    );
+    assert!(dropped(&launch).is_empty());
+    assert_eq!(config(&launch, "web_search"), toml_str("live"));
+    assert!(!launch.args.iter().any(|arg| arg.starts_with("--sandbox")));
+
+    let launch = of(&json!({"tools": []}));
+    assert!(dropped(&launch).is_empty(), "{:?}", launch.dropped);
+    for feature in ["shell_tool", "multi_agent", "view_image", "image_generation", "apps", "plugins"] {
+        assert_eq!(config(&launch, &format!("features.{feature}")), off(), "{feature}");
+    }
+    assert_eq!(config(&launch, "web_search"), toml_str("disabled"));
+    assert_eq!(config(&launch, "mcp_servers.docs.enabled"), off());
+    assert_eq!(config(&launch, "projects").unwrap()["/work"]["trust_level"].as_str(), Some("untrusted"));
+    assert_eq!(config(&launch, "projects").unwrap()["/"]["trust_level"].as_str(), Some("untrusted"));
+    assert!(has(&launch, "--sandbox=read-only"));
+
+    let launch = of(&json!({"tools": ["shell", "mcp"], "permissions": {"sandboxMode": "workspace-write"}}));
+    assert_eq!(dropped(&launch), [("/harness/tools", true)]);
+    let launch = of(&json!({"tools": ["shell", "mcp", "file_edit"]}));
+    assert_eq!(dropped(&launch), [("/harness/tools", true)]);
+    let launch = of(&json!({"tools": ["file_read", "web_fetch", "mcp"]}));
+    assert_eq!(dropped(&launch), [("/harness/tools/0", false), ("/harness/tools/1", false)]);
+    let launch = of(&json!({"tools": ["web_search", "mcp"], "permissions": {"networkAccess": false}}));
+    assert!(config(&launch, "web_search").is_none());
+    let launch = of(&json!({"tools": ["shell"], "mcp": {"servers": [{"name": "a", "command": "x"}]}}));
+    assert_eq!(dropped(&launch), [("/harness/mcp/servers", false)]);
+    assert!(config(&launch, "mcp_servers.a").is_none());
+}
+
+#[test]
+fn what_the_installed_version_does_not_tell_restricts_nothing() {
+    let mut capabilities = installed();
+    let mut detected = Detected::of(&capabilities).unwrap();
+    detected.features = None;
+    detected.mcp_servers = None;
+    detected.options.retain(|option| matches!(option.as_str(), "--json" | "--sandbox" | "--config"));
+    capabilities.extra = serde_json::to_string(&detected).ok();
+    let payload = json!({"model": "m", "harness": {
+        "tools": ["file_write", "file_edit"], "additionalDirectories": ["/d"], "structuredOutput": {"schema": {}},
+        "images": [{"name": "a.png", "mimeType": "image/png"}],
+    }});
+    let image = Attachment {
+        name: "a.png".to_owned(),
+        mime_type: "image/png".to_owned(),
+        path: "/p/a.png".to_owned(),
+        size: 1,
+    };
+    let request = RunRequest { model: Some("m".to_owned()), attachments: vec![image], ..request(&payload) };
+    let launch = prepare(&Settings::default(), &request, &capabilities).unwrap();
+    let dropped = dropped(&launch);
+    assert!(dropped.contains(&("/harness/tools", true)));
+    for pointer in ["/model", "/harness/additionalDirectories/0", "/harness/structuredOutput", "/harness/images/0"] {
+        assert!(dropped.contains(&(pointer, false)), "{pointer}: {dropped:?}");
+    }
+    assert!(!has(&launch, "--skip-git-repo-check"));
+}
+
+#[test]
+fn instructions_schema_and_directories() {
+    let launch = of(&json!({
+        "systemPrompt": "Be \"brief\"", "appendSystemPrompt": "--x\n\u{7f}\\", "additionalDirectories": ["/a b", "-c"],
+        "structuredOutput": {"schema": {"type": "object", "x": null}, "strict": true},
+    }));
+    assert_eq!(config(&launch, "model_instructions_file"), toml_str("/private/system-prompt.md"));
+    assert_eq!(file(&launch, "system-prompt.md"), "Be \"brief\"");
+    assert_eq!(config(&launch, "developer_instructions"), toml_str("--x\n\u{7f}\\"));
+    assert!(has(&launch, "--add-dir=/a b") && has(&launch, "--add-dir=-c"));
+    assert!(has(&launch, "--output-schema=/private/output-schema.json"));
+    assert_eq!(file(&launch, "output-schema.json"), r#"{"type":"object","x":null}"#);
+    let launch =
+        of(&json!({"additionalDirectories": ["/a"], "permissions": {"sandboxMode": "read-only"}, "systemPrompt": " "}));
+    assert_eq!(dropped(&launch), [("/harness/additionalDirectories/0", false), ("/harness/systemPrompt", false)]);
+    let long = request(&json!({"harness": {"appendSystemPrompt": "x".repeat(200_000)}}));
+    assert_eq!(problems(&long), ["/harness/appendSystemPrompt"]);
+}
+
+#[test]
+fn attachments_and_piped_content() {
+    let payload = json!({"harness": {
+        "images": [{"name": "a.png", "mimeType": "image/png"}, {"name": "b.svg", "mimeType": "image/svg+xml"}, {"name": "c,d.png", "mimeType": "image/png"}],
+        "files": [{"name": "n.txt", "mimeType": "text/plain"}, {"name": "a.png", "mimeType": "image/png"}],
+        "pipedContent": "log line",
+    }});
+    let attachment = |name: &str, mime_type: &str, path: &str| Attachment {
+        name: name.to_owned(),
+        mime_type: mime_type.to_owned(),
+        path: path.to_owned(),
+        size: 1,
+    };
+    let attachments = vec![
+        attachment("a.png", "image/png", "/private/a.png"),
+        attachment("b.svg", "image/svg+xml", "/private/b.svg"),
+        attachment("c,d.png", "image/png", "/private/c,d.png"),
+        attachment("n.txt", "text/plain", "/w/n.txt"),
+        attachment("a.png", "image/png", "/w/a.png"),
+    ];
+    let launch = launch(&RunRequest { attachments, ..request(&payload) });
+    let images: Vec<_> = launch.args.iter().filter(|arg| arg.starts_with("--image")).collect();
+    assert_eq!(images, ["--image=/private/a.png"]);
+    assert_eq!(dropped(&launch), [("/harness/images/1", false), ("/harness/images/2", false)]);
+    let stdin = String::from_utf8(launch.stdin.unwrap()).unwrap();
+    assert_eq!(
+        stdin,
+        "do it\n\n<files>\nn.txt (text/plain): /w/n.txt\na.png (image/png): /w/a.png\n</files>\n\n<stdin>\nlog line\n</stdin>"
+    );
+    assert_eq!(launch.args[launch.args.len() - 2..], ["--", "-"]);
+}
+
+#[test]
+fn what_exec_has_nothing_for() {
+    let launch = launch(&request(&json!({"outputFormat": "json", "harness": {
+        "limits": {"maxTurns": 3, "maxBudgetUsd": 1.5, "timeoutMs": 5000, "maxToolResultLines": 5}, "inputFormat": "stream-json",
+    }})));
+    assert_eq!(
+        dropped(&launch),
+        [
+            ("/harness/limits/maxTurns", true),
+            ("/harness/limits/maxBudgetUsd", true),
+            ("/outputFormat", false),
+            ("/harness/inputFormat", false)
+        ]
+    );
+    let interactive = RunRequest { mode: RunMode::Interactive, ..request(&json!({})) };
+    assert!(matches!(prepare(&Settings::default(), &interactive, &installed()), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn shells_keep_what_the_host_shaped_and_do_not_see_the_token() {
+    for harness in [
+        json!({"cliAllowlist": {"entries": []}}),
+        json!({"shellPrelude": {"content": "x"}}),
+        json!({"processEnv": {"PATH": "/x"}}),
+    ] {
+        let launch = of(&harness);
+        assert_eq!(config(&launch, "allow_login_shell"), off(), "{harness}");
+        assert_eq!(config(&launch, "features.shell_snapshot"), off());
+    }
+    let mut request = request(&json!({"harness": {"processEnv": {"A": "secret-value"}}}));
+    request.host.environment_names = vec!["CODEX_API_KEY".to_owned()];
+    let launch = launch(&request);
+    assert!(config(&launch, "allow_login_shell").is_none());
+    assert_eq!(config(&launch, "shell_environment_policy.set.CODEX_API_KEY"), toml_str(""));
+    assert!(!launch.args.iter().any(|arg| arg.contains("secret-value")) && launch.environment.is_empty());
+}
+
+#[test]
+fn settings_come_before_what_a_run_asks_for() {
+    let settings: Settings = serde_json::from_value(json!({
+        "modelProvider": "fake", "requestMaxRetries": 1, "streamMaxRetries": 0, "skipGitRepoCheck": false,
+        "config": {"approval_policy": "on-request", "model_reasoning_effort": "high"},
+    }))
+    .unwrap();
+    let request = request(
+        &json!({"harness": {"permissions": {"approvalPolicy": "never"}}, "optionalFlags": {"--config": ["web_search=\"live\""]}}),
+    );
+    let launch = prepare(&settings, &request, &installed()).unwrap();
+    assert_eq!(config(&launch, "model_provider"), toml_str("fake"));
+    assert_eq!(config(&launch, "model_providers.fake.request_max_retries"), Some(toml::Value::Integer(1)));
+    assert_eq!(config(&launch, "model_providers.fake.stream_max_retries"), Some(toml::Value::Integer(0)));
+    assert_eq!(config(&launch, "approval_policy"), toml_str("never"));
+    assert_eq!(config(&launch, "model_reasoning_effort"), toml_str("high"));
+    assert!(!has(&launch, "--skip-git-repo-check") && has(&launch, "--config=web_search=\"live\""));
+    let openai = Settings { model_provider: Some("openai".to_owned()), ..Settings::default() };
+    let launch = prepare(&openai, &request, &installed()).unwrap();
+    assert!(!launch.args.iter().any(|arg| arg.contains("max_retries")), "codex refuses changes of its own providers");
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let request = RunRequest {
+        prompt: String::new(),
+        model: Some(String::new()),
+        ..request(
+            &json!({"optionalFlags": {"--nope": true}, "harness": {"permissions": {"sandboxMode": "none"}, "additionalDirectories": ["a\u{0}"]}}),
+        )
+    };
+    assert_eq!(
+        problems(&request),
+        [
+            "/optionalFlags/--nope",
+            "/model",
+            "/harness/permissions/sandboxMode",
+            "/harness/additionalDirectories/0",
+            "/prompt"
+        ]
+    );
+    let foreign = Capabilities::default();
+    assert!(matches!(prepare(&Settings::default(), &request, &foreign), Err(Error::Internal(_))));
+}
+
+proptest! {
+    /// Whatever the texts are, the arguments stay in their places and give the texts back.
+    #[test]
+    fn no_text_becomes_a_flag(
+        prompt in "-{0,2}\\PC{1,20}x", model in "-{0,2}\\PC{1,20}", append in any::<String>(), directory in "-{0,2}\\PC{1,20}",
+        session in "-{0,2}\\PC{2,20}", argument in any::<String>(),
+    ) {
+        let payload = json!({"harness": {
+            "appendSystemPrompt": append, "additionalDirectories": [directory],
+            "mcp": {"servers": [{"name": "s", "command": "c", "args": [argument], "env": {"A": "b"}}]},
+        }});
+        let request = RunRequest { prompt: prompt.clone(), model: Some(model.clone()), resume_session: Some(session.clone()), ..request(&payload) };
+        // Only a NUL is refused, of all texts of this length.
+        let Ok(launch) = prepare(&Settings::default(), &request, &installed()) else {
+            let texts = [&model, &append, &directory, &session, &argument];
+            prop_assert!(texts.iter().any(|text| text.contains('\0')) || session == "-");
+            return Ok(());
+        };
+        let stdin = launch.stdin.clone().unwrap();
+        prop_assert_eq!(stdin, prompt.into_bytes());
+        let joined = [format!("--model={model}"), format!("--add-dir={directory}")];
+        prop_assert!(joined.iter().all(|argument| has(&launch, argument)));
+        if !append.is_empty() {
+            prop_assert_eq!(config(&launch, "developer_instructions"), toml_str(&append));
+        }
+        let server = config(&launch, "mcp_servers.s").unwrap();
+        prop_assert_eq!(server["args"][0].as_str(), Some(argument.as_str()));
+        prop_assert_eq!(&launch.args[launch.args.len() - 4..], ["resume", "--", &session, "-"]);
+        // Every argument before that is a word of this plugin's own, a joined value, or the value of a `-c`.
+        let mut args = launch.args[..launch.args.len() - 4].iter();
+        while let Some(arg) = args.next() {
+            if arg == "-c" {
+                prop_assert!(args.next().unwrap().contains('='));
+            } else {
+                let known = ["exec", "--json", "--skip-git-repo-check"].contains(&arg.as_str());
+                let joined = ["--model=", "--add-dir=", "--sandbox="].iter().any(|flag| arg.starts_with(flag));
+                prop_assert!(known || joined, "{}", arg);
+            }
+        }
+    }
+}

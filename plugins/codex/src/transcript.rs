@@ -1,0 +1,337 @@
+//! Reads the events of `codex exec --json`.
+
+use std::collections::BTreeMap;
+
+use ostler_plugin::provider::{
+    CollectedFile, ExitStatus, Failure, FailureKind, Line, Notice, Outcome, OutputStream, RateLimit, RunRequest,
+    Semantic, SessionInfo, SessionOrigin, Step, TurnEnd, TurnStatus, Usage,
+};
+use ostler_plugin::vocabulary::{failures, notices};
+use ostler_plugin::{Transcript, strip_ansi};
+use ostler_provider_kit::failure::{http_status, shorten, wait_ms};
+use ostler_provider_kit::payload::Payload;
+use ostler_provider_kit::{answer, session};
+use serde_json::{Map, Value, json};
+
+use crate::failure;
+use crate::items::{self, Meaning, Phase};
+
+/// What `exec` says whenever its standard input is no terminal.
+const NOISE: [&str; 2] = ["Reading additional input from stdin...", "Reading prompt from stdin..."];
+
+/// Lines of standard error that are kept to explain a failure, and the bytes of each.
+const KEPT_LINES: usize = 40;
+const KEPT_BYTES: usize = 2000;
+
+/// Tools that are under way at once; more are not followed for deltas.
+const OPEN_TOOLS: usize = 256;
+
+/// Follows one attempt of `codex exec --json`.
+#[derive(Debug)]
+pub struct ExecTranscript {
+    asked_session: Option<String>,
+    continues: bool,
+    fresh_id: String,
+    wants_structure: bool,
+    /// Whether codex has told of its thread, and so has begun.
+    started: bool,
+    turn: Turn,
+    answer: Option<String>,
+    /// A message that was too long to be read.
+    lost_message: bool,
+    /// The last `error` that was no retry.
+    error: Option<String>,
+    /// What codex was trying again when it last said so.
+    retrying: Option<String>,
+    /// Bytes of output shown so far, by tool.
+    open: BTreeMap<String, usize>,
+    stderr: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Turn {
+    Pending,
+    Completed,
+    Failed(String),
+}
+
+impl ExecTranscript {
+    pub(crate) fn new(request: &RunRequest) -> Self {
+        // The host has called `prepare` with the same payload, so that it is one.
+        let harness = Payload::parse(&request.payload).unwrap_or_default().harness;
+        Self {
+            asked_session: request.resume_session.clone(),
+            continues: harness.continue_session == Some(true),
+            fresh_id: request.fresh_id.clone(),
+            wants_structure: harness.structured_output.is_some(),
+            started: false,
+            turn: Turn::Pending,
+            answer: None,
+            lost_message: false,
+            error: None,
+            retrying: None,
+            open: BTreeMap::new(),
+            stderr: Vec::new(),
+        }
+    }
+
+    /// A line of standard output. False where it is no event, and stays raw.
+    fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+        if line.truncated {
+            self.lost_message |= line.text.contains("\"agent_message\"");
+            events.push(Semantic::Warning(notice(notices::PROTOCOL, "a line of codex was too long to be read")));
+            return false;
+        }
+        let Ok(Value::Object(event)) = serde_json::from_str(line.text.trim()) else { return false };
+        let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
+        match kind {
+            "thread.started" => return self.thread(&event, events),
+            "turn.started" => events.push(Semantic::Progress(notice(notices::TURN_STARTED, "the turn has begun"))),
+            "item.started" => return self.item(&event, Phase::Started, events),
+            "item.updated" => return self.item(&event, Phase::Updated, events),
+            "item.completed" => return self.item(&event, Phase::Completed, events),
+            "turn.completed" => self.completed(&event, events),
+            "turn.failed" => self.failed(&event, events),
+            "error" => self.error(&event, events),
+            _ => events.push(items::other(kind, &event)),
+        }
+        true
+    }
+
+    fn thread(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+        let Some(id) = event.get("thread_id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return false };
+        self.started = true;
+        events.push(Semantic::Session(SessionInfo { id: id.to_owned(), origin: self.origin(id) }));
+        true
+    }
+
+    /// codex says which thread it works in, not whether it is a new one. Its ids tell their time, and so does the
+    /// attempt's: a thread that is younger than the attempt is new.
+    fn origin(&self, id: &str) -> SessionOrigin {
+        let newer = session::is_newer(id, &self.fresh_id);
+        match &self.asked_session {
+            Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
+            // A thread can be asked for by its name, too.
+            Some(asked) if !is_uuid(asked) && newer == Some(false) => SessionOrigin::Resumed,
+            Some(_) => SessionOrigin::Replaced,
+            None if !self.continues => SessionOrigin::Fresh,
+            None if newer == Some(true) => SessionOrigin::Replaced,
+            None => SessionOrigin::Resumed,
+        }
+    }
+
+    fn item(&mut self, event: &Map<String, Value>, phase: Phase, events: &mut Vec<Semantic>) -> bool {
+        let Some(item) = event.get("item").and_then(Value::as_object) else { return false };
+        let field = |key: &str| item.get(key).and_then(Value::as_str);
+        let (Some(id), Some(kind)) = (field("id"), field("type")) else { return false };
+        if kind != "error" {
+            self.retrying = None;
+        }
+        match items::read(id, kind, item, phase) {
+            Meaning::Message(text) => {
+                self.answer = Some(text.clone());
+                self.lost_message = false;
+                events.push(Semantic::Text(items::message(id, text)));
+            }
+            Meaning::Thinking(text) => events.push(Semantic::Thinking(items::message(id, text))),
+            Meaning::Tool { call, progress, result } => {
+                let known = self.open.contains_key(id);
+                if !known {
+                    events.push(Semantic::ToolStart(call));
+                }
+                match result {
+                    Some(result) => {
+                        self.open.remove(id);
+                        events.push(Semantic::ToolResult(result));
+                    }
+                    None => self.progress(id, &progress, known, events),
+                }
+            }
+            Meaning::Event(event) => events.push(event),
+            Meaning::Nothing => {}
+        }
+        true
+    }
+
+    fn progress(&mut self, id: &str, output: &str, known: bool, events: &mut Vec<Semantic>) {
+        if !known && self.open.len() >= OPEN_TOOLS {
+            return;
+        }
+        let shown = self.open.entry(id.to_owned()).or_default();
+        if let Some(more) = output.get(*shown..).filter(|more| !more.is_empty()) {
+            *shown = output.len();
+            events.push(items::delta(id, more));
+        }
+    }
+
+    fn completed(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+        if let Some(usage) = event.get("usage").and_then(Value::as_object) {
+            let count = |key: &str| usage.get(key).and_then(Value::as_u64);
+            events.push(Semantic::Usage(Usage {
+                whole_session: true,
+                input_tokens: count("input_tokens"),
+                cached_input_tokens: count("cached_input_tokens"),
+                cache_write_tokens: count("cache_write_input_tokens"),
+                output_tokens: count("output_tokens"),
+                reasoning_tokens: count("reasoning_output_tokens"),
+                ..Usage::default()
+            }));
+        }
+        self.turn = Turn::Completed;
+        events.push(Semantic::TurnComplete(TurnEnd {
+            status: TurnStatus::Completed,
+            text: self.answer.clone(),
+            message: None,
+        }));
+    }
+
+    fn failed(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+        let message = event.get("error").and_then(|error| error.get("message")).and_then(Value::as_str);
+        let message =
+            message.map_or_else(|| self.error.clone().unwrap_or_else(|| "the turn failed".to_owned()), str::to_owned);
+        self.turn = Turn::Failed(message.clone());
+        events.push(Semantic::TurnComplete(TurnEnd {
+            status: TurnStatus::Failed,
+            text: None,
+            message: Some(failure::readable(&message)),
+        }));
+    }
+
+    fn error(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+        let message = event.get("message").and_then(Value::as_str).unwrap_or_default();
+        let Some(retry) = message.strip_prefix("Reconnecting...") else {
+            self.error = Some(message.to_owned());
+            events.push(Semantic::Error(notice(notices::REQUEST_FAILED, &failure::readable(message))));
+            return;
+        };
+        self.retrying = Some(shorten(message, KEPT_BYTES));
+        let status = http_status(message);
+        let mut numbers = retry.trim_start().split(|c: char| !c.is_ascii_digit());
+        let (attempt, most) = (numbers.next(), numbers.next());
+        let number = |text: Option<&str>| text.and_then(|digits| digits.parse::<u32>().ok());
+        let facts = json!({ "attempt": number(attempt), "maxAttempts": number(most), "status": status });
+        events.push(Semantic::Progress(Notice {
+            code: notices::RECONNECTING.to_owned(),
+            message: message.to_owned(),
+            facts: Some(facts.to_string()),
+        }));
+        if status == Some(429) {
+            let retry = wait_ms(message).map(ostler_plugin::provider::RetryTime::AfterMs);
+            events.push(Semantic::RateLimited(RateLimit { message: message.to_owned(), retry }));
+        }
+    }
+
+    /// A line of standard error. True where its whole meaning is in the events, or it has none.
+    fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+        let text = strip_ansi(&line.text);
+        let text = text.trim();
+        if text.is_empty() {
+            return false;
+        }
+        if NOISE.contains(&text) {
+            return true;
+        }
+        // The first lines say what is wrong with a command line, the last ones what ended a run.
+        if self.stderr.len() >= KEPT_LINES {
+            self.stderr.remove(KEPT_LINES / 2);
+        }
+        self.stderr.push(shorten(text, KEPT_BYTES));
+        match text.strip_prefix("warning: ") {
+            Some(message) if !line.truncated => {
+                events.push(Semantic::Warning(items::warning(message)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn failure(&self, exit: &ExitStatus) -> Option<Failure> {
+        // Whoever ended the run knows why.
+        if exit.canceled || exit.timed_out {
+            return None;
+        }
+        match &self.turn {
+            Turn::Failed(message) => return Some(failure::turn(message)),
+            // An exit code after the last event says nothing about the work.
+            Turn::Completed if exit.code == Some(0) || self.error.is_none() => return self.lost_answer(),
+            _ => {}
+        }
+        if let Some(error) = &self.error {
+            return Some(failure::turn(error));
+        }
+        let resumed = (self.asked_session.is_some() || self.continues) && !self.started;
+        let explained = failure::from_stderr(&self.stderr, resumed);
+        if exit.code != Some(0)
+            && let Some(failure) = explained
+        {
+            return Some(failure);
+        }
+        let early = "before its turn was done";
+        let said = self.retrying.as_ref().or(self.stderr.last()).map_or_else(String::new, |line| format!(": {line}"));
+        // Exit code 0 is codex's word that it did what it wanted; anything else is a fault that may pass.
+        let (kind, code, message) = match (exit.code, exit.signal) {
+            (_, Some(signal)) => {
+                (FailureKind::Unknown, failures::CRASHED, format!("codex was ended by signal {signal} {early}{said}"))
+            }
+            (Some(0), None) => {
+                (FailureKind::Incomplete, failures::ENDED_EARLY, format!("codex exited with code 0 {early}{said}"))
+            }
+            (Some(code), None) => {
+                (FailureKind::Unknown, failures::ENDED_EARLY, format!("codex exited with code {code} {early}{said}"))
+            }
+            (None, None) => (FailureKind::Unknown, failures::ENDED_EARLY, format!("codex ended {early}{said}")),
+        };
+        Some(failure::failure(kind, code, &message, None))
+    }
+
+    fn lost_answer(&self) -> Option<Failure> {
+        let hint = "ask for a shorter answer, or raise the runner's limit for protocol lines";
+        self.lost_message.then(|| {
+            let message = "codex's last message was longer than a line may be, and was not read";
+            failure::failure(FailureKind::Incomplete, failures::PROTOCOL, message, Some(hint))
+        })
+    }
+}
+
+fn notice(code: &str, message: &str) -> Notice {
+    Notice { code: code.to_owned(), message: message.to_owned(), facts: None }
+}
+
+/// 8-4-4-4-12 hexadecimal digits: what codex takes for an id, before it looks for a name.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+impl Transcript for ExecTranscript {
+    fn read(&mut self, lines: Vec<Line>) -> Step {
+        let mut step = Step::default();
+        for (index, line) in (0_u32..).zip(&lines) {
+            let covered = match line.stream {
+                OutputStream::Stdout => self.stdout(line, &mut step.events),
+                OutputStream::Stderr => self.stderr(line, &mut step.events),
+            };
+            if covered {
+                step.covered.push(index);
+            }
+        }
+        step
+    }
+
+    fn finish(&mut self, exit: ExitStatus, _files: Vec<CollectedFile>) -> Outcome {
+        let structured = self.answer.as_deref().filter(|_| self.wants_structure && self.turn == Turn::Completed);
+        Outcome {
+            structured_output: structured.and_then(answer::json),
+            failure: self.failure(&exit),
+            final_text: self.answer.take(),
+            extra: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "transcript_tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,409 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use ostler_plugin::provider::{FailureKind, RetryTime};
+use proptest::prelude::*;
+
+use super::*;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/codex-0.169.0")
+}
+
+/// One part of a capture: `stdout`, `stderr`, `cmd`, `exit`.
+pub(crate) fn capture(case: &str, part: &str) -> String {
+    std::fs::read_to_string(folder().join(format!("{case}.{part}")))
+        .unwrap_or_else(|error| panic!("{case}.{part}: {error}"))
+}
+
+/// Every capture of `codex exec --json`, in order.
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".cmd").map(str::to_owned))
+        .filter(|case| command(case).contains(" exec ") && command(case).contains("--json"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn command(case: &str) -> String {
+    capture(case, "cmd").lines().last().unwrap().to_owned()
+}
+
+/// The request that leads to the command of a capture.
+fn request(case: &str) -> RunRequest {
+    let command = command(case);
+    let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
+    let resume = words.iter().position(|word| word == "resume");
+    let asked = resume.and_then(|at| {
+        words[at + 1..].iter().find(|word| word.len() > 10 && !word.starts_with('-') && !word.contains('='))
+    });
+    let mut payload = json!({ "harness": {} });
+    if words.contains(&"--last".to_owned()) {
+        payload["harness"]["continueSession"] = true.into();
+    }
+    if words.contains(&"--output-schema".to_owned()) {
+        payload["harness"]["structuredOutput"] = json!({ "schema": { "type": "object" } });
+    }
+    RunRequest {
+        // Between the first turn of the thread that is resumed and the runs that silently began a new one.
+        fresh_id: "01a201fd-f000-7000-8000-000000000000".to_owned(),
+        resume_session: asked.filter(|_| payload["harness"].get("continueSession").is_none()).cloned(),
+        payload: payload.to_string(),
+        ..RunRequest::default()
+    }
+}
+
+fn lines(case: &str) -> Vec<Line> {
+    let of = |part: &str, stream: OutputStream| {
+        let text = capture(case, part);
+        text.lines().map(|line| Line { stream, text: line.to_owned(), truncated: false }).collect::<Vec<_>>()
+    };
+    let mut lines = of("stderr", OutputStream::Stderr);
+    lines.extend(of("stdout", OutputStream::Stdout));
+    lines
+}
+
+fn exit(case: &str) -> ExitStatus {
+    let code: i32 = capture(case, "exit").trim().parse().unwrap();
+    if code < 0 {
+        ExitStatus { signal: Some(-code), ..ExitStatus::default() }
+    } else {
+        ExitStatus { code: Some(code), ..ExitStatus::default() }
+    }
+}
+
+fn replay(case: &str) -> (Step, Outcome) {
+    let mut transcript = ExecTranscript::new(&request(case));
+    let step = transcript.read(lines(case));
+    (step, transcript.finish(exit(case), Vec::new()))
+}
+
+fn describe(event: &Semantic) -> String {
+    let short = |text: &str| shorten(&text.escape_debug().to_string(), 90);
+    match event {
+        Semantic::Session(session) => format!("session {} {:?}", session.id, session.origin),
+        Semantic::Text(piece) => format!("text {} {}", piece.message, short(&piece.text)),
+        Semantic::Thinking(piece) => format!("thinking {} {}", piece.message, short(&piece.text)),
+        Semantic::ToolStart(call) => {
+            let mcp = call
+                .mcp
+                .as_ref()
+                .map_or_else(String::new, |mcp| format!(" {}/{} {}", mcp.server, mcp.tool, call.input));
+            format!("tool-start {} {} {:?}{mcp}", call.id, call.kind, call.commands)
+        }
+        Semantic::ToolResult(result) => {
+            format!(
+                "tool-result {} error={} exit={:?} {}",
+                result.id,
+                result.is_error,
+                result.exit_code,
+                short(&result.output)
+            )
+        }
+        Semantic::Usage(usage) => format!(
+            "usage whole={} in={:?} cached={:?} out={:?}",
+            usage.whole_session, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens
+        ),
+        Semantic::TurnComplete(end) => {
+            format!("turn-complete {:?} {}", end.status, short(end.message.as_deref().unwrap_or("")))
+        }
+        Semantic::Progress(notice) => format!("progress {} {}", notice.code, short(&notice.message)),
+        Semantic::Warning(notice) => format!("warning {} {}", notice.code, short(&notice.message)),
+        Semantic::Error(notice) => format!("error {} {}", notice.code, short(&notice.message)),
+        other => format!("{other:?}"),
+    }
+}
+
+/// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn every_capture_reads_as_approved() {
+    let mut all = String::new();
+    for case in cases() {
+        let lines = lines(&case);
+        let (step, outcome) = replay(&case);
+        let _ = writeln!(all, "== {case}: {}", command(&case));
+        for event in &step.events {
+            let _ = writeln!(all, "{}", describe(event));
+        }
+        for (index, line) in (0_u32..).zip(&lines).filter(|(index, _)| !step.covered.contains(index)) {
+            let _ = writeln!(all, "raw {index} {:?} {}", line.stream, shorten(&line.text, 90));
+        }
+        let failure = outcome.failure.map(|failure| {
+            format!("{:?} {} {}", failure.kind, failure.code.unwrap_or_default(), shorten(&failure.message, 200))
+        });
+        let text = outcome.final_text.map(|text| shorten(&text.escape_debug().to_string(), 60));
+        let _ = writeln!(
+            all,
+            "-> exit {} failure={failure:?} text={text:?} structured={:?}\n",
+            capture(&case, "exit").trim(),
+            outcome.structured_output
+        );
+    }
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
+        std::fs::write(&golden, &all).unwrap();
+    }
+    let approved = std::fs::read_to_string(&golden).unwrap();
+    for (number, (line, approved)) in all.lines().zip(approved.lines()).enumerate() {
+        assert_eq!(line, approved, "line {} of {}", number + 1, golden.display());
+    }
+    assert_eq!(all.lines().count(), approved.lines().count());
+    assert!(cases().len() > 60, "captures are missing");
+}
+
+fn failure_of(case: &str) -> (FailureKind, String) {
+    let failure = replay(case).1.failure.unwrap_or_else(|| panic!("{case} did not fail"));
+    (failure.kind, failure.code.unwrap_or_default())
+}
+
+#[test]
+fn failure_classes() {
+    for (case, kind, code) in [
+        ("auth-missing-env-key", FailureKind::Authentication, "not-logged-in"),
+        ("http-401", FailureKind::Authentication, "credential-refused"),
+        ("http-429", FailureKind::RateLimited, "too-many-requests"),
+        ("http-500-noretry", FailureKind::Transient, "overloaded"),
+        ("stream-drop", FailureKind::Transient, "connection"),
+        ("http-400", FailureKind::Usage, "bad-request"),
+        ("flag-bad", FailureKind::Usage, "unknown-option"),
+        ("flag-bad-value", FailureKind::Usage, "unknown-option"),
+        ("prompt-dash-unguarded", FailureKind::Usage, "unknown-option"),
+        ("config-bad-value", FailureKind::Usage, "config-invalid"),
+        ("config-bad-key-strict", FailureKind::Usage, "config-invalid"),
+        ("provider-unknown", FailureKind::Usage, "config-invalid"),
+        ("not-a-git-repo", FailureKind::Usage, "not-a-git-repository"),
+        ("schema-file-missing", FailureKind::Usage, "structured-output"),
+        ("schema-file-invalid", FailureKind::Usage, "structured-output"),
+        ("mcp-broken-required", FailureKind::Usage, "mcp-server-failed"),
+        ("no-prompt", FailureKind::Usage, "bad-request"),
+        ("resume-invalid-uuid", FailureKind::ResumeInvalid, "session-not-found"),
+        ("ephemeral-resume", FailureKind::ResumeInvalid, "session-not-found"),
+        ("sigint-slow", FailureKind::Unknown, "ended-early"),
+        ("sigterm-slow", FailureKind::Unknown, "crashed"),
+    ] {
+        assert_eq!(failure_of(case), (kind, code.to_owned()), "{case}");
+    }
+    let (_, outcome) = replay("config-bad-value");
+    assert!(outcome.failure.unwrap().message.ends_with("in `model_reasoning_effort`"));
+}
+
+#[test]
+fn warnings_and_retries_fail_nothing() {
+    for case in [
+        "json",
+        "mcp-broken",
+        "mcp-call",
+        "unknown-tool",
+        "failonce-500",
+        "run-bypass",
+        "run-sandbox-mixed-1",
+        "schema-violated",
+    ] {
+        let (step, outcome) = replay(case);
+        assert!(outcome.failure.is_none(), "{case}");
+        assert!(outcome.final_text.is_some(), "{case}");
+        assert!(step.events.iter().any(|event| matches!(event, Semantic::Warning(_))), "{case}");
+    }
+    let (step, _) = replay("http-401");
+    let retries =
+        step.events.iter().filter(|event| matches!(event, Semantic::Progress(notice) if notice.code == "reconnecting"));
+    assert_eq!(retries.count(), 5);
+}
+
+#[test]
+fn sessions() {
+    let origin = |case: &str| {
+        replay(case).0.events.into_iter().find_map(|event| match event {
+            Semantic::Session(session) => Some((session.id, session.origin)),
+            _ => None,
+        })
+    };
+    let thread = "01a201fd-e403-7082-ac62-b4de0273e428".to_owned();
+    assert_eq!(origin("turns-first"), Some((thread.clone(), SessionOrigin::Fresh)));
+    for case in ["resume", "resume-last", "resume-flags-after-exec", "resume-other-cwd-skip"] {
+        assert_eq!(origin(case), Some((thread.clone(), SessionOrigin::Resumed)), "{case}");
+    }
+    assert_eq!(origin("resume-invalid-name").unwrap().1, SessionOrigin::Replaced);
+    assert_eq!(origin("resume-last-none").unwrap().1, SessionOrigin::Replaced);
+    assert_eq!(origin("resume-invalid-uuid"), None);
+}
+
+#[test]
+fn a_name_is_resumed_where_the_thread_is_older() {
+    let mut transcript =
+        ExecTranscript::new(&RunRequest { resume_session: Some("my thread".to_owned()), ..request("json") });
+    let step = transcript.read(lines("turns-first"));
+    assert!(step.events.contains(&Semantic::Session(SessionInfo {
+        id: "01a201fd-e403-7082-ac62-b4de0273e428".to_owned(),
+        origin: SessionOrigin::Resumed
+    })));
+}
+
+#[test]
+fn structured_answers() {
+    assert_eq!(replay("schema").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
+    assert_eq!(replay("schema-violated").1.structured_output, None);
+    assert_eq!(replay("json").1.structured_output, None, "no schema was asked for");
+}
+
+fn read_one(transcript: &mut ExecTranscript, stream: OutputStream, text: &str) -> Step {
+    transcript.read(vec![Line { stream, text: text.to_owned(), truncated: false }])
+}
+
+#[test]
+fn items_that_no_capture_has() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    let mut read = |text: &str| {
+        let step = read_one(&mut transcript, OutputStream::Stdout, text);
+        assert_eq!(step.covered, [0], "{text}");
+        step.events
+    };
+    let change = r#"{"type":"item.completed","item":{"id":"f","type":"file_change","changes":[{"path":"/w/a","kind":"add"},{"path":"/w/b","kind":"delete"},{"path":"c","kind":"update"}],"status":"completed"}}"#;
+    let events = read(change);
+    let [Semantic::ToolStart(call), Semantic::ToolResult(result)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((call.kind.as_str(), call.files.len(), result.is_error), ("file_edit", 3, false));
+    let search = r#"{"type":"item.started","item":{"id":"w","type":"web_search","query":"rust","action":{"type":"open_page","url":"https://a.example/x"}}}"#;
+    let events = read(search);
+    assert!(
+        matches!(&events[0], Semantic::ToolStart(call) if call.kind == "web_fetch" && call.urls == ["https://a.example/x"])
+    );
+    let todo = r#"{"type":"item.updated","item":{"id":"t","type":"todo_list","items":[{"text":"a","completed":true},{"text":"b","completed":false}]}}"#;
+    assert!(
+        matches!(&read(todo)[0], Semantic::Progress(notice) if notice.code == "plan" && notice.message == "1 of 2 steps done")
+    );
+    let agent = r#"{"type":"item.started","item":{"id":"s","type":"collab_tool_call","tool":"spawn_agent","prompt":"go","status":"in_progress"}}"#;
+    assert!(matches!(&read(agent)[0], Semantic::ToolStart(call) if call.kind == "task" && call.name == "spawn_agent"));
+    let unknown = r#"{"type":"item.completed","item":{"id":"x","type":"hologram","y":1}}"#;
+    assert!(
+        matches!(&read(unknown)[0], Semantic::Other(event) if event.kind == "codex.item.hologram" && event.fields.contains("\"y\":1"))
+    );
+    assert!(matches!(&read(r#"{"type":"weather"}"#)[0], Semantic::Other(event) if event.kind == "codex.weather"));
+    let limited = r#"{"type":"error","message":"Reconnecting... 2/5 (exceeded retry limit, last status: 429 Too Many Requests, try again in 3s)"}"#;
+    let events = read(limited);
+    assert!(matches!(&events[1], Semantic::RateLimited(limit) if limit.retry == Some(RetryTime::AfterMs(3000))));
+    assert!(
+        matches!(&events[0], Semantic::Progress(notice) if notice.facts.as_deref() == Some(r#"{"attempt":2,"maxAttempts":5,"status":429}"#))
+    );
+}
+
+#[test]
+fn output_of_a_tool_under_way_comes_as_deltas() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    let line = |phase: &str, output: &str| {
+        format!(
+            r#"{{"type":"item.{phase}","item":{{"id":"c","type":"command_execution","command":"ls","aggregated_output":"{output}","exit_code":null,"status":"in_progress"}}}}"#
+        )
+    };
+    let mut deltas = String::new();
+    let mut starts = 0;
+    for text in [line("started", ""), line("updated", "ä"), line("updated", "äb"), line("completed", "äbc")] {
+        for event in read_one(&mut transcript, OutputStream::Stdout, &text).events {
+            match event {
+                Semantic::ToolDelta(piece) => deltas.push_str(&piece.text),
+                Semantic::ToolStart(_) => starts += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((deltas.as_str(), starts), ("äb", 1));
+}
+
+#[test]
+fn the_end_is_told_from_the_last_event_and_the_exit() {
+    let end = |lines: &[&str], exit: ExitStatus| {
+        let mut transcript = ExecTranscript::new(&RunRequest::default());
+        for line in lines {
+            read_one(&mut transcript, OutputStream::Stdout, line);
+        }
+        transcript.finish(exit, Vec::new()).failure
+    };
+    let done = r#"{"type":"turn.completed","usage":{}}"#;
+    let code = |code: i32| ExitStatus { code: Some(code), ..ExitStatus::default() };
+    assert_eq!(end(&[], code(0)).unwrap().kind, FailureKind::Incomplete);
+    assert_eq!(end(&[done], code(0)), None);
+    assert_eq!(end(&[done], code(3)), None);
+    let overloaded = r#"{"type":"error","message":"overloaded"}"#;
+    assert_eq!(end(&[overloaded], code(0)).unwrap().kind, FailureKind::Transient);
+    assert_eq!(end(&[overloaded, done], code(0)), None);
+    assert_eq!(end(&[], ExitStatus { canceled: true, ..code(0) }), None);
+    assert_eq!(end(&[], ExitStatus { timed_out: true, signal: Some(9), ..ExitStatus::default() }), None);
+}
+
+#[test]
+fn a_message_that_was_cut_is_not_an_answer() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    let text = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"aaaa"#.to_owned();
+    let step = transcript.read(vec![Line { stream: OutputStream::Stdout, text, truncated: true }]);
+    assert!(step.covered.is_empty());
+    read_one(&mut transcript, OutputStream::Stdout, r#"{"type":"turn.completed"}"#);
+    let failure = transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new()).failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Incomplete);
+}
+
+#[test]
+fn standard_error_is_kept_within_bounds() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    for number in 0..10_000 {
+        read_one(&mut transcript, OutputStream::Stderr, &format!("{number} {}", "x".repeat(5000)));
+    }
+    assert!(transcript.stderr.len() <= KEPT_LINES && transcript.stderr.iter().all(|line| line.len() <= KEPT_BYTES));
+    assert!(transcript.stderr[0].starts_with("0 ") && transcript.stderr.last().unwrap().starts_with("9999 "));
+}
+
+/// Lines of all captures.
+fn corpus() -> Vec<Line> {
+    cases().iter().flat_map(|case| lines(case)).filter(|line| line.text.len() < 3000).collect()
+}
+
+fn soup() -> impl Strategy<Value = Vec<Line>> {
+    let corpus = corpus();
+    let known = (0..corpus.len(), 0_usize..4000, 0..4_u8, any::<char>()).prop_map(move |(index, at, how, c)| {
+        let mut line = corpus[index].clone();
+        let at = (0..=at.min(line.text.len())).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
+        match how {
+            0 => line.text.truncate(at),
+            1 => line.text.insert(at, c),
+            2 => line.truncated = true,
+            _ => {}
+        }
+        line
+    });
+    let words = r#"(\{|\}|"type"|:|"item"|"item.completed"|"id"|"x"|,|"thread.started"|"error"|"message"|null|[0-9]|\[|\]|\PC){0,24}"#;
+    let random = (words, any::<bool>()).prop_map(|(text, out)| Line {
+        stream: if out { OutputStream::Stdout } else { OutputStream::Stderr },
+        text,
+        truncated: false,
+    });
+    prop::collection::vec(prop_oneof![4 => known, 1 => random], 0..24)
+}
+
+proptest! {
+    #[test]
+    fn no_soup_of_lines_makes_it_panic(lines in soup(), code in prop::option::of(0..3_i32)) {
+        let mut transcript = ExecTranscript::new(&RunRequest::default());
+        let count = lines.len();
+        let step = transcript.read(lines);
+        prop_assert!(step.covered.iter().all(|index| (*index as usize) < count));
+        prop_assert!(step.covered.windows(2).all(|pair| pair[0] < pair[1]));
+        prop_assert!(step.write.is_empty() && !step.end_input);
+        transcript.finish(ExitStatus { code, ..ExitStatus::default() }, Vec::new());
+    }
+
+    #[test]
+    fn batches_make_no_difference(lines in soup(), cut in 0_usize..24) {
+        let mut whole = ExecTranscript::new(&RunRequest::default());
+        let all = whole.read(lines.clone());
+        let mut parts = ExecTranscript::new(&RunRequest::default());
+        let cut = cut.min(lines.len());
+        let mut events = parts.read(lines[..cut].to_vec()).events;
+        events.extend(parts.read(lines[cut..].to_vec()).events);
+        prop_assert_eq!(all.events, events);
+        let exit = ExitStatus { code: Some(1), ..ExitStatus::default() };
+        prop_assert_eq!(whole.finish(exit, Vec::new()), parts.finish(exit, Vec::new()));
+    }
+}

@@ -1,0 +1,6 @@
+# cwd: /workspace
+# stdin: /dev/null
+# env: CODEX_HOME=/home/agent/.codex
+# env: HOME=/home/agent
+# env: TMPDIR=/home/agent/tmp
+codex mcp list --json
