@@ -1,0 +1,17 @@
+//! The plugins that are built into the binary.
+
+use super::error::Kind;
+
+/// A component that the host carries. What it says of itself counts; `name` and `kind` are for messages before that.
+#[derive(Debug, Clone, Copy)]
+pub struct Bundled {
+    /// Name of the plugin.
+    pub name: &'static str,
+    /// Kind of the plugin.
+    pub kind: Kind,
+    /// The component.
+    pub component: &'static [u8],
+}
+
+/// All bundled plugins, as the build script has made them.
+pub const BUNDLED: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/bundled_plugins.rs"));

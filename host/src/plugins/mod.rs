@@ -1,0 +1,47 @@
+//! The plugin runtime: WebAssembly components of three kinds, each made of one file that describes itself.
+//!
+//! A guest has no files, no network, no environment and no clock: a component may import nothing but the log. Every call
+//! is bounded in time (epochs, see `ticker`), memory (`limits`) and answer (`runtime`). A guest that traps or overruns
+//! fails its call; its instance is dropped and a fresh one is made for the next. One that fails again and again is set
+//! aside (`health`) and every later use is refused with an error that names it.
+//!
+//! [`Registry`] loads the plugins; compiled code is kept on disk (`cache`). From it come configured instances:
+//! [`ProviderInstance`] keeps a warm guest for its questions and makes one of its own for each [`Transcript`],
+//! [`PolicyInstance`] takes a fresh one for each evaluation, [`RedactorInstance`] keeps warm ones. Those keep the code
+//! that they were made of, so that the registry's contents can be swapped under them.
+//!
+//! All calls block. Async code makes them through a [`CallPool`].
+
+// The generated bindings have more public items than the host uses.
+mod bindings;
+mod bundled;
+mod cache;
+mod error;
+mod health;
+mod inspect;
+mod limits;
+mod log;
+mod plugin;
+mod policy;
+mod pool;
+mod provider;
+mod redactor;
+mod registry;
+mod runtime;
+mod settings;
+mod ticker;
+pub mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use bundled::{BUNDLED, Bundled};
+pub use error::{Kind, PluginError, PluginErrorKind};
+pub use inspect::PACKAGE_VERSION;
+pub use limits::{CallLimits, Limits};
+pub use log::{Level, LogEntry, NoLog, PluginLog};
+pub use policy::PolicyInstance;
+pub use pool::{CallPool, JobLost};
+pub use provider::{PluginIdentity, ProviderInstance, Transcript};
+pub use redactor::RedactorInstance;
+pub use registry::{PluginDescription, PluginProblem, PluginSource, PluginState, Registry, RegistryOptions};

@@ -1,0 +1,326 @@
+//! A loaded plugin: who it is, its code, its settings schema, its behaviour so far; and live instances of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use wasmtime::Store;
+
+use super::bindings::{
+    policy::PolicyPlugin, policy::PolicyPluginPre, provider::ProviderPlugin, provider::ProviderPluginPre,
+    redactor::RedactorPlugin, redactor::RedactorPluginPre,
+};
+use super::cache::sha256_hex;
+use super::error::{Kind, PluginError, PluginErrorKind};
+use super::health::Health;
+use super::inspect;
+use super::limits::CallLimits;
+use super::log::{LogGate, PluginLog, clean};
+use super::runtime::{Fault, HostState, Runtime};
+use super::settings::SettingsSchema;
+use super::types::{Error as GuestError, Problem};
+
+/// What a plugin says of itself, after checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) summary: String,
+}
+
+/// What `identify` answers, in any world.
+pub(super) struct RawIdentity {
+    name: String,
+    version: String,
+    summary: String,
+    settings_schema: Option<String>,
+}
+
+/// What is the same in the three worlds.
+pub(super) trait World: Sized + Send {
+    fn instantiate(code: &Code, store: &mut Store<HostState>) -> wasmtime::Result<Self>;
+    fn identify(&self, store: &mut Store<HostState>) -> wasmtime::Result<RawIdentity>;
+    fn configure(&self, store: &mut Store<HostState>, settings: &str) -> wasmtime::Result<Result<(), GuestError>>;
+}
+
+/// A component whose imports are resolved.
+pub(super) enum Code {
+    Provider(ProviderPluginPre<HostState>),
+    Redactor(RedactorPluginPre<HostState>),
+    Policy(PolicyPluginPre<HostState>),
+}
+
+macro_rules! world {
+    ($world:ty, $kind:ident) => {
+        impl World for $world {
+            fn instantiate(code: &Code, store: &mut Store<HostState>) -> wasmtime::Result<Self> {
+                match code {
+                    Code::$kind(code) => code.instantiate(store),
+                    _ => Err(wasmtime::Error::msg("a plugin of another kind")),
+                }
+            }
+
+            fn identify(&self, store: &mut Store<HostState>) -> wasmtime::Result<RawIdentity> {
+                let identity = self.ostler_plugin_plugin().call_identify(store)?;
+                Ok(RawIdentity {
+                    name: identity.name,
+                    version: identity.version,
+                    summary: identity.summary,
+                    settings_schema: identity.settings_schema,
+                })
+            }
+
+            fn configure(
+                &self,
+                store: &mut Store<HostState>,
+                settings: &str,
+            ) -> wasmtime::Result<Result<(), GuestError>> {
+                self.ostler_plugin_plugin().call_configure(store, &settings.to_owned())
+            }
+        }
+    };
+}
+
+world!(ProviderPlugin, Provider);
+world!(RedactorPlugin, Redactor);
+world!(PolicyPlugin, Policy);
+
+/// A plugin that can be instantiated.
+pub(super) struct Plugin {
+    pub(super) identity: Identity,
+    pub(super) kind: Kind,
+    /// SHA-256 of the component, in hexadecimal digits.
+    pub(super) digest: String,
+    pub(super) schema: Option<SettingsSchema>,
+    pub(super) health: Health,
+    pub(super) runtime: Arc<Runtime>,
+    code: Code,
+    log: Arc<LogGate>,
+}
+
+/// A live instance. After a fault it is dropped and never used again.
+pub(super) struct Live<W> {
+    store: Store<HostState>,
+    world: W,
+    calls: u32,
+}
+
+impl Plugin {
+    /// Loads a component and asks it who it is. `label` stands for the plugin until it has said its name.
+    ///
+    /// # Errors
+    /// Why it is refused, without the label.
+    pub(super) fn load(
+        runtime: &Arc<Runtime>,
+        label: &str,
+        bytes: &Arc<[u8]>,
+        log: &Arc<dyn PluginLog>,
+    ) -> Result<Self, String> {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > runtime.limits.component_size {
+            return Err(format!("it has {size} bytes, where {} are allowed", runtime.limits.component_size));
+        }
+        let kind = inspect::kind_of(bytes)?;
+        let digest = sha256_hex(bytes);
+        let component = runtime.load(bytes, &digest)?;
+        let unfit = |error: wasmtime::Error| format!("it does not fit the {kind} interface: {error:#}");
+        let pre = runtime.linker.instantiate_pre(&component).map_err(unfit)?;
+        let code = match kind {
+            Kind::Provider => Code::Provider(ProviderPluginPre::new(pre).map_err(unfit)?),
+            Kind::Redactor => Code::Redactor(RedactorPluginPre::new(pre).map_err(unfit)?),
+            Kind::Policy => Code::Policy(PolicyPluginPre::new(pre).map_err(unfit)?),
+        };
+        let gate = Arc::new(LogGate::new(label, kind, Arc::clone(log), &runtime.limits));
+        let raw = match kind {
+            Kind::Provider => identify::<ProviderPlugin>(runtime, &code, kind, &gate),
+            Kind::Redactor => identify::<RedactorPlugin>(runtime, &code, kind, &gate),
+            Kind::Policy => identify::<PolicyPlugin>(runtime, &code, kind, &gate),
+        }
+        .map_err(|fault| format!("it could not say who it is: {}", fault.message))?;
+        let schema = raw
+            .settings_schema
+            .as_deref()
+            .map(|text| SettingsSchema::new(text, runtime.limits.settings_size))
+            .transpose()?;
+        let identity = check_identity(raw)?;
+        let log = Arc::new(LogGate::new(&identity.name, kind, Arc::clone(log), &runtime.limits));
+        Ok(Self {
+            identity,
+            kind,
+            digest,
+            schema,
+            health: Health::new(&runtime.limits),
+            runtime: Arc::clone(runtime),
+            code,
+            log,
+        })
+    }
+
+    /// Settings as text for `configure`, after the schema has been asked. Null is an empty object.
+    ///
+    /// # Errors
+    /// Every problem, with its pointer.
+    pub(super) fn check_settings(&self, settings: &Value) -> Result<String, PluginError> {
+        let empty = Value::Object(serde_json::Map::new());
+        let settings = if settings.is_null() { &empty } else { settings };
+        let problem = |message: String| {
+            PluginError::settings(&self.identity.name, vec![Problem { pointer: String::new(), message }])
+        };
+        if !settings.is_object() {
+            return Err(problem("they have to be a table (an object)".to_owned()));
+        }
+        let text = settings.to_string();
+        if text.len() > self.runtime.limits.settings_size {
+            return Err(problem(format!("they are longer than {} bytes", self.runtime.limits.settings_size)));
+        }
+        let problems = self.schema.as_ref().map_or_else(Vec::new, |schema| schema.problems(settings));
+        if problems.is_empty() { Ok(text) } else { Err(PluginError::settings(&self.identity.name, problems)) }
+    }
+
+    /// A fresh, configured instance.
+    ///
+    /// # Errors
+    /// If the plugin is set aside, faults, or refuses the settings.
+    pub(super) fn start<W: World>(&self, settings: &str) -> Result<Live<W>, PluginError> {
+        self.check_health()?;
+        let limits = self.limits();
+        let mut store = self.runtime.store(limits, &self.log);
+        let started = self.runtime.enter(&mut store, limits, |store| {
+            let world = W::instantiate(&self.code, store)?;
+            let answer = world.configure(store, settings)?;
+            Ok((world, answer))
+        });
+        let (world, answer) = self.judge(started)?;
+        match answer {
+            Ok(()) => Ok(Live { store, world, calls: 0 }),
+            Err(GuestError::Invalid(problems)) => Err(PluginError::settings(&self.identity.name, problems)),
+            Err(error) => Err(PluginError::guest(&self.identity.name, error)),
+        }
+    }
+
+    /// One call of an instance.
+    ///
+    /// # Errors
+    /// If it faults; the instance must be dropped then.
+    pub(super) fn call<W, T>(
+        &self,
+        live: &mut Live<W>,
+        call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
+    ) -> Result<T, PluginError> {
+        live.calls = live.calls.saturating_add(1);
+        let world = &live.world;
+        let answer = self.runtime.enter(&mut live.store, self.limits(), |store| call(world, store));
+        self.judge(answer)
+    }
+
+    /// An error if the plugin is set aside.
+    pub(super) fn check_health(&self) -> Result<(), PluginError> {
+        self.health.set_aside().map_or(Ok(()), |reason| {
+            let message = format!("it was set aside: {reason}. Replace or remove it, or start the host again");
+            Err(self.error(PluginErrorKind::SetAside, message))
+        })
+    }
+
+    /// An answer that has the right type but breaks the interface. Counts as a fault.
+    pub(super) fn broken(&self, message: impl Into<String>) -> PluginError {
+        let message = message.into();
+        self.health.fault(&message);
+        self.error(PluginErrorKind::Trap, message)
+    }
+
+    pub(super) fn error(&self, kind: PluginErrorKind, message: impl Into<String>) -> PluginError {
+        PluginError::new(&self.identity.name, kind, message)
+    }
+
+    pub(super) fn guest_error(&self, error: GuestError) -> PluginError {
+        PluginError::guest(&self.identity.name, error)
+    }
+
+    fn limits(&self) -> &CallLimits {
+        self.runtime.limits.of(self.kind)
+    }
+
+    fn judge<T>(&self, answer: Result<T, Fault>) -> Result<T, PluginError> {
+        match answer {
+            Ok(answer) => {
+                self.health.success();
+                Ok(answer)
+            }
+            Err(fault) => {
+                self.health.fault(&fault.message);
+                Err(self.error(fault.kind, fault.message))
+            }
+        }
+    }
+}
+
+fn identify<W: World>(runtime: &Runtime, code: &Code, kind: Kind, log: &Arc<LogGate>) -> Result<RawIdentity, Fault> {
+    let limits = runtime.limits.of(kind);
+    let mut store = runtime.store(limits, log);
+    runtime.enter(&mut store, limits, |store| W::instantiate(code, store)?.identify(store))
+}
+
+fn check_identity(raw: RawIdentity) -> Result<Identity, String> {
+    let kebab = |name: &str| {
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && !name.ends_with('-')
+            && !name.contains("--")
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    if !kebab(&raw.name) {
+        return Err(format!(
+            "its name {:?} is not a lower-case kebab word of at most 64 letters",
+            clean(&raw.name, 80)
+        ));
+    }
+    if let Err(error) = semver::Version::parse(&raw.version) {
+        return Err(format!("its version {:?} is not a semantic version: {error}", clean(&raw.version, 80)));
+    }
+    let summary = clean(&raw.summary, 200).replace(['\n', '\t'], " ");
+    Ok(Identity { name: raw.name, version: raw.version, summary })
+}
+
+/// Instances kept between calls. Plugins are pure, so any of them gives the same answer.
+pub(super) struct Warm<W> {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) settings: String,
+    idle: Mutex<Vec<Live<W>>>,
+}
+
+/// Idle instances of one configured plugin.
+const MOST_IDLE: usize = 2;
+
+impl<W: World> Warm<W> {
+    /// Starts one instance, which tells whether the plugin takes the settings.
+    ///
+    /// # Errors
+    /// As [`Plugin::start`].
+    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
+        let first = plugin.start(&settings)?;
+        Ok(Self { plugin, settings, idle: Mutex::new(vec![first]) })
+    }
+
+    /// Calls an idle instance, or a fresh one. One that faulted is dropped, one that was called often enough too.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults.
+    pub(super) fn call<T>(
+        &self,
+        call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
+    ) -> Result<T, PluginError> {
+        self.plugin.check_health()?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut live = match idle {
+            Some(live) => live,
+            None => self.plugin.start(&self.settings)?,
+        };
+        let answer = self.plugin.call(&mut live, call)?;
+        if live.calls < self.plugin.runtime.limits.warm_calls {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < MOST_IDLE {
+                idle.push(live);
+            }
+        }
+        Ok(answer)
+    }
+}

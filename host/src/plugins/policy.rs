@@ -1,0 +1,45 @@
+//! Configured policy plugins.
+
+use std::sync::Arc;
+
+use super::bindings::policy::PolicyPlugin;
+use super::error::PluginError;
+use super::plugin::Plugin;
+use super::provider::PluginIdentity;
+use super::types::{Action, Context, Finding};
+
+/// A policy plugin with settings. Every method blocks; call them from no async worker.
+pub struct PolicyInstance {
+    plugin: Arc<Plugin>,
+    settings: String,
+    wants: Vec<String>,
+}
+
+impl PolicyInstance {
+    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
+        let mut live = plugin.start::<PolicyPlugin>(&settings)?;
+        let wants = plugin.call(&mut live, |world, store| world.ostler_plugin_policy().call_wants(store))?;
+        Ok(Self { plugin, settings, wants })
+    }
+
+    /// Groups of facts for `context.facts` that it needs. Asked once.
+    #[must_use]
+    pub fn wants(&self) -> &[String] {
+        &self.wants
+    }
+
+    /// Name, version and digest of the plugin behind it.
+    #[must_use]
+    pub fn plugin(&self) -> PluginIdentity {
+        PluginIdentity::of(&self.plugin)
+    }
+
+    /// Every finding, from a fresh instance: nothing of one evaluation can reach another.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults. The caller takes that for a denial.
+    pub fn evaluate(&self, action: &Action, context: &Context) -> Result<Vec<Finding>, PluginError> {
+        let mut live = self.plugin.start::<PolicyPlugin>(&self.settings)?;
+        self.plugin.call(&mut live, |world, store| world.ostler_plugin_policy().call_evaluate(store, action, context))
+    }
+}

@@ -1,0 +1,195 @@
+//! Configured provider plugins, and the transcripts that follow their runs.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+use super::bindings::provider::ProviderPlugin;
+use super::error::{PluginError, PluginErrorKind};
+use super::plugin::{Live, Plugin, Warm};
+use super::runtime::HostState;
+use super::types::{
+    Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult, ProviderInfo,
+    RunRequest, Step,
+};
+
+/// A provider plugin with settings: `codex`, or `codex-work`. Every method blocks; call them from no async worker.
+pub struct ProviderInstance {
+    warm: Warm<ProviderPlugin>,
+    info: ProviderInfo,
+}
+
+impl ProviderInstance {
+    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
+        let warm = Warm::<ProviderPlugin>::new(plugin, settings)?;
+        let info = warm.call(|world, store| world.ostler_plugin_provider().call_describe(store))?;
+        Ok(Self { warm, info })
+    }
+
+    /// What the plugin says of the CLI with these settings. Asked once.
+    #[must_use]
+    pub fn describe(&self) -> &ProviderInfo {
+        &self.info
+    }
+
+    /// Name, version and digest of the plugin behind it.
+    #[must_use]
+    pub fn plugin(&self) -> PluginIdentity {
+        PluginIdentity::of(&self.warm.plugin)
+    }
+
+    /// Commands to run in order to learn about the installed CLI.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults.
+    pub fn probes(&self) -> Result<Vec<Probe>, PluginError> {
+        self.warm.call(|world, store| world.ostler_plugin_provider().call_probes(store))
+    }
+
+    /// What the installed CLI can do.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults.
+    pub fn detect(&self, results: &[ProbeResult]) -> Result<Capabilities, PluginError> {
+        self.warm.call(|world, store| world.ostler_plugin_provider().call_detect(store, results))
+    }
+
+    /// How to start the CLI for a run.
+    ///
+    /// # Errors
+    /// [`PluginErrorKind::Guest`] if the payload asks for what cannot be, with all problems; else if the plugin is set
+    /// aside or faults.
+    pub fn prepare(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, PluginError> {
+        let answer =
+            self.warm.call(|world, store| world.ostler_plugin_provider().call_prepare(store, request, capabilities))?;
+        answer.map_err(|error| self.warm.plugin.guest_error(error))
+    }
+
+    /// Begins to follow an attempt, in an instance of its own.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults.
+    pub fn transcript(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Transcript, PluginError> {
+        let plugin = Arc::clone(&self.warm.plugin);
+        let mut live = plugin.start::<ProviderPlugin>(&self.warm.settings)?;
+        let handle = plugin.call(&mut live, |world, store| {
+            world.ostler_plugin_provider().transcript().call_constructor(store, request, capabilities)
+        })?;
+        Ok(Transcript { plugin, live: Some((live, handle)) })
+    }
+}
+
+/// Name, version and digest of a plugin, for events and records.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PluginIdentity {
+    /// Kebab name.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// SHA-256 of the component, in hexadecimal digits.
+    pub digest: String,
+}
+
+impl PluginIdentity {
+    pub(super) fn of(plugin: &Plugin) -> Self {
+        Self {
+            name: plugin.identity.name.clone(),
+            version: plugin.identity.version.clone(),
+            digest: plugin.digest.clone(),
+        }
+    }
+}
+
+/// Follows one attempt. It goes on with the code it began with, whatever becomes of the plugin's file.
+///
+/// After a fault the guest and all it remembered are gone: every later call is [`PluginErrorKind::Gone`]. Every method
+/// blocks; call them from no async worker.
+pub struct Transcript {
+    plugin: Arc<Plugin>,
+    live: Option<(Live<ProviderPlugin>, ResourceAny)>,
+}
+
+impl Transcript {
+    /// As soon as the child runs (duplex and pty).
+    ///
+    /// # Errors
+    /// If the guest faults now, or did before.
+    pub fn open(&mut self) -> Result<Step, PluginError> {
+        self.call(|world, store, handle| world.ostler_plugin_provider().transcript().call_open(store, handle))
+    }
+
+    /// Lines in the order in which they arrived. `covered` of the answer holds indexes of `lines`, each once, ascending.
+    ///
+    /// # Errors
+    /// If the guest faults now, or did before; an index of `covered` that is none of `lines` is a fault.
+    pub fn read(&mut self, lines: &[Line]) -> Result<Step, PluginError> {
+        let mut step = self
+            .call(|world, store, handle| world.ostler_plugin_provider().transcript().call_read(store, handle, lines))?;
+        if step.covered.iter().any(|index| usize::try_from(*index).is_ok_and(|index| index >= lines.len())) {
+            self.live = None;
+            return Err(self.plugin.broken(format!("it covered a line that it was not given ({} lines)", lines.len())));
+        }
+        step.covered.sort_unstable();
+        step.covered.dedup();
+        Ok(step)
+    }
+
+    /// One user message.
+    ///
+    /// # Errors
+    /// [`PluginErrorKind::Guest`] if the CLI takes none; else if the guest faults now, or did before.
+    pub fn input(&mut self, message: &str) -> Result<Step, PluginError> {
+        self.call(|world, store, handle| {
+            world.ostler_plugin_provider().transcript().call_input(store, handle, message)
+        })?
+        .map_err(|error| self.plugin.guest_error(error))
+    }
+
+    /// The answer to an approval request.
+    ///
+    /// # Errors
+    /// [`PluginErrorKind::Guest`] if the CLI cannot take it; else if the guest faults now, or did before.
+    pub fn decide(&mut self, request_id: &str, decision: &Decision) -> Result<Step, PluginError> {
+        self.call(|world, store, handle| {
+            world.ostler_plugin_provider().transcript().call_decide(store, handle, request_id, decision)
+        })?
+        .map_err(|error| self.plugin.guest_error(error))
+    }
+
+    /// Interrupts the current turn and keeps the session.
+    ///
+    /// # Errors
+    /// [`PluginErrorKind::Guest`] if only a signal can; else if the guest faults now, or did before.
+    pub fn interrupt(&mut self) -> Result<Step, PluginError> {
+        self.call(|world, store, handle| world.ostler_plugin_provider().transcript().call_interrupt(store, handle))?
+            .map_err(|error| self.plugin.guest_error(error))
+    }
+
+    /// Once, after the child has gone and its output has been read.
+    ///
+    /// # Errors
+    /// If the guest faults now, or did before.
+    pub fn finish(&mut self, exit: ExitStatus, files: &[CollectedFile]) -> Result<Outcome, PluginError> {
+        self.call(|world, store, handle| {
+            world.ostler_plugin_provider().transcript().call_finish(store, handle, exit, files)
+        })
+    }
+
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&ProviderPlugin, &mut Store<HostState>, ResourceAny) -> wasmtime::Result<T>,
+    ) -> Result<T, PluginError> {
+        let Some((live, handle)) = &mut self.live else {
+            return Err(self
+                .plugin
+                .error(PluginErrorKind::Gone, "it failed earlier in this run and follows it no longer"));
+        };
+        let handle = *handle;
+        let answer = self.plugin.call(live, |world, store| call(world, store, handle));
+        if answer.is_err() {
+            self.live = None;
+        }
+        answer
+    }
+}

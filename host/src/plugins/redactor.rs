@@ -1,0 +1,59 @@
+//! Configured redactor plugins.
+
+use std::sync::Arc;
+
+use super::bindings::redactor::RedactorPlugin;
+use super::error::PluginError;
+use super::plugin::{Plugin, Warm};
+use super::provider::PluginIdentity;
+use super::types::{Candidate, Find, RuleSet};
+
+/// A redactor plugin with settings. Every method blocks; call them from no async worker.
+pub struct RedactorInstance {
+    warm: Warm<RedactorPlugin>,
+    rules: RuleSet,
+}
+
+impl RedactorInstance {
+    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
+        let warm = Warm::<RedactorPlugin>::new(plugin, settings)?;
+        let rules = warm.call(|world, store| world.ostler_plugin_redactor().call_rules(store))?;
+        Ok(Self { warm, rules })
+    }
+
+    /// The rules that the host matches natively. Asked once.
+    #[must_use]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Name, version and digest of the plugin behind it.
+    #[must_use]
+    pub fn plugin(&self) -> PluginIdentity {
+        PluginIdentity::of(&self.warm.plugin)
+    }
+
+    /// For each candidate, whether it is a secret: as many answers as candidates.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults. The caller takes every candidate for a secret then.
+    pub fn verify(&self, candidates: &[Candidate]) -> Result<Vec<bool>, PluginError> {
+        let answers = self.warm.call(|world, store| world.ostler_plugin_redactor().call_verify(store, candidates))?;
+        if answers.len() != candidates.len() {
+            return Err(self.warm.plugin.broken(format!(
+                "it gave {} answers for {} candidates",
+                answers.len(),
+                candidates.len()
+            )));
+        }
+        Ok(answers)
+    }
+
+    /// What the plugin finds in a text, as strings that occur in it.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults. The caller withholds the text or relies on the native rules.
+    pub fn scan(&self, text: &str) -> Result<Vec<Find>, PluginError> {
+        self.warm.call(|world, store| world.ostler_plugin_redactor().call_scan(store, text))
+    }
+}

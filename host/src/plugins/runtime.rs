@@ -1,0 +1,243 @@
+//! The engine: how it is set up, how components become code, how one call is bounded.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, Store, Trap};
+
+use super::bindings::provider::ostler::plugin::{log as log_interface, types as types_interface};
+use super::cache::CodeCache;
+use super::error::PluginErrorKind;
+use super::limits::{Budget, CallLimits, LimitExceeded, Limits};
+use super::log::{Level, LogGate};
+use super::ticker::{TICK, Ticker};
+
+/// Stack of a guest, taken from the calling thread, whose own must be larger.
+const GUEST_STACK: usize = 1024 * 1024;
+
+/// Stack of the thread that compiles.
+const COMPILER_STACK: usize = 8 * 1024 * 1024;
+
+/// Resources that a guest may keep handles to at once: a transcript needs one.
+const HANDLES: usize = 1000;
+
+/// What the host keeps for an instance.
+pub(super) struct HostState {
+    budget: Budget,
+    log: Arc<LogGate>,
+}
+
+impl log_interface::Host for HostState {
+    fn write(&mut self, level: Level, message: String) {
+        self.log.write(level, &message);
+    }
+}
+
+impl types_interface::Host for HostState {}
+
+/// A call that ended without an answer.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) kind: PluginErrorKind,
+    pub(super) message: String,
+}
+
+/// One engine for all plugins.
+pub(super) struct Runtime {
+    engine: Engine,
+    pub(super) linker: Linker<HostState>,
+    ticker: Ticker,
+    pub(super) limits: Limits,
+    pub(super) cache: Option<CodeCache>,
+    slot: Arc<CompileSlot>,
+    compiled: AtomicU64,
+}
+
+impl Runtime {
+    /// Sets the engine up. The second value says why there is no cache, if there should be one.
+    ///
+    /// # Errors
+    /// If wasmtime does not support this machine, or no thread can be started.
+    pub(super) fn new(limits: Limits, cache_folder: Option<&Path>) -> Result<(Arc<Self>, Option<String>), String> {
+        let engine =
+            Engine::new(&config()).map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
+        let mut linker = Linker::new(&engine);
+        log_interface::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)
+            .and_then(|()| types_interface::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state))
+            .map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
+        let ticker =
+            Ticker::start(engine.clone()).map_err(|error| format!("failed to start the plugin clock: {error}"))?;
+        let (cache, problem) = match cache_folder.map(|folder| CodeCache::open(folder, &engine)) {
+            None => (None, None),
+            Some(Ok(cache)) => (Some(cache), None),
+            Some(Err(problem)) => (None, Some(problem)),
+        };
+        let slot = Arc::default();
+        Ok((Arc::new(Self { engine, linker, ticker, limits, cache, slot, compiled: AtomicU64::new(0) }), problem))
+    }
+
+    /// How many components this engine has compiled, not counting those from the cache.
+    pub(super) fn compiled(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// The component's code, from the cache or compiled.
+    ///
+    /// # Errors
+    /// If it is not valid, or takes longer than [`Limits::compile_time`].
+    pub(super) fn load(&self, bytes: &Arc<[u8]>, digest: &str) -> Result<Component, String> {
+        if let Some(component) = self.cached(digest) {
+            return Ok(component);
+        }
+        let time = self.limits.compile_time;
+        let turn = CompileSlot::acquire(&self.slot, time).ok_or_else(|| {
+            format!("it could not be compiled within {} seconds: another compilation is under way", time.as_secs())
+        })?;
+        // Another thread may have compiled the same component meanwhile.
+        if let Some(component) = self.cached(digest) {
+            return Ok(component);
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let engine = self.engine.clone();
+        let bytes = Arc::clone(bytes);
+        let compile = move || {
+            let component =
+                Component::from_binary(&engine, &bytes).map_err(|error| format!("it is not valid: {error:#}"));
+            drop(turn);
+            // Nobody listens if it took too long.
+            let _ = sender.send(component);
+        };
+        thread::Builder::new()
+            .name("plugin-compiler".into())
+            .stack_size(COMPILER_STACK)
+            .spawn(compile)
+            .map_err(|error| format!("failed to start a thread to compile it: {error}"))?;
+        let component = receiver
+            .recv_timeout(time)
+            .map_err(|_| format!("it took longer than {} seconds to compile", time.as_secs()))??;
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.store(digest, &component)
+        {
+            tracing::warn!(%error, "failed to keep a compiled plugin; the next start compiles it again");
+        }
+        Ok(component)
+    }
+
+    fn cached(&self, digest: &str) -> Option<Component> {
+        self.cache.as_ref()?.load(&self.engine, digest)
+    }
+
+    /// A store for one instance.
+    pub(super) fn store(&self, limits: &CallLimits, log: &Arc<LogGate>) -> Store<HostState> {
+        let mut store = Store::new(&self.engine, HostState { budget: Budget::new(limits), log: Arc::clone(log) });
+        store.limiter(|state| &mut state.budget);
+        store.epoch_deadline_trap();
+        store.set_hostcall_fuel(limits.output);
+        store.set_max_component_handles(HANDLES);
+        store
+    }
+
+    /// Runs guest code in the store, within the time of a call. After a fault the store must not be used again.
+    pub(super) fn enter<T>(
+        &self,
+        store: &mut Store<HostState>,
+        limits: &CallLimits,
+        call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        // The running tick is already partly over.
+        store.set_epoch_deadline(ticks(limits.time) + 1);
+        let _in_flight = self.ticker.call();
+        call(store).map_err(|error| classify(&error, limits))
+    }
+
+    #[cfg(test)]
+    pub(super) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    #[cfg(test)]
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK)
+        // The same answer on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        // Neither backtraces nor debuggers look into guests.
+        .generate_address_map(false)
+        .native_unwind_info(false)
+        .wasm_memory64(false);
+    config
+}
+
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
+}
+
+/// What wasmtime says when an answer is larger than the fuel for it; there is no type for that.
+const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+
+fn classify(error: &wasmtime::Error, limits: &CallLimits) -> Fault {
+    if let Some(exceeded) = error.downcast_ref::<LimitExceeded>() {
+        return Fault { kind: PluginErrorKind::Memory, message: format!("it was stopped because it {exceeded}") };
+    }
+    let text = format!("{error:#}");
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Fault {
+            kind: PluginErrorKind::Timeout,
+            message: format!("it was stopped because it ran longer than {} ms", limits.time.as_millis()),
+        },
+        Some(Trap::StackOverflow) => Fault {
+            kind: PluginErrorKind::Trap,
+            message: "it was stopped because its calls nest too deeply".to_owned(),
+        },
+        Some(trap) => Fault { kind: PluginErrorKind::Trap, message: format!("it trapped: {trap}") },
+        None if text.contains(FUEL_EXHAUSTED) => Fault {
+            kind: PluginErrorKind::Output,
+            message: format!("it was stopped because its answer is larger than {} bytes", limits.output),
+        },
+        None => Fault { kind: PluginErrorKind::Trap, message: format!("it broke the rules of the interface: {text}") },
+    }
+}
+
+/// Lets one compilation run at a time. The turn goes with the thread that compiles, also when nobody waits for it.
+#[derive(Debug, Default)]
+struct CompileSlot {
+    taken: Mutex<bool>,
+    freed: Condvar,
+}
+
+struct Turn(Arc<CompileSlot>);
+
+impl CompileSlot {
+    fn acquire(slot: &Arc<Self>, timeout: Duration) -> Option<Turn> {
+        let deadline = Instant::now() + timeout;
+        let mut taken = slot.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            taken = slot.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken = true;
+        Some(Turn(Arc::clone(slot)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.freed.notify_one();
+    }
+}
