@@ -1,67 +1,466 @@
 //! A run's process, seen from the host.
 
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Event, StopSignal};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{read, write};
+
+use super::containment::SURVIVAL;
+use super::event::{Contained, Event, Exit, ExitStatus, StopSignal, Stream, Usage};
 use super::identity::ProcessIdentity;
-use super::spec::SpawnError;
+use super::link::{Link, Received};
+use super::linux::WakeFd;
+use super::spec::{SpawnError, SpawnLimits, SpawnSpec, Stdin};
+use super::wire::{Command, Report};
 
-/// A child that exists, with its keeper, and waits before it executes the program.
+/// How many bytes one read takes, and a pipe holds where the system allows.
+pub(super) const READ_SIZE: usize = 256 * 1024;
+/// How much a stream that somebody else still writes to may bring after the tree has ended.
+const LAST_BYTES: usize = 1024 * 1024;
+/// How much longer than it should a keeper may take before it is given up.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The host's ends of the child's streams.
 #[derive(Debug)]
-pub struct Prepared {}
+pub(super) struct Pipes {
+    /// None where the child was to find the end of its input at once.
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
 
-impl Prepared {
-    /// Who the child is; record it before [`Prepared::start`].
-    pub fn identity(&self) -> &ProcessIdentity {
-        todo!()
-    }
-
-    /// Lets the child execute its program; returns when it has. On an error, and when dropped, nothing is left.
-    pub fn start(self) -> Result<Child, SpawnError> {
-        todo!()
-    }
+/// A child that exists, with its keeper, and waits before it executes the program. Dropping it ends both.
+#[derive(Debug)]
+pub struct Prepared {
+    link: Link,
+    pipes: Pipes,
+    wake: Arc<WakeFd>,
+    executable: PathBuf,
+    cwd: PathBuf,
+    input: Input,
+    limits: SpawnLimits,
 }
 
 /// A running child. Belongs to one thread, which calls [`Child::next`] until [`Event::Contained`].
 ///
 /// Dropping it early ends the whole tree and waits for that (at most a few seconds).
 #[derive(Debug)]
-pub struct Child {}
+pub struct Child {
+    link: Link,
+    stdin: Option<OwnedFd>,
+    input: Input,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    wake: Arc<WakeFd>,
+    limits: SpawnLimits,
+    buffer: Vec<u8>,
+    ready: VecDeque<Event>,
+    life: Life,
+    /// When the linger ends; set by the exit.
+    linger_until: Option<Instant>,
+    /// When the keeper must have ended the tree; set when it was told to.
+    keeper_until: Option<Instant>,
+    stopping: bool,
+    /// The time for which [`Event::Deadline`] was last returned.
+    told: Option<Instant>,
+}
+
+/// How far the child's end has come.
+#[derive(Debug, PartialEq)]
+enum Life {
+    Running,
+    Exited,
+    /// The keeper was told to end the tree.
+    Ending,
+    /// The tree has ended; the streams may still hold something.
+    Over(Contained),
+    /// All has been told.
+    Told(Contained),
+}
+
+/// Input that waits to be written.
+#[derive(Debug, Default)]
+struct Input {
+    blocks: VecDeque<Vec<u8>>,
+    /// How much of the first block has been written.
+    written: usize,
+    waiting: usize,
+    /// No more follows.
+    closed: bool,
+}
+
+impl Prepared {
+    pub(super) fn new(link: Link, pipes: Pipes, wake: WakeFd, spec: &SpawnSpec) -> Self {
+        let mut input = Input::default();
+        if let Stdin::Bytes(bytes) = &spec.stdin {
+            input.push(bytes.clone());
+            input.closed = true;
+        }
+        Self {
+            link,
+            pipes,
+            wake: Arc::new(wake),
+            executable: spec.executable.clone(),
+            cwd: spec.cwd.clone(),
+            input,
+            limits: spec.limits,
+        }
+    }
+
+    /// Who the child is; record it before [`Prepared::start`].
+    pub fn identity(&self) -> &ProcessIdentity {
+        self.link.identity()
+    }
+
+    /// A handle that wakes the child's thread, for those who must be able to before it starts.
+    pub fn waker(&self) -> Waker {
+        Waker { wake: Arc::clone(&self.wake) }
+    }
+
+    /// Lets the child execute its program; returns when it has.
+    ///
+    /// # Errors
+    /// What the system said to the working directory or the program. Nothing is left then.
+    pub fn start(mut self) -> Result<Child, SpawnError> {
+        self.link.start(&self.executable, &self.cwd)?;
+        let Self { link, pipes: Pipes { stdin, stdout, stderr }, wake, input, limits, .. } = self;
+        let ready = if stdin.is_none() { VecDeque::from([Event::StdinClosed]) } else { VecDeque::new() };
+        let mut child = Child {
+            link,
+            stdin,
+            input,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            wake,
+            limits,
+            buffer: vec![0; READ_SIZE],
+            ready,
+            life: Life::Running,
+            linger_until: None,
+            keeper_until: None,
+            stopping: false,
+            told: None,
+        };
+        // What came together with the answer is in a buffer, where no poll would find it.
+        child.read_lifeline();
+        Ok(child)
+    }
+}
 
 impl Child {
     /// Who the child is.
     pub fn identity(&self) -> &ProcessIdentity {
-        todo!()
+        self.link.identity()
     }
 
     /// Blocks until something happens, at most until `until`. Also moves standard input meanwhile.
+    ///
+    /// A time that has come is told once, as [`Event::Deadline`], before anything else; called with the same time
+    /// again, this returns what else there is, and [`Event::Deadline`] at once where there is nothing.
     pub fn next(&mut self, until: Option<Instant>) -> Event {
-        todo!()
+        loop {
+            if let Some(until) = until.filter(|until| self.told != Some(*until) && *until <= Instant::now()) {
+                self.told = Some(until);
+                return Event::Deadline;
+            }
+            if let Some(event) = self.ready.pop_front() {
+                return event;
+            }
+            if let Life::Told(contained) = &self.life {
+                return Event::Contained(contained.clone());
+            }
+            self.advance();
+            if !self.ready.is_empty() || matches!(self.life, Life::Told(_)) {
+                continue;
+            }
+            let moved = self.poll(until);
+            if !moved && until.is_some_and(|until| self.told == Some(until)) {
+                return Event::Deadline;
+            }
+        }
     }
 
     /// Adds input. It is written while [`Child::next`] runs.
     ///
     /// # Errors
     /// [`WriteRefused::Closed`] after the input was closed or failed, [`WriteRefused::Full`] where more than
-    /// [`SpawnLimits::stdin_queue`](super::SpawnLimits) would wait; nothing of `bytes` is queued then.
+    /// [`SpawnLimits::stdin_queue`] would wait; nothing of `bytes` is queued then.
     pub fn write(&mut self, bytes: Vec<u8>) -> Result<(), WriteRefused> {
-        todo!()
+        if self.stdin.is_none() || self.input.closed {
+            return Err(WriteRefused::Closed);
+        }
+        let (waiting, limit) = (self.input.waiting, self.limits.stdin_queue);
+        if waiting.saturating_add(bytes.len()) > limit {
+            return Err(WriteRefused::Full { waiting, limit });
+        }
+        self.input.push(bytes);
+        Ok(())
+    }
+
+    /// How many bytes of input wait for the child to read them.
+    pub fn input_waiting(&self) -> usize {
+        self.input.waiting
     }
 
     /// Ends the input after what is queued.
     pub fn close_stdin(&mut self) {
-        todo!()
+        self.input.closed = true;
     }
 
     /// A handle that wakes this child's thread from any other.
     pub fn waker(&self) -> Waker {
-        todo!()
+        Waker { wake: Arc::clone(&self.wake) }
     }
 
     /// Begins to end the tree: `first`, then SIGTERM, then SIGKILL, with `grace` split between. Returns at once;
     /// events go on. Further calls change nothing, but for a zero `grace`, which kills at once.
     pub fn stop(&mut self, first: StopSignal, grace: Duration) {
-        todo!()
+        if !matches!(self.life, Life::Running | Life::Exited) || (self.stopping && !grace.is_zero()) {
+            return;
+        }
+        self.stopping = true;
+        self.link.send(&Command::Stop { first, grace });
+        self.expect_end(grace);
+    }
+
+    /// Takes the steps that need no waiting.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        let open = self.stdout.is_some() || self.stderr.is_some();
+        let lingered = self.linger_until.is_some_and(|until| now >= until);
+        match &self.life {
+            Life::Exited if !open || lingered => {
+                self.link.send(&Command::Contain);
+                self.life = Life::Ending;
+                self.expect_end(Duration::ZERO);
+            }
+            Life::Over(_) if open && lingered => {
+                self.take_last(Stream::Stdout);
+                self.take_last(Stream::Stderr);
+            }
+            Life::Over(contained) if !open => self.life = Life::Told(contained.clone()),
+            Life::Running | Life::Exited | Life::Ending if self.keeper_until.is_some_and(|until| now >= until) => {
+                tracing::warn!(keeper = self.identity().keeper_pid, "a keeper does not answer: ending it");
+                self.end_without_keeper();
+            }
+            _ => {}
+        }
+    }
+
+    /// From now on the keeper has this long, and what it needs to kill, to end the tree.
+    fn expect_end(&mut self, grace: Duration) {
+        let until = Instant::now().checked_add(grace + SURVIVAL + KEEPER_PATIENCE);
+        self.keeper_until = match (self.keeper_until, until) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Waits for what comes next and handles it; false where only time has passed.
+    fn poll(&mut self, until: Option<Instant>) -> bool {
+        let waits_to_write = self.stdin.is_some() && (self.input.waiting > 0 || self.input.closed);
+        let mut fds = Vec::with_capacity(5);
+        let mut what = Vec::with_capacity(5);
+        let mut add = |fd, flags, source| {
+            fds.push(PollFd::new(fd, flags));
+            what.push(source);
+        };
+        add(self.wake.as_fd(), PollFlags::POLLIN, Source::Wake);
+        if !matches!(self.life, Life::Over(_)) {
+            add(self.link.as_fd(), PollFlags::POLLIN, Source::Lifeline);
+        }
+        if let Some(stdin) = &self.stdin {
+            // Without interest in writing this still tells that nobody reads any more.
+            let flags = if waits_to_write { PollFlags::POLLOUT } else { PollFlags::empty() };
+            add(stdin.as_fd(), flags, Source::Stdin);
+        }
+        if let Some(stdout) = &self.stdout {
+            add(stdout.as_fd(), PollFlags::POLLIN, Source::Output(Stream::Stdout));
+        }
+        if let Some(stderr) = &self.stderr {
+            add(stderr.as_fd(), PollFlags::POLLIN, Source::Output(Stream::Stderr));
+        }
+        if poll(&mut fds, self.timeout(until)).is_err() {
+            return false;
+        }
+        let ready: Vec<Source> =
+            what.iter().zip(&fds).filter(|(_, fd)| fd.any().unwrap_or(false)).map(|(source, _)| *source).collect();
+        // Output before the keeper's reports: what a child wrote should not seem to follow its exit without need.
+        for source in ready.iter().rev() {
+            match source {
+                Source::Wake => {
+                    self.wake.drain();
+                    self.ready.push_back(Event::Woken);
+                }
+                Source::Lifeline => self.read_lifeline(),
+                Source::Stdin => self.write_input(),
+                Source::Output(stream) => {
+                    self.read_stream(*stream);
+                }
+            }
+        }
+        !ready.is_empty()
+    }
+
+    fn timeout(&self, until: Option<Instant>) -> PollTimeout {
+        let linger = self.linger_until.filter(|_| matches!(self.life, Life::Exited | Life::Over(_)));
+        let keeper = self.keeper_until.filter(|_| !matches!(self.life, Life::Over(_)));
+        let Some(next) = [until, linger, keeper].into_iter().flatten().min() else { return PollTimeout::NONE };
+        let left = next.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return PollTimeout::ZERO;
+        }
+        // One more, so that the time has come when this returns.
+        PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn read_lifeline(&mut self) {
+        let (reports, end) = match self.link.receive() {
+            Received::Reports(reports) => (reports, false),
+            Received::End(reports) => (reports, true),
+        };
+        for report in reports {
+            match report {
+                Report::Exited(exit) => self.exited(exit),
+                Report::Contained(contained) => {
+                    self.link.set_ended();
+                    self.over(contained);
+                }
+                Report::Prepared { .. } | Report::Failed { .. } | Report::Started => {}
+            }
+        }
+        if end && !matches!(self.life, Life::Over(_) | Life::Told(_)) {
+            tracing::warn!(keeper = self.identity().keeper_pid, "a keeper was killed: ending what it kept");
+            self.end_without_keeper();
+        }
+    }
+
+    fn end_without_keeper(&mut self) {
+        let contained = self.link.end_without_keeper();
+        self.over(contained);
+    }
+
+    fn exited(&mut self, exit: Exit) {
+        self.ready.push_back(Event::Exited(exit));
+        self.linger_until = Instant::now().checked_add(self.limits.linger);
+        if self.life == Life::Running {
+            self.life = Life::Exited;
+        }
+    }
+
+    fn over(&mut self, contained: Contained) {
+        if self.linger_until.is_none() {
+            // Nobody knows how it ended: its keeper was killed, or it survived SIGKILL.
+            self.exited(Exit { status: ExitStatus::Unknown, usage: Usage::default() });
+        }
+        if self.stdin.is_some() {
+            self.fail_input();
+        }
+        self.life = Life::Over(contained);
+    }
+
+    fn write_input(&mut self) {
+        let Some(stdin) = &self.stdin else { return };
+        while let Some(block) = self.input.blocks.front() {
+            match write(stdin, block.get(self.input.written..).unwrap_or_default()) {
+                Ok(count) => self.input.advance(count),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => return self.fail_input(),
+            }
+        }
+        if self.input.closed {
+            self.stdin = None;
+            self.ready.push_back(Event::StdinClosed);
+        } else if has_no_reader(stdin) {
+            self.fail_input();
+        }
+    }
+
+    fn fail_input(&mut self) {
+        let unwritten = self.input.waiting;
+        self.stdin = None;
+        self.input = Input { closed: true, ..Input::default() };
+        self.ready.push_back(Event::StdinFailed { unwritten });
+    }
+
+    /// Reads once; returns how much came, nothing where nothing is there now.
+    fn read_stream(&mut self, stream: Stream) -> Option<usize> {
+        let pipe = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let fd = pipe.as_ref()?;
+        match read(fd, &mut self.buffer) {
+            Err(Errno::EAGAIN | Errno::EINTR) => None,
+            Ok(0) | Err(_) => {
+                *pipe = None;
+                self.ready.push_back(Event::EndOfStream(stream));
+                Some(0)
+            }
+            Ok(count) => {
+                let bytes = self.buffer.get(..count).unwrap_or_default().to_vec();
+                self.ready.push_back(Event::Output { stream, bytes });
+                Some(count)
+            }
+        }
+    }
+
+    /// Takes what is left in a stream that somebody outside the tree holds open, and closes it.
+    fn take_last(&mut self, stream: Stream) {
+        let mut taken = 0;
+        while taken < LAST_BYTES {
+            match self.read_stream(stream) {
+                Some(0) => return,
+                Some(count) => taken += count,
+                None => break,
+            }
+        }
+        let pipe = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        if pipe.take().is_some() {
+            self.ready.push_back(Event::EndOfStream(stream));
+        }
+    }
+}
+
+/// What [`Child::poll`] waits for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Wake,
+    Lifeline,
+    Stdin,
+    Output(Stream),
+}
+
+/// Whether the pipe's other end is closed everywhere.
+fn has_no_reader(pipe: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(count) if count > 0)
+}
+
+impl Input {
+    fn push(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.waiting += bytes.len();
+            self.blocks.push_back(bytes);
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        self.waiting = self.waiting.saturating_sub(count);
+        if self.blocks.front().is_some_and(|block| self.written >= block.len()) {
+            self.blocks.pop_front();
+            self.written = 0;
+        }
     }
 }
 
@@ -83,11 +482,13 @@ pub enum WriteRefused {
 
 /// Wakes [`Child::next`], which then returns [`Event::Woken`]. Outlives the child harmlessly.
 #[derive(Debug, Clone)]
-pub struct Waker {}
+pub struct Waker {
+    wake: Arc<WakeFd>,
+}
 
 impl Waker {
     /// Wakes the child's thread. Several calls before it looks count as one.
     pub fn wake(&self) {
-        todo!()
+        self.wake.wake();
     }
 }

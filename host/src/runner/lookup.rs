@@ -1,8 +1,14 @@
 //! Finds programs on a search path.
 
+use std::env::split_paths;
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::unistd::{AccessFlags, access};
 
 /// A program file, with what tells that it has been replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +35,37 @@ pub enum Lookup {
 /// Searches `search_path` for the first of `names` that is there; an earlier name wins over an earlier folder.
 /// Relative entries of the path are ignored. A name with a slash is taken only if it is absolute, and looked at directly.
 pub fn find_executable<S: AsRef<OsStr>>(names: &[S], search_path: &OsStr) -> Lookup {
-    todo!()
+    let mut unusable = Vec::new();
+    for name in names {
+        let name = Path::new(name.as_ref());
+        let candidates: Vec<PathBuf> = match name.as_os_str().as_bytes() {
+            b"" => Vec::new(),
+            bytes if bytes.contains(&b'/') => vec![name.to_owned()],
+            _ => split_paths(search_path).map(|folder| folder.join(name)).collect(),
+        };
+        for candidate in candidates.into_iter().filter(|path| path.is_absolute()) {
+            match inspect_executable(&candidate) {
+                Lookup::Found(executable) => return Lookup::Found(executable),
+                Lookup::NotExecutable(mut paths) => unusable.append(&mut paths),
+                Lookup::NotFound => {}
+            }
+        }
+    }
+    if unusable.is_empty() { Lookup::NotFound } else { Lookup::NotExecutable(unusable) }
 }
 
 /// Looks at one file by absolute path.
 pub fn inspect_executable(path: &Path) -> Lookup {
-    todo!()
+    let Ok(meta) = fs::metadata(path) else {
+        // A link that leads nowhere bears the name, but a folder that cannot be read does not tell.
+        let dangling = fs::symlink_metadata(path).is_ok();
+        return if dangling { Lookup::NotExecutable(vec![path.to_owned()]) } else { Lookup::NotFound };
+    };
+    if !path.is_absolute() || !meta.is_file() || access(path, AccessFlags::X_OK).is_err() {
+        return Lookup::NotExecutable(vec![path.to_owned()]);
+    }
+    let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    Lookup::Found(Executable { path: path.to_owned(), size: meta.len(), modified })
 }
 
 /// How to start a program so that no search path is needed.
@@ -69,6 +100,122 @@ pub enum LaunchError {
 
 /// Resolves a `#!/usr/bin/env NAME` script's interpreter on `search_path`, so that the script starts when its own
 /// `PATH` is a folder of shims. Programs that need no such help come back as they are.
+///
+/// # Errors
+/// The interpreter is not on the path. A program that may be executed but not read is started as it is.
 pub fn resolve_launch(executable: &Path, search_path: &OsStr) -> Result<Launch, LaunchError> {
-    todo!()
+    let plain = Launch { executable: executable.to_owned(), leading_args: Vec::new() };
+    let first_line = match read_first_line(executable) {
+        Ok(first_line) => first_line,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(plain),
+        Err(error) => {
+            return Err(LaunchError::Unreadable { path: executable.to_owned(), message: error.to_string() });
+        }
+    };
+    let Some(words) = env_words(&first_line) else { return Ok(plain) };
+    let Some((name, arguments)) = words.split_first() else { return Ok(plain) };
+    match find_executable(&[name], search_path) {
+        Lookup::Found(interpreter) => {
+            let mut leading_args: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            leading_args.push(executable.into());
+            Ok(Launch { executable: interpreter.path, leading_args })
+        }
+        Lookup::NotExecutable(_) | Lookup::NotFound => {
+            Err(LaunchError::InterpreterMissing { script: executable.to_owned(), interpreter: name.clone() })
+        }
+    }
+}
+
+/// As much of the first line as the kernel itself looks at.
+fn read_first_line(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(256).read_to_end(&mut begin)?;
+    let end = begin.iter().position(|byte| *byte == b'\n').unwrap_or(begin.len());
+    begin.truncate(end);
+    Ok(begin)
+}
+
+/// What `env` is to run, from a line `#!/usr/bin/env [-S] NAME [ARGUMENT…]`. Nothing where the line is another, or
+/// uses more of `env` (its options, assignments, quotes): such a script starts as it is.
+fn env_words(first_line: &[u8]) -> Option<Vec<String>> {
+    let line = std::str::from_utf8(first_line.strip_prefix(b"#!")?).ok()?.trim();
+    let (interpreter, argument) = line.split_once([' ', '\t'])?;
+    if Path::new(interpreter).file_name() != Some(OsStr::new("env")) {
+        return None;
+    }
+    let argument = argument.trim();
+    let words: Vec<String> = match argument.strip_prefix("-S") {
+        Some(rest) => rest.split_ascii_whitespace().map(str::to_owned).collect(),
+        // Without -S the kernel passes the rest of the line as one word.
+        None => vec![argument.to_owned()],
+    };
+    let special = |word: &String| word.contains(['\'', '"', '\\', '$', '#']);
+    let name = words.first()?;
+    (!name.starts_with('-') && !name.contains(['=', '/']) && !words.iter().any(special)).then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn file(path: &Path, content: &str, mode: u32) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn the_first_usable_one_is_found_and_others_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        fs::create_dir_all(one.join("folder")).unwrap();
+        fs::create_dir(&two).unwrap();
+        file(&one.join("plain"), "", 0o644);
+        file(&two.join("tool"), "#!/bin/sh\n", 0o755);
+        symlink("nowhere", one.join("dangling")).unwrap();
+        symlink(two.join("tool"), one.join("link")).unwrap();
+        let path = std::env::join_paths([Path::new("relative"), &one, Path::new("."), &two]).unwrap();
+        let find = |names: &[&str]| find_executable(names, &path);
+
+        let Lookup::Found(tool) = find(&["absent", "tool"]) else { panic!() };
+        assert_eq!((tool.path, tool.size), (two.join("tool"), 10));
+        let Lookup::Found(link) = find(&["link"]) else { panic!() };
+        assert_eq!((link.path, link.size), (one.join("link"), 10));
+        assert_eq!(find(&["plain"]), Lookup::NotExecutable(vec![one.join("plain")]));
+        assert_eq!(find(&["folder"]), Lookup::NotExecutable(vec![one.join("folder")]));
+        assert_eq!(find(&["dangling"]), Lookup::NotExecutable(vec![one.join("dangling")]));
+        for absent in ["absent", "", "../two/tool", "two/tool"] {
+            assert_eq!(find(&[absent]), Lookup::NotFound);
+        }
+        assert!(matches!(find(&[two.join("tool").to_str().unwrap()]), Lookup::Found(_)));
+        assert_eq!(find_executable(&["tool"], OsStr::new("")), Lookup::NotFound);
+    }
+
+    #[test]
+    fn interpreters_named_through_env_are_resolved() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        file(&node, "", 0o755);
+        let launch = |line: &str| {
+            let script = dir.path().join("script");
+            file(&script, line, 0o755);
+            (resolve_launch(&script, dir.path().as_os_str()), script)
+        };
+        let with = |arguments: &[&str], script: &Path| Launch {
+            executable: node.clone(),
+            leading_args: arguments.iter().map(OsString::from).chain([script.into()]).collect(),
+        };
+        let (result, script) = launch("#!/usr/bin/env node\nx");
+        assert_eq!(result, Ok(with(&[], &script)));
+        let (result, script) = launch("#! /usr/bin/env -S node --a -b\n");
+        assert_eq!(result, Ok(with(&["--a", "-b"], &script)));
+        let (result, script) = launch("#!/usr/bin/env deno\n");
+        let missing = LaunchError::InterpreterMissing { script: script.clone(), interpreter: "deno".to_owned() };
+        assert_eq!(result, Err(missing));
+        for plain in ["#!/bin/sh\n", "\x7fELF", "", "#!/usr/bin/env A=b node\n", "#!/usr/bin/env -S 'a b'\n", "#!"] {
+            let (result, script) = launch(plain);
+            assert_eq!(result, Ok(Launch { executable: script, leading_args: Vec::new() }), "{plain:?}");
+        }
+    }
 }

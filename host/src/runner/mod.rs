@@ -33,6 +33,7 @@ mod identity;
 mod keeper;
 mod leftover;
 mod lines;
+mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 mod lookup;
@@ -41,6 +42,8 @@ mod private;
 mod probe;
 mod shims;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod wire;
 mod zygote;
 

@@ -86,7 +86,8 @@ fn check(prelude: &ShellPrelude) -> Vec<Problem> {
     }
     if prelude.content.len() > MAX_CONTENT {
         let size = prelude.content.len();
-        problems.push(Problem::new("/content", format!("has {size} bytes, at most {MAX_CONTENT} are taken: shorten it")));
+        problems
+            .push(Problem::new("/content", format!("has {size} bytes, at most {MAX_CONTENT} are taken: shorten it")));
     }
     if !prelude.bash_env && !prelude.sh_env {
         problems.push(Problem::new("", "has no effect with both bashEnv and shEnv off: turn one on, or leave it out"));

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::event::ExitStatus;
+use super::event::{Event, ExitStatus, StopSignal, Stream};
+use super::spec::{SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
 use super::zygote::Zygote;
 
 /// A short command.
@@ -18,9 +19,9 @@ pub struct ProbeSpec {
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub cwd: PathBuf,
-    /// As [`SpawnSpec::marker`](super::SpawnSpec::marker).
+    /// As [`SpawnSpec::marker`].
     pub marker: String,
-    /// How long it may take, from its start to the end of its output.
+    /// How long it may take, from its start to its exit.
     pub timeout: Duration,
     /// How many bytes of each stream are kept; the rest is read and dropped.
     pub max_output: usize,
@@ -50,10 +51,51 @@ pub enum ProbeOutcome {
     /// There is no such program.
     NotFound,
     /// It could not be started for another reason.
-    Failed(super::SpawnError),
+    Failed(SpawnError),
 }
 
 /// Runs a probe and waits for it, with an empty standard input.
 pub fn run_probe(zygote: &Zygote, spec: &ProbeSpec) -> ProbeOutcome {
-    todo!()
+    let spawn = SpawnSpec {
+        executable: spec.executable.clone(),
+        args: spec.args.clone(),
+        environment: spec.environment.clone(),
+        cwd: spec.cwd.clone(),
+        marker: spec.marker.clone(),
+        stdin: Stdin::Bytes(Vec::new()),
+        limits: SpawnLimits::default(),
+    };
+    let mut child = match zygote.prepare(&spawn).and_then(super::Prepared::start) {
+        Ok(child) => child,
+        Err(error) if error.kind == SpawnErrorKind::NotFound => return ProbeOutcome::NotFound,
+        Err(error) => return ProbeOutcome::Failed(error),
+    };
+    let deadline = Instant::now().checked_add(spec.timeout);
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (mut status, mut truncated, mut timed_out) = (None, false, false);
+    loop {
+        match child.next(deadline.filter(|_| !timed_out)) {
+            Event::Output { stream, bytes } => {
+                let kept = if stream == Stream::Stdout { &mut stdout } else { &mut stderr };
+                let room = spec.max_output.saturating_sub(kept.len());
+                truncated |= bytes.len() > room;
+                kept.extend_from_slice(bytes.get(..room).unwrap_or(&bytes));
+            }
+            Event::Exited(exit) => status = Some(exit.status),
+            // After an exit in time, the linger bounds what is left.
+            Event::Deadline if status.is_none() => {
+                timed_out = true;
+                child.stop(StopSignal::Terminate, Duration::ZERO);
+            }
+            Event::Contained(_) => break,
+            Event::Deadline | Event::EndOfStream(_) | Event::StdinClosed | Event::StdinFailed { .. } | Event::Woken => {
+            }
+        }
+    }
+    if timed_out {
+        ProbeOutcome::TimedOut { stdout, stderr }
+    } else {
+        let status = status.unwrap_or(ExitStatus::Unknown);
+        ProbeOutcome::Finished { status, stdout, stderr, truncated }
+    }
 }

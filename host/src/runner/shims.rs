@@ -165,7 +165,8 @@ fn check(allowlist: &CliAllowlist) -> Vec<Problem> {
     }
     match (&allowlist.wrapper_name, allowlist.mode) {
         (Some(_), ShimMode::Shims) => {
-            problems.push(Problem::new("/wrapperName", "has no effect without mode \"wrapper\": set it or remove this"));
+            problems
+                .push(Problem::new("/wrapperName", "has no effect without mode \"wrapper\": set it or remove this"));
         }
         (Some(name), ShimMode::Wrapper) => {
             if let Some(wrong) = wrong_name(name) {
@@ -179,7 +180,8 @@ fn check(allowlist: &CliAllowlist) -> Vec<Problem> {
             if let Some(wrong) = wrong_path(dir) {
                 problems.push(Problem::new("/binDir", wrong));
             } else if dir.as_os_str().as_encoded_bytes().contains(&b':') {
-                problems.push(Problem::new("/binDir", "holds a colon, which separates folders in PATH: choose another"));
+                problems
+                    .push(Problem::new("/binDir", "holds a colon, which separates folders in PATH: choose another"));
             }
         }
         None if allowlist.keep_bin_dir => {
@@ -252,7 +254,10 @@ fn wrapper(name: &str, entries: &[ShimEntry]) -> String {
         text.push_str(&format!("{})\n{}    ;;\n", quote(&entry.name), call(entry, "    ")));
     }
     text.push_str("'' | --help | --list)\n");
-    text.push_str(&format!("    printf 'usage: %s PROGRAM [ARGUMENT...]; allowed programs: %s\\n' {} {list}\n", quote(name)));
+    text.push_str(&format!(
+        "    printf 'usage: %s PROGRAM [ARGUMENT...]; allowed programs: %s\\n' {} {list}\n",
+        quote(name)
+    ));
     text.push_str("    ;;\n*)\n");
     text.push_str(&format!(
         "    printf '%s: %s is not in the allowlist of this run; allowed programs: %s\\n' {} \"$tool\" {list} >&2\n",
@@ -276,9 +281,8 @@ impl ShimPlan {
             super::lookup::Lookup::NotFound => Some("does not exist: correct the path or remove the entry"),
         };
         let described = |(index, path): (usize, &PathBuf)| {
-            missing(path).map(|wrong| {
-                Problem::new(format!("/entries/{index}/path"), format!("{} {wrong}", path.display()))
-            })
+            missing(path)
+                .map(|wrong| Problem::new(format!("/entries/{index}/path"), format!("{} {wrong}", path.display())))
         };
         self.programs.iter().enumerate().filter_map(described).collect()
     }
@@ -359,7 +363,7 @@ impl Drop for Shims {
 fn remove_shim(path: &Path) {
     let mut begin = vec![0; HEADER.len()];
     let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
-    let read = || fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin));
+    let mut read = || fs::File::open(path).and_then(|mut file| file.read_exact(&mut begin));
     if is_file && read().is_ok() && begin == HEADER.as_bytes() {
         let _ = fs::remove_file(path);
     }

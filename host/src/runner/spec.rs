@@ -1,10 +1,13 @@
 //! What to start, and the errors of starting it.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
+
+use super::identity::MARKER_VARIABLE;
+use super::wire::{Program, c_string};
 
 /// Everything that a child is started with. Nothing else is inherited: no variable, no open file, no signal mask.
 #[derive(Debug, Clone)]
@@ -47,6 +50,45 @@ impl Default for SpawnLimits {
     /// A linger of one second, a queue of 16 MiB.
     fn default() -> Self {
         Self { linger: Duration::from_secs(1), stdin_queue: 16 * 1024 * 1024 }
+    }
+}
+
+impl SpawnSpec {
+    /// The specification, checked and ready for `execve`.
+    pub(super) fn program(&self) -> Result<Program, SpawnError> {
+        let invalid = |message: String| SpawnError::new(SpawnErrorKind::Invalid, message);
+        let shown = self.executable.display();
+        if !self.executable.is_absolute() {
+            return Err(invalid(format!("failed to start {shown}: the path of a program must be absolute")));
+        }
+        if !self.cwd.is_absolute() {
+            let cwd = self.cwd.display();
+            return Err(invalid(format!("failed to start {shown}: the working directory {cwd} must be absolute")));
+        }
+        if self.marker.is_empty() {
+            return Err(invalid(format!("failed to start {shown}: the marker is empty")));
+        }
+        let text = |what: &str, text: &OsStr| {
+            c_string(text).ok_or_else(|| invalid(format!("failed to start {shown}: {what} holds a NUL character")))
+        };
+        let mut argv = vec![text("its path", self.executable.as_os_str())?];
+        for (index, argument) in self.args.iter().enumerate() {
+            argv.push(text(&format!("argument {}", index + 1), argument)?);
+        }
+        let mut envp: Vec<CString> = Vec::with_capacity(self.environment.len() + 1);
+        let marker = (OsString::from(MARKER_VARIABLE), OsString::from(&self.marker));
+        let own = self.environment.iter().filter(|(name, _)| name != MARKER_VARIABLE);
+        for (name, value) in own.chain([&marker]) {
+            let display = name.to_string_lossy();
+            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
+                return Err(invalid(format!("failed to start {shown}: {display:?} cannot be a variable's name")));
+            }
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            envp.push(text(&format!("the variable {display}"), &variable)?);
+        }
+        Ok(Program { cwd: text("the working directory", self.cwd.as_os_str())?, argv, envp })
     }
 }
 

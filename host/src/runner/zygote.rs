@@ -1,26 +1,63 @@
 //! The host's handle of the zygote.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::child::Prepared;
-use super::spec::{RunnerError, SpawnError, SpawnSpec};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2};
+
+use super::child::{Pipes, Prepared};
+use super::link::Link;
+use super::linux::WakeFd;
+use super::spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnSpec, Stdin};
+use super::wire;
 
 /// The process that starts all children. `Send + Sync`: share it in an `Arc`; calls from several threads run in parallel.
+///
+/// Dropping it ends the zygote; children that run keep their keepers and go on.
 #[derive(Debug)]
-pub struct Zygote {}
+pub struct Zygote {
+    running: Mutex<Arc<Running>>,
+    respawn: Option<(PathBuf, Vec<OsString>)>,
+}
+
+/// One zygote process. Its control socket closes with the last user, upon which it ends.
+#[derive(Debug)]
+struct Running {
+    control: OwnedFd,
+    process: Pid,
+}
 
 impl Zygote {
+    pub(super) fn new(control: OwnedFd, process: Pid) -> Self {
+        Self { running: Mutex::new(Arc::new(Running { control, process })), respawn: None }
+    }
+
     /// Starts `program args…`, which must call [`serve_zygote`](super::serve_zygote) with its standard input and
-    /// nothing else. Sound in a process with threads; costs an exec of that program.
+    /// nothing else. Sound in a process with threads; costs an exec of that program, which gets no environment.
+    ///
+    /// # Errors
+    /// What the system refused.
     pub fn launch(program: &Path, args: &[OsString]) -> Result<Self, RunnerError> {
-        todo!()
+        Ok(Self { running: Mutex::new(Running::launch(program, args)?), respawn: None })
     }
 
     /// Names the program for [`Zygote::launch`] that takes this zygote's place, should it die. Without it, every
     /// [`Zygote::prepare`] fails with [`ZygoteGone`](super::SpawnErrorKind::ZygoteGone) from then on.
-    pub fn respawn_with(self, program: impl Into<std::path::PathBuf>, args: Vec<OsString>) -> Self {
-        todo!()
+    #[must_use]
+    pub fn respawn_with(mut self, program: impl Into<PathBuf>, args: Vec<OsString>) -> Self {
+        self.respawn = Some((program.into(), args));
+        self
     }
 
     /// Makes keeper and child, the latter waiting before it executes the program: record
@@ -29,11 +66,135 @@ impl Zygote {
     /// # Errors
     /// A wrong specification and everything that goes wrong before the program is executed.
     pub fn prepare(&self, spec: &SpawnSpec) -> Result<Prepared, SpawnError> {
-        todo!()
+        let frame = wire::Command::Prepare(spec.program()?).encode().ok_or_else(|| too_large(spec))?;
+        let running = self.running()?;
+        let (pipes, theirs) = Pipes::open(matches!(&spec.stdin, Stdin::Bytes(bytes) if bytes.is_empty()))?;
+        let wake = WakeFd::new().map_err(|errno| SpawnError::system("open a descriptor to wake by", errno))?;
+        let (lifeline, keeper) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| SpawnError::system("open a socket for the child's keeper", errno))?;
+        let [stdin, stdout, stderr] = &theirs;
+        running.request(&[&keeper, stdin, stdout, stderr])?;
+        // From here on the other ends live in the keeper alone, so that their end can be seen.
+        drop((keeper, theirs));
+        let link = Link::open(lifeline, &frame, &spec.marker).map_err(|error| {
+            if error.kind == SpawnErrorKind::ZygoteGone && running.is_alive() {
+                // It lives, but could make no keeper, not even to say so: it lacks descriptors or memory.
+                let message =
+                    "failed to start a keeper for the child: the system may lack memory, processes or descriptors";
+                return SpawnError::new(SpawnErrorKind::Transient, message);
+            }
+            error
+        })?;
+        Ok(Prepared::new(link, pipes, wake, spec))
     }
 
     /// Whether the zygote still answers.
     pub fn is_alive(&self) -> bool {
-        todo!()
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).is_alive()
+    }
+
+    /// The zygote that runs, a new one if the last one died and may be replaced.
+    fn running(&self) -> Result<Arc<Running>, SpawnError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.is_alive() {
+            return Ok(Arc::clone(&running));
+        }
+        let Some((program, args)) = &self.respawn else { return Err(gone("nothing may take its place")) };
+        tracing::warn!(pid = running.process.as_raw(), "the zygote has died: starting another one");
+        *running = Running::launch(program, args).map_err(|error| gone(&error.to_string()))?;
+        Ok(Arc::clone(&running))
+    }
+}
+
+fn gone(why: &str) -> SpawnError {
+    let message =
+        format!("failed to start a child: the helper process that starts them has died ({why}); restart the host");
+    SpawnError::new(SpawnErrorKind::ZygoteGone, message)
+}
+
+fn too_large(spec: &SpawnSpec) -> SpawnError {
+    let message = format!(
+        "failed to start {}: its arguments and environment have more than {} MiB; pass less, or by standard input",
+        spec.executable.display(),
+        wire::MAX_FRAME / 1024 / 1024
+    );
+    SpawnError::new(SpawnErrorKind::TooLarge, message)
+}
+
+/// The two ends of a control socket, the host's first. Messages keep their bounds, so that threads need no lock.
+pub(super) fn control_pair() -> Result<(OwnedFd, OwnedFd), RunnerError> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(RunnerError::system("open the zygote's socket"))
+}
+
+impl Running {
+    fn launch(program: &Path, args: &[OsString]) -> Result<Arc<Self>, RunnerError> {
+        let (control, theirs) = control_pair()?;
+        let child = Command::new(program)
+            .args(args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| RunnerError::Launch { program: program.to_owned(), message: error.to_string() })?;
+        let process = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+        Ok(Arc::new(Self { control, process }))
+    }
+
+    /// Asks for a keeper with these descriptors.
+    fn request(&self, fds: &[&OwnedFd; 4]) -> Result<(), SpawnError> {
+        let raw = fds.map(AsRawFd::as_raw_fd);
+        let sent = sendmsg::<UnixAddr>(
+            self.control.as_raw_fd(),
+            &[IoSlice::new(b"k")],
+            &[ControlMessage::ScmRights(&raw)],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        );
+        match sent {
+            Ok(_) => Ok(()),
+            Err(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN) => Err(gone("it ended just now")),
+            // Too many descriptors are under way.
+            Err(Errno::ETOOMANYREFS) => Err(SpawnError::system("pass the child's streams", Errno::EAGAIN)),
+            Err(errno) => Err(SpawnError::system("pass the child's streams", errno)),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        use std::os::fd::AsFd;
+        let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        // The zygote never sends: whatever there is to read is its end.
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+}
+
+impl Drop for Running {
+    /// Closes the control socket, which ends the process, and collects it.
+    fn drop(&mut self) {
+        use nix::sys::socket::{Shutdown, shutdown};
+        let _ = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while matches!(waitpid(self.process, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Pipes {
+    /// Opens the child's three streams: the host's ends, and the child's.
+    fn open(no_input: bool) -> Result<(Self, [OwnedFd; 3]), SpawnError> {
+        let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| SpawnError::system("open a pipe", errno));
+        let ((child_in, stdin), (stdout, child_out), (stderr, child_err)) = (pipe()?, pipe()?, pipe()?);
+        for fd in [&stdin, &stdout, &stderr] {
+            super::link::set_nonblocking(fd).map_err(|errno| SpawnError::system("set up a pipe", errno))?;
+        }
+        super::linux::enlarge_pipe(&stdout);
+        let stdin = (!no_input).then_some(stdin);
+        Ok((Self { stdin, stdout, stderr }, [child_in, child_out, child_err]))
     }
 }

@@ -1,0 +1,149 @@
+//! Real processes under a real zygote.
+//!
+//! The zygote may not be forked from a test: the harness has threads. So each test launches its own by executing this
+//! very test binary with [`zygote_process`] as its only test, which serves on standard input; likewise
+//! [`host_process`] stands for a host that can be killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod descendants;
+mod files;
+mod host_death;
+mod life;
+mod measure;
+mod start;
+mod streams;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// The arguments that make this test binary run only the test of that name, in its main thread.
+pub(super) fn only(name: &str) -> Vec<OsString> {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::{name}");
+    [&test, "--exact", "--ignored", "--nocapture", "--test-threads=1"].iter().map(OsString::from).collect()
+}
+
+#[test]
+#[ignore = "not a test: the zygote of the other tests"]
+fn zygote_process() {
+    serve_zygote();
+}
+
+pub(super) fn zygote() -> Zygote {
+    let program = std::env::current_exe().unwrap();
+    Zygote::launch(&program, &only("zygote_process")).unwrap()
+}
+
+pub(super) fn marker() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A shell that runs `script`, in `/`, with a small environment.
+pub(super) fn shell(script: &str) -> SpawnSpec {
+    SpawnSpec {
+        executable: PathBuf::from("/bin/sh"),
+        args: vec!["-c".into(), script.into()],
+        environment: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+        cwd: PathBuf::from("/"),
+        marker: marker(),
+        stdin: Stdin::Bytes(Vec::new()),
+        limits: SpawnLimits { linger: Duration::from_millis(200), ..SpawnLimits::default() },
+    }
+}
+
+pub(super) fn start(zygote: &Zygote, spec: &SpawnSpec) -> Child {
+    zygote.prepare(spec).unwrap().start().unwrap()
+}
+
+/// Everything that a child reported.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) exits: Vec<Exit>,
+    pub(super) ends: Vec<Stream>,
+    pub(super) stdin: Vec<Event>,
+    pub(super) contained: Contained,
+}
+
+impl Told {
+    pub(super) fn status(&self) -> ExitStatus {
+        let [exit] = self.exits.as_slice() else { panic!("not exactly one exit: {self:?}") };
+        exit.status
+    }
+
+    pub(super) fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Output { stream: Stream::Stdout, bytes } => self.stdout.extend(bytes),
+            Event::Output { stream: Stream::Stderr, bytes } => self.stderr.extend(bytes),
+            Event::Exited(exit) => self.exits.push(exit),
+            Event::EndOfStream(stream) => self.ends.push(stream),
+            event @ (Event::StdinClosed | Event::StdinFailed { .. }) => self.stdin.push(event),
+            Event::Contained(contained) => {
+                self.contained = contained;
+                return true;
+            }
+            Event::Woken | Event::Deadline => panic!("nobody asked for {event:?}"),
+        }
+        false
+    }
+}
+
+/// Follows a child to its end, which must come within ten seconds.
+pub(super) fn follow(child: &mut Child) -> Told {
+    let mut told = Told::default();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let event = child.next(Some(deadline));
+        assert_ne!(event, Event::Deadline, "no end in sight: {told:?}");
+        if told.take(event) {
+            break;
+        }
+    }
+    assert_eq!(told.exits.len(), 1, "{told:?}");
+    assert_eq!(told.ends.len(), 2, "{told:?}");
+    told
+}
+
+pub(super) fn run(zygote: &Zygote, script: &str) -> Told {
+    follow(&mut start(zygote, &shell(script)))
+}
+
+/// Reads standard output until it holds `count` whole lines.
+pub(super) fn lines(child: &mut Child, count: usize) -> Vec<String> {
+    let mut text = String::new();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while text.matches('\n').count() < count {
+        match child.next(Some(deadline)) {
+            Event::Output { stream: Stream::Stdout, bytes } => text.push_str(std::str::from_utf8(&bytes).unwrap()),
+            Event::StdinClosed => {}
+            other => panic!("waiting for {count} lines, having {text:?}: {other:?}"),
+        }
+    }
+    text.lines().map(str::to_owned).collect()
+}
+
+pub(super) fn marked(marker: &str) -> Vec<i32> {
+    let all = linux::all_processes().into_iter();
+    all.filter(|process| process.alive && linux::has_marker(process.pid, marker)).map(|process| process.pid).collect()
+}
+
+/// Waits until no process carries the marker.
+pub(super) fn expect_none(marker: &str, within: Duration) {
+    let deadline = Instant::now() + within;
+    while !marked(marker).is_empty() {
+        assert!(Instant::now() < deadline, "still alive: {:?}", marked(marker));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(super) fn write_file(path: &Path, content: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}

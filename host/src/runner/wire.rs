@@ -1,0 +1,367 @@
+//! The messages between host and keeper: frames on the lifeline socket.
+//!
+//! Both ends are the same program, so there is no version; a frame that cannot be read ends the conversation.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use super::event::{Contained, Exit, ExitStatus, Leftover, StopSignal, Usage};
+
+/// The largest frame that is taken: arguments and environment of one child. Far above what `execve` takes.
+pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// How many processes a message names at most.
+pub(super) const MAX_NAMED: usize = 64;
+
+/// What the keeper needs to know about the program, ready for `execve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) cwd: CString,
+    /// The program's path is the first of them.
+    pub(super) argv: Vec<CString>,
+    pub(super) envp: Vec<CString>,
+}
+
+/// From the host to the keeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Always first: fork the child for this program.
+    Prepare(Program),
+    /// Let it execute.
+    Start,
+    /// End the tree in stages.
+    Stop { first: StopSignal, grace: Duration },
+    /// End the tree now.
+    Contain,
+}
+
+/// What the child was doing when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Making keeper or child.
+    Fork,
+    /// Entering the working directory.
+    Cwd,
+    /// Executing the program.
+    Exec,
+    /// Anything between.
+    Setup,
+}
+
+/// From the keeper to the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Report {
+    /// Keeper and child exist.
+    Prepared { keeper: i32, child: i32 },
+    /// There is no child (any more).
+    Failed { stage: Stage, errno: i32 },
+    /// The program runs.
+    Started,
+    /// The child has ended.
+    Exited(Exit),
+    /// The tree has ended; always last.
+    Contained(Contained),
+}
+
+impl Stage {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Fork => 0,
+            Self::Cwd => 1,
+            Self::Exec => 2,
+            Self::Setup => 3,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Fork,
+            1 => Self::Cwd,
+            2 => Self::Exec,
+            _ => Self::Setup,
+        }
+    }
+}
+
+/// A frame in the making: four bytes for the length, then the fields.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(tag: u8) -> Self {
+        Self(vec![0, 0, 0, 0, tag])
+    }
+
+    fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    fn i32(mut self, value: i32) -> Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, value: &[u8]) -> Self {
+        self = self.u64(value.len() as u64);
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    fn strings(self, values: &[CString]) -> Self {
+        values.iter().fold(self.u64(values.len() as u64), |writer, value| writer.bytes(value.as_bytes()))
+    }
+
+    fn leftovers(self, values: &[Leftover]) -> Self {
+        let values = values.get(..MAX_NAMED).unwrap_or(values);
+        values
+            .iter()
+            .fold(self.u64(values.len() as u64), |writer, value| writer.i32(value.pid).bytes(value.name.as_bytes()))
+    }
+
+    /// The frame, or nothing if it is larger than a frame may be.
+    fn finish(mut self) -> Option<Vec<u8>> {
+        let length = u32::try_from(self.0.len() - 4).ok().filter(|length| *length as usize <= MAX_FRAME)?;
+        self.0.get_mut(..4)?.copy_from_slice(&length.to_le_bytes());
+        Some(self.0)
+    }
+}
+
+/// A frame being read; every method gives nothing where the frame is too short.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        Some(i32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.u64()?).ok()?;
+        self.take(length)
+    }
+
+    fn strings(&mut self) -> Option<Vec<CString>> {
+        let count = self.u64()?;
+        (0..count).map(|_| CString::new(self.bytes()?).ok()).collect()
+    }
+
+    fn leftovers(&mut self) -> Option<Vec<Leftover>> {
+        let count = self.u64()?;
+        let mut one = || {
+            let pid = self.i32()?;
+            Some(Leftover { pid, name: String::from_utf8_lossy(self.bytes()?).into_owned() })
+        };
+        (0..count).map(|_| one()).collect()
+    }
+}
+
+impl Command {
+    /// As a frame; nothing where it is too large.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Prepare(program) => {
+                Writer::new(0).bytes(program.cwd.as_bytes()).strings(&program.argv).strings(&program.envp).finish()
+            }
+            Self::Start => Writer::new(1).finish(),
+            Self::Stop { first, grace } => Writer::new(2)
+                .u8(u8::from(*first == StopSignal::Interrupt))
+                .u64(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX))
+                .finish(),
+            Self::Contain => Writer::new(3).finish(),
+        }
+    }
+
+    /// From the body of a frame.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let mut reader = Reader(body);
+        Some(match reader.u8()? {
+            0 => Self::Prepare(Program {
+                cwd: CString::new(reader.bytes()?).ok()?,
+                argv: reader.strings()?,
+                envp: reader.strings()?,
+            }),
+            1 => Self::Start,
+            2 => {
+                let first = if reader.u8()? == 1 { StopSignal::Interrupt } else { StopSignal::Terminate };
+                Self::Stop { first, grace: Duration::from_millis(reader.u64()?) }
+            }
+            3 => Self::Contain,
+            _ => return None,
+        })
+    }
+}
+
+impl Report {
+    /// As a frame; nothing where it is too large.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Prepared { keeper, child } => Writer::new(0).i32(*keeper).i32(*child).finish(),
+            Self::Failed { stage, errno } => Writer::new(1).u8(stage.code()).i32(*errno).finish(),
+            Self::Started => Writer::new(2).finish(),
+            Self::Exited(exit) => {
+                let (kind, value) = match exit.status {
+                    ExitStatus::Code(code) => (0, code),
+                    ExitStatus::Signal(signal) => (1, signal),
+                    ExitStatus::Unknown => (2, 0),
+                };
+                let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                let Usage { user, system, peak_rss } = exit.usage;
+                Writer::new(3).u8(kind).i32(value).u64(micros(user)).u64(micros(system)).u64(peak_rss).finish()
+            }
+            Self::Contained(contained) => Writer::new(4)
+                .u64(contained.killed_total as u64)
+                .leftovers(&contained.killed)
+                .leftovers(&contained.survivors)
+                .finish(),
+        }
+    }
+
+    /// From the body of a frame.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let mut reader = Reader(body);
+        Some(match reader.u8()? {
+            0 => Self::Prepared { keeper: reader.i32()?, child: reader.i32()? },
+            1 => Self::Failed { stage: Stage::from_code(reader.u8()?), errno: reader.i32()? },
+            2 => Self::Started,
+            3 => {
+                let kind = reader.u8()?;
+                let value = reader.i32()?;
+                let status = match kind {
+                    0 => ExitStatus::Code(value),
+                    1 => ExitStatus::Signal(value),
+                    _ => ExitStatus::Unknown,
+                };
+                let user = Duration::from_micros(reader.u64()?);
+                let system = Duration::from_micros(reader.u64()?);
+                Self::Exited(Exit { status, usage: Usage { user, system, peak_rss: reader.u64()? } })
+            }
+            4 => Self::Contained(Contained {
+                killed_total: usize::try_from(reader.u64()?).ok()?,
+                killed: reader.leftovers()?,
+                survivors: reader.leftovers()?,
+                keeper_lost: false,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+/// Bytes of a stream of frames, cut anywhere.
+#[derive(Debug, Default)]
+pub(super) struct Frames(Vec<u8>);
+
+impl Frames {
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The body of the next whole frame.
+    ///
+    /// # Errors
+    /// A frame larger than any may be: the peer is not what it should be.
+    pub(super) fn pop(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(header) = self.0.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MAX_FRAME {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        if self.0.len() < 4 + length {
+            return Ok(None);
+        }
+        let body = self.0.drain(..4 + length).skip(4).collect();
+        Ok(Some(body))
+    }
+}
+
+/// A C string; nothing where it holds a NUL.
+pub(super) fn c_string(text: &OsStr) -> Option<CString> {
+    CString::new(text.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(frame: &[u8], at: usize) -> Vec<u8> {
+        let mut frames = Frames::default();
+        let (first, second) = frame.split_at(at.min(frame.len()));
+        frames.extend(first);
+        if !second.is_empty() {
+            assert_eq!(frames.pop().unwrap(), None);
+        }
+        frames.extend(second);
+        let body = frames.pop().unwrap().unwrap();
+        assert_eq!(frames.pop().unwrap(), None);
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_program_survives_the_way(
+            cwd in "[^\0]{0,20}", argv in prop::collection::vec("[^\0]{0,20}", 0..5),
+            envp in prop::collection::vec("[^\0]{0,20}", 0..5), at in 0usize..100,
+        ) {
+            let strings = |from: Vec<String>| from.into_iter().map(|s| CString::new(s).unwrap()).collect();
+            let sent = Command::Prepare(Program {
+                cwd: CString::new(cwd).unwrap(), argv: strings(argv), envp: strings(envp),
+            });
+            prop_assert_eq!(Command::decode(&cut(&sent.encode().unwrap(), at)), Some(sent));
+        }
+
+        #[test]
+        fn garbage_is_refused_quietly(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Command::decode(&body);
+            let _ = Report::decode(&body);
+        }
+    }
+
+    #[test]
+    fn reports_survive_the_way() {
+        let leftover = |pid| Leftover { pid, name: "sleep".to_owned() };
+        let usage = Usage { user: Duration::from_millis(3), system: Duration::from_micros(7), peak_rss: 4096 };
+        for sent in [
+            Report::Prepared { keeper: 7, child: 8 },
+            Report::Failed { stage: Stage::Cwd, errno: 2 },
+            Report::Started,
+            Report::Exited(Exit { status: ExitStatus::Signal(9), usage }),
+            Report::Exited(Exit { status: ExitStatus::Code(3), usage }),
+            Report::Contained(Contained {
+                killed: vec![leftover(1), leftover(2)],
+                killed_total: 2,
+                survivors: vec![leftover(3)],
+                keeper_lost: false,
+            }),
+        ] {
+            assert_eq!(Report::decode(&cut(&sent.encode().unwrap(), 3)), Some(sent));
+        }
+    }
+
+    #[test]
+    fn only_the_first_are_named() {
+        let killed = vec![Leftover { pid: 1, name: String::new() }; 1000];
+        let sent = Report::Contained(Contained { killed, killed_total: 1000, ..Contained::default() });
+        let Some(Report::Contained(got)) = Report::decode(&cut(&sent.encode().unwrap(), 0)) else { panic!() };
+        assert_eq!((got.killed.len(), got.killed_total), (MAX_NAMED, 1000));
+    }
+}
