@@ -1,0 +1,172 @@
+//! Finding the host: connect, compare versions, replace, start.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::http::{self, SendError};
+use super::launch::{self, Launched};
+use super::{ClientConfig, ClientError, Health};
+use crate::api::types::{PROTOCOL, StopParams, StopResult};
+use crate::model::{ApiError, ErrorKind};
+
+/// How long a host may take to come up, or to go away.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a host may take to say who it is.
+const HEALTH_LIMIT: Duration = Duration::from_secs(10);
+/// How long a call may take: a cancel waits for the run's end, a start for the CLI's probes.
+const CALL_LIMIT: Duration = Duration::from_secs(300);
+/// Between two looks at something that announces nothing.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// Makes connections to one host.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) config: ClientConfig,
+}
+
+impl Connector {
+    pub(super) const fn new(config: ClientConfig) -> Self {
+        Self { config }
+    }
+
+    /// Who listens, without starting anybody.
+    pub(super) async fn health(&self) -> Result<Health, ClientError> {
+        let ask = async {
+            let response = self.send("GET", "/healthz", &[], Bytes::new()).await?;
+            http::read_json(response).await
+        };
+        let answer = tokio::time::timeout(HEALTH_LIMIT, ask).await.map_err(|_| ClientError::Unreachable {
+            socket: self.config.socket.clone(),
+            reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
+        })?;
+        let value = answer.map_err(|error| error.into_client_error(false))?;
+        serde_json::from_value(value).map_err(|error| ClientError::Protocol(format!("/healthz: {error}")))
+    }
+
+    /// Makes sure that a host of the right version listens.
+    pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let trouble = match self.health().await {
+                Ok(health) if self.accepts(&health) => return Ok(health),
+                Ok(health) => {
+                    self.retire(&health, deadline).await?;
+                    continue;
+                }
+                Err(error @ ClientError::NotRunning { .. }) => match &self.config.start {
+                    None => return Err(error),
+                    Some(command) => match launch::start(command, deadline).await? {
+                        Launched::Ready => continue,
+                        // Another starter holds the lock: its host will answer soon, or go away.
+                        Launched::Beaten(reason) => ClientError::Start(Box::new(reason)),
+                    },
+                },
+                // It was about to end when it was asked.
+                Err(error @ ClientError::Broken { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() >= deadline {
+                return Err(trouble);
+            }
+            self.wait_for_answer(deadline).await;
+        }
+    }
+
+    /// Gives a host that is coming up a second to answer.
+    async fn wait_for_answer(&self, deadline: Instant) {
+        let until = deadline.min(Instant::now() + Duration::from_secs(1));
+        while Instant::now() < until {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if self.health().await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn accepts(&self, health: &Health) -> bool {
+        self.config.any_version || (health.version == self.config.version && health.protocol == PROTOCOL)
+    }
+
+    /// Asks a host of another version to end, if it is idle, and waits until it has.
+    async fn retire(&self, health: &Health, deadline: Instant) -> Result<(), ClientError> {
+        let stays = |state| ClientError::OtherVersion {
+            theirs: health.version.clone(),
+            ours: self.config.version.clone(),
+            pid: health.pid,
+            state,
+        };
+        if self.config.start.is_none() {
+            return Err(stays("none may be started in its place"));
+        }
+        match self.call::<_, StopResult>("stop", &StopParams { if_idle: true }).await {
+            Ok(result) if result.stopping => {}
+            // Gone already.
+            Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) => {}
+            Ok(_) => return Err(stays("busy")),
+            Err(ClientError::Api(error)) if error.kind == ErrorKind::Conflict => return Err(stays("busy")),
+            Err(error) => return Err(error),
+        }
+        loop {
+            match self.health().await {
+                Ok(now) if now.pid == health.pid => {}
+                _ => return Ok(()),
+            }
+            if Instant::now() >= deadline {
+                return Err(stays("does not end although it was asked to"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// One JSON-RPC call, once.
+    pub(super) async fn call<P: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, ClientError> {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let body = serde_json::to_vec(&request)
+            .map_err(|error| ClientError::Protocol(format!("the parameters cannot be written: {error}")))?;
+        let ask = async {
+            let response = self.send("POST", "/rpc", &[], Bytes::from(body)).await?;
+            http::read_json(response).await
+        };
+        let uncertain = method == "start_run";
+        let answer = tokio::time::timeout(CALL_LIMIT, ask)
+            .await
+            .map_err(|_| ClientError::Broken {
+                reason: format!("no answer within {} s", CALL_LIMIT.as_secs()),
+                uncertain,
+            })?
+            .map_err(|error| error.into_client_error(uncertain))?;
+        read_answer(method, answer)
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<hyper::Response<hyper::body::Incoming>, SendError> {
+        http::send(&self.config.socket, &self.config.version, method, target, headers, body).await
+    }
+}
+
+/// Takes the result out of a JSON-RPC response.
+fn read_answer<R: DeserializeOwned>(method: &str, mut answer: Value) -> Result<R, ClientError> {
+    if answer.get("error").is_some_and(|error| !error.is_null()) {
+        let error = http::api_error(&answer)
+            .unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("the host refused {method} without a reason")));
+        return Err(error.into());
+    }
+    let result = answer
+        .get_mut("result")
+        .map(Value::take)
+        .ok_or_else(|| ClientError::Protocol(format!("{method}: neither a result nor an error")))?;
+    serde_json::from_value(result).map_err(|error| ClientError::Protocol(format!("{method}: {error}")))
+}

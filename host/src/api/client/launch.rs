@@ -1,0 +1,139 @@
+//! Starting a host in the background.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+
+use super::{ClientError, http};
+use crate::model::{ApiError, ErrorKind};
+
+/// The line that a background host writes to its standard error when its socket takes connections.
+pub const READY_LINE: &str = "ostler: ready";
+
+/// At most so much of what a starting host writes is read.
+const MAX_REPORT: usize = 64 * 1024;
+
+/// How a host is started: a program that stays when its starter goes, and reports on standard error until it is ready.
+///
+/// Its report is [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCommand {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables on top of the caller's.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub(super) enum Launched {
+    /// It takes connections.
+    Ready,
+    /// Another host has the lock.
+    Beaten(ApiError),
+}
+
+/// Starts a host and waits until it is ready or has failed.
+pub(super) async fn start(command: &HostCommand, deadline: Instant) -> Result<Launched, ClientError> {
+    let failed = |error: io::Error| {
+        let message = format!("{}: {error}", command.program.display());
+        ClientError::Start(Box::new(ApiError::new(ErrorKind::Io, message)))
+    };
+    let mut child = spawn(command).map_err(failed)?;
+    let pipe = child.stderr.take().ok_or_else(|| failed(io::Error::other("its standard error is closed")))?;
+    let mut pipe = Receiver::from_owned_fd(OwnedFd::from(pipe)).map_err(failed)?;
+    let mut report = Vec::new();
+    let mut open = true;
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        let mut buffer = [0; 4096];
+        tokio::select! {
+            read = pipe.read(&mut buffer), if open => match read {
+                Ok(0) | Err(_) => open = false,
+                Ok(count) => keep(&mut report, buffer.get(..count).unwrap_or_default()),
+            },
+            _ = look.tick() => {
+                // Something that the host started may hold the pipe open beyond the host's end.
+                if let Some(status) = child.try_wait().map_err(failed)? {
+                    drain(&pipe, &mut report);
+                    return explain_exit(status, &report);
+                }
+                if Instant::now() >= deadline {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let message = format!("it was not ready in time{}", quote(&report));
+                    return Err(ClientError::Start(Box::new(ApiError::new(ErrorKind::Internal, message))));
+                }
+            }
+        }
+        if is_ready(&report) {
+            return Ok(Launched::Ready);
+        }
+    }
+}
+
+fn spawn(command: &HostCommand) -> io::Result<Child> {
+    let mut start = Command::new(&command.program);
+    start.args(&command.args).envs(command.environment.iter().map(|(name, value)| (name, value)));
+    // Away from the caller's folder, which may be removed or unmounted, and from its terminal.
+    start.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and touches no memory.
+    unsafe {
+        start.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from));
+    }
+    start.spawn()
+}
+
+fn keep(report: &mut Vec<u8>, bytes: &[u8]) {
+    report.extend_from_slice(bytes);
+    if report.len() > MAX_REPORT {
+        // The end says why it failed.
+        report.drain(..report.len() - MAX_REPORT);
+    }
+}
+
+fn drain(pipe: &Receiver, report: &mut Vec<u8>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = pipe.try_read(&mut buffer) {
+        keep(report, buffer.get(..count).unwrap_or_default());
+    }
+}
+
+fn is_ready(report: &[u8]) -> bool {
+    report.split(|byte| *byte == b'\n').any(|line| line == READY_LINE.as_bytes())
+}
+
+/// What a host that ended before it was ready had to say.
+fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientError> {
+    let text = String::from_utf8_lossy(report);
+    let stated = text.lines().rev().find_map(|line| {
+        let document = serde_json::from_str(line).ok()?;
+        http::api_error(&document)
+    });
+    let error =
+        stated.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("it ended with {status}{}", quote(report))));
+    if error.kind == ErrorKind::Conflict {
+        return Ok(Launched::Beaten(error));
+    }
+    Err(ClientError::Start(Box::new(error)))
+}
+
+/// The last words of a host that kept to no form.
+fn quote(report: &[u8]) -> String {
+    let text = String::from_utf8_lossy(report);
+    let tail: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).rev().take(8).collect();
+    if tail.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<&str> = tail.into_iter().rev().collect();
+    format!(": {}", lines.join(" / "))
+}

@@ -1,0 +1,173 @@
+//! The calls, by name.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Client, ClientError, EventStream};
+use crate::api::types::{
+    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
+    RunEventsResult, RunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, WorkspaceParams,
+};
+use crate::model::{CapabilitySnapshot, Grant, JobRecord, Page, RunId, RunRecord, RunSummary};
+
+impl Client {
+    /// Any method of the host, by name.
+    ///
+    /// A call that is harmless to repeat is repeated once where the host went away under it.
+    ///
+    /// # Errors
+    /// What the host says, or what happened to the connection.
+    pub async fn call<P: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, ClientError> {
+        match self.connector.call(method, params).await {
+            Err(ClientError::NotRunning { .. } | ClientError::Broken { uncertain: false, .. }) => {
+                self.connector.ensure().await?;
+                self.connector.call(method, params).await
+            }
+            other => other,
+        }
+    }
+
+    /// Submits a run. `payload` is the start payload, with `clientEnvironment` beside its fields.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn start_run(&self, payload: &Value) -> Result<StartRunResult, ClientError> {
+        self.call("start_run", payload).await
+    }
+
+    /// Ends a run and waits until it has ended.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn cancel_run(&self, run_id: RunId) -> Result<CancelResult, ClientError> {
+        self.call("cancel_run", &RunParams { run_id }).await
+    }
+
+    /// A run with all that is known of it.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_run(&self, run_id: RunId) -> Result<RunRecord, ClientError> {
+        self.call("get_run", &RunParams { run_id }).await
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_runs(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ClientError> {
+        self.call("list_runs", params).await
+    }
+
+    /// A page of the events of a run.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_run_events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ClientError> {
+        self.call("get_run_events", params).await
+    }
+
+    /// Jobs that wait or work.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_queue_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ClientError> {
+        self.call("list_queue_jobs", params).await
+    }
+
+    /// What the installed CLIs can do.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_capabilities(
+        &self,
+        params: &ListCapabilitiesParams,
+    ) -> Result<Vec<CapabilitySnapshot>, ClientError> {
+        self.call("list_capabilities", params).await
+    }
+
+    /// The folders in which runs may work.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_workspace_grants(&self) -> Result<Vec<Grant>, ClientError> {
+        self.call("list_workspace_grants", &NoParams {}).await
+    }
+
+    /// Lets runs work in a folder, for good.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn grant_workspace(&self, path: PathBuf) -> Result<Grant, ClientError> {
+        self.call("grant_workspace", &WorkspaceParams { path }).await
+    }
+
+    /// Takes a grant back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn revoke_workspace(&self, path: PathBuf) -> Result<Value, ClientError> {
+        self.call("revoke_workspace", &WorkspaceParams { path }).await
+    }
+
+    /// The plugins, and the providers that they make.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_plugins(&self) -> Result<ListPluginsResult, ClientError> {
+        self.call("list_plugins", &NoParams {}).await
+    }
+
+    /// How the host is.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_status(&self) -> Result<Status, ClientError> {
+        self.call("get_status", &NoParams {}).await
+    }
+
+    /// Ends the host.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if it is busy and only an idle one was to end.
+    pub async fn stop(&self, if_idle: bool) -> Result<StopResult, ClientError> {
+        // Not repeated: a host that went away has done what was asked, and none is to be started for it.
+        self.connector.call("stop", &StopParams { if_idle }).await
+    }
+
+    /// The events of a run from its start, or after a cursor, and then as they happen.
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn follow(&self, params: SubscribeParams) -> EventStream {
+        EventStream::open(self.connector.clone(), params)
+    }
+
+    /// Waits until the host that this client found has gone.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] if it is still there after `limit`.
+    pub async fn wait_gone(&self, limit: std::time::Duration) -> Result<(), ClientError> {
+        let deadline = std::time::Instant::now() + limit;
+        while let Ok(health) = self.connector.health().await {
+            if health.pid != self.host.pid {
+                break;
+            }
+            if std::time::Instant::now() >= deadline {
+                return Err(ClientError::Unreachable {
+                    socket: self.connector.config.socket.clone(),
+                    reason: format!("the host (pid {}) was asked to end and is still there", self.host.pid),
+                });
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        Ok(())
+    }
+}
