@@ -1,0 +1,113 @@
+//! The host is killed at random moments under load. Afterwards the record tells the truth, nothing is alive, and what
+//! waited goes on with its true payload.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::{thread, time::Duration};
+use support::{Bed, PATIENCE, check_story, end_of, of_type, tool_outputs, until};
+
+/// SplitMix64: a seed says when every kill comes.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn kill_the_host_at_random_moments() {
+    let seed = number("OSTLER_CRASH_SEED", 20);
+    let rounds = number("OSTLER_CRASH_ROUNDS", 6);
+    eprintln!("seed {seed}, {rounds} rounds");
+    let mut dice = Dice(seed);
+    let bed = Bed::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
+    for round in 0..rounds {
+        let host = bed.host();
+        let runs: Vec<String> = (0..8).map(|_| bed.detach(&["rehearsal", prompt(&mut dice)])).collect();
+        // The moment is the point of this test; nothing is waited for.
+        thread::sleep(Duration::from_millis(dice.below(1_200)));
+        support::signal(host, Signal::SIGKILL);
+        bed.assert_nothing_runs(Duration::from_secs(2));
+        assert!(bed.call("get_status", &json!({})).is_err(), "the host is still there");
+
+        bed.host();
+        for run in &runs {
+            let story = until("the end of every run", PATIENCE, || {
+                let story = bed.story(run);
+                end_of(&story).is_some().then_some(story)
+            });
+            check(&bed, run, &story, &format!("seed {seed} round {round}"));
+        }
+    }
+    bed.assert_nothing_runs(Duration::from_secs(2));
+}
+
+fn prompt(dice: &mut Dice) -> &'static str {
+    ["SAY quick", "SLOW 3", "RUN seq 2000", "TREE 8", "STUBBORN 600", "RUN setsid sleep 600 & sleep 600", "BIG 200"]
+        [usize::try_from(dice.below(7)).unwrap()]
+}
+
+fn check(bed: &Bed, run: &str, story: &[Value], place: &str) {
+    check_story(story);
+    let end = end_of(story).unwrap();
+    let record = bed.record(run);
+    let expected = match end["type"].as_str().unwrap() {
+        "run.completed" => "completed",
+        "run.failed" if end["payload"]["reason"] == "interrupted" => "interrupted",
+        other => panic!("{place}: {run} ended with {other}: {end}"),
+    };
+    assert_eq!(record["status"], expected, "{place}");
+    // A run that was never started cannot have been interrupted: it was queued again.
+    if of_type(story, "run.started").is_empty() {
+        assert_eq!(expected, "interrupted", "{place}: completed without a start");
+    }
+}
+
+#[test]
+fn what_waited_goes_on_with_its_true_payload() {
+    let bed = Bed::granted("");
+    let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
+    let mut busy = bed.follow(&["run", "--json", "rehearsal", "SLOW 600"]);
+    busy.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
+    let holder = busy.run_id();
+    let host = bed.host();
+    // The prompt comes by standard input, so that the secret is in no command line.
+    let prompt = format!("RUN printf %s {secret} | sha256sum");
+    let waiting =
+        bed.run_with_input(&["run", "--detach", "rehearsal", "-"], prompt.as_bytes()).ok().stdout.trim().to_owned();
+    let last = bed.detach(&["rehearsal", "SAY the last one"]);
+    assert!(!bed.record(&waiting).to_string().contains(&secret), "the record shows the secret");
+
+    support::signal(host, Signal::SIGKILL);
+    bed.assert_nothing_runs(Duration::from_secs(2));
+    drop(busy);
+    bed.host();
+
+    let first = bed.wait_for_end(&waiting);
+    let second = bed.wait_for_end(&last);
+    let expected = bed_digest(&secret);
+    assert!(tool_outputs(&first).contains(&expected), "the payload was not the true one: {}", tool_outputs(&first));
+    assert_eq!(support::answer(&second), "the last one");
+    let order = |events: &[Value]| of_type(events, "run.started")[0]["cursor"].as_u64().unwrap();
+    assert!(order(&first) < order(&second), "the order of the queue is lost");
+    let interrupted = bed.story(&holder);
+    check_story(&interrupted);
+    assert_eq!(bed.record(&holder)["status"], "interrupted");
+}
+
+fn bed_digest(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

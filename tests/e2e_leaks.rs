@@ -1,0 +1,188 @@
+//! Secrets that the model, the prompt, the environment and a tool give away are nowhere afterwards: not in a file of
+//! the host, not in an event, not on a terminal, not in the process list.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::json;
+use std::process::Command;
+use support::{Bed, Needles, answer, check_story};
+
+const LETTERS: &str = "R7mZ2kQ9xT4vB8nL1cW6yH3jD5fS0gPaUeIoKpVtXwMsJdFhNbGzCqYrEuAiOl";
+
+/// A made-up token; put together here, so that this file holds none.
+fn token(start: usize) -> String {
+    let body: String = LETTERS.chars().cycle().skip(start).step_by(7).take(36).collect();
+    format!("{}{body}", ["gh", "p_"].concat())
+}
+
+/// What `LEAK` gives away for a seed, asked of the rehearsal itself.
+fn leaked(bed: &Bed, seed: u64) -> Vec<String> {
+    let mut command = bed.command(&["__rehearse", "--format=text"]);
+    command.env("REHEARSAL_HOME", bed.root().join("tmp/sessions"));
+    let prompt = bed.root().join("tmp/prompt");
+    std::fs::write(&prompt, format!("LEAK {seed}")).unwrap();
+    let output = command.stdin(std::fs::File::open(&prompt).unwrap()).output().unwrap();
+    std::fs::remove_file(prompt).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let secrets: Vec<String> = text
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || "_-.+".contains(letter)))
+        .filter(|word| word.len() >= 16 && word.chars().any(|letter| letter.is_ascii_digit()))
+        .map(str::to_owned)
+        .collect();
+    assert!(secrets.len() >= 20, "{secrets:?}");
+    secrets
+}
+
+/// Looks everywhere that outlives a run.
+fn look_everywhere(bed: &Bed, needles: &Needles, run: &str, except: &[&std::path::Path]) {
+    needles.assert_not_in_process_list();
+    for args in [
+        vec!["show", run],
+        vec!["show", "--json", run],
+        vec!["logs", run],
+        vec!["logs", "--json", run],
+        vec!["runs"],
+        vec!["runs", "--json"],
+        vec!["queue"],
+        vec!["status", "--json"],
+    ] {
+        let done = bed.run(&args).ok();
+        needles.assert_not_in(&args.join(" "), done.all());
+    }
+    let story = bed.story(run);
+    check_story(&story);
+    needles.assert_not_in("the events", serde_json::to_vec(&story).unwrap());
+    // With the host running, so that the write-ahead log is there too; then again when all is written back.
+    needles.assert_not_below(bed.root(), except);
+    bed.stop();
+    needles.assert_not_below(bed.root(), except);
+}
+
+#[test]
+fn what_the_model_gives_away() {
+    let bed = Bed::granted("");
+    for seed in [7, 8] {
+        let needles = Needles::new(&leaked(&bed, seed));
+        let done = bed.run(&["run", "rehearsal", &format!("LEAK {seed}")]).ok();
+        needles.assert_not_in("the terminal", done.all());
+        assert!(done.stdout.contains("[REDACTED:"), "{}", done.stdout);
+        let json = bed.run(&["run", "--json", "rehearsal", &format!("LEAK {seed}")]).ok();
+        needles.assert_not_in("the JSON lines", json.all());
+        let run = json.json_lines()[0]["runId"].as_str().unwrap().to_owned();
+        look_everywhere(&bed, &needles, &run, &[]);
+    }
+}
+
+#[test]
+fn what_stands_in_the_prompt() {
+    let bed = Bed::granted("");
+    let secret = token(0);
+    let needles = Needles::new(std::slice::from_ref(&secret));
+    let prompt = format!("SAY the key is {secret}, keep it");
+    let done = bed.run_with_input(&["run", "--json", "rehearsal", "-"], prompt.as_bytes()).ok();
+    let events = done.json_lines();
+    assert!(answer(&events).contains("the key is [REDACTED:"), "{}", answer(&events));
+    needles.assert_not_in("the JSON lines", done.all());
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    assert!(!bed.record(&run)["sealedPointers"].as_array().unwrap().is_empty());
+    look_everywhere(&bed, &needles, &run, &[]);
+}
+
+#[test]
+fn what_stands_in_a_file_that_a_tool_prints() {
+    let bed = Bed::granted("");
+    let secret = token(3);
+    let needles = Needles::new(std::slice::from_ref(&secret));
+    let file = bed.file("service.env", format!("PLAIN=1\nSERVICE_TOKEN={secret}\nLAST=2\n"));
+    let done = bed.run(&["run", "--json", "rehearsal", "RUN cat service.env; base64 -w0 service.env"]).ok();
+    needles.assert_not_in("the JSON lines", done.all());
+    let events = done.json_lines();
+    let output = support::tool_outputs(&events);
+    assert!(output.contains("PLAIN=1") && output.contains("LAST=2"), "{output}");
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    look_everywhere(&bed, &needles, &run, &[&file]);
+}
+
+#[test]
+fn what_stands_in_the_environment_in_every_encoding() {
+    let mut bed = Bed::granted("");
+    // No rule could tell this one: only the host knows that it is a secret.
+    let secret = "correct horse \"battery\" staple/42";
+    let needles = Needles::new(&[secret.to_owned(), percent(secret), base64(secret)]);
+    bed.set("SERVICE_PASSWORD", secret);
+    let script = "printf '%s\\n' \"$SERVICE_PASSWORD\"; printf %s \"$SERVICE_PASSWORD\" | base64 -w0; echo; \
+                  python3 -c 'import os,urllib.parse,json; v=os.environ[\"SERVICE_PASSWORD\"]; \
+                  print(urllib.parse.quote(v, safe=\"\")); print(json.dumps(v))' || true";
+    for prompt in [format!("RUN {script}"), "ENV SERVICE_PASSWORD".to_owned()] {
+        let done = bed.run(&["run", "--json", "rehearsal", "--env", "SERVICE_PASSWORD", &prompt]).ok();
+        needles.assert_not_in("the JSON lines", done.all());
+        let events = done.json_lines();
+        assert!(answer(&events).contains("[REDACTED:"), "{}", answer(&events));
+        let run = events[0]["runId"].as_str().unwrap().to_owned();
+        look_everywhere(&bed, &needles, &run, &[]);
+    }
+}
+
+#[test]
+fn while_it_runs_it_is_in_no_command_line() {
+    let bed = Bed::granted("");
+    let secret = token(5);
+    let needles = Needles::new(std::slice::from_ref(&secret));
+    let payload = json!({
+        "provider": "rehearsal", "prompt": format!("SLOW 600\n{secret}"), "cwd": bed.work(),
+        "harness": { "systemPrompt": format!("use {secret}"), "processEnv": { "API_TOKEN": secret } }
+    });
+    let run = bed.call("start_run", &payload);
+    let run = match run {
+        Ok(run) => run["runId"].as_str().unwrap().to_owned(),
+        // No host yet: the first verb starts one.
+        Err(_) => {
+            bed.host();
+            bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned()
+        }
+    };
+    let mut follower = bed.follow(&["logs", "--json", "-f", &run]);
+    follower.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
+    needles.assert_not_in_process_list();
+    needles.assert_not_below(&bed.home().join("data"), &[]);
+    bed.run(&["cancel", &run]).ok();
+    drop(follower);
+    look_everywhere(&bed, &needles, &run, &[]);
+}
+
+#[test]
+fn an_error_repeats_no_secret() {
+    let bed = Bed::granted("");
+    bed.host();
+    let secret = token(9);
+    let needles = Needles::new(std::slice::from_ref(&secret));
+    let payload = json!({
+        "provider": "rehearsal", "prompt": format!("SAY {secret}"), "cwd": format!("/no/{secret}"), "model": 7,
+        "timeoutSeconds": secret
+    });
+    let refused = bed.call("start_run", &payload).unwrap_err();
+    needles.assert_not_in("the error", refused.text());
+    bed.stop();
+    needles.assert_not_below(bed.root(), &[]);
+}
+
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[test]
+fn the_session_files_of_the_rehearsal_hold_no_prompt() {
+    let bed = Bed::granted("");
+    let secret = token(11);
+    bed.run_with_input(&["run", "rehearsal", "-"], format!("SAY {secret}").as_bytes()).ok();
+    let found = Command::new("grep").args(["-r", &secret]).arg(bed.home()).output().unwrap();
+    assert!(found.stdout.is_empty());
+}

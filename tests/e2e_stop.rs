@@ -1,0 +1,150 @@
+//! Ends of every kind: cancelled, timed out, finished with leftovers, interrupted at the terminal. Nothing stays alive.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use support::{Bed, PATIENCE, answer, check_story, end_of, of_type, until};
+
+/// What a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
+const STOP: Duration = Duration::from_secs(12);
+
+/// Starts a run and waits until its agent has done what the stop is to find.
+fn begin(bed: &Bed, prompt: &str, ready: impl Fn(&Value) -> bool) -> (support::Follower, String) {
+    let mut follower = bed.follow(&["run", "--json", "rehearsal", prompt]);
+    follower.wait_for("the agent at work", ready);
+    let id = follower.run_id();
+    (follower, id)
+}
+
+fn text_or_tool(event: &Value) -> bool {
+    matches!(event["payload"]["kind"].as_str(), Some("text_delta" | "tool_delta" | "text" | "tool_start"))
+}
+
+fn cancel(bed: &Bed, id: &str) {
+    let start = Instant::now();
+    let ended = bed.call("cancel_run", &json!({ "runId": id })).unwrap();
+    assert_eq!(ended["status"], "canceled");
+    assert!(start.elapsed() < STOP, "the stop took {:?}", start.elapsed());
+    bed.assert_nothing_runs(Duration::from_secs(2));
+    let story = bed.story(id);
+    check_story(&story);
+    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
+}
+
+#[test]
+fn cancel_ends_every_kind_of_descendant() {
+    let bed = Bed::granted("");
+    for prompt in [
+        "SLOW 600",
+        "STUBBORN 600",
+        "TREE 50",
+        "RUN echo up; sleep 600",
+        "RUN echo up; setsid sleep 600 & sleep 600",
+        "RUN echo up; (setsid sh -c 'trap \"\" TERM INT; sleep 600; sleep 600' &) ; sleep 600",
+        "RUN echo up; trap '' TERM INT HUP; while :; do sleep 1; done",
+    ] {
+        let (follower, id) = begin(&bed, prompt, text_or_tool);
+        cancel(&bed, &id);
+        assert_eq!(follower.finish().0, 130, "{prompt}");
+    }
+}
+
+#[test]
+fn a_run_is_cancelled_between_queue_and_spawn_too() {
+    let bed = Bed::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    for round in 0..20 {
+        let id = bed.detach(&["rehearsal", "SLOW 600"]);
+        let ended = bed.call("cancel_run", &json!({ "runId": id })).unwrap();
+        assert_eq!(ended["status"], "canceled", "round {round}");
+        check_story(&bed.story(&id));
+    }
+    bed.assert_nothing_runs(Duration::from_secs(2));
+}
+
+#[test]
+fn a_time_limit_ends_the_stubborn_and_their_trees() {
+    let bed = Bed::granted("");
+    for prompt in ["STUBBORN 600", "TREE 20", "RUN setsid sleep 600 & sleep 600"] {
+        let done = bed.run(&["run", "--json", "rehearsal", "--timeout", "5", prompt]).code(3);
+        let events = done.json_lines();
+        check_story(&events);
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "timeout", "{prompt}");
+        bed.assert_nothing_runs(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_finished_run_takes_its_leftovers_along() {
+    let bed = Bed::granted("");
+    for prompt in ["ORPHAN 600", "TREE 20 leave", "RUN (setsid sleep 600 >/dev/null 2>&1 &); echo done"] {
+        let start = Instant::now();
+        let events = bed.events_of(&["rehearsal", prompt]);
+        check_story(&events);
+        assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{prompt}");
+        assert!(start.elapsed() < STOP, "{prompt} hung for {:?}", start.elapsed());
+        bed.assert_nothing_runs(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn deaths_and_strange_output_are_recorded_as_they_were() {
+    let bed = Bed::granted("");
+    for (name, number) in [("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
+        let events = bed.events_of(&["rehearsal", &format!("SIGNAL {name}")]);
+        check_story(&events);
+        assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["signal"], number);
+        assert_eq!(end_of(&events).unwrap()["type"], "run.failed");
+    }
+    let events = bed.events_of(&["rehearsal", "RAW"]);
+    check_story(&events);
+    assert!(of_type(&events, "run.chunk.stdout").iter().any(|event| event["payload"]["lossy"] == true));
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
+
+    // A message as long as a line may be is read; a longer one is not, and the run says so and goes on.
+    let events = bed.events_of(&["rehearsal", "LINE 4096"]);
+    check_story(&events);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
+    let events = bed.events_of(&["rehearsal", "LINE 40000"]);
+    check_story(&events);
+    assert!(support::warning_codes(&events).contains(&"LINE_TRUNCATED"), "{:?}", support::kinds(&events));
+
+    let id = bed.detach(&["rehearsal", "FLOOD 20"]);
+    let events = bed.wait_for_end(&id);
+    check_story(&events);
+    let stored: usize =
+        of_type(&events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap().len()).sum();
+    assert!(stored >= 20 * 1024 * 1024, "only {stored} bytes are stored");
+}
+
+#[test]
+fn two_terminals_and_an_interrupt_in_one() {
+    let bed = Bed::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    let (one, first) = begin(&bed, "SLOW 600", text_or_tool);
+    let (mut two, second) = begin(&bed, "SLOW 15", text_or_tool);
+    one.signal(Signal::SIGINT);
+    assert_eq!(one.finish().0, 130);
+    let story = until("the end of the interrupted run", PATIENCE, || {
+        let story = bed.story(&first);
+        end_of(&story).is_some().then_some(story)
+    });
+    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
+    check_story(&story);
+    let end = two.wait_for_type("run.completed");
+    assert!(end["payload"]["finalText"].as_str().unwrap().contains("chunk 15 of 15"));
+    assert_eq!(two.finish().0, 0);
+    check_story(&bed.story(&second));
+    bed.assert_nothing_runs(Duration::from_secs(2));
+}
+
+#[test]
+fn a_client_that_dies_leaves_its_run_alone() {
+    let bed = Bed::granted("");
+    let (follower, id) = begin(&bed, "SLOW 8", text_or_tool);
+    follower.signal(Signal::SIGKILL);
+    let events = bed.wait_for_end(&id);
+    assert!(answer(&events).contains("chunk 8 of 8"));
+    check_story(&events);
+}

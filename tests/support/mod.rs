@@ -1,0 +1,50 @@
+//! What the end-to-end suites share: a private Ostler to talk to, and eyes on its processes.
+//!
+//! A [`Bed`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
+//! a user would, waits for events and never for time, and ends only what was started from it: every process of a bed
+//! carries the bed's path in its environment.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "shared by several suites, none of which uses all of it"
+)]
+
+mod agents;
+mod bed;
+mod follow;
+mod leaks;
+mod processes;
+mod record;
+mod wire;
+
+pub use agents::agent_cli;
+pub use bed::{Bed, Done};
+pub use follow::Follower;
+pub use leaks::Needles;
+pub use processes::{Process, carrying, signal};
+pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+pub use wire::{CallError, post};
+
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take before a test gives up. Far more than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
+///
+/// # Panics
+/// After `limit`.
+pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,98 @@
+//! JSON-RPC over the host's socket, written out by hand: a client that shares no code with the host.
+
+use super::PATIENCE;
+use serde_json::{Value, json};
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+/// Why a call gave no result.
+#[derive(Debug)]
+pub enum CallError {
+    /// There is no host, or it broke off.
+    Io(io::Error),
+    /// The error of the answer.
+    Answer(Value),
+}
+
+impl CallError {
+    /// The kind of an application error: `NOT_FOUND`.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Answer(error) => error["data"]["kind"].as_str().unwrap_or("?"),
+            Self::Io(_) => "no answer",
+        }
+    }
+
+    /// The whole error as text.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Answer(error) => error.to_string(),
+            Self::Io(error) => error.to_string(),
+        }
+    }
+
+    /// The `data` of the error.
+    pub fn data(&self) -> &Value {
+        match self {
+            Self::Answer(error) => &error["data"],
+            Self::Io(_) => &Value::Null,
+        }
+    }
+}
+
+/// Calls a method by name.
+///
+/// # Errors
+/// As the type says.
+pub(super) fn call(socket: &Path, method: &str, params: &Value) -> Result<Value, CallError> {
+    let frame = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+    let (_, body) = post(socket, frame.as_bytes()).map_err(CallError::Io)?;
+    let mut answer: Value = serde_json::from_slice(&body)
+        .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    if answer["error"].is_null() { Ok(answer["result"].take()) } else { Err(CallError::Answer(answer["error"].take())) }
+}
+
+/// Sends any frame and gives the status and the body of the answer.
+///
+/// # Errors
+/// If there is no host, or it broke off.
+pub fn post(socket: &Path, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let head = format!(
+        "POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        frame.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    // A host that refuses a frame for its size answers before it has read it all.
+    let sent = stream.write_all(frame);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    if answer.is_empty() {
+        sent?;
+        read?;
+    }
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
+    let split = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(malformed)?;
+    let head = String::from_utf8_lossy(&answer[..split]).to_ascii_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)?;
+    let body = &answer[split + 4..];
+    let body = if head.contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_vec() };
+    Ok((status, body))
+}
+
+fn unchunk(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let size = String::from_utf8_lossy(&body[..end]);
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(part) = body.get(end + 2..end + 2 + size).filter(|part| !part.is_empty()) else { break };
+        whole.extend_from_slice(part);
+        body = body.get(end + 4 + size..).unwrap_or_default();
+    }
+    whole
+}
