@@ -1,1 +1,91 @@
-//! An Ostler plugin.
+//! Provider plugin for any program that takes a prompt, as an argument or on standard input, and prints text.
+//!
+//! The program is the `executable` of a provider instance; the settings say how its command line is made:
+//!
+//! ```toml
+//! [providers.llm]
+//! plugin = "command"
+//! executable = "/usr/local/bin/llm"
+//! settings = { args = [["--model", "{model}"], "--", "{prompt}"], versionArgs = ["--version"] }
+//! ```
+//!
+//! Nothing is known of the program beyond that, so it is held to nothing either: what a run wants to restrict and the
+//! host does not enforce is reported as a restriction, and the run is refused.
+
+mod detect;
+mod dropped;
+mod prepare;
+mod settings;
+mod template;
+mod transcript;
+
+use ostler_plugin::provider::{Capabilities, Launch, Probe, ProbeResult, ProviderInfo, RunRequest};
+use ostler_plugin::{Error, Plugin, Provider};
+
+pub use settings::Settings;
+pub use transcript::CommandTranscript;
+
+/// The plugin, configured for one instance.
+#[derive(Debug)]
+pub struct Command {
+    settings: Settings,
+    args: Vec<template::Group>,
+}
+
+impl Plugin for Command {
+    const NAME: &'static str = "command";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const SUMMARY: &'static str = "runs any program that takes a prompt and prints text";
+
+    type Settings = Settings;
+
+    fn settings_schema() -> Option<String> {
+        Some(settings::SCHEMA.to_owned())
+    }
+
+    fn configure(settings: Settings) -> Result<Self, Error> {
+        let args = settings.check()?;
+        Ok(Self { settings, args })
+    }
+}
+
+impl Provider for Command {
+    type Transcript = CommandTranscript;
+
+    fn describe(&self) -> ProviderInfo {
+        let settings = &self.settings;
+        ProviderInfo {
+            id: "command".to_owned(),
+            display_name: settings.display_name.clone(),
+            // Which program it is, the instance's configuration says.
+            executables: Vec::new(),
+            install_hint: settings.install_hint.clone(),
+            default_model: settings.default_model.clone(),
+            token_variable: settings.token_variable.clone(),
+            inherit_environment: settings.environment.clone(),
+            extra: None,
+        }
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        detect::probes(&self.settings)
+    }
+
+    fn detect(&self, results: Vec<ProbeResult>) -> Capabilities {
+        detect::detect(&self.settings, &self.args, &results)
+    }
+
+    fn prepare(&self, request: RunRequest, _capabilities: Capabilities) -> Result<Launch, Error> {
+        prepare::prepare(&self.settings, &self.args, &request)
+    }
+
+    fn transcript(&self, _request: RunRequest, _capabilities: Capabilities) -> CommandTranscript {
+        CommandTranscript::new(self.settings.success_codes.clone())
+    }
+}
+
+ostler_plugin::export_provider!(Command);
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

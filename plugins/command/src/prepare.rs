@@ -1,0 +1,81 @@
+//! The command line of a run.
+
+use ostler_plugin::provider::{Launch, OutputForm, RunMode, RunRequest, StopSignal};
+use ostler_plugin::{Error, Problems};
+use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::payload::Payload;
+use ostler_provider_kit::prompt;
+
+use crate::dropped;
+use crate::settings::{Settings, StopBy};
+use crate::template::{Group, Placeholder};
+
+pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest) -> Result<Launch, Error> {
+    if request.mode == RunMode::Interactive {
+        return Err(Error::Unsupported(
+            "a provider of the plugin `command` takes one prompt and no further input; leave out `mode`".to_owned(),
+        ));
+    }
+    let payload = Payload::parse(&request.payload)?;
+    let mut problems = Problems::default();
+    if request.prompt.trim().is_empty() {
+        problems.push("/prompt", "is blank");
+    }
+    let arguments = arguments(args, request, &mut problems);
+    problems.into_result()?;
+    let piped = payload.harness.piped_content.as_deref().filter(|piped| !piped.is_empty());
+    // A program that has its prompt in an argument reads beside it what is piped to it.
+    let stdin = if mentions(args, Placeholder::Prompt) {
+        piped.map(str::to_owned)
+    } else {
+        Some(prompt::compose(&request.prompt, &[], piped))
+    };
+    Ok(Launch {
+        args: arguments,
+        stdin: stdin.map(String::into_bytes),
+        output: OutputForm::Text,
+        stop: match settings.stop {
+            StopBy::Interrupt => StopSignal::Interrupt,
+            StopBy::Terminate => StopSignal::Terminate,
+        },
+        dropped: dropped::options(args, request, &payload),
+        ..Launch::default()
+    })
+}
+
+/// Whether the arguments have a place for this.
+pub(crate) fn mentions(args: &[Group], placeholder: Placeholder) -> bool {
+    args.iter().flatten().any(|template| template.count(placeholder) > 0)
+}
+
+fn arguments(args: &[Group], request: &RunRequest, problems: &mut Problems) -> Vec<String> {
+    let value = |placeholder: Placeholder| match placeholder {
+        Placeholder::Prompt => Some(request.prompt.as_str()),
+        Placeholder::Model => request.model.as_deref(),
+        Placeholder::Cwd => Some(request.cwd.as_str()),
+        Placeholder::Session => request.resume_session.as_deref(),
+    };
+    let mut out = Vec::new();
+    let mut guarded = false;
+    for group in args {
+        let Some(filled) = group.iter().map(|template| template.fill(value)).collect::<Option<Vec<_>>>() else {
+            continue;
+        };
+        for (template, argument) in group.iter().zip(filled) {
+            let pointer = template.leading().map_or("/prompt", Placeholder::pointer);
+            if template.leading().is_some() && !guarded && argument.starts_with('-') {
+                problems.push(
+                    pointer,
+                    "begins with `-`, and the program could take it for a flag; put `--` before its placeholder in `settings.args`, or let the prompt come by standard input",
+                );
+            }
+            if let Some(reason) = unfit(&argument) {
+                problems
+                    .push(pointer, format!("{reason}, or let the prompt come by standard input (`settings.prompt`)"));
+            }
+            guarded |= template.is_guard();
+            out.push(argument);
+        }
+    }
+    out
+}

@@ -1,0 +1,114 @@
+//! Arguments with placeholders.
+
+/// What a placeholder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placeholder {
+    Prompt,
+    Model,
+    Cwd,
+    Session,
+}
+
+impl Placeholder {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "prompt" => Some(Self::Prompt),
+            "model" => Some(Self::Model),
+            "cwd" => Some(Self::Cwd),
+            "session" => Some(Self::Session),
+            _ => None,
+        }
+    }
+
+    /// Where the value comes from.
+    pub(crate) fn pointer(self) -> &'static str {
+        match self {
+            Self::Prompt => "/prompt",
+            Self::Model => "/model",
+            Self::Cwd => "/cwd",
+            Self::Session => "/harness/resumeSessionId",
+        }
+    }
+}
+
+/// Arguments that stand or fall together.
+pub(crate) type Group = Vec<Template>;
+
+/// One argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Value(Placeholder),
+}
+
+impl Template {
+    /// Reads `--model={model}`; `{{` and `}}` are braces.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, after) = rest.split_at(at);
+            literal.push_str(before);
+            if let Some(after) = after.strip_prefix("{{") {
+                literal.push('{');
+                rest = after;
+            } else if let Some(after) = after.strip_prefix("}}") {
+                literal.push('}');
+                rest = after;
+            } else if let Some((name, after)) = after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+                let placeholder = Placeholder::of(name).ok_or_else(|| {
+                    format!("has no placeholder `{{{name}}}`; there are {{prompt}}, {{model}}, {{cwd}} and {{session}}, and {{{{ for a brace")
+                })?;
+                if !literal.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                }
+                parts.push(Part::Value(placeholder));
+                rest = after;
+            } else {
+                return Err("has a brace that is not part of a placeholder; write {{ or }} for a brace".to_owned());
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self(parts))
+    }
+
+    /// How often a placeholder occurs.
+    pub(crate) fn count(&self, placeholder: Placeholder) -> usize {
+        self.0.iter().filter(|part| **part == Part::Value(placeholder)).count()
+    }
+
+    /// The placeholder that the argument begins with, whose value could make a flag of it.
+    pub(crate) fn leading(&self) -> Option<Placeholder> {
+        match self.0.first() {
+            Some(Part::Value(placeholder)) => Some(*placeholder),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the `--` after which programs take nothing for a flag.
+    pub(crate) fn is_guard(&self) -> bool {
+        matches!(self.0.as_slice(), [Part::Text(text)] if text == "--")
+    }
+
+    /// The argument with its values. None where one has none.
+    pub(crate) fn fill<'a>(&self, value: impl Fn(Placeholder) -> Option<&'a str>) -> Option<String> {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Value(placeholder) => out.push_str(value(*placeholder)?),
+            }
+        }
+        Some(out)
+    }
+}
