@@ -237,7 +237,7 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<ProfileRow> {
     })
 }
 
-impl Reader<'_> {
+impl Reader {
     /// A capability snapshot that a run refers to.
     ///
     /// # Errors
@@ -256,7 +256,7 @@ impl Reader<'_> {
     /// # Errors
     /// Where the database cannot be read.
     pub fn newest_snapshot(&self, provider: &str) -> Result<Option<StoredSnapshot>, StorageError> {
-        newest_snapshot(self.conn, provider)
+        newest_snapshot(&self.conn, provider)
     }
 
     /// The newest capability snapshot of every provider instance that ever had one, by name.

@@ -146,7 +146,7 @@ fn conversation(row: &Row<'_>) -> rusqlite::Result<ConversationRow> {
     })
 }
 
-impl Reader<'_> {
+impl Reader {
     pub(super) fn conversation_num(&self, id: ConversationId) -> Result<Option<i64>, StorageError> {
         let num = self
             .conn

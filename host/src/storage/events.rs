@@ -88,7 +88,7 @@ enum Along {
     Nothing,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// Events after a cursor (0 for all), in order, as many as the limit allows. Each call costs what it returns, and
     /// looks at no more than some thousand others.
     ///

@@ -42,6 +42,9 @@ mod types;
 mod upkeep;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -155,7 +158,7 @@ impl Storage {
     ///
     /// # Errors
     /// Whatever the closure returns, or why no connection could be had.
-    pub fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>) -> Result<T, StorageError> {
+    pub fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, StorageError>) -> Result<T, StorageError> {
         self.shared.readers.read(work)
     }
 

@@ -17,9 +17,9 @@ const STATEMENTS: usize = 64;
 
 /// One consistent snapshot of the database. Its methods lie with the tables that they read.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    pub(super) conn: &'a Connection,
-    pub(super) path: &'a Path,
+pub struct Reader {
+    pub(super) conn: Connection,
+    pub(super) path: PathBuf,
 }
 
 /// The connections.
@@ -32,7 +32,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    idle: Vec<Connection>,
+    idle: Vec<Reader>,
     lent: usize,
 }
 
@@ -42,14 +42,14 @@ impl Pool {
     }
 
     /// Runs a closure on a connection, inside a read transaction that ends with it.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Reader<'_>) -> Result<T, StorageError>) -> Result<T, StorageError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, StorageError>) -> Result<T, StorageError> {
         let lent = self.lend()?;
-        let Some(conn) = &lent.conn else {
+        let Some(reader) = &lent.reader else {
             return Err(super::pending::closed());
         };
         // Dropping the transaction ends it, however the closure returns.
-        let transaction = conn.unchecked_transaction().map_err(|error| self.failed(error.into()))?;
-        let result = work(&Reader { conn, path: &self.path }).map_err(|error| self.failed(error));
+        let transaction = reader.conn.unchecked_transaction().map_err(|error| self.failed(error.into()))?;
+        let result = work(reader).map_err(|error| self.failed(error));
         drop(transaction);
         result
     }
@@ -64,12 +64,12 @@ impl Pool {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.lent += 1;
-        let conn = state.idle.pop();
+        let reader = state.idle.pop();
         drop(state);
         // From here on `lent` is given back by the drop, also where opening fails.
-        let mut lent = Lent { pool: self, conn };
-        if lent.conn.is_none() {
-            lent.conn = Some(connect(&self.path).map_err(|error| self.failed(error.into()))?);
+        let mut lent = Lent { pool: self, reader };
+        if lent.reader.is_none() {
+            lent.reader = Some(connect(&self.path).map_err(|error| self.failed(error.into()))?);
         }
         Ok(lent)
     }
@@ -77,18 +77,18 @@ impl Pool {
 
 struct Lent<'a> {
     pool: &'a Pool,
-    conn: Option<Connection>,
+    reader: Option<Reader>,
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         // A connection that is stuck in a transaction would hold its snapshot.
-        let conn = self.conn.take().filter(Connection::is_autocommit);
+        let reader = self.reader.take().filter(|reader| reader.conn.is_autocommit());
         let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lent -= 1;
-        let surplus = match conn {
-            Some(conn) if state.idle.len() < IDLE => {
-                state.idle.push(conn);
+        let surplus = match reader {
+            Some(reader) if state.idle.len() < IDLE => {
+                state.idle.push(reader);
                 None
             }
             other => other,
@@ -99,11 +99,11 @@ impl Drop for Lent<'_> {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Reader> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update(None, "query_only", true)?;
     conn.pragma_update(None, "cache_size", -4096)?;
-    Ok(conn)
+    Ok(Reader { conn, path: path.to_owned() })
 }

@@ -363,7 +363,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
     })
 }
 
-impl Reader<'_> {
+impl Reader {
     pub(super) fn run_num(&self, run_id: RunId) -> Result<Option<i64>, StorageError> {
         let num = self
             .conn
@@ -556,6 +556,19 @@ impl Reader<'_> {
             .query_row([run_id.as_uuid().as_bytes().as_slice()], job)
             .optional()?;
         Ok(found)
+    }
+
+    /// What the engine remembers of a run, as it was stored; None where it stored nothing, or the run has ended.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn carry(&self, run_id: RunId) -> Result<Option<String>, StorageError> {
+        let found: Option<Option<String>> = self
+            .conn
+            .prepare_cached("SELECT j.carry FROM runs r JOIN scheduler_jobs j ON j.run = r.num WHERE r.run_id = ?1")?
+            .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| row.get(0))
+            .optional()?;
+        Ok(found.flatten())
     }
 
     /// The jobs that have not ended, of one state or of all, in the order of their submission.

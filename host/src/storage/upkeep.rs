@@ -21,7 +21,7 @@ impl WriteTx<'_> {
     }
 }
 
-impl Reader<'_> {
+impl Reader {
     /// How large the database is.
     ///
     /// # Errors

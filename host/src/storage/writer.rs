@@ -67,7 +67,27 @@ struct State {
 struct Request {
     durability: Durability,
     bytes: usize,
+    settled: bool,
     task: Box<dyn Task>,
+}
+
+impl Request {
+    fn new(durability: Durability, bytes: usize, task: Box<dyn Task>) -> Self {
+        Self { durability, bytes, settled: false, task }
+    }
+
+    /// Tells the caller how it went; only the first time counts.
+    fn settle(&mut self, result: Result<(), StorageError>) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.task.settle(result);
+        }
+    }
+}
+
+fn fail(group: &mut [Request], error: &StorageError) {
+    for request in group {
+        request.settle(Err(error.clone()));
+    }
 }
 
 impl fmt::Debug for Request {
@@ -229,7 +249,7 @@ impl Writer {
     {
         let (resolver, pending) = promise();
         let task = Box::new(Work { work, value: None, resolver, failure: None });
-        self.queue.put(self.queue.lock(), Request { durability, bytes: 0, task }, urgent);
+        self.queue.put(self.queue.lock(), Request::new(durability, 0, task), urgent);
         pending
     }
 
@@ -248,7 +268,7 @@ impl Writer {
         while state.bytes > 0 && state.bytes + bytes > self.queue.limit && !state.closed {
             state = self.queue.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        self.queue.put(state, Request { durability: Durability::Batched, bytes, task }, false);
+        self.queue.put(state, Request::new(Durability::Batched, bytes, task), false);
         pending
     }
 
@@ -282,7 +302,11 @@ struct Worker {
 }
 
 /// The transaction was undone as a whole.
-struct Lost(StorageError);
+struct Lost {
+    error: StorageError,
+    /// Before any write was tried: the file itself cannot be written now.
+    at_once: bool,
+}
 
 impl Worker {
     fn run(&mut self) {
@@ -309,70 +333,63 @@ impl Worker {
     }
 
     fn write(&mut self, group: &mut [Request]) {
-        match self.transaction(group) {
-            Ok(settled) => self.settle(group, &settled),
-            Err(Lost(error)) if group.len() < 2 => {
-                for request in group {
-                    request.task.settle(Err(error.clone()));
-                }
-            }
-            Err(Lost(_)) => {
-                // One of them was too much for the file. Each alone: who can be written shall be.
-                for request in group {
-                    let alone = std::slice::from_mut(request);
-                    match self.transaction(alone) {
-                        Ok(settled) => self.settle(alone, &settled),
-                        Err(Lost(error)) => {
-                            for request in alone {
-                                request.task.settle(Err(error.clone()));
-                            }
-                        }
-                    }
-                }
+        let Err(lost) = self.transaction(group) else {
+            return self.settle(group);
+        };
+        if lost.at_once || group.len() == 1 {
+            return fail(group, &lost.error);
+        }
+        // One of them was too much for the file. Each alone: who can be written shall be.
+        for request in group.iter_mut().filter(|request| !request.settled) {
+            let alone = std::slice::from_mut(request);
+            match self.transaction(alone) {
+                Ok(()) => self.settle(alone),
+                Err(lost) => fail(alone, &lost.error),
             }
         }
     }
 
     /// After a commit: subscribers first, so that whoever is told of a write finds it announced.
-    fn settle(&self, group: &mut [Request], settled: &[bool]) {
+    fn settle(&self, group: &mut [Request]) {
         let cursor = unsigned(self.memory.last_cursor);
         self.committed.send_if_modified(|last| {
             let grown = cursor > *last;
             *last = cursor.max(*last);
             grown
         });
-        for (request, settled) in group.iter_mut().zip(settled) {
-            if !settled {
-                request.task.settle(Ok(()));
-            }
+        for request in group {
+            request.settle(Ok(()));
         }
     }
 
-    /// Runs writes in one transaction. Those that fail by themselves are settled at once and marked in the result.
-    fn transaction(&mut self, group: &mut [Request]) -> Result<Vec<bool>, Lost> {
+    /// Runs writes in one transaction. Those that fail by themselves are settled at once.
+    fn transaction(&mut self, group: &mut [Request]) -> Result<(), Lost> {
         let before = self.memory.last_cursor;
         let result = self.try_transaction(group);
         match &result {
-            Ok(_) => self.trouble = Some(None),
-            Err(Lost(error)) => {
+            Ok(()) => self.trouble = Some(None),
+            Err(lost) => {
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
                 self.memory.forget(before);
-                if error.of_the_file() {
-                    self.trouble = Some(Some(error.clone()));
+                if lost.error.of_the_file() {
+                    self.trouble = Some(Some(lost.error.clone()));
                 }
             }
         }
         result
     }
 
-    fn try_transaction(&mut self, group: &mut [Request]) -> Result<Vec<bool>, Lost> {
-        self.set_synchronous(group)?;
-        self.statement("BEGIN IMMEDIATE")?;
+    fn try_transaction(&mut self, group: &mut [Request]) -> Result<(), Lost> {
+        let start = self.set_synchronous(group).and_then(|()| self.statement("BEGIN IMMEDIATE"));
+        start.map_err(|error| Lost { error, at_once: true })?;
+        self.try_writes(group).map_err(|error| Lost { error, at_once: false })
+    }
+
+    fn try_writes(&mut self, group: &mut [Request]) -> Result<(), StorageError> {
         let single = group.len() == 1;
-        let mut settled = Vec::with_capacity(group.len());
-        for request in group.iter_mut() {
+        for request in group.iter_mut().filter(|request| !request.settled) {
             if !single {
                 self.statement("SAVEPOINT one")?;
             }
@@ -382,24 +399,21 @@ impl Worker {
                 if !single {
                     self.statement("RELEASE one")?;
                 }
-                settled.push(false);
                 continue;
             };
             let error = error.at("write", &self.path);
             if single || self.conn.is_autocommit() {
-                return Err(Lost(error));
+                return Err(error);
             }
             self.statement("ROLLBACK TO one")?;
             self.statement("RELEASE one")?;
             self.memory.forget(before);
-            request.task.settle(Err(error));
-            settled.push(true);
+            request.settle(Err(error));
         }
-        self.statement("COMMIT")?;
-        Ok(settled)
+        self.statement("COMMIT")
     }
 
-    fn set_synchronous(&mut self, group: &[Request]) -> Result<(), Lost> {
+    fn set_synchronous(&mut self, group: &[Request]) -> Result<(), StorageError> {
         let full = group.iter().any(|request| request.durability == Durability::Full);
         let wanted = if full { Durability::Full } else { Durability::Batched };
         if self.synchronous != Some(wanted) {
@@ -409,12 +423,12 @@ impl Worker {
         Ok(())
     }
 
-    fn statement(&self, sql: &str) -> Result<(), Lost> {
+    fn statement(&self, sql: &str) -> Result<(), StorageError> {
         self.conn
             .prepare_cached(sql)
             .and_then(|mut statement| statement.raw_execute())
             .map(|_| ())
-            .map_err(|error| Lost(StorageError::from(error).at("write", &self.path)))
+            .map_err(|error| StorageError::from(error).at("write", &self.path))
     }
 
     /// Keeps the write-ahead log short. Readers are never waited for, but when it has become very long.

@@ -1,0 +1,229 @@
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The files of a database as a killed host leaves them: everything that was committed stands in the log.
+fn killed() -> (Vec<u8>, Vec<u8>, RunId) {
+    let (home, storage) = home();
+    drop(storage);
+    let storage = home.open();
+    let run_id = submit(&storage);
+    for n in 0..40 {
+        storage.append((0..3).map(|_| chunk(run_id, &"k".repeat(n * 20))).collect()).wait().unwrap();
+    }
+    finish(&storage, run_id, RunStatus::Completed);
+    let files = (fs::read(home.path()).unwrap(), fs::read(home.beside("-wal")).unwrap(), run_id);
+    assert!(files.1.len() > 100_000, "the log holds it all");
+    files
+}
+
+/// Opens what is left; if it opens, what it says must hold together, and it must be writable.
+fn tells_the_truth(home: &Home, run_id: RunId) -> Result<u64, StorageErrorKind> {
+    let storage = home.try_open().map_err(|error| error.kind())?;
+    let page = storage
+        .read(|r| {
+            let mut events = Vec::new();
+            let mut after = 0;
+            loop {
+                let page = r.events_after(after, &EventFilter::default(), ReadLimit::default())?;
+                events.extend(page.events);
+                after = page.next;
+                if !page.more {
+                    return Ok(events);
+                }
+            }
+        })
+        .map_err(|error| error.kind())?;
+    assert!(page.iter().zip(1..).all(|(event, seq)| event.seq == Some(seq)), "no gaps");
+    let record = storage.read(|r| r.run(run_id)).map_err(|error| error.kind())?;
+    let ended = record.as_ref().is_some_and(|record| record.summary.status.ended());
+    assert_eq!(ended, page.iter().any(|event| event.kind.terminal()), "the record and the events agree");
+    assert!(record.is_some() || page.is_empty());
+    let open = storage.read(Reader::recovery).map_err(|error| error.kind())?;
+    assert_eq!(open.len(), usize::from(record.is_some() && !ended));
+    let event = event(None, EventType::PolicyAudit, "{}");
+    storage.append(vec![event]).wait().map_err(|error| error.kind())?;
+    Ok(page.len() as u64)
+}
+
+#[test]
+fn a_killed_host_leaves_all_that_was_committed() {
+    let (database, log, run_id) = killed();
+    let home = Home::new();
+    fs::write(home.path(), &database).unwrap();
+    fs::write(home.beside("-wal"), &log).unwrap();
+    assert_eq!(tells_the_truth(&home, run_id), Ok(121));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// The log cut anywhere is a database as it was at some commit.
+    #[test]
+    fn a_log_that_is_cut_tells_of_an_earlier_time(cut in 0.0..1.0_f64, frame in any::<bool>()) {
+        let (database, log, run_id) = killed();
+        let mut length = (log.len() as f64 * cut) as usize;
+        if frame {
+            length = 32 + length / (4096 + 24) * (4096 + 24);
+        }
+        let home = Home::new();
+        fs::write(home.path(), &database).unwrap();
+        fs::write(home.beside("-wal"), &log[..length]).unwrap();
+        prop_assert!(tells_the_truth(&home, run_id).is_ok());
+    }
+
+    /// Bytes flipped in the log end it there; bytes flipped in the file are refused or found when they are read.
+    #[test]
+    fn flipped_bytes_never_make_it_panic(
+        places in proptest::collection::vec((0.0..1.0_f64, 1..=255_u8), 1..8),
+        in_log in any::<bool>(),
+    ) {
+        let (mut database, mut log, run_id) = killed();
+        if !in_log {
+            // All of it in the file itself.
+            let home = Home::new();
+            fs::write(home.path(), &database).unwrap();
+            fs::write(home.beside("-wal"), &log).unwrap();
+            drop(home.open());
+            database = fs::read(home.path()).unwrap();
+            log.clear();
+        }
+        let target = if in_log { &mut log } else { &mut database };
+        for (place, mask) in places {
+            let place = (target.len() as f64 * place) as usize;
+            target[place] ^= mask;
+        }
+        let home = Home::new();
+        fs::write(home.path(), &database).unwrap();
+        fs::write(home.beside("-wal"), &log).unwrap();
+        let before = fs::read(home.path()).unwrap();
+        if in_log {
+            prop_assert!(tells_the_truth(&home, run_id).is_ok());
+        } else if let Err(error) = home.try_open() {
+            prop_assert!(error.of_the_file(), "{error:?}");
+            prop_assert!(fs::read(home.path()).unwrap() == before, "left as it was");
+        } else {
+            let storage = home.open();
+            for result in [
+                storage.read(|r| r.run(run_id).map(drop)),
+                storage.read(|r| r.runs(&RunFilter::default(), 10, 0).map(drop)),
+                storage.read(|r| r.run_events(run_id, 0, ReadLimit { events: 1000, bytes: 1 << 30 }).map(drop)),
+                storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().map(drop),
+            ] {
+                if let Err(error) = result {
+                    prop_assert!(matches!(error.kind(), StorageErrorKind::Damaged | StorageErrorKind::NotFound), "{error:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_passes() {
+    let home = Home::new();
+    let limited = Options { max_pages: Some(600), ..Options::default() };
+    let storage = Storage::open(&home.path(), &limited).unwrap();
+    let run_id = submit(&storage);
+    let output = storage.output();
+    let text = "f".repeat(30_000);
+    let error = loop {
+        if let Err(error) = output.append(vec![chunk(run_id, &text)]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), StorageErrorKind::DiskFull);
+    assert!(error.message().contains("no space left"), "{error}");
+    assert!(error.advice().unwrap().contains("make room"), "{error:?}");
+    assert_eq!(output.finish().wait().unwrap_err(), error);
+    assert_eq!(
+        storage
+            .write(Durability::Batched, move |tx| {
+                for _ in 0..100 {
+                    tx.append_event(&chunk(run_id, &"g".repeat(30_000)))?;
+                }
+                Ok(())
+            })
+            .wait()
+            .unwrap_err()
+            .kind(),
+        StorageErrorKind::DiskFull
+    );
+    assert_eq!(storage.trouble().unwrap().kind(), StorageErrorKind::DiskFull);
+    // What is stored has no hole, and small things may still pass.
+    let before = all_events(&storage, &EventFilter::default(), ReadLimit::default());
+    assert!(before.iter().zip(1..).all(|(event, seq)| event.seq == Some(seq)));
+    assert!(before.len() > 10);
+    drop(storage);
+    // There is room again.
+    let storage = home.open();
+    let written = storage.append(vec![chunk(run_id, &text)]).wait().unwrap();
+    assert_eq!(written[0].seq, Some(before.len() as u64 + 1));
+    assert!(finish(&storage, run_id, RunStatus::Failed).is_some());
+    assert_eq!(storage.trouble(), None);
+}
+
+#[test]
+fn a_write_that_is_too_large_does_not_take_others_with_it() {
+    let home = Home::new();
+    let limited = Options { max_pages: Some(300), ..Options::default() };
+    let storage = Storage::open(&home.path(), &limited).unwrap();
+    let run_id = submit(&storage);
+    // The gate holds the writer until all three wait, so that they share a transaction.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    drop(storage.write(Durability::Batched, move |_| {
+        let _ = gate.recv();
+        Ok(())
+    }));
+    let failing = |tx: &mut WriteTx<'_>, run_id| -> Result<(), StorageError> {
+        tx.append_event(&chunk(run_id, "wrong"))?;
+        Err(StorageError::new(StorageErrorKind::Invalid, "no"))
+    };
+    let before = storage.append(vec![chunk(run_id, "before")]);
+    let wrong = storage.write(Durability::Batched, move |tx| failing(tx, run_id));
+    let large = storage.append(vec![chunk(run_id, &"h".repeat(3_000_000))]);
+    let after = storage.append(vec![chunk(run_id, "after")]);
+    drop(go);
+    assert_eq!(before.wait().unwrap()[0].seq, Some(1));
+    assert_eq!(wrong.wait().unwrap_err().message(), "no");
+    assert_eq!(large.wait().unwrap_err().kind(), StorageErrorKind::DiskFull);
+    assert_eq!(after.wait().unwrap()[0].seq, Some(2));
+    let texts: Vec<_> = all_events(&storage, &EventFilter::default(), ReadLimit::default())
+        .iter()
+        .map(|event| event.payload["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(texts, ["before", "after"]);
+}
+
+#[test]
+fn after_a_crash_of_the_machine_cursors_leap() {
+    let (database, log, run_id) = killed();
+    let home = Home::new();
+    fs::write(home.path(), &database).unwrap();
+    fs::write(home.beside("-wal"), &log).unwrap();
+    drop(home.open());
+    let conn = rusqlite::Connection::open(home.path()).unwrap();
+    conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
+    // A clean end: nothing can have been lost.
+    drop(conn);
+    let storage = home.open();
+    assert_eq!(storage.read(Reader::last_cursor).unwrap(), 121);
+    drop(storage);
+    // An unclean one, and the machine was started since.
+    let conn = rusqlite::Connection::open(home.path()).unwrap();
+    conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
+    let copy = Home::new();
+    for suffix in ["", "-wal"] {
+        fs::copy(home.beside(suffix), copy.beside(suffix)).unwrap();
+    }
+    drop(conn);
+    let storage = copy.open();
+    let last = storage.read(Reader::last_cursor).unwrap();
+    assert_eq!(last, 121 + (1 << 20));
+    assert_eq!(*storage.events_watch().borrow(), last);
+    assert!(storage.read(|r| r.run(run_id)).unwrap().is_some());
+    let written = storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().unwrap();
+    assert_eq!(written[0].cursor, last + 1);
+    assert_eq!(storage.read(|r| r.check_cursor(130)).unwrap(), CursorCheck::Complete);
+}

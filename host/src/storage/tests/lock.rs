@@ -1,0 +1,33 @@
+use super::*;
+
+#[test]
+fn the_second_host_learns_who_holds_the_folder() {
+    let home = Home::new();
+    let lock = DataLock::acquire(home.folder.path()).unwrap();
+    let Err(LockError::Held { holder: Some(holder), folder }) = DataLock::acquire(home.folder.path()) else {
+        panic!("the folder is held");
+    };
+    assert_eq!(holder.pid, std::process::id());
+    assert_eq!(holder.version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(folder, home.folder.path());
+    drop(lock);
+    DataLock::acquire(home.folder.path()).unwrap();
+}
+
+#[test]
+fn a_lock_of_a_dead_host_does_not_hold() {
+    let home = Home::new();
+    std::fs::write(home.folder.path().join("host.lock"), "{\"pid\":1,\"version\":\"0\"}\n").unwrap();
+    let lock = DataLock::acquire(home.folder.path()).unwrap();
+    let text = std::fs::read_to_string(lock.path()).unwrap();
+    assert!(text.contains(&std::process::id().to_string()), "{text}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let home = Home::new();
+    let missing = home.folder.path().join("none");
+    let error = DataLock::acquire(&missing).unwrap_err();
+    assert!(matches!(error, LockError::Io { .. }));
+    assert!(error.to_string().contains("none/host.lock"), "{error}");
+}
