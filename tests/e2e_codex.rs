@@ -110,7 +110,7 @@ fn a_tool_call_with_its_command_and_output() {
         starts.iter().any(|start| start["commands"][0].as_str().unwrap().contains("echo from-the-tool")),
         "{starts:?}"
     );
-    assert!(starts.iter().all(|start| start["toolKind"] == "shell" || start["kind"] == "tool_start"), "{starts:?}");
+    assert!(starts.iter().all(|start| start["tool"] == "shell"), "{starts:?}");
     assert!(tool_outputs(&events).contains("from-the-tool"), "{events:#?}");
     assert!(answer(&events).contains("from-the-tool"));
     assert_eq!(fs::read_to_string(studio.bed.work().join("made.txt")).unwrap(), "made\n");

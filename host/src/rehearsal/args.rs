@@ -133,7 +133,7 @@ Misbehaviour, for tests:
   SIGNAL name        die by that signal
   STUBBORN [n]       ignore SIGINT and SIGTERM for n seconds (60)
   ORPHAN [n]         leave a daemon that holds the output open for n seconds (60)
-  TREE n [leave]     start a tree of n processes for 60 seconds; wait for it, or leave it
+  TREE n [s|leave]   start a tree of n processes for s seconds (60) and wait, or leave it
 Anything else is echoed.
 
 Options:

@@ -40,8 +40,6 @@ const ANSWER: &str = "answer";
 const REASONING: &str = "reasoning";
 /// Largest delta in bytes.
 const DELTA: usize = 1024;
-/// How long a tree's processes live when nobody ends them, in seconds.
-const TREE_SECONDS: u64 = 60;
 
 /// What an act comes to.
 #[derive(Default)]
@@ -199,8 +197,8 @@ impl Stage<'_> {
                 let pid = faults::orphan(*seconds)?;
                 self.answer(&format!("left a daemon with pid {pid}"))
             }
-            Act::Tree { processes, leave } => {
-                let tree = faults::Tree::start(*processes, TREE_SECONDS)?;
+            Act::Tree { processes, seconds, leave } => {
+                let tree = faults::Tree::start(*processes, *seconds)?;
                 let ending = self.answer(&format!("a tree of {processes}: {}", tree.pids.join(" ")))?;
                 if !leave {
                     tree.wait()?;

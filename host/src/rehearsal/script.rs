@@ -82,6 +82,9 @@ pub(super) enum Act {
     Orphan(u64),
     Tree {
         processes: u64,
+        /// How long they live when nobody ends them.
+        seconds: u64,
+        /// Whether to end without waiting for them.
         leave: bool,
     },
 }
@@ -136,16 +139,10 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
         "SIGNAL" => Act::Signal(signal(line_rest)?),
         "STUBBORN" => Act::Stubborn(count("how many seconds", Some(60), MAX_SECONDS)?),
         "ORPHAN" => Act::Orphan(count("how many seconds", Some(60), MAX_SECONDS)?),
-        "TREE" => Act::Tree {
-            processes: count("how many processes", None, MAX_PROCESSES)?.max(1),
-            leave: match arguments.next() {
-                None => false,
-                Some("leave") => true,
-                Some(other) => {
-                    return Err(format!("TREE takes 'leave' after the number, not '{other}'"));
-                }
-            },
-        },
+        "TREE" => {
+            let processes = count("how many processes", None, MAX_PROCESSES)?.max(1);
+            tree(processes, arguments.next())?
+        }
         _ => Act::Say(prompt.to_owned()),
     })
 }
@@ -169,6 +166,22 @@ fn fail(word: &str, rest: &str) -> Result<Act, String> {
     Ok(Act::Fail { class, retry_after, once: word == "FAILONCE" })
 }
 
+fn tree(processes: u64, argument: Option<&str>) -> Result<Act, String> {
+    let (leave, seconds) = match argument {
+        None => (false, 60),
+        Some("leave") => (true, 60),
+        Some(text) => match text.parse() {
+            Ok(seconds) if seconds <= MAX_SECONDS => (false, seconds),
+            _ => {
+                return Err(format!(
+                    "TREE takes 'leave' or up to {MAX_SECONDS} seconds after the number, not '{text}'"
+                ));
+            }
+        },
+    };
+    Ok(Act::Tree { processes, seconds, leave })
+}
+
 fn signal(name: &str) -> Result<Signal, String> {
     let upper = name.to_ascii_uppercase();
     let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
@@ -189,7 +202,7 @@ mod tests {
         assert_eq!(read("MODEL trains are fun").unwrap(), Act::Say("MODEL trains are fun".into()));
         assert_eq!(read("SLOW 3").unwrap(), Act::Slow(3));
         assert_eq!(read("USAGE 12 34").unwrap(), Act::Usage(12, 34));
-        assert_eq!(read("TREE 7 leave").unwrap(), Act::Tree { processes: 7, leave: true });
+        assert_eq!(read("TREE 7 leave").unwrap(), Act::Tree { processes: 7, seconds: 60, leave: true });
         assert_eq!(read("SIGNAL kill").unwrap(), Act::Signal(Signal::SIGKILL));
         assert_eq!(read("LEAK").unwrap(), Act::Leak(1));
     }
