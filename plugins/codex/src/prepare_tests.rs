@@ -232,7 +232,7 @@ fn a_list_of_tools_is_kept_or_refused() {
 
     let launch = of(&json!({"tools": []}));
     assert!(dropped(&launch).is_empty(), "{:?}", launch.dropped);
-    for feature in ["shell_tool", "multi_agent", "view_image", "image_generation", "apps", "plugins"] {
+    for feature in ["shell_tool", "multi_agent", "goals", "view_image", "image_generation", "apps", "plugins"] {
         assert_eq!(config(&launch, &format!("features.{feature}")), off(), "{feature}");
     }
     assert_eq!(config(&launch, "web_search"), toml_str("disabled"));

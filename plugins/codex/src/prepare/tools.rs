@@ -39,6 +39,7 @@ pub(super) fn restrict(launch: &mut Builder<'_>) -> Option<Sandbox> {
     if !has("task") {
         turn_off(launch, "multi_agent", "sub-agents", false);
         turn_off(launch, "multi_agent_v2", "sub-agents", false);
+        turn_off(launch, "goals", "goals that the agent sets itself", false);
     }
     if !has("file_read") {
         turn_off(launch, "view_image", "viewing of image files", false);
