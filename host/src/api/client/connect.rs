@@ -160,8 +160,9 @@ impl Connector {
 /// Takes the result out of a JSON-RPC response.
 fn read_answer<R: DeserializeOwned>(method: &str, mut answer: Value) -> Result<R, ClientError> {
     if answer.get("error").is_some_and(|error| !error.is_null()) {
-        let error = http::api_error(&answer)
-            .unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("the host refused {method} without a reason")));
+        let error = http::api_error(&answer).unwrap_or_else(|| {
+            ApiError::new(ErrorKind::Internal, format!("the host refused {method} without a reason"))
+        });
         return Err(error.into());
     }
     let result = answer

@@ -9,10 +9,10 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use super::ClientError;
 use super::connect::Connector;
 use super::http::{self, SendError};
 use super::sse::{Frame, Parser};
-use super::ClientError;
 use crate::api::types::SubscribeParams;
 use crate::model::Event;
 
@@ -87,7 +87,9 @@ impl Follower {
             let outcome = match self.subscribe().await {
                 Ok(body) => self.read(body).await,
                 Err(SendError::Broken(reason)) => Ok(End::Broken(reason)),
-                Err(SendError::Unsent(ClientError::NotRunning { .. })) => Ok(End::Broken("it is not running".to_owned())),
+                Err(SendError::Unsent(ClientError::NotRunning { .. })) => {
+                    Ok(End::Broken("it is not running".to_owned()))
+                }
                 Err(SendError::Unsent(error)) => Err(error),
             };
             let next = match outcome {

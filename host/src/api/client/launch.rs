@@ -119,8 +119,8 @@ fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientErr
         let document = serde_json::from_str(line).ok()?;
         http::api_error(&document)
     });
-    let error =
-        stated.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("it ended with {status}{}", quote(report))));
+    let error = stated
+        .unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("it ended with {status}{}", quote(report))));
     if error.kind == ErrorKind::Conflict {
         return Ok(Launched::Beaten(error));
     }

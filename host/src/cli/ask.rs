@@ -1,0 +1,98 @@
+//! Grants on the way to a run: given with `--grant`, or asked for on a terminal.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use super::clean;
+use crate::model::{ApiError, ErrorKind, Verdict};
+
+/// The guardrails' check that a run works inside a grant.
+const GRANT_CHECK: &str = "cwd-grant";
+
+/// Whether a run was refused for want of a grant, and for nothing else.
+pub(super) fn lacks_only_grant(error: &ApiError) -> bool {
+    if error.kind != ErrorKind::PolicyDenied {
+        return false;
+    }
+    let mut denials = error.findings.iter().filter(|finding| finding.verdict >= Verdict::Ask).peekable();
+    if denials.peek().is_none() {
+        return error.pointer.as_deref() == Some("/cwd");
+    }
+    denials.all(|finding| finding.check == GRANT_CHECK)
+}
+
+/// Whether there is a person to ask: one who sees standard error and can answer.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks whether agents may work in a folder. Blocks until a line was typed; the end of input is a no.
+pub(super) fn may_work_in(folder: &Path) -> bool {
+    let mut stderr = io::stderr().lock();
+    let folder = clean::line(&folder.display().to_string());
+    let asked = write!(stderr, "Let agents work in {folder}, now and later? [y/N] ").and_then(|()| stderr.flush());
+    let mut line = String::new();
+    asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
+}
+
+fn is_yes(line: &str) -> bool {
+    matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+/// The command that grants a folder, as a shell takes it.
+pub(super) fn grant_command(folder: &Path) -> String {
+    let text = folder.display().to_string();
+    let plain = text.chars().all(|character| character.is_alphanumeric() || "/._-+@%:,".contains(character));
+    if plain {
+        format!("ostler grants add {text}")
+    } else {
+        format!("ostler grants add '{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::model::Finding;
+
+    fn denied(findings: &[(&str, Verdict)]) -> ApiError {
+        let mut error = ApiError::new(ErrorKind::PolicyDenied, "denied");
+        error.findings = findings
+            .iter()
+            .map(|(check, verdict)| Finding {
+                policy: "guardrails".to_owned(),
+                digest: String::new(),
+                check: (*check).to_owned(),
+                verdict: *verdict,
+                pointer: None,
+                message: String::new(),
+                hint: None,
+            })
+            .collect();
+        error
+    }
+
+    #[test]
+    fn a_question_is_worth_it_only_where_a_grant_is_all_that_lacks() {
+        assert!(lacks_only_grant(&denied(&[("cwd-grant", Verdict::Deny), ("x", Verdict::Warn)])));
+        assert!(!lacks_only_grant(&denied(&[("cwd-grant", Verdict::Deny), ("full-access", Verdict::Deny)])));
+        assert!(!lacks_only_grant(&denied(&[("full-access", Verdict::Deny)])));
+        assert!(!lacks_only_grant(&denied(&[])));
+        assert!(lacks_only_grant(&denied(&[]).at("/cwd")));
+        assert!(!lacks_only_grant(&ApiError::new(ErrorKind::CwdMissing, "gone").at("/cwd")));
+    }
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        assert!(["y\n", "Yes\r\n", " YES "].into_iter().all(is_yes));
+        assert!(!["", "\n", "n", "yep", "ja"].into_iter().any(is_yes));
+    }
+
+    #[test]
+    fn the_command_survives_a_shell() {
+        assert_eq!(grant_command(Path::new("/home/me/a_b.c")), "ostler grants add /home/me/a_b.c");
+        assert_eq!(grant_command(Path::new("/it's $HOME")), r"ostler grants add '/it'\''s $HOME'");
+    }
+}

@@ -1,0 +1,94 @@
+//! What every verb has at hand: the global options, the places, the terminal, the way to the host.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::api::client::{Client, ClientConfig, ClientError, HostCommand};
+use crate::config::Paths;
+use crate::model::{ApiError, ErrorKind};
+
+use super::output::Output;
+use super::{Global, LocalCommands};
+
+/// This binary's version, which the host's must equal.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a verb works with.
+pub(super) struct Context<'a> {
+    pub(super) json: bool,
+    pub(super) paths: Paths,
+    pub(super) out: Output,
+    pub(super) local: &'a dyn LocalCommands,
+    no_start: bool,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(global: Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
+        let paths = resolve_paths(global.home.as_deref())?;
+        Ok(Self { json: global.json, paths, out: Output::detect(), local, no_start: global.no_start })
+    }
+
+    /// A client of a host of this version, which is started if need be.
+    pub(super) async fn client(&self) -> Result<Client, ApiError> {
+        let start = if self.no_start { None } else { Some(self.host_command()?) };
+        Ok(Client::connect(self.client_config(start, false)?).await?)
+    }
+
+    /// A client of whatever host is running; `None` if there is none.
+    pub(super) async fn client_of_running(&self) -> Result<Option<Client>, ApiError> {
+        match Client::connect(self.client_config(None, true)?).await {
+            Ok(client) => Ok(Some(client)),
+            Err(ClientError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn client_config(&self, start: Option<HostCommand>, any_version: bool) -> Result<ClientConfig, ApiError> {
+        // Where the socket lies in a shared place, its folder is checked before anything is said there.
+        if self.paths.socket.parent() != Some(self.paths.data_dir.as_path()) {
+            self.paths.create_runtime().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
+        }
+        let socket = self.paths.socket.clone();
+        Ok(ClientConfig { socket, start, version: VERSION.to_owned(), any_version })
+    }
+
+    /// How this binary starts itself as a host in the background.
+    fn host_command(&self) -> Result<HostCommand, ApiError> {
+        let program = std::env::current_exe().map_err(|error| {
+            ApiError::new(ErrorKind::Io, format!("failed to find this program's own file: {error}"))
+        })?;
+        let args = ["serve", "--background", "--json"].into_iter().map(OsString::from).collect();
+        // Absolute, because the host starts in another folder.
+        let environment = self.paths.home.iter().map(|home| ("OSTLER_HOME".into(), home.clone().into())).collect();
+        Ok(HostCommand { program, args, environment })
+    }
+}
+
+fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
+    let Some(home) = home else {
+        return Paths::from_environment().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()));
+    };
+    if home.as_os_str().is_empty() {
+        return Err(ApiError::new(ErrorKind::InvalidParams, "--home names no folder").at("--home"));
+    }
+    let variable = |name: &str| if name == "OSTLER_HOME" { Some(home.into()) } else { std::env::var_os(name) };
+    Paths::resolve(&variable, None, nix::unistd::Uid::effective().as_raw())
+        .map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))
+}
+
+/// The current folder.
+pub(super) fn current_folder() -> Result<PathBuf, ApiError> {
+    std::env::current_dir().map_err(|error| {
+        ApiError::new(ErrorKind::CwdMissing, format!("failed to find the current folder: {error}"))
+            .hint("change to a folder that exists, or name one")
+    })
+}
+
+/// A path that the user gave, made absolute but not resolved: the host does that, and says what is wrong with it.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, ApiError> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    let folder = current_folder()?;
+    Ok(if path == Path::new(".") { folder } else { folder.join(path) })
+}

@@ -1,0 +1,190 @@
+//! Following a run to its end: answer, progress, cancellation.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::answer::Answer;
+use super::context::Context;
+use super::exit::Exit;
+use super::format;
+use super::output::{Output, complain};
+use super::printer::{Level, Note, Printer};
+use super::progress::{Progress, TICK};
+use super::signals::Signals;
+use crate::api::client::{Client, ClientError, StreamItem};
+use crate::api::types::{CancelResult, ListJobsParams, SubscribeParams};
+use crate::model::{ApiError, Event, RunId};
+
+/// Between two questions for a waiting run's place.
+const ASK_PLACE: Duration = Duration::from_secs(2);
+
+/// How to follow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options<'a> {
+    /// What the spinner calls the run.
+    pub(super) label: &'a str,
+    pub(super) quiet: bool,
+    /// It is to be cancelled at once: the user said so before its id was known.
+    pub(super) cancel: bool,
+}
+
+/// Shows a run until it has ended, and gives its outcome.
+pub(super) async fn follow(
+    context: &mut Context<'_>,
+    client: &Client,
+    run_id: RunId,
+    signals: &mut Signals,
+    options: Options<'_>,
+) -> Result<Exit, ApiError> {
+    let quiet = options.quiet || context.json;
+    let mut view = View {
+        json: context.json,
+        printer: Printer::new(format::short_id(run_id)),
+        answer: Answer::default(),
+        progress: Progress::new(options.label, quiet, &context.out),
+    };
+    let mut events = client.follow(SubscribeParams { run_id: Some(run_id), ..SubscribeParams::default() });
+    let mut places = watch_place(client, run_id, view.progress.visible());
+    let mut tick = tokio::time::interval(TICK);
+    let mut cancel = Cancel::NotAsked;
+    if options.cancel {
+        cancel = view.cancel(client, run_id);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.next() => {
+                if !matches!(cancel, Cancel::NotAsked) {
+                    view.progress.hide();
+                    complain(&format!("left; run {} is being canceled by the host", format::short_id(run_id)));
+                    return Ok(Exit::Canceled);
+                }
+                cancel = view.cancel(client, run_id);
+            }
+            // After a good answer the last event is on its way; only a cancel that failed ends the waiting.
+            result = cancel.answered() => result?,
+            item = events.next() => match item {
+                Ok(StreamItem::Event(event)) => {
+                    if let Some(exit) = view.show(&mut context.out, &event)? {
+                        return Ok(exit);
+                    }
+                }
+                Ok(StreamItem::Interrupted(reason)) => {
+                    view.note(Level::Warning, format!("the connection to the host broke ({reason}); trying again"));
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Some(place) = places.receiver.recv() => view.progress.place(place),
+            _ = tick.tick(), if view.progress.moves() => view.progress.tick(view.printer.at_line_start()),
+        }
+        if !view.progress.waiting() {
+            places.end();
+        }
+    }
+}
+
+/// How far a wish to cancel has come.
+enum Cancel {
+    NotAsked,
+    Asked(JoinHandle<Result<CancelResult, ClientError>>),
+    Answered,
+}
+
+impl Cancel {
+    /// Waits for the host's answer, once; for ever where there is none to come. Cancel-safe.
+    async fn answered(&mut self) -> Result<(), ApiError> {
+        let Self::Asked(call) = self else { return std::future::pending().await };
+        let outcome = call.await;
+        *self = Self::Answered;
+        match outcome {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(ApiError::internal(format!("the call to cancel broke off: {error}"))),
+        }
+    }
+}
+
+/// What follows a run on the user's side.
+struct View {
+    json: bool,
+    printer: Printer,
+    answer: Answer,
+    progress: Progress,
+}
+
+impl View {
+    fn show(&mut self, out: &mut Output, event: &Event) -> Result<Option<Exit>, ApiError> {
+        if self.json {
+            out.json_line(event)?;
+            return Ok(self.printer.take(event).end);
+        }
+        let step = self.printer.take(event);
+        if !step.answer.is_empty() {
+            self.progress.make_way();
+            self.answer.write(out, &step.answer)?;
+        }
+        if step.end.is_some() {
+            self.answer.finish(out)?;
+            self.progress.hide();
+        }
+        for note in &step.notes {
+            self.progress.note(note);
+        }
+        if let Some(activity) = step.activity {
+            self.progress.set(activity);
+        }
+        Ok(step.end)
+    }
+
+    fn cancel(&mut self, client: &Client, run_id: RunId) -> Cancel {
+        self.note(Level::Info, format!("canceling run {}; once more to leave at once", format::short_id(run_id)));
+        let client = client.clone();
+        Cancel::Asked(tokio::spawn(async move { client.cancel_run(run_id).await }))
+    }
+
+    fn note(&mut self, level: Level, text: String) {
+        self.progress.note(&Note { level, text });
+    }
+}
+
+/// Asks for the place of a run while it waits.
+struct Places {
+    receiver: mpsc::Receiver<u64>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Places {
+    fn end(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn watch_place(client: &Client, run_id: RunId, wanted: bool) -> Places {
+    let (sender, receiver) = mpsc::channel(1);
+    let client = client.clone();
+    let task = wanted.then(|| {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ASK_PLACE).await;
+                let Ok(jobs) = client.list_queue_jobs(&ListJobsParams::default()).await else { continue };
+                let place = jobs.iter().find(|job| job.run_id == run_id).and_then(|job| job.position);
+                if let Some(place) = place
+                    && sender.send(place).await.is_err()
+                {
+                    return;
+                }
+            }
+        })
+    });
+    Places { receiver, task }
+}

@@ -1,0 +1,184 @@
+//! The command line: a file for each verb, and what they share.
+//!
+//! Verbs are clients of the host and know nothing of how it works. The two that are not, `serve` and `redact`, get what
+//! they need through [`LocalCommands`]. Answers go to standard output, everything else to standard error, and the
+//! outcome is the exit code ([`Exit`]).
+
+mod answer;
+mod ask;
+mod clean;
+mod context;
+mod environment;
+mod exit;
+mod failure;
+mod follow;
+mod format;
+mod ids;
+mod input;
+mod output;
+mod payload;
+mod printer;
+mod progress;
+mod signals;
+mod table;
+
+mod cancel;
+mod capabilities;
+mod config;
+mod grants;
+mod logs;
+mod plugin;
+mod queue;
+mod redact;
+mod run;
+mod runs;
+mod serve;
+mod show;
+mod status;
+mod stop;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+pub use serve::ServeOptions;
+
+use crate::config::Paths;
+use crate::model::ApiError;
+use context::Context;
+
+/// What verbs need that does not go through the host's socket.
+pub trait LocalCommands {
+    /// Redacts `input` to `output` with the redactor that the host would use, and gives the number of secrets taken
+    /// out. Writes nothing of what it could not check.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
+    /// configuration.
+    fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError>;
+
+    /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
+    ///
+    /// # Errors
+    /// Why it could not start: `CONFLICT` where another host holds the lock.
+    fn serve(&self, paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>)
+    -> Result<(), ApiError>;
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler run rehearsal --grant \"SAY hello\"     try it without an agent CLI
+  ostler run codex \"explain this repository\"   one run, followed to its end
+  ostler run codex --detach - < task.md        queue it and go on
+  ostler runs                                  what ran, newest first
+
+Exit codes:
+  0 done           1 run failed     2 usage              3 timeout
+  4 denied         5 not found      6 provider or folder unavailable
+  7 queue full or conflict         70 internal          74 I/O      130 canceled
+
+Environment:
+  OSTLER_HOME   one folder for configuration, data, socket and plugins (otherwise the XDG folders)
+  NO_COLOR      no colours";
+
+/// Runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
+#[derive(Debug, Parser)]
+#[command(name = "ostler", version, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true,
+    arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print results, and errors on standard error, as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Fail where no host is running instead of starting one
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_start: bool,
+    /// Keep everything in this folder; as OSTLER_HOME
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    home: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Arguments>),
+    Runs(runs::Arguments),
+    Show(show::Arguments),
+    Logs(logs::Arguments),
+    Cancel(cancel::Arguments),
+    Queue(queue::Arguments),
+    Capabilities(capabilities::Arguments),
+    Grants(grants::Arguments),
+    Redact(redact::Arguments),
+    Plugin(plugin::Arguments),
+    Config(config::Arguments),
+    Serve(serve::Arguments),
+    Status(status::Arguments),
+    Stop(stop::Arguments),
+}
+
+/// The command line's entry: `args` begin with the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_usage(&error, &args),
+    };
+    let json = cli.global.json;
+    let result = Context::new(cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            failure::report(&error, json);
+            Exit::from(error.kind).into()
+        }
+    }
+}
+
+impl Command {
+    fn execute(self, context: &mut Context<'_>) -> Result<Exit, ApiError> {
+        match self {
+            Self::Redact(arguments) => return redact::execute(context, &arguments),
+            Self::Config(arguments) => return config::execute(context, &arguments),
+            Self::Serve(arguments) => return serve::execute(context, &arguments),
+            _ => {}
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ApiError::internal(format!("failed to start the runtime: {error}")))?;
+        let result = runtime.block_on(async {
+            match self {
+                Self::Run(arguments) => run::execute(context, *arguments).await,
+                Self::Runs(arguments) => runs::execute(context, arguments).await,
+                Self::Show(arguments) => show::execute(context, &arguments).await,
+                Self::Logs(arguments) => logs::execute(context, &arguments).await,
+                Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Queue(arguments) => queue::execute(context, arguments).await,
+                Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
+                Self::Grants(arguments) => grants::execute(context, &arguments).await,
+                Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
+                Self::Status(arguments) => status::execute(context, &arguments).await,
+                Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),
+            }
+        });
+        // A thread may still wait for an answer on the terminal; it must not keep the program.
+        runtime.shutdown_background();
+        result
+    }
+}

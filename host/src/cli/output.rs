@@ -1,0 +1,118 @@
+//! Standard output and error, and what is known of the terminal.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::clean;
+use crate::model::{ApiError, ErrorKind};
+
+/// Less important.
+pub(super) const DIM: Style = Style::new().dimmed();
+/// Headings.
+pub(super) const BOLD: Style = Style::new().bold();
+/// It went well.
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+/// Under way.
+pub(super) const BUSY: Style = AnsiColor::Cyan.on_default();
+/// To be looked at.
+pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
+/// It went wrong.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Where output goes. A reader that has gone away is no error: what is left is not printed.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Standard output is a terminal.
+    pub(super) stdout_terminal: bool,
+    /// Standard error is a terminal.
+    pub(super) stderr_terminal: bool,
+    /// Standard output takes colours.
+    pub(super) color: bool,
+    /// Standard error takes colours.
+    pub(super) stderr_color: bool,
+    /// Columns, where standard output is a terminal.
+    pub(super) width: Option<usize>,
+    closed: bool,
+}
+
+impl Output {
+    pub(super) fn detect() -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let (stdout_terminal, stderr_terminal) = (stdout.is_terminal(), stderr.is_terminal());
+        Self {
+            stdout_terminal,
+            stderr_terminal,
+            color: stdout_terminal && anstream::AutoStream::choice(&stdout) != ColorChoice::Never,
+            stderr_color: stderr_terminal && anstream::AutoStream::choice(&stderr) != ColorChoice::Never,
+            width: if stdout_terminal {
+                terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
+            } else {
+                None
+            },
+            closed: false,
+        }
+    }
+
+    /// Writes text to standard output as it is.
+    pub(super) fn write(&mut self, text: &str) -> Result<(), ApiError> {
+        if self.closed {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(error) => Err(ApiError::new(ErrorKind::Io, format!("failed to write to standard output: {error}"))),
+        }
+    }
+
+    /// Writes a line of this program's own making.
+    pub(super) fn line(&mut self, text: impl Display) -> Result<(), ApiError> {
+        self.write(&format!("{text}\n"))
+    }
+
+    /// Writes a result: over several lines for a person, on one for a program.
+    pub(super) fn document(&mut self, document: &impl Serialize) -> Result<(), ApiError> {
+        let text =
+            if self.stdout_terminal { serde_json::to_string_pretty(document) } else { serde_json::to_string(document) };
+        self.json_text(text)
+    }
+
+    /// Writes a document on one line, wherever it goes.
+    pub(super) fn json_line(&mut self, document: &impl Serialize) -> Result<(), ApiError> {
+        self.json_text(serde_json::to_string(document))
+    }
+
+    fn json_text(&mut self, text: serde_json::Result<String>) -> Result<(), ApiError> {
+        let text = text.map_err(|error| ApiError::internal(format!("failed to write JSON: {error}")))?;
+        let text = if self.stdout_terminal { clean::json(&text) } else { text };
+        self.line(text)
+    }
+
+    /// Whether whoever read standard output has gone away.
+    pub(super) const fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The text in a style, where standard output takes colours.
+    pub(super) fn styled(&self, style: Style, text: &str) -> String {
+        paint(self.color, style, text)
+    }
+}
+
+/// The text in a style, if there are to be colours.
+pub(super) fn paint(color: bool, style: Style, text: &str) -> String {
+    if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Writes a line to standard error. Nobody is told if that fails: there is no place left to tell it.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

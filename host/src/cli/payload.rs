@@ -1,0 +1,262 @@
+//! From arguments to the start payload.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{ApiError, ErrorKind, Problem};
+
+/// What the arguments said, files and standard input already read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    /// `--payload`
+    pub(super) base: Option<Value>,
+    pub(super) provider: Option<String>,
+    pub(super) prompt: Option<String>,
+    /// `--cwd`, absolute.
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) model: Option<String>,
+    pub(super) priority: Option<i64>,
+    pub(super) timeout_seconds: Option<u64>,
+    pub(super) retries: Option<u64>,
+    pub(super) schema: Option<Value>,
+    pub(super) sandbox: Option<String>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) resume: Option<String>,
+}
+
+/// The start payload: `--payload` with the other arguments over it, and the current folder where neither names one.
+///
+/// Ranges and names are the host's to check; here it is only made sure that there is a place to put things.
+pub(super) fn build(given: Given, current: &Path) -> Result<Value, ApiError> {
+    let mut payload = match given.base {
+        None => Map::new(),
+        Some(Value::Object(members)) => members,
+        Some(_) => return Err(ApiError::new(ErrorKind::InvalidParams, "the payload must be a JSON object")),
+    };
+    let cwd = match (given.cwd, payload.get("cwd").is_none_or(Value::is_null)) {
+        (Some(cwd), _) => Some(cwd),
+        (None, true) => Some(current.to_owned()),
+        (None, false) => None,
+    };
+    let cwd = cwd.map(|path| path_text(&path)).transpose()?;
+    let fields: [(&[&str], Option<Value>); 10] = [
+        (&["provider"], given.provider.map(Value::from)),
+        (&["prompt"], given.prompt.map(Value::from)),
+        (&["cwd"], cwd.map(Value::from)),
+        (&["model"], given.model.map(Value::from)),
+        (&["queuePriority"], given.priority.map(Value::from)),
+        (&["timeoutSeconds"], given.timeout_seconds.map(Value::from)),
+        (&["maxRetries"], given.retries.map(Value::from)),
+        (&["harness", "structuredOutput", "schema"], given.schema),
+        (&["harness", "permissions", "sandboxMode"], given.sandbox.map(Value::from)),
+        (&["harness", "resumeSessionId"], given.resume.map(Value::from)),
+    ];
+    let mut problems = Vec::new();
+    for (path, value) in fields {
+        if let Some(value) = value {
+            set(&mut payload, path, value, &mut problems);
+        }
+    }
+    for (name, value) in given.env {
+        set(&mut payload, &["harness", "processEnv", &name], json!(value), &mut problems);
+    }
+    if payload.get("prompt").is_none_or(Value::is_null) {
+        let message = "is required: give it as an argument, `-` for standard input, or --file FILE".to_owned();
+        problems.push(Problem { pointer: "/prompt".to_owned(), message });
+    }
+    if problems.is_empty() { Ok(Value::Object(payload)) } else { Err(ApiError::invalid(problems)) }
+}
+
+/// Puts a value into the tree, making the objects on the way.
+fn set(at: &mut Map<String, Value>, path: &[&str], value: Value, problems: &mut Vec<Problem>) {
+    let mut at = at;
+    let mut pointer = String::new();
+    let Some((last, parents)) = path.split_last() else { return };
+    for name in parents {
+        pointer.push('/');
+        pointer.push_str(name);
+        let next = at.entry((*name).to_owned()).or_insert(Value::Null);
+        if next.is_null() {
+            *next = Value::Object(Map::new());
+        }
+        let Value::Object(members) = next else {
+            problems.push(Problem { pointer, message: "must be an object".to_owned() });
+            return;
+        };
+        at = members;
+    }
+    at.insert((*last).to_owned(), value);
+}
+
+fn path_text(path: &Path) -> Result<String, ApiError> {
+    let text = path.to_str().ok_or_else(|| {
+        let message = format!("the folder {} cannot be named: its name is no UTF-8 text", path.display());
+        ApiError::new(ErrorKind::InvalidParams, message).at("/cwd")
+    })?;
+    Ok(text.to_owned())
+}
+
+/// Reads a duration: seconds, or a number with `s`, `m` or `h`.
+pub(super) fn parse_seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "expected seconds, or a number with s, m or h: 90, 90s, 10m, 2h".to_owned();
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 's')) => (text.get(..at), 1),
+        Some((at, 'm')) => (text.get(..at), 60),
+        Some((at, 'h')) => (text.get(..at), 3600),
+        _ => (Some(text), 1),
+    };
+    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or_else(wrong)?;
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// Reads `--env`: `NAME=VALUE`, or `NAME` for the caller's own value.
+pub(super) fn parse_env(
+    texts: &[String],
+    caller: impl Fn(&str) -> Result<String, std::env::VarError>,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut env = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut refuse = |message: String| problems.push(Problem { pointer: "/harness/processEnv".to_owned(), message });
+    for text in texts {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Ok(value.to_owned())),
+            None => (text.as_str(), caller(text)),
+        };
+        if name.is_empty() {
+            refuse("--env needs a name before the `=`".to_owned());
+            continue;
+        }
+        match value {
+            Ok(value) => {
+                env.insert(name.to_owned(), value);
+            }
+            Err(std::env::VarError::NotPresent) => {
+                refuse(format!("--env {name}: the variable is not set here; write --env {name}=VALUE"));
+            }
+            Err(std::env::VarError::NotUnicode(_)) => refuse(format!("--env {name}: its value is no UTF-8 text")),
+        }
+    }
+    if problems.is_empty() { Ok(env) } else { Err(ApiError::invalid(problems)) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::model::StartPayload;
+
+    fn build_here(given: Given) -> Result<Value, ApiError> {
+        build(given, Path::new("/here"))
+    }
+
+    fn given() -> Given {
+        Given { provider: Some("codex".to_owned()), prompt: Some("hi".to_owned()), ..Given::default() }
+    }
+
+    #[test]
+    fn every_argument_has_its_field() {
+        let text = |text: &str| Some(text.to_owned());
+        let base = json!({"provider": "codex", "prompt": "hi", "cwd": "/here"});
+        let table: Vec<(Given, &str, Value)> = vec![
+            (given(), "/provider", json!("codex")),
+            (given(), "/prompt", json!("hi")),
+            (given(), "/cwd", json!("/here")),
+            (Given { cwd: Some("/there".into()), ..given() }, "/cwd", json!("/there")),
+            (Given { model: text("m"), ..given() }, "/model", json!("m")),
+            (Given { priority: Some(-3), ..given() }, "/queuePriority", json!(-3)),
+            (Given { timeout_seconds: Some(90), ..given() }, "/timeoutSeconds", json!(90)),
+            (Given { retries: Some(2), ..given() }, "/maxRetries", json!(2)),
+            (
+                Given { schema: Some(json!({"type": "object"})), ..given() },
+                "/harness/structuredOutput/schema",
+                json!({"type": "object"}),
+            ),
+            (Given { sandbox: text("read-only"), ..given() }, "/harness/permissions/sandboxMode", json!("read-only")),
+            (Given { resume: text("s1"), ..given() }, "/harness/resumeSessionId", json!("s1")),
+            (
+                Given { env: BTreeMap::from([("A".to_owned(), "b".to_owned())]), ..given() },
+                "/harness/processEnv",
+                json!({"A": "b"}),
+            ),
+        ];
+        for (given, pointer, value) in table {
+            let payload = build_here(given).unwrap();
+            assert_eq!(payload.pointer(pointer), Some(&value), "{pointer}");
+            StartPayload::parse(payload.clone()).unwrap_or_else(|error| panic!("{pointer}: {error}"));
+            // And nothing else is touched.
+            for (name, expected) in base.as_object().unwrap() {
+                assert!(payload[name] == *expected || pointer == format!("/{name}"), "{pointer} changed {name}");
+            }
+            assert!(payload.as_object().unwrap().len() <= 4, "{payload}");
+        }
+    }
+
+    #[test]
+    fn arguments_go_over_the_payload() {
+        let base = json!({
+            "provider": "a", "prompt": "b", "cwd": "/c", "profileId": "p",
+            "harness": {"permissions": {"sandboxMode": "read-only", "networkAccess": false}, "processEnv": null}
+        });
+        let payload = build_here(Given {
+            base: Some(base.clone()),
+            prompt: Some("new".to_owned()),
+            sandbox: Some("workspace-write".to_owned()),
+            env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            ..Given::default()
+        })
+        .unwrap();
+        let expected = json!({
+            "provider": "a", "prompt": "new", "cwd": "/c", "profileId": "p",
+            "harness": {
+                "permissions": {"sandboxMode": "workspace-write", "networkAccess": false}, "processEnv": {"A": "b"}
+            }
+        });
+        assert_eq!(payload, expected);
+        let untouched = build_here(Given { base: Some(base.clone()), ..Given::default() }).unwrap();
+        assert_eq!(untouched, base);
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_told_at_once() {
+        let error = build_here(Given {
+            base: Some(json!({"harness": {"permissions": 5, "processEnv": []}})),
+            sandbox: Some("read-only".to_owned()),
+            env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            ..Given::default()
+        })
+        .unwrap_err();
+        let pointers: Vec<&str> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/harness/permissions", "/harness/processEnv", "/prompt"]);
+        let error = build_here(Given { base: Some(json!([])), ..given() }).unwrap_err();
+        assert_eq!(error.message, "the payload must be a JSON object");
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("0", 0)] {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "s", "-5", "+5", "1.5m", "5d", "5 m", "99999999999999999999", "9999999999999999999h", "ü"] {
+            assert!(parse_seconds(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn variables_come_from_the_argument_or_the_caller() {
+        let caller = |name: &str| match name {
+            "HERE" => Ok("here".to_owned()),
+            "RAW" => Err(std::env::VarError::NotUnicode("x".into())),
+            _ => Err(std::env::VarError::NotPresent),
+        };
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let env = parse_env(&texts(&["A=b=c", "HERE", "EMPTY="]), caller).unwrap();
+        let expected = [("A", "b=c"), ("EMPTY", ""), ("HERE", "here")];
+        assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let error = parse_env(&texts(&["=x", "GONE", "RAW"]), caller).unwrap_err();
+        assert_eq!(error.problems.len(), 3, "{error:?}");
+    }
+}

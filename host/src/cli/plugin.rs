@@ -1,0 +1,126 @@
+//! `ostler plugin`
+
+use clap::{Args, Subcommand};
+
+use super::clean;
+use super::context::Context;
+use super::exit::Exit;
+use super::output::{BAD, GOOD, WARN};
+use super::table::{Cell, Table};
+use crate::api::types::ListPluginsResult;
+use crate::model::ApiError;
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler plugin list
+  ostler plugin list --json | jq '.plugins[] | {name, digest}'";
+
+/// Look at the plugins and the providers that they make
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List every plugin that was found, refused ones too, and the providers
+    #[command(after_help = EXAMPLES)]
+    List,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+    match arguments.action {
+        Action::List => {
+            let listed = context.client().await?.list_plugins().await?;
+            if context.json {
+                context.out.document(&listed)?;
+            } else {
+                let (width, color) = (context.out.width, context.out.color);
+                context.out.write(&render(&listed, width, color))?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> String {
+    let mut plugins = Table::new(&["PLUGIN", "KIND", "VERSION", "STATE", "DIGEST", "SOURCE", "SUMMARY"], 6);
+    for plugin in &listed.plugins {
+        let style = match plugin.state.as_str() {
+            "ready" => GOOD,
+            "set-aside" => WARN,
+            _ => BAD,
+        };
+        plugins.row(vec![
+            plugin.name.as_str().into(),
+            plugin.kind.as_deref().unwrap_or("?").into(),
+            plugin.version.as_deref().unwrap_or("?").into(),
+            Cell::styled(style, &plugin.state),
+            plugin.digest.get(..12).unwrap_or(&plugin.digest).into(),
+            plugin.source.as_str().into(),
+            plugin.summary.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    let mut text = plugins.render(width, color);
+    for plugin in &listed.plugins {
+        if let Some(reason) = &plugin.reason {
+            text.push_str(&format!("{}: {}\n", clean::line(&plugin.name), clean::line(reason)));
+        }
+    }
+    if listed.providers.is_empty() {
+        return text;
+    }
+    let mut providers = Table::new(&["PROVIDER", "PLUGIN", "MODEL", "NAME"], 3);
+    for provider in &listed.providers {
+        providers.row(vec![
+            provider.name.as_str().into(),
+            provider.plugin.as_str().into(),
+            provider.default_model.as_deref().unwrap_or_default().into(),
+            provider.display_name.as_str().into(),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&providers.render(width, color));
+    for provider in &listed.providers {
+        if let Some(problem) = &provider.problem {
+            text.push_str(&format!("{}: {}\n", clean::line(&provider.name), clean::line(problem)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn refused_plugins_and_broken_providers_say_why() {
+        let listed: ListPluginsResult = serde_json::from_value(serde_json::json!({
+            "plugins": [
+                {"name": "codex", "kind": "provider", "version": "0.1.0", "summary": "OpenAI Codex", "state": "ready",
+                 "digest": "0123456789abcdef0123", "source": "bundled"},
+                {"name": "evil.wasm", "kind": null, "version": null, "summary": null, "state": "refused",
+                 "digest": "ff", "source": "/p/evil.wasm", "reason": "it imports wasi:cli/environment"}
+            ],
+            "providers": [
+                {"name": "codex", "plugin": "codex", "displayName": "Codex", "inheritEnvironment": [],
+                 "problem": "its executable is not a file"}
+            ]
+        }))
+        .unwrap();
+        insta::assert_snapshot!(render(&listed, Some(90), false), @r"
+        PLUGIN     KIND      VERSION  STATE    DIGEST        SOURCE        SUMMARY
+        codex      provider  0.1.0    ready    0123456789ab  bundled       OpenAI Codex
+        evil.wasm  ?         ?        refused  ff            /p/evil.wasm
+        evil.wasm: it imports wasi:cli/environment
+
+        PROVIDER  PLUGIN  MODEL  NAME
+        codex     codex          Codex
+        codex: its executable is not a file
+        ");
+    }
+}

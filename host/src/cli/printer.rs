@@ -1,0 +1,390 @@
+//! From the events of a run to what is shown of it. Pure: it neither prints nor knows of a terminal.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::format;
+use crate::model::{
+    Chunk, CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Output, PolicyAudit,
+    Progress, RunEnd, RunStarted, Semantic, StructuredOutput, StructuredOutputInvalid, Usage, Verdict, Warning,
+};
+
+/// Lines of the CLI's error output that are kept to explain a failure.
+const TAIL_LINES: usize = 6;
+/// Characters of such a line.
+const TAIL_WIDTH: usize = 400;
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// What a spinner shows anyway.
+    Detail,
+    /// Worth a line.
+    Info,
+    /// Something is not as was asked.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// A line about the run, for standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+/// What the run is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It waits for its turn; its place, if known.
+    Waiting(Option<u64>),
+    /// It works at something; empty where nothing is known of it.
+    Working(String),
+}
+
+/// What one event asks to show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Step {
+    /// Text of the agent, to be appended to what was shown of it before.
+    pub(super) answer: String,
+    pub(super) notes: Vec<Note>,
+    pub(super) activity: Option<Activity>,
+    /// The run has ended.
+    pub(super) end: Option<Exit>,
+}
+
+impl Step {
+    fn note(&mut self, level: Level, text: impl Into<String>) {
+        self.notes.push(Note { level, text: text.into() });
+    }
+}
+
+/// Follows the events of one run.
+#[derive(Debug)]
+pub(super) struct Printer {
+    short_id: String,
+    output: Output,
+    /// Nothing has been appended after the last line end.
+    line_start: bool,
+    /// The agent's words of this attempt were shown.
+    answered: bool,
+    /// The message whose pieces are being shown.
+    current: Option<String>,
+    /// What was shown of messages that are not complete.
+    open: HashMap<String, String>,
+    /// Messages that were shown to their end.
+    done: HashSet<String>,
+    structured: Option<Value>,
+    usage: Option<Usage>,
+    run_ms: u64,
+    tail: VecDeque<String>,
+}
+
+impl Printer {
+    /// For a run, named in notes by its short id.
+    pub(super) fn new(short_id: String) -> Self {
+        Self {
+            short_id,
+            output: Output::Lines,
+            line_start: true,
+            answered: false,
+            current: None,
+            open: HashMap::new(),
+            done: HashSet::new(),
+            structured: None,
+            usage: None,
+            run_ms: 0,
+            tail: VecDeque::new(),
+        }
+    }
+
+    /// Whether what was shown of the agent's text so far ends a line.
+    pub(super) const fn at_line_start(&self) -> bool {
+        self.line_start
+    }
+
+    /// Takes in the next event. A payload that cannot be read is passed over: the event is shown by `logs` all the same.
+    pub(super) fn take(&mut self, event: &Event) -> Step {
+        let mut step = Step::default();
+        match event.kind {
+            EventType::RunStarted => self.with(event, &mut step, Self::started),
+            EventType::ChunkStdout => self.with(event, &mut step, Self::stdout),
+            EventType::ChunkStderr => {
+                self.with(event, &mut step, |printer, chunk: &Chunk, _| printer.keep_tail(&chunk.text))
+            }
+            EventType::Progress => self.with(event, &mut step, Self::progress),
+            EventType::PolicyAudit => self.with(event, &mut step, Self::audit),
+            EventType::CompatibilityWarning => {
+                self.with(event, &mut step, |_, warning: &CompatibilityWarning, step| {
+                    step.note(Level::Warning, format!("{}: {}", warning.pointer, warning.reason));
+                })
+            }
+            EventType::Semantic => self.with(event, &mut step, Self::semantic),
+            EventType::Warning => self.with(event, &mut step, |_, warning: &Warning, step| {
+                step.note(Level::Warning, warning.message.clone());
+            }),
+            EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
+                step.note(Level::Error, format!("{} is not there any more; {}", missing.path, missing.install_hint));
+            }),
+            EventType::CwdMissing => self.with(event, &mut step, |_, missing: &CwdMissing, step| {
+                step.note(Level::Error, format!("{}: {}", missing.path.display(), missing.message));
+            }),
+            EventType::RunnerMetrics => self.with(event, &mut step, |printer, metrics: &Metrics, _| {
+                printer.usage = metrics.usage.clone().or(printer.usage.take());
+                // Truncation is what is wanted; a negative figure saturates to zero.
+                printer.run_ms = metrics.run_ms as u64;
+            }),
+            EventType::StructuredOutput => self.with(event, &mut step, |printer, found: &StructuredOutput, _| {
+                printer.structured = Some(found.result.clone());
+            }),
+            EventType::StructuredOutputInvalid => self.with(event, &mut step, Self::misfit),
+            EventType::RunCompleted | EventType::RunFailed | EventType::RunCanceled => {
+                let kind = event.kind;
+                self.with(event, &mut step, |printer, end: &RunEnd, step| printer.ended(kind, end, step));
+                // An end is an end, even if it cannot be read.
+                step.end = step.end.or_else(|| Exit::of_run(kind, EndReason::Unknown));
+            }
+            _ => {}
+        }
+        step
+    }
+
+    fn with<T: DeserializeOwned>(
+        &mut self,
+        event: &Event,
+        step: &mut Step,
+        act: impl FnOnce(&mut Self, &T, &mut Step),
+    ) {
+        if let Ok(payload) = T::deserialize(&event.payload) {
+            act(self, &payload, step);
+        }
+    }
+
+    fn started(&mut self, started: &RunStarted, step: &mut Step) {
+        self.end_line(step);
+        self.output = started.output;
+        self.answered = false;
+        self.current = None;
+        self.open.clear();
+        self.done.clear();
+        self.structured = None;
+        self.tail.clear();
+        let version = started.cli_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+        let attempt = if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
+        step.note(Level::Detail, format!("{}{version} works on run {}{attempt}", started.provider, self.short_id));
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    fn stdout(&mut self, chunk: &Chunk, step: &mut Step) {
+        match self.output {
+            Output::Text => {
+                self.answered |= !chunk.text.trim().is_empty();
+                self.append(&chunk.text, step);
+            }
+            // The plugin could make nothing of these lines; they may say why the run fails.
+            Output::Lines => self.keep_tail(&chunk.text),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress, step: &mut Step) {
+        let fact = |name: &str| progress.facts.get(name);
+        match progress.stage.as_str() {
+            "queued" | "requeued" => {
+                let place = fact("position").and_then(Value::as_u64);
+                let where_ = place.map(|place| format!(" at place {place}")).unwrap_or_default();
+                step.note(Level::Detail, format!("run {} waits{where_}", self.short_id));
+                step.activity = Some(Activity::Waiting(place));
+            }
+            "retry_scheduled" => {
+                self.end_line(step);
+                let reason = fact("reason").and_then(Value::as_str).unwrap_or("it failed");
+                let attempt = fact("attempt").and_then(Value::as_u64).map(|attempt| format!(" (attempt {attempt})"));
+                let when = fact("nextRunAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
+                let when = when.map(|time| format!(" at {}", format::local(time))).unwrap_or_default();
+                step.note(Level::Info, format!("trying again{when}{}: {reason}", attempt.unwrap_or_default()));
+                step.activity = Some(Activity::Waiting(None));
+            }
+            "spawn_preparing" => step.activity = Some(Activity::Working("starting".to_owned())),
+            _ => {}
+        }
+    }
+
+    fn audit(&mut self, audit: &PolicyAudit, step: &mut Step) {
+        for finding in audit.findings.iter().filter(|finding| finding.verdict != Verdict::Allow) {
+            let level = if finding.verdict == Verdict::Warn { Level::Warning } else { Level::Error };
+            step.note(level, format!("{}/{}: {}", finding.policy, finding.check, finding.message));
+        }
+    }
+
+    fn semantic(&mut self, semantic: &Semantic, step: &mut Step) {
+        let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
+        let message = text("message").unwrap_or_default();
+        // What a sub-agent says is not the run's answer.
+        let own = semantic.fields.get("parent").is_none_or(Value::is_null);
+        match semantic.kind.as_str() {
+            "text_delta" if own => self.delta(message, text("text").unwrap_or_default(), step),
+            "text" if own => self.whole(message, text("text"), step),
+            "thinking_delta" | "thinking" => step.activity = Some(Activity::Working("thinking".to_owned())),
+            "tool_start" => {
+                self.end_line(step);
+                let use_ = tool_use(semantic);
+                step.note(Level::Detail, use_.clone());
+                step.activity = Some(Activity::Working(use_));
+            }
+            "tool_result" => step.activity = Some(Activity::Working(String::new())),
+            "turn_complete" => self.end_line(step),
+            "warning" | "rate_limited" => step.note(Level::Warning, message),
+            "error" => step.note(Level::Error, message),
+            "usage" => {
+                self.usage = serde_json::from_value(Value::Object(semantic.fields.clone())).ok();
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, message: &str, text: &str, step: &mut Step) {
+        if text.is_empty() || self.done.contains(message) {
+            return;
+        }
+        if self.current.as_deref() != Some(message) {
+            self.end_line(step);
+            self.current = Some(message.to_owned());
+        }
+        self.answered |= !text.trim().is_empty();
+        self.open.entry(message.to_owned()).or_default().push_str(text);
+        self.append(text, step);
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    /// A message is complete. Without a text it is what its pieces said.
+    fn whole(&mut self, message: &str, text: Option<&str>, step: &mut Step) {
+        let shown = self.open.remove(message).unwrap_or_default();
+        let repeated = !self.done.insert(message.to_owned());
+        let rest = match text {
+            None => "",
+            Some(_) if repeated => "",
+            Some(text) => match text.strip_prefix(shown.as_str()) {
+                Some(rest) => rest,
+                None if text.trim() == shown.trim() => "",
+                // It says something else than its pieces did, and it is what counts.
+                None => {
+                    self.end_line(step);
+                    text
+                }
+            },
+        };
+        if !rest.is_empty() {
+            if shown.is_empty() || self.current.as_deref() != Some(message) {
+                self.end_line(step);
+            }
+            self.answered |= !rest.trim().is_empty();
+            self.append(rest, step);
+        }
+        self.current = None;
+        self.end_line(step);
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    fn misfit(&mut self, misfit: &StructuredOutputInvalid, step: &mut Step) {
+        let problems: Vec<String> = misfit
+            .errors
+            .iter()
+            .map(|problem| match problem.pointer.as_str() {
+                "" => problem.message.clone(),
+                pointer => format!("{pointer}: {}", problem.message),
+            })
+            .collect();
+        step.note(Level::Warning, format!("the answer does not fit the schema: {}", problems.join("; ")));
+    }
+
+    fn ended(&mut self, kind: EventType, end: &RunEnd, step: &mut Step) {
+        if !self.answered {
+            let structured = self.structured.take().map(|value| value.to_string());
+            let text = end.final_text.clone().filter(|text| !text.trim().is_empty()).or(structured);
+            if let Some(text) = text {
+                self.append(&text, step);
+            }
+        }
+        self.end_line(step);
+        let id = &self.short_id;
+        match kind {
+            EventType::RunCompleted => {
+                let time =
+                    if self.run_ms > 0 { format!(" in {}", format::duration(self.run_ms)) } else { String::new() };
+                let usage = self.usage.as_ref().map(format::usage).filter(|usage| !usage.is_empty());
+                let usage = usage.map(|usage| format!(", {usage}")).unwrap_or_default();
+                step.note(Level::Info, format!("run {id} done{time}{usage}"));
+            }
+            EventType::RunCanceled => step.note(Level::Info, format!("run {id} was canceled")),
+            _ => {
+                let code = end.code.as_deref().map(|code| format!(", {code}")).unwrap_or_default();
+                let mut text = format!("run {id} failed ({}{code}): {}", end.reason.name(), end.message);
+                if matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage) {
+                    for line in &self.tail {
+                        text.push_str("\n| ");
+                        text.push_str(line);
+                    }
+                }
+                if let Some(hint) = &end.hint {
+                    text.push_str("\nhint: ");
+                    text.push_str(hint);
+                }
+                step.note(Level::Error, text);
+            }
+        }
+        step.end = Exit::of_run(kind, end.reason);
+    }
+
+    fn append(&mut self, text: &str, step: &mut Step) {
+        if let Some(last) = text.chars().next_back() {
+            step.answer.push_str(text);
+            self.line_start = last == '\n';
+        }
+    }
+
+    /// Ends the line that the agent's text is in, if it is in one.
+    fn end_line(&mut self, step: &mut Step) {
+        if !self.line_start {
+            step.answer.push('\n');
+            self.line_start = true;
+        }
+    }
+
+    fn keep_tail(&mut self, text: &str) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if self.tail.len() == TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(line.chars().take(TAIL_WIDTH).collect());
+        }
+    }
+}
+
+/// A tool use in a few words: `shell: cargo test`.
+pub(super) fn tool_use(semantic: &Semantic) -> String {
+    let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let first = |name: &str, member: Option<&str>| {
+        let item = semantic.fields.get(name)?.as_array()?.first()?;
+        match member {
+            Some(member) => item.get(member)?.as_str(),
+            None => item.as_str(),
+        }
+    };
+    let tool = match text("tool") {
+        Some("other") | None => text("name").unwrap_or("tool"),
+        Some(tool) => tool,
+    };
+    let about = first("commands", None).or_else(|| first("files", Some("path"))).or_else(|| first("urls", None));
+    let mcp = || {
+        let mcp = semantic.fields.get("mcp")?;
+        Some(format!("{}/{}", mcp.get("server")?.as_str()?, mcp.get("tool")?.as_str()?))
+    };
+    match about.map(str::to_owned).or_else(mcp) {
+        Some(about) => format!("{tool}: {about}"),
+        None => tool.to_owned(),
+    }
+}

@@ -1,0 +1,91 @@
+//! `ostler runs`
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::format;
+use super::output::{BAD, BUSY, DIM, GOOD, WARN, complain};
+use super::table::{Cell, Table};
+use crate::api::types::ListRunsParams;
+use crate::model::{ApiError, RunStatus, RunSummary};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler runs                           the newest 20
+  ostler runs --status failed -n 100
+  ostler runs --provider codex --json | jq -r '.items[].runId'
+
+Every verb takes the short id that the list shows, or any beginning or end of the whole one.";
+
+/// List runs, newest first
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Only runs of this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only runs that stand there
+    #[arg(long, value_parser = ["queued", "running", "completed", "failed", "canceled", "interrupted"])]
+    status: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Leave out so many first
+    #[arg(long, value_name = "N")]
+    offset: Option<u64>,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
+    let params = ListRunsParams {
+        provider: arguments.provider,
+        status: arguments.status.as_deref().and_then(RunStatus::from_name),
+        limit: Some(arguments.limit),
+        offset: arguments.offset,
+        ..ListRunsParams::default()
+    };
+    let page = context.client().await?.list_runs(&params).await?;
+    if context.json {
+        context.out.document(&page)?;
+        return Ok(Exit::Done);
+    }
+    if page.items.is_empty() {
+        complain(if page.total == 0 { "no runs yet" } else { "no more runs" });
+        return Ok(Exit::Done);
+    }
+    table(&page.items, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
+    let shown = page.items.len() as u64;
+    if context.out.stderr_terminal && page.total > shown {
+        complain(&format!("{shown} of {} runs; -n and --offset show others", format::count(page.total)));
+    }
+    Ok(Exit::Done)
+}
+
+fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
+    let mut table = Table::new(&["RUN", "STATUS", "PROVIDER", "CREATED", "TOOK", "TITLE"], 5);
+    for run in runs {
+        let id = if short { format::short_id(run.run_id) } else { run.run_id.to_string() };
+        let took = run.started_at.map(|start| format::between(start, run.ended_at.unwrap_or(now))).unwrap_or_default();
+        table.row(vec![
+            id.into(),
+            status_cell(run),
+            run.provider.as_str().into(),
+            Cell::styled(DIM, &format::local(run.created_at)),
+            took.into(),
+            run.title.as_str().into(),
+        ]);
+    }
+    table
+}
+
+fn status_cell(run: &RunSummary) -> Cell {
+    let style = match run.status {
+        RunStatus::Queued => DIM,
+        RunStatus::Running => BUSY,
+        RunStatus::Completed => GOOD,
+        RunStatus::Canceled | RunStatus::Interrupted => WARN,
+        RunStatus::Failed => BAD,
+    };
+    Cell::styled(style, run.status.name())
+}

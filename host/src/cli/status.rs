@@ -1,0 +1,68 @@
+//! `ostler status`
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::output::{DIM, Output, WARN};
+use super::{clean, format};
+use crate::api::types::Status;
+use crate::model::ApiError;
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler status
+  ostler status --json | jq .logFile
+
+Starts no host: where none is running, it says so and exits with 5.";
+
+/// Say whether a host is running, and how it is
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {}
+
+pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<Exit, ApiError> {
+    let Some(client) = context.client_of_running().await? else {
+        if context.json {
+            context.out.document(&json!({"running": false, "socket": context.paths.socket}))?;
+        } else {
+            context.out.line("no host is running")?;
+        }
+        return Ok(Exit::NotFound);
+    };
+    let status = client.get_status().await?;
+    if context.json {
+        context.out.document(&status)?;
+    } else {
+        let text = render(&status, &context.out, Timestamp::now());
+        context.out.write(&text)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn render(status: &Status, out: &Output, now: Timestamp) -> String {
+    let path = |path: &std::path::Path| path.display().to_string();
+    let kind = if status.background { "in the background, ends when idle" } else { "stays" };
+    let fields = [
+        ("host", format!("ostler {}, pid {}, {kind}", status.version, status.pid)),
+        ("up", format::between(status.started_at, now)),
+        ("running", format!("{} of at most {}", status.running, status.global_limit)),
+        ("waiting", format!("{} ready, {} scheduled, of at most {}", status.ready, status.scheduled, status.capacity)),
+        ("subscribers", status.subscribers.to_string()),
+        ("data", path(&status.data_folder)),
+        ("socket", path(&status.socket)),
+        ("config", path(&status.config_file)),
+        ("log", path(&status.log_file)),
+        ("seal key", status.seal_key.clone()),
+    ];
+    let mut text = String::new();
+    for (name, value) in fields {
+        text.push_str(&format!("{}{}\n", out.styled(DIM, &format!("{name:<13}")), clean::line(&value)));
+    }
+    for problem in &status.problems {
+        text.push_str(&format!("{} {}\n", out.styled(WARN, "problem:"), clean::line(problem)));
+    }
+    text
+}
