@@ -308,6 +308,18 @@ impl<W: World> Warm<W> {
         &self,
         call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
     ) -> Result<T, PluginError> {
+        self.call_checked(call, |_| None)
+    }
+
+    /// As [`call`](Self::call), where `check` says what is wrong with an answer; that counts as a fault.
+    ///
+    /// # Errors
+    /// If the plugin is set aside or faults.
+    pub(super) fn call_checked<T>(
+        &self,
+        call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
+        check: impl FnOnce(&T) -> Option<String>,
+    ) -> Result<T, PluginError> {
         self.plugin.check_health()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut live = match idle {
@@ -315,6 +327,9 @@ impl<W: World> Warm<W> {
             None => self.plugin.start(&self.settings)?,
         };
         let answer = self.plugin.call(&mut live, call)?;
+        if let Some(wrong) = check(&answer) {
+            return Err(self.plugin.broken(wrong));
+        }
         if live.calls < self.plugin.runtime.limits.warm_calls {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < MOST_IDLE {

@@ -15,6 +15,12 @@ pub struct PolicyInstance {
     wants: Vec<String>,
 }
 
+impl std::fmt::Debug for PolicyInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyInstance").finish_non_exhaustive()
+    }
+}
+
 impl PolicyInstance {
     pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
         let mut live = plugin.start::<PolicyPlugin>(&settings)?;

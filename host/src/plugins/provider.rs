@@ -20,6 +20,12 @@ pub struct ProviderInstance {
     info: ProviderInfo,
 }
 
+impl std::fmt::Debug for ProviderInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderInstance").finish_non_exhaustive()
+    }
+}
+
 impl ProviderInstance {
     pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
         let warm = Warm::<ProviderPlugin>::new(plugin, settings)?;

@@ -14,6 +14,12 @@ pub struct RedactorInstance {
     rules: RuleSet,
 }
 
+impl std::fmt::Debug for RedactorInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedactorInstance").finish_non_exhaustive()
+    }
+}
+
 impl RedactorInstance {
     pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
         let warm = Warm::<RedactorPlugin>::new(plugin, settings)?;
@@ -38,15 +44,13 @@ impl RedactorInstance {
     /// # Errors
     /// If the plugin is set aside or faults. The caller takes every candidate for a secret then.
     pub fn verify(&self, candidates: &[Candidate]) -> Result<Vec<bool>, PluginError> {
-        let answers = self.warm.call(|world, store| world.ostler_plugin_redactor().call_verify(store, candidates))?;
-        if answers.len() != candidates.len() {
-            return Err(self.warm.plugin.broken(format!(
-                "it gave {} answers for {} candidates",
-                answers.len(),
-                candidates.len()
-            )));
-        }
-        Ok(answers)
+        self.warm.call_checked(
+            |world, store| world.ostler_plugin_redactor().call_verify(store, candidates),
+            |answers| {
+                let (given, asked) = (answers.len(), candidates.len());
+                (given != asked).then(|| format!("it gave {given} answers for {asked} candidates"))
+            },
+        )
     }
 
     /// What the plugin finds in a text, as strings that occur in it.

@@ -143,6 +143,12 @@ struct Entry {
     source: PluginSource,
 }
 
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
 impl Registry {
     /// Loads the bundled plugins and those of the folder. A plugin that cannot be loaded is a problem, not a failure, and
     /// stands in [`list`](Self::list) as refused. A file replaces the bundled plugin of its kind and name; of two files
