@@ -20,7 +20,7 @@ impl Stage {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ostler"));
+        let mut command = Command::new(support::binary());
         command
             .arg("__rehearse")
             .args(args)

@@ -171,7 +171,7 @@ impl Bed {
 
     /// `ostler` with a clean environment, in the working folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ostler"));
+        let mut command = Command::new(super::binary());
         command
             .args(args)
             .current_dir(self.work())

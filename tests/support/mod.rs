@@ -29,10 +29,18 @@ pub use processes::{Process, carrying, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use wire::{CallError, post};
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// The longest that anything may take before a test gives up. Far more than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
+}
 
 /// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
 ///
