@@ -73,9 +73,13 @@ fn serve(control: &OwnedFd) -> ! {
         if requested {
             match receive(control) {
                 Ok(Some(fds)) => fork_keeper(fds, &mut keepers),
-                Ok(None) => keeper::leave(),
                 // Descriptors came in part, for want of free ones. Close them: the host sees its ends close, too.
-                Err(_) => linux::close_all_but(&[control.as_raw_fd(), watch.as_fd().as_raw_fd()]),
+                Err(Errno::ENOBUFS | Errno::EBADMSG) => {
+                    linux::close_all_but(&[control.as_raw_fd(), watch.as_fd().as_raw_fd()]);
+                }
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                // The host has gone, or standard input never was its socket.
+                Ok(None) | Err(_) => keeper::leave(),
             }
         }
     }

@@ -19,7 +19,7 @@ use nix::unistd::{ForkResult, Pid, execve, fork, getpid, pipe2, read, setsid, wr
 use super::containment::{self, descendants};
 use super::event::{Contained, Exit, ExitStatus, StopSignal, Usage};
 use super::linux::{self, ChildWatch};
-use super::wire::{Command, MAX_FRAME, MAX_NAMED, Program, Report, Stage};
+use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report, Stage};
 
 /// What the zygote hands to a new keeper.
 #[derive(Debug)]
@@ -127,7 +127,12 @@ impl Keeper {
     }
 
     fn serve(&mut self) -> ! {
-        self.report(&Report::Prepared { keeper: getpid().as_raw(), child: self.child.as_raw() });
+        // A child that has failed already is a zombie until it is collected, and can still be described.
+        let born = |pid: Pid| {
+            let start_ticks = linux::process(pid.as_raw()).map_or(0, |process| process.start_ticks);
+            Born { pid: pid.as_raw(), start_ticks }
+        };
+        self.report(&Report::Prepared { keeper: born(getpid()), child: born(self.child) });
         loop {
             let (failure, watch, lifeline) = self.wait();
             if failure {
@@ -258,10 +263,9 @@ impl Keeper {
     /// Ends the whole tree, reports, and ends this process.
     fn contain(&mut self) -> ! {
         let own = getpid().as_raw();
-        if !self.exited {
-            // For a system without a readable /proc; the search below finds these, too.
+        if !self.exited && linux::process(own).is_none() {
+            // Without a readable /proc nothing can be searched; this at least is known.
             let _ = kill(Pid::from_raw(-self.child.as_raw()), Signal::SIGKILL);
-            let _ = kill(self.child, Signal::SIGKILL);
         }
         let ended = containment::end_all(
             || descendants(&[own], &|_| false),

@@ -57,15 +57,10 @@ impl Link {
         link.send_all(frame, deadline);
         match link.receive_one(deadline) {
             Some(Report::Prepared { keeper, child }) => {
-                link.identity.pid = child;
-                link.identity.keeper_pid = keeper;
-                let start = |pid| linux::process(pid).map(|process| process.start_ticks);
-                let (Some(child_start), Some(keeper_start)) = (start(child), start(keeper)) else {
-                    let message = "failed to start a child: it was killed before it began";
-                    return Err(SpawnError::new(SpawnErrorKind::Transient, message));
-                };
-                link.identity.start_ticks = child_start;
-                link.identity.keeper_start_ticks = keeper_start;
+                link.identity.pid = child.pid;
+                link.identity.start_ticks = child.start_ticks;
+                link.identity.keeper_pid = keeper.pid;
+                link.identity.keeper_start_ticks = keeper.start_ticks;
                 Ok(link)
             }
             Some(Report::Failed { stage, errno }) => Err(link.failed(stage, errno, Path::new(""), Path::new(""))),

@@ -22,8 +22,10 @@
 //!
 //! # Starting the zygote
 //! `main` calls [`start_zygote`] before it starts any thread, and answers the hidden verb that
-//! [`Zygote::respawn_with`] names by calling [`serve_zygote`]. Tests, whose harness has threads, start the zygote
-//! with [`Zygote::launch`] and a program that calls [`serve_zygote`].
+//! [`Zygote::respawn_with`] names by calling [`serve_zygote`]; `/proc/self/exe` as the program still works when the
+//! binary has been replaced. A process with threads must not fork, so tests start theirs with [`Zygote::launch`]: unit
+//! tests with the test binary itself (`tests::zygote` here), integration tests with `CARGO_BIN_EXE_ostler` and the
+//! hidden verb.
 
 mod child;
 mod containment;
@@ -43,7 +45,7 @@ mod probe;
 mod shims;
 mod spec;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 mod zygote;
 
@@ -57,7 +59,9 @@ pub use lookup::{Executable, Launch, LaunchError, Lookup, find_executable, inspe
 pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
-pub use shims::{CliAllowlist, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims};
+pub use shims::{
+    CliAllowlist, Problem as ShellProblem, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims,
+};
 pub use spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
 pub use zygote::Zygote;
 

@@ -385,7 +385,7 @@ mod tests {
         let closed = parent.path().join("dead/closed");
         fs::create_dir(&closed).unwrap();
         fs::write(closed.join("file"), "").unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let report = sweep(parent.path(), |name| name == "alive");
         assert_eq!(report, SweepReport { removed: vec![parent.path().join("dead")], failed: Vec::new() });
         assert!(parent.path().join("alive").exists());

@@ -49,11 +49,18 @@ pub(super) enum Stage {
     Setup,
 }
 
+/// A process that no other can be mistaken for, within one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Born {
+    pub(super) pid: i32,
+    pub(super) start_ticks: u64,
+}
+
 /// From the keeper to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Report {
     /// Keeper and child exist.
-    Prepared { keeper: i32, child: i32 },
+    Prepared { keeper: Born, child: Born },
     /// There is no child (any more).
     Failed { stage: Stage, errno: i32 },
     /// The program runs.
@@ -107,6 +114,10 @@ impl Writer {
         self
     }
 
+    fn born(self, value: Born) -> Self {
+        self.i32(value.pid).u64(value.start_ticks)
+    }
+
     fn bytes(mut self, value: &[u8]) -> Self {
         self = self.u64(value.len() as u64);
         self.0.extend_from_slice(value);
@@ -152,6 +163,10 @@ impl<'a> Reader<'a> {
 
     fn i32(&mut self) -> Option<i32> {
         Some(i32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn born(&mut self) -> Option<Born> {
+        Some(Born { pid: self.i32()?, start_ticks: self.u64()? })
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -214,7 +229,7 @@ impl Report {
     /// As a frame; nothing where it is too large.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Prepared { keeper, child } => Writer::new(0).i32(*keeper).i32(*child).finish(),
+            Self::Prepared { keeper, child } => Writer::new(0).born(*keeper).born(*child).finish(),
             Self::Failed { stage, errno } => Writer::new(1).u8(stage.code()).i32(*errno).finish(),
             Self::Started => Writer::new(2).finish(),
             Self::Exited(exit) => {
@@ -239,7 +254,7 @@ impl Report {
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let mut reader = Reader(body);
         Some(match reader.u8()? {
-            0 => Self::Prepared { keeper: reader.i32()?, child: reader.i32()? },
+            0 => Self::Prepared { keeper: reader.born()?, child: reader.born()? },
             1 => Self::Failed { stage: Stage::from_code(reader.u8()?), errno: reader.i32()? },
             2 => Self::Started,
             3 => {
@@ -341,7 +356,7 @@ mod tests {
         let leftover = |pid| Leftover { pid, name: "sleep".to_owned() };
         let usage = Usage { user: Duration::from_millis(3), system: Duration::from_micros(7), peak_rss: 4096 };
         for sent in [
-            Report::Prepared { keeper: 7, child: 8 },
+            Report::Prepared { keeper: Born { pid: 7, start_ticks: 1 }, child: Born { pid: 8, start_ticks: u64::MAX } },
             Report::Failed { stage: Stage::Cwd, errno: 2 },
             Report::Started,
             Report::Exited(Exit { status: ExitStatus::Signal(9), usage }),

@@ -97,8 +97,13 @@ fn termination_reaches_other_sessions() {
 #[test]
 fn a_stopped_child_can_be_ended() {
     let zygote = zygote();
-    let mut child = start(&zygote, &shell("echo in; kill -STOP $$"));
-    lines(&mut child, 1);
+    let mut child = start(&zygote, &shell("kill -STOP $$"));
+    let stat = format!("/proc/{}/stat", child.identity().pid);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
     child.stop(StopSignal::Interrupt, Duration::from_millis(100));
     assert_eq!(follow(&mut child).status(), ExitStatus::Signal(9));
 }

@@ -1,8 +1,7 @@
 //! Real processes under a real zygote.
 //!
 //! The zygote may not be forked from a test: the harness has threads. So each test launches its own by executing this
-//! very test binary with [`zygote_process`] as its only test, which serves on standard input; likewise
-//! [`host_process`] stands for a host that can be killed.
+//! very test binary with an argument that is seen before the harness begins, while there is one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod descendants;
@@ -27,15 +26,33 @@ pub(super) fn only(name: &str) -> Vec<OsString> {
     [&test, "--exact", "--ignored", "--nocapture", "--test-threads=1"].iter().map(OsString::from).collect()
 }
 
-#[test]
-#[ignore = "not a test: the zygote of the other tests"]
-fn zygote_process() {
-    serve_zygote();
+/// The argument that makes this binary a zygote.
+pub(super) const SERVE: &str = "--as-zygote";
+/// The argument that makes this binary a host that forks its zygote.
+pub(super) const FORK: &str = "--as-forking-host";
+
+/// Runs before `main` and its threads.
+#[used]
+// SAFETY: a list of functions that the C library calls with a set-up process; this one has the right type.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    let arguments = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let asked = arguments.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    if asked == SERVE.as_bytes() {
+        serve_zygote();
+    }
+    if asked == FORK.as_bytes() {
+        start::be_a_forking_host();
+        std::process::exit(0);
+    }
 }
 
-pub(super) fn zygote() -> Zygote {
+/// A zygote for a test, of this crate's other modules, too.
+pub(crate) fn zygote() -> Zygote {
     let program = std::env::current_exe().unwrap();
-    Zygote::launch(&program, &only("zygote_process")).unwrap()
+    Zygote::launch(&program, &[SERVE.into()]).unwrap()
 }
 
 pub(super) fn marker() -> String {

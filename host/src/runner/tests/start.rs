@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// What a start fails with. Not transiently: a process that another test forks meanwhile holds our files open for
+/// writing until it executes its program.
+fn lasting_kind(zygote: &Zygote, spec: &SpawnSpec) -> SpawnErrorKind {
+    let kinds = std::iter::repeat_with(|| kind(zygote, spec)).take(1000);
+    kinds.into_iter().find(|kind| *kind != SpawnErrorKind::Transient).unwrap()
+}
+
 fn kind(zygote: &Zygote, spec: &SpawnSpec) -> SpawnErrorKind {
     let error = zygote.prepare(spec).and_then(Prepared::start).unwrap_err();
     assert!(error.message.starts_with("failed to"), "{error}");
@@ -24,7 +31,7 @@ fn failures_have_their_kinds() {
     assert_eq!(kind(&zygote, &program("/no/such/program".into())), SpawnErrorKind::NotFound);
     assert_eq!(kind(&zygote, &program(at("dangling"))), SpawnErrorKind::NotFound);
     for name in ["plain", "text", "orphan", ""] {
-        assert_eq!(kind(&zygote, &program(at(name))), SpawnErrorKind::NotExecutable, "{name:?}");
+        assert_eq!(lasting_kind(&zygote, &program(at(name))), SpawnErrorKind::NotExecutable, "{name:?}");
     }
     for cwd in ["/no/such/folder", "/bin/sh"] {
         assert_eq!(kind(&zygote, &SpawnSpec { cwd: cwd.into(), ..shell("") }), SpawnErrorKind::BadCwd);
@@ -111,7 +118,7 @@ fn a_dead_zygote_is_told_or_replaced() {
     assert_eq!(follow(&mut child).stdout, b"on\n");
     assert_eq!(follow(&mut prepared.start().unwrap()).status(), ExitStatus::Code(0));
 
-    let tended = zygote().respawn_with(program, only("zygote_process"));
+    let tended = zygote().respawn_with(program, vec![SERVE.into()]);
     drop(kill_it(&tended));
     let deadline = Instant::now() + Duration::from_secs(5);
     while tended.is_alive() {
@@ -126,6 +133,32 @@ fn a_fork_with_threads_is_refused() {
     assert!(matches!(start_zygote(), Err(RunnerError::Threads(count)) if count >= 2));
     thread.thread().unpark();
     thread.join().unwrap();
+}
+
+/// Has one thread, as a host at the start of `main` has.
+pub(super) fn be_a_forking_host() {
+    let zygote = start_zygote().unwrap();
+    let told = run(&zygote, "echo hello; setsid sleep 100 >/dev/null 2>&1 & exit 1");
+    assert_eq!((told.stdout.as_slice(), told.status()), (&b"hello\n"[..], ExitStatus::Code(1)));
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(run(&zygote, "echo in a thread").stdout, b"in a thread\n"));
+    });
+    println!("forked");
+}
+
+#[test]
+fn a_zygote_can_be_forked_before_there_are_threads() {
+    let program = std::env::current_exe().unwrap();
+    // All output is read to its end: the zygote must hold none of it open.
+    let output = std::process::Command::new(program).arg(FORK).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "forked\n", "{output:?}");
+}
+
+#[test]
+fn a_zygote_without_a_host_ends() {
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = program.arg(SERVE).stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
@@ -180,6 +213,9 @@ fn no_descriptor_leaks() {
 #[ignore = "not a test: the process that runs out of descriptors"]
 fn starving_process() {
     let zygote = zygote();
+    if nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().0 > 64 {
+        return;
+    }
     let mut held: Vec<std::fs::File> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
     // Each of the descriptors that a start needs is the one that is missing.
     for spare in 0..8 {
