@@ -3,8 +3,8 @@
 
 use crate::policy::Context;
 use crate::provider::{
-    Capabilities, Channel, ExitStatus, HostFacts, Launch, Outcome, OutputForm, ProviderInfo,
-    RunMode, RunRequest, Step, StopSignal, Support, Usage,
+    Capabilities, Channel, ExitStatus, HostFacts, Launch, Outcome, OutputForm, ProviderInfo, RunMode, RunRequest, Step,
+    StopSignal, Support, Usage,
 };
 use crate::redactor::{Rule, RuleSet};
 use crate::types::ToolCall;
@@ -43,12 +43,7 @@ impl Default for Capabilities {
 impl Default for HostFacts {
     /// Linux, an ordinary user, no variables.
     fn default() -> Self {
-        Self {
-            os: "linux".to_owned(),
-            root: false,
-            environment_names: Vec::new(),
-            extra: None,
-        }
+        Self { os: "linux".to_owned(), root: false, environment_names: Vec::new(), extra: None }
     }
 }
 
@@ -93,36 +88,21 @@ impl Default for Launch {
 impl Default for Step {
     /// Nothing to tell and nothing to write.
     fn default() -> Self {
-        Self {
-            events: Vec::new(),
-            covered: Vec::new(),
-            write: Vec::new(),
-            end_input: false,
-        }
+        Self { events: Vec::new(), covered: Vec::new(), write: Vec::new(), end_input: false }
     }
 }
 
 impl Default for Outcome {
     /// The run did what was asked, without a text.
     fn default() -> Self {
-        Self {
-            final_text: None,
-            structured_output: None,
-            failure: None,
-            extra: None,
-        }
+        Self { final_text: None, structured_output: None, failure: None, extra: None }
     }
 }
 
 impl Default for ExitStatus {
     /// No code, no signal: fill one in.
     fn default() -> Self {
-        Self {
-            code: None,
-            signal: None,
-            timed_out: false,
-            canceled: false,
-        }
+        Self { code: None, signal: None, timed_out: false, canceled: false }
     }
 }
 
@@ -184,12 +164,7 @@ impl Default for Rule {
 impl Default for RuleSet {
     /// No rules, no exceptions, `scan` is not called.
     fn default() -> Self {
-        Self {
-            rules: Vec::new(),
-            allow: Vec::new(),
-            scan_overlap: None,
-            extra: None,
-        }
+        Self { rules: Vec::new(), allow: Vec::new(), scan_overlap: None, extra: None }
     }
 }
 

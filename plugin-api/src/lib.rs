@@ -62,6 +62,11 @@
 //! Every function is pure: no clock, no randomness, no files. The records and variants are those of the WIT package
 //! `ostler:plugin@0.1.0`, whose comments are their documentation.
 
+/// Compiles the examples of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+struct Guide;
+
 #[doc(hidden)]
 pub mod bindings;
 mod defaults;
@@ -83,12 +88,11 @@ pub use types::{Error, Problem};
 /// Records and variants of provider plugins.
 pub mod provider {
     pub use crate::bindings::provider::exports::ostler::plugin::provider::{
-        ApprovalRequest, Attachment, Capabilities, Channel, CollectedFile, Counter, Decision,
-        DroppedOption, ExitStatus, Failure, FailureKind, FlagValues, HostFacts, Launch, Line,
-        Notice, OptionalFlag, OtherEvent, Outcome, OutputForm, PrivateFile, Probe, ProbeOutcome,
-        ProbeOutput, ProbeResult, ProviderInfo, RateLimit, RetryTime, RunMode, RunRequest,
-        Semantic, SessionInfo, SessionOrigin, Step, StopSignal, Support, TextPiece, ToolOutput,
-        ToolPiece, TurnEnd, TurnStatus, Usage,
+        ApprovalRequest, Attachment, Capabilities, Channel, CollectedFile, Counter, Decision, DroppedOption,
+        ExitStatus, Failure, FailureKind, FlagValues, HostFacts, Launch, Line, Notice, OptionalFlag, OtherEvent,
+        Outcome, OutputForm, PrivateFile, Probe, ProbeOutcome, ProbeOutput, ProbeResult, ProviderInfo, RateLimit,
+        RetryTime, RunMode, RunRequest, Semantic, SessionInfo, SessionOrigin, Step, StopSignal, Support, TextPiece,
+        ToolOutput, ToolPiece, TurnEnd, TurnStatus, Usage,
     };
     pub use crate::types::{FileAccess, FileEffect, McpTool, NameValue, OutputStream, ToolCall};
 }
@@ -119,8 +123,8 @@ macro_rules! export_provider {
             mod ostler_export {
                 use super::*;
                 type Component = $crate::rt::Component<$plugin>;
-                $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
-                $crate::bindings::provider::export_provider_world!(Component with_types_in $crate::bindings::provider);
+        $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
+        $crate::bindings::provider::export_provider_world!(Component with_types_in $crate::bindings::provider);
             }
         };
     };
@@ -137,8 +141,8 @@ macro_rules! export_redactor {
             mod ostler_export {
                 use super::*;
                 type Component = $crate::rt::Component<$plugin>;
-                $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
-                $crate::bindings::redactor::export_redactor_world!(Component with_types_in $crate::bindings::redactor);
+        $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
+        $crate::bindings::redactor::export_redactor_world!(Component with_types_in $crate::bindings::redactor);
             }
         };
     };
@@ -155,8 +159,8 @@ macro_rules! export_policy {
             mod ostler_export {
                 use super::*;
                 type Component = $crate::rt::Component<$plugin>;
-                $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
-                $crate::bindings::policy::export_policy_world!(Component with_types_in $crate::bindings::policy);
+        $crate::bindings::common::export_plugin_world!(Component with_types_in $crate::bindings::common);
+        $crate::bindings::policy::export_policy_world!(Component with_types_in $crate::bindings::policy);
             }
         };
     };

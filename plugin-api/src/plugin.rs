@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 
 use crate::policy::{Action, Context, Finding};
 use crate::provider::{
-    Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult,
-    ProviderInfo, RunRequest, Step,
+    Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult, ProviderInfo,
+    RunRequest, Step,
 };
 use crate::redactor::{Candidate, Find, RuleSet};
 use crate::types::Error;
@@ -77,9 +77,7 @@ pub trait Transcript: 'static {
     /// [`Error::Unsupported`] where the channel takes no input.
     fn input(&mut self, message: String) -> Result<Step, Error> {
         let _ = message;
-        Err(Error::Unsupported(
-            "this provider takes no input while it runs".to_owned(),
-        ))
+        Err(Error::Unsupported("this provider takes no input while it runs".to_owned()))
     }
 
     /// The answer to an approval request (duplex). For an id that is not open it does nothing.
@@ -96,9 +94,7 @@ pub trait Transcript: 'static {
     /// # Errors
     /// [`Error::Unsupported`] where only a signal can.
     fn interrupt(&mut self) -> Result<Step, Error> {
-        Err(Error::Unsupported(
-            "this provider can be interrupted by a signal only".to_owned(),
-        ))
+        Err(Error::Unsupported("this provider can be interrupted by a signal only".to_owned()))
     }
 
     /// Called once, after the child has gone and its output has been read. `files` are those of `launch.collect`.

@@ -19,10 +19,7 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     /// Adds a problem of what the JSON Pointer names; an empty pointer is the whole document.
     pub fn push(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            pointer: pointer.into(),
-            message: message.into(),
-        });
+        self.0.push(Problem { pointer: pointer.into(), message: message.into() });
     }
 
     /// Whether there is none.
@@ -36,11 +33,7 @@ impl Problems {
     /// # Errors
     /// If there is at least one.
     pub fn into_result(self) -> Result<(), Error> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Invalid(self.0))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }
 }
 
@@ -51,20 +44,12 @@ pub struct DroppedOptions(Vec<DroppedOption>);
 impl DroppedOptions {
     /// An option whose loss only makes the run less convenient or less able.
     pub fn convenience(&mut self, pointer: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(DroppedOption {
-            pointer: pointer.into(),
-            reason: reason.into(),
-            restricts: false,
-        });
+        self.0.push(DroppedOption { pointer: pointer.into(), reason: reason.into(), restricts: false });
     }
 
     /// An option that was to restrict the agent. The host refuses the run, unless the operator has allowed it.
     pub fn restriction(&mut self, pointer: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(DroppedOption {
-            pointer: pointer.into(),
-            reason: reason.into(),
-            restricts: true,
-        });
+        self.0.push(DroppedOption { pointer: pointer.into(), reason: reason.into(), restricts: true });
     }
 
     /// The list for `Launch::dropped`, in the order in which they were added.

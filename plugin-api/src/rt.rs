@@ -7,15 +7,13 @@ use std::rc::Rc;
 
 use crate::bindings::common::exports::ostler::plugin::plugin::{Guest as PluginGuest, Identity};
 use crate::bindings::policy::exports::ostler::plugin::policy::Guest as PolicyGuest;
-use crate::bindings::provider::exports::ostler::plugin::provider::{
-    Guest as ProviderGuest, GuestTranscript,
-};
+use crate::bindings::provider::exports::ostler::plugin::provider::{Guest as ProviderGuest, GuestTranscript};
 use crate::bindings::redactor::exports::ostler::plugin::redactor::Guest as RedactorGuest;
 use crate::plugin::{Plugin, Policy, Provider, Redactor, Transcript};
 use crate::policy::{Action, Context, Finding};
 use crate::provider::{
-    Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult,
-    ProviderInfo, RunRequest, Step,
+    Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult, ProviderInfo,
+    RunRequest, Step,
 };
 use crate::redactor::{Candidate, Find, RuleSet};
 use crate::types::{Error, Problem};
@@ -31,9 +29,7 @@ thread_local! {
 
 /// The configured instance. The host configures before it calls; one that does not, ends the instance.
 fn instance<P: Plugin>() -> Rc<P> {
-    let configured = INSTANCE
-        .with_borrow(Clone::clone)
-        .and_then(|instance| instance.downcast::<P>().ok());
+    let configured = INSTANCE.with_borrow(Clone::clone).and_then(|instance| instance.downcast::<P>().ok());
     match configured {
         Some(instance) => instance,
         None => {
@@ -48,9 +44,7 @@ fn report_panics() {
     HOOKED.with(|hooked| {
         hooked.get_or_init(|| {
             if cfg!(target_arch = "wasm32") {
-                std::panic::set_hook(Box::new(|info| {
-                    crate::write_log(crate::Level::Error, &info.to_string())
-                }));
+                std::panic::set_hook(Box::new(|info| crate::write_log(crate::Level::Error, &info.to_string())));
             }
         });
     });
@@ -114,9 +108,7 @@ pub struct Following<P: Provider>(RefCell<P::Transcript>);
 
 impl<P: Provider> GuestTranscript for Following<P> {
     fn new(request: RunRequest, capabilities: Capabilities) -> Self {
-        Self(RefCell::new(
-            instance::<P>().transcript(request, capabilities),
-        ))
+        Self(RefCell::new(instance::<P>().transcript(request, capabilities)))
     }
 
     fn open(&self) -> Step {

@@ -226,21 +226,14 @@ pub mod facts {
 mod tests {
     #[test]
     fn words_are_unique_and_of_one_form() {
-        for list in [
-            super::features::ALL,
-            super::tools::ALL,
-            super::notices::ALL,
-            super::failures::ALL,
-            super::facts::ALL,
-        ] {
+        for list in
+            [super::features::ALL, super::tools::ALL, super::notices::ALL, super::failures::ALL, super::facts::ALL]
+        {
             let mut sorted = list.to_vec();
             sorted.sort_unstable();
             sorted.dedup();
             assert_eq!(sorted.len(), list.len());
-            assert!(list.iter().all(|word| {
-                word.chars()
-                    .all(|c| c.is_ascii_lowercase() || c == '-' || c == '_')
-            }));
+            assert!(list.iter().all(|word| { word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_') }));
         }
     }
 }
