@@ -1,0 +1,57 @@
+//! Collecting findings.
+
+use ostler_plugin::policy::{Finding, Verdict};
+
+/// More than these help nobody, and what a policy may answer is bounded.
+const MAX_FINDINGS: usize = 200;
+
+/// The findings so far.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    list: Vec<Finding>,
+    omitted: usize,
+}
+
+impl Findings {
+    /// Denies. An empty pointer blames no single field.
+    pub(crate) fn deny(&mut self, check: &str, pointer: impl Into<String>, message: impl Into<String>, hint: &str) {
+        self.add(Verdict::Deny, check, pointer.into(), message.into(), hint);
+    }
+
+    /// Lets it pass, with a word.
+    pub(crate) fn warn(&mut self, check: &str, pointer: impl Into<String>, message: impl Into<String>, hint: &str) {
+        self.add(Verdict::Warn, check, pointer.into(), message.into(), hint);
+    }
+
+    fn add(&mut self, verdict: Verdict, check: &str, pointer: String, message: String, hint: &str) {
+        // The first denial is never the one that is left out, since all are denials from there on or it stands already.
+        if self.list.len() >= MAX_FINDINGS && (verdict != Verdict::Deny || self.denies()) {
+            self.omitted += 1;
+            return;
+        }
+        self.list.push(Finding {
+            check: check.to_owned(),
+            verdict,
+            pointer: (!pointer.is_empty()).then_some(pointer),
+            message,
+            hint: (!hint.is_empty()).then(|| hint.to_owned()),
+        });
+    }
+
+    fn denies(&self) -> bool {
+        self.list.iter().any(|finding| finding.verdict == Verdict::Deny)
+    }
+
+    pub(crate) fn into_vec(mut self) -> Vec<Finding> {
+        if self.omitted > 0 {
+            self.list.push(Finding {
+                check: "findings-omitted".to_owned(),
+                verdict: Verdict::Warn,
+                pointer: None,
+                message: format!("{} further findings are not listed", self.omitted),
+                hint: None,
+            });
+        }
+        self.list
+    }
+}
