@@ -392,11 +392,12 @@ impl Search<'_> {
         if allowed {
             return;
         }
+        let around = |from: usize, to: usize| text.get(text.ceil_char_boundary(from)..floor_boundary(text, to)).unwrap_or_default().to_owned();
         let question = rule.verify.map(|_| Candidate {
             rule: rule.id.clone(),
             secret: value.to_owned(),
-            before: text.get(low..whole.start).unwrap_or_default().to_owned(),
-            after: text.get(whole.end..high).unwrap_or_default().to_owned(),
+            before: around(secret.start.saturating_sub(CONTEXT).max(line.start), secret.start),
+            after: around(secret.end, (secret.end + CONTEXT).min(line.end)),
         });
         if question.is_none() {
             self.covered.push((index, whole.end));

@@ -26,3 +26,6 @@ pub use rules::{
 };
 pub use run::{Redacted, RunRedactor};
 pub use stream::StreamRedactor;
+
+#[cfg(test)]
+mod tests;

@@ -113,9 +113,9 @@ pub struct Candidate {
     pub rule: String,
     /// The text that would be redacted.
     pub secret: String,
-    /// Up to 256 bytes of the line before the match.
+    /// Up to 256 bytes of the line before the secret.
     pub before: String,
-    /// Up to 256 bytes of the line after the match.
+    /// Up to 256 bytes of the line after the secret.
     pub after: String,
 }
 

@@ -1,0 +1,273 @@
+//! The last word on candidates that a pattern can only propose.
+
+mod context;
+mod encoded;
+mod values;
+
+use ostler_plugin::redactor::Candidate;
+
+use context::{Class, Operator, Place};
+use values::{is_code, is_digest, is_digits, is_placeholder, is_uuid};
+
+use crate::words::{entropy, is_wordy, randomness};
+
+/// Values that documentation shows, and ids that only look like secrets; exceptions from every rule.
+pub(crate) const EXAMPLES: &[&str] = &[
+    r"EXAMPLE(?:KEY)?$",
+    r"^(?i:[a-z]{2,8}[-_])*[xX*.•]{5,}$",
+    r"(?i)x{8,}|\*{4,}",
+    r"^(?i:[a-z]{2,10}[-_.])*(?i:your|my|the|some|insert|paste|enter|replace|put)[-_ ]",
+    r"(?i)change[_-]?me|place[_-]?holder",
+    r"^(?:toolu|msg|call|resp|req|chatcmpl|run|thread|asst|item|rs|fc|srvtoolu|batch|file|org|proj|user|acct|cus|sub|evt|pi|ch|in|price|prod)_[A-Za-z0-9]+$",
+    r"^sk_test_(?:4eC39HqLyjWDarjtT1zdp7dc|BQokikJOvBiI2HlWgH4olfQ2)$",
+    r"^eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l",
+];
+
+/// Whether a candidate is a secret.
+pub(crate) fn is_secret(candidate: &Candidate) -> bool {
+    let value = candidate.secret.as_str();
+    if is_placeholder(value) {
+        return false;
+    }
+    let place = Place::parse(&candidate.before);
+    let before = &candidate.before;
+    match candidate.rule.as_str() {
+        "generic-password" | "generic-passphrase" | "generic-client-secret" | "generic-secret-hex" | "generic-api-key" => {
+            assigned(&place, value, candidate)
+        }
+        "http-basic-auth" => encoded::is_user_and_password(value),
+        "docker-config-auth" => encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32)),
+        "http-bearer-opaque" => bearer(value, before),
+        "npm-legacy-auth-token" => !is_wordy(value),
+        "session-cookie" => cookie(&place, value, before),
+        "url-credentials" => url(&place, value, before),
+        "curl-auth-user" => curl_user(value, before),
+        "netrc-password" => netrc(value, before),
+        "pgpass-password" => !is_code(value) && !is_wordy(value),
+        "connection-string-password" => connection_string(value, candidate),
+        "cli-password-flag" => flag(&place, value, before),
+        "kubernetes-secret-yaml" => encoded::is_readable(value) && place.before_name.trim_matches([' ', '\t', '+', '-', '|', '"']).is_empty(),
+        "kubeconfig" => place.name.ends_with("client-key-data") || is_random(value, 40),
+        "aws-secret-access-key" => is_random(value, 40) && !is_digest(value),
+        "ethereum-private-key" => !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"]),
+        _ => vendor(value, before),
+    }
+}
+
+fn is_random(value: &str, least: usize) -> bool {
+    value.len() >= least && !is_wordy(value) && randomness(value) >= 0.25 && entropy(value) >= if value.len() < 24 { 2.5 } else { 2.9 }
+}
+
+/// A value of the right shape beside a provider's name.
+fn vendor(value: &str, before: &str) -> bool {
+    !is_wordy(value)
+        && randomness(value) >= 0.15
+        && !(is_digest(value) && context::mentions(before, context::DIGESTS))
+        && !context::ends_like_a_path(before)
+}
+
+/// A value with a telling name.
+fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
+    let Some(class) = place.class() else { return false };
+    if place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '[']))) {
+        return false;
+    }
+    let value = value.trim_end_matches(['.', ',', ';', ':', '!', '?']);
+    let blank = place.operator == Operator::Blank;
+    if blank && !place.names_variable() && !place.is_flag() && !is_random(value, 20) {
+        return false;
+    }
+    if place.operator == Operator::Call && !place.quoted {
+        return false;
+    }
+    match class {
+        Class::Passphrase => passphrase(value, place.quoted) || password(value, place),
+        Class::Password => password(value, place),
+        Class::Secret => password(value, place) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(value),
+        Class::Token => is_random(value, 16) && (!is_uuid(value) || place.is_credential()),
+        Class::Key => {
+            is_random(value, 16)
+                && (!is_uuid(value) || place.is_credential())
+                && (!is_digest(value) || place.is_credential())
+                && !(is_digest(value) && context::mentions(place.before_name, context::DIGESTS))
+        }
+        Class::Weak => is_random(value, 20) && !is_uuid(value) && !is_digest(value),
+    }
+}
+
+/// Several words, as people choose them and generators like diceware make them.
+fn passphrase(value: &str, quoted: bool) -> bool {
+    const PROSE: [&str; 18] =
+        ["the", "for", "is", "to", "your", "enter", "a", "an", "of", "be", "must", "and", "or", "not", "this", "with", "in", "no"];
+    let separators: &[char] = if quoted { &['-', ' ', '.', '_', '+'] } else { &['-', '.', '+'] };
+    let parts: Vec<&str> = value.split(separators).collect();
+    let plain = |part: &&str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
+    parts.len() >= 3
+        && parts.iter().all(plain)
+        && !parts.iter().any(|part| PROSE.contains(&part.to_ascii_lowercase().as_str()))
+        && (value.contains(['-', ' ']) || value.chars().any(|c| c.is_ascii_digit()))
+        && (parts.len() >= 4 || value.chars().any(|c| c.is_ascii_digit() || c.is_uppercase()) || !quoted)
+}
+
+fn password(value: &str, place: &Place<'_>) -> bool {
+    if value.len() < 6 || value.contains(char::is_whitespace) || is_code(value) {
+        return false;
+    }
+    if is_digits(value) {
+        return place.is_exactly_password() && place.operator != Operator::Blank;
+    }
+    let symbols = value.chars().filter(|c| "!@#$%^&*~?+=|§€£".contains(*c)).count();
+    let digits = value.chars().filter(char::is_ascii_digit).count();
+    let letters = value.chars().filter(char::is_ascii_alphabetic).count();
+    if is_wordy(value) {
+        // Words alone are names and types; words with a number, as in `harbor-saffron-610`, are what people choose.
+        return (digits >= 1 && letters >= 4 && (place.quoted || place.names_variable()) && !value.contains(['.', '/', '_', ':']))
+            || (digits >= 2 && value.split('-').count() >= 3)
+            || (symbols >= 1 && digits >= 1);
+    }
+    digits + symbols >= 1 || randomness(value) >= 0.2
+}
+
+fn bearer(value: &str, before: &str) -> bool {
+    let value = value.trim_end_matches(['.', ',', ':', '|', '/']);
+    if value.len() < 8 || is_code(value) || is_wordy(value) {
+        return false;
+    }
+    let header = context::mentions(before, &["authorization", "x-", "-token", "-key", "header"]);
+    if header { value.len() >= 12 && randomness(value) >= 0.1 } else { is_random(value, 16) }
+}
+
+fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
+    const ATTRIBUTES: [&str; 10] = ["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment", "_ga", "_gid"];
+    let name = place.name.to_ascii_lowercase();
+    if ATTRIBUTES.iter().any(|attribute| name == *attribute) || name.starts_with("_ga") || is_code(value) {
+        return false;
+    }
+    let sessions = ["phpsessid", "jsessionid", "asp.net_sessionid", "connect.sid", "laravel_session", "remember_token", "next-auth.session-token"];
+    if !context::mentions(before, &["cookie"]) && !sessions.contains(&name.as_str()) && !name.starts_with("__") {
+        return false;
+    }
+    let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"].iter().any(|word| name.contains(word));
+    if telling { value.len() >= 12 && !is_wordy(value) } else { is_random(value, 20) && !is_uuid(value) }
+}
+
+fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
+    if let Some(after_scheme) = before.rfind("://").and_then(|at| before.get(at + 3..))
+        && !after_scheme.contains(['/', '?', '#'])
+    {
+        let Some(user) = after_scheme.strip_suffix(':').or_else(|| after_scheme.strip_suffix("%3A")).or_else(|| after_scheme.strip_suffix("%3a")) else {
+            return is_random(value, 16);
+        };
+        let port = value.split('/').next().unwrap_or_default();
+        let is_port = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && value.len() > port.len();
+        return value.len() >= 3 && !is_port && !value.eq_ignore_ascii_case(user) && !values::is_common_password(value);
+    }
+    let opener = place.before_name;
+    let in_query = opener.ends_with(['?', '&', ';', '#'])
+        || ["%3f", "%3F", "%26", "\\u0026", "amp;"].iter().any(|end| opener.ends_with(end));
+    if !in_query || is_code(value) {
+        return false;
+    }
+    match place.name.to_ascii_lowercase().as_str() {
+        "password" | "passwd" | "pwd" | "secret" | "client_secret" => value.len() >= 6 && !is_wordy(value),
+        "access_token" | "refresh_token" | "id_token" | "auth_token" | "private_token" | "job_token" | "session_token" | "api_key" | "apikey" => {
+            value.len() >= 12 && !is_wordy(value)
+        }
+        "key" => is_random(value, 20) && !is_digest(value),
+        _ => is_random(value, 16) && !is_uuid(value),
+    }
+}
+
+fn curl_user(value: &str, before: &str) -> bool {
+    let flag_at = before.trim_end_matches(['"', '\'', '\\']).rfind(" -").or_else(|| before.rfind("\n-"));
+    if is_digits(value) || is_code(value) || values::is_common_password(value) || (flag_at.is_none() && !before.starts_with('-')) {
+        return false;
+    }
+    let fetches = context::mentions(before, &["curl", "wget", "http"]);
+    if fetches { !value.trim().is_empty() } else { value.len() >= 8 && !is_wordy(value) }
+}
+
+fn netrc(value: &str, before: &str) -> bool {
+    let head = before.trim_end().strip_suffix("password").unwrap_or(before);
+    (head.trim_matches([' ', '\t', '+', '-']).is_empty() || head.contains("login ") || head.contains("machine "))
+        && value.len() >= 6
+        && !is_wordy(value)
+        && !is_code(value)
+}
+
+fn connection_string(value: &str, candidate: &Candidate) -> bool {
+    const PARTS: &[&str] = &[
+        "server=", "data source=", "user id=", "uid=", "host=", "dbname=", "user=", "database=", "initial catalog=", "port=", "username=", "endpoint=", "address=",
+    ];
+    let near = |text: &str| context::contains_any(text, PARTS);
+    (near(&candidate.before) || near(&candidate.after)) && !is_code(value) && !values::is_common_password(value) && value.len() >= 4
+}
+
+fn flag(place: &Place<'_>, value: &str, before: &str) -> bool {
+    if is_code(value) || value.starts_with('-') || is_placeholder(value) {
+        return false;
+    }
+    if !place.is_flag() || place.name.len() <= 1 {
+        // A short flag after the name of a program that takes a password there.
+        return value.len() >= 4 && !is_wordy(value) && !is_digits(value) && !before.trim_end().ends_with("--");
+    }
+    match place.class() {
+        Some(Class::Password | Class::Passphrase) => {
+            !is_wordy(value) || (value.chars().any(|c| c.is_ascii_digit()) && value.len() >= 8) || passphrase(value, place.quoted)
+        }
+        Some(Class::Secret) => value.len() >= 6 && !is_wordy(value),
+        Some(Class::Token | Class::Key) => value.len() >= 12 && !is_wordy(value) && randomness(value) >= 0.15,
+        Some(Class::Weak) => is_random(value, 16),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(rule: &str, before: &str, secret: &str, after: &str) -> bool {
+        is_secret(&Candidate { rule: rule.into(), secret: secret.into(), before: before.into(), after: after.into() })
+    }
+
+    #[test]
+    fn values_decide_not_names_alone() {
+        for (before, value, after) in [
+            ("password: ", "String", ""),
+            ("password = ", "os.environ", "[\"X\"]"),
+            ("let token = ", "lexer.next_token", "()?;"),
+            ("password: str = ", "Field", "(min_length=12)"),
+            ("api_key=", "settings.API_KEY", ")"),
+            ("\"token\": \"", "string", "\""),
+            ("secret = \"", "my-secret-name", "\""),
+            ("SECRET_KEY_FILE=", "/run/secrets/key1", ""),
+            ("\"input_tokens\": ", "1234567", ","),
+            ("cacheKey: \"", "node-linux-x64-9f86d081884c7d659a2feaa0c55ad015", "\""),
+            ("primary_key=\"", "5ac717f7bf0387a3153397df6dae75db5c12ea26", "\""),
+            ("idempotency_key: \"", "6bfb0826-5d56-4568-a766-4beb22f4ba40", "\""),
+            ("password: \"", "must be at least 8 characters", "\""),
+            ("next_page_token: \"", "CAEaBlBUOkNBUQx7q2m9k4", "\""),
+        ] {
+            assert!(!judge("generic-api-key", before, value, after), "{before}{value}{after}");
+        }
+        for (before, value, after) in [
+            ("MYSQL_ROOT_PASSWORD=", "Cbgrr2664$pikfCYY", ""),
+            ("{\\\"x-api-key\\\": \\\"", "IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5D", "\\\""),
+            ("app.secret_key = '", "8b25a1cbf040dfa0f3d273140a8a96d99b341a0bf9a9fcd5d18ef85efc6b4f22", "'"),
+            ("passphrase=", "harbor-saffron-walnut-610", ""),
+            ("api_key: \"", "6bfb0826-5d56-4568-a766-4beb22f4ba40", "\""),
+            ("const dbPassword: string = \"", "hunter2hunter2", "\""),
+        ] {
+            assert!(judge("generic-api-key", before, value, after), "{before}{value}{after}");
+        }
+    }
+
+    #[test]
+    fn urls_with_ports_and_defaults_are_no_credentials() {
+        assert!(judge("url-credentials", "redis://:", "qbbGz6qFk52JdX", "@redis"));
+        assert!(judge("url-credentials", "https://mirror:", "DHk8U%21qexqDS", "@pkg"));
+        assert!(!judge("url-credentials", "http://localhost:", "5173/node_modules/vue", "@3.js"));
+        assert!(!judge("url-credentials", "postgres://postgres:", "postgres", "@localhost"));
+        assert!(!judge("url-credentials", "https://user:", "password", "@host"));
+    }
+}

@@ -1,0 +1,115 @@
+//! How a rule is written down in the tables of this crate.
+
+use ostler_plugin::redactor::{Block, Rule};
+
+/// One row of a table. Made by [`token`], [`shape`] or [`named`], refined by the methods.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    id: &'static str,
+    what: &'static str,
+    pattern: String,
+    keywords: Vec<&'static str>,
+    groups: Vec<u32>,
+    whole_word: bool,
+    min_entropy: Option<f32>,
+    max_length: u32,
+    block: Option<Block>,
+    decoded: bool,
+    verify: bool,
+}
+
+/// A token that its own prefix gives away. The whole match is the secret.
+pub(crate) fn token(id: &'static str, what: &'static str, pattern: &str, keywords: &[&'static str]) -> Spec {
+    Spec {
+        id,
+        what,
+        pattern: pattern.to_owned(),
+        keywords: keywords.to_vec(),
+        groups: Vec::new(),
+        whole_word: true,
+        min_entropy: None,
+        max_length: 512,
+        block: None,
+        decoded: true,
+        verify: false,
+    }
+}
+
+/// Something that its surroundings give away. The first group is the secret.
+pub(crate) fn shape(id: &'static str, what: &'static str, pattern: &str, keywords: &[&'static str]) -> Spec {
+    Spec { groups: vec![1], whole_word: false, ..token(id, what, pattern, keywords) }
+}
+
+/// A value without a prefix of its own, known by the name beside it. `name` is matched without regard to case, must
+/// begin with one of `keywords`, and may go on; `value` is what the name is given.
+pub(crate) fn named(id: &'static str, what: &'static str, name: &str, keywords: &[&'static str], value: &str) -> Spec {
+    let pattern = format!(
+        r#"(?i:{name})[ \t\w.\-]{{0,32}}[\\"'`\])]{{0,4}}[ \t]{{0,8}}(?:=>|:=|[=:>,(]|\|\||[ \t])[\\"'`\s=(]{{0,8}}({value})(?:[^\w=+/\-]|$)"#
+    );
+    shape(id, what, &pattern, keywords)
+}
+
+impl Spec {
+    /// Which groups are secret, if not the first.
+    pub(crate) fn groups(mut self, groups: &[u32]) -> Self {
+        self.groups = groups.to_vec();
+        self
+    }
+
+    /// Longest match in bytes, if not 512.
+    pub(crate) fn up_to(mut self, bytes: u32) -> Self {
+        self.max_length = bytes;
+        self
+    }
+
+    /// Least entropy, for tokens whose prefix alone says little.
+    pub(crate) fn entropy(mut self, bits: f32) -> Self {
+        self.min_entropy = Some(bits);
+        self
+    }
+
+    /// [`crate::judge`] has the last word.
+    pub(crate) fn judged(mut self) -> Self {
+        self.verify = true;
+        self
+    }
+
+    /// Lines that follow.
+    pub(crate) fn block(mut self, body: &str, end: &str, max_lines: u32) -> Self {
+        self.block = Some(Block { body: body.to_owned(), end: end.to_owned(), max_lines });
+        self
+    }
+
+    /// May begin in the middle of a word.
+    pub(crate) fn inside_words(mut self) -> Self {
+        self.whole_word = false;
+        self
+    }
+
+    /// Only in text as it stands.
+    pub(crate) fn not_decoded(mut self) -> Self {
+        self.decoded = false;
+        self
+    }
+
+    pub(crate) fn id(&self) -> &'static str {
+        self.id
+    }
+
+    pub(crate) fn into_rule(self) -> Rule {
+        Rule {
+            id: self.id.to_owned(),
+            description: self.what.to_owned(),
+            pattern: self.pattern,
+            secret_groups: self.groups,
+            keywords: self.keywords.into_iter().map(str::to_owned).collect(),
+            whole_word: self.whole_word,
+            min_entropy: self.min_entropy,
+            max_length: self.max_length,
+            block: self.block,
+            decoded: self.decoded,
+            verify: self.verify,
+            extra: None,
+        }
+    }
+}
