@@ -1,16 +1,18 @@
 //! `run_events`: everything that happened.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use crate::model::{ConversationId, Event, EventId, EventType, NewEvent, RunId};
 
 use super::reader::Reader;
-use super::rows::{id_of, json_of, micros, name_of, number, optional_id_of, time_of, unsigned};
+use super::rows::{id_of, json_of, micros, name_of, number, time_of, unsigned};
 use super::tx::{WriteTx, ended};
 use super::{Bounds, CursorCheck, EventFilter, EventPage, ReadLimit, StorageError, StorageErrorKind, Written};
 
 /// Rows that one call passes over at most, when most do not fit the filter.
-const SCANNED: usize = 20_000;
+const SCANNED: usize = 5_000;
 
 impl WriteTx<'_> {
     /// Stores an event and gives it its place.
@@ -88,6 +90,36 @@ enum Along {
     Nothing,
 }
 
+/// Ids by their internal keys, each looked up once: a page has many events of few runs.
+struct Ids<'a> {
+    reader: &'a Reader,
+    runs: HashMap<i64, RunId>,
+    conversations: HashMap<i64, ConversationId>,
+}
+
+impl Ids<'_> {
+    fn run(&mut self, num: i64) -> Result<RunId, StorageError> {
+        if let Some(id) = self.runs.get(&num) {
+            return Ok(*id);
+        }
+        let mut statement = self.reader.conn.prepare_cached("SELECT run_id FROM runs WHERE num = ?1")?;
+        let id = statement.query_row([num], |row| id_of(row, "run_id"))?;
+        self.runs.insert(num, id);
+        Ok(id)
+    }
+
+    fn conversation(&mut self, num: i64) -> Result<ConversationId, StorageError> {
+        if let Some(id) = self.conversations.get(&num) {
+            return Ok(*id);
+        }
+        let mut statement =
+            self.reader.conn.prepare_cached("SELECT conversation_id FROM conversations WHERE num = ?1")?;
+        let id = statement.query_row([num], |row| id_of(row, "conversation_id"))?;
+        self.conversations.insert(num, id);
+        Ok(id)
+    }
+}
+
 impl Reader {
     /// Events after a cursor (0 for all), in order, as many as the limit allows. Each call costs what it returns, and
     /// looks at no more than some thousand others.
@@ -142,15 +174,14 @@ impl Reader {
         limit: ReadLimit,
     ) -> Result<EventPage, StorageError> {
         let mut statement = self.conn.prepare_cached(&format!(
-            "SELECT e.cursor, e.seq, e.at_us, e.event_id, e.type, e.payload, r.run_id, c.conversation_id
-             FROM run_events e
-             LEFT JOIN runs r ON r.num = e.run
-             LEFT JOIN conversations c ON c.num = e.conversation
+            "SELECT e.cursor, e.run, e.seq, e.conversation, e.at_us, e.event_id, e.type, e.payload FROM run_events e
              WHERE {from} ORDER BY {order}"
         ))?;
         let mut rows = statement.query(params![key, floor])?;
         let mut page = EventPage { events: Vec::new(), next: 0, more: false };
         let (mut bytes, mut scanned) = (0_usize, 0_usize);
+        let mut ids = Ids { reader: self, runs: HashMap::new(), conversations: HashMap::new() };
+        let conversation = filter.conversation_id.map(|id| self.conversation_num(id)).transpose()?.flatten();
         while let Some(row) = rows.next()? {
             if page.events.len() >= limit.events.max(1)
                 || (bytes >= limit.bytes && !page.events.is_empty())
@@ -162,9 +193,9 @@ impl Reader {
             scanned += 1;
             let cursor = unsigned(row.get("cursor")?);
             let kind = name_of(row, "type", EventType::from_name)?;
-            let conversation_id: Option<ConversationId> = optional_id_of(row, "conversation_id")?;
             let wanted = (filter.types.is_empty() || filter.types.contains(&kind))
-                && (filter.conversation_id.is_none() || filter.conversation_id == conversation_id);
+                && (filter.conversation_id.is_none()
+                    || conversation.is_some() && row.get::<_, Option<i64>>("conversation")? == conversation);
             if wanted {
                 let length = row.get_ref("payload")?.as_str().map_or(0, str::len);
                 if bytes + length > limit.bytes && !page.events.is_empty() {
@@ -175,8 +206,11 @@ impl Reader {
                 page.events.push(Event {
                     cursor,
                     event_id: id_of(row, "event_id")?,
-                    run_id: optional_id_of(row, "run_id")?,
-                    conversation_id,
+                    run_id: row.get::<_, Option<i64>>("run")?.map(|num| ids.run(num)).transpose()?,
+                    conversation_id: row
+                        .get::<_, Option<i64>>("conversation")?
+                        .map(|num| ids.conversation(num))
+                        .transpose()?,
                     seq: row.get::<_, Option<i64>>("seq")?.map(unsigned),
                     kind,
                     payload: json_of(row, "payload")?,

@@ -53,21 +53,19 @@ CREATE TABLE runs (
     -- Bytes of event payloads, known at its end.
     stored_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX runs_by_provider ON runs (provider, status, created_us);
-CREATE INDEX runs_by_status ON runs (status, ended_us);
-CREATE INDEX runs_by_created ON runs (created_us);
+-- All that lists filter by: whatever the filter, counting and picking go along this one and touch no row.
+CREATE INDEX runs_listed ON runs (status, provider, created_us);
 CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS NOT NULL;
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
 
 -- Long texts of a run, written once. Apart from `runs`, so that a change of status does not write megabytes again.
 CREATE TABLE run_bodies (
-    num INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs (num) ON DELETE CASCADE,
     -- 'payload': the effective start payload (JSON, redacted). 'seal': the true one, encrypted; gone at the end.
     kind TEXT NOT NULL,
     body ANY NOT NULL,
-    UNIQUE (run, kind)
-) STRICT;
+    PRIMARY KEY (run, kind)
+) STRICT, WITHOUT ROWID;
 
 -- The job of a run: what the queue and a host that starts again must know.
 CREATE TABLE scheduler_jobs (

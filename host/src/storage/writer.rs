@@ -187,14 +187,11 @@ impl Queue {
         group
     }
 
-    fn done(&self, bytes: usize, trouble: Option<Option<StorageError>>) {
-        let mut state = self.lock();
-        state.bytes = state.bytes.saturating_sub(bytes);
-        if let Some(trouble) = trouble {
-            state.trouble = trouble;
-        }
-        drop(state);
+    fn done(&self, bytes: usize) {
         if bytes > 0 {
+            let mut state = self.lock();
+            state.bytes = state.bytes.saturating_sub(bytes);
+            drop(state);
             self.room.notify_all();
         }
     }
@@ -228,7 +225,7 @@ impl Writer {
             // As SQLite begins.
             synchronous: None,
             next_checkpoint: CHECKPOINT_PAGES,
-            trouble: None,
+            troubled: false,
         };
         let thread = std::thread::Builder::new()
             .name("storage-writer".to_owned())
@@ -297,8 +294,8 @@ struct Worker {
     path: PathBuf,
     synchronous: Option<Durability>,
     next_checkpoint: u32,
-    /// What became of the file since the queue was last told.
-    trouble: Option<Option<StorageError>>,
+    /// Whether the queue was told of trouble.
+    troubled: bool,
 }
 
 /// The transaction was undone as a whole.
@@ -324,7 +321,7 @@ impl Worker {
             let bytes = group.iter().map(|request| request.bytes).sum();
             self.write(&mut group);
             drop(group);
-            self.queue.done(bytes, self.trouble.take());
+            self.queue.done(bytes);
             self.checkpoint();
         }
         drop(guard);
@@ -367,18 +364,26 @@ impl Worker {
         let before = self.memory.last_cursor;
         let result = self.try_transaction(group);
         match &result {
-            Ok(()) => self.trouble = Some(None),
+            Ok(()) => self.set_trouble(None),
             Err(lost) => {
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
                 self.memory.forget(before);
                 if lost.error.of_the_file() {
-                    self.trouble = Some(Some(lost.error.clone()));
+                    self.set_trouble(Some(lost.error.clone()));
                 }
             }
         }
         result
+    }
+
+    /// Told before the writes are settled, so that whoever hears of a failure finds it said.
+    fn set_trouble(&mut self, trouble: Option<StorageError>) {
+        if self.troubled || trouble.is_some() {
+            self.troubled = trouble.is_some();
+            self.queue.lock().trouble = trouble;
+        }
     }
 
     fn try_transaction(&mut self, group: &mut [Request]) -> Result<(), Lost> {

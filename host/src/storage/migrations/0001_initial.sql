@@ -35,19 +35,16 @@ CREATE TABLE runs (
     terminal_cursor INTEGER,
     stored_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX runs_by_provider ON runs (provider, status, created_us);
-CREATE INDEX runs_by_status ON runs (status, ended_us);
-CREATE INDEX runs_by_created ON runs (created_us);
+CREATE INDEX runs_listed ON runs (status, provider, created_us);
 CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS NOT NULL;
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
 
 CREATE TABLE run_bodies (
-    num INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs (num) ON DELETE CASCADE,
     kind TEXT NOT NULL,
     body ANY NOT NULL,
-    UNIQUE (run, kind)
-) STRICT;
+    PRIMARY KEY (run, kind)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE scheduler_jobs (
     run INTEGER PRIMARY KEY REFERENCES runs (num) ON DELETE CASCADE,

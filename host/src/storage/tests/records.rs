@@ -203,6 +203,13 @@ fn lists_are_filtered_and_newest_first() {
     assert_eq!(list(window, 100, 0).total, 3);
     let none = RunFilter { conversation_id: Some(ConversationId::generate()), ..RunFilter::default() };
     assert_eq!(list(none, 100, 0).total, 0);
+    // The same page, whichever way it is found.
+    for offset in 0..6 {
+        let page = list(RunFilter { provider: Some("claude".to_owned()), ..RunFilter::default() }, 2, offset);
+        let wanted: Vec<_> = [9, 7, 5, 3, 1].iter().map(|n| ids[*n]).skip(offset as usize).take(2).collect();
+        assert_eq!(page.items.iter().map(|run| run.run_id).collect::<Vec<_>>(), wanted);
+        assert_eq!(page.total, 5);
+    }
     let counts = storage.read(Reader::counts).unwrap();
     assert!(counts.runs.contains(&(RunStatus::Queued, 9)) && counts.runs.contains(&(RunStatus::Failed, 1)));
 }
@@ -275,7 +282,7 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!((newest.key, newest.fingerprint.as_str()), (second, "f"));
     assert_eq!(storage.read(Reader::newest_snapshots).unwrap().len(), 1);
     assert_eq!(storage.read(|r| r.snapshot(first)).unwrap().unwrap().detected_at, at(9));
-    assert_eq!(write(&storage, |tx| tx.drop_old_snapshots()).unwrap(), 1);
+    assert_eq!(write(&storage, move |tx| WriteTx::drop_old_snapshots(tx)).unwrap(), 1);
     // Grants.
     let path = Path::new("/work/a");
     assert_eq!(write(&storage, |tx| tx.add_grant(path, at(1))).unwrap().created_at, at(1));
