@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_is_in_force_is_named_as_in_the_file() {
-        let config = Config::parse("[scheduler]\nper_provider = 3\n[providers.my-Codex]\nplugin = \"codex\"\nenvironment = { MY_Key = \"hunter2\" }\n").unwrap();
+        let config = Config::parse("[scheduler]\nper_provider = 3\n[providers.my-codex]\nplugin = \"codex\"\nenvironment = { MY_Key = \"hunter2\" }\n").unwrap();
         let mut document = serde_json::to_value(&config).unwrap();
         hide_environments(&mut document);
         let mut lines = Vec::new();
@@ -234,7 +234,7 @@ mod tests {
         let value = |key: &str| lines.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str());
         assert_eq!(value("scheduler.per_provider"), Some("3"), "{lines:?}");
         assert_eq!(value("scheduler.aging_seconds"), Some("30"));
-        assert_eq!(value("providers.my-Codex.environment.MY_Key"), Some("\"(hidden)\""), "{lines:?}");
+        assert_eq!(value("providers.my-codex.environment.MY_Key"), Some("\"(hidden)\""), "{lines:?}");
         assert_eq!(config.origin("scheduler.per_provider"), Origin::File);
         assert!(!format!("{lines:?}").contains("hunter2"));
         // Every key of the default text is found under its own name.

@@ -388,3 +388,185 @@ pub(super) fn tool_use(semantic: &Semantic) -> String {
         None => tool.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::tests::event;
+
+    fn started(output: &str, attempt: u32) -> (EventType, Value) {
+        let adapter = json!({"name": "codex", "version": "0.1.0", "digest": "00"});
+        let payload = json!({"provider": "codex", "attempt": attempt, "pid": 7, "adapter": adapter, "output": output});
+        (EventType::RunStarted, payload)
+    }
+
+    fn said(kind: &str, fields: Value) -> (EventType, Value) {
+        let mut payload = json!({"kind": kind});
+        payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        (EventType::Semantic, payload)
+    }
+
+    fn delta(message: &str, text: &str) -> (EventType, Value) {
+        said("text_delta", json!({"message": message, "text": text}))
+    }
+
+    fn completed(final_text: Option<&str>) -> (EventType, Value) {
+        (EventType::RunCompleted, json!({"reason": "completed", "message": "done", "finalText": final_text}))
+    }
+
+    /// What stands on standard output after these events, and the notes.
+    fn play(events: &[(EventType, Value)]) -> (String, Vec<Note>, Option<Exit>) {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let (mut answer, mut notes, mut end) = (String::new(), Vec::new(), None);
+        for (kind, payload) in events {
+            let step = printer.take(&event(*kind, payload.clone()));
+            answer.push_str(&step.answer);
+            notes.extend(step.notes);
+            end = end.or(step.end);
+            assert_eq!(printer.at_line_start(), answer.is_empty() || answer.ends_with('\n'));
+        }
+        (answer, notes, end)
+    }
+
+    fn answer(events: &[(EventType, Value)]) -> String {
+        play(events).0
+    }
+
+    #[test]
+    fn a_text_is_shown_once_whether_it_comes_in_pieces_or_whole() {
+        let pieces = [started("lines", 1), delta("m", "Hel"), delta("m", "lo")];
+        let ends: [&[(EventType, Value)]; 4] = [
+            &[said("text", json!({"message": "m", "firstDelta": 4, "lastDelta": 5}))],
+            &[said("text", json!({"message": "m", "text": "Hello"}))],
+            &[
+                said("text", json!({"message": "m", "text": "Hello"})),
+                said("text", json!({"message": "m", "text": "Hello"})),
+            ],
+            &[],
+        ];
+        for end in ends {
+            let events: Vec<_> = pieces.iter().chain(end).cloned().chain([completed(Some("Hello"))]).collect();
+            assert_eq!(answer(&events), "Hello\n", "{end:?}");
+        }
+        let whole =
+            [started("lines", 1), said("text", json!({"message": "m", "text": "Hello"})), completed(Some("Hello"))];
+        assert_eq!(answer(&whole), "Hello\n");
+    }
+
+    #[test]
+    fn a_whole_text_adds_what_its_pieces_left_out() {
+        let longer = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Hello"}))];
+        assert_eq!(answer(&longer), "Hello\n");
+        let other = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Goodbye"}))];
+        assert_eq!(answer(&other), "Hel\nGoodbye\n");
+    }
+
+    #[test]
+    fn messages_and_tools_do_not_share_lines() {
+        let shown = answer(&[
+            started("lines", 1),
+            delta("a", "I look"),
+            said("tool_start", json!({"id": "t", "tool": "shell", "commands": ["ls"]})),
+            said("text", json!({"message": "a", "note": "by its pieces"})),
+            delta("b", "one"),
+            delta("c", "two"),
+            delta("b", "three"),
+            said("text", json!({"message": "d", "text": "four\n"})),
+            said("text_delta", json!({"message": "s", "text": "a sub-agent", "parent": "t"})),
+            said("thinking_delta", json!({"message": "x", "text": "hm"})),
+            completed(None),
+        ]);
+        assert_eq!(shown, "I look\none\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn plain_output_is_the_answer_only_where_the_run_says_so() {
+        let chunk = (EventType::ChunkStdout, json!({"text": "one\ntwo\n", "redactions": 0}));
+        assert_eq!(answer(&[started("text", 1), chunk.clone(), completed(Some("two"))]), "one\ntwo\n");
+        assert_eq!(answer(&[started("lines", 1), chunk, completed(Some("two"))]), "two\n");
+    }
+
+    #[test]
+    fn what_was_never_said_is_shown_at_the_end() {
+        let result = (EventType::StructuredOutput, json!({"result": {"a": 1}}));
+        assert_eq!(answer(&[started("lines", 1), result.clone(), completed(None)]), "{\"a\":1}\n");
+        assert_eq!(answer(&[started("lines", 1), result, completed(Some("said"))]), "said\n");
+        assert_eq!(answer(&[started("lines", 1), completed(None)]), "");
+    }
+
+    #[test]
+    fn another_attempt_begins_anew() {
+        let shown = answer(&[
+            started("lines", 1),
+            delta("m", "half an ans"),
+            (EventType::Progress, json!({"stage": "retry_scheduled", "attempt": 2, "reason": "http-429"})),
+            started("lines", 2),
+            delta("m", "whole answer"),
+            said("text", json!({"message": "m", "text": "whole answer"})),
+            completed(Some("whole answer")),
+        ]);
+        assert_eq!(shown, "half an ans\nwhole answer\n");
+    }
+
+    #[test]
+    fn a_failure_says_what_is_known() {
+        let (_, notes, end) = play(&[
+            started("lines", 1),
+            (EventType::ChunkStderr, json!({"text": "warn: x\n\nfatal: no disk\n", "redactions": 0})),
+            (
+                EventType::RunFailed,
+                json!({"reason": "unknown", "code": "exit-1", "message": "codex ended with 1", "hint": "try later"}),
+            ),
+        ]);
+        assert_eq!(end, Some(Exit::RunFailed));
+        let last = notes.last().unwrap();
+        assert_eq!(last.level, Level::Error);
+        insta::assert_snapshot!(last.text, @r"
+        run 1a2b3c4d failed (unknown, exit-1): codex ended with 1
+        | warn: x
+        | fatal: no disk
+        hint: try later
+        ");
+    }
+
+    #[test]
+    fn the_end_counts_even_if_it_cannot_be_read() {
+        assert_eq!(play(&[(EventType::RunFailed, json!({"reason": "of the future"}))]).2, Some(Exit::RunFailed));
+        assert_eq!(play(&[(EventType::RunCanceled, json!(7))]).2, Some(Exit::Canceled));
+        assert_eq!(
+            play(&[(EventType::RunFailed, json!({"reason": "timeout", "message": "x"}))]).2,
+            Some(Exit::Timeout)
+        );
+    }
+
+    #[test]
+    fn notes_say_where_the_run_stands() {
+        let (_, notes, _) = play(&[
+            (EventType::Progress, json!({"stage": "queued", "position": 3})),
+            started("lines", 1),
+            said("tool_start", json!({"id": "t", "tool": "mcp", "name": "x", "mcp": {"server": "s", "tool": "t"}})),
+            (EventType::CompatibilityWarning, json!({"pointer": "/harness/limits", "reason": "no limit on turns"})),
+            said("warning", json!({"code": "reconnecting", "message": "again"})),
+            (
+                EventType::RunnerMetrics,
+                json!({"attempt": 1, "stdout": {"bytes": 1, "lines": 1}, "stderr": {"bytes": 0, "lines": 0},
+                "events": 9, "toolCalls": 1, "usage": {"inputTokens": 1200, "outputTokens": 30}, "queueMs": 1.0,
+                "spawnMs": 2.0, "runMs": 3210.5}),
+            ),
+            completed(None),
+        ]);
+        let lines: Vec<String> = notes.iter().map(|note| format!("{:?}: {}", note.level, note.text)).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        Detail: run 1a2b3c4d waits at place 3
+        Detail: codex works on run 1a2b3c4d
+        Detail: mcp: s/t
+        Warning: /harness/limits: no limit on turns
+        Warning: again
+        Info: run 1a2b3c4d done in 3.2s, 1,200 tokens read, 30 written
+        ");
+    }
+}

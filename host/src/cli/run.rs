@@ -22,12 +22,12 @@ Examples:
   ostler run codex --file task.md --sandbox workspace-write --timeout 20m
   git diff | ostler run codex -                        the prompt comes from standard input
   ostler run codex --schema answer.json \"list the crates\" | jq .
-  ostler run codex --detach --retries 3 \"run the tests\"  prints the run id and returns
+  ostler run codex --detach \"run the tests\"            prints the run id and returns
   ostler run --payload job.json --json                 a whole start payload; events as JSON lines
   ostler run codex -- \"--verbose does nothing, why?\"   a prompt that begins with a dash
 
-The answer goes to standard output, progress to standard error. Ctrl-C cancels the run and waits for its end;
-a second one leaves at once.";
+The answer goes to standard output, progress to standard error.
+Ctrl-C cancels the run and waits for its end; a second one leaves at once.";
 
 /// Submit a run and follow it to its end
 #[derive(Debug, Args)]

@@ -1,1 +1,164 @@
+//! A host for the client's tests: it answers from a script, byte by byte, also wrongly.
 
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// A request as the fake host got it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) target: String,
+    pub(super) headers: HashMap<String, String>,
+    pub(super) body: Value,
+}
+
+impl Seen {
+    /// The JSON-RPC method, or the path.
+    pub(super) fn what(&self) -> &str {
+        self.body.get("method").and_then(Value::as_str).unwrap_or(&self.target)
+    }
+}
+
+/// What the fake host does with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// A JSON document with this status.
+    Json(u16, Value),
+    /// The result of a JSON-RPC call.
+    Result(Value),
+    /// These pieces as an event stream, then its end in good order.
+    Events(Vec<String>),
+    /// These pieces as an event stream, then the connection breaks.
+    EventsThenBreak(Vec<String>),
+    /// These pieces as an event stream, which then stays open.
+    EventsThenWait(Vec<String>),
+    /// These bytes as they are, then the end.
+    Bytes(Vec<u8>),
+    /// This, and then the host is gone, its socket left behind.
+    AndDie(Box<Reply>),
+}
+
+/// An error of the API as JSON-RPC has it.
+pub(super) fn refusal(kind: &str, message: &str) -> Reply {
+    let data = json!({"kind": kind, "message": message});
+    Reply::Json(200, json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": message, "data": data}}))
+}
+
+type Script = dyn Fn(&Seen) -> Reply + Send + Sync;
+
+/// A host that lives until it is dropped, or until its script says so.
+pub(super) struct FakeHost {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: JoinHandle<()>,
+}
+
+impl FakeHost {
+    pub(super) fn start(socket: &Path, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let _ = std::fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).expect("the socket can be made");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let script: Arc<Script> = Arc::new(script);
+        let task = tokio::spawn(accept(listener, script, Arc::clone(&seen)));
+        Self { seen, task }
+    }
+
+    /// What it was asked so far: methods and paths, without questions for its health.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.requests().iter().map(|seen| seen.what().to_owned()).filter(|what| what != "/healthz").collect()
+    }
+
+    pub(super) fn requests(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for FakeHost {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: UnixListener, script: Arc<Script>, seen: Arc<Mutex<Vec<Seen>>>) {
+    let death = Arc::new(Notify::new());
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                let (script, seen, death) = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&death));
+                tokio::spawn(async move {
+                    if serve(stream, &*script, &seen).await {
+                        death.notify_one();
+                    }
+                });
+            }
+            () = death.notified() => return,
+        }
+    }
+}
+
+/// Answers one request; true if the host is to die now.
+async fn serve(stream: UnixStream, script: &Script, seen: &Mutex<Vec<Seen>>) -> bool {
+    let mut stream = BufReader::new(stream);
+    let Some(request) = read_request(&mut stream).await else { return false };
+    let mut reply = script(&request);
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    let mut die = false;
+    if let Reply::AndDie(inner) = reply {
+        reply = *inner;
+        die = true;
+    }
+    let stream = stream.get_mut();
+    let head = |kind: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let (bytes, wait) = match reply {
+        Reply::Result(result) => (json_reply(200, &json!({"jsonrpc": "2.0", "id": 1, "result": result})), false),
+        Reply::Json(status, document) => (json_reply(status, &document), false),
+        Reply::Bytes(bytes) => (bytes, false),
+        Reply::Events(pieces) => {
+            ([head("text/event-stream"), chunks(&pieces), "0\r\n\r\n".to_owned()].concat().into(), false)
+        }
+        Reply::EventsThenBreak(pieces) => ([head("text/event-stream"), chunks(&pieces)].concat().into(), false),
+        Reply::EventsThenWait(pieces) => ([head("text/event-stream"), chunks(&pieces)].concat().into(), true),
+        Reply::AndDie(_) => return true,
+    };
+    let _ = stream.write_all(&bytes).await;
+    if wait {
+        // Until the client goes.
+        let _ = stream.read(&mut [0]).await;
+    }
+    die
+}
+
+fn chunks(pieces: &[String]) -> String {
+    pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect()
+}
+
+fn json_reply(status: u16, document: &Value) -> Vec<u8> {
+    let body = document.to_string();
+    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into()
+}
+
+async fn read_request(stream: &mut BufReader<UnixStream>) -> Option<Seen> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    let target = line.split_whitespace().nth(1)?.to_owned();
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => _ = headers.insert(name.to_lowercase(), value.trim().to_owned()),
+            None => break,
+        }
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Seen { target, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+}
