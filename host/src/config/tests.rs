@@ -41,7 +41,7 @@ fn the_default_text_sets_every_value() {
             "policy": {"allowAdvanced": false, "allowUnenforced": []},
             "redaction": {"rules": [], "allow": []},
             "plugins": {
-                "folder": null, "memoryMib": 256, "callTimeoutMs": 2000, "maxComponentMib": 64,
+                "folder": null, "memoryMib": 256, "callTimeoutMs": 5000, "maxComponentMib": 64,
                 "redactor": {}, "policy": {}
             },
             "providers": {},

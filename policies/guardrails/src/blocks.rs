@@ -83,7 +83,8 @@ fn prelude(payload: &Value, findings: &mut Findings) {
     let content = format!("{block}/content");
     match at(payload, &content).and_then(Value::as_str) {
         None => {
-            findings.deny("prelude-content", content, "the prelude has no text", "write one, or leave the prelude out")
+            let hint = "write one, or leave the prelude out";
+            findings.deny("prelude-content", content, "the prelude has no text", hint);
         }
         Some(text) if text.len() > MAX_PRELUDE => {
             let message = format!("has {} bytes, and at most {MAX_PRELUDE} are taken", text.len());
