@@ -50,25 +50,12 @@ const MIB: usize = 1024 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
+        let call =
+            |output| CallLimits { time: Duration::from_secs(5), memory: 256 * MIB, table_elements: 100_000, output };
         Self {
-            provider: CallLimits {
-                time: Duration::from_secs(5),
-                memory: 256 * MIB,
-                table_elements: 100_000,
-                output: 64 * MIB,
-            },
-            redactor: CallLimits {
-                time: Duration::from_secs(2),
-                memory: 128 * MIB,
-                table_elements: 100_000,
-                output: 16 * MIB,
-            },
-            policy: CallLimits {
-                time: Duration::from_secs(2),
-                memory: 128 * MIB,
-                table_elements: 100_000,
-                output: 4 * MIB,
-            },
+            provider: call(64 * MIB),
+            redactor: call(16 * MIB),
+            policy: call(4 * MIB),
             component_size: 64 * MIB as u64,
             compile_time: Duration::from_secs(120),
             settings_size: MIB,
