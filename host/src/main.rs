@@ -1,2 +1,5 @@
 //! The `ostler` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    ostler::main(std::env::args_os())
+}

@@ -1,0 +1,8 @@
+//! What clients talk to: the methods, the transports that carry them, and the client that the command line uses.
+
+pub mod client;
+mod methods;
+mod rpc;
+pub mod server;
+mod stream;
+pub mod types;

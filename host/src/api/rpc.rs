@@ -1,0 +1,206 @@
+//! JSON-RPC 2.0: from bytes to calls and back. Knows no transport.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::methods::{self, Method};
+use crate::engine::Engine;
+use crate::model::{ApiError, ErrorKind};
+
+/// Most calls in one batch.
+const MAX_BATCH: usize = 100;
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// `cli`, `rpc`, `http` or `mcp`.
+    pub(crate) origin: String,
+}
+
+/// Answers one frame: a call or a batch. None where there is nothing to answer, because all were notifications.
+pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Value> {
+    let frame = match serde_json::from_slice::<Value>(frame) {
+        Ok(frame) => frame,
+        Err(error) => return Some(failure(Value::Null, -32700, &format!("not JSON: {error}"))),
+    };
+    let Value::Array(calls) = frame else {
+        return answer_one(engine, caller, frame).await;
+    };
+    if calls.is_empty() || calls.len() > MAX_BATCH {
+        let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
+        return Some(failure(Value::Null, -32600, &message));
+    }
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.extend(answer_one(engine, caller, call).await);
+    }
+    if answers.is_empty() { None } else { Some(Value::Array(answers)) }
+}
+
+/// One call whose form is right.
+struct Call {
+    method: &'static Method,
+    params: Value,
+}
+
+async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Option<Value> {
+    let (id, call) = match read(call) {
+        Ok(read) => read,
+        Err(failure) => return Some(failure),
+    };
+    let call = match call {
+        Ok(call) => call,
+        Err((code, message)) => return id.map(|id| failure(id, code, &message)),
+    };
+    // Storage, plugins and processes block; nothing of that happens on the threads that serve connections.
+    let (engine, caller) = (Arc::clone(engine), caller.clone());
+    let name = call.method.name;
+    let done = tokio::task::spawn_blocking(move || {
+        (call.method.call)(&engine, &caller, call.params).map_err(|error| engine.redact_error(error))
+    });
+    let result = done.await.unwrap_or_else(|_| {
+        tracing::error!(method = name, "a method panicked");
+        Err(ApiError::internal(format!("a defect in the host ended {name}; its log says more")))
+    });
+    let id = id?;
+    Some(match result {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(error) => {
+            let (code, message) = (code(error.kind), error.message.clone());
+            json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}})
+        }
+    })
+}
+
+type Read = (Option<Value>, Result<Call, (i32, String)>);
+
+/// Reads one call: its id, and what to do or what is wrong with it. What is no call at all is answered with id null.
+fn read(call: Value) -> Result<Read, Value> {
+    let Value::Object(mut call) = call else {
+        return Err(failure(Value::Null, -32600, "a call is a JSON object"));
+    };
+    let id = call.remove("id");
+    if !matches!(id, None | Some(Value::Null | Value::String(_) | Value::Number(_))) {
+        return Err(failure(Value::Null, -32600, "an id is a string, a number or null"));
+    }
+    let wrong = |message: &str| Err(failure(id.clone().unwrap_or(Value::Null), -32600, message));
+    if call.remove("jsonrpc") != Some(Value::String("2.0".to_owned())) {
+        return wrong("\"jsonrpc\" must be \"2.0\"");
+    }
+    let Some(Value::String(name)) = call.remove("method") else {
+        return wrong("\"method\" must be a string");
+    };
+    let params = call.remove("params");
+    if let Some(member) = call.keys().next() {
+        return wrong(&format!("a call has no member {member:?}"));
+    }
+    Ok((id, find(&name).and_then(|method| Ok(Call { method, params: by_name(method, params)? }))))
+}
+
+fn find(name: &str) -> Result<&'static Method, (i32, String)> {
+    methods::find(name).ok_or_else(|| {
+        let near = methods::nearest(name).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        (-32601, format!("there is no method {:?}{near}", name.chars().take(64).collect::<String>()))
+    })
+}
+
+/// Parameters by name, whichever way they were given.
+fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String)> {
+    match params {
+        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
+        Some(params @ Value::Object(_)) => Ok(params),
+        Some(Value::Array(values)) if method.params.is_empty() => match <[Value; 1]>::try_from(values) {
+            Ok([whole @ Value::Object(_)]) => Ok(whole),
+            _ => Err((-32602, format!("{} takes one object", method.name))),
+        },
+        Some(Value::Array(values)) if values.len() <= method.params.len() => {
+            let named = method.params.iter().map(|name| (*name).to_owned()).zip(values);
+            Ok(Value::Object(named.collect()))
+        }
+        Some(Value::Array(_)) => {
+            Err((-32602, format!("{} takes at most {}: {}", method.name, method.params.len(), method.params.join(", "))))
+        }
+        Some(_) => Err((-32602, "\"params\" must be an object or an array".to_owned())),
+    }
+}
+
+const fn code(kind: ErrorKind) -> i32 {
+    match kind {
+        ErrorKind::InvalidParams => -32602,
+        ErrorKind::Internal => -32603,
+        ErrorKind::PolicyDenied => -32001,
+        ErrorKind::Unenforceable => -32002,
+        ErrorKind::NotFound => -32004,
+        ErrorKind::QueueFull => -32005,
+        ErrorKind::CliMissing => -32006,
+        ErrorKind::CwdMissing => -32007,
+        ErrorKind::ProviderBlocked => -32008,
+        ErrorKind::PluginFailed => -32009,
+        ErrorKind::Conflict => -32010,
+        ErrorKind::Io => -32011,
+    }
+}
+
+/// An answer to what could not be called at all.
+fn failure(id: Value, code: i32, message: &str) -> Value {
+    let error = ApiError::new(ErrorKind::InvalidParams, message);
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn code_of(call: Value) -> i64 {
+        match read(call) {
+            Err(answer) => answer["error"]["code"].as_i64().unwrap(),
+            Ok((_, Err((code, _)))) => code.into(),
+            Ok((_, Ok(_))) => 0,
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_call_is_checked() {
+        assert_eq!(code_of(json!(7)), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "1.0", "id": 1, "method": "get_status"})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": {}, "method": "get_status"})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": 7})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_state"})), -32601);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": 7})), -32602);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": [1, 2]})), -32602);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": ["x"]})), 0);
+    }
+
+    #[test]
+    fn positions_become_names() {
+        let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
+        assert_eq!(call.unwrap_or_else(|_| panic!("a call")).params, json!({"runId": "a", "after": 3}));
+    }
+
+    #[test]
+    fn an_unknown_method_is_answered_with_the_nearest() {
+        let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "list_run"})).unwrap();
+        let Err((_, message)) = call else { panic!("there is no such method") };
+        assert!(message.contains("\"list_runs\""), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in ".{0,200}") {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let _ = read(value);
+            }
+        }
+
+        #[test]
+        fn no_call_breaks_the_reader(method in ".{0,30}", id in any::<Option<i64>>(), positions in 0_usize..6) {
+            let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": vec![1; positions]});
+            let _ = read(call);
+        }
+    }
+}

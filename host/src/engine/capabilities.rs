@@ -1,0 +1,376 @@
+//! What the installed CLIs can do: found out by each plugin's probes, remembered by what they depend on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Engine;
+use super::environment::{Sources, search_path};
+use super::setup::{Provider, Setup};
+use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
+use crate::plugins::ProviderInstance;
+use crate::plugins::types as plugin;
+use crate::runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, run_probe};
+use crate::storage::{Durability, SnapshotKey};
+
+/// After so long a snapshot is made again in the background: a wrapper can stay the same while the real program behind
+/// it changes.
+const FRESH: Duration = Duration::from_secs(3600);
+
+/// Most bytes of a probe's output that a plugin gets, for each stream.
+const MAX_PROBE_OUTPUT: usize = 1 << 20;
+
+/// A snapshot that is in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) snapshot: Arc<CapabilitySnapshot>,
+    /// How runs refer to it in storage.
+    pub(crate) key: Option<SnapshotKey>,
+}
+
+/// What is known, by provider instance and fingerprint.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    /// One slot for each fingerprint; its lock is held while the probes run, so that they run once for all who wait.
+    slots: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    known: Option<(Known, Instant)>,
+    refreshing: bool,
+}
+
+/// A provider whose program was found.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) executable: Executable,
+    pub(crate) known: Known,
+}
+
+impl Engine {
+    /// The program of a provider for a request, and what it can do. Runs the probes where nothing is known.
+    ///
+    /// # Errors
+    /// `CLI_MISSING` with the install hint; `PROVIDER_BLOCKED` with the reasons; `PLUGIN_FAILED`.
+    pub(crate) fn installed(
+        self: &Arc<Self>,
+        setup: &Setup,
+        provider: &Arc<Provider>,
+        caller: Option<&BTreeMap<String, String>>,
+    ) -> Result<Installed, ApiError> {
+        let instance = provider.instance()?;
+        let executable = self.executable(provider, instance, caller)?;
+        let known = self.capabilities_of(setup, provider, instance, &executable, caller, false)?;
+        if known.snapshot.support == Support::Blocked {
+            let reasons = known.snapshot.reasons.join("; ");
+            let message = format!("provider {} cannot be used: {reasons}", provider.name);
+            let hint = format!("see `ostler capabilities --refresh`; {}", instance.describe().install_hint);
+            return Err(ApiError::new(ErrorKind::ProviderBlocked, message).hint(hint));
+        }
+        Ok(Installed { executable, known })
+    }
+
+    /// The program of a provider.
+    ///
+    /// # Errors
+    /// `CLI_MISSING` with the install hint.
+    pub(crate) fn executable(
+        &self,
+        provider: &Provider,
+        instance: &ProviderInstance,
+        caller: Option<&BTreeMap<String, String>>,
+    ) -> Result<Executable, ApiError> {
+        let path = search_path(&self.environment, caller, &provider.config.environment);
+        let missing = |message: String| {
+            let hint = instance.describe().install_hint.clone();
+            ApiError::new(ErrorKind::CliMissing, message).hint(hint).at("/provider")
+        };
+        match provider.find(instance, path) {
+            (Lookup::Found(executable), _) => Ok(executable),
+            (Lookup::NotExecutable(found), _) => {
+                let found: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
+                Err(missing(format!("the CLI of provider {} is no executable file: {}", provider.name, found.join(", "))))
+            }
+            (Lookup::NotFound, wanted) if wanted.is_empty() => {
+                Err(missing(format!("provider {} names no executable", provider.name)))
+            }
+            (Lookup::NotFound, wanted) => {
+                Err(missing(format!("the CLI of provider {} was not found: {wanted}", provider.name)))
+            }
+        }
+    }
+
+    /// The newest snapshot of every provider instance, or of one; missing CLIs are `blocked`.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not.
+    pub(crate) fn snapshots(
+        self: &Arc<Self>,
+        only: Option<&str>,
+        refresh: bool,
+        caller: Option<&BTreeMap<String, String>>,
+    ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
+        let setup = self.setup();
+        let providers: Vec<Arc<Provider>> = match only {
+            Some(name) => vec![Arc::clone(setup.provider(name)?)],
+            None => setup.providers.values().cloned().collect(),
+        };
+        let snapshot = |provider: &Arc<Provider>| {
+            let instance = provider.instance()?;
+            let executable = self.executable(provider, instance, caller)?;
+            self.capabilities_of(&setup, provider, instance, &executable, caller, refresh)
+        };
+        let made = providers.iter().map(|provider| match snapshot(provider) {
+            Ok(known) => CapabilitySnapshot::clone(&known.snapshot),
+            Err(error) => blocked(provider, &error),
+        });
+        Ok(made.collect())
+    }
+
+    fn capabilities_of(
+        self: &Arc<Self>,
+        setup: &Setup,
+        provider: &Arc<Provider>,
+        instance: &Arc<ProviderInstance>,
+        executable: &Executable,
+        caller: Option<&BTreeMap<String, String>>,
+        refresh: bool,
+    ) -> Result<Known, ApiError> {
+        let fingerprint = provider.fingerprint(instance, executable);
+        let slot = {
+            let mut slots = self.capabilities.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(format!("{} {fingerprint}", provider.name)).or_default())
+        };
+        let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.known.is_none() {
+            held.known = self.recall(provider, &fingerprint);
+        }
+        if let Some((known, made)) = held.known.as_ref().filter(|_| !refresh) {
+            let known = known.clone();
+            if made.elapsed() > FRESH && !held.refreshing {
+                held.refreshing = true;
+                drop(held);
+                self.refresh_later(provider, executable, caller, &fingerprint, &slot);
+            }
+            return Ok(known);
+        }
+        let snapshot = self.probe(setup, provider, instance, executable, caller)?;
+        let known = self.remember(snapshot, &fingerprint);
+        held.known = Some((known.clone(), Instant::now()));
+        Ok(known)
+    }
+
+    /// From storage, where an earlier host wrote it down.
+    fn recall(&self, provider: &Provider, fingerprint: &str) -> Option<(Known, Instant)> {
+        let stored = self.storage.read(|reader| reader.newest_snapshot(&provider.name)).ok().flatten()?;
+        if stored.fingerprint != fingerprint {
+            return None;
+        }
+        let age = Timestamp::now().duration_since(stored.snapshot.detected_at);
+        let age = Duration::try_from(age).unwrap_or_default();
+        let made = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        Some((Known { snapshot: Arc::new(stored.snapshot), key: Some(stored.key) }, made))
+    }
+
+    fn remember(&self, snapshot: CapabilitySnapshot, fingerprint: &str) -> Known {
+        let (stored, fingerprint) = (snapshot.clone(), fingerprint.to_owned());
+        let write = self.storage.write_urgent(Durability::Batched, move |tx| tx.put_snapshot(&fingerprint, &stored));
+        let key = write.wait().inspect_err(|error| tracing::warn!(%error, "a capability snapshot was not stored")).ok();
+        Known { snapshot: Arc::new(snapshot), key }
+    }
+
+    fn refresh_later(
+        self: &Arc<Self>,
+        provider: &Arc<Provider>,
+        executable: &Executable,
+        caller: Option<&BTreeMap<String, String>>,
+        fingerprint: &str,
+        slot: &Arc<Mutex<Slot>>,
+    ) {
+        let (engine, provider, executable) = (Arc::clone(self), Arc::clone(provider), executable.clone());
+        let (caller, fingerprint, slot) = (caller.cloned(), fingerprint.to_owned(), Arc::clone(slot));
+        let work = move || {
+            let setup = engine.setup();
+            let made = provider.instance().and_then(|instance| {
+                engine.probe(&setup, &provider, instance, &executable, caller.as_ref())
+            });
+            let known = made.map(|snapshot| (engine.remember(snapshot, &fingerprint), Instant::now()));
+            let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            held.refreshing = false;
+            match known {
+                Ok(known) => held.known = Some(known),
+                Err(error) => tracing::warn!(provider = provider.name, %error, "capabilities were not refreshed"),
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("capabilities".to_owned()).spawn(work) {
+            tracing::warn!(%error, "no thread to refresh capabilities");
+        }
+    }
+
+    /// Runs the probes and lets the plugin judge.
+    fn probe(
+        &self,
+        setup: &Setup,
+        provider: &Provider,
+        instance: &ProviderInstance,
+        executable: &Executable,
+        caller: Option<&BTreeMap<String, String>>,
+    ) -> Result<CapabilitySnapshot, ApiError> {
+        let inherited = Sources {
+            host: &self.environment,
+            caller,
+            base: &setup.config.runner.inherit_environment,
+            inherit: provider.inherit_environment(),
+            configured: &provider.config.environment,
+            payload: &BTreeMap::new(),
+        }
+        .inherited();
+        let run = |probe: plugin::Probe| {
+            let mut environment = inherited.clone();
+            environment.extend(probe.environment.into_iter().map(|variable| (variable.name, variable.value)));
+            let spec = ProbeSpec {
+                executable: executable.path.clone(),
+                args: probe.args.into_iter().map(OsString::from).collect(),
+                environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+                cwd: self.paths.data_dir.clone(),
+                marker: format!("probe-{}", uuid::Uuid::now_v7()),
+                timeout: Duration::from_millis(u64::from(probe.timeout_ms).clamp(100, 60_000)),
+                max_output: MAX_PROBE_OUTPUT,
+            };
+            let outcome = match run_probe(&self.zygote, &spec) {
+                ProbeOutcome::Finished { status: ExitStatus::Code(code), stdout, stderr, .. } => {
+                    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                    let (stdout, stderr) = (text(stdout), text(stderr));
+                    plugin::ProbeOutcome::Exited(plugin::ProbeOutput { code, stdout, stderr })
+                }
+                ProbeOutcome::Finished { status: ExitStatus::Signal(signal), .. } => {
+                    plugin::ProbeOutcome::Failed(format!("it was ended by signal {signal}"))
+                }
+                ProbeOutcome::Finished { status: ExitStatus::Unknown, .. } => {
+                    plugin::ProbeOutcome::Failed("nobody knows how it ended".to_owned())
+                }
+                ProbeOutcome::TimedOut { .. } => plugin::ProbeOutcome::TimedOut,
+                ProbeOutcome::NotFound => plugin::ProbeOutcome::NotFound,
+                ProbeOutcome::Failed(error) => plugin::ProbeOutcome::Failed(error.message),
+            };
+            plugin::ProbeResult { id: probe.id, outcome }
+        };
+        let results = instance.probes().map_err(super::plugin_error)?.into_iter().map(run).collect::<Vec<_>>();
+        let detected = instance.detect(&results).map_err(super::plugin_error)?;
+        Ok(self.snapshot(provider, instance, executable, detected))
+    }
+
+    fn snapshot(
+        &self,
+        provider: &Provider,
+        instance: &ProviderInstance,
+        executable: &Executable,
+        detected: plugin::Capabilities,
+    ) -> CapabilitySnapshot {
+        let redactor = self.redactor();
+        // What a CLI prints about itself goes the way of all output.
+        let clean = |text: String| redactor.redact(&text).text.into_owned();
+        CapabilitySnapshot {
+            provider: provider.name.clone(),
+            plugin: provider.plugin.clone(),
+            plugin_digest: instance.plugin().digest,
+            executable: Some(executable.path.clone()),
+            support: match detected.support {
+                plugin::Support::Supported => Support::Supported,
+                plugin::Support::Degraded => Support::Degraded,
+                plugin::Support::Blocked => Support::Blocked,
+            },
+            cli_version: detected.cli_version.map(clean),
+            features: detected.features,
+            modes: detected
+                .modes
+                .into_iter()
+                .map(|mode| match mode {
+                    plugin::RunMode::NonInteractive => RunMode::NonInteractive,
+                    plugin::RunMode::Interactive => RunMode::Interactive,
+                })
+                .collect(),
+            optional_flags: detected.optional_flags.into_iter().map(flag).collect(),
+            reasons: detected.reasons.into_iter().map(clean).collect(),
+            install_hint: None,
+            extra: detected.extra.map(clean),
+            detected_at: Timestamp::now(),
+        }
+    }
+}
+
+fn flag(flag: plugin::OptionalFlag) -> OptionalFlag {
+    OptionalFlag {
+        name: flag.name,
+        summary: flag.summary,
+        values: match flag.values {
+            plugin::FlagValues::None => FlagValues::None,
+            plugin::FlagValues::One => FlagValues::One,
+            plugin::FlagValues::Many => FlagValues::Many,
+        },
+        advanced: flag.advanced,
+        widens: flag.widens,
+    }
+}
+
+/// What a plugin gets back of what it detected.
+pub(crate) fn for_plugin(snapshot: &CapabilitySnapshot) -> plugin::Capabilities {
+    plugin::Capabilities {
+        support: match snapshot.support {
+            Support::Supported => plugin::Support::Supported,
+            Support::Degraded => plugin::Support::Degraded,
+            Support::Blocked => plugin::Support::Blocked,
+        },
+        cli_version: snapshot.cli_version.clone(),
+        features: snapshot.features.clone(),
+        modes: snapshot
+            .modes
+            .iter()
+            .map(|mode| match mode {
+                RunMode::NonInteractive => plugin::RunMode::NonInteractive,
+                RunMode::Interactive => plugin::RunMode::Interactive,
+            })
+            .collect(),
+        optional_flags: snapshot
+            .optional_flags
+            .iter()
+            .map(|flag| plugin::OptionalFlag {
+                name: flag.name.clone(),
+                summary: flag.summary.clone(),
+                values: match flag.values {
+                    FlagValues::None => plugin::FlagValues::None,
+                    FlagValues::One => plugin::FlagValues::One,
+                    FlagValues::Many => plugin::FlagValues::Many,
+                },
+                advanced: flag.advanced,
+                widens: flag.widens.clone(),
+            })
+            .collect(),
+        reasons: snapshot.reasons.clone(),
+        extra: snapshot.extra.clone(),
+    }
+}
+
+/// A provider that cannot be used, as a snapshot.
+fn blocked(provider: &Provider, error: &ApiError) -> CapabilitySnapshot {
+    let info = provider.instance().ok();
+    CapabilitySnapshot {
+        provider: provider.name.clone(),
+        plugin: provider.plugin.clone(),
+        plugin_digest: info.map(|instance| instance.plugin().digest).unwrap_or_default(),
+        executable: None,
+        support: Support::Blocked,
+        cli_version: None,
+        features: Vec::new(),
+        modes: Vec::new(),
+        optional_flags: Vec::new(),
+        reasons: vec![error.message.clone()],
+        install_hint: info.map(|instance| instance.describe().install_hint.clone()),
+        extra: None,
+        detected_at: Timestamp::now(),
+    }
+}

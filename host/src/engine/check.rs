@@ -1,0 +1,285 @@
+//! Checks of a start payload that go beyond its schema: contradictions, and what would fail later for certain.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::model::{
+    AllowlistMode, ApiError, Attachment, CliAllowlist, ErrorKind, Harness, Mcp, McpServer, McpTransport, Problem,
+    RunMode, ShellPrelude, StartPayload,
+};
+use crate::runner::{self, MARKER_VARIABLE};
+
+/// Largest attachment that comes as a `data:` URL, decoded.
+const MAX_ATTACHMENT_BYTES: usize = 24 << 20;
+
+/// Every problem of a payload.
+///
+/// # Errors
+/// `INVALID_PARAMS` with all of them.
+pub(crate) fn check(payload: &StartPayload) -> Result<(), ApiError> {
+    let mut problems = Problems::default();
+    if payload.mode == Some(RunMode::Interactive) {
+        problems.add("/mode", "this version has no interactive sessions; use \"non-interactive\"");
+    }
+    match &payload.cwd {
+        None => problems.add("/cwd", "is required: the folder in which the agent is to work"),
+        Some(cwd) if !cwd.is_absolute() => problems.add("/cwd", "must be an absolute path"),
+        Some(_) => {}
+    }
+    if let Some(harness) = &payload.harness {
+        check_harness(harness, &mut problems);
+    }
+    problems.into_result()
+}
+
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem { pointer: pointer.into(), message: message.into() });
+    }
+
+    fn into_result(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.0)) }
+    }
+}
+
+fn check_harness(harness: &Harness, problems: &mut Problems) {
+    if harness.resume_session_id.is_some() && harness.continue_session == Some(true) {
+        problems.add("/harness/continueSession", "contradicts resumeSessionId: name a session or take the newest");
+    }
+    for (index, folder) in harness.additional_directories.iter().enumerate() {
+        if !folder.is_absolute() {
+            problems.add(format!("/harness/additionalDirectories/{index}"), "must be an absolute path");
+        }
+    }
+    for (block, attachments) in [("images", &harness.images), ("files", &harness.files)] {
+        let mut names = BTreeSet::new();
+        for (index, attachment) in attachments.iter().enumerate() {
+            let at = format!("/harness/{block}/{index}");
+            if !names.insert(attachment.name.as_str()) {
+                problems.add(format!("{at}/name"), "is used twice");
+            }
+            check_attachment(attachment, &at, problems);
+        }
+    }
+    for (name, value) in &harness.process_env {
+        let at = format!("/harness/processEnv/{}", name.replace('~', "~0").replace('/', "~1"));
+        if !valid_variable(name) {
+            problems.add(&at, "is no name of a variable: letters, digits and _, not first a digit");
+        } else if name == MARKER_VARIABLE {
+            problems.add(&at, "belongs to the host");
+        } else if harness.cli_allowlist.is_some() && name == "PATH" {
+            problems.add(&at, "contradicts cliAllowlist, which sets PATH");
+        } else if harness.shell_prelude.is_some() && matches!(name.as_str(), "BASH_ENV" | "ENV") {
+            problems.add(&at, "contradicts shellPrelude, which sets it");
+        }
+        if value.contains('\0') {
+            problems.add(&at, "must not contain NUL");
+        }
+    }
+    if let Some(mcp) = &harness.mcp {
+        check_mcp(mcp, problems);
+    }
+    if let Some(wanted) = &harness.structured_output {
+        let at = "/harness/structuredOutput/schema";
+        if !wanted.schema.is_object() {
+            problems.add(at, "must be a JSON Schema, an object");
+        } else if let Err(error) = jsonschema::validator_for(&wanted.schema) {
+            problems.add(at, format!("is no valid JSON Schema: {}", error.masked()));
+        }
+    }
+    let plan = harness.cli_allowlist.as_ref().map(|allowlist| (allowlist, runner::plan_shims(&shims(allowlist))));
+    if let Some((_, plan)) = &plan {
+        let wrong = match plan {
+            Ok(plan) => plan.missing_programs(),
+            Err(wrong) => wrong.clone(),
+        };
+        for problem in wrong {
+            problems.add(format!("/harness/cliAllowlist{}", problem.pointer), problem.message);
+        }
+    }
+    if let Some(block) = &harness.shell_prelude
+        && let Err(wrong) = runner::plan_prelude(Some(&prelude(block)), None)
+    {
+        for problem in wrong {
+            problems.add(format!("/harness/shellPrelude{}", problem.pointer), problem.message);
+        }
+    }
+}
+
+fn check_attachment(attachment: &Attachment, at: &str, problems: &mut Problems) {
+    if attachment.name.contains(['/', '\0']) || matches!(attachment.name.as_str(), "." | "..") {
+        problems.add(format!("{at}/name"), "must be a file name without folders");
+    }
+    match (&attachment.data_url, &attachment.path) {
+        (Some(_), Some(_)) | (None, None) => problems.add(at, "needs either dataUrl or path"),
+        (Some(url), None) => match decode_data_url(url) {
+            Err(message) => problems.add(format!("{at}/dataUrl"), message),
+            Ok(bytes) if bytes.len() > MAX_ATTACHMENT_BYTES => {
+                problems.add(format!("{at}/dataUrl"), format!("is larger than {} MiB", MAX_ATTACHMENT_BYTES >> 20));
+            }
+            Ok(_) => {}
+        },
+        (None, Some(path)) if !path.is_absolute() => problems.add(format!("{at}/path"), "must be an absolute path"),
+        (None, Some(path)) => match std::fs::metadata(path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => problems.add(format!("{at}/path"), "is no file"),
+            Err(error) => problems.add(format!("{at}/path"), format!("cannot be read: {error}")),
+        },
+    }
+}
+
+fn check_mcp(mcp: &Mcp, problems: &mut Problems) {
+    let mut names = BTreeSet::new();
+    for (index, server) in mcp.servers.iter().enumerate() {
+        let at = format!("/harness/mcp/servers/{index}");
+        if !names.insert(server.name.as_str()) {
+            problems.add(format!("{at}/name"), "is used twice");
+        }
+        match (transport(server), &server.command, &server.url) {
+            (McpTransport::Stdio, None, _) => problems.add(format!("{at}/command"), "is required for a stdio server"),
+            (McpTransport::Stdio, _, Some(_)) => problems.add(format!("{at}/url"), "a stdio server has no url"),
+            (McpTransport::Http | McpTransport::Sse, _, None) => problems.add(format!("{at}/url"), "is required"),
+            (McpTransport::Http | McpTransport::Sse, Some(_), _) => {
+                problems.add(format!("{at}/command"), "a server with a url has no command");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn transport(server: &McpServer) -> McpTransport {
+    let implied = if server.url.is_some() && server.command.is_none() { McpTransport::Http } else { McpTransport::Stdio };
+    server.transport.unwrap_or(implied)
+}
+
+fn valid_variable(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+/// The bytes of a `data:` URL.
+pub(crate) fn decode_data_url(url: &str) -> Result<Vec<u8>, String> {
+    let body = url.strip_prefix("data:").ok_or("must begin with data:")?;
+    let (kind, data) = body.split_once(',').ok_or("must have a comma before its data")?;
+    if kind.ends_with(";base64") {
+        return STANDARD.decode(data.trim()).map_err(|_| "its data is not base64".to_owned());
+    }
+    Ok(percent_encoding::percent_decode_str(data).collect())
+}
+
+/// The allowlist as the runner takes it.
+pub(crate) fn shims(allowlist: &CliAllowlist) -> runner::CliAllowlist {
+    runner::CliAllowlist {
+        entries: allowlist
+            .entries
+            .iter()
+            .map(|entry| runner::ShimEntry {
+                name: entry.name.clone(),
+                path: entry.path.clone(),
+                args: entry.args.clone(),
+                env: entry.env.clone(),
+            })
+            .collect(),
+        mode: match allowlist.mode.unwrap_or_default() {
+            AllowlistMode::Shims => runner::ShimMode::Shims,
+            AllowlistMode::Wrapper => runner::ShimMode::Wrapper,
+        },
+        wrapper_name: allowlist.wrapper_name.clone(),
+        bin_dir: allowlist.bin_dir.clone(),
+        keep_bin_dir: allowlist.keep_bin_dir.unwrap_or(false),
+    }
+}
+
+/// The prelude as the runner takes it.
+pub(crate) fn prelude(prelude: &ShellPrelude) -> runner::ShellPrelude {
+    runner::ShellPrelude {
+        content: prelude.content.clone(),
+        bash_env: prelude.bash_env.unwrap_or(true),
+        sh_env: prelude.sh_env.unwrap_or(true),
+    }
+}
+
+/// The working folder with its links resolved.
+///
+/// # Errors
+/// `CWD_MISSING`, saying what it is instead.
+pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError> {
+    let missing = |what: &str| {
+        let message = format!("the working folder {} {what}", cwd.display());
+        ApiError::new(ErrorKind::CwdMissing, message).at("/cwd").hint("name a folder that exists, with --cwd")
+    };
+    match std::fs::metadata(cwd) {
+        Ok(found) if found.is_dir() => cwd.canonicalize().map_err(|error| missing(&format!("cannot be used: {error}"))),
+        Ok(_) => Err(missing("is a file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && cwd.is_symlink() => {
+            Err(missing("is a link that leads nowhere"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing("does not exist")),
+        Err(error) => Err(missing(&format!("cannot be used: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_contradiction_is_named() {
+        let payload = StartPayload::parse(json!({
+            "provider": "codex", "prompt": "x", "cwd": "relative",
+            "harness": {
+                "resumeSessionId": "a", "continueSession": true,
+                "additionalDirectories": ["also/relative"],
+                "images": [{"name": "a/b", "mimeType": "image/png"}, {"name": "c", "mimeType": "image/png", "dataUrl": "data:image/png;base64,?"}],
+                "processEnv": {"1x": "a", "OSTLER_RUN_MARKER": "b"},
+                "mcp": {"servers": [{"name": "s"}, {"name": "s", "type": "http"}]},
+                "structuredOutput": {"schema": {"type": "wrong"}}
+            }
+        }))
+        .unwrap();
+        let error = check(&payload).unwrap_err();
+        let pointers: Vec<&str> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            [
+                "/cwd",
+                "/harness/continueSession",
+                "/harness/additionalDirectories/0",
+                "/harness/images/0/name",
+                "/harness/images/0",
+                "/harness/images/1/dataUrl",
+                "/harness/processEnv/1x",
+                "/harness/processEnv/OSTLER_RUN_MARKER",
+                "/harness/mcp/servers/0/command",
+                "/harness/mcp/servers/1/name",
+                "/harness/mcp/servers/1/url",
+                "/harness/structuredOutput/schema",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_none_is_told_from_one_that_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let message = |path: &Path| working_folder(path).unwrap_err().message;
+        assert!(message(&file).ends_with("is a file"));
+        assert!(message(&link).ends_with("leads nowhere"));
+        assert!(message(&folder.path().join("gone")).ends_with("does not exist"));
+        assert!(working_folder(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,241 @@
+//! Puts the end of an attempt on record: as the end of its run, or as the beginning of the next attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Engine;
+use super::attempt::{Attempted, Loaded};
+use super::dispatch::Again;
+use super::live::{Live, StopCause};
+use super::record::Recorder;
+use super::retry::{self, Decision, Failed};
+use super::submit::Carry;
+use super::verdict::{self, Ending, Structured};
+use crate::model::{
+    EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
+    StructuredOutputInvalid, Usage, warning_code,
+};
+use crate::storage::{Durability, Outcome, Requeued, StorageErrorKind};
+
+/// How often and how long the end of a run is tried to be written where the disk refuses it.
+const WRITE_TRIES: u32 = 30;
+const WRITE_PAUSE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// The end of an attempt, with everything that follows from it.
+    pub(super) fn conclude(&self, live: &Arc<Live>, loaded: &Loaded, recorder: &Recorder, attempted: Attempted) {
+        let Attempted { ending, metrics, usage, session, text_told } = attempted;
+        let mut events = Vec::new();
+        match &ending.structured {
+            Structured::NotAsked => {}
+            Structured::Valid(value) => {
+                events.push(recorder.event(&Payload::StructuredOutput(StructuredOutput { result: value.clone() })));
+            }
+            Structured::Invalid { errors, value } => {
+                let invalid = StructuredOutputInvalid { errors: errors.clone(), value: value.clone() };
+                events.push(recorder.event(&Payload::StructuredOutputInvalid(invalid)));
+            }
+        }
+        if ending.reason == EndReason::Completed && !text_told {
+            let message = "the run ended without a word of the agent";
+            events.push(recorder.warning(warning_code::NO_TEXT_EMITTED, message, Value::Null));
+        }
+        events.extend(metrics.map(|metrics| recorder.event(&Payload::RunnerMetrics(metrics))));
+        let usage = match (&loaded.record.usage, usage) {
+            (Some(before), Some(now)) => Some(verdict::add(before, &now)),
+            (None, now) => now,
+            (Some(_), None) => None,
+        };
+        let facts = Facts { usage, session: session.map(|session| recorder.clean(&session)) };
+        let decision = retry::decide(failed(loaded, &ending), random());
+        let after = match decision {
+            Decision::End => None,
+            Decision::Retry(delay) => {
+                let carry = Carry { retries: loaded.carry.retries + 1, ..loaded.carry.clone() };
+                Some((delay, carry))
+            }
+            Decision::RestartWithoutResume => {
+                let message = "the session to resume is not known any more; the run starts anew";
+                events.push(recorder.warning(warning_code::SESSION_RESUME_INVALID, message, Value::Null));
+                Some((Duration::ZERO, Carry { without_resume: true, ..loaded.carry.clone() }))
+            }
+        };
+        if ending.reason == EndReason::RateLimited && let Some(after) = ending.retry_after {
+            self.dispatcher.park(&loaded.record.summary.provider, after);
+        }
+        match after {
+            Some((delay, carry)) if live.stop_cause().is_none() => {
+                self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
+            }
+            _ => self.end(live, recorder, &ending, events, facts),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a transition writes at once")]
+    fn again(
+        &self,
+        live: &Arc<Live>,
+        loaded: &Loaded,
+        recorder: &Recorder,
+        ending: &Ending,
+        mut events: Vec<NewEvent>,
+        facts: Facts,
+        delay: Duration,
+        carry: &Carry,
+    ) {
+        let (run, now) = (live.run(), Timestamp::now());
+        let next = now.checked_add(delay).unwrap_or(now);
+        let attempt = loaded.job.attempt + 1;
+        events.push(recorder.progress(
+            "retry_scheduled",
+            json!({"attempt": attempt, "nextRunAt": next, "reason": ending.reason, "message": ending.message}),
+        ));
+        let back = Requeued {
+            state: if delay.is_zero() { JobState::Ready } else { JobState::Retrying },
+            attempt,
+            enqueued_at: Some(super::submit::timestamp(self.dispatcher.queue_time())),
+            not_before: (!delay.is_zero()).then_some(next),
+            reason: Some(ending.reason),
+            message: Some(recorder.clean(&ending.message)),
+            carry: serde_json::to_string(carry).ok(),
+        };
+        let forget_session = carry.without_resume;
+        let written = self.storage.write(Durability::Full, move |tx| {
+            tx.append_events(&events)?;
+            facts.write(tx, run)?;
+            if forget_session {
+                tx.set_session(run, None)?;
+            }
+            tx.set_requeued(run, &back)
+        });
+        match written.wait() {
+            Ok(true) => {
+                let summary = &loaded.record.summary;
+                let again = Again { lane: summary.provider.clone(), priority: summary.queue_priority, delay };
+                if !self.dispatcher.release(live, RunStatus::Queued, Some(again)) {
+                    // It was cancelled in the meantime.
+                    self.end_waiting(live);
+                }
+            }
+            Ok(false) => _ = self.dispatcher.release(live, RunStatus::Canceled, None),
+            Err(error) => {
+                tracing::error!(%run, %error, "a retry was not stored");
+                let failed = Ending::new(EndReason::HostFailed, format!("the retry could not be stored: {error}"));
+                self.end(live, recorder, &failed, Vec::new(), Facts::default());
+            }
+        }
+    }
+
+    /// Ends a run, and lets go of it.
+    fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: Vec<NewEvent>, facts: Facts) {
+        let status = self.write_end(live.run(), recorder, ending, events, facts);
+        self.dispatcher.release(live, status, None);
+    }
+
+    /// Writes the end of a run. Tries for a while where the disk refuses: the row must not say that it still runs.
+    fn write_end(
+        &self,
+        run: RunId,
+        recorder: &Recorder,
+        ending: &Ending,
+        mut events: Vec<NewEvent>,
+        facts: Facts,
+    ) -> RunStatus {
+        let end = RunEnd {
+            exit_code: ending.exit_code(),
+            reason: ending.reason,
+            code: ending.code.as_deref().map(|code| recorder.clean(code)),
+            message: recorder.clean(&ending.message),
+            hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
+            final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
+        };
+        let outcome =
+            Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: Timestamp::now() };
+        for attempt in 1.. {
+            let (outcome, facts, batch) = (outcome.clone(), facts.clone(), events.clone());
+            let written = self.storage.write(Durability::Full, move |tx| {
+                tx.append_events(&batch)?;
+                facts.write(tx, run)?;
+                tx.finish_run(run, &outcome)
+            });
+            match written.wait() {
+                Ok(_) => break,
+                Err(error) if error.kind() == StorageErrorKind::Ended => break,
+                Err(error) => {
+                    tracing::error!(%run, %error, attempt, "the end of a run was not stored");
+                    if attempt >= WRITE_TRIES || self.is_stopping() {
+                        break;
+                    }
+                    // Figures are worth less than the truth about the run.
+                    events.clear();
+                    std::thread::sleep(WRITE_PAUSE);
+                }
+            }
+        }
+        ending.status()
+    }
+
+    /// Ends a run that waits, because it was cancelled; it is in nobody's hands but the caller's.
+    pub(crate) fn end_waiting(&self, live: &Arc<Live>) {
+        if live.stop_cause() == Some(StopCause::HostStops) {
+            // It goes on after the next start.
+            self.dispatcher.release(live, RunStatus::Queued, None);
+            return;
+        }
+        self.end_unloaded(live, &Ending::new(EndReason::Canceled, "the run was canceled before it started"));
+    }
+
+    /// Ends a run of which nothing is known but its id.
+    pub(crate) fn end_unloaded(&self, live: &Arc<Live>, ending: &Ending) {
+        let recorder = Recorder::new(Some(live.run()), None, self.redactor());
+        self.end(live, &recorder, ending, Vec::new(), Facts::default());
+    }
+
+    /// Ends a run that was running under a host that died.
+    pub(crate) fn end_interrupted(&self, run: RunId, message: &str) {
+        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let ending = Ending::new(EndReason::Interrupted, message);
+        self.write_end(run, &recorder, &ending, Vec::new(), Facts::default());
+    }
+}
+
+/// What is written beside the events.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    usage: Option<Usage>,
+    session: Option<String>,
+}
+
+impl Facts {
+    fn write(&self, tx: &mut crate::storage::WriteTx<'_>, run: RunId) -> Result<(), crate::storage::StorageError> {
+        if let Some(usage) = &self.usage {
+            tx.set_usage(run, usage)?;
+        }
+        if let Some(session) = &self.session {
+            tx.set_session(run, Some(session))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(loaded: &Loaded, ending: &Ending) -> Failed {
+    let payload = &loaded.payload;
+    Failed {
+        reason: ending.reason,
+        non_zero_exit: ending.non_zero_exit(),
+        retries_made: loaded.carry.retries,
+        max_retries: payload.max_retries.unwrap_or(0),
+        backoff: Duration::from_millis(payload.retry_backoff_ms.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS)),
+        retry_after: ending.retry_after,
+        resumed: loaded.resumes(),
+        restarted_without_resume: loaded.carry.without_resume,
+    }
+}
+
+/// From 0 to 1. Without randomness every delay is the longest, which is safe.
+fn random() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}

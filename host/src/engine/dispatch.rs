@@ -1,0 +1,234 @@
+//! Who waits, who has a slot, and the thread that hands slots out.
+//!
+//! One lock guards the scheduler and the table of runs with a slot together, so that at every moment a run is in exactly
+//! one of three places: reserved (its acknowledgement is being written), in the queue, or live. Nothing else happens
+//! under the lock: no I/O, no plugin.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::live::{Live, StopCause};
+use crate::model::{RunId, RunStatus};
+use crate::scheduler::{Admit, Job, Limits, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time};
+
+/// The longest sleep while something waits for a time of day: the wall clock may be set meanwhile.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+
+/// Hands out slots.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Jobs that wait or run, for whoever wants to know whether the host is idle.
+    busy: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler<RunId>,
+    /// Runs whose acknowledgement is being written, and whether they were cancelled meanwhile.
+    reserved: HashMap<RunId, bool>,
+    live: HashMap<RunId, Arc<Live>>,
+    stopping: bool,
+}
+
+/// Where a run that is to be cancelled was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It waited and has been taken out of the queue: the caller ends it and then releases it.
+    Waiting(Arc<Live>),
+    /// It has a slot and was asked to stop.
+    Live(Arc<Live>),
+    /// Its acknowledgement is being written; it will be ended right after.
+    Reserved,
+    /// It neither waits nor runs.
+    Nowhere,
+}
+
+/// How a job enters the queue again.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    pub(crate) lane: String,
+    pub(crate) priority: i32,
+    pub(crate) delay: Duration,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State {
+            scheduler: Scheduler::new(limits),
+            reserved: HashMap::new(),
+            live: HashMap::new(),
+            stopping: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), busy: watch::channel(0).0 }
+    }
+
+    /// Holds a place in the queue for a fresh run while its acknowledgement is written. Every reservation is followed by
+    /// [`Self::admit`] or [`Self::forget`].
+    ///
+    /// # Errors
+    /// If as many runs wait as may.
+    pub(crate) fn reserve(&self, run: RunId) -> Result<(), SubmitError> {
+        let mut state = self.lock();
+        state.scheduler.check_capacity(state.reserved.len())?;
+        state.reserved.insert(run, false);
+        self.tell(&state);
+        Ok(())
+    }
+
+    /// Gives a reservation back.
+    pub(crate) fn forget(&self, run: RunId) {
+        let mut state = self.lock();
+        state.reserved.remove(&run);
+        self.tell(&state);
+    }
+
+    /// Queues a run that is acknowledged now. Returns its place, or the run itself if it was cancelled meanwhile: the
+    /// caller then ends and releases it.
+    pub(crate) fn admit(&self, job: Job<RunId>) -> Result<Option<usize>, Arc<Live>> {
+        let mut state = self.lock();
+        if state.reserved.remove(&job.id) == Some(true) {
+            let live = Live::new(job.id);
+            state.live.insert(job.id, Arc::clone(&live));
+            return Err(live);
+        }
+        let run = job.id;
+        // A duplicate cannot be: ids are fresh. Capacity was reserved.
+        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, Time::now());
+        let place = state.scheduler.position(&run).map(|place| place.overall);
+        self.tell(&state);
+        self.changed.notify_all();
+        Ok(place)
+    }
+
+    /// The time to store as the one at which a job began to wait.
+    pub(crate) fn queue_time(&self) -> Time {
+        self.lock().scheduler.queue_time(Time::now())
+    }
+
+    /// Takes a run out of the queue, or asks it to stop.
+    pub(crate) fn cancel(&self, run: RunId) -> Found {
+        let mut state = self.lock();
+        if let Some(canceled) = state.reserved.get_mut(&run) {
+            *canceled = true;
+            return Found::Reserved;
+        }
+        if let Some(live) = state.live.get(&run) {
+            live.stop(StopCause::Canceled);
+            return Found::Live(Arc::clone(live));
+        }
+        match state.scheduler.cancel(&run, Time::now()) {
+            Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Running) => {
+                let live = Live::new(run);
+                live.stop(StopCause::Canceled);
+                state.live.insert(run, Arc::clone(&live));
+                self.tell(&state);
+                Found::Waiting(live)
+            }
+            None => Found::Nowhere,
+        }
+    }
+
+    /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
+    /// does not wait again; `false` tells the caller to end it.
+    pub(crate) fn release(&self, live: &Arc<Live>, status: RunStatus, again: Option<Again>) -> bool {
+        let mut state = self.lock();
+        if again.is_some() && live.stop_cause().is_some() {
+            return false;
+        }
+        let now = Time::now();
+        state.scheduler.finished(&live.run(), now);
+        if let Some(again) = again {
+            let since = state.scheduler.queue_time(now);
+            let job = Job {
+                id: live.run(),
+                lane: again.lane,
+                priority: again.priority,
+                enqueued_at: since,
+                start: if again.delay.is_zero() { Start::Now } else { Start::After(since.after(again.delay)) },
+                admit: Admit::Readmitted,
+            };
+            let _ = state.scheduler.submit(job, now);
+        }
+        state.live.remove(&live.run());
+        self.tell(&state);
+        drop(state);
+        self.changed.notify_all();
+        live.release(status);
+        true
+    }
+
+    /// Parks a lane: its runs wait for so long while others go on.
+    pub(crate) fn park(&self, lane: &str, delay: Duration) {
+        let now = Time::now();
+        self.lock().scheduler.park(lane, now.after(delay), now);
+        self.changed.notify_all();
+    }
+
+    /// New limits, from now on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.lock().scheduler.set_limits(limits);
+        self.changed.notify_all();
+    }
+
+    /// The queue as it is.
+    pub(crate) fn snapshot(&self) -> Snapshot<RunId> {
+        self.lock().scheduler.snapshot(Time::now())
+    }
+
+    /// How many runs wait, run or are being acknowledged: zero is idle.
+    pub(crate) fn busy(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
+    /// No slot is handed out any more, and every live run is asked to stop. Returns those.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<Live>> {
+        let mut state = self.lock();
+        state.stopping = true;
+        let live: Vec<_> = state.live.values().cloned().collect();
+        drop(state);
+        live.iter().for_each(|live| live.stop(StopCause::HostStops));
+        self.changed.notify_all();
+        live
+    }
+
+    /// Hands out slots until [`Self::shut_down`]; sleeps while there is nothing to hand out.
+    pub(crate) fn run(&self, mut start: impl FnMut(Arc<Live>)) {
+        let mut state = self.lock();
+        while !state.stopping {
+            let now = Time::now();
+            let mut ready = Vec::new();
+            while let Some(run) = state.scheduler.take_ready(now) {
+                let live = Live::new(run);
+                state.live.insert(run, Arc::clone(&live));
+                ready.push(live);
+            }
+            if !ready.is_empty() {
+                drop(state);
+                ready.into_iter().for_each(&mut start);
+                state = self.lock();
+                continue;
+            }
+            state = match state.scheduler.next_wakeup() {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let nap = time.since(now).clamp(Duration::from_millis(1), LONGEST_NAP);
+                    self.changed.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn tell(&self, state: &State) {
+        let busy = state.scheduler.pending() + state.reserved.len() + state.live.len();
+        self.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,310 @@
+//! The policies: every one sees what is about to be done, and the strictest verdict wins.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Zoned;
+use serde_json::{Map, Value, json};
+
+use crate::config::Config;
+use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
+use crate::plugins::types::{self as ask, Action};
+use crate::plugins::{Kind, PluginState, PolicyInstance, Registry};
+
+/// The policies that are in force.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    guards: Vec<Guard>,
+    allow_advanced: bool,
+}
+
+#[derive(Debug)]
+struct Guard {
+    name: String,
+    digest: String,
+    /// The policy, or why it cannot be asked; then it denies.
+    policy: Result<Arc<PolicyInstance>, String>,
+    wants: Vec<String>,
+}
+
+/// The circumstances of a question.
+#[derive(Debug)]
+pub(crate) struct Circumstances<'a> {
+    pub(crate) run: Option<RunId>,
+    pub(crate) attempt: u32,
+    pub(crate) provider: &'a str,
+    pub(crate) plugin: &'a str,
+    pub(crate) origin: &'a str,
+    pub(crate) cwd: &'a Path,
+    pub(crate) grants: &'a Grants,
+    pub(crate) paths: Vec<ask::CheckedPath>,
+    pub(crate) profile: Option<&'a str>,
+    pub(crate) capabilities: &'a CapabilitySnapshot,
+    /// The start payload, for the stages after the first.
+    pub(crate) payload: Option<&'a Value>,
+    pub(crate) tool_calls: u64,
+    /// Findings of earlier stages.
+    pub(crate) earlier: &'a [Finding],
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ruling {
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Ruling {
+    /// The strictest verdict. Nobody can be asked in a non-interactive run, so `ask` stops as `deny` does.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Allow)
+    }
+
+    /// Whether it may be done.
+    ///
+    /// # Errors
+    /// `POLICY_DENIED` with every finding.
+    pub(crate) fn permit(&self) -> Result<(), ApiError> {
+        let against: Vec<&Finding> =
+            self.findings.iter().filter(|finding| finding.verdict >= Verdict::Ask).collect();
+        let Some(first) = against.first() else { return Ok(()) };
+        let messages: Vec<&str> = against.iter().map(|finding| finding.message.as_str()).collect();
+        let mut error = ApiError::new(ErrorKind::PolicyDenied, format!("denied by policy: {}", messages.join("; ")));
+        error.hint.clone_from(&first.hint);
+        error.pointer.clone_from(&first.pointer);
+        error.findings.clone_from(&self.findings);
+        Err(error)
+    }
+}
+
+impl Gate {
+    /// Loads every policy plugin. One that cannot be loaded stays in the gate and denies.
+    pub(crate) fn load(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> Self {
+        let mut guards = Vec::new();
+        for plugin in registry.list().into_iter().filter(|plugin| plugin.kind == Some(Kind::Policy)) {
+            let settings = config.plugins.policy.get(&plugin.name).map(|config| config.settings.clone());
+            let settings = Value::Object(settings.unwrap_or_default());
+            let policy = match &plugin.state {
+                PluginState::Ready => registry.policy(&plugin.name, &settings).map_err(|error| error.to_string()),
+                PluginState::SetAside { reason } | PluginState::Refused { reason } => Err(reason.clone()),
+            };
+            if let Err(reason) = &policy {
+                problems.push(format!("policy {}: {reason}; until it is mended, everything is denied", plugin.name));
+            }
+            let wants = policy.as_ref().map_or_else(|_| Vec::new(), |policy| policy.wants().to_vec());
+            guards.push(Guard { name: plugin.name, digest: plugin.digest.unwrap_or_default(), policy, wants });
+        }
+        for name in config.plugins.policy.keys() {
+            if guards.iter().any(|guard| guard.name == *name) {
+                continue;
+            }
+            let reason = "there is no such policy plugin".to_owned();
+            problems.push(format!("policy {name}: {reason}; until it is there, everything is denied"));
+            guards.push(Guard { name: name.clone(), digest: String::new(), policy: Err(reason), wants: Vec::new() });
+        }
+        Self { guards, allow_advanced: config.policy.allow_advanced }
+    }
+
+    /// Asks every policy. Blocks; calls plugins.
+    pub(crate) fn judge(&self, action: &Action, circumstances: &Circumstances<'_>) -> Ruling {
+        let mut findings = Vec::new();
+        if self.guards.is_empty() {
+            findings.push(Finding {
+                policy: "host".to_owned(),
+                digest: String::new(),
+                check: "no-policy".to_owned(),
+                verdict: Verdict::Deny,
+                pointer: None,
+                message: "there is no policy plugin, and without one nothing is run".to_owned(),
+                hint: Some("see `ostler plugin list`".to_owned()),
+            });
+        }
+        for guard in &self.guards {
+            let context = self.context(guard, circumstances);
+            let found = match &guard.policy {
+                Ok(policy) => policy.evaluate(action, &context).map_err(|error| error.to_string()),
+                Err(reason) => Err(reason.clone()),
+            };
+            match found {
+                Ok(found) => findings.extend(found.into_iter().map(|finding| guard.finding(finding))),
+                Err(reason) => findings.push(guard.failed(&reason)),
+            }
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        Ruling { findings }
+    }
+
+    fn context(&self, guard: &Guard, at: &Circumstances<'_>) -> ask::Context {
+        let wanted = |name: &str| guard.wants.iter().any(|want| want == name);
+        let mut facts = Map::new();
+        if wanted("host") {
+            facts.insert("host".to_owned(), host_facts());
+        }
+        if let Some(payload) = at.payload.filter(|_| wanted("payload")) {
+            facts.insert("payload".to_owned(), payload.clone());
+        }
+        if wanted("tools") {
+            facts.insert("tools".to_owned(), json!({"uses": at.tool_calls}));
+        }
+        if wanted("findings") {
+            facts.insert("findings".to_owned(), json!(at.earlier));
+        }
+        ask::Context {
+            run_id: at.run.map(|run| run.to_string()),
+            attempt: at.attempt,
+            provider: at.provider.to_owned(),
+            plugin: at.plugin.to_owned(),
+            origin: at.origin.to_owned(),
+            user: user_name(),
+            cwd: at.cwd.display().to_string(),
+            workspace_grant: at.grants.containing(at.cwd).map(|grant| grant.display().to_string()),
+            paths: at.paths.clone(),
+            profile: at.profile.map(str::to_owned),
+            capabilities: serde_json::to_string(at.capabilities).unwrap_or_else(|_| "{}".to_owned()),
+            advanced: self.allow_advanced,
+            now_rfc3339: now_rfc3339(),
+            facts: Value::Object(facts).to_string(),
+        }
+    }
+}
+
+impl Guard {
+    fn finding(&self, finding: ask::Finding) -> Finding {
+        Finding {
+            policy: self.name.clone(),
+            digest: self.digest.clone(),
+            check: finding.check,
+            verdict: match finding.verdict {
+                ask::Verdict::Allow => Verdict::Allow,
+                ask::Verdict::Warn => Verdict::Warn,
+                ask::Verdict::Ask => Verdict::Ask,
+                ask::Verdict::Deny => Verdict::Deny,
+            },
+            pointer: finding.pointer,
+            message: finding.message,
+            hint: finding.hint,
+        }
+    }
+
+    /// A policy that cannot answer denies: what it would have said is not known.
+    fn failed(&self, reason: &str) -> Finding {
+        Finding {
+            policy: self.name.clone(),
+            digest: self.digest.clone(),
+            check: "policy-failed".to_owned(),
+            verdict: Verdict::Deny,
+            pointer: None,
+            message: format!("the policy {} could not be asked: {reason}", self.name),
+            hint: Some("mend or remove the plugin; `ostler plugin list` names it".to_owned()),
+        }
+    }
+}
+
+fn host_facts() -> Value {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let zone = jiff::tz::TimeZone::system();
+    json!({"name": name, "os": std::env::consts::OS, "timeZone": zone.iana_name()})
+}
+
+/// Name of the user for whom the host acts; the number where there is no name.
+fn user_name() -> String {
+    let user = nix::unistd::geteuid();
+    let known = nix::unistd::User::from_uid(user).ok().flatten();
+    known.map_or_else(|| user.to_string(), |known| known.name)
+}
+
+fn now_rfc3339() -> String {
+    Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+/// The folders in which runs may work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grants {
+    folders: Vec<PathBuf>,
+}
+
+impl Grants {
+    pub(crate) fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { folders: folders.into_iter().collect() }
+    }
+
+    /// The innermost grant that contains a path whose links are resolved.
+    pub(crate) fn containing(&self, resolved: &Path) -> Option<&Path> {
+        let containing = self.folders.iter().filter(|folder| resolved.starts_with(folder));
+        containing.max_by_key(|folder| folder.as_os_str().len()).map(PathBuf::as_path)
+    }
+
+    /// Looks a path up, as a policy sees it.
+    pub(crate) fn check(&self, pointer: impl Into<String>, path: &Path) -> ask::CheckedPath {
+        let (resolved, exists) = resolve(path);
+        ask::CheckedPath {
+            pointer: pointer.into(),
+            path: path.display().to_string(),
+            grant: self.containing(&resolved).map(|grant| grant.display().to_string()),
+            resolved: resolved.display().to_string(),
+            exists,
+        }
+    }
+}
+
+/// The path with links resolved as far as it exists, and whether all of it does. Where a dangling link is on the way, it
+/// could lead anywhere, and counts as leading out of every grant.
+fn resolve(path: &Path) -> (PathBuf, bool) {
+    if let Ok(resolved) = path.canonicalize() {
+        return (resolved, true);
+    }
+    let mut rest = Vec::new();
+    for ancestor in path.ancestors() {
+        if let Ok(resolved) = ancestor.canonicalize() {
+            let whole = rest.iter().rev().fold(resolved, |folder: PathBuf, name| folder.join(name));
+            return (normalize(&whole), false);
+        }
+        match ancestor.file_name() {
+            Some(name) if !ancestor.is_symlink() => rest.push(name.to_owned()),
+            // A dangling link, or `..` behind something that does not exist: nobody can say where that leads.
+            _ => break,
+        }
+    }
+    (PathBuf::from("/"), false)
+}
+
+/// Takes `..` out of what does not exist, so that it cannot be used to climb out of a grant.
+fn normalize(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => _ = plain.pop(),
+            std::path::Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn links_out_of_a_grant_lead_out_of_it() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let grant = inside.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(outside.path(), grant.join("link")).unwrap();
+        let grants = Grants::new([grant.clone()]);
+        assert!(grants.check("/cwd", &grant.join("link")).grant.is_none());
+        assert!(grants.check("/cwd", &grant.join("link/deeper")).grant.is_none());
+        assert!(grants.check("/cwd", &grant.join("new/folder")).grant.is_some());
+        assert!(grants.check("/cwd", &grant.join("new/../../elsewhere")).grant.is_none());
+        assert!(!grants.check("/cwd", &grant.join("new")).exists);
+    }
+
+    #[test]
+    fn a_grant_is_no_prefix_of_names() {
+        let grants = Grants::new([PathBuf::from("/work/project"), PathBuf::from("/work")]);
+        assert_eq!(grants.containing(Path::new("/work/project/src")), Some(Path::new("/work/project")));
+        assert_eq!(grants.containing(Path::new("/work/project-two")), Some(Path::new("/work")));
+        assert_eq!(grants.containing(Path::new("/worker")), None);
+    }
+}

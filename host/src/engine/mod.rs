@@ -1,0 +1,327 @@
+//! The life of a run, from the request to its terminal event.
+//!
+//! ```text
+//! start_run ── submit ──▶ queue ── dispatch ──▶ attempt ── conclude ──▶ terminal event
+//!                           ▲                                  │
+//!                           └────────────── retry ─────────────┘
+//! ```
+//!
+//! - [`submit`](submit) takes a request through every check, asks the policies, tries to prepare the command line, and
+//!   stores the run in one transaction. From then on it is acknowledged.
+//! - [`dispatch`](dispatch) hands out slots. One lock guards the queue and the table of live runs together.
+//! - [`attempt`](attempt) is straight-line code on a thread of its own: prepare, policies, spawn, [`pump`](pump),
+//!   verdict. Guest calls, redaction and the child's pipes all happen on that thread, so that nothing is handed over
+//!   between a byte and its event, and a slow disk slows the child instead of filling memory.
+//! - [`conclude`](conclude) writes the end, or the next attempt.
+//!
+//! Everything here blocks; the API calls it off the threads that serve connections.
+
+mod attempt;
+mod capabilities;
+mod check;
+mod conclude;
+mod dispatch;
+mod environment;
+mod gate;
+mod live;
+mod narrate;
+mod prepare;
+mod pump;
+mod queries;
+mod record;
+mod recover;
+mod retry;
+mod rules;
+mod seal;
+mod setup;
+mod submit;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::config::{Config, Paths};
+use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
+use crate::plugins::types::Error as GuestError;
+use crate::plugins::{PluginError, PluginErrorKind, Registry};
+use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
+use crate::runner::Zygote;
+use crate::storage::Storage;
+
+use capabilities::Cache;
+use dispatch::Dispatcher;
+use gate::Grants;
+use seal::Sealer;
+use setup::Setup;
+
+pub use rules::load_redactor;
+pub use seal::SealError;
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where everything lies.
+    pub paths: Paths,
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub storage: Storage,
+    /// The plugins.
+    pub registry: Registry,
+    /// Starts children.
+    pub zygote: Zygote,
+    /// Whether the host ends itself when idle.
+    pub background: bool,
+    /// What went wrong before the engine was there.
+    pub problems: Vec<String>,
+}
+
+/// The host's core: everything but the transports.
+pub struct Engine {
+    paths: Paths,
+    storage: Storage,
+    registry: Registry,
+    zygote: Zygote,
+    setup: ArcSwap<Setup>,
+    dispatcher: Dispatcher,
+    sealer: Sealer,
+    capabilities: Cache,
+    /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
+    environment: BTreeMap<String, String>,
+    started_at: Timestamp,
+    background: bool,
+    problems: Mutex<Vec<String>>,
+    subscribers: Arc<AtomicUsize>,
+    stopping: AtomicBool,
+    /// Turns true when somebody asks the host to end.
+    stop: watch::Sender<bool>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Puts the parts together. Nothing runs yet; see [`Engine::start`].
+    ///
+    /// # Errors
+    /// If the key for sealing cannot be had.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
+        let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
+        let setup = Setup::build(parts.config, &parts.registry);
+        let mut problems = parts.problems;
+        problems.extend(setup.problems.iter().cloned());
+        for problem in &problems {
+            tracing::warn!(problem);
+        }
+        Ok(Arc::new(Self {
+            dispatcher: Dispatcher::new(setup.limits()),
+            setup: ArcSwap::from_pointee(setup),
+            paths: parts.paths,
+            storage: parts.storage,
+            registry: parts.registry,
+            zygote: parts.zygote,
+            sealer,
+            capabilities: Cache::default(),
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            started_at: Timestamp::now(),
+            background: parts.background,
+            problems: Mutex::new(problems),
+            subscribers: Arc::default(),
+            stopping: AtomicBool::new(false),
+            stop: watch::channel(false).0,
+        }))
+    }
+
+    /// Takes up what an earlier host left, and begins to hand out slots.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or there is no thread to be had.
+    pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
+        self.recover()?;
+        let engine = Arc::clone(self);
+        spawn("dispatch", move || {
+            engine.dispatcher.run(|live| {
+                let attempt = Arc::clone(&engine);
+                let run = live.run();
+                let handed_over = Arc::clone(&live);
+                if let Err(error) = spawn("attempt", move || attempt.attempt(&handed_over)) {
+                    tracing::error!(%run, %error, "no thread for an attempt");
+                    let ending = verdict::Ending::new(crate::model::EndReason::HostFailed, error.message);
+                    engine.end_unloaded(&live, &ending);
+                }
+            });
+        })?;
+        let engine = Arc::clone(self);
+        spawn("probes", move || {
+            if let Err(error) = engine.snapshots(None, false, None) {
+                tracing::warn!(%error, "the installed CLIs could not be looked at");
+            }
+        })
+    }
+
+    /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
+    pub fn shut_down(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for live in self.dispatcher.shut_down() {
+            live.wait();
+        }
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Jobs that wait or run, and word of each change.
+    #[must_use]
+    pub fn busy(&self) -> watch::Receiver<usize> {
+        self.dispatcher.busy()
+    }
+
+    /// Word of somebody's wish that the host ends.
+    #[must_use]
+    pub fn stop_wanted(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// How long a background host waits for something to do, as the configuration says now.
+    #[must_use]
+    pub fn idle_limit(&self) -> std::time::Duration {
+        self.setup().config.host.idle()
+    }
+
+    /// Counts open event streams.
+    pub(crate) fn subscriber_count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.subscribers)
+    }
+
+    /// The same error without secrets.
+    pub(crate) fn redact_error(&self, error: ApiError) -> ApiError {
+        clean_error(&self.redactor(), error)
+    }
+
+    /// Redacts the host's own log.
+    #[must_use]
+    pub fn log_redactor(&self) -> RunRedactor {
+        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
+        let setup = self.setup();
+        RunRedactor::new(Arc::clone(&setup.redactor), Arc::new(Masks::none()), Arc::new(IgnoreFaults))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
+    /// Redacts what belongs to no run.
+    fn redactor(&self) -> RunRedactor {
+        RunRedactor::new(Arc::clone(&self.setup.load().redactor), Arc::new(Masks::none()), self.faults(None))
+    }
+
+    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
+    fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
+        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
+    }
+
+    /// The folders in which runs may work.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn grants(&self) -> Result<Grants, ApiError> {
+        let grants = self.storage.read(|reader| reader.grants())?;
+        Ok(Grants::new(grants.into_iter().map(|grant| grant.path)))
+    }
+
+    /// The folder of the attempts' private folders.
+    fn private_parent(&self) -> PathBuf {
+        self.paths.data_dir.join("private")
+    }
+
+    /// The private folder of one attempt, whether or not it exists.
+    fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
+        self.private_parent().join(format!("{run}-{attempt}"))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells the faults of redactor plugins.
+struct Faults {
+    storage: Storage,
+    run: Option<RunId>,
+    told: AtomicBool,
+}
+
+impl FaultSink for Faults {
+    fn fault(&self, plugin: &str, fault: &Fault) {
+        tracing::error!(plugin, %fault, "a redactor plugin failed; its native rules go on");
+        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
+        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
+        let payload = serde_json::json!({
+            "code": warning_code::PLUGIN_FAILED,
+            "message": format!("the redactor plugin {plugin} failed; its rules go on without its own checks"),
+            "plugin": plugin,
+        });
+        let event = crate::model::NewEvent {
+            run_id: Some(run),
+            conversation_id: None,
+            kind: crate::model::EventType::Warning,
+            payload: payload.to_string(),
+            timestamp: Timestamp::now(),
+        };
+        drop(self.storage.write_urgent(crate::storage::Durability::Batched, move |tx| tx.append_event(&event)));
+    }
+}
+
+/// A plugin's failure, as a client sees it.
+fn plugin_error(error: PluginError) -> ApiError {
+    let problems: Vec<Problem> = error
+        .problems()
+        .iter()
+        .map(|problem| Problem { pointer: problem.pointer.clone(), message: problem.message.clone() })
+        .collect();
+    match &error.kind {
+        PluginErrorKind::Guest(GuestError::Invalid(_)) => ApiError::invalid(problems),
+        PluginErrorKind::Guest(GuestError::Unsupported(message)) => {
+            ApiError::new(ErrorKind::InvalidParams, message.clone())
+        }
+        _ => {
+            let mut failed = ApiError::new(ErrorKind::PluginFailed, error.to_string()).hint("see `ostler plugin list`");
+            failed.problems = problems;
+            failed
+        }
+    }
+}
+
+/// The same error without secrets, in all its texts.
+fn clean_error(redactor: &RunRedactor, error: ApiError) -> ApiError {
+    let mut document = record::to_value(&error);
+    redactor.redact_json(&mut document);
+    serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
+}
+
+/// Starts a named thread.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), ApiError> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned
+        .map(drop)
+        .map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to start a thread: {error}")).retryable(true))
+}

@@ -1,0 +1,244 @@
+//! From a start payload to a command line: what the plugin is asked, and what its answer leaves out.
+//!
+//! The same code runs when a run is submitted, to tell the user early, and before each attempt, for real.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::capabilities::for_plugin;
+use super::check::decode_data_url;
+use super::environment::Sources;
+use super::record::to_value;
+use super::setup::{Provider, Setup};
+use crate::model::{
+    ApiError, Attachment, CapabilitySnapshot, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode,
+    StartPayload,
+};
+use crate::plugins::ProviderInstance;
+use crate::plugins::types as plugin;
+
+/// Longest argument that the system takes (Linux: 32 pages).
+const MAX_ARGUMENT: usize = 128 * 1024;
+
+/// One attempt, as far as a command line depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) run: RunId,
+    /// Counts from 1.
+    pub(crate) number: u32,
+    /// The effective payload, `cwd` resolved.
+    pub(crate) payload: &'a StartPayload,
+    pub(crate) cwd: &'a Path,
+    /// Session to resume, if any: the payload's, unless it has turned out to be invalid.
+    pub(crate) resume: Option<&'a str>,
+    pub(crate) private_dir: &'a Path,
+    /// What the child inherits.
+    pub(crate) inherited: &'a BTreeMap<String, String>,
+}
+
+/// A command line, and what it does not honour.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) request: plugin::RunRequest,
+    pub(crate) launch: plugin::Launch,
+    pub(crate) warnings: Vec<CompatibilityWarning>,
+}
+
+/// What the child of a run inherits.
+pub(crate) fn inherited(
+    setup: &Setup,
+    provider: &Provider,
+    host: &BTreeMap<String, String>,
+    caller: Option<&BTreeMap<String, String>>,
+    payload: &StartPayload,
+) -> BTreeMap<String, String> {
+    let empty = BTreeMap::new();
+    Sources {
+        host,
+        caller,
+        base: &setup.config.runner.inherit_environment,
+        inherit: provider.inherit_environment(),
+        configured: &provider.config.environment,
+        payload: payload.harness.as_ref().map_or(&empty, |harness| &harness.process_env),
+    }
+    .inherited()
+}
+
+/// Asks the plugin for the command line.
+///
+/// # Errors
+/// `INVALID_PARAMS` where the plugin refuses the payload; `UNENFORCEABLE` where something restricts the agent that
+/// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`.
+pub(crate) fn prepare(
+    setup: &Setup,
+    instance: &ProviderInstance,
+    snapshot: &CapabilitySnapshot,
+    attempt: &Attempt<'_>,
+) -> Result<Prepared, ApiError> {
+    let request = request(attempt);
+    let launch = instance.prepare(&request, &for_plugin(snapshot)).map_err(super::plugin_error)?;
+    if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
+        let message = format!(
+            "the command line has an argument of {} KiB; the system takes {} KiB at most",
+            long.len() / 1024,
+            MAX_ARGUMENT / 1024
+        );
+        return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/prompt"));
+    }
+    let document = to_value(attempt.payload);
+    let (against, warnings): (Vec<_>, Vec<_>) = launch.dropped.iter().partition(|dropped| {
+        (dropped.restricts || restricts(&document, &dropped.pointer))
+            && !setup.config.policy.allows_unenforced(&dropped.pointer)
+    });
+    if !against.is_empty() {
+        return Err(unenforceable(&against));
+    }
+    let warnings = warnings
+        .into_iter()
+        .map(|dropped| CompatibilityWarning { pointer: dropped.pointer.clone(), reason: dropped.reason.clone() })
+        .collect();
+    Ok(Prepared { request, launch, warnings })
+}
+
+fn unenforceable(against: &[&plugin::DroppedOption]) -> ApiError {
+    let problems: Vec<Problem> = against
+        .iter()
+        .map(|dropped| Problem { pointer: dropped.pointer.clone(), message: dropped.reason.clone() })
+        .collect();
+    let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect();
+    let mut error = ApiError::new(
+        ErrorKind::Unenforceable,
+        format!("nothing can enforce what the payload restricts: {}", list.join("; ")),
+    );
+    error.pointer = problems.first().map(|problem| problem.pointer.clone());
+    error.problems = problems;
+    error.hint("leave it out, or let the operator name it in [policy] allow_unenforced")
+}
+
+/// Whether what stands at that pointer restricts the agent, whatever the plugin thinks of it.
+fn restricts(payload: &Value, pointer: &str) -> bool {
+    let Some(asked) = payload.pointer(pointer) else { return false };
+    let Some(field) = pointer.strip_prefix("/harness/") else { return false };
+    match field {
+        "permissions/sandboxMode" => *asked != to_value(&SandboxMode::FullAccess),
+        "permissions/networkAccess" | "permissions/autoApprove" => *asked == Value::Bool(false),
+        "permissions/approvalPolicy" => asked != "never",
+        _ => {
+            let rest = field.split_once('/').map_or("", |(_, rest)| rest);
+            field == "tools"
+                || field.starts_with("tools/")
+                || field.starts_with("cliAllowlist")
+                || matches!(field, "limits/maxBudgetUsd" | "limits/maxTurns")
+                || (field.starts_with("mcp/") && (rest.ends_with("enabledTools") || rest.ends_with("disabledTools")))
+        }
+    }
+}
+
+fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
+    let payload = attempt.payload;
+    let mut document = to_value(payload);
+    let mut attachments = Vec::new();
+    for (block, list) in [("images", payload.harness().images), ("files", payload.harness().files)] {
+        for (index, attachment) in list.iter().enumerate() {
+            let laid_out = lay_out(block, attachment, attempt.private_dir);
+            // The bytes stay with the host.
+            if let Some(Value::Object(fields)) = document.pointer_mut(&format!("/harness/{block}/{index}"))
+                && fields.shift_remove("dataUrl").is_some()
+            {
+                fields.insert("path".to_owned(), laid_out.path.clone().into());
+            }
+            attachments.push(laid_out);
+        }
+    }
+    plugin::RunRequest {
+        run_id: attempt.run.to_string(),
+        attempt: attempt.number,
+        fresh_id: uuid::Uuid::now_v7().to_string(),
+        mode: match payload.mode.unwrap_or_default() {
+            RunMode::NonInteractive => plugin::RunMode::NonInteractive,
+            RunMode::Interactive => plugin::RunMode::Interactive,
+        },
+        prompt: payload.prompt.clone(),
+        model: payload.model.clone(),
+        cwd: attempt.cwd.display().to_string(),
+        resume_session: attempt.resume.map(str::to_owned),
+        private_dir: attempt.private_dir.display().to_string(),
+        attachments,
+        host: plugin::HostFacts {
+            os: std::env::consts::OS.to_owned(),
+            root: nix::unistd::geteuid().is_root(),
+            environment_names: attempt.inherited.keys().cloned().collect(),
+            extra: None,
+        },
+        payload: document.to_string(),
+    }
+}
+
+/// Where an attachment's bytes lie, or will.
+fn lay_out(block: &str, attachment: &Attachment, private_dir: &Path) -> plugin::Attachment {
+    let (path, size) = match (&attachment.path, &attachment.data_url) {
+        (Some(path), _) => (path.clone(), std::fs::metadata(path).map_or(0, |found| found.len())),
+        (None, url) => {
+            let bytes = url.as_deref().and_then(|url| decode_data_url(url).ok()).map_or(0, |bytes| bytes.len());
+            (private_dir.join(attachment_path(block, attachment)), bytes as u64)
+        }
+    };
+    plugin::Attachment {
+        name: attachment.name.clone(),
+        mime_type: attachment.mime_type.clone(),
+        path: path.display().to_string(),
+        size,
+    }
+}
+
+fn attachment_path(block: &str, attachment: &Attachment) -> PathBuf {
+    PathBuf::from("attachments").join(block).join(&attachment.name)
+}
+
+/// The attachments whose bytes came with the payload, and where they belong in the private folder.
+pub(crate) fn attachments(payload: &StartPayload) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let harness = payload.harness();
+    let blocks = [("images", harness.images), ("files", harness.files)];
+    let mut files = Vec::new();
+    for (block, attachment) in blocks.iter().flat_map(|(block, list)| list.iter().map(move |one| (*block, one))) {
+        if let Some(url) = &attachment.data_url {
+            files.push((attachment_path(block, attachment).display().to_string(), decode_data_url(url)?));
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_restricts_is_known_without_the_plugin() {
+        let payload = json!({"harness": {
+            "permissions": {"sandboxMode": "read-only", "networkAccess": true, "approvalPolicy": "never"},
+            "tools": [], "limits": {"maxTurns": 3, "timeoutMs": 6000}, "systemPrompt": "x",
+            "mcp": {"servers": [{"name": "a", "disabledTools": ["b"], "url": "c"}]}
+        }});
+        for pointer in [
+            "/harness/permissions/sandboxMode",
+            "/harness/tools",
+            "/harness/limits/maxTurns",
+            "/harness/mcp/servers/0/disabledTools",
+        ] {
+            assert!(restricts(&payload, pointer), "{pointer}");
+        }
+        for pointer in [
+            "/harness/permissions/networkAccess",
+            "/harness/permissions/approvalPolicy",
+            "/harness/systemPrompt",
+            "/harness/mcp/servers/0/url",
+            "/harness/limits/maxBudgetUsd",
+        ] {
+            assert!(!restricts(&payload, pointer), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Moves the output of a child: bytes to lines, lines to the plugin and through redaction, and all of it to storage.
+//!
+//! Runs on the attempt's own thread and blocks there; the writer's bounded queue slows it, and it slows the child.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::live::{Live, StopCause};
+use super::narrate::{Narrator, TextKey, Told};
+use super::record::Recorder;
+use super::verdict::HostSide;
+use crate::config::Config;
+use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
+use crate::plugins::Transcript;
+use crate::plugins::types as plugin;
+use crate::redaction::StreamRedactor;
+use crate::runner::{Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, LineSplitter, StopSignal, Stream, Usage};
+use crate::storage::{Durability, Output, Pending, Storage, Written};
+
+/// Everything that a pump is given.
+pub(crate) struct Parts<'a> {
+    pub(crate) run: RunId,
+    pub(crate) child: Child,
+    pub(crate) live: &'a Live,
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) storage: &'a Storage,
+    pub(crate) config: &'a Config,
+    pub(crate) transcript: Option<Transcript>,
+    pub(crate) form: plugin::OutputForm,
+    pub(crate) duplex: bool,
+    pub(crate) stop: StopSignal,
+    pub(crate) max_tool_lines: u32,
+    pub(crate) time_limit: Duration,
+}
+
+/// What came of it.
+pub(crate) struct Pumped {
+    pub(crate) exit: Exit,
+    pub(crate) side: HostSide,
+    /// Still there unless it failed.
+    pub(crate) transcript: Result<Transcript, String>,
+    pub(crate) narrator: Narrator,
+    /// The end of the answer, where standard output is the answer.
+    pub(crate) kept_text: Option<String>,
+    pub(crate) stdout: StreamMetrics,
+    pub(crate) stderr: StreamMetrics,
+    pub(crate) events: u64,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) ran: Duration,
+}
+
+struct Pump<'a> {
+    run: RunId,
+    child: Child,
+    live: &'a Live,
+    recorder: &'a Recorder,
+    storage: &'a Storage,
+    output: Output,
+    transcript: Result<Transcript, String>,
+    form: plugin::OutputForm,
+    duplex: bool,
+    stop: StopSignal,
+    grace: Duration,
+    keep_raw: bool,
+    narrator: Narrator,
+    stdout: Lane,
+    stderr: Lane,
+    kept: Option<KeptText>,
+    side: HostSide,
+    exit: Option<Exit>,
+    started: Instant,
+    deadline: Instant,
+    first_byte: Option<Duration>,
+    room: u64,
+    trimmed: bool,
+    events: u64,
+    session_stored: bool,
+    /// Where the first and the newest piece of a text were written.
+    pieces: HashMap<TextKey, (Pending<Vec<Written>>, Option<Pending<Vec<Written>>>)>,
+}
+
+/// One stream on its way.
+struct Lane {
+    splitter: LineSplitter,
+    redactor: StreamRedactor,
+    told_redactions: u64,
+    metrics: StreamMetrics,
+    cut_told: bool,
+}
+
+/// Runs the child to its end.
+pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
+    let runner = &parts.config.runner;
+    let caps = LineCaps { transcript: runner.max_transcript_line_bytes(), shown: runner.max_line_bytes };
+    let lane = || Lane {
+        splitter: LineSplitter::new(caps),
+        redactor: parts.recorder.redactor().stream(),
+        told_redactions: 0,
+        metrics: StreamMetrics::default(),
+        cut_told: false,
+    };
+    let started = Instant::now();
+    let kept = (parts.form == plugin::OutputForm::Text).then(|| KeptText::new(runner.max_buffer_bytes()));
+    let mut pump = Pump {
+        run: parts.run,
+        live: parts.live,
+        recorder: parts.recorder,
+        storage: parts.storage,
+        output: parts.storage.output(),
+        transcript: parts.transcript.ok_or_else(|| "the plugin has no transcript".to_owned()),
+        form: parts.form,
+        duplex: parts.duplex,
+        stop: parts.stop,
+        grace: runner.grace(),
+        keep_raw: parts.config.storage.raw,
+        narrator: Narrator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
+        stdout: lane(),
+        stderr: lane(),
+        kept,
+        side: HostSide::Nothing,
+        exit: None,
+        started,
+        deadline: started + parts.time_limit,
+        first_byte: None,
+        room: parts.config.storage.max_stored_bytes(),
+        trimmed: false,
+        events: 0,
+        session_stored: false,
+        pieces: HashMap::new(),
+        child: parts.child,
+    };
+    let contained = pump.drive();
+    pump.close(&contained);
+    Pumped {
+        exit: pump.exit.unwrap_or(Exit { status: ExitStatus::Unknown, usage: Usage::default() }),
+        side: pump.side,
+        transcript: pump.transcript,
+        narrator: pump.narrator,
+        kept_text: pump.kept.map(KeptText::into_text),
+        stdout: pump.stdout.metrics,
+        stderr: pump.stderr.metrics,
+        events: pump.events,
+        first_byte: pump.first_byte,
+        ran: started.elapsed(),
+    }
+}
+
+impl Pump<'_> {
+    fn drive(&mut self) -> Contained {
+        self.live.attach(self.child.waker());
+        if self.duplex {
+            let step = self.guest(Transcript::open);
+            self.take(step);
+        }
+        loop {
+            let until = (self.side == HostSide::Nothing).then_some(self.deadline);
+            match self.child.next(until) {
+                Event::Output { stream, bytes } => self.on_output(stream, &bytes),
+                Event::EndOfStream(stream) => self.on_end(stream),
+                Event::Exited(exit) => self.on_exit(exit),
+                Event::StdinClosed => {}
+                Event::StdinFailed { unwritten } => self.on_unread_input(unwritten),
+                Event::Woken => match self.live.stop_cause() {
+                    Some(StopCause::Canceled) => self.end_child(HostSide::Canceled),
+                    Some(StopCause::HostStops) => self.end_child(HostSide::HostStops),
+                    None => {}
+                },
+                Event::Deadline if Instant::now() >= self.deadline => self.end_child(HostSide::TimedOut),
+                Event::Deadline => {}
+                Event::Contained(contained) => {
+                    self.live.detach();
+                    return contained;
+                }
+            }
+            if self.side == HostSide::Nothing && self.output.check().is_err() {
+                self.end_child(HostSide::StorageFailed);
+            }
+        }
+    }
+
+    /// The first cause counts. A child that has ended by itself is left to its own end.
+    fn end_child(&mut self, side: HostSide) {
+        if self.side == HostSide::Nothing && (self.exit.is_none() || side == HostSide::StorageFailed) {
+            self.side = side;
+            self.child.stop(self.stop, self.grace);
+        }
+    }
+
+    fn on_output(&mut self, stream: Stream, bytes: &[u8]) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        let lane = self.lane(stream);
+        lane.metrics.bytes += bytes.len() as u64;
+        if let Some(batch) = lane.splitter.push(bytes) {
+            self.on_lines(stream, &batch);
+        }
+    }
+
+    fn on_end(&mut self, stream: Stream) {
+        if let Some(batch) = self.lane(stream).splitter.finish() {
+            self.on_lines(stream, &batch);
+        }
+        let mut rest = String::new();
+        self.lane(stream).redactor.finish(&mut rest);
+        self.tell_chunk(stream, rest, false, false);
+    }
+
+    fn on_exit(&mut self, exit: Exit) {
+        let (code, signal) = match exit.status {
+            ExitStatus::Code(code) => (Some(code), None),
+            ExitStatus::Signal(signal) => (None, Some(signal)),
+            ExitStatus::Unknown => (None, None),
+        };
+        let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let event = self.recorder.event(&Payload::CliExit(CliExit { code, signal, duration_ms }));
+        self.store(vec![event]);
+        self.exit = Some(exit);
+    }
+
+    fn on_unread_input(&mut self, unwritten: usize) {
+        if unwritten > 0 && self.side == HostSide::Nothing {
+            let message = format!("the CLI left {unwritten} bytes of its input unread");
+            let event = self.recorder.warning(warning_code::INPUT_UNREAD, message, json!({"bytes": unwritten}));
+            self.store(vec![event]);
+        }
+    }
+
+    fn on_lines(&mut self, stream: Stream, batch: &Batch) {
+        let count = batch.lines().len();
+        self.lane(stream).metrics.lines += count as u64;
+        let answer = self.form == plugin::OutputForm::Text && stream == Stream::Stdout;
+        let covered = if answer || self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
+        self.tell_cut(stream, batch);
+        let lane = self.lane(stream);
+        let mut ready = String::new();
+        let mut cut = false;
+        if covered.is_empty() && !batch.exceeds_shown() {
+            lane.redactor.push(batch.text(), &mut ready);
+        } else {
+            for (index, line) in batch.lines().enumerate() {
+                if covered.get(index).copied().unwrap_or(false) {
+                    continue;
+                }
+                lane.redactor.push(line.shown, &mut ready);
+                lane.redactor.push("\n", &mut ready);
+                cut |= line.is_cut();
+            }
+        }
+        self.tell_chunk(stream, ready, cut, batch.lossy());
+    }
+
+    /// Lets the transcript read; returns which lines it has covered, by index. Empty is none.
+    fn read(&mut self, stream: Stream, batch: &Batch) -> Vec<bool> {
+        let name = match stream {
+            Stream::Stdout => plugin::OutputStream::Stdout,
+            Stream::Stderr => plugin::OutputStream::Stderr,
+        };
+        let lines: Vec<plugin::Line> = batch
+            .lines()
+            .map(|line| plugin::Line { stream: name, text: line.text.to_owned(), truncated: line.truncated })
+            .collect();
+        let count = lines.len();
+        let step = self.guest(|transcript| transcript.read(&lines));
+        let indexes = self.take(step);
+        if self.keep_raw || indexes.is_empty() {
+            return Vec::new();
+        }
+        let mut covered = vec![false; count];
+        for index in indexes {
+            if let Some(flag) = usize::try_from(index).ok().and_then(|index| covered.get_mut(index)) {
+                *flag = true;
+            }
+        }
+        covered
+    }
+
+    /// Calls the plugin. If it fails, that is told once, and the output goes on as it is, unread.
+    fn guest<T>(&mut self, call: impl FnOnce(&mut Transcript) -> Result<T, crate::plugins::PluginError>) -> Option<T> {
+        let transcript = self.transcript.as_mut().ok()?;
+        match call(transcript) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let reason = error.to_string();
+                let event = self.recorder.warning(
+                    warning_code::PLUGIN_FAILED,
+                    format!("the output is not understood any more: {reason}"),
+                    json!({"plugin": error.plugin}),
+                );
+                self.transcript = Err(reason);
+                self.store(vec![event]);
+                None
+            }
+        }
+    }
+
+    /// Does what a step says; returns the indexes of the lines that it has covered.
+    fn take(&mut self, step: Option<plugin::Step>) -> Vec<u32> {
+        let Some(step) = step else { return Vec::new() };
+        let asked: Vec<String> = step
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                plugin::Semantic::ApprovalRequested(request) => Some(request.id.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut told = Vec::new();
+        self.narrator.tell(step.events, &mut told);
+        self.tell(told);
+        if self.duplex {
+            if !step.write.is_empty() && let Err(refused) = self.child.write(step.write) {
+                tracing::debug!(run = %self.run, %refused, "a protocol message was not written");
+            }
+            if step.end_input {
+                self.child.close_stdin();
+            }
+        }
+        // Nobody can be asked in a non-interactive run, and an unanswered question would hold it for ever.
+        for id in asked {
+            let decision = plugin::Decision {
+                allow: false,
+                message: Some("nobody can be asked in this run".to_owned()),
+                input: None,
+                stop_turn: false,
+            };
+            let step = self.guest(|transcript| transcript.decide(&id, &decision));
+            self.take(step);
+        }
+        self.store_session();
+        step.covered
+    }
+
+    /// The session is worth keeping as soon as it is known: the host may die before the run ends.
+    fn store_session(&mut self) {
+        if self.session_stored {
+            return;
+        }
+        let Some(session) = self.narrator.session() else { return };
+        let (run, id) = (self.run, self.recorder.clean(&session.id));
+        self.session_stored = true;
+        drop(self.storage.write(Durability::Batched, move |tx| tx.set_session(run, Some(&id))));
+    }
+
+    fn tell(&mut self, told: Vec<Told>) {
+        for one in told {
+            match one {
+                Told::Event(payload) => self.store_counted(&payload),
+                Told::Delta { key, payload } => {
+                    let event = self.recorder.redacted(&payload);
+                    if self.take_room(&event) {
+                        self.events += 1;
+                        let written = self.output.append_and_tell(vec![event]);
+                        match self.pieces.get_mut(&key) {
+                            Some((_, newest)) => *newest = Some(written),
+                            None => _ = self.pieces.insert(key, (written, None)),
+                        }
+                    }
+                }
+                Told::Whole { key, mut event } => {
+                    if let Some((first, last)) = self.pieces.remove(&key).and_then(|(first, newest)| {
+                        let first = first.wait().ok()?.first()?.cursor;
+                        let last = newest.map_or(Some(first), |newest| Some(newest.wait().ok()?.last()?.cursor));
+                        Some((first, last?))
+                    }) {
+                        event.fields.insert("fromCursor".to_owned(), first.into());
+                        event.fields.insert("toCursor".to_owned(), last.into());
+                    }
+                    self.store_counted(&Payload::Semantic(event));
+                }
+            }
+        }
+    }
+
+    fn store_counted(&mut self, payload: &Payload) {
+        let event = self.recorder.redacted(payload);
+        if self.take_room(&event) {
+            self.store(vec![event]);
+        }
+    }
+
+    fn tell_chunk(&mut self, stream: Stream, text: String, truncated: bool, lossy: bool) {
+        if text.is_empty() {
+            return;
+        }
+        if stream == Stream::Stdout
+            && let Some(kept) = &mut self.kept
+        {
+            kept.push(&text);
+        }
+        let lane = self.lane(stream);
+        let redactions = lane.redactor.count() - lane.told_redactions;
+        lane.told_redactions = lane.redactor.count();
+        let chunk = Chunk { text, redactions, truncated, lossy };
+        let payload = match stream {
+            Stream::Stdout => Payload::ChunkStdout(chunk),
+            Stream::Stderr => Payload::ChunkStderr(chunk),
+        };
+        self.store_counted(&payload);
+    }
+
+    fn tell_cut(&mut self, stream: Stream, batch: &Batch) {
+        if self.lane(stream).cut_told || !batch.lines().any(|line| line.truncated || line.is_cut()) {
+            return;
+        }
+        self.lane(stream).cut_told = true;
+        let name = match stream {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        };
+        let message = format!("a line of {name} was longer than is shown, and was cut");
+        let event = self.recorder.warning(warning_code::LINE_TRUNCATED, message, json!({"stream": name}));
+        self.store(vec![event]);
+    }
+
+    /// Whether an event still fits into what a run may store. The first that does not is told.
+    fn take_room(&mut self, event: &NewEvent) -> bool {
+        let size = event.payload.len() as u64;
+        if size <= self.room {
+            self.room -= size;
+            return true;
+        }
+        self.room = 0;
+        if !self.trimmed {
+            self.trimmed = true;
+            let message = "the run has stored as much output as it may; what follows is not kept";
+            let event = self.recorder.warning(warning_code::BUFFER_TRIMMED, message, Value::Null);
+            self.store(vec![event]);
+        }
+        false
+    }
+
+    fn store(&mut self, events: Vec<NewEvent>) {
+        self.events += events.len() as u64;
+        if let Err(error) = self.output.append(events) {
+            tracing::error!(run = %self.run, %error, "output was not stored");
+            self.end_child(HostSide::StorageFailed);
+        }
+    }
+
+    fn close(&mut self, contained: &Contained) {
+        let mut told = Vec::new();
+        self.narrator.finish(&mut told);
+        self.tell(told);
+        let named = |list: &[crate::runner::Leftover]| -> Value {
+            list.iter().map(|process| json!({"pid": process.pid, "name": process.name})).collect()
+        };
+        // After a stop, ending the descendants is what was asked for; otherwise the CLI has left them behind.
+        if contained.killed_total > 0 && self.side == HostSide::Nothing {
+            let message = format!("the CLI left {} processes behind; they were ended", contained.killed_total);
+            let facts = json!({"count": contained.killed_total, "processes": named(&contained.killed)});
+            let event = self.recorder.warning(warning_code::PROCESSES_ENDED, message, facts);
+            self.store(vec![event]);
+        }
+        if !contained.survivors.is_empty() {
+            let message = "processes of the run survived SIGKILL";
+            let facts = json!({"processes": named(&contained.survivors)});
+            let event = self.recorder.warning(warning_code::LEFTOVER_PROCESS, message, facts);
+            self.store(vec![event]);
+        }
+    }
+
+    const fn lane(&mut self, stream: Stream) -> &mut Lane {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// The end of a long text, within a limit.
+struct KeptText {
+    text: String,
+    limit: usize,
+    left_out: bool,
+}
+
+impl KeptText {
+    const fn new(limit: usize) -> Self {
+        Self { text: String::new(), limit, left_out: false }
+    }
+
+    fn push(&mut self, piece: &str) {
+        self.text.push_str(piece);
+        // Cut rarely, so that a flood costs one copy for each time that the limit has come in.
+        if self.text.len() > self.limit.saturating_mul(2) {
+            let start = self.text.ceil_char_boundary(self.text.len() - self.limit);
+            self.text.drain(..start);
+            self.left_out = true;
+        }
+    }
+
+    fn into_text(mut self) -> String {
+        if self.text.len() > self.limit {
+            let start = self.text.ceil_char_boundary(self.text.len() - self.limit);
+            self.text.drain(..start);
+            self.left_out = true;
+        }
+        if self.left_out { format!("[what came before was left out]\n{}", self.text) } else { self.text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_flood_is_kept() {
+        let mut kept = KeptText::new(10);
+        for number in 0..100 {
+            kept.push(&format!("äö{number:02}\n"));
+        }
+        let text = kept.into_text();
+        assert!(text.ends_with("äö99\n"), "{text}");
+        assert!(text.len() < 60, "{text}");
+    }
+
+    #[test]
+    fn a_short_text_is_kept_whole() {
+        let mut kept = KeptText::new(10);
+        kept.push("abc\n");
+        assert_eq!(kept.into_text(), "abc\n");
+    }
+}

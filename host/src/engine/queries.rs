@@ -1,0 +1,267 @@
+//! What clients ask about, and what they ask to be changed besides runs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+
+use super::Engine;
+use super::dispatch::Found;
+use super::setup::plugin_info;
+use super::submit::timestamp;
+use crate::api::types::{
+    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, PROTOCOL,
+    RunEventsParams, RunEventsResult, Status, StopResult,
+};
+use crate::model::{
+    ApiError, CapabilitySnapshot, ErrorKind, Grant, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, Support,
+};
+use crate::scheduler::{JobView, State};
+use crate::storage::{Durability, EventFilter, ReadLimit, RunFilter};
+
+/// Runs on a page where nothing is said.
+const DEFAULT_PAGE: u32 = 50;
+
+impl Engine {
+    /// Ends a run, and returns when it has ended.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub(crate) fn cancel_run(&self, run: RunId) -> Result<CancelResult, ApiError> {
+        let mut had_ended = true;
+        loop {
+            let found = self.dispatcher.cancel(run);
+            had_ended &= matches!(found, Found::Nowhere);
+            match found {
+                Found::Waiting(live) => self.end_waiting(&live),
+                Found::Live(live) => _ = live.wait(),
+                // Its acknowledgement is being written at this moment, and it ends right after.
+                Found::Reserved => std::thread::yield_now(),
+                Found::Nowhere => {}
+            }
+            let status = self.storage.read(|reader| reader.run_status(run))?;
+            let status = status.ok_or_else(|| ApiError::not_found("run", run))?;
+            if status.ended() {
+                return Ok(CancelResult { status, already_ended: had_ended });
+            }
+            // It went from one place to another between the look-ups: from running to waiting for its next attempt,
+            // for instance.
+            std::thread::yield_now();
+        }
+    }
+
+    /// A run with everything that is known of it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub(crate) fn get_run(&self, run: RunId) -> Result<RunRecord, ApiError> {
+        let record = self.storage.read(|reader| reader.run(run))?;
+        let mut record = record.ok_or_else(|| ApiError::not_found("run", run))?;
+        if let Some(job) = &mut record.job {
+            self.place(std::slice::from_mut(job));
+        }
+        Ok(record)
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn list_runs(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
+        let filter = RunFilter {
+            provider: params.provider.clone(),
+            status: params.status,
+            conversation_id: params.conversation_id,
+            from: params.date_from,
+            until: params.date_to,
+        };
+        let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
+        Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
+    }
+
+    /// Events of a run.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub(crate) fn run_events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
+        let filter = EventFilter { run_id: Some(params.run_id), ..EventFilter::default() };
+        let limit = ReadLimit {
+            events: params.limit.map_or(500, |limit| usize::try_from(limit).unwrap_or(500)),
+            ..ReadLimit::default()
+        };
+        let page = self.storage.read(|reader| {
+            let known = reader.run_status(params.run_id)?.is_some();
+            let page = reader.events_after(params.after.unwrap_or(0), &filter, limit)?;
+            Ok(known.then_some(page))
+        })?;
+        let page = page.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
+        Ok(RunEventsResult { events: page.events, more: page.more })
+    }
+
+    /// Jobs that have not ended, in the order in which they leave.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn list_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
+        let mut jobs = self.storage.read(|reader| reader.open_jobs(params.state))?;
+        self.place(&mut jobs);
+        let rank = |job: &JobRecord| match job.state {
+            JobState::Running => 0,
+            JobState::Ready => 1,
+            JobState::Scheduled | JobState::Retrying => 2,
+            JobState::Done => 3,
+        };
+        jobs.sort_by(|left, right| {
+            let time = |job: &JobRecord| job.not_before.unwrap_or(job.enqueued_at);
+            (rank(left), left.position, time(left)).cmp(&(rank(right), right.position, time(right)))
+        });
+        Ok(jobs)
+    }
+
+    /// Adds what only the queue knows.
+    fn place(&self, jobs: &mut [JobRecord]) {
+        let snapshot = self.dispatcher.snapshot();
+        let views: std::collections::HashMap<RunId, &JobView<RunId>> =
+            snapshot.jobs.iter().map(|view| (view.id, view)).collect();
+        for job in jobs.iter_mut().filter(|job| job.state != JobState::Done) {
+            let Some(view) = views.get(&job.run_id) else { continue };
+            job.position = view.place.map(|place| place.overall as u64);
+            job.effective_priority = (view.state == State::Ready).then_some(view.effective_priority);
+            match view.state {
+                State::Running => job.state = JobState::Running,
+                // Its time has come since it was stored.
+                State::Ready => job.state = JobState::Ready,
+                State::Scheduled => job.not_before = view.due.map(timestamp).or(job.not_before),
+            }
+        }
+    }
+
+    /// What the installed CLIs can do.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not.
+    pub(crate) fn list_capabilities(
+        self: &Arc<Self>,
+        params: &ListCapabilitiesParams,
+    ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
+        let caller = Some(&params.client_environment).filter(|variables| !variables.is_empty());
+        let mut found = self.snapshots(params.provider.as_deref(), params.refresh.unwrap_or(false), caller)?;
+        found.sort_by_key(|snapshot| (snapshot.support == Support::Blocked, snapshot.provider.clone()));
+        Ok(found)
+    }
+
+    /// The folders in which runs may work.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn list_grants(&self) -> Result<Vec<Grant>, ApiError> {
+        Ok(self.storage.read(|reader| reader.grants())?)
+    }
+
+    /// Lets runs work in a folder and below.
+    ///
+    /// # Errors
+    /// `CWD_MISSING` if it is no folder, `INVALID_PARAMS` if it is not named absolutely or is the root.
+    pub(crate) fn grant(&self, path: &Path) -> Result<Grant, ApiError> {
+        let wrong = |message: &str| ApiError::new(ErrorKind::InvalidParams, message).at("/path");
+        if !path.is_absolute() {
+            return Err(wrong("the folder must be named by an absolute path"));
+        }
+        let resolved = super::check::working_folder(path).map_err(|error| error.at("/path"))?;
+        if resolved.parent().is_none() {
+            return Err(wrong("the root folder cannot be granted: it would allow everything"));
+        }
+        if resolved.to_str().is_none() {
+            return Err(wrong("the folder's name is no UTF-8"));
+        }
+        let now = Timestamp::now();
+        Ok(self.storage.write_urgent(Durability::Full, move |tx| tx.add_grant(&resolved, now)).wait()?)
+    }
+
+    /// Takes a grant back. Runs that are running go on.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` with the grants that there are.
+    pub(crate) fn revoke(&self, path: &Path) -> Result<Grant, ApiError> {
+        let grants = self.list_grants()?;
+        let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let found = grants.iter().find(|grant| grant.path == path || grant.path == resolved);
+        let Some(grant) = found.cloned() else {
+            let covering = grants.iter().find(|grant| resolved.starts_with(&grant.path));
+            let hint = covering.map_or_else(
+                || "see `ostler grants list`".to_owned(),
+                |grant| format!("it is covered by the grant of {}", grant.path.display()),
+            );
+            return Err(ApiError::not_found("grant of", path.display()).at("/path").hint(hint));
+        };
+        let gone = grant.path.clone();
+        self.storage.write_urgent(Durability::Full, move |tx| tx.revoke_grant(&gone)).wait()?;
+        Ok(grant)
+    }
+
+    /// The plugins and the provider instances that they make.
+    pub(crate) fn list_plugins(&self) -> ListPluginsResult {
+        let redactor = self.redactor();
+        let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
+        let plugins = self.registry.list().into_iter().map(plugin_info).map(|mut plugin| {
+            plugin.reason = clean(plugin.reason);
+            plugin
+        });
+        let setup = self.setup();
+        let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
+            provider.problem = clean(provider.problem);
+            provider
+        });
+        ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
+    }
+
+    /// How the host is.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn status(&self) -> Result<Status, ApiError> {
+        let setup = self.setup();
+        let snapshot = self.dispatcher.snapshot();
+        let count = |state| snapshot.jobs.iter().filter(|job| job.state == state).count() as u64;
+        let mut problems = self.problems();
+        problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
+        let redactor = self.redactor();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            started_at: self.started_at,
+            background: self.background,
+            data_folder: self.paths.data_dir.clone(),
+            socket: self.paths.socket.clone(),
+            log_file: crate::host::log_file(&self.paths),
+            config_file: self.paths.config_file.clone(),
+            running: count(State::Running),
+            ready: count(State::Ready),
+            scheduled: count(State::Scheduled),
+            global_limit: u32::try_from(setup.config.scheduler.global).unwrap_or(u32::MAX),
+            capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
+            subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
+            cursor: *self.storage.events_watch().borrow(),
+            seal_key: format!("file {}", self.sealer.key_file().display()),
+            problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
+        })
+    }
+
+    /// Asks the host to end.
+    ///
+    /// # Errors
+    /// `CONFLICT` if it is to end only when idle and is not.
+    pub(crate) fn request_stop(&self, if_idle: bool) -> Result<StopResult, ApiError> {
+        let snapshot = self.dispatcher.snapshot();
+        let running = snapshot.jobs.iter().filter(|job| job.state == State::Running).count() as u64;
+        let waiting = snapshot.jobs.len() as u64 - running;
+        if if_idle && !snapshot.jobs.is_empty() {
+            let message = format!("the host is busy: {running} runs are running and {waiting} wait");
+            return Err(ApiError::new(ErrorKind::Conflict, message).retryable(true));
+        }
+        self.stop.send_replace(true);
+        Ok(StopResult { stopping: true, running, waiting })
+    }
+}

@@ -1,0 +1,125 @@
+//! What an earlier host left: waiting runs go on, running ones have ended under it.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Engine;
+use super::record::Recorder;
+use super::submit::{Carry, time};
+use crate::model::{ApiError, EndReason, JobState, StartPayload};
+use crate::runner::{ProcessIdentity, end_leftovers, sweep};
+use crate::scheduler::{Admit, Job, Start, Time};
+use crate::storage::{Durability, Recovery, Requeued};
+
+impl Engine {
+    /// Ends leftover processes, settles runs that were running, and queues the waiting ones in their old order.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(super) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
+        let left = self.storage.read(|reader| reader.recovery())?;
+        self.end_processes(&left);
+        let swept = sweep(&self.private_parent(), |_: &OsStr| false);
+        for (folder, error) in &swept.failed {
+            tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
+        }
+        let requeue = self.setup().config.scheduler.requeue_interrupted;
+        let mut settled = HashSet::new();
+        for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
+            let run = recovery.job.run_id;
+            if requeue && self.requeue_interrupted(recovery) {
+                continue;
+            }
+            settled.insert(run);
+            self.end_interrupted(run, "the host died while the run was running");
+        }
+        for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
+            self.queue_again(recovery);
+        }
+        Ok(())
+    }
+
+    fn end_processes(&self, left: &[Recovery]) {
+        let identities: Vec<ProcessIdentity> = left
+            .iter()
+            .filter_map(|recovery| serde_json::from_str(recovery.process.as_deref()?).ok())
+            .collect();
+        if identities.is_empty() {
+            return;
+        }
+        let report = end_leftovers(&identities);
+        for (marker, processes) in &report.ended {
+            tracing::warn!(marker, ?processes, "processes of a dead host's run were ended");
+        }
+        for (marker, processes) in &report.survivors {
+            tracing::error!(marker, ?processes, "processes of a dead host's run would not end");
+        }
+    }
+
+    /// Puts an interrupted run back, if it has retries left.
+    fn requeue_interrupted(&self, recovery: &Recovery) -> bool {
+        let run = recovery.job.run_id;
+        let carry: Carry =
+            recovery.carry.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let payload = self.storage.read(|reader| reader.payload(run)).ok().flatten();
+        let retries = payload.as_ref().and_then(|payload| payload.get("maxRetries")?.as_u64()).unwrap_or(0);
+        if u64::from(carry.retries) >= retries {
+            return false;
+        }
+        let backoff = payload.as_ref().and_then(|payload| payload.get("retryBackoffMs")?.as_u64());
+        let delay = Duration::from_millis(backoff.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS));
+        let (now, attempt) = (Timestamp::now(), recovery.job.attempt + 1);
+        let next = now.checked_add(delay).unwrap_or(now);
+        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let event = recorder.progress(
+            "retry_scheduled",
+            json!({"attempt": attempt, "nextRunAt": next, "reason": EndReason::Interrupted}),
+        );
+        let carry = Carry { retries: carry.retries + 1, ..carry };
+        let back = Requeued {
+            state: JobState::Retrying,
+            attempt,
+            enqueued_at: None,
+            not_before: Some(next),
+            reason: Some(EndReason::Interrupted),
+            message: None,
+            carry: serde_json::to_string(&carry).ok(),
+        };
+        let write = self.storage.write(Durability::Full, move |tx| {
+            tx.append_event(&event)?;
+            tx.set_requeued(run, &back)
+        });
+        write.wait().unwrap_or_else(|error| {
+            tracing::error!(%run, %error, "an interrupted run was not queued again");
+            false
+        })
+    }
+
+    fn queue_again(&self, recovery: &Recovery) {
+        let job = &recovery.job;
+        let due = match job.state {
+            // It was put back a moment ago; what storage says now counts.
+            JobState::Running => {
+                self.storage.read(|reader| reader.job(job.run_id)).ok().flatten().and_then(|job| job.not_before)
+            }
+            _ => job.not_before,
+        };
+        let start = due.map(time).filter(|due| *due > Time::now()).map_or(Start::Now, Start::At);
+        let queued = self.dispatcher.admit(Job {
+            id: job.run_id,
+            lane: job.provider.clone(),
+            priority: job.priority,
+            enqueued_at: time(job.enqueued_at),
+            start,
+            admit: Admit::Readmitted,
+        });
+        if let Err(live) = queued {
+            self.end_waiting(&live);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What is in force: the configuration and what was made of it.
+//!
+//! One immutable snapshot. A run takes it when it begins and keeps it to its end, whatever is put in force meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::gate::Gate;
+use super::rules;
+use crate::api::types::{PluginInfo, ProviderInfo};
+use crate::config::{Config, Executable as Configured, ProviderConfig};
+use crate::model::ApiError;
+use crate::plugins::{Kind, PluginState, ProviderInstance, Registry};
+use crate::redaction::Redactor;
+use crate::runner::{Executable, Lookup, find_executable, inspect_executable};
+use crate::scheduler::Limits;
+
+/// The name in a plugin's `executables` that stands for the host's own binary.
+const HOST_BINARY: &str = "@host";
+
+/// Everything that follows from the configuration and the plugins.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) providers: BTreeMap<String, Arc<Provider>>,
+    pub(crate) gate: Gate,
+    pub(crate) redactor: Arc<Redactor>,
+    /// What could not be put in force, for people.
+    pub(crate) problems: Vec<String>,
+}
+
+/// One provider instance.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    /// Its name: `codex-work`.
+    pub(crate) name: String,
+    /// Name of the plugin behind it.
+    pub(crate) plugin: String,
+    pub(crate) config: ProviderConfig,
+    /// The configured plugin, or why there is none.
+    instance: Result<Arc<ProviderInstance>, String>,
+}
+
+impl Provider {
+    /// The configured plugin.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` with the reason.
+    pub(crate) fn instance(&self) -> Result<&Arc<ProviderInstance>, ApiError> {
+        self.instance.as_ref().map_err(|reason| {
+            let message = format!("provider {} cannot be used: {reason}", self.name);
+            ApiError::new(crate::model::ErrorKind::PluginFailed, message).hint("see `ostler plugin list`")
+        })
+    }
+
+    /// Names of the variables that its CLI takes from the caller or the host.
+    pub(crate) fn inherit_environment(&self) -> &[String] {
+        self.instance.as_ref().map_or(&[], |instance| &instance.describe().inherit_environment)
+    }
+
+    /// The program, looked for on `search_path`; and what was looked for.
+    pub(crate) fn find(&self, instance: &ProviderInstance, search_path: &str) -> (Lookup, String) {
+        let names = &instance.describe().executables;
+        match &self.config.executable {
+            Some(Configured::Path(path)) => (inspect_executable(path), path.display().to_string()),
+            Some(Configured::Name(name)) => (find_executable(&[name], search_path.as_ref()), name.clone()),
+            None if names.iter().any(|name| name == HOST_BINARY) => match own_binary() {
+                Some(path) => (inspect_executable(&path), path.display().to_string()),
+                None => (Lookup::NotFound, "ostler itself".to_owned()),
+            },
+            None => (find_executable(names, search_path.as_ref()), names.join(", ")),
+        }
+    }
+
+    pub(crate) fn describe(&self) -> ProviderInfo {
+        let info = self.instance.as_ref().ok().map(|instance| instance.describe());
+        ProviderInfo {
+            name: self.name.clone(),
+            plugin: self.plugin.clone(),
+            display_name: info.map_or_else(|| self.name.clone(), |info| info.display_name.clone()),
+            inherit_environment: self.inherit_environment().to_vec(),
+            default_model: info.and_then(|info| info.default_model.clone()),
+            problem: self.instance.as_ref().err().cloned(),
+        }
+    }
+
+    /// What a capability snapshot is valid for: this program, this plugin, these settings.
+    pub(crate) fn fingerprint(&self, instance: &ProviderInstance, executable: &Executable) -> String {
+        let modified = executable.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let settings = Value::Object(self.config.settings.clone());
+        format!(
+            "{} {} {modified} {} {settings} {:?}",
+            executable.path.display(),
+            executable.size,
+            instance.plugin().digest,
+            self.config.environment.keys()
+        )
+    }
+}
+
+fn own_binary() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
+
+impl Setup {
+    /// Makes it of a configuration and the plugins that are there. What fails, fails closed where a secret or a policy
+    /// is at stake and leaves the rest available; `problems` names it.
+    pub(crate) fn build(config: Config, registry: &Registry) -> Self {
+        let mut problems = Vec::new();
+        let providers = providers(&config, registry, &mut problems);
+        let gate = Gate::load(&config, registry, &mut problems);
+        let redactor = rules::redactor(&config, registry, &mut problems);
+        Self { config, providers, gate, redactor, problems }
+    }
+
+    /// The provider instance of that name.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` with the names that there are.
+    pub(crate) fn provider(&self, name: &str) -> Result<&Arc<Provider>, ApiError> {
+        self.providers.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.providers.keys().map(String::as_str).collect();
+            ApiError::not_found("provider", format_args!("{:?}", name.chars().take(64).collect::<String>()))
+                .at("/provider")
+                .hint(format!("there are {}", known.join(", ")))
+        })
+    }
+
+    /// The limits of the queue.
+    pub(crate) fn limits(&self) -> Limits {
+        let scheduler = &self.config.scheduler;
+        let own = |(name, provider): (&String, &ProviderConfig)| Some((name.clone(), provider.concurrency?));
+        Limits {
+            global: scheduler.global,
+            per_lane: scheduler.per_provider,
+            lanes: self.config.providers.iter().filter_map(own).collect(),
+            capacity: scheduler.capacity,
+            aging: scheduler.aging(),
+        }
+    }
+}
+
+/// Every plugin gives one instance under its own name; the configuration shapes those and adds others.
+fn providers(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> BTreeMap<String, Arc<Provider>> {
+    let mut wanted: BTreeMap<String, ProviderConfig> = registry
+        .list()
+        .into_iter()
+        .filter(|plugin| plugin.kind == Some(Kind::Provider) && matches!(plugin.state, PluginState::Ready))
+        .map(|plugin| (plugin.name.clone(), ProviderConfig { plugin: plugin.name, ..ProviderConfig::default() }))
+        .collect();
+    wanted.extend(config.providers.clone());
+    let mut made = BTreeMap::new();
+    for (name, config) in wanted {
+        let settings = Value::Object(config.settings.clone());
+        let instance = registry.provider(&config.plugin, &settings).map_err(|error| error.to_string());
+        if let Err(reason) = &instance {
+            problems.push(format!("provider {name}: {reason}"));
+        }
+        let plugin = config.plugin.clone();
+        made.insert(name.clone(), Arc::new(Provider { name, plugin, config, instance }));
+    }
+    made
+}
+
+/// A plugin as a listing shows it.
+pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription) -> PluginInfo {
+    let (state, reason) = match plugin.state {
+        PluginState::Ready => ("ready", None),
+        PluginState::SetAside { reason } => ("set-aside", Some(reason)),
+        PluginState::Refused { reason } => ("refused", Some(reason)),
+    };
+    PluginInfo {
+        name: plugin.name,
+        kind: plugin.kind.map(|kind| kind.as_str().to_owned()),
+        version: plugin.version,
+        summary: Some(plugin.summary).filter(|summary| !summary.is_empty()),
+        digest: plugin.digest.unwrap_or_default(),
+        source: plugin.source.to_string(),
+        state: state.to_owned(),
+        reason,
+        settings_schema: plugin.settings_schema,
+    }
+}

@@ -1,0 +1,338 @@
+//! What became of an attempt: the adapter's reading, the exit, and what the host itself knows, put together.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::model::{EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
+use crate::plugins::types as plugin;
+use crate::runner::ExitStatus;
+use crate::storage::SessionUsage;
+
+/// Longest answer that is kept with a run, in bytes.
+pub(crate) const MAX_FINAL_TEXT: usize = 1 << 20;
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ending {
+    pub(crate) reason: EndReason,
+    /// Finer, in the plugin's words.
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) exit: Option<ExitStatus>,
+    /// The answer, not redacted.
+    pub(crate) final_text: Option<String>,
+    /// What the CLI gave for the schema.
+    pub(crate) structured: Structured,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Ending {
+    pub(crate) fn new(reason: EndReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            code: None,
+            message: message.into(),
+            hint: None,
+            exit: None,
+            final_text: None,
+            structured: Structured::NotAsked,
+            retry_after: None,
+        }
+    }
+
+    /// Where a run stands that ends so.
+    pub(crate) const fn status(&self) -> RunStatus {
+        match self.reason {
+            EndReason::Completed => RunStatus::Completed,
+            EndReason::Canceled => RunStatus::Canceled,
+            EndReason::Interrupted => RunStatus::Interrupted,
+            _ => RunStatus::Failed,
+        }
+    }
+
+    pub(crate) const fn exit_code(&self) -> Option<i32> {
+        match self.exit {
+            Some(ExitStatus::Code(code)) => Some(code),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn non_zero_exit(&self) -> bool {
+        self.exit.is_some_and(|exit| exit != ExitStatus::Code(0))
+    }
+}
+
+/// What came of the wish for structured output.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Structured {
+    /// Nobody asked for it, or the attempt did not get that far.
+    NotAsked,
+    /// It fits the schema.
+    Valid(Value),
+    /// It does not, or nothing came.
+    Invalid {
+        errors: Vec<Problem>,
+        value: Value,
+    },
+}
+
+/// What the host itself knows about the end of the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostSide {
+    /// It ended by itself.
+    Nothing,
+    /// Somebody cancelled the run.
+    Canceled,
+    /// Its time was up.
+    TimedOut,
+    /// The host ends.
+    HostStops,
+    /// The output could not be stored.
+    StorageFailed,
+}
+
+/// Puts the end together. What the host did wins over what the CLI says: a run that was cancelled stays so, even if the
+/// CLI then finishes its work.
+pub(crate) fn conclude(
+    side: HostSide,
+    exit: ExitStatus,
+    outcome: Result<plugin::Outcome, String>,
+    wanted: Option<&StructuredOutputSpec>,
+    kept_text: Option<String>,
+    limited: Option<plugin::RetryTime>,
+) -> Ending {
+    let (outcome, broken) = match outcome {
+        Ok(outcome) => (Some(outcome), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let final_text = outcome.as_ref().and_then(|outcome| outcome.final_text.clone()).or(kept_text).map(cut);
+    let base = |reason, message: String| Ending { exit: Some(exit), final_text: final_text.clone(), ..Ending::new(reason, message) };
+    match side {
+        HostSide::Canceled => return base(EndReason::Canceled, "the run was canceled".to_owned()),
+        HostSide::TimedOut => return base(EndReason::Timeout, "the run took longer than it may".to_owned()),
+        HostSide::HostStops => return base(EndReason::Interrupted, "the host was stopped".to_owned()),
+        HostSide::StorageFailed => return base(EndReason::HostFailed, "the output could not be stored".to_owned()),
+        HostSide::Nothing => {}
+    }
+    let Some(outcome) = outcome else {
+        let reason = broken.unwrap_or_default();
+        return base(EndReason::PluginFailed, format!("nothing can read the CLI's output: {reason}"));
+    };
+    if let Some(failure) = outcome.failure {
+        let reason = failure_reason(failure.kind);
+        let retry = failure.retry.or(limited.filter(|_| reason == EndReason::RateLimited));
+        return Ending {
+            code: failure.code,
+            hint: failure.hint,
+            retry_after: retry.map(|time| delay(time, Timestamp::now())),
+            ..base(reason, failure.message)
+        };
+    }
+    let structured = wanted.map_or(Structured::NotAsked, |wanted| {
+        check_structured(wanted, outcome.structured_output.as_deref())
+    });
+    let strict = wanted.is_some_and(|wanted| wanted.strict != Some(false));
+    let mut ending = match &structured {
+        Structured::Invalid { errors, .. } if strict => {
+            let first = errors.first().map_or_else(String::new, |problem| format!(": {} {}", problem.pointer, problem.message));
+            base(EndReason::StructuredOutput, format!("the answer does not fit the schema{first}"))
+        }
+        _ => base(EndReason::Completed, "the run did what was asked".to_owned()),
+    };
+    ending.structured = structured;
+    ending
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_FINAL_TEXT {
+        let end = text.floor_char_boundary(MAX_FINAL_TEXT);
+        text.truncate(end);
+        text.push_str("\n[the rest was left out]");
+    }
+    text
+}
+
+const fn failure_reason(kind: plugin::FailureKind) -> EndReason {
+    match kind {
+        plugin::FailureKind::Unknown => EndReason::Unknown,
+        plugin::FailureKind::Authentication => EndReason::Authentication,
+        plugin::FailureKind::Transient => EndReason::Transient,
+        plugin::FailureKind::RateLimited => EndReason::RateLimited,
+        plugin::FailureKind::ResumeInvalid => EndReason::ResumeInvalid,
+        plugin::FailureKind::Usage => EndReason::Usage,
+        plugin::FailureKind::Limit => EndReason::Limit,
+        plugin::FailureKind::Incomplete => EndReason::Incomplete,
+    }
+}
+
+/// How long to wait for that time; a day at most.
+pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let delay = match time {
+        plugin::RetryTime::AfterMs(ms) => Duration::from_millis(ms),
+        plugin::RetryTime::AtUnixMs(at) => {
+            let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+            Duration::from_millis(at.saturating_sub(now))
+        }
+    };
+    delay.min(LONGEST)
+}
+
+fn check_structured(wanted: &StructuredOutputSpec, output: Option<&str>) -> Structured {
+    let invalid = |message: String, value| Structured::Invalid {
+        errors: vec![Problem { pointer: String::new(), message }],
+        value,
+    };
+    let Some(text) = output else {
+        return invalid("no structured output came".to_owned(), Value::Null);
+    };
+    let value = match serde_json::from_str::<Value>(text) {
+        Ok(value) => value,
+        Err(error) => return invalid(format!("not JSON: {error}"), Value::String(text.to_owned())),
+    };
+    let validator = match jsonschema::validator_for(&wanted.schema) {
+        Ok(validator) => validator,
+        Err(error) => return invalid(format!("the schema is not valid: {}", error.masked()), value),
+    };
+    let errors: Vec<Problem> = validator
+        .iter_errors(&value)
+        .map(|error| Problem { pointer: error.instance_path().to_string(), message: error.to_string() })
+        .collect();
+    if errors.is_empty() { Structured::Valid(value) } else { Structured::Invalid { errors, value } }
+}
+
+/// Tokens and money of one attempt, of the running total that the CLI told. Where that counts the whole session, what
+/// is recorded of the session's earlier runs is taken off; where nothing is recorded, the figure is marked.
+pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[SessionUsage]) -> Usage {
+    let told = Usage {
+        input_tokens: total.input_tokens,
+        cached_input_tokens: total.cached_input_tokens,
+        cache_write_tokens: total.cache_write_tokens,
+        output_tokens: total.output_tokens,
+        reasoning_tokens: total.reasoning_tokens,
+        cost_micro_usd: total.cost_micro_usd,
+        whole_session: false,
+    };
+    if !total.whole_session || !resumed {
+        return told;
+    }
+    let mut known = Usage::default();
+    let mut complete = !earlier.is_empty();
+    for run in earlier {
+        match &run.usage {
+            Some(usage) => known = add(&known, usage),
+            None => complete = false,
+        }
+    }
+    let less = |told: Option<u64>, known: Option<u64>| told.map(|told| told.saturating_sub(known.unwrap_or(0)));
+    Usage {
+        input_tokens: less(told.input_tokens, known.input_tokens),
+        cached_input_tokens: less(told.cached_input_tokens, known.cached_input_tokens),
+        cache_write_tokens: less(told.cache_write_tokens, known.cache_write_tokens),
+        output_tokens: less(told.output_tokens, known.output_tokens),
+        reasoning_tokens: less(told.reasoning_tokens, known.reasoning_tokens),
+        cost_micro_usd: less(told.cost_micro_usd, known.cost_micro_usd),
+        whole_session: !complete || known.whole_session,
+    }
+}
+
+/// The sum of two; what neither tells stays untold.
+pub(crate) fn add(left: &Usage, right: &Usage) -> Usage {
+    let sum = |left: Option<u64>, right: Option<u64>| match (left, right) {
+        (None, None) => None,
+        (left, right) => Some(left.unwrap_or(0).saturating_add(right.unwrap_or(0))),
+    };
+    Usage {
+        input_tokens: sum(left.input_tokens, right.input_tokens),
+        cached_input_tokens: sum(left.cached_input_tokens, right.cached_input_tokens),
+        cache_write_tokens: sum(left.cache_write_tokens, right.cache_write_tokens),
+        output_tokens: sum(left.output_tokens, right.output_tokens),
+        reasoning_tokens: sum(left.reasoning_tokens, right.reasoning_tokens),
+        cost_micro_usd: sum(left.cost_micro_usd, right.cost_micro_usd),
+        whole_session: left.whole_session || right.whole_session,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::RunId;
+
+    fn outcome(structured: Option<&str>) -> plugin::Outcome {
+        plugin::Outcome {
+            final_text: Some("done".to_owned()),
+            structured_output: structured.map(str::to_owned),
+            failure: None,
+            extra: None,
+        }
+    }
+
+    fn wanted(strict: Option<bool>) -> StructuredOutputSpec {
+        let schema = json!({"type": "object", "required": ["score"], "properties": {"score": {"type": "integer"}}});
+        StructuredOutputSpec { schema, strict }
+    }
+
+    #[test]
+    fn a_cancelled_run_stays_so_even_if_the_cli_finishes() {
+        let ending = conclude(HostSide::Canceled, ExitStatus::Code(0), Ok(outcome(None)), None, None, None);
+        assert_eq!(ending.status(), RunStatus::Canceled);
+        let ending = conclude(HostSide::TimedOut, ExitStatus::Code(0), Ok(outcome(None)), None, None, None);
+        assert_eq!(ending.reason, EndReason::Timeout);
+    }
+
+    #[test]
+    fn the_exit_code_is_not_the_verdict() {
+        let ending = conclude(HostSide::Nothing, ExitStatus::Code(3), Ok(outcome(None)), None, None, None);
+        assert_eq!(ending.status(), RunStatus::Completed);
+        assert!(ending.non_zero_exit());
+    }
+
+    #[test]
+    fn structured_output_is_checked_by_the_host() {
+        let end = |text, strict| {
+            let wanted = wanted(strict);
+            conclude(HostSide::Nothing, ExitStatus::Code(0), Ok(outcome(text)), Some(&wanted), None, None)
+        };
+        assert_eq!(end(Some("{\"score\":7}"), None).structured, Structured::Valid(json!({"score": 7})));
+        for wrong in [None, Some("{\"score\":\"7\"}"), Some("seven")] {
+            let ending = end(wrong, None);
+            assert_eq!(ending.reason, EndReason::StructuredOutput, "{wrong:?}");
+            assert!(matches!(ending.structured, Structured::Invalid { .. }));
+            assert_eq!(end(wrong, Some(false)).reason, EndReason::Completed);
+        }
+    }
+
+    #[test]
+    fn earlier_runs_of_the_session_are_taken_off() {
+        let total = plugin::Usage {
+            whole_session: true,
+            input_tokens: Some(300),
+            cached_input_tokens: None,
+            cache_write_tokens: None,
+            output_tokens: Some(9),
+            reasoning_tokens: None,
+            cost_micro_usd: None,
+            others: Vec::new(),
+        };
+        let earlier = |usage| SessionUsage { run_id: RunId::generate(), usage };
+        let known = Usage { input_tokens: Some(100), output_tokens: Some(4), ..Usage::default() };
+        let own = own_usage(&total, true, &[earlier(Some(known))]);
+        assert_eq!((own.input_tokens, own.output_tokens, own.whole_session), (Some(200), Some(5), false));
+        assert!(own_usage(&total, true, &[]).whole_session);
+        assert!(own_usage(&total, true, &[earlier(None)]).whole_session);
+        assert_eq!(own_usage(&total, false, &[]).input_tokens, Some(300));
+    }
+
+    #[test]
+    fn long_answers_are_cut_between_characters() {
+        let text = cut("ä".repeat(MAX_FINAL_TEXT));
+        assert!(text.len() < MAX_FINAL_TEXT + 64);
+    }
+}

@@ -1,0 +1,125 @@
+//! The host's own log: daily files in the log folder, redacted like everything else.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{LogConfig, LogLevel, Paths};
+use crate::plugins::{Level, LogEntry, PluginLog};
+use crate::redaction::RunRedactor;
+
+/// A link in the log folder that leads to the newest file.
+const NEWEST: &str = "host.log";
+
+/// The host's log: a link to its newest file.
+#[must_use]
+pub fn log_file(paths: &Paths) -> PathBuf {
+    paths.log_dir.join(NEWEST)
+}
+
+/// Through which every line goes before it is written; empty until the redactor is loaded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter(Arc<OnceLock<RunRedactor>>);
+
+impl Filter {
+    /// From now on, lines are redacted by this one.
+    pub(super) fn set(&self, redactor: RunRedactor) {
+        let _ = self.0.set(redactor);
+    }
+}
+
+/// Begins to log. A second call in one process changes nothing.
+pub(super) fn init(folder: &Path, config: &LogConfig) -> Result<Filter, InitError> {
+    let files = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("host")
+        .filename_suffix("log")
+        .latest_symlink(NEWEST)
+        .max_log_files(config.keep_files.max(1))
+        .build(folder)?;
+    let filter = Filter::default();
+    let level = match config.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let writer = Redacting { files, filter: filter.clone() };
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_target(false).with_max_level(level).with_writer(writer);
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+    std::panic::set_hook(Box::new(|panic| {
+        // The message of a panic may hold anything; where it happened is enough to find it.
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tracing::error!(place, thread = std::thread::current().name().unwrap_or_default(), "the host panicked");
+    }));
+    Ok(filter)
+}
+
+struct Redacting {
+    files: RollingFileAppender,
+    filter: Filter,
+}
+
+impl<'a> MakeWriter<'a> for Redacting {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Line { files: &self.files, filter: &self.filter, text: Vec::new() }
+    }
+}
+
+/// One line, written as a whole when it is complete.
+struct Line<'a> {
+    files: &'a RollingFileAppender,
+    filter: &'a Filter,
+    text: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        let mut file = self.files.make_writer();
+        // A log that cannot be written must not end the host.
+        let _ = match self.filter.0.get() {
+            Some(redactor) => file.write_all(redactor.redact(&text).text.as_bytes()),
+            None => file.write_all(text.as_bytes()),
+        };
+    }
+}
+
+/// What plugins write into the log.
+#[derive(Debug)]
+pub(super) struct PluginLines {
+    pub(super) filter: Filter,
+}
+
+impl PluginLog for PluginLines {
+    fn record(&self, entry: LogEntry<'_>) {
+        let (plugin, kind) = (entry.plugin, entry.kind.as_str());
+        // A plugin may log what it was given to read. Until there is a redactor, nothing of that is written.
+        let message = if self.filter.0.get().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
+        match entry.level {
+            Level::Error => tracing::error!(plugin, kind, "{message}"),
+            Level::Warn => tracing::warn!(plugin, kind, "{message}"),
+            Level::Info => tracing::info!(plugin, kind, "{message}"),
+            Level::Debug => tracing::debug!(plugin, kind, "{message}"),
+            Level::Trace => tracing::trace!(plugin, kind, "{message}"),
+        }
+    }
+}
