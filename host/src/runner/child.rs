@@ -245,8 +245,12 @@ impl Child {
             }
             Life::Over(contained) if !open => self.life = Life::Told(contained.clone()),
             Life::Running | Life::Exited | Life::Ending if self.keeper_until.is_some_and(|until| now >= until) => {
-                tracing::warn!(keeper = self.identity().keeper_pid, "a keeper does not answer: ending it");
-                self.end_without_keeper();
+                // It may have answered long ago, and nobody looked.
+                self.read_lifeline();
+                if !matches!(self.life, Life::Over(_)) {
+                    tracing::warn!(keeper = self.identity().keeper_pid, "a keeper does not answer: ending it");
+                    self.end_without_keeper();
+                }
             }
             _ => {}
         }
@@ -254,7 +258,7 @@ impl Child {
 
     /// From now on the keeper has this long, and what it needs to kill, to end the tree.
     fn expect_end(&mut self, grace: Duration) {
-        let until = Instant::now().checked_add(grace + SURVIVAL + KEEPER_PATIENCE);
+        let until = Instant::now().checked_add(grace.saturating_add(SURVIVAL + KEEPER_PATIENCE));
         self.keeper_until = match (self.keeper_until, until) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -490,5 +494,30 @@ impl Waker {
     /// Wakes the child's thread. Several calls before it looks count as one.
     pub fn wake(&self) {
         self.wake.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{expect_none, follow, shell, start, zygote};
+    use super::*;
+
+    #[test]
+    fn a_slow_host_does_not_blame_the_keeper() {
+        let zygote = zygote();
+        let spec = shell("exit 3");
+        let mut child = start(&zygote, &spec);
+        expect_none(&spec.marker, Duration::from_secs(5));
+        child.keeper_until = Some(Instant::now());
+        let told = follow(&mut child);
+        assert_eq!((told.status(), told.contained.keeper_lost), (ExitStatus::Code(3), false));
+    }
+
+    #[test]
+    fn a_grace_without_end_is_taken() {
+        let zygote = zygote();
+        let mut child = start(&zygote, &shell("exec sleep 100"));
+        child.stop(StopSignal::Terminate, Duration::MAX);
+        assert_eq!(follow(&mut child).status(), ExitStatus::Signal(15));
     }
 }

@@ -1,8 +1,11 @@
 //! Ends a set of processes that may fight back: freeze, then kill, until none is left.
 //!
 //! Killing one by one loses against a tree that forks faster. So everything found is stopped first; a stopped process
-//! cannot fork, and when a search finds nothing new, all are killed at once. `/proc` is read again after each step,
-//! since it is never one moment's picture.
+//! cannot fork, and when a search finds nothing new, all are killed at once.
+//!
+//! A search of `/proc` is never one moment's picture: a process that was listed can fork and end before it is looked
+//! at, and its child was not listed. So a search that finds nothing proves nothing. What does is that the kernel knows
+//! no more children of a subreaper ([`Proof::NoneLeft`]); who is none must search several times.
 
 use std::collections::{HashMap, HashSet};
 use std::thread;
@@ -18,6 +21,10 @@ use super::linux::{self, Process};
 pub(super) const SURVIVAL: Duration = Duration::from_secs(2);
 /// How long freezing may take before the killing begins regardless.
 const FREEZE: Duration = Duration::from_millis(500);
+/// How long all of it may take: a tree that keeps forking can hide from a search for a while.
+const ALL: Duration = Duration::from_secs(4);
+/// How many searches in a row must find nothing where there is no proof.
+const SEARCHES: u32 = 3;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -28,12 +35,26 @@ pub(super) struct Ended {
     pub(super) survivors: Vec<Leftover>,
 }
 
+/// What is known of the processes without a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// None is left: the kernel says so.
+    NoneLeft,
+    /// Some are left, be it only as zombies.
+    SomeLeft,
+    /// Nothing is known.
+    Unknown,
+}
+
 /// Ends everything that `find` finds, which it is to look up anew at each call; `reap` collects this process's own
-/// dead children.
-pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnMut()) -> Ended {
-    let mut known: HashSet<(i32, u64)> = HashSet::new();
+/// dead children, where it has some, and tells what that proves.
+pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnMut() -> Proof) -> Ended {
     let mut ended = Ended::default();
+    if reap() == Proof::NoneLeft {
+        return ended;
+    }
     let begin = Instant::now();
+    let mut known: HashSet<(i32, u64)> = HashSet::new();
     let mut alive;
     loop {
         alive = find();
@@ -49,23 +70,35 @@ pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnM
             break;
         }
     }
-    let deadline = Instant::now() + SURVIVAL;
+    let mut killed_at: HashMap<(i32, u64), Instant> = HashMap::new();
     let mut pause = Duration::from_micros(250);
-    while !alive.is_empty() {
+    let mut empty = u32::from(alive.is_empty());
+    loop {
         for process in &alive {
+            let key = (process.pid, process.start_ticks);
             signal(process, Signal::SIGKILL);
-            if known.insert((process.pid, process.start_ticks)) {
+            killed_at.entry(key).or_insert_with(Instant::now);
+            if known.insert(key) {
                 ended.killed.push(leftover(process));
             }
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(16));
-        reap();
-        alive = find();
-        if Instant::now() >= deadline {
+        match reap() {
+            Proof::NoneLeft => break,
+            Proof::Unknown if empty >= SEARCHES => break,
+            Proof::Unknown | Proof::SomeLeft => {}
+        }
+        let survives = |process: &Process| {
+            let at = killed_at.get(&(process.pid, process.start_ticks));
+            at.is_some_and(|at| at.elapsed() >= SURVIVAL)
+        };
+        if begin.elapsed() >= ALL || (!alive.is_empty() && alive.iter().all(survives)) {
             ended.survivors = alive.iter().map(leftover).collect();
             break;
         }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(16));
+        alive = find();
+        empty = if alive.is_empty() { empty + 1 } else { 0 };
     }
     ended
 }
@@ -135,11 +168,39 @@ mod tests {
     }
 
     #[test]
+    fn without_proof_one_empty_search_is_not_believed() {
+        let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = zombie.id() as i32;
+        let mut searches = [vec![], vec![process(pid, 1, true)]].into_iter();
+        let ended = end_all(|| searches.next().unwrap_or_default(), || Proof::Unknown);
+        assert_eq!((ended.killed.len(), ended.survivors.len()), (1, 0));
+        zombie.wait().unwrap();
+    }
+
+    #[test]
+    fn with_children_left_empty_searches_are_not_believed() {
+        let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = zombie.id() as i32;
+        let mut count = 0;
+        let find = || {
+            count += 1;
+            if count == 6 { vec![process(pid, 1, true)] } else { Vec::new() }
+        };
+        let mut answers = 0;
+        let reap = || {
+            answers += 1;
+            if answers < 8 { Proof::SomeLeft } else { Proof::NoneLeft }
+        };
+        assert_eq!(end_all(find, reap).killed.len(), 1);
+        zombie.wait().unwrap();
+    }
+
+    #[test]
     fn what_will_not_die_is_reported() {
         // A zombie, claimed to be alive for ever; its id is ours until we wait for it.
         let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = zombie.id() as i32;
-        let ended = end_all(|| vec![process(pid, 1, true)], || ());
+        let ended = end_all(|| vec![process(pid, 1, true)], || Proof::Unknown);
         assert_eq!((ended.killed.len(), ended.survivors.len()), (1, 1));
         zombie.wait().unwrap();
     }

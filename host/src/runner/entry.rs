@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, setsid};
 
-use super::containment;
+use super::containment::{self, Proof};
 use super::keeper::{self, KeeperFds, run_keeper};
 use super::linux::{self, ChildWatch};
 use super::spec::RunnerError;
@@ -152,5 +152,5 @@ fn end_orphans(keepers: &HashSet<Pid>) {
     let own = getpid().as_raw();
     let find = || containment::descendants(&[own], &|pid| keepers.contains(&Pid::from_raw(pid)));
     // Nothing is collected meanwhile: a keeper that ends keeps its id until the next `reap`.
-    containment::end_all(find, || ());
+    containment::end_all(find, || Proof::Unknown);
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{ForkResult, Pid, execve, fork, getpid, pipe2, read, setsid, write};
 
-use super::containment::{self, descendants};
+use super::containment::{self, Proof, descendants};
 use super::event::{Contained, Exit, ExitStatus, StopSignal, Usage};
 use super::linux::{self, ChildWatch};
 use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report, Stage};
@@ -51,13 +51,6 @@ struct Keeper {
     gate: Gate,
     exited: bool,
     stopping: Option<Stopping>,
-}
-
-/// What is left of this process's children.
-#[derive(PartialEq)]
-enum Children {
-    Some,
-    None,
 }
 
 /// Leaves this process without running anything of the program that it was forked from.
@@ -140,7 +133,7 @@ impl Keeper {
             }
             if watch {
                 self.watch.drain();
-                if self.reap() == Children::None && self.exited {
+                if self.reap() == Proof::NoneLeft && self.exited {
                     self.report(&Report::Contained(Contained::default()));
                     leave();
                 }
@@ -201,12 +194,13 @@ impl Keeper {
     }
 
     /// Collects everything that has ended.
-    fn reap(&mut self) -> Children {
+    fn reap(&mut self) -> Proof {
         loop {
             let (pid, status, usage) = match wait_any() {
                 Ok(Some(ended)) => ended,
-                Ok(None) => return Children::Some,
-                Err(_) => return Children::None,
+                Ok(None) => return Proof::SomeLeft,
+                Err(Errno::ECHILD) => return Proof::NoneLeft,
+                Err(_) => return Proof::Unknown,
             };
             if pid == self.child.as_raw() {
                 if self.gate.failure.is_some() {
@@ -267,13 +261,7 @@ impl Keeper {
             // Without a readable /proc nothing can be searched; this at least is known.
             let _ = kill(Pid::from_raw(-self.child.as_raw()), Signal::SIGKILL);
         }
-        let ended = containment::end_all(
-            || descendants(&[own], &|_| false),
-            || {
-                self.reap();
-            },
-        );
-        self.reap();
+        let ended = containment::end_all(|| descendants(&[own], &|_| false), || self.reap());
         let child = self.child.as_raw();
         let not_child = |left: &super::Leftover| left.pid != child;
         let mut killed: Vec<_> = ended.killed.into_iter().filter(not_child).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::containment::{self, descendants};
+use super::containment::{self, Proof, descendants};
 use super::event::Leftover;
 use super::identity::ProcessIdentity;
 use super::linux::{self, Process};
@@ -27,7 +27,7 @@ pub fn end_leftovers(recorded: &[ProcessIdentity]) -> LeftoverReport {
         if belonging_to(identity).is_empty() {
             continue;
         }
-        let ended = containment::end_all(|| belonging_to(identity), || ());
+        let ended = containment::end_all(|| belonging_to(identity), || Proof::Unknown);
         if !ended.killed.is_empty() {
             report.ended.push((identity.marker.clone(), ended.killed));
         }

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-use super::containment::{self, Ended, SURVIVAL};
+use super::containment::{self, Ended, Proof, SURVIVAL};
 use super::event::Contained;
 use super::identity::ProcessIdentity;
 use super::leftover;
@@ -166,7 +166,8 @@ impl Link {
             let _ = linux::signal_exactly(keeper_pid, keeper_start_ticks, Signal::SIGKILL);
         }
         let identity = self.identity.clone();
-        let Ended { mut killed, survivors } = containment::end_all(|| leftover::belonging_to(&identity), || ());
+        let Ended { mut killed, survivors } =
+            containment::end_all(|| leftover::belonging_to(&identity), || Proof::Unknown);
         killed.retain(|left| left.pid != identity.pid && left.pid != keeper_pid);
         let killed_total = killed.len();
         killed.truncate(MAX_NAMED);

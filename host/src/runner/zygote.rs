@@ -150,7 +150,8 @@ impl Running {
             self.control.as_raw_fd(),
             &[IoSlice::new(b"k")],
             &[ControlMessage::ScmRights(&raw)],
-            MsgFlags::MSG_NOSIGNAL,
+            // A zygote that hangs must not hang those who ask.
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
             None,
         );
         match sent {

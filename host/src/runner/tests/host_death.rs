@@ -25,6 +25,24 @@ fn host_process() {
     }
 }
 
+/// Starts and ends children as fast as it can, from two threads.
+#[test]
+#[ignore = "not a test: the busy host that is killed"]
+fn busy_process() {
+    let Ok(script) = std::env::var(SCRIPT) else { return };
+    let zygote = zygote();
+    println!("\nready");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    run(&zygote, &script);
+                }
+            });
+        }
+    });
+}
+
 /// Starts such a host and returns it, with who its child is.
 fn host(script: &str) -> (std::process::Child, ProcessIdentity) {
     let mut host = Command::new(std::env::current_exe().unwrap())
@@ -111,4 +129,35 @@ fn a_terminal_cannot_interrupt_keepers() {
         assert_ne!(nix::unistd::getsid(Some(Pid::from_raw(pid))).unwrap(), nix::unistd::getsid(None).unwrap());
     }
     assert_eq!(follow(&mut child).stdout, b"in\nstill\n");
+}
+
+#[test]
+fn whenever_a_busy_host_is_killed_nothing_stays() {
+    for round in 0..12 {
+        let mut host = Command::new(std::env::current_exe().unwrap())
+            .args(only("host_death::busy_process"))
+            .env(SCRIPT, "(setsid sleep 100 >/dev/null 2>&1 &); (sleep 100 >/dev/null 2>&1 &); true")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(host.stdout.take().unwrap());
+        assert!(output.lines().any(|line| line.unwrap() == "ready"));
+        // Another moment of a start or an end each time.
+        std::thread::sleep(Duration::from_micros(20_000 + round * 1700));
+        host.kill().unwrap();
+        host.wait().unwrap();
+        let begin = format!("{MARKER_VARIABLE}=test-{}-", host.id());
+        let left = || {
+            let marked = |process: &linux::Process| {
+                let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+                process.alive && environment.split(|byte| *byte == 0).any(|text| text.starts_with(begin.as_bytes()))
+            };
+            linux::all_processes().into_iter().filter(marked).collect::<Vec<_>>()
+        };
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !left().is_empty() {
+            assert!(Instant::now() < deadline, "round {round}: {:?} are left", left());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
