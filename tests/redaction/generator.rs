@@ -136,7 +136,10 @@ const TOKENS: &[(&str, &str)] = &[
     ("discord-bot-token", "MTIz{a22}.{u6}.{u38}"),
     ("discord-webhook-url", "https://discord.com/api/webhooks/{d18}/{u68}"),
     ("telegram-bot-api-token", "{d10}:AA{u33}"),
-    ("microsoft-teams-webhook", "https://acme.webhook.office.com/webhookb2/{h8}-{h4}-{h4}-{h4}-{h12}@{h8}-{h4}-{h4}-{h4}-{h12}/IncomingWebhook/{h32}/{h8}-{h4}-{h4}-{h4}-{h12}"),
+    (
+        "microsoft-teams-webhook",
+        "https://acme.webhook.office.com/webhookb2/{h8}-{h4}-{h4}-{h4}-{h12}@{h8}-{h4}-{h4}-{h4}-{h12}/IncomingWebhook/{h32}/{h8}-{h4}-{h4}-{h4}-{h12}",
+    ),
     ("twilio-api-key", "SK{h32}"),
     ("sendgrid-api-token", "SG.{u22}.{u43}"),
     ("mailchimp-api-key", "{h32}-us14"),
@@ -203,48 +206,198 @@ const PLACES: &[&str] = &[
 
 /// Values without a prefix, each with a way to name them. `@` is the value.
 const NAMED: &[(&str, &str, &[&str])] = &[
-    ("aws-secret-access-key", "{s40}", &["AWS_SECRET_ACCESS_KEY=@\n", "\"SecretAccessKey\": \"@\",\n", "aws_secret_access_key = @\n", "{\"out\":\"secret_key=\\\"@\\\"\\n\"}\n", "secretAccessKey: '@',\n"]),
-    ("aws-session-token", "{s360}==", &["AWS_SESSION_TOKEN=@\n", "\"SessionToken\": \"@\"\n", "aws_session_token = @\n"]),
-    ("azure-storage-account-key", "{s86}==", &["DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=@;EndpointSuffix=core.windows.net\n", "AZURE_STORAGE_KEY=@\n", "\"storageAccountKey\": \"@\"\n"]),
-    ("azure-sas-token", "{a43}%3D", &["https://acme.blob.acme.test/c/b?sv=2022-11-02&sp=r&sig=@\n", "?sv=2021&se=2026-01-01&sig=@&sr=b\n"]),
+    (
+        "aws-secret-access-key",
+        "{s40}",
+        &[
+            "AWS_SECRET_ACCESS_KEY=@\n",
+            "\"SecretAccessKey\": \"@\",\n",
+            "aws_secret_access_key = @\n",
+            "{\"out\":\"secret_key=\\\"@\\\"\\n\"}\n",
+            "secretAccessKey: '@',\n",
+        ],
+    ),
+    (
+        "aws-session-token",
+        "{s360}==",
+        &["AWS_SESSION_TOKEN=@\n", "\"SessionToken\": \"@\"\n", "aws_session_token = @\n"],
+    ),
+    (
+        "azure-storage-account-key",
+        "{s86}==",
+        &[
+            "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=@;EndpointSuffix=core.windows.net\n",
+            "AZURE_STORAGE_KEY=@\n",
+            "\"storageAccountKey\": \"@\"\n",
+        ],
+    ),
+    (
+        "azure-sas-token",
+        "{a43}%3D",
+        &["https://acme.blob.acme.test/c/b?sv=2022-11-02&sp=r&sig=@\n", "?sv=2021&se=2026-01-01&sig=@&sr=b\n"],
+    ),
     ("cohere-api-token", "{a40}", &["COHERE_API_KEY=@\n", "co = cohere.Client('@')\n", "cohere_key: \"@\"\n"]),
     ("mistral-api-key", "{a32}", &["MISTRAL_API_KEY=@\n", "Mistral(api_key=\"@\")\n", "mistral.api_key: @\n"]),
-    ("npm-legacy-auth-token", "{h8}-{h4}-{h4}-{h4}-{h12}", &["//npm.acme.test/:_authToken=@\n", "_authToken = \"@\"\n"]),
+    (
+        "npm-legacy-auth-token",
+        "{h8}-{h4}-{h4}-{h4}-{h12}",
+        &["//npm.acme.test/:_authToken=@\n", "_authToken = \"@\"\n"],
+    ),
     ("twilio-auth-token", "{h32}", &["TWILIO_AUTH_TOKEN=@\n", "twilio(sid, '@')\n", "auth_token: \"@\"\n"]),
     ("heroku-api-key", "{h8}-{h4}-{h4}-{h4}-{h12}", &["HEROKU_API_KEY=@\n", "heroku_api_key: '@'\n"]),
-    ("cloudflare-api-key", "{h37}", &["CLOUDFLARE_API_KEY=@\n", "-H \"X-Auth-Key: @\"\n", "cloudflare_api_key = \"@\"\n"]),
+    (
+        "cloudflare-api-key",
+        "{h37}",
+        &["CLOUDFLARE_API_KEY=@\n", "-H \"X-Auth-Key: @\"\n", "cloudflare_api_key = \"@\"\n"],
+    ),
     ("vercel-token", "{a24}", &["VERCEL_TOKEN=@\n", "vercel deploy --token @ --prod\n", "vercel_token: @\n"]),
     ("datadog-access-token", "{h40}", &["DD_APP_KEY=@\n", "datadog_app_key: @\n", "DD_API_KEY: \"@\"\n"]),
     ("snyk-api-token", "{h8}-{h4}-{h4}-{h4}-{h12}", &["SNYK_TOKEN=@\n", "snyk_token: @\n"]),
     ("okta-access-token", "00{u40}", &["Authorization: SSWS @\n", "okta_api_token = \"@\"\n"]),
-    ("ethereum-private-key", "0x{h64}", &["PRIVATE_KEY=@\n", "privateKey: '@',\n", "\"deployer_private_key\": \"@\"\n"]),
-    ("http-bearer-opaque", "{u43}", &["Authorization: Bearer @\n", "-H 'authorization: bearer @'\n", "{\"headers\":{\"Authorization\":\"Bearer @\"}}\n", "> authorization: Bearer @\n"]),
-    ("session-cookie", "{a40}", &["Cookie: theme=dark; session=@\n", "Set-Cookie: connect.sid=@; Path=/; HttpOnly\n", "-b 'PHPSESSID=@'\n", "{\"cookie\":\"sid=@\"}\n"]),
-    ("url-credentials", "{a14}", &["amqp://worker:@@mq.acme.test:5672/v\n", "DATABASE_URL=mysql://app:@@db.acme.test/app\n", "{\"u\":\"rediss://:@@c.acme.test:6380\"}\n", "git clone https://oauth2:@@git.acme.test/a.git\n"]),
-    ("url-credentials", "{a32}", &["GET https://api.acme.test/v1?access_token=@&x=1\n", "https://api.acme.test/v2?api_key=@\n"]),
-    ("curl-auth-user", "{a16}", &["curl -u admin:@ https://acme.test\n", "curl --user 'ci:@' https://acme.test\n", "curl -s -u \"ops:@\" https://acme.test\n"]),
-    ("aws-presigned-url", "{h64}", &["https://b.acme.test/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=@\n", "{\"url\":\"https://b.acme.test/k?X-Amz-Date=1\\u0026X-Amz-Signature=@\"}\n"]),
+    (
+        "ethereum-private-key",
+        "0x{h64}",
+        &["PRIVATE_KEY=@\n", "privateKey: '@',\n", "\"deployer_private_key\": \"@\"\n"],
+    ),
+    (
+        "http-bearer-opaque",
+        "{u43}",
+        &[
+            "Authorization: Bearer @\n",
+            "-H 'authorization: bearer @'\n",
+            "{\"headers\":{\"Authorization\":\"Bearer @\"}}\n",
+            "> authorization: Bearer @\n",
+        ],
+    ),
+    (
+        "session-cookie",
+        "{a40}",
+        &[
+            "Cookie: theme=dark; session=@\n",
+            "Set-Cookie: connect.sid=@; Path=/; HttpOnly\n",
+            "-b 'PHPSESSID=@'\n",
+            "{\"cookie\":\"sid=@\"}\n",
+        ],
+    ),
+    (
+        "url-credentials",
+        "{a14}",
+        &[
+            "amqp://worker:@@mq.acme.test:5672/v\n",
+            "DATABASE_URL=mysql://app:@@db.acme.test/app\n",
+            "{\"u\":\"rediss://:@@c.acme.test:6380\"}\n",
+            "git clone https://oauth2:@@git.acme.test/a.git\n",
+        ],
+    ),
+    (
+        "url-credentials",
+        "{a32}",
+        &["GET https://api.acme.test/v1?access_token=@&x=1\n", "https://api.acme.test/v2?api_key=@\n"],
+    ),
+    (
+        "curl-auth-user",
+        "{a16}",
+        &[
+            "curl -u admin:@ https://acme.test\n",
+            "curl --user 'ci:@' https://acme.test\n",
+            "curl -s -u \"ops:@\" https://acme.test\n",
+        ],
+    ),
+    (
+        "aws-presigned-url",
+        "{h64}",
+        &[
+            "https://b.acme.test/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=@\n",
+            "{\"url\":\"https://b.acme.test/k?X-Amz-Date=1\\u0026X-Amz-Signature=@\"}\n",
+        ],
+    ),
     ("otpauth-url", "{L16}234567{L10}", &["otpauth://totp/Acme:ops?secret=@&issuer=Acme\n"]),
     ("git-credential-store", "{a20}", &["https://ci:@@git.acme.test\n"]),
-    ("netrc-password", "{a16}", &["machine git.acme.test login ci password @\n", "machine a.acme.test\n  login ci\n  password @\n"]),
+    (
+        "netrc-password",
+        "{a16}",
+        &["machine git.acme.test login ci password @\n", "machine a.acme.test\n  login ci\n  password @\n"],
+    ),
     ("pgpass-password", "{a16}", &["db.acme.test:5432:app:reporting:@\n", "*:*:*:postgres:@\n"]),
-    ("connection-string-password", "{a14}", &["Server=db.acme.test;Database=app;User Id=app;Password=@;Encrypt=true\n", "\"host=db user=app password=@ dbname=app\"\n", "jdbc:sqlserver://db.acme.test;user=sa;password=@;\n"]),
-    ("cli-password-flag", "{a14}", &["tool --password @ --verbose\n", "tool --db-password='@'\n", "tool login --token=@\n", "sshpass -p @ ssh ops@acme.test\n", "mysql -uroot -p@ app\n", "docker login -u ci -p @ registry.acme.test\n"]),
-    ("generic-api-key", "{a36}", &["api_key: \"@\"\n", "ACME_API_KEY=@\n", "{\"apiKey\":\"@\"}\n", "X-Api-Key: @\n", "setApiKey(\"@\")\n", "const accessToken: string = '@';\n", "<apiKey>@</apiKey>\n", "auth_token => '@'\n", "signing_key := \"@\"\n", "{\"out\":\"{\\\"access_token\\\":\\\"@\\\",\\\"n\\\":1}\"}\n"]),
-    ("generic-secret-hex", "{h64}", &["SESSION_SECRET=@\n", "secret_key_base: @\n", "\"jwtSecret\": \"@\"\n", "encryption-key = '@'\n"]),
-    ("generic-password", "{a7}#{d3}{z3}", &["DB_PASSWORD=@\n", "  password: '@'\n", "\"password\": \"@\",\n", "POSTGRES_PASSWORD: @\n", "passwd = \"@\"\n", "{\"out\":\"password=@\\n\"}\n", "smtpPass: \"@\"\n", "-Dspring.datasource.password=@\n"]),
-    ("generic-client-secret", "{a40}", &["client_secret=@\n", "\"client_secret\": \"@\"\n", "OAUTH_CLIENT_SECRET: @\n", "clientSecret: '@',\n"]),
+    (
+        "connection-string-password",
+        "{a14}",
+        &[
+            "Server=db.acme.test;Database=app;User Id=app;Password=@;Encrypt=true\n",
+            "\"host=db user=app password=@ dbname=app\"\n",
+            "jdbc:sqlserver://db.acme.test;user=sa;password=@;\n",
+        ],
+    ),
+    (
+        "cli-password-flag",
+        "{a14}",
+        &[
+            "tool --password @ --verbose\n",
+            "tool --db-password='@'\n",
+            "tool login --token=@\n",
+            "sshpass -p @ ssh ops@acme.test\n",
+            "mysql -uroot -p@ app\n",
+            "docker login -u ci -p @ registry.acme.test\n",
+        ],
+    ),
+    (
+        "generic-api-key",
+        "{a36}",
+        &[
+            "api_key: \"@\"\n",
+            "ACME_API_KEY=@\n",
+            "{\"apiKey\":\"@\"}\n",
+            "X-Api-Key: @\n",
+            "setApiKey(\"@\")\n",
+            "const accessToken: string = '@';\n",
+            "<apiKey>@</apiKey>\n",
+            "auth_token => '@'\n",
+            "signing_key := \"@\"\n",
+            "{\"out\":\"{\\\"access_token\\\":\\\"@\\\",\\\"n\\\":1}\"}\n",
+        ],
+    ),
+    (
+        "generic-secret-hex",
+        "{h64}",
+        &["SESSION_SECRET=@\n", "secret_key_base: @\n", "\"jwtSecret\": \"@\"\n", "encryption-key = '@'\n"],
+    ),
+    (
+        "generic-password",
+        "{a7}#{d3}{z3}",
+        &[
+            "DB_PASSWORD=@\n",
+            "  password: '@'\n",
+            "\"password\": \"@\",\n",
+            "POSTGRES_PASSWORD: @\n",
+            "passwd = \"@\"\n",
+            "{\"out\":\"password=@\\n\"}\n",
+            "smtpPass: \"@\"\n",
+            "-Dspring.datasource.password=@\n",
+        ],
+    ),
+    (
+        "generic-client-secret",
+        "{a40}",
+        &["client_secret=@\n", "\"client_secret\": \"@\"\n", "OAUTH_CLIENT_SECRET: @\n", "clientSecret: '@',\n"],
+    ),
     ("kubernetes-secret-yaml", "", &[]),
 ];
 
-const WORDS: &[&str] = &["amber", "canyon", "falcon", "harvest", "juniper", "lantern", "meadow", "nectar", "orchid", "pebble", "quartz", "timber", "velvet", "willow"];
+const WORDS: &[&str] = &[
+    "amber", "canyon", "falcon", "harvest", "juniper", "lantern", "meadow", "nectar", "orchid", "pebble", "quartz",
+    "timber", "velvet", "willow",
+];
 
 fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
         let bits = chunk.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
         for at in 0..4 {
-            out.push(if at > chunk.len() { '=' } else { STD64.as_bytes()[(bits >> (18 - 6 * at) & 63) as usize] as char });
+            out.push(if at > chunk.len() {
+                '='
+            } else {
+                STD64.as_bytes()[(bits >> (18 - 6 * at) & 63) as usize] as char
+            });
         }
     }
     out
@@ -270,14 +423,44 @@ pub fn secrets(seed: u64, rounds: usize) -> Vec<Case> {
         for (rule, text, secret) in [
             ("http-basic-auth", "Authorization: Basic @\n", base64(format!("ci:{password}").as_bytes())),
             ("http-basic-auth", "{\"h\":\"authorization: basic @\"}\n", base64(format!("svc:{password}").as_bytes())),
-            ("docker-config-auth", "{\"auths\":{\"r.acme.test\":{\"auth\":\"@\"}}}\n", base64(format!("robot:{password}").as_bytes())),
+            (
+                "docker-config-auth",
+                "{\"auths\":{\"r.acme.test\":{\"auth\":\"@\"}}}\n",
+                base64(format!("robot:{password}").as_bytes()),
+            ),
             ("kubernetes-secret-yaml", "data:\n  password: @\n", base64(password.as_bytes())),
-            ("kubeconfig", "users:\n- user:\n    client-key-data: @\n", base64(format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n", fill(&mut random, "{s64}")).as_bytes())),
-            ("dotenv-base64", "wrote @ to the variable\n", base64(format!("A=1\nGH={}\n", fill(&mut random, "ghp_{a36}")).as_bytes())),
+            (
+                "kubeconfig",
+                "users:\n- user:\n    client-key-data: @\n",
+                base64(format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n", fill(&mut random, "{s64}")).as_bytes()),
+            ),
+            (
+                "dotenv-base64",
+                "wrote @ to the variable\n",
+                base64(format!("A=1\nGH={}\n", fill(&mut random, "ghp_{a36}")).as_bytes()),
+            ),
             ("percent-encoded-token", "body: t=@&z=1\n", fill(&mut random, "sk%2Dant%2Dapi03%2D{a93}AA")),
-            ("generic-passphrase", "passphrase: @\n", (0..4).map(|_| random.pick(WORDS)).collect::<Vec<_>>().join("-") + "-42"),
-            ("generic-passphrase", "SSH_KEY_PASSPHRASE=@\n", (0..3).map(|_| random.pick(WORDS)).collect::<Vec<_>>().join("-") + "-917"),
-            ("private-key-base64", "KEY=@\n", base64(format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n", fill(&mut random, "{s64}\n{s64}")).as_bytes())),
+            (
+                "generic-passphrase",
+                "passphrase: @\n",
+                (0..4).map(|_| random.pick(WORDS)).collect::<Vec<_>>().join("-") + "-42",
+            ),
+            (
+                "generic-passphrase",
+                "SSH_KEY_PASSPHRASE=@\n",
+                (0..3).map(|_| random.pick(WORDS)).collect::<Vec<_>>().join("-") + "-917",
+            ),
+            (
+                "private-key-base64",
+                "KEY=@\n",
+                base64(
+                    format!(
+                        "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
+                        fill(&mut random, "{s64}\n{s64}")
+                    )
+                    .as_bytes(),
+                ),
+            ),
         ] {
             cases.push(Case { rule, text: text.replacen('@', &secret, 1), secrets: vec![secret] });
         }
@@ -293,8 +476,11 @@ fn keys(random: &mut Random) -> Vec<Case> {
     let mut body: Vec<String> = (0..count).map(|_| random.text(STD64, 64)).collect();
     body.push(random.text(STD64, 22) + "==");
     let (header, footer) = (format!("-----BEGIN {kind}PRIVATE KEY-----"), format!("-----END {kind}PRIVATE KEY-----"));
-    let lines: Vec<&str> = std::iter::once(header.as_str()).chain(body.iter().map(String::as_str)).chain([footer.as_str()]).collect();
-    let each = |form: &dyn Fn(usize, &str) -> String| lines.iter().enumerate().map(|(at, line)| form(at, line)).collect::<String>();
+    let lines: Vec<&str> =
+        std::iter::once(header.as_str()).chain(body.iter().map(String::as_str)).chain([footer.as_str()]).collect();
+    let each = |form: &dyn Fn(usize, &str) -> String| {
+        lines.iter().enumerate().map(|(at, line)| form(at, line)).collect::<String>()
+    };
     let texts = [
         each(&|_, line| format!("{line}\r\n")),
         each(&|_, line| format!("    {line}\n")),

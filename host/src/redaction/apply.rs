@@ -63,7 +63,9 @@ pub(super) fn process(
     if shared.redactor.withhold {
         return (text.len(), withhold(text, start, out));
     }
-    shared.redactor.with_scratch(|scratch| Applier { shared, state, scratch, text, names: Vec::new() }.run(start, piece, out))
+    shared
+        .redactor
+        .with_scratch(|scratch| Applier { shared, state, scratch, text, names: Vec::new() }.run(start, piece, out))
 }
 
 struct Applier<'a> {
@@ -176,7 +178,9 @@ impl Applier<'_> {
             let line = rest.split_inclusive('\n').next().unwrap_or_default();
             for plugin in &self.shared.redactor.plugins {
                 let Some(overlap_size) = plugin.scan_overlap else { continue };
-                let tail = self.state.scanned.get(self.state.scanned.ceil_char_boundary(self.state.scanned.len().saturating_sub(overlap_size))..);
+                let tail = self.state.scanned.get(
+                    self.state.scanned.ceil_char_boundary(self.state.scanned.len().saturating_sub(overlap_size))..,
+                );
                 let shown = format!("{}{line}", tail.unwrap_or_default());
                 let skipped = shown.len() - line.len();
                 match plugin.plugin.scan(&shown) {
@@ -188,7 +192,11 @@ impl Applier<'_> {
                                 let range = at + found.saturating_sub(skipped)..at + end;
                                 let range = range.start..range.end.min(at + line.trim_end_matches(['\n', '\r']).len());
                                 if !range.is_empty() && !self.scratch.placeholders.iter().any(|p| overlap(p, &range)) {
-                                    spans.push(Span { range: whole_escapes(self.text.as_bytes(), range), name, clipped: false });
+                                    spans.push(Span {
+                                        range: whole_escapes(self.text.as_bytes(), range),
+                                        name,
+                                        clipped: false,
+                                    });
                                 }
                             }
                         }
@@ -232,7 +240,13 @@ impl Applier<'_> {
     }
 
     /// Follows an open block from `start`, then each header that is not inside one. Returns where the piece ends.
-    fn blocks(&mut self, start: usize, mut end: usize, mut headers: Vec<(u32, Range<usize>)>, spans: &mut Vec<Span>) -> usize {
+    fn blocks(
+        &mut self,
+        start: usize,
+        mut end: usize,
+        mut headers: Vec<(u32, Range<usize>)>,
+        spans: &mut Vec<Span>,
+    ) -> usize {
         headers.sort_by_key(|(_, range)| range.start);
         let mut at = start;
         let mut open = self.state.block.take();
@@ -240,7 +254,10 @@ impl Applier<'_> {
         loop {
             if let Some(mut block) = open.take() {
                 let rule = block.rule;
-                let Some(compiled) = self.shared.redactor.rules.get(rule as usize).and_then(|rule| rule.block.as_ref()) else { continue };
+                let Some(compiled) = self.shared.redactor.rules.get(rule as usize).and_then(|rule| rule.block.as_ref())
+                else {
+                    continue;
+                };
                 let (reached, over) = follow(&mut block, compiled, self.text, at, end, |range| {
                     spans.push(Span { range, name: rule, clipped: false });
                 });
@@ -251,7 +268,10 @@ impl Applier<'_> {
                     return end;
                 }
             }
-            let Some((rule, header)) = headers.by_ref().find(|(_, header)| header.start >= at && header.start < end) else { return end };
+            let Some((rule, header)) = headers.by_ref().find(|(_, header)| header.start >= at && header.start < end)
+            else {
+                return end;
+            };
             let mut line = Line::none();
             line.seek(self.text.as_bytes(), header.start);
             open = Some(OpenBlock::new(rule, self.text, line.start, header.start));
@@ -265,7 +285,8 @@ impl Applier<'_> {
         let mut line = Line::none();
         for span in spans.iter().filter(|span| span.range.start >= start && span.range.start < end) {
             line.seek(self.text.as_bytes(), span.range.start);
-            let json = if line.start == 0 && start > 0 { self.state.json } else { looks_like_json(self.text, line.start) };
+            let json =
+                if line.start == 0 && start > 0 { self.state.json } else { looks_like_json(self.text, line.start) };
             for range in pieces(self.text, &span.range, json) {
                 out.push_str(self.text.get(at..range.start).unwrap_or_default());
                 out.push_str("[REDACTED:");

@@ -140,7 +140,8 @@ fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>
             return Verdict::Part(range.start..range.start + blank);
         }
     }
-    let token = content.trim_end().rfind([' ', '\t', '|', ':', '→', '>']).map_or(0, |at| content.ceil_char_boundary(at + 1));
+    let token =
+        content.trim_end().rfind([' ', '\t', '|', ':', '→', '>']).map_or(0, |at| content.ceil_char_boundary(at + 1));
     let core = core(content, token);
     if core.len() >= LONG_TOKEN && content.get(core.clone()).is_some_and(|token| block.body.is_match(token)) {
         return Verdict::Body(line.start + core.start..line.start + core.end);
@@ -151,11 +152,14 @@ fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>
 /// Passes over indentation, quotes, margins and a line number.
 fn skip_marks(content: &str, start: usize) -> usize {
     let margin = |c: char| c.is_whitespace() || matches!(c, '|' | '>' | '→' | '"' | '\'' | '`' | '│' | '*' | '#');
-    let skip = |from: usize| content.get(from..).map_or(from, |rest| content.len() - rest.trim_start_matches(margin).len());
+    let skip =
+        |from: usize| content.get(from..).map_or(from, |rest| content.len() - rest.trim_start_matches(margin).len());
     let at = skip(start);
     let digits = content.get(at..).unwrap_or_default().bytes().take_while(u8::is_ascii_digit).count();
     match content.get(at + digits..).and_then(|rest| rest.chars().next()) {
-        Some(c) if digits > 0 && digits <= 7 && (margin(c) || matches!(c, ':' | '.' | ')')) => skip(at + digits + c.len_utf8()),
+        Some(c) if digits > 0 && digits <= 7 && (margin(c) || matches!(c, ':' | '.' | ')')) => {
+            skip(at + digits + c.len_utf8())
+        }
         _ => at,
     }
 }
@@ -167,7 +171,9 @@ fn core(content: &str, start: usize) -> Range<usize> {
     let end = bytes
         .iter()
         .enumerate()
-        .position(|(at, b)| matches!(b, b'"' | b'\'' | b'`' | b'<' | b';') || (*b == b'\\' && bytes.get(at + 1) != Some(&b'/')))
+        .position(|(at, b)| {
+            matches!(b, b'"' | b'\'' | b'`' | b'<' | b';') || (*b == b'\\' && bytes.get(at + 1) != Some(&b'/'))
+        })
         .unwrap_or(bytes.len());
     let trimmed = rest.get(..end).unwrap_or_default().trim_end_matches([' ', '\t', '\r', ',']);
     start..start + trimmed.len()

@@ -118,7 +118,10 @@ pub struct CompileErrors(pub Vec<CompileError>);
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor").field("rules", &self.rules.len()).field("withhold", &self.withhold).finish_non_exhaustive()
+        f.debug_struct("Redactor")
+            .field("rules", &self.rules.len())
+            .field("withhold", &self.withhold)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,11 +132,12 @@ impl Redactor {
     /// Every rule or exception that cannot be used, with its plugin's name and its own.
     pub fn compile(plugins: Vec<PluginRules>, operator: OperatorRules) -> Result<Self, CompileErrors> {
         let mut builder = Builder::default();
-        let sources: Vec<(String, Option<usize>, Vec<Rule>, Vec<Allow>)> = std::iter::once((OPERATOR.to_owned(), None, operator.rules, Vec::new()))
-            .chain(plugins.iter().enumerate().map(|(index, plugin)| {
-                (plugin.name.clone(), Some(index), plugin.rules.rules.clone(), plugin.rules.allow.clone())
-            }))
-            .collect();
+        let sources: Vec<(String, Option<usize>, Vec<Rule>, Vec<Allow>)> =
+            std::iter::once((OPERATOR.to_owned(), None, operator.rules, Vec::new()))
+                .chain(plugins.iter().enumerate().map(|(index, plugin)| {
+                    (plugin.name.clone(), Some(index), plugin.rules.rules.clone(), plugin.rules.allow.clone())
+                }))
+                .collect();
         for (name, plugin, rules, allow) in &sources {
             let first = builder.rules.len();
             for rule in rules {
@@ -171,8 +175,12 @@ impl Redactor {
 
     /// Runs `work` with working memory that is kept for the next call.
     pub(super) fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
-        let mut scratch =
-            self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(|| Box::new(Scratch::new(self.rules.len())));
+        let mut scratch = self
+            .scratch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_else(|| Box::new(Scratch::new(self.rules.len())));
         let result = work(&mut scratch);
         scratch.clear();
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
@@ -201,13 +209,21 @@ impl Builder {
             self.error(source, subject("id"), "use lower-case letters, digits and single hyphens, at most 64");
         }
         if rule.max_length == 0 || rule.max_length > MAX_MATCH {
-            self.error(source, subject("max-length"), format!("must be from 1 to {MAX_MATCH} bytes, not {}", rule.max_length));
+            self.error(
+                source,
+                subject("max-length"),
+                format!("must be from 1 to {MAX_MATCH} bytes, not {}", rule.max_length),
+            );
         }
         if rule.min_entropy.is_some_and(|bits| !(0.0..=8.0).contains(&bits)) {
             self.error(source, subject("min-entropy"), "must be from 0 to 8 bits per character");
         }
         for keyword in rule.keywords.iter().filter(|k| k.len() < 2 || k.len() > 64) {
-            self.error(source, subject("keywords"), format!("`{}` must have from 2 to 64 bytes", keyword.escape_debug()));
+            self.error(
+                source,
+                subject("keywords"),
+                format!("`{}` must have from 2 to 64 bytes", keyword.escape_debug()),
+            );
         }
         if self.rules.len() >= MAX_RULES {
             self.error(source, subject("id"), format!("there are more than {MAX_RULES} rules in all"));
@@ -279,11 +295,8 @@ impl Builder {
             }
             // Unicode word boundaries are the one thing that the automaton leaves undecided, where the text is not ASCII.
             let undecided = hir.properties().look_set().contains_word_unicode();
-            let captures = if rule.secret_groups.is_empty() && !undecided {
-                None
-            } else {
-                Some(capture_regex(&rule.pattern)?)
-            };
+            let captures =
+                if rule.secret_groups.is_empty() && !undecided { None } else { Some(capture_regex(&rule.pattern)?) };
             return Ok(Finder::Anchored { dfa: Box::new(dfa), captures });
         }
         if crosses_breakers(hir) || keywords.iter().any(|keyword| keyword.bytes().any(is_breaker)) {
@@ -312,7 +325,13 @@ impl Builder {
     /// Hands an exception to its rules, among those from index `first` on.
     fn allow(&mut self, source: &str, index: usize, allow: &Allow, first: usize) {
         let subject = format!("allow entry {}", index + 1);
-        for unknown in allow.rules.iter().filter(|id| !self.rules.iter().skip(first).any(|rule| rule.id == **id)).cloned().collect::<Vec<_>>() {
+        for unknown in allow
+            .rules
+            .iter()
+            .filter(|id| !self.rules.iter().skip(first).any(|rule| rule.id == **id))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             self.error(source, format!("{subject}, rules"), format!("there is no rule `{}`", unknown.escape_debug()));
         }
         let regex = match search_regex(&allow.pattern) {

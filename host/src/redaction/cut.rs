@@ -35,7 +35,9 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
                     Target::Begins { rule: index, offset } => {
                         let Some(rule) = redactor.rules.get(index as usize) else { continue };
                         let Finder::Anchored { dfa, .. } = &rule.finder else { continue };
-                        let Some(from) = from.checked_sub(offset as usize).filter(|from| *from >= start) else { continue };
+                        let Some(from) = from.checked_sub(offset as usize).filter(|from| *from >= start) else {
+                            continue;
+                        };
                         if rule.whole_word && !is_left_edge(bytes, from) {
                             continue;
                         }
@@ -66,7 +68,9 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
         }
         claims
     });
-    shared.masks.each(bytes, start, |range, _, open| claims.push((word(range.start), if open { OPEN } else { range.end })));
+    shared
+        .masks
+        .each(bytes, start, |range, _, open| claims.push((word(range.start), if open { OPEN } else { range.end })));
     claims.sort_unstable_by(|a, b| b.cmp(a));
     loop {
         for &(from, to) in &claims {

@@ -35,7 +35,8 @@ fn redact_array(run: &RunRedactor, items: &mut [Value]) -> u64 {
 fn redact_object(run: &RunRedactor, members: &mut Map<String, Value>) -> u64 {
     let mut count = 0;
     // `{"name": "DB_PASSWORD", "value": "…"}` says what `{"DB_PASSWORD": "…"}` says.
-    let named = ["name", "key", "Name", "Key"].into_iter().find_map(|key| members.get(key)?.as_str()).map(str::to_owned);
+    let named =
+        ["name", "key", "Name", "Key"].into_iter().find_map(|key| members.get(key)?.as_str()).map(str::to_owned);
     let mut renamed = false;
     for (key, value) in members.iter_mut() {
         count += match value {
@@ -81,7 +82,8 @@ fn redact_string(run: &RunRedactor, context: Option<Context<'_>>, text: &mut Str
             let whole = format!("{before}{text}{after}");
             let redacted = run.redact(&whole);
             if redacted.count > 0
-                && let Some(inner) = redacted.text.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after))
+                && let Some(inner) =
+                    redacted.text.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after))
             {
                 *text = inner.to_owned();
                 count += redacted.count;

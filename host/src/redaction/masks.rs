@@ -68,7 +68,8 @@ impl Masks {
         let mut masks = Self::default();
         let mut forms: HashMap<Vec<u8>, (u32, bool)> = HashMap::new();
         for known in values {
-            let name = Some(kebab(&known.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| KNOWN_VALUE.to_owned());
+            let name =
+                Some(kebab(&known.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| KNOWN_VALUE.to_owned());
             let index = masks.names.iter().position(|n| *n == name).unwrap_or_else(|| {
                 masks.names.push(name);
                 masks.names.len() - 1
@@ -83,7 +84,11 @@ impl Masks {
         for (bytes, (name, base64)) in sorted {
             let key = bytes.get(..KEY).unwrap_or(&bytes).to_vec();
             masks.openings.extend(
-                bytes.iter().enumerate().filter(|(_, b)| is_breaker(**b)).filter_map(|(at, _)| Some(bytes.get(..=at)?.to_vec())),
+                bytes
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, b)| is_breaker(**b))
+                    .filter_map(|(at, _)| Some(bytes.get(..=at)?.to_vec())),
             );
             let at = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
                 keys.push(key);
@@ -148,7 +153,8 @@ impl Masks {
 
 /// Takes in the characters at both ends of a base64 form that hold only a part of the value, and the padding.
 fn widen(text: &[u8], range: Range<usize>, start: usize) -> Range<usize> {
-    let before = text.get(start..range.start).unwrap_or_default().iter().rev().take(2).take_while(|b| is_base64(**b)).count();
+    let before =
+        text.get(start..range.start).unwrap_or_default().iter().rev().take(2).take_while(|b| is_base64(**b)).count();
     let rest = text.get(range.end..).unwrap_or_default();
     let after = rest.iter().take(2).take_while(|b| is_base64(**b)).count();
     let padding = rest.iter().skip(after).take(2).take_while(|b| **b == b'=').count();
@@ -177,8 +183,18 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(
 /// What form encoders and `encodeURIComponent` leave besides.
 const LENIENT: &AsciiSet = &COMPONENT.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 /// What `encodeURI` leaves: everything with a meaning in a URL.
-const WHOLE_URL: &AsciiSet =
-    &LENIENT.remove(b';').remove(b'/').remove(b'?').remove(b':').remove(b'@').remove(b'&').remove(b'=').remove(b'+').remove(b'$').remove(b',').remove(b'#');
+const WHOLE_URL: &AsciiSet = &LENIENT
+    .remove(b';')
+    .remove(b'/')
+    .remove(b'?')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'&')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'$')
+    .remove(b',')
+    .remove(b'#');
 
 fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
     if value.len() < MIN_KNOWN_LENGTH {
@@ -191,7 +207,9 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
         text(value.replace('\'', r#"'"'"'"#));
         text(escape(value, |c| matches!(c, '"' | '\\' | '$' | '`')));
         text(escape(value, |c| matches!(c, '\'' | '\\')));
-        text(escape(value, |c| !c.is_alphanumeric() && !matches!(c, '_' | '-' | '.' | '/' | ':' | '=' | '@' | '%' | '+' | ',')));
+        text(escape(value, |c| {
+            !c.is_alphanumeric() && !matches!(c, '_' | '-' | '.' | '/' | ':' | '=' | '@' | '%' | '+' | ',')
+        }));
         text(escape(value, |c| c.is_ascii() && !c.is_ascii_alphanumeric()));
         text(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
     }
@@ -200,7 +218,13 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
     text(json_escape(&json_escape(&once)));
     text(once.replace('/', r"\/"));
     text(once.replace('&', r"\u0026").replace('<', r"\u003c").replace('>', r"\u003e"));
-    text(once.replace('&', r"\u0026").replace('<', r"\u003c").replace('>', r"\u003e").replace('\'', r"\u0027").replace('=', r"\u003d"));
+    text(
+        once.replace('&', r"\u0026")
+            .replace('<', r"\u003c")
+            .replace('>', r"\u003e")
+            .replace('\'', r"\u0027")
+            .replace('=', r"\u003d"),
+    );
     text(once);
     for set in [COMPONENT, LENIENT, WHOLE_URL] {
         let upper = utf8_percent_encode(value, set).to_string();

@@ -10,7 +10,9 @@ use regex_automata::{Anchored, Input};
 use super::compile::{CompiledRule, Finder, Redactor, Target};
 use super::rules::{AllowTarget, Candidate};
 use super::text::{entropy, floor_boundary, is_left_edge, is_right_edge, placeholder_at, whole_escapes};
-use super::views::{Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, base64_text, escape_view, percent_run, percent_view};
+use super::views::{
+    Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, base64_text, escape_view, percent_run, percent_view,
+};
 
 /// Bytes to either side of a match that `verify` and line exceptions see.
 pub(super) const CONTEXT: usize = 256;
@@ -18,6 +20,8 @@ pub(super) const CONTEXT: usize = 256;
 const MAX_DEPTH: u8 = 3;
 /// Text around an escaped character that is read anew, in bytes.
 pub(super) const ESCAPE_REACH: usize = 512;
+/// Candidates of one rule that may overlap; a text that has more is no ordinary text.
+const MAX_OVERLAPPING: u32 = 24;
 /// Times a search is repeated around one keyword.
 const MAX_TRIES: usize = 64;
 
@@ -44,7 +48,12 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new(rules: usize) -> Self {
-        Self { caches: (0..rules).map(|_| None).collect(), slots: Vec::new(), pending: Vec::new(), placeholders: Vec::new() }
+        Self {
+            caches: (0..rules).map(|_| None).collect(),
+            slots: Vec::new(),
+            pending: Vec::new(),
+            placeholders: Vec::new(),
+        }
     }
 
     /// Forgets text; automata stay.
@@ -119,6 +128,15 @@ impl Line {
     }
 }
 
+/// How far the finds of one rule reach.
+struct Cover {
+    rule: u32,
+    start: usize,
+    end: usize,
+    /// Finds that overlap one another so far.
+    finds: u32,
+}
+
 /// One reading of the text, with what was found in it so far.
 struct Search<'a> {
     redactor: &'a Redactor,
@@ -131,13 +149,19 @@ struct Search<'a> {
     depth: u8,
     known: &'a dyn Fn(&str) -> bool,
     placeholders: Vec<Range<usize>>,
-    /// Ends of the last finds by rule: literals inside a find need no second look.
-    covered: Vec<(u32, usize)>,
+    /// The last finds by rule: literals inside a find need no second look.
+    covered: Vec<Cover>,
     out: Vec<Pending>,
 }
 
 /// Leaves in `scratch` what the rules find in `text` from `start` on. `known` tells names of placeholders.
-pub(super) fn search(redactor: &Redactor, scratch: &mut Scratch, text: &str, start: usize, known: &dyn Fn(&str) -> bool) {
+pub(super) fn search(
+    redactor: &Redactor,
+    scratch: &mut Scratch,
+    text: &str,
+    start: usize,
+    known: &dyn Fn(&str) -> bool,
+) {
     let mut search = Search {
         redactor,
         placeholders: std::mem::take(&mut scratch.placeholders),
@@ -180,7 +204,9 @@ impl Search<'_> {
                     }
                     Target::Escape => {
                         line.seek(bytes, from);
-                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH)).max(line.start).max(self.start);
+                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH))
+                            .max(line.start)
+                            .max(self.start);
                         let high = floor_boundary(self.text, (to + ESCAPE_REACH).min(line.end));
                         match &mut escapes {
                             Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => stretch.end = high,
@@ -195,13 +221,17 @@ impl Search<'_> {
                         if from >= percent_end && bytes.get(to).is_some_and(u8::is_ascii_hexdigit) {
                             let run = percent_run(bytes, from, self.start);
                             percent_end = run.end;
-                            if self.depth < MAX_DEPTH && let Some(view) = percent_view(bytes, &run) {
+                            if self.depth < MAX_DEPTH
+                                && let Some(view) = percent_view(bytes, &run)
+                            {
                                 self.read_view(&view, true);
                             }
                         }
                     }
                     Target::Placeholder => {
-                        if self.depth == 0 && let Some(range) = placeholder_at(self.text, from, self.known) {
+                        if self.depth == 0
+                            && let Some(range) = placeholder_at(self.text, from, self.known)
+                        {
                             self.placeholders.push(range);
                         }
                     }
@@ -231,26 +261,32 @@ impl Search<'_> {
         if start < self.start
             || self.passes_over(rule)
             || (rule.whole_word && !is_left_edge(bytes, start))
-            || self.covered.iter().rev().take(8).any(|(covered, end)| *covered == index && start < *end)
+            || self
+                .covered
+                .iter()
+                .any(|cover| cover.rule == index && start < cover.end && cover.finds >= MAX_OVERLAPPING)
         {
             return;
         }
         line.seek(bytes, start);
-        let end = (start + rule.max_length).min(line.end);
-        let walk = self.scratch.walk(index, dfa, bytes, start, end);
+        // The pattern sees the line and nothing else, so that `^` and `$` mean its ends.
+        let base = line.start;
+        let Some(shown) = self.text.get(base..line.end) else { return };
+        let span = start - base..(start - base + rule.max_length).min(shown.len());
+        let walk = self.scratch.walk(index, dfa, shown.as_bytes(), span.start, span.end);
         let matched = match &walk {
             Some(walk) => walk.matched,
             None => captures.as_ref().and_then(|regex| {
-                regex.find(Input::new(self.text).span(start..end).anchored(Anchored::Yes)).map(|found| found.end())
+                regex.find(Input::new(shown).span(span.clone()).anchored(Anchored::Yes)).map(|found| found.end())
             }),
         };
         let Some(matched) = matched else { return };
-        let clipped = matched == end && end < line.end && walk.is_none_or(|walk| walk.dead.is_none());
+        let clipped = matched == span.end && span.end < shown.len() && walk.is_none_or(|walk| walk.dead.is_none());
         let Some(captures) = captures.as_ref().filter(|_| !rule.groups.is_empty()) else {
-            self.candidate(index, rule, start..matched, start..matched, clipped, line);
+            self.candidate(index, rule, start..base + matched, start..base + matched, clipped, line);
             return;
         };
-        let input = Input::new(self.text).span(start..end).anchored(Anchored::Yes);
+        let input = Input::new(shown).span(span).anchored(Anchored::Yes);
         self.groups(index, rule, captures, &input, clipped, line);
     }
 
@@ -269,10 +305,13 @@ impl Search<'_> {
         slots.resize(2 * (rule.groups.iter().max().copied().unwrap_or_default() + 1), None);
         if regex.search_slots(input, &mut slots).is_some() {
             let range = |group: usize| {
-                let [Some(start), Some(end)] = [slots.get(2 * group)?, slots.get(2 * group + 1)?].map(|slot| slot.map(NonMaxUsize::get)) else {
+                // The input is the line.
+                let [Some(start), Some(end)] =
+                    [slots.get(2 * group)?, slots.get(2 * group + 1)?].map(|slot| slot.map(NonMaxUsize::get))
+                else {
                     return None;
                 };
-                Some(start..end)
+                Some(line.start + start..line.start + end)
             };
             if let Some(whole) = range(0) {
                 for secret in rule.groups.iter().filter_map(|group| range(*group)) {
@@ -292,22 +331,26 @@ impl Search<'_> {
         if self.passes_over(rule) {
             return;
         }
-        let mut from = keyword.end.saturating_sub(rule.max_length).max(line.start).max(self.start);
-        from = self.text.ceil_char_boundary(from);
-        let to = floor_boundary(self.text, (keyword.start + rule.max_length).min(line.end));
+        let base = line.start;
+        let Some(shown) = self.text.get(base..line.end) else { return };
+        let keyword = keyword.start - base..keyword.end - base;
+        let mut from =
+            shown.ceil_char_boundary(keyword.end.saturating_sub(rule.max_length).max(self.start.saturating_sub(base)));
+        let to = floor_boundary(shown, keyword.start + rule.max_length);
         for _ in 0..MAX_TRIES {
             if from > keyword.start || from >= to {
                 return;
             }
-            let Some(found) = regex.find(Input::new(self.text).span(from..to)) else { return };
+            let Some(found) = regex.find(Input::new(shown).span(from..to)) else { return };
             if found.start() > keyword.start {
                 return;
             }
-            let clipped = found.end() == to && to < line.end;
-            if found.end() >= keyword.end && self.found(index, rule, regex, found.range(), to, clipped, line) {
+            let clipped = found.end() == to && to < shown.len();
+            let range = base + found.start()..base + found.end();
+            if found.end() >= keyword.end && self.found(index, rule, regex, range, base + to, clipped, line) {
                 return;
             }
-            from = self.text.ceil_char_boundary(found.start() + 1);
+            from = shown.ceil_char_boundary(found.start() + 1);
         }
     }
 
@@ -324,9 +367,12 @@ impl Search<'_> {
         while at < self.text.len() {
             line.seek(self.text.as_bytes(), at);
             while at < line.end {
-                let Some(found) = regex.find(Input::new(self.text).span(at..line.end)) else { break };
-                let accepted = self.found(index, rule, regex, found.range(), line.end, false, &line);
-                at = self.text.ceil_char_boundary(if accepted { found.end() } else { found.start() + 1 });
+                let base = line.start;
+                let Some(shown) = self.text.get(base..line.end) else { break };
+                let Some(found) = regex.find(Input::new(shown).span(at - base..shown.len())) else { break };
+                let range = base + found.start()..base + found.end();
+                let accepted = self.found(index, rule, regex, range.clone(), line.end, false, &line);
+                at = self.text.ceil_char_boundary(if accepted { range.end } else { range.start + 1 });
             }
             at = line.end + 1;
         }
@@ -351,7 +397,8 @@ impl Search<'_> {
         if rule.groups.is_empty() {
             self.candidate(index, rule, whole.clone(), whole, clipped, line);
         } else {
-            let input = Input::new(self.text).span(whole.start..to).anchored(Anchored::Yes);
+            let Some(shown) = self.text.get(line.start..line.end) else { return false };
+            let input = Input::new(shown).span(whole.start - line.start..to - line.start).anchored(Anchored::Yes);
             self.groups(index, rule, regex, &input, clipped, line);
         }
         self.out.len() > before
@@ -392,21 +439,43 @@ impl Search<'_> {
         if allowed {
             return;
         }
-        let around = |from: usize, to: usize| text.get(text.ceil_char_boundary(from)..floor_boundary(text, to)).unwrap_or_default().to_owned();
-        let question = rule.verify.map(|_| Candidate {
+        // Whatever repeats itself like this is not worth the plugin's time: redacted unasked, and done with.
+        let asks = self.cover(index, &whole, rule.verify.is_none()) < MAX_OVERLAPPING;
+        let around = |from: usize, to: usize| {
+            text.get(text.ceil_char_boundary(from)..floor_boundary(text, to)).unwrap_or_default().to_owned()
+        };
+        let question = asks.then(|| Candidate {
             rule: rule.id.clone(),
             secret: value.to_owned(),
             before: around(secret.start.saturating_sub(CONTEXT).max(line.start), secret.start),
             after: around(secret.end, (secret.end + CONTEXT).min(line.end)),
         });
-        if question.is_none() {
-            self.covered.push((index, whole.end));
-        }
         let header = rule.block.is_some() && self.depth == 0;
         if rule.block.is_some() && self.depth > 0 {
             secret.end = text.len();
         }
         self.out.push(Pending { rule: index, secret, whole, clipped, header, question });
+    }
+
+    /// Notes a find and returns how many of its rule it overlaps, itself not counted.
+    fn cover(&mut self, index: u32, whole: &Range<usize>, settled: bool) -> u32 {
+        let finds = if settled { MAX_OVERLAPPING } else { 0 };
+        let Some(cover) = self.covered.iter_mut().find(|cover| cover.rule == index) else {
+            self.covered.push(Cover { rule: index, start: whole.start, end: whole.end, finds });
+            return finds;
+        };
+        if whole.start == cover.start {
+            // Another group of the same match.
+            return cover.finds;
+        }
+        cover.start = whole.start;
+        if whole.start >= cover.end {
+            cover.finds = finds;
+        } else {
+            cover.finds = (cover.finds + 1).max(finds);
+        }
+        cover.end = cover.end.max(whole.end);
+        cover.finds
     }
 
     fn base64(&mut self) {
@@ -419,7 +488,8 @@ impl Search<'_> {
                 run.start = if window.end == run.end { run.end } else { run.start + WINDOW_STEP };
                 let Some(text) = text else { continue };
                 if window.end == run.end {
-                    window.end += bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|b| **b == b'=').count();
+                    window.end +=
+                        bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|b| **b == b'=').count();
                 }
                 for find in self.nested(&text, true) {
                     self.out.push(Pending { secret: window.clone(), whole: window.clone(), clipped: false, ..find });

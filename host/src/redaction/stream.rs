@@ -39,7 +39,15 @@ impl fmt::Debug for StreamRedactor {
 
 impl StreamRedactor {
     pub(super) fn new(run: RunRedactor) -> Self {
-        Self { run, state: State::default(), text: String::new(), released: 0, next_look: 0, partial: Vec::new(), count: 0 }
+        Self {
+            run,
+            state: State::default(),
+            text: String::new(),
+            released: 0,
+            next_look: 0,
+            partial: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Takes further text and appends to `out` what is ready.
@@ -134,7 +142,11 @@ impl StreamRedactor {
 
     /// Makes room in a line that is longer than what may be held.
     fn reduce(&mut self, out: &mut String) {
-        let cut = if self.state.block.is_some() { self.released } else { safe_cut(&self.run.shared, &self.text, self.released) };
+        let cut = if self.state.block.is_some() {
+            self.released
+        } else {
+            safe_cut(&self.run.shared, &self.text, self.released)
+        };
         if cut - self.released >= LIMIT / 4 {
             self.process(cut, PieceEnd::Clean, out);
         } else {

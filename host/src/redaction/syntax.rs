@@ -42,11 +42,10 @@ pub(super) fn crosses_breakers(hir: &Hir) -> bool {
         HirKind::Empty | HirKind::Look(_) => false,
         HirKind::Literal(literal) => literal.0.iter().copied().any(is_breaker),
         HirKind::Class(Class::Unicode(class)) => class.iter().any(|range| {
-            range.end() as u32 >= 0x80 || (range.start()..=range.end()).any(|c| (c as u32) < 0x80 && is_breaker(c as u8))
+            range.end() as u32 >= 0x80
+                || (range.start()..=range.end()).any(|c| (c as u32) < 0x80 && is_breaker(c as u8))
         }),
-        HirKind::Class(Class::Bytes(class)) => {
-            class.iter().any(|range| (range.start()..=range.end()).any(is_breaker))
-        }
+        HirKind::Class(Class::Bytes(class)) => class.iter().any(|range| (range.start()..=range.end()).any(is_breaker)),
         HirKind::Repetition(repetition) => crosses_breakers(&repetition.sub),
         HirKind::Capture(capture) => crosses_breakers(&capture.sub),
         HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(crosses_breakers),
@@ -141,7 +140,9 @@ fn concat_leads(parts: &[Hir]) -> Vec<Lead> {
             } else if lead.text.len() >= MAX_LEAD_LENGTH {
                 longer.push(Lead { text: lead.text, exact: false });
             } else {
-                longer.extend(next.iter().map(|tail| Lead { text: format!("{}{}", lead.text, tail.text), exact: tail.exact }));
+                longer.extend(
+                    next.iter().map(|tail| Lead { text: format!("{}{}", lead.text, tail.text), exact: tail.exact }),
+                );
             }
         }
         found = longer;

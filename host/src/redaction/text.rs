@@ -47,7 +47,9 @@ pub(super) fn is_left_edge(text: &[u8], at: usize) -> bool {
     match before.last() {
         None => true,
         Some(&last) if !is_word(last) => true,
-        Some(&last) => ends_percent_escape(before) || ends_string_escape(before) || (last == b'm' && ends_colour_code(before)),
+        Some(&last) => {
+            ends_percent_escape(before) || ends_string_escape(before) || (last == b'm' && ends_colour_code(before))
+        }
     }
 }
 

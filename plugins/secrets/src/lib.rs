@@ -48,7 +48,8 @@ impl Plugin for Secrets {
 impl Redactor for Secrets {
     fn rules(&self) -> RuleSet {
         let enabled = |id: &str| !self.settings.disable.iter().any(|disabled| disabled == id);
-        let rules: Vec<_> = families::all().into_iter().filter(|spec| enabled(spec.id())).map(spec::Spec::into_rule).collect();
+        let rules: Vec<_> =
+            families::all().into_iter().filter(|spec| enabled(spec.id())).map(spec::Spec::into_rule).collect();
         let mut allow: Vec<Allow> = judge::EXAMPLES
             .iter()
             .map(|pattern| Allow { rules: Vec::new(), target: AllowTarget::Secret, pattern: (*pattern).to_owned() })

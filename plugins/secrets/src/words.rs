@@ -48,7 +48,8 @@ pub(crate) fn words(name: &str) -> Vec<String> {
     for (at, &c) in chars.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|at| chars.get(at)).copied().unwrap_or(' ');
         let after = chars.get(at + 1).copied().unwrap_or(' ');
-        let begins = c.is_uppercase() && (before.is_lowercase() || before.is_ascii_digit() || (before.is_uppercase() && after.is_lowercase()));
+        let begins = c.is_uppercase()
+            && (before.is_lowercase() || before.is_ascii_digit() || (before.is_uppercase() && after.is_lowercase()));
         if (begins || !c.is_alphanumeric()) && !word.is_empty() {
             words.push(std::mem::take(&mut word));
         }
@@ -64,11 +65,18 @@ pub(crate) fn words(name: &str) -> Vec<String> {
 
 /// Whether text is made of words, abbreviations and small numbers, as names, paths and versions are.
 pub(crate) fn is_wordy(text: &str) -> bool {
-    words(text).iter().all(|word| {
+    let words = words(text);
+    let readable = words.iter().all(|word| {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let digits = word.len() - letters.len();
-        if letters.is_empty() { digits <= 4 } else { digits <= 4 && letters.bytes().all(|b| !b.is_ascii_digit()) && is_word(letters) }
-    })
+        digits <= 4 && (letters.is_empty() || (letters.bytes().all(|b| !b.is_ascii_digit()) && is_word(letters)))
+    });
+    // Random text falls apart into scraps, too, each of which could be an abbreviation.
+    let scraps = words
+        .iter()
+        .filter(|word| word.len() <= 3 || (word.len() <= 5 && word.ends_with(|c: char| c.is_ascii_digit())))
+        .count();
+    readable && (words.len() < 4 || scraps * 2 <= words.len())
 }
 
 fn class(byte: u8) -> u8 {
@@ -107,7 +115,9 @@ pub(crate) fn randomness(text: &str) -> f32 {
         }
     }
     special += bytes.iter().filter(|b| b"!@#$%^&*~?+=".contains(b)).count() as f32;
-    let rare = if letters < 1.0 { 0.0 } else { (0.5 - common / letters) * (letters / 4.0).min(1.0) };
+    // The six letters of hex make pairs that are all common.
+    let hex = text.bytes().all(|b| b.is_ascii_hexdigit()) && text.bytes().any(|b| b.is_ascii_digit());
+    let rare = if hex || letters < 1.0 { 0.0 } else { (0.5 - common / letters) * (letters / 4.0).min(1.0) };
     changes / f32::max(pairs, 1.0) + rare + (special * 0.1).min(0.2)
 }
 
@@ -137,10 +147,25 @@ mod tests {
 
     #[test]
     fn words_and_random_text_differ() {
-        for text in ["next_token", "TokenKind.Secret", "min_length", "sha256WithRSAEncryption", "src/components/Button.tsx", "getUserCredentials", "node-modules", "utf8mb4"] {
+        for text in [
+            "next_token",
+            "TokenKind.Secret",
+            "min_length",
+            "sha256WithRSAEncryption",
+            "src/components/Button.tsx",
+            "getUserCredentials",
+            "node-modules",
+            "utf8mb4",
+        ] {
             assert!(is_wordy(text) || randomness(text) < 0.3, "{text}: {}", randomness(text));
         }
-        for text in ["IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5D", "fAeR942otELUWPNcFbzFsLj1CgwCjfuNd9hrvVgn", "Cbgrr2664$pikfCYY", "a1rpXhc1ANCirV", "x7q2m9k4v1z8"] {
+        for text in [
+            "IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5D",
+            "fAeR942otELUWPNcFbzFsLj1CgwCjfuNd9hrvVgn",
+            "Cbgrr2664$pikfCYY",
+            "a1rpXhc1ANCirV",
+            "x7q2m9k4v1z8",
+        ] {
             assert!(!is_wordy(text) && randomness(text) >= 0.3, "{text}: {}", randomness(text));
         }
     }

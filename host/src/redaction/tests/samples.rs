@@ -16,7 +16,8 @@ fn samples() -> Vec<Sample> {
         .map(|line| {
             let sample: Value = serde_json::from_str(line).unwrap();
             let text = |key: &str| sample[key].as_str().unwrap().to_owned();
-            let secrets = sample["secrets"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect();
+            let secrets =
+                sample["secrets"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect();
             Sample { id: format!("{} {} {}", text("id"), text("rule"), text("context")), text: text("text"), secrets }
         })
         .collect()
@@ -65,14 +66,15 @@ fn every_secret_is_caught_and_nothing_else_changed() {
 fn what_surrounds_a_secret_survives() {
     let run = redactor();
     for sample in samples() {
-        let mut rest = sample.text.clone();
+        // The first and the last line of a key are redacted with it.
+        let mut rest: String =
+            sample.text.split("-----").enumerate().filter(|(at, _)| at % 2 == 0).map(|(_, part)| part).collect();
         for secret in &sample.secrets {
             rest = rest.replace(secret.as_str(), "\u{0}");
         }
         let output = run.redact(&sample.text).text.into_owned();
-        for word in rest.split(['\u{0}', ' ', '\n', '"', ',', '\\']).filter(|word| word.len() > 2 && !word.contains("PRIVATE KEY")) {
-            let kept = word.contains("-----") || word == "PRIVATE" || word == "KEY" || output.contains(word);
-            assert!(kept, "{}: lost {word:?} in {output:?}", sample.id);
+        for word in rest.split(['\u{0}', ' ', '\n', '"', ',', '\\']).filter(|word| word.len() > 2) {
+            assert!(output.contains(word), "{}: lost {word:?} in {output:?}", sample.id);
         }
     }
 }

@@ -6,15 +6,16 @@ use crate::spec::{Spec, shape};
 /// From the end of a telling word to its value: the rest of the name, closing quotes and brackets, a type, the operator.
 const ASSIGNED: &str = concat!(
     r#"[\w.\-]{0,40}(?:\\{0,3}["'`]|\]|\)|&quot;){0,3}(?:[ \t]{0,3}:[ \t]{0,2}[&'A-Za-z_][\w&<>'\[\]. :|]{0,24})?"#,
-    r#"[ \t]{0,16}(?:=>|:=|\|=|\?=|={1,3}|:{1,2}|,|>|\()[ \t]{0,16}(?:[A-Za-z]{1,2}|&quot;)?"#,
+    r#"[ \t]{0,16}(?:=>|:=|\|=|\?=|={1,3}|:|,|>|\()[ \t]{0,16}(?:&quot;)?"#,
 );
 /// Quoted in one of four ways or not at all. The groups 1 to 4.
 const VALUE: &str = concat!(
-    r#"(?:\\{0,3}"([^"\\\n]{6,512})|\\{0,3}'([^'\\\n]{6,512})|`([^`\\\n]{6,512})"#,
-    r#"|([^\s"'`\\;,<>()\[\]{}|&][^\s"'`\\;,<>&]{4,512}[^\s"'`\\;,<>()\[\]{}.&:!?]))"#,
+    r#"(?:[bfruBFRU]{0,2}\\{0,3}"([^"\\\n]{6,})|[bfruBFRU]{0,2}\\{0,3}'([^'\\\n]{6,})|`([^`\\\n]{6,})"#,
+    r#"|([^\s"'`\\;,<>()\[\]{}|&:][^\s"'`\\;,<>&]{4,}[^\s"'`\\;,<>()\[\]{}.&:!?]))"#,
 );
 /// A value after nothing but blanks: it must have a digit, or prose would be proposed all the time.
-const AFTER_BLANKS: &str = r#"[\w.\-]{0,40}[ \t]{1,24}\\{0,3}["'`]?([^\s"'`\\;,<>()\[\]{}|&]{0,200}?[0-9][^\s"'`\\;,<>()\[\]{}|&]{5,400})"#;
+const AFTER_BLANKS: &str =
+    r#"[\w.\-]{0,40}[ \t]{1,24}\\{0,3}["'`]?([^\s"'`\\;,<>()\[\]{}|&]{0,}?[0-9][^\s"'`\\;,<>()\[\]{}|&]{5,})"#;
 
 fn assigned(id: &'static str, what: &'static str, name: &str, keywords: &[&'static str]) -> Spec {
     shape(id, what, &format!("(?i:{name}){ASSIGNED}{VALUE}"), keywords).groups(&[1, 2, 3, 4]).up_to(768).judged()
@@ -25,7 +26,7 @@ pub(super) fn rules() -> Vec<Spec> {
         assigned("generic-passphrase", "passphrase", "pass[_ -]?phrase|mnemonic|seed[_-]?phrase", &["pass", "mnemonic", "seed"]),
         assigned("generic-client-secret", "client secret", "(?:client|consumer|app|oauth)[_-]?secret", &["client", "consumer", "app", "oauth"]),
         assigned("generic-password", "password", "passw(?:or)?d|pwd|passcode|pass", &["pass", "pwd"]),
-        shape("generic-secret-hex", "secret in hex", &format!(r#"(?i:secret|key|token|salt|hmac|signature|passw(?:or)?d|seed|cred){ASSIGNED}\\{{0,3}}["'`]?(?:0x)?([0-9a-fA-F]{{32,512}})(?:[^\w]|$)"#), &["secret", "key", "token", "salt", "hmac", "signature", "pass", "seed", "cred"]).up_to(768).judged(),
+        shape("generic-secret-hex", "secret in hex", &format!(r#"(?i:secret|key|token|salt|hmac|signature|passw(?:or)?d|seed|cred){ASSIGNED}\\{{0,3}}["'`]?(?:0x)?([0-9a-fA-F]{{32,}})(?:[^\w]|$)"#), &["secret", "key", "token", "salt", "hmac", "signature", "pass", "seed", "cred"]).up_to(768).judged(),
         assigned("generic-api-key", "secret with a telling name", "secret|token|key|credential|cred|auth|cookie|bearer|webhook|dsn", &["secret", "token", "key", "cred", "auth", "cookie", "bearer", "webhook", "dsn"]),
         shape("generic-password", "password after a name", &format!("(?i:passw(?:or)?d|pwd|pass){AFTER_BLANKS}"), &["pass", "pwd"]).up_to(700).judged(),
         shape("generic-api-key", "secret after a name", &format!("(?i:secret|token|key|credential){AFTER_BLANKS}"), &["secret", "token", "key", "credential"]).up_to(700).judged(),

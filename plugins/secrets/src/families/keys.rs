@@ -31,7 +31,7 @@ pub(super) fn rules() -> Vec<Spec> {
         .up_to(16 * 1024)
         .block(r"[A-Za-z0-9+/]{40,}={0,2}|[A-Za-z0-9+/]{2,}={1,2}", r"[A-Za-z0-9+/]+(?:LS0tLQo|LS0tLS0K|tLS0tLQ)={0,2}", 256),
         token("age-secret-key", "age secret key", r"AGE-SECRET-KEY-1[0-9A-Za-z]{40,70}", &["age-secret-key-1"]),
-        token("age-secret-key", "age post-quantum secret key", r"AGE-SECRET-KEY-PQ-1[0-9A-Za-z]{40,200}", &["age-secret-key-pq-1"]),
+        token("age-secret-key", "age post-quantum secret key", r"AGE-SECRET-KEY-PQ-1[0-9A-Za-z]{40,}", &["age-secret-key-pq-1"]),
         shape(
             "ethereum-private-key",
             "raw secp256k1 private key",

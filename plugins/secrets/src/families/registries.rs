@@ -8,12 +8,12 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "npm-legacy-auth-token",
             "token or credentials in .npmrc",
-            r#"_(?:auth[tT]oken|auth|password)[ \t]{0,4}[=:][ \t]{0,4}["']?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9+/_.\-]{16,1000}={0,2})"#,
+            r#"_(?:auth[tT]oken|auth|password)[ \t]{0,4}[=:][ \t]{0,4}["']?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9+/_.\-]{16,}={0,2})"#,
             &["_authtoken", "_auth", "_password"],
         )
         .up_to(1024)
         .judged(),
-        token("pypi-upload-token", "PyPI token", r"pypi-[A-Za-z0-9_\-]{50,1000}", &["pypi-"]).up_to(1024),
+        token("pypi-upload-token", "PyPI token", r"pypi-[A-Za-z0-9_\-]{50,}", &["pypi-"]).up_to(1024),
         token("crates-io-token", "crates.io token", r"cio[A-Za-z0-9]{32}", &["cio"]).entropy(3.2),
         token("rubygems-api-token", "RubyGems API key", r"rubygems_[a-f0-9]{48}", &["rubygems_"]),
         token("nuget-api-key", "NuGet API key", r"oy2[a-z0-9]{43}", &["oy2"]),
@@ -21,8 +21,8 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "docker-config-auth",
             "credentials in a Docker configuration",
-            r#"(?:auth|identitytoken|registrytoken|_json_key)\\{0,3}["'][ \t]{0,4}:[ \t]{0,4}\\{0,3}["']([A-Za-z0-9+/_.\-]{8,4000}={0,2})"#,
-            &["auth", "identitytoken", "registrytoken"],
+            r#"(?:auth|identitytoken|registrytoken|_json_key)\\{0,3}["'][ \t]{0,4}:[ \t]{0,4}\\{0,3}["']([A-Za-z0-9+/_.\-]{8,}={0,2})"#,
+            &["auth", "identitytoken", "registrytoken", "_json_key"],
         )
         .up_to(4096)
         .judged(),

@@ -4,13 +4,13 @@ use crate::spec::{Spec, shape};
 
 pub(super) fn rules() -> Vec<Spec> {
     vec![
-        shape("netrc-password", "password in a netrc file", r"(?:login|account)[ \t]{1,4}[^\s]{1,128}[ \t]{1,8}password[ \t]{1,4}([^\s]{3,256})", &["login", "account"]).up_to(600),
-        shape("netrc-password", "password in a netrc file", r"password[ \t]{1,4}([^\s]{4,256})[ \t]*$", &["password"]).judged(),
-        shape("pgpass-password", "line of a pgpass file", r"(?::[0-9]{2,5}|:\*):[A-Za-z0-9_*\-]{1,64}:[A-Za-z0-9_*.\-]{1,64}:([^\s:]{4,256})[ \t]*$", &[":5432", ":*:", ":6432", ":5433", ":5434", ":25060", ":26257", ":5439"]).judged(),
+        shape("netrc-password", "password in a netrc file", r"(?:login|account)[ \t]{1,4}[^\s]{1,}[ \t]{1,8}password[ \t]{1,4}([^\s]{3,})", &["login", "account"]).up_to(600),
+        shape("netrc-password", "password in a netrc file", r"password[ \t]{1,4}([^\s]{4,})[ \t]*$", &["password"]).judged(),
+        shape("pgpass-password", "line of a pgpass file", r":(?:5432|5433|5434|5435|5439|6432|25060|26257|\*):[A-Za-z0-9_*\-]{1,64}:[A-Za-z0-9_*.\-]{1,64}:([^\s:]{4,})[ \t]*$", &[":5432", ":5433", ":5434", ":5435", ":5439", ":6432", ":25060", ":26257", ":*:"]).judged(),
         shape(
             "connection-string-password",
             "password in a connection string",
-            r#"(?i:password|pwd)[ \t]{0,2}=[ \t]{0,2}(?:'([^'\\;]{4,256})'|\\{0,3}"([^"\\;]{4,256})\\{0,3}"|\{([^}\\]{4,256})\}|([^\s;"'\\{}<>]{4,256}))[ \t]{0,2}(?:;|$|["'])"#,
+            r#"(?i:password|pwd)[ \t]{0,2}=[ \t]{0,2}(?:'([^'\\;]{4,})'|\\{0,3}"([^"\\;]{4,})\\{0,3}"|\{([^}\\]{4,})\}|([^\s;"'\\{}<>]{4,}))[ \t]{0,2}(?:[; \t"']|$)"#,
             &["password", "pwd"],
         )
         .groups(&[1, 2, 3, 4])
@@ -18,7 +18,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "cli-password-flag",
             "secret given as a flag",
-            r#"--[a-z][\w.\-]{0,40}[ \t]{1,4}(?:\\{0,3}"([^"\\]{4,512})|'([^'\\]{4,512})|([^\s"'\\;|&<>(){}]{4,512}))"#,
+            r#"--[a-z][\w.\-]{0,40}[ \t]{1,4}(?:\\{0,3}"([^"\\]{4,})|'([^'\\]{4,})|([^\s"'\\;|&<>(){}]{4,}))"#,
             &["--"],
         )
         .groups(&[1, 2, 3])
@@ -27,7 +27,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "cli-password-flag",
             "password given as a short flag",
-            r#"(?:sshpass|mysql|mysqldump|mysqladmin|mongo|mongosh|docker login|podman login|az login|helm registry login|redis-cli|smbclient|ldapsearch|unzip|7z|zip|rabbitmqadmin|influx)[ \t][^\n|;]{0,200}?[ \t](?:-p|-a|-w|-P|-U [^%\s]{1,64}%)[ \t]{0,2}(?:\\{0,3}"([^"\\]{4,256})|'([^'\\]{4,256})|([^\s"'\\;|&<>(){}\-][^\s"'\\;|&<>(){}]{3,256}))"#,
+            r#"(?:sshpass|mysql|mysqldump|mysqladmin|mongo|mongosh|docker login|podman login|az login|helm registry login|redis-cli|smbclient|ldapsearch|unzip|7z|zip|rabbitmqadmin|influx)[ \t](?:[^\n|;]{0,}?[ \t])?(?:-p|-a|-w|-P|-U [^%\s]{1,64}%)[ \t]{0,2}(?:\\{0,3}"([^"\\]{4,})|'([^'\\]{4,})|([^\s"'\\;|&<>(){}\-][^\s"'\\;|&<>(){}]{3,}))"#,
             &["sshpass", "mysql", "mongo", "docker", "podman", "az", "helm", "redis-cli", "smbclient", "ldapsearch", "unzip", "7z", "zip", "rabbitmqadmin", "influx"],
         )
         .groups(&[1, 2, 3])

@@ -4,7 +4,21 @@ use crate::words::words;
 
 /// Words near a digest that explain it.
 pub(super) const DIGESTS: &[&str] = &[
-    "sha1", "sha256", "sha512", "sha-", "md5", "commit", "integrity", "checksum", "digest", "hash", "revision", "fingerprint", "etag", "blob", "tree",
+    "sha1",
+    "sha256",
+    "sha512",
+    "sha-",
+    "md5",
+    "commit",
+    "integrity",
+    "checksum",
+    "digest",
+    "hash",
+    "revision",
+    "fingerprint",
+    "etag",
+    "blob",
+    "tree",
 ];
 
 /// How a value is tied to its name.
@@ -59,9 +73,23 @@ impl<'t> Place<'t> {
         let unassigned = rest;
         let mut operator = Operator::Blank;
         for (text, meaning) in [
-            ("%3D", Operator::Assign), ("%3d", Operator::Assign), ("\\u003d", Operator::Assign), ("\\u003D", Operator::Assign),
-            ("===", Operator::Assign), ("=>", Operator::Assign), ("->", Operator::Assign), (":=", Operator::Assign), ("|=", Operator::Assign), ("?=", Operator::Assign), ("==", Operator::Assign),
-            ("=", Operator::Assign), ("::", Operator::Assign), (":", Operator::Assign), (">", Operator::Assign), (",", Operator::Comma), ("(", Operator::Call),
+            ("%3D", Operator::Assign),
+            ("%3d", Operator::Assign),
+            ("\\u003d", Operator::Assign),
+            ("\\u003D", Operator::Assign),
+            ("===", Operator::Assign),
+            ("=>", Operator::Assign),
+            ("->", Operator::Assign),
+            (":=", Operator::Assign),
+            ("|=", Operator::Assign),
+            ("?=", Operator::Assign),
+            ("==", Operator::Assign),
+            ("=", Operator::Assign),
+            ("::", Operator::Assign),
+            (":", Operator::Assign),
+            (">", Operator::Assign),
+            (",", Operator::Comma),
+            ("(", Operator::Call),
         ] {
             if let Some(shorter) = unassigned.strip_suffix(text) {
                 rest = shorter.trim_end();
@@ -82,12 +110,19 @@ impl<'t> Place<'t> {
         }
         let rest = rest.strip_suffix("&quot;").unwrap_or(rest);
         let rest = rest.trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
-        let length: usize = rest.chars().rev().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')).map(char::len_utf8).sum();
+        let length: usize = rest
+            .chars()
+            .rev()
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+            .map(char::len_utf8)
+            .sum();
         let (before_name, name) = rest.split_at(rest.len() - length);
         let bare = name.trim_start_matches(['-', '.']);
         // The `n` of a newline that was escaped is no part of the name.
         let (before_name, name) = match before_name.strip_suffix('\\') {
-            Some(_) if bare.starts_with(['n', 't', 'r']) && bare.len() > 1 => (before_name, bare.get(1..).unwrap_or(bare)),
+            Some(_) if bare.starts_with(['n', 't', 'r']) && bare.len() > 1 => {
+                (before_name, bare.get(1..).unwrap_or(bare))
+            }
             _ => (before.get(..before_name.len() + name.len() - bare.len()).unwrap_or(before_name), bare),
         };
         Self { name, before_name, operator, quoted }
@@ -98,9 +133,32 @@ impl<'t> Place<'t> {
         let all = words(self.name);
         let mut names: &[String] = &all;
         while let Some((last, rest)) = names.split_last() {
-            const SUFFIXES: [&str; 24] = [
-                "value", "string", "raw", "live", "prod", "production", "test", "dev", "staging", "b64", "base64", "hex", "new", "old", "current",
-                "primary", "secondary", "default", "data", "plain", "plaintext", "text", "header", "v2",
+            const SUFFIXES: [&str; 25] = [
+                "base",
+                "value",
+                "string",
+                "raw",
+                "live",
+                "prod",
+                "production",
+                "test",
+                "dev",
+                "staging",
+                "b64",
+                "base64",
+                "hex",
+                "new",
+                "old",
+                "current",
+                "primary",
+                "secondary",
+                "default",
+                "data",
+                "plain",
+                "plaintext",
+                "text",
+                "header",
+                "v2",
             ];
             if rest.is_empty() || !(SUFFIXES.contains(&last.as_str()) || last.bytes().all(|b| b.is_ascii_digit())) {
                 break;
@@ -111,39 +169,166 @@ impl<'t> Place<'t> {
         let last = last.trim_end_matches(|c: char| c.is_ascii_digit());
         let qualified = |list: &[&str]| qualifiers.iter().any(|word| list.contains(&word.as_str()));
         let before_last = qualifiers.last().map_or("", String::as_str);
-        if last.ends_with("passphrase") || (last == "phrase" && matches!(before_last, "pass" | "seed" | "recovery")) || last == "mnemonic" {
+        if last.ends_with("passphrase")
+            || (last == "phrase" && matches!(before_last, "pass" | "seed" | "recovery"))
+            || last == "mnemonic"
+        {
             return Some(Class::Passphrase);
         }
-        if ["password", "passwd", "pwd", "passcode", "passwords"].iter().any(|word| last.ends_with(word)) || (last == "word" && before_last == "pass") {
-            return Some(Class::Password).filter(|_| !qualified(&["hashed", "forgot", "reset", "show", "min", "max", "encrypted"]));
+        if ["password", "passwd", "pwd", "passcode", "passwords"].iter().any(|word| last.ends_with(word))
+            || (last == "word" && before_last == "pass")
+        {
+            return Some(Class::Password)
+                .filter(|_| !qualified(&["hashed", "forgot", "reset", "show", "min", "max", "encrypted"]));
         }
-        if last == "pass" || (last.ends_with("pass") && last.len() <= 9 && !["bypass", "compass", "surpass", "trespass"].contains(&last)) {
-            return Some(Class::Password).filter(|_| !qualifiers.is_empty() || last != "pass" || self.quoted || self.name == "PASS");
+        if last == "pass"
+            || (last.ends_with("pass")
+                && last.len() <= 9
+                && !["bypass", "compass", "surpass", "trespass"].contains(&last))
+        {
+            return Some(Class::Password)
+                .filter(|_| !qualifiers.is_empty() || last != "pass" || self.quoted || self.name == "PASS");
         }
-        if last.ends_with("secret") || last == "secrets" || (matches!(last, "id" | "hash") && before_last == "secret") && self.name.is_empty() {
+        if last.ends_with("secret")
+            || last == "secrets"
+            || (matches!(last, "id" | "hash") && before_last == "secret") && self.name.is_empty()
+        {
             return Some(Class::Secret);
         }
         if last.ends_with("token") || last == "jwt" || last == "pat" {
             const OTHER: &[&str] = &[
-                "next", "page", "continuation", "pagination", "sync", "eos", "bos", "pad", "unk", "stop", "max", "min", "num", "total", "input", "output",
-                "cached", "prompt", "completion", "reasoning", "special", "mask", "cls", "sep", "cancellation", "cancel", "parse", "syntax", "resume", "cursor",
-                "design", "theme", "color", "public",
+                "next",
+                "page",
+                "continuation",
+                "pagination",
+                "sync",
+                "eos",
+                "bos",
+                "pad",
+                "unk",
+                "stop",
+                "max",
+                "min",
+                "num",
+                "total",
+                "input",
+                "output",
+                "cached",
+                "prompt",
+                "completion",
+                "reasoning",
+                "special",
+                "mask",
+                "cls",
+                "sep",
+                "cancellation",
+                "cancel",
+                "parse",
+                "syntax",
+                "resume",
+                "cursor",
+                "design",
+                "theme",
+                "color",
+                "public",
             ];
             return Some(Class::Token).filter(|_| !qualified(OTHER));
         }
-        if last == "key" || last == "keys" || last.ends_with("apikey") || ["accesskey", "secretkey", "privatekey", "authkey", "masterkey", "encryptionkey", "signingkey", "accountkey", "sharedkey"].contains(&last) {
+        if last == "key"
+            || last == "keys"
+            || last.ends_with("apikey")
+            || [
+                "accesskey",
+                "secretkey",
+                "privatekey",
+                "authkey",
+                "masterkey",
+                "encryptionkey",
+                "signingkey",
+                "accountkey",
+                "sharedkey",
+            ]
+            .contains(&last)
+        {
             const OTHER: &[&str] = &[
-                "primary", "foreign", "public", "pub", "cache", "partition", "sort", "hash", "range", "index", "idempotency", "dedupe", "row", "object",
-                "map", "dict", "json", "translation", "i18n", "locale", "hot", "short", "group", "query", "bucket", "s3", "file", "path", "image", "route",
-                "order", "column", "field", "unique", "composite", "event", "message", "metric", "label", "lookup", "id", "host", "publishable", "site", "react",
-                "restore", "registry", "known", "gpg", "pgp", "candidate", "record", "item", "node", "tree", "state",
+                "primary",
+                "foreign",
+                "public",
+                "pub",
+                "cache",
+                "partition",
+                "sort",
+                "hash",
+                "range",
+                "index",
+                "idempotency",
+                "dedupe",
+                "row",
+                "object",
+                "map",
+                "dict",
+                "json",
+                "translation",
+                "i18n",
+                "locale",
+                "hot",
+                "short",
+                "group",
+                "query",
+                "bucket",
+                "s3",
+                "file",
+                "path",
+                "image",
+                "route",
+                "order",
+                "column",
+                "field",
+                "unique",
+                "composite",
+                "event",
+                "message",
+                "metric",
+                "label",
+                "lookup",
+                "id",
+                "host",
+                "publishable",
+                "site",
+                "react",
+                "restore",
+                "registry",
+                "known",
+                "gpg",
+                "pgp",
+                "candidate",
+                "record",
+                "item",
+                "node",
+                "tree",
+                "state",
             ];
             if qualified(OTHER) {
                 return None;
             }
             return Some(if last == "key" && qualifiers.is_empty() { Class::Weak } else { Class::Key });
         }
-        let weak = ["auth", "authorization", "cookie", "cookies", "credential", "credentials", "cred", "creds", "bearer", "webhook", "dsn", "salt", "hmac", "seed"];
+        let weak = [
+            "auth",
+            "authorization",
+            "cookie",
+            "cookies",
+            "credential",
+            "credentials",
+            "cred",
+            "creds",
+            "bearer",
+            "webhook",
+            "dsn",
+            "salt",
+            "hmac",
+            "seed",
+        ];
         weak.contains(&last).then_some(Class::Weak)
     }
 
@@ -151,8 +336,27 @@ impl<'t> Place<'t> {
     pub(super) fn is_credential(&self) -> bool {
         let all = words(self.name);
         let has = |list: &[&str]| all.iter().any(|word| list.iter().any(|l| word == l));
-        has(&["api", "apikey", "secret", "access", "auth", "private", "master", "encryption", "signing", "client", "bot", "admin", "authtoken", "accesstoken", "personal", "deploy", "license", "app", "account"])
-            || self.name.eq_ignore_ascii_case("token")
+        has(&[
+            "api",
+            "apikey",
+            "secret",
+            "access",
+            "auth",
+            "private",
+            "master",
+            "encryption",
+            "signing",
+            "client",
+            "bot",
+            "admin",
+            "authtoken",
+            "accesstoken",
+            "personal",
+            "deploy",
+            "license",
+            "app",
+            "account",
+        ]) || self.name.eq_ignore_ascii_case("token")
             || (self.name.chars().any(char::is_uppercase) && self.names_variable())
     }
 
@@ -162,7 +366,9 @@ impl<'t> Place<'t> {
 
     /// An environment variable: upper case with underscores.
     pub(super) fn names_variable(&self) -> bool {
-        self.name.len() >= 3 && self.name.contains('_') && self.name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        self.name.len() >= 3
+            && self.name.contains('_')
+            && self.name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     }
 
     /// `--name value`.

@@ -24,7 +24,8 @@ fn decode(value: &str) -> Option<Vec<u8>> {
 
 /// Whether the text is all printable ASCII once decoded.
 pub(super) fn is_readable(value: &str) -> bool {
-    decode(value).is_some_and(|bytes| bytes.len() >= 5 && bytes.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t')))
+    decode(value)
+        .is_some_and(|bytes| bytes.len() >= 5 && bytes.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t')))
 }
 
 /// `user:password`, possibly with a user or a password that is no ASCII.

@@ -32,11 +32,15 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
     let place = Place::parse(&candidate.before);
     let before = &candidate.before;
     match candidate.rule.as_str() {
-        "generic-password" | "generic-passphrase" | "generic-client-secret" | "generic-secret-hex" | "generic-api-key" => {
-            assigned(&place, value, candidate)
-        }
+        "generic-password"
+        | "generic-passphrase"
+        | "generic-client-secret"
+        | "generic-secret-hex"
+        | "generic-api-key" => assigned(&place, value, candidate),
         "http-basic-auth" => encoded::is_user_and_password(value),
-        "docker-config-auth" => encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32)),
+        "docker-config-auth" => {
+            encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32))
+        }
         "http-bearer-opaque" => bearer(value, before),
         "npm-legacy-auth-token" => !is_wordy(value),
         "session-cookie" => cookie(&place, value, before),
@@ -46,16 +50,23 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
         "pgpass-password" => !is_code(value) && !is_wordy(value),
         "connection-string-password" => connection_string(value, candidate),
         "cli-password-flag" => flag(&place, value, before),
-        "kubernetes-secret-yaml" => encoded::is_readable(value) && place.before_name.trim_matches([' ', '\t', '+', '-', '|', '"']).is_empty(),
+        "kubernetes-secret-yaml" => {
+            encoded::is_readable(value) && place.before_name.trim_matches([' ', '\t', '+', '-', '|', '"']).is_empty()
+        }
         "kubeconfig" => place.name.ends_with("client-key-data") || is_random(value, 40),
         "aws-secret-access-key" => is_random(value, 40) && !is_digest(value),
-        "ethereum-private-key" => !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"]),
+        "ethereum-private-key" => {
+            !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"])
+        }
         _ => vendor(value, before),
     }
 }
 
 fn is_random(value: &str, least: usize) -> bool {
-    value.len() >= least && !is_wordy(value) && randomness(value) >= 0.25 && entropy(value) >= if value.len() < 24 { 2.5 } else { 2.9 }
+    value.len() >= least
+        && !is_wordy(value)
+        && randomness(value) >= 0.25
+        && entropy(value) >= if value.len() < 24 { 2.5 } else { 2.9 }
 }
 
 /// A value of the right shape beside a provider's name.
@@ -69,10 +80,16 @@ fn vendor(value: &str, before: &str) -> bool {
 /// A value with a telling name.
 fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     let Some(class) = place.class() else { return false };
-    if place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '[']))) {
+    // The password of a URL, which has rules of its own.
+    let in_url = place.before_name.ends_with("://");
+    if in_url || place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '['])))
+    {
         return false;
     }
     let value = value.trim_end_matches(['.', ',', ';', ':', '!', '?']);
+    if value.contains(char::is_whitespace) && class != Class::Passphrase {
+        return false;
+    }
     let blank = place.operator == Operator::Blank;
     if blank && !place.names_variable() && !place.is_flag() && !is_random(value, 20) {
         return false;
@@ -84,6 +101,9 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
         Class::Passphrase => passphrase(value, place.quoted) || password(value, place),
         Class::Password => password(value, place),
         Class::Secret => password(value, place) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(value),
+        Class::Token | Class::Key if place.is_flag() => {
+            is_random(value, 10) && (!is_digest(value) || place.is_credential())
+        }
         Class::Token => is_random(value, 16) && (!is_uuid(value) || place.is_credential()),
         Class::Key => {
             is_random(value, 16)
@@ -91,14 +111,20 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
                 && (!is_digest(value) || place.is_credential())
                 && !(is_digest(value) && context::mentions(place.before_name, context::DIGESTS))
         }
-        Class::Weak => is_random(value, 20) && !is_uuid(value) && !is_digest(value),
+        Class::Weak => {
+            // `Linux-node-<digest>`: a cache's key.
+            let last = value.rsplit(['-', ':', '/', '.']).next().unwrap_or(value);
+            is_random(value, 20) && !is_uuid(value) && !is_digest(value) && !is_digest(last)
+        }
     }
 }
 
 /// Several words, as people choose them and generators like diceware make them.
 fn passphrase(value: &str, quoted: bool) -> bool {
-    const PROSE: [&str; 18] =
-        ["the", "for", "is", "to", "your", "enter", "a", "an", "of", "be", "must", "and", "or", "not", "this", "with", "in", "no"];
+    const PROSE: [&str; 18] = [
+        "the", "for", "is", "to", "your", "enter", "a", "an", "of", "be", "must", "and", "or", "not", "this", "with",
+        "in", "no",
+    ];
     let separators: &[char] = if quoted { &['-', ' ', '.', '_', '+'] } else { &['-', '.', '+'] };
     let parts: Vec<&str> = value.split(separators).collect();
     let plain = |part: &&str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
@@ -121,7 +147,10 @@ fn password(value: &str, place: &Place<'_>) -> bool {
     let letters = value.chars().filter(char::is_ascii_alphabetic).count();
     if is_wordy(value) {
         // Words alone are names and types; words with a number, as in `harbor-saffron-610`, are what people choose.
-        return (digits >= 1 && letters >= 4 && (place.quoted || place.names_variable()) && !value.contains(['.', '/', '_', ':']))
+        return (digits >= 1
+            && letters >= 4
+            && (place.quoted || place.names_variable())
+            && !value.contains(['.', '/', '_', ':']))
             || (digits >= 2 && value.split('-').count() >= 3)
             || (symbols >= 1 && digits >= 1);
     }
@@ -138,16 +167,27 @@ fn bearer(value: &str, before: &str) -> bool {
 }
 
 fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
-    const ATTRIBUTES: [&str; 10] = ["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment", "_ga", "_gid"];
+    const ATTRIBUTES: [&str; 10] =
+        ["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment", "_ga", "_gid"];
     let name = place.name.to_ascii_lowercase();
     if ATTRIBUTES.iter().any(|attribute| name == *attribute) || name.starts_with("_ga") || is_code(value) {
         return false;
     }
-    let sessions = ["phpsessid", "jsessionid", "asp.net_sessionid", "connect.sid", "laravel_session", "remember_token", "next-auth.session-token"];
+    let sessions = [
+        "phpsessid",
+        "jsessionid",
+        "asp.net_sessionid",
+        "connect.sid",
+        "laravel_session",
+        "remember_token",
+        "next-auth.session-token",
+    ];
     if !context::mentions(before, &["cookie"]) && !sessions.contains(&name.as_str()) && !name.starts_with("__") {
         return false;
     }
-    let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"].iter().any(|word| name.contains(word));
+    let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"]
+        .iter()
+        .any(|word| name.contains(word));
     if telling { value.len() >= 12 && !is_wordy(value) } else { is_random(value, 20) && !is_uuid(value) }
 }
 
@@ -155,11 +195,16 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
     if let Some(after_scheme) = before.rfind("://").and_then(|at| before.get(at + 3..))
         && !after_scheme.contains(['/', '?', '#'])
     {
-        let Some(user) = after_scheme.strip_suffix(':').or_else(|| after_scheme.strip_suffix("%3A")).or_else(|| after_scheme.strip_suffix("%3a")) else {
+        let Some(user) = after_scheme
+            .strip_suffix(':')
+            .or_else(|| after_scheme.strip_suffix("%3A"))
+            .or_else(|| after_scheme.strip_suffix("%3a"))
+        else {
             return is_random(value, 16);
         };
         let port = value.split('/').next().unwrap_or_default();
-        let is_port = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && value.len() > port.len();
+        let is_port =
+            !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && value.len() > port.len();
         return value.len() >= 3 && !is_port && !value.eq_ignore_ascii_case(user) && !values::is_common_password(value);
     }
     let opener = place.before_name;
@@ -170,9 +215,8 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
     }
     match place.name.to_ascii_lowercase().as_str() {
         "password" | "passwd" | "pwd" | "secret" | "client_secret" => value.len() >= 6 && !is_wordy(value),
-        "access_token" | "refresh_token" | "id_token" | "auth_token" | "private_token" | "job_token" | "session_token" | "api_key" | "apikey" => {
-            value.len() >= 12 && !is_wordy(value)
-        }
+        "access_token" | "refresh_token" | "id_token" | "auth_token" | "private_token" | "job_token"
+        | "session_token" | "api_key" | "apikey" => value.len() >= 12 && !is_wordy(value),
         "key" => is_random(value, 20) && !is_digest(value),
         _ => is_random(value, 16) && !is_uuid(value),
     }
@@ -180,7 +224,11 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
 
 fn curl_user(value: &str, before: &str) -> bool {
     let flag_at = before.trim_end_matches(['"', '\'', '\\']).rfind(" -").or_else(|| before.rfind("\n-"));
-    if is_digits(value) || is_code(value) || values::is_common_password(value) || (flag_at.is_none() && !before.starts_with('-')) {
+    if is_digits(value)
+        || is_code(value)
+        || values::is_common_password(value)
+        || (flag_at.is_none() && !before.starts_with('-'))
+    {
         return false;
     }
     let fetches = context::mentions(before, &["curl", "wget", "http"]);
@@ -197,10 +245,25 @@ fn netrc(value: &str, before: &str) -> bool {
 
 fn connection_string(value: &str, candidate: &Candidate) -> bool {
     const PARTS: &[&str] = &[
-        "server=", "data source=", "user id=", "uid=", "host=", "dbname=", "user=", "database=", "initial catalog=", "port=", "username=", "endpoint=", "address=",
+        "server=",
+        "data source=",
+        "user id=",
+        "uid=",
+        "host=",
+        "dbname=",
+        "user=",
+        "database=",
+        "initial catalog=",
+        "port=",
+        "username=",
+        "endpoint=",
+        "address=",
     ];
     let near = |text: &str| context::contains_any(text, PARTS);
-    (near(&candidate.before) || near(&candidate.after)) && !is_code(value) && !values::is_common_password(value) && value.len() >= 4
+    (near(&candidate.before) || near(&candidate.after))
+        && !is_code(value)
+        && !values::is_common_password(value)
+        && value.len() >= 4
 }
 
 fn flag(place: &Place<'_>, value: &str, before: &str) -> bool {
@@ -213,7 +276,9 @@ fn flag(place: &Place<'_>, value: &str, before: &str) -> bool {
     }
     match place.class() {
         Some(Class::Password | Class::Passphrase) => {
-            !is_wordy(value) || (value.chars().any(|c| c.is_ascii_digit()) && value.len() >= 8) || passphrase(value, place.quoted)
+            !is_wordy(value)
+                || (value.chars().any(|c| c.is_ascii_digit()) && value.len() >= 8)
+                || passphrase(value, place.quoted)
         }
         Some(Class::Secret) => value.len() >= 6 && !is_wordy(value),
         Some(Class::Token | Class::Key) => value.len() >= 12 && !is_wordy(value) && randomness(value) >= 0.15,

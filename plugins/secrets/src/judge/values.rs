@@ -3,9 +3,50 @@
 use crate::words::is_wordy;
 
 const NOTHING: [&str; 44] = [
-    "none", "null", "nil", "undefined", "true", "false", "string", "str", "required", "optional", "password", "passwd", "secret", "token", "apikey",
-    "api_key", "api-key", "your_api_key", "hidden", "masked", "redacted", "sensitive", "empty", "unset", "default", "dummy", "sample", "example", "test",
-    "testing", "foobar", "foo", "bar", "admin", "todo", "tbd", "n/a", "value", "prompt", "env", "boolean", "number", "object", "any",
+    "none",
+    "null",
+    "nil",
+    "undefined",
+    "true",
+    "false",
+    "string",
+    "str",
+    "required",
+    "optional",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "your_api_key",
+    "hidden",
+    "masked",
+    "redacted",
+    "sensitive",
+    "empty",
+    "unset",
+    "default",
+    "dummy",
+    "sample",
+    "example",
+    "test",
+    "testing",
+    "foobar",
+    "foo",
+    "bar",
+    "admin",
+    "todo",
+    "tbd",
+    "n/a",
+    "value",
+    "prompt",
+    "env",
+    "boolean",
+    "number",
+    "object",
+    "any",
 ];
 
 /// Text that stands where a secret would be.
@@ -22,16 +63,38 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || value.contains("%(")
         || value.contains("#{")
         || is_variable(value)
-        || ["your-", "your_", "yourtoken", "yourkey", "changeme", "change-me", "change_me", "placeholder", "xxxxx", "*****", "example", "insert-", "paste-", "replace-", "replace_", "...", "…", "dummy", "redacted"]
-            .iter()
-            .any(|word| lower.contains(word))
+        || [
+            "your-",
+            "your_",
+            "yourtoken",
+            "yourkey",
+            "changeme",
+            "change-me",
+            "change_me",
+            "placeholder",
+            "xxxxx",
+            "*****",
+            "example",
+            "insert-",
+            "paste-",
+            "replace-",
+            "replace_",
+            "...",
+            "…",
+            "dummy",
+            "redacted",
+        ]
+        .iter()
+        .any(|word| lower.contains(word))
         || one_character(&lower)
         || is_sequence(&lower)
 }
 
 /// `$NAME`, `$env:NAME`, `%NAME%`, `@name`, `:name`.
 fn is_variable(value: &str) -> bool {
-    let name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'));
+    let name = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'))
+    };
     let upper = |text: &str| name(text) && !text.chars().any(|c| c.is_ascii_lowercase());
     value.strip_prefix('$').is_some_and(|rest| name(rest) && (upper(rest) || is_wordy(rest)))
         || value.strip_prefix('%').and_then(|rest| rest.strip_suffix('%')).is_some_and(name)
@@ -46,15 +109,22 @@ fn one_character(value: &str) -> bool {
 
 /// `12345678`, `abcdefgh`, `0123456789abcdef`.
 fn is_sequence(value: &str) -> bool {
-    let steps = value.as_bytes().windows(2).filter(|pair| matches!(pair, [a, b] if *b == a.wrapping_add(1) || (*a == b'9' && matches!(b, b'0' | b'a')))).count();
+    let steps = value
+        .as_bytes()
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if *b == a.wrapping_add(1) || (*a == b'9' && matches!(b, b'0' | b'a'))))
+        .count();
     value.len() >= 6 && steps * 100 >= (value.len() - 1) * 70
 }
 
 /// Passwords of examples and of local databases.
 pub(super) fn is_common_password(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    ["pass", "password", "passwd", "pwd", "secret", "user", "username", "guest", "root", "admin", "postgres", "mysql", "test", "changeme", "example", "token", "pw", "xxx", "***"]
-        .contains(&lower.as_str())
+    [
+        "pass", "password", "passwd", "pwd", "secret", "user", "username", "guest", "root", "admin", "postgres",
+        "mysql", "test", "changeme", "example", "token", "pw", "xxx", "***",
+    ]
+    .contains(&lower.as_str())
         || is_placeholder(value)
 }
 
@@ -72,9 +142,24 @@ pub(super) fn is_code(value: &str) -> bool {
         || (value.starts_with('/') && wordy)
         || (value.starts_with(['&', '*', '@']) && wordy)
         || (value.contains(['.', '/', '[', '(', '<']) && wordy && !value.chars().any(|c| "!@#$%^&*".contains(c)))
-        || ["process.env", "os.environ", "os.getenv", "env.", "secrets.", "vars.", "config.", "self.", "this.", "settings.", "args.", "options.", "std::", "ENV["]
-            .iter()
-            .any(|start| value.starts_with(start))
+        || [
+            "process.env",
+            "os.environ",
+            "os.getenv",
+            "env.",
+            "secrets.",
+            "vars.",
+            "config.",
+            "self.",
+            "this.",
+            "settings.",
+            "args.",
+            "options.",
+            "std::",
+            "ENV[",
+        ]
+        .iter()
+        .any(|start| value.starts_with(start))
 }
 
 pub(super) fn is_digits(value: &str) -> bool {
@@ -89,7 +174,9 @@ pub(super) fn is_uuid(value: &str) -> bool {
 /// As long as a digest, in hex, or one in base64 with its prefix.
 pub(super) fn is_digest(value: &str) -> bool {
     (matches!(value.len(), 32 | 40 | 56 | 64 | 96 | 128) && value.bytes().all(|b| b.is_ascii_hexdigit()))
-        || ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "SHA256:"].iter().any(|prefix| value.starts_with(prefix))
+        || ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "SHA256:"]
+            .iter()
+            .any(|prefix| value.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -98,7 +185,20 @@ mod tests {
 
     #[test]
     fn placeholders_are_known() {
-        for value in ["<paste-your-token>", "${ACCESS_TOKEN}", "$TOKEN", "{{ token }}", "xxxxxxxx", "****", "changeme", "your-api-key", "12345678", "0123456789abcdef", "%TOKEN%", "$password"] {
+        for value in [
+            "<paste-your-token>",
+            "${ACCESS_TOKEN}",
+            "$TOKEN",
+            "{{ token }}",
+            "xxxxxxxx",
+            "****",
+            "changeme",
+            "your-api-key",
+            "12345678",
+            "0123456789abcdef",
+            "%TOKEN%",
+            "$password",
+        ] {
             assert!(is_placeholder(value), "{value}");
         }
         for value in ["Cbgrr2664$pikfCYY", "$2b$12$KIXQx7q2m9k4v1z8", "hunter2", "a1rpXhc1ANCirV"] {
