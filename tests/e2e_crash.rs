@@ -6,8 +6,11 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::{thread, time::Duration};
-use support::{Bed, PATIENCE, check_story, end_of, of_type, tool_outputs, until};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+use support::{Bed, PATIENCE, check_story, end_of, of_type, tool_outputs};
 
 /// SplitMix64: a seed says when every kill comes.
 struct Dice(u64);
@@ -44,11 +47,18 @@ fn kill_the_host_at_random_moments() {
 
         bed.host();
         for run in &runs {
-            let story = until("the end of every run", PATIENCE, || {
+            let place = format!("seed {seed} round {round}");
+            let start = Instant::now();
+            let story = loop {
                 let story = bed.story(run);
-                end_of(&story).is_some().then_some(story)
-            });
-            check(&bed, run, &story, &format!("seed {seed} round {round}"));
+                if end_of(&story).is_some() {
+                    break story;
+                }
+                let record = || bed.record(run);
+                assert!(start.elapsed() < PATIENCE, "{place}: {run} does not end: {:#}\n{story:#?}", record());
+                thread::sleep(Duration::from_millis(10));
+            };
+            check(&bed, run, &story, &place);
         }
     }
     bed.assert_nothing_runs(Duration::from_secs(2));

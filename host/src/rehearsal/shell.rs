@@ -8,12 +8,19 @@ use std::{
     io::{self, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
-    process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
 };
 
 /// How much of a command's output the answer keeps; the rest is streamed and then forgotten.
 const KEPT: usize = 1024 * 1024;
+/// How long a silent background process may hold the output open after the command's end.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// The process group of the command that runs now, if one does.
 #[derive(Debug, Clone, Default)]
@@ -63,41 +70,92 @@ pub(super) fn run(
         .process_group(0)
         .spawn()?;
     running.set(i32::try_from(child.id()).ok().map(Pid::from_raw));
-    let streamed = stream(&mut reader, &mut more);
-    if streamed.is_err() {
+    let (sender, receiver) = mpsc::channel();
+    let of_reader = sender.clone();
+    thread::spawn(move || read(&mut reader, &of_reader));
+    thread::spawn(move || sender.send(Message::Ended(child.wait())));
+    let done = collect(&receiver, &mut more);
+    if done.is_err() {
         running.stop();
     }
-    let status = child.wait();
     running.set(None);
-    let text = streamed?;
-    let status = status?;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
-    Ok(Output { text, code })
+    done
 }
 
-/// Reads to the end, passing on whole characters, and keeps the first part.
-fn stream(reader: &mut impl Read, more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<String> {
-    let mut kept = String::new();
-    let mut pending = Vec::new();
+/// What the two threads of a command tell.
+enum Message {
+    Output(Vec<u8>),
+    Closed,
+    Ended(io::Result<ExitStatus>),
+}
+
+fn read(reader: &mut impl Read, sender: &Sender<Message>) {
     let mut buffer = [0; 16 * 1024];
     loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(count) => count,
+        let message = match reader.read(&mut buffer) {
+            Ok(count @ 1..) => Message::Output(buffer.get(..count).unwrap_or_default().to_vec()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Ok(_) | Err(_) => Message::Closed,
         };
-        pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        let split = if count == 0 { pending.len() } else { whole_characters(&pending) };
-        let text = String::from_utf8_lossy(pending.get(..split).unwrap_or_default()).into_owned();
-        pending.drain(..split);
-        if !text.is_empty() {
-            more(&text)?;
-            let room = KEPT.saturating_sub(kept.len());
-            kept.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        let last = matches!(message, Message::Closed);
+        if sender.send(message).is_err() || last {
+            return;
         }
-        if count == 0 {
-            return Ok(kept);
+    }
+}
+
+/// Takes output, passing on whole characters and keeping the first part, until the command has ended and its output is
+/// closed. A background process that holds the output open is not waited for.
+fn collect(receiver: &Receiver<Message>, more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<Output> {
+    let mut text = Text::default();
+    let (mut closed, mut ended) = (false, None);
+    loop {
+        let message = match (ended, closed) {
+            (Some(status), true) => return text.finish(status, more),
+            (Some(status), false) => match receiver.recv_timeout(GRACE) {
+                Ok(message) => message,
+                Err(_) => return text.finish(status, more),
+            },
+            (None, _) => receiver.recv().map_err(|_| io::Error::other("lost sight of the command"))?,
+        };
+        match message {
+            Message::Output(bytes) => text.push(&bytes, more)?,
+            Message::Closed => closed = true,
+            Message::Ended(status) => ended = Some(status?),
         }
+    }
+}
+
+/// Output as text.
+#[derive(Default)]
+struct Text {
+    kept: String,
+    /// The beginning of a character whose end has not come yet.
+    pending: Vec<u8>,
+}
+
+impl Text {
+    fn push(&mut self, bytes: &[u8], more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        self.take(whole_characters(&self.pending), more)
+    }
+
+    fn take(&mut self, length: usize, more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let text = String::from_utf8_lossy(self.pending.get(..length).unwrap_or_default()).into_owned();
+        self.pending.drain(..length);
+        if text.is_empty() {
+            return Ok(());
+        }
+        more(&text)?;
+        let room = KEPT.saturating_sub(self.kept.len());
+        self.kept.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        Ok(())
+    }
+
+    fn finish(mut self, status: ExitStatus, more: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<Output> {
+        self.take(self.pending.len(), more)?;
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+        Ok(Output { text: self.kept, code })
     }
 }
 
@@ -131,23 +189,27 @@ mod tests {
 
     #[test]
     fn a_character_cut_by_two_reads_stays_whole() {
-        struct Slow(Vec<u8>);
-        impl Read for Slow {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                if self.0.is_empty() {
-                    return Ok(0);
-                }
-                buffer[0] = self.0.remove(0);
-                Ok(1)
-            }
-        }
         let mut pieces = Vec::new();
-        let text = stream(&mut Slow("aé€🎭".into()), &mut |piece: &str| {
+        let mut more = |piece: &str| {
             pieces.push(piece.to_owned());
             Ok(())
-        })
-        .unwrap();
-        assert_eq!(text, "aé€🎭");
-        assert_eq!(pieces, ["a", "é", "€", "🎭"]);
+        };
+        let mut text = Text::default();
+        for byte in "aé€🎭".bytes() {
+            text.push(&[byte], &mut more).unwrap();
+        }
+        text.push(b"\xe2\x82", &mut more).unwrap();
+        let output = text.finish(ExitStatus::from_raw(0), &mut more).unwrap();
+        assert_eq!(output.text, "aé€🎭\u{fffd}");
+        assert_eq!(pieces, ["a", "é", "€", "🎭", "\u{fffd}"]);
+    }
+
+    #[test]
+    fn a_background_process_is_not_waited_for() {
+        let start = std::time::Instant::now();
+        let output = output("sleep 20 & echo $!");
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let pid: i32 = output.text.trim().parse().unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     }
 }
