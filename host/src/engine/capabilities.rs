@@ -259,7 +259,16 @@ impl Engine {
             };
             plugin::ProbeResult { id: probe.id, outcome }
         };
-        let results = instance.probes().map_err(super::plugin_error)?.into_iter().map(run).collect::<Vec<_>>();
+        let mut results: Vec<plugin::ProbeResult> = Vec::new();
+        for probe in instance.probes().map_err(super::plugin_error)? {
+            // A CLI that hangs once would hang each time, and somebody waits for the answer.
+            let hangs = results.last().is_some_and(|last| matches!(last.outcome, plugin::ProbeOutcome::TimedOut));
+            let result = match hangs {
+                true => plugin::ProbeResult { id: probe.id, outcome: plugin::ProbeOutcome::TimedOut },
+                false => run(probe),
+            };
+            results.push(result);
+        }
         let detected = instance.detect(&results).map_err(super::plugin_error)?;
         Ok(self.snapshot(provider, instance, executable, detected))
     }

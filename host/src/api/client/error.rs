@@ -63,7 +63,9 @@ impl ClientError {
     /// A failed connect: no host, or one that cannot be reached.
     pub(super) fn from_connect(socket: PathBuf, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Self::NotRunning { socket },
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
+                Self::NotRunning { socket }
+            }
             _ => Self::Unreachable { socket, reason: error.to_string() },
         }
     }
