@@ -17,6 +17,9 @@ pub(super) const LIMIT: usize = 64 * 1024;
 /// window of decoded text.
 const OVERLAP: usize = 24 * 1024;
 
+/// Candidates that a plugin is asked about in one call.
+const BATCH: usize = 256;
+
 /// What must be remembered from one piece of a stream to the next.
 #[derive(Default)]
 pub(super) struct State {
@@ -126,20 +129,24 @@ impl Applier<'_> {
             if questions.is_empty() {
                 continue;
             }
-            let fault = match plugin.plugin.verify(&questions) {
-                Ok(answers) if answers.len() == questions.len() => {
-                    let mut denied = asked.iter().zip(answers).filter(|(_, yes)| !yes).map(|(at, _)| *at).peekable();
-                    let mut at = 0;
-                    self.scratch.pending.retain(|_| {
-                        at += 1;
-                        denied.next_if_eq(&(at - 1)).is_none()
-                    });
-                    continue;
-                }
-                Ok(answers) => Fault::new(format!("answered {} of {} candidates", answers.len(), questions.len())),
-                Err(fault) => fault,
-            };
-            self.shared.faults.fault(&plugin.name, &fault);
+            let mut denied = Vec::new();
+            for (asked, questions) in asked.chunks(BATCH).zip(questions.chunks(BATCH)) {
+                let fault = match plugin.plugin.verify(questions) {
+                    Ok(answers) if answers.len() == questions.len() => {
+                        denied.extend(asked.iter().zip(answers).filter(|(_, yes)| !yes).map(|(at, _)| *at));
+                        continue;
+                    }
+                    Ok(answers) => Fault::new(format!("answered {} of {} candidates", answers.len(), questions.len())),
+                    Err(fault) => fault,
+                };
+                self.shared.faults.fault(&plugin.name, &fault);
+            }
+            let mut denied = denied.into_iter().peekable();
+            let mut at = 0;
+            self.scratch.pending.retain(|_| {
+                at += 1;
+                denied.next_if_eq(&(at - 1)).is_none()
+            });
         }
     }
 

@@ -21,7 +21,7 @@ const MAX_DEPTH: u8 = 3;
 /// Text around an escaped character that is read anew, in bytes.
 pub(super) const ESCAPE_REACH: usize = 512;
 /// Candidates of one rule that may overlap; a text that has more is no ordinary text.
-const MAX_OVERLAPPING: u32 = 24;
+const MAX_OVERLAPPING: u32 = 8;
 /// Times a search is repeated around one keyword.
 const MAX_TRIES: usize = 64;
 
@@ -204,9 +204,8 @@ impl Search<'_> {
                     }
                     Target::Escape => {
                         line.seek(bytes, from);
-                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH))
-                            .max(line.start)
-                            .max(self.start);
+                        // The context of a find may lie before `start`.
+                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH)).max(line.start);
                         let high = floor_boundary(self.text, (to + ESCAPE_REACH).min(line.end));
                         match &mut escapes {
                             Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => stretch.end = high,
@@ -224,7 +223,7 @@ impl Search<'_> {
                             if self.depth < MAX_DEPTH
                                 && let Some(view) = percent_view(bytes, &run)
                             {
-                                self.read_view(&view, true);
+                                self.read_view(&view);
                             }
                         }
                     }
@@ -286,7 +285,8 @@ impl Search<'_> {
             self.candidate(index, rule, start..base + matched, start..base + matched, clipped, line);
             return;
         };
-        let input = Input::new(shown).span(span).anchored(Anchored::Yes);
+        // Only as far as the match is known to go: working memory is cleared for each byte of the span.
+        let input = Input::new(shown).span(span.start..matched).anchored(Anchored::Yes);
         self.groups(index, rule, captures, &input, clipped, line);
     }
 
@@ -347,7 +347,7 @@ impl Search<'_> {
             }
             let clipped = found.end() == to && to < shown.len();
             let range = base + found.start()..base + found.end();
-            if found.end() >= keyword.end && self.found(index, rule, regex, range, base + to, clipped, line) {
+            if found.end() >= keyword.end && self.found(index, rule, regex, range, clipped, line) {
                 return;
             }
             from = shown.ceil_char_boundary(found.start() + 1);
@@ -371,7 +371,7 @@ impl Search<'_> {
                 let Some(shown) = self.text.get(base..line.end) else { break };
                 let Some(found) = regex.find(Input::new(shown).span(at - base..shown.len())) else { break };
                 let range = base + found.start()..base + found.end();
-                let accepted = self.found(index, rule, regex, range.clone(), line.end, false, &line);
+                let accepted = self.found(index, rule, regex, range.clone(), false, &line);
                 at = self.text.ceil_char_boundary(if accepted { range.end } else { range.start + 1 });
             }
             at = line.end + 1;
@@ -379,14 +379,12 @@ impl Search<'_> {
     }
 
     /// Proposes a match that a search has found. Returns whether it was accepted as a candidate.
-    #[expect(clippy::too_many_arguments, reason = "one match has that many sides")]
     fn found(
         &mut self,
         index: u32,
         rule: &CompiledRule,
         regex: &regex_automata::meta::Regex,
         whole: Range<usize>,
-        to: usize,
         clipped: bool,
         line: &Line,
     ) -> bool {
@@ -398,7 +396,8 @@ impl Search<'_> {
             self.candidate(index, rule, whole.clone(), whole, clipped, line);
         } else {
             let Some(shown) = self.text.get(line.start..line.end) else { return false };
-            let input = Input::new(shown).span(whole.start - line.start..to - line.start).anchored(Anchored::Yes);
+            let input =
+                Input::new(shown).span(whole.start - line.start..whole.end - line.start).anchored(Anchored::Yes);
             self.groups(index, rule, regex, &input, clipped, line);
         }
         self.out.len() > before
@@ -419,7 +418,7 @@ impl Search<'_> {
         line: &Line,
     ) {
         let text = self.text;
-        if secret.is_empty() || (rule.whole_word && !is_right_edge(text.as_bytes(), whole.end)) {
+        if secret.is_empty() || (rule.whole_word && !clipped && !is_right_edge(text.as_bytes(), whole.end)) {
             return;
         }
         let Some(value) = text.get(secret.clone()) else { return };
@@ -499,13 +498,18 @@ impl Search<'_> {
     }
 
     fn escaped(&mut self, stretch: &Range<usize>) {
-        if let Some(view) = escape_view(self.text, stretch) {
-            self.read_view(&view, false);
+        let Some(view) = escape_view(self.text, stretch) else { return };
+        for find in self.nested(&view.text, false) {
+            let (secret, whole) = (view.original(&find.secret), view.original(&find.whole));
+            // Without an escape inside, the text as it stands says the same, and with all of its context.
+            if whole.len() != find.whole.len() && whole.start >= self.start {
+                self.out.push(Pending { secret, whole, ..find });
+            }
         }
     }
 
-    fn read_view(&mut self, view: &View, decoded: bool) {
-        for find in self.nested(&view.text, decoded) {
+    fn read_view(&mut self, view: &View) {
+        for find in self.nested(&view.text, true) {
             let (secret, whole) = (view.original(&find.secret), view.original(&find.whole));
             self.out.push(Pending { secret, whole, ..find });
         }

@@ -8,8 +8,8 @@ pub(super) const MIN_RUN: usize = 20;
 /// examined in windows that overlap, counted from the run's beginning.
 pub(super) const WINDOW: usize = 16 * 1024;
 pub(super) const WINDOW_STEP: usize = 8 * 1024;
-/// Decoded bytes that must be printable before the rest is decoded.
-const PROBE: usize = 12;
+/// Groups of four characters in a row that must be printable.
+const READABLE: usize = 4;
 
 /// Decoded text and where each of its bytes came from.
 pub(super) struct View {
@@ -108,22 +108,40 @@ fn printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
 }
 
-/// What a base64 run says, if it says something readable. Tried from each of the first four characters, because a run
-/// may begin with letters that do not belong to it.
+/// What a base64 run says, as far as it says something readable, from whichever character it is read: letters that do
+/// not belong to it may stand before it, and bytes that are no text may be around.
 pub(super) fn base64_text(run: &[u8]) -> Option<String> {
-    (0..4).find_map(|skip| {
-        let run = run.get(skip..)?;
-        let readable = run.get(..PROBE * 4 / 3)?.chunks_exact(4).all(|four| {
+    let mut text = Vec::new();
+    for skip in 0..4 {
+        let run = run.get(skip..).unwrap_or_default();
+        let mut readable = 0;
+        for (at, four) in run.chunks_exact(4).enumerate() {
             let bits = four.iter().fold(0u32, |bits, byte| bits << 6 | u32::from(sextet(*byte) & 63));
-            bits.to_be_bytes().iter().skip(1).copied().all(printable)
-        });
-        if !readable {
-            return None;
+            let [_, a, b, c] = bits.to_be_bytes();
+            if printable(a) && printable(b) && printable(c) {
+                readable += 1;
+            } else {
+                if readable >= READABLE {
+                    // With a group more on either side: the text may begin or end inside it.
+                    decode_base64(
+                        run.get((at - readable).saturating_sub(1) * 4..(at + 1) * 4).unwrap_or_default(),
+                        &mut text,
+                    );
+                    text.push(b'\n');
+                }
+                readable = 0;
+            }
         }
-        let mut bytes = Vec::with_capacity(run.len() * 3 / 4 + 3);
-        decode_base64(run, &mut bytes);
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    })
+        if readable >= READABLE {
+            decode_base64(run.get((run.len() / 4 - readable).saturating_sub(1) * 4..).unwrap_or_default(), &mut text);
+            text.push(b'\n');
+        }
+    }
+    if text.is_empty() {
+        return None;
+    }
+    text.iter_mut().filter(|byte| !printable(**byte)).for_each(|byte| *byte = b'\n');
+    String::from_utf8(text).ok()
 }
 
 /// The run around a percent sign: printable ASCII without quotes, angle brackets and backslashes.
@@ -214,8 +232,11 @@ mod tests {
 
     #[test]
     fn base64_is_read_at_any_offset() {
-        assert_eq!(base64_text(b"VE9LRU49YWJjZGVmZ2hpamtsbW5vcA").unwrap(), "TOKEN=abcdefghijklmnop");
-        assert!(base64_text(b"xVE9LRU49YWJjZGVmZ2hpamtsbW5vcA").unwrap().starts_with("TOKEN=abcdefghijklmnop"));
+        for before in ["", "x", "xy", "xyz", "name", "prefix", "AAAAAAAAAA"] {
+            let run = format!("{before}VE9LRU49YWJjZGVmZ2hpamtsbW5vcA");
+            let text = base64_text(run.as_bytes()).unwrap();
+            assert!(text.contains("TOKEN=abcdefghijklmnop"), "{before} {text:?}");
+        }
         assert!(base64_text(b"R0lGODlhF3H5gOpPBvBAr/Fo2gx84b1iHxYn").is_none());
     }
 

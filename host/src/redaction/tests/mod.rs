@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bundled;
+mod masks;
 mod recall;
+mod rules;
 mod samples;
+mod streams;
 
 use std::sync::Arc;
 

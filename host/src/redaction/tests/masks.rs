@@ -1,0 +1,97 @@
+//! Known values in all their encodings.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+use super::super::*;
+use super::{bind, streamed};
+
+const VALUE: &str = "p'a\"s$ w\\o/r&d?ü+42";
+
+fn known(value: &str) -> RunRedactor {
+    bind(Masks::new([KnownSecret { name: "DEPLOY_TOKEN".to_owned(), value: value.to_owned() }]))
+}
+
+#[test]
+fn a_known_value_is_found_in_every_encoding() {
+    let run = known(VALUE);
+    let once = serde_json::to_string(VALUE).unwrap();
+    let twice = serde_json::to_string(&once).unwrap();
+    let percent = percent_encoding::utf8_percent_encode(VALUE, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let mut forms = vec![
+        VALUE.to_owned(),
+        once.trim_matches('"').to_owned(),
+        twice.trim_matches('"').to_owned(),
+        percent.replace("%2D", "-"),
+        percent.to_lowercase().replace("%2d", "-"),
+        VALUE.replace('\'', r"'\''"),
+        VALUE.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$"),
+    ];
+    for offset in 0..3 {
+        let framed = format!("{}{VALUE}{}", "~".repeat(offset), "~".repeat(5));
+        forms.push(STANDARD.encode(&framed));
+        forms.push(URL_SAFE_NO_PAD.encode(&framed));
+    }
+    for form in forms {
+        let text = format!("before {form} after\n");
+        let output = run.redact(&text).text.into_owned();
+        assert!(output.starts_with("before ") && output.ends_with(" after\n"), "{output}");
+        assert!(output.contains("[REDACTED:deploy-token]"), "{form} gave {output}");
+        assert!(!super::samples::leaks(&form, &output), "{form} gave {output}");
+        for cuts in [&[1][..], &[2], &[5, 3]] {
+            assert_eq!(streamed(&run, text.as_bytes(), cuts), output);
+        }
+    }
+}
+
+#[test]
+fn each_line_of_a_known_value_is_masked_and_short_ones_are_not() {
+    let run = known("first-line-of-it\nabc\nlast-line-of-it\n");
+    assert_eq!(
+        run.redact("x last-line-of-it y abc\nfirst-line-of-it\n").text,
+        "x [REDACTED:deploy-token] y abc\n[REDACTED:deploy-token]\n"
+    );
+    assert_eq!(
+        run.redact(r#"{"v":"first-line-of-it\nabc\nlast-line-of-it"}"#).text,
+        r#"{"v":"[REDACTED:deploy-token]"}"#
+    );
+    assert!(Masks::new([KnownSecret { name: String::new(), value: "abcde".to_owned() }]).is_empty());
+}
+
+#[test]
+fn a_value_that_is_a_word_of_a_placeholder_does_not_eat_placeholders() {
+    let run = bind(Masks::new([KnownSecret { name: String::new(), value: "password".to_owned() }]));
+    let once = run.redact("DB_PASSWORD=Cbgrr2664$pikfCYY password\n").text.into_owned();
+    assert_eq!(once, "DB_PASSWORD=[REDACTED:generic-password] [REDACTED:known-value]\n");
+    assert_eq!(run.redact(&once).text, once);
+    assert_eq!(run.redact("[REDACTED:no-such-password]").text, "[REDACTED:no-such-[REDACTED:known-value]]");
+}
+
+#[test]
+fn the_longer_of_two_values_leaves_no_tail() {
+    let run = bind(Masks::new(
+        ["secret-aa", "secret-aa-and-more"].map(|value| KnownSecret { name: String::new(), value: value.to_owned() }),
+    ));
+    assert_eq!(run.redact("secret-aa-and-more secret-aa").text, "[REDACTED:known-value] [REDACTED:known-value]");
+}
+
+#[test]
+fn a_value_with_blanks_survives_no_cut() {
+    let run = known("correct horse battery staple");
+    let text = "say correct horse battery staple, or correct horse only\n";
+    let output = "say [REDACTED:deploy-token], or correct horse only\n";
+    for size in 1..text.len() {
+        assert_eq!(streamed(&run, text.as_bytes(), &[size]), output);
+    }
+}
+
+#[test]
+fn debug_output_tells_nothing() {
+    let value = KnownSecret { name: "n".to_owned(), value: "hunter2-hunter2".to_owned() };
+    let masks = Masks::new([value.clone()]);
+    let shown = format!("{value:?} {masks:?}");
+    assert!(!format!("{shown} {:?}", bind(masks)).contains("hunter2"));
+    let mut stream = known("hunter2-hunter2").stream();
+    stream.push("hunter2-hun", &mut String::new());
+    assert!(!format!("{stream:?}").contains("hunter2"));
+}
