@@ -28,9 +28,10 @@ pub(super) fn can_ask() -> bool {
 
 /// Asks whether agents may work in a folder. Blocks until a line was typed; the end of input is a no.
 pub(super) fn may_work_in(folder: &Path) -> bool {
-    let mut stderr = io::stderr().lock();
     let folder = clean::line(&folder.display().to_string());
-    let asked = write!(stderr, "Let agents work in {folder}, now and later? [y/N] ").and_then(|()| stderr.flush());
+    let question = format!("Let agents work in {folder}, now and later? [y/N] ");
+    // The lock must not be held while waiting: whoever interrupts the question wants to say so.
+    let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
     let mut line = String::new();
     asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
 }
@@ -41,13 +42,18 @@ fn is_yes(line: &str) -> bool {
 
 /// The command that grants a folder, as a shell takes it.
 pub(super) fn grant_command(folder: &Path) -> String {
+    format!("ostler grants add {}", quoted(folder))
+}
+
+/// The command that takes a grant back, as a shell takes it.
+pub(super) fn revoke_command(folder: &Path) -> String {
+    format!("ostler grants revoke {}", quoted(folder))
+}
+
+fn quoted(folder: &Path) -> String {
     let text = folder.display().to_string();
     let plain = text.chars().all(|character| character.is_alphanumeric() || "/._-+@%:,".contains(character));
-    if plain {
-        format!("ostler grants add {text}")
-    } else {
-        format!("ostler grants add '{}'", text.replace('\'', r"'\''"))
-    }
+    if plain { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

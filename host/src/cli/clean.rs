@@ -127,7 +127,7 @@ mod tests {
     fn json_keeps_its_meaning() {
         let value = serde_json::json!({"a": "\u{1b}[31m \u{9b} \u{7f} \u{202e} ü"});
         let shown = json(&value.to_string());
-        assert!(!shown.chars().any(|character| character.is_control()), "{shown}");
+        assert!(!shown.chars().any(char::is_control), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(global: Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
+    pub(super) fn new(global: &Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
         let paths = resolve_paths(global.home.as_deref())?;
         Ok(Self { json: global.json, paths, out: Output::detect(), local, no_start: global.no_start })
     }

@@ -50,7 +50,7 @@ pub(super) async fn follow(
     let mut tick = tokio::time::interval(TICK);
     let mut cancel = Cancel::NotAsked;
     if options.cancel {
-        cancel = view.cancel(client, run_id);
+        cancel = view.cancel(&mut context.out, client, run_id)?;
     }
     loop {
         tokio::select! {
@@ -61,7 +61,7 @@ pub(super) async fn follow(
                     complain(&format!("left; run {} is being canceled by the host", format::short_id(run_id)));
                     return Ok(Exit::Canceled);
                 }
-                cancel = view.cancel(client, run_id);
+                cancel = view.cancel(&mut context.out, client, run_id)?;
             }
             // After a good answer the last event is on its way; only a cancel that failed ends the waiting.
             result = cancel.answered() => result?,
@@ -71,8 +71,9 @@ pub(super) async fn follow(
                         return Ok(exit);
                     }
                 }
-                Ok(StreamItem::Interrupted(reason)) => {
-                    view.note(Level::Warning, format!("the connection to the host broke ({reason}); trying again"));
+                Ok(StreamItem::Interrupted(_)) => {
+                    let text = "the connection to the host broke; trying again".to_owned();
+                    view.tell(&mut context.out, &Note { level: Level::Warning, text })?;
                 }
                 Err(error) => return Err(error.into()),
             },
@@ -130,7 +131,7 @@ impl View {
             self.progress.hide();
         }
         for note in &step.notes {
-            self.progress.note(note);
+            self.tell(out, note)?;
         }
         if let Some(activity) = step.activity {
             self.progress.set(activity);
@@ -138,14 +139,20 @@ impl View {
         Ok(step.end)
     }
 
-    fn cancel(&mut self, client: &Client, run_id: RunId) -> Cancel {
-        self.note(Level::Info, format!("canceling run {}; once more to leave at once", format::short_id(run_id)));
+    fn cancel(&mut self, out: &mut Output, client: &Client, run_id: RunId) -> Result<Cancel, ApiError> {
+        let text = format!("canceling run {}; once more to leave at once", format::short_id(run_id));
+        self.tell(out, &Note { level: Level::Info, text })?;
         let client = client.clone();
-        Cancel::Asked(tokio::spawn(async move { client.cancel_run(run_id).await }))
+        Ok(Cancel::Asked(tokio::spawn(async move { client.cancel_run(run_id).await })))
     }
 
-    fn note(&mut self, level: Level, text: String) {
-        self.progress.note(&Note { level, text });
+    /// Shows a note, on a line of its own also where the agent's text is on the same terminal.
+    fn tell(&mut self, out: &mut Output, note: &Note) -> Result<(), ApiError> {
+        if self.progress.wants(note) && out.stdout_terminal {
+            self.answer.write(out, self.printer.break_line())?;
+        }
+        self.progress.note(note);
+        Ok(())
     }
 }
 

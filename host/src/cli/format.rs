@@ -76,7 +76,7 @@ pub(super) fn usage(usage: &Usage) -> String {
     if let Some(tokens) = usage.output_tokens {
         parts.push(format!("{} written", count(tokens)));
     }
-    if let Some(cost) = usage.cost_micro_usd {
+    if let Some(cost) = usage.cost_micro_usd.filter(|cost| *cost > 0) {
         parts.push(format!("{}.{:04} USD", cost / 1_000_000, cost % 1_000_000 / 100));
     }
     if usage.whole_session && !parts.is_empty() {

@@ -29,7 +29,7 @@ pub(super) async fn resolve(client: &Client, text: &str) -> Result<RunId, ApiErr
         let ended = page.items.is_empty() || offset >= page.total.min(MAX_RUNS);
         found.extend(page.items.into_iter().filter(|run| matches(run.run_id, &wanted)));
         if ended {
-            return pick(text, found);
+            return pick(text, &found);
         }
     }
 }
@@ -68,8 +68,8 @@ fn matches(run_id: RunId, digits: &str) -> bool {
     id.starts_with(digits) || id.ends_with(digits)
 }
 
-fn pick(text: &str, found: Vec<RunSummary>) -> Result<RunId, ApiError> {
-    match found.as_slice() {
+fn pick(text: &str, found: &[RunSummary]) -> Result<RunId, ApiError> {
+    match found {
         [] => Err(ApiError::not_found("run", clean::line(text)).hint("`ostler runs` lists the runs")),
         [one] => Ok(one.run_id),
         several => {

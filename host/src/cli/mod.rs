@@ -139,7 +139,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands)
         Err(error) => return failure::report_usage(&error, &args),
     };
     let json = cli.global.json;
-    let result = Context::new(cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
+    let result = Context::new(&cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -107,6 +107,11 @@ impl Printer {
         self.line_start
     }
 
+    /// Ends the agent's line, because something else is to be shown on the same terminal; gives what has to be written.
+    pub(super) fn break_line(&mut self) -> &'static str {
+        if std::mem::replace(&mut self.line_start, true) { "" } else { "\n" }
+    }
+
     /// Takes in the next event. A payload that cannot be read is passed over: the event is shown by `logs` all the same.
     pub(super) fn take(&mut self, event: &Event) -> Step {
         let mut step = Step::default();
@@ -114,14 +119,14 @@ impl Printer {
             EventType::RunStarted => self.with(event, &mut step, Self::started),
             EventType::ChunkStdout => self.with(event, &mut step, Self::stdout),
             EventType::ChunkStderr => {
-                self.with(event, &mut step, |printer, chunk: &Chunk, _| printer.keep_tail(&chunk.text))
+                self.with(event, &mut step, |printer, chunk: &Chunk, _| printer.keep_tail(&chunk.text));
             }
             EventType::Progress => self.with(event, &mut step, Self::progress),
             EventType::PolicyAudit => self.with(event, &mut step, Self::audit),
             EventType::CompatibilityWarning => {
                 self.with(event, &mut step, |_, warning: &CompatibilityWarning, step| {
                     step.note(Level::Warning, format!("{}: {}", warning.pointer, warning.reason));
-                })
+                });
             }
             EventType::Semantic => self.with(event, &mut step, Self::semantic),
             EventType::Warning => self.with(event, &mut step, |_, warning: &Warning, step| {
@@ -237,6 +242,10 @@ impl Printer {
             }
             "tool_result" => step.activity = Some(Activity::Working(String::new())),
             "turn_complete" => self.end_line(step),
+            "progress" => {
+                step.note(Level::Detail, message);
+                step.activity = Some(Activity::Working(message.to_owned()));
+            }
             "warning" | "rate_limited" => step.note(Level::Warning, message),
             "error" => step.note(Level::Error, message),
             "usage" => {
@@ -404,10 +413,9 @@ mod tests {
         (EventType::RunStarted, payload)
     }
 
-    fn said(kind: &str, fields: Value) -> (EventType, Value) {
-        let mut payload = json!({"kind": kind});
-        payload.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        (EventType::Semantic, payload)
+    fn said(kind: &str, mut fields: Value) -> (EventType, Value) {
+        fields["kind"] = kind.into();
+        (EventType::Semantic, fields)
     }
 
     fn delta(message: &str, text: &str) -> (EventType, Value) {

@@ -86,15 +86,19 @@ impl Progress {
         self.activity = activity;
     }
 
-    /// A line above the spinner.
-    pub(super) fn note(&mut self, note: &Note) {
-        let wanted = match self.mode {
+    /// Whether a note is to be shown.
+    pub(super) fn wants(&self, note: &Note) -> bool {
+        match self.mode {
             Mode::Quiet => note.level == Level::Error,
             Mode::Plain => true,
             // The spinner itself says it.
             Mode::Spinner => note.level != Level::Detail,
-        };
-        if !wanted {
+        }
+    }
+
+    /// A line above the spinner, if it is wanted.
+    pub(super) fn note(&mut self, note: &Note) {
+        if !self.wants(note) {
             return;
         }
         self.hide();

@@ -222,8 +222,9 @@ async fn submit(client: &Client, request: &Request, signals: &mut Signals) -> Re
 async fn grant(client: &Client, request: &Request) -> Result<(), ApiError> {
     let granted = client.grant_workspace(request.folder.clone()).await?;
     if !request.quiet {
+        let command = ask::revoke_command(&granted.path);
         let folder = clean::line(&granted.path.display().to_string());
-        complain(&format!("granted: agents may work in {folder} (`ostler grants revoke` takes it back)"));
+        complain(&format!("granted: agents may work in {folder} (`{}` takes it back)", clean::line(&command)));
     }
     Ok(())
 }

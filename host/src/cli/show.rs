@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Output, WARN};
 use super::{clean, format, ids};
-use crate::model::{ApiError, RunRecord};
+use crate::model::{ApiError, EndReason, RunRecord};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +39,7 @@ fn render(run: &RunRecord, out: &Output) -> String {
     let summary = &run.summary;
     let mut page = Page { out, text: String::new() };
     page.field("run", &summary.run_id.to_string());
-    let reason = summary.reason.map(|reason| reason.name()).filter(|reason| *reason != summary.status.name());
+    let reason = summary.reason.map(EndReason::name).filter(|reason| *reason != summary.status.name());
     page.field("status", &[Some(summary.status.name()), reason].into_iter().flatten().collect::<Vec<_>>().join(": "));
     page.option("message", summary.message.as_deref());
     page.field("provider", &summary.provider);

@@ -91,7 +91,7 @@ fn render_row(cells: &[Cell], widths: &[usize], limit: Option<usize>, color: boo
         let used = text.width();
         line.push_str(&if text.is_empty() { text } else { paint(color, cell.style, &text) });
         let last = cells.iter().skip(index + 1).all(|cell| cell.text.is_empty());
-        if last {
+        if last || limit.is_some_and(|limit| column + width + GAP >= limit) {
             break;
         }
         line.push_str(&" ".repeat(width - used.min(*width) + GAP));

@@ -86,12 +86,31 @@ fn spawn(command: &HostCommand) -> io::Result<Child> {
     start.args(&command.args).envs(command.environment.iter().map(|(name, value)| (name, value)));
     // Away from the caller's folder, which may be removed or unmounted, and from its terminal.
     start.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and touches no memory.
+    // SAFETY: between fork and exec only `setsid` and `close_range` are called, which are async-signal-safe and touch no
+    // memory.
     unsafe {
-        start.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from));
+        start.pre_exec(|| {
+            nix::unistd::setsid()?;
+            close_inherited();
+            Ok(())
+        });
     }
     start.spawn()
 }
+
+/// Descriptors that the caller's own parent left open, a build tool's for instance: the host would keep them open long
+/// after everybody else has gone. They are closed by the exec; standard input, output and error stay.
+#[cfg(target_os = "linux")]
+fn close_inherited() {
+    // SAFETY: no pointer is passed, and marking descriptors close-on-exec in the forked child affects nobody else. An
+    // old kernel answers with an error, and they stay open.
+    unsafe {
+        let _ = nix::libc::close_range(3, nix::libc::c_uint::MAX, nix::libc::CLOSE_RANGE_CLOEXEC as nix::libc::c_int);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn close_inherited() {}
 
 fn keep(report: &mut Vec<u8>, bytes: &[u8]) {
     report.extend_from_slice(bytes);

@@ -390,3 +390,19 @@ async fn more_events_than_are_buffered_arrive_in_order() {
     let (read, _) = cursors(&mut stream, 500).await;
     assert_eq!(read, (1..=500).collect::<Vec<u64>>());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_started_host_keeps_nothing_of_its_starter_open() {
+    let place = Place::new();
+    // Without close-on-exec, as a build tool leaves its pipes to those that it starts.
+    let file = std::fs::File::create(place.folder.path().join("left-open")).unwrap();
+    let descriptor = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_DUPFD(100)).unwrap();
+    let script = format!(
+        r#"[ -e /proc/self/fd/{descriptor} ] && kind=INTERNAL || kind=IO
+        echo "{{\"error\":{{\"kind\":\"$kind\",\"message\":\"seen\"}}}}" >&2; exit 1"#
+    );
+    let told = ApiError::from(Client::connect(place.config_with_start(&script)).await.unwrap_err());
+    nix::unistd::close(descriptor).unwrap();
+    assert_eq!(told.kind, ErrorKind::Io, "the descriptor is open in the host");
+}
