@@ -40,7 +40,7 @@ pub struct Redactor {
     /// Whether any plugin wants to `scan`.
     pub(super) scans: bool,
     pub(super) withhold: bool,
-    scratch: Mutex<Vec<Box<Scratch>>>,
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 pub(super) struct CompiledPlugin {
@@ -132,19 +132,16 @@ impl Redactor {
     /// Every rule or exception that cannot be used, with its plugin's name and its own.
     pub fn compile(plugins: Vec<PluginRules>, operator: OperatorRules) -> Result<Self, CompileErrors> {
         let mut builder = Builder::default();
-        let sources: Vec<(String, Option<usize>, Vec<Rule>, Vec<Allow>)> =
-            std::iter::once((OPERATOR.to_owned(), None, operator.rules, Vec::new()))
-                .chain(plugins.iter().enumerate().map(|(index, plugin)| {
-                    (plugin.name.clone(), Some(index), plugin.rules.rules.clone(), plugin.rules.allow.clone())
-                }))
-                .collect();
-        for (name, plugin, rules, allow) in &sources {
+        for rule in &operator.rules {
+            builder.add(OPERATOR, None, rule);
+        }
+        for (index, plugin) in plugins.iter().enumerate() {
             let first = builder.rules.len();
-            for rule in rules {
-                builder.add(name, *plugin, rule);
+            for rule in &plugin.rules.rules {
+                builder.add(&plugin.name, Some(index), rule);
             }
-            for (index, allow) in allow.iter().enumerate() {
-                builder.allow(name, index, allow, first);
+            for (nth, allow) in plugin.rules.allow.iter().enumerate() {
+                builder.allow(&plugin.name, nth, allow, first);
             }
         }
         for (index, allow) in operator.allow.iter().enumerate() {
@@ -180,7 +177,7 @@ impl Redactor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop()
-            .unwrap_or_else(|| Box::new(Scratch::new(self.rules.len())));
+            .unwrap_or_else(|| Scratch::new(self.rules.len()));
         let result = work(&mut scratch);
         scratch.clear();
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
