@@ -206,9 +206,9 @@ struct Ready {
     args: Vec<String>,
     environment: BTreeMap<String, String>,
     recorder: Recorder,
-    private: PrivateDir,
-    /// Removed with the attempt.
+    /// Removed with the attempt, and before the private folder, which knows what belongs to them.
     _shims: Option<runner::Shims>,
+    private: PrivateDir,
 }
 
 impl Stage<'_> {
@@ -345,7 +345,7 @@ impl Stage<'_> {
             .chain(prepared.launch.args.iter().cloned())
             .collect();
         refuse_visible_secrets(&args, &known_secrets(&environment, &payload))?;
-        Ok(Ready { prepared, executable, args, environment, recorder, private, _shims: shims })
+        Ok(Ready { prepared, executable, args, environment, recorder, _shims: shims, private })
     }
 
     /// The folder of allowed programs and the script that every shell runs first.
