@@ -53,11 +53,22 @@ where
         problems.dedup();
         return Err(ApiError::invalid(problems));
     }
-    T::deserialize(&document).map_err(|error| {
+    serde_path_to_error::deserialize(&document).map_err(|error| {
         // What the schema cannot say, times for instance. Serde's messages name the value, so only its kind is told.
-        let message = error.to_string();
-        let message = message.split_once(": ").map_or(message.as_str(), |(_, rest)| rest).to_owned();
-        ApiError::invalid(vec![Problem { pointer: String::new(), message }])
+        let pointer = pointer_of(error.path());
+        let message = error.into_inner().to_string();
+        let message = message.split_once(": ").map_or(message.as_str(), |(_, rest)| rest);
+        ApiError::invalid(vec![Problem { pointer, message: format!("cannot be read: {message}") }])
+    })
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", escape_pointer(key)),
+        // The name of a variant is no member of the document, and what is unknown has no name.
+        Segment::Enum { .. } | Segment::Unknown => pointer,
     })
 }
 
@@ -271,6 +282,7 @@ mod tests {
     fn a_wrong_time_is_told() {
         let found = problems(json!({"provider": "codex", "prompt": "x", "scheduledAt": "soon"}));
         assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, "/scheduledAt");
     }
 
     #[test]
