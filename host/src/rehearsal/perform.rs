@@ -107,17 +107,9 @@ impl Stage<'_> {
         let (out, running) = (self.out.clone(), self.running.clone());
         let (session, turns) = (self.session.id.to_string(), self.session.turns);
         signals::on_interrupt(move || {
-            running.stop();
-            // Whether or not anybody still reads, this is the end.
-            let _ = out.result(&Outcome {
-                session,
-                status: Status::Interrupted,
-                text: None,
-                structured: None,
-                turns,
-                failure: None,
-            });
-            std::process::exit(1);
+            let outcome =
+                Outcome { session, status: Status::Interrupted, text: None, structured: None, turns, failure: None };
+            out.break_off(&outcome, || running.stop());
         })
     }
 

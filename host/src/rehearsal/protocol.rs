@@ -27,7 +27,13 @@ use std::{
 #[derive(Clone)]
 pub(super) struct Out {
     format: Format,
-    sink: Arc<Mutex<Box<dyn Write + Send>>>,
+    sink: Arc<Mutex<Sink>>,
+}
+
+struct Sink {
+    writer: Box<dyn Write + Send>,
+    /// The last line has been written.
+    ended: bool,
 }
 
 /// How the work ended.
@@ -52,10 +58,10 @@ pub(super) struct Outcome<'a> {
 
 impl Out {
     pub(super) fn new(format: Format, sink: Box<dyn Write + Send>) -> Self {
-        Self { format, sink: Arc::new(Mutex::new(sink)) }
+        Self { format, sink: Arc::new(Mutex::new(Sink { writer: sink, ended: false })) }
     }
 
-    fn sink(&self) -> MutexGuard<'_, Box<dyn Write + Send>> {
+    fn sink(&self) -> MutexGuard<'_, Sink> {
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,23 +69,13 @@ impl Out {
     pub(super) fn event(&self, kind: &str, fields: &Value) -> io::Result<()> {
         match self.format {
             Format::StreamJson => self.json_line(kind, fields),
-            Format::Json if kind == "result" => self.json_line(kind, fields),
             Format::Json => Ok(()),
             Format::Text => self.plain(kind, fields),
         }
     }
 
     fn json_line(&self, kind: &str, fields: &Value) -> io::Result<()> {
-        let mut line = Map::new();
-        line.insert("type".to_owned(), json!(kind));
-        if let Value::Object(fields) = fields {
-            line.extend(
-                fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())),
-            );
-        }
-        let mut text = Value::Object(line).to_string();
-        text.push('\n');
-        self.bytes(text.as_bytes())
+        self.bytes(line(kind, fields).as_bytes())
     }
 
     /// The text form: deltas are the answer, the rest is told on standard error.
@@ -109,27 +105,64 @@ impl Out {
     /// Bytes as they are, for the words that break the protocol.
     pub(super) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut sink = self.sink();
-        sink.write_all(bytes)?;
-        sink.flush()
+        sink.writer.write_all(bytes)?;
+        sink.writer.flush()
     }
 
     /// The last line.
     pub(super) fn result(&self, outcome: &Outcome<'_>) -> io::Result<()> {
-        let status = match outcome.status {
+        let fields = outcome.fields();
+        if self.format == Format::Text {
+            self.sink().ended = true;
+            return self.plain("result", &fields);
+        }
+        let mut sink = self.sink();
+        sink.ended = true;
+        sink.writer.write_all(line("result", &fields).as_bytes())?;
+        sink.writer.flush()
+    }
+
+    /// The last line of an interrupted run, unless there has been one. Ends the process with its output still locked,
+    /// so that nothing can follow.
+    pub(super) fn break_off(&self, outcome: &Outcome<'_>, stop: impl FnOnce()) -> ! {
+        let mut sink = self.sink();
+        stop();
+        if !sink.ended && self.format != Format::Text {
+            // Whether or not anybody still reads, this is the end.
+            let _ = sink.writer.write_all(line("result", &outcome.fields()).as_bytes());
+            let _ = sink.writer.flush();
+        }
+        std::process::exit(1)
+    }
+}
+
+impl Outcome<'_> {
+    fn fields(&self) -> Value {
+        let status = match self.status {
             Status::Completed => "completed",
             Status::Failed => "failed",
             Status::Interrupted => "interrupted",
         };
-        self.event(
-            "result",
-            &json!({
-                "session": outcome.session,
-                "status": status,
-                "text": outcome.text,
-                "structured": outcome.structured,
-                "turns": outcome.turns,
-                "failure": outcome.failure,
-            }),
-        )
+        json!({
+            "session": self.session,
+            "status": status,
+            "text": self.text,
+            "structured": self.structured,
+            "turns": self.turns,
+            "failure": self.failure,
+        })
     }
+}
+
+/// An event as a line, without the fields that have no value.
+fn line(kind: &str, fields: &Value) -> String {
+    let mut line = Map::new();
+    line.insert("type".to_owned(), json!(kind));
+    if let Value::Object(fields) = fields {
+        let told = fields.iter().filter(|(_, value)| !value.is_null());
+        line.extend(told.map(|(name, value)| (name.clone(), value.clone())));
+    }
+    let mut text = Value::Object(line).to_string();
+    text.push('\n');
+    text
 }
