@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::transcript::tests::capture;
+
+fn exited(stdout: &str, code: i32) -> ProbeOutcome {
+    ProbeOutcome::Exited(ProbeOutput { code, stdout: stdout.to_owned(), stderr: String::new() })
+}
+
+/// What claude 2.1.197 answers, with some answers replaced.
+fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
+    [(VERSION, "version"), (HELP, "help")]
+        .into_iter()
+        .map(|(id, case)| {
+            let outcome = replaced.iter().find(|(replaced, _)| *replaced == id).map(|(_, outcome)| outcome.clone());
+            ProbeResult { id: id.to_owned(), outcome: outcome.unwrap_or_else(|| exited(&capture(case, "stdout"), 0)) }
+        })
+        .collect()
+}
+
+/// Capabilities of claude 2.1.197, for other tests.
+pub(crate) fn installed() -> Capabilities {
+    detect(&answers(&[]))
+}
+
+#[test]
+fn the_captured_version_is_supported() {
+    let capabilities = installed();
+    assert_eq!(capabilities.support, Support::Supported, "{:?}", capabilities.reasons);
+    assert_eq!(capabilities.cli_version.as_deref(), Some("2.1.197"));
+    assert!(capabilities.reasons.is_empty());
+    let features: Vec<&str> = capabilities.features.iter().map(String::as_str).collect();
+    for feature in f::ALL {
+        // There is nobody to ask, and a turn ends by a signal only.
+        let missing = [f::APPROVALS, f::INTERRUPT, f::STEER].contains(feature);
+        assert_eq!(features.contains(feature), !missing, "{feature}");
+    }
+    let flags: Vec<_> = capabilities.optional_flags.iter().map(|flag| flag.name.as_str()).collect();
+    assert_eq!(flags.len(), 28, "every known flag is one that this version has");
+    assert!(flags.contains(&"--fork-session") && !flags.contains(&"--settings"));
+    let detected = Detected::of(&capabilities).unwrap();
+    assert!(detected.prompt_files);
+    assert_eq!(detected.modes.len(), MODES.len());
+}
+
+#[test]
+fn every_probe_is_read_by_detect() {
+    let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
+    assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());
+    assert!(probes().iter().all(|probe| probe.environment.iter().any(|entry| entry.name == "DISABLE_AUTOUPDATER")));
+}
+
+#[test]
+fn a_newer_version_is_judged_by_its_help() {
+    let capabilities = detect(&answers(&[(VERSION, exited("7.0.0-beta.2 (Claude Code)\n", 0))]));
+    assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));
+    let page = capture("help", "stdout");
+    let without = page.replace("--json-schema ", "--as-schema ").replace("\"dontAsk\"", "\"silent\"");
+    let capabilities = detect(&answers(&[(HELP, exited(&without, 0))]));
+    assert_eq!(capabilities.support, Support::Degraded);
+    assert!(capabilities.reasons.iter().any(|reason| reason.contains("--json-schema")), "{:?}", capabilities.reasons);
+    assert!(capabilities.reasons.iter().any(|reason| reason.contains("dontAsk")));
+    assert!(!capabilities.features.iter().any(|feature| feature == f::STRUCTURED_OUTPUT));
+    let without = page.replace("--setting-sources ", "--sources ").replace("--verbose ", "--loud ");
+    let capabilities = detect(&answers(&[(HELP, exited(&without, 0))]));
+    assert_eq!(capabilities.support, Support::Blocked);
+    assert!(capabilities.reasons[0].contains("--verbose, --setting-sources"), "{:?}", capabilities.reasons);
+}
+
+#[test]
+fn what_cannot_be_used_is_blocked_with_its_reason() {
+    for (id, outcome, word) in [
+        (VERSION, ProbeOutcome::NotFound, "not found"),
+        (VERSION, ProbeOutcome::TimedOut, "in time"),
+        (VERSION, ProbeOutcome::Failed("permission denied".to_owned()), "permission denied"),
+        (VERSION, exited("native binary not installed", 1), "exit code 1: native binary not installed"),
+        (HELP, ProbeOutcome::TimedOut, "in time"),
+        (HELP, exited("hello", 0), "--print"),
+        (HELP, exited("", 2), "exit code 2"),
+    ] {
+        let capabilities = detect(&answers(&[(id, outcome)]));
+        assert_eq!(capabilities.support, Support::Blocked, "{word}");
+        assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
+        assert!(capabilities.modes.is_empty());
+    }
+    assert_eq!(detect(&[]).support, Support::Blocked);
+    let capabilities = detect(&answers(&[(VERSION, exited("hello\n", 0))]));
+    assert_eq!(capabilities.support, Support::Degraded);
+    assert!(capabilities.reasons[0].contains("prints no version"));
+}
+
+proptest! {
+    #[test]
+    fn any_output_is_judged(pages in prop::collection::vec("(-|--print|--verbose|--settings|\n| |\\PC){0,30}", 2), code in -1..3) {
+        let replaced: Vec<_> = [VERSION, HELP].iter().zip(&pages).map(|(id, page)| (*id, exited(page, code))).collect();
+        let capabilities = detect(&answers(&replaced));
+        prop_assert!(capabilities.support == Support::Supported || !capabilities.reasons.is_empty());
+    }
+}

@@ -1,0 +1,204 @@
+//! Flags of claude that `optionalFlags` may set. What the start payload has a field for is not among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ostler_plugin::provider::{FlagValues, OptionalFlag};
+use ostler_plugin::{Problems, escape_pointer};
+use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::payload::FlagValue;
+
+struct Known {
+    name: &'static str,
+    summary: &'static str,
+    values: FlagValues,
+    advanced: bool,
+    widens: &'static [&'static str],
+}
+
+/// What runs code or changes permissions can widen everything.
+const EVERYTHING: &[&str] =
+    &["sandboxMode", "autoApprove", "networkAccess", "approvalPolicy", "tools", "additionalDirectories", "mcp"];
+
+/// Skips every permission check.
+pub(crate) const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
+pub(crate) const PERMISSION_MODE: &str = "--permission-mode";
+pub(crate) const FORK_SESSION: &str = "--fork-session";
+
+const KNOWN: [Known; 28] = [
+    plain(FORK_SESSION, "give a resumed session a new id and leave the old one as it is", FlagValues::None),
+    plain("--no-session-persistence", "keep no session files; the session cannot be resumed", FlagValues::None),
+    plain("--effort", "effort level: low, medium, high, xhigh or max", FlagValues::One),
+    plain("--fallback-model", "models to use while the first is overloaded, separated by commas", FlagValues::One),
+    plain("--betas", "beta headers of API requests (API keys only)", FlagValues::Many),
+    plain("--name", "display name of the session", FlagValues::One),
+    plain("--disable-slash-commands", "disable skills", FlagValues::None),
+    plain(
+        "--safe-mode",
+        "start without hooks, plugins, skills, MCP servers and other customizations",
+        FlagValues::None,
+    ),
+    plain("--bare", "start without hooks, plugins, memory and stored logins", FlagValues::None),
+    plain(
+        "--exclude-dynamic-system-prompt-sections",
+        "keep what differs by machine out of the system prompt, for prompt caches",
+        FlagValues::None,
+    ),
+    plain("--include-hook-events", "report every hook", FlagValues::None),
+    plain("--disallowedTools", "tools that are refused: `Edit`, `Bash(git push:*)`", FlagValues::Many),
+    plain("--disallowed-tools", "as --disallowedTools", FlagValues::Many),
+    plain("--no-chrome", "without the browser integration", FlagValues::None),
+    wide("--agent", "agent of the session", FlagValues::One, &["tools", "autoApprove", "mcp"]),
+    wide("--agents", "custom agents as JSON", FlagValues::One, &["tools", "autoApprove", "mcp"]),
+    wide("--allowedTools", "tools that run without a question: `Bash(cargo test:*)`", FlagValues::Many, EVERYTHING),
+    wide("--allowed-tools", "as --allowedTools", FlagValues::Many, EVERYTHING),
+    wide(PERMISSION_MODE, "mode of claude's permissions", FlagValues::One, EVERYTHING),
+    wide(
+        "--allow-dangerously-skip-permissions",
+        "let the session skip permissions later",
+        FlagValues::None,
+        EVERYTHING,
+    ),
+    wide(SKIP_PERMISSIONS, "no permission checks at all", FlagValues::None, EVERYTHING),
+    wide("--plugin-dir", "load a claude plugin from a folder", FlagValues::Many, EVERYTHING),
+    wide("--plugin-url", "load a claude plugin from an address", FlagValues::Many, EVERYTHING),
+    wide("--setting-sources", "settings files to read: user, project, local", FlagValues::One, EVERYTHING),
+    wide("--worktree", "work in a new git worktree of this name", FlagValues::One, &["additionalDirectories"]),
+    wide("--file", "files to download at the start: file_id:path", FlagValues::Many, &["networkAccess"]),
+    wide("--chrome", "with the browser integration", FlagValues::None, &["networkAccess", "tools", "mcp"]),
+    wide(
+        "--debug-file",
+        "write claude's debug log to this path; it can hold secrets",
+        FlagValues::One,
+        &["additionalDirectories"],
+    ),
+];
+
+const fn plain(name: &'static str, summary: &'static str, values: FlagValues) -> Known {
+    Known { name, summary, values, advanced: false, widens: &[] }
+}
+
+const fn wide(name: &'static str, summary: &'static str, values: FlagValues, widens: &'static [&'static str]) -> Known {
+    Known { name, summary, values, advanced: true, widens }
+}
+
+/// The known flags that the installed version has.
+pub(crate) fn installed(options: &BTreeSet<String>) -> Vec<OptionalFlag> {
+    KNOWN
+        .iter()
+        .filter(|flag| options.contains(flag.name))
+        .map(|flag| OptionalFlag {
+            name: flag.name.to_owned(),
+            summary: flag.summary.to_owned(),
+            values: flag.values,
+            advanced: flag.advanced,
+            widens: flag.widens.iter().map(|field| (*field).to_owned()).collect(),
+        })
+        .collect()
+}
+
+/// Whether a payload sets a switch.
+pub(crate) fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
+    flags.get(name) == Some(&FlagValue::Switch(true))
+}
+
+/// The arguments for the flags of a payload. A value is joined with `=`, so that it cannot be taken for a flag.
+pub(crate) fn arguments(
+    flags: &BTreeMap<String, FlagValue>,
+    offered: &[OptionalFlag],
+    problems: &mut Problems,
+) -> Vec<String> {
+    let mut args = Vec::new();
+    for (name, value) in flags {
+        let pointer = format!("/optionalFlags/{}", escape_pointer(name));
+        let Some(flag) = offered.iter().find(|flag| flag.name == *name) else {
+            let names: Vec<&str> = offered.iter().map(|flag| flag.name.as_str()).collect();
+            problems.push(pointer, format!("is not offered by the installed claude; it has {}", names.join(", ")));
+            continue;
+        };
+        match (flag.values, value) {
+            (_, FlagValue::Switch(false)) => {}
+            (FlagValues::None, FlagValue::Switch(true)) => args.push(name.clone()),
+            (FlagValues::None, _) => problems.push(pointer, "takes no value; give `true` or `false`"),
+            (FlagValues::One | FlagValues::Many, FlagValue::Switch(true)) => problems.push(pointer, "needs a value"),
+            (FlagValues::One, FlagValue::List(_)) => problems.push(pointer, "takes one value, not a list"),
+            (FlagValues::One | FlagValues::Many, FlagValue::One(value)) => {
+                push(&mut args, name, &value.to_string(), &pointer, problems);
+            }
+            (FlagValues::Many, FlagValue::List(values)) => {
+                for (index, value) in values.iter().enumerate() {
+                    push(&mut args, name, &value.to_string(), &format!("{pointer}/{index}"), problems);
+                }
+            }
+        }
+    }
+    args
+}
+
+fn push(args: &mut Vec<String>, name: &str, value: &str, pointer: &str, problems: &mut Problems) {
+    if let Some(reason) = unfit(value) {
+        problems.push(pointer, reason);
+    } else if value.is_empty() {
+        problems.push(pointer, "is empty");
+    } else {
+        args.push(format!("{name}={value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use ostler_plugin::Error;
+
+    use super::*;
+
+    fn all() -> Vec<OptionalFlag> {
+        installed(&KNOWN.iter().map(|flag| flag.name.to_owned()).collect())
+    }
+
+    #[test]
+    fn only_what_is_installed_is_offered_and_what_widens_is_advanced() {
+        let some = installed(&BTreeSet::from(["--effort".to_owned(), "--chrome".to_owned(), "--new-thing".to_owned()]));
+        assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--effort", "--chrome"]);
+        assert!(all().iter().all(|flag| flag.widens.is_empty() || flag.advanced));
+        for field in ["--model", "--resume", "--mcp-config", "--settings", "--add-dir", "--tools", "--json-schema"] {
+            assert!(!all().iter().any(|flag| flag.name == field), "{field} has a field of its own");
+        }
+    }
+
+    #[test]
+    fn values_cannot_become_flags() {
+        let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
+            "--effort": "--bare", "--betas": ["a", "-x"], "--bare": true, "--chrome": false,
+        }))
+        .unwrap();
+        let mut problems = Problems::default();
+        let args = arguments(&flags, &all(), &mut problems);
+        problems.into_result().unwrap();
+        assert_eq!(args, ["--bare", "--betas=a", "--betas=-x", "--effort=--bare"]);
+        assert!(is_on(&flags, "--bare") && !is_on(&flags, "--chrome") && !is_on(&flags, "--effort"));
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
+            "--nope": true, "--effort": ["a"], "--bare": "x", "--betas": ["ok", ""], "--agent": true, "--name": "a\u{0}b",
+        }))
+        .unwrap();
+        let mut problems = Problems::default();
+        assert_eq!(arguments(&flags, &all(), &mut problems), ["--betas=ok"]);
+        let Err(Error::Invalid(problems)) = problems.into_result() else { panic!("accepted") };
+        let pointers: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            [
+                "/optionalFlags/--agent",
+                "/optionalFlags/--bare",
+                "/optionalFlags/--betas/1",
+                "/optionalFlags/--effort",
+                "/optionalFlags/--name",
+                "/optionalFlags/--nope",
+            ]
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! The command line of a run.
+//!
+//! `--print` with every option joined to its value by `=`, so that no value can become a flag and no list option can
+//! swallow what follows; the prompt comes by standard input. Rules of permission, which name paths, and MCP servers,
+//! whose headers and environment may be secret, are handed over in private files.
+
+mod mcp;
+mod permissions;
+mod private_settings;
+
+use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunMode, RunRequest, StopSignal};
+use ostler_plugin::{DroppedOptions, Error, Problems};
+use ostler_provider_kit::argument::{shell_quote, unfit};
+use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
+use ostler_provider_kit::prompt;
+use serde_json::json;
+
+use self::private_settings::PrivateSettings;
+use crate::detect::Detected;
+use crate::flags;
+use crate::settings::Settings;
+
+/// Media types that claude's `Read` shows to the model.
+const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
+
+pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
+    if request.mode == RunMode::Interactive {
+        return Err(Error::Unsupported(
+            "claude runs non-interactively only in this version of the plugin; leave out `mode`".to_owned(),
+        ));
+    }
+    let payload = Payload::parse(&request.payload)?;
+    let detected = Detected::of(capabilities)?;
+    let mut launch = Builder::new(settings, request, &payload, &detected);
+    // What a run asks for comes after what its flags may set: of two values of one option, claude takes the later.
+    let flags = flags::arguments(&payload.optional_flags, &capabilities.optional_flags, &mut launch.problems);
+    launch.args.extend(flags);
+    launch.surroundings();
+    launch.guard_shells();
+    launch.model();
+    let rights = permissions::apply(&mut launch);
+    launch.directories();
+    mcp::servers(&mut launch, rights);
+    launch.limits();
+    launch.instructions();
+    launch.structured_output();
+    launch.formats();
+    let files = launch.attachments();
+    launch.session();
+    launch.finish(&files)
+}
+
+/// A launch in the making.
+struct Builder<'a> {
+    settings: &'a Settings,
+    request: &'a RunRequest,
+    payload: &'a Payload,
+    harness: &'a Harness,
+    detected: &'a Detected,
+    args: Vec<String>,
+    environment: Vec<NameValue>,
+    files: Vec<PrivateFile>,
+    private: PrivateSettings,
+    dropped: DroppedOptions,
+    problems: Problems,
+}
+
+impl<'a> Builder<'a> {
+    fn new(settings: &'a Settings, request: &'a RunRequest, payload: &'a Payload, detected: &'a Detected) -> Self {
+        Self {
+            settings,
+            request,
+            payload,
+            harness: &payload.harness,
+            detected,
+            args: ["--print", "--output-format=stream-json", "--verbose", "--include-partial-messages"]
+                .map(str::to_owned)
+                .to_vec(),
+            environment: Vec::new(),
+            files: Vec::new(),
+            private: PrivateSettings::new(settings),
+            dropped: DroppedOptions::default(),
+            problems: Problems::default(),
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.environment.push(NameValue { name: name.to_owned(), value: value.to_owned() });
+    }
+
+    /// `--flag=value`. The pointer names what it comes from.
+    fn option(&mut self, flag: &str, value: &str, pointer: &str) {
+        let argument = format!("{flag}={value}");
+        if value.is_empty() {
+            self.problems.push(pointer, "is empty");
+        } else if let Some(reason) = unfit(&argument) {
+            self.problems.push(pointer, reason);
+        }
+        self.args.push(argument);
+    }
+
+    /// A file in the private folder; gives its absolute path.
+    fn file(&mut self, name: &str, contents: &str) -> String {
+        self.files.push(PrivateFile {
+            path: name.to_owned(),
+            contents: contents.as_bytes().to_vec(),
+            executable: false,
+        });
+        format!("{}/{name}", self.request.private_dir.trim_end_matches('/'))
+    }
+
+    /// What a program that drives claude wants of it: no update under its feet, few retries of its own, because the
+    /// host has retries with a limit that the user sets.
+    fn surroundings(&mut self) {
+        self.set("DISABLE_AUTOUPDATER", "1");
+        self.set("CLAUDE_CODE_MAX_RETRIES", &self.settings.max_retries.to_string());
+        if !self.settings.nonessential_traffic {
+            for name in ["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_ERROR_REPORTING"] {
+                self.set(name, "1");
+            }
+        }
+    }
+
+    /// The agent's shells inherit claude's environment. The provider token is taken out of it there: no tool needs it.
+    fn guard_shells(&mut self) {
+        const BEFORE_SHELLS: &str = "CLAUDE_ENV_FILE";
+        if !self.request.host.environment_names.contains(&self.settings.token_variable) {
+            return;
+        }
+        // claude sources this file before each command; what the user has put there goes on to work.
+        let mut script = match self.harness.process_env.get(BEFORE_SHELLS) {
+            Some(path) => format!("[ -r {0} ] && . {0}\n", shell_quote(path)),
+            None => String::new(),
+        };
+        script.push_str(&format!("unset {}\n", self.settings.token_variable));
+        let path = self.file("shell-environment.sh", &script);
+        self.set(BEFORE_SHELLS, &path);
+    }
+
+    fn model(&mut self) {
+        let Some(model) = &self.request.model else { return };
+        if self.detected.has("--model") {
+            self.option("--model", model, "/model");
+        } else {
+            self.dropped.convenience("/model", "the installed claude has no --model");
+        }
+    }
+
+    fn directories(&mut self) {
+        let harness = self.harness;
+        for (index, directory) in harness.additional_directories.iter().enumerate() {
+            let pointer = format!("/harness/additionalDirectories/{index}");
+            if self.detected.has("--add-dir") {
+                self.option("--add-dir", directory, &pointer);
+            } else {
+                self.dropped.convenience(pointer, "the installed claude has no --add-dir");
+            }
+        }
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.harness.limits;
+        if let Some(turns) = limits.max_turns {
+            // Not in the help, but there; a claude without it refuses to start and says so.
+            let pointer = "/harness/limits/maxTurns";
+            if turns == 0 {
+                self.problems.push(pointer, "must be at least 1");
+            }
+            self.option("--max-turns", &turns.to_string(), pointer);
+        }
+        if let Some(budget) = limits.max_budget_usd {
+            let pointer = "/harness/limits/maxBudgetUsd";
+            if !(budget.is_finite() && budget > 0.0) {
+                self.problems.push(pointer, "must be more than 0");
+            } else if self.detected.has("--max-budget-usd") {
+                self.option("--max-budget-usd", &budget.to_string(), pointer);
+            } else {
+                self.dropped.restriction(pointer, "the installed claude has no --max-budget-usd");
+            }
+        }
+    }
+
+    fn instructions(&mut self) {
+        let harness = self.harness;
+        for (text, flag, name, pointer) in [
+            (&harness.system_prompt, "--system-prompt", "system-prompt.md", "/harness/systemPrompt"),
+            (
+                &harness.append_system_prompt,
+                "--append-system-prompt",
+                "append-system-prompt.md",
+                "/harness/appendSystemPrompt",
+            ),
+        ] {
+            let Some(text) = text else { continue };
+            if text.trim().is_empty() {
+                if flag == "--system-prompt" {
+                    self.dropped.convenience(pointer, "claude takes no empty system prompt; its own is used");
+                }
+            } else if !self.detected.has(flag) {
+                self.dropped.convenience(pointer, format!("the installed claude has no {flag}"));
+            } else if self.detected.prompt_files {
+                let path = self.file(name, text);
+                self.option(&format!("{flag}-file"), &path, pointer);
+            } else {
+                self.option(flag, text, pointer);
+            }
+        }
+    }
+
+    fn structured_output(&mut self) {
+        let Some(wanted) = &self.harness.structured_output else { return };
+        if self.detected.has("--json-schema") {
+            self.option("--json-schema", &wanted.schema.to_string(), "/harness/structuredOutput/schema");
+        } else {
+            self.dropped.convenience(
+                "/harness/structuredOutput",
+                "the installed claude has no --json-schema; the answer is checked, but the model is not told of the schema",
+            );
+        }
+    }
+
+    fn formats(&mut self) {
+        if let Some(format @ ("text" | "json")) = self.payload.output_format.as_deref() {
+            self.dropped.convenience(
+                "/outputFormat",
+                format!(
+                    "claude is always read as `stream-json`, not as `{format}`; the answer is the run's final text"
+                ),
+            );
+        }
+        if self.harness.input_format.as_deref() == Some("stream-json") {
+            if self.detected.has("--input-format") {
+                self.args.push("--input-format=stream-json".to_owned());
+            } else {
+                self.dropped.convenience("/harness/inputFormat", "the installed claude has no --input-format");
+            }
+        }
+    }
+
+    /// Files and images are named in the prompt, and `Read` may open them. Gives `(name, media type, path)`.
+    fn attachments(&mut self) -> Vec<(&'a str, &'a str, &'a str)> {
+        let harness = self.harness;
+        let can_read = harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == "file_read"));
+        let mut files = Vec::new();
+        for Placed { pointer, image, attachment } in attachments(self.request, harness) {
+            if !can_read {
+                self.dropped
+                    .convenience(pointer, "claude opens files with its tool `file_read`, which `tools` does not list");
+                continue;
+            }
+            if image && !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
+                let reason = format!("claude takes no images of type {}; convert it to PNG", attachment.mime_type);
+                self.dropped.convenience(pointer, reason);
+                continue;
+            }
+            if !self.private.allow_reading(&attachment.path) {
+                let reason =
+                    "claude's rules cannot name a path with characters that are patterns to them; rename the file";
+                self.dropped.convenience(pointer, reason);
+                continue;
+            }
+            files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
+        }
+        files
+    }
+
+    fn session(&mut self) {
+        let continues = self.harness.continue_session == Some(true);
+        let forks = flags::is_on(&self.payload.optional_flags, flags::FORK_SESSION);
+        let resume = self.request.resume_session.as_deref();
+        if resume.is_some() && continues {
+            self.dropped.convenience("/harness/continueSession", "`resumeSessionId` says which session, and wins");
+        }
+        let mut goes_on = false;
+        if let Some(session) = resume {
+            let pointer = "/harness/resumeSessionId";
+            if self.detected.has("--resume") {
+                self.option("--resume", session, pointer);
+                goes_on = true;
+            } else {
+                self.dropped.convenience(pointer, "the installed claude has no --resume; a new session is begun");
+            }
+        } else if continues {
+            if self.detected.has("--continue") {
+                self.args.push("--continue".to_owned());
+                // Only a hook is told whether there was a session to go on from.
+                self.private.watch_the_start();
+                goes_on = true;
+            } else {
+                let reason = "the installed claude has no --continue; a new session is begun";
+                self.dropped.convenience("/harness/continueSession", reason);
+            }
+        }
+        // claude lets its caller choose the id of a session that is new.
+        if (!goes_on || forks) && self.detected.has("--session-id") {
+            self.args.push(format!("--session-id={}", self.request.fresh_id));
+        }
+    }
+
+    fn finish(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
+        let mut input = prompt::compose(&self.request.prompt, files, self.harness.piped_content.as_deref());
+        if input.trim().is_empty() {
+            self.problems.push("/prompt", "is blank");
+        }
+        if self.args.iter().any(|arg| arg == "--input-format=stream-json") {
+            let content = [json!({ "type": "text", "text": input })];
+            input = format!("{}\n", json!({ "type": "user", "message": { "role": "user", "content": content } }));
+        }
+        if let Some(document) = self.private.document() {
+            let path = self.file("settings.json", &document);
+            self.option("--settings", &path, "");
+        }
+        self.problems.into_result()?;
+        Ok(Launch {
+            args: self.args,
+            environment: self.environment,
+            stdin: Some(input.into_bytes()),
+            files: self.files,
+            // claude ends its tools' processes on an interrupt only.
+            stop: StopSignal::Interrupt,
+            dropped: self.dropped.into_vec(),
+            ..Launch::default()
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "../prepare_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! Which tools the agent has, and which of them run without a question.
+//!
+//! In a run of `--print` there is nobody to ask, so that claude refuses what it would ask about; its modes say what that
+//! is. `dontAsk` leaves it reading and looking about, `acceptEdits` also lets it change files in its folders, and
+//! `bypassPermissions` asks about nothing. Rules of claude's own settings files can allow more, and their hooks run
+//! anything, so a run that restricts the agent reads none but those that the operator trusts.
+
+use super::Builder;
+use crate::flags;
+
+const TOOLS: &str = "/harness/tools";
+const SANDBOX_MODE: &str = "/harness/permissions/sandboxMode";
+const AUTO_APPROVE: &str = "/harness/permissions/autoApprove";
+const NETWORK: &str = "/harness/permissions/networkAccess";
+
+/// claude's names of the tools of a kind.
+fn names(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "file_read" => &["Read"],
+        "file_write" => &["Write"],
+        "file_edit" => &["Edit", "NotebookEdit"],
+        "file_search" => &["Glob"],
+        "content_search" => &["Grep"],
+        // The other two see to commands in the background.
+        "shell" => &["Bash", "TaskOutput", "TaskStop"],
+        "web_fetch" => &["WebFetch"],
+        "web_search" => &["WebSearch"],
+        "task" => &["Task"],
+        _ => &[],
+    }
+}
+
+/// What changes files, without a shell.
+const WRITERS: [&str; 5] = ["Edit", "Write", "NotebookEdit", "EnterWorktree", "ExitWorktree"];
+
+/// What claude asks about nothing, or about what it has no rule for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    /// No permission is checked at all.
+    pub bypass: bool,
+    /// What the payload itself names (MCP servers) runs without a question.
+    pub approved: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sandbox {
+    ReadOnly,
+    WorkspaceWrite,
+    FullAccess,
+}
+
+pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
+    let permissions = &launch.harness.permissions;
+    let asked = permissions.sandbox_mode.as_deref();
+    let sandbox = match asked {
+        Some("read-only") => Some(Sandbox::ReadOnly),
+        Some("workspace-write") => Some(Sandbox::WorkspaceWrite),
+        Some("full-access") => Some(Sandbox::FullAccess),
+        Some(other) => {
+            launch.problems.push(SANDBOX_MODE, format!("`{other}` is no sandbox mode"));
+            None
+        }
+        None => None,
+    };
+    let bounded = matches!(sandbox, Some(Sandbox::ReadOnly | Sandbox::WorkspaceWrite));
+    let auto = permissions.auto_approve;
+    let mut bypass = auto == Some(true) && !bounded;
+    if bypass {
+        mode(launch, "bypassPermissions", AUTO_APPROVE);
+        refuse_root(launch, AUTO_APPROVE);
+    }
+    match sandbox {
+        Some(Sandbox::ReadOnly) => read_only(launch),
+        Some(Sandbox::WorkspaceWrite) => mode(launch, "acceptEdits", SANDBOX_MODE),
+        Some(Sandbox::FullAccess) if !bypass => {
+            mode(launch, "acceptEdits", SANDBOX_MODE);
+            launch.dropped.convenience(
+                SANDBOX_MODE,
+                "claude refuses what it would ask about, most shell commands too, as there is nobody to ask; with `autoApprove` it asks about nothing",
+            );
+        }
+        _ => {}
+    }
+    let flagged = flagged_bypass(launch);
+    match flagged {
+        Some(pointer) if bounded || permissions.network_access == Some(false) || auto == Some(false) => {
+            launch
+                .problems
+                .push(pointer, "skips the permissions that `harness.permissions` asks for; leave one of them out");
+        }
+        Some(pointer) => {
+            if !bypass {
+                refuse_root(launch, &pointer);
+            }
+            bypass = true;
+        }
+        None => {}
+    }
+    if bounded && auto == Some(true) && !(launch.settings.sandbox && sandbox == Some(Sandbox::WorkspaceWrite)) {
+        launch.dropped.convenience(
+            AUTO_APPROVE,
+            "nothing but claude's permissions bounds its shell, so commands that are not plainly harmless are refused; `settings.sandbox` of the provider bounds them in `workspace-write`",
+        );
+    }
+    launch.private.approve_sandboxed(auto == Some(true) && sandbox != Some(Sandbox::ReadOnly));
+    tools(launch);
+    network(launch, bypass);
+    if let Some(policy) = launch.harness.permissions.approval_policy.as_deref().filter(|policy| *policy != "never") {
+        launch.dropped.restriction(
+            "/harness/permissions/approvalPolicy",
+            format!("`claude --print` has nobody to ask, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
+        );
+    }
+    let filters = launch.harness.mcp.servers.iter().any(|server| server.enabled_tools.is_some());
+    if bounded || permissions.network_access == Some(false) || launch.harness.tools.is_some() || filters {
+        without_foreign_settings(launch);
+    }
+    Rights { bypass, approved: auto != Some(false) }
+}
+
+fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
+    if launch.detected.modes.contains(mode) {
+        launch.option(flags::PERMISSION_MODE, mode, pointer);
+    } else if mode == "bypassPermissions" {
+        launch.dropped.convenience(pointer, "the installed claude has no mode that asks about nothing");
+    } else {
+        launch.dropped.restriction(pointer, format!("the installed claude has no permission mode `{mode}`"));
+    }
+}
+
+fn read_only(launch: &mut Builder<'_>) {
+    mode(launch, "dontAsk", SANDBOX_MODE);
+    for tool in WRITERS {
+        launch.private.deny(tool);
+    }
+    let listed = launch
+        .harness
+        .tools
+        .as_ref()
+        .is_some_and(|tools| tools.iter().any(|tool| names(tool).iter().any(|name| WRITERS.contains(name))));
+    if listed {
+        launch
+            .dropped
+            .convenience(SANDBOX_MODE_WITH_WRITERS, "`sandboxMode` is `read-only`, so claude has no tools that write");
+    }
+}
+
+/// Not below `/harness/tools`: what is taken away there is less than was listed, no restriction that is lost.
+const SANDBOX_MODE_WITH_WRITERS: &str = "/harness/permissions";
+
+/// The flag with which a payload skips permissions, if it does.
+fn flagged_bypass(launch: &Builder<'_>) -> Option<String> {
+    let set = &launch.payload.optional_flags;
+    if flags::is_on(set, flags::SKIP_PERMISSIONS) {
+        return Some(format!("/optionalFlags/{}", flags::SKIP_PERMISSIONS));
+    }
+    // Where the run has a mode of its own, that is the later one.
+    let mode = launch.args.iter().rev().find_map(|arg| arg.strip_prefix("--permission-mode="))?;
+    let by_flag = set.get(flags::PERMISSION_MODE).is_some_and(
+        |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == mode),
+    );
+    (by_flag && mode == "bypassPermissions").then(|| format!("/optionalFlags/{}", flags::PERMISSION_MODE))
+}
+
+/// claude does not skip permissions as root, unless it is told that it is in a sandbox.
+fn refuse_root(launch: &mut Builder<'_>, pointer: &str) {
+    const IN_SANDBOX: &str = "IS_SANDBOX";
+    let host = &launch.request.host;
+    let told = match launch.harness.process_env.get(IN_SANDBOX) {
+        Some(value) => matches!(value.trim(), "1" | "true" | "yes" | "on"),
+        None => host.environment_names.iter().any(|name| name == IN_SANDBOX),
+    };
+    if host.root && !told {
+        launch.problems.push(
+            pointer,
+            "claude does not skip permissions as root; run the host as another user, or leave this out (in a container that is made for it, set IS_SANDBOX=1 in `harness.processEnv`)",
+        );
+    }
+}
+
+fn tools(launch: &mut Builder<'_>) {
+    let harness = launch.harness;
+    let Some(listed) = &harness.tools else { return };
+    if !launch.detected.has("--tools") {
+        launch.dropped.restriction(TOOLS, "the installed claude has no --tools, so it cannot be held to a list");
+        return;
+    }
+    let mut built_in: Vec<&str> = listed.iter().flat_map(|kind| names(kind)).copied().collect();
+    built_in.dedup();
+    // Empty is none at all.
+    launch.args.push(format!("--tools={}", built_in.join(",")));
+}
+
+fn network(launch: &mut Builder<'_>, bypass: bool) {
+    let has = |kind: &str| launch.harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == kind));
+    let (shell, fetch, search) = (has("shell"), has("web_fetch"), has("web_search"));
+    match launch.harness.permissions.network_access {
+        Some(false) => {
+            for tool in ["WebFetch", "WebSearch"] {
+                launch.private.deny(tool);
+            }
+            if shell && (!launch.settings.sandbox || launch.private.opens_sandbox()) {
+                launch.dropped.restriction(
+                    NETWORK,
+                    "claude does not keep its shell from the network; give `harness.tools` without `shell`, or turn `settings.sandbox` of the provider on",
+                );
+            }
+        }
+        Some(true) if !bypass => {
+            for (tool, has) in [("WebFetch", fetch), ("WebSearch", search)] {
+                if has {
+                    launch.private.allow(tool);
+                }
+            }
+            if shell && launch.settings.sandbox && !launch.private.opens_sandbox() {
+                launch.dropped.convenience(
+                    NETWORK,
+                    "commands in claude's sandbox reach only the domains in `settings.config.sandbox.network.allowedDomains` of the provider",
+                );
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reads none of claude's own settings files but those that the operator trusts.
+fn without_foreign_settings(launch: &mut Builder<'_>) {
+    let trusted = &launch.settings.trusted_sources;
+    let words: Vec<&str> = trusted.iter().map(|source| source.word()).collect();
+    launch.args.push(format!("--setting-sources={}", words.join(",")));
+    // Without the project's settings claude does not read its CLAUDE.md either, which only instructs. It reads those of
+    // additional folders, if it is asked to, and the folder itself can be one.
+    let memory = launch.settings.project_memory && !trusted.contains(&crate::settings::Source::Project);
+    if memory && launch.detected.has("--add-dir") {
+        launch.set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1");
+        let cwd = launch.request.cwd.clone();
+        launch.option("--add-dir", &cwd, "/cwd");
+    }
+}

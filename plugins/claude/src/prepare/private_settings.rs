@@ -1,0 +1,99 @@
+//! The private `settings.json` of a run: what the instance configures, and on top of it what the run needs.
+
+use serde_json::{Map, Value, json};
+
+use crate::settings::Settings;
+
+/// Characters that rules of permission read as patterns.
+const PATTERNS: [char; 10] = ['*', '?', '[', ']', '(', ')', '{', '}', '!', '\\'];
+
+#[derive(Debug, Default)]
+pub(super) struct PrivateSettings {
+    config: Map<String, Value>,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    watches_start: bool,
+}
+
+impl PrivateSettings {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut config = settings.config.clone();
+        if settings.sandbox {
+            let sandbox = config.entry("sandbox").or_insert_with(|| json!({}));
+            if let Value::Object(sandbox) = sandbox {
+                sandbox.insert("enabled".to_owned(), true.into());
+                // Without these it would be a wish: claude would go on without a sandbox, and the model could leave it.
+                sandbox.insert("failIfUnavailable".to_owned(), true.into());
+                sandbox.insert("allowUnsandboxedCommands".to_owned(), false.into());
+            }
+        }
+        Self { config, ..Self::default() }
+    }
+
+    /// Whether sandboxed commands run without a question.
+    pub(super) fn approve_sandboxed(&mut self, approve: bool) {
+        if let Some(Value::Object(sandbox)) = self.config.get_mut("sandbox") {
+            sandbox.insert("autoAllowBashIfSandboxed".to_owned(), approve.into());
+        }
+    }
+
+    /// Whether the configuration lets commands leave the sandbox, or reach the network from inside.
+    pub(super) fn opens_sandbox(&self) -> bool {
+        let sandbox = self.config.get("sandbox").unwrap_or(&Value::Null);
+        let some =
+            |pointer: &str| sandbox.pointer(pointer).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        some("/excludedCommands") || some("/network/allowedDomains")
+    }
+
+    pub(super) fn allow(&mut self, rule: impl Into<String>) {
+        self.allow.push(rule.into());
+    }
+
+    pub(super) fn deny(&mut self, rule: impl Into<String>) {
+        let rule = rule.into();
+        if !self.deny.contains(&rule) {
+            self.deny.push(rule);
+        }
+    }
+
+    /// Lets `Read` open one file, by its absolute path. False where no rule can name it.
+    pub(super) fn allow_reading(&mut self, path: &str) -> bool {
+        let plain = path.starts_with('/') && !path.contains(PATTERNS) && !path.chars().any(char::is_control);
+        if plain && !path.ends_with([' ', '/']) {
+            self.allow(format!("Read(/{path})"));
+            return true;
+        }
+        false
+    }
+
+    /// Has claude tell in its output how the session began.
+    pub(super) fn watch_the_start(&mut self) {
+        self.watches_start = true;
+    }
+
+    /// The document; none where it would say nothing.
+    pub(super) fn document(&mut self) -> Option<String> {
+        let mut config = std::mem::take(&mut self.config);
+        for (list, rules) in [("allow", &mut self.allow), ("deny", &mut self.deny)] {
+            append(&mut config, "permissions", list, rules.drain(..).map(Value::from).collect());
+        }
+        if self.watches_start {
+            let hook = json!({ "hooks": [{ "type": "command", "command": "true", "timeout": 5 }] });
+            append(&mut config, "hooks", "SessionStart", vec![hook]);
+        }
+        (!config.is_empty()).then(|| Value::Object(config).to_string())
+    }
+}
+
+/// Adds to a list of the document that may be there already.
+fn append(config: &mut Map<String, Value>, block: &str, list: &str, more: Vec<Value>) {
+    if more.is_empty() {
+        return;
+    }
+    let block = config.entry(block).or_insert_with(|| json!({}));
+    if let Value::Object(block) = block
+        && let Value::Array(entries) = block.entry(list).or_insert_with(|| json!([]))
+    {
+        entries.extend(more);
+    }
+}

@@ -1,0 +1,481 @@
+//! Reads the events of `claude --print --output-format stream-json --include-partial-messages`.
+
+use std::collections::BTreeMap;
+
+use ostler_plugin::provider::{
+    CollectedFile, ExitStatus, Failure, FailureKind, Line, Outcome, OutputStream, RunRequest, Semantic, SessionInfo,
+    SessionOrigin, Step, TurnEnd, TurnStatus,
+};
+use ostler_plugin::vocabulary::{failures, notices};
+use ostler_plugin::{Transcript, strip_ansi};
+use ostler_provider_kit::answer;
+use ostler_provider_kit::failure::shorten;
+use ostler_provider_kit::payload::Payload;
+use serde_json::{Map, Value, json};
+
+use crate::failure::{self, Request};
+use crate::items::{self, notice, notice_with, piece};
+use crate::usage::Meter;
+use crate::{flags, system};
+
+/// Lines of standard error that are kept to explain a failure, and the bytes of each.
+const KEPT_LINES: usize = 40;
+const KEPT_BYTES: usize = 2000;
+
+/// Agents (the main one and its sub-agents) whose messages are followed at once.
+const OPEN_AGENTS: usize = 256;
+
+/// What claude says to the model, and then shows as the answer, where the wanted form was not kept.
+const ENFORCER: &str = "[structured-output-enforce]";
+
+/// Follows one attempt of `claude --print`.
+#[derive(Debug)]
+pub struct PrintTranscript {
+    asked_session: Option<String>,
+    continues: bool,
+    forks: bool,
+    wants_structure: bool,
+    /// How claude says the session began: `startup`, `resume`. Only a hook tells.
+    began_as: Option<String>,
+    told_session: bool,
+    /// Messages under way, by the tool use whose sub-agent writes them; the main agent has none.
+    agents: BTreeMap<String, Message>,
+    meter: Meter,
+    /// The last text of the main agent.
+    answer: Option<String>,
+    /// The last request that failed: text and claude's word for it.
+    failed_request: Option<(String, String)>,
+    resets_at_ms: Option<u64>,
+    end: Option<End>,
+    lost_end: bool,
+    stderr: Vec<String>,
+}
+
+/// A message of the model under way.
+#[derive(Debug, Default)]
+struct Message {
+    id: String,
+    /// Number of the block that the stream is in.
+    open: Option<u64>,
+    /// Number of the block after the last one that came whole.
+    next: u64,
+}
+
+/// The last line.
+#[derive(Debug, Default)]
+struct End {
+    is_error: bool,
+    subtype: String,
+    terminal_reason: String,
+    status: Option<u16>,
+    text: Option<String>,
+    structured: Option<Value>,
+    errors: Vec<String>,
+}
+
+impl End {
+    fn interrupted(&self) -> bool {
+        self.terminal_reason.starts_with("aborted")
+    }
+
+    fn message(&self) -> String {
+        // What claude notes for its own developers says nothing to anybody else.
+        let mut said = self.errors.iter().filter(|error| !error.starts_with("[ede_diagnostic]")).map(String::as_str);
+        if let Some(first) = said.next() {
+            return said.fold(first.to_owned(), |all, error| format!("{all}; {error}"));
+        }
+        match &self.text {
+            Some(text) if !text.is_empty() => text.clone(),
+            _ if self.interrupted() => "the turn was interrupted".to_owned(),
+            _ => format!("claude ended with {}", self.subtype),
+        }
+    }
+}
+
+impl PrintTranscript {
+    pub(crate) fn new(request: &RunRequest) -> Self {
+        // The host has called `prepare` with the same payload, so that it is one.
+        let payload = Payload::parse(&request.payload).unwrap_or_default();
+        Self {
+            asked_session: request.resume_session.clone(),
+            continues: request.resume_session.is_none() && payload.harness.continue_session == Some(true),
+            forks: flags::is_on(&payload.optional_flags, flags::FORK_SESSION),
+            wants_structure: payload.harness.structured_output.is_some(),
+            began_as: None,
+            told_session: false,
+            agents: BTreeMap::new(),
+            meter: Meter::default(),
+            answer: None,
+            failed_request: None,
+            resets_at_ms: None,
+            end: None,
+            lost_end: false,
+            stderr: Vec::new(),
+        }
+    }
+
+    /// A line of standard output. False where it is no event, and stays raw.
+    fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+        if line.truncated {
+            self.lost_end |= line.text.starts_with(r#"{"type":"result""#);
+            events.push(Semantic::Warning(notice(notices::PROTOCOL, "a line of claude was too long to be read")));
+            return false;
+        }
+        let Ok(Value::Object(event)) = serde_json::from_str(line.text.trim()) else { return false };
+        let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
+        self.session(kind, &event, events);
+        match kind {
+            "system" => return system::read(&event, events),
+            "stream_event" => return self.partial(&event, events),
+            "assistant" => return self.assistant(&event, events),
+            "user" => return user(&event, events),
+            "result" => self.result(&event, events),
+            "rate_limit_event" => self.resets_at_ms = system::limits(&event, events).or(self.resets_at_ms),
+            _ => events.push(items::other(kind, &event)),
+        }
+        true
+    }
+
+    /// Every line names the session; the first of those that only a session that was found can have tells it. (Hooks
+    /// come earlier and say how it began; a session that is not found has a last line only.)
+    fn session(&mut self, kind: &str, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+        let subtype = event.get("subtype").and_then(Value::as_str).unwrap_or_default();
+        let hook = matches!(subtype, "hook_started" | "hook_response" | "hook_progress");
+        if hook && let Some(name) = event.get("hook_name").and_then(Value::as_str) {
+            self.began_as = name.strip_prefix("SessionStart:").map(str::to_owned).or(self.began_as.take());
+        }
+        if self.told_session || hook || !matches!(kind, "system" | "assistant" | "user" | "stream_event") {
+            return;
+        }
+        let Some(id) = event.get("session_id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return };
+        self.told_session = true;
+        events.push(Semantic::Session(SessionInfo { id: id.to_owned(), origin: self.origin(id) }));
+    }
+
+    fn origin(&self, id: &str) -> SessionOrigin {
+        match &self.asked_session {
+            Some(_) if self.forks => SessionOrigin::Forked,
+            Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
+            // A session can be asked for by its title, too, and claude fails where it finds none.
+            Some(asked) if !is_uuid(asked) => SessionOrigin::Resumed,
+            Some(_) => SessionOrigin::Replaced,
+            None if !self.continues => SessionOrigin::Fresh,
+            // With no session to go on from, claude begins one and says so to its hooks only.
+            None if self.began_as.as_deref() == Some("startup") => SessionOrigin::Replaced,
+            None if self.forks => SessionOrigin::Forked,
+            None => SessionOrigin::Resumed,
+        }
+    }
+
+    /// The messages of an agent. Past the limit all share one place, so that memory stays bounded.
+    fn agent(&mut self, parent: Option<&str>) -> &mut Message {
+        let key = parent.unwrap_or_default();
+        let key = if self.agents.contains_key(key) || self.agents.len() < OPEN_AGENTS { key } else { "" };
+        self.agents.entry(key.to_owned()).or_default()
+    }
+
+    /// A `stream_event`: an event of the API's own stream.
+    fn partial(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+        let parent = line.get("parent_tool_use_id").and_then(Value::as_str);
+        let Some(event) = line.get("event") else { return false };
+        match items::text(event, "type") {
+            "message_start" => {
+                let message = event.get("message").unwrap_or(&Value::Null);
+                *self.agent(parent) = Message { id: items::text(message, "id").to_owned(), open: None, next: 0 };
+                self.meter.begin(message.get("usage"));
+            }
+            "content_block_start" => self.agent(parent).open = event.get("index").and_then(Value::as_u64),
+            "content_block_stop" => self.agent(parent).open = None,
+            "content_block_delta" => self.delta(event, parent, events),
+            "message_delta" => {
+                if let Some(usage) = event.get("usage") {
+                    events.push(Semantic::Usage(self.meter.update(usage)));
+                }
+            }
+            "message_stop" | "ping" => {}
+            _ => return false,
+        }
+        true
+    }
+
+    fn delta(&mut self, event: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
+        let delta = event.get("delta").unwrap_or(&Value::Null);
+        let index = event.get("index").and_then(Value::as_u64).unwrap_or_default();
+        let id = format!("{}:{index}", self.agent(parent).id);
+        match items::text(delta, "type") {
+            "text_delta" => events.push(Semantic::TextDelta(piece(&id, items::text(delta, "text"), parent))),
+            "thinking_delta" => {
+                events.push(Semantic::ThinkingDelta(piece(&id, items::text(delta, "thinking"), parent)));
+            }
+            // The input of a tool comes whole, and signatures and citations are for the API.
+            _ => {}
+        }
+    }
+
+    /// A line of type `assistant`: one block of a message, whole.
+    fn assistant(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+        let parent = line.get("parent_tool_use_id").and_then(Value::as_str);
+        let Some(message) = line.get("message") else { return false };
+        let Some(blocks) = message.get("content").and_then(Value::as_array) else { return false };
+        let id = items::text(message, "id").to_owned();
+        let error = line.get("error").and_then(Value::as_str);
+        let agent = self.agent(parent);
+        if agent.id != id {
+            *agent = Message { id, open: None, next: 0 };
+        }
+        for block in blocks {
+            let agent = self.agent(parent);
+            let index = agent.open.unwrap_or(agent.next);
+            agent.next = index.saturating_add(1);
+            let id = format!("{}:{index}", agent.id);
+            match items::text(block, "type") {
+                "text" => {
+                    let text = items::text(block, "text");
+                    if let Some(word) = error {
+                        events.push(Semantic::Error(notice(notices::REQUEST_FAILED, text)));
+                        self.failed_request = Some((shorten(text, KEPT_BYTES), word.to_owned()));
+                    } else {
+                        if parent.is_none() {
+                            self.answer = Some(text.to_owned());
+                        }
+                        events.push(Semantic::Text(piece(&id, text, parent)));
+                    }
+                }
+                "thinking" => events.push(Semantic::Thinking(piece(&id, items::text(block, "thinking"), parent))),
+                "tool_use" | "server_tool_use" | "mcp_tool_use" => tool_use(block, parent, events),
+                kind => {
+                    let empty = Map::new();
+                    events.push(items::other(&format!("assistant.{kind}"), block.as_object().unwrap_or(&empty)));
+                }
+            }
+        }
+        true
+    }
+
+    fn result(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+        let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let errors = event.get("errors").and_then(Value::as_array);
+        let status = event.get("api_error_status").and_then(Value::as_u64);
+        let end = End {
+            is_error: event.get("is_error").and_then(Value::as_bool) != Some(false),
+            subtype: word("subtype"),
+            terminal_reason: word("terminal_reason"),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+            text: event.get("result").and_then(Value::as_str).map(str::to_owned),
+            structured: event.get("structured_output").filter(|value| !value.is_null()).cloned(),
+            errors: errors
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .take(KEPT_LINES)
+                .map(|error| shorten(error, KEPT_BYTES))
+                .collect(),
+        };
+        for denial in event.get("permission_denials").and_then(Value::as_array).into_iter().flatten() {
+            events.push(Semantic::Warning(denied(denial)));
+        }
+        events.push(Semantic::Usage(self.meter.total(event)));
+        let answer = self.answer_of(&end);
+        events.push(Semantic::TurnComplete(TurnEnd {
+            status: match (end.is_error, end.interrupted()) {
+                (false, _) => TurnStatus::Completed,
+                (true, true) => TurnStatus::Interrupted,
+                (true, false) => TurnStatus::Failed,
+            },
+            text: answer.filter(|_| !end.is_error),
+            message: end.is_error.then(|| end.message()),
+        }));
+        self.end = Some(end);
+    }
+
+    /// The run's answer; what claude says itself in place of one is none.
+    fn answer_of(&self, end: &End) -> Option<String> {
+        let said = end.text.as_ref().filter(|text| !end.is_error && !text.starts_with(ENFORCER));
+        said.or(self.answer.as_ref()).cloned()
+    }
+
+    /// A line of standard error. True where its whole meaning is in the events.
+    fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+        let text = strip_ansi(&line.text);
+        let text = text.trim();
+        if text.is_empty() {
+            return false;
+        }
+        // The first lines say what is wrong with a command line, the last ones what ended a run.
+        if self.stderr.len() >= KEPT_LINES {
+            self.stderr.remove(KEPT_LINES / 2);
+        }
+        self.stderr.push(shorten(text, KEPT_BYTES));
+        match text.strip_prefix("Warning: ") {
+            Some(message) if !line.truncated => {
+                events.push(Semantic::Warning(notice(notices::OTHER, message)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn failure(&self, exit: &ExitStatus) -> Option<Failure> {
+        // Whoever ended the run knows why.
+        if exit.canceled || exit.timed_out {
+            return None;
+        }
+        let resumes = (self.asked_session.is_some() || self.continues) && !self.told_session;
+        match &self.end {
+            Some(end) if end.is_error => return Some(self.told(end, resumes)),
+            // An exit code after the last line says nothing about the work.
+            Some(_) => return None,
+            None if self.lost_end => {
+                let message = "claude's last line was longer than a line may be, and was not read";
+                let hint = "ask for a shorter answer, or raise the runner's limit for protocol lines";
+                return Some(failure::failure(FailureKind::Incomplete, failures::PROTOCOL, message, Some(hint)));
+            }
+            None => {}
+        }
+        if exit.code != Some(0)
+            && let Some(failure) = failure::from_words(&self.stderr, resumes)
+        {
+            return Some(failure);
+        }
+        let early = "before its work was done";
+        let request = self.failed_request.as_ref().map(|(text, _)| text);
+        let said = request.or(self.stderr.last()).map_or_else(String::new, |line| format!(": {line}"));
+        // Exit code 0 is claude's word that it did what it wanted; anything else is a fault that may pass.
+        let (kind, code, message) = match (exit.code, exit.signal) {
+            (_, Some(signal)) => {
+                (FailureKind::Unknown, failures::CRASHED, format!("claude was ended by signal {signal} {early}{said}"))
+            }
+            // How it ends by a signal that it catches.
+            (Some(143), None) => {
+                (FailureKind::Unknown, failures::INTERRUPTED, format!("claude was told to terminate {early}{said}"))
+            }
+            (Some(0), None) => {
+                (FailureKind::Incomplete, failures::ENDED_EARLY, format!("claude exited with code 0 {early}{said}"))
+            }
+            (Some(code), None) => {
+                (FailureKind::Unknown, failures::ENDED_EARLY, format!("claude exited with code {code} {early}{said}"))
+            }
+            (None, None) => (FailureKind::Unknown, failures::ENDED_EARLY, format!("claude ended {early}{said}")),
+        };
+        Some(failure::failure(kind, code, &message, None))
+    }
+
+    /// What the last line says of a run that failed; `success` there is no success.
+    fn told(&self, end: &End, resumes: bool) -> Failure {
+        let message = end.message();
+        match end.subtype.as_str() {
+            "error_max_turns" => {
+                let hint = "raise limits.maxTurns, or resume the session";
+                return failure::failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(hint));
+            }
+            "error_max_budget_usd" => {
+                let hint = "raise limits.maxBudgetUsd, or resume the session";
+                return failure::failure(FailureKind::Limit, failures::MAX_BUDGET, &message, Some(hint));
+            }
+            "error_max_structured_output_retries" => {
+                return failure::failure(FailureKind::Limit, failures::STRUCTURED_OUTPUT, &message, None);
+            }
+            _ => {}
+        }
+        if end.interrupted() {
+            return failure::failure(FailureKind::Incomplete, failures::INTERRUPTED, &message, None);
+        }
+        if let Some(failure) = failure::from_words(&end.errors, resumes) {
+            return failure;
+        }
+        let word = self.failed_request.as_ref().map_or("", |(_, word)| word.as_str());
+        failure::request(Request { message: &message, status: end.status, word, resets_at_ms: self.resets_at_ms })
+    }
+}
+
+fn tool_use(block: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
+    let (id, name) = (items::text(block, "id"), items::text(block, "name"));
+    let input = block.get("input").unwrap_or(&Value::Null);
+    if name == items::STRUCTURED_OUTPUT {
+        let empty = Map::new();
+        events.push(items::other("structured-output", input.as_object().unwrap_or(&empty)));
+        return;
+    }
+    events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
+    events.extend(items::plan(name, input));
+}
+
+/// A line of type `user`: results of tools, and what claude puts into the conversation itself.
+fn user(line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+    let Some(content) = line.get("message").and_then(|message| message.get("content")).and_then(Value::as_array) else {
+        return false;
+    };
+    let beside = line.get("tool_use_result").unwrap_or(&Value::Null);
+    let mut understood = true;
+    for block in content {
+        match items::text(block, "type") {
+            "tool_result" => {
+                // What the structured answer's tool says is no result of work.
+                if beside.as_str() != Some("Structured output provided successfully") {
+                    events.push(Semantic::ToolResult(items::result(block, beside)));
+                }
+            }
+            "text" if items::text(block, "text").starts_with("[Request interrupted") => {
+                events.push(Semantic::Progress(notice(notices::OTHER, "the turn was interrupted")));
+            }
+            // What a sub-agent is told stands in the tool use that began it.
+            "text" if line.get("parent_tool_use_id").is_some_and(Value::is_string) => {}
+            _ => understood = false,
+        }
+    }
+    understood
+}
+
+/// An entry of `permission_denials`.
+fn denied(denial: &Value) -> ostler_plugin::provider::Notice {
+    let name = items::text(denial, "tool_name");
+    let id = items::text(denial, "tool_use_id");
+    let input = denial.get("tool_input").unwrap_or(&Value::Null);
+    let call = items::call(id, name, input, None);
+    let subject = call.commands.first().or(call.urls.first()).or(call.files.first().map(|file| &file.path));
+    let message = match subject {
+        Some(subject) => format!("claude refused {name}: {}", shorten(subject, 500)),
+        None => format!("claude refused {name}"),
+    };
+    notice_with(notices::TOOL_DENIED, &message, &json!({ "tool": name, "id": id }))
+}
+
+/// 8-4-4-4-12 hexadecimal digits: what claude takes for an id, before it looks for a title.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+impl Transcript for PrintTranscript {
+    fn read(&mut self, lines: Vec<Line>) -> Step {
+        let mut step = Step::default();
+        for (index, line) in (0_u32..).zip(&lines) {
+            let covered = match line.stream {
+                OutputStream::Stdout => self.stdout(line, &mut step.events),
+                OutputStream::Stderr => self.stderr(line, &mut step.events),
+            };
+            if covered {
+                step.covered.push(index);
+            }
+        }
+        step
+    }
+
+    fn finish(&mut self, exit: ExitStatus, _files: Vec<CollectedFile>) -> Outcome {
+        let failure = self.failure(&exit);
+        let text = self.end.as_ref().map_or_else(|| self.answer.clone(), |end| self.answer_of(end));
+        let structured = self.end.as_ref().filter(|end| self.wants_structure && !end.is_error).and_then(|end| {
+            let given = end.structured.as_ref().map(ToString::to_string);
+            // A model that does not call the tool may still have answered in the wanted form.
+            given.or_else(|| text.as_deref().and_then(answer::json))
+        });
+        Outcome { final_text: text, structured_output: structured, failure, extra: None }
+    }
+}
+
+#[cfg(test)]
+#[path = "transcript_tests.rs"]
+pub(crate) mod tests;

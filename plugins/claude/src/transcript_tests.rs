@@ -1,0 +1,481 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use ostler_plugin::provider::RetryTime;
+use proptest::prelude::*;
+
+use super::*;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/claude-2.1.197")
+}
+
+/// One part of a capture: `stdout`, `stderr`, `cmd`, `exit`.
+pub(crate) fn capture(case: &str, part: &str) -> String {
+    std::fs::read_to_string(folder().join(format!("{case}.{part}")))
+        .unwrap_or_else(|error| panic!("{case}.{part}: {error}"))
+}
+
+/// Every capture, in order, whatever its output format: a single result is a last line, and text is what is no event.
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".cmd").map(str::to_owned))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn command(case: &str) -> String {
+    capture(case, "cmd").lines().last().unwrap().to_owned()
+}
+
+/// The request that leads to the command of a capture.
+fn request(case: &str) -> RunRequest {
+    let command = command(case);
+    let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
+    let has = |word: &str| words.iter().any(|known| known == word);
+    let after = |word: &str| words.iter().position(|known| known == word).and_then(|at| words.get(at + 1)).cloned();
+    let mut payload = json!({ "harness": {} });
+    if has("--continue") {
+        payload["harness"]["continueSession"] = true.into();
+    }
+    if has("--fork-session") {
+        payload["optionalFlags"] = json!({ "--fork-session": true });
+    }
+    if has("--json-schema") {
+        payload["harness"]["structuredOutput"] = json!({ "schema": { "type": "object" } });
+    }
+    RunRequest { resume_session: after("--resume"), payload: payload.to_string(), ..RunRequest::default() }
+}
+
+fn lines(case: &str) -> Vec<Line> {
+    let of = |part: &str, stream: OutputStream| {
+        let text = capture(case, part);
+        text.lines().map(|line| Line { stream, text: line.to_owned(), truncated: false }).collect::<Vec<_>>()
+    };
+    let mut lines = of("stderr", OutputStream::Stderr);
+    lines.extend(of("stdout", OutputStream::Stdout));
+    lines
+}
+
+fn exit(case: &str) -> ExitStatus {
+    let code: i32 = capture(case, "exit").trim().parse().unwrap();
+    if code < 0 {
+        ExitStatus { signal: Some(-code), ..ExitStatus::default() }
+    } else {
+        ExitStatus { code: Some(code), ..ExitStatus::default() }
+    }
+}
+
+fn replay(case: &str) -> (Step, Outcome) {
+    let mut transcript = PrintTranscript::new(&request(case));
+    let step = transcript.read(lines(case));
+    (step, transcript.finish(exit(case), Vec::new()))
+}
+
+fn short(text: &str) -> String {
+    shorten(&text.escape_debug().to_string(), 90)
+}
+
+fn of(parent: Option<&str>) -> String {
+    parent.map_or_else(String::new, |parent| format!(" of {parent}"))
+}
+
+fn describe(event: &Semantic) -> String {
+    match event {
+        Semantic::Session(session) => format!("session {} {:?}", session.id, session.origin),
+        Semantic::Text(piece) => {
+            format!("text {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
+        }
+        Semantic::TextDelta(piece) => {
+            format!("text-delta {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
+        }
+        Semantic::Thinking(piece) => format!("thinking {} {}", piece.message, short(&piece.text)),
+        Semantic::ThinkingDelta(piece) => format!("thinking-delta {} {}", piece.message, short(&piece.text)),
+        Semantic::ToolStart(call) => {
+            let mcp = call.mcp.as_ref().map_or_else(String::new, |mcp| format!(" {}/{}", mcp.server, mcp.tool));
+            let parent = of(call.parent.as_deref());
+            format!("tool-start {} {} {} {:?}{mcp}{parent}", call.id, call.kind, call.name, call.commands)
+        }
+        Semantic::ToolResult(result) => format!(
+            "tool-result {} error={} exit={:?} {}",
+            result.id,
+            result.is_error,
+            result.exit_code,
+            short(&result.output)
+        ),
+        Semantic::Usage(usage) => {
+            let others: Vec<String> =
+                usage.others.iter().map(|counter| format!("{}={}", counter.name, counter.value)).collect();
+            format!(
+                "usage whole={} in={:?} cached={:?} out={:?} cost={:?} {}",
+                usage.whole_session,
+                usage.input_tokens,
+                usage.cached_input_tokens,
+                usage.output_tokens,
+                usage.cost_micro_usd,
+                others.join(" ")
+            )
+        }
+        Semantic::TurnComplete(end) => {
+            format!("turn-complete {:?} {}", end.status, short(end.message.as_deref().unwrap_or("")))
+        }
+        Semantic::Progress(notice) => format!("progress {} {}", notice.code, short(&notice.message)),
+        Semantic::Warning(notice) => format!("warning {} {}", notice.code, short(&notice.message)),
+        Semantic::Error(notice) => format!("error {} {}", notice.code, short(&notice.message)),
+        Semantic::Other(event) => format!("other {} {}", event.kind, short(&event.fields)),
+        other => format!("{other:?}"),
+    }
+}
+
+/// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn every_capture_reads_as_approved() {
+    let mut all = String::new();
+    for case in cases() {
+        let lines = lines(&case);
+        let (step, outcome) = replay(&case);
+        let _ = writeln!(all, "== {case}: {}", shorten(&command(&case), 200));
+        for event in &step.events {
+            let _ = writeln!(all, "{}", describe(event));
+        }
+        for (index, line) in (0_u32..).zip(&lines).filter(|(index, _)| !step.covered.contains(index)) {
+            let _ = writeln!(all, "raw {index} {:?} {}", line.stream, shorten(&line.text, 90));
+        }
+        let failure = outcome.failure.map(|failure| {
+            format!("{:?} {} {}", failure.kind, failure.code.unwrap_or_default(), shorten(&failure.message, 200))
+        });
+        let text = outcome.final_text.map(|text| shorten(&text.escape_debug().to_string(), 60));
+        let _ = writeln!(
+            all,
+            "-> exit {} failure={failure:?} text={text:?} structured={:?}\n",
+            capture(&case, "exit").trim(),
+            outcome.structured_output
+        );
+    }
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
+        std::fs::write(&golden, &all).unwrap();
+    }
+    let approved = std::fs::read_to_string(&golden).unwrap();
+    for (number, (line, approved)) in all.lines().zip(approved.lines()).enumerate() {
+        assert_eq!(line, approved, "line {} of {}", number + 1, golden.display());
+    }
+    assert_eq!(all.lines().count(), approved.lines().count());
+    assert!(cases().len() > 95, "captures are missing");
+}
+
+fn failure_of(case: &str) -> (FailureKind, String) {
+    let failure = replay(case).1.failure.unwrap_or_else(|| panic!("{case} did not fail"));
+    (failure.kind, failure.code.unwrap_or_default())
+}
+
+#[test]
+fn failure_classes() {
+    for (case, kind, code) in [
+        ("auth-missing", FailureKind::Authentication, "not-logged-in"),
+        ("http-401", FailureKind::Authentication, "credential-refused"),
+        ("http-429", FailureKind::RateLimited, "too-many-requests"),
+        ("http-500", FailureKind::Transient, "server-error"),
+        ("http-529", FailureKind::Transient, "overloaded"),
+        ("http-404", FailureKind::Usage, "model-unknown"),
+        ("http-400", FailureKind::Usage, "bad-request"),
+        ("http-500-default-retries", FailureKind::Unknown, "crashed"),
+        ("max-turns", FailureKind::Limit, "max-turns"),
+        ("max-budget", FailureKind::Limit, "max-budget"),
+        ("max-budget-one", FailureKind::Limit, "max-budget"),
+        ("resume-invalid-uuid", FailureKind::ResumeInvalid, "session-not-found"),
+        ("resume-invalid-uuid-stream", FailureKind::ResumeInvalid, "session-not-found"),
+        ("resume-invalid-name", FailureKind::ResumeInvalid, "session-not-found"),
+        ("resume-other-cwd", FailureKind::ResumeInvalid, "session-not-found"),
+        ("no-persistence-resume", FailureKind::ResumeInvalid, "session-not-found"),
+        ("session-id-reused", FailureKind::Usage, "bad-request"),
+        ("session-id-not-uuid", FailureKind::Usage, "bad-request"),
+        ("bypass-mode-root", FailureKind::Usage, "root-refused"),
+        ("skip-permissions-root", FailureKind::Usage, "root-refused"),
+        ("flag-bad", FailureKind::Usage, "unknown-option"),
+        ("flag-bad-value", FailureKind::Usage, "unknown-option"),
+        ("prompt-dash-unguarded", FailureKind::Usage, "unknown-option"),
+        ("variadic-swallows-prompt", FailureKind::Usage, "bad-request"),
+        ("no-prompt", FailureKind::Usage, "bad-request"),
+        ("mcp-config-invalid", FailureKind::Usage, "config-invalid"),
+        ("schema-bad", FailureKind::Usage, "structured-output"),
+        ("stream-json-no-verbose", FailureKind::Usage, "config-invalid"),
+        ("sandbox-unavailable", FailureKind::Usage, "config-invalid"),
+        ("sigint-slow", FailureKind::Incomplete, "interrupted"),
+        ("sigint-tool", FailureKind::Incomplete, "interrupted"),
+        ("sigterm-slow", FailureKind::Unknown, "interrupted"),
+        ("sigterm-group-tool", FailureKind::Unknown, "interrupted"),
+        ("sigkill-tool", FailureKind::Unknown, "crashed"),
+    ] {
+        assert_eq!(failure_of(case), (kind, code.to_owned()), "{case}");
+    }
+    let (_, outcome) = replay("mcp-config-invalid");
+    assert!(outcome.failure.unwrap().message.ends_with("MCP config file not found: /workspace/{nope"));
+}
+
+#[test]
+fn refusals_and_retries_fail_nothing() {
+    for case in [
+        "run-write-default",
+        "run-write-dontAsk",
+        "mcp-call-denied",
+        "unknown-tool",
+        "failonce-500",
+        "stream-drop",
+        "mcp-broken",
+    ] {
+        let (_, outcome) = replay(case);
+        assert!(outcome.failure.is_none() && outcome.final_text.is_some(), "{case}");
+    }
+    let warned = |case: &str, code: &str| {
+        replay(case).0.events.iter().any(|event| matches!(event, Semantic::Warning(notice) if notice.code == code))
+    };
+    assert!(warned("run-write-default", "tool-denied") && warned("mcp-call-denied", "tool-denied"));
+    assert!(warned("mcp-broken", "mcp-server-failed"));
+    let (step, _) = replay("failonce-500");
+    let facts = step.events.iter().find_map(|event| match event {
+        Semantic::Progress(notice) if notice.code == "cli-retry" => notice.facts.clone(),
+        _ => None,
+    });
+    assert_eq!(facts.unwrap(), r#"{"attempt":1,"maxAttempts":10,"status":500,"delayMs":557}"#);
+    let (step, _) = replay("http-429");
+    assert!(
+        step.events
+            .iter()
+            .any(|event| matches!(event, Semantic::RateLimited(limit) if limit.retry == Some(RetryTime::AfterMs(516))))
+    );
+    // What claude says in place of an answer is none.
+    assert_eq!(replay("http-401").1.final_text, None);
+}
+
+#[test]
+fn sessions() {
+    let origin = |case: &str| {
+        replay(case).0.events.into_iter().find_map(|event| match event {
+            Semantic::Session(session) => Some(session.origin),
+            _ => None,
+        })
+    };
+    assert_eq!(origin("stream-json"), Some(SessionOrigin::Fresh));
+    assert_eq!(origin("resume-stream"), Some(SessionOrigin::Resumed));
+    assert_eq!(origin("continue-hook"), Some(SessionOrigin::Resumed));
+    assert_eq!(origin("continue-hook-none"), Some(SessionOrigin::Replaced));
+    assert_eq!(origin("resume-invalid-uuid-stream"), None);
+    let other =
+        RunRequest { resume_session: Some("00000000-0000-4000-8000-000000000000".to_owned()), ..RunRequest::default() };
+    let begin = |request: &RunRequest| PrintTranscript::new(request).read(lines("stream-json")).events;
+    let has = |events: &[Semantic], origin| {
+        events.iter().any(|event| matches!(event, Semantic::Session(session) if session.origin == origin))
+    };
+    assert!(has(&begin(&other), SessionOrigin::Replaced));
+    let forks = RunRequest { payload: r#"{"optionalFlags":{"--fork-session":true}}"#.to_owned(), ..other.clone() };
+    assert!(has(&begin(&forks), SessionOrigin::Forked));
+    let titled = RunRequest { resume_session: Some("the title".to_owned()), ..other };
+    assert!(has(&begin(&titled), SessionOrigin::Resumed));
+}
+
+#[test]
+fn structured_answers() {
+    assert_eq!(replay("schema-stream").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
+    assert_eq!(replay("schema-json").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
+    let (_, ignored) = replay("schema-ignored");
+    assert_eq!((ignored.structured_output, ignored.failure), (None, None), "the host judges what is missing");
+    assert_eq!(ignored.final_text, None, "claude's own words to the model are no answer");
+    assert_eq!(replay("stream-json").1.structured_output, None, "no schema was asked for");
+    let (step, _) = replay("schema-stream");
+    assert!(!step.events.iter().any(|event| matches!(event, Semantic::ToolStart(_) | Semantic::ToolResult(_))));
+}
+
+/// The deltas of a message and the message as a whole have the same id, and say the same.
+#[test]
+fn deltas_add_up_to_their_message() {
+    for (case, texts) in
+        [("stream-json-partial", 1), ("thinking-partial", 1), ("subagent-partial", 2), ("stdin-interrupt", 2)]
+    {
+        let (step, _) = replay(case);
+        let mut deltas: BTreeMap<String, String> = BTreeMap::new();
+        let mut whole: BTreeMap<String, String> = BTreeMap::new();
+        let mut from_main = 0;
+        for event in step.events {
+            match event {
+                Semantic::TextDelta(piece) | Semantic::ThinkingDelta(piece) => {
+                    deltas.entry(piece.message).or_default().push_str(&piece.text);
+                }
+                Semantic::Text(piece) => {
+                    from_main += 1;
+                    assert!(whole.insert(piece.message, piece.text).is_none());
+                }
+                Semantic::Thinking(piece) => assert!(whole.insert(piece.message, piece.text).is_none()),
+                _ => {}
+            }
+        }
+        assert!(!deltas.is_empty(), "{case}");
+        for (message, text) in &deltas {
+            assert_eq!(whole.get(message), Some(text), "{case} {message}");
+        }
+        assert!(from_main >= texts || case == "subagent-partial", "{case}: {from_main}");
+    }
+}
+
+#[test]
+fn what_a_sub_agent_does_is_marked() {
+    let (step, outcome) = replay("subagent-partial");
+    let calls: Vec<_> = step
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Semantic::ToolStart(call) => Some(call),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(calls.iter().map(|call| call.kind.as_str()).collect::<Vec<_>>(), ["task", "shell"]);
+    assert_eq!(calls[1].parent.as_deref(), Some(calls[0].id.as_str()));
+    assert!(outcome.final_text.unwrap().starts_with("RESULT: RESULT: "), "the main agent has the last word");
+}
+
+fn read_one(transcript: &mut PrintTranscript, stream: OutputStream, text: &str) -> Step {
+    transcript.read(vec![Line { stream, text: text.to_owned(), truncated: false }])
+}
+
+#[test]
+fn events_that_no_capture_has() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let mut read = |text: &str| {
+        let step = read_one(&mut transcript, OutputStream::Stdout, text);
+        assert_eq!(step.covered, [0], "{text}");
+        step.events
+    };
+    let limit = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1760000000,"rateLimitType":"five_hour"}}"#;
+    assert!(
+        matches!(&read(limit)[0], Semantic::RateLimited(limit) if limit.retry == Some(RetryTime::AtUnixMs(1_760_000_000_000)))
+    );
+    let near =
+        r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed_warning","rateLimitType":"seven_day"}}"#;
+    assert!(matches!(&read(near)[0], Semantic::Warning(notice) if notice.message.contains("seven_day")));
+    let compact =
+        r#"{"type":"system","subtype":"compact_boundary","compact_metadata":{"trigger":"auto","pre_tokens":9}}"#;
+    assert!(matches!(&read(compact)[0], Semantic::Progress(notice) if notice.code == "compacted"));
+    let hook = r#"{"type":"system","subtype":"hook_response","hook_name":"Stop","outcome":"error","exit_code":2,"stderr":"no\n"}"#;
+    assert!(
+        matches!(&read(hook)[0], Semantic::Warning(notice) if notice.code == "hook" && notice.message.ends_with("error: no"))
+    );
+    assert!(
+        matches!(&read(r#"{"type":"system","subtype":"weather"}"#)[0], Semantic::Other(event) if event.kind == "claude.system.weather")
+    );
+    assert!(matches!(&read(r#"{"type":"weather"}"#)[0], Semantic::Other(event) if event.kind == "claude.weather"));
+    let unknown = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"hologram","y":1}]}}"#;
+    assert!(matches!(&read(unknown)[0], Semantic::Other(event) if event.kind == "claude.assistant.hologram"));
+    let result = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"You've hit your limit"}"#;
+    read(result);
+    let failure = transcript.finish(ExitStatus { code: Some(1), ..ExitStatus::default() }, Vec::new()).failure.unwrap();
+    assert_eq!((failure.kind, failure.retry), (FailureKind::Limit, Some(RetryTime::AtUnixMs(1_760_000_000_000))));
+}
+
+#[test]
+fn the_end_is_told_from_the_last_line_and_the_exit() {
+    let end = |lines: &[&str], exit: ExitStatus| {
+        let mut transcript = PrintTranscript::new(&RunRequest::default());
+        for line in lines {
+            read_one(&mut transcript, OutputStream::Stdout, line);
+        }
+        transcript.finish(exit, Vec::new()).failure
+    };
+    let done = r#"{"type":"result","subtype":"success","is_error":false,"result":"x"}"#;
+    let code = |code: i32| ExitStatus { code: Some(code), ..ExitStatus::default() };
+    assert_eq!(end(&[], code(0)).unwrap().kind, FailureKind::Incomplete);
+    assert_eq!(end(&[], code(1)).unwrap().kind, FailureKind::Unknown);
+    assert_eq!(end(&[done], code(0)), None);
+    assert_eq!(end(&[done], code(3)), None);
+    let failed =
+        r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":500,"result":"API Error: 500"}"#;
+    assert_eq!(end(&[failed], code(0)).unwrap().kind, FailureKind::Transient);
+    assert_eq!(end(&[failed, done], code(0)), None);
+    let vague = r#"{"type":"result"}"#;
+    assert_eq!(end(&[vague], code(0)).unwrap().kind, FailureKind::Unknown, "no word of success is none");
+    assert_eq!(end(&[failed], ExitStatus { canceled: true, ..code(1) }), None);
+    assert_eq!(end(&[], ExitStatus { timed_out: true, signal: Some(9), ..ExitStatus::default() }), None);
+}
+
+#[test]
+fn a_last_line_that_was_cut_is_no_end() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let text = r#"{"type":"result","subtype":"success","is_error":false,"result":"aaaa"#.to_owned();
+    let step = transcript.read(vec![Line { stream: OutputStream::Stdout, text, truncated: true }]);
+    assert!(step.covered.is_empty());
+    let failure = transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new()).failure.unwrap();
+    assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")));
+}
+
+#[test]
+fn what_is_kept_stays_within_bounds() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    for number in 0..3000 {
+        read_one(&mut transcript, OutputStream::Stderr, &format!("{number} {}", "x".repeat(5000)));
+        let start = format!(
+            r#"{{"type":"stream_event","parent_tool_use_id":"p{number}","event":{{"type":"message_start","message":{{"id":"m"}}}}}}"#
+        );
+        read_one(&mut transcript, OutputStream::Stdout, &start);
+    }
+    assert!(transcript.stderr.len() <= KEPT_LINES && transcript.stderr.iter().all(|line| line.len() <= KEPT_BYTES));
+    assert!(transcript.stderr[0].starts_with("0 ") && transcript.stderr.last().unwrap().starts_with("2999 "));
+    assert!(transcript.agents.len() <= OPEN_AGENTS + 1);
+}
+
+/// Lines of all captures.
+fn corpus() -> Vec<Line> {
+    cases().iter().flat_map(|case| lines(case)).filter(|line| line.text.len() < 3000).collect()
+}
+
+fn soup() -> impl Strategy<Value = Vec<Line>> {
+    let corpus = corpus();
+    let known = (0..corpus.len(), 0_usize..4000, 0..4_u8, any::<char>()).prop_map(move |(index, at, how, c)| {
+        let mut line = corpus[index].clone();
+        let at = (0..=at.min(line.text.len())).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
+        match how {
+            0 => line.text.truncate(at),
+            1 => line.text.insert(at, c),
+            2 => line.truncated = true,
+            _ => {}
+        }
+        line
+    });
+    let words = r#"(\{|\}|"type"|:|"message"|"assistant"|"content"|"id"|"x"|,|"stream_event"|"event"|"result"|null|[0-9]|\[|\]|\PC){0,24}"#;
+    let random = (words, any::<bool>()).prop_map(|(text, out)| Line {
+        stream: if out { OutputStream::Stdout } else { OutputStream::Stderr },
+        text,
+        truncated: false,
+    });
+    prop::collection::vec(prop_oneof![4 => known, 1 => random], 0..24)
+}
+
+proptest! {
+    #[test]
+    fn no_soup_of_lines_makes_it_panic(lines in soup(), code in prop::option::of(0..3_i32)) {
+        let mut transcript = PrintTranscript::new(&RunRequest::default());
+        let count = lines.len();
+        let step = transcript.read(lines);
+        prop_assert!(step.covered.iter().all(|index| (*index as usize) < count));
+        prop_assert!(step.covered.windows(2).all(|pair| pair[0] < pair[1]));
+        prop_assert!(step.write.is_empty() && !step.end_input);
+        prop_assert!(step.events.iter().filter(|event| matches!(event, Semantic::Session(_))).count() <= 1);
+        transcript.finish(ExitStatus { code, ..ExitStatus::default() }, Vec::new());
+    }
+
+    #[test]
+    fn batches_make_no_difference(lines in soup(), cut in 0_usize..24) {
+        let mut whole = PrintTranscript::new(&RunRequest::default());
+        let all = whole.read(lines.clone());
+        let mut parts = PrintTranscript::new(&RunRequest::default());
+        let cut = cut.min(lines.len());
+        let mut events = parts.read(lines[..cut].to_vec()).events;
+        events.extend(parts.read(lines[cut..].to_vec()).events);
+        prop_assert_eq!(all.events, events);
+        let exit = ExitStatus { code: Some(1), ..ExitStatus::default() };
+        prop_assert_eq!(whole.finish(exit, Vec::new()), parts.finish(exit, Vec::new()));
+    }
+}

@@ -1,0 +1,189 @@
+//! Tokens and cost of one attempt.
+//!
+//! A `claude --print` process is one attempt, and what it counts begins with it: after a resume too its figures hold
+//! nothing of earlier runs. Until the last line tells the totals, those of the main agent's messages stand in for them,
+//! so that a run that is stopped has figures too.
+
+use ostler_plugin::provider::{Counter, Usage};
+use serde_json::{Map, Value};
+
+/// Tokens as the API counts them: the three kinds of input beside one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tokens {
+    input: u64,
+    cached: u64,
+    cache_write: u64,
+    output: u64,
+}
+
+impl Tokens {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cached: self.cached.saturating_add(other.cached),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            output: self.output.saturating_add(other.output),
+        }
+    }
+
+    fn most(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            cached: self.cached.max(other.cached),
+            cache_write: self.cache_write.max(other.cache_write),
+            output: self.output.max(other.output),
+        }
+    }
+
+    /// `usage` of the API. Fields that are missing keep their value.
+    fn update(self, usage: &Value) -> Self {
+        let count = |key: &str, old: u64| usage.get(key).and_then(Value::as_u64).unwrap_or(old);
+        Self {
+            input: count("input_tokens", self.input),
+            cached: count("cache_read_input_tokens", self.cached),
+            cache_write: count("cache_creation_input_tokens", self.cache_write),
+            output: count("output_tokens", self.output),
+        }
+    }
+
+    /// The host counts caches as parts of the input.
+    fn into_usage(self) -> Usage {
+        Usage {
+            whole_session: false,
+            input_tokens: Some(self.input.saturating_add(self.cached).saturating_add(self.cache_write)),
+            cached_input_tokens: Some(self.cached),
+            cache_write_tokens: Some(self.cache_write),
+            output_tokens: Some(self.output),
+            ..Usage::default()
+        }
+    }
+}
+
+/// What the messages so far have used.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    done: Tokens,
+    /// The message under way.
+    current: Tokens,
+}
+
+impl Meter {
+    /// `message_start`.
+    pub(crate) fn begin(&mut self, usage: Option<&Value>) {
+        self.done = self.done.plus(self.current);
+        self.current = usage.map_or_else(Tokens::default, |usage| Tokens::default().update(usage));
+    }
+
+    /// `message_delta`, which holds the totals of the message.
+    pub(crate) fn update(&mut self, usage: &Value) -> Usage {
+        self.current = self.current.update(usage);
+        self.done.plus(self.current).into_usage()
+    }
+
+    /// The totals of the last line. A turn that was interrupted reports zeros; what was seen is more.
+    pub(crate) fn total(&self, result: &Map<String, Value>) -> Usage {
+        let seen = self.done.plus(self.current);
+        let models = result.get("modelUsage").and_then(Value::as_object).filter(|models| !models.is_empty());
+        let told = match models {
+            // All models of the run, those of sub-agents too.
+            Some(models) => models.values().fold(Tokens::default(), |sum, model| sum.plus(of_model(model))),
+            None => result.get("usage").map_or_else(Tokens::default, |usage| Tokens::default().update(usage)),
+        };
+        let searches = models.map_or(0, |models| models.values().map(|model| number(model, "webSearchRequests")).sum());
+        let mut others = Vec::new();
+        if let Some(turns) = result.get("num_turns").and_then(Value::as_f64) {
+            others.push(Counter { name: "turns".to_owned(), value: turns });
+        }
+        if searches > 0 {
+            others.push(Counter {
+                name: "web-searches".to_owned(),
+                value: f64::from(u32::try_from(searches).unwrap_or(u32::MAX)),
+            });
+        }
+        let all = told.most(seen);
+        // A cost that leaves out what was seen would be too low.
+        let cost = result.get("total_cost_usd").and_then(Value::as_f64).filter(|_| all == told);
+        Usage { cost_micro_usd: cost.and_then(micro), others, ..all.into_usage() }
+    }
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn of_model(model: &Value) -> Tokens {
+    Tokens {
+        input: number(model, "inputTokens"),
+        cached: number(model, "cacheReadInputTokens"),
+        cache_write: number(model, "cacheCreationInputTokens"),
+        output: number(model, "outputTokens"),
+    }
+}
+
+/// US dollars as millionths, rounded to the nearest.
+fn micro(dollars: f64) -> Option<u64> {
+    let micro = (dollars * 1_000_000.0).round();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 10^15")]
+    (0.0..=1.0e15).contains(&micro).then_some(micro as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn caches_are_parts_of_the_input_and_all_models_count() {
+        let result = json!({
+            "num_turns": 3, "total_cost_usd": 0.002_199_999_999_999_999_7,
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+            "modelUsage": {
+                "a": {"inputTokens": 10, "outputTokens": 5, "cacheReadInputTokens": 100, "cacheCreationInputTokens": 20, "webSearchRequests": 2},
+                "b": {"inputTokens": 1, "outputTokens": 2},
+            },
+        });
+        let usage = Meter::default().total(result.as_object().unwrap());
+        assert_eq!(usage.input_tokens, Some(131));
+        assert_eq!(
+            (usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens),
+            (Some(100), Some(20), Some(7))
+        );
+        assert_eq!(usage.cost_micro_usd, Some(2200));
+        assert!(!usage.whole_session);
+        let others: Vec<_> = usage.others.iter().map(|counter| (counter.name.as_str(), counter.value)).collect();
+        assert_eq!(others, [("turns", 3.0), ("web-searches", 2.0)]);
+    }
+
+    #[test]
+    fn messages_add_up_and_an_interrupted_turn_keeps_them() {
+        let mut meter = Meter::default();
+        meter.begin(Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 7, "output_tokens": 1})));
+        assert_eq!(meter.update(&json!({"output_tokens": 20})).output_tokens, Some(20));
+        meter.begin(Some(&json!({"input_tokens": 50, "output_tokens": 1})));
+        let usage = meter.update(&json!({"output_tokens": 4}));
+        assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_micro_usd), (Some(157), Some(24), None));
+        let zeros = json!({"usage": {"input_tokens": 0, "output_tokens": 0}, "modelUsage": {}, "total_cost_usd": 0});
+        let usage = meter.total(zeros.as_object().unwrap());
+        assert_eq!((usage.input_tokens, usage.output_tokens, usage.cost_micro_usd), (Some(157), Some(24), None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_figure_overflows(counts in prop::collection::vec(any::<u64>(), 4), cost in any::<f64>()) {
+            let usage = json!({
+                "input_tokens": counts[0], "cache_read_input_tokens": counts[1], "cache_creation_input_tokens": counts[2], "output_tokens": counts[3],
+            });
+            let mut meter = Meter::default();
+            meter.begin(Some(&usage));
+            meter.begin(Some(&usage));
+            let before = meter.update(&usage);
+            let result = json!({"usage": usage, "total_cost_usd": cost});
+            let after = meter.total(result.as_object().unwrap());
+            prop_assert!(after.input_tokens >= before.input_tokens);
+        }
+    }
+}
