@@ -130,6 +130,10 @@ impl Redactor {
     ///
     /// # Errors
     /// Every rule or exception that cannot be used, with its plugin's name and its own.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers make the rules for this call and have no use for them after it"
+    )]
     pub fn compile(plugins: Vec<PluginRules>, operator: OperatorRules) -> Result<Self, CompileErrors> {
         let mut builder = Builder::default();
         for rule in &operator.rules {

@@ -46,8 +46,9 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
                         let claim = match scratch.walk(index, dfa, bytes, from, end) {
                             Some(walk) if walk.matched.is_some() && rule.block.is_some() => OPEN,
                             Some(walk) => match (walk.dead, walk.matched) {
-                                (Some(_), Some(matched)) => matched + after,
-                                (Some(dead), None) => dead,
+                                // Parted right where it died, the pattern would see an end of line there.
+                                (Some(dead), Some(matched)) => (matched + after).max(dead + 1),
+                                (Some(dead), None) => dead + 1,
                                 (None, Some(matched)) if end < bytes.len() => matched + after,
                                 (None, None) if end < bytes.len() => end,
                                 (None, _) => OPEN,

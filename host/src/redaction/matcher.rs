@@ -540,10 +540,11 @@ impl Search<'_> {
         let rules = &self.redactor.rules;
         let placeholders = &self.placeholders;
         self.out.retain(|find| {
-            let whole_word = rules.get(find.rule as usize).is_some_and(|rule| rule.whole_word);
+            // Some rules go by what is around a find, and there stood something else before.
+            let weighs = rules.get(find.rule as usize).is_some_and(|rule| rule.whole_word || rule.verify.is_some());
             !placeholders.iter().any(|placeholder| {
                 overlap(placeholder, &find.whole)
-                    || (whole_word && (placeholder.end == find.whole.start || find.whole.end == placeholder.start))
+                    || (weighs && (placeholder.end == find.whole.start || find.whole.end == placeholder.start))
             })
         });
     }

@@ -97,35 +97,22 @@ impl<'t> Place<'t> {
                 break;
             }
         }
-        // A type between name and operator: `token: &str = "…"`.
+        let (before_name, name) = split_name(before, rest);
+        let place = Self { name, before_name, operator, quoted };
+        // A type between name and operator, as in `token: &str = "…"`, if there is no telling name nearer.
         if operator == Operator::Assign
+            && unassigned.ends_with('=')
+            && place.class().is_none()
             && let Some(colon) = rest.rfind(':').filter(|colon| rest.len() - colon <= 30)
-            && let (Some(name), Some(kind)) = (rest.get(..colon), rest.get(colon + 1..))
+            && let (Some(named), Some(kind)) = (rest.get(..colon), rest.get(colon + 1..))
             && !kind.trim().is_empty()
             && kind.trim().chars().all(|c| c.is_alphanumeric() || "_&<>'[] .|".contains(c))
-            && name.ends_with(|c: char| c.is_alphanumeric() || c == '_')
-            && unassigned.ends_with('=')
+            && named.ends_with(|c: char| c.is_alphanumeric() || c == '_')
         {
-            rest = name;
+            let (before_name, name) = split_name(before, named);
+            return Self { name, before_name, operator, quoted };
         }
-        let rest = rest.strip_suffix("&quot;").unwrap_or(rest);
-        let rest = rest.trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
-        let length: usize = rest
-            .chars()
-            .rev()
-            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
-            .map(char::len_utf8)
-            .sum();
-        let (before_name, name) = rest.split_at(rest.len() - length);
-        let bare = name.trim_start_matches(['-', '.']);
-        // The `n` of a newline that was escaped is no part of the name.
-        let (before_name, name) = match before_name.strip_suffix('\\') {
-            Some(_) if bare.starts_with(['n', 't', 'r']) && bare.len() > 1 => {
-                (before_name, bare.get(1..).unwrap_or(bare))
-            }
-            _ => (before.get(..before_name.len() + name.len() - bare.len()).unwrap_or(before_name), bare),
-        };
-        Self { name, before_name, operator, quoted }
+        place
     }
 
     /// What the name announces, by its last words; nothing if it speaks of something else (`token_count`, `public_key`).
@@ -380,6 +367,26 @@ impl<'t> Place<'t> {
     pub(super) fn is_reference(&self) -> bool {
         self.before_name.ends_with("${") && self.operator != Operator::Assign
     }
+}
+
+/// Splits the name off the end of `rest`, which is a beginning of `before`.
+fn split_name<'t>(before: &'t str, rest: &'t str) -> (&'t str, &'t str) {
+    let rest = rest.strip_suffix("&quot;").unwrap_or(rest);
+    let rest = rest.trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
+    let length: usize = rest
+        .chars()
+        .rev()
+        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        .map(char::len_utf8)
+        .sum();
+    let (before_name, name) = rest.split_at(rest.len() - length);
+    let bare = name.trim_start_matches(['-', '.']);
+    // The `n` of a newline that was escaped is no part of the name.
+    let (before_name, name) = match before_name.strip_suffix('\\') {
+        Some(_) if bare.starts_with(['n', 't', 'r']) && bare.len() > 1 => (before_name, bare.get(1..).unwrap_or(bare)),
+        _ => (before.get(..before_name.len() + name.len() - bare.len()).unwrap_or(before_name), bare),
+    };
+    (before_name, name)
 }
 
 /// Whether one of `words` occurs, without regard to case.

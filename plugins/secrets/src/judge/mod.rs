@@ -71,10 +71,8 @@ fn is_random(value: &str, least: usize) -> bool {
 
 /// A value of the right shape beside a provider's name.
 fn vendor(value: &str, before: &str) -> bool {
-    !is_wordy(value)
-        && randomness(value) >= 0.15
-        && !(is_digest(value) && context::mentions(before, context::DIGESTS))
-        && !context::ends_like_a_path(before)
+    let explained = is_digest(value) && context::mentions(before, context::DIGESTS);
+    !(is_wordy(value) || explained || context::ends_like_a_path(before)) && randomness(value) >= 0.15
 }
 
 /// A value with a telling name.
