@@ -155,7 +155,7 @@ mod tests {
             "src/components/Button.tsx",
             "getUserCredentials",
             "node-modules",
-            "utf8mb4",
+            "utf8mb4_general_ci",
         ] {
             assert!(is_wordy(text) || randomness(text) < 0.3, "{text}: {}", randomness(text));
         }
