@@ -57,7 +57,7 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
     let (engine, caller) = (Arc::clone(engine), caller.clone());
     let name = call.method.name;
     let done = tokio::task::spawn_blocking(move || {
-        (call.method.call)(&engine, &caller, call.params).map_err(|error| engine.redact_error(error))
+        (call.method.call)(&engine, &caller, call.params).map_err(|error| engine.redact_error(&error))
     });
     let result = done.await.unwrap_or_else(|_| {
         tracing::error!(method = name, "a method panicked");
@@ -118,9 +118,10 @@ fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String
             let named = method.params.iter().map(|name| (*name).to_owned()).zip(values);
             Ok(Value::Object(named.collect()))
         }
-        Some(Value::Array(_)) => {
-            Err((-32602, format!("{} takes at most {}: {}", method.name, method.params.len(), method.params.join(", "))))
-        }
+        Some(Value::Array(_)) => Err((
+            -32602,
+            format!("{} takes at most {}: {}", method.name, method.params.len(), method.params.join(", ")),
+        )),
         Some(_) => Err((-32602, "\"params\" must be an object or an array".to_owned())),
     }
 }
@@ -143,9 +144,9 @@ const fn code(kind: ErrorKind) -> i32 {
 }
 
 /// An answer to what could not be called at all.
-fn failure(id: Value, code: i32, message: &str) -> Value {
+fn failure(id: impl Into<Value>, code: i32, message: &str) -> Value {
     let error = ApiError::new(ErrorKind::InvalidParams, message);
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}})
+    json!({"jsonrpc": "2.0", "id": id.into(), "error": {"code": code, "message": message, "data": error}})
 }
 
 #[cfg(test)]
@@ -178,7 +179,8 @@ mod tests {
 
     #[test]
     fn positions_become_names() {
-        let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
+        let (_, call) =
+            read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
         assert_eq!(call.unwrap_or_else(|_| panic!("a call")).params, json!({"runId": "a", "after": 3}));
     }
 

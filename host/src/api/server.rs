@@ -169,7 +169,9 @@ fn router(shared: Shared) -> Router {
         .route("/rpc", post(call))
         .route("/events", get(events))
         .route("/healthz", get(health))
-        .fallback(|| async { failure(StatusCode::NOT_FOUND, &ApiError::new(ErrorKind::NotFound, "there are /rpc, /events and /healthz")) })
+        .fallback(|| async {
+            failure(StatusCode::NOT_FOUND, &ApiError::new(ErrorKind::NotFound, "there are /rpc, /events and /healthz"))
+        })
         .method_not_allowed_fallback(|| async {
             let error = ApiError::new(ErrorKind::InvalidParams, "POST /rpc, GET /events, GET /healthz");
             failure(StatusCode::METHOD_NOT_ALLOWED, &error)

@@ -67,7 +67,10 @@ impl Request {
                     "0" | "false" => request.follow = false,
                     _ => problem(name, "must be 1 or 0".to_owned()),
                 },
-                _ => problem(name, "unknown parameter; known are after, runId, conversationId, types, follow".to_owned()),
+                _ => {
+                    let known = "unknown parameter; known are after, runId, conversationId, types, follow";
+                    problem(name, known.to_owned());
+                }
             }
         }
         if let Some(seen) = last_event_id {
@@ -194,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_a_client_has_seen_goes_before_where_it_once_began() {
-        let request = Request::parse(&query(&[("after", "3"), ("types", "run.started,run.failed")]), Some("9")).unwrap();
+        let request =
+            Request::parse(&query(&[("after", "3"), ("types", "run.started,run.failed")]), Some("9")).unwrap();
         assert_eq!(request.params.after, Some(9));
         assert_eq!(request.params.types.unwrap().len(), 2);
         assert!(request.follow);
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn every_problem_of_a_query_is_told() {
-        let wrong = query(&[("after", "x"), ("runId", "y"), ("types", "run.begun"), ("colour", "red"), ("follow", "2")]);
+        let wrong =
+            query(&[("after", "x"), ("runId", "y"), ("types", "run.begun"), ("colour", "red"), ("follow", "2")]);
         let error = Request::parse(&wrong, Some("z")).unwrap_err();
         assert_eq!(error.problems.len(), 6, "{error:?}");
     }

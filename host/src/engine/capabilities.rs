@@ -93,7 +93,11 @@ impl Engine {
             (Lookup::Found(executable), _) => Ok(executable),
             (Lookup::NotExecutable(found), _) => {
                 let found: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
-                Err(missing(format!("the CLI of provider {} is no executable file: {}", provider.name, found.join(", "))))
+                Err(missing(format!(
+                    "the CLI of provider {} is no executable file: {}",
+                    provider.name,
+                    found.join(", ")
+                )))
             }
             (Lookup::NotFound, wanted) if wanted.is_empty() => {
                 Err(missing(format!("provider {} names no executable", provider.name)))
@@ -195,9 +199,9 @@ impl Engine {
         let (caller, fingerprint, slot) = (caller.cloned(), fingerprint.to_owned(), Arc::clone(slot));
         let work = move || {
             let setup = engine.setup();
-            let made = provider.instance().and_then(|instance| {
-                engine.probe(&setup, &provider, instance, &executable, caller.as_ref())
-            });
+            let made = provider
+                .instance()
+                .and_then(|instance| engine.probe(&setup, &provider, instance, &executable, caller.as_ref()));
             let known = made.map(|snapshot| (engine.remember(snapshot, &fingerprint), Instant::now()));
             let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
             held.refreshing = false;
@@ -260,7 +264,7 @@ impl Engine {
             plugin::ProbeResult { id: probe.id, outcome }
         };
         let mut results: Vec<plugin::ProbeResult> = Vec::new();
-        for probe in instance.probes().map_err(super::plugin_error)? {
+        for probe in instance.probes().map_err(|error| super::plugin_error(&error))? {
             // A CLI that hangs once would hang each time, and somebody waits for the answer.
             let hangs = results.last().is_some_and(|last| matches!(last.outcome, plugin::ProbeOutcome::TimedOut));
             let result = match hangs {
@@ -269,7 +273,7 @@ impl Engine {
             };
             results.push(result);
         }
-        let detected = instance.detect(&results).map_err(super::plugin_error)?;
+        let detected = instance.detect(&results).map_err(|error| super::plugin_error(&error))?;
         Ok(self.snapshot(provider, instance, executable, detected))
     }
 

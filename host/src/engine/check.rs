@@ -154,7 +154,8 @@ fn check_mcp(mcp: &Mcp, problems: &mut Problems) {
 }
 
 fn transport(server: &McpServer) -> McpTransport {
-    let implied = if server.url.is_some() && server.command.is_none() { McpTransport::Http } else { McpTransport::Stdio };
+    let implied =
+        if server.url.is_some() && server.command.is_none() { McpTransport::Http } else { McpTransport::Stdio };
     server.transport.unwrap_or(implied)
 }
 

@@ -63,14 +63,16 @@ impl Engine {
                 Some((Duration::ZERO, Carry { without_resume: true, ..loaded.carry.clone() }))
             }
         };
-        if ending.reason == EndReason::RateLimited && let Some(after) = ending.retry_after {
+        if ending.reason == EndReason::RateLimited
+            && let Some(after) = ending.retry_after
+        {
             self.dispatcher.park(&loaded.record.summary.provider, after);
         }
         match after {
             Some((delay, carry)) if live.stop_cause().is_none() => {
                 self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
             }
-            _ => self.end(live, recorder, &ending, events, facts),
+            _ => self.end(live, recorder, &ending, events, &facts),
         }
     }
 
@@ -124,13 +126,13 @@ impl Engine {
             Err(error) => {
                 tracing::error!(%run, %error, "a retry was not stored");
                 let failed = Ending::new(EndReason::HostFailed, format!("the retry could not be stored: {error}"));
-                self.end(live, recorder, &failed, Vec::new(), Facts::default());
+                self.end(live, recorder, &failed, Vec::new(), &Facts::default());
             }
         }
     }
 
     /// Ends a run, and lets go of it.
-    fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: Vec<NewEvent>, facts: Facts) {
+    fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: Vec<NewEvent>, facts: &Facts) {
         let status = self.write_end(live.run(), recorder, ending, events, facts);
         self.dispatcher.release(live, status, None);
     }
@@ -142,7 +144,7 @@ impl Engine {
         recorder: &Recorder,
         ending: &Ending,
         mut events: Vec<NewEvent>,
-        facts: Facts,
+        facts: &Facts,
     ) -> RunStatus {
         let end = RunEnd {
             exit_code: ending.exit_code(),
@@ -191,14 +193,14 @@ impl Engine {
     /// Ends a run of which nothing is known but its id.
     pub(crate) fn end_unloaded(&self, live: &Arc<Live>, ending: &Ending) {
         let recorder = Recorder::new(Some(live.run()), None, self.redactor());
-        self.end(live, &recorder, ending, Vec::new(), Facts::default());
+        self.end(live, &recorder, ending, Vec::new(), &Facts::default());
     }
 
     /// Ends a run that was running under a host that died.
     pub(crate) fn end_interrupted(&self, run: RunId, message: &str) {
         let recorder = Recorder::new(Some(run), None, self.redactor());
         let ending = Ending::new(EndReason::Interrupted, message);
-        self.write_end(run, &recorder, &ending, Vec::new(), Facts::default());
+        self.write_end(run, &recorder, &ending, Vec::new(), &Facts::default());
     }
 }
 

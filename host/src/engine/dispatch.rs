@@ -169,12 +169,6 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
-    /// New limits, from now on.
-    pub(crate) fn set_limits(&self, limits: Limits) {
-        self.lock().scheduler.set_limits(limits);
-        self.changed.notify_all();
-    }
-
     /// The queue as it is.
     pub(crate) fn snapshot(&self) -> Snapshot<RunId> {
         self.lock().scheduler.snapshot(Time::now())

@@ -64,8 +64,24 @@ pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
 
 /// Words of which one makes a name that of a secret.
 const SECRET_WORDS: &[&str] = &[
-    "apikey", "auth", "authorization", "cookie", "credential", "credentials", "key", "pass", "passphrase", "passwd",
-    "password", "pat", "pwd", "secret", "secrets", "signature", "token", "tokens",
+    "apikey",
+    "auth",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
+    "key",
+    "pass",
+    "passphrase",
+    "passwd",
+    "password",
+    "pat",
+    "pwd",
+    "secret",
+    "secrets",
+    "signature",
+    "token",
+    "tokens",
 ];
 
 /// Last words that say that the value is about a secret but none itself.
@@ -140,7 +156,8 @@ mod tests {
     fn the_caller_alone_answers_for_path_and_for_the_plugins_names() {
         let host = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old"), ("OTHER", "x")]);
         let caller = map(&[("PATH", "/caller"), ("OPENAI_API_KEY", "k"), ("HOME", "/evil"), ("OTHER", "y")]);
-        let (base, inherit) = (vec!["HOME".to_owned(), "PATH".to_owned()], vec!["CODEX_*".to_owned(), "OPENAI_API_KEY".to_owned()]);
+        let (base, inherit) =
+            (vec!["HOME".to_owned(), "PATH".to_owned()], vec!["CODEX_*".to_owned(), "OPENAI_API_KEY".to_owned()]);
         let empty = BTreeMap::new();
         let sources = Sources {
             host: &host,
@@ -158,10 +175,29 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_told_from_others() {
-        for name in ["OPENAI_API_KEY", "apiKey", "x-api-key", "Authorization", "GITHUB_TOKEN", "dbPassword", "PGPASSWORD_SECRET", "GH_PAT"] {
+        for name in [
+            "OPENAI_API_KEY",
+            "apiKey",
+            "x-api-key",
+            "Authorization",
+            "GITHUB_TOKEN",
+            "dbPassword",
+            "PGPASSWORD_SECRET",
+            "GH_PAT",
+        ] {
             assert!(secret_like(name), "{name}");
         }
-        for name in ["PATH", "PWD", "KEYBOARD", "SSH_AUTH_SOCK", "TOKEN_FILE", "AUTHOR", "MONKEY", "CODEX_HOME", "AWS_ACCESS_KEY_ID"] {
+        for name in [
+            "PATH",
+            "PWD",
+            "KEYBOARD",
+            "SSH_AUTH_SOCK",
+            "TOKEN_FILE",
+            "AUTHOR",
+            "MONKEY",
+            "CODEX_HOME",
+            "AWS_ACCESS_KEY_ID",
+        ] {
             assert!(!secret_like(name), "{name}");
         }
     }

@@ -64,8 +64,7 @@ impl Ruling {
     /// # Errors
     /// `POLICY_DENIED` with every finding.
     pub(crate) fn permit(&self) -> Result<(), ApiError> {
-        let against: Vec<&Finding> =
-            self.findings.iter().filter(|finding| finding.verdict >= Verdict::Ask).collect();
+        let against: Vec<&Finding> = self.findings.iter().filter(|finding| finding.verdict >= Verdict::Ask).collect();
         let Some(first) = against.first() else { return Ok(()) };
         let messages: Vec<&str> = against.iter().map(|finding| finding.message.as_str()).collect();
         let mut error = ApiError::new(ErrorKind::PolicyDenied, format!("denied by policy: {}", messages.join("; ")));

@@ -23,6 +23,7 @@ mod conclude;
 mod dispatch;
 mod environment;
 mod gate;
+mod launch;
 mod live;
 mod narrate;
 mod prepare;
@@ -209,7 +210,7 @@ impl Engine {
     }
 
     /// The same error without secrets.
-    pub(crate) fn redact_error(&self, error: ApiError) -> ApiError {
+    pub(crate) fn redact_error(&self, error: &ApiError) -> ApiError {
         clean_error(&self.redactor(), error)
     }
 
@@ -244,7 +245,7 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     fn grants(&self) -> Result<Grants, ApiError> {
-        let grants = self.storage.read(|reader| reader.grants())?;
+        let grants = self.storage.read(crate::storage::Reader::grants)?;
         Ok(Grants::new(grants.into_iter().map(|grant| grant.path)))
     }
 
@@ -292,7 +293,7 @@ impl FaultSink for Faults {
 }
 
 /// A plugin's failure, as a client sees it.
-fn plugin_error(error: PluginError) -> ApiError {
+fn plugin_error(error: &PluginError) -> ApiError {
     let problems: Vec<Problem> = error
         .problems()
         .iter()
@@ -312,8 +313,8 @@ fn plugin_error(error: PluginError) -> ApiError {
 }
 
 /// The same error without secrets, in all its texts.
-fn clean_error(redactor: &RunRedactor, error: ApiError) -> ApiError {
-    let mut document = record::to_value(&error);
+fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
+    let mut document = record::to_value(error);
     redactor.redact_json(&mut document);
     serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
 }

@@ -160,7 +160,9 @@ impl Narrator {
                 out.push(self.plain("session", json!({"sessionId": session.id, "origin": origin(session.origin)})));
                 self.session = Some(session);
             }
-            said::Semantic::TextDelta(piece) => self.delta(Channel::Text, piece.message, &piece.text, piece.parent, out),
+            said::Semantic::TextDelta(piece) => {
+                self.delta(Channel::Text, piece.message, &piece.text, piece.parent, out);
+            }
             said::Semantic::ThinkingDelta(piece) => {
                 self.delta(Channel::Thinking, piece.message, &piece.text, piece.parent, out);
             }
@@ -176,7 +178,8 @@ impl Narrator {
             said::Semantic::ToolDelta(piece) => self.delta(Channel::Tool, piece.id, &piece.text, None, out),
             said::Semantic::ToolResult(result) => self.tool_result(result, out),
             said::Semantic::ApprovalRequested(request) => {
-                let fields = json!({"requestId": request.id, "call": tool_call(&request.call), "reason": request.reason});
+                let fields =
+                    json!({"requestId": request.id, "call": tool_call(&request.call), "reason": request.reason});
                 out.push(self.plain("approval_requested", fields));
             }
             said::Semantic::ApprovalWithdrawn(id) => {

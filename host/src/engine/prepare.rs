@@ -78,7 +78,7 @@ pub(crate) fn prepare(
     attempt: &Attempt<'_>,
 ) -> Result<Prepared, ApiError> {
     let request = request(attempt);
-    let launch = instance.prepare(&request, &for_plugin(snapshot)).map_err(super::plugin_error)?;
+    let launch = instance.prepare(&request, &for_plugin(snapshot)).map_err(|error| super::plugin_error(&error))?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
         let message = format!(
             "the command line has an argument of {} KiB; the system takes {} KiB at most",
@@ -107,7 +107,8 @@ fn unenforceable(against: &[&plugin::DroppedOption]) -> ApiError {
         .iter()
         .map(|dropped| Problem { pointer: dropped.pointer.clone(), message: dropped.reason.clone() })
         .collect();
-    let list: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect();
+    let list: Vec<String> =
+        problems.iter().map(|problem| format!("{}: {}", problem.pointer, problem.message)).collect();
     let mut error = ApiError::new(
         ErrorKind::Unenforceable,
         format!("nothing can enforce what the payload restricts: {}", list.join("; ")),

@@ -16,7 +16,9 @@ use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warn
 use crate::plugins::Transcript;
 use crate::plugins::types as plugin;
 use crate::redaction::StreamRedactor;
-use crate::runner::{Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, LineSplitter, StopSignal, Stream, Usage};
+use crate::runner::{
+    Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, LineSplitter, StopSignal, Stream, Usage,
+};
 use crate::storage::{Durability, Output, Pending, Storage, Written};
 
 /// Everything that a pump is given.
@@ -78,8 +80,11 @@ struct Pump<'a> {
     events: u64,
     session_stored: bool,
     /// Where the first and the newest piece of a text were written.
-    pieces: HashMap<TextKey, (Pending<Vec<Written>>, Option<Pending<Vec<Written>>>)>,
+    pieces: HashMap<TextKey, Pieces>,
 }
+
+/// The first piece of a text, and the newest where there is more than one.
+type Pieces = (Pending<Vec<Written>>, Option<Pending<Vec<Written>>>);
 
 /// One stream on its way.
 struct Lane {
@@ -309,7 +314,9 @@ impl Pump<'_> {
         self.narrator.tell(step.events, &mut told);
         self.tell(told);
         if self.duplex {
-            if !step.write.is_empty() && let Err(refused) = self.child.write(step.write) {
+            if !step.write.is_empty()
+                && let Err(refused) = self.child.write(step.write)
+            {
                 tracing::debug!(run = %self.run, %refused, "a protocol message was not written");
             }
             if step.end_input {

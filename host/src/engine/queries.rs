@@ -11,8 +11,8 @@ use super::dispatch::Found;
 use super::setup::plugin_info;
 use super::submit::timestamp;
 use crate::api::types::{
-    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, PROTOCOL,
-    RunEventsParams, RunEventsResult, Status, StopResult,
+    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, PROTOCOL, RunEventsParams,
+    RunEventsResult, Status, StopResult,
 };
 use crate::model::{
     ApiError, CapabilitySnapshot, ErrorKind, Grant, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, Support,
@@ -156,7 +156,7 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn list_grants(&self) -> Result<Vec<Grant>, ApiError> {
-        Ok(self.storage.read(|reader| reader.grants())?)
+        Ok(self.storage.read(crate::storage::Reader::grants)?)
     }
 
     /// Lets runs work in a folder and below.
@@ -217,17 +217,14 @@ impl Engine {
     }
 
     /// How the host is.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub(crate) fn status(&self) -> Result<Status, ApiError> {
+    pub(crate) fn status(&self) -> Status {
         let setup = self.setup();
         let snapshot = self.dispatcher.snapshot();
         let count = |state| snapshot.jobs.iter().filter(|job| job.state == state).count() as u64;
         let mut problems = self.problems();
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactor();
-        Ok(Status {
+        Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             pid: std::process::id(),
@@ -246,7 +243,7 @@ impl Engine {
             cursor: *self.storage.events_watch().borrow(),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
-        })
+        }
     }
 
     /// Asks the host to end.

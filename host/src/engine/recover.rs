@@ -22,7 +22,7 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     pub(super) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
-        let left = self.storage.read(|reader| reader.recovery())?;
+        let left = self.storage.read(crate::storage::Reader::recovery)?;
         self.end_processes(&left);
         let swept = sweep(&self.private_parent(), |_: &OsStr| false);
         for (folder, error) in &swept.failed {
@@ -45,10 +45,8 @@ impl Engine {
     }
 
     fn end_processes(&self, left: &[Recovery]) {
-        let identities: Vec<ProcessIdentity> = left
-            .iter()
-            .filter_map(|recovery| serde_json::from_str(recovery.process.as_deref()?).ok())
-            .collect();
+        let identities: Vec<ProcessIdentity> =
+            left.iter().filter_map(|recovery| serde_json::from_str(recovery.process.as_deref()?).ok()).collect();
         if identities.is_empty() {
             return;
         }

@@ -115,8 +115,7 @@ mod tests {
 
     #[test]
     fn what_the_provider_demands_is_waited_for() {
-        let limited =
-            Failed { retry_after: Some(Duration::from_secs(90)), ..failed(EndReason::RateLimited) };
+        let limited = Failed { retry_after: Some(Duration::from_secs(90)), ..failed(EndReason::RateLimited) };
         assert_eq!(decide(limited, 1.0), Decision::Retry(Duration::from_secs(90)));
     }
 

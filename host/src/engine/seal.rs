@@ -97,10 +97,8 @@ impl Sealer {
         let mut nonce = [0_u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| SealError::Random(error.to_string()))?;
         let bound = Payload { msg: &plain, aad: run.as_uuid().as_bytes() };
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), bound)
-            .map_err(|error| SealError::Encode(error.to_string()))?;
+        let sealed =
+            self.cipher.encrypt(&XNonce::from(nonce), bound).map_err(|error| SealError::Encode(error.to_string()))?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 

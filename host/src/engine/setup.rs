@@ -101,8 +101,10 @@ impl Provider {
     }
 }
 
+/// The host's own binary. One that was replaced while the host runs is reached through the process itself.
 fn own_binary() -> Option<PathBuf> {
-    std::env::current_exe().ok()
+    let path = std::env::current_exe().ok()?;
+    if path.exists() { Some(path) } else { Some(PathBuf::from(format!("/proc/{}/exe", std::process::id()))) }
 }
 
 impl Setup {

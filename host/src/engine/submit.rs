@@ -104,7 +104,7 @@ impl Engine {
             origin,
             run,
         };
-        submission.accept().map_err(|error| super::clean_error(recorder.redactor(), error))
+        submission.accept().map_err(|error| super::clean_error(recorder.redactor(), &error))
     }
 }
 
@@ -133,7 +133,8 @@ impl Submission<'_> {
         }
         let warnings = self.try_to_prepare()?;
         let audit = self.recorder.event(&Payload::PolicyAudit(self.audit(&ruling, &grants)));
-        let warnings = warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
+        let warnings =
+            warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
         let events: Vec<NewEvent> = std::iter::once(audit).chain(warnings).collect();
 
         self.engine.dispatcher.reserve(self.run).map_err(|full| {

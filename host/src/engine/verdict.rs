@@ -73,10 +73,7 @@ pub(crate) enum Structured {
     /// It fits the schema.
     Valid(Value),
     /// It does not, or nothing came.
-    Invalid {
-        errors: Vec<Problem>,
-        value: Value,
-    },
+    Invalid { errors: Vec<Problem>, value: Value },
 }
 
 /// What the host itself knows about the end of the child.
@@ -109,7 +106,11 @@ pub(crate) fn conclude(
         Err(reason) => (None, Some(reason)),
     };
     let final_text = outcome.as_ref().and_then(|outcome| outcome.final_text.clone()).or(kept_text).map(cut);
-    let base = |reason, message: String| Ending { exit: Some(exit), final_text: final_text.clone(), ..Ending::new(reason, message) };
+    let base = |reason, message: String| Ending {
+        exit: Some(exit),
+        final_text: final_text.clone(),
+        ..Ending::new(reason, message)
+    };
     match side {
         HostSide::Canceled => return base(EndReason::Canceled, "the run was canceled".to_owned()),
         HostSide::TimedOut => return base(EndReason::Timeout, "the run took longer than it may".to_owned()),
@@ -131,13 +132,13 @@ pub(crate) fn conclude(
             ..base(reason, failure.message)
         };
     }
-    let structured = wanted.map_or(Structured::NotAsked, |wanted| {
-        check_structured(wanted, outcome.structured_output.as_deref())
-    });
+    let structured =
+        wanted.map_or(Structured::NotAsked, |wanted| check_structured(wanted, outcome.structured_output.as_deref()));
     let strict = wanted.is_some_and(|wanted| wanted.strict != Some(false));
     let mut ending = match &structured {
         Structured::Invalid { errors, .. } if strict => {
-            let first = errors.first().map_or_else(String::new, |problem| format!(": {} {}", problem.pointer, problem.message));
+            let first =
+                errors.first().map_or_else(String::new, |problem| format!(": {} {}", problem.pointer, problem.message));
             base(EndReason::StructuredOutput, format!("the answer does not fit the schema{first}"))
         }
         _ => base(EndReason::Completed, "the run did what was asked".to_owned()),

@@ -50,7 +50,8 @@ pub(super) fn init(folder: &Path, config: &LogConfig) -> Result<Filter, InitErro
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let writer = Redacting { files, filter: filter.clone() };
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_target(false).with_max_level(level).with_writer(writer);
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_target(false).with_max_level(level).with_writer(writer);
     let _ = tracing::subscriber::set_global_default(subscriber.finish());
     std::panic::set_hook(Box::new(|panic| {
         // The message of a panic may hold anything; where it happened is enough to find it.

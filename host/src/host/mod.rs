@@ -60,7 +60,12 @@ impl LocalCommands for Local {
         }
     }
 
-    fn serve(&self, paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>) -> Result<(), ApiError> {
+    fn serve(
+        &self,
+        paths: &Paths,
+        options: ServeOptions,
+        ready: Box<dyn FnOnce(&Path) + Send>,
+    ) -> Result<(), ApiError> {
         serve(paths, options, ready)
     }
 }
@@ -168,15 +173,14 @@ async fn idle(engine: &Engine, connections: &Connections) {
 
 fn zygote() -> Result<Zygote, ApiError> {
     let zygote = start_zygote().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
-    Ok(match std::env::current_exe() {
-        Ok(program) => zygote.respawn_with(program, vec![ZYGOTE_VERB.into()]),
-        Err(_) => zygote,
-    })
+    // Through the process itself: the file may have been replaced by then.
+    Ok(zygote.respawn_with("/proc/self/exe", vec![ZYGOTE_VERB.into()]))
 }
 
 fn load_config(paths: &Paths) -> Result<Config, ApiError> {
     Config::load(Some(&paths.config_file)).map_err(|errors| {
-        let problems = errors.errors().iter().map(|error| Problem { pointer: String::new(), message: error.to_string() });
+        let problems =
+            errors.errors().iter().map(|error| Problem { pointer: String::new(), message: error.to_string() });
         let mut error = ApiError::new(ErrorKind::InvalidParams, errors.to_string());
         error.problems = problems.collect();
         error.hint("see `ostler config check`")
@@ -201,7 +205,8 @@ fn open_registry(
         log,
         ..RegistryOptions::default()
     };
-    let (registry, problems) = Registry::open(&options)
-        .map_err(|error| ApiError::new(ErrorKind::PluginFailed, format!("failed to start the plugin runtime: {error}")))?;
+    let (registry, problems) = Registry::open(&options).map_err(|error| {
+        ApiError::new(ErrorKind::PluginFailed, format!("failed to start the plugin runtime: {error}"))
+    })?;
     Ok((registry, problems.iter().map(ToString::to_string).collect()))
 }

@@ -19,7 +19,7 @@ pub(super) fn plugins(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result
 }
 
 pub(super) fn status(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Value, ApiError> {
-    call(params, |NoParams {}| engine.status())
+    call(params, |NoParams {}| Ok(engine.status()))
 }
 
 pub(super) fn stop(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Value, ApiError> {
