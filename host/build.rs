@@ -25,6 +25,7 @@ struct Guest {
 }
 
 const GUESTS: &[Guest] = &[
+    Guest { name: "claude", kind: "Provider", package: "ostler-plugin-claude", folder: "plugins/claude" },
     Guest { name: "codex", kind: "Provider", package: "ostler-plugin-codex", folder: "plugins/codex" },
     Guest { name: "command", kind: "Provider", package: "ostler-plugin-command", folder: "plugins/command" },
     Guest { name: "rehearsal", kind: "Provider", package: "ostler-plugin-rehearsal", folder: "plugins/rehearsal" },
