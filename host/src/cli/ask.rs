@@ -6,8 +6,8 @@ use std::path::Path;
 use super::clean;
 use crate::model::{ApiError, ErrorKind, Verdict};
 
-/// The guardrails' check that a run works inside a grant.
-const GRANT_CHECK: &str = "cwd-grant";
+/// The guardrails' check that a run works inside a grant, by the name that their findings bear.
+const GRANT_CHECK: &str = "cwd-in-grant";
 
 /// Whether a run was refused for want of a grant, and for nothing else.
 pub(super) fn lacks_only_grant(error: &ApiError) -> bool {
@@ -19,6 +19,14 @@ pub(super) fn lacks_only_grant(error: &ApiError) -> bool {
         return error.pointer.as_deref() == Some("/cwd");
     }
     denials.all(|finding| finding.check == GRANT_CHECK)
+}
+
+/// The refusal with a hint that names the folder, in place of the general ones.
+pub(super) fn with_hint(mut error: ApiError, hint: String) -> ApiError {
+    for finding in error.findings.iter_mut().filter(|finding| finding.check == GRANT_CHECK) {
+        finding.hint = None;
+    }
+    error.hint(hint)
 }
 
 /// Whether there is a person to ask: one who sees standard error and can answer.
@@ -82,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_question_is_worth_it_only_where_a_grant_is_all_that_lacks() {
-        assert!(lacks_only_grant(&denied(&[("cwd-grant", Verdict::Deny), ("x", Verdict::Warn)])));
-        assert!(!lacks_only_grant(&denied(&[("cwd-grant", Verdict::Deny), ("full-access", Verdict::Deny)])));
+        assert!(lacks_only_grant(&denied(&[("cwd-in-grant", Verdict::Deny), ("x", Verdict::Warn)])));
+        assert!(!lacks_only_grant(&denied(&[("cwd-in-grant", Verdict::Deny), ("full-access", Verdict::Deny)])));
         assert!(!lacks_only_grant(&denied(&[("full-access", Verdict::Deny)])));
         assert!(!lacks_only_grant(&denied(&[])));
         assert!(lacks_only_grant(&denied(&[]).at("/cwd")));

@@ -64,8 +64,12 @@ pub(super) fn render(error: &ApiError, color: bool) -> String {
         };
         let place = finding.pointer.as_deref().map(|pointer| format!(" {}", clean::line(pointer))).unwrap_or_default();
         let _ = write!(text, "  {word} by {}/{}{place}", clean::line(&finding.policy), clean::line(&finding.check));
-        let _ = writeln!(text, ": {}", indent(&finding.message));
-        if let Some(hint) = &finding.hint {
+        // The error's message is often that of its only finding.
+        if !error.message.ends_with(&finding.message) {
+            let _ = write!(text, ": {}", indent(&finding.message));
+        }
+        text.push('\n');
+        if let Some(hint) = finding.hint.as_ref().filter(|hint| error.hint.as_ref() != Some(hint)) {
             let _ = writeln!(text, "    hint: {}", indent(hint));
         }
     }
@@ -91,7 +95,7 @@ mod tests {
         Finding {
             policy: "guardrails".to_owned(),
             digest: "00".to_owned(),
-            check: "cwd-grant".to_owned(),
+            check: "cwd-in-grant".to_owned(),
             verdict,
             pointer: pointer.map(str::to_owned),
             message: "/x is in no grant".to_owned(),
@@ -109,10 +113,21 @@ mod tests {
         ];
         insta::assert_snapshot!(render(&error, false), @r"
         error: a policy denied the run
-          denied by guardrails/cwd-grant /cwd: /x is in no grant
+          denied by guardrails/cwd-in-grant /cwd: /x is in no grant
             hint: grant it
-          warning by guardrails/cwd-grant: /x is in no grant
+          warning by guardrails/cwd-in-grant: /x is in no grant
         hint: ostler grants add /x
+        ");
+    }
+
+    #[test]
+    fn what_the_error_says_its_finding_does_not_repeat() {
+        let mut error = ApiError::new(ErrorKind::PolicyDenied, "denied by policy: /x is in no grant").hint("grant it");
+        error.findings = vec![finding(Verdict::Deny, Some("/cwd"), Some("grant it"))];
+        insta::assert_snapshot!(render(&error, false), @r"
+        error: denied by policy: /x is in no grant
+          denied by guardrails/cwd-in-grant /cwd
+        hint: grant it
         ");
     }
 

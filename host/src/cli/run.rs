@@ -200,7 +200,7 @@ async fn submit(client: &Client, request: &Request, signals: &mut Signals) -> Re
         }
         if asked || request.quiet || !ask::can_ask() {
             let hint = format!("`{}`, or repeat the command with --grant", ask::grant_command(&request.folder));
-            return Err(error.hint(hint));
+            return Err(ask::with_hint(error, hint));
         }
         asked = true;
         let folder = request.folder.clone();
@@ -213,7 +213,7 @@ async fn submit(client: &Client, request: &Request, signals: &mut Signals) -> Re
             }
         };
         if !allowed {
-            return Err(error.hint(format!("`{}` grants it later", ask::grant_command(&request.folder))));
+            return Err(ask::with_hint(error, format!("`{}` grants it later", ask::grant_command(&request.folder))));
         }
         grant(client, request).await?;
     }
