@@ -81,6 +81,8 @@ pub(super) struct Printer {
     structured: Option<Value>,
     usage: Option<Usage>,
     run_ms: u64,
+    /// The last error of this attempt that was shown; the end need not say it again.
+    told: Option<String>,
     tail: VecDeque<String>,
 }
 
@@ -98,6 +100,7 @@ impl Printer {
             structured: None,
             usage: None,
             run_ms: 0,
+            told: None,
             tail: VecDeque::new(),
         }
     }
@@ -177,6 +180,7 @@ impl Printer {
         self.open.clear();
         self.done.clear();
         self.structured = None;
+        self.told = None;
         self.tail.clear();
         let version = started.cli_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         let attempt = if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
@@ -199,10 +203,8 @@ impl Printer {
         let fact = |name: &str| progress.facts.get(name);
         match progress.stage.as_str() {
             "queued" | "requeued" => {
-                let place = fact("position").and_then(Value::as_u64);
-                let where_ = place.map(|place| format!(" at place {place}")).unwrap_or_default();
-                step.note(Level::Detail, format!("run {} waits{where_}", self.short_id));
-                step.activity = Some(Activity::Waiting(place));
+                // Most runs start at once. One that does not gets its line when its place is asked for.
+                step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
             }
             "retry_scheduled" => {
                 self.end_line(step);
@@ -247,7 +249,10 @@ impl Printer {
                 step.activity = Some(Activity::Working(message.to_owned()));
             }
             "warning" | "rate_limited" => step.note(Level::Warning, message),
-            "error" => step.note(Level::Error, message),
+            "error" => {
+                self.told = Some(message.trim().to_owned());
+                step.note(Level::Error, message);
+            }
             "usage" => {
                 self.usage = serde_json::from_value(Value::Object(semantic.fields.clone())).ok();
             }
@@ -331,9 +336,14 @@ impl Printer {
             EventType::RunCanceled => step.note(Level::Info, format!("run {id} was canceled")),
             _ => {
                 let code = end.code.as_deref().map(|code| format!(", {code}")).unwrap_or_default();
-                let mut text = format!("run {id} failed ({}{code}): {}", end.reason.name(), end.message);
+                let mut text = format!("run {id} failed ({}{code})", end.reason.name());
+                if self.told.as_deref() != Some(end.message.trim()) {
+                    text.push_str(": ");
+                    text.push_str(&end.message);
+                }
                 if matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage) {
-                    for line in &self.tail {
+                    // A message that is the last line of the output already is not repeated as such.
+                    for line in self.tail.iter().filter(|line| line.trim() != end.message.trim()) {
                         text.push_str("\n| ");
                         text.push_str(line);
                     }
@@ -542,6 +552,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_does_not_repeat_what_was_told() {
+        let last = |events: &[(EventType, Value)]| play(events).1.last().unwrap().text.clone();
+        let failed = |reason: &str| (EventType::RunFailed, json!({"reason": reason, "message": "no login"}));
+        let error = said("error", json!({"code": "request-failed", "message": "no login"}));
+        let told = [started("lines", 1), error.clone(), failed("authentication")];
+        assert_eq!(last(&told), "run 1a2b3c4d failed (authentication)");
+        let other_attempt = [started("lines", 1), error, started("lines", 2), failed("authentication")];
+        assert_eq!(last(&other_attempt), "run 1a2b3c4d failed (authentication): no login");
+        let chunk = (EventType::ChunkStderr, json!({"text": "no login\n", "redactions": 0}));
+        assert_eq!(last(&[started("lines", 1), chunk, failed("unknown")]), "run 1a2b3c4d failed (unknown): no login");
+    }
+
+    #[test]
     fn the_end_counts_even_if_it_cannot_be_read() {
         assert_eq!(play(&[(EventType::RunFailed, json!({"reason": "of the future"}))]).2, Some(Exit::RunFailed));
         assert_eq!(play(&[(EventType::RunCanceled, json!(7))]).2, Some(Exit::Canceled));
@@ -569,7 +592,6 @@ mod tests {
         ]);
         let lines: Vec<String> = notes.iter().map(|note| format!("{:?}: {}", note.level, note.text)).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-        Detail: run 1a2b3c4d waits at place 3
         Detail: codex works on run 1a2b3c4d
         Detail: mcp: s/t
         Warning: /harness/limits: no limit on turns

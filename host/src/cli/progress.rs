@@ -29,6 +29,8 @@ pub(super) struct Progress {
     shared: bool,
     label: String,
     activity: Activity,
+    /// The place in the queue that got a line.
+    told: Option<u64>,
     since: Instant,
     bar: Option<ProgressBar>,
 }
@@ -47,6 +49,7 @@ impl Progress {
             shared: out.stdout_terminal,
             label: clean::line(label),
             activity: Activity::Waiting(None),
+            told: None,
             since: Instant::now(),
             bar: None,
         }
@@ -69,13 +72,14 @@ impl Progress {
 
     /// The run waits at this place now. Where there is no spinner, a new place gets a line.
     pub(super) fn place(&mut self, place: u64) {
-        let now = Activity::Waiting(Some(place));
-        if self.waiting() && self.activity != now {
-            if self.mode == Mode::Plain {
-                complain(&format!("waits at place {place}"));
-            }
-            self.activity = now;
+        if !self.waiting() {
+            return;
         }
+        if self.mode == Mode::Plain && self.told != Some(place) {
+            complain(&format!("{} waits at place {place}", self.label));
+        }
+        self.told = Some(place);
+        self.activity = Activity::Waiting(Some(place));
     }
 
     pub(super) fn set(&mut self, activity: Activity) {
