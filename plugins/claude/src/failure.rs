@@ -17,7 +17,8 @@ pub(crate) fn failure(kind: FailureKind, code: &str, message: &str, hint: Option
     }
 }
 
-const LOG_IN: &str = "log in with `claude`, or store a key with `ostler token` (for a token of `claude setup-token` set `settings.tokenVariable` to CLAUDE_CODE_OAUTH_TOKEN)";
+const LOG_IN: &str =
+    "log in with `claude`, or set ANTHROPIC_API_KEY (for a token of `claude setup-token`: CLAUDE_CODE_OAUTH_TOKEN)";
 
 /// What claude says of a request that failed for good.
 #[derive(Clone, Copy, Debug, Default)]

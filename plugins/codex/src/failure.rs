@@ -18,7 +18,7 @@ pub(crate) fn failure(kind: FailureKind, code: &str, message: &str, hint: Option
     }
 }
 
-const LOG_IN: &str = "log in with `codex login`, or store a key with `ostler token`";
+const LOG_IN: &str = "log in with `codex login`, or set CODEX_API_KEY";
 
 /// The reason that codex gave for a failed turn.
 pub(crate) fn turn(message: &str) -> Failure {
@@ -38,7 +38,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         message.split_once("Missing environment variable: `").and_then(|(_, rest)| rest.split('`').next())
     {
         let hint = format!(
-            "set {name} and list it in `settings.environment` of the provider, or make it `settings.tokenVariable` and store a token"
+            "set {name} and pass it on with `--env {name}`, or for all runs list it in `settings.environment` of the provider"
         );
         return failure(FailureKind::Authentication, code::NOT_LOGGED_IN, message, Some(&hint));
     }
