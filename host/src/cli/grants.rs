@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::format;
 use super::output::{DIM, complain};
 use super::table::{Cell, Table};
-use crate::model::ApiError;
+use crate::model::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +50,11 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         Action::List => list(context).await,
         Action::Add { folder } => {
             let folder = named(folder.as_deref())?;
-            let grant = context.client().await?.grant_workspace(folder).await?;
+            let grant = context.client().await?.grant_workspace(folder).await.map_err(|error| {
+                let error = ApiError::from(error);
+                // The host's own hint is for runs.
+                if error.kind == ErrorKind::CwdMissing { error.hint("name a folder that exists") } else { error }
+            })?;
             if context.json {
                 context.out.document(&grant)?;
             } else {

@@ -38,6 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
+    let filtered = arguments.provider.is_some() || arguments.status.is_some();
     let params = ListRunsParams {
         provider: arguments.provider,
         status: arguments.status.as_deref().and_then(RunStatus::from_name),
@@ -51,7 +52,11 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     if page.items.is_empty() {
-        complain(if page.total == 0 { "no runs yet" } else { "no more runs" });
+        complain(match (page.total, filtered) {
+            (0, false) => "no runs yet",
+            (0, true) => "no such runs",
+            _ => "no more runs",
+        });
         return Ok(Exit::Done);
     }
     table(&page.items, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
