@@ -19,8 +19,11 @@ const EXAMPLES: &str = "\
 Examples:
   ostler config init                 write the commented default configuration
   ostler config check                say what is wrong with yours
-  ostler config show                 what is in force, and where it comes from
-  $EDITOR \"$(ostler config path)\"";
+  ostler config show                 every value, and which of them are yours
+  $EDITOR \"$(ostler config path)\"
+
+A host reads its configuration when it starts: after a change, `ostler stop` lets the next verb start one with it.
+Plugins check their own settings there; `ostler plugin list` says what they found.";
 
 /// Look at the configuration, check it, begin one
 #[derive(Debug, Args)]
@@ -41,7 +44,7 @@ enum Action {
         /// The file; yours where none is named
         file: Option<PathBuf>,
     },
-    /// Print what is in force
+    /// Print every value that a host starting now would have
     #[command(after_help = "Examples:\n  ostler config show\n  ostler config show --json | jq .scheduler")]
     Show,
     /// Write the commented default configuration, unless there is a file already
@@ -84,7 +87,15 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
     let exists = path.exists();
     match result {
         Ok(_) if context.json => context.out.document(&json!({"file": path, "exists": exists, "valid": true}))?,
-        Ok(_) if exists => context.out.line(format!("{}: no problem", clean::line(&path.display().to_string())))?,
+        Ok(config) if exists => {
+            let path = clean::line(&path.display().to_string());
+            context.out.line(format!("{path}: no problem"))?;
+            if !config.providers.is_empty() {
+                complain(
+                    "whether the plugins take their settings, `ostler plugin list` says after a start of the host",
+                );
+            }
+        }
         Ok(_) => {
             let path = clean::line(&path.display().to_string());
             context.out.line(format!(
@@ -106,7 +117,11 @@ fn api_error(errors: &ConfigErrors) -> ApiError {
         let place = error.position.map(|Position { line, column }| format!("line {line}, column {column}: "));
         let hint = error.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         Problem {
-            pointer: if error.key.is_empty() { String::new() } else { format!("/{}", error.key.replace('.', "/")) },
+            pointer: if error.key.is_empty() {
+                String::new()
+            } else {
+                format!("/{}", error.key.replace(['.', '['], "/").replace(']', ""))
+            },
             message: format!("{}{}{hint}", place.unwrap_or_default(), error.message),
         }
     });
@@ -207,6 +222,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), ApiError> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
             ApiError::new(ErrorKind::Io, format!("failed to make the folder {}: {error}", folder.display()))
+                .hint("make it, or choose another place with OSTLER_HOME")
         })?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
@@ -245,6 +261,8 @@ mod tests {
 
     #[test]
     fn problems_are_told_with_their_place_and_without_values() {
+        let errors = Config::parse("[[redaction.rules]]\nid = \"a\"\npattern = \"(\"\n").unwrap_err();
+        assert_eq!(api_error(&errors).problems[0].pointer, "/redaction/rules/0/pattern");
         let errors = Config::parse("[scheduler]\nglobl = 3\ncapacity = \"hunter2\"\n").unwrap_err();
         let error = api_error(&errors);
         assert_eq!(error.kind, ErrorKind::InvalidParams);
