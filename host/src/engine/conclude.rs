@@ -69,7 +69,8 @@ impl Engine {
             self.dispatcher.park(&loaded.record.summary.provider, after);
         }
         match after {
-            Some((delay, carry)) if live.stop_cause().is_none() => {
+            // A host that stops leaves the next attempt to its successor.
+            Some((delay, carry)) if live.stop_cause() != Some(StopCause::Canceled) => {
                 self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
             }
             _ => self.end(live, recorder, &ending, events, &facts),
