@@ -32,13 +32,13 @@ enum Action {
     #[command(after_help = "Examples:\n  ostler grants list --json")]
     List,
     /// Let agents work in a folder and all below it, for good
-    #[command(after_help = "Examples:\n  ostler grants add\n  ostler grants add ~/work/project")]
+    #[command(after_help = "Examples:\n  ostler grants add\n  ostler grants add ~/src/project")]
     Add {
         /// The folder; the current one where none is named
         folder: Option<PathBuf>,
     },
     /// Take a grant back; runs under way go on
-    #[command(after_help = "Examples:\n  ostler grants revoke\n  ostler grants revoke ~/work/project")]
+    #[command(after_help = "Examples:\n  ostler grants revoke\n  ostler grants revoke ~/src/project")]
     Revoke {
         /// The folder; the current one where none is named
         folder: Option<PathBuf>,

@@ -301,9 +301,9 @@ mod tests {
 
     #[test]
     fn a_grant_is_no_prefix_of_names() {
-        let grants = Grants::new([PathBuf::from("/work/project"), PathBuf::from("/work")]);
-        assert_eq!(grants.containing(Path::new("/work/project/src")), Some(Path::new("/work/project")));
-        assert_eq!(grants.containing(Path::new("/work/project-two")), Some(Path::new("/work")));
-        assert_eq!(grants.containing(Path::new("/worker")), None);
+        let grants = Grants::new([PathBuf::from("/projects/project"), PathBuf::from("/projects")]);
+        assert_eq!(grants.containing(Path::new("/projects/project/src")), Some(Path::new("/projects/project")));
+        assert_eq!(grants.containing(Path::new("/projects/project-two")), Some(Path::new("/projects")));
+        assert_eq!(grants.containing(Path::new("/elsewhere")), None);
     }
 }

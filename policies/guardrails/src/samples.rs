@@ -42,9 +42,9 @@ pub(crate) fn context() -> Context {
         ]
     });
     Context {
-        cwd: "/work/project".to_owned(),
-        workspace_grant: Some("/work".to_owned()),
-        paths: vec![path("/cwd", "/work/project", Some("/work"))],
+        cwd: "/projects/project".to_owned(),
+        workspace_grant: Some("/projects".to_owned()),
+        paths: vec![path("/cwd", "/projects/project", Some("/projects"))],
         capabilities: capabilities.to_string(),
         ..Context::default()
     }
@@ -52,7 +52,7 @@ pub(crate) fn context() -> Context {
 
 /// A payload that nothing is wrong with, with `changes` over it.
 pub(crate) fn payload(changes: &Value) -> Value {
-    let mut payload = json!({"provider": "codex", "prompt": "say hello", "cwd": "/work/project"});
+    let mut payload = json!({"provider": "codex", "prompt": "say hello", "cwd": "/projects/project"});
     merge(&mut payload, changes);
     payload
 }
@@ -99,7 +99,7 @@ pub(crate) fn launch(args: &[&str]) -> LaunchSummary {
         executable: CODEX.to_owned(),
         args: args.iter().map(|argument| (*argument).to_owned()).collect(),
         environment_names: vec!["HOME".to_owned(), "PATH".to_owned()],
-        cwd: "/work/project".to_owned(),
+        cwd: "/projects/project".to_owned(),
         files: Vec::new(),
     }
 }

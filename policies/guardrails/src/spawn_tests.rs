@@ -32,7 +32,7 @@ fn honest_command_lines_pass() {
     assert_eq!(spawn(&permissions(json!({"sandboxMode": "workspace-write", "networkAccess": true})), &write), [""; 0]);
     let full = ["exec", "--sandbox=danger-full-access", "--", "-"];
     assert_eq!(spawn(&permissions(json!({"sandboxMode": "full-access"})), &full), [""; 0]);
-    let folder = ["exec", "--sandbox=workspace-write", "--add-dir=/work/lib", "--", "-"];
+    let folder = ["exec", "--sandbox=workspace-write", "--add-dir=/projects/lib", "--", "-"];
     assert_eq!(spawn(&permissions(json!({"sandboxMode": "workspace-write"})), &folder), [""; 0]);
 }
 
@@ -109,14 +109,17 @@ fn the_network_is_given_only_where_it_was_asked_for() {
 #[test]
 fn folders_that_are_added_lie_inside_a_grant() {
     assert_eq!(spawn(&json!({}), &["--add-dir", "/etc"]), ["directory-widened -"]);
-    assert_eq!(spawn(&json!({}), &["--add-dir", "/work/../etc"]), ["directory-widened -"]);
-    assert_eq!(spawn_of("claude", &json!({}), &["--add-dir", "/work/a", "/etc", "--print"]), ["directory-widened -"]);
-    assert_eq!(spawn_of("gemini", &json!({}), &["--include-directories", "/work/a,/etc"]), ["directory-widened -"]);
+    assert_eq!(spawn(&json!({}), &["--add-dir", "/projects/../etc"]), ["directory-widened -"]);
+    assert_eq!(
+        spawn_of("claude", &json!({}), &["--add-dir", "/projects/a", "/etc", "--print"]),
+        ["directory-widened -"]
+    );
+    assert_eq!(spawn_of("gemini", &json!({}), &["--include-directories", "/projects/a,/etc"]), ["directory-widened -"]);
     assert_eq!(spawn(&json!({}), &["-C", "/"]), ["directory-widened -"]);
     // A link below a grant that leads out, as the host has found.
     let mut context = spawn_context(&json!({}));
-    context.paths.push(path("/harness/additionalDirectories/0", "/work/link", None));
-    let found = denials(&evaluate(&json!({}), Action::Spawn(launch(&["--add-dir", "/work/link"])), context));
+    context.paths.push(path("/harness/additionalDirectories/0", "/projects/link", None));
+    let found = denials(&evaluate(&json!({}), Action::Spawn(launch(&["--add-dir", "/projects/link"])), context));
     assert_eq!(found, ["directory-in-grant /harness/additionalDirectories/0", "directory-widened -"]);
     // The run's own private folder.
     let mut own = launch(&["--add-dir", "/run/private/x"]);

@@ -100,17 +100,17 @@ fn folders_lie_inside_a_grant_after_links_are_resolved() {
 
     let unseen = Context { paths: Vec::new(), ..context() };
     assert_eq!(start_with(&json!({}), unseen, &json!({})), ["cwd-in-grant /cwd"], "what nobody looked up");
-    assert_eq!(start(&json!({"cwd": "/work/other"})), ["cwd-in-grant /cwd"], "another path was looked up");
+    assert_eq!(start(&json!({"cwd": "/projects/other"})), ["cwd-in-grant /cwd"], "another path was looked up");
     assert_eq!(start(&json!({"cwd": null})), ["cwd-in-grant /cwd"]);
     assert_eq!(start(&json!({"cwd": "project"})), ["cwd-in-grant /cwd"]);
 
     let mut several = context();
-    several.paths.push(path("/harness/additionalDirectories/0", "/work/lib", Some("/work")));
+    several.paths.push(path("/harness/additionalDirectories/0", "/projects/lib", Some("/projects")));
     several.paths.push(path("/harness/additionalDirectories/1", "/etc", None));
     several.paths.push(path("/harness/images/0/path", "/root/.ssh/id", None));
     several.paths.push(path("/harness/cliAllowlist/binDir", "/usr/bin", None));
     let changes = json!({"harness": {
-        "additionalDirectories": ["/work/lib", "/etc", "/never-looked-up", 7],
+        "additionalDirectories": ["/projects/lib", "/etc", "/never-looked-up", 7],
         "images": [{"name": "a", "mimeType": "image/png", "path": "/root/.ssh/id"}],
         "files": [{"name": "b", "mimeType": "text/plain", "dataUrl": "data:,x"}],
         "cliAllowlist": {"entries": [{"name": "ls", "path": "/bin/ls"}], "binDir": "/usr/bin"}
@@ -197,7 +197,7 @@ fn flags_cannot_complete_what_the_payload_may_not_have() {
         ("permissions.all.write=[\"/\"]", Some("permissions-unreadable")),
         ("sandbox_workspace_write={network_access=true}", Some("permissions-unreadable")),
         ("sandbox_workspace_write.writable_roots=[\"/etc\"]", Some("directory-widened")),
-        ("sandbox_workspace_write.writable_roots=[\"/work/x\"]", None),
+        ("sandbox_workspace_write.writable_roots=[\"/projects/x\"]", None),
         ("sandbox_mode=\"read-only\"", None),
         ("model=\"sandbox_mode=danger-full-access\"", None),
     ] {

@@ -251,7 +251,7 @@ fn conversations_hold_their_runs_in_order() {
     .unwrap();
     let stored = storage.read(|r| r.conversation(id)).unwrap().unwrap();
     assert_eq!((stored.title.as_deref(), stored.session_id.as_deref()), (Some("t"), Some("s")));
-    assert_eq!((stored.archived_at, stored.cwd.as_deref()), (Some(at(3)), Some(Path::new("/work"))));
+    assert_eq!((stored.archived_at, stored.cwd.as_deref()), (Some(at(3)), Some(Path::new("/projects"))));
     assert_eq!(storage.read(|r| r.conversation_runs(id)).unwrap(), [first, second]);
     let summary = storage.read(|r| r.run_summary(second)).unwrap().unwrap();
     assert_eq!(summary.conversation_id, Some(id));
@@ -286,7 +286,7 @@ fn small_tables_keep_what_they_are_told() {
     let dropped = write(&storage, |tx| tx.drop_old_snapshots()).unwrap();
     assert_eq!(dropped, 1);
     // Grants.
-    let path = Path::new("/work/a");
+    let path = Path::new("/projects/a");
     assert_eq!(write(&storage, |tx| tx.add_grant(path, at(1))).unwrap().created_at, at(1));
     assert_eq!(write(&storage, |tx| tx.add_grant(path, at(2))).unwrap().created_at, at(1));
     assert_eq!(storage.read(Reader::grants).unwrap()[0].path, path);
@@ -308,7 +308,7 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!(taken.kind(), StorageErrorKind::Exists);
     // Retention.
     let policy = RetentionRow {
-        scope: RetentionScope::Workspace(PathBuf::from("/work")),
+        scope: RetentionScope::Workspace(PathBuf::from("/projects")),
         days: None,
         megabytes: Some(5),
         updated_at: at(1),
