@@ -113,7 +113,12 @@ pub(crate) fn conclude(
     };
     match side {
         HostSide::Canceled => return base(EndReason::Canceled, "the run was canceled".to_owned()),
-        HostSide::TimedOut => return base(EndReason::Timeout, "the run took longer than it may".to_owned()),
+        HostSide::TimedOut => {
+            return Ending {
+                hint: Some("give it more time with --timeout, or `timeoutSeconds` in the payload".to_owned()),
+                ..base(EndReason::Timeout, "the run took longer than it may".to_owned())
+            };
+        }
         HostSide::HostStops => return base(EndReason::Interrupted, "the host was stopped".to_owned()),
         HostSide::StorageFailed => return base(EndReason::HostFailed, "the output could not be stored".to_owned()),
         HostSide::Nothing => {}
@@ -137,8 +142,11 @@ pub(crate) fn conclude(
     let strict = wanted.is_some_and(|wanted| wanted.strict != Some(false));
     let mut ending = match &structured {
         Structured::Invalid { errors, .. } if strict => {
-            let first =
-                errors.first().map_or_else(String::new, |problem| format!(": {} {}", problem.pointer, problem.message));
+            let first = errors.first().map(|problem| match problem.pointer.as_str() {
+                "" => format!(": {}", problem.message),
+                pointer => format!(": {pointer}: {}", problem.message),
+            });
+            let first = first.unwrap_or_default();
             base(EndReason::StructuredOutput, format!("the answer does not fit the schema{first}"))
         }
         _ => base(EndReason::Completed, "the run did what was asked".to_owned()),
