@@ -255,8 +255,10 @@ impl Engine {
         let running = snapshot.jobs.iter().filter(|job| job.state == State::Running).count() as u64;
         let waiting = snapshot.jobs.len() as u64 - running;
         if if_idle && !snapshot.jobs.is_empty() {
-            let message = format!("the host is busy: {running} runs are running and {waiting} wait");
-            return Err(ApiError::new(ErrorKind::Conflict, message).retryable(true));
+            let message = format!("the host is busy: {running} running, {waiting} waiting");
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .retryable(true)
+                .hint("`ostler queue` shows what runs and waits"));
         }
         self.stop.send_replace(true);
         Ok(StopResult { stopping: true, running, waiting })

@@ -52,7 +52,8 @@ impl Provider {
     pub(crate) fn instance(&self) -> Result<&Arc<ProviderInstance>, ApiError> {
         self.instance.as_ref().map_err(|reason| {
             let message = format!("provider {} cannot be used: {reason}", self.name);
-            ApiError::new(crate::model::ErrorKind::PluginFailed, message).hint("see `ostler plugin list`")
+            ApiError::new(crate::model::ErrorKind::PluginFailed, message)
+                .hint("see `ostler plugin list`; a change of the configuration is in force after `ostler stop`")
         })
     }
 
