@@ -63,6 +63,9 @@ impl ClientError {
     /// A failed connect: no host, or one that cannot be reached.
     pub(super) fn from_connect(socket: PathBuf, error: &io::Error) -> Self {
         match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Self::Unreachable { socket, reason: format!("{error}; choose a place of your own with OSTLER_HOME") }
+            }
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
                 Self::NotRunning { socket }
             }
