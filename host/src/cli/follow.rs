@@ -14,7 +14,7 @@ use super::printer::{Level, Note, Printer};
 use super::progress::{Progress, TICK};
 use super::signals::Signals;
 use crate::api::client::{Client, ClientError, StreamItem};
-use crate::api::types::{CancelResult, ListJobsParams, SubscribeParams};
+use crate::api::types::{CancelResult, SubscribeParams};
 use crate::model::{ApiError, Event, RunId};
 
 /// Between two questions for a waiting run's place.
@@ -183,7 +183,7 @@ fn watch_place(client: &Client, run_id: RunId, wanted: bool) -> Places {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(ASK_PLACE).await;
-                let Ok(jobs) = client.list_queue_jobs(&ListJobsParams::default()).await else { continue };
+                let Ok(jobs) = client.glance_at_queue().await else { continue };
                 let place = jobs.iter().find(|job| job.run_id == run_id).and_then(|job| job.position);
                 if let Some(place) = place
                     && sender.send(place).await.is_err()

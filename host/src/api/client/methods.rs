@@ -74,6 +74,14 @@ impl Client {
         self.call("get_run_events", params).await
     }
 
+    /// Jobs that wait or work, of the host that is there: where it went away, none is started for this.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and [`ClientError::NotRunning`].
+    pub async fn glance_at_queue(&self) -> Result<Vec<JobRecord>, ClientError> {
+        self.connector.call("list_queue_jobs", &ListJobsParams::default()).await
+    }
+
     /// Jobs that wait or work.
     ///
     /// # Errors

@@ -346,6 +346,17 @@ async fn a_host_that_was_stopped_is_not_started_again() {
 }
 
 #[tokio::test]
+async fn a_glance_at_the_queue_starts_no_host() {
+    let place = Place::new();
+    let reply = |_: &_| Reply::AndDie(Box::new(Reply::Json(200, json!({"result": []}))));
+    let _host = FakeHost::start(&place.socket(), healthy(reply));
+    let client = Client::connect(place.config_with_start("touch $FOLDER/started; exit 1")).await.unwrap();
+    assert!(client.glance_at_queue().await.unwrap().is_empty());
+    assert!(client.glance_at_queue().await.is_err());
+    assert!(!place.folder.path().join("started").exists());
+}
+
+#[tokio::test]
 async fn a_host_that_breaks_off_again_and_again_is_given_up() {
     let place = Place::new();
     let _host = FakeHost::start(&place.socket(), healthy(|_| Reply::EventsThenBreak(vec![])));
