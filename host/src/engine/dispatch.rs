@@ -87,9 +87,10 @@ impl Dispatcher {
         self.tell(&state);
     }
 
-    /// Queues a run that is acknowledged now. Returns its place, or the run itself if it was cancelled meanwhile: the
-    /// caller then ends and releases it.
-    pub(crate) fn admit(&self, job: Job<RunId>) -> Result<Option<usize>, Arc<Live>> {
+    /// Queues a run that is acknowledged now. `placed` learns its place before anybody can start it, so that what it
+    /// tells comes first; it runs under the lock and must not block. A run that was cancelled meanwhile comes back: the
+    /// caller ends and releases it.
+    pub(crate) fn admit(&self, job: Job<RunId>, placed: impl FnOnce(Option<usize>)) -> Result<(), Arc<Live>> {
         let mut state = self.lock();
         if state.reserved.remove(&job.id) == Some(true) {
             let live = Live::new(job.id);
@@ -99,10 +100,10 @@ impl Dispatcher {
         let run = job.id;
         // A duplicate cannot be: ids are fresh. Capacity was reserved.
         let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, Time::now());
-        let place = state.scheduler.position(&run).map(|place| place.overall);
+        placed(state.scheduler.position(&run).map(|place| place.overall));
         self.tell(&state);
         self.changed.notify_all();
-        Ok(place)
+        Ok(())
     }
 
     /// The time to store as the one at which a job began to wait.

@@ -225,7 +225,7 @@ impl Pump<'_> {
 
     fn on_unread_input(&mut self, unwritten: usize) {
         if unwritten > 0 && self.side == HostSide::Nothing {
-            let message = format!("the CLI left {unwritten} bytes of its input unread");
+            let message = format!("the CLI did not read all of its input; bytes left: {unwritten}");
             let event = self.recorder.warning(warning_code::INPUT_UNREAD, message, json!({"bytes": unwritten}));
             self.store(vec![event]);
         }

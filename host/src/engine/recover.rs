@@ -108,14 +108,15 @@ impl Engine {
             _ => job.not_before,
         };
         let start = due.map(time).filter(|due| *due > Time::now()).map_or(Start::Now, Start::At);
-        let queued = self.dispatcher.admit(Job {
+        let job = Job {
             id: job.run_id,
             lane: job.provider.clone(),
             priority: job.priority,
             enqueued_at: time(job.enqueued_at),
             start,
             admit: Admit::Readmitted,
-        });
+        };
+        let queued = self.dispatcher.admit(job, |_| ());
         if let Err(live) = queued {
             self.end_waiting(&live);
         }

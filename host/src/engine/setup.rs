@@ -146,7 +146,7 @@ impl Setup {
     }
 }
 
-/// Every plugin gives one instance under its own name; the configuration shapes those and adds others.
+/// Every plugin that knows its CLI gives one instance under its own name; the configuration shapes those and adds others.
 fn providers(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> BTreeMap<String, Arc<Provider>> {
     let mut wanted: BTreeMap<String, ProviderConfig> = registry
         .list()
@@ -156,14 +156,19 @@ fn providers(config: &Config, registry: &Registry, problems: &mut Vec<String>) -
         .collect();
     wanted.extend(config.providers.clone());
     let mut made = BTreeMap::new();
-    for (name, config) in wanted {
-        let settings = Value::Object(config.settings.clone());
-        let instance = registry.provider(&config.plugin, &settings).map_err(|error| error.to_string());
+    for (name, provider) in wanted {
+        let settings = Value::Object(provider.settings.clone());
+        let instance = registry.provider(&provider.plugin, &settings).map_err(|error| error.to_string());
+        let homeless = instance.as_ref().is_ok_and(|instance| instance.describe().executables.is_empty());
+        if homeless && !config.providers.contains_key(&name) {
+            // A plugin for any program, `command`: nobody has said which.
+            continue;
+        }
         if let Err(reason) = &instance {
             problems.push(format!("provider {name}: {reason}"));
         }
-        let plugin = config.plugin.clone();
-        made.insert(name.clone(), Arc::new(Provider { name, plugin, config, instance }));
+        let plugin = provider.plugin.clone();
+        made.insert(name.clone(), Arc::new(Provider { name, plugin, config: provider, instance }));
     }
     made
 }

@@ -277,14 +277,14 @@ impl Submission<'_> {
             start: scheduled.filter(|at| *at > Time::now()).map_or(Start::Now, Start::At),
             admit: Admit::Readmitted,
         };
-        match self.engine.dispatcher.admit(job) {
-            Ok(place) => {
-                let facts = json!({"position": place, "scheduledAt": self.payload.scheduled_at});
-                let event = self.recorder.progress("queued", facts);
-                // Progress only: nobody waits for it, and a run that has started meanwhile is told all the same.
-                drop(self.engine.storage.append(vec![event]));
-            }
-            Err(live) => self.engine.end_waiting(&live),
+        let queued = self.engine.dispatcher.admit(job, |place| {
+            let facts = json!({"position": place, "scheduledAt": self.payload.scheduled_at});
+            let event = self.recorder.progress("queued", facts);
+            // Handed to the writer and not waited for: the run is acknowledged already.
+            drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
+        });
+        if let Err(live) = queued {
+            self.engine.end_waiting(&live);
         }
     }
 }
