@@ -1,23 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use ostler_provider_kit::testing::probes::{self, assert_blocked, exited};
 use proptest::prelude::*;
 
 use super::*;
-use crate::transcript::tests::capture;
-
-fn exited(stdout: &str, code: i32) -> ProbeOutcome {
-    ProbeOutcome::Exited(ProbeOutput { code, stdout: stdout.to_owned(), stderr: String::new() })
-}
+use crate::transcript::tests::captures;
 
 /// What claude 2.1.197 answers, with some answers replaced.
 fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
-    [(VERSION, "version"), (HELP, "help")]
-        .into_iter()
-        .map(|(id, case)| {
-            let outcome = replaced.iter().find(|(replaced, _)| *replaced == id).map(|(_, outcome)| outcome.clone());
-            ProbeResult { id: id.to_owned(), outcome: outcome.unwrap_or_else(|| exited(&capture(case, "stdout"), 0)) }
-        })
-        .collect()
+    let probes = [(VERSION, "version"), (HELP, "help")];
+    probes::answers(&captures(), &probes, replaced)
 }
 
 /// Capabilities of claude 2.1.197, for other tests.
@@ -56,7 +48,7 @@ fn every_probe_is_read_by_detect() {
 fn a_newer_version_is_judged_by_its_help() {
     let capabilities = detect(&answers(&[(VERSION, exited("7.0.0-beta.2 (Claude Code)\n", 0))]));
     assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));
-    let page = capture("help", "stdout");
+    let page = captures().part("help", "stdout");
     let without = page.replace("--json-schema ", "--as-schema ").replace("\"dontAsk\"", "\"silent\"");
     let capabilities = detect(&answers(&[(HELP, exited(&without, 0))]));
     assert_eq!(capabilities.support, Support::Degraded);
@@ -80,10 +72,7 @@ fn what_cannot_be_used_is_blocked_with_its_reason() {
         (HELP, exited("hello", 0), "--print"),
         (HELP, exited("", 2), "exit code 2"),
     ] {
-        let capabilities = detect(&answers(&[(id, outcome)]));
-        assert_eq!(capabilities.support, Support::Blocked, "{word}");
-        assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
-        assert!(capabilities.modes.is_empty());
+        assert_blocked(&detect(&answers(&[(id, outcome)])), word);
     }
     assert_eq!(detect(&[]).support, Support::Blocked);
     let capabilities = detect(&answers(&[(VERSION, exited("hello\n", 0))]));

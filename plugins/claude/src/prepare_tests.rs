@@ -1,21 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use ostler_plugin::provider::Attachment;
+use ostler_provider_kit::testing::launches::{self, attachment, dropped, file, has, request};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 use crate::detect::tests::installed;
 use crate::settings::Source;
-
-fn request(payload: &Value) -> RunRequest {
-    RunRequest {
-        prompt: "do it".to_owned(),
-        private_dir: "/private/".to_owned(),
-        payload: payload.to_string(),
-        ..RunRequest::default()
-    }
-}
 
 fn launch(request: &RunRequest) -> Launch {
     prepare(&Settings::default(), request, &installed()).unwrap()
@@ -31,24 +22,11 @@ fn with(settings: &Value, harness: &Value) -> Launch {
 }
 
 fn problems(request: &RunRequest) -> Vec<String> {
-    match prepare(&Settings::default(), request, &installed()) {
-        Err(Error::Invalid(problems)) => problems.into_iter().map(|problem| problem.pointer).collect(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn has(launch: &Launch, argument: &str) -> bool {
-    launch.args.iter().any(|arg| arg == argument)
-}
-
-fn file(launch: &Launch, path: &str) -> String {
-    let file =
-        launch.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path}: {:?}", launch.files));
-    String::from_utf8(file.contents.clone()).unwrap()
+    launches::problems(prepare(&Settings::default(), request, &installed()))
 }
 
 fn json_file(launch: &Launch, path: &str) -> Value {
-    serde_json::from_str(&file(launch, path)).unwrap()
+    serde_json::from_str(file(launch, path)).unwrap()
 }
 
 /// Rules of the private settings.
@@ -63,10 +41,6 @@ fn rules(launch: &Launch, list: &str) -> Vec<String> {
 
 fn variable<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
     launch.environment.iter().find(|entry| entry.name == name).map(|entry| entry.value.as_str())
-}
-
-fn dropped(launch: &Launch) -> Vec<(&str, bool)> {
-    launch.dropped.iter().map(|option| (option.pointer.as_str(), option.restricts)).collect()
 }
 
 const BASE: [&str; 4] = ["--print", "--output-format=stream-json", "--verbose", "--include-partial-messages"];
@@ -406,12 +380,6 @@ fn attachments_are_named_and_may_be_read() {
         "files": [{"name": "n.txt", "mimeType": "text/plain"}, {"name": "o(1).txt", "mimeType": "text/plain"}],
         "pipedContent": "log line",
     }});
-    let attachment = |name: &str, mime_type: &str, path: &str| Attachment {
-        name: name.to_owned(),
-        mime_type: mime_type.to_owned(),
-        path: path.to_owned(),
-        size: 1,
-    };
     let attachments = vec![
         attachment("a.png", "image/png", "/private/images/a.png"),
         attachment("b.svg", "image/svg+xml", "/private/images/b.svg"),

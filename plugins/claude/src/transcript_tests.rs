@@ -1,40 +1,27 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use ostler_plugin::provider::RetryTime;
+use ostler_provider_kit::testing::captures::{Captures, read_one};
+use ostler_provider_kit::testing::golden::{self, Golden};
+use ostler_provider_kit::testing::soup;
 use proptest::prelude::*;
 
 use super::*;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/claude-2.1.197")
-}
-
-/// One part of a capture: `stdout`, `stderr`, `cmd`, `exit`.
-pub(crate) fn capture(case: &str, part: &str) -> String {
-    std::fs::read_to_string(folder().join(format!("{case}.{part}")))
-        .unwrap_or_else(|error| panic!("{case}.{part}: {error}"))
+pub(crate) fn captures() -> Captures {
+    Captures::of("claude-2.1.197")
 }
 
 /// Every capture, in order, whatever its output format: a single result is a last line, and text is what is no event.
 fn cases() -> Vec<String> {
-    let mut cases: Vec<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".cmd").map(str::to_owned))
-        .collect();
-    cases.sort();
-    cases
-}
-
-fn command(case: &str) -> String {
-    capture(case, "cmd").lines().last().unwrap().to_owned()
+    captures().cases()
 }
 
 /// The request that leads to the command of a capture.
 fn request(case: &str) -> RunRequest {
-    let command = command(case);
+    let command = captures().command(case);
     let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
     let has = |word: &str| words.iter().any(|known| known == word);
     let after = |word: &str| words.iter().position(|known| known == word).and_then(|at| words.get(at + 1)).cloned();
@@ -51,62 +38,17 @@ fn request(case: &str) -> RunRequest {
     RunRequest { resume_session: after("--resume"), payload: payload.to_string(), ..RunRequest::default() }
 }
 
-fn lines(case: &str) -> Vec<Line> {
-    let of = |part: &str, stream: OutputStream| {
-        let text = capture(case, part);
-        text.lines().map(|line| Line { stream, text: line.to_owned(), truncated: false }).collect::<Vec<_>>()
-    };
-    let mut lines = of("stderr", OutputStream::Stderr);
-    lines.extend(of("stdout", OutputStream::Stdout));
-    lines
-}
-
-fn exit(case: &str) -> ExitStatus {
-    let code: i32 = capture(case, "exit").trim().parse().unwrap();
-    if code < 0 {
-        ExitStatus { signal: Some(-code), ..ExitStatus::default() }
-    } else {
-        ExitStatus { code: Some(code), ..ExitStatus::default() }
-    }
-}
-
 fn replay(case: &str) -> (Step, Outcome) {
-    let mut transcript = PrintTranscript::new(&request(case));
-    let step = transcript.read(lines(case));
-    (step, transcript.finish(exit(case), Vec::new()))
-}
-
-fn short(text: &str) -> String {
-    shorten(&text.escape_debug().to_string(), 90)
-}
-
-fn of(parent: Option<&str>) -> String {
-    parent.map_or_else(String::new, |parent| format!(" of {parent}"))
+    captures().replay(case, PrintTranscript::new(&request(case)))
 }
 
 fn describe(event: &Semantic) -> String {
     match event {
-        Semantic::Session(session) => format!("session {} {:?}", session.id, session.origin),
-        Semantic::Text(piece) => {
-            format!("text {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
-        }
-        Semantic::TextDelta(piece) => {
-            format!("text-delta {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
-        }
-        Semantic::Thinking(piece) => format!("thinking {} {}", piece.message, short(&piece.text)),
-        Semantic::ThinkingDelta(piece) => format!("thinking-delta {} {}", piece.message, short(&piece.text)),
         Semantic::ToolStart(call) => {
             let mcp = call.mcp.as_ref().map_or_else(String::new, |mcp| format!(" {}/{}", mcp.server, mcp.tool));
-            let parent = of(call.parent.as_deref());
+            let parent = golden::of(call.parent.as_deref());
             format!("tool-start {} {} {} {:?}{mcp}{parent}", call.id, call.kind, call.name, call.commands)
         }
-        Semantic::ToolResult(result) => format!(
-            "tool-result {} error={} exit={:?} {}",
-            result.id,
-            result.is_error,
-            result.exit_code,
-            short(&result.output)
-        ),
         Semantic::Usage(usage) => {
             let others: Vec<String> =
                 usage.others.iter().map(|counter| format!("{}={}", counter.name, counter.value)).collect();
@@ -120,53 +62,17 @@ fn describe(event: &Semantic) -> String {
                 others.join(" ")
             )
         }
-        Semantic::TurnComplete(end) => {
-            format!("turn-complete {:?} {}", end.status, short(end.message.as_deref().unwrap_or("")))
-        }
-        Semantic::Progress(notice) => format!("progress {} {}", notice.code, short(&notice.message)),
-        Semantic::Warning(notice) => format!("warning {} {}", notice.code, short(&notice.message)),
-        Semantic::Error(notice) => format!("error {} {}", notice.code, short(&notice.message)),
-        Semantic::Other(event) => format!("other {} {}", event.kind, short(&event.fields)),
-        other => format!("{other:?}"),
+        other => golden::describe(other),
     }
 }
 
 /// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
 #[test]
 fn every_capture_reads_as_approved() {
-    let mut all = String::new();
-    for case in cases() {
-        let lines = lines(&case);
-        let (step, outcome) = replay(&case);
-        let _ = writeln!(all, "== {case}: {}", shorten(&command(&case), 200));
-        for event in &step.events {
-            let _ = writeln!(all, "{}", describe(event));
-        }
-        for (index, line) in (0_u32..).zip(&lines).filter(|(index, _)| !step.covered.contains(index)) {
-            let _ = writeln!(all, "raw {index} {:?} {}", line.stream, shorten(&line.text, 90));
-        }
-        let failure = outcome.failure.map(|failure| {
-            format!("{:?} {} {}", failure.kind, failure.code.unwrap_or_default(), shorten(&failure.message, 200))
-        });
-        let text = outcome.final_text.map(|text| shorten(&text.escape_debug().to_string(), 60));
-        let _ = writeln!(
-            all,
-            "-> exit {} failure={failure:?} text={text:?} structured={:?}\n",
-            capture(&case, "exit").trim(),
-            outcome.structured_output
-        );
-    }
-    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
-        std::fs::write(&golden, &all).unwrap();
-    }
-    let approved = std::fs::read_to_string(&golden).unwrap();
-    for (number, (line, approved)) in all.lines().zip(approved.lines()).enumerate() {
-        assert_eq!(line, approved, "line {} of {}", number + 1, golden.display());
-    }
-    assert_eq!(all.lines().count(), approved.lines().count());
-    assert!(cases().len() > 95, "captures are missing");
+    let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    let cases = cases();
+    golden::check(&approved, Golden { captures: &captures(), cases: &cases, command_bytes: 200 }, replay, describe);
+    assert!(cases.len() > 95, "captures are missing");
 }
 
 fn failure_of(case: &str) -> (FailureKind, String) {
@@ -268,7 +174,7 @@ fn sessions() {
     assert_eq!(origin("resume-invalid-uuid-stream"), None);
     let other =
         RunRequest { resume_session: Some("00000000-0000-4000-8000-000000000000".to_owned()), ..RunRequest::default() };
-    let begin = |request: &RunRequest| PrintTranscript::new(request).read(lines("stream-json")).events;
+    let begin = |request: &RunRequest| PrintTranscript::new(request).read(captures().lines("stream-json")).events;
     let has = |events: &[Semantic], origin| {
         events.iter().any(|event| matches!(event, Semantic::Session(session) if session.origin == origin))
     };
@@ -336,10 +242,6 @@ fn what_a_sub_agent_does_is_marked() {
     assert_eq!(calls.iter().map(|call| call.kind.as_str()).collect::<Vec<_>>(), ["task", "shell"]);
     assert_eq!(calls[1].parent.as_deref(), Some(calls[0].id.as_str()));
     assert!(outcome.final_text.unwrap().starts_with("RESULT: RESULT: "), "the main agent has the last word");
-}
-
-fn read_one(transcript: &mut PrintTranscript, stream: OutputStream, text: &str) -> Step {
-    transcript.read(vec![Line { stream, text: text.to_owned(), truncated: false }])
 }
 
 #[test]
@@ -426,56 +328,20 @@ fn what_is_kept_stays_within_bounds() {
     assert!(transcript.agents.len() <= OPEN_AGENTS + 1);
 }
 
-/// Lines of all captures.
-fn corpus() -> Vec<Line> {
-    cases().iter().flat_map(|case| lines(case)).filter(|line| line.text.len() < 3000).collect()
-}
-
-fn soup() -> impl Strategy<Value = Vec<Line>> {
-    let corpus = corpus();
-    let known = (0..corpus.len(), 0_usize..4000, 0..4_u8, any::<char>()).prop_map(move |(index, at, how, c)| {
-        let mut line = corpus[index].clone();
-        let at = (0..=at.min(line.text.len())).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
-        match how {
-            0 => line.text.truncate(at),
-            1 => line.text.insert(at, c),
-            2 => line.truncated = true,
-            _ => {}
-        }
-        line
-    });
+fn lines() -> impl Strategy<Value = Vec<Line>> {
     let words = r#"(\{|\}|"type"|:|"message"|"assistant"|"content"|"id"|"x"|,|"stream_event"|"event"|"result"|null|[0-9]|\[|\]|\PC){0,24}"#;
-    let random = (words, any::<bool>()).prop_map(|(text, out)| Line {
-        stream: if out { OutputStream::Stdout } else { OutputStream::Stderr },
-        text,
-        truncated: false,
-    });
-    prop::collection::vec(prop_oneof![4 => known, 1 => random], 0..24)
+    soup::lines(captures().corpus(&cases()), words)
 }
 
 proptest! {
     #[test]
-    fn no_soup_of_lines_makes_it_panic(lines in soup(), code in prop::option::of(0..3_i32)) {
-        let mut transcript = PrintTranscript::new(&RunRequest::default());
-        let count = lines.len();
-        let step = transcript.read(lines);
-        prop_assert!(step.covered.iter().all(|index| (*index as usize) < count));
-        prop_assert!(step.covered.windows(2).all(|pair| pair[0] < pair[1]));
-        prop_assert!(step.write.is_empty() && !step.end_input);
+    fn no_soup_of_lines_makes_it_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
+        let step = soup::survives(PrintTranscript::new(&RunRequest::default()), lines, code)?;
         prop_assert!(step.events.iter().filter(|event| matches!(event, Semantic::Session(_))).count() <= 1);
-        transcript.finish(ExitStatus { code, ..ExitStatus::default() }, Vec::new());
     }
 
     #[test]
-    fn batches_make_no_difference(lines in soup(), cut in 0_usize..24) {
-        let mut whole = PrintTranscript::new(&RunRequest::default());
-        let all = whole.read(lines.clone());
-        let mut parts = PrintTranscript::new(&RunRequest::default());
-        let cut = cut.min(lines.len());
-        let mut events = parts.read(lines[..cut].to_vec()).events;
-        events.extend(parts.read(lines[cut..].to_vec()).events);
-        prop_assert_eq!(all.events, events);
-        let exit = ExitStatus { code: Some(1), ..ExitStatus::default() };
-        prop_assert_eq!(whole.finish(exit, Vec::new()), parts.finish(exit, Vec::new()));
+    fn batches_make_no_difference(lines in lines(), cut in 0_usize..24) {
+        soup::batches_make_no_difference(|| PrintTranscript::new(&RunRequest::default()), &lines, cut)?;
     }
 }

@@ -1,29 +1,21 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use ostler_provider_kit::testing::probes::{self, assert_blocked, exited};
 use proptest::prelude::*;
 
 use super::*;
-use crate::transcript::tests::capture;
-
-fn exited(stdout: &str, code: i32) -> ProbeOutcome {
-    ProbeOutcome::Exited(ProbeOutput { code, stdout: stdout.to_owned(), stderr: String::new() })
-}
+use crate::transcript::tests::captures;
 
 /// What codex 0.169.0 answers, with some answers replaced.
 fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
-    [
+    let probes = [
         (VERSION, "version"),
         (EXEC, "help-exec"),
         (RESUME, "help-exec-resume"),
         (FEATURES, "features-list"),
         (MCP, "mcp-list"),
-    ]
-    .into_iter()
-    .map(|(id, case)| {
-        let outcome = replaced.iter().find(|(replaced, _)| *replaced == id).map(|(_, outcome)| outcome.clone());
-        ProbeResult { id: id.to_owned(), outcome: outcome.unwrap_or_else(|| exited(&capture(case, "stdout"), 0)) }
-    })
-    .collect()
+    ];
+    probes::answers(&captures(), &probes, replaced)
 }
 
 /// Capabilities of codex 0.169.0, for other tests.
@@ -80,10 +72,7 @@ fn what_cannot_be_used_is_blocked_with_its_reason() {
         (EXEC, exited("hello", 0), "--json"),
         (EXEC, exited("", 2), "exit code 2"),
     ] {
-        let capabilities = detect(&answers(&[(id, outcome)]));
-        assert_eq!(capabilities.support, Support::Blocked, "{word}");
-        assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);
-        assert!(capabilities.modes.is_empty());
+        assert_blocked(&detect(&answers(&[(id, outcome)])), word);
     }
     assert_eq!(detect(&[]).support, Support::Blocked);
 }

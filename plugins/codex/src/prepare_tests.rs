@@ -1,20 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
 
-use ostler_plugin::provider::Attachment;
+use ostler_provider_kit::testing::launches::{self, attachment, dropped, file, has, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::detect::tests::installed;
-
-fn request(payload: &Value) -> RunRequest {
-    RunRequest {
-        prompt: "do it".to_owned(),
-        private_dir: "/private/".to_owned(),
-        payload: payload.to_string(),
-        ..RunRequest::default()
-    }
-}
 
 fn launch(request: &RunRequest) -> Launch {
     prepare(&Settings::default(), request, &installed()).unwrap()
@@ -25,10 +16,7 @@ fn of(harness: &Value) -> Launch {
 }
 
 fn problems(request: &RunRequest) -> Vec<String> {
-    match prepare(&Settings::default(), request, &installed()) {
-        Err(Error::Invalid(problems)) => problems.into_iter().map(|problem| problem.pointer).collect(),
-        other => panic!("{other:?}"),
-    }
+    launches::problems(prepare(&Settings::default(), request, &installed()))
 }
 
 /// The value of a `-c key=value`, read as TOML. The last one counts.
@@ -38,20 +26,6 @@ fn config(launch: &Launch, key: &str) -> Option<toml::Value> {
         let text = format!("x = {}", &pair[1][prefix.len()..]);
         toml::from_str::<toml::Table>(&text).unwrap_or_else(|error| panic!("{text}: {error}")).remove("x").unwrap()
     })
-}
-
-fn has(launch: &Launch, argument: &str) -> bool {
-    launch.args.iter().any(|arg| arg == argument)
-}
-
-fn file<'a>(launch: &'a Launch, path: &str) -> &'a str {
-    let file =
-        launch.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path}: {:?}", launch.files));
-    std::str::from_utf8(&file.contents).unwrap()
-}
-
-fn dropped(launch: &Launch) -> Vec<(&str, bool)> {
-    launch.dropped.iter().map(|option| (option.pointer.as_str(), option.restricts)).collect()
 }
 
 fn toml_str(text: &str) -> Option<toml::Value> {
@@ -123,12 +97,7 @@ fn approvals_need_somebody_to_ask() {
 #[test]
 fn a_resumed_thread_keeps_the_sandbox_that_was_asked_for() {
     let payload = json!({"harness": {"permissions": {"sandboxMode": "workspace-write"}, "images": [{"name": "a.png", "mimeType": "image/png"}]}});
-    let image = Attachment {
-        name: "a.png".to_owned(),
-        mime_type: "image/png".to_owned(),
-        path: "/p/a.png".to_owned(),
-        size: 1,
-    };
+    let image = attachment("a.png", "image/png", "/p/a.png");
     let request =
         RunRequest { resume_session: Some("--last".to_owned()), attachments: vec![image], ..request(&payload) };
     let launch = launch(&request);
@@ -266,12 +235,7 @@ fn what_the_installed_version_does_not_tell_restricts_nothing() {
         "tools": ["file_write", "file_edit"], "additionalDirectories": ["/d"], "structuredOutput": {"schema": {}},
         "images": [{"name": "a.png", "mimeType": "image/png"}],
     }});
-    let image = Attachment {
-        name: "a.png".to_owned(),
-        mime_type: "image/png".to_owned(),
-        path: "/p/a.png".to_owned(),
-        size: 1,
-    };
+    let image = attachment("a.png", "image/png", "/p/a.png");
     let request = RunRequest { model: Some("m".to_owned()), attachments: vec![image], ..request(&payload) };
     let launch = prepare(&Settings::default(), &request, &capabilities).unwrap();
     let dropped = dropped(&launch);
@@ -308,12 +272,6 @@ fn attachments_and_piped_content() {
         "files": [{"name": "n.txt", "mimeType": "text/plain"}, {"name": "a.png", "mimeType": "image/png"}],
         "pipedContent": "log line",
     }});
-    let attachment = |name: &str, mime_type: &str, path: &str| Attachment {
-        name: name.to_owned(),
-        mime_type: mime_type.to_owned(),
-        path: path.to_owned(),
-        size: 1,
-    };
     let attachments = vec![
         attachment("a.png", "image/png", "/private/a.png"),
         attachment("b.svg", "image/svg+xml", "/private/b.svg"),

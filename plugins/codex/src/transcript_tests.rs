@@ -1,41 +1,32 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use ostler_plugin::provider::{FailureKind, RetryTime};
+use ostler_provider_kit::testing::captures::{Captures, read_one};
+use ostler_provider_kit::testing::golden::{self, Golden};
+use ostler_provider_kit::testing::soup;
 use proptest::prelude::*;
 
 use super::*;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/codex-0.169.0")
-}
-
-/// One part of a capture: `stdout`, `stderr`, `cmd`, `exit`.
-pub(crate) fn capture(case: &str, part: &str) -> String {
-    std::fs::read_to_string(folder().join(format!("{case}.{part}")))
-        .unwrap_or_else(|error| panic!("{case}.{part}: {error}"))
+pub(crate) fn captures() -> Captures {
+    Captures::of("codex-0.169.0")
 }
 
 /// Every capture of `codex exec --json`, in order.
 fn cases() -> Vec<String> {
-    let mut cases: Vec<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".cmd").map(str::to_owned))
-        .filter(|case| command(case).contains(" exec ") && command(case).contains("--json"))
-        .collect();
-    cases.sort();
+    let mut cases = captures().cases();
+    cases.retain(|case| {
+        let command = captures().command(case);
+        command.contains(" exec ") && command.contains("--json")
+    });
     cases
-}
-
-fn command(case: &str) -> String {
-    capture(case, "cmd").lines().last().unwrap().to_owned()
 }
 
 /// The request that leads to the command of a capture.
 fn request(case: &str) -> RunRequest {
-    let command = command(case);
+    let command = captures().command(case);
     let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
     let resume = words.iter().position(|word| word == "resume");
     let asked = resume.and_then(|at| {
@@ -57,37 +48,12 @@ fn request(case: &str) -> RunRequest {
     }
 }
 
-fn lines(case: &str) -> Vec<Line> {
-    let of = |part: &str, stream: OutputStream| {
-        let text = capture(case, part);
-        text.lines().map(|line| Line { stream, text: line.to_owned(), truncated: false }).collect::<Vec<_>>()
-    };
-    let mut lines = of("stderr", OutputStream::Stderr);
-    lines.extend(of("stdout", OutputStream::Stdout));
-    lines
-}
-
-fn exit(case: &str) -> ExitStatus {
-    let code: i32 = capture(case, "exit").trim().parse().unwrap();
-    if code < 0 {
-        ExitStatus { signal: Some(-code), ..ExitStatus::default() }
-    } else {
-        ExitStatus { code: Some(code), ..ExitStatus::default() }
-    }
-}
-
 fn replay(case: &str) -> (Step, Outcome) {
-    let mut transcript = ExecTranscript::new(&request(case));
-    let step = transcript.read(lines(case));
-    (step, transcript.finish(exit(case), Vec::new()))
+    captures().replay(case, ExecTranscript::new(&request(case)))
 }
 
 fn describe(event: &Semantic) -> String {
-    let short = |text: &str| shorten(&text.escape_debug().to_string(), 90);
     match event {
-        Semantic::Session(session) => format!("session {} {:?}", session.id, session.origin),
-        Semantic::Text(piece) => format!("text {} {}", piece.message, short(&piece.text)),
-        Semantic::Thinking(piece) => format!("thinking {} {}", piece.message, short(&piece.text)),
         Semantic::ToolStart(call) => {
             let mcp = call
                 .mcp
@@ -95,65 +61,26 @@ fn describe(event: &Semantic) -> String {
                 .map_or_else(String::new, |mcp| format!(" {}/{} {}", mcp.server, mcp.tool, call.input));
             format!("tool-start {} {} {:?}{mcp}", call.id, call.kind, call.commands)
         }
-        Semantic::ToolResult(result) => {
-            format!(
-                "tool-result {} error={} exit={:?} {}",
-                result.id,
-                result.is_error,
-                result.exit_code,
-                short(&result.output)
-            )
-        }
         Semantic::Usage(usage) => format!(
             "usage whole={} in={:?} cached={:?} out={:?}",
             usage.whole_session, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens
         ),
-        Semantic::TurnComplete(end) => {
-            format!("turn-complete {:?} {}", end.status, short(end.message.as_deref().unwrap_or("")))
-        }
-        Semantic::Progress(notice) => format!("progress {} {}", notice.code, short(&notice.message)),
-        Semantic::Warning(notice) => format!("warning {} {}", notice.code, short(&notice.message)),
-        Semantic::Error(notice) => format!("error {} {}", notice.code, short(&notice.message)),
-        other => format!("{other:?}"),
+        other => golden::describe(other),
     }
 }
 
 /// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
 #[test]
 fn every_capture_reads_as_approved() {
-    let mut all = String::new();
-    for case in cases() {
-        let lines = lines(&case);
-        let (step, outcome) = replay(&case);
-        let _ = writeln!(all, "== {case}: {}", command(&case));
-        for event in &step.events {
-            let _ = writeln!(all, "{}", describe(event));
-        }
-        for (index, line) in (0_u32..).zip(&lines).filter(|(index, _)| !step.covered.contains(index)) {
-            let _ = writeln!(all, "raw {index} {:?} {}", line.stream, shorten(&line.text, 90));
-        }
-        let failure = outcome.failure.map(|failure| {
-            format!("{:?} {} {}", failure.kind, failure.code.unwrap_or_default(), shorten(&failure.message, 200))
-        });
-        let text = outcome.final_text.map(|text| shorten(&text.escape_debug().to_string(), 60));
-        let _ = writeln!(
-            all,
-            "-> exit {} failure={failure:?} text={text:?} structured={:?}\n",
-            capture(&case, "exit").trim(),
-            outcome.structured_output
-        );
-    }
-    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
-        std::fs::write(&golden, &all).unwrap();
-    }
-    let approved = std::fs::read_to_string(&golden).unwrap();
-    for (number, (line, approved)) in all.lines().zip(approved.lines()).enumerate() {
-        assert_eq!(line, approved, "line {} of {}", number + 1, golden.display());
-    }
-    assert_eq!(all.lines().count(), approved.lines().count());
-    assert!(cases().len() > 60, "captures are missing");
+    let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
+    let cases = cases();
+    golden::check(
+        &approved,
+        Golden { captures: &captures(), cases: &cases, command_bytes: usize::MAX },
+        replay,
+        describe,
+    );
+    assert!(cases.len() > 60, "captures are missing");
 }
 
 fn failure_of(case: &str) -> (FailureKind, String) {
@@ -237,7 +164,7 @@ fn sessions() {
 fn a_name_is_resumed_where_the_thread_is_older() {
     let mut transcript =
         ExecTranscript::new(&RunRequest { resume_session: Some("my thread".to_owned()), ..request("json") });
-    let step = transcript.read(lines("turns-first"));
+    let step = transcript.read(captures().lines("turns-first"));
     assert!(step.events.contains(&Semantic::Session(SessionInfo {
         id: "01a201fd-e403-7082-ac62-b4de0273e428".to_owned(),
         origin: SessionOrigin::Resumed
@@ -249,10 +176,6 @@ fn structured_answers() {
     assert_eq!(replay("schema").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
     assert_eq!(replay("schema-violated").1.structured_output, None);
     assert_eq!(replay("json").1.structured_output, None, "no schema was asked for");
-}
-
-fn read_one(transcript: &mut ExecTranscript, stream: OutputStream, text: &str) -> Step {
-    transcript.read(vec![Line { stream, text: text.to_owned(), truncated: false }])
 }
 
 #[test]
@@ -355,55 +278,19 @@ fn standard_error_is_kept_within_bounds() {
     assert!(transcript.stderr[0].starts_with("0 ") && transcript.stderr.last().unwrap().starts_with("9999 "));
 }
 
-/// Lines of all captures.
-fn corpus() -> Vec<Line> {
-    cases().iter().flat_map(|case| lines(case)).filter(|line| line.text.len() < 3000).collect()
-}
-
-fn soup() -> impl Strategy<Value = Vec<Line>> {
-    let corpus = corpus();
-    let known = (0..corpus.len(), 0_usize..4000, 0..4_u8, any::<char>()).prop_map(move |(index, at, how, c)| {
-        let mut line = corpus[index].clone();
-        let at = (0..=at.min(line.text.len())).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
-        match how {
-            0 => line.text.truncate(at),
-            1 => line.text.insert(at, c),
-            2 => line.truncated = true,
-            _ => {}
-        }
-        line
-    });
+fn lines() -> impl Strategy<Value = Vec<Line>> {
     let words = r#"(\{|\}|"type"|:|"item"|"item.completed"|"id"|"x"|,|"thread.started"|"error"|"message"|null|[0-9]|\[|\]|\PC){0,24}"#;
-    let random = (words, any::<bool>()).prop_map(|(text, out)| Line {
-        stream: if out { OutputStream::Stdout } else { OutputStream::Stderr },
-        text,
-        truncated: false,
-    });
-    prop::collection::vec(prop_oneof![4 => known, 1 => random], 0..24)
+    soup::lines(captures().corpus(&cases()), words)
 }
 
 proptest! {
     #[test]
-    fn no_soup_of_lines_makes_it_panic(lines in soup(), code in prop::option::of(0..3_i32)) {
-        let mut transcript = ExecTranscript::new(&RunRequest::default());
-        let count = lines.len();
-        let step = transcript.read(lines);
-        prop_assert!(step.covered.iter().all(|index| (*index as usize) < count));
-        prop_assert!(step.covered.windows(2).all(|pair| pair[0] < pair[1]));
-        prop_assert!(step.write.is_empty() && !step.end_input);
-        transcript.finish(ExitStatus { code, ..ExitStatus::default() }, Vec::new());
+    fn no_soup_of_lines_makes_it_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
+        soup::survives(ExecTranscript::new(&RunRequest::default()), lines, code)?;
     }
 
     #[test]
-    fn batches_make_no_difference(lines in soup(), cut in 0_usize..24) {
-        let mut whole = ExecTranscript::new(&RunRequest::default());
-        let all = whole.read(lines.clone());
-        let mut parts = ExecTranscript::new(&RunRequest::default());
-        let cut = cut.min(lines.len());
-        let mut events = parts.read(lines[..cut].to_vec()).events;
-        events.extend(parts.read(lines[cut..].to_vec()).events);
-        prop_assert_eq!(all.events, events);
-        let exit = ExitStatus { code: Some(1), ..ExitStatus::default() };
-        prop_assert_eq!(whole.finish(exit, Vec::new()), parts.finish(exit, Vec::new()));
+    fn batches_make_no_difference(lines in lines(), cut in 0_usize..24) {
+        soup::batches_make_no_difference(|| ExecTranscript::new(&RunRequest::default()), &lines, cut)?;
     }
 }

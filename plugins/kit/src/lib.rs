@@ -9,3 +9,5 @@ pub mod payload;
 pub mod prompt;
 pub mod session;
 pub mod shell;
+#[cfg(feature = "testing")]
+pub mod testing;

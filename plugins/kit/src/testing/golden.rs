@@ -1,0 +1,117 @@
+//! The readings of all captures as one text, against the one that was read and approved.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ostler_plugin::provider::{Outcome, Semantic, Step};
+
+use super::captures::Captures;
+use crate::failure::shorten;
+
+/// Longest text of an event, in bytes.
+const EVENT_TEXT: usize = 90;
+
+/// A text on one line, cut to what an event shows of it.
+#[must_use]
+pub fn short(text: &str) -> String {
+    shorten(&text.escape_debug().to_string(), EVENT_TEXT)
+}
+
+/// ` of PARENT` for what a sub-agent does, nothing for the main agent.
+#[must_use]
+pub fn of(parent: Option<&str>) -> String {
+    parent.map_or_else(String::new, |parent| format!(" of {parent}"))
+}
+
+/// An event on one line. Tools and usage are shown whole; a plugin with much of them words them itself.
+#[must_use]
+pub fn describe(event: &Semantic) -> String {
+    match event {
+        Semantic::Session(session) => format!("session {} {:?}", session.id, session.origin),
+        Semantic::Text(piece) => {
+            format!("text {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
+        }
+        Semantic::TextDelta(piece) => {
+            format!("text-delta {}{} {}", piece.message, of(piece.parent.as_deref()), short(&piece.text))
+        }
+        Semantic::Thinking(piece) => format!("thinking {} {}", piece.message, short(&piece.text)),
+        Semantic::ThinkingDelta(piece) => format!("thinking-delta {} {}", piece.message, short(&piece.text)),
+        Semantic::ToolResult(result) => format!(
+            "tool-result {} error={} exit={:?} {}",
+            result.id,
+            result.is_error,
+            result.exit_code,
+            short(&result.output)
+        ),
+        Semantic::TurnComplete(end) => {
+            format!("turn-complete {:?} {}", end.status, short(end.message.as_deref().unwrap_or("")))
+        }
+        Semantic::Progress(notice) => format!("progress {} {}", notice.code, short(&notice.message)),
+        Semantic::Warning(notice) => format!("warning {} {}", notice.code, short(&notice.message)),
+        Semantic::Error(notice) => format!("error {} {}", notice.code, short(&notice.message)),
+        Semantic::Other(event) => format!("other {} {}", event.kind, short(&event.fields)),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Golden<'a> {
+    /// The captures of the CLI.
+    pub captures: &'a Captures,
+    /// Those that are read, by name.
+    pub cases: &'a [String],
+    /// Longest command line that is shown, in bytes.
+    pub command_bytes: usize,
+}
+
+/// Compares the readings with the file `approved`. `UPDATE_GOLDEN=1` writes it anew.
+pub fn check(
+    approved: &Path,
+    golden: Golden<'_>,
+    replay: impl Fn(&str) -> (Step, Outcome),
+    describe: impl Fn(&Semantic) -> String,
+) {
+    let mut all = String::new();
+    for case in golden.cases {
+        let command = shorten(&golden.captures.command(case), golden.command_bytes);
+        let _ = writeln!(all, "== {case}: {command}");
+        reading(&mut all, golden.captures, case, replay(case), &describe);
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(approved.parent().unwrap()).unwrap();
+        std::fs::write(approved, &all).unwrap();
+    }
+    let text = std::fs::read_to_string(approved).unwrap_or_else(|error| panic!("{}: {error}", approved.display()));
+    for (number, (line, approved_line)) in all.lines().zip(text.lines()).enumerate() {
+        assert_eq!(line, approved_line, "line {} of {}", number + 1, approved.display());
+    }
+    assert_eq!(all.lines().count(), text.lines().count());
+}
+
+/// One capture: its events, the lines that stay raw, and how it ended.
+fn reading(
+    all: &mut String,
+    captures: &Captures,
+    case: &str,
+    (step, outcome): (Step, Outcome),
+    describe: impl Fn(&Semantic) -> String,
+) {
+    for event in &step.events {
+        let _ = writeln!(all, "{}", describe(event));
+    }
+    let lines = captures.lines(case);
+    for (index, line) in (0_u32..).zip(&lines).filter(|(index, _)| !step.covered.contains(index)) {
+        let _ = writeln!(all, "raw {index} {:?} {}", line.stream, shorten(&line.text, EVENT_TEXT));
+    }
+    let failure = outcome.failure.map(|failure| {
+        format!("{:?} {} {}", failure.kind, failure.code.unwrap_or_default(), shorten(&failure.message, 200))
+    });
+    let text = outcome.final_text.map(|text| shorten(&text.escape_debug().to_string(), 60));
+    let _ = writeln!(
+        all,
+        "-> exit {} failure={failure:?} text={text:?} structured={:?}\n",
+        captures.part(case, "exit").trim(),
+        outcome.structured_output
+    );
+}

@@ -1,0 +1,51 @@
+//! Requests, and what `prepare` made of them.
+
+use ostler_plugin::Error;
+use ostler_plugin::provider::{Attachment, Launch, RunRequest};
+use serde_json::Value;
+
+/// A request with this payload, the prompt `do it`, and `/private/` for the private folder.
+#[must_use]
+pub fn request(payload: &Value) -> RunRequest {
+    RunRequest {
+        prompt: "do it".to_owned(),
+        private_dir: "/private/".to_owned(),
+        payload: payload.to_string(),
+        ..RunRequest::default()
+    }
+}
+
+/// An attachment of one byte.
+#[must_use]
+pub fn attachment(name: &str, mime_type: &str, path: &str) -> Attachment {
+    Attachment { name: name.to_owned(), mime_type: mime_type.to_owned(), path: path.to_owned(), size: 1 }
+}
+
+/// The pointers of what was wrong with a request that was refused.
+#[must_use]
+pub fn problems(result: Result<Launch, Error>) -> Vec<String> {
+    match result {
+        Err(Error::Invalid(problems)) => problems.into_iter().map(|problem| problem.pointer).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether this is one of the arguments.
+#[must_use]
+pub fn has(launch: &Launch, argument: &str) -> bool {
+    launch.args.iter().any(|arg| arg == argument)
+}
+
+/// What a private file holds.
+#[must_use]
+pub fn file<'a>(launch: &'a Launch, path: &str) -> &'a str {
+    let file =
+        launch.files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path}: {:?}", launch.files));
+    std::str::from_utf8(&file.contents).unwrap()
+}
+
+/// What cannot be done: pointer, and whether it restricts.
+#[must_use]
+pub fn dropped(launch: &Launch) -> Vec<(&str, bool)> {
+    launch.dropped.iter().map(|option| (option.pointer.as_str(), option.restricts)).collect()
+}
