@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ostler_plugin::provider::{
-    Capabilities, NameValue, Probe, ProbeOutcome, ProbeOutput, ProbeResult, RunMode, Support,
-};
+use ostler_plugin::Error;
+use ostler_plugin::provider::{Capabilities, NameValue, Probe, ProbeResult};
 use ostler_plugin::vocabulary::features as f;
-use ostler_plugin::{Error, strip_ansi};
-use ostler_provider_kit::failure::shorten;
+use ostler_provider_kit::detect as kit;
 use ostler_provider_kit::help;
 use serde::{Deserialize, Serialize};
 
@@ -45,10 +43,7 @@ pub(crate) struct Detected {
 impl Detected {
     /// What [`detect`] stored.
     pub(crate) fn of(capabilities: &Capabilities) -> Result<Self, Error> {
-        let extra = capabilities.extra.as_deref().unwrap_or("null");
-        serde_json::from_str(extra).map_err(|error| {
-            Error::Internal(format!("the capabilities do not come from this plugin's detection: {error}"))
-        })
+        kit::detected(capabilities)
     }
 
     pub(crate) fn has(&self, option: &str) -> bool {
@@ -70,29 +65,17 @@ pub(crate) fn probes() -> Vec<Probe> {
 
 pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     let mut reasons = Vec::new();
-    let printed = match output(results, VERSION) {
-        Ok(output) => output,
-        Err(reason) => return blocked(format!("`claude --version` {reason}"), None),
+    let version = match kit::version(results, VERSION, "claude --version", &mut reasons) {
+        Ok(version) => version,
+        Err(blocked) => return blocked,
     };
-    let version = help::version(&strip_ansi(&printed.stdout));
-    if printed.code != 0 {
-        let said = said(printed);
-        return blocked(format!("`claude --version` failed with exit code {}{said}", printed.code), version);
-    }
-    if version.is_none() {
-        reasons.push("`claude --version` prints no version".to_owned());
-    }
-    let page = match page(results, HELP) {
+    let page = match kit::page(results, HELP) {
         Ok(page) => page,
-        Err(reason) => return blocked(format!("`claude --help` {reason}"), version),
+        Err(reason) => return kit::blocked(format!("`claude --help` {reason}"), version),
     };
     let options = help::long_options(&page);
-    let missing: Vec<&str> = REQUIRED.into_iter().filter(|option| !options.contains(*option)).collect();
-    if !missing.is_empty() {
-        return blocked(
-            format!("`claude` has no {}, which Ostler needs; install a current claude", missing.join(", ")),
-            version,
-        );
+    if let Some(reason) = kit::missing(&options, &REQUIRED, "claude", "claude") {
+        return kit::blocked(reason, version);
     }
     let modes: BTreeSet<String> =
         MODES.into_iter().filter(|mode| page.contains(&format!("\"{mode}\""))).map(str::to_owned).collect();
@@ -120,8 +103,8 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::USAGE,
         f::COST,
     ];
-    for (option, offered) in [
-        ("--model", &[f::MODEL][..]),
+    let table: [(&str, &[&str]); 11] = [
+        ("--model", &[f::MODEL]),
         ("--resume", &[f::RESUME]),
         ("--continue", &[f::CONTINUE]),
         ("--input-format", &[f::INPUT_FORMAT]),
@@ -132,68 +115,14 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         ("--json-schema", &[f::STRUCTURED_OUTPUT]),
         ("--system-prompt", &[f::SYSTEM_PROMPT]),
         ("--append-system-prompt", &[f::APPEND_SYSTEM_PROMPT]),
-    ] {
-        if detected.has(option) {
-            features.extend(offered);
-        } else {
-            reasons.push(format!("`claude` has no {option}, so `{}` is not available", offered.join("`, `")));
-        }
-    }
+    ];
+    features.extend(kit::offered(&detected.options, "claude", &table, &mut reasons));
     for option in ["--session-id", "--strict-mcp-config"] {
         if !detected.has(option) {
             reasons.push(format!("`claude` has no {option}"));
         }
     }
-    Capabilities {
-        support: if reasons.is_empty() { Support::Supported } else { Support::Degraded },
-        cli_version: version,
-        features: features.into_iter().map(str::to_owned).collect(),
-        modes: vec![RunMode::NonInteractive],
-        optional_flags: flags::installed(&detected.options),
-        reasons,
-        extra: serde_json::to_string(detected).ok(),
-    }
-}
-
-fn blocked(reason: String, cli_version: Option<String>) -> Capabilities {
-    Capabilities {
-        support: Support::Blocked,
-        cli_version,
-        features: Vec::new(),
-        modes: Vec::new(),
-        optional_flags: Vec::new(),
-        reasons: vec![reason],
-        extra: None,
-    }
-}
-
-/// What a probe printed, or why it printed nothing, as the end of a sentence that begins with the command.
-fn output<'a>(results: &'a [ProbeResult], id: &str) -> Result<&'a ProbeOutput, String> {
-    match results.iter().find(|result| result.id == id).map(|result| &result.outcome) {
-        Some(ProbeOutcome::Exited(output)) => Ok(output),
-        Some(ProbeOutcome::TimedOut) => Err("did not answer in time".to_owned()),
-        Some(ProbeOutcome::NotFound) => Err("was not found".to_owned()),
-        Some(ProbeOutcome::Failed(reason)) => Err(format!("could not be run: {}", shorten(reason, 300))),
-        None => Err("was not run".to_owned()),
-    }
-}
-
-/// The standard output of a probe that succeeded.
-fn page(results: &[ProbeResult], id: &str) -> Result<String, String> {
-    let output = output(results, id)?;
-    if output.code == 0 {
-        Ok(strip_ansi(&output.stdout).into_owned())
-    } else {
-        Err(format!("failed with exit code {}{}", output.code, said(output)))
-    }
-}
-
-fn said(output: &ProbeOutput) -> String {
-    let text = strip_ansi(if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr }).into_owned();
-    match text.lines().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!(": {}", shorten(line.trim(), 300)),
-        None => String::new(),
-    }
+    kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)
 }
 
 #[cfg(test)]

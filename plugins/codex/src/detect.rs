@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ostler_plugin::provider::{Capabilities, Probe, ProbeOutcome, ProbeOutput, ProbeResult, RunMode, Support};
+use ostler_plugin::Error;
+use ostler_plugin::provider::{Capabilities, Probe, ProbeResult};
 use ostler_plugin::vocabulary::features as f;
-use ostler_plugin::{Error, strip_ansi};
-use ostler_provider_kit::failure::shorten;
+use ostler_provider_kit::detect as kit;
 use ostler_provider_kit::help;
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +37,7 @@ pub(crate) struct Detected {
 impl Detected {
     /// What [`detect`] stored.
     pub(crate) fn of(capabilities: &Capabilities) -> Result<Self, Error> {
-        let extra = capabilities.extra.as_deref().unwrap_or("null");
-        serde_json::from_str(extra).map_err(|error| {
-            Error::Internal(format!("the capabilities do not come from this plugin's detection: {error}"))
-        })
+        kit::detected(capabilities)
     }
 
     pub(crate) fn has(&self, option: &str) -> bool {
@@ -68,42 +65,30 @@ pub(crate) fn probes() -> Vec<Probe> {
 
 pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     let mut reasons = Vec::new();
-    let version_output = match output(results, VERSION) {
-        Ok(output) => output,
-        Err(reason) => return blocked(format!("`codex --version` {reason}"), None),
+    let version = match kit::version(results, VERSION, "codex --version", &mut reasons) {
+        Ok(version) => version,
+        Err(blocked) => return blocked,
     };
-    let version = help::version(&strip_ansi(&version_output.stdout));
-    if version_output.code != 0 {
-        let said = said(version_output);
-        return blocked(format!("`codex --version` failed with exit code {}{said}", version_output.code), version);
-    }
-    if version.is_none() {
-        reasons.push("`codex --version` prints no version".to_owned());
-    }
-    let exec = match page(results, EXEC) {
+    let exec = match kit::page(results, EXEC) {
         Ok(page) => page,
-        Err(reason) => return blocked(format!("`codex exec --help` {reason}"), version),
+        Err(reason) => return kit::blocked(format!("`codex exec --help` {reason}"), version),
     };
     let options = help::long_options(&exec);
-    let missing: Vec<&str> = REQUIRED.into_iter().filter(|option| !options.contains(*option)).collect();
-    if !missing.is_empty() {
-        return blocked(
-            format!("`codex exec` has no {}, which Ostler needs; install a current codex", missing.join(", ")),
-            version,
-        );
+    if let Some(reason) = kit::missing(&options, &REQUIRED, "codex exec", "codex") {
+        return kit::blocked(reason, version);
     }
-    let resume = match page(results, RESUME) {
+    let resume = match kit::page(results, RESUME) {
         Ok(page) => help::long_options(&page).contains("--last"),
         Err(reason) => {
             reasons.push(format!("sessions cannot be resumed: `codex exec resume --help` {reason}"));
             false
         }
     };
-    let features = page(results, FEATURES).map(|list| feature_names(&list));
+    let features = kit::page(results, FEATURES).map(|list| feature_names(&list));
     if let Err(reason) = &features {
         reasons.push(format!("tools cannot be restricted: `codex features list` {reason}"));
     }
-    let servers = page(results, MCP).and_then(|list| server_names(&list));
+    let servers = kit::page(results, MCP).and_then(|list| server_names(&list));
     if let Err(reason) = &servers {
         reasons.push(format!(
             "the MCP servers of codex's own configuration are not known: `codex mcp list --json` {reason}"
@@ -135,68 +120,14 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
     if detected.resume {
         features.extend([f::RESUME, f::CONTINUE]);
     }
-    for (option, feature) in [
-        ("--model", f::MODEL),
-        ("--add-dir", f::ADDITIONAL_DIRECTORIES),
-        ("--output-schema", f::STRUCTURED_OUTPUT),
-        ("--image", f::IMAGES),
-    ] {
-        if detected.has(option) {
-            features.push(feature);
-        } else {
-            reasons.push(format!("`codex exec` has no {option}, so `{feature}` is not available"));
-        }
-    }
-    Capabilities {
-        support: if reasons.is_empty() { Support::Supported } else { Support::Degraded },
-        cli_version: version,
-        features: features.into_iter().map(str::to_owned).collect(),
-        modes: vec![RunMode::NonInteractive],
-        optional_flags: flags::installed(&detected.options),
-        reasons,
-        extra: serde_json::to_string(detected).ok(),
-    }
-}
-
-fn blocked(reason: String, cli_version: Option<String>) -> Capabilities {
-    Capabilities {
-        support: Support::Blocked,
-        cli_version,
-        features: Vec::new(),
-        modes: Vec::new(),
-        optional_flags: Vec::new(),
-        reasons: vec![reason],
-        extra: None,
-    }
-}
-
-/// What a probe printed, or why it printed nothing, as the end of a sentence that begins with the command.
-fn output<'a>(results: &'a [ProbeResult], id: &str) -> Result<&'a ProbeOutput, String> {
-    match results.iter().find(|result| result.id == id).map(|result| &result.outcome) {
-        Some(ProbeOutcome::Exited(output)) => Ok(output),
-        Some(ProbeOutcome::TimedOut) => Err("did not answer in time".to_owned()),
-        Some(ProbeOutcome::NotFound) => Err("was not found".to_owned()),
-        Some(ProbeOutcome::Failed(reason)) => Err(format!("could not be run: {}", shorten(reason, 300))),
-        None => Err("was not run".to_owned()),
-    }
-}
-
-/// The standard output of a probe that succeeded.
-fn page(results: &[ProbeResult], id: &str) -> Result<String, String> {
-    let output = output(results, id)?;
-    if output.code == 0 {
-        Ok(strip_ansi(&output.stdout).into_owned())
-    } else {
-        Err(format!("failed with exit code {}{}", output.code, said(output)))
-    }
-}
-
-fn said(output: &ProbeOutput) -> String {
-    let text = strip_ansi(if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr }).into_owned();
-    match text.lines().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!(": {}", shorten(line.trim(), 300)),
-        None => String::new(),
-    }
+    let table: [(&str, &[&str]); 4] = [
+        ("--model", &[f::MODEL]),
+        ("--add-dir", &[f::ADDITIONAL_DIRECTORIES]),
+        ("--output-schema", &[f::STRUCTURED_OUTPUT]),
+        ("--image", &[f::IMAGES]),
+    ];
+    features.extend(kit::offered(&detected.options, "codex exec", &table, &mut reasons));
+    kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)
 }
 
 /// `name   stage   on`, a feature a line. Removed ones can no longer be turned off.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use ostler_plugin::provider::{ProbeOutcome, RunMode, Support};
 use ostler_provider_kit::testing::probes::{self, assert_blocked, exited};
 use proptest::prelude::*;
 

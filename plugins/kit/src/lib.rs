@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod argument;
+pub mod detect;
 pub mod failure;
 pub mod help;
 pub mod payload;
