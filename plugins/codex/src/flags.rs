@@ -2,22 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ostler_plugin::Problems;
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
-use ostler_plugin::{Problems, escape_pointer};
-use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::flags::{self, EVERYTHING, Known, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
-
-struct Known {
-    name: &'static str,
-    summary: &'static str,
-    values: FlagValues,
-    advanced: bool,
-    widens: &'static [&'static str],
-}
-
-/// A flag that can change any part of codex's configuration can widen everything.
-const EVERYTHING: &[&str] =
-    &["sandboxMode", "autoApprove", "networkAccess", "approvalPolicy", "tools", "additionalDirectories", "mcp"];
 
 const KNOWN: [Known; 16] = [
     plain("--ephemeral", "keep no session files; the session cannot be resumed", FlagValues::None),
@@ -48,72 +36,21 @@ const KNOWN: [Known; 16] = [
     wide("--dangerously-bypass-approvals-and-sandbox", "no sandbox and no approvals", FlagValues::None, EVERYTHING),
 ];
 
-const fn plain(name: &'static str, summary: &'static str, values: FlagValues) -> Known {
-    Known { name, summary, values, advanced: false, widens: &[] }
-}
-
-const fn wide(name: &'static str, summary: &'static str, values: FlagValues, widens: &'static [&'static str]) -> Known {
-    Known { name, summary, values, advanced: true, widens }
-}
-
 /// The known flags that the installed version has.
 pub(crate) fn installed(options: &BTreeSet<String>) -> Vec<OptionalFlag> {
-    KNOWN
-        .iter()
-        .filter(|flag| options.contains(flag.name))
-        .map(|flag| OptionalFlag {
-            name: flag.name.to_owned(),
-            summary: flag.summary.to_owned(),
-            values: flag.values,
-            advanced: flag.advanced,
-            widens: flag.widens.iter().map(|field| (*field).to_owned()).collect(),
-        })
-        .collect()
+    flags::installed(&KNOWN, options)
 }
 
-/// The arguments for the flags of a payload. A value is joined with `=`, so that it cannot be taken for a flag.
+/// The arguments for the flags of a payload.
 pub(crate) fn arguments(
     flags: &BTreeMap<String, FlagValue>,
     offered: &[OptionalFlag],
     problems: &mut Problems,
 ) -> Vec<String> {
-    let mut args = Vec::new();
-    for (name, value) in flags {
-        let pointer = format!("/optionalFlags/{}", escape_pointer(name));
-        let Some(flag) = offered.iter().find(|flag| flag.name == *name) else {
-            let names: Vec<&str> = offered.iter().map(|flag| flag.name.as_str()).collect();
-            problems.push(pointer, format!("is not offered by the installed codex; it has {}", names.join(", ")));
-            continue;
-        };
-        match (flag.values, value) {
-            (_, FlagValue::Switch(false)) => {}
-            (FlagValues::None, FlagValue::Switch(true)) => args.push(name.clone()),
-            (FlagValues::None, _) => problems.push(pointer, "takes no value; give `true` or `false`"),
-            (FlagValues::One | FlagValues::Many, FlagValue::Switch(true)) => problems.push(pointer, "needs a value"),
-            (FlagValues::One, FlagValue::List(_)) => problems.push(pointer, "takes one value, not a list"),
-            (FlagValues::One | FlagValues::Many, FlagValue::One(value)) => {
-                push(&mut args, name, &value.to_string(), &pointer, problems);
-            }
-            (FlagValues::Many, FlagValue::List(values)) => {
-                for (index, value) in values.iter().enumerate() {
-                    push(&mut args, name, &value.to_string(), &format!("{pointer}/{index}"), problems);
-                }
-            }
-        }
-    }
-    args
-}
-
-fn push(args: &mut Vec<String>, name: &str, value: &str, pointer: &str, problems: &mut Problems) {
-    if let Some(reason) = unfit(value) {
-        problems.push(pointer, reason);
-    } else if value.is_empty() {
-        problems.push(pointer, "is empty");
-    } else if name == "--config" && !value.contains('=') {
-        problems.push(pointer, "is not of the form key=value");
-    } else {
-        args.push(format!("{name}={value}"));
-    }
+    let refuse = |name: &str, value: &str| {
+        (name == "--config" && !value.contains('=')).then_some("is not of the form key=value")
+    };
+    flags::arguments(flags, offered, "codex", refuse, problems)
 }
 
 #[cfg(test)]

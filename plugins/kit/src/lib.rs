@@ -5,6 +5,7 @@ pub mod answer;
 pub mod argument;
 pub mod detect;
 pub mod failure;
+pub mod flags;
 pub mod help;
 pub mod payload;
 pub mod prompt;
