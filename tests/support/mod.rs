@@ -15,10 +15,14 @@
 
 mod agents;
 mod bed;
+pub mod cases;
 mod follow;
 mod leaks;
+#[path = "../model_server/mod.rs"]
+pub mod model_server;
 mod processes;
 mod record;
+mod studio;
 mod wire;
 
 pub use agents::agent_cli;
@@ -27,6 +31,7 @@ pub use follow::Follower;
 pub use leaks::Needles;
 pub use processes::{Process, carrying, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+pub use studio::{Cli, KEY, Studio};
 pub use wire::{CallError, post};
 
 use std::{
