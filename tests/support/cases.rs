@@ -1,0 +1,187 @@
+//! What has to be true of every agent CLI alike. Each function is the body of one test.
+
+use super::{
+    Needles, PATIENCE, Studio, answer, carrying, check_story, end_of, model_server::Secrets, of_type, semantics,
+    studio::KEY, tool_outputs, warning_codes,
+};
+use serde_json::{Value, json};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+/// The longest that anything of a run may outlive it.
+const SWIFTLY: Duration = Duration::from_secs(2);
+
+/// An answer, what it cost in tokens, who was asked. Gives the events of `USAGE 120 7`.
+#[track_caller]
+pub fn a_plain_message(studio: &Studio) -> Vec<Value> {
+    let done = studio.bed.run(&["run", studio.cli.name, "SAY hello from the script"]).ok();
+    assert_eq!(done.stdout, "hello from the script\n");
+    let events = studio.events(&["USAGE 120 7"]);
+    assert_eq!(answer(&events), "counted");
+    let usage = semantics(&events, "usage");
+    assert!(usage.iter().any(|usage| usage["inputTokens"] == 120 && usage["outputTokens"] == 7), "{usage:?}");
+    assert_eq!(semantics(&events, "session").len(), 1);
+    let seen = studio.server.seen();
+    assert!(!seen.is_empty());
+    for seen in seen {
+        assert_eq!((seen.credential.as_deref(), seen.protocol), (Some(KEY), studio.cli.protocol));
+    }
+    let started = of_type(&events, "run.started")[0];
+    assert!(started["payload"]["cliVersion"].as_str().unwrap().starts_with(|letter: char| letter.is_ascii_digit()));
+    studio.bed.assert_nothing_runs(SWIFTLY);
+    events
+}
+
+/// The command that a tool ran, its output, and its effect.
+#[track_caller]
+pub fn a_tool_call(studio: &Studio) -> Vec<Value> {
+    let events = studio.events_with("RUN echo from-the-tool; echo made > made.txt", &studio.free_shell());
+    let starts = semantics(&events, "tool_start");
+    assert!(
+        starts.iter().any(|start| start["commands"][0].as_str().unwrap().contains("echo from-the-tool")),
+        "{starts:?}"
+    );
+    assert!(starts.iter().all(|start| start["tool"] == "shell"), "{starts:?}");
+    assert!(tool_outputs(&events).contains("from-the-tool"), "{events:#?}");
+    assert!(answer(&events).contains("from-the-tool"), "{events:#?}");
+    assert_eq!(fs::read_to_string(studio.bed.work().join("made.txt")).unwrap(), "made\n");
+    events
+}
+
+/// An answer of the wanted form, one of another, and none.
+#[track_caller]
+pub fn structured_output(studio: &Studio) {
+    let schema = json!({
+        "type": "object", "properties": { "answer": { "type": "integer" } },
+        "required": ["answer"], "additionalProperties": false
+    });
+    studio.bed.file("schema.json", schema.to_string());
+    let events = studio.events(&["--schema", "schema.json", r#"JSON {"answer": 42}"#]);
+    assert_eq!(of_type(&events, "run.structured_output")[0]["payload"]["result"], json!({ "answer": 42 }));
+    for prompt in [r#"JSON {"answer": "no"}"#, "SAY no object at all"] {
+        let events = studio.events(&["--schema", "schema.json", prompt]);
+        assert_eq!(of_type(&events, "run.structured_output_invalid").len(), 1, "{prompt}: {events:#?}");
+        let end = end_of(&events).unwrap();
+        assert_eq!(
+            (end["type"].as_str(), end["payload"]["reason"].as_str()),
+            (Some("run.failed"), Some("structured_output"))
+        );
+    }
+}
+
+/// A login that the server refuses is named, and asking again would not help.
+#[track_caller]
+pub fn a_refused_login(studio: &Studio) {
+    let events = studio.events_with("FAIL 401", &json!({ "maxRetries": 3, "retryBackoffMs": 100 }));
+    let end = end_of(&events).unwrap();
+    assert_eq!(end["payload"]["reason"], "authentication", "{end}");
+    assert_eq!(of_type(&events, "run.started").len(), 1);
+}
+
+/// A server that wants fewer requests is asked again, as often as the payload says.
+#[track_caller]
+pub fn too_many_requests(studio: &Studio) {
+    let events = studio.events_with("FAILONCE 429", &json!({ "maxRetries": 2, "retryBackoffMs": 100 }));
+    assert_eq!(answer(&events), "recovered", "{events:#?}");
+    assert_eq!(of_type(&events, "run.started").len(), 2);
+    let events = studio.events_with("FAIL 429", &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+    assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "rate_limited");
+    assert_eq!(of_type(&events, "run.started").len(), 2);
+}
+
+/// A cancel while the model is still talking.
+#[track_caller]
+pub fn a_cancel_in_the_stream(studio: &Studio) {
+    let mut follower = studio.follow("SLOW 500", &json!({}));
+    follower.wait_for_type("run.started");
+    assert!(studio.server.wait_for("SLOW 500", 1, PATIENCE), "the model was never asked");
+    let id = follower.run_id();
+    let start = Instant::now();
+    let ended = studio.bed.call("cancel_run", &json!({ "runId": id })).unwrap();
+    assert_eq!(ended["status"], "canceled");
+    assert!(start.elapsed() < Duration::from_secs(12), "the stop took {:?}", start.elapsed());
+    assert_eq!(follower.finish().0, 130);
+    studio.bed.assert_nothing_runs(SWIFTLY);
+    let story = studio.bed.story(&id);
+    check_story(&story);
+    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
+}
+
+/// A cancel while a tool runs, whose shell is in a session of its own.
+#[track_caller]
+pub fn a_cancel_in_a_tool(studio: &Studio) {
+    // The file tells that the shell is there: CLIs announce a tool before they start it.
+    let mut follower = studio.follow("RUN touch begun; sleep 600", &studio.free_shell());
+    follower.wait_for("the tool", |event| event["payload"]["kind"] == "tool_start");
+    let begun = studio.bed.work().join("begun");
+    super::until("the tool's shell", PATIENCE, || begun.exists().then_some(()));
+    let sleeping = || carrying(studio.bed.root()).into_iter().any(|process| process.command.contains("sleep 600"));
+    assert!(sleeping(), "the shell does not sleep, so that its end would show nothing");
+    studio.bed.call("cancel_run", &json!({ "runId": follower.run_id() })).unwrap();
+    assert_eq!(follower.finish().0, 130);
+    studio.bed.assert_nothing_runs(SWIFTLY);
+    assert!(!sleeping(), "the tool's shell is still alive");
+}
+
+/// A session goes on with its history and with what the run may do; one that does not exist is begun anew, once.
+#[track_caller]
+pub fn sessions(studio: &Studio) {
+    let first = studio.events(&["TURNS"]);
+    assert_eq!(answer(&first), "1");
+    let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap().to_owned();
+    let mut resumed = studio.free_shell();
+    resumed["harness"]["resumeSessionId"] = json!(session);
+    let second = studio.events_with("RUN echo kept > kept.txt", &resumed);
+    assert_eq!(semantics(&second, "session")[0]["sessionId"], session.as_str());
+    assert!(studio.bed.work().join("kept.txt").exists(), "the resumed session lost what it may do");
+    let third = studio.events(&["--resume", &session, "TURNS"]);
+    assert_eq!(answer(&third), "3");
+
+    let events = studio.events(&["--resume", studio.cli.absent_session, "SAY anew"]);
+    assert_eq!(answer(&events), "anew");
+    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
+    assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+}
+
+/// A prompt that fits in no argument, and one that is a flag to a CLI that does not look out.
+#[track_caller]
+pub fn prompts(studio: &Studio, flag: &str) {
+    let words = "abcdefghijklmno ".repeat(300 * 64);
+    let long = format!("TURNS\n{words}");
+    let done = studio.bed.run_with_input(&["run", studio.cli.name, "-"], long.as_bytes()).ok();
+    assert_eq!(done.stdout, "1\n");
+    assert!(studio.server.seen().iter().any(|seen| seen.prompt.len() >= 300 * 1024 - 1), "the prompt was cut");
+    let events = studio.events(&["--", flag]);
+    assert_eq!(answer(&events), flag);
+}
+
+/// Four runs at one time do not disturb each other.
+#[track_caller]
+pub fn four_at_once(studio: &Studio) {
+    thread::scope(|scope| {
+        let runs: Vec<_> = (1..=4)
+            .map(|number| {
+                scope.spawn(move || studio.bed.run(&["run", studio.cli.name, &format!("SAY number {number}")]))
+            })
+            .collect();
+        for (number, run) in (1..=4).zip(runs) {
+            assert_eq!(run.join().unwrap().ok().stdout, format!("number {number}\n"));
+        }
+    });
+    studio.bed.assert_nothing_runs(SWIFTLY);
+}
+
+/// Secrets that the model gives away, cut over deltas, stay hidden wherever the host writes.
+#[track_caller]
+pub fn leaks(studio: &Studio) {
+    let needles = Needles::new(&[Secrets::github(), Secrets::anthropic()]);
+    let done = studio.bed.run(&["run", "--json", studio.cli.name, "LEAK"]).ok();
+    needles.assert_not_in("the terminal", done.all());
+    assert!(answer(&done.json_lines()).contains("[REDACTED:"), "{}", done.stdout);
+    let own = studio.own_folder();
+    needles.assert_not_below(studio.bed.root(), &[&own]);
+    studio.bed.stop();
+    needles.assert_not_below(studio.bed.root(), &[&own]);
+}

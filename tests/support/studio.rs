@@ -1,0 +1,100 @@
+//! A real agent CLI behind a private Ostler, talking to a model server of its own.
+
+use super::{Bed, Follower, agent_cli, check_story, model_server::ModelServer};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The credential that the CLI gets for the model server.
+pub const KEY: &str = "key-of-the-scripted-account";
+
+/// What tells one CLI from another.
+pub struct Cli {
+    /// Its executable, and the provider's name.
+    pub name: &'static str,
+    /// The variable that names the executable.
+    pub variable: &'static str,
+    /// The protocol that it speaks to its model.
+    pub protocol: &'static str,
+    /// `harness` of a start payload with which its shell tool runs without a question.
+    pub free_shell: fn() -> Value,
+    /// A session that does not exist, in a form that it takes.
+    pub absent_session: &'static str,
+    /// Makes ready the folder that it keeps for itself, and gives its environment as an inline table.
+    pub settle: fn(&Path, &ModelServer) -> String,
+}
+
+/// A bed whose CLI talks to a model server of its own.
+pub struct Studio {
+    pub bed: Bed,
+    pub server: ModelServer,
+    pub cli: &'static Cli,
+}
+
+impl Studio {
+    /// `None`, said on standard error, where there is no such CLI.
+    pub fn open(cli: &'static Cli) -> Option<Self> {
+        let executable = agent_cli(cli.name, cli.variable)?;
+        let server = ModelServer::start().unwrap();
+        let studio = Self { bed: Bed::new(), server, cli };
+        fs::create_dir(studio.own_folder()).unwrap();
+        let environment = (cli.settle)(&studio.own_folder(), &studio.server);
+        // Their own retries are off, so that those of the host can be seen.
+        studio.bed.configure(&format!(
+            "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\nenvironment = {environment}\n",
+            cli.name,
+            executable.display(),
+        ));
+        studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
+        Some(studio)
+    }
+
+    /// What the CLI keeps for itself: a history, which is not the host's to clean.
+    pub fn own_folder(&self) -> PathBuf {
+        self.bed.user().join(self.cli.name)
+    }
+
+    /// Runs to the end, and gives all events.
+    #[track_caller]
+    pub fn events(&self, args: &[&str]) -> Vec<Value> {
+        let mut all = vec![self.cli.name];
+        all.extend(args);
+        let events = self.bed.events_of(&all);
+        check_story(&events);
+        events
+    }
+
+    /// The same with a payload, for what has no flag.
+    #[track_caller]
+    pub fn events_with(&self, prompt: &str, more: &Value) -> Vec<Value> {
+        let payload = self.payload(prompt, more);
+        let events = self.bed.events_of(&["--payload", payload.to_str().unwrap()]);
+        check_story(&events);
+        events
+    }
+
+    /// A run that is read while it goes on.
+    #[track_caller]
+    pub fn follow(&self, prompt: &str, more: &Value) -> Follower {
+        let payload = self.payload(prompt, more);
+        self.bed.follow(&["run", "--json", "--payload", payload.to_str().unwrap()])
+    }
+
+    /// Lets the agent's shell run.
+    pub fn free_shell(&self) -> Value {
+        json!({ "harness": (self.cli.free_shell)() })
+    }
+
+    /// The file of a start payload.
+    pub fn payload(&self, prompt: &str, more: &Value) -> PathBuf {
+        let mut payload = json!({ "provider": self.cli.name, "prompt": prompt, "cwd": self.bed.work() });
+        for (name, value) in more.as_object().unwrap() {
+            payload[name] = value.clone();
+        }
+        let path = self.bed.root().join("payload.json");
+        fs::write(&path, payload.to_string()).unwrap();
+        path
+    }
+}
