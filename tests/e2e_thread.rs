@@ -347,7 +347,7 @@ fn redact_is_a_filter() {
 fn plugins_providers_and_configuration_are_shown() {
     let bed = Bed::new();
     let plugins = bed.run(&["plugin", "list"]).ok().stdout;
-    for name in ["codex", "rehearsal", "command", "secrets", "guardrails"] {
+    for name in ["claude", "codex", "rehearsal", "command", "secrets", "guardrails"] {
         assert!(plugins.contains(name), "{name}: {plugins}");
     }
     let listed = bed.call("list_plugins", &json!({})).unwrap();
