@@ -33,7 +33,7 @@ Ctrl-C cancels the run and waits for its end; a second one leaves at once.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Provider: codex, rehearsal, or a name from the configuration
+    /// Provider: claude, codex, rehearsal, or a name from the configuration
     #[arg(required_unless_present = "payload")]
     provider: Option<String>,
     /// What the agent is told; `-` reads it from standard input
