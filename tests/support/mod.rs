@@ -10,7 +10,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "shared by several suites, none of which uses all of it"
+    clippy::needless_pass_by_value,
+    reason = "shared by several suites, none of which uses all of it; a test may panic, and `json!` reads best in place"
 )]
 
 mod agents;
