@@ -2,20 +2,7 @@
 
 use ostler_plugin::provider::{Failure, FailureKind, RetryTime};
 use ostler_plugin::vocabulary::failures as code;
-use ostler_provider_kit::failure::{http_status, mentions, shorten, wait_ms};
-
-/// Longest message that is passed on, in bytes.
-const MAX_MESSAGE: usize = 4000;
-
-pub(crate) fn failure(kind: FailureKind, code: &str, message: &str, hint: Option<&str>) -> Failure {
-    Failure {
-        kind,
-        code: Some(code.to_owned()),
-        message: shorten(message.trim(), MAX_MESSAGE),
-        hint: hint.map(str::to_owned),
-        retry: None,
-    }
-}
+use ostler_provider_kit::failure::{failure, http_status, mentions, unknown, unprefixed, wait_ms};
 
 const LOG_IN: &str =
     "log in with `claude`, or set ANTHROPIC_API_KEY (for a token of `claude setup-token`: CLAUDE_CODE_OAUTH_TOKEN)";
@@ -119,16 +106,6 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
     unknown(message)
 }
 
-fn unknown(message: &str) -> Failure {
-    Failure {
-        kind: FailureKind::Unknown,
-        code: None,
-        message: shorten(message.trim(), MAX_MESSAGE),
-        hint: None,
-        retry: None,
-    }
-}
-
 /// `usage limit reached|1760000000`: seconds since 1970.
 fn stamp_ms(message: &str) -> Option<u64> {
     let (_, stamp) = message.rsplit_once('|')?;
@@ -191,10 +168,6 @@ pub(crate) fn from_words(lines: &[String], asked_session: bool) -> Option<Failur
     }
     let last = lines.iter().rev().find(|line| line.starts_with("Error: "))?;
     Some(request(Request { message: unprefixed(last), ..Request::default() }))
-}
-
-fn unprefixed(line: &str) -> &str {
-    line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: ")).unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Tools of claude in terms that belong to no CLI.
 
-use ostler_plugin::provider::{
-    FileAccess, FileEffect, McpTool, Notice, OtherEvent, Semantic, TextPiece, ToolCall, ToolOutput,
-};
-use ostler_plugin::vocabulary::{notices, tools};
+use ostler_plugin::provider::{FileAccess, FileEffect, McpTool, Semantic, ToolCall, ToolOutput};
+use ostler_plugin::vocabulary::tools;
+use ostler_provider_kit::events;
 use serde_json::{Map, Value, json};
 
 /// The tool with which the model hands over an answer of the wanted form. It does nothing.
@@ -130,28 +129,11 @@ pub(crate) fn plan(name: &str, input: &Value) -> Option<Semantic> {
         .iter()
         .map(|step| json!({ "text": step.get("content").unwrap_or(&Value::Null), "status": step.get("status").unwrap_or(&Value::Null) }))
         .collect();
-    let done = steps.iter().filter(|step| step["status"] == "completed").count();
-    Some(Semantic::Progress(Notice {
-        code: notices::PLAN.to_owned(),
-        message: format!("{done} of {} steps done", steps.len()),
-        facts: Some(json!({ "steps": steps }).to_string()),
-    }))
-}
-
-pub(crate) fn piece(message: &str, text: &str, parent: Option<&str>) -> TextPiece {
-    TextPiece { message: message.to_owned(), text: text.to_owned(), parent: parent.map(str::to_owned) }
-}
-
-pub(crate) fn notice(code: &str, message: &str) -> Notice {
-    Notice { code: code.to_owned(), message: message.to_owned(), facts: None }
-}
-
-pub(crate) fn notice_with(code: &str, message: &str, facts: &Value) -> Notice {
-    Notice { facts: Some(facts.to_string()), ..notice(code, message) }
+    Some(events::plan(&steps))
 }
 
 pub(crate) fn other(kind: &str, fields: &Map<String, Value>) -> Semantic {
-    Semantic::Other(OtherEvent { kind: format!("claude.{kind}"), fields: Value::Object(fields.clone()).to_string() })
+    events::other("claude", kind, fields)
 }
 
 #[cfg(test)]

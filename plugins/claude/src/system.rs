@@ -2,9 +2,10 @@
 
 use ostler_plugin::provider::{RateLimit, RetryTime, Semantic};
 use ostler_plugin::vocabulary::notices;
+use ostler_provider_kit::events::{notice, notice_with};
 use serde_json::{Map, Value, json};
 
-use crate::items::{notice, notice_with, other};
+use crate::items::other;
 
 fn word<'a>(event: &'a Map<String, Value>, key: &str) -> &'a str {
     event.get(key).and_then(Value::as_str).unwrap_or_default()

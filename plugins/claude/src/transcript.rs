@@ -8,19 +8,17 @@ use ostler_plugin::provider::{
 };
 use ostler_plugin::vocabulary::{failures, notices};
 use ostler_plugin::{Transcript, strip_ansi};
-use ostler_provider_kit::answer;
-use ostler_provider_kit::failure::shorten;
+use ostler_provider_kit::events::{notice, notice_with, piece};
+use ostler_provider_kit::failure::{failure, shorten};
 use ostler_provider_kit::payload::Payload;
+use ostler_provider_kit::transcript::{self, KEPT_BYTES, KEPT_LINES, StandardError};
+use ostler_provider_kit::{answer, session};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{self, Request};
-use crate::items::{self, notice, notice_with, piece};
+use crate::items;
 use crate::usage::Meter;
 use crate::{flags, system};
-
-/// Lines of standard error that are kept to explain a failure, and the bytes of each.
-const KEPT_LINES: usize = 40;
-const KEPT_BYTES: usize = 2000;
 
 /// Agents (the main one and its sub-agents) whose messages are followed at once.
 const OPEN_AGENTS: usize = 256;
@@ -48,7 +46,7 @@ pub struct PrintTranscript {
     resets_at_ms: Option<u64>,
     end: Option<End>,
     lost_end: bool,
-    stderr: Vec<String>,
+    stderr: StandardError,
 }
 
 /// A message of the model under way.
@@ -110,7 +108,7 @@ impl PrintTranscript {
             resets_at_ms: None,
             end: None,
             lost_end: false,
-            stderr: Vec::new(),
+            stderr: StandardError::default(),
         }
     }
 
@@ -157,7 +155,7 @@ impl PrintTranscript {
             Some(_) if self.forks => SessionOrigin::Forked,
             Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
             // A session can be asked for by its title, too, and claude fails where it finds none.
-            Some(asked) if !is_uuid(asked) => SessionOrigin::Resumed,
+            Some(asked) if !session::is_uuid(asked) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
             // With no session to go on from, claude begins one and says so to its hooks only.
@@ -301,11 +299,7 @@ impl PrintTranscript {
         if text.is_empty() {
             return false;
         }
-        // The first lines say what is wrong with a command line, the last ones what ended a run.
-        if self.stderr.len() >= KEPT_LINES {
-            self.stderr.remove(KEPT_LINES / 2);
-        }
-        self.stderr.push(shorten(text, KEPT_BYTES));
+        self.stderr.keep(text);
         match text.strip_prefix("Warning: ") {
             Some(message) if !line.truncated => {
                 events.push(Semantic::Warning(notice(notices::OTHER, message)));
@@ -326,38 +320,24 @@ impl PrintTranscript {
             // An exit code after the last line says nothing about the work.
             Some(_) => return None,
             None if self.lost_end => {
-                let message = "claude's last line was longer than a line may be, and was not read";
-                let hint = "ask for a shorter answer, or raise the runner's limit for protocol lines";
-                return Some(failure::failure(FailureKind::Incomplete, failures::PROTOCOL, message, Some(hint)));
+                return Some(transcript::too_long("claude's last line"));
             }
             None => {}
         }
         if exit.code != Some(0)
-            && let Some(failure) = failure::from_words(&self.stderr, resumes)
+            && let Some(failure) = failure::from_words(self.stderr.lines(), resumes)
         {
             return Some(failure);
         }
         let early = "before its work was done";
-        let request = self.failed_request.as_ref().map(|(text, _)| text);
-        let said = request.or(self.stderr.last()).map_or_else(String::new, |line| format!(": {line}"));
-        // Exit code 0 is claude's word that it did what it wanted; anything else is a fault that may pass.
-        let (kind, code, message) = match (exit.code, exit.signal) {
-            (_, Some(signal)) => {
-                (FailureKind::Unknown, failures::CRASHED, format!("claude was ended by signal {signal} {early}{said}"))
-            }
-            // How it ends by a signal that it catches.
-            (Some(143), None) => {
-                (FailureKind::Unknown, failures::INTERRUPTED, format!("claude was told to terminate {early}{said}"))
-            }
-            (Some(0), None) => {
-                (FailureKind::Incomplete, failures::ENDED_EARLY, format!("claude exited with code 0 {early}{said}"))
-            }
-            (Some(code), None) => {
-                (FailureKind::Unknown, failures::ENDED_EARLY, format!("claude exited with code {code} {early}{said}"))
-            }
-            (None, None) => (FailureKind::Unknown, failures::ENDED_EARLY, format!("claude ended {early}{said}")),
-        };
-        Some(failure::failure(kind, code, &message, None))
+        let said = self.failed_request.as_ref().map(|(text, _)| text.as_str()).or(self.stderr.last());
+        // How it ends by a signal that it catches.
+        if (exit.code, exit.signal) == (Some(143), None) {
+            let said = said.map_or_else(String::new, |line| format!(": {line}"));
+            let message = format!("claude was told to terminate {early}{said}");
+            return Some(failure(FailureKind::Unknown, failures::INTERRUPTED, &message, None));
+        }
+        Some(transcript::ended_early("claude", exit, early, said))
     }
 
     /// What the last line says of a run that failed; `success` there is no success.
@@ -366,19 +346,19 @@ impl PrintTranscript {
         match end.subtype.as_str() {
             "error_max_turns" => {
                 let hint = "raise limits.maxTurns, or resume the session";
-                return failure::failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(hint));
+                return failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(hint));
             }
             "error_max_budget_usd" => {
                 let hint = "raise limits.maxBudgetUsd, or resume the session";
-                return failure::failure(FailureKind::Limit, failures::MAX_BUDGET, &message, Some(hint));
+                return failure(FailureKind::Limit, failures::MAX_BUDGET, &message, Some(hint));
             }
             "error_max_structured_output_retries" => {
-                return failure::failure(FailureKind::Limit, failures::STRUCTURED_OUTPUT, &message, None);
+                return failure(FailureKind::Limit, failures::STRUCTURED_OUTPUT, &message, None);
             }
             _ => {}
         }
         if end.interrupted() {
-            return failure::failure(FailureKind::Incomplete, failures::INTERRUPTED, &message, None);
+            return failure(FailureKind::Incomplete, failures::INTERRUPTED, &message, None);
         }
         if let Some(failure) = failure::from_words(&end.errors, resumes) {
             return failure;
@@ -440,28 +420,12 @@ fn denied(denial: &Value) -> ostler_plugin::provider::Notice {
     notice_with(notices::TOOL_DENIED, &message, &json!({ "tool": name, "id": id }))
 }
 
-/// 8-4-4-4-12 hexadecimal digits: what claude takes for an id, before it looks for a title.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
 impl Transcript for PrintTranscript {
     fn read(&mut self, lines: Vec<Line>) -> Step {
-        let mut step = Step::default();
-        for (index, line) in (0_u32..).zip(&lines) {
-            let covered = match line.stream {
-                OutputStream::Stdout => self.stdout(line, &mut step.events),
-                OutputStream::Stderr => self.stderr(line, &mut step.events),
-            };
-            if covered {
-                step.covered.push(index);
-            }
-        }
-        step
+        transcript::step(&lines, |stream, line, events| match stream {
+            OutputStream::Stdout => self.stdout(line, events),
+            OutputStream::Stderr => self.stderr(line, events),
+        })
     }
 
     fn finish(&mut self, exit: ExitStatus, _files: Vec<CollectedFile>) -> Outcome {

@@ -2,21 +2,8 @@
 
 use ostler_plugin::provider::{Failure, FailureKind, RetryTime};
 use ostler_plugin::vocabulary::failures as code;
-use ostler_provider_kit::failure::{http_status, mentions, shorten, wait_ms};
+use ostler_provider_kit::failure::{failure, http_status, mentions, unknown, unprefixed, wait_ms};
 use serde_json::Value;
-
-/// Longest message that is passed on, in bytes.
-const MAX_MESSAGE: usize = 4000;
-
-pub(crate) fn failure(kind: FailureKind, code: &str, message: &str, hint: Option<&str>) -> Failure {
-    Failure {
-        kind,
-        code: Some(code.to_owned()),
-        message: shorten(message.trim(), MAX_MESSAGE),
-        hint: hint.map(str::to_owned),
-        retry: None,
-    }
-}
 
 const LOG_IN: &str = "log in with `codex login`, or set CODEX_API_KEY";
 
@@ -131,13 +118,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
     if refused_request || status.is_some_and(|status| (400..500).contains(&status)) {
         return failure(FailureKind::Usage, code::BAD_REQUEST, message, None);
     }
-    Failure {
-        kind: FailureKind::Unknown,
-        code: None,
-        message: shorten(message.trim(), MAX_MESSAGE),
-        hint: None,
-        retry: None,
-    }
+    unknown(message)
 }
 
 /// A message as people read it: the text of an error document in place of the document.
@@ -213,10 +194,6 @@ pub(crate) fn from_stderr(lines: &[String], resumed: bool) -> Option<Failure> {
         return Some(failure(FailureKind::Unknown, code::CRASHED, line, None));
     }
     lines.iter().rev().find(|line| line.starts_with("Error: ")).map(|line| turn(unprefixed(line)))
-}
-
-fn unprefixed(line: &str) -> &str {
-    line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: ")).unwrap_or(line)
 }
 
 #[cfg(test)]

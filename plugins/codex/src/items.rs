@@ -1,10 +1,8 @@
 //! Items of the `exec --json` stream in terms that belong to no CLI.
 
-use ostler_plugin::provider::{
-    FileAccess, FileEffect, McpTool, Notice, OtherEvent, Semantic, TextPiece, ToolCall, ToolOutput, ToolPiece,
-};
+use ostler_plugin::provider::{FileAccess, FileEffect, McpTool, Notice, Semantic, ToolCall, ToolOutput, ToolPiece};
 use ostler_plugin::vocabulary::{notices, tools};
-use ostler_provider_kit::shell;
+use ostler_provider_kit::{events, shell};
 use serde_json::{Map, Value, json};
 
 /// How far an item has come.
@@ -182,12 +180,7 @@ fn todo_list(item: &Map<String, Value>) -> Semantic {
             json!({ "text": step.get("text").unwrap_or(&Value::Null), "status": if done { "completed" } else { "pending" } })
         })
         .collect();
-    let done = steps.iter().filter(|step| step["status"] == "completed").count();
-    Semantic::Progress(Notice {
-        code: notices::PLAN.to_owned(),
-        message: format!("{done} of {} steps done", steps.len()),
-        facts: Some(json!({ "steps": steps }).to_string()),
-    })
+    events::plan(&steps)
 }
 
 /// An `error` item: codex tells of something and goes on.
@@ -207,11 +200,7 @@ pub(crate) fn warning(message: &str) -> Notice {
     } else {
         notices::OTHER
     };
-    Notice { code: code.to_owned(), message: message.to_owned(), facts: None }
-}
-
-pub(crate) fn message(id: &str, text: String) -> TextPiece {
-    TextPiece { message: id.to_owned(), text, parent: None }
+    events::notice(code, message)
 }
 
 pub(crate) fn delta(id: &str, text: &str) -> Semantic {
@@ -219,5 +208,5 @@ pub(crate) fn delta(id: &str, text: &str) -> Semantic {
 }
 
 pub(crate) fn other(kind: &str, fields: &Map<String, Value>) -> Semantic {
-    Semantic::Other(OtherEvent { kind: format!("codex.{kind}"), fields: Value::Object(fields.clone()).to_string() })
+    events::other("codex", kind, fields)
 }

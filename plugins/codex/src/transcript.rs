@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use ostler_plugin::provider::{
-    CollectedFile, ExitStatus, Failure, FailureKind, Line, Notice, Outcome, OutputStream, RateLimit, RunRequest,
-    Semantic, SessionInfo, SessionOrigin, Step, TurnEnd, TurnStatus, Usage,
+    CollectedFile, ExitStatus, Failure, Line, Outcome, OutputStream, RateLimit, RunRequest, Semantic, SessionInfo,
+    SessionOrigin, Step, TurnEnd, TurnStatus, Usage,
 };
-use ostler_plugin::vocabulary::{failures, notices};
+use ostler_plugin::vocabulary::notices;
 use ostler_plugin::{Transcript, strip_ansi};
+use ostler_provider_kit::events::{notice, notice_with, piece};
 use ostler_provider_kit::failure::{http_status, shorten, wait_ms};
 use ostler_provider_kit::payload::Payload;
+use ostler_provider_kit::transcript::{self, KEPT_BYTES, StandardError};
 use ostler_provider_kit::{answer, session};
 use serde_json::{Map, Value, json};
 
@@ -18,10 +20,6 @@ use crate::items::{self, Meaning, Phase};
 
 /// What `exec` says whenever its standard input is no terminal.
 const NOISE: [&str; 2] = ["Reading additional input from stdin...", "Reading prompt from stdin..."];
-
-/// Lines of standard error that are kept to explain a failure, and the bytes of each.
-const KEPT_LINES: usize = 40;
-const KEPT_BYTES: usize = 2000;
 
 /// Tools that are under way at once; more are not followed for deltas.
 const OPEN_TOOLS: usize = 256;
@@ -45,7 +43,7 @@ pub struct ExecTranscript {
     retrying: Option<String>,
     /// Bytes of output shown so far, by tool.
     open: BTreeMap<String, usize>,
-    stderr: Vec<String>,
+    stderr: StandardError,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +69,7 @@ impl ExecTranscript {
             error: None,
             retrying: None,
             open: BTreeMap::new(),
-            stderr: Vec::new(),
+            stderr: StandardError::default(),
         }
     }
 
@@ -112,7 +110,7 @@ impl ExecTranscript {
         match &self.asked_session {
             Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
             // A thread can be asked for by its name, too.
-            Some(asked) if !is_uuid(asked) && newer == Some(false) => SessionOrigin::Resumed,
+            Some(asked) if !session::is_uuid(asked) && newer == Some(false) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
             None if newer == Some(true) => SessionOrigin::Replaced,
@@ -131,9 +129,9 @@ impl ExecTranscript {
             Meaning::Message(text) => {
                 self.answer = Some(text.clone());
                 self.lost_message = false;
-                events.push(Semantic::Text(items::message(id, text)));
+                events.push(Semantic::Text(piece(id, &text, None)));
             }
-            Meaning::Thinking(text) => events.push(Semantic::Thinking(items::message(id, text))),
+            Meaning::Thinking(text) => events.push(Semantic::Thinking(piece(id, &text, None))),
             Meaning::Tool { call, progress, result } => {
                 let known = self.open.contains_key(id);
                 if !known {
@@ -210,11 +208,7 @@ impl ExecTranscript {
         let (attempt, most) = (numbers.next(), numbers.next());
         let number = |text: Option<&str>| text.and_then(|digits| digits.parse::<u32>().ok());
         let facts = json!({ "attempt": number(attempt), "maxAttempts": number(most), "status": status });
-        events.push(Semantic::Progress(Notice {
-            code: notices::RECONNECTING.to_owned(),
-            message: message.to_owned(),
-            facts: Some(facts.to_string()),
-        }));
+        events.push(Semantic::Progress(notice_with(notices::RECONNECTING, message, &facts)));
         if status == Some(429) {
             let retry = wait_ms(message).map(ostler_plugin::provider::RetryTime::AfterMs);
             events.push(Semantic::RateLimited(RateLimit { message: message.to_owned(), retry }));
@@ -231,11 +225,7 @@ impl ExecTranscript {
         if NOISE.contains(&text) {
             return true;
         }
-        // The first lines say what is wrong with a command line, the last ones what ended a run.
-        if self.stderr.len() >= KEPT_LINES {
-            self.stderr.remove(KEPT_LINES / 2);
-        }
-        self.stderr.push(shorten(text, KEPT_BYTES));
+        self.stderr.keep(text);
         match text.strip_prefix("warning: ") {
             Some(message) if !line.truncated => {
                 events.push(Semantic::Warning(items::warning(message)));
@@ -260,65 +250,27 @@ impl ExecTranscript {
             return Some(failure::turn(error));
         }
         let resumed = (self.asked_session.is_some() || self.continues) && !self.started;
-        let explained = failure::from_stderr(&self.stderr, resumed);
+        let explained = failure::from_stderr(self.stderr.lines(), resumed);
         if exit.code != Some(0)
             && let Some(failure) = explained
         {
             return Some(failure);
         }
-        let early = "before its turn was done";
-        let said = self.retrying.as_ref().or(self.stderr.last()).map_or_else(String::new, |line| format!(": {line}"));
-        // Exit code 0 is codex's word that it did what it wanted; anything else is a fault that may pass.
-        let (kind, code, message) = match (exit.code, exit.signal) {
-            (_, Some(signal)) => {
-                (FailureKind::Unknown, failures::CRASHED, format!("codex was ended by signal {signal} {early}{said}"))
-            }
-            (Some(0), None) => {
-                (FailureKind::Incomplete, failures::ENDED_EARLY, format!("codex exited with code 0 {early}{said}"))
-            }
-            (Some(code), None) => {
-                (FailureKind::Unknown, failures::ENDED_EARLY, format!("codex exited with code {code} {early}{said}"))
-            }
-            (None, None) => (FailureKind::Unknown, failures::ENDED_EARLY, format!("codex ended {early}{said}")),
-        };
-        Some(failure::failure(kind, code, &message, None))
+        let said = self.retrying.as_deref().or(self.stderr.last());
+        Some(transcript::ended_early("codex", exit, "before its turn was done", said))
     }
 
     fn lost_answer(&self) -> Option<Failure> {
-        let hint = "ask for a shorter answer, or raise the runner's limit for protocol lines";
-        self.lost_message.then(|| {
-            let message = "codex's last message was longer than a line may be, and was not read";
-            failure::failure(FailureKind::Incomplete, failures::PROTOCOL, message, Some(hint))
-        })
+        self.lost_message.then(|| transcript::too_long("codex's last message"))
     }
-}
-
-fn notice(code: &str, message: &str) -> Notice {
-    Notice { code: code.to_owned(), message: message.to_owned(), facts: None }
-}
-
-/// 8-4-4-4-12 hexadecimal digits: what codex takes for an id, before it looks for a name.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 impl Transcript for ExecTranscript {
     fn read(&mut self, lines: Vec<Line>) -> Step {
-        let mut step = Step::default();
-        for (index, line) in (0_u32..).zip(&lines) {
-            let covered = match line.stream {
-                OutputStream::Stdout => self.stdout(line, &mut step.events),
-                OutputStream::Stderr => self.stderr(line, &mut step.events),
-            };
-            if covered {
-                step.covered.push(index);
-            }
-        }
-        step
+        transcript::step(&lines, |stream, line, events| match stream {
+            OutputStream::Stdout => self.stdout(line, events),
+            OutputStream::Stderr => self.stderr(line, events),
+        })
     }
 
     fn finish(&mut self, exit: ExitStatus, _files: Vec<CollectedFile>) -> Outcome {

@@ -6,6 +6,7 @@ use ostler_plugin::provider::{FailureKind, RetryTime};
 use ostler_provider_kit::testing::captures::{Captures, read_one};
 use ostler_provider_kit::testing::golden::{self, Golden};
 use ostler_provider_kit::testing::soup;
+use ostler_provider_kit::transcript::KEPT_LINES;
 use proptest::prelude::*;
 
 use super::*;
@@ -274,8 +275,11 @@ fn standard_error_is_kept_within_bounds() {
     for number in 0..10_000 {
         read_one(&mut transcript, OutputStream::Stderr, &format!("{number} {}", "x".repeat(5000)));
     }
-    assert!(transcript.stderr.len() <= KEPT_LINES && transcript.stderr.iter().all(|line| line.len() <= KEPT_BYTES));
-    assert!(transcript.stderr[0].starts_with("0 ") && transcript.stderr.last().unwrap().starts_with("9999 "));
+    assert!(
+        transcript.stderr.lines().len() <= KEPT_LINES
+            && transcript.stderr.lines().iter().all(|line| line.len() <= KEPT_BYTES)
+    );
+    assert!(transcript.stderr.lines()[0].starts_with("0 ") && transcript.stderr.last().unwrap().starts_with("9999 "));
 }
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {

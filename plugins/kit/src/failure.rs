@@ -1,4 +1,33 @@
-//! Facts that failure messages state, whoever wrote them.
+//! Failures, and the facts that their messages state, whoever wrote them.
+
+use ostler_plugin::provider::{Failure, FailureKind};
+
+/// Longest message that is passed on, in bytes.
+const MAX_MESSAGE: usize = 4000;
+
+/// A failure with a code of the vocabulary. Its message is cut to a length that can be passed on.
+#[must_use]
+pub fn failure(kind: FailureKind, code: &str, message: &str, hint: Option<&str>) -> Failure {
+    Failure { kind, code: Some(code.to_owned()), hint: hint.map(str::to_owned), ..unknown(message) }
+}
+
+/// A failure that nothing more is known of than its message.
+#[must_use]
+pub fn unknown(message: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Unknown,
+        code: None,
+        message: shorten(message.trim(), MAX_MESSAGE),
+        hint: None,
+        retry: None,
+    }
+}
+
+/// A message without the `Error: ` before it.
+#[must_use]
+pub fn unprefixed(line: &str) -> &str {
+    line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: ")).unwrap_or(line)
+}
 
 /// The HTTP status that a message names: `unexpected status 401 Unauthorized`, `last status: 429`, `HTTP 503`.
 #[must_use]

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod argument;
 pub mod detect;
+pub mod events;
 pub mod failure;
 pub mod flags;
 pub mod help;
@@ -13,3 +14,4 @@ pub mod session;
 pub mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transcript;

@@ -1,16 +1,20 @@
 //! Session ids.
 
+/// Whether a text has the form of a UUID, 8-4-4-4-12 hexadecimal digits: what CLIs take for an id, before they look for
+/// a name.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 /// Milliseconds since 1970 that a UUID of version 7 carries; none for every other text.
 #[must_use]
 pub fn uuid_time(id: &str) -> Option<u64> {
-    let bytes = id.as_bytes();
-    let shape = bytes.len() == 36
-        && bytes.iter().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            14 => *byte == b'7',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if !shape {
+    if !is_uuid(id) || id.as_bytes().get(14) != Some(&b'7') {
         return None;
     }
     u64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()
@@ -32,6 +36,7 @@ mod tests {
         assert_eq!(is_newer(new, old), Some(true));
         assert_eq!(is_newer(old, new), Some(false));
         assert_eq!(is_newer(old, "6e3b1d7c-3d4f-4f0e-9a3a-111111111111"), None);
+        assert!(is_uuid(new) && is_uuid("6e3b1d7c-3d4f-4f0e-9a3a-111111111111") && !is_uuid("my session"));
         assert_eq!(uuid_time("not-a-uuid"), None);
         assert_eq!(uuid_time("01a201fd-e403-7082-ac62-b4de0273e42é"), None);
     }
