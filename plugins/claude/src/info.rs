@@ -1,12 +1,13 @@
 //! Facts about claude that do not depend on its version.
 
 use ostler_plugin::provider::ProviderInfo;
+use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
 /// Variables that claude reads. Not `CLAUDE_CODE_*` as a whole: what a claude sets for its own children (its session,
 /// its entry point) would mislead one that is started anew.
-const INHERITED: [&str; 40] = [
+const INHERITED: [&str; 29] = [
     "ANTHROPIC_*",
     "CLAUDE_CONFIG_DIR",
     "CLAUDE_CODE_OAUTH_TOKEN",
@@ -36,25 +37,9 @@ const INHERITED: [&str; 40] = [
     "DISABLE_AUTO_COMPACT",
     "USE_BUILTIN_RIPGREP",
     "IS_SANDBOX",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
 ];
 
 pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
-    let mut inherit: Vec<String> = INHERITED.iter().map(|name| (*name).to_owned()).collect();
-    inherit.push(settings.token_variable.clone());
-    inherit.extend(settings.environment.iter().cloned());
-    let mut seen = std::collections::BTreeSet::new();
-    inherit.retain(|name| seen.insert(name.clone()));
     ProviderInfo {
         id: "claude".to_owned(),
         display_name: "Claude Code".to_owned(),
@@ -63,7 +48,7 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
             .to_owned(),
         default_model: settings.default_model.clone(),
         token_variable: Some(settings.token_variable.clone()),
-        inherit_environment: inherit,
+        inherit_environment: inherited(&[&INHERITED, &NETWORK], &settings.token_variable, &settings.environment),
         extra: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Settings of one instance.
 
 use ostler_plugin::{Error, Problems};
-use ostler_provider_kit::argument::is_variable_name;
+use ostler_provider_kit::variables;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -111,14 +111,7 @@ impl Settings {
     /// What the schema cannot say.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Problems::default();
-        for (index, name) in self.environment.iter().enumerate() {
-            if !is_variable_name(name.strip_suffix('*').unwrap_or(name)) {
-                problems.push(format!("/environment/{index}"), "is not the name of a variable");
-            }
-        }
-        if !is_variable_name(&self.token_variable) {
-            problems.push("/tokenVariable", "is not the name of a variable");
-        }
+        variables::check(&self.environment, &self.token_variable, &mut problems);
         // The plugin adds to these.
         for (pointer, is_list) in [
             ("/permissions", false),

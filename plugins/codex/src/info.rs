@@ -1,11 +1,12 @@
 //! Facts about codex that do not depend on its version.
 
 use ostler_plugin::provider::ProviderInfo;
+use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
-/// Variables that codex, or the node wrapper that npm installs as `codex`, reads.
-const INHERITED: [&str; 20] = [
+/// Variables that codex, or the node wrapper that npm installs as `codex`, reads, beside its logging's `RUST_LOG`.
+const INHERITED: [&str; 8] = [
     "CODEX_HOME",
     "CODEX_SQLITE_HOME",
     "CODEX_API_KEY",
@@ -14,26 +15,9 @@ const INHERITED: [&str; 20] = [
     "CODEX_OSS_*",
     "OPENAI_*",
     "AZURE_OPENAI_*",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "RUST_LOG",
 ];
 
 pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
-    let mut inherit: Vec<String> = INHERITED.iter().map(|name| (*name).to_owned()).collect();
-    inherit.push(settings.token_variable.clone());
-    inherit.extend(settings.environment.iter().cloned());
-    let mut seen = std::collections::BTreeSet::new();
-    inherit.retain(|name| seen.insert(name.clone()));
     ProviderInfo {
         id: "codex".to_owned(),
         display_name: "Codex".to_owned(),
@@ -42,7 +26,7 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
             .to_owned(),
         default_model: settings.default_model.clone(),
         token_variable: Some(settings.token_variable.clone()),
-        inherit_environment: inherit,
+        inherit_environment: inherited(&[&INHERITED, &NETWORK, &["RUST_LOG"]], &settings.token_variable, &settings.environment),
         extra: None,
     }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
 
+use ostler_plugin::provider::RunMode;
 use ostler_provider_kit::testing::launches::{self, attachment, dropped, file, has, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ostler_plugin::{Error, Problems, escape_pointer};
-use ostler_provider_kit::argument::{is_variable_name, unfit};
+use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::variables;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -84,14 +85,7 @@ impl Settings {
     /// What the schema cannot say.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Problems::default();
-        for (index, name) in self.environment.iter().enumerate() {
-            if !is_variable_name(name.strip_suffix('*').unwrap_or(name)) {
-                problems.push(format!("/environment/{index}"), "is not the name of a variable");
-            }
-        }
-        if !is_variable_name(&self.token_variable) {
-            problems.push("/tokenVariable", "is not the name of a variable");
-        }
+        variables::check(&self.environment, &self.token_variable, &mut problems);
         for (key, value) in &self.config {
             let pointer = format!("/config/{}", escape_pointer(key));
             if key.is_empty() || key.split('.').any(str::is_empty) || key.contains('=') {

@@ -9,9 +9,11 @@ pub mod failure;
 pub mod flags;
 pub mod help;
 pub mod payload;
+pub mod prepare;
 pub mod prompt;
 pub mod session;
 pub mod shell;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transcript;
+pub mod variables;

@@ -8,11 +8,11 @@ mod mcp;
 mod permissions;
 mod private_settings;
 
-use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunMode, RunRequest, StopSignal};
+use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
 use ostler_plugin::{DroppedOptions, Error, Problems};
-use ostler_provider_kit::argument::{shell_quote, unfit};
+use ostler_provider_kit::argument::shell_quote;
 use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
-use ostler_provider_kit::prompt;
+use ostler_provider_kit::prepare as kit;
 use serde_json::json;
 
 use self::private_settings::PrivateSettings;
@@ -24,11 +24,7 @@ use crate::settings::Settings;
 const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
-    if request.mode == RunMode::Interactive {
-        return Err(Error::Unsupported(
-            "claude runs non-interactively only in this version of the plugin; leave out `mode`".to_owned(),
-        ));
-    }
+    kit::non_interactive(request, "claude")?;
     let payload = Payload::parse(&request.payload)?;
     let detected = Detected::of(capabilities)?;
     let mut launch = Builder::new(settings, request, &payload, &detected);
@@ -90,23 +86,13 @@ impl<'a> Builder<'a> {
 
     /// `--flag=value`. The pointer names what it comes from.
     fn option(&mut self, flag: &str, value: &str, pointer: &str) {
-        let argument = format!("{flag}={value}");
-        if value.is_empty() {
-            self.problems.push(pointer, "is empty");
-        } else if let Some(reason) = unfit(&argument) {
-            self.problems.push(pointer, reason);
-        }
+        let argument = kit::joined(flag, value, pointer, &mut self.problems);
         self.args.push(argument);
     }
 
     /// A file in the private folder; gives its absolute path.
     fn file(&mut self, name: &str, contents: &str) -> String {
-        self.files.push(PrivateFile {
-            path: name.to_owned(),
-            contents: contents.as_bytes().to_vec(),
-            executable: false,
-        });
-        format!("{}/{name}", self.request.private_dir.trim_end_matches('/'))
+        kit::private_file(&mut self.files, self.request, name, contents, false)
     }
 
     /// What a program that drives claude wants of it: no update under its feet, few retries of its own, because the
@@ -265,12 +251,9 @@ impl<'a> Builder<'a> {
     }
 
     fn session(&mut self) {
-        let continues = self.harness.continue_session == Some(true);
+        let continues = kit::continues(self.request, self.harness, &mut self.dropped);
         let forks = flags::is_on(&self.payload.optional_flags, flags::FORK_SESSION);
         let resume = self.request.resume_session.as_deref();
-        if resume.is_some() && continues {
-            self.dropped.convenience("/harness/continueSession", "`resumeSessionId` says which session, and wins");
-        }
         let mut goes_on = false;
         if let Some(session) = resume {
             let pointer = "/harness/resumeSessionId";
@@ -298,10 +281,7 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
-        let mut input = prompt::compose(&self.request.prompt, files, self.harness.piped_content.as_deref());
-        if input.trim().is_empty() {
-            self.problems.push("/prompt", "is blank");
-        }
+        let mut input = kit::input(self.request, self.harness, files, &mut self.problems);
         if self.args.iter().any(|arg| arg == "--input-format=stream-json") {
             let content = [json!({ "type": "text", "text": input })];
             input = format!("{}\n", json!({ "type": "user", "message": { "role": "user", "content": content } }));

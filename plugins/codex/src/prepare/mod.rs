@@ -7,13 +7,11 @@
 mod mcp;
 mod tools;
 
-use ostler_plugin::provider::{
-    Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunMode, RunRequest, StopSignal,
-};
+use ostler_plugin::provider::{Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
 use ostler_plugin::{DroppedOptions, Error, Problems};
 use ostler_provider_kit::argument::unfit;
 use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
-use ostler_provider_kit::prompt;
+use ostler_provider_kit::prepare as kit;
 
 use crate::detect::Detected;
 use crate::settings::Settings;
@@ -23,11 +21,7 @@ use crate::{flags, toml_text};
 const IMAGE_TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"];
 
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, Error> {
-    if request.mode == RunMode::Interactive {
-        return Err(Error::Unsupported(
-            "codex runs non-interactively only in this version of the plugin; leave out `mode`".to_owned(),
-        ));
-    }
+    kit::non_interactive(request, "codex")?;
     let payload = Payload::parse(&request.payload)?;
     let detected = Detected::of(capabilities)?;
     let mut launch = Builder::new(request, &payload.harness, &detected);
@@ -120,19 +114,13 @@ impl<'a> Builder<'a> {
 
     /// `--flag=value`.
     fn option(&mut self, flag: &str, value: &str, pointer: &str) {
-        let argument = format!("{flag}={value}");
-        if value.is_empty() {
-            self.problems.push(pointer, "is empty");
-        } else if let Some(reason) = unfit(&argument) {
-            self.problems.push(pointer, reason);
-        }
+        let argument = kit::joined(flag, value, pointer, &mut self.problems);
         self.args.push(argument);
     }
 
     /// A file in the private folder; gives its absolute path.
     fn file(&mut self, name: &str, contents: &str, executable: bool) -> String {
-        self.files.push(PrivateFile { path: name.to_owned(), contents: contents.as_bytes().to_vec(), executable });
-        format!("{}/{name}", self.request.private_dir.trim_end_matches('/'))
+        kit::private_file(&mut self.files, self.request, name, contents, executable)
     }
 
     /// Whether codex has this feature, so that it can be turned off. None: codex does not tell.
@@ -334,10 +322,7 @@ impl<'a> Builder<'a> {
     }
 
     fn session_and_prompt(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
-        let continues = self.harness.continue_session == Some(true);
-        if self.request.resume_session.is_some() && continues {
-            self.dropped.convenience("/harness/continueSession", "`resumeSessionId` says which session, and wins");
-        }
+        let continues = kit::continues(self.request, self.harness, &mut self.dropped);
         let resume = self.request.resume_session.as_deref();
         if !self.detected.resume {
             let reason = "the installed codex cannot resume sessions; a new one is begun";
@@ -366,10 +351,7 @@ impl<'a> Builder<'a> {
             _ => self.args.push("--".to_owned()),
         }
         self.args.push("-".to_owned());
-        let input = prompt::compose(&self.request.prompt, files, self.harness.piped_content.as_deref());
-        if input.trim().is_empty() {
-            self.problems.push("/prompt", "is blank");
-        }
+        let input = kit::input(self.request, self.harness, files, &mut self.problems);
         self.problems.into_result()?;
         let dropped: Vec<DroppedOption> = self.dropped.into_vec();
         Ok(Launch {
