@@ -246,7 +246,7 @@ impl Stage<'_> {
 
     /// The folder that was checked when the run was submitted, if it is still that.
     fn working_folder(&self) -> Result<PathBuf, Stopped> {
-        let wanted = &self.loaded.record.summary.cwd;
+        let wanted = self.loaded.payload.cwd.as_ref().unwrap_or(&self.loaded.record.summary.cwd);
         let found = check::working_folder(wanted).and_then(|found| {
             if found == *wanted {
                 return Ok(found);

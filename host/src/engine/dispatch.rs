@@ -48,6 +48,15 @@ pub(crate) enum Found {
     Nowhere,
 }
 
+/// Why a fresh run is not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// As many wait as may.
+    Full(SubmitError),
+    /// The host ends.
+    Stopping,
+}
+
 /// How a job enters the queue again.
 #[derive(Clone, Debug)]
 pub(crate) struct Again {
@@ -71,10 +80,13 @@ impl Dispatcher {
     /// [`Self::admit`] or [`Self::forget`].
     ///
     /// # Errors
-    /// If as many runs wait as may.
-    pub(crate) fn reserve(&self, run: RunId) -> Result<(), SubmitError> {
+    /// If as many runs wait as may, or the host ends: nobody might start another for what was acknowledged then.
+    pub(crate) fn reserve(&self, run: RunId) -> Result<(), Refused> {
         let mut state = self.lock();
-        state.scheduler.check_capacity(state.reserved.len())?;
+        if state.stopping {
+            return Err(Refused::Stopping);
+        }
+        state.scheduler.check_capacity(state.reserved.len()).map_err(Refused::Full)?;
         state.reserved.insert(run, false);
         self.tell(&state);
         Ok(())
@@ -180,6 +192,16 @@ impl Dispatcher {
         self.busy.subscribe()
     }
 
+    /// Takes nothing any more, if there is nothing. Whoever comes later is refused, and none is acknowledged in between.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        state.stopping |= Self::jobs(&state) == 0;
+        let closed = state.stopping;
+        drop(state);
+        self.changed.notify_all();
+        closed
+    }
+
     /// No slot is handed out any more, and every live run is asked to stop. Returns those.
     pub(crate) fn shut_down(&self) -> Vec<Arc<Live>> {
         let mut state = self.lock();
@@ -219,11 +241,40 @@ impl Dispatcher {
     }
 
     fn tell(&self, state: &State) {
-        let busy = state.scheduler.pending() + state.reserved.len() + state.live.len();
+        let busy = Self::jobs(state);
         self.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);
+    }
+
+    fn jobs(state: &State) -> usize {
+        state.scheduler.pending() + state.reserved.len() + state.live.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_once_an_idle_host_has_made_up_its_mind() {
+        let dispatcher = Dispatcher::new(Limits {
+            global: 1,
+            per_lane: 1,
+            lanes: Default::default(),
+            capacity: 4,
+            aging: Duration::from_secs(30),
+        });
+        let (first, second) = (RunId::generate(), RunId::generate());
+        dispatcher.reserve(first).unwrap();
+        assert!(!dispatcher.close_if_idle(), "an acknowledgement is being written");
+        dispatcher.forget(first);
+        assert!(dispatcher.close_if_idle());
+        assert!(matches!(dispatcher.reserve(second), Err(Refused::Stopping)));
+        assert_eq!(*dispatcher.busy().borrow(), 0);
     }
 }

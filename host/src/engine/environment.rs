@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::StartPayload;
+use crate::model::{Problem, StartPayload};
 use crate::redaction::KnownSecret;
 
 /// Where variables come from, weakest first.
@@ -60,6 +60,22 @@ pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
         Some(prefix) => name.starts_with(prefix),
         None => pattern == name,
     }
+}
+
+/// What no process can be given: names that are empty or hold `=` or NUL, and values that hold NUL.
+pub(crate) fn unusable(at: &str, variables: &BTreeMap<String, String>) -> Vec<Problem> {
+    let wrong = variables.iter().filter_map(|(name, value)| {
+        let message = if name.is_empty() || name.contains(['=', '\0']) {
+            "is no name of a variable"
+        } else if value.contains('\0') {
+            "must not contain NUL"
+        } else {
+            return None;
+        };
+        let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        Some(Problem { pointer, message: message.to_owned() })
+    });
+    wrong.collect()
 }
 
 /// Words of which one makes a name that of a secret.
@@ -200,6 +216,13 @@ mod tests {
         ] {
             assert!(!secret_like(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_no_process_can_be_given_is_named() {
+        let found = unusable("/e", &map(&[("A=B", "1"), ("", "2"), ("PATH", "x\0y"), ("a/b", "fine")]));
+        let pointers: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/e/", "/e/A=B", "/e/PATH"]);
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl Engine {
         })
     }
 
+    /// Takes no runs any more, if there are none. `false` where there are: the host is not idle.
+    pub fn close_if_idle(&self) -> bool {
+        self.dispatcher.close_if_idle()
+    }
+
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -212,6 +217,11 @@ impl Engine {
     /// The same error without secrets.
     pub(crate) fn redact_error(&self, error: &ApiError) -> ApiError {
         clean_error(&self.redactor(), error)
+    }
+
+    /// Takes the secrets out of all texts of a document.
+    pub(crate) fn redact_document(&self, document: &mut serde_json::Value) {
+        self.redactor().redact_json(document);
     }
 
     /// Redacts the host's own log.

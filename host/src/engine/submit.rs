@@ -1,7 +1,7 @@
 //! From a request to an acknowledged run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Engine;
 use super::capabilities::Installed;
 use super::check;
-use super::environment::known_secrets;
+use super::dispatch::Refused;
+use super::environment::{known_secrets, unusable};
 use super::gate::{Circumstances, Grants, Ruling};
 use super::prepare::{self, Attempt};
 use super::record::{Recorder, to_value};
@@ -49,13 +50,22 @@ impl Request {
     /// Takes the caller's variables out of the parameters; the rest is the payload.
     fn parse(mut params: Value) -> Result<Self, ApiError> {
         let caller = params.as_object_mut().and_then(|members| members.shift_remove("clientEnvironment"));
+        let invalid = |problems: Vec<Problem>| Err(ApiError::invalid(problems));
         let caller = match caller {
             None | Some(Value::Null) => None,
-            Some(variables) => Some(serde_json::from_value(variables).map_err(|_| {
-                let message = "must be an object with a text for each variable".to_owned();
-                ApiError::invalid(vec![Problem { pointer: "/clientEnvironment".to_owned(), message }])
-            })?),
+            Some(variables) => match serde_json::from_value::<BTreeMap<String, String>>(variables) {
+                Ok(variables) => Some(variables),
+                Err(_) => {
+                    let message = "must be an object with a text for each variable".to_owned();
+                    return invalid(vec![Problem { pointer: "/clientEnvironment".to_owned(), message }]);
+                }
+            },
         };
+        let wrong: Vec<Problem> =
+            caller.iter().flat_map(|variables| unusable("/clientEnvironment", variables)).collect();
+        if !wrong.is_empty() {
+            return invalid(wrong);
+        }
         Ok(Self { payload: StartPayload::parse(params)?, caller })
     }
 }
@@ -137,9 +147,12 @@ impl Submission<'_> {
             warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
         let events: Vec<NewEvent> = std::iter::once(audit).chain(warnings).collect();
 
-        self.engine.dispatcher.reserve(self.run).map_err(|full| {
-            ApiError::new(ErrorKind::QueueFull, full.to_string())
-                .hint("wait until some have ended, or raise [scheduler] capacity")
+        self.engine.dispatcher.reserve(self.run).map_err(|refused| match refused {
+            Refused::Full(full) => ApiError::new(ErrorKind::QueueFull, full.to_string())
+                .hint("wait until some have ended, or raise [scheduler] capacity"),
+            Refused::Stopping => {
+                ApiError::new(ErrorKind::Conflict, "the host is about to end").hint("ask again").retryable(true)
+            }
         })?;
         let stored = self.store(events);
         if let Err(error) = stored {
@@ -235,13 +248,16 @@ impl Submission<'_> {
             model: self.payload.model.as_deref().map(|model| self.recorder.clean(model)),
             mode: self.payload.mode.unwrap_or(RunMode::NonInteractive),
             title: title(&self.recorder.clean(&self.payload.prompt)),
-            cwd: self.cwd.to_owned(),
+            // Shown and listed; the attempt takes the true one from the payload.
+            cwd: PathBuf::from(self.recorder.clean(&self.cwd.display().to_string())),
             priority: self.payload.queue_priority.unwrap_or(0),
             origin: self.origin.to_owned(),
             payload: shown.to_string(),
             sealed_pointers,
             snapshot: self.installed.known.key,
-            session_id: harness.and_then(|harness| harness.resume_session_id.clone()),
+            session_id: harness
+                .and_then(|harness| harness.resume_session_id.as_deref())
+                .map(|session| self.recorder.clean(session)),
             created_at: now,
         };
         let waits = self.payload.scheduled_at.filter(|at| *at > now);

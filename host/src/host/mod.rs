@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -100,15 +101,24 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     .map_err(|error| io(&error))?;
     filter.set(engine.log_redactor());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %paths.data_dir.display(), "the host starts");
-    engine.start()?;
-
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("api")
         .enable_all()
         .build()
         .map_err(|error| io(&error))?;
-    let served = runtime.block_on(serve_until_stopped(paths, &engine, options.background, ready));
+    // Before anything is started: where nobody could reach the host, its waiting runs must not be begun and thrown away.
+    let listener = {
+        let _inside = runtime.enter();
+        server::listen(&paths.socket)
+    };
+    let listener = listener.map_err(|error| cannot_listen(&paths.socket, &error))?;
+    if let Err(error) = engine.start() {
+        engine.shut_down();
+        let _ = std::fs::remove_file(&paths.socket);
+        return Err(error);
+    }
+    let served = runtime.block_on(serve_until_stopped(paths, listener, &engine, options.background, ready));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("the host ends");
     drop(engine);
@@ -116,16 +126,18 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     served
 }
 
+fn cannot_listen(socket: &Path, error: &std::io::Error) -> ApiError {
+    ApiError::new(ErrorKind::Io, format!("failed to listen on {}: {error}", socket.display()))
+}
+
 async fn serve_until_stopped(
     paths: &Paths,
+    listener: UnixListener,
     engine: &Arc<Engine>,
     background: bool,
     ready: Box<dyn FnOnce(&Path) + Send>,
 ) -> Result<(), ApiError> {
-    let failed = |error: std::io::Error| {
-        ApiError::new(ErrorKind::Io, format!("failed to listen on {}: {error}", paths.socket.display()))
-    };
-    let listener = server::listen(&paths.socket).map_err(failed)?;
+    let failed = |error: std::io::Error| ApiError::new(ErrorKind::Io, format!("failed to watch for signals: {error}"));
     let connections = Connections::default();
     let (close, closing) = watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, Arc::clone(engine), connections.clone(), closing));
@@ -164,7 +176,8 @@ async fn idle(engine: &Engine, connections: &Connections) {
             continue;
         }
         tokio::select! {
-            () = tokio::time::sleep(engine.idle_limit()) => return,
+            // A client may have come at the last moment: what it was promised counts.
+            () = tokio::time::sleep(engine.idle_limit()) => if engine.close_if_idle() { return },
             _ = busy.changed() => {}
             _ = open.changed() => {}
         }
