@@ -11,6 +11,12 @@ use crate::model::{ApiError, ErrorKind};
 /// Most calls in one batch.
 const MAX_BATCH: usize = 100;
 
+/// Most values in one frame: each takes up to a hundred times the bytes in memory that it takes on the wire.
+const MAX_VALUES: usize = 250_000;
+
+/// How deep a frame may be nested: what it says comes back inside of other documents, which must be readable too.
+const MAX_DEPTH: usize = 96;
+
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -20,6 +26,9 @@ pub(crate) struct Caller {
 
 /// Answers one frame: a call or a batch. None where there is nothing to answer, because all were notifications.
 pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Value> {
+    if let Err(message) = check_shape(frame) {
+        return Some(failure(Value::Null, -32700, &message));
+    }
     let frame = match serde_json::from_slice::<Value>(frame) {
         Ok(frame) => frame,
         Err(error) => return Some(failure(Value::Null, -32700, &format!("not JSON: {error}"))),
@@ -44,14 +53,48 @@ struct Call {
     params: Value,
 }
 
+/// Bounds what a frame becomes in memory, before it does.
+fn check_shape(frame: &[u8]) -> Result<(), String> {
+    let (mut values, mut depth) = (0_usize, 0_usize);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in frame {
+        if in_text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b',' => values += 1,
+            b'[' | b'{' => {
+                values += 1;
+                depth += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("a frame is nested at most {MAX_DEPTH} deep"));
+        }
+        if values > MAX_VALUES {
+            return Err(format!("a frame holds at most {MAX_VALUES} values"));
+        }
+    }
+    Ok(())
+}
+
 async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Option<Value> {
     let (id, call) = match read(call) {
         Ok(read) => read,
-        Err(failure) => return Some(failure),
+        Err(failure) => return Some(cleaned(engine, failure)),
     };
     let call = match call {
         Ok(call) => call,
-        Err((code, message)) => return id.map(|id| failure(id, code, &message)),
+        Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message))),
     };
     // Storage, plugins and processes block; nothing of that happens on the threads that serve connections.
     let (engine, caller) = (Arc::clone(engine), caller.clone());
@@ -143,6 +186,14 @@ const fn code(kind: ErrorKind) -> i32 {
     }
 }
 
+/// The same answer without secrets: it may quote what was called.
+fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
+    if let Some(error) = answer.get_mut("error") {
+        engine.redact_document(error);
+    }
+    answer
+}
+
 /// An answer to what could not be called at all.
 fn failure(id: impl Into<Value>, code: i32, message: &str) -> Value {
     let error = ApiError::new(ErrorKind::InvalidParams, message);
@@ -189,6 +240,16 @@ mod tests {
         let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "list_run"})).unwrap();
         let Err((_, message)) = call else { panic!("there is no such method") };
         assert!(message.contains("\"list_runs\""), "{message}");
+    }
+
+    #[test]
+    fn a_frame_that_would_fill_the_memory_is_refused_unread() {
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert!(check_shape(many.as_bytes()).is_err());
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert!(check_shape(deep.as_bytes()).is_err());
+        let text = format!(r#"{{"prompt": "{}\"{}"}}"#, ",".repeat(MAX_VALUES + 1), "[".repeat(MAX_DEPTH + 1));
+        assert_eq!(check_shape(text.as_bytes()), Ok(()));
     }
 
     proptest! {

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::rpc::{self, Caller};
 use super::stream;
@@ -35,6 +35,10 @@ const MAX_FRAME: usize = 48 << 20;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const FRAME_TIME: Duration = Duration::from_secs(60);
 
+/// A frame of more than so many bytes is large, and so many large ones are taken at a time: others wait for their turn.
+const LARGE_FRAME: usize = 256 << 10;
+const LARGE_FRAMES: usize = 3;
+
 /// How long open connections get to finish when the host ends.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 
@@ -44,6 +48,7 @@ struct Shared {
     engine: Arc<Engine>,
     closing: watch::Receiver<bool>,
     subscribers: Arc<AtomicUsize>,
+    large: Arc<Semaphore>,
 }
 
 /// Open connections, for whoever wants to know whether the host is idle.
@@ -108,7 +113,8 @@ pub async fn serve(
     mut closing: watch::Receiver<bool>,
 ) {
     let subscribers = engine.subscriber_count();
-    let shared = Shared { engine, closing: closing.clone(), subscribers };
+    let large = Arc::new(Semaphore::new(LARGE_FRAMES));
+    let shared = Shared { engine, closing: closing.clone(), subscribers, large };
     let service = TowerToHyperService::new(router(shared));
     loop {
         let accepted = tokio::select! {
@@ -181,26 +187,51 @@ fn router(shared: Shared) -> Router {
 
 async fn call(State(shared): State<Shared>, request: Request) -> Response {
     let caller = Caller { origin: origin(request.headers()) };
-    let body = Limited::new(request.into_body(), MAX_FRAME).collect();
-    let frame = match tokio::time::timeout(FRAME_TIME, body).await {
-        Ok(Ok(frame)) => frame.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+    let read = tokio::time::timeout(FRAME_TIME, read_frame(request.into_body(), &shared.large)).await;
+    let refused = |status, message: &str| failure(status, &ApiError::new(ErrorKind::InvalidParams, message));
+    // A large frame keeps its place until it is answered: what it is read into takes more room than itself.
+    let (frame, _place) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(FrameError::TooLarge)) => {
             let message = format!("a frame is at most {} MiB", MAX_FRAME >> 20);
-            return failure(StatusCode::PAYLOAD_TOO_LARGE, &ApiError::new(ErrorKind::InvalidParams, message));
+            return refused(StatusCode::PAYLOAD_TOO_LARGE, &message);
         }
-        Ok(Err(_)) => {
-            let error = ApiError::new(ErrorKind::InvalidParams, "the frame ended too early");
-            return failure(StatusCode::BAD_REQUEST, &error);
-        }
-        Err(_) => {
-            let error = ApiError::new(ErrorKind::InvalidParams, "the frame did not come in time");
-            return failure(StatusCode::REQUEST_TIMEOUT, &error);
-        }
+        Ok(Err(FrameError::Broken)) => return refused(StatusCode::BAD_REQUEST, "the frame ended too early"),
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "the frame did not come in time"),
     };
     match rpc::answer(&shared.engine, &caller, &frame).await {
         Some(answer) => json_response(StatusCode::OK, &answer),
         None => with_version(StatusCode::NO_CONTENT.into_response()),
     }
+}
+
+enum FrameError {
+    TooLarge,
+    Broken,
+}
+
+/// Reads a frame. One that is large, or becomes so, goes on when there is a place for it.
+async fn read_frame(mut body: Body, large: &Semaphore) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), FrameError> {
+    // What the client says of its length, if it says anything.
+    let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if said > MAX_FRAME {
+        return Err(FrameError::TooLarge);
+    }
+    let mut place = None;
+    let mut frame = Vec::new();
+    while let Some(piece) = body.frame().await {
+        let Ok(piece) = piece.map_err(|_| FrameError::Broken)?.into_data() else { continue };
+        if frame.len() + piece.len() > MAX_FRAME {
+            return Err(FrameError::TooLarge);
+        }
+        if place.is_none() && frame.len() + piece.len() > LARGE_FRAME {
+            // It is closed by nobody.
+            place = large.acquire().await.ok();
+            frame.reserve_exact(said.saturating_sub(frame.len()));
+        }
+        frame.extend_from_slice(&piece);
+    }
+    Ok((frame, place))
 }
 
 async fn events(
