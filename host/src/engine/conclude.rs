@@ -18,9 +18,9 @@ use crate::model::{
     EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
     StructuredOutputInvalid, Usage, warning_code,
 };
-use crate::storage::{Durability, Outcome, Requeued, StorageErrorKind};
+use crate::storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind};
 
-/// How often and how long the end of a run is tried to be written where the disk refuses it.
+/// How often the end of a run is tried to be written where the disk is not to blame, and the pause between two tries.
 const WRITE_TRIES: u32 = 30;
 const WRITE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -134,51 +134,40 @@ impl Engine {
 
     /// Ends a run, and lets go of it.
     fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: Vec<NewEvent>, facts: &Facts) {
-        let status = self.write_end(live.run(), recorder, ending, events, facts);
-        self.dispatcher.release(live, status, None);
+        let outcome = outcome(recorder, ending);
+        let mut tries = 0;
+        while let Err(error) = self.write_end(live.run(), &outcome, events.clone(), facts) {
+            tries += 1;
+            tracing::error!(run = %live.run(), %error, tries, "the end of a run was not stored");
+            // A full disk has room again one day. Until then the run keeps its slot, as the row says: nothing could
+            // start in its place, and whoever cancels it waits for the truth.
+            if self.is_stopping() || (tries >= WRITE_TRIES && !error.of_the_file()) {
+                break;
+            }
+            std::thread::sleep(WRITE_PAUSE);
+        }
+        self.dispatcher.release(live, ending.status(), None);
     }
 
-    /// Writes the end of a run. Tries for a while where the disk refuses: the row must not say that it still runs.
+    /// Writes the end of a run, once. That it had ended already is no error.
     fn write_end(
         &self,
         run: RunId,
-        recorder: &Recorder,
-        ending: &Ending,
-        mut events: Vec<NewEvent>,
+        outcome: &Outcome,
+        events: Vec<NewEvent>,
         facts: &Facts,
-    ) -> RunStatus {
-        let end = RunEnd {
-            exit_code: ending.exit_code(),
-            reason: ending.reason,
-            code: ending.code.as_deref().map(|code| recorder.clean(code)),
-            message: recorder.clean(&ending.message),
-            hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
-            final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
-        };
-        let outcome =
-            Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: Timestamp::now() };
-        for attempt in 1.. {
-            let (outcome, facts, batch) = (outcome.clone(), facts.clone(), events.clone());
-            let written = self.storage.write(Durability::Full, move |tx| {
-                tx.append_events(&batch)?;
-                facts.write(tx, run)?;
-                tx.finish_run(run, &outcome)
-            });
-            match written.wait() {
-                Ok(_) => break,
-                Err(error) if error.kind() == StorageErrorKind::Ended => break,
-                Err(error) => {
-                    tracing::error!(%run, %error, attempt, "the end of a run was not stored");
-                    if attempt >= WRITE_TRIES || self.is_stopping() {
-                        break;
-                    }
-                    // Figures are worth less than the truth about the run.
-                    events.clear();
-                    std::thread::sleep(WRITE_PAUSE);
-                }
-            }
+    ) -> Result<(), StorageError> {
+        let (outcome, facts) = (outcome.clone(), facts.clone());
+        let written = self.storage.write(Durability::Full, move |tx| {
+            tx.append_events(&events)?;
+            facts.write(tx, run)?;
+            tx.finish_run(run, &outcome)
+        });
+        match written.wait() {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == StorageErrorKind::Ended => Ok(()),
+            Err(error) => Err(error),
         }
-        ending.status()
     }
 
     /// Ends a run that waits, because it was cancelled; it is in nobody's hands but the caller's.
@@ -198,11 +187,27 @@ impl Engine {
     }
 
     /// Ends a run that was running under a host that died.
-    pub(crate) fn end_interrupted(&self, run: RunId, message: &str) {
+    ///
+    /// # Errors
+    /// If that cannot be written: the host must not go on beside a row that says that the run still runs.
+    pub(crate) fn end_interrupted(&self, run: RunId, message: &str) -> Result<(), StorageError> {
         let recorder = Recorder::new(Some(run), None, self.redactor());
         let ending = Ending::new(EndReason::Interrupted, message);
-        self.write_end(run, &recorder, &ending, Vec::new(), &Facts::default());
+        self.write_end(run, &outcome(&recorder, &ending), Vec::new(), &Facts::default())
     }
+}
+
+/// An ending as it is stored.
+fn outcome(recorder: &Recorder, ending: &Ending) -> Outcome {
+    let end = RunEnd {
+        exit_code: ending.exit_code(),
+        reason: ending.reason,
+        code: ending.code.as_deref().map(|code| recorder.clean(code)),
+        message: recorder.clean(&ending.message),
+        hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
+        final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
+    };
+    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: Timestamp::now() }
 }
 
 /// What is written beside the events.
@@ -213,7 +218,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn write(&self, tx: &mut crate::storage::WriteTx<'_>, run: RunId) -> Result<(), crate::storage::StorageError> {
+    fn write(&self, tx: &mut crate::storage::WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
         if let Some(usage) = &self.usage {
             tx.set_usage(run, usage)?;
         }

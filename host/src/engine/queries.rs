@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -23,16 +24,22 @@ use crate::storage::{Durability, EventFilter, ReadLimit, RunFilter};
 /// Runs on a page where nothing is said.
 const DEFAULT_PAGE: u32 = 50;
 
+/// How long a run may be nowhere, and the pause between two looks.
+const LONGEST_MOVE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 impl Engine {
     /// Ends a run, and returns when it has ended.
     ///
     /// # Errors
-    /// `NOT_FOUND`.
+    /// `NOT_FOUND`, and `INTERNAL` for a run that is on record as going on while nobody has it.
     pub(crate) fn cancel_run(&self, run: RunId) -> Result<CancelResult, ApiError> {
         let mut had_ended = true;
+        let mut last_found = Instant::now();
         loop {
             let found = self.dispatcher.cancel(run);
-            had_ended &= matches!(found, Found::Nowhere);
+            let lost = matches!(found, Found::Nowhere);
+            had_ended &= lost;
             match found {
                 Found::Waiting(live) => self.end_waiting(&live),
                 Found::Live(live) => _ = live.wait(),
@@ -47,7 +54,15 @@ impl Engine {
             }
             // It went from one place to another between the look-ups: from running to waiting for its next attempt,
             // for instance.
-            std::thread::yield_now();
+            if lost {
+                if last_found.elapsed() > LONGEST_MOVE {
+                    let message = format!("run {run} is on record as {status:?}, but nobody has it");
+                    return Err(ApiError::internal(message).hint("the next start of the host settles it"));
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            } else {
+                last_found = Instant::now();
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::Engine;
 use super::record::Recorder;
 use super::submit::{Carry, time};
-use crate::model::{ApiError, EndReason, JobState, StartPayload};
+use crate::model::{ApiError, EndReason, ErrorKind, JobState, RunId, StartPayload};
 use crate::runner::{ProcessIdentity, end_leftovers, sweep};
 use crate::scheduler::{Admit, Job, Start, Time};
 use crate::storage::{Durability, Recovery, Requeued};
@@ -20,11 +21,13 @@ impl Engine {
     /// Ends leftover processes, settles runs that were running, and queues the waiting ones in their old order.
     ///
     /// # Errors
-    /// If the database cannot be read.
+    /// If the database cannot be read or written.
     pub(super) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         let left = self.storage.read(crate::storage::Reader::recovery)?;
         self.end_processes(&left);
-        let swept = sweep(&self.private_parent(), |_: &OsStr| false);
+        let private = self.private_parent();
+        own_folder(&private)?;
+        let swept = sweep(&private, |name: &OsStr| !of_an_attempt(name));
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
@@ -36,7 +39,7 @@ impl Engine {
                 continue;
             }
             settled.insert(run);
-            self.end_interrupted(run, "the host died while the run was running");
+            self.end_interrupted(run, "the host died while the run was running")?;
         }
         for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
             self.queue_again(recovery);
@@ -120,5 +123,49 @@ impl Engine {
         if let Err(live) = queued {
             self.end_waiting(&live);
         }
+    }
+}
+
+/// What is in the folder of private folders will be removed: it must be a folder of the host's own.
+fn own_folder(path: &Path) -> Result<(), ApiError> {
+    let message = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(_) => "it is no folder, or a link to one".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("failed to use {} for the files of runs: {message}", path.display());
+    Err(ApiError::new(ErrorKind::Io, message).hint("move it away"))
+}
+
+/// Whether a folder is named as those of attempts are: the run's id and a number.
+fn of_an_attempt(name: &OsStr) -> bool {
+    let parts = name.to_str().and_then(|name| name.rsplit_once('-'));
+    parts.is_some_and(|(run, number)| run.parse::<RunId>().is_ok() && number.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn only_folders_of_attempts_are_taken_for_such() {
+        assert!(of_an_attempt(OsStr::new(&format!("{}-2", RunId::generate()))));
+        for name in ["photos", "run-1", "-1", "", "01a205bb-d409-728a-8f30-2ffbf0cb53de"] {
+            assert!(!of_an_attempt(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_private_folders_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        assert!(own_folder(&real).is_ok());
+        std::fs::create_dir(&real).unwrap();
+        assert!(own_folder(&real).is_ok());
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(own_folder(&link).unwrap_err().message.contains("link"));
     }
 }
