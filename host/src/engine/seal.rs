@@ -116,12 +116,17 @@ impl Sealer {
 
 fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, SealError> {
     let wrong = |message: String| SealError::Key { path: path.to_owned(), message };
-    let mut file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+    // A pipe in its place must not hold the host up.
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
     let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
+    if !about.is_file() {
+        return Err(wrong("it is no file".to_owned()));
+    }
     if about.uid() != nix::unistd::geteuid().as_raw() {
         return Err(wrong("it belongs to another user".to_owned()));
     }
@@ -204,5 +209,14 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = Sealer::open(&path).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_key_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seal.key");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = Sealer::open(&path).unwrap_err().to_string();
+        assert!(error.contains("no file"), "{error}");
     }
 }
