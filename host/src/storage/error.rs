@@ -192,6 +192,16 @@ impl From<rusqlite::Error> for StorageError {
                 format!("the row contradicts another: {}", detail.as_deref().unwrap_or("constraint failed")),
             ),
             ErrorCode::TooBig => Self::new(Kind::Invalid, "a value is larger than a row may be (1 GB)"),
+            // All statements are fixed: where one names what is not there, the file's own account of its tables is wrong.
+            ErrorCode::Unknown
+                if detail.as_deref().is_some_and(|detail| {
+                    ["no such column", "no such table", "no such index", "malformed database schema"]
+                        .iter()
+                        .any(|sign| detail.starts_with(sign))
+                }) =>
+            {
+                Self::new(Kind::Damaged, "its tables are not what they must be")
+            }
             _ => Self::new(
                 Kind::Internal,
                 format!("failed to use the database: {}", detail.unwrap_or_else(|| error.to_string())),
