@@ -258,9 +258,8 @@ impl Transcript {
                 message.starts_with("unknown option").then_some(failures::UNKNOWN_OPTION),
                 "the rehearsal refused its command line".to_owned(),
             ),
-            (code, _) => {
-                (FailureKind::Unknown, None, format!("the rehearsal ended with exit code {}", code.unwrap_or(-1)))
-            }
+            (Some(code), None) => (FailureKind::Unknown, None, format!("the rehearsal ended with exit code {code}")),
+            (_, _) => (FailureKind::Unknown, None, "nobody knows how the rehearsal ended".to_owned()),
         };
         // What it says about itself explains an exit code, but not a signal or a silent end.
         let told = !message.is_empty() && exit.signal.is_none() && exit.code != Some(0);
