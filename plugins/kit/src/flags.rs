@@ -21,7 +21,7 @@ pub struct Known {
     pub summary: &'static str,
     /// What it takes.
     pub values: FlagValues,
-    /// Whether only those may set it who may set everything.
+    /// Whether it may be set only where the operator has switched advanced options on.
     pub advanced: bool,
     /// Fields of the payload whose bounds it can undo.
     pub widens: &'static [&'static str],

@@ -1,5 +1,6 @@
-//! What the bundled provider plugins share: reading the start payload, help pages and shell lines, composing a prompt,
-//! and telling one kind of failure from another. Nothing here knows any particular CLI.
+//! What the bundled provider plugins share: reading the start payload, help pages and shell lines, judging what is
+//! installed, writing flags and input, telling events, and one kind of failure from another. Nothing here knows any
+//! particular CLI.
 
 pub mod answer;
 pub mod argument;
