@@ -73,7 +73,7 @@ impl Engine {
             Some((delay, carry)) if live.stop_cause() != Some(StopCause::Canceled) => {
                 self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
             }
-            _ => self.end(live, recorder, &ending, events, &facts),
+            _ => self.end(live, recorder, &ending, &events, &facts),
         }
     }
 
@@ -127,16 +127,16 @@ impl Engine {
             Err(error) => {
                 tracing::error!(%run, %error, "a retry was not stored");
                 let failed = Ending::new(EndReason::HostFailed, format!("the retry could not be stored: {error}"));
-                self.end(live, recorder, &failed, Vec::new(), &Facts::default());
+                self.end(live, recorder, &failed, &[], &Facts::default());
             }
         }
     }
 
     /// Ends a run, and lets go of it.
-    fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: Vec<NewEvent>, facts: &Facts) {
+    fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: &[NewEvent], facts: &Facts) {
         let outcome = outcome(recorder, ending);
         let mut tries = 0;
-        while let Err(error) = self.write_end(live.run(), &outcome, events.clone(), facts) {
+        while let Err(error) = self.write_end(live.run(), &outcome, events.to_vec(), facts) {
             tries += 1;
             tracing::error!(run = %live.run(), %error, tries, "the end of a run was not stored");
             // A full disk has room again one day. Until then the run keeps its slot, as the row says: nothing could
@@ -183,7 +183,7 @@ impl Engine {
     /// Ends a run of which nothing is known but its id.
     pub(crate) fn end_unloaded(&self, live: &Arc<Live>, ending: &Ending) {
         let recorder = Recorder::new(Some(live.run()), None, self.redactor());
-        self.end(live, &recorder, ending, Vec::new(), &Facts::default());
+        self.end(live, &recorder, ending, &[], &Facts::default());
     }
 
     /// Ends a run that was running under a host that died.
