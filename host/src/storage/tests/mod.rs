@@ -63,7 +63,7 @@ fn new_run() -> NewRun {
         model: Some("m".to_owned()),
         mode: RunMode::NonInteractive,
         title: "do it".to_owned(),
-        cwd: PathBuf::from("/work"),
+        cwd: PathBuf::from("/projects"),
         priority: 3,
         origin: "cli".to_owned(),
         payload: r#"{"provider":"codex","prompt":"do it"}"#.to_owned(),
