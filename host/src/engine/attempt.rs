@@ -105,7 +105,13 @@ impl Engine {
                 "a defect in the host ended the attempt; its log says more",
             ))
         });
-        self.conclude(live, &loaded, &recorder, attempted);
+        let concluded = catch_unwind(AssertUnwindSafe(|| self.conclude(live, &loaded, &recorder, attempted)));
+        if concluded.is_err() {
+            // The slot must come back, and whoever cancels must not wait for ever.
+            tracing::error!(run = %live.run(), "the end of an attempt panicked");
+            let ending = Ending::new(EndReason::HostFailed, "a defect in the host ended the run; its log says more");
+            self.end_unloaded(live, &ending);
+        }
     }
 
     fn load(&self, run: RunId) -> Result<Loaded, ApiError> {
