@@ -6,13 +6,13 @@
 //!                           └────────────── retry ─────────────┘
 //! ```
 //!
-//! - [`submit`](submit) takes a request through every check, asks the policies, tries to prepare the command line, and
+//! - [`submit`] takes a request through every check, asks the policies, tries to prepare the command line, and
 //!   stores the run in one transaction. From then on it is acknowledged.
-//! - [`dispatch`](dispatch) hands out slots. One lock guards the queue and the table of live runs together.
-//! - [`attempt`](attempt) is straight-line code on a thread of its own: prepare, policies, spawn, [`pump`](pump),
+//! - [`dispatch`] hands out slots. One lock guards the queue and the table of live runs together.
+//! - [`attempt`] is straight-line code on a thread of its own: prepare, policies, spawn, [`pump`],
 //!   verdict. Guest calls, redaction and the child's pipes all happen on that thread, so that nothing is handed over
 //!   between a byte and its event, and a slow disk slows the child instead of filling memory.
-//! - [`conclude`](conclude) writes the end, or the next attempt.
+//! - [`conclude`] writes the end, or the next attempt.
 //!
 //! Everything here blocks; the API calls it off the threads that serve connections.
 

@@ -16,7 +16,7 @@ pub struct SpawnSpec {
     pub executable: PathBuf,
     /// The arguments, without the program's own name (which is `executable`).
     pub args: Vec<OsString>,
-    /// The whole environment. [`MARKER_VARIABLE`](super::MARKER_VARIABLE) is added.
+    /// The whole environment. [`MARKER_VARIABLE`] is added.
     pub environment: Vec<(OsString, OsString)>,
     /// The working directory, by absolute path.
     pub cwd: PathBuf,
