@@ -125,6 +125,20 @@ fn what_stands_in_the_environment_in_every_encoding() {
 }
 
 #[test]
+fn what_the_configuration_gives_the_child() {
+    // No rule could tell this one, and no caller has sent it: it stands in the provider's own environment.
+    let secret = "plain words over seven bridges";
+    let bed = Bed::granted(&format!("[providers.rehearsal]\nenvironment = {{ SERVICE_PASSWORD = \"{secret}\" }}\n"));
+    let needles = Needles::new(&[secret.to_owned()]);
+    let done = bed.run(&["run", "--json", "rehearsal", "ENV SERVICE_PASSWORD"]).ok();
+    needles.assert_not_in("the JSON lines", done.all());
+    let events = done.json_lines();
+    assert!(answer(&events).contains("[REDACTED:"), "{}", answer(&events));
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    look_everywhere(&bed, &needles, &run, &[&bed.home().join("config.toml")]);
+}
+
+#[test]
 fn while_it_runs_it_is_in_no_command_line() {
     let bed = Bed::granted("");
     let secret = token(5);

@@ -1,5 +1,6 @@
 //! One attempt of a run, from its slot to its end: straight-line code on a thread of its own.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use super::check;
 use super::environment::known_secrets;
 use super::launch::Ready;
 use super::live::{Live, StopCause};
+use super::prepare;
 use super::pump::{self, Pumped};
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
@@ -96,8 +98,11 @@ impl Engine {
             }
         };
         let setup = self.setup();
-        let recorder = self.recorder(&setup, &loaded, &BTreeMap::new());
-        let attempted = catch_unwind(AssertUnwindSafe(|| self.perform(&setup, live, &loaded)));
+        let recorder = self.recorder(&setup, &loaded, &self.inherited(&setup, &loaded));
+        let (widened, began) = (OnceCell::new(), Instant::now());
+        let stage =
+            Stage { engine: self, setup: &setup, live, loaded: &loaded, recorder: &recorder, widened: &widened, began };
+        let attempted = catch_unwind(AssertUnwindSafe(|| stage.perform()));
         let attempted = attempted.unwrap_or_else(|_| {
             tracing::error!(run = %live.run(), "an attempt panicked");
             Attempted::early(Ending::new(
@@ -105,7 +110,9 @@ impl Engine {
                 "a defect in the host ended the attempt; its log says more",
             ))
         });
-        let concluded = catch_unwind(AssertUnwindSafe(|| self.conclude(live, &loaded, &recorder, attempted)));
+        // What the child could say must be told by one that knows all that the child was given.
+        let recorder = widened.get().unwrap_or(&recorder);
+        let concluded = catch_unwind(AssertUnwindSafe(|| self.conclude(live, &loaded, recorder, attempted)));
         if concluded.is_err() {
             // The slot must come back, and whoever cancels must not wait for ever.
             tracing::error!(run = %live.run(), "the end of an attempt panicked");
@@ -136,6 +143,18 @@ impl Engine {
         Ok(Loaded { record, job, carry, payload, caller })
     }
 
+    /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
+    fn inherited(&self, setup: &Setup, loaded: &Loaded) -> BTreeMap<String, String> {
+        let provider = setup.provider(&loaded.record.summary.provider);
+        provider.map_or_else(
+            |_| BTreeMap::new(),
+            |provider| {
+                let caller = loaded.caller.as_ref();
+                prepare::inherited(setup, provider, &self.environment, caller, &loaded.payload)
+            },
+        )
+    }
+
     /// The recorder of a run whose child gets those variables.
     pub(super) fn recorder(
         self: &Arc<Self>,
@@ -149,16 +168,6 @@ impl Engine {
         let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(Some(loaded.run())));
         let conversation = loaded.record.summary.conversation_id;
         Recorder::new(Some(loaded.run()), conversation, redactor)
-    }
-
-    fn perform(self: &Arc<Self>, setup: &Arc<Setup>, live: &Arc<Live>, loaded: &Loaded) -> Attempted {
-        let began = Instant::now();
-        let stage = Stage { engine: self, setup, live, loaded, began };
-        match stage.run() {
-            Ok(attempted) => attempted,
-            Err(Stopped::Ending(ending)) => Attempted::early(ending),
-            Err(Stopped::Error(error)) => Attempted::early(ending_of(error)),
-        }
     }
 }
 
@@ -200,10 +209,22 @@ pub(super) struct Stage<'a> {
     pub(super) setup: &'a Arc<Setup>,
     live: &'a Arc<Live>,
     pub(super) loaded: &'a Loaded,
+    /// Knows what the child inherits.
+    pub(super) recorder: &'a Recorder,
+    /// Knows besides what the plugin gives the child, once that is known.
+    pub(super) widened: &'a OnceCell<Recorder>,
     began: Instant,
 }
 
 impl Stage<'_> {
+    fn perform(&self) -> Attempted {
+        match self.run() {
+            Ok(attempted) => attempted,
+            Err(Stopped::Ending(ending)) => Attempted::early(ending),
+            Err(Stopped::Error(error)) => Attempted::early(ending_of(error)),
+        }
+    }
+
     fn run(&self) -> Result<Attempted, Stopped> {
         self.check_stop()?;
         let provider = self.setup.provider(&self.loaded.record.summary.provider)?;
@@ -353,10 +374,9 @@ impl Stage<'_> {
         verdict::own_usage(total, resumed, &earlier.and_then(Result::ok).unwrap_or_default())
     }
 
-    /// An event that no child's variables can show up in.
+    /// An event of the time before the plugin has prepared anything.
     pub(super) fn say(&self, payload: &Payload) {
-        let recorder = self.engine.recorder(self.setup, self.loaded, &BTreeMap::new());
-        self.output(vec![recorder.event(payload)]);
+        self.output(vec![self.recorder.event(payload)]);
     }
 
     pub(super) fn output(&self, events: Vec<NewEvent>) {

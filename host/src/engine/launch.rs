@@ -57,7 +57,6 @@ impl Stage<'_> {
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
         let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, &payload);
-        let recorder = engine.recorder(self.setup, loaded, &inherited);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
@@ -76,13 +75,13 @@ impl Stage<'_> {
             inherited: &inherited,
         };
         let prepared = prepare::prepare(self.setup, instance, snapshot, &attempt)?;
-        self.tell_new_warnings(&recorder, &prepared);
+        self.tell_new_warnings(&prepared);
 
         let mut environment = inherited;
         environment
             .extend(prepared.launch.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
         let path = search_path(&engine.environment, caller, &provider.config.environment).to_owned();
-        let (shims, extra) = self.lay_out_shell(&recorder, &payload, &private)?;
+        let (shims, extra) = self.lay_out_shell(&payload, &private)?;
         environment.extend(extra);
         let (executable, leading) = match &shims {
             // The child's PATH is a folder of shims: the CLI's own interpreter has to be found before that.
@@ -98,7 +97,7 @@ impl Stage<'_> {
             private.write(&file.path, &file.contents, access).map_err(io_error)?;
         }
         // The launch's own variables may be secret too.
-        let recorder = engine.recorder(self.setup, loaded, &environment);
+        let recorder = self.widened.get_or_init(|| engine.recorder(self.setup, loaded, &environment)).clone();
         let args: Vec<String> = leading
             .iter()
             .map(|argument| argument.to_string_lossy().into_owned())
@@ -111,7 +110,6 @@ impl Stage<'_> {
     /// The folder of allowed programs and the script that every shell runs first.
     fn lay_out_shell(
         &self,
-        recorder: &Recorder,
         payload: &StartPayload,
         private: &PrivateDir,
     ) -> Result<(Option<runner::Shims>, BTreeMap<String, String>), Stopped> {
@@ -131,7 +129,7 @@ impl Stage<'_> {
                 let shims = plan.write(private).map_err(io_error)?;
                 variables.insert("PATH".to_owned(), shims.dir().display().to_string());
                 let facts = json!({"folder": shims.dir(), "programs": shims.names()});
-                self.output(vec![recorder.progress("cli_allowlist_prepared", facts)]);
+                self.output(vec![self.recorder.progress("cli_allowlist_prepared", facts)]);
                 Some(shims)
             }
             None => None,
@@ -145,19 +143,19 @@ impl Stage<'_> {
             }
             if block.is_some() {
                 let names: Vec<&str> = plan.variables().collect();
-                self.output(vec![recorder.progress("shell_prelude_prepared", json!({"variables": names}))]);
+                self.output(vec![self.recorder.progress("shell_prelude_prepared", json!({"variables": names}))]);
             }
         }
         Ok((shims, variables))
     }
 
     /// Warnings that the submit has not told already: the installed CLI may be another by now.
-    fn tell_new_warnings(&self, recorder: &Recorder, prepared: &Prepared) {
+    fn tell_new_warnings(&self, prepared: &Prepared) {
         let told = &self.loaded.record.warnings;
         let new = prepared.warnings.iter().filter(|warning| {
             !told.iter().any(|known| known.get("pointer").and_then(Value::as_str) == Some(warning.pointer.as_str()))
         });
-        self.output(new.map(|warning| recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect());
+        self.output(new.map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect());
     }
 
     pub(super) fn judge(
