@@ -107,11 +107,11 @@ fn folders_lie_inside_a_grant_after_links_are_resolved() {
     let mut several = context();
     several.paths.push(path("/harness/additionalDirectories/0", "/projects/lib", Some("/projects")));
     several.paths.push(path("/harness/additionalDirectories/1", "/etc", None));
-    several.paths.push(path("/harness/images/0/path", "/root/.ssh/id", None));
+    several.paths.push(path("/harness/images/0/path", "/home/me/.ssh/id", None));
     several.paths.push(path("/harness/cliAllowlist/binDir", "/usr/bin", None));
     let changes = json!({"harness": {
         "additionalDirectories": ["/projects/lib", "/etc", "/never-looked-up", 7],
-        "images": [{"name": "a", "mimeType": "image/png", "path": "/root/.ssh/id"}],
+        "images": [{"name": "a", "mimeType": "image/png", "path": "/home/me/.ssh/id"}],
         "files": [{"name": "b", "mimeType": "text/plain", "dataUrl": "data:,x"}],
         "cliAllowlist": {"entries": [{"name": "ls", "path": "/bin/ls"}], "binDir": "/usr/bin"}
     }});
