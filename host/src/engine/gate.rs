@@ -1,7 +1,7 @@
 //! The policies: every one sees what is about to be done, and the strictest verdict wins.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Zoned;
 use serde_json::{Map, Value, json};
@@ -153,7 +153,7 @@ impl Gate {
             provider: at.provider.to_owned(),
             plugin: at.plugin.to_owned(),
             origin: at.origin.to_owned(),
-            user: user_name(),
+            user: USER_NAME.clone(),
             cwd: at.cwd.display().to_string(),
             workspace_grant: at.grants.containing(at.cwd).map(|grant| grant.display().to_string()),
             paths: at.paths.clone(),
@@ -204,12 +204,13 @@ fn host_facts() -> Value {
     json!({"name": name, "os": std::env::consts::OS, "timeZone": zone.iana_name()})
 }
 
-/// Name of the user for whom the host acts; the number where there is no name.
-fn user_name() -> String {
+/// Name of the user for whom the host acts; the number where there is no name. Asked once: it can cost a look-up in a
+/// directory service, and does not change while the host lives.
+static USER_NAME: LazyLock<String> = LazyLock::new(|| {
     let user = nix::unistd::geteuid();
     let known = nix::unistd::User::from_uid(user).ok().flatten();
     known.map_or_else(|| user.to_string(), |known| known.name)
-}
+});
 
 fn now_rfc3339() -> String {
     Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

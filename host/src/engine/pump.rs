@@ -407,7 +407,7 @@ impl Pump<'_> {
     }
 
     fn tell_cut(&mut self, stream: Stream, batch: &Batch) {
-        if self.lane(stream).cut_told || !batch.lines().any(|line| line.truncated || line.is_cut()) {
+        if self.lane(stream).cut_told || !(batch.truncated() || batch.exceeds_shown()) {
             return;
         }
         self.lane(stream).cut_told = true;
