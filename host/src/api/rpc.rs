@@ -169,7 +169,8 @@ fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String
     }
 }
 
-const fn code(kind: ErrorKind) -> i32 {
+/// The JSON-RPC code of a kind of error.
+pub(super) const fn code(kind: ErrorKind) -> i32 {
     match kind {
         ErrorKind::InvalidParams => -32602,
         ErrorKind::Internal => -32603,

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{ConversationId, Event, EventType, JobState, RunId, RunStatus};
+use crate::model::{ConversationId, Event, EventType, JobState, RunId, RunStatus, StartPayload};
 
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
 pub const PROTOCOL: u32 = 1;
@@ -18,6 +18,19 @@ pub const VERSION_HEADER: &str = "x-ostler-version";
 
 /// Header that says who asks: `cli`, `rpc`, `http` or `mcp`.
 pub const ORIGIN_HEADER: &str = "x-ostler-origin";
+
+/// `start_run`: the start payload, and what a client sends beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRunParams {
+    /// What to start.
+    #[serde(flatten)]
+    pub payload: StartPayload,
+    /// Variables of the caller that the CLI may get: `PATH`, and those that the provider names. Sealed, never stored as
+    /// they are. Without them the CLI gets the host's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub client_environment: BTreeMap<String, String>,
+}
 
 /// `start_run`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -111,11 +111,35 @@ pub struct NewEvent {
     pub timestamp: Timestamp,
 }
 
-/// The payload of an event.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[expect(missing_docs, reason = "each names its type")]
-pub enum Payload {
+/// Ties each event to the type of its payload.
+macro_rules! payloads {
+    ($($variant:ident($payload:ty),)+) => {
+        /// The payload of an event.
+        #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+        #[serde(untagged)]
+        #[expect(missing_docs, reason = "each names its type")]
+        pub enum Payload {
+            $($variant($payload),)+
+        }
+
+        impl Payload {
+            /// The name of the event that carries it.
+            #[must_use]
+            pub const fn kind(&self) -> EventType {
+                match self { $(Self::$variant(_) => EventType::$variant,)+ }
+            }
+        }
+
+        impl EventType {
+            /// The events that the host tells, each with the schema of its payload, in the order of their definition.
+            pub(crate) fn schemas(generator: &mut SchemaGenerator) -> Vec<(Self, Schema)> {
+                vec![$((Self::$variant, generator.subschema_for::<$payload>()),)+]
+            }
+        }
+    };
+}
+
+payloads! {
     RunStarted(RunStarted),
     ChunkStdout(Chunk),
     ChunkStderr(Chunk),
@@ -133,32 +157,6 @@ pub enum Payload {
     RunCompleted(RunEnd),
     RunFailed(RunEnd),
     RunCanceled(RunEnd),
-}
-
-impl Payload {
-    /// The name of the event that carries it.
-    #[must_use]
-    pub const fn kind(&self) -> EventType {
-        match self {
-            Self::RunStarted(_) => EventType::RunStarted,
-            Self::ChunkStdout(_) => EventType::ChunkStdout,
-            Self::ChunkStderr(_) => EventType::ChunkStderr,
-            Self::Progress(_) => EventType::Progress,
-            Self::PolicyAudit(_) => EventType::PolicyAudit,
-            Self::CompatibilityWarning(_) => EventType::CompatibilityWarning,
-            Self::Semantic(_) => EventType::Semantic,
-            Self::Warning(_) => EventType::Warning,
-            Self::CliMissing(_) => EventType::CliMissing,
-            Self::CwdMissing(_) => EventType::CwdMissing,
-            Self::RunnerMetrics(_) => EventType::RunnerMetrics,
-            Self::CliExit(_) => EventType::CliExit,
-            Self::StructuredOutput(_) => EventType::StructuredOutput,
-            Self::StructuredOutputInvalid(_) => EventType::StructuredOutputInvalid,
-            Self::RunCompleted(_) => EventType::RunCompleted,
-            Self::RunFailed(_) => EventType::RunFailed,
-            Self::RunCanceled(_) => EventType::RunCanceled,
-        }
-    }
 }
 
 /// The provider plugin of an attempt.

@@ -1,4 +1,4 @@
-//! The methods: one table, which every transport serves.
+//! The methods: one table, which every transport serves and the OpenRPC document is made of.
 
 mod host;
 mod runs;
@@ -6,44 +6,130 @@ mod workspace;
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::document;
 use super::rpc::Caller;
+use super::types::{
+    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
+    RunEventsResult, RunParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, WorkspaceParams,
+};
 use crate::engine::Engine;
-use crate::model::{ApiError, validate_document};
+use crate::model::ErrorKind::{self, *};
+use crate::model::{ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RunRecord, RunSummary, validate_document};
 
 /// One method.
 pub(crate) struct Method {
     /// Its name on the wire.
     pub(crate) name: &'static str,
+    /// What it does, for the document.
+    pub(crate) about: &'static str,
     /// Names of its parameters, in the order in which an array gives them; empty where it takes one whole object.
     pub(crate) params: &'static [&'static str],
+    /// What can be wrong besides [`COMMON_ERRORS`].
+    pub(crate) errors: &'static [ErrorKind],
+    /// Schemas of its parameters, as one object, and of its result.
+    pub(crate) schemas: fn(&mut SchemaGenerator) -> (Schema, Schema),
     /// Does it. Blocks.
     pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Result<Value, ApiError>,
 }
 
+/// What any method may answer: parameters that are wrong, a disk or a database that fails, a defect of the host.
+pub(crate) const COMMON_ERRORS: &[ErrorKind] = &[InvalidParams, Io, Internal];
+
+/// Writes one entry of the table: `/// about`, `name(order of parameters): Params => Result, [errors], call`. The call
+/// gets its parameters read and checked; one behind `raw` gets them as they came.
+macro_rules! method {
+    ($(#[doc = $about:literal])+ $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], raw $call:path) => {
+        method!(@entry $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*], $call)
+    };
+    ($(#[doc = $about:literal])+ $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], $call:path) => {
+        method!(@entry $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*],
+            |engine, caller, params| call::<$params, $result>(engine, caller, params, $call))
+    };
+    (@entry $name:ident, $about:expr, [$($param:literal),*], $params:ty, $result:ty, [$($error:ident),*], $call:expr) => {
+        Method {
+            name: stringify!($name),
+            about: $about,
+            params: &[$($param),*],
+            errors: &[$($error),*],
+            schemas: |generator| (<$params>::json_schema(generator), generator.subschema_for::<$result>()),
+            call: $call,
+        }
+    };
+}
+
 /// Every method that works.
-static METHODS: &[Method] = &[
-    Method { name: "start_run", params: &[], call: runs::start },
-    Method { name: "cancel_run", params: &["runId"], call: runs::cancel },
-    Method { name: "get_run", params: &["runId"], call: runs::get },
-    Method {
-        name: "list_runs",
-        params: &["provider", "status", "conversationId", "search", "dateFrom", "dateTo", "limit", "offset"],
-        call: runs::list,
+pub(crate) static METHODS: &[Method] = &[
+    method! {
+        /// Starts a run: merges, checks, asks the policies, stores and queues it. What was acknowledged is never lost.
+        start_run(): StartRunParams => StartRunResult,
+        [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
+        raw runs::start
     },
-    Method { name: "get_run_events", params: &["runId", "after", "limit"], call: runs::events },
-    Method { name: "list_queue_jobs", params: &["state"], call: runs::jobs },
-    Method { name: "list_capabilities", params: &["refresh"], call: host::capabilities },
-    Method { name: "list_workspace_grants", params: &[], call: workspace::list },
-    Method { name: "grant_workspace", params: &["path"], call: workspace::grant },
-    Method { name: "revoke_workspace", params: &["path"], call: workspace::revoke },
-    Method { name: "list_plugins", params: &[], call: host::plugins },
-    Method { name: "get_status", params: &[], call: host::status },
-    Method { name: "stop", params: &["ifIdle"], call: host::stop },
+    method! {
+        /// Ends a run and answers when it has ended. One that had ended already is no error; the answer says so.
+        cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
+    },
+    method! {
+        /// A run with its warnings, capability snapshot, artifacts and newest job.
+        get_run("runId"): RunParams => RunRecord, [NotFound], runs::get
+    },
+    method! {
+        /// Runs, newest first.
+        list_runs("provider", "status", "conversationId", "dateFrom", "dateTo", "limit", "offset"):
+        ListRunsParams => Page<RunSummary>, [], runs::list
+    },
+    method! {
+        /// A page of the events of a run, oldest first.
+        get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+    },
+    method! {
+        /// Jobs with their position and effective priority, in the order in which they leave.
+        list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
+    },
+    method! {
+        /// What the installed CLIs can do: the newest snapshot for each provider. Missing CLIs are `blocked`, with a hint.
+        list_capabilities("refresh", "provider", "clientEnvironment"):
+        ListCapabilitiesParams => Vec<CapabilitySnapshot>, [NotFound], host::capabilities
+    },
+    method! {
+        /// The folders in which runs may work.
+        list_workspace_grants(): NoParams => Vec<Grant>, [], workspace::list
+    },
+    method! {
+        /// Lets runs work in a folder and everything below it. Granting it twice is no error.
+        grant_workspace("path"): WorkspaceParams => Grant, [CwdMissing], workspace::grant
+    },
+    method! {
+        /// Takes a grant back. Running runs go on.
+        revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
+    },
+    method! {
+        /// Every plugin that was found, with its state, and the provider instances that they make.
+        list_plugins(): NoParams => ListPluginsResult, [], host::plugins
+    },
+    method! {
+        /// How the host is: what runs and waits, its limits, its places, and what went wrong.
+        get_status(): NoParams => Status, [], host::status
+    },
+    method! {
+        /// Ends the host. Running runs are interrupted; waiting ones go on after its next start.
+        stop("ifIdle"): StopParams => StopResult, [Conflict], host::stop
+    },
+    Method {
+        name: "rpc.discover",
+        about: "The OpenRPC document of this host: every method and every event, with their schemas.\n",
+        params: &[],
+        errors: &[],
+        schemas: |generator| (NoParams::json_schema(generator), generator.subschema_for::<Value>()),
+        call: |engine, caller, params| {
+            call::<NoParams, _>(engine, caller, params, |_, _, NoParams {}| Ok(document::openrpc()))
+        },
+    },
 ];
 
 /// The method of that name.
@@ -62,11 +148,53 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// Reads the parameters, calls, and writes the result.
-fn call<P, R>(params: Value, call: impl FnOnce(P) -> Result<R, ApiError>) -> Result<Value, ApiError>
+fn call<P, R>(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: Value,
+    call: impl FnOnce(&Arc<Engine>, &Caller, P) -> Result<R, ApiError>,
+) -> Result<Value, ApiError>
 where
     P: DeserializeOwned + JsonSchema + 'static,
     R: Serialize,
 {
-    let result = call(validate_document(params)?)?;
+    let result = call(engine, caller, validate_document(params)?)?;
     serde_json::to_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Commands of the contract that need sessions or approvals, which do not work yet.
+    const STILL_TO_COME: &[&str] = &[
+        "start_interactive_session",
+        "send_session_input",
+        "end_session",
+        "resume_session",
+        "list_approvals",
+        "answer_approval",
+    ];
+
+    #[test]
+    fn an_array_can_give_every_parameter() {
+        let mut generator = document::generator();
+        for method in METHODS.iter().filter(|method| method.name != "start_run") {
+            let (params, _) = (method.schemas)(&mut generator);
+            let known = params.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+            let known: BTreeSet<&str> = known.keys().map(String::as_str).collect();
+            assert_eq!(known, method.params.iter().copied().collect(), "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn what_does_not_work_yet_is_not_offered() {
+        for name in STILL_TO_COME {
+            assert!(find(name).is_none(), "{name} works: take it from the list");
+        }
+    }
 }
