@@ -126,9 +126,7 @@ pub(crate) static METHODS: &[Method] = &[
         params: &[],
         errors: &[],
         schemas: |generator| (NoParams::json_schema(generator), generator.subschema_for::<Value>()),
-        call: |engine, caller, params| {
-            call::<NoParams, _>(engine, caller, params, |_, _, NoParams {}| Ok(document::openrpc()))
-        },
+        call: |engine, caller, params| call::<NoParams, _>(engine, caller, params, |_, _, _| Ok(document::openrpc())),
     },
 ];
 
@@ -152,13 +150,13 @@ fn call<P, R>(
     engine: &Arc<Engine>,
     caller: &Caller,
     params: Value,
-    call: impl FnOnce(&Arc<Engine>, &Caller, P) -> Result<R, ApiError>,
+    call: impl FnOnce(&Arc<Engine>, &Caller, &P) -> Result<R, ApiError>,
 ) -> Result<Value, ApiError>
 where
     P: DeserializeOwned + JsonSchema + 'static,
     R: Serialize,
 {
-    let result = call(engine, caller, validate_document(params)?)?;
+    let result = call(engine, caller, &validate_document(params)?)?;
     serde_json::to_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
 }
 

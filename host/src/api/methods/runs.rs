@@ -15,22 +15,22 @@ pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Res
     serde_json::to_value(result).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: RunParams) -> Result<CancelResult, ApiError> {
+pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {
     engine.cancel_run(params.run_id)
 }
 
-pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: RunParams) -> Result<RunRecord, ApiError> {
+pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<RunRecord, ApiError> {
     engine.get_run(params.run_id)
 }
 
-pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
-    engine.list_runs(&params)
+pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
+    engine.list_runs(params)
 }
 
-pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: RunEventsParams) -> Result<RunEventsResult, ApiError> {
-    engine.run_events(&params)
+pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
+    engine.run_events(params)
 }
 
-pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
-    engine.list_jobs(&params)
+pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
+    engine.list_jobs(params)
 }

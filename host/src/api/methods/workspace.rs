@@ -7,14 +7,14 @@ use super::super::types::{NoParams, WorkspaceParams};
 use crate::engine::Engine;
 use crate::model::{ApiError, Grant};
 
-pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: NoParams) -> Result<Vec<Grant>, ApiError> {
+pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Vec<Grant>, ApiError> {
     engine.list_grants()
 }
 
-pub(super) fn grant(engine: &Arc<Engine>, _: &Caller, params: WorkspaceParams) -> Result<Grant, ApiError> {
+pub(super) fn grant(engine: &Arc<Engine>, _: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {
     engine.grant(&params.path)
 }
 
-pub(super) fn revoke(engine: &Arc<Engine>, _: &Caller, params: WorkspaceParams) -> Result<Grant, ApiError> {
+pub(super) fn revoke(engine: &Arc<Engine>, _: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {
     engine.revoke(&params.path)
 }
