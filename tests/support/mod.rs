@@ -17,6 +17,7 @@
 mod agents;
 mod bed;
 pub mod cases;
+pub mod duplex;
 mod follow;
 mod leaks;
 #[path = "../model_server/mod.rs"]

@@ -30,6 +30,7 @@ mod logs;
 mod plugin;
 mod queue;
 mod redact;
+mod rpc;
 mod run;
 mod runs;
 mod serve;
@@ -129,6 +130,7 @@ enum Command {
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
+    Rpc(rpc::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -174,6 +176,7 @@ impl Command {
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),
             }
         });

@@ -12,6 +12,7 @@ mod json;
 mod names;
 mod paths;
 mod reader;
+pub mod secret_file;
 mod sections;
 mod types;
 
@@ -27,7 +28,7 @@ pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::types::{
-    AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
+    AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
     PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RunnerConfig, SchedulerConfig,
     StorageConfig,
 };

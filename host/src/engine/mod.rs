@@ -42,13 +42,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::{Config, Paths};
+use crate::api::types::HttpStatus;
+use crate::config::{Config, HttpConfig, Paths};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
@@ -103,6 +104,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// Turns true when somebody asks the host to end.
     stop: watch::Sender<bool>,
+    /// Where the API is served over TCP, once it is.
+    http: OnceLock<HttpStatus>,
 }
 
 impl fmt::Debug for Engine {
@@ -142,6 +145,7 @@ impl Engine {
             subscribers: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::channel(false).0,
+            http: OnceLock::new(),
         }))
     }
 
@@ -207,6 +211,23 @@ impl Engine {
     #[must_use]
     pub fn idle_limit(&self) -> std::time::Duration {
         self.setup().config.host.idle()
+    }
+
+    /// Lets `get_status` say where the API is served over TCP.
+    pub fn served_over_tcp(&self, http: HttpStatus) {
+        let _ = self.http.set(http);
+    }
+
+    /// Adds to what `get_status` says is wrong, and to the log.
+    pub fn report_problem(&self, problem: String) {
+        tracing::warn!(problem);
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    }
+
+    /// `[http]` as it was at the start of the host.
+    #[must_use]
+    pub fn http_config(&self) -> HttpConfig {
+        self.setup().config.http.clone()
     }
 
     /// Counts open event streams.

@@ -247,6 +247,7 @@ impl Engine {
             background: self.background,
             data_folder: self.paths.data_dir.clone(),
             socket: self.paths.socket.clone(),
+            http: self.http.get().cloned(),
             log_file: crate::host::log_file(&self.paths),
             config_file: self.paths.config_file.clone(),
             running: count(State::Running),

@@ -7,13 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub use self::log::log_file;
 
-use crate::api::server::{self, Connections};
+use crate::api::guard::{self, Guard};
+use crate::api::server::{self, Connections, Tcp};
+use crate::api::types::HttpStatus;
 use crate::cli::{LocalCommands, ServeOptions};
 use crate::config::{Config, Paths};
 use crate::engine::{self, Engine};
@@ -140,7 +142,8 @@ async fn serve_until_stopped(
     let failed = |error: std::io::Error| ApiError::new(ErrorKind::Io, format!("failed to watch for signals: {error}"));
     let connections = Connections::default();
     let (close, closing) = watch::channel(false);
-    let serving = tokio::spawn(server::serve(listener, Arc::clone(engine), connections.clone(), closing));
+    let tcp = listen_on_tcp(paths, engine).await;
+    let serving = tokio::spawn(server::serve(listener, tcp, Arc::clone(engine), connections.clone(), closing));
     ready(&paths.socket);
 
     let mut stop = engine.stop_wanted();
@@ -161,6 +164,34 @@ async fn serve_until_stopped(
     close.send_replace(true);
     let _ = serving.await;
     Ok(())
+}
+
+/// Listens over TCP where the configuration says so. What goes wrong is told and leaves the unix socket available.
+async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
+    let config = engine.http_config();
+    let address = config.listen?;
+    let token_file = guard::token_file(&paths.data_dir);
+    let listening = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, bound))
+    };
+    let listening = listening.await.map_err(|error| error.to_string());
+    let made = listening.and_then(|(listener, bound)| {
+        let guard = Guard::new(&config, bound, &token_file).map_err(|error| error.to_string())?;
+        Ok((Tcp { listener, guard }, bound))
+    });
+    match made {
+        Ok((tcp, bound)) => {
+            tracing::info!(address = %bound, "listens over TCP");
+            engine.served_over_tcp(HttpStatus { url: format!("http://{bound}"), token_file });
+            Some(tcp)
+        }
+        Err(error) => {
+            engine.report_problem(format!("[http]: failed to listen on {address}: {error}"));
+            None
+        }
+    }
 }
 
 /// Returns after the host has had no run and no client for its idle time.

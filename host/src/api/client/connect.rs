@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,6 +13,7 @@ use serde_json::{Value, json};
 use super::http::{self, SendError};
 use super::launch::{self, Launched};
 use super::{ClientConfig, ClientError, Health};
+use crate::api::lines;
 use crate::api::types::{PROTOCOL, StopParams, StopResult};
 use crate::model::{ApiError, ErrorKind};
 
@@ -120,6 +124,23 @@ impl Connector {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// A connection that the host has upgraded to lines.
+    pub(super) async fn lines(&self) -> Result<TokioIo<Upgraded>, ClientError> {
+        let headers = [("connection", "upgrade".to_owned()), ("upgrade", lines::PROTOCOL.to_owned())];
+        let answer = self.send("GET", "/lines", &headers, Bytes::new()).await;
+        let response = answer.map_err(|error| error.into_client_error(false))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            return Err(match http::read_json(response).await {
+                Ok(_) => ClientError::Protocol(format!("/lines: status {status}")),
+                Err(error) => error.into_client_error(false),
+            });
+        }
+        let upgraded = hyper::upgrade::on(response).await;
+        let broken = |error: hyper::Error| ClientError::Broken { reason: http::describe(&error), uncertain: false };
+        Ok(TokioIo::new(upgraded.map_err(broken)?))
     }
 
     /// One JSON-RPC call, once.

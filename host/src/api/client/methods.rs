@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
@@ -32,6 +33,14 @@ impl Client {
             }
             other => other,
         }
+    }
+
+    /// A connection that carries JSON-RPC as lines, in both directions.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn lines(&self) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, ClientError> {
+        self.connector.lines().await
     }
 
     /// Submits a run. `payload` is the start payload, with `clientEnvironment` beside its fields.

@@ -2,6 +2,7 @@
 
 mod host;
 mod runs;
+mod streams;
 mod workspace;
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use super::document;
 use super::rpc::Caller;
 use super::types::{
     CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
-    RunEventsResult, RunParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, WorkspaceParams,
+    RunEventsResult, RunParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
+    SubscribeResult, UnsubscribeParams, UnsubscribeResult, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -86,6 +88,16 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// A page of the events of a run, oldest first.
         get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+    },
+    method! {
+        /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
+        /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
+        subscribe("after", "runId", "conversationId", "types"):
+        SubscribeParams => SubscribeResult, [NotFound, Conflict], streams::subscribe
+    },
+    method! {
+        /// Ends an event stream of this connection. Events that are on their way may still arrive.
+        unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
     },
     method! {
         /// Jobs with their position and effective priority, in the order in which they leave.
