@@ -19,6 +19,7 @@
 mod attempt;
 mod capabilities;
 mod check;
+mod complaints;
 mod conclude;
 mod dispatch;
 mod environment;
@@ -62,6 +63,7 @@ use gate::Grants;
 use seal::Sealer;
 use setup::Setup;
 
+pub use complaints::complaints;
 pub use rules::load_redactor;
 pub use seal::SealError;
 

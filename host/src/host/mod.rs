@@ -15,7 +15,7 @@ pub use self::log::log_file;
 
 use crate::api::server::{self, Connections};
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Config, Paths};
+use crate::config::{Complaint, Config, Paths};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind, Problem};
 use crate::plugins::{Limits, Registry, RegistryOptions};
@@ -59,6 +59,11 @@ impl LocalCommands for Local {
                 return Ok(stream.count());
             }
         }
+    }
+
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
+        let (registry, _) = open_registry(paths, config, Arc::new(crate::plugins::NoLog))?;
+        Ok(engine::complaints(config, &registry))
     }
 
     fn serve(
