@@ -30,6 +30,7 @@ mod narrate;
 mod prepare;
 mod pump;
 mod queries;
+mod question;
 mod record;
 mod recover;
 mod retry;
@@ -38,6 +39,9 @@ mod seal;
 mod setup;
 mod submit;
 mod verdict;
+
+#[cfg(test)]
+mod field_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
