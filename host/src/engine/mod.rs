@@ -33,6 +33,7 @@ mod queries;
 mod question;
 mod record;
 mod recover;
+mod resume;
 mod retry;
 mod rules;
 mod seal;

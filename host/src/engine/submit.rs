@@ -17,6 +17,7 @@ use super::gate::Ruling;
 use super::prepare::{self, Attempt};
 use super::question::Question;
 use super::record::{Recorder, to_value};
+use super::resume;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
 use crate::api::types::StartRunResult;
@@ -85,11 +86,17 @@ impl Engine {
         }
         let provider = Arc::clone(setup.provider(&payload.provider)?);
         let instance = provider.instance()?;
+        let began = self.folder_of_session(&provider.name, &payload)?;
+        if payload.cwd.is_none() {
+            payload.cwd.clone_from(&began);
+        }
         check::check(&payload)?;
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
         }
-        let cwd = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
+        let asked = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
+        let cwd = began.unwrap_or_else(|| asked.clone());
+        let moved = resume::moved(&asked, &cwd);
         payload.cwd = Some(cwd.clone());
         let installed = self.installed(&setup, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
@@ -114,6 +121,7 @@ impl Engine {
             inherited: &inherited,
             recorder: &recorder,
             origin,
+            moved,
             run,
         };
         submission.accept().map_err(|error| super::clean_error(recorder.redactor(), &error))
@@ -132,6 +140,8 @@ struct Submission<'a> {
     inherited: &'a BTreeMap<String, String>,
     recorder: &'a Recorder,
     origin: &'a str,
+    /// That it starts elsewhere than was asked.
+    moved: Option<CompatibilityWarning>,
     run: RunId,
 }
 
@@ -142,7 +152,8 @@ impl Submission<'_> {
             self.record_refusal(audit);
             return Err(denied);
         }
-        let warnings = self.try_to_prepare()?;
+        let mut warnings = self.try_to_prepare()?;
+        warnings.extend(self.moved.clone());
         let audit = self.recorder.event(&Payload::PolicyAudit(audit));
         let warnings =
             warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
