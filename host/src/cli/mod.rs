@@ -51,7 +51,7 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 pub use serve::ServeOptions;
 
-use crate::config::Paths;
+use crate::config::{Complaint, Config, Paths};
 use crate::model::ApiError;
 use context::Context;
 
@@ -64,6 +64,12 @@ pub trait LocalCommands {
     /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
     /// configuration.
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError>;
+
+    /// What the plugins that the host would have refuse in a configuration.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError>;
 
     /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
     ///

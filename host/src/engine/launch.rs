@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
+use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, search_path};
-use super::gate::Circumstances;
 use super::prepare::{self, Prepared};
-use super::record::{Recorder, to_value};
+use super::question::Question;
+use super::record::Recorder;
 use super::setup::Provider;
-use super::submit::{checked_paths, snapshot_facts, verdict_name};
 use super::verdict::Ending;
 use crate::model::{
     AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
-    PolicyAudit, RunStarted, StartPayload, warning_code,
+    RunStarted, StartPayload, warning_code,
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
@@ -74,7 +74,7 @@ impl Stage<'_> {
             private_dir: private.path(),
             inherited: &inherited,
         };
-        let prepared = prepare::prepare(self.setup, instance, snapshot, &attempt)?;
+        let prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         self.tell_new_warnings(&prepared);
 
         let mut environment = inherited;
@@ -166,8 +166,6 @@ impl Stage<'_> {
         ready: &Ready,
     ) -> Result<(), Stopped> {
         let launch = &ready.prepared.launch;
-        let grants = self.engine.grants()?;
-        let document = to_value(&self.loaded.payload);
         let summary = ask::LaunchSummary {
             executable: ready.executable.display().to_string(),
             args: ready.args.clone(),
@@ -184,37 +182,18 @@ impl Stage<'_> {
                 })
                 .collect(),
         };
-        let origin = self.loaded.record.origin.clone();
-        let circumstances = Circumstances {
+        let question = Question {
             run: Some(self.loaded.run()),
             attempt: self.loaded.job.attempt,
-            provider: &provider.name,
-            plugin: &provider.plugin,
-            origin: &origin,
+            provider,
+            origin: &self.loaded.record.origin,
+            executable: &ready.executable,
             cwd,
-            grants: &grants,
-            paths: checked_paths(&self.loaded.payload, &grants),
-            profile: self.loaded.payload.profile_id.as_deref(),
-            capabilities: snapshot,
-            payload: Some(&document),
-            tool_calls: 0,
-            earlier: &[],
+            payload: &self.loaded.payload,
+            snapshot,
+            grants: &self.engine.grants()?,
         };
-        let ruling = self.setup.gate.judge(&ask::Action::Spawn(summary.clone()), &circumstances);
-        let audit = PolicyAudit {
-            stage: "spawn".to_owned(),
-            verdict: verdict_name(ruling.verdict()).to_owned(),
-            provider: provider.name.clone(),
-            executable: Some(ready.executable.clone()),
-            cwd: Some(cwd.to_owned()),
-            args: summary.args,
-            environment_names: summary.environment_names,
-            origin,
-            grant: grants.containing(cwd).map(Path::to_owned),
-            profile: self.loaded.payload.profile_id.clone(),
-            capabilities: Some(snapshot_facts(snapshot)),
-            findings: ruling.findings.clone(),
-        };
+        let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit().map_err(Stopped::from)
     }

@@ -19,6 +19,7 @@
 mod attempt;
 mod capabilities;
 mod check;
+mod complaints;
 mod conclude;
 mod dispatch;
 mod environment;
@@ -29,14 +30,19 @@ mod narrate;
 mod prepare;
 mod pump;
 mod queries;
+mod question;
 mod record;
 mod recover;
+mod resume;
 mod retry;
 mod rules;
 mod seal;
 mod setup;
 mod submit;
 mod verdict;
+
+#[cfg(test)]
+mod field_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,6 +69,7 @@ use gate::Grants;
 use seal::Sealer;
 use setup::Setup;
 
+pub use complaints::complaints;
 pub use rules::load_redactor;
 pub use seal::SealError;
 

@@ -15,15 +15,17 @@ use crate::redaction::{
 /// One matcher of all rules. If a redactor plugin cannot be loaded, the rules of the others still run; if none is left,
 /// everything is withheld.
 pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> Arc<Redactor> {
+    let mut listed = registry.list();
+    listed.retain(|plugin| plugin.kind == Some(Kind::Redactor));
     let mut loaded = Vec::new();
-    for plugin in registry.list() {
-        if plugin.kind != Some(Kind::Redactor) {
-            continue;
-        }
+    for plugin in &listed {
         match load(config, registry, &plugin.name, &plugin.state) {
             Ok(rules) => loaded.push(rules),
             Err(reason) => problems.push(format!("redactor {}: {reason}", plugin.name)),
         }
+    }
+    for name in config.plugins.redactor.keys().filter(|name| !listed.iter().any(|plugin| plugin.name == **name)) {
+        problems.push(format!("redactor {name}: there is no such redactor plugin"));
     }
     if let Some(redactor) = compile(&mut loaded, config, problems) {
         return Arc::new(redactor);

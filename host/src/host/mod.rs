@@ -17,7 +17,7 @@ use crate::api::guard::{self, Guard};
 use crate::api::server::{self, Connections, Tcp};
 use crate::api::types::HttpStatus;
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Config, Paths};
+use crate::config::{Complaint, Config, Paths};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind, Problem};
 use crate::plugins::{Limits, Registry, RegistryOptions};
@@ -61,6 +61,11 @@ impl LocalCommands for Local {
                 return Ok(stream.count());
             }
         }
+    }
+
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
+        let (registry, _) = open_registry(paths, config, Arc::new(crate::plugins::NoLog))?;
+        Ok(engine::complaints(config, &registry))
     }
 
     fn serve(

@@ -10,6 +10,7 @@ use crate::model::{
     Usage,
 };
 
+use super::answers;
 use super::reader::Reader;
 use super::rows::{
     count_of, id_of, json, json_of, micros, mode_from_name, mode_name, name_of, number, optional_id_of,
@@ -215,7 +216,7 @@ impl WriteTx<'_> {
             run_id: Some(run_id),
             conversation_id: outcome.conversation_id,
             kind,
-            payload: text(&outcome.end)?,
+            payload: answers::stored(self.conn, before.num, &outcome.end)?,
             timestamp: outcome.at,
         })?;
         let bytes = match self.run_memory(run_id)?.bytes {
@@ -415,17 +416,13 @@ impl Reader {
                  FROM runs r WHERE r.run_id = ?1"
             ))?
             .query_row([id], |row| {
-                let mut terminal: Option<Value> = optional_json_of(row, "terminal")?;
-                let final_text = terminal.as_mut().and_then(|end| match end.get_mut("finalText") {
-                    Some(Value::String(text)) => Some(std::mem::take(text)),
-                    _ => None,
-                });
+                let terminal: Option<Value> = optional_json_of(row, "terminal")?;
                 let record = RunRecord {
                     summary: summary(row)?,
                     payload: optional_json_of(row, "payload")?.unwrap_or(Value::Null),
                     sealed_pointers: json_of(row, "sealed_pointers")?,
                     session_id: row.get("session_id")?,
-                    final_text,
+                    final_text: None,
                     structured_output: None,
                     usage: optional_json_of(row, "usage")?,
                     warnings: Vec::new(),
@@ -434,12 +431,13 @@ impl Reader {
                     job: None,
                     origin: row.get("origin")?,
                 };
-                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?))
+                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?, terminal))
             })
             .optional()?;
-        let Some((mut record, num, snapshot)) = found else {
+        let Some((mut record, num, snapshot, terminal)) = found else {
             return Ok(None);
         };
+        record.final_text = terminal.map(|end| answers::of_end(&self.conn, num, end)).transpose()?.flatten();
         self.notable(num, &mut record)?;
         record.capabilities = snapshot.map(|key| self.snapshot(SnapshotKey(key))).transpose()?.flatten();
         record.artifacts = self.artifacts_of(num)?;
