@@ -271,6 +271,14 @@ impl Bed {
     #[track_caller]
     pub fn wait_for_end(&self, run: &str) -> Vec<Value> {
         let mut follower = self.follow(&["logs", "--json", "-f", run]);
+    /// What the running host says of itself, without a call.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub fn health(&self) -> std::io::Result<Value> {
+        wire::health(&self.socket())
+    }
+
         follower.wait_for("the end of the run", |event| super::end_of(std::slice::from_ref(event)).is_some());
         follower.kill();
         self.story(run)

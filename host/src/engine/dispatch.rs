@@ -240,6 +240,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether nothing is taken any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
     fn tell(&self, state: &State) {
         let busy = Self::jobs(state);
         self.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);

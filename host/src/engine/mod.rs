@@ -178,6 +178,12 @@ impl Engine {
     }
 
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
+    /// Whether the host takes no runs any more, because it is about to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.dispatcher.is_stopping()
+    }
+
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         for live in self.dispatcher.shut_down() {
