@@ -50,6 +50,16 @@ pub fn binary() -> PathBuf {
 
 /// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
 ///
+/// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
+/// nothing of that; that the test is skipped then is said on standard error.
+pub fn steerable() -> bool {
+    let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
+    if !steerable {
+        eprintln!("SKIPPED: the binary under test is no build with debug assertions");
+    }
+    steerable
+}
+
 /// # Panics
 /// After `limit`.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Engine;
@@ -12,8 +11,10 @@ use super::dispatch::Again;
 use super::live::{Live, StopCause};
 use super::record::Recorder;
 use super::retry::{self, Decision, Failed};
-use super::submit::Carry;
+use super::submit::{Carry, timestamp};
 use super::verdict::{self, Ending, Structured};
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
     StructuredOutputInvalid, Usage, warning_code,
@@ -89,7 +90,7 @@ impl Engine {
         delay: Duration,
         carry: &Carry,
     ) {
-        let (run, now) = (live.run(), Timestamp::now());
+        let (run, now, queue_time) = (live.run(), clock::now(), self.dispatcher.queue_time());
         let next = now.checked_add(delay).unwrap_or(now);
         let attempt = loaded.job.attempt + 1;
         events.push(recorder.progress(
@@ -99,8 +100,8 @@ impl Engine {
         let back = Requeued {
             state: if delay.is_zero() { JobState::Ready } else { JobState::Retrying },
             attempt,
-            enqueued_at: Some(super::submit::timestamp(self.dispatcher.queue_time())),
-            not_before: (!delay.is_zero()).then_some(next),
+            enqueued_at: Some(timestamp(queue_time)),
+            not_before: (!delay.is_zero()).then(|| timestamp(queue_time.after(delay))),
             reason: Some(ending.reason),
             message: Some(recorder.clean(&ending.message)),
             carry: serde_json::to_string(carry).ok(),
@@ -117,7 +118,8 @@ impl Engine {
         match written.wait() {
             Ok(true) => {
                 let summary = &loaded.record.summary;
-                let again = Again { lane: summary.provider.clone(), priority: summary.queue_priority, delay };
+                let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
+                let again = Again { lane, priority, since: queue_time, delay };
                 if !self.dispatcher.release(live, RunStatus::Queued, Some(again)) {
                     // It was cancelled in the meantime.
                     self.end_waiting(live);
@@ -207,7 +209,7 @@ fn outcome(recorder: &Recorder, ending: &Ending) -> Outcome {
         hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
         final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
     };
-    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: Timestamp::now() }
+    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: clock::now() }
 }
 
 /// What is written beside the events.

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
@@ -17,6 +16,8 @@ use super::record::{Recorder, to_value};
 use super::setup::Provider;
 use super::submit::{checked_paths, snapshot_facts, verdict_name};
 use super::verdict::Ending;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
     PolicyAudit, RunStarted, StartPayload, warning_code,
@@ -295,7 +296,7 @@ impl Stage<'_> {
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
         let event = (!std::mem::replace(told, true)).then_some(event);
         let start =
-            Started { attempt: started.attempt, at: Timestamp::now(), process: serde_json::to_string(identity).ok() };
+            Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
         // Not urgent: what was told before must come before it.
         let write = self.engine.storage.write(Durability::Full, move |tx| {

@@ -48,6 +48,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::config::{Config, Paths};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
@@ -136,7 +137,7 @@ impl Engine {
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
-            started_at: Timestamp::now(),
+            started_at: clock::now(),
             background: parts.background,
             problems: Mutex::new(problems),
             subscribers: Arc::default(),
@@ -177,13 +178,13 @@ impl Engine {
         self.dispatcher.close_if_idle()
     }
 
-    /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     /// Whether the host takes no runs any more, because it is about to end.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.dispatcher.is_stopping()
     }
 
+    /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         for live in self.dispatcher.shut_down() {
@@ -302,7 +303,7 @@ impl FaultSink for Faults {
             conversation_id: None,
             kind: crate::model::EventType::Warning,
             payload: payload.to_string(),
-            timestamp: Timestamp::now(),
+            timestamp: clock::now(),
         };
         drop(self.storage.write_urgent(crate::storage::Durability::Batched, move |tx| tx.append_event(&event)));
     }

@@ -12,6 +12,7 @@ use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
 use super::verdict::HostSide;
 use crate::config::Config;
+use crate::failpoint;
 use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
 use crate::plugins::Transcript;
 use crate::plugins::types as plugin;

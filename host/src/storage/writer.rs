@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use crate::failpoint;
 use crate::model::NewEvent;
 
 use super::open::Opened;
