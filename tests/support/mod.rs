@@ -14,6 +14,7 @@
     reason = "shared by several suites, none of which uses all of it; a test may panic, and `json!` reads best in place"
 )]
 
+mod aftermath;
 mod agents;
 mod bed;
 pub mod cases;
@@ -26,6 +27,7 @@ mod record;
 mod studio;
 mod wire;
 
+pub use aftermath::{check_database, database};
 pub use agents::agent_cli;
 pub use bed::{Bed, Done};
 pub use follow::Follower;
@@ -48,8 +50,6 @@ pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
-///
 /// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
 /// nothing of that; that the test is skipped then is said on standard error.
 pub fn steerable() -> bool {
@@ -60,6 +60,8 @@ pub fn steerable() -> bool {
     steerable
 }
 
+/// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
+///
 /// # Panics
 /// After `limit`.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {

@@ -107,6 +107,7 @@ impl Engine {
             carry: serde_json::to_string(carry).ok(),
         };
         let forget_session = carry.without_resume;
+        failpoint::reach("requeue.before");
         let written = self.storage.write(Durability::Full, move |tx| {
             tx.append_events(&events)?;
             facts.write(tx, run)?;
@@ -117,6 +118,7 @@ impl Engine {
         });
         match written.wait() {
             Ok(true) => {
+                failpoint::reach("requeue.after");
                 let summary = &loaded.record.summary;
                 let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
                 let again = Again { lane, priority, since: queue_time, delay };
@@ -137,6 +139,7 @@ impl Engine {
     /// Ends a run, and lets go of it.
     fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: &[NewEvent], facts: &Facts) {
         let outcome = outcome(recorder, ending);
+        failpoint::reach("end.before");
         let mut tries = 0;
         while let Err(error) = self.write_end(live.run(), &outcome, events.to_vec(), facts) {
             tries += 1;
@@ -148,6 +151,7 @@ impl Engine {
             }
             std::thread::sleep(WRITE_PAUSE);
         }
+        failpoint::reach("end.after");
         self.dispatcher.release(live, ending.status(), None);
     }
 

@@ -272,6 +272,7 @@ impl Dispatcher {
             }
             if !ready.is_empty() {
                 drop(state);
+                failpoint::reach("claim.after");
                 ready.into_iter().for_each(&mut start);
                 state = self.lock();
                 continue;

@@ -290,7 +290,9 @@ impl Stage<'_> {
         ready: &Ready,
         told: &mut bool,
     ) -> Result<Child, SpawnFailure> {
+        failpoint::reach("spawn.before");
         let prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.prepared");
         let identity = prepared.identity();
         let pid = u32::try_from(identity.pid).unwrap_or_default();
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
@@ -311,7 +313,10 @@ impl Stage<'_> {
             let ending = Ending::new(EndReason::Canceled, "the run had ended before its child was started");
             return Err(SpawnFailure::Stopped(Stopped::Ending(ending)));
         }
-        prepared.start().map_err(SpawnFailure::Spawn)
+        failpoint::reach("spawn.recorded");
+        let child = prepared.start().map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.after");
+        Ok(child)
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &Ready) -> Stopped {

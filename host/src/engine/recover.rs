@@ -25,6 +25,7 @@ impl Engine {
     /// If the database cannot be read or written.
     pub(super) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         let left = self.storage.read(crate::storage::Reader::recovery)?;
+        failpoint::reach("recover.before");
         self.end_processes(&left);
         let private = self.private_parent();
         own_folder(&private)?;
@@ -32,9 +33,9 @@ impl Engine {
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
-        let requeue = self.setup().config.scheduler.requeue_interrupted;
         // First of all: what is put back now counts its delay from there.
         self.dispatcher.catch_up(left.iter().map(|recovery| time(recovery.job.enqueued_at)));
+        let requeue = self.setup().config.scheduler.requeue_interrupted;
         let mut settled = HashSet::new();
         for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
             let run = recovery.job.run_id;
@@ -43,10 +44,12 @@ impl Engine {
             }
             settled.insert(run);
             self.end_interrupted(run, "the host died while the run was running")?;
+            failpoint::reach("recover.settled");
         }
         for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
             self.queue_again(recovery);
         }
+        failpoint::reach("recover.after");
         Ok(())
     }
 
@@ -121,10 +124,10 @@ impl Engine {
             lane: job.provider.clone(),
             priority: job.priority,
             enqueued_at: time(job.enqueued_at),
+            arrival: recovery.arrival,
             start,
             admit: Admit::Readmitted,
         };
-            arrival: recovery.arrival,
         let queued = self.dispatcher.admit(job, |_| ());
         if let Err(live) = queued {
             self.end_waiting(&live);

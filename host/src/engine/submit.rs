@@ -272,6 +272,7 @@ impl Submission<'_> {
             carry: None,
         };
         let run = self.run;
+        failpoint::reach("insert.before");
         let write = self.engine.storage.write_urgent(Durability::Full, move |tx| {
             let arrival = tx.insert_run(&new_run)?;
             tx.insert_job(&new_job)?;

@@ -416,7 +416,10 @@ impl Worker {
             self.memory.forget(before);
             request.settle(Err(error));
         }
-        self.statement("COMMIT")
+        failpoint::reach("commit.before");
+        self.statement("COMMIT")?;
+        failpoint::reach("commit.after");
+        Ok(())
     }
 
     fn set_synchronous(&mut self, group: &[Request]) -> Result<(), StorageError> {
