@@ -169,6 +169,11 @@ impl Bed {
         self.variables.push((name.into(), value.into()));
     }
 
+    /// No such variable any more.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
     /// `ostler` with a clean environment, in the working folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(super::binary());
@@ -231,12 +236,47 @@ impl Bed {
         self.run(&all).ok().stdout.trim().to_owned()
     }
 
+    /// Submits a run of the stand-in to the running host, `more` being the rest of the start payload; gives its id. Where
+    /// there is no host, none is started.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn submit(&self, prompt: &str, more: &Value) -> Result<String, wire::CallError> {
+        let answer = self.call("start_run", &self.payload(prompt, more))?;
+        Ok(answer["runId"].as_str().unwrap().to_owned())
+    }
+
+    /// The start payload of a run of the stand-in; `more` goes over it.
+    pub fn payload(&self, prompt: &str, more: &Value) -> Value {
+        let mut payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": self.work() });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            payload[name] = value.clone();
+        }
+        payload
+    }
+
+    /// Waits until the host says this of itself: `running`, 2.
+    #[track_caller]
+    pub fn wait_for_count(&self, count: &str, number: u64) {
+        until(&format!("{number} {count}"), PATIENCE, || {
+            (self.call("get_status", &json!({})).unwrap()[count] == number).then_some(())
+        });
+    }
+
     /// Calls a method of the running host.
     ///
     /// # Errors
     /// What the host answers with, or that it cannot be reached.
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, wire::CallError> {
         wire::call(&self.socket(), method, params)
+    }
+
+    /// What the running host says of itself, without a call.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub fn health(&self) -> std::io::Result<Value> {
+        wire::health(&self.socket())
     }
 
     /// Starts the host in the background, if none runs, and gives its process id.

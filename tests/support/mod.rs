@@ -15,6 +15,7 @@
     reason = "shared by several suites, none of which uses all of it; a test may panic, and `json!` reads best in place"
 )]
 
+mod aftermath;
 mod agents;
 mod bed;
 pub mod cases;
@@ -28,6 +29,7 @@ mod record;
 mod studio;
 mod wire;
 
+pub use aftermath::{check_database, database};
 pub use agents::agent_cli;
 pub use bed::{Bed, Done};
 pub use follow::Follower;
@@ -48,6 +50,16 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
+}
+
+/// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
+/// nothing of that; that the test is skipped then is said on standard error.
+pub fn steerable() -> bool {
+    let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
+    if !steerable {
+        eprintln!("SKIPPED: the binary under test is no build with debug assertions");
+    }
+    steerable
 }
 
 /// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).

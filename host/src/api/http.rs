@@ -165,9 +165,14 @@ async fn events(
     }
 }
 
-async fn health() -> Response {
-    let pid = std::process::id();
-    json_response(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION"), "protocol": PROTOCOL, "pid": pid}))
+async fn health(State(shared): State<Shared>) -> Response {
+    let health = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": PROTOCOL,
+        "pid": std::process::id(),
+        "ending": shared.engine.is_ending(),
+    });
+    json_response(StatusCode::OK, &health)
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Engine;
@@ -321,8 +320,6 @@ impl Stage<'_> {
         }
         let usage = pumped.narrator.usage().map(|total| self.own_usage(total, session.as_ref()));
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        let queued_at = self.loaded.job.not_before.unwrap_or(self.loaded.job.enqueued_at);
-        let queue_ms = Timestamp::now().duration_since(queued_at).as_secs_f64() * 1000.0 - millis(self.began.elapsed());
         let metrics = Metrics {
             attempt: self.loaded.job.attempt,
             stdout: pumped.stdout,
@@ -330,7 +327,7 @@ impl Stage<'_> {
             events: pumped.events,
             tool_calls: pumped.narrator.tool_calls(),
             usage: usage.clone(),
-            queue_ms: queue_ms.max(0.0),
+            queue_ms: millis(self.live.waited()),
             spawn_ms: millis(spawned),
             first_byte_ms: pumped.first_byte.map(millis),
             run_ms: millis(pumped.ran),

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
@@ -17,6 +16,8 @@ use super::question::Question;
 use super::record::Recorder;
 use super::setup::Provider;
 use super::verdict::Ending;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
     RunStarted, StartPayload, warning_code,
@@ -268,13 +269,15 @@ impl Stage<'_> {
         ready: &Ready,
         told: &mut bool,
     ) -> Result<Child, SpawnFailure> {
+        failpoint::reach("spawn.before");
         let prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.prepared");
         let identity = prepared.identity();
         let pid = u32::try_from(identity.pid).unwrap_or_default();
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
         let event = (!std::mem::replace(told, true)).then_some(event);
         let start =
-            Started { attempt: started.attempt, at: Timestamp::now(), process: serde_json::to_string(identity).ok() };
+            Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
         // Not urgent: what was told before must come before it.
         let write = self.engine.storage.write(Durability::Full, move |tx| {
@@ -289,7 +292,10 @@ impl Stage<'_> {
             let ending = Ending::new(EndReason::Canceled, "the run had ended before its child was started");
             return Err(SpawnFailure::Stopped(Stopped::Ending(ending)));
         }
-        prepared.start().map_err(SpawnFailure::Spawn)
+        failpoint::reach("spawn.recorded");
+        let child = prepared.start().map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.after");
+        Ok(child)
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &Ready) -> Stopped {

@@ -55,6 +55,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::api::types::HttpStatus;
+use crate::clock;
 use crate::config::{Config, HttpConfig, Paths};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
@@ -146,7 +147,7 @@ impl Engine {
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
-            started_at: Timestamp::now(),
+            started_at: clock::now(),
             background: parts.background,
             problems: Mutex::new(problems),
             subscribers: Arc::default(),
@@ -186,6 +187,12 @@ impl Engine {
     /// Takes no runs any more, if there are none. `false` where there are: the host is not idle.
     pub fn close_if_idle(&self) -> bool {
         self.dispatcher.close_if_idle()
+    }
+
+    /// Whether the host takes no runs any more, because it is about to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.dispatcher.is_stopping()
     }
 
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
@@ -324,7 +331,7 @@ impl FaultSink for Faults {
             conversation_id: None,
             kind: crate::model::EventType::Warning,
             payload: payload.to_string(),
-            timestamp: Timestamp::now(),
+            timestamp: clock::now(),
         };
         drop(self.storage.write_urgent(crate::storage::Durability::Batched, move |tx| tx.append_event(&event)));
     }

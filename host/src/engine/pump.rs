@@ -12,6 +12,7 @@ use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
 use super::verdict::HostSide;
 use crate::config::Config;
+use crate::failpoint;
 use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
 use crate::plugins::Transcript;
 use crate::plugins::types as plugin;
@@ -194,11 +195,18 @@ impl Pump<'_> {
     }
 
     fn on_output(&mut self, stream: Stream, bytes: &[u8]) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        let first = self.first_byte.is_none();
+        if first {
+            self.first_byte = Some(self.started.elapsed());
+            failpoint::reach("chunk.before");
+        }
         let lane = self.lane(stream);
         lane.metrics.bytes += bytes.len() as u64;
         if let Some(batch) = lane.splitter.push(bytes) {
             self.on_lines(stream, &batch);
+        }
+        if first {
+            failpoint::reach("chunk.after");
         }
     }
 
@@ -219,8 +227,10 @@ impl Pump<'_> {
         };
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let event = self.recorder.event(&Payload::CliExit(CliExit { code, signal, duration_ms }));
+        failpoint::reach("exit.before");
         self.store(vec![event]);
         self.exit = Some(exit);
+        failpoint::reach("exit.after");
     }
 
     fn on_unread_input(&mut self, unwritten: usize) {

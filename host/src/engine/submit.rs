@@ -21,6 +21,8 @@ use super::resume;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
 use crate::api::types::StartRunResult;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     ApiError, CompatibilityWarning, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, Problem, RunId, RunMode,
     StartPayload,
@@ -166,12 +168,10 @@ impl Submission<'_> {
                 ApiError::new(ErrorKind::Conflict, "the host is about to end").hint("ask again").retryable(true)
             }
         })?;
-        let stored = self.store(events);
-        if let Err(error) = stored {
-            self.engine.dispatcher.forget(self.run);
-            return Err(error);
-        }
-        self.enqueue();
+        let enqueued_at = self.engine.dispatcher.queue_time();
+        let arrival = self.store(events, enqueued_at).inspect_err(|_| self.engine.dispatcher.forget(self.run))?;
+        self.enqueue(enqueued_at, arrival);
+        failpoint::reach("acknowledge.before");
         Ok(StartRunResult { run_id: self.run })
     }
 
@@ -218,7 +218,8 @@ impl Submission<'_> {
         }
     }
 
-    fn store(&self, events: Vec<NewEvent>) -> Result<(), ApiError> {
+    /// Puts the run on record; returns its place in the order of arrival.
+    fn store(&self, events: Vec<NewEvent>, enqueued_at: Time) -> Result<u64, ApiError> {
         let truth = to_value(self.payload);
         let mut shown = truth.clone();
         self.recorder.redactor().redact_json(&mut shown);
@@ -230,7 +231,7 @@ impl Submission<'_> {
             let contents = Sealed { payload: truth, client_environment: self.caller.cloned() };
             Some(self.engine.sealer.seal(self.run, &contents).map_err(ApiError::internal)?)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let harness = self.payload.harness.as_ref();
         let new_run = NewRun {
             run_id: self.run,
@@ -256,35 +257,40 @@ impl Submission<'_> {
             provider: self.provider.name.clone(),
             state: if waits.is_some() { JobState::Scheduled } else { JobState::Ready },
             priority: new_run.priority,
-            enqueued_at: timestamp(self.engine.dispatcher.queue_time()),
+            enqueued_at: timestamp(enqueued_at),
             not_before: waits,
             carry: None,
         };
         let run = self.run;
+        failpoint::reach("insert.before");
         let write = self.engine.storage.write_urgent(Durability::Full, move |tx| {
-            tx.insert_run(&new_run)?;
+            let arrival = tx.insert_run(&new_run)?;
             tx.insert_job(&new_job)?;
             if let Some(seal) = &seal {
                 tx.put_seal(run, seal)?;
             }
-            tx.append_events(&events).map(|_| ())
+            tx.append_events(&events)?;
+            Ok(arrival)
         });
-        write.wait().map_err(ApiError::from)
+        let arrival = write.wait()?;
+        failpoint::reach("insert.after");
+        Ok(arrival)
     }
 
-    /// From here on the run is acknowledged, whatever happens.
-    fn enqueue(&self) {
-        let scheduled = self.payload.scheduled_at.map(time);
+    /// From here on the run is acknowledged, whatever happens. It waits as a later host would find it.
+    fn enqueue(&self, enqueued_at: Time, arrival: u64) {
+        let scheduled = self.payload.scheduled_at;
         let job = Job {
             id: self.run,
             lane: self.provider.name.clone(),
             priority: self.payload.queue_priority.unwrap_or(0),
-            enqueued_at: self.engine.dispatcher.queue_time(),
-            start: scheduled.filter(|at| *at > Time::now()).map_or(Start::Now, Start::At),
+            enqueued_at,
+            arrival,
+            start: scheduled.filter(|at| *at > clock::now()).map_or(Start::Now, |at| Start::At(time(at))),
             admit: Admit::Readmitted,
         };
         let queued = self.engine.dispatcher.admit(job, |place| {
-            let facts = json!({"position": place, "scheduledAt": self.payload.scheduled_at});
+            let facts = json!({"position": place(), "scheduledAt": self.payload.scheduled_at});
             let event = self.recorder.progress("queued", facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
             drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));

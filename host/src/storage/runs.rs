@@ -32,11 +32,12 @@ const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title,
 const JOB: &str = "r.run_id, j.provider, j.state, j.attempt, j.priority, j.enqueued_us, j.not_before_us";
 
 impl WriteTx<'_> {
-    /// Makes a run, queued, with its effective payload.
+    /// Makes a run, queued, with its effective payload. Returns its place in the order of arrival: it grows from run to
+    /// run, and outlives the host, see [`Recovery::arrival`].
     ///
     /// # Errors
     /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
-    pub fn insert_run(&mut self, run: &NewRun) -> Result<(), StorageError> {
+    pub fn insert_run(&mut self, run: &NewRun) -> Result<u64, StorageError> {
         let cwd = path_text(&run.cwd)?;
         self.execute(
             "INSERT INTO runs (run_id, provider, status, created_us, priority, mode, model, title, cwd, origin,
@@ -60,7 +61,7 @@ impl WriteTx<'_> {
         let num = self.conn.last_insert_rowid();
         self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes: Some(0), ended: false });
         self.execute("INSERT INTO run_bodies (run, kind, body) VALUES (?1, 'payload', ?2)", params![num, run.payload])?;
-        Ok(())
+        Ok(unsigned(num))
     }
 
     /// Makes the job of a run.
@@ -121,8 +122,8 @@ impl WriteTx<'_> {
     pub fn set_running(&mut self, run_id: RunId, start: &Started) -> Result<bool, StorageError> {
         let num = self.run_num(run_id)?;
         let changed = self.execute(
-            "UPDATE runs SET status = 'running', attempt = ?2, started_us = ?3, reason = NULL, message = NULL,
-                 exit_code = NULL
+            "UPDATE runs SET status = 'running', attempt = ?2, started_us = max(?3, created_us), reason = NULL,
+                 message = NULL, exit_code = NULL
              WHERE num = ?1 AND status IN ('queued', 'running')",
             params![num, start.attempt, micros(start.at)],
         )?;
@@ -225,7 +226,7 @@ impl WriteTx<'_> {
         };
         let usage = outcome.usage.as_ref().map(text).transpose()?;
         self.execute(
-            "UPDATE runs SET status = ?2, ended_us = ?3, reason = ?4, message = ?5, exit_code = ?6,
+            "UPDATE runs SET status = ?2, ended_us = max(?3, coalesce(started_us, created_us)), reason = ?4, message = ?5, exit_code = ?6,
                  usage = coalesce(?7, usage), terminal_cursor = ?8, stored_bytes = ?9
              WHERE num = ?1",
             params![
@@ -608,7 +609,7 @@ impl Reader {
         let found = self
             .conn
             .prepare_cached(&format!(
-                "SELECT {JOB}, j.process, j.carry,
+                "SELECT {JOB}, j.run, j.process, j.carry,
                      (SELECT c.conversation_id FROM conversation_runs l
                       JOIN conversations c ON c.num = l.conversation WHERE l.run = r.num) AS conversation_id
                  FROM scheduler_jobs j INDEXED BY scheduler_jobs_open CROSS JOIN runs r ON r.num = j.run
@@ -617,6 +618,7 @@ impl Reader {
             .query_map([], |row| {
                 Ok(Recovery {
                     job: job(row)?,
+                    arrival: unsigned(row.get("run")?),
                     conversation_id: optional_id_of(row, "conversation_id")?,
                     process: row.get("process")?,
                     carry: row.get("carry")?,

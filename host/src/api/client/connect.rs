@@ -114,16 +114,35 @@ impl Connector {
             Err(ClientError::Api(error)) if error.kind == ErrorKind::Conflict => return Err(stays("busy")),
             Err(error) => return Err(error),
         }
-        loop {
-            match self.health().await {
-                Ok(now) if now.pid == health.pid => {}
-                _ => return Ok(()),
-            }
+        if self.is_gone_by(health.pid, deadline).await {
+            return Ok(());
+        }
+        Err(stays("does not end although it was asked to"))
+    }
+
+    /// Waits until the host of this process id answers no more; `false` where it still does at the deadline.
+    pub(super) async fn is_gone_by(&self, pid: u32, deadline: Instant) -> bool {
+        while self.health().await.is_ok_and(|now| now.pid == pid) {
             if Instant::now() >= deadline {
-                return Err(stays("does not end although it was asked to"));
+                return false;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        true
+    }
+
+    /// After a refusal: whether it came from a host that was about to end, and another one answers now.
+    pub(super) async fn is_replaced(&self) -> Result<bool, ClientError> {
+        if self.config.start.is_none() {
+            return Ok(false);
+        }
+        match self.health().await {
+            Ok(health) if !health.ending => return Ok(false),
+            Ok(health) if !self.is_gone_by(health.pid, Instant::now() + START_LIMIT).await => return Ok(false),
+            // Gone already, or just now.
+            _ => {}
+        }
+        self.ensure().await.map(|_| true)
     }
 
     /// A connection that the host has upgraded to lines.
