@@ -1,7 +1,128 @@
 //! What is left after faults: nothing but the record of them.
+//!
+//! A [`Calm`] is taken of a host that has nothing to do. After whatever is done to its runs, [`Calm::check`] waits until
+//! the host is as calm as it was then: no process, thread, descriptor or file more, and a database in which every run has
+//! ended exactly once.
 
-use super::{Bed, PATIENCE};
+use super::{Bed, PATIENCE, processes, until};
 use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Descriptors that the database may have more at a time: a few idle readers, each with the file and its log.
+const DATABASE_DESCRIPTORS: usize = 24;
+
+/// A host with nothing to do, as it was.
+#[derive(Debug)]
+pub struct Calm {
+    host: i32,
+    held: Held,
+}
+
+/// What the host's processes hold, and what lies around.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// Processes below the host, by name: its helper.
+    processes: Vec<String>,
+    /// Descriptors of the host and its helper, by what they lead to.
+    descriptors: BTreeMap<String, usize>,
+    /// Threads that belong to a run.
+    attempts: usize,
+    /// Files of the home and the temporary folder.
+    files: BTreeSet<PathBuf>,
+}
+
+impl Calm {
+    /// Of the bed's host, which is started if there is none. Some run must have passed: what the host opens once and
+    /// keeps is open then.
+    #[track_caller]
+    pub fn of(bed: &Bed) -> Self {
+        let host = bed.host();
+        until("an idle host", PATIENCE, || idle(bed).then_some(()));
+        // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
+        let mut held = look(bed, host);
+        until("a steady host", PATIENCE, || {
+            let before = std::mem::replace(&mut held, look(bed, host));
+            (before == held).then_some(())
+        });
+        Self { host, held }
+    }
+
+    /// Waits until nothing is left of the runs that were.
+    ///
+    /// # Panics
+    /// If something stays, or the record of a run is not that of one that has ended once.
+    #[track_caller]
+    pub fn check(&self, bed: &Bed) {
+        let status = bed.call("get_status", &json!({})).expect("the host is gone");
+        assert_eq!(status["pid"], self.host, "this is another host");
+        let mut now = None;
+        let start = std::time::Instant::now();
+        while now.as_ref() != Some(&self.held) || !idle(bed) || !bed.run_processes().is_empty() {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "something stays\nbefore {:#?}\nnow {now:#?}\nprocesses {:#?}",
+                self.held,
+                bed.run_processes()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            now = Some(look(bed, self.host));
+        }
+        check_database(bed);
+        check_log(bed);
+    }
+}
+
+fn idle(bed: &Bed) -> bool {
+    let status = bed.call("get_status", &json!({})).unwrap();
+    ["running", "ready", "scheduled", "subscribers"].iter().all(|count| status[count] == 0)
+}
+
+fn look(bed: &Bed, host: i32) -> Held {
+    let below = processes::below(host);
+    let mut descriptors = BTreeMap::new();
+    let mut of_database = 0;
+    for pid in std::iter::once(host).chain(below.iter().map(|process| process.pid)) {
+        for target in processes::descriptors(pid) {
+            if target.contains("/ostler.db") {
+                of_database += 1;
+            } else {
+                *descriptors.entry(target).or_default() += 1;
+            }
+        }
+    }
+    assert!(of_database <= DATABASE_DESCRIPTORS, "the database is open {of_database} times");
+    let mut files = BTreeSet::new();
+    for folder in [bed.home(), bed.root().join("tmp")] {
+        list(&folder, &mut files);
+    }
+    Held {
+        processes: below.into_iter().map(|process| process.command).collect(),
+        descriptors,
+        attempts: processes::threads(host).iter().filter(|name| *name == "attempt").count(),
+        files,
+    }
+}
+
+/// Everything below a folder but what may come and go: compiled plugins, the log, and the database's own files.
+fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if ["cache", "log"].contains(&&*name) || name.starts_with("ostler.db-") {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list(&path, files);
+        }
+        files.insert(path);
+    }
+}
 
 /// Checks that every run of a database has ended, once and at last, and that nothing refers to what is not there.
 ///
@@ -50,4 +171,15 @@ pub fn database(bed: &Bed) -> Connection {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     database.busy_timeout(PATIENCE).unwrap();
     database
+}
+
+/// Checks that the host has not stumbled over itself.
+///
+/// # Panics
+/// If its log tells of a panic.
+#[track_caller]
+pub fn check_log(bed: &Bed) {
+    let log = bed.log();
+    let panicked: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+    assert!(panicked.is_empty(), "{panicked:#?}");
 }

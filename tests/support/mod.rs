@@ -18,9 +18,12 @@
 mod aftermath;
 mod agents;
 mod bed;
+mod bystander;
 pub mod cases;
 pub mod duplex;
 mod follow;
+#[path = "../guests/mod.rs"]
+pub mod guests;
 mod leaks;
 #[path = "../model_server/mod.rs"]
 pub mod model_server;
@@ -29,12 +32,13 @@ mod record;
 mod studio;
 mod wire;
 
-pub use aftermath::{check_database, database};
+pub use aftermath::{Calm, check_database, check_log, database};
 pub use agents::agent_cli;
 pub use bed::{Bed, Done};
+pub use bystander::Bystander;
 pub use follow::Follower;
 pub use leaks::Needles;
-pub use processes::{Process, carrying, signal};
+pub use processes::{Process, below, carrying, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use studio::{Cli, KEY, Studio};
 pub use wire::{CallError, post};

@@ -176,7 +176,7 @@ pub struct PluginInfo {
     pub digest: String,
     /// `bundled`, or the path of its file.
     pub source: String,
-    /// `ready`, `set-aside` or `refused`.
+    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`.
     pub state: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]

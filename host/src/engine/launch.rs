@@ -98,7 +98,7 @@ impl Stage<'_> {
             private.write(&file.path, &file.contents, access).map_err(io_error)?;
         }
         // The launch's own variables may be secret too.
-        let recorder = self.widened.get_or_init(|| engine.recorder(self.setup, loaded, &environment)).clone();
+        let recorder = self.widen(&environment);
         let args: Vec<String> = leading
             .iter()
             .map(|argument| argument.to_string_lossy().into_owned())

@@ -209,11 +209,13 @@ impl Engine {
     pub(crate) fn list_plugins(&self) -> ListPluginsResult {
         let redactor = self.redactor();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let plugins = self.registry.list().into_iter().map(plugin_info).map(|mut plugin| {
+        let setup = self.setup();
+        let plugins = self.registry.list().into_iter().map(|plugin| {
+            let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
+            let mut plugin = plugin_info(plugin, failure);
             plugin.reason = clean(plugin.reason);
             plugin
         });
-        let setup = self.setup();
         let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
             provider.problem = clean(provider.problem);
             provider

@@ -95,12 +95,11 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
-        let mut file = self.files.make_writer();
+        // Before the file is taken: a redactor plugin may be asked, and may log in turn.
+        let redacted = self.filter.0.get().map(|redactor| redactor.redact(&text));
+        let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
         // A log that cannot be written must not end the host.
-        let _ = match self.filter.0.get() {
-            Some(redactor) => file.write_all(redactor.redact(&text).text.as_bytes()),
-            None => file.write_all(text.as_bytes()),
-        };
+        let _ = self.files.make_writer().write_all(text.as_bytes());
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -85,6 +86,7 @@ impl LocalCommands for Local {
 fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>) -> Result<(), ApiError> {
     // First of all: the zygote must be forked while there is one thread, and while nothing is open that it must not keep.
     let zygote = zygote()?;
+    survive_full_files()?;
     let io = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
     paths.create().map_err(|error| io(&error))?;
     let lock = DataLock::acquire(&paths.data_dir).map_err(|error| match error {
@@ -131,6 +133,15 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     drop(engine);
     drop(lock);
     served
+}
+
+/// A write beyond the limit on the size of files fails like any other that the system refuses, in place of ending the
+/// process. Children begin with every signal as a shell would start them.
+fn survive_full_files() -> Result<(), ApiError> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed; the signal is ignored.
+    let ignored = unsafe { sigaction(Signal::SIGXFSZ, &ignore) };
+    ignored.map(drop).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to ignore SIGXFSZ: {error}")))
 }
 
 fn cannot_listen(socket: &Path, error: &std::io::Error) -> ApiError {
