@@ -28,8 +28,8 @@ pub use self::folders::{FolderError, check_private_dir, create_private_dir};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
-    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RunnerConfig, SchedulerConfig,
-    StorageConfig,
+    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    RunnerConfig, SchedulerConfig, StorageConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.
