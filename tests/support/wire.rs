@@ -73,6 +73,18 @@ pub(super) fn health(socket: &Path) -> io::Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
+/// The event stream of a query (`after=3&follow=0`), as text, to its end.
+///
+/// # Panics
+/// If the host does not answer, or refuses.
+#[track_caller]
+pub fn events(socket: &Path, query: &str) -> String {
+    let (status, body) = ask(socket, &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
 /// One request on a connection of its own: status and body of the answer.
 fn ask(socket: &Path, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;

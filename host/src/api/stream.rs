@@ -140,7 +140,7 @@ impl Follower {
             None if params.run_id.is_some() || params.conversation_id.is_some() => 0,
             None => *committed.borrow(),
             Some(after) => {
-                match storage.read(|reader| reader.check_cursor(after)).map_err(ApiError::from)? {
+                match storage.read(|reader| reader.check_cursor(after, params.run_id)).map_err(ApiError::from)? {
                     CursorCheck::Complete => {}
                     CursorCheck::Truncated { first } => truncated = Some(first),
                     CursorCheck::Unknown => {

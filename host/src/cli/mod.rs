@@ -30,6 +30,7 @@ mod logs;
 mod plugin;
 mod queue;
 mod redact;
+mod retention;
 mod rpc;
 mod run;
 mod runs;
@@ -132,6 +133,7 @@ enum Command {
     Grants(grants::Arguments),
     Redact(redact::Arguments),
     Plugin(plugin::Arguments),
+    Retention(retention::Arguments),
     Config(config::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -180,6 +182,7 @@ impl Command {
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
+                Self::Retention(arguments) => retention::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,

@@ -31,8 +31,8 @@ pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::place::Complaint;
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
-    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RunnerConfig, SchedulerConfig,
-    StorageConfig,
+    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    RunnerConfig, SchedulerConfig, StorageConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

@@ -10,11 +10,15 @@ use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
 use super::types::{
     AllowTarget, Config, Executable, HttpConfig, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig,
-    RedactionAllow, RedactionConfig, RedactionRule,
+    RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
+/// A hundred years.
+const MAX_DAYS: i64 = 36_500;
+/// A petabyte.
+const MAX_MEGABYTES: i64 = 1_000_000_000;
 const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens between: codex-work";
 
 /// Sets in `config` what `text` says. On an error, `config` is in an undefined state.
@@ -63,6 +67,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         storage.flag(r, "raw", &mut config.storage.raw);
         storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
         storage.finish(r);
+    }
+    if let Some(section) = file.section(r, "retention") {
+        retention(section, r, &mut config.retention);
     }
     if let Some(mut policy) = file.section(r, "policy") {
         policy.flag(r, "allow_advanced", &mut config.policy.allow_advanced);
@@ -135,6 +142,35 @@ fn http(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut HttpConfig) {
         into.allowed_origins = origins;
     }
     section.finish(r);
+}
+
+fn retention(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RetentionConfig) {
+    section.number(r, "days", 0..=MAX_DAYS, &mut into.days);
+    section.number(r, "megabytes", 0..=MAX_MEGABYTES, &mut into.megabytes);
+    for (name, found) in section.named(r, "providers") {
+        let name = kebab(name, &found, r);
+        if let (Some(name), Some(limits)) = (name, retention_limits(&found, r)) {
+            into.providers.insert(name, limits);
+        }
+    }
+    for (path, found) in section.named(r, "workspaces") {
+        let path = absolute(path, &found, r);
+        if let (Some(path), Some(limits)) = (path, retention_limits(&found, r))
+            && into.workspaces.insert(path, limits).is_some()
+        {
+            found.refuse(r, "another section is about the same folder", Some("keep one of them".to_owned()));
+        }
+    }
+    section.finish(r);
+}
+
+fn retention_limits(found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<RetentionLimits> {
+    let mut table = found.table(r)?;
+    let mut limits = RetentionLimits::default();
+    table.optional_number(r, "days", 0..=MAX_DAYS, &mut limits.days);
+    table.optional_number(r, "megabytes", 0..=MAX_MEGABYTES, &mut limits.megabytes);
+    table.finish(r);
+    Some(limits)
 }
 
 fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RedactionConfig) {

@@ -20,6 +20,8 @@ pub struct Config {
     pub runner: RunnerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// `[policy]`
     pub policy: PolicyConfig,
     /// `[redaction]`
@@ -191,6 +193,30 @@ impl StorageConfig {
     pub const fn max_stored_bytes(&self) -> u64 {
         self.max_stored_mib << 20
     }
+}
+
+/// How long and how much is kept of ended runs, where the user's own policies do not say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionConfig {
+    /// Days after a run's end; 0 is for ever.
+    pub days: u32,
+    /// Megabytes (10^6 bytes) of all runs together; 0 is without limit.
+    pub megabytes: u64,
+    /// Limits of their own for the runs of provider instances.
+    pub providers: BTreeMap<String, RetentionLimits>,
+    /// Limits of their own for the runs in folders (absolute paths) and below.
+    pub workspaces: BTreeMap<PathBuf, RetentionLimits>,
+}
+
+/// Limits of one scope. What it does not say is as in the wider scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionLimits {
+    /// Days after a run's end; 0 is for ever.
+    pub days: Option<u32>,
+    /// Megabytes (10^6 bytes) of the scope's runs together; 0 is without limit.
+    pub megabytes: Option<u64>,
 }
 
 /// What agents may do.

@@ -37,6 +37,7 @@ mod open;
 mod output;
 mod pending;
 mod reader;
+mod retention;
 mod rows;
 mod runs;
 mod tx;
@@ -59,9 +60,10 @@ pub use pending::Pending;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{
-    Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EventFilter, EventPage, NewJob,
-    NewRun, Outcome, ProfileRow, ReadLimit, Recovery, Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage,
-    Sizes, SnapshotKey, Started, StoredSnapshot, Written,
+    Backwards, Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EndedRun, EventFilter,
+    EventPage, LooseEvent, NewJob, NewRun, Outcome, Place, ProfileRow, QuietConversation, ReadLimit, Recovery,
+    Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage, Sizes, Slice, SnapshotKey, Started,
+    StoredSnapshot, Written,
 };
 
 use crate::model::NewEvent;

@@ -1,6 +1,5 @@
 //! `runs`, `run_bodies` and `scheduler_jobs`: what is asked for, and how far it is.
 
-use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
@@ -12,6 +11,7 @@ use crate::model::{
 
 use super::answers;
 use super::reader::Reader;
+use super::retention::{EVENT_BYTES, RUN_BYTES};
 use super::rows::{
     count_of, id_of, json, json_of, micros, mode_from_name, mode_name, name_of, number, optional_id_of,
     optional_json_of, optional_name_of, optional_time_of, path_of, path_text, text, time_of, unsigned,
@@ -59,7 +59,8 @@ impl WriteTx<'_> {
             ],
         )?;
         let num = self.conn.last_insert_rowid();
-        self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes: Some(0), ended: false });
+        let bytes = Some(run.payload.len() as u64 + RUN_BYTES);
+        self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes, ended: false });
         self.execute("INSERT INTO run_bodies (run, kind, body) VALUES (?1, 'payload', ?2)", params![num, run.payload])?;
         Ok(unsigned(num))
     }
@@ -254,9 +255,12 @@ impl WriteTx<'_> {
     fn count_bytes(&self, run: i64) -> Result<u64, StorageError> {
         let bytes = self
             .conn
-            .prepare_cached("SELECT coalesce(sum(octet_length(payload)), 0) FROM run_events WHERE run = ?1")?
-            .query_row([run], |row| row.get(0))?;
-        Ok(unsigned(bytes))
+            .prepare_cached(
+                "SELECT (SELECT coalesce(sum(octet_length(payload) + ?2), 0) FROM run_events WHERE run = ?1)
+                     + (SELECT coalesce(sum(octet_length(body)), 0) FROM run_bodies WHERE run = ?1 AND kind = 'payload')",
+            )?
+            .query_row(params![run, number(EVENT_BYTES)?], |row| row.get(0))?;
+        Ok(unsigned(bytes) + RUN_BYTES)
     }
 
     /// The provider's session of a run, or that it has none.
@@ -287,37 +291,6 @@ impl WriteTx<'_> {
         let num = self.run_num(run_id)?;
         self.execute("UPDATE runs SET snapshot = ?2 WHERE num = ?1", params![num, key.0])?;
         Ok(())
-    }
-
-    /// Deletes an ended run with its events, its texts and its place in a conversation, and remembers that its cursors
-    /// are gone. Its artifacts' files are the caller's. Returns whether there was such a run.
-    ///
-    /// # Errors
-    /// `Invalid` for a run that has not ended.
-    pub fn delete_run(&mut self, run_id: RunId) -> Result<bool, StorageError> {
-        let run = match self.run_memory(run_id) {
-            Ok(run) => run,
-            Err(error) if error.kind() == StorageErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if !run.ended {
-            return Err(StorageError::new(
-                StorageErrorKind::Invalid,
-                format!("the run {run_id} has not ended and cannot be deleted; cancel it first"),
-            ));
-        }
-        self.execute(
-            "INSERT INTO settings (key, value, updated_us)
-             SELECT '.deleted_through', CAST(cursor AS TEXT), ?2 FROM run_events
-             WHERE run = ?1 AND seq = (SELECT max(seq) FROM run_events WHERE run = ?1)
-             ON CONFLICT (key) DO UPDATE
-             SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)",
-            params![run.num, micros(Timestamp::now())],
-        )?;
-        self.execute("DELETE FROM run_events WHERE run = ?1", [run.num])?;
-        self.execute("DELETE FROM runs WHERE num = ?1", [run.num])?;
-        self.memory.drop_run(run_id);
-        Ok(true)
     }
 }
 

@@ -446,7 +446,7 @@ impl Worker {
         if pages < CHECKPOINT_PAGES {
             self.next_checkpoint = CHECKPOINT_PAGES;
         }
-        if pages < self.next_checkpoint {
+        if pages < self.next_checkpoint && !std::mem::take(&mut self.memory.fold) {
             return;
         }
         let sql =

@@ -6,6 +6,7 @@ mod invariants;
 mod lock;
 mod opening;
 mod records;
+mod retention;
 mod writing;
 
 use std::os::unix::fs::PermissionsExt;
