@@ -35,8 +35,10 @@ const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_
 /// All that a spawn needs.
 pub(super) struct Ready {
     pub(super) prepared: Prepared,
+    /// The provider's program: what the policies judge and the record names.
     pub(super) executable: PathBuf,
-    pub(super) args: Vec<String>,
+    /// How the program is started. Where it is a script, that is its interpreter by absolute path.
+    start: runner::Launch,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) recorder: Recorder,
     /// Removed with the attempt, and before the private folder, which knows what belongs to them.
@@ -84,14 +86,11 @@ impl Stage<'_> {
         let path = search_path(&engine.environment, caller, &provider.config.environment).to_owned();
         let (shims, extra) = self.lay_out_shell(&payload, &private)?;
         environment.extend(extra);
-        let (executable, leading) = match &shims {
+        let start = match &shims {
             // The child's PATH is a folder of shims: the CLI's own interpreter has to be found before that.
-            Some(_) => {
-                let launch = runner::resolve_launch(executable, path.as_ref())
-                    .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?;
-                (launch.executable, launch.leading_args)
-            }
-            None => (executable.to_owned(), Vec::new()),
+            Some(_) => runner::resolve_launch(executable, path.as_ref())
+                .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?,
+            None => runner::Launch { executable: executable.to_owned(), leading_args: Vec::new() },
         };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
@@ -99,13 +98,9 @@ impl Stage<'_> {
         }
         // The launch's own variables may be secret too.
         let recorder = self.widen(&environment);
-        let args: Vec<String> = leading
-            .iter()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .chain(prepared.launch.args.iter().cloned())
-            .collect();
-        refuse_visible_secrets(&args, &known_secrets(&environment, &payload))?;
-        Ok(Ready { prepared, executable, args, environment, recorder, _shims: shims, private })
+        refuse_visible_secrets(&prepared.launch.args, &known_secrets(&environment, &payload))?;
+        let executable = executable.to_owned();
+        Ok(Ready { prepared, executable, start, environment, recorder, _shims: shims, private })
     }
 
     /// The folder of allowed programs and the script that every shell runs first.
@@ -169,7 +164,7 @@ impl Stage<'_> {
         let launch = &ready.prepared.launch;
         let summary = ask::LaunchSummary {
             executable: ready.executable.display().to_string(),
-            args: ready.args.clone(),
+            args: launch.args.clone(),
             environment_names: ready.environment.keys().cloned().collect(),
             cwd: cwd.display().to_string(),
             files: launch
@@ -219,8 +214,8 @@ impl Stage<'_> {
         };
         let number = self.loaded.job.attempt;
         let spec = SpawnSpec {
-            executable: ready.executable.clone(),
-            args: ready.args.iter().map(OsString::from).collect(),
+            executable: ready.start.executable.clone(),
+            args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
             environment: ready.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: cwd.to_owned(),
             marker: format!("{}-{number}", self.loaded.run()),
