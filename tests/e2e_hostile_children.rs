@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use support::{Bed, Bystander, Calm, check_story, end_of, of_type, until, warning_codes};

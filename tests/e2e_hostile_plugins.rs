@@ -43,13 +43,13 @@ fn listed(bed: &Bed, name: &str) -> Value {
 
 /// Checks that a plugin was set aside, and that people are told so.
 #[track_caller]
-fn set_aside(bed: &Bed, name: &str, fault: Fault) {
+fn set_aside(bed: &Bed, name: &str, told: &str) {
     let plugin = listed(bed, name);
     assert_eq!(plugin["state"], "set-aside", "{plugin}");
-    assert!(plugin["reason"].as_str().unwrap().contains(fault.told()), "{plugin}");
+    assert!(plugin["reason"].as_str().unwrap().contains(told), "{plugin}");
     let text = bed.run(&["plugin", "list"]).ok().stdout;
     let line = text.lines().find(|line| line.starts_with(&format!("{name}: ")));
-    assert!(line.is_some_and(|line| line.contains(fault.told())), "{text}");
+    assert!(line.is_some_and(|line| line.contains(told)), "{text}");
 }
 
 fn payload(bed: &Bed, provider: &str, prompt: &str) -> Value {
@@ -80,7 +80,7 @@ fn policies_that_misbehave_deny_and_are_set_aside() {
             let error = bed.call("start_run", &payload(&bed, "rehearsal", WORD)).unwrap_err();
             assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
         }
-        set_aside(&bed, "evil", fault);
+        set_aside(&bed, "evil", fault.told());
         // From now on nobody knows what it would say.
         let error = bed.call("start_run", &payload(&bed, "rehearsal", "SAY hello")).unwrap_err();
         assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
@@ -153,7 +153,7 @@ impl Scripts<'_> {
 /// Checks the record of a run that its provider has failed, and gives its events.
 #[track_caller]
 fn failed_by(done: support::Done, name: &str, fault: Fault) -> Vec<Value> {
-    let events = done.code(1).json_lines();
+    let events = done.code(70).json_lines();
     check_story(&events);
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "plugin_failed", "{end}");
@@ -206,7 +206,7 @@ fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
     for _ in 0..4 {
         failed_by(scripts.run("bad", name, &[]), name, fault);
     }
-    set_aside(&bed, name, fault);
+    set_aside(&bed, name, fault.told());
     let refused = scripts.run("good", name, &[]).code(70).error();
     assert_eq!(refused["kind"], "PLUGIN_FAILED", "{refused}");
     assert!(refused["message"].as_str().unwrap().contains(&format!("plugin {name}: it was set aside")), "{refused}");
@@ -258,12 +258,12 @@ fn providers_that_misbehave_before_there_is_a_run_are_refused_by_name() {
         let _ = bed.call("start_run", &payload(&bed, "detect-trap", "hello")).unwrap_err();
     }
     for name in ["prepare-trap", "detect-trap"] {
-        set_aside(&bed, name, Fault::Trap);
+        set_aside(&bed, name, Fault::Trap.told());
         refused(name, name, Fault::Trap);
     }
     bystander.finish(&bed);
     calm.check(&bed);
-    assert_eq!(runs(&bed).as_u64(), before.as_u64().map(|before| before + 2), "a refused submit made a run");
+    assert_eq!(runs(&bed).as_u64(), before.as_u64().map(|before| before + 1), "a refused submit made a run");
 }
 
 #[test]
@@ -287,8 +287,9 @@ fn providers_that_misbehave_within_an_attempt_end_it() {
     for (name, stage, fault) in &cases {
         let prompt = if *stage == ProviderStage::Begin { WORD } else { "hello" };
         let events = failed_by(bed.run(&["run", "--json", "--retries", "1", name, prompt]), name, *fault);
-        let attempts = of_type(&events, "run.progress").iter().filter(|e| e["payload"]["stage"] == "retry_scheduled");
-        assert_eq!(attempts.count(), usize::from(*stage == ProviderStage::PrepareAgain), "{name}");
+        let progress = of_type(&events, "run.progress");
+        let retries = progress.iter().filter(|event| event["payload"]["stage"] == "retry_scheduled").count();
+        assert_eq!(retries, usize::from(*stage == ProviderStage::PrepareAgain), "{name}");
         let said: String =
             of_type(&events, "run.chunk.stdout").iter().map(|e| e["payload"]["text"].as_str().unwrap()).collect();
         assert_eq!(said, "begun\nover\n", "{name}");
@@ -309,6 +310,8 @@ fn nowhere(bed: &Bed, secrets: &[String]) {
 fn redactors_that_misbehave_over_candidates_let_none_through() {
     for fault in Fault::ALL {
         let bed = bed(&[("evil", hostile::redactor("evil", RedactorStage::Verify, fault))], "");
+        // A million answers are few bytes, but too many for one question.
+        let told = if fault == Fault::FloodOutput { "1000000 answers for" } else { fault.told() };
         // While it answers, what it denies is shown.
         let sound = bed.run(&["run", "rehearsal", &format!("SAY it is {CANDIDATE}")]).ok();
         assert_eq!(sound.stdout.trim(), format!("it is {CANDIDATE}"));
@@ -331,7 +334,7 @@ fn redactors_that_misbehave_over_candidates_let_none_through() {
         for _ in 0..2 {
             bed.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         }
-        set_aside(&bed, "evil", fault);
+        set_aside(&bed, "evil", told);
         // From now on every candidate is a secret.
         let strict = bed.run(&["run", "rehearsal", "SAY it is hostile-0a0b0c0d0e0f"]).ok();
         assert_eq!(strict.stdout.trim(), "it is [REDACTED:hostile-token]");
@@ -389,7 +392,7 @@ fn redactors_that_misbehave_over_a_text_leave_the_rules_at_work() {
         assert!(support::answer(&events).starts_with(&format!("{WORD} [REDACTED:")), "{}", support::answer(&events));
         assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
         bed.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
-        set_aside(&bed, "evil", fault);
+        set_aside(&bed, "evil", fault.told());
         calm.check(&bed);
         nowhere(&bed, std::slice::from_ref(&secret));
     }
@@ -405,8 +408,8 @@ fn a_redactor_that_logs_what_it_is_asked_about_neither_leaks_nor_recurs() {
     }
     calm.check(&bed);
     assert_eq!(listed(&bed, "chatty")["state"], "ready");
-    // It says of each that it is no secret; so it may stand in the log.
+    // It says of each that it is no secret. For what it logs itself it is not asked.
     let log = bed.log();
-    assert!(log.contains(CANDIDATE), "{log}");
+    assert!(log.contains("[REDACTED:hostile-token] plugin=\"chatty\"") && !log.contains(CANDIDATE), "{log}");
     assert!(log.len() < 256 << 10, "{} bytes of log", log.len());
 }

@@ -46,6 +46,7 @@ fn the_default_text_sets_every_value() {
                 "redactor": {}, "policy": {}
             },
             "providers": {},
+            "http": {"listen": null, "allowRemote": false, "allowedHosts": [], "allowedOrigins": []},
             "log": {"level": "info", "keepFiles": 7}
         })
     );
@@ -158,11 +159,11 @@ level = \"verbos\"
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
             "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
             "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, http, log)",
-            "13:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
-            "14:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
-            "15:20 http.allowed_origins[0]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
-            "15:38 http.allowed_origins[1]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
-            "17:9 log.level: must be one of error, warn, info, debug, trace",
+            "12:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
+            "13:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
+            "14:20 http.allowed_origins[0]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
+            "14:38 http.allowed_origins[1]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
+            "16:9 log.level: must be one of error, warn, info, debug, trace",
         ]
     );
 }

@@ -29,7 +29,7 @@ pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Prob
         }
     }
     for name in config.plugins.redactor.keys().filter(|name| !listed.iter().any(|plugin| plugin.name == **name)) {
-        problems.push(format!("redactor {name}: there is no such redactor plugin"));
+        problems.told.push(format!("redactor {name}: there is no such redactor plugin"));
     }
     if let Some(redactor) = compile(&mut loaded, config, problems) {
         return Arc::new(redactor);

@@ -13,9 +13,9 @@ use crate::api::types::{
     NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status,
     StopParams, StopResult, SubscribeParams, UnsetRetentionParams, WorkspaceParams,
 };
-use crate::model::{CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RunId, RunRecord, RunSummary};
 use crate::model::{
-    CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
+    CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
+    RunSummary,
 };
 
 /// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
