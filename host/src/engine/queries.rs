@@ -121,23 +121,26 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn list_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
-        let mut jobs = self.storage.read(|reader| reader.open_jobs(params.state))?;
+        // The queue first: what has left it since is on record as ended by then, and is not shown as waiting.
         let snapshot = self.dispatcher.snapshot();
+        let mut jobs = self.storage.read(|reader| reader.open_jobs(None))?;
         let views: HashMap<RunId, &JobView<RunId>> = snapshot.jobs.iter().map(|view| (view.id, view)).collect();
         for job in &mut jobs {
             if let Some(view) = views.get(&job.run_id) {
                 place(job, view);
             }
         }
+        jobs.retain(|job| params.state.is_none_or(|state| state == job.state));
         let rank = |job: &JobRecord| match job.state {
             JobState::Running => 0,
             JobState::Ready => 1,
             JobState::Scheduled | JobState::Retrying => 2,
             JobState::Done => 3,
         };
-        jobs.sort_by(|left, right| {
-            let time = |job: &JobRecord| job.not_before.unwrap_or(job.enqueued_at);
-            (rank(left), left.position, time(left)).cmp(&(rank(right), right.position, time(right)))
+        jobs.sort_by_key(|job| {
+            // One without a place has come since.
+            let position = job.position.unwrap_or(u64::MAX);
+            (rank(job), position, job.not_before.unwrap_or(job.enqueued_at))
         });
         Ok(jobs)
     }
