@@ -423,7 +423,7 @@ fn want_of_processes_and_threads() {
     until("a second attempt", support::PATIENCE, || {
         let story = bed.story(&run);
         let scheduled = |event: &&Value| event["payload"]["stage"] == "retry_scheduled";
-        of_type(&story, "run.progress").iter().any(|event| scheduled(event)).then_some(())
+        of_type(&story, "run.progress").iter().any(scheduled).then_some(())
     });
     limit(helper, "nproc", "4096:");
     let events = bed.wait_for_end(&run);

@@ -311,7 +311,7 @@ fn redactors_that_misbehave_over_candidates_let_none_through() {
     for fault in Fault::ALL {
         let bed = bed(&[("evil", hostile::redactor("evil", RedactorStage::Verify, fault))], "");
         // A million answers are few bytes, but too many for one question.
-        let told = if fault == Fault::FloodOutput { "1000000 answers for" } else { fault.told() };
+        let reason = if fault == Fault::FloodOutput { "1000000 answers for" } else { fault.told() };
         // While it answers, what it denies is shown.
         let sound = bed.run(&["run", "rehearsal", &format!("SAY it is {CANDIDATE}")]).ok();
         assert_eq!(sound.stdout.trim(), format!("it is {CANDIDATE}"));
@@ -334,7 +334,7 @@ fn redactors_that_misbehave_over_candidates_let_none_through() {
         for _ in 0..2 {
             bed.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         }
-        set_aside(&bed, "evil", told);
+        set_aside(&bed, "evil", reason);
         // From now on every candidate is a secret.
         let strict = bed.run(&["run", "rehearsal", "SAY it is hostile-0a0b0c0d0e0f"]).ok();
         assert_eq!(strict.stdout.trim(), "it is [REDACTED:hostile-token]");

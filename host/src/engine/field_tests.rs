@@ -226,7 +226,7 @@ struct Made {
     told: Vec<String>,
 }
 
-fn make(installed: &Installed, payload: Value) -> Made {
+fn make(installed: &Installed, payload: &Value) -> Made {
     let payload = StartPayload::parse(payload.clone()).unwrap_or_else(|error| panic!("{payload}: {error:?}"));
     let inherited = BTreeMap::new();
     let attempt = Attempt {
@@ -293,7 +293,7 @@ fn every_field_does_something_or_is_reported() {
             if AS_IT_IS.iter().any(|(provider, pointer, _)| provider == name && *pointer == field) {
                 continue;
             }
-            let (without, with) = (make(installed, without), make(installed, with));
+            let (without, with) = (make(installed, &without), make(installed, &with));
             let does_something = with.launch.is_some() && with.launch != without.launch;
             if !does_something && !is_about(&with.told, &field) {
                 ignored.push(format!("{name}: {field}: {with:?}"));
