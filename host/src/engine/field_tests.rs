@@ -55,7 +55,7 @@ const AS_IT_IS: [(&str, &str, &str); 5] = [
 /// A payload without the field, and the same with it.
 fn sample(pointer: &str) -> Option<(Value, Value)> {
     let whole = |fields: Value| {
-        let mut payload = json!({"provider": "p", "prompt": "do it", "cwd": "/work"});
+        let mut payload = json!({"provider": "p", "prompt": "do it", "cwd": "/projects"});
         merge(&mut payload, fields);
         payload
     };
@@ -72,12 +72,12 @@ fn sample(pointer: &str) -> Option<(Value, Value)> {
         json!({"mcp": {"servers": [server]}})
     };
     let image = |more: Value| {
-        let mut image = json!({"name": "a.png", "mimeType": "image/png", "path": "/work/a.png"});
+        let mut image = json!({"name": "a.png", "mimeType": "image/png", "path": "/projects/a.png"});
         merge(&mut image, more);
         json!({"images": [image]})
     };
     let file = |more: Value| {
-        let mut file = json!({"name": "a.txt", "mimeType": "text/plain", "path": "/work/a.txt"});
+        let mut file = json!({"name": "a.txt", "mimeType": "text/plain", "path": "/projects/a.txt"});
         merge(&mut file, more);
         json!({"files": [file]})
     };
@@ -120,13 +120,13 @@ fn sample(pointer: &str) -> Option<(Value, Value)> {
         "/harness/pipedContent" => harness(none(), json!({"pipedContent": "a log"})),
         "/harness/images/0/name" => harness(none(), image(none())),
         "/harness/images/0/mimeType" => harness(image(none()), image(json!({"mimeType": "image/tiff"}))),
-        "/harness/images/0/path" => harness(image(none()), image(json!({"path": "/work/b.png"}))),
+        "/harness/images/0/path" => harness(image(none()), image(json!({"path": "/projects/b.png"}))),
         "/harness/images/0/dataUrl" => {
             harness(image(none()), image(json!({"path": null, "dataUrl": "data:image/png;base64,aGVsbG8="})))
         }
         "/harness/files/0/name" => harness(none(), file(none())),
         "/harness/files/0/mimeType" => harness(file(none()), file(json!({"mimeType": "text/csv"}))),
-        "/harness/files/0/path" => harness(file(none()), file(json!({"path": "/work/b.txt"}))),
+        "/harness/files/0/path" => harness(file(none()), file(json!({"path": "/projects/b.txt"}))),
         "/harness/files/0/dataUrl" => {
             harness(file(none()), file(json!({"path": null, "dataUrl": "data:text/plain;base64,aGVsbG8="})))
         }
@@ -233,7 +233,7 @@ fn make(installed: &Installed, payload: &Value) -> Made {
         run: RunId::generate(),
         number: 1,
         payload: &payload,
-        cwd: Path::new("/work"),
+        cwd: Path::new("/projects"),
         resume: payload.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
         private_dir: Path::new("/private"),
         inherited: &inherited,
