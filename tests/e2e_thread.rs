@@ -36,6 +36,21 @@ fn the_first_run_in_an_empty_home() {
 }
 
 #[test]
+fn a_first_start_leaves_compiling_to_a_process_that_ends() {
+    let bed = Bed::new();
+    let cache = bed.home().join("cache");
+    let _ = std::fs::remove_dir_all(&cache);
+    let host = bed.host();
+    let bundled = ostler::plugins::BUNDLED.len();
+    assert_eq!(std::fs::read_dir(cache.join("plugins")).unwrap().count(), bundled);
+    let tasks = std::fs::read_dir(format!("/proc/{host}/task")).unwrap().flatten();
+    let threads: Vec<String> =
+        tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect();
+    // Those that helped the compiler would carry its name.
+    assert!(!threads.iter().any(|name| name.trim() == "plugin-compiler"), "{threads:?}");
+}
+
+#[test]
 fn without_a_grant_it_says_how_to_grant() {
     let bed = Bed::new();
     let done = bed.run(&["run", "rehearsal", "SAY no"]).code(4);

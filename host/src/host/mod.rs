@@ -2,8 +2,10 @@
 
 mod log;
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +23,16 @@ use crate::cli::{LocalCommands, ServeOptions};
 use crate::config::{Complaint, Config, Paths};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind, Problem};
-use crate::plugins::{Limits, Registry, RegistryOptions};
+use crate::plugins::{Limits, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
 use crate::storage::{DataLock, LockError, Options, Storage};
 
 /// The hidden verb that serves as zygote, where the first one died.
 pub const ZYGOTE_VERB: &str = "__zygote";
+
+/// The hidden verb that compiles the bundled plugins into a folder.
+pub const COMPILE_VERB: &str = "__compile";
 
 /// Bytes that `ostler redact` reads at a time.
 const REDACT_PIECE: usize = 64 * 1024;
@@ -97,6 +102,7 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     let filter = log::init(&paths.log_dir, &config.log).map_err(|error| io(&error))?;
     let storage = Storage::open(&paths.data_dir.join("ostler.db"), &Options::default())?;
     let plugin_log = Arc::new(log::PluginLines { filter: filter.clone() });
+    compile_apart(&paths.cache_dir.join("plugins"));
     let (registry, problems) = open_registry(paths, &config, plugin_log)?;
     let engine = Engine::new(engine::Parts {
         paths: paths.clone(),
@@ -245,6 +251,24 @@ fn load_config(paths: &Paths) -> Result<Config, ApiError> {
         error.problems = problems.collect();
         error.hint("see `ostler config check`")
     })
+}
+
+/// Lets another process compile what the cache lacks. What that cannot do, this one does later.
+fn compile_apart(cache_dir: &Path) {
+    if bundled_are_compiled(cache_dir) {
+        return;
+    }
+    let mut compiler = Command::new("/proc/self/exe");
+    compiler.arg(COMPILE_VERB).arg(cache_dir).env_clear().current_dir("/");
+    let ended = compiler.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    tracing::debug!(?ended, "the bundled plugins were compiled");
+}
+
+/// Compiles the bundled plugins into a folder: the whole life of a process with [`COMPILE_VERB`].
+#[must_use]
+pub fn compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let compiled = args.next().is_some_and(|folder| compile_bundled(Path::new(&folder)).is_ok());
+    if compiled { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn open_registry(

@@ -195,7 +195,8 @@ impl Runtime {
     }
 }
 
-fn config() -> Config {
+/// How every engine of this build is set up: compiled code fits all of them.
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)

@@ -1,0 +1,94 @@
+//! A host's own life: its first answer, and what it costs while nothing happens.
+
+use std::time::{Duration, Instant};
+
+use crate::Scale;
+use crate::home::{Home, Host, field, resident, tasks};
+use crate::report::{Report, Sample, Target, show};
+
+/// How long an idle host is watched.
+const WATCHED: Duration = Duration::from_secs(10);
+/// How long a host has nothing to do before it counts as idle.
+const SETTLED: Duration = Duration::from_secs(2);
+
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
+    first_answer(scale, report);
+    idle(scale, report);
+}
+
+fn first_answer(scale: Scale, report: &mut Report) {
+    let home = Home::new("first", "");
+    // The first start makes the database and looks at the installed CLIs.
+    home.start().stop();
+    let (mut bare, mut serving, mut verb) = (Sample::default(), Sample::default(), Sample::default());
+    for _ in 0..scale.of(15, 3) {
+        let begun = Instant::now();
+        assert!(home.command(&["--version"]).status().unwrap().success());
+        bare.push(begun.elapsed());
+
+        let (host, time) = home.serve();
+        serving.push(time);
+        host.stop();
+
+        let begun = Instant::now();
+        assert!(home.command(&["runs"]).status().unwrap().success());
+        verb.push(begun.elapsed());
+        assert!(home.command(&["stop"]).status().unwrap().success());
+    }
+    println!("ostler --version:                        {}", bare.show());
+    println!("ostler serve, until get_status answers:  {}", serving.show());
+    println!("ostler runs, which starts a host first:  {}", verb.show());
+    let beside = format!("starting the binary: {}", show(bare.median()));
+    report.millis("first answer of a host, warm cache", serving.median(), 150.0, &beside);
+    report.millis("first answer to a verb that starts a host", verb.median(), 150.0, beside);
+}
+
+fn idle(scale: Scale, report: &mut Report) {
+    let home = Home::new("idle", "");
+    let host = home.start();
+    std::thread::sleep(SETTLED);
+    let before = switches(&host);
+    let watched = scale.of(WATCHED, Duration::from_secs(1));
+    std::thread::sleep(watched);
+    let switched = switches(&host) - before;
+    let memory = memory(&host);
+    println!("idle for {}: {switched} context switches; {}", show(watched), describe(&host));
+    host.stop();
+    let fresh = Home::bare("fresh", "");
+    let host = fresh.start();
+    std::thread::sleep(SETTLED);
+    println!("idle after a start that had to compile the plugins first: {}", describe(&host));
+    let name = format!("context switches of an idle host in {}", show(watched));
+    report.figure(&name, switched as f64, "", Target::AtMost(19.0), "all threads and helper processes");
+    let beside = format!("{:.1} MiB where the plugins had to be compiled first", self::memory(&host));
+    report.figure("memory of an idle host and its helpers", memory, "MiB", Target::AtMost(60.0), beside);
+}
+
+/// Resident memory of a host and all that it started, in MiB.
+fn memory(host: &Host) -> f64 {
+    host.processes().into_iter().map(resident).sum()
+}
+
+fn describe(host: &Host) -> String {
+    let processes = host.processes();
+    let threads: usize = processes.iter().map(|pid| tasks(*pid).len()).sum();
+    let parts: f64 = processes.iter().map(|pid| proportional(*pid)).sum();
+    format!(
+        "{} processes, {threads} threads, {:.1} MiB resident, {parts:.1} MiB where shared pages count in parts",
+        processes.len(),
+        memory(host)
+    )
+}
+
+/// Context switches of all threads of all processes so far.
+fn switches(host: &Host) -> u64 {
+    let of_task = |pid: u32, task: u32| {
+        let path = format!("/proc/{pid}/task/{task}/status");
+        field(&path, "voluntary_ctxt_switches") + field(&path, "nonvoluntary_ctxt_switches")
+    };
+    host.processes().into_iter().flat_map(|pid| tasks(pid).into_iter().map(move |task| of_task(pid, task))).sum()
+}
+
+fn proportional(pid: u32) -> f64 {
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss") as f64 / 1024.0
+}

@@ -1,0 +1,98 @@
+//! Every figure of `docs/performance.md`, beside what the machine itself can do, in one run.
+//!
+//! ```console
+//! $ cargo bench --bench figures                     # all of them, about three minutes
+//! $ cargo bench --bench figures -- runs output      # some
+//! $ cargo bench --bench figures -- --quick          # small amounts, to see that it works
+//! $ cargo bench --bench figures -- --record         # all, and into docs/performance.md and docs/performance/
+//! ```
+//!
+//! The host is the release binary on a private home below the target folder, driven over its unix socket, with the
+//! default configuration and the bundled plugins. What is compared is measured in turns, round by round, so that a
+//! disturbance meets both sides; of the rounds the median counts. What one thread does alone is measured by its processor
+//! time. Nothing here asserts a figure: this is no test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be made should stop and say so"
+)]
+
+mod client;
+mod disk;
+mod home;
+mod life;
+mod logs;
+mod machine;
+mod output;
+mod plugins;
+mod queue;
+mod record;
+mod redaction;
+mod report;
+mod runs;
+
+use report::Report;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    /// Small amounts.
+    pub(crate) quick: bool,
+}
+
+impl Scale {
+    /// The first number, or the second where it shall be quick.
+    pub(crate) fn of<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+type Section = (&'static str, fn(Scale, &mut Report));
+
+const SECTIONS: &[Section] = &[
+    ("life", life::measure),
+    ("plugins", plugins::measure),
+    ("redaction", redaction::measure),
+    ("runs", runs::measure),
+    ("output", output::measure),
+    ("queue", queue::measure),
+];
+
+fn main() {
+    let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [verb, rest @ ..] = args.as_slice()
+        && verb == output::DRIP
+    {
+        return output::drip(rest);
+    }
+    let mut given = |option: &str| {
+        let before = args.len();
+        args.retain(|arg| arg != option);
+        args.len() < before
+    };
+    let (quick, record) = (given("--quick"), given("--record"));
+    if let Some(unknown) = args.iter().find(|arg| !SECTIONS.iter().any(|(name, _)| name == arg)) {
+        let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no section {unknown:?}; there are {}", names.join(", "));
+        std::process::exit(2);
+    }
+    if record && (quick || !args.is_empty()) {
+        eprintln!("what is recorded is measured in full");
+        std::process::exit(2);
+    }
+    if record {
+        return record::run();
+    }
+    let folder = home::Root;
+    let mut report = Report::default();
+    machine::describe();
+    for (name, measure) in SECTIONS {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            println!("\n== {name}");
+            measure(Scale { quick }, &mut report);
+        }
+    }
+    report.print();
+    drop(folder);
+}
