@@ -138,7 +138,10 @@ fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             list(&path, files);
         }
-        files.insert(path);
+        // Made for the first run, and kept.
+        if name != "private" {
+            files.insert(path);
+        }
     }
 }
 

@@ -187,15 +187,20 @@ impl Bed {
         self.user = Some((user, copy));
     }
 
+    /// A program, run as the user to whom the bed belongs.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        if let Some((user, _)) = &self.user {
+            command.uid(*user).gid(*user);
+        }
+        command
+    }
+
     /// `ostler` with a clean environment, in the working folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.user {
             None => Command::new(super::binary()),
-            Some((user, copy)) => {
-                let mut command = Command::new(copy);
-                command.uid(*user).gid(*user);
-                command
-            }
+            Some((_, copy)) => self.program(copy.to_str().unwrap()),
         };
         command
             .args(args)

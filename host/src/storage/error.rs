@@ -124,7 +124,7 @@ impl StorageError {
                 Some(format!("make room on the file system of {}", folder_of(path).display()))
             }
             StorageErrorKind::Io => Some(format!(
-                "look whether the disk of {} fails, and whether a limit on the size of files (ulimit -f) is in force",
+                "look whether the disk of {} is full or fails, and whether a limit on the size of files (ulimit -f) is in force",
                 folder_of(path).display()
             )),
             StorageErrorKind::Busy => {
@@ -199,12 +199,12 @@ impl From<rusqlite::Error> for StorageError {
             // All statements are fixed: where one names what is not there, the file's own account of its tables is wrong.
             ErrorCode::Unknown
                 if detail.as_deref().is_some_and(|detail| {
-                    ["no such column", "no such table", "no such index", "malformed database schema"]
+                    ["no such column", "no such table", "no such index", "malformed database schema", "malformed JSON"]
                         .iter()
                         .any(|sign| detail.starts_with(sign))
                 }) =>
             {
-                Self::new(Kind::Damaged, "its tables are not what they must be")
+                Self::new(Kind::Damaged, "its tables or rows are not what they must be")
             }
             _ => Self::new(
                 Kind::Internal,
