@@ -182,6 +182,12 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
+    /// Other limits from now on. What runs or waits beyond them goes on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.lock().scheduler.set_limits(limits);
+        self.changed.notify_all();
+    }
+
     /// The queue as it is.
     pub(crate) fn snapshot(&self) -> Snapshot<RunId> {
         self.lock().scheduler.snapshot(Time::now())

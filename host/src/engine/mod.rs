@@ -20,6 +20,7 @@ mod attempt;
 mod capabilities;
 mod check;
 mod conclude;
+mod decide;
 mod dispatch;
 mod environment;
 mod gate;
@@ -31,9 +32,11 @@ mod pump;
 mod queries;
 mod record;
 mod recover;
+mod reload;
 mod retry;
 mod rules;
 mod seal;
+mod settings;
 mod setup;
 mod submit;
 mod verdict;
@@ -42,13 +45,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::{Config, Paths};
+use crate::config::{Config, ConfigError, Overrides, Paths, Source};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
@@ -59,19 +62,29 @@ use crate::storage::Storage;
 use capabilities::Cache;
 use dispatch::Dispatcher;
 use gate::Grants;
+use reload::{Beginning, Reloading};
 use seal::Sealer;
 use setup::Setup;
 
+pub(crate) use decide::{limits, plugin_folder};
+pub use reload::{Files, Follow};
 pub use rules::load_redactor;
 pub use seal::SealError;
 
 /// What an engine is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// Where everything lies.
     pub paths: Paths,
     /// The configuration.
     pub config: Config,
+    /// The file that it was made of.
+    pub source: Source,
+    /// What was set at run time, over that.
+    pub set: Overrides,
+    /// What of it does not fit any more and is not in the configuration.
+    pub unfit: Vec<ConfigError>,
+    /// Called with what is in force, at the beginning and when it has changed.
+    pub follow: Follow,
     /// The database.
     pub storage: Storage,
     /// The plugins.
@@ -88,9 +101,9 @@ pub struct Parts {
 pub struct Engine {
     paths: Paths,
     storage: Storage,
-    registry: Registry,
     zygote: Zygote,
     setup: ArcSwap<Setup>,
+    reloading: Reloading,
     dispatcher: Dispatcher,
     sealer: Sealer,
     capabilities: Cache,
@@ -98,7 +111,6 @@ pub struct Engine {
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
     background: bool,
-    problems: Mutex<Vec<String>>,
     subscribers: Arc<AtomicUsize>,
     stopping: AtomicBool,
     /// Turns true when somebody asks the host to end.
@@ -118,19 +130,24 @@ impl Engine {
     /// If the key for sealing cannot be had.
     pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
-        let setup = Setup::build(parts.config, &parts.registry);
-        let mut problems = parts.problems;
-        problems.extend(setup.problems.iter().cloned());
-        for problem in &problems {
+        let setup = Setup::build(parts.config, &Arc::new(parts.registry), None);
+        let reloading = Reloading::new(Beginning {
+            source: parts.source,
+            set: parts.set,
+            unfit: parts.unfit,
+            problems: parts.problems,
+            follow: parts.follow,
+        });
+        for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
-        Ok(Arc::new(Self {
+        let engine = Arc::new(Self {
             dispatcher: Dispatcher::new(setup.limits()),
             setup: ArcSwap::from_pointee(setup),
             paths: parts.paths,
             storage: parts.storage,
-            registry: parts.registry,
             zygote: parts.zygote,
+            reloading,
             sealer,
             capabilities: Cache::default(),
             environment: std::env::vars_os()
@@ -138,11 +155,12 @@ impl Engine {
                 .collect(),
             started_at: Timestamp::now(),
             background: parts.background,
-            problems: Mutex::new(problems),
             subscribers: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::channel(false).0,
-        }))
+        });
+        engine.follow();
+        Ok(engine)
     }
 
     /// Takes up what an earlier host left, and begins to hand out slots.
@@ -164,12 +182,8 @@ impl Engine {
                 }
             });
         })?;
-        let engine = Arc::clone(self);
-        spawn("probes", move || {
-            if let Err(error) = engine.snapshots(None, false, None) {
-                tracing::warn!(%error, "the installed CLIs could not be looked at");
-            }
-        })
+        self.look_at_clis();
+        Ok(())
     }
 
     /// Takes no runs any more, if there are none. `false` where there are: the host is not idle.
@@ -267,10 +281,6 @@ impl Engine {
     /// The private folder of one attempt, whether or not it exists.
     fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
         self.private_parent().join(format!("{run}-{attempt}"))
-    }
-
-    fn problems(&self) -> Vec<String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

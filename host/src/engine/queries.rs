@@ -219,11 +219,12 @@ impl Engine {
     pub(crate) fn list_plugins(&self) -> ListPluginsResult {
         let redactor = self.redactor();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let plugins = self.registry.list().into_iter().map(plugin_info).map(|mut plugin| {
+        let setup = self.setup();
+        let plugins = setup.registry.list().into_iter().map(plugin_info).map(|mut plugin| {
             plugin.reason = clean(plugin.reason);
+            plugin.displaced = clean(plugin.displaced);
             plugin
         });
-        let setup = self.setup();
         let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
             provider.problem = clean(provider.problem);
             provider
@@ -236,7 +237,7 @@ impl Engine {
         let setup = self.setup();
         let snapshot = self.dispatcher.snapshot();
         let count = |state| snapshot.jobs.iter().filter(|job| job.state == state).count() as u64;
-        let mut problems = self.problems();
+        let mut problems = self.reloading.problems(&setup);
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactor();
         Status {
@@ -258,6 +259,7 @@ impl Engine {
             cursor: *self.storage.events_watch().borrow(),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
+            reloads: self.reloading.reloads(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The host process: how it comes up, serves, and ends.
 
 mod log;
+mod watch;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,16 +10,19 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 pub use self::log::log_file;
 
+use self::log::Log;
+use self::watch::Watch;
+
 use crate::api::server::{self, Connections};
+use crate::api::types::ReloadTrigger;
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Config, Paths};
+use crate::config::{Config, ConfigErrors, Overrides, Paths, Source};
 use crate::engine::{self, Engine};
-use crate::model::{ApiError, ErrorKind, Problem};
-use crate::plugins::{Limits, Registry, RegistryOptions};
+use crate::model::{ApiError, ErrorKind};
+use crate::plugins::{Registry, RegistryOptions};
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
 use crate::storage::{DataLock, LockError, Options, Storage};
@@ -84,14 +88,27 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         LockError::Held { .. } => ApiError::new(ErrorKind::Conflict, error.to_string()),
         LockError::Io { .. } => io(&error),
     })?;
-    let config = load_config(paths)?;
-    let filter = log::init(&paths.log_dir, &config.log).map_err(|error| io(&error))?;
+    let unread = |errors: ConfigErrors| errors.to_api_error().hint("see `ostler config check`");
+    let source = Source::read(&paths.config_file).map_err(unread)?;
+    let log = Log::init(&paths.log_dir, &source.config(&Overrides::default()).map_err(unread)?.log)
+        .map_err(|error| io(&error))?;
     let storage = Storage::open(&paths.data_dir.join("ostler.db"), &Options::default())?;
-    let plugin_log = Arc::new(log::PluginLines { filter: filter.clone() });
-    let (registry, problems) = open_registry(paths, &config, plugin_log)?;
+    let set = Overrides::from_rows(storage.read(crate::storage::Reader::settings)?);
+    let (config, unfit) = source.config_with_fitting(&set).map_err(unread)?;
+    let (registry, problems) = open_registry(paths, &config, Arc::new(log.plugin_lines()))?;
+    let watch = Watch::new();
+    let trace = watch.tracer();
+    let follow = move |config: &Config, redactor| {
+        trace();
+        log.follow(&config.log, redactor)
+    };
     let engine = Engine::new(engine::Parts {
         paths: paths.clone(),
         config,
+        source,
+        set,
+        unfit,
+        follow: Box::new(follow),
         storage,
         registry,
         zygote,
@@ -99,7 +116,6 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         problems,
     })
     .map_err(|error| io(&error))?;
-    filter.set(engine.log_redactor());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %paths.data_dir.display(), "the host starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -118,9 +134,13 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         let _ = std::fs::remove_file(&paths.socket);
         return Err(error);
     }
+    if let Err(error) = watch.start(&engine) {
+        engine.watching(Some(error.to_string()));
+    }
     let served = runtime.block_on(serve_until_stopped(paths, listener, &engine, options.background, ready));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("the host ends");
+    drop(watch);
     drop(engine);
     drop(lock);
     served
@@ -139,7 +159,7 @@ async fn serve_until_stopped(
 ) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::new(ErrorKind::Io, format!("failed to watch for signals: {error}"));
     let connections = Connections::default();
-    let (close, closing) = watch::channel(false);
+    let (close, closing) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, Arc::clone(engine), connections.clone(), closing));
     ready(&paths.socket);
 
@@ -147,12 +167,24 @@ async fn serve_until_stopped(
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => tracing::info!("somebody asked the host to end"),
-        _ = terminate.recv() => tracing::info!("SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("SIGINT"),
-        _ = hang_up.recv() => tracing::info!("SIGHUP"),
-        () = idle(engine, &connections), if background => tracing::info!("nothing to do"),
+    let terminal = has_terminal();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => tracing::info!("somebody asked the host to end"),
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+            _ = hang_up.recv() => {
+                if !terminal || !hung_up().await {
+                    let engine = Arc::clone(engine);
+                    // What is wrong is on record.
+                    tokio::task::spawn_blocking(move || drop(engine.reload(ReloadTrigger::Signal)));
+                    continue;
+                }
+                tracing::info!("the terminal is gone");
+            }
+            () = idle(engine, &connections), if background => tracing::info!("nothing to do"),
+        }
+        break;
     }
     // Subscribers see the end of the runs before their streams close.
     let ending = Arc::clone(engine);
@@ -163,9 +195,21 @@ async fn serve_until_stopped(
     Ok(())
 }
 
+/// Whether this process has a terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether a SIGHUP came because the terminal has gone. One that somebody has sent means that he wants a reload.
+async fn hung_up() -> bool {
+    // The system sends the signal before it takes the terminal away.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    !has_terminal()
+}
+
 /// Returns after the host has had no run and no client for its idle time.
 async fn idle(engine: &Engine, connections: &Connections) {
-    let (mut busy, mut open) = (engine.busy(), connections.watch());
+    let (mut busy, mut open, mut in_force) = (engine.busy(), connections.watch(), engine.in_force());
     loop {
         if busy.wait_for(|jobs| *jobs == 0).await.is_err() || open.wait_for(|open| *open == 0).await.is_err() {
             return std::future::pending().await;
@@ -180,6 +224,8 @@ async fn idle(engine: &Engine, connections: &Connections) {
             () = tokio::time::sleep(engine.idle_limit()) => if engine.close_if_idle() { return },
             _ = busy.changed() => {}
             _ = open.changed() => {}
+            // Its idle time may be another now.
+            _ = in_force.changed() => {}
         }
     }
 }
@@ -191,13 +237,7 @@ fn zygote() -> Result<Zygote, ApiError> {
 }
 
 fn load_config(paths: &Paths) -> Result<Config, ApiError> {
-    Config::load(Some(&paths.config_file)).map_err(|errors| {
-        let problems =
-            errors.errors().iter().map(|error| Problem { pointer: String::new(), message: error.to_string() });
-        let mut error = ApiError::new(ErrorKind::InvalidParams, errors.to_string());
-        error.problems = problems.collect();
-        error.hint("see `ostler config check`")
-    })
+    Config::load(Some(&paths.config_file)).map_err(|errors| errors.to_api_error().hint("see `ostler config check`"))
 }
 
 fn open_registry(
@@ -205,16 +245,10 @@ fn open_registry(
     config: &Config,
     log: Arc<dyn crate::plugins::PluginLog>,
 ) -> Result<(Registry, Vec<String>), ApiError> {
-    let plugins = &config.plugins;
-    let mut limits = Limits { component_size: plugins.max_component_bytes() as u64, ..Limits::default() };
-    for call in [&mut limits.provider, &mut limits.redactor, &mut limits.policy] {
-        call.memory = plugins.memory_bytes();
-        call.time = plugins.call_timeout();
-    }
     let options = RegistryOptions {
         cache_dir: Some(paths.cache_dir.join("plugins")),
-        plugin_dir: Some(plugins.folder.clone().unwrap_or_else(|| paths.plugins_dir.clone())),
-        limits,
+        plugin_dir: Some(engine::plugin_folder(&config.plugins, paths).to_owned()),
+        limits: engine::limits(&config.plugins),
         log,
         ..RegistryOptions::default()
     };

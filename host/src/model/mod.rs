@@ -8,6 +8,7 @@ mod event;
 mod id;
 mod payload;
 mod record;
+mod secret_name;
 mod validate;
 
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
@@ -26,4 +27,5 @@ pub use record::{
     Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
     RunStatus, RunSummary, Support, Usage,
 };
-pub use validate::{merge, strip_nulls, validate_document};
+pub use secret_name::secret_like;
+pub use validate::{escape_pointer, merge, strip_nulls, validate_document};

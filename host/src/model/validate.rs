@@ -169,7 +169,9 @@ fn resolve<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
     Some(at)
 }
 
-fn escape_pointer(name: &str) -> String {
+/// A member's name as a part of a JSON pointer.
+#[must_use]
+pub fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
