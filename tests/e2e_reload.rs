@@ -104,16 +104,16 @@ fn redaction_policies_and_providers_are_those_of_the_configuration_now() {
     changed(&bed, "redaction.rules");
     assert_eq!(answer(&bed.events_of(say)), "the code is [REDACTED:acme], is it not");
 
-    bed.configure("[plugins.policy.guardrails.settings]\nmaxTimeoutSeconds = 60\n");
+    bed.configure("[plugins.policy.guardrails.settings]\nmaxTimeoutSeconds = 600\n");
     changed(&bed, "plugins.policy.guardrails.settings.maxTimeoutSeconds");
     assert!(answer(&bed.events_of(say)).contains("ACMEX-1234"), "the rule went with the text that had it");
-    let denied = bed.run(&["run", "--json", "--timeout", "5m", "rehearsal", "SAY no"]).code(4).error();
+    let denied = bed.run(&["run", "--json", "--timeout", "20m", "rehearsal", "SAY no"]).code(4).error();
     assert_eq!(denied["kind"], "POLICY_DENIED");
 
     bed.run(&["run", "second", "SAY no"]).code(5);
     bed.configure("[providers.second]\nplugin = \"rehearsal\"\nenvironment = { TASTE = \"sour\" }\n");
     changed(&bed, "providers.second.plugin");
-    assert_eq!(bed.run(&["run", "--timeout", "5m", "second", "ENV TASTE"]).ok().stdout, "sour\n");
+    assert_eq!(bed.run(&["run", "--timeout", "20m", "second", "ENV TASTE"]).ok().stdout, "sour\n");
     let known = bed.run(&["capabilities", "--json"]).ok().json();
     assert!(known.as_array().unwrap().iter().any(|one| one["provider"] == "second" && one["support"] == "supported"));
 }
@@ -136,7 +136,7 @@ fn what_is_wrong_changes_nothing_and_has_a_place() {
         ("[scheduler]\nglobal = 5\n[providers.second]\nplugin = \"nobody\"\n", 4, 10, "providers.second"),
         // No plugin could run.
         ("[plugins]\nmemory_mib = 1\n", 0, 0, "bytes of memory"),
-        ("[plugins.policy.nobody.settings]\nx = 1\n", 2, 5, "plugins.policy.nobody"),
+        ("[plugins.policy.nobody]\nsettings = { x = 1 }\n", 2, 12, "plugins.policy.nobody"),
     ] {
         bed.configure(text);
         let reload = reloaded(&bed, key, |reload| {
@@ -273,6 +273,155 @@ fn files_are_noticed_however_they_are_put_in_place() {
     until("no problem", PATIENCE, || list(&status(&bed), "problems").is_empty().then_some(()));
 }
 
+#[test]
+fn a_reload_can_be_asked_for() {
+    let bed = Bed::new();
+    bed.run(&["config", "reload"]).code(5);
+    let pid = bed.host();
+    bed.configure("[scheduler]\nglobal = 5\n");
+    bed.call("reload", &json!({})).unwrap();
+    assert_eq!(status(&bed)["globalLimit"], 5, "in force when the answer comes");
+    bed.configure("[scheduler]\nglobal = 0\ncapacity = []\n");
+    let error = bed.call("reload", &json!({})).unwrap_err();
+    assert_eq!(error.kind(), "INVALID_PARAMS");
+    let told: Vec<(&str, &str)> = error.data()["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (problem["pointer"].as_str().unwrap(), problem["message"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told[0].0, "/scheduler/global");
+    assert!(told[0].1.starts_with("line 2, column 10: must be a whole number"), "{told:?}");
+    assert_eq!((told[1].0, told.len()), ("/scheduler/capacity", 2));
+    assert!(bed.run(&["config", "reload"]).code(2).stderr.contains("line 3, column 12"));
+
+    bed.configure("[scheduler]\nglobal = 6\n");
+    signal(pid, Signal::SIGHUP);
+    reloaded(&bed, "the signal", |reload| reload["trigger"] == "signal");
+    assert_eq!((status(&bed)["globalLimit"].as_u64(), bed.host()), (Some(6), pid), "it lives on");
+    assert_eq!(bed.run(&["config", "reload"]).ok().stdout, "nothing has changed\n");
+    assert!(bed.run(&["status"]).ok().stdout.contains("reloaded"));
+}
+
+#[test]
+fn settings_go_before_the_file_and_outlast_the_host() {
+    let bed = Bed::with_config("[scheduler]\nglobal = 3\n");
+    bed.host();
+    let settings = |params: Value| bed.call("get_settings", &params).unwrap();
+    let update = |patch: Value| bed.call("update_settings", &json!({ "patch": patch, "origins": true }));
+    let before = settings(json!({}));
+    assert_eq!((&before["scheduler"]["global"], &before["origins"]), (&json!(3), &Value::Null));
+
+    let after = update(json!({"scheduler": {"global": 9}, "providers": {"second": {"plugin": "rehearsal"}}})).unwrap();
+    assert_eq!(after["scheduler"]["global"], 9);
+    let origin = |of: &Value, pointer: &str| of["origins"][pointer].clone();
+    assert_eq!(origin(&after, "/scheduler/global"), "override");
+    assert_eq!(origin(&after, "/scheduler/capacity"), "default");
+    assert_eq!(status(&bed)["globalLimit"], 9, "at once");
+    bed.run(&["run", "second", "--grant", "SAY here"]).ok();
+    // The file has changed nothing of what was set.
+    bed.configure("[scheduler]\nglobal = 4\ncapacity = 7\n");
+    changed(&bed, "scheduler.capacity");
+    let now = settings(json!({"origins": true}));
+    assert_eq!((&now["scheduler"]["global"], &now["scheduler"]["capacity"]), (&json!(9), &json!(7)));
+    assert_eq!(origin(&now, "/scheduler/capacity"), "file");
+    bed.stop();
+    assert!(bed.run(&["config", "show"]).ok().stdout.contains("scheduler.global = 9"), "without a host, too");
+    bed.host();
+    assert_eq!(status(&bed)["globalLimit"], 9);
+    bed.run(&["run", "second", "SAY here"]).ok();
+
+    let back = update(json!({"scheduler": {"global": null}, "providers": null})).unwrap();
+    assert_eq!((&back["scheduler"]["global"], &origin(&back, "/scheduler/global")), (&json!(4), &json!("file")));
+    bed.run(&["run", "second", "SAY no"]).code(5);
+}
+
+#[test]
+fn a_patch_is_taken_as_a_whole_or_refused_with_every_problem() {
+    let bed = Bed::new();
+    bed.host();
+    // Made here, so that no scanner takes this file for a leak.
+    let token = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
+    let patch = json!({
+        "scheduler": {"global": 7, "perProvider": 0, "globl": 1},
+        "plugins": {"folder": "/tmp/code", "policy": {"guardrails": {"settings": {"maxTimeoutSeconds": 60}}}},
+        "providers": {"rehearsal": {"environment": {"API_KEY": "hunter2hunter2", "HINT": token, "PLAIN": "fine"}}},
+        "redaction": {"rules": [{"id": "x", "pattern": "("}]},
+    });
+    let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+    assert_eq!(error.kind(), "INVALID_PARAMS");
+    let problems = error.data()["problems"].as_array().unwrap();
+    let mut pointers: Vec<&str> = problems.iter().map(|problem| problem["pointer"].as_str().unwrap()).collect();
+    pointers.sort_unstable();
+    assert_eq!(
+        pointers,
+        [
+            "/patch/plugins/folder",
+            "/patch/providers/rehearsal/environment/API_KEY",
+            "/patch/providers/rehearsal/environment/HINT",
+            "/patch/redaction/rules/0/pattern",
+            "/patch/scheduler/globl",
+            "/patch/scheduler/perProvider",
+        ]
+    );
+    assert!(!error.text().contains("hunter2"), "{}", error.text());
+    assert_eq!(status(&bed)["globalLimit"], 2, "nothing of it");
+    // What the plugin itself refuses.
+    let patch = json!({"scheduler": {"global": 7}, "providers": {"rehearsal": {"settings": {"delay": -1}}}});
+    let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+    assert_eq!(error.data()["problems"][0]["pointer"], "/patch/providers/rehearsal/settings/delay");
+    for params in [json!({}), json!({"patch": 3}), json!({"patch": {}, "more": 1}), json!({"patch": [1]})] {
+        assert_eq!(bed.call("update_settings", &params).unwrap_err().kind(), "INVALID_PARAMS", "{params}");
+    }
+    assert_eq!(status(&bed)["globalLimit"], 2);
+    let kept = bed.call("get_settings", &json!({"origins": true})).unwrap();
+    assert!(kept["origins"].as_object().unwrap().values().all(|origin| origin == "default"), "{kept}");
+    // Stored is what was taken, and that alone.
+    bed.call("update_settings", &json!({"patch": {"log": {"level": "debug"}}})).unwrap();
+    bed.stop();
+    for file in ["ostler.db", "ostler.db-wal"] {
+        let bytes = fs::read(bed.home().join("data").join(file)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("hunter2") && !text.contains(&token), "{file}");
+    }
+}
+
+#[test]
+fn settings_are_verbs_too() {
+    let bed = Bed::with_config("[scheduler]\ncapacity = 7\n");
+    assert_eq!(bed.run(&["settings", "get", "scheduler.capacity"]).ok().stdout, "7\n");
+    assert_eq!(
+        bed.run(&["settings", "set", "scheduler.per_provider", "3"]).ok().stdout,
+        "scheduler.per_provider = 3\n"
+    );
+    assert_eq!(bed.run(&["settings", "set", "log.level", "debug"]).ok().stdout, "log.level = \"debug\"\n");
+    assert_eq!(bed.run(&["settings", "get", "log.level"]).ok().stdout, "debug\n");
+    let listed = bed.run(&["settings", "list", "scheduler"]).ok().stdout;
+    let row = |key: &str| listed.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{listed}"));
+    assert!(row("scheduler.per_provider").ends_with("set") && row("scheduler.capacity").ends_with("file"), "{listed}");
+    assert!(row("scheduler.global").ends_with("default") && !listed.contains("log.level"), "{listed}");
+    let set = bed.run(&["settings", "list", "--set", "--json"]).ok().json();
+    assert_eq!(set["scheduler"], json!({"perProvider": 3}));
+    assert_eq!(set["origins"], json!({"/log/level": "override", "/scheduler/perProvider": "override"}));
+    let unset = bed.run(&["settings", "unset", "log", "scheduler.per_provider"]).ok().stdout;
+    assert!(unset.contains("scheduler.per_provider = 1  (default)"), "{unset}");
+    let list = "[\"/harness/tools\"]";
+    bed.run(&["settings", "set", "policy.allow_unenforced", list]).ok();
+    assert_eq!(bed.run(&["settings", "get", "policy"]).ok().json()["allowUnenforced"], json!(["/harness/tools"]));
+
+    let wrong = bed.run(&["settings", "set", "scheduler.globl", "3"]).code(2);
+    assert!(wrong.stderr.contains("scheduler.globl: unknown key (did you mean global?)"), "{}", wrong.stderr);
+    let wrong = bed.run(&["settings", "set", "scheduler.global", "many"]).code(2);
+    assert!(wrong.stderr.contains("scheduler.global: must be a whole number"), "{}", wrong.stderr);
+    assert!(bed.run(&["settings", "set", "scheduler.global", "null"]).code(2).stderr.contains("settings unset"));
+    let wrong = bed.run(&["settings", "get", "scheduler.globl"]).code(5);
+    assert!(wrong.stderr.contains("did you mean scheduler.global?"), "{}", wrong.stderr);
+    bed.run(&["settings", "get", "a..b"]).code(2);
+    bed.run(&["settings", "list", "nothing"]).code(5);
+    let error = bed.run(&["--json", "settings", "set", "plugins.folder", "/tmp"]).code(2).error();
+    assert_eq!(error["problems"][0]["pointer"], "/patch/plugins/folder");
+}
+
 /// Seconds of processor time that a process has used.
 fn used(pid: i32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -297,8 +446,7 @@ fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
                 file.write_all(&text.as_bytes()[..20])?;
                 file.write_all(&text.as_bytes()[20..])
             }),
-            3 => fs::write(bed.home().join("draft"), &text)
-                .and_then(|()| fs::rename(bed.home().join("draft"), &path)),
+            3 => fs::write(bed.home().join("draft"), &text).and_then(|()| fs::rename(bed.home().join("draft"), &path)),
             _ => fs::write(&path, &text),
         }
         .unwrap();

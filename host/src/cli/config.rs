@@ -11,6 +11,7 @@ use serde_json::json;
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
+use super::format;
 use super::output::{DIM, complain};
 use crate::config::{Config, DEFAULT_TEXT, Origin, ShownValue};
 use crate::model::{ApiError, ErrorKind};
@@ -20,10 +21,10 @@ Examples:
   ostler config init                 write the commented default configuration
   ostler config check                say what is wrong with yours
   ostler config show                 every value, and which of them are yours
-  $EDITOR \"$(ostler config path)\"
+  $EDITOR \"$(ostler config path)\"     in force when you save it
 
-A host reads its configuration when it starts: after a change, `ostler stop` lets the next verb start one with it.
-Plugins check their own settings there; `ostler plugin list` says what they found.";
+A host takes up changes by itself; what is wrong changes nothing, and `ostler status` shows it. Runs that are under way
+keep what they began with.";
 
 /// Look at the configuration, check it, begin one
 #[derive(Debug, Args)]
@@ -44,6 +45,11 @@ enum Action {
         /// The file; yours where none is named
         file: Option<PathBuf>,
     },
+    /// Have the running host read the configuration and look at its plugins now
+    #[command(after_help = "Examples:\n  ostler config reload\n  ostler config reload --json | jq .changed\n\n\
+                            A host does this by itself when the files change, but may not notice where they lie on another\n\
+                            machine. SIGHUP does the same. Plugins that were set aside are tried again.")]
+    Reload,
     /// Print every value that a host starting now would have
     #[command(after_help = "Examples:\n  ostler config show\n  ostler config show --json | jq .scheduler")]
     Show,
@@ -52,10 +58,11 @@ enum Action {
     Init,
 }
 
-pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
     match &arguments.action {
         Action::Path => path(context),
         Action::Check { file } => check(context, file.as_deref()),
+        Action::Reload => reload(context).await,
         Action::Show => show(context),
         Action::Init => init(context),
     }
@@ -91,9 +98,7 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
             let path = clean::line(&path.display().to_string());
             context.out.line(format!("{path}: no problem"))?;
             if !config.providers.is_empty() {
-                complain(
-                    "whether the plugins take their settings, `ostler plugin list` says after a start of the host",
-                );
+                complain("whether the plugins take their settings, the host says when it takes the file over");
             }
         }
         Ok(_) => {
@@ -111,8 +116,28 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
     Ok(Exit::Done)
 }
 
+async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
+    let Some(client) = context.client_of_running().await? else {
+        let error = ApiError::new(ErrorKind::NotFound, "no host is running");
+        return Err(error.hint("there is nothing to do: a host reads the configuration when it starts"));
+    };
+    let reload = client.reload().await?;
+    if context.json {
+        context.out.document(&reload)?;
+        return Ok(Exit::Done);
+    }
+    let told = format::reload(&reload);
+    if told.is_empty() {
+        context.out.line("nothing has changed")?;
+    }
+    for line in told {
+        context.out.line(clean::line(&line))?;
+    }
+    Ok(Exit::Done)
+}
+
 fn show(context: &mut Context<'_>) -> Result<Exit, ApiError> {
-    let config = Config::load(Some(&context.paths.config_file)).map_err(|errors| errors.to_api_error())?;
+    let config = context.local.config(&context.paths)?;
     if context.json {
         context.out.document(&config.shown())?;
         return Ok(Exit::Done);
@@ -120,7 +145,8 @@ fn show(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     for ShownValue { key, value, origin, .. } in config.shown_values() {
         let origin = match origin {
             Origin::Default => String::new(),
-            Origin::File | Origin::Override => context.out.styled(DIM, "  # yours"),
+            Origin::File => context.out.styled(DIM, "  # yours"),
+            Origin::Override => context.out.styled(DIM, "  # set"),
         };
         context.out.line(format!("{} = {}{origin}", clean::line(&key), clean::json(&value.to_string())))?;
     }

@@ -13,7 +13,7 @@ use super::table::{Cell, Table};
 use crate::api::client::Client;
 use crate::api::types::Settings;
 use crate::config::{Origin, file_key, wire_names};
-use crate::model::{ApiError, ErrorKind, Problem, escape_pointer};
+use crate::model::{ApiError, ErrorKind, Problem, document_of, leaves, pointer_along};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -148,13 +148,8 @@ async fn get(context: &mut Context<'_>, key: &str) -> Result<Exit, ApiError> {
 }
 
 async fn update(context: &mut Context<'_>, changes: &[(&String, Value)]) -> Result<Exit, ApiError> {
-    let mut patch = Map::new();
-    let mut pointers = Vec::new();
-    for (key, value) in changes {
-        let names = wire_names(key).ok_or_else(|| no_key(key))?;
-        pointers.push(names.iter().map(|name| format!("/{}", escape_pointer(name))).collect::<String>());
-        place(&mut patch, &names, value.clone());
-    }
+    let pointers = changes.iter().map(|(key, _)| pointer_of(key)).collect::<Result<Vec<_>, _>>()?;
+    let patch = document_of(pointers.iter().cloned().zip(changes.iter().map(|(_, value)| value.clone())));
     let client = context.client().await?;
     let settings = apply(&client, patch, context.json).await?;
     if context.json {
@@ -193,31 +188,10 @@ async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result
     })
 }
 
-fn place(into: &mut Map<String, Value>, names: &[String], value: Value) {
-    match names {
-        [] => {}
-        [name] => _ = into.insert(name.clone(), value),
-        [name, rest @ ..] => {
-            let inner = into.entry(name.as_str()).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                place(inner, rest, value);
-            }
-        }
-    }
-}
-
 /// The parts of a document at these pointers.
 fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -> Map<String, Value> {
-    let mut picked = Map::new();
-    let all = Value::Object(document.clone());
-    for pointer in pointers.keys() {
-        let names: Vec<String> =
-            pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
-        if let Some(value) = all.pointer(pointer) {
-            place(&mut picked, &names, value.clone());
-        }
-    }
-    picked
+    let wanted = |(pointer, value): (String, &Value)| pointers.contains_key(&pointer).then(|| (pointer, value.clone()));
+    document_of(leaves(document).into_iter().filter_map(wanted))
 }
 
 /// Whether a pointer is the prefix or below it.
@@ -226,15 +200,12 @@ fn covers(prefix: &str, pointer: &str) -> bool {
 }
 
 fn pointer_of(key: &str) -> Result<String, ApiError> {
-    let names = wire_names(key).ok_or_else(|| no_key(key))?;
-    Ok(names.iter().map(|name| format!("/{}", escape_pointer(name))).collect())
-}
-
-fn no_key(key: &str) -> ApiError {
-    let shown: String = key.chars().take(64).collect();
-    ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is no key"))
-        .at("KEY")
-        .hint("write it as config.toml has it, with dots: scheduler.global")
+    wire_names(key).map(|names| pointer_along(&names)).ok_or_else(|| {
+        let shown: String = key.chars().take(64).collect();
+        ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is no key"))
+            .at("KEY")
+            .hint("write it as config.toml has it, with dots: scheduler.global")
+    })
 }
 
 fn unknown(key: &str, origins: &BTreeMap<String, Origin>) -> ApiError {

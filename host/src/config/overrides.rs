@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::file::MAX_FILE_BYTES;
-use crate::model::{Problem, escape_pointer};
+use crate::model::{Problem, document_of, escape_pointer, leaves};
 
 /// Deepest nesting of a value.
 const MAX_DEPTH: usize = 32;
@@ -20,21 +20,13 @@ pub struct Overrides(Map<String, Value>);
 impl Overrides {
     /// From rows, as [`rows`](Self::rows) gives them. A row that cannot stand beside an earlier one is left out.
     pub fn from_rows(rows: impl IntoIterator<Item = (String, Value)>) -> Self {
-        let mut document = Map::new();
-        for (pointer, value) in rows {
-            put(&mut document, &pointer, value);
-        }
-        Self(document)
+        Self(document_of(rows))
     }
 
     /// Each value that was set, by its pointer: `/scheduler/perProvider`.
     #[must_use]
     pub fn rows(&self) -> BTreeMap<String, Value> {
-        let mut rows = BTreeMap::new();
-        for (name, value) in &self.0 {
-            flatten(format!("/{}", escape_pointer(name)), value, &mut rows);
-        }
-        rows
+        leaves(&self.0).into_iter().map(|(pointer, value)| (pointer, value.clone())).collect()
     }
 
     /// Whether nothing was set.
@@ -186,31 +178,6 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-fn flatten(pointer: String, value: &Value, rows: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(members) if !members.is_empty() => {
-            for (name, value) in members {
-                flatten(format!("{pointer}/{}", escape_pointer(name)), value, rows);
-            }
-        }
-        other => _ = rows.insert(pointer, other.clone()),
-    }
-}
-
-fn put(document: &mut Map<String, Value>, pointer: &str, value: Value) {
-    let names = pointer.strip_prefix('/').unwrap_or(pointer).split('/');
-    let mut names: Vec<String> = names.map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
-    let Some(last) = names.pop() else { return };
-    let mut at = document;
-    for name in names {
-        match at.entry(name).or_insert_with(|| Value::Object(Map::new())) {
-            Value::Object(inner) => at = inner,
-            _ => return,
-        }
-    }
-    at.entry(last).or_insert(value);
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -265,25 +232,24 @@ mod tests {
             "policy": {"allowUnenforced": ["/harness/tools", null]},
             "providers": {"a/b": {"settings": deep}},
         });
-        let (left, problems) = Overrides::default().patched(&patch);
+        let (left, found) = Overrides::default().patched(&patch);
         assert!(left.is_empty(), "{left:?}");
-        let pointers: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
-        assert_eq!(pointers.len(), 4, "{problems:?}");
+        let pointers: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers.len(), 4, "{found:?}");
         assert_eq!(pointers[..3], ["/plugins/folder", "/scheduler/global", "/policy/allowUnenforced/1"]);
-        assert!(pointers[3].starts_with("/providers/a~1b/settings/x"), "{problems:?}");
-        assert!(problems[0].message.contains("config.toml alone"), "{problems:?}");
+        assert!(pointers[3].starts_with("/providers/a~1b/settings/x"), "{found:?}");
+        assert!(found[0].message.contains("config.toml alone"), "{found:?}");
         assert_eq!(problems(&json!([])).len(), 1);
         assert_eq!(problems(&json!({"plugins": {"folder": null}})), []);
-        let (left, problems) = Overrides::default().patched(&json!({"plugins": {"folder": "/x"}, "host": {"a": 1}}));
-        assert_eq!((left.rows().len(), problems.len()), (1, 1), "what is right stays");
+        let (left, found) = Overrides::default().patched(&json!({"plugins": {"folder": "/x"}, "host": {"a": 1}}));
+        assert_eq!((left.rows().len(), found.len()), (1, 1), "what is right stays");
         let huge = json!({"redaction": {"rules": [{"id": "a", "pattern": "x".repeat(2 << 20)}]}});
         assert!(Overrides::default().patched(&huge).1[0].message.contains("bytes"));
     }
 
     #[test]
     fn one_value_is_taken_back() {
-        let set =
-            patched(&Overrides::default(), &json!({"log": {"level": "warn", "keepFiles": 3}, "host": {}}));
+        let set = patched(&Overrides::default(), &json!({"log": {"level": "warn", "keepFiles": 3}, "host": {}}));
         let rows = set.rows();
         assert_eq!(rows.keys().collect::<Vec<_>>(), ["/host", "/log/keepFiles", "/log/level"]);
         let less = set.without("/log/level");
@@ -305,7 +271,8 @@ mod tests {
             prop::collection::btree_map("[a-c~/_.\\PC]{1,2}", inner, 0..4)
                 .prop_map(|members| Value::Object(members.into_iter().collect()))
         });
-        prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect()))
+        prop::collection::btree_map("[a-c]", inner, 0..4)
+            .prop_map(|members| Value::Object(members.into_iter().collect()))
     }
 
     proptest! {

@@ -104,12 +104,7 @@ impl<'d, 't> Found<'d, 't> {
             self.wrong_type(reader, "a list");
             return None;
         };
-        let item = |(index, value)| Found {
-            layer: self.layer,
-            value,
-            under: Vec::new(),
-            path: self.path.index(index),
-        };
+        let item = |(index, value)| Found { layer: self.layer, value, under: Vec::new(), path: self.path.index(index) };
         Some(items.iter().enumerate().map(item).collect())
     }
 

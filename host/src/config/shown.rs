@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::key::camel;
 use super::names::written;
 use super::types::{Config, Origin};
-use crate::model::{escape_pointer, secret_like};
+use crate::model::{leaves, pointer_names, secret_like};
 
 /// What stands in place of a value that is not shown.
 pub const HIDDEN: &str = "(hidden)";
@@ -35,7 +35,7 @@ impl Config {
     /// [`HIDDEN`]: the values of variables, and texts in the settings of plugins under names of secrets.
     #[must_use]
     pub fn shown(&self) -> Map<String, Value> {
-        let Ok(Value::Object(mut document)) = serde_json::to_value(self) else { return Map::new() };
+        let mut document = document(self);
         hide(&mut document, Secrecy::Open);
         document
     }
@@ -43,14 +43,9 @@ impl Config {
     /// The keys, as the file has them, of the values that are not the same in another configuration.
     #[must_use]
     pub fn changed_keys(&self, other: &Self) -> Vec<String> {
-        let leaves = |config: &Self| {
-            let mut leaves = BTreeMap::new();
-            if let Ok(document) = serde_json::to_value(config) {
-                leaves_of(document, String::new(), &mut leaves);
-            }
-            leaves
-        };
-        let (mine, others) = (leaves(self), leaves(other));
+        let (mine, others) = (document(self), document(other));
+        let present = |document| -> BTreeMap<String, &Value> { present(document).collect() };
+        let (mine, others) = (present(&mine), present(&others));
         let changed = mine.iter().filter(|(pointer, value)| others.get(*pointer) != Some(value));
         let gone = others.keys().filter(|pointer| !mine.contains_key(*pointer));
         let pointers: BTreeSet<&String> = changed.map(|(pointer, _)| pointer).chain(gone).collect();
@@ -60,27 +55,26 @@ impl Config {
     /// Every value of [`shown`](Self::shown) with its origin, in the order of the sections. What is not there is left out.
     #[must_use]
     pub fn shown_values(&self) -> Vec<ShownValue> {
-        let mut values = Vec::new();
-        self.flatten(&self.shown(), "", &mut values);
-        values
+        let shown = |(pointer, value): (String, &Value)| ShownValue {
+            key: file_key(&pointer),
+            value: value.clone(),
+            origin: self.sources().origin(&pointer),
+            pointer,
+        };
+        present(&self.shown()).map(shown).collect()
     }
+}
 
-    fn flatten(&self, members: &Map<String, Value>, above: &str, values: &mut Vec<ShownValue>) {
-        for (name, value) in members {
-            let pointer = format!("{above}/{}", escape_pointer(name));
-            match value {
-                Value::Null => {}
-                Value::Object(members) if members.is_empty() => {}
-                Value::Object(members) => self.flatten(members, &pointer, values),
-                _ => values.push(ShownValue {
-                    key: file_key(&pointer),
-                    value: value.clone(),
-                    origin: self.sources().origin(&pointer),
-                    pointer,
-                }),
-            }
-        }
+fn document(config: &Config) -> Map<String, Value> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(document)) => document,
+        _ => Map::new(),
     }
+}
+
+/// The values of a document that say something.
+fn present(document: &Map<String, Value>) -> impl Iterator<Item = (String, &Value)> {
+    leaves(document).into_iter().filter(|(_, value)| !value.is_null() && !value.is_object())
 }
 
 /// What may be secret in a table.
@@ -116,25 +110,11 @@ fn hide_in(value: &mut Value, secret: bool, below: Secrecy) {
     }
 }
 
-/// Every value that is no object and not null, by its pointer.
-fn leaves_of(value: Value, pointer: String, leaves: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Null => {}
-        Value::Object(members) => {
-            for (name, value) in members {
-                leaves_of(value, format!("{pointer}/{}", escape_pointer(&name)), leaves);
-            }
-        }
-        other => _ = leaves.insert(pointer, other),
-    }
-}
-
 /// The key of the file for a pointer into the document on the wire: `scheduler.per_provider` for
 /// `/scheduler/perProvider`.
 #[must_use]
 pub fn file_key(pointer: &str) -> String {
-    let names = pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
-    let names = respelled(names, |own| snake(&own));
+    let names = respelled(pointer_names(pointer), |own| snake(&own));
     names.iter().map(|name| written(name)).collect::<Vec<_>>().join(".")
 }
 
@@ -196,8 +176,7 @@ mod tests {
         ] {
             assert_eq!(file_key(pointer), key);
             let names = wire_names(key).unwrap();
-            let back: String = names.iter().map(|name| format!("/{}", escape_pointer(name))).collect();
-            assert_eq!(back, pointer);
+            assert_eq!(crate::model::pointer_along(&names), pointer);
         }
         assert_eq!(wire_names("scheduler.perProvider").unwrap(), ["scheduler", "perProvider"]);
         for wrong in ["", "a..b", "a b", "\"a", "a\nb = 1\nc"] {
@@ -212,8 +191,12 @@ mod tests {
                     settings = { api_key = \"hunter2\", maxTokens = 5, args = [{ password = \"hunter2\", n = \"x\" }] }\n";
         let config = Config::parse(text).unwrap();
         let values = config.shown_values();
-        let of = |key: &str| values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}: {values:?}"));
-        assert_eq!((&of("scheduler.per_provider").value, of("scheduler.per_provider").origin), (&3.into(), Origin::File));
+        let of =
+            |key: &str| values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}: {values:?}"));
+        assert_eq!(
+            (&of("scheduler.per_provider").value, of("scheduler.per_provider").origin),
+            (&3.into(), Origin::File)
+        );
         assert_eq!(of("scheduler.aging_seconds").origin, Origin::Default);
         assert_eq!(of("providers.my-codex.environment.MY_Key").value, HIDDEN);
         assert_eq!(of("providers.my-codex.settings.maxTokens").value, 5);

@@ -92,7 +92,9 @@ impl Source {
         loop {
             let errors = match self.config(&left) {
                 Ok(config) => return Ok((config, dropped)),
-                Err(errors) if errors.errors().iter().any(|error| error.origin != Origin::Override) => return Err(errors),
+                Err(errors) if errors.errors().iter().any(|error| error.origin != Origin::Override) => {
+                    return Err(errors);
+                }
                 Err(errors) => errors,
             };
             let before = left.rows().len();

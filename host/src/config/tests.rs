@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{
-    AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin, Overrides, Source,
-};
+use super::{AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin};
 
 fn refused(text: &str) -> ConfigErrors {
     Config::parse(text).expect_err("it is not valid")

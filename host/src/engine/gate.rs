@@ -92,9 +92,10 @@ impl Gate {
         };
         for plugin in registry.list().into_iter().filter(|plugin| plugin.kind == Some(Kind::Policy)) {
             let configured = config.plugins.policy.get(&plugin.name);
-            let kept = before.filter(|(_, with)| with.plugins.policy.get(&plugin.name) == configured).and_then(
-                |(old, _)| old.guards.iter().find(|guard| guard.name == plugin.name && guard.is_of(registry)),
-            );
+            let kept =
+                before.filter(|(_, with)| with.plugins.policy.get(&plugin.name) == configured).and_then(|(old, _)| {
+                    old.guards.iter().find(|guard| guard.name == plugin.name && guard.is_of(registry))
+                });
             if let Some(guard) = kept {
                 guards.push(guard.clone());
                 continue;
@@ -103,12 +104,7 @@ impl Gate {
             let settings = Value::Object(configured.map(|config| config.settings.clone()).unwrap_or_default());
             let policy = match &plugin.state {
                 PluginState::Ready => registry.policy(&plugin.name, &settings).map_err(|error| {
-                    failures.push(denying(Failure::new(
-                        pointer,
-                        (Kind::Policy, plugin.name.clone()),
-                        &piece,
-                        &error,
-                    )));
+                    failures.push(denying(Failure::new(pointer, (Kind::Policy, plugin.name.clone()), &piece, &error)));
                     error.to_string()
                 }),
                 PluginState::SetAside { reason } | PluginState::Refused { reason } => {

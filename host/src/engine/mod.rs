@@ -44,8 +44,8 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -93,7 +93,7 @@ pub struct Parts {
     pub zygote: Zygote,
     /// Whether the host ends itself when idle.
     pub background: bool,
-    /// What went wrong before the engine was there.
+    /// What went wrong when the plugins were loaded.
     pub problems: Vec<String>,
 }
 

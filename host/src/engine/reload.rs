@@ -74,8 +74,6 @@ struct Candidate {
 struct Told {
     /// Newest first.
     reloads: VecDeque<Reload>,
-    /// From before there was an engine.
-    start: Vec<String>,
     /// Why the file as it is now is not in force.
     file: Vec<ReloadProblem>,
     /// What was set and is not in force.
@@ -98,7 +96,7 @@ pub(super) struct Beginning {
 impl Reloading {
     pub(super) fn new(beginning: Beginning) -> Self {
         let Beginning { source, set, unfit, problems, follow } = beginning;
-        let told = Told { start: problems, set: unfit_texts(&unfit), ..Told::default() };
+        let told = Told { plugins: problems, set: unfit_texts(&unfit), ..Told::default() };
         Self {
             basis: Mutex::new(Basis { source, set }),
             told: Mutex::new(told),
@@ -129,8 +127,8 @@ impl Reloading {
     /// What is wrong at present, for people.
     pub(super) fn problems(&self, setup: &Setup) -> Vec<String> {
         let told = self.told();
-        let mut problems = told.start.clone();
-        problems.extend(told.file.iter().map(|problem| format!("{problem}; the last valid configuration stays in force")));
+        let file = |problem: &ReloadProblem| format!("{problem}; the last valid configuration stays in force");
+        let mut problems: Vec<String> = told.file.iter().map(file).collect();
         problems.extend(told.set.iter().cloned());
         problems.extend(told.plugins.iter().cloned());
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
@@ -173,17 +171,17 @@ impl Engine {
         let source = if again { Source::read(&self.paths.config_file) } else { Ok(basis.source.clone()) };
         let (wanted, mut error) = match source.and_then(&mut read) {
             Ok(candidate) => (Some(candidate), None),
-            Err(errors) => (
-                seen.and_then(|seen| read(seen).ok()),
-                Some((file_problems(&errors), errors.to_api_error())),
-            ),
+            Err(errors) => {
+                (seen.and_then(|seen| read(seen).ok()), Some((file_problems(&errors), errors.to_api_error())))
+            }
         };
         let config = wanted.as_ref().map_or(&current.config, |wanted| &wanted.config);
         let decision = decide(&current, config, &self.paths);
         if !decision.faults.is_empty() {
             let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
             let told = problems.iter().map(ReloadProblem::to_problem).collect();
-            error.get_or_insert((problems, ApiError::invalid(told)));
+            let refused = ApiError::invalid(told).hint("what was in force before stays");
+            error.get_or_insert((problems, refused));
         }
         let (problems, error) = error.map_or_else(|| (Vec::new(), None), |(problems, error)| (problems, Some(error)));
         let taken = decision.faults.is_empty();
@@ -206,7 +204,7 @@ impl Engine {
         let mut changed = setup.config.changed_keys(&before.config);
         let more = changed.len().saturating_sub(MOST_NAMED);
         changed.truncate(MOST_NAMED);
-        let reload = Reload {
+        let reload = self.clean_reload(Reload {
             at: Timestamp::now(),
             trigger,
             ok: file.as_ref().is_none_or(Vec::is_empty),
@@ -214,7 +212,7 @@ impl Engine {
             more_changed: more as u64,
             plugins: changes.iter().map(change_info).collect(),
             problems: file.iter().flatten().take(MOST_NAMED).cloned().collect(),
-        };
+        });
         let nothing_new = reload.changed.is_empty() && reload.plugins.is_empty() && reload.ok;
         self.setup.store(Arc::clone(&setup));
         self.dispatcher.set_limits(setup.limits());
@@ -241,6 +239,20 @@ impl Engine {
             self.reloading.generation.send_modify(|count| *count += 1);
             self.look_at_clis();
         }
+        reload
+    }
+
+    /// The same without secrets: plugins say why they were kept or refused in words of their own.
+    fn clean_reload(&self, mut reload: Reload) -> Reload {
+        let redactor = self.redactor();
+        let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
+        reload.changed.iter_mut().for_each(clean);
+        reload.plugins.iter_mut().filter_map(|plugin| plugin.reason.as_mut()).for_each(clean);
+        reload.problems.iter_mut().for_each(|problem| {
+            clean(&mut problem.message);
+            clean(&mut problem.pointer);
+            clean(&mut problem.key);
+        });
         reload
     }
 

@@ -46,8 +46,7 @@ pub(super) fn redaction(
         }
     }
     let same = |old: &[(String, Arc<RedactorInstance>)]| {
-        old.len() == loaded.len()
-            && old.iter().zip(&loaded).all(|((_, old), (_, new))| Arc::ptr_eq(old, new))
+        old.len() == loaded.len() && old.iter().zip(&loaded).all(|((_, old), (_, new))| Arc::ptr_eq(old, new))
     };
     let kept = before.filter(|(old, with)| with.redaction == config.redaction && same(&old.loaded));
     let redaction = kept.map_or_else(
@@ -98,9 +97,9 @@ fn load(
     state: &PluginState,
 ) -> Result<Arc<RedactorInstance>, Box<Failure>> {
     let configured = config.plugins.redactor.get(name);
-    let kept = before.filter(|(_, with)| with.plugins.redactor.get(name) == configured).and_then(|(old, _)| {
-        old.loaded.iter().find(|(known, instance)| known == name && instance.is_of(registry))
-    });
+    let kept = before
+        .filter(|(_, with)| with.plugins.redactor.get(name) == configured)
+        .and_then(|(old, _)| old.loaded.iter().find(|(known, instance)| known == name && instance.is_of(registry)));
     if let Some((_, instance)) = kept {
         return Ok(Arc::clone(instance));
     }
@@ -115,11 +114,7 @@ fn load(
 }
 
 /// A plugin whose pattern does not compile is left out, by name; the others go on.
-fn matcher(
-    loaded: &[(String, Arc<RedactorInstance>)],
-    config: &Config,
-    left_out: &mut Vec<Failure>,
-) -> Arc<Redactor> {
+fn matcher(loaded: &[(String, Arc<RedactorInstance>)], config: &Config, left_out: &mut Vec<Failure>) -> Arc<Redactor> {
     let rules = |(name, instance): &(String, Arc<RedactorInstance>)| PluginRules {
         name: name.clone(),
         rules: rule_set(instance.rules()),

@@ -10,7 +10,7 @@ use super::decide::decide;
 use super::reload::Change;
 use crate::api::types::{ReloadTrigger, Settings};
 use crate::config::{ConfigError, HIDDEN, Overrides};
-use crate::model::{ApiError, Problem, escape_pointer, secret_like};
+use crate::model::{ApiError, Problem, escape_pointer, pointer_names, secret_like};
 use crate::redaction::RunRedactor;
 use crate::storage::Durability;
 
@@ -24,9 +24,8 @@ impl Engine {
         let mut sections = Value::Object(setup.config.shown());
         self.redact_document(&mut sections);
         let Value::Object(sections) = sections else { return Settings::default() };
-        let origins = origins.then(|| {
-            setup.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect()
-        });
+        let origins = origins
+            .then(|| setup.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect());
         Settings { sections, origins }
     }
 
@@ -41,9 +40,10 @@ impl Engine {
         let current = self.setup();
         let (set, mut problems) = basis.set.patched(patch);
         refuse_secrets(patch, "", None, &self.redactor(), &mut problems);
-        let (config, unfit) = basis.source.config_with_fitting(&set).map_err(|errors| {
-            ApiError::internal(format!("what is in force cannot be read again: {errors}"))
-        })?;
+        let (config, unfit) = basis
+            .source
+            .config_with_fitting(&set)
+            .map_err(|errors| ApiError::internal(format!("what is in force cannot be read again: {errors}")))?;
         // What does not fit any more, and did not come with this patch, stays as it is.
         let mine = unfit.iter().filter(|error| touches(patch, &error.pointer));
         problems.extend(mine.map(ConfigError::to_problem));
@@ -133,8 +133,7 @@ fn refuse_secrets(
 /// Whether a patch sets something at, above or below a pointer.
 fn touches(patch: &Value, pointer: &str) -> bool {
     let mut at = patch;
-    for name in pointer.split('/').skip(1) {
-        let name = name.replace("~1", "/").replace("~0", "~");
+    for name in pointer_names(pointer) {
         match at {
             Value::Object(members) => match members.get(&name) {
                 Some(inner) => at = inner,
@@ -154,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_patch_answers_for_what_it_sets() {
-        let patch = json!({"redaction": {"rules": [{"id": "x"}]}, "scheduler": {"global": 1, "capacity": null}, "a/b": 1});
+        let patch =
+            json!({"redaction": {"rules": [{"id": "x"}]}, "scheduler": {"global": 1, "capacity": null}, "a/b": 1});
         for pointer in ["/redaction/rules/0/pattern", "/redaction", "/scheduler/global", "", "/a~1b"] {
             assert!(touches(&patch, pointer), "{pointer}");
         }

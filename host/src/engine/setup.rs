@@ -89,8 +89,7 @@ impl Provider {
     pub(crate) fn instance(&self) -> Result<&Arc<ProviderInstance>, ApiError> {
         self.instance.as_ref().map_err(|reason| {
             let message = format!("provider {} cannot be used: {reason}", self.name);
-            ApiError::new(crate::model::ErrorKind::PluginFailed, message)
-                .hint("see `ostler plugin list`")
+            ApiError::new(crate::model::ErrorKind::PluginFailed, message).hint("see `ostler plugin list`")
         })
     }
 

@@ -154,7 +154,8 @@ impl PluginLog for PluginLines {
     fn record(&self, entry: LogEntry<'_>) {
         let (plugin, kind) = (entry.plugin, entry.kind.as_str());
         // A plugin may log what it was given to read. Until there is a redactor, nothing of that is written.
-        let message = if self.filter.0.load().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
+        let message =
+            if self.filter.0.load().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
         match entry.level {
             Level::Error => tracing::error!(plugin, kind, "{message}"),
             Level::Warn => tracing::warn!(plugin, kind, "{message}"),

@@ -4,7 +4,7 @@ mod log;
 mod watch;
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::model::{ApiError, ErrorKind};
 use crate::plugins::{Registry, RegistryOptions};
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
-use crate::storage::{DataLock, LockError, Options, Storage};
+use crate::storage::{DataLock, LockError, Options, Reader, Storage};
 
 /// The hidden verb that serves as zygote, where the first one died.
 pub const ZYGOTE_VERB: &str = "__zygote";
@@ -39,7 +39,7 @@ pub struct Local;
 
 impl LocalCommands for Local {
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError> {
-        let config = load_config(paths)?;
+        let config = self.config(paths)?;
         let (registry, _) = open_registry(paths, &config, Arc::new(crate::plugins::NoLog))?;
         let redactor = engine::load_redactor(&config, &registry)?;
         let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults));
@@ -65,6 +65,13 @@ impl LocalCommands for Local {
         }
     }
 
+    fn config(&self, paths: &Paths) -> Result<Config, ApiError> {
+        let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
+        let rows = Reader::glance(&database(paths), Reader::settings)?.unwrap_or_default();
+        let (config, _) = source.config_with_fitting(&Overrides::from_rows(rows)).map_err(|errors| unread(&errors))?;
+        Ok(config)
+    }
+
     fn serve(
         &self,
         paths: &Paths,
@@ -88,13 +95,13 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         LockError::Held { .. } => ApiError::new(ErrorKind::Conflict, error.to_string()),
         LockError::Io { .. } => io(&error),
     })?;
-    let unread = |errors: ConfigErrors| errors.to_api_error().hint("see `ostler config check`");
-    let source = Source::read(&paths.config_file).map_err(unread)?;
-    let log = Log::init(&paths.log_dir, &source.config(&Overrides::default()).map_err(unread)?.log)
-        .map_err(|error| io(&error))?;
-    let storage = Storage::open(&paths.data_dir.join("ostler.db"), &Options::default())?;
-    let set = Overrides::from_rows(storage.read(crate::storage::Reader::settings)?);
-    let (config, unfit) = source.config_with_fitting(&set).map_err(unread)?;
+    let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
+    // Without what was set: that lies in the database, and its opening is worth a line in the log.
+    let file = source.config(&Overrides::default()).map_err(|errors| unread(&errors))?;
+    let log = Log::init(&paths.log_dir, &file.log).map_err(|error| io(&error))?;
+    let storage = Storage::open(&database(paths), &Options::default())?;
+    let set = Overrides::from_rows(storage.read(Reader::settings)?);
+    let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
     let (registry, problems) = open_registry(paths, &config, Arc::new(log.plugin_lines()))?;
     let watch = Watch::new();
     let trace = watch.tracer();
@@ -236,8 +243,13 @@ fn zygote() -> Result<Zygote, ApiError> {
     Ok(zygote.respawn_with("/proc/self/exe", vec![ZYGOTE_VERB.into()]))
 }
 
-fn load_config(paths: &Paths) -> Result<Config, ApiError> {
-    Config::load(Some(&paths.config_file)).map_err(|errors| errors.to_api_error().hint("see `ostler config check`"))
+fn unread(errors: &ConfigErrors) -> ApiError {
+    errors.to_api_error().hint("see `ostler config check`")
+}
+
+/// The database's file.
+fn database(paths: &Paths) -> PathBuf {
+    paths.data_dir.join("ostler.db")
 }
 
 fn open_registry(

@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod id;
 mod payload;
+mod pointer;
 mod record;
 mod secret_name;
 mod validate;
@@ -23,9 +24,10 @@ pub use payload::{
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
     StructuredOutputSpec, Tool,
 };
+pub use pointer::{document_of, escape_pointer, leaves, pointer_along, pointer_names};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
     RunStatus, RunSummary, Support, Usage,
 };
 pub use secret_name::secret_like;
-pub use validate::{escape_pointer, merge, strip_nulls, validate_document};
+pub use validate::{merge, strip_nulls, validate_document};

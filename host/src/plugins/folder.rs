@@ -101,7 +101,11 @@ impl FileLoader<'_> {
 
     /// The plugin with the limits that hold now.
     pub(super) fn adapt(&self, plugin: &Arc<Plugin>) -> Result<Arc<Plugin>, String> {
-        if plugin.limits == *self.limits { Ok(Arc::clone(plugin)) } else { plugin.with_limits(self.limits).map(Arc::new) }
+        if plugin.limits == *self.limits {
+            Ok(Arc::clone(plugin))
+        } else {
+            plugin.with_limits(self.limits).map(Arc::new)
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use wasmtime::component::ResourceAny;
 use super::bindings::provider::ProviderPlugin;
 use super::error::{PluginError, PluginErrorKind};
 use super::plugin::{Live, Plugin, Warm};
-use super::runtime::HostState;
 use super::registry::Registry;
+use super::runtime::HostState;
 use super::types::{
     Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult, ProviderInfo,
     RunRequest, Step,

@@ -133,6 +133,8 @@ pub struct Registry {
     limits: Arc<Limits>,
     log: Arc<dyn PluginLog>,
     folder: Option<PathBuf>,
+    /// Why compiled code is not kept.
+    cache_problem: Option<String>,
     /// The bundled ones, those too that a file replaces: they are back when it goes.
     bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
     files: Vec<PluginFile>,
@@ -205,16 +207,14 @@ impl Registry {
             limits: Arc::clone(&limits),
             log: Arc::clone(&options.log),
             folder: None,
+            cache_problem: cache_problem.map(|problem| {
+                format!("compiled plugins are not kept, so that each start compiles them again: {problem}")
+            }),
             files: Vec::new(),
             plugins: BTreeMap::new(),
             refused: Vec::new(),
         };
-        let (opened, mut problems) = empty.reloaded(options.plugin_dir.as_deref(), &options.limits);
-        if let Some(problem) = cache_problem {
-            let message =
-                format!("compiled plugins are not kept, so that each start compiles them again: {problem}");
-            problems.insert(0, PluginProblem { source: None, is_error: true, message });
-        }
+        let (opened, problems) = empty.reloaded(options.plugin_dir.as_deref(), &options.limits);
         if let Some(cache) = &opened.runtime.cache {
             let bundled = opened.bundled.iter().filter_map(|(_, plugin)| plugin.as_ref().ok());
             let plugins = opened.plugins.values().map(|entry| &entry.plugin).chain(bundled);
@@ -272,8 +272,7 @@ impl Registry {
         if before.is_some_and(|before| before.plugin.digest == now.plugin.digest) {
             return None;
         }
-        let loader =
-            FileLoader { runtime: &self.runtime, limits: &self.limits, same_limits: true, log: &self.log };
+        let loader = FileLoader { runtime: &self.runtime, limits: &self.limits, same_limits: true, log: &self.log };
         let same_file = before.filter(|before| before.source == now.source);
         let kept = same_file.and_then(|before| loader.adapt(&before.plugin).ok());
         let mut files = self.files.clone();
@@ -299,11 +298,17 @@ impl Registry {
             limits,
             log: Arc::clone(&self.log),
             folder: folder.map(Path::to_owned),
+            cache_problem: self.cache_problem.clone(),
             bundled,
             files,
             plugins: BTreeMap::new(),
             refused: Vec::new(),
         };
+        problems.extend(made.cache_problem.clone().map(|message| PluginProblem {
+            source: None,
+            is_error: true,
+            message,
+        }));
         for (bundled, plugin) in made.bundled.clone() {
             made.add(bundled.name, PluginSource::Bundled, plugin, None, problems);
         }
@@ -318,12 +323,7 @@ impl Registry {
     pub fn changes_since(&self, before: &Self) -> Vec<PluginChange> {
         let mut changes = Vec::new();
         let mut note = |key: &(Kind, String), change, reason: Option<&String>| {
-            changes.push(PluginChange {
-                kind: Some(key.0),
-                name: key.1.clone(),
-                change,
-                reason: reason.cloned(),
-            });
+            changes.push(PluginChange { kind: Some(key.0), name: key.1.clone(), change, reason: reason.cloned() });
         };
         for (key, now) in &self.plugins {
             match before.plugins.get(key) {
@@ -473,7 +473,10 @@ impl Registry {
             problems.push(PluginProblem {
                 source: Some(source.clone()),
                 is_error: true,
-                message: format!("{source} cannot be used as it is now, so the {} {} of before stays: {reason}", key.0, key.1),
+                message: format!(
+                    "{source} cannot be used as it is now, so the {} {} of before stays: {reason}",
+                    key.0, key.1
+                ),
             });
         }
         self.plugins.insert(key, Entry { plugin, source, displaced });

@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
-    RunEventsResult, RunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, WorkspaceParams,
+    CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
+    NoParams, Reload, RunEventsParams, RunEventsResult, RunParams, Settings, StartRunResult, Status, StopParams,
+    StopResult, SubscribeParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{CapabilitySnapshot, Grant, JobRecord, Page, RunId, RunRecord, RunSummary};
 

@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams,
-    Reload, RunEventsParams, RunEventsResult, RunParams, Settings, StartRunParams, StartRunResult, Status, StopParams,
-    StopResult, UpdateSettingsParams, WorkspaceParams,
+    CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
+    NoParams, Reload, RunEventsParams, RunEventsResult, RunParams, Settings, StartRunParams, StartRunResult, Status,
+    StopParams, StopResult, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};

@@ -85,7 +85,8 @@ impl Watch {
             state.config.note(Happening::Complete, now);
             state.plugins.note(Happening::Complete, now);
         }
-        let watcher = Keeper { engine: Arc::downgrade(engine), shared, watcher: None, watched: BTreeSet::new(), seen: None };
+        let watcher =
+            Keeper { engine: Arc::downgrade(engine), shared, watcher: None, watched: BTreeSet::new(), seen: None };
         std::thread::Builder::new().name("watch".to_owned()).spawn(move || watcher.run()).map(drop)
     }
 }
@@ -205,23 +206,23 @@ impl Keeper {
                 // Everything is set up anew.
                 self.watcher = None;
             }
-            if work.trace {
+            if work.trace || self.watcher.is_none() {
                 self.trace(&engine);
             }
             if work.look && !work.config {
                 self.look(&engine);
             }
-            if !work.config && !work.plugins {
-                continue;
-            }
-            if work.config && !std::mem::take(&mut blank) && is_blank(&engine) {
-                blank = true;
+            let mut config = work.config;
+            if config && !std::mem::take(&mut blank) && is_blank(&engine) {
+                (config, blank) = (false, true);
                 self.shared.lock().config.again(BLANK, Instant::now());
+            }
+            if !config && !work.plugins {
                 continue;
             }
-            let seen = if work.config { self.seen.take() } else { None };
+            let seen = if config { self.seen.take() } else { None };
             // What is wrong is on record.
-            let _ = engine.reload_changed(Files { config: work.config, seen });
+            let _ = engine.reload_changed(Files { config, seen });
         }
     }
 

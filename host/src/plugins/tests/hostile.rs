@@ -5,7 +5,7 @@ use serde_json::json;
 use super::guests::{self, Guest};
 use super::{Bench, context, start};
 use crate::plugins::types::{Candidate, HostFacts, Line, OutputStream, RunMode, RunRequest};
-use crate::plugins::{Kind, PluginErrorKind, PluginState, Registry};
+use crate::plugins::{PluginErrorKind, PluginState, Registry};
 
 /// What a body leads to.
 fn faults() -> Vec<(&'static str, &'static str, PluginErrorKind, &'static str)> {

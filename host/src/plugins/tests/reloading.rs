@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::guests::{self, Guest};
 use super::{Bench, context, start, tight};
-use crate::plugins::{Kind, Limits, PluginChange, PluginChangeKind, PluginProblem, PluginSource, PluginState, Registry};
+use crate::plugins::{
+    Kind, Limits, PluginChange, PluginChangeKind, PluginProblem, PluginSource, PluginState, Registry,
+};
 
 const VERSIONS: [&str; 3] = ["1.0.0", "2.0.0", "3.0.0"];
 
@@ -130,7 +132,10 @@ fn a_plugin_that_refuses_what_it_is_given_can_be_taken_back() {
     let (third, problems) = second.restored(&first, Kind::Policy, "test", "it trapped").unwrap();
     assert!(policy.is_of(&third));
     assert!(problems.iter().any(|problem| problem.message.contains("it trapped")), "{problems:?}");
-    assert_eq!(third.list().iter().find(|plugin| plugin.name == "test").unwrap().displaced.as_deref(), Some("it trapped"));
+    assert_eq!(
+        third.list().iter().find(|plugin| plugin.name == "test").unwrap().displaced.as_deref(),
+        Some("it trapped")
+    );
     // One that was not there before is refused.
     let (fourth, _) = third.restored(&first, Kind::Policy, "new", "it trapped").unwrap();
     assert!(!fourth.contains(Kind::Policy, "new"));
@@ -140,7 +145,8 @@ fn a_plugin_that_refuses_what_it_is_given_can_be_taken_back() {
 
 #[test]
 fn other_limits_make_other_plugins_of_the_same_code() {
-    let bench = Bench::with(&[("a.wasm", &version(1)), ("large.wasm", &Guest { pages: 400, ..Guest::default() }.redactor())]);
+    let bench =
+        Bench::with(&[("a.wasm", &version(1)), ("large.wasm", &Guest { pages: 400, ..Guest::default() }.redactor())]);
     let (first, problems) = bench.open();
     assert_eq!(problems.len(), 1, "25 MiB of memory where 16 are allowed");
     let policy = first.policy("test", &json!({})).unwrap();
