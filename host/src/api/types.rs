@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::Origin;
-use crate::model::{ConversationId, Event, EventType, JobState, Problem, RunId, RunStatus, StartPayload};
+use crate::model::{
+    ConversationId, Event, EventType, JobState, Problem, RetentionPolicy, RetentionReport, RetentionScopeKind, RunId,
+    RunStatus, StartPayload,
+};
 
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
 pub const PROTOCOL: u32 = 1;
@@ -177,7 +180,7 @@ pub struct PluginInfo {
     pub digest: String,
     /// `bundled`, or the path of its file.
     pub source: String,
-    /// `ready`, `set-aside` or `refused`.
+    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`.
     pub state: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,6 +252,9 @@ pub struct Status {
     pub data_folder: PathBuf,
     /// The socket.
     pub socket: PathBuf,
+    /// The API over TCP, where it is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStatus>,
     /// The host's own log.
     pub log_file: PathBuf,
     /// The configuration file, whether or not it exists.
@@ -319,6 +325,9 @@ pub struct Reload {
     /// Changed keys that are not named.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_changed: u64,
+    /// Those of the changed keys that come in force when the host starts again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<String>,
     /// Plugins that are not what they were.
     pub plugins: Vec<PluginChangeInfo>,
     /// What is wrong with the configuration; 50 at most.
@@ -424,7 +433,7 @@ impl std::fmt::Display for ReloadProblem {
     }
 }
 
-/// Query of `GET /events`.
+/// `subscribe`, and the query of `GET /events`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SubscribeParams {
@@ -436,4 +445,94 @@ pub struct SubscribeParams {
     pub conversation_id: Option<ConversationId>,
     /// Only events of these types.
     pub types: Option<Vec<EventType>>,
+}
+
+/// `subscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscribeResult {
+    /// Stands in every `run_event` of this stream, for `unsubscribe`.
+    pub subscription_id: u64,
+    /// The stream begins after this cursor.
+    pub cursor: u64,
+    /// Cursor of the first event that is kept, where retention has taken some that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<u64>,
+}
+
+/// `unsubscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnsubscribeParams {
+    /// What `subscribe` gave.
+    pub subscription_id: u64,
+}
+
+/// `unsubscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnsubscribeResult {
+    /// The stream has ended; what is on its way may still arrive.
+    pub subscription_id: u64,
+}
+
+/// Where the host is reached over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpStatus {
+    /// `http://127.0.0.1:7787`
+    pub url: String,
+    /// The file that holds the token.
+    pub token_file: PathBuf,
+}
+
+/// `get_retention`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionState {
+    /// Every scope that has limits of its own, `global` first. Each limit of a run is the one of the narrowest scope that
+    /// states it: the innermost folder's, then the provider's, then the global one.
+    pub policies: Vec<RetentionPolicy>,
+    /// What was deleted when the limits were enforced last, since the host's start; its list of runs is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<RetentionReport>,
+}
+
+/// `set_retention`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetRetentionParams {
+    /// What the limits are for.
+    pub scope: RetentionScopeKind,
+    /// Provider instance, or absolute path of a folder; not for `global`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Days after a run's end; 0 keeps it for ever. Where it is missing, what was set before stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 36_500))]
+    pub days: Option<u32>,
+    /// Megabytes (10^6 bytes) of all runs that count here; 0 is without limit. Where it is missing, what was set before
+    /// stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000_000))]
+    pub megabytes: Option<u64>,
+}
+
+/// `unset_retention`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnsetRetentionParams {
+    /// What the limits are for.
+    pub scope: RetentionScopeKind,
+    /// Provider instance, or absolute path of a folder; not for `global`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// `apply_retention`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ApplyRetentionParams {
+    /// Only say what would go.
+    pub dry_run: bool,
 }

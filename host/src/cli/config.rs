@@ -24,7 +24,7 @@ Examples:
   $EDITOR \"$(ostler config path)\"     in force when you save it
 
 A host takes up changes by itself; what is wrong changes nothing, and `ostler status` shows it. Runs that are under way
-keep what they began with.";
+keep what they began with. `ostler config check` needs no host; it asks the plugins about their settings, too.";
 
 /// Look at the configuration, check it, begin one
 #[derive(Debug, Args)]
@@ -92,14 +92,19 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
         None => Config::load(Some(&path)),
     };
     let exists = path.exists();
+    let result = match result {
+        // The defaults are the plugins' own.
+        Ok(config) if exists => {
+            let complaints = context.local.complaints(&context.paths, &config)?;
+            if complaints.is_empty() { Ok(config) } else { Err(Config::place(&path, &complaints)) }
+        }
+        other => other,
+    };
     match result {
         Ok(_) if context.json => context.out.document(&json!({"file": path, "exists": exists, "valid": true}))?,
-        Ok(config) if exists => {
+        Ok(_) if exists => {
             let path = clean::line(&path.display().to_string());
             context.out.line(format!("{path}: no problem"))?;
-            if !config.providers.is_empty() {
-                complain("whether the plugins take their settings, the host says when it takes the file over");
-            }
         }
         Ok(_) => {
             let path = clean::line(&path.display().to_string());

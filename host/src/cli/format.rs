@@ -61,6 +61,9 @@ pub(super) fn reload(reload: &Reload) -> Vec<String> {
     if reload.more_changed > 0 {
         lines.push(format!("and {} more", reload.more_changed));
     }
+    if !reload.restart.is_empty() {
+        lines.push(format!("in force when the host starts again (`ostler stop`): {}", reload.restart.join(", ")));
+    }
     lines.extend(reload.plugins.iter().map(|plugin| {
         let kind = plugin.kind.as_deref().unwrap_or("plugin");
         match &plugin.reason {

@@ -30,6 +30,8 @@ mod logs;
 mod plugin;
 mod queue;
 mod redact;
+mod retention;
+mod rpc;
 mod run;
 mod runs;
 mod serve;
@@ -51,7 +53,7 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 pub use serve::ServeOptions;
 
-use crate::config::{Config, Paths};
+use crate::config::{Complaint, Config, Paths};
 use crate::model::ApiError;
 use context::Context;
 
@@ -70,6 +72,12 @@ pub trait LocalCommands {
     /// # Errors
     /// Whatever is wrong with the file, and `IO` if what was set cannot be read.
     fn config(&self, paths: &Paths) -> Result<Config, ApiError>;
+
+    /// What the plugins that the host would have refuse in a configuration.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError>;
 
     /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
     ///
@@ -132,11 +140,13 @@ enum Command {
     Grants(grants::Arguments),
     Redact(redact::Arguments),
     Plugin(plugin::Arguments),
+    Retention(retention::Arguments),
     Config(config::Arguments),
     Settings(settings::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
+    Rpc(rpc::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -179,10 +189,12 @@ impl Command {
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
+                Self::Retention(arguments) => retention::execute(context, &arguments).await,
                 Self::Config(arguments) => config::execute(context, &arguments).await,
                 Self::Settings(arguments) => settings::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Serve(_) => Ok(Exit::Done),
             }
         });

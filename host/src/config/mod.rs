@@ -14,7 +14,9 @@ mod key;
 mod names;
 mod overrides;
 mod paths;
+mod place;
 mod reader;
+pub mod secret_file;
 mod sections;
 mod shown;
 mod source;
@@ -33,15 +35,16 @@ use std::path::Path;
 pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
-pub use self::overrides::Overrides;
+pub use self::overrides::{Overrides, needs_restart};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
+pub use self::place::Complaint;
 pub use self::shown::{HIDDEN, ShownValue, file_key, wire_names};
 pub use self::source::Source;
 pub use self::sources::Sources;
 pub use self::types::{
-    AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
-    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RunnerConfig, SchedulerConfig,
-    StorageConfig,
+    AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
+    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    RunnerConfig, SchedulerConfig, StorageConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

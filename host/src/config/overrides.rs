@@ -11,7 +11,17 @@ use crate::model::{Problem, document_of, escape_pointer, leaves};
 const MAX_DEPTH: usize = 32;
 
 /// What can be set in the file alone, as pointers in which `*` stands for any name, and why.
-const FILE_ONLY: &[(&str, &str)] = &[("/plugins/folder", "it says where the host takes code from")];
+const FILE_ONLY: &[(&str, &str)] =
+    &[("/plugins/folder", "it says where the host takes code from"), ("/http", "it says who can reach the host")];
+
+/// Sections of the file that a host reads once, when it starts.
+const AT_THE_START: &[&str] = &["http."];
+
+/// Whether a changed key of the file comes in force only when the host starts again.
+#[must_use]
+pub fn needs_restart(key: &str) -> bool {
+    AT_THE_START.iter().any(|section| key.starts_with(section))
+}
 
 /// A document of the shape that the settings have on the wire, with nothing in it but what was set.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,6 +1,7 @@
 //! Every key of every section: its type, its range, and where it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::{Layer, Problems};
@@ -9,12 +10,16 @@ use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
-    AllowTarget, Config, Executable, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
-    RedactionConfig, RedactionRule,
+    AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
+    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
+/// A hundred years.
+const MAX_DAYS: i64 = 36_500;
+/// A petabyte.
+const MAX_MEGABYTES: i64 = 1_000_000_000;
 const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens between: codex-work";
 
 /// The configuration that the layers make together.
@@ -64,6 +69,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
         storage.finish(r);
     }
+    if let Some(section) = file.section(r, "retention") {
+        retention(section, r, &mut config.retention);
+    }
     if let Some(mut policy) = file.section(r, "policy") {
         policy.flag(r, "allow_advanced", &mut config.policy.allow_advanced);
         if let Some(pointers) = policy.texts(r, "allow_unenforced", harness_pointer) {
@@ -82,6 +90,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
             config.providers.insert(name.to_owned(), provider);
         }
     }
+    if let Some(section) = file.section(r, "http") {
+        http(section, r, &mut config.http);
+    }
     if let Some(mut log) = file.section(r, "log") {
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
         log.choice(r, "level", &levels.map(|level| (level.name(), level)), &mut config.log.level);
@@ -89,6 +100,78 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         log.finish(r);
     }
     file.finish(r);
+}
+
+fn http(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut HttpConfig) {
+    section.flag(r, "allow_remote", &mut into.allow_remote);
+    let remote = into.allow_remote;
+    let listen = section.text(r, "listen", |text, found, r| {
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            let hint = "an address and a port: \"127.0.0.1:7787\"; port 0 takes a free one".to_owned();
+            found.refuse(r, "not an address to listen on", Some(hint));
+            return None;
+        };
+        if !address.ip().is_loopback() && !remote {
+            let hint = "use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted".to_owned();
+            found.refuse(r, "other machines could reach this address", Some(hint));
+            return None;
+        }
+        Some(address)
+    });
+    if listen.is_some() {
+        into.listen = listen;
+    }
+    let host = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+        if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'*' | b'@')) {
+            found.refuse(r, "not a host", Some("for example \"ostler.example:7787\"".to_owned()));
+        }
+    };
+    if let Some(hosts) = section.texts(r, "allowed_hosts", host) {
+        into.allowed_hosts = hosts;
+    }
+    let origin = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let whole = rest.is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'@'))
+        });
+        if !whole {
+            let hint = "scheme, host and port, without a path: \"http://localhost:5173\"".to_owned();
+            found.refuse(r, "not an origin", Some(hint));
+        }
+    };
+    if let Some(origins) = section.texts(r, "allowed_origins", origin) {
+        into.allowed_origins = origins;
+    }
+    section.finish(r);
+}
+
+fn retention(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RetentionConfig) {
+    section.number(r, "days", 0..=MAX_DAYS, &mut into.days);
+    section.number(r, "megabytes", 0..=MAX_MEGABYTES, &mut into.megabytes);
+    for (name, found) in section.named(r, "providers") {
+        let name = kebab(name, &found, r);
+        if let (Some(name), Some(limits)) = (name, retention_limits(&found, r)) {
+            into.providers.insert(name, limits);
+        }
+    }
+    for (path, found) in section.named(r, "workspaces") {
+        let path = absolute(path, &found, r);
+        if let (Some(path), Some(limits)) = (path, retention_limits(&found, r))
+            && into.workspaces.insert(path, limits).is_some()
+        {
+            found.refuse(r, "another section is about the same folder", Some("keep one of them".to_owned()));
+        }
+    }
+    section.finish(r);
+}
+
+fn retention_limits(found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<RetentionLimits> {
+    let mut table = found.table(r)?;
+    let mut limits = RetentionLimits::default();
+    table.optional_number(r, "days", 0..=MAX_DAYS, &mut limits.days);
+    table.optional_number(r, "megabytes", 0..=MAX_MEGABYTES, &mut limits.megabytes);
+    table.finish(r);
+    Some(limits)
 }
 
 fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RedactionConfig) {

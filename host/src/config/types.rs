@@ -1,6 +1,7 @@
 //! The sections and their values. The names of the fields are the keys of the file; on the wire they are camelCase.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub runner: RunnerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// `[policy]`
     pub policy: PolicyConfig,
     /// `[redaction]`
@@ -30,6 +33,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// `[providers.NAME]`, by the name of the instance (kebab case).
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// `[http]`
+    pub http: HttpConfig,
     /// `[log]`
     pub log: LogConfig,
     /// Where the values come from that are not the built-in ones.
@@ -77,6 +82,20 @@ impl HostConfig {
     pub const fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
     }
+}
+
+/// The API over TCP, besides the unix socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConfig {
+    /// Where it listens; nowhere without it.
+    pub listen: Option<SocketAddr>,
+    /// Whether an address that other machines reach is taken.
+    pub allow_remote: bool,
+    /// Names in the `Host` header besides those of the address itself.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of pages whose scripts may call.
+    pub allowed_origins: Vec<String>,
 }
 
 /// The queue.
@@ -163,6 +182,30 @@ impl StorageConfig {
     pub const fn max_stored_bytes(&self) -> u64 {
         self.max_stored_mib << 20
     }
+}
+
+/// How long and how much is kept of ended runs, where the user's own policies do not say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionConfig {
+    /// Days after a run's end; 0 is for ever.
+    pub days: u32,
+    /// Megabytes (10^6 bytes) of all runs together; 0 is without limit.
+    pub megabytes: u64,
+    /// Limits of their own for the runs of provider instances.
+    pub providers: BTreeMap<String, RetentionLimits>,
+    /// Limits of their own for the runs in folders (absolute paths) and below.
+    pub workspaces: BTreeMap<PathBuf, RetentionLimits>,
+}
+
+/// Limits of one scope. What it does not say is as in the wider scope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionLimits {
+    /// Days after a run's end; 0 is for ever.
+    pub days: Option<u32>,
+    /// Megabytes (10^6 bytes) of the scope's runs together; 0 is without limit.
+    pub megabytes: Option<u64>,
 }
 
 /// What agents may do.

@@ -108,12 +108,8 @@ impl Gate {
                     error.to_string()
                 }),
                 PluginState::SetAside { reason } | PluginState::Refused { reason } => {
-                    failures.push(denying(Failure {
-                        pointer,
-                        plugin: Some((Kind::Policy, plugin.name.clone())),
-                        message: format!("{piece}: {reason}"),
-                        settings: Vec::new(),
-                    }));
+                    let about = Some((Kind::Policy, plugin.name.clone()));
+                    failures.push(denying(Failure::plain(pointer, about, &piece, reason)));
                     Err(reason.clone())
                 }
             };
@@ -125,12 +121,9 @@ impl Gate {
                 continue;
             }
             let reason = "there is no such policy plugin".to_owned();
-            failures.push(Failure {
-                pointer: format!("/plugins/policy/{name}"),
-                plugin: Some((Kind::Policy, name.clone())),
-                message: format!("policy {name}: {reason}; until it is there, everything is denied"),
-                settings: Vec::new(),
-            });
+            let about = Some((Kind::Policy, name.clone()));
+            let missing = Failure::plain(format!("/plugins/policy/{name}"), about, &format!("policy {name}"), &reason);
+            failures.push(denying(missing));
             guards.push(Guard { name: name.clone(), digest: String::new(), policy: Err(reason), wants: Vec::new() });
         }
         Self { guards, allow_advanced: config.policy.allow_advanced }

@@ -19,6 +19,7 @@
 mod attempt;
 mod capabilities;
 mod check;
+mod complaints;
 mod conclude;
 mod decide;
 mod dispatch;
@@ -30,9 +31,12 @@ mod narrate;
 mod prepare;
 mod pump;
 mod queries;
+mod question;
 mod record;
 mod recover;
 mod reload;
+mod resume;
+mod retention;
 mod retry;
 mod rules;
 mod seal;
@@ -41,31 +45,38 @@ mod setup;
 mod submit;
 mod verdict;
 
+#[cfg(test)]
+mod field_tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError, Overrides, Paths, Source};
+use crate::api::types::HttpStatus;
+use crate::clock;
+use crate::config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
 use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
 use crate::runner::Zygote;
-use crate::storage::Storage;
+use crate::storage::{Durability, Storage};
 
 use capabilities::Cache;
 use dispatch::Dispatcher;
 use gate::Grants;
 use reload::{Beginning, Reloading};
+use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
 
+pub use complaints::complaints;
 pub(crate) use decide::{limits, plugin_folder};
 pub use reload::{Files, Follow};
 pub use rules::load_redactor;
@@ -107,6 +118,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     sealer: Sealer,
     capabilities: Cache,
+    retention: Arc<Retention>,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -115,6 +127,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// Turns true when somebody asks the host to end.
     stop: watch::Sender<bool>,
+    /// Where the API is served over TCP, once it is.
+    http: OnceLock<HttpStatus>,
 }
 
 impl fmt::Debug for Engine {
@@ -150,14 +164,16 @@ impl Engine {
             reloading,
             sealer,
             capabilities: Cache::default(),
+            retention: Arc::default(),
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
-            started_at: Timestamp::now(),
+            started_at: clock::now(),
             background: parts.background,
             subscribers: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::channel(false).0,
+            http: OnceLock::new(),
         });
         engine.follow();
         Ok(engine)
@@ -168,7 +184,10 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read, or there is no thread to be had.
     pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
+        // Before anything holds on to one.
+        self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.recover()?;
+        self.start_retention()?;
         let engine = Arc::clone(self);
         spawn("dispatch", move || {
             engine.dispatcher.run(|live| {
@@ -191,9 +210,16 @@ impl Engine {
         self.dispatcher.close_if_idle()
     }
 
+    /// Whether the host takes no runs any more, because it is about to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.dispatcher.is_stopping()
+    }
+
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.retention.stop();
         for live in self.dispatcher.shut_down() {
             live.wait();
         }
@@ -221,6 +247,23 @@ impl Engine {
     #[must_use]
     pub fn idle_limit(&self) -> std::time::Duration {
         self.setup().config.host.idle()
+    }
+
+    /// Lets `get_status` say where the API is served over TCP.
+    pub fn served_over_tcp(&self, http: HttpStatus) {
+        let _ = self.http.set(http);
+    }
+
+    /// Adds to what `get_status` says is wrong, and to the log.
+    pub fn report_problem(&self, problem: String) {
+        tracing::warn!(problem);
+        self.reloading.report(problem);
+    }
+
+    /// `[http]` as it was at the start of the host.
+    #[must_use]
+    pub fn http_config(&self) -> HttpConfig {
+        self.setup().config.http.clone()
     }
 
     /// Counts open event streams.
@@ -306,9 +349,9 @@ impl FaultSink for Faults {
             conversation_id: None,
             kind: crate::model::EventType::Warning,
             payload: payload.to_string(),
-            timestamp: Timestamp::now(),
+            timestamp: clock::now(),
         };
-        drop(self.storage.write_urgent(crate::storage::Durability::Batched, move |tx| tx.append_event(&event)));
+        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
     }
 }
 

@@ -7,14 +7,13 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::decide::{Decision, decide, plugin_folder};
 use super::setup::Setup;
 use super::{Engine, spawn};
 use crate::api::types::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
-use crate::config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key};
+use crate::config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use crate::model::{ApiError, Problem};
 use crate::plugins::{PluginChange, PluginChangeKind};
 use crate::redaction::RunRedactor;
@@ -82,6 +81,8 @@ struct Told {
     follow: Vec<String>,
     /// Why changes of files are not noticed.
     watch: Option<String>,
+    /// What somebody else has reported.
+    reported: Vec<String>,
 }
 
 /// What an engine begins with.
@@ -114,6 +115,11 @@ impl Reloading {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something that is wrong until the host ends.
+    pub(super) fn report(&self, problem: String) {
+        self.told().reported.push(problem);
+    }
+
     /// Names what was set and is not in force.
     pub(super) fn tell_unfit(&self, unfit: &[ConfigError]) {
         self.told().set = unfit_texts(unfit);
@@ -134,6 +140,7 @@ impl Reloading {
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
         problems.extend(told.follow.iter().cloned());
         problems.extend(told.watch.iter().cloned());
+        problems.extend(told.reported.iter().cloned());
         problems
     }
 }
@@ -202,14 +209,16 @@ impl Engine {
         let setup = Arc::new(setup);
         let changes = setup.registry.changes_since(&before.registry);
         let mut changed = setup.config.changed_keys(&before.config);
+        let restart: Vec<String> = changed.iter().filter(|key| needs_restart(key)).cloned().collect();
         let more = changed.len().saturating_sub(MOST_NAMED);
         changed.truncate(MOST_NAMED);
         let reload = self.clean_reload(Reload {
-            at: Timestamp::now(),
+            at: crate::clock::now(),
             trigger,
             ok: file.as_ref().is_none_or(Vec::is_empty),
             changed,
             more_changed: more as u64,
+            restart,
             plugins: changes.iter().map(change_info).collect(),
             problems: file.iter().flatten().take(MOST_NAMED).cloned().collect(),
         });
@@ -367,6 +376,9 @@ fn log(reload: &Reload) {
         reload.plugins.iter().map(|plugin| format!("{} {}", plugin.name, plugin.change)).collect();
     let (changed, plugins) = (reload.changed.join(" "), plugins.join(", "));
     let trigger = reload.trigger.name();
+    if !reload.restart.is_empty() {
+        tracing::warn!(keys = reload.restart.join(" "), "in force when the host starts again");
+    }
     if reload.ok {
         tracing::info!(trigger, changed, plugins, "reloaded");
     } else {

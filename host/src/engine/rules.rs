@@ -81,12 +81,8 @@ pub fn load_redactor(config: &Config, registry: &Registry) -> Result<Arc<Redacto
 }
 
 fn failure(name: &str, reason: &str) -> Failure {
-    Failure {
-        pointer: format!("/plugins/redactor/{name}"),
-        plugin: Some((Kind::Redactor, name.to_owned())),
-        message: format!("redactor {name}: {reason}"),
-        settings: Vec::new(),
-    }
+    let plugin = (Kind::Redactor, name.to_owned());
+    Failure::plain(format!("/plugins/redactor/{name}"), Some(plugin), &format!("redactor {name}"), reason)
 }
 
 fn load(
@@ -130,12 +126,9 @@ fn matcher(loaded: &[(String, Arc<RedactorInstance>)], config: &Config, left_out
         for error in &errors.0 {
             match plugins.iter().any(|plugin| plugin.name == error.source_name) {
                 true => left_out.push(failure(&error.source_name, &format!("{}: {}", error.subject, error.message))),
-                false => left_out.push(Failure {
-                    pointer: "/redaction".to_owned(),
-                    plugin: None,
-                    message: error.to_string(),
-                    settings: Vec::new(),
-                }),
+                false => {
+                    left_out.push(Failure::plain("/redaction".to_owned(), None, "redaction", &error.to_string()));
+                }
             }
         }
         plugins.retain(|plugin| !errors.0.iter().any(|error| error.source_name == plugin.name));
@@ -143,12 +136,8 @@ fn matcher(loaded: &[(String, Arc<RedactorInstance>)], config: &Config, left_out
             break;
         }
     }
-    left_out.push(Failure {
-        pointer: "/redaction".to_owned(),
-        plugin: None,
-        message: "no redactor plugin can run: all output is withheld".to_owned(),
-        settings: Vec::new(),
-    });
+    let reason = "no redactor plugin can run: all output is withheld";
+    left_out.push(Failure::plain("/redaction".to_owned(), None, "redaction", reason));
     Arc::new(Redactor::withholding())
 }
 

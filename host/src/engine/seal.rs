@@ -6,9 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -16,6 +13,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::secret_file::{self, SecretFileError};
 use crate::model::RunId;
 
 const KEY_BYTES: usize = 32;
@@ -40,13 +38,8 @@ impl fmt::Debug for Sealed {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The key file cannot be used.
-    #[error("failed to use the key file {path}: {message}")]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, and what to do.
-        message: String,
-    },
+    #[error(transparent)]
+    Key(#[from] SecretFileError),
     /// The system gave no randomness.
     #[error("failed to get random bytes from the system: {0}")]
     Random(String),
@@ -76,10 +69,9 @@ impl Sealer {
     /// # Errors
     /// If the file is readable for others, belongs to another, has the wrong length, or cannot be read or made.
     pub(crate) fn open(path: &Path) -> Result<Self, SealError> {
-        let key = match read_key(path)? {
-            Some(key) => key,
-            None => make_key(path)?,
-        };
+        let parse =
+            |bytes: &[u8]| <[u8; KEY_BYTES]>::try_from(bytes).map_err(|_| format!("it is not {KEY_BYTES} bytes long"));
+        let key = secret_file::read_or_make::<KEY_BYTES, _>(path, |random| random.to_vec(), parse)?;
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()), path: path.to_owned() })
     }
 
@@ -114,55 +106,11 @@ impl Sealer {
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, SealError> {
-    let wrong = |message: String| SealError::Key { path: path.to_owned(), message };
-    // A pipe in its place must not hold the host up.
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(error.to_string())),
-    };
-    let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
-    if !about.is_file() {
-        return Err(wrong("it is no file".to_owned()));
-    }
-    if about.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(wrong("it belongs to another user".to_owned()));
-    }
-    if about.mode() & 0o077 != 0 {
-        return Err(wrong("others can read it; take their rights away with chmod 600".to_owned()));
-    }
-    let mut key = [0_u8; KEY_BYTES];
-    let whole = about.len() == KEY_BYTES as u64 && file.read_exact(&mut key).is_ok();
-    if whole { Ok(Some(key)) } else { Err(wrong(format!("it is not {KEY_BYTES} bytes long"))) }
-}
-
-/// Writes a new key beside its place and moves it there, so that no half-written key is ever found.
-fn make_key(path: &Path) -> Result<[u8; KEY_BYTES], SealError> {
-    let wrong = |error: io::Error| SealError::Key { path: path.to_owned(), message: error.to_string() };
-    let mut key = [0_u8; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(|error| SealError::Random(error.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".seal-").tempfile_in(folder).map_err(wrong)?;
-    file.write_all(&key).and_then(|()| file.as_file().sync_all()).map_err(wrong)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(wrong)?;
-            Ok(key)
-        }
-        // Another process made one in the meantime: theirs counts.
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
-            read_key(path)?.ok_or_else(|| wrong(lost.error))
-        }
-        Err(lost) => Err(wrong(lost.error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use serde_json::json;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Engine;
@@ -75,7 +74,7 @@ impl Engine {
         if old == new {
             return Ok(());
         }
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             for gone in old.keys().filter(|key| !new.contains_key(*key)) {
                 tx.delete_setting(gone)?;

@@ -41,7 +41,9 @@ pub(crate) struct Failure {
     pub(crate) pointer: String,
     /// The plugin that it is made of, if it is one.
     pub(crate) plugin: Option<(Kind, String)>,
-    /// What is wrong, for people; names the piece.
+    /// What is wrong.
+    pub(crate) reason: String,
+    /// The same for people; names the piece.
     pub(crate) message: String,
     /// Which of its settings are at fault, with pointers into the configuration.
     pub(crate) settings: Vec<Problem>,
@@ -57,7 +59,14 @@ impl Failure {
                 message: problem.message.clone(),
             }));
         }
-        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {error}"), settings }
+        let reason = error.to_string();
+        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings }
+    }
+
+    /// What is not about settings.
+    pub(crate) fn plain(pointer: String, plugin: Option<(Kind, String)>, piece: &str, reason: &str) -> Self {
+        let message = format!("{piece}: {reason}");
+        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new() }
     }
 
     /// As problems of the configuration.
@@ -157,6 +166,19 @@ impl Setup {
         Self { config, registry: Arc::clone(registry), providers, gate, redactor, redaction, failures }
     }
 
+    /// Why a plugin that was loaded is of no use: of a provider plugin, if none of the providers that it makes can be
+    /// used.
+    pub(crate) fn failure(&self, kind: Kind, name: &str) -> Option<&str> {
+        if kind != Kind::Provider {
+            let about =
+                |failure: &&Failure| failure.plugin.as_ref().is_some_and(|(of, called)| *of == kind && called == name);
+            return self.failures.iter().find(about).map(|failure| failure.reason.as_str());
+        }
+        let mut made = self.providers.values().filter(|provider| provider.plugin == name).peekable();
+        let first = made.peek()?.instance.as_ref().err()?;
+        made.all(|provider| provider.instance.is_err()).then_some(first.as_str())
+    }
+
     /// The provider instance of that name.
     ///
     /// # Errors
@@ -225,10 +247,13 @@ fn providers(
     made
 }
 
-/// A plugin as a listing shows it.
-pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription) -> PluginInfo {
+/// A plugin as a listing shows it; `failure` says why one that was loaded is of no use.
+pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription, failure: Option<&str>) -> PluginInfo {
     let (state, reason) = match plugin.state {
-        PluginState::Ready => ("ready", None),
+        PluginState::Ready => match failure {
+            None => ("ready", None),
+            Some(reason) => ("failed", Some(reason.to_owned())),
+        },
         PluginState::SetAside { reason } => ("set-aside", Some(reason)),
         PluginState::Refused { reason } => ("refused", Some(reason)),
     };

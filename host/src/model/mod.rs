@@ -9,6 +9,7 @@ mod id;
 mod payload;
 mod pointer;
 mod record;
+mod retention;
 mod secret_name;
 mod validate;
 
@@ -28,6 +29,9 @@ pub use pointer::{document_of, escape_pointer, leaves, pointer_along, pointer_na
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
     RunStatus, RunSummary, Support, Usage,
+};
+pub use retention::{
+    RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
 pub use secret_name::secret_like;
 pub use validate::{merge, strip_nulls, validate_document};

@@ -1,7 +1,6 @@
-//! The small tables: `capability_snapshots`, `workspace_grants`, `settings`, `profiles`, `run_artifacts`,
-//! `retention_policies`.
+//! The small tables: `capability_snapshots`, `workspace_grants`, `settings`, `profiles`, `run_artifacts`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
@@ -10,9 +9,9 @@ use serde_json::Value;
 use crate::model::{Artifact, CapabilitySnapshot, Grant, ProfileId, RunId};
 
 use super::reader::Reader;
-use super::rows::{count_of, damaged, id_of, json, json_of, micros, number, path_of, path_text, text, time, time_of};
+use super::rows::{count_of, id_of, json, json_of, micros, number, path_of, path_text, text, time_of};
 use super::tx::WriteTx;
-use super::{ProfileRow, RetentionRow, RetentionScope, SnapshotKey, StorageError, StorageErrorKind, StoredSnapshot};
+use super::{ProfileRow, SnapshotKey, StorageError, StorageErrorKind, StoredSnapshot};
 
 impl WriteTx<'_> {
     /// Stores what the probes found. Where the newest snapshot of the provider says the same, only its time is set.
@@ -142,66 +141,31 @@ impl WriteTx<'_> {
         Ok(changed > 0)
     }
 
-    /// Records a file that a run left behind on purpose.
+    /// Records a file that a run left behind on purpose. One that is `kept` lies in a folder of the host's: its file
+    /// goes with the run, see [`Reader::kept_files`].
     ///
     /// # Errors
     /// `NotFound` for an unknown run, `Invalid` for a path that is no UTF-8.
-    pub fn insert_artifact(&mut self, run_id: RunId, artifact: &Artifact) -> Result<(), StorageError> {
+    pub fn insert_artifact(&mut self, run_id: RunId, artifact: &Artifact, kept: bool) -> Result<(), StorageError> {
         let num = self.run_num(run_id)?;
+        let path = path_text(&artifact.path)?;
+        // A file that was written again has one record.
+        self.execute("DELETE FROM run_artifacts WHERE run = ?1 AND path = ?2", params![num, path])?;
         self.execute(
-            "INSERT INTO run_artifacts (artifact_id, run, kind, path, bytes, created_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO run_artifacts (artifact_id, run, kind, path, bytes, created_us, kept)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 artifact.artifact_id.as_uuid().as_bytes().as_slice(),
                 num,
                 artifact.kind,
-                path_text(&artifact.path)?,
+                path,
                 number(artifact.bytes)?,
                 micros(artifact.created_at),
+                kept,
             ],
         )?;
         Ok(())
     }
-
-    /// Sets how long and how much is kept of a scope's ended runs.
-    ///
-    /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
-    pub fn put_retention(&mut self, policy: &RetentionRow) -> Result<(), StorageError> {
-        let (scope, name) = scope_columns(&policy.scope)?;
-        self.execute(
-            "INSERT INTO retention_policies (scope, name, days, megabytes, updated_us) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (scope, name) DO UPDATE SET days = excluded.days, megabytes = excluded.megabytes,
-                 updated_us = excluded.updated_us",
-            params![scope, name, policy.days, policy.megabytes.map(number).transpose()?, micros(policy.updated_at)],
-        )?;
-        Ok(())
-    }
-
-    /// Takes a scope's policy away: the wider ones hold. Returns whether there was one.
-    ///
-    /// # Errors
-    /// `Invalid` for the global scope, which always has one, or a path that is no UTF-8.
-    pub fn delete_retention(&mut self, scope: &RetentionScope) -> Result<bool, StorageError> {
-        if *scope == RetentionScope::Global {
-            return Err(StorageError::new(
-                StorageErrorKind::Invalid,
-                "the global retention policy cannot be deleted; set its days and megabytes instead",
-            ));
-        }
-        let (scope, name) = scope_columns(scope)?;
-        let changed =
-            self.execute("DELETE FROM retention_policies WHERE scope = ?1 AND name = ?2", params![scope, name])?;
-        Ok(changed > 0)
-    }
-}
-
-fn scope_columns(scope: &RetentionScope) -> Result<(&'static str, &str), StorageError> {
-    Ok(match scope {
-        RetentionScope::Global => ("global", ""),
-        RetentionScope::Provider(name) => ("provider", name),
-        RetentionScope::Workspace(path) => ("workspace", path_text(path)?),
-    })
 }
 
 const SNAPSHOT: &str = "num, fingerprint, snapshot, detected_us";
@@ -341,33 +305,6 @@ impl Reader {
                     path: path_of(row, "path")?,
                     bytes: count_of(row, "bytes")?,
                     created_at: time_of(row, "created_us")?,
-                })
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        Ok(found)
-    }
-
-    /// Every retention policy, the global one first.
-    ///
-    /// # Errors
-    /// Where the database cannot be read.
-    pub fn retention(&self) -> Result<Vec<RetentionRow>, StorageError> {
-        let found = self
-            .conn
-            .prepare_cached("SELECT * FROM retention_policies ORDER BY scope, name")?
-            .query_map([], |row| {
-                let name: String = row.get("name")?;
-                let scope = match row.get_ref("scope")?.as_str() {
-                    Ok("global") => RetentionScope::Global,
-                    Ok("provider") => RetentionScope::Provider(name),
-                    Ok("workspace") => RetentionScope::Workspace(PathBuf::from(name)),
-                    _ => return Err(damaged("a scope")),
-                };
-                Ok(RetentionRow {
-                    scope,
-                    days: row.get("days")?,
-                    megabytes: row.get::<_, Option<i64>>("megabytes")?.map(i64::unsigned_abs),
-                    updated_at: time(row.get("updated_us")?)?,
                 })
             })?
             .collect::<rusqlite::Result<_>>()?;

@@ -6,7 +6,9 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::model::{ConversationId, Event, EventId, EventType, NewEvent, RunId};
 
+use super::answers;
 use super::reader::Reader;
+use super::retention::EVENT_BYTES;
 use super::rows::{id_of, json_of, micros, name_of, number, time_of, unsigned};
 use super::tx::{WriteTx, ended};
 use super::{Bounds, CursorCheck, EventFilter, EventPage, ReadLimit, StorageError, StorageErrorKind, Written};
@@ -56,7 +58,7 @@ impl WriteTx<'_> {
         let cursor = self.memory.last_cursor + 1;
         if let Some((_, run)) = &mut run {
             run.last_seq += 1;
-            run.bytes = run.bytes.map(|bytes| bytes + event.payload.len() as u64);
+            run.bytes = run.bytes.map(|bytes| bytes + event.payload.len() as u64 + EVENT_BYTES);
         }
         let seq = run.map(|(_, run)| run.last_seq);
         self.conn
@@ -203,17 +205,22 @@ impl Reader {
                     break;
                 }
                 bytes += length;
+                let run: Option<i64> = row.get("run")?;
+                let mut payload = json_of(row, "payload")?;
+                if let Some(run) = run.filter(|_| kind.terminal()) {
+                    bytes += answers::restore(&self.conn, run, &mut payload)?;
+                }
                 page.events.push(Event {
                     cursor,
                     event_id: id_of(row, "event_id")?,
-                    run_id: row.get::<_, Option<i64>>("run")?.map(|num| ids.run(num)).transpose()?,
+                    run_id: run.map(|num| ids.run(num)).transpose()?,
                     conversation_id: row
                         .get::<_, Option<i64>>("conversation")?
                         .map(|num| ids.conversation(num))
                         .transpose()?,
                     seq: row.get::<_, Option<i64>>("seq")?.map(unsigned),
                     kind,
-                    payload: json_of(row, "payload")?,
+                    payload,
                     timestamp: time_of(row, "at_us")?,
                 });
             }
@@ -269,16 +276,26 @@ impl Reader {
         Ok(Bounds { first: first.map_or(last + 1, unsigned), last, deleted_through: unsigned(deleted.unwrap_or(0)) })
     }
 
-    /// What a reader's cursor is worth: it saw everything up to there, and wants the rest.
+    /// What a reader's cursor is worth: it saw everything up to there, and wants the rest, or the rest of one run.
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn check_cursor(&self, after: u64) -> Result<CursorCheck, StorageError> {
+    pub fn check_cursor(&self, after: u64, run_id: Option<RunId>) -> Result<CursorCheck, StorageError> {
         let bounds = self.bounds()?;
         if after > bounds.last {
             return Ok(CursorCheck::Unknown);
         }
         if after >= bounds.deleted_through {
+            return Ok(CursorCheck::Complete);
+        }
+        // A run is deleted as a whole, its oldest events first: what begins with the first one is all there.
+        let run = run_id.map(|run_id| self.run_num(run_id)).transpose()?.flatten();
+        if let Some(run) = run
+            && self
+                .conn
+                .prepare_cached("SELECT coalesce(min(seq), 1) = 1 FROM run_events WHERE run = ?1")?
+                .query_row([run], |row| row.get(0))?
+        {
             return Ok(CursorCheck::Complete);
         }
         let first: Option<i64> = self

@@ -24,8 +24,10 @@
 //! run, and there is exactly one: [`WriteTx::finish_run`] compares and sets.
 //!
 //! # What is not here
-//! Texts are redacted before they come; secrets come sealed. This module neither looks into nor logs what it stores.
+//! Texts are redacted before they come; secrets come sealed. This module does not log what it stores, and looks into it
+//! only to store an answer once ([`answers`]).
 
+mod answers;
 mod catalog;
 mod conversations;
 mod error;
@@ -35,6 +37,7 @@ mod open;
 mod output;
 mod pending;
 mod reader;
+mod retention;
 mod rows;
 mod runs;
 mod tx;
@@ -57,9 +60,10 @@ pub use pending::Pending;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{
-    Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EventFilter, EventPage, NewJob,
-    NewRun, Outcome, ProfileRow, ReadLimit, Recovery, Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage,
-    Sizes, SnapshotKey, Started, StoredSnapshot, Written,
+    Backwards, Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EndedRun, EventFilter,
+    EventPage, LooseEvent, NewJob, NewRun, Outcome, Place, ProfileRow, QuietConversation, ReadLimit, Recovery,
+    Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage, Sizes, Slice, SnapshotKey, Started,
+    StoredSnapshot, Written,
 };
 
 use crate::model::NewEvent;

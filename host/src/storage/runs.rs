@@ -1,6 +1,5 @@
 //! `runs`, `run_bodies` and `scheduler_jobs`: what is asked for, and how far it is.
 
-use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
@@ -10,7 +9,9 @@ use crate::model::{
     Usage,
 };
 
+use super::answers;
 use super::reader::Reader;
+use super::retention::{EVENT_BYTES, RUN_BYTES};
 use super::rows::{
     count_of, id_of, json, json_of, micros, mode_from_name, mode_name, name_of, number, optional_id_of,
     optional_json_of, optional_name_of, optional_time_of, path_of, path_text, text, time_of, unsigned,
@@ -31,11 +32,12 @@ const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title,
 const JOB: &str = "r.run_id, j.provider, j.state, j.attempt, j.priority, j.enqueued_us, j.not_before_us";
 
 impl WriteTx<'_> {
-    /// Makes a run, queued, with its effective payload.
+    /// Makes a run, queued, with its effective payload. Returns its place in the order of arrival: it grows from run to
+    /// run, and outlives the host, see [`Recovery::arrival`].
     ///
     /// # Errors
     /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
-    pub fn insert_run(&mut self, run: &NewRun) -> Result<(), StorageError> {
+    pub fn insert_run(&mut self, run: &NewRun) -> Result<u64, StorageError> {
         let cwd = path_text(&run.cwd)?;
         self.execute(
             "INSERT INTO runs (run_id, provider, status, created_us, priority, mode, model, title, cwd, origin,
@@ -57,9 +59,10 @@ impl WriteTx<'_> {
             ],
         )?;
         let num = self.conn.last_insert_rowid();
-        self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes: Some(0), ended: false });
+        let bytes = Some(run.payload.len() as u64 + RUN_BYTES);
+        self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes, ended: false });
         self.execute("INSERT INTO run_bodies (run, kind, body) VALUES (?1, 'payload', ?2)", params![num, run.payload])?;
-        Ok(())
+        Ok(unsigned(num))
     }
 
     /// Makes the job of a run.
@@ -120,8 +123,8 @@ impl WriteTx<'_> {
     pub fn set_running(&mut self, run_id: RunId, start: &Started) -> Result<bool, StorageError> {
         let num = self.run_num(run_id)?;
         let changed = self.execute(
-            "UPDATE runs SET status = 'running', attempt = ?2, started_us = ?3, reason = NULL, message = NULL,
-                 exit_code = NULL
+            "UPDATE runs SET status = 'running', attempt = ?2, started_us = max(?3, created_us), reason = NULL,
+                 message = NULL, exit_code = NULL
              WHERE num = ?1 AND status IN ('queued', 'running')",
             params![num, start.attempt, micros(start.at)],
         )?;
@@ -215,7 +218,7 @@ impl WriteTx<'_> {
             run_id: Some(run_id),
             conversation_id: outcome.conversation_id,
             kind,
-            payload: text(&outcome.end)?,
+            payload: answers::stored(self.conn, before.num, &outcome.end)?,
             timestamp: outcome.at,
         })?;
         let bytes = match self.run_memory(run_id)?.bytes {
@@ -224,7 +227,7 @@ impl WriteTx<'_> {
         };
         let usage = outcome.usage.as_ref().map(text).transpose()?;
         self.execute(
-            "UPDATE runs SET status = ?2, ended_us = ?3, reason = ?4, message = ?5, exit_code = ?6,
+            "UPDATE runs SET status = ?2, ended_us = max(?3, coalesce(started_us, created_us)), reason = ?4, message = ?5, exit_code = ?6,
                  usage = coalesce(?7, usage), terminal_cursor = ?8, stored_bytes = ?9
              WHERE num = ?1",
             params![
@@ -252,9 +255,12 @@ impl WriteTx<'_> {
     fn count_bytes(&self, run: i64) -> Result<u64, StorageError> {
         let bytes = self
             .conn
-            .prepare_cached("SELECT coalesce(sum(octet_length(payload)), 0) FROM run_events WHERE run = ?1")?
-            .query_row([run], |row| row.get(0))?;
-        Ok(unsigned(bytes))
+            .prepare_cached(
+                "SELECT (SELECT coalesce(sum(octet_length(payload) + ?2), 0) FROM run_events WHERE run = ?1)
+                     + (SELECT coalesce(sum(octet_length(body)), 0) FROM run_bodies WHERE run = ?1 AND kind = 'payload')",
+            )?
+            .query_row(params![run, number(EVENT_BYTES)?], |row| row.get(0))?;
+        Ok(unsigned(bytes) + RUN_BYTES)
     }
 
     /// The provider's session of a run, or that it has none.
@@ -285,37 +291,6 @@ impl WriteTx<'_> {
         let num = self.run_num(run_id)?;
         self.execute("UPDATE runs SET snapshot = ?2 WHERE num = ?1", params![num, key.0])?;
         Ok(())
-    }
-
-    /// Deletes an ended run with its events, its texts and its place in a conversation, and remembers that its cursors
-    /// are gone. Its artifacts' files are the caller's. Returns whether there was such a run.
-    ///
-    /// # Errors
-    /// `Invalid` for a run that has not ended.
-    pub fn delete_run(&mut self, run_id: RunId) -> Result<bool, StorageError> {
-        let run = match self.run_memory(run_id) {
-            Ok(run) => run,
-            Err(error) if error.kind() == StorageErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if !run.ended {
-            return Err(StorageError::new(
-                StorageErrorKind::Invalid,
-                format!("the run {run_id} has not ended and cannot be deleted; cancel it first"),
-            ));
-        }
-        self.execute(
-            "INSERT INTO settings (key, value, updated_us)
-             SELECT '.deleted_through', CAST(cursor AS TEXT), ?2 FROM run_events
-             WHERE run = ?1 AND seq = (SELECT max(seq) FROM run_events WHERE run = ?1)
-             ON CONFLICT (key) DO UPDATE
-             SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)",
-            params![run.num, micros(Timestamp::now())],
-        )?;
-        self.execute("DELETE FROM run_events WHERE run = ?1", [run.num])?;
-        self.execute("DELETE FROM runs WHERE num = ?1", [run.num])?;
-        self.memory.drop_run(run_id);
-        Ok(true)
     }
 }
 
@@ -415,17 +390,13 @@ impl Reader {
                  FROM runs r WHERE r.run_id = ?1"
             ))?
             .query_row([id], |row| {
-                let mut terminal: Option<Value> = optional_json_of(row, "terminal")?;
-                let final_text = terminal.as_mut().and_then(|end| match end.get_mut("finalText") {
-                    Some(Value::String(text)) => Some(std::mem::take(text)),
-                    _ => None,
-                });
+                let terminal: Option<Value> = optional_json_of(row, "terminal")?;
                 let record = RunRecord {
                     summary: summary(row)?,
                     payload: optional_json_of(row, "payload")?.unwrap_or(Value::Null),
                     sealed_pointers: json_of(row, "sealed_pointers")?,
                     session_id: row.get("session_id")?,
-                    final_text,
+                    final_text: None,
                     structured_output: None,
                     usage: optional_json_of(row, "usage")?,
                     warnings: Vec::new(),
@@ -434,12 +405,13 @@ impl Reader {
                     job: None,
                     origin: row.get("origin")?,
                 };
-                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?))
+                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?, terminal))
             })
             .optional()?;
-        let Some((mut record, num, snapshot)) = found else {
+        let Some((mut record, num, snapshot, terminal)) = found else {
             return Ok(None);
         };
+        record.final_text = terminal.map(|end| answers::of_end(&self.conn, num, end)).transpose()?.flatten();
         self.notable(num, &mut record)?;
         record.capabilities = snapshot.map(|key| self.snapshot(SnapshotKey(key))).transpose()?.flatten();
         record.artifacts = self.artifacts_of(num)?;
@@ -610,7 +582,7 @@ impl Reader {
         let found = self
             .conn
             .prepare_cached(&format!(
-                "SELECT {JOB}, j.process, j.carry,
+                "SELECT {JOB}, j.run, j.process, j.carry,
                      (SELECT c.conversation_id FROM conversation_runs l
                       JOIN conversations c ON c.num = l.conversation WHERE l.run = r.num) AS conversation_id
                  FROM scheduler_jobs j INDEXED BY scheduler_jobs_open CROSS JOIN runs r ON r.num = j.run
@@ -619,6 +591,7 @@ impl Reader {
             .query_map([], |row| {
                 Ok(Recovery {
                     job: job(row)?,
+                    arrival: unsigned(row.get("run")?),
                     conversation_id: optional_id_of(row, "conversation_id")?,
                     process: row.get("process")?,
                     carry: row.get("carry")?,

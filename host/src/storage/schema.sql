@@ -50,13 +50,15 @@ CREATE TABLE runs (
     snapshot INTEGER REFERENCES capability_snapshots (num),
     -- Cursor of its terminal event.
     terminal_cursor INTEGER,
-    -- Bytes of event payloads, known at its end.
+    -- About how many bytes its events and texts take in the file, known at its end.
     stored_bytes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 -- All that lists filter by: whatever the filter, counting and picking go along this one and touch no row.
 CREATE INDEX runs_listed ON runs (status, provider, created_us);
 CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS NOT NULL;
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
+-- Retention goes along this one.
+CREATE INDEX runs_by_end ON runs (ended_us) WHERE ended_us IS NOT NULL;
 
 -- Long texts of a run, written once. Apart from `runs`, so that a change of status does not write megabytes again.
 CREATE TABLE run_bodies (
@@ -133,6 +135,8 @@ CREATE INDEX run_events_by_conversation ON run_events (conversation, cursor) WHE
 -- The few events that a run's record shows.
 CREATE INDEX run_events_notable ON run_events (run, cursor)
     WHERE type IN ('run.warning', 'run.compatibility_warning', 'run.structured_output');
+-- The few events without a run, for retention.
+CREATE INDEX run_events_without_run ON run_events (at_us) WHERE run IS NULL;
 
 -- Files that a run left behind on purpose.
 CREATE TABLE run_artifacts (
@@ -142,7 +146,9 @@ CREATE TABLE run_artifacts (
     kind TEXT NOT NULL,
     path TEXT NOT NULL,
     bytes INTEGER NOT NULL,
-    created_us INTEGER NOT NULL
+    created_us INTEGER NOT NULL,
+    -- 1: the file lies in a folder of the host's and goes with the run. 0: it lies where a user wanted it, and stays.
+    kept INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX run_artifacts_by_run ON run_artifacts (run);
 
@@ -171,7 +177,8 @@ CREATE TABLE workspace_grants (
     created_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- How long and how much is kept of ended runs. NULL is without limit.
+-- How long and how much is kept of ended runs, where the user says it otherwise than the configuration's file. NULL
+-- leaves it to the file or the wider scope, 0 is without limit.
 CREATE TABLE retention_policies (
     -- 'global', 'provider', 'workspace'
     scope TEXT NOT NULL,

@@ -24,6 +24,8 @@ pub struct WriteTx<'a> {
 pub(super) struct Memory {
     /// The cursor that was given last.
     pub(super) last_cursor: i64,
+    /// Whether the write-ahead log is to be moved into the file after this transaction, however short it is.
+    pub(super) fold: bool,
     runs: HashMap<RunId, RunMemory>,
     conversations: HashMap<ConversationId, i64>,
 }
@@ -34,7 +36,7 @@ pub(super) struct RunMemory {
     pub(super) num: i64,
     /// The number that was given last.
     pub(super) last_seq: i64,
-    /// Bytes of its events, if all of them were counted.
+    /// About what its events and texts take in the file, if all of them were counted.
     pub(super) bytes: Option<u64>,
     pub(super) ended: bool,
 }
@@ -60,6 +62,10 @@ impl Memory {
 
     pub(super) fn drop_run(&mut self, run_id: RunId) {
         self.runs.remove(&run_id);
+    }
+
+    pub(super) fn drop_conversation(&mut self, id: ConversationId) {
+        self.conversations.remove(&id);
     }
 }
 

@@ -64,7 +64,7 @@ pub struct NewJob {
     pub priority: i32,
     /// When it began to wait, as the queue's clock says.
     pub enqueued_at: Timestamp,
-    /// It does not start before.
+    /// It does not start before, by the wall clock.
     pub not_before: Option<Timestamp>,
     /// What the engine must remember from attempt to attempt, as JSON text of its own making; not secret.
     pub carry: Option<String>,
@@ -90,7 +90,7 @@ pub struct Requeued {
     pub attempt: u32,
     /// When it began to wait, as the queue's clock says; None leaves what is stored.
     pub enqueued_at: Option<Timestamp>,
-    /// It does not start before.
+    /// It does not start before: by the queue's clock for `Retrying`, by the wall clock for `Scheduled`.
     pub not_before: Option<Timestamp>,
     /// Why the last attempt is repeated, shown until the next one starts.
     pub reason: Option<EndReason>,
@@ -222,6 +222,8 @@ pub enum CursorCheck {
 pub struct Recovery {
     /// The job. `Running` means that its host died under it.
     pub job: JobRecord,
+    /// Its place in the order of arrival, as [`WriteTx::insert_run`](super::WriteTx::insert_run) gave it.
+    pub arrival: u64,
     /// The conversation that the run belongs to.
     pub conversation_id: Option<ConversationId>,
     /// By what its processes are known, if it was running.
@@ -299,17 +301,78 @@ pub enum RetentionScope {
     Workspace(PathBuf),
 }
 
-/// How long and how much is kept of a scope's ended runs.
+/// How long and how much is kept of a scope's ended runs, as far as the user has said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRow {
     /// What it is about.
     pub scope: RetentionScope,
-    /// Days after the end; None is for ever.
+    /// Days after the end, 0 is for ever; None leaves it to the configuration's file or the wider scope.
     pub days: Option<u32>,
-    /// Megabytes (10^6 bytes) of events; None is without limit.
+    /// Megabytes (10^6 bytes), 0 is without limit; None leaves it to the configuration's file or the wider scope.
     pub megabytes: Option<u64>,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+/// A place in a list that is read from the newest back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub(super) i64, pub(super) i64);
+
+/// Some of a list that is read from the newest back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backwards<T> {
+    /// They.
+    pub items: Vec<T>,
+    /// Where to go on, if there may be more.
+    pub next: Option<Place>,
+}
+
+/// An ended run, as retention looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Provider instance.
+    pub provider: String,
+    /// Where it worked.
+    pub cwd: PathBuf,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// About what it takes: its rows in the file, and its artifacts in the host's folders.
+    pub bytes: u64,
+}
+
+/// An event without a run, as retention looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LooseEvent {
+    /// When it happened.
+    pub at: Timestamp,
+    /// About what it takes in the file.
+    pub bytes: u64,
+}
+
+/// A conversation in which nothing has happened for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuietConversation {
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// Provider instance.
+    pub provider: String,
+    /// The folder of its last run, if it ever had one.
+    pub cwd: Option<PathBuf>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Its runs, in order.
+    pub runs: Vec<RunId>,
+}
+
+/// How much one write may delete: whichever comes first. At least one event goes, however large it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Events.
+    pub events: u32,
+    /// Bytes of their rows.
+    pub bytes: u64,
 }
 
 /// How large the database is, in bytes.

@@ -8,7 +8,8 @@ use super::tx::WriteTx;
 use super::{Counts, Sizes, StorageError};
 
 impl WriteTx<'_> {
-    /// Gives back to the file system up to so many free pages of 4 KiB (0 for all). Returns how many are left.
+    /// Gives back to the file system up to so many free pages of 4 KiB (0 for all). Returns how many are left; where none
+    /// are, the file itself becomes shorter right after.
     ///
     /// # Errors
     /// Where the database cannot be written.
@@ -16,8 +17,9 @@ impl WriteTx<'_> {
         let mut statement = self.conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
-        let left = self.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        Ok(unsigned(left))
+        let left = unsigned(self.conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?);
+        self.memory.fold |= left == 0;
+        Ok(left)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The methods: one table, which every transport serves and the OpenRPC document is made of.
 
 mod host;
+mod retention;
 mod runs;
+mod streams;
 mod workspace;
 
 use std::sync::Arc;
@@ -14,13 +16,17 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, Reload, RunEventsParams, RunEventsResult, RunParams, Settings, StartRunParams, StartRunResult, Status,
-    StopParams, StopResult, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult,
+    ListRunsParams, NoParams, Reload, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams,
+    Settings, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult,
+    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
-use crate::model::{ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RunRecord, RunSummary, validate_document};
+use crate::model::{
+    ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
+    validate_document,
+};
 
 /// One method.
 pub(crate) struct Method {
@@ -89,6 +95,16 @@ pub(crate) static METHODS: &[Method] = &[
         get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
     },
     method! {
+        /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
+        /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
+        subscribe("after", "runId", "conversationId", "types"):
+        SubscribeParams => SubscribeResult, [NotFound, Conflict], streams::subscribe
+    },
+    method! {
+        /// Ends an event stream of this connection. Events that are on their way may still arrive.
+        unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
+    },
+    method! {
         /// Jobs with their position and effective priority, in the order in which they leave.
         list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
     },
@@ -108,6 +124,23 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Takes a grant back. Running runs go on.
         revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
+    },
+    method! {
+        /// How long and how much is kept of ended runs, with what there is, and what was deleted last.
+        get_retention(): NoParams => RetentionState, [], retention::get
+    },
+    method! {
+        /// Sets limits of a scope over those of the configuration's file. They are enforced within the hour.
+        set_retention("scope", "name", "days", "megabytes"):
+        SetRetentionParams => RetentionPolicy, [NotFound], retention::set
+    },
+    method! {
+        /// Takes back what was set for a scope: the configuration's file and the wider scopes hold.
+        unset_retention("scope", "name"): UnsetRetentionParams => RetentionState, [NotFound], retention::unset
+    },
+    method! {
+        /// Deletes now what is too old or too much, the longest ended runs first, or only says what would go.
+        apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
     },
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod faults;
 mod invariants;
 mod lock;
 mod opening;
 mod records;
+mod retention;
 mod writing;
 
 use std::os::unix::fs::PermissionsExt;

@@ -16,7 +16,8 @@ fn shape(conn: &Connection) -> BTreeMap<String, String> {
             let (name, sql): (String, String) = row.unwrap();
             let bare: String =
                 sql.lines().map(|line| line.split("--").next().unwrap().trim()).collect::<Vec<_>>().join(" ");
-            (name, bare.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(" )", ")"))
+            let bare = bare.split_whitespace().collect::<Vec<_>>().join(" ");
+            (name, bare.replace("( ", "(").replace(" )", ")").replace(" ,", ","))
         })
         .collect()
 }
