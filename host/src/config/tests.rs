@@ -24,7 +24,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn the_default_text_sets_every_value() {
     let config = Config::builtin().unwrap();
-    assert!(config.origins().is_empty());
+    assert_eq!(config.sources().iter().count(), 0);
     let value = serde_json::to_value(&config).unwrap();
     assert_eq!(
         value,
@@ -113,17 +113,17 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     assert_eq!(config.providers["llm"].executable, Some(Executable::Name("llm".to_owned())));
 
     let from_file = [
-        "scheduler.global",
-        "log.level",
-        "providers.codex-work.settings",
-        "providers.codex-work.settings.deep",
-        "providers.codex-work.environment.CODEX_HOME",
+        "/scheduler/global",
+        "/log/level",
+        "/providers/codex-work/settings",
+        "/providers/codex-work/settings/deep",
+        "/providers/codex-work/environment/CODEX_HOME",
     ];
     for key in from_file {
-        assert_eq!(config.origin(key), Origin::File, "{key}");
+        assert_eq!(config.sources().origin(key), Origin::File, "{key}");
     }
-    for key in ["scheduler.capacity", "scheduler", "storage.raw", "providers.codex.plugin", "no.such.key"] {
-        assert_eq!(config.origin(key), Origin::Default, "{key}");
+    for key in ["/scheduler/capacity", "/scheduler", "/storage/raw", "/providers/codex/plugin", "/no/such/key"] {
+        assert_eq!(config.sources().origin(key), Origin::Default, "{key}");
     }
 }
 
@@ -336,7 +336,7 @@ fn files_are_read_within_bounds() {
 
     std::fs::write(&path, DEFAULT_TEXT).unwrap();
     let written = Config::load(Some(&path)).unwrap();
-    assert_eq!(written.origin("scheduler.global"), Origin::File);
+    assert_eq!(written.sources().origin("/scheduler/global"), Origin::File);
     std::fs::write(&path, "\u{feff}[log]\r\nkeep_files = 3\r\n").unwrap();
     assert_eq!(Config::load(Some(&path)).unwrap().log.keep_files, 3, "byte order mark and CRLF");
     std::fs::write(&path, "[log]\nkeep_files = 0\n").unwrap();

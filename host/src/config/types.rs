@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::sources::Sources;
 
 /// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -34,32 +37,16 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[log]`
     pub log: LogConfig,
-    /// Keys that something other than the default set.
+    /// Where the values come from that are not the built-in ones.
     #[serde(skip)]
-    pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) sources: Sources,
 }
 
 impl Config {
-    /// Where the value of a key comes from: `scheduler.global`, `providers.codex-work.executable`. A key that a list or
-    /// a table of settings contains has the origin of that list or table.
+    /// Where the values come from that are not the built-in ones.
     #[must_use]
-    pub fn origin(&self, key: &str) -> Origin {
-        let mut key = key;
-        loop {
-            if let Some(origin) = self.origins.get(key) {
-                return *origin;
-            }
-            match key.rsplit_once('.') {
-                Some((parent, _)) => key = parent,
-                None => return Origin::Default,
-            }
-        }
-    }
-
-    /// The keys that do not have their default, with their origin.
-    #[must_use]
-    pub const fn origins(&self) -> &BTreeMap<String, Origin> {
-        &self.origins
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// How many runs of a provider instance may run at a time.
@@ -70,13 +57,15 @@ impl Config {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The configuration that is built in.
     Default,
     /// The user's file.
     File,
+    /// Set at run time, over both.
+    Override,
 }
 
 /// The host process.

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status,
-    StopParams, StopResult, SubscribeParams, UnsetRetentionParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult,
+    ListRunsParams, NoParams, Reload, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams,
+    Settings, StartRunResult, Status, StopParams, StopResult, SubscribeParams, UnsetRetentionParams,
+    UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
@@ -160,6 +161,30 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn list_plugins(&self) -> Result<ListPluginsResult, ClientError> {
         self.call("list_plugins", &NoParams {}).await
+    }
+
+    /// Has the host read its configuration and look at its plugins again.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `INVALID_PARAMS` or `IO` where the configuration could not be taken over.
+    pub async fn reload(&self) -> Result<Reload, ClientError> {
+        self.call("reload", &NoParams {}).await
+    }
+
+    /// The settings in force; with `origins`, where each value comes from.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_settings(&self, origins: bool) -> Result<Settings, ClientError> {
+        self.call("get_settings", &GetSettingsParams { origins: Some(origins) }).await
+    }
+
+    /// Sets values over the configuration; null takes back what was set. Answers with the settings and their origins.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `INVALID_PARAMS` with everything that is wrong.
+    pub async fn update_settings(&self, patch: Map<String, Value>) -> Result<Settings, ClientError> {
+        self.call("update_settings", &UpdateSettingsParams { patch, origins: Some(true) }).await
     }
 
     /// How long and how much is kept of ended runs, and what there is.

@@ -16,10 +16,10 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunParams,
-    StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, UnsetRetentionParams,
-    UnsubscribeParams, UnsubscribeResult, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult,
+    ListRunsParams, NoParams, Reload, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams,
+    Settings, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult,
+    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -145,6 +145,20 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.
         list_plugins(): NoParams => ListPluginsResult, [], host::plugins
+    },
+    method! {
+        /// Reads the configuration and looks at the plugin folder now, and puts in force what has changed. Runs that are
+        /// under way keep what they began with. A host does this by itself when the files change.
+        reload(): NoParams => Reload, [], host::reload
+    },
+    method! {
+        /// The settings in force: defaults, the configuration over them, and over both what was set at run time.
+        get_settings("origins"): GetSettingsParams => Settings, [], host::settings
+    },
+    method! {
+        /// Sets values over the configuration, or takes them back, and answers with the settings in force. All of the patch
+        /// comes in force at once and outlasts the host, or nothing of it.
+        update_settings("patch", "origins"): UpdateSettingsParams => Settings, [], raw host::update_settings
     },
     method! {
         /// How the host is: what runs and waits, its limits, its places, and what went wrong.
