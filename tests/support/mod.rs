@@ -33,7 +33,7 @@ pub use leaks::Needles;
 pub use processes::{Process, carrying, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use studio::{Cli, KEY, Studio};
-pub use wire::{CallError, post};
+pub use wire::{CallError, events, post};
 
 use std::{
     path::PathBuf,

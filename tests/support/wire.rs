@@ -60,13 +60,30 @@ pub(super) fn call(socket: &Path, method: &str, params: &Value) -> Result<Value,
 /// # Errors
 /// If there is no host, or it broke off.
 pub fn post(socket: &Path, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     let head = format!(
         "POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         frame.len()
     );
+    exchange(socket, &head, frame)
+}
+
+/// The event stream of a query (`after=3&follow=0`), as text, to its end.
+///
+/// # Panics
+/// If the host does not answer, or refuses.
+#[track_caller]
+pub fn events(socket: &Path, query: &str) -> String {
+    let head = format!("GET /events?{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let (status, body) = exchange(socket, &head, &[]).unwrap();
+    let body = String::from_utf8(body).unwrap();
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+fn exchange(socket: &Path, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(head.as_bytes())?;
     // A host that refuses a frame for its size answers before it has read it all.
     let sent = stream.write_all(frame);

@@ -30,6 +30,7 @@ mod logs;
 mod plugin;
 mod queue;
 mod redact;
+mod retention;
 mod run;
 mod runs;
 mod serve;
@@ -125,6 +126,7 @@ enum Command {
     Grants(grants::Arguments),
     Redact(redact::Arguments),
     Plugin(plugin::Arguments),
+    Retention(retention::Arguments),
     Config(config::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -172,6 +174,7 @@ impl Command {
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
+                Self::Retention(arguments) => retention::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),

@@ -31,6 +31,7 @@ mod pump;
 mod queries;
 mod record;
 mod recover;
+mod retention;
 mod retry;
 mod rules;
 mod seal;
@@ -54,11 +55,12 @@ use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
 use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
 use crate::runner::Zygote;
-use crate::storage::Storage;
+use crate::storage::{Durability, Storage};
 
 use capabilities::Cache;
 use dispatch::Dispatcher;
 use gate::Grants;
+use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
 
@@ -94,6 +96,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     sealer: Sealer,
     capabilities: Cache,
+    retention: Arc<Retention>,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -133,6 +136,7 @@ impl Engine {
             zygote: parts.zygote,
             sealer,
             capabilities: Cache::default(),
+            retention: Arc::default(),
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
@@ -150,7 +154,10 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read, or there is no thread to be had.
     pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
+        // Before anything holds on to one.
+        self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.recover()?;
+        self.start_retention()?;
         let engine = Arc::clone(self);
         spawn("dispatch", move || {
             engine.dispatcher.run(|live| {
@@ -180,6 +187,7 @@ impl Engine {
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.retention.stop();
         for live in self.dispatcher.shut_down() {
             live.wait();
         }
@@ -298,7 +306,7 @@ impl FaultSink for Faults {
             payload: payload.to_string(),
             timestamp: Timestamp::now(),
         };
-        drop(self.storage.write_urgent(crate::storage::Durability::Batched, move |tx| tx.append_event(&event)));
+        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
     }
 }
 

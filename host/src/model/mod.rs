@@ -8,6 +8,7 @@ mod event;
 mod id;
 mod payload;
 mod record;
+mod retention;
 mod validate;
 
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
@@ -25,5 +26,8 @@ pub use payload::{
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
     RunStatus, RunSummary, Support, Usage,
+};
+pub use retention::{
+    RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
 pub use validate::{merge, strip_nulls, validate_document};

@@ -8,10 +8,13 @@ use serde_json::Value;
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
-    RunEventsResult, RunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
+    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status,
+    StopParams, StopResult, SubscribeParams, UnsetRetentionParams, WorkspaceParams,
 };
-use crate::model::{CapabilitySnapshot, Grant, JobRecord, Page, RunId, RunRecord, RunSummary};
+use crate::model::{
+    CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
+};
 
 impl Client {
     /// Any method of the host, by name.
@@ -131,6 +134,38 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn list_plugins(&self) -> Result<ListPluginsResult, ClientError> {
         self.call("list_plugins", &NoParams {}).await
+    }
+
+    /// How long and how much is kept of ended runs, and what there is.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_retention(&self) -> Result<RetentionState, ClientError> {
+        self.call("get_retention", &NoParams {}).await
+    }
+
+    /// Sets limits of a scope.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn set_retention(&self, params: &SetRetentionParams) -> Result<RetentionPolicy, ClientError> {
+        self.call("set_retention", params).await
+    }
+
+    /// Takes back what was set for a scope.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn unset_retention(&self, params: &UnsetRetentionParams) -> Result<RetentionState, ClientError> {
+        self.call("unset_retention", params).await
+    }
+
+    /// Deletes what is too old or too much, or says what would go.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn apply_retention(&self, params: &ApplyRetentionParams) -> Result<RetentionReport, ClientError> {
+        self.call("apply_retention", params).await
     }
 
     /// How the host is.

@@ -1,6 +1,7 @@
 //! The methods: one table, which every transport serves and the OpenRPC document is made of.
 
 mod host;
+mod retention;
 mod runs;
 mod workspace;
 
@@ -14,12 +15,16 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, RunEventsParams,
-    RunEventsResult, RunParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
+    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunParams,
+    StartRunResult, Status, StopParams, StopResult, UnsetRetentionParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
-use crate::model::{ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RunRecord, RunSummary, validate_document};
+use crate::model::{
+    ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
+    validate_document,
+};
 
 /// One method.
 pub(crate) struct Method {
@@ -107,6 +112,23 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Takes a grant back. Running runs go on.
         revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
+    },
+    method! {
+        /// How long and how much is kept of ended runs, with what there is, and what was deleted last.
+        get_retention(): NoParams => RetentionState, [], retention::get
+    },
+    method! {
+        /// Sets limits of a scope over those of the configuration's file. They are enforced within the hour.
+        set_retention("scope", "name", "days", "megabytes"):
+        SetRetentionParams => RetentionPolicy, [NotFound], retention::set
+    },
+    method! {
+        /// Takes back what was set for a scope: the configuration's file and the wider scopes hold.
+        unset_retention("scope", "name"): UnsetRetentionParams => RetentionState, [NotFound], retention::unset
+    },
+    method! {
+        /// Deletes now what is too old or too much, the longest ended runs first, or only says what would go.
+        apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
     },
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.

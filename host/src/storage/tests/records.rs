@@ -327,7 +327,7 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!(storage.read(|r| r.profile(&profile.profile_id.to_string())).unwrap(), Some(profile.clone()));
     assert_eq!(storage.read(Reader::profiles).unwrap().len(), 1);
     let policies = storage.read(Reader::retention).unwrap();
-    assert_eq!(policies, [policy.clone()], "nothing is set that nobody has set");
+    assert_eq!(policies, std::slice::from_ref(&policy), "nothing is set that nobody has set");
     assert!(write(&storage, |tx| tx.revoke_grant(path)).unwrap());
     assert!(!write(&storage, |tx| tx.revoke_grant(path)).unwrap());
     assert!(write(&storage, |tx| tx.delete_setting("scheduler.global")).unwrap());
