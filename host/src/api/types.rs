@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
-    ConversationId, Event, EventType, JobState, RetentionPolicy, RetentionReport, RetentionScopeKind, RunId, RunStatus,
-    StartPayload,
+    ArtifactId, ConversationId, Event, EventType, ExportFormat, JobState, RetentionPolicy, RetentionReport,
+    RetentionScopeKind, RunId, RunStatus, StartPayload,
 };
 
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
@@ -335,4 +335,33 @@ pub struct UnsetRetentionParams {
 pub struct ApplyRetentionParams {
     /// Only say what would go.
     pub dry_run: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportRunParams {
+    /// The run. Of one that has not ended, what there is so far is written.
+    pub run_id: RunId,
+    /// The form.
+    pub format: ExportFormat,
+    /// Absolute path of the file, in a folder that exists. Without it, the file goes to the folder of exports, takes the
+    /// place of an earlier one of the same form there, and is deleted with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Whether a file at `path` may be replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRunResult {
+    /// The file, readable for its owner alone.
+    pub path: PathBuf,
+    /// The artifact that the run's record names it by.
+    pub artifact_id: ArtifactId,
+    /// Its size in bytes.
+    pub bytes: u64,
 }

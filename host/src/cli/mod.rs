@@ -25,6 +25,7 @@ mod table;
 mod cancel;
 mod capabilities;
 mod config;
+mod export;
 mod grants;
 mod logs;
 mod plugin;
@@ -121,6 +122,7 @@ enum Command {
     Show(show::Arguments),
     Logs(logs::Arguments),
     Cancel(cancel::Arguments),
+    Export(export::Arguments),
     Queue(queue::Arguments),
     Capabilities(capabilities::Arguments),
     Grants(grants::Arguments),
@@ -170,6 +172,7 @@ impl Command {
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
                 Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,

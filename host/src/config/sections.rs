@@ -65,6 +65,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     if let Some(mut storage) = file.section(r, "storage") {
         storage.flag(r, "raw", &mut config.storage.raw);
         storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
+        if let Some(folder) = storage.text(r, "exports", absolute) {
+            config.storage.exports = Some(folder);
+        }
         storage.finish(r);
     }
     if let Some(section) = file.section(r, "retention") {

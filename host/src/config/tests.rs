@@ -37,7 +37,7 @@ fn the_default_text_sets_every_value() {
                 "graceSeconds": 5, "exitGraceMs": 500, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
                 "maxBufferMib": 2, "inheritEnvironment": config.runner.inherit_environment
             },
-            "storage": {"raw": false, "maxStoredMib": 1024},
+            "storage": {"raw": false, "maxStoredMib": 1024, "exports": null},
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
             "policy": {"allowAdvanced": false, "allowUnenforced": []},
             "redaction": {"rules": [], "allow": []},
@@ -60,18 +60,27 @@ fn the_examples_in_the_comments_are_valid() {
         let is_setting = body.starts_with('[') || body.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         is_setting.then(|| body.to_owned())
     };
-    let text: Vec<String> = DEFAULT_TEXT.lines().filter_map(example).collect();
-    let text = text.join("\n").replace(".NAME.", ".some-plugin.");
-    // `folder` is not in a table of its own in the comments.
-    let text = text.replace("folder = ", "plugins.folder = ");
-    let (head, tail) = text.split_once("plugins.folder").map(|(a, b)| (a, format!("plugins.folder{b}"))).unwrap();
-    let (folder, tail) = tail.split_once('\n').unwrap();
-    let config = Config::parse(&format!("{folder}\n{head}{tail}")).unwrap();
+    // Keys in the comments of a section whose other keys are set stand outside of any table here.
+    let inside = |line: &str| match line.split_once(" = ") {
+        Some(("folder", _)) => Some(format!("plugins.{line}")),
+        Some(("exports", _)) => Some(format!("storage.{line}")),
+        _ => None,
+    };
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for line in DEFAULT_TEXT.lines().filter_map(example) {
+        match inside(&line) {
+            Some(line) => head.push(line),
+            None => tail.push(line),
+        }
+    }
+    let text = [head, tail].concat().join("\n").replace(".NAME.", ".some-plugin.");
+    let config = Config::parse(&text).unwrap();
     assert_eq!(config.redaction.rules.len(), 1);
     assert_eq!(config.redaction.rules[0].max_length, 1024);
     assert_eq!(config.redaction.allow[0].target, AllowTarget::Secret);
     assert_eq!(config.providers["codex-work"].plugin, "codex");
     assert!(config.plugins.policy.contains_key("some-plugin"));
+    assert!(config.storage.exports.unwrap().ends_with("ostler-exports"));
     assert_eq!(config.retention.providers["codex-work"].days, Some(30));
     assert_eq!(config.retention.workspaces.values().next().unwrap().megabytes, Some(100));
     assert!(config.plugins.folder.unwrap().ends_with("ostler-plugins"));

@@ -168,6 +168,8 @@ pub struct StorageConfig {
     pub raw: bool,
     /// Output that one run may store, in MiB.
     pub max_stored_mib: u64,
+    /// Absolute path of the folder of exports; none is `exports` in the data folder.
+    pub exports: Option<PathBuf>,
 }
 
 impl StorageConfig {

@@ -22,6 +22,7 @@ mod check;
 mod conclude;
 mod dispatch;
 mod environment;
+mod export;
 mod gate;
 mod launch;
 mod live;
@@ -157,6 +158,7 @@ impl Engine {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.recover()?;
+        self.sweep_exports();
         self.start_retention()?;
         let engine = Arc::clone(self);
         spawn("dispatch", move || {

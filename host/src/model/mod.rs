@@ -24,8 +24,8 @@ pub use payload::{
     StructuredOutputSpec, Tool,
 };
 pub use record::{
-    Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
-    RunStatus, RunSummary, Support, Usage,
+    Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
+    RunRecord, RunStatus, RunSummary, Support, Usage,
 };
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,

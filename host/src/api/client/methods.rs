@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status,
-    StopParams, StopResult, SubscribeParams, UnsetRetentionParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, ListCapabilitiesParams, ListJobsParams,
+    ListPluginsResult, ListRunsParams, NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams,
+    SetRetentionParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, UnsetRetentionParams,
+    WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
@@ -75,6 +76,14 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn get_run_events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ClientError> {
         self.call("get_run_events", params).await
+    }
+
+    /// Writes a run to a file.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn export_run(&self, params: &ExportRunParams) -> Result<ExportRunResult, ClientError> {
+        self.call("export_run", params).await
     }
 
     /// Jobs that wait or work, of the host that is there: where it went away, none is started for this.

@@ -15,9 +15,10 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunParams,
-    StartRunResult, Status, StopParams, StopResult, UnsetRetentionParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, ListCapabilitiesParams, ListJobsParams,
+    ListPluginsResult, ListRunsParams, NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams,
+    SetRetentionParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, UnsetRetentionParams,
+    WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -91,6 +92,11 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// A page of the events of a run, oldest first.
         get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+    },
+    method! {
+        /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run.
+        export_run("runId", "format", "path", "overwrite"):
+        ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
     },
     method! {
         /// Jobs with their position and effective priority, in the order in which they leave.
