@@ -38,6 +38,7 @@ mod serve;
 mod show;
 mod status;
 mod stop;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,7 @@ enum Command {
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
+    Token(token::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -179,6 +181,7 @@ impl Command {
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
                 Self::Retention(arguments) => retention::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
+                Self::Token(arguments) => token::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),
             }

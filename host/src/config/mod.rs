@@ -29,7 +29,7 @@ pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
     PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
-    RunnerConfig, SchedulerConfig, StorageConfig,
+    RunnerConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

@@ -9,7 +9,7 @@ use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
 use super::types::{
     AllowTarget, Config, Executable, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
-    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
@@ -90,6 +90,11 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         if let Some(provider) = provider(name, &found, r) {
             config.providers.insert(name.to_owned(), provider);
         }
+    }
+    if let Some(mut tokens) = file.section(r, "tokens") {
+        let stores = TokenStoreChoice::ALL.map(|store| (store.name(), store));
+        tokens.choice(r, "store", &stores, &mut config.tokens.store);
+        tokens.finish(r);
     }
     if let Some(mut log) = file.section(r, "log") {
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];

@@ -46,6 +46,7 @@ fn the_default_text_sets_every_value() {
                 "redactor": {}, "policy": {}
             },
             "providers": {},
+            "tokens": {"store": "auto"},
             "log": {"level": "info", "keepFiles": 7}
         })
     );
@@ -162,7 +163,7 @@ level = \"verbos\"
             "8:32 runner.inherit_environment[1]: the whole environment is never passed on (name the variables that agents need)",
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
             "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
-            "9:2 http: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, log)",
+            "9:2 http: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, tokens, log)",
             "12:9 log.level: must be one of error, warn, info, debug, trace",
         ]
     );

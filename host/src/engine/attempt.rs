@@ -20,6 +20,7 @@ use super::pump::{self, Pumped};
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
 use super::submit::Carry;
+use super::tokens::TokenVariable;
 use super::verdict::{self, Ending, HostSide};
 use crate::model::{
     ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, JobRecord, Metrics, NewEvent, Payload, RunId, RunRecord,
@@ -39,9 +40,17 @@ pub(crate) struct Loaded {
     pub(crate) carry: Carry,
     pub(crate) payload: StartPayload,
     pub(crate) caller: Option<BTreeMap<String, String>>,
+    /// The stored token of its provider, or why it cannot be had.
+    pub(super) token: Result<Option<TokenVariable>, ApiError>,
 }
 
 impl Loaded {
+    /// The variable of the token, and its value.
+    pub(super) fn token(&self) -> Option<(&str, &str)> {
+        let variable = self.token.as_ref().ok()?.as_ref()?;
+        Some((&variable.name, variable.token.reveal()))
+    }
+
     pub(crate) fn run(&self) -> RunId {
         self.record.summary.run_id
     }
@@ -88,7 +97,8 @@ impl Attempted {
 impl Engine {
     /// Runs one attempt and puts its end on record. Called on the attempt's own thread.
     pub(crate) fn attempt(self: &Arc<Self>, live: &Arc<Live>) {
-        let loaded = match self.load(live.run()) {
+        let setup = self.setup();
+        let loaded = match self.load(live.run(), &setup) {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(run = %live.run(), %error, "a run could not be loaded");
@@ -97,7 +107,6 @@ impl Engine {
                 return;
             }
         };
-        let setup = self.setup();
         let recorder = self.recorder(&setup, &loaded, &self.inherited(&setup, &loaded));
         let (widened, began) = (OnceCell::new(), Instant::now());
         let stage =
@@ -121,7 +130,7 @@ impl Engine {
         }
     }
 
-    fn load(&self, run: RunId) -> Result<Loaded, ApiError> {
+    fn load(&self, run: RunId, setup: &Setup) -> Result<Loaded, ApiError> {
         let gone = || ApiError::not_found("run", run);
         let (record, job, carry, seal) = self
             .storage
@@ -140,7 +149,9 @@ impl Engine {
             }
         };
         let payload = StartPayload::parse(document)?;
-        Ok(Loaded { record, job, carry, payload, caller })
+        self.load_tokens();
+        let token = self.token_for(setup, &record.summary.provider);
+        Ok(Loaded { record, job, carry, payload, caller, token })
     }
 
     /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
@@ -150,7 +161,7 @@ impl Engine {
             |_| BTreeMap::new(),
             |provider| {
                 let caller = loaded.caller.as_ref();
-                prepare::inherited(setup, provider, &self.environment, caller, &loaded.payload)
+                prepare::inherited(setup, provider, &self.environment, caller, loaded.token(), &loaded.payload)
             },
         )
     }
@@ -164,6 +175,7 @@ impl Engine {
     ) -> Recorder {
         let mut known = known_secrets(variables, &loaded.payload);
         known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
+        known.extend(self.tokens.known());
         let masks = Arc::new(Masks::new(known));
         let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(Some(loaded.run())));
         let conversation = loaded.record.summary.conversation_id;
@@ -229,6 +241,11 @@ impl Stage<'_> {
         self.check_stop()?;
         let provider = self.setup.provider(&self.loaded.record.summary.provider)?;
         let instance = provider.instance()?;
+        if let Err(error) = &self.loaded.token {
+            // Without it the CLI might take another login.
+            let ending = Ending::new(EndReason::Authentication, error.message.clone());
+            return Err(Stopped::Ending(Ending { hint: error.hint.clone(), ..ending }));
+        }
         let cwd = self.working_folder()?;
         let installed = self.installed(provider)?;
         let snapshot = Arc::clone(&installed.known.snapshot);

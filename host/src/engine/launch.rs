@@ -56,7 +56,7 @@ impl Stage<'_> {
         let (engine, loaded, number) = (self.engine, self.loaded, self.loaded.job.attempt);
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
-        let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, &payload);
+        let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, loaded.token(), &payload);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
@@ -103,7 +103,9 @@ impl Stage<'_> {
             .map(|argument| argument.to_string_lossy().into_owned())
             .chain(prepared.launch.args.iter().cloned())
             .collect();
-        refuse_visible_secrets(&args, &known_secrets(&environment, &payload))?;
+        let known: Vec<KnownSecret> =
+            known_secrets(&environment, &payload).into_iter().chain(engine.tokens.known()).collect();
+        refuse_visible_secrets(&args, &known)?;
         Ok(Ready { prepared, executable, args, environment, recorder, _shims: shims, private })
     }
 

@@ -38,6 +38,7 @@ mod rules;
 mod seal;
 mod setup;
 mod submit;
+mod tokens;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -54,9 +55,10 @@ use crate::config::{Config, Paths};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
-use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
+use crate::redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor};
 use crate::runner::Zygote;
 use crate::storage::{Durability, Storage};
+use crate::tokens::TokenStore;
 
 use capabilities::Cache;
 use dispatch::Dispatcher;
@@ -64,6 +66,7 @@ use gate::Grants;
 use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
+use tokens::Tokens;
 
 pub use rules::load_redactor;
 pub use seal::SealError;
@@ -98,6 +101,7 @@ pub struct Engine {
     sealer: Sealer,
     capabilities: Cache,
     retention: Arc<Retention>,
+    tokens: Tokens,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -122,6 +126,7 @@ impl Engine {
     /// If the key for sealing cannot be had.
     pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
+        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
         let setup = Setup::build(parts.config, &parts.registry);
         let mut problems = parts.problems;
         problems.extend(setup.problems.iter().cloned());
@@ -138,6 +143,7 @@ impl Engine {
             sealer,
             capabilities: Cache::default(),
             retention: Arc::default(),
+            tokens,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
@@ -173,6 +179,8 @@ impl Engine {
                 }
             });
         })?;
+        let engine = Arc::clone(self);
+        spawn("tokens", move || engine.load_tokens())?;
         let engine = Arc::clone(self);
         spawn("probes", move || {
             if let Err(error) = engine.snapshots(None, false, None) {
@@ -235,11 +243,10 @@ impl Engine {
     }
 
     /// Redacts the host's own log.
-    #[must_use]
-    pub fn log_redactor(&self) -> RunRedactor {
+    fn log_redactor(&self) -> RunRedactor {
         // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
         let setup = self.setup();
-        RunRedactor::new(Arc::clone(&setup.redactor), Arc::new(Masks::none()), Arc::new(IgnoreFaults))
+        RunRedactor::new(Arc::clone(&setup.redactor), self.tokens.masks(), Arc::new(IgnoreFaults))
     }
 
     fn is_stopping(&self) -> bool {
@@ -252,7 +259,7 @@ impl Engine {
 
     /// Redacts what belongs to no run.
     fn redactor(&self) -> RunRedactor {
-        RunRedactor::new(Arc::clone(&self.setup.load().redactor), Arc::new(Masks::none()), self.faults(None))
+        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
     }
 
     /// Where faults of redactor plugins are told: in the log, and in the run that they concern.

@@ -237,6 +237,7 @@ impl Engine {
         let snapshot = self.dispatcher.snapshot();
         let count = |state| snapshot.jobs.iter().filter(|job| job.state == state).count() as u64;
         let mut problems = self.problems();
+        problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactor();
         Status {
@@ -256,6 +257,7 @@ impl Engine {
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
             cursor: *self.storage.events_watch().borrow(),
+            token_store: self.tokens.describe(setup.config.tokens.store),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
         }

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::RunId;
+use crate::tokens::open_private;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -116,25 +116,9 @@ impl Sealer {
 
 fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, SealError> {
     let wrong = |message: String| SealError::Key { path: path.to_owned(), message };
-    // A pipe in its place must not hold the host up.
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(error.to_string())),
-    };
-    let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
-    if !about.is_file() {
-        return Err(wrong("it is no file".to_owned()));
-    }
-    if about.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(wrong("it belongs to another user".to_owned()));
-    }
-    if about.mode() & 0o077 != 0 {
-        return Err(wrong("others can read it; take their rights away with chmod 600".to_owned()));
-    }
+    let Some((mut file, length)) = open_private(path).map_err(wrong)? else { return Ok(None) };
     let mut key = [0_u8; KEY_BYTES];
-    let whole = about.len() == KEY_BYTES as u64 && file.read_exact(&mut key).is_ok();
+    let whole = length == KEY_BYTES as u64 && file.read_exact(&mut key).is_ok();
     if whole { Ok(Some(key)) } else { Err(wrong(format!("it is not {KEY_BYTES} bytes long"))) }
 }
 

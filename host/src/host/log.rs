@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -23,12 +24,12 @@ pub fn log_file(paths: &Paths) -> PathBuf {
 
 /// Through which every line goes before it is written; empty until the redactor is loaded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter(Arc<OnceLock<RunRedactor>>);
+pub(super) struct Filter(Arc<ArcSwapOption<RunRedactor>>);
 
 impl Filter {
     /// From now on, lines are redacted by this one.
     pub(super) fn set(&self, redactor: RunRedactor) {
-        let _ = self.0.set(redactor);
+        self.0.store(Some(Arc::new(redactor)));
     }
 }
 
@@ -97,7 +98,7 @@ impl Drop for Line<'_> {
         let text = String::from_utf8_lossy(&self.text);
         let mut file = self.files.make_writer();
         // A log that cannot be written must not end the host.
-        let _ = match self.filter.0.get() {
+        let _ = match &*self.filter.0.load() {
             Some(redactor) => file.write_all(redactor.redact(&text).text.as_bytes()),
             None => file.write_all(text.as_bytes()),
         };
@@ -114,7 +115,8 @@ impl PluginLog for PluginLines {
     fn record(&self, entry: LogEntry<'_>) {
         let (plugin, kind) = (entry.plugin, entry.kind.as_str());
         // A plugin may log what it was given to read. Until there is a redactor, nothing of that is written.
-        let message = if self.filter.0.get().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
+        let message =
+            if self.filter.0.load().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
         match entry.level {
             Level::Error => tracing::error!(plugin, kind, "{message}"),
             Level::Warn => tracing::warn!(plugin, kind, "{message}"),

@@ -99,7 +99,10 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         problems,
     })
     .map_err(|error| io(&error))?;
-    filter.set(engine.log_redactor());
+    engine.redact_log({
+        let filter = filter.clone();
+        move |redactor| filter.set(redactor)
+    });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %paths.data_dir.display(), "the host starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

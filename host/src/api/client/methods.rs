@@ -137,6 +137,30 @@ impl Client {
         self.call("revoke_workspace", &WorkspaceParams { path }).await
     }
 
+    /// Keeps a token for a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ClientError> {
+        self.call("save_provider_token", params).await
+    }
+
+    /// Deletes the token of a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn clear_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("clear_provider_token", &ProviderParams { provider }).await
+    }
+
+    /// Whether a provider has a token.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn has_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("has_provider_token", &ProviderParams { provider }).await
+    }
+
     /// The plugins, and the providers that they make.
     ///
     /// # Errors

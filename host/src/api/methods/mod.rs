@@ -3,6 +3,7 @@
 mod host;
 mod retention;
 mod runs;
+mod tokens;
 mod workspace;
 
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use super::document;
 use super::rpc::Caller;
 use super::types::{
     ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, ListCapabilitiesParams, ListJobsParams,
-    ListPluginsResult, ListRunsParams, NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams,
-    SetRetentionParams, StartRunParams, StartRunResult, Status, StopParams, StopResult, UnsetRetentionParams,
-    WorkspaceParams,
+    ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, RetentionState, RunEventsParams,
+    RunEventsResult, RunParams, SetRetentionParams, StartRunParams, StartRunResult, Status, StopParams, StopResult,
+    TokenState, UnsetRetentionParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -135,6 +136,19 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Deletes now what is too old or too much, the longest ended runs first, or only says what would go.
         apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
+    },
+    method! {
+        /// Keeps a token for a provider, in place of an earlier one. Its runs get it in the variable that the plugin names.
+        save_provider_token("provider", "token"):
+        ProviderTokenParams => TokenState, [NotFound, PluginFailed], tokens::save
+    },
+    method! {
+        /// Deletes the token of a provider. That there is none is no error.
+        clear_provider_token("provider"): ProviderParams => TokenState, [NotFound], tokens::clear
+    },
+    method! {
+        /// Whether a provider has a token. The token itself is never told.
+        has_provider_token("provider"): ProviderParams => TokenState, [NotFound, PluginFailed], tokens::has
     },
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.
