@@ -218,6 +218,12 @@ fn configurations_that_are_none() {
         ("[scheduler]\nglobal = \"two\"\n", "line 2"),
         ("[scheduler]\nglobal = 0\n", "line 2"),
         ("[no_such_section]\n", "line 1"),
+        // What only the plugins know.
+        ("\n[providers.x]\nplugin = \"no-such-plugin\"\n", "line 3"),
+        ("[providers.codex.settings]\nrequestMaxRetries = 2\nrequestMaxRetry = 2\n", "line 3"),
+        ("[providers.claude]\nsettings = { maxRetries = \"many\" }\n", "line 2"),
+        ("[plugins.policy.guardrails.settings]\nx = 1\n", "line 2"),
+        ("[plugins.redactor.secret]\n", "line 1"),
     ] {
         let bed = Bed::with_config(text);
         let done = bed.run(&["config", "check"]);
@@ -227,7 +233,7 @@ fn configurations_that_are_none() {
     }
     let bed = Bed::with_config("[scheduler]\ngloball = 2\n");
     assert!(bed.run(&["config", "check"]).code(2).all().contains("global"), "the nearest name is suggested");
-    // Whether there is such a plugin only the host knows; it goes on without that provider and says so.
+    // A host goes on without a provider that has no plugin, and says so.
     let bed = Bed::granted("[providers.x]\nplugin = \"no-such-plugin\"\n");
     let status = bed.run(&["status", "--json"]).ok().json();
     assert!(status["problems"].to_string().contains("no-such-plugin"), "{status}");

@@ -6,7 +6,7 @@
 
 mod support;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{Cli, KEY, Studio, answer, cases, end_of, of_type, semantics, tool_outputs};
 
 static CLAUDE: Cli = Cli {
@@ -16,15 +16,18 @@ static CLAUDE: Cli = Cli {
     // As root, claude skips permissions only where it is told that it is in a sandbox.
     free_shell: || json!({ "permissions": { "autoApprove": true }, "processEnv": { "IS_SANDBOX": "1" } }),
     absent_session: "019a0000-0000-7000-8000-00000000dead",
+    dangerous_flag: "--dangerously-skip-permissions",
+    settings: "{ maxRetries = 0 }",
     settle: |home, server| {
         format!(
-            "{{ CLAUDE_CONFIG_DIR = \"{}\", ANTHROPIC_BASE_URL = \"{}\", ANTHROPIC_API_KEY = \"{KEY}\" }}\n\
-             settings = {{ maxRetries = 0 }}",
+            "{{ CLAUDE_CONFIG_DIR = \"{}\", ANTHROPIC_BASE_URL = \"{}\", ANTHROPIC_API_KEY = \"{KEY}\" }}",
             home.display(),
             server.url()
         )
     },
 };
+
+cases::suite!(super::CLAUDE);
 
 /// Nothing, said on standard error, where there is no claude.
 fn studio() -> Option<Studio> {
@@ -32,9 +35,8 @@ fn studio() -> Option<Studio> {
 }
 
 #[test]
-fn a_plain_message_with_its_deltas_and_its_text_told_once() {
+fn a_message_comes_in_deltas_and_is_told_once() {
     let Some(studio) = studio() else { return };
-    cases::a_plain_message(&studio);
     let events = studio.events(&["SAY one two three"]);
     let deltas = semantics(&events, "text_delta");
     assert!(deltas.len() > 1, "{deltas:?}");
@@ -50,12 +52,10 @@ fn a_plain_message_with_its_deltas_and_its_text_told_once() {
 }
 
 #[test]
-fn a_tool_call_with_its_command_and_output() {
+fn a_shell_tells_its_exit_code_and_does_not_see_the_key() {
     let Some(studio) = studio() else { return };
-    let events = cases::a_tool_call(&studio);
-    assert_eq!(semantics(&events, "tool_result")[0]["exitCode"], 0);
-    // claude needs its key, and the model's shell does not.
     let events = studio.events_with("RUN echo \"the key: ${ANTHROPIC_API_KEY-none}\"", &studio.free_shell());
+    assert_eq!(semantics(&events, "tool_result")[0]["exitCode"], 0);
     assert!(tool_outputs(&events).contains("the key: none"), "{events:#?}");
 }
 
@@ -97,75 +97,101 @@ fn permissions_are_not_skipped_as_root() {
 }
 
 #[test]
-fn structured_output_valid_invalid_and_missing() {
+fn the_cost_is_that_of_the_attempt() {
     let Some(studio) = studio() else { return };
-    cases::structured_output(&studio);
-}
-
-#[test]
-fn a_refused_login_is_named_and_not_tried_again() {
-    let Some(studio) = studio() else { return };
-    cases::a_refused_login(&studio);
-}
-
-#[test]
-fn too_many_requests_are_tried_again() {
-    let Some(studio) = studio() else { return };
-    cases::too_many_requests(&studio);
-}
-
-#[test]
-fn a_slow_stream_is_cancelled_in_the_middle() {
-    let Some(studio) = studio() else { return };
-    cases::a_cancel_in_the_stream(&studio);
-}
-
-#[test]
-fn a_cancel_ends_the_shell_of_a_tool() {
-    let Some(studio) = studio() else { return };
-    cases::a_cancel_in_a_tool(&studio);
-}
-
-#[test]
-fn sessions_are_resumed_and_an_invalid_one_is_begun_anew_once() {
-    let Some(studio) = studio() else { return };
-    cases::sessions(&studio);
-}
-
-#[test]
-fn cost_and_usage_are_those_of_the_attempt() {
-    let Some(studio) = studio() else { return };
-    let counted = |events: &[Value]| {
-        let metrics = of_type(events, "run.runner_metrics");
-        metrics.last().unwrap()["payload"]["usage"].clone()
-    };
     let first = studio.events(&["USAGE 120 7"]);
-    let usage = counted(&first);
-    assert_eq!((&usage["inputTokens"], &usage["outputTokens"]), (&json!(120), &json!(7)));
-    assert!(usage["costMicroUsd"].as_u64().unwrap() > 0, "{usage}");
-    // Those of the turn before stay with the run that had it.
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap();
     let second = studio.events(&["--resume", session, "USAGE 120 7"]);
-    assert_eq!(semantics(&second, "session")[0]["origin"], "resumed");
-    assert_eq!(counted(&second), usage);
-    let record = studio.bed.record(second[0]["runId"].as_str().unwrap());
-    assert_eq!(record["usage"], usage);
+    let [first, second] = [first, second].map(|events| {
+        of_type(&events, "run.runner_metrics").last().unwrap()["payload"]["usage"]["costMicroUsd"].as_u64().unwrap()
+    });
+    assert!(first > 0);
+    assert_eq!(first, second);
 }
 
 #[test]
-fn prompts_that_are_long_or_look_like_flags() {
+fn nothing_of_its_own_settings_widens_a_run_that_restricts() {
     let Some(studio) = studio() else { return };
-    cases::prompts(&studio, "--dangerously-skip-permissions");
+    std::fs::write(studio.own_folder().join("settings.json"), r#"{"permissions":{"allow":["Bash"]}}"#).unwrap();
+    let made = studio.bed.work().join("made");
+    for (permissions, may) in
+        [(json!({ "autoApprove": false }), false), (json!({ "sandboxMode": "read-only" }), false), (json!({}), true)]
+    {
+        let events = studio.events_with("RUN touch made", &json!({ "harness": { "permissions": permissions } }));
+        assert_eq!(made.exists(), may, "{permissions}: {events:#?}");
+    }
 }
 
 #[test]
-fn four_runs_at_once() {
+fn a_file_of_the_payload_may_be_read_and_none_beside_it() {
     let Some(studio) = studio() else { return };
-    cases::four_at_once(&studio);
+    let folder = studio.bed.root().join("notes");
+    std::fs::create_dir(&folder).unwrap();
+    studio.bed.run(&["grants", "add", folder.to_str().unwrap()]).ok();
+    for (name, may) in [("mine.txt", true), ("other.txt", false)] {
+        std::fs::write(folder.join(name), "what stands in the file").unwrap();
+        let file = json!({ "name": "mine.txt", "mimeType": "text/plain", "path": folder.join("mine.txt") });
+        let harness = json!({ "files": [file], "permissions": { "sandboxMode": "read-only" } });
+        let prompt = format!("TOOL Read {}", json!({ "file_path": folder.join(name) }));
+        let events = studio.events_with(&prompt, &json!({ "harness": harness }));
+        assert_eq!(tool_outputs(&events).contains("what stands in the file"), may, "{name}: {events:#?}");
+    }
 }
 
 #[test]
-fn what_the_model_gives_away_stays_hidden() {
+fn limits_end_the_run_and_are_named() {
     let Some(studio) = studio() else { return };
-    cases::leaks(&studio);
+    let mut payload = studio.free_shell();
+    for (limits, code) in
+        [(json!({ "maxTurns": 1 }), "max-turns"), (json!({ "maxBudgetUsd": 0.000_001 }), "max-budget")]
+    {
+        payload["harness"]["limits"] = limits;
+        let events = studio.events_with("RUN true", &payload);
+        let end = &end_of(&events).unwrap()["payload"];
+        assert_eq!((&end["reason"], &end["code"]), (&json!("limit"), &json!(code)), "{events:#?}");
+    }
+}
+
+#[test]
+fn its_own_retries_are_bounded() {
+    let Some(studio) = studio() else { return };
+    studio.reconfigure("{ maxRetries = 1 }");
+    let events = studio.events(&["FAIL 529"]);
+    let end = &end_of(&events).unwrap()["payload"];
+    assert_eq!((&end["reason"], &end["code"]), (&json!("transient"), &json!("overloaded")), "{events:#?}");
+    assert_eq!(studio.server.count("FAIL 529"), 2);
+    assert!(semantics(&events, "progress").iter().any(|notice| notice["code"] == "cli-retry"), "{events:#?}");
+}
+
+#[test]
+fn an_interrupt_from_outside_is_no_success_though_it_exits_with_0() {
+    let Some(studio) = studio() else { return };
+    let mut follower = studio.follow("SLOW 500", &json!({}));
+    let started = follower.wait_for_type("run.started");
+    follower.wait_for("the first words", |event| event["payload"]["kind"] == "text_delta");
+    let pid = i32::try_from(started["payload"]["pid"].as_i64().unwrap()).unwrap();
+    support::signal(pid, nix::sys::signal::Signal::SIGINT);
+    let exit = follower.wait_for_type("run.cli_exit");
+    assert_eq!(exit["payload"]["code"], 0, "{exit}");
+    let end = follower.wait_for_type("run.failed");
+    assert_eq!((&end["payload"]["reason"], &end["payload"]["code"]), (&json!("incomplete"), &json!("interrupted")));
+}
+
+#[test]
+fn a_session_that_is_none_is_named() {
+    let Some(studio) = studio() else { return };
+    let events = studio.events(&["--resume", "no such title", "SAY anew"]);
+    assert_eq!(answer(&events), "anew");
+    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
+    assert!(support::warning_codes(&events).contains(&"session_resume_invalid"), "{events:#?}");
+}
+
+#[test]
+fn a_prompt_that_is_taken_for_a_command_is_no_success() {
+    let Some(studio) = studio() else { return };
+    let events = studio.events(&["/no-such-command please"]);
+    let end = &end_of(&events).unwrap()["payload"];
+    assert_eq!((&end["reason"], &end["exitCode"]), (&json!("usage"), &json!(0)), "{events:#?}");
+    assert!(end["hint"].as_str().unwrap().contains("begins with `/`"), "{end}");
+    assert!(studio.server.seen().is_empty(), "a model was asked");
 }

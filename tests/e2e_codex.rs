@@ -8,7 +8,7 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use support::{Cli, KEY, Studio, cases};
+use support::{Cli, KEY, Studio, cases, end_of, of_type};
 
 static CODEX: Cli = Cli {
     name: "codex",
@@ -16,11 +16,12 @@ static CODEX: Cli = Cli {
     protocol: "responses",
     free_shell: || json!({ "permissions": { "sandboxMode": "full-access" } }),
     absent_session: "019a0000-0000-7000-8000-00000000dead",
+    dangerous_flag: "--dangerously-bypass-approvals-and-sandbox",
+    settings: "{ modelProvider = \"scripted\", requestMaxRetries = 0, streamMaxRetries = 0 }",
     settle: |home, server| {
         let config = format!(
             "model = \"scripted\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
-             base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\n\
-             request_max_retries = 0\nstream_max_retries = 0\n",
+             base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\n",
             server.url()
         );
         fs::write(home.join("config.toml"), config).unwrap();
@@ -28,73 +29,37 @@ static CODEX: Cli = Cli {
     },
 };
 
-/// Nothing, said on standard error, where there is no codex.
-fn studio() -> Option<Studio> {
-    Studio::open(&CODEX)
+cases::suite!(super::CODEX);
+
+#[test]
+fn its_own_retries_are_bounded() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    studio.reconfigure("{ modelProvider = \"scripted\", requestMaxRetries = 1, streamMaxRetries = 0 }");
+    let events = studio.events(&["FAIL 500"]);
+    assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "transient");
+    assert_eq!(studio.server.count("FAIL 500"), 2);
 }
 
 #[test]
-fn a_plain_message() {
-    let Some(studio) = studio() else { return };
-    cases::a_plain_message(&studio);
+fn what_it_cannot_be_held_to_is_refused() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    for limit in [json!({ "maxTurns": 3 }), json!({ "maxBudgetUsd": 0.5 })] {
+        let payload = studio.payload("SAY x", &json!({ "harness": { "limits": limit } }));
+        let error = studio.bed.run(&["run", "--json", "--payload", payload.to_str().unwrap()]).code(4).error();
+        assert_eq!(error["kind"], "UNENFORCEABLE", "{error}");
+        assert!(error["pointer"].as_str().unwrap().starts_with("/harness/limits/"), "{error}");
+    }
+    assert!(studio.server.seen().is_empty(), "codex was started");
 }
 
 #[test]
-fn a_tool_call_with_its_command_and_output() {
-    let Some(studio) = studio() else { return };
-    cases::a_tool_call(&studio);
-}
-
-#[test]
-fn structured_output_valid_invalid_and_missing() {
-    let Some(studio) = studio() else { return };
-    cases::structured_output(&studio);
-}
-
-#[test]
-fn a_refused_login_is_named_and_not_tried_again() {
-    let Some(studio) = studio() else { return };
-    cases::a_refused_login(&studio);
-}
-
-#[test]
-fn too_many_requests_are_tried_again() {
-    let Some(studio) = studio() else { return };
-    cases::too_many_requests(&studio);
-}
-
-#[test]
-fn a_slow_stream_is_cancelled_in_the_middle() {
-    let Some(studio) = studio() else { return };
-    cases::a_cancel_in_the_stream(&studio);
-}
-
-#[test]
-fn a_cancel_ends_the_shell_of_a_tool() {
-    let Some(studio) = studio() else { return };
-    cases::a_cancel_in_a_tool(&studio);
-}
-
-#[test]
-fn sessions_are_resumed_with_their_sandbox_and_an_invalid_one_is_begun_anew_once() {
-    let Some(studio) = studio() else { return };
-    cases::sessions(&studio);
-}
-
-#[test]
-fn prompts_that_are_long_or_look_like_flags() {
-    let Some(studio) = studio() else { return };
-    cases::prompts(&studio, "--dangerously-bypass-approvals-and-sandbox");
-}
-
-#[test]
-fn four_runs_at_once() {
-    let Some(studio) = studio() else { return };
-    cases::four_at_once(&studio);
-}
-
-#[test]
-fn what_the_model_gives_away_stays_hidden() {
-    let Some(studio) = studio() else { return };
-    cases::leaks(&studio);
+fn the_sandbox_decides_what_is_written() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    let made = studio.bed.work().join("made");
+    for (mode, may) in [("read-only", false), ("workspace-write", true)] {
+        let events =
+            studio.events_with("RUN touch made", &json!({ "harness": { "permissions": { "sandboxMode": mode } } }));
+        assert_eq!(of_type(&events, "run.completed").len(), 1, "{events:#?}");
+        assert_eq!(made.exists(), may, "{mode}: {events:#?}");
+    }
 }

@@ -148,3 +148,28 @@ fn a_client_that_dies_leaves_its_run_alone() {
     assert!(answer(&events).contains("chunk 8 of 8"));
     check_story(&events);
 }
+
+#[test]
+fn a_submit_outlasts_a_host_that_is_about_to_end() {
+    let bed = Bed::granted("[runner]\ngrace_seconds = 2\n");
+    let (stubborn, id) = begin(&bed, "STUBBORN 600", text_or_tool);
+    let first = bed.health().unwrap();
+    assert_eq!(first["ending"], false);
+    bed.call("stop", &json!({})).unwrap();
+    // It takes its time over the stubborn run, and no run any more.
+    until("a host that is about to end", PATIENCE, || (bed.health().ok()?["ending"] == true).then_some(()));
+    let cwd = bed.work();
+    let payload = json!({ "provider": "rehearsal", "prompt": "SAY too late", "cwd": cwd });
+    let refused = bed.call("start_run", &payload).unwrap_err();
+    assert_eq!(refused.kind(), "CONFLICT", "{}", refused.text());
+    assert_eq!(refused.data()["retryable"], true);
+
+    let events = bed.events_of(&["rehearsal", "SAY in good time"]);
+    assert_eq!(answer(&events), "in good time");
+    assert_ne!(bed.health().unwrap()["pid"], first["pid"]);
+    let interrupted = bed.story(&id);
+    check_story(&interrupted);
+    assert_eq!(end_of(&interrupted).unwrap()["payload"]["reason"], "interrupted");
+    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], 2, "the refused one left a run");
+    drop(stubborn);
+}

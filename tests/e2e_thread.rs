@@ -122,6 +122,22 @@ fn sessions_are_resumed_and_an_invalid_one_is_begun_anew_once() {
     assert_eq!(answer(&second), "2");
     assert_eq!(semantics(&second, "session")[0]["origin"], "resumed");
 
+    // A session goes on in its own folder, whatever folder is named; without one, too.
+    let other = bed.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    bed.run(&["grants", "add", other.to_str().unwrap()]).ok();
+    let work = bed.work().canonicalize().unwrap();
+    let mut payload =
+        json!({ "provider": "rehearsal", "prompt": "RUN pwd", "harness": { "resumeSessionId": session } });
+    for (cwd, warnings) in [(Value::Null, 0), (json!(bed.work()), 0), (json!(other), 1)] {
+        payload["cwd"] = cwd;
+        let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+        let events = bed.wait_for_end(&run);
+        assert_eq!(answer(&events), work.to_str().unwrap());
+        assert_eq!(of_type(&events, "run.compatibility_warning").len(), warnings, "{events:#?}");
+        assert_eq!(bed.record(&run)["cwd"], work.to_str().unwrap());
+    }
+
     let events = bed.events_of(&["rehearsal", "--resume", SESSION_THAT_NEVER_WAS, "TURNS"]);
     check_story(&events);
     assert_eq!(answer(&events), "1", "{events:#?}");

@@ -2,12 +2,15 @@
 //!
 //! The arrows between the modules point one way: [`cli`] → [`api`] → [`engine`] → [`scheduler`], [`runner`],
 //! [`redaction`], [`plugins`], [`storage`], [`config`]. Those last ones do not know each other; [`model`] is the data that
-//! all may use. [`host`] is the process that puts them together, and [`rehearsal`] the stand-in agent.
+//! all may use, as they may [`clock`] and [`failpoint`]. [`host`] is the process that puts them together, and
+//! [`rehearsal`] the stand-in agent.
 
 pub mod api;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod engine;
+mod failpoint;
 pub mod host;
 pub mod model;
 pub mod plugins;

@@ -5,6 +5,7 @@
 //! | `SAY text` | the text |
 //! | `JSON value` | the value: through a tool for structured output if the CLI offers one, otherwise as text |
 //! | `RUN command` | a call of the CLI's shell tool; when its result has come back, that result |
+//! | `TOOL name input` | the same with any tool, by its name or the end of it, and a JSON object |
 //! | `THINK text` | reasoning, then the text |
 //! | `SLOW n` | n pieces, 200 ms apart |
 //! | `BIG n` | n KiB |
@@ -132,6 +133,10 @@ impl Script {
                 || Reply::say("there is no shell tool"),
                 |call| Reply { call: Some(call), ..Reply::default() },
             ),
+            "TOOL" => any_call(&turn.tools, rest).map_or_else(
+                || Reply::say("there is no such tool"),
+                |call| Reply { call: Some(call), ..Reply::default() },
+            ),
             "JSON" => structured(&turn.tools, rest),
             "SLOW" => Reply {
                 pieces: (1..=number(5).min(MAX_PIECES)).map(|n| format!("piece {n} ")).collect(),
@@ -216,6 +221,15 @@ fn shell_call(tools: &[Tool], command: &str) -> Option<Call> {
     let list = tool.input["properties"][key]["type"] == "array";
     let value = if list { json!(["bash", "-lc", command]) } else { json!(command) };
     let mut input = Map::from_iter([(key.to_owned(), value)]);
+    complete(&tool.input, &mut input);
+    Some(Call { name: tool.name.clone(), input: Value::Object(input), namespace: tool.namespace.clone() })
+}
+
+/// `name input`. CLIs put the name of a server before that of its tool.
+fn any_call(tools: &[Tool], words: &str) -> Option<Call> {
+    let (name, input) = words.split_once(' ').unwrap_or((words, "{}"));
+    let tool = tools.iter().find(|tool| tool.name == name || tool.name.ends_with(&format!("__{name}")))?;
+    let Ok(Value::Object(mut input)) = serde_json::from_str(input) else { return None };
     complete(&tool.input, &mut input);
     Some(Call { name: tool.name.clone(), input: Value::Object(input), namespace: tool.namespace.clone() })
 }

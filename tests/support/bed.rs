@@ -6,7 +6,10 @@ use std::{
     ffi::OsString,
     fs,
     io::{Read, Write},
-    os::unix::process::ExitStatusExt,
+    os::unix::{
+        fs::lchown,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
@@ -19,6 +22,8 @@ use tempfile::TempDir;
 pub struct Bed {
     root: TempDir,
     variables: Vec<(OsString, OsString)>,
+    /// The user as whom everything runs, and a copy of the binary that this user can reach.
+    user: Option<(u32, PathBuf)>,
 }
 
 /// What a finished command left.
@@ -91,7 +96,7 @@ impl Bed {
         for folder in ["home", "user", "work", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        let bed = Self { root, variables: Vec::new() };
+        let bed = Self { root, variables: Vec::new(), user: None };
         bed.share_compiled_plugins();
         bed
     }
@@ -169,9 +174,29 @@ impl Bed {
         self.variables.push((name.into(), value.into()));
     }
 
+    /// No such variable any more.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
+    /// Makes everything another user's, as whom every command runs from now on. Only root can.
+    pub fn give_to(&mut self, user: u32) {
+        let copy = self.root().join("ostler");
+        fs::copy(super::binary(), &copy).unwrap();
+        give(self.root(), user);
+        self.user = Some((user, copy));
+    }
+
     /// `ostler` with a clean environment, in the working folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(super::binary());
+        let mut command = match &self.user {
+            None => Command::new(super::binary()),
+            Some((user, copy)) => {
+                let mut command = Command::new(copy);
+                command.uid(*user).gid(*user);
+                command
+            }
+        };
         command
             .args(args)
             .current_dir(self.work())
@@ -186,6 +211,14 @@ impl Bed {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// Runs a command that was put together by hand to its end.
+    #[track_caller]
+    pub fn finish(&self, command: Command) -> Done {
+        let mut command = command;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(command, &[])
     }
 
     /// Runs a command to its end.
@@ -231,12 +264,47 @@ impl Bed {
         self.run(&all).ok().stdout.trim().to_owned()
     }
 
+    /// Submits a run of the stand-in to the running host, `more` being the rest of the start payload; gives its id. Where
+    /// there is no host, none is started.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn submit(&self, prompt: &str, more: &Value) -> Result<String, wire::CallError> {
+        let answer = self.call("start_run", &self.payload(prompt, more))?;
+        Ok(answer["runId"].as_str().unwrap().to_owned())
+    }
+
+    /// The start payload of a run of the stand-in; `more` goes over it.
+    pub fn payload(&self, prompt: &str, more: &Value) -> Value {
+        let mut payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": self.work() });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            payload[name] = value.clone();
+        }
+        payload
+    }
+
+    /// Waits until the host says this of itself: `running`, 2.
+    #[track_caller]
+    pub fn wait_for_count(&self, count: &str, number: u64) {
+        until(&format!("{number} {count}"), PATIENCE, || {
+            (self.call("get_status", &json!({})).unwrap()[count] == number).then_some(())
+        });
+    }
+
     /// Calls a method of the running host.
     ///
     /// # Errors
     /// What the host answers with, or that it cannot be reached.
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, wire::CallError> {
         wire::call(&self.socket(), method, params)
+    }
+
+    /// What the running host says of itself, without a call.
+    ///
+    /// # Errors
+    /// That there is none.
+    pub fn health(&self) -> std::io::Result<Value> {
+        wire::health(&self.socket())
     }
 
     /// Starts the host in the background, if none runs, and gives its process id.
@@ -295,6 +363,13 @@ impl Bed {
         }
     }
 
+    /// All that the host has logged.
+    pub fn log(&self) -> String {
+        let files = fs::read_dir(self.home().join("log")).into_iter().flatten().flatten();
+        let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+        files.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned()).collect()
+    }
+
     /// Ends the host, if one runs, and waits until it has gone with everything below it.
     pub fn stop(&self) {
         let _ = self.call("stop", &json!({}));
@@ -330,6 +405,16 @@ impl Drop for Bed {
         if std::env::var_os("OSTLER_KEEP_BEDS").is_some() {
             eprintln!("kept: {}", self.root().display());
             self.root.disable_cleanup(true);
+        }
+    }
+}
+
+/// Gives a folder and all in it to a user.
+fn give(path: &Path, user: u32) {
+    lchown(path, Some(user), Some(user)).unwrap();
+    if fs::symlink_metadata(path).unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap().flatten() {
+            give(&entry.path(), user);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What has to be true of every agent CLI alike. Each function is the body of one test.
+//! What has to be true of every agent CLI alike. Each function is the body of one test; [`suite`] makes the tests of a
+//! CLI of them.
 
 use super::{
     Needles, PATIENCE, Studio, answer, carrying, check_story, end_of, model_server::Secrets, of_type, semantics,
@@ -13,9 +14,35 @@ use std::{
 /// The longest that anything of a run may outlive it.
 const SWIFTLY: Duration = Duration::from_secs(2);
 
-/// An answer, what it cost in tokens, who was asked. Gives the events of `USAGE 120 7`.
+/// The tests that every agent CLI has to pass, for one that a static describes. Without the CLI they say so and pass.
+macro_rules! suite {
+    ($cli:path) => {
+        $crate::support::cases::suite! { $cli:
+            a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
+            an_mcp_server, structured_output, a_refused_login, too_many_requests, a_failing_server,
+            a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, usage_of_the_attempt_alone, prompts, four_at_once,
+            leaks
+        }
+    };
+    ($cli:path: $($case:ident),*) => {
+        /// The cases that every agent CLI shares.
+        mod shared {
+            $(
+                #[test]
+                fn $case() {
+                    if let Some(studio) = $crate::support::Studio::open(&$cli) {
+                        $crate::support::cases::$case(&studio);
+                    }
+                }
+            )*
+        }
+    };
+}
+pub(crate) use suite;
+
+/// An answer, what it cost in tokens, who was asked.
 #[track_caller]
-pub fn a_plain_message(studio: &Studio) -> Vec<Value> {
+pub fn a_plain_message(studio: &Studio) {
     let done = studio.bed.run(&["run", studio.cli.name, "SAY hello from the script"]).ok();
     assert_eq!(done.stdout, "hello from the script\n");
     let events = studio.events(&["USAGE 120 7"]);
@@ -31,12 +58,80 @@ pub fn a_plain_message(studio: &Studio) -> Vec<Value> {
     let started = of_type(&events, "run.started")[0];
     assert!(started["payload"]["cliVersion"].as_str().unwrap().starts_with(|letter: char| letter.is_ascii_digit()));
     studio.bed.assert_nothing_runs(SWIFTLY);
-    events
+}
+
+/// The model that was asked for, and what it is told before the prompt.
+#[track_caller]
+pub fn instructions_and_model(studio: &Studio) {
+    assert_eq!(answer(&studio.events_with("MODEL", &json!({ "model": "another-model" }))), "another-model");
+    for field in ["systemPrompt", "appendSystemPrompt"] {
+        let events = studio.events_with("SYSTEM", &json!({ "harness": { field: "Mind the gap between the words." } }));
+        assert!(answer(&events).contains("Mind the gap between the words."), "{field}: {events:#?}");
+    }
+}
+
+/// Files and piped content come to the model with the prompt.
+#[track_caller]
+pub fn attachments(studio: &Studio) {
+    let file = json!({ "name": "notes.txt", "mimeType": "text/plain", "dataUrl": "data:text/plain;base64,aGVsbG8=" });
+    let harness = json!({ "files": [file], "pipedContent": "three piped words" });
+    let events = studio.events_with("look at these", &json!({ "harness": harness }));
+    let heard = answer(&events);
+    assert!(heard.contains("look at these") && heard.contains("three piped words"), "{heard}");
+    assert!(heard.contains("notes.txt (text/plain): /"), "{heard}");
+    assert!(of_type(&events, "run.compatibility_warning").is_empty(), "{events:#?}");
+}
+
+/// Every shell of the agent runs the prelude, and finds no program but those that are allowed.
+#[track_caller]
+pub fn shells_as_the_host_lays_them_out(studio: &Studio) {
+    let ask = |command: &str, block: &str, value: Value| {
+        let mut payload = studio.free_shell();
+        payload["harness"][block] = value;
+        // codex leaves out some events of its tools; the model always hears what they said.
+        answer(&studio.events_with(&format!("RUN {command}"), &payload)).to_owned()
+    };
+    let prelude = "export PRELUDE_SAYS=hello\nPATH=/opt/of-the-prelude:$PATH\ngreet() { echo prelude-ran; }\n";
+    let said =
+        ask("greet; echo \"[$PRELUDE_SAYS] $PATH\"; bash -c greet", "shellPrelude", json!({ "content": prelude }));
+    assert_eq!(said.matches("prelude-ran").count(), 2, "{said}");
+    assert!(said.contains("[hello] /opt/of-the-prelude:"), "{said}");
+
+    let said = ask(
+        "mytool allowed; cat /dev/null || echo no-cat; command -v find grep || echo no-find; bash -lc ls || echo no-ls",
+        "cliAllowlist",
+        json!({ "entries": [{ "name": "mytool", "path": "/bin/echo" }, { "name": "bash", "path": "/bin/bash" }] }),
+    );
+    for word in ["allowed", "no-cat", "no-find", "no-ls"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+/// A server of the payload is started with its environment, and its tools are called, but for those that are not to be.
+#[track_caller]
+pub fn an_mcp_server(studio: &Studio) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/mcp_server.py");
+    let server = |more: Value| {
+        let mut server = json!({
+            "name": "probe", "command": "python3", "args": [script], "env": { "PROBE_WORD": "open sesame" }
+        });
+        server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        studio.events_with("TOOL ping", &json!({ "harness": { "mcp": { "servers": [server] } } }))
+    };
+    let events = server(json!({}));
+    assert!(answer(&events).contains("pong open sesame"), "{events:#?}");
+    let start = semantics(&events, "tool_start")[0];
+    assert_eq!(start["tool"], "mcp", "{start}");
+    assert_eq!((&start["mcp"]["server"], &start["mcp"]["tool"]), (&json!("probe"), &json!("ping")), "{start}");
+    for more in [json!({ "disabledTools": ["ping"] }), json!({ "enabledTools": [] }), json!({ "enabled": false })] {
+        let events = server(more.clone());
+        assert!(!answer(&events).contains("pong"), "{more}: {events:#?}");
+    }
 }
 
 /// The command that a tool ran, its output, and its effect.
 #[track_caller]
-pub fn a_tool_call(studio: &Studio) -> Vec<Value> {
+pub fn a_tool_call(studio: &Studio) {
     let events = studio.events_with("RUN echo from-the-tool; echo made > made.txt", &studio.free_shell());
     let starts = semantics(&events, "tool_start");
     assert!(
@@ -47,7 +142,6 @@ pub fn a_tool_call(studio: &Studio) -> Vec<Value> {
     assert!(tool_outputs(&events).contains("from-the-tool"), "{events:#?}");
     assert!(answer(&events).contains("from-the-tool"), "{events:#?}");
     assert_eq!(fs::read_to_string(studio.bed.work().join("made.txt")).unwrap(), "made\n");
-    events
 }
 
 /// An answer of the wanted form, one of another, and none.
@@ -89,6 +183,18 @@ pub fn too_many_requests(studio: &Studio) {
     let events = studio.events_with("FAIL 429", &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "rate_limited");
     assert_eq!(of_type(&events, "run.started").len(), 2);
+}
+
+/// A server that fails is asked as often as the payload says, and by the CLI itself as often as its settings say.
+#[track_caller]
+pub fn a_failing_server(studio: &Studio) {
+    for status in [500, 503] {
+        let prompt = format!("FAIL {status}");
+        let events = studio.events_with(&prompt, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "transient", "{events:#?}");
+        assert_eq!(of_type(&events, "run.started").len(), 2);
+        assert_eq!(studio.server.count(&prompt), 2, "the CLI has tried again by itself");
+    }
 }
 
 /// A cancel while the model is still talking.
@@ -139,15 +245,42 @@ pub fn sessions(studio: &Studio) {
     let third = studio.events(&["--resume", &session, "TURNS"]);
     assert_eq!(answer(&third), "3");
 
+    // A session goes on in its own folder: not every CLI finds it from another.
+    let other = studio.bed.root().join("other");
+    fs::create_dir(&other).unwrap();
+    studio.bed.run(&["grants", "add", other.to_str().unwrap()]).ok();
+    let elsewhere = json!({ "cwd": other, "harness": { "resumeSessionId": session } });
+    let fourth = studio.events_with("TURNS", &elsewhere);
+    assert_eq!(answer(&fourth), "4");
+    assert_eq!(of_type(&fourth, "run.compatibility_warning")[0]["payload"]["pointer"], "/cwd");
+
     let events = studio.events(&["--resume", studio.cli.absent_session, "SAY anew"]);
     assert_eq!(answer(&events), "anew");
     assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
     assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
 }
 
+/// Tokens of the turn before stay with the run that had it.
+#[track_caller]
+pub fn usage_of_the_attempt_alone(studio: &Studio) {
+    let counted = |events: &[Value]| {
+        let metrics = of_type(events, "run.runner_metrics");
+        metrics.last().unwrap()["payload"]["usage"].clone()
+    };
+    let first = studio.events(&["USAGE 120 7"]);
+    let usage = counted(&first);
+    assert_eq!((&usage["inputTokens"], &usage["outputTokens"]), (&json!(120), &json!(7)), "{usage}");
+    let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap();
+    let second = studio.events(&["--resume", session, "USAGE 120 7"]);
+    assert_eq!(semantics(&second, "session")[0]["origin"], "resumed");
+    assert_eq!(counted(&second), usage);
+    assert_eq!(studio.bed.record(second[0]["runId"].as_str().unwrap())["usage"], usage);
+}
+
 /// A prompt that fits in no argument, and one that is a flag to a CLI that does not look out.
 #[track_caller]
-pub fn prompts(studio: &Studio, flag: &str) {
+pub fn prompts(studio: &Studio) {
+    let flag = studio.cli.dangerous_flag;
     let words = "abcdefghijklmno ".repeat(300 * 64);
     let long = format!("TURNS\n{words}");
     let done = studio.bed.run_with_input(&["run", studio.cli.name, "-"], long.as_bytes()).ok();
@@ -173,15 +306,26 @@ pub fn four_at_once(studio: &Studio) {
     studio.bed.assert_nothing_runs(SWIFTLY);
 }
 
-/// Secrets that the model gives away, cut over deltas, stay hidden wherever the host writes.
+/// Secrets that the model gives away, cut over deltas, and those of a file that a tool prints, stay hidden wherever the
+/// host writes.
 #[track_caller]
 pub fn leaks(studio: &Studio) {
     let needles = Needles::new(&[Secrets::github(), Secrets::anthropic()]);
-    let done = studio.bed.run(&["run", "--json", studio.cli.name, "LEAK"]).ok();
+    let own = studio.own_folder();
+    let file = studio.bed.file("service.env", format!("PLAIN=1\nSERVICE_TOKEN={}\n", Secrets::github()));
+    let leak = studio.payload("LEAK", &json!({}));
+    let done = studio.bed.run(&["run", "--json", "--payload", leak.to_str().unwrap()]).ok();
     needles.assert_not_in("the terminal", done.all());
     assert!(answer(&done.json_lines()).contains("[REDACTED:"), "{}", done.stdout);
-    let own = studio.own_folder();
-    needles.assert_not_below(studio.bed.root(), &[&own]);
+    let events = studio.events_with("RUN cat service.env", &studio.free_shell());
+    let output = tool_outputs(&events);
+    assert!(output.contains("PLAIN=1") && output.contains("SERVICE_TOKEN=[REDACTED:"), "{output}");
+    needles.assert_not_in("the events", serde_json::to_vec(&events).unwrap());
+    for args in [["runs", "--json"], ["logs", events[0]["runId"].as_str().unwrap()]] {
+        needles.assert_not_in("the terminal", studio.bed.run(&args).ok().all());
+    }
+    needles.assert_not_in_process_list();
+    needles.assert_not_below(studio.bed.root(), &[&own, &file]);
     studio.bed.stop();
-    needles.assert_not_below(studio.bed.root(), &[&own]);
+    needles.assert_not_below(studio.bed.root(), &[&own, &file]);
 }

@@ -6,6 +6,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,10 +15,15 @@
     reason = "shared by several suites, none of which uses all of it; a test may panic, and `json!` reads best in place"
 )]
 
+mod aftermath;
 mod agents;
 mod bed;
+mod bystander;
 pub mod cases;
+pub mod duplex;
 mod follow;
+#[path = "../guests/mod.rs"]
+pub mod guests;
 mod leaks;
 #[path = "../model_server/mod.rs"]
 pub mod model_server;
@@ -26,11 +32,13 @@ mod record;
 mod studio;
 mod wire;
 
+pub use aftermath::{Calm, check_database, check_log, database};
 pub use agents::agent_cli;
 pub use bed::{Bed, Done};
+pub use bystander::Bystander;
 pub use follow::Follower;
 pub use leaks::Needles;
-pub use processes::{Process, carrying, signal};
+pub use processes::{Process, below, carrying, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use studio::{Cli, KEY, Studio};
 pub use wire::{CallError, events, post};
@@ -46,6 +54,16 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
+}
+
+/// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
+/// nothing of that; that the test is skipped then is said on standard error.
+pub fn steerable() -> bool {
+    let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
+    if !steerable {
+        eprintln!("SKIPPED: the binary under test is no build with debug assertions");
+    }
+    steerable
 }
 
 /// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).

@@ -39,6 +39,45 @@ pub fn signal(pid: i32, signal: Signal) {
     let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
 }
 
+/// The live processes below one, each with the name that it goes by.
+pub fn below(pid: i32) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let all: Vec<(i32, i32, Process)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            let parent: i32 = rest.split(' ').nth(1)?.parse().ok()?;
+            (!rest.starts_with(['Z', 'X']))
+                .then(|| (pid, parent, Process { pid, command: name.to_owned(), of_run: false }))
+        })
+        .collect();
+    let mut found = Vec::new();
+    let mut wanted = vec![pid];
+    while let Some(parent) = wanted.pop() {
+        for (pid, _, process) in all.iter().filter(|(_, above, _)| *above == parent) {
+            wanted.push(*pid);
+            found.push(process.clone());
+        }
+    }
+    found
+}
+
+/// What the open descriptors of a process lead to; what has a number of its own goes by its kind.
+pub fn descriptors(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()));
+    targets.map(|target| target.split(":[").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The names of a process's threads.
+pub fn threads(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
 fn is_zombie(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))

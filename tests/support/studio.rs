@@ -22,6 +22,10 @@ pub struct Cli {
     pub free_shell: fn() -> Value,
     /// A session that does not exist, in a form that it takes.
     pub absent_session: &'static str,
+    /// A flag that lets it do everything, if a prompt could become one.
+    pub dangerous_flag: &'static str,
+    /// Settings of the plugin, as an inline table. Its own retries are off, so that those of the host can be seen.
+    pub settings: &'static str,
     /// Makes ready the folder that it keeps for itself, and gives its environment as an inline table.
     pub settle: fn(&Path, &ModelServer) -> String,
 }
@@ -40,15 +44,26 @@ impl Studio {
         let server = ModelServer::start().unwrap();
         let studio = Self { bed: Bed::new(), server, cli };
         fs::create_dir(studio.own_folder()).unwrap();
-        let environment = (cli.settle)(&studio.own_folder(), &studio.server);
-        // Their own retries are off, so that those of the host can be seen.
-        studio.bed.configure(&format!(
-            "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\nenvironment = {environment}\n",
-            cli.name,
-            executable.display(),
-        ));
+        studio.configure(&executable, cli.settings);
         studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
         Some(studio)
+    }
+
+    /// Other settings of the plugin from now on.
+    pub fn reconfigure(&self, settings: &str) {
+        self.bed.stop();
+        let executable = agent_cli(self.cli.name, self.cli.variable).expect("it was there a moment ago");
+        self.configure(&executable, settings);
+    }
+
+    fn configure(&self, executable: &Path, settings: &str) {
+        let environment = (self.cli.settle)(&self.own_folder(), &self.server);
+        self.bed.configure(&format!(
+            "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\n\
+             environment = {environment}\nsettings = {settings}\n",
+            self.cli.name,
+            executable.display(),
+        ));
     }
 
     /// What the CLI keeps for itself: a history, which is not the host's to clean.

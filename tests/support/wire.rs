@@ -60,11 +60,17 @@ pub(super) fn call(socket: &Path, method: &str, params: &Value) -> Result<Value,
 /// # Errors
 /// If there is no host, or it broke off.
 pub fn post(socket: &Path, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-    let head = format!(
-        "POST /rpc HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        frame.len()
-    );
-    exchange(socket, &head, frame)
+    let head = format!("POST /rpc HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", frame.len());
+    ask(socket, &head, frame)
+}
+
+/// Who listens, and how it is.
+///
+/// # Errors
+/// If there is no host, or it broke off.
+pub(super) fn health(socket: &Path) -> io::Result<Value> {
+    let (_, body) = ask(socket, "GET /healthz HTTP/1.1\r\n", &[])?;
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// The event stream of a query (`after=3&follow=0`), as text, to its end.
@@ -73,18 +79,18 @@ pub fn post(socket: &Path, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
 /// If the host does not answer, or refuses.
 #[track_caller]
 pub fn events(socket: &Path, query: &str) -> String {
-    let head = format!("GET /events?{query} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    let (status, body) = exchange(socket, &head, &[]).unwrap();
+    let (status, body) = ask(socket, &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 200, "{body}");
     body
 }
 
-fn exchange(socket: &Path, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+/// One request on a connection of its own: status and body of the answer.
+fn ask(socket: &Path, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(head.as_bytes())?;
+    stream.write_all(format!("{head}host: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
     // A host that refuses a frame for its size answers before it has read it all.
     let sent = stream.write_all(frame);
     let mut answer = Vec::new();

@@ -2,6 +2,10 @@
 
 pub mod client;
 mod document;
+mod duplex;
+pub mod guard;
+mod http;
+mod lines;
 mod methods;
 #[cfg(test)]
 mod reference;
@@ -9,3 +13,4 @@ mod rpc;
 pub mod server;
 mod stream;
 pub mod types;
+mod websocket;

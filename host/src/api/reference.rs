@@ -16,8 +16,7 @@ const HEAD: &str = "# API
 <!-- Generated from the method table and the types; `OSTLER_UPDATE_DOCS=1 cargo test -p ostler --lib reference` writes it. -->
 
 JSON-RPC 2.0. Parameters go by name, or as an array in the order of the tables below. The same as an OpenRPC document, with
-every schema: the method `rpc.discover`. `POST /rpc` takes calls and `GET /events` streams events, over the unix socket that
-`ostler status` names.
+every schema: the method `rpc.discover`. How to connect stands in [clients.md](clients.md).
 
 Errors have the JSON-RPC codes for calls that are malformed, and codes of their own for what the host refuses; either way
 `data` is an object with `kind`, `message`, and where there is one `hint`, `retryable`, `pointer`, `problems` and `findings`.

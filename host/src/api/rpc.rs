@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::duplex::Beginning;
 use super::methods::{self, Method};
 use crate::engine::Engine;
 use crate::model::{ApiError, ErrorKind};
@@ -22,6 +23,8 @@ const MAX_DEPTH: usize = 96;
 pub(crate) struct Caller {
     /// `cli`, `rpc`, `http` or `mcp`.
     pub(crate) origin: String,
+    /// Where event streams can be begun: on connections that stay.
+    pub(crate) streams: Option<Arc<Beginning>>,
 }
 
 /// Answers one frame: a call or a batch. None where there is nothing to answer, because all were notifications.
@@ -193,6 +196,11 @@ fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
         engine.redact_document(error);
     }
     answer
+}
+
+/// The answer to a frame that could not be read.
+pub(super) fn unreadable(message: &str) -> Value {
+    failure(Value::Null, -32700, message)
 }
 
 /// An answer to what could not be called at all.

@@ -1,10 +1,11 @@
-//! `GET /events`: stored events from a cursor on, and then every new one.
+//! Event streams: stored events from a cursor on, and then every new one.
 //!
 //! A subscriber has no queue: it reads from storage what lies after its cursor, and sleeps until there is more. A slow
 //! one therefore costs nothing, and one that comes back with its last cursor misses nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 use super::types::SubscribeParams;
 use crate::engine::Engine;
-use crate::model::{ApiError, ErrorKind, Problem};
+use crate::model::{ApiError, ErrorKind, Event, Problem};
 use crate::storage::{CursorCheck, EventFilter, ReadLimit};
 
 /// How often a silent stream says that it is alive, so that both sides notice a dead connection.
@@ -83,106 +84,166 @@ impl Request {
     }
 }
 
-/// Where a stream stands.
-struct Position {
+/// How a stream begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    /// The cursor after which it begins.
+    pub(super) after: u64,
+    /// The first event that is kept, where the cursor that was asked for is older.
+    pub(super) truncated: Option<u64>,
+}
+
+/// What comes next in a stream.
+pub(super) enum Step {
+    /// Events, in their order.
+    Events(Vec<Event>),
+    /// Nothing for a while.
+    Quiet,
+}
+
+/// Reads events from storage, one page at a time and only when it is asked to.
+pub(super) struct Follower {
     engine: Arc<Engine>,
     filter: EventFilter,
     after: u64,
     follow: bool,
-    /// Something to say before the first event.
-    preface: Option<Bytes>,
     committed: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
+    /// Counted as long as it is there.
+    _subscriber: Subscriber,
 }
 
-/// Opens a stream. Blocks for a moment.
+impl Follower {
+    /// Finds where to begin. Blocks for a moment.
+    ///
+    /// # Errors
+    /// `CONFLICT` for a cursor that the host never gave, `NOT_FOUND` for a run or a conversation that does not exist.
+    pub(super) fn open(
+        engine: &Arc<Engine>,
+        params: &SubscribeParams,
+        follow: bool,
+        closing: watch::Receiver<bool>,
+    ) -> Result<(Self, Opened), ApiError> {
+        let storage = engine.storage();
+        let committed = storage.events_watch();
+        if let Some(run) = params.run_id {
+            let known = storage.read(|reader| reader.run_status(run))?;
+            known.ok_or_else(|| ApiError::not_found("run", run))?;
+        }
+        if let Some(conversation) = params.conversation_id {
+            let known = storage.read(|reader| reader.conversation(conversation))?;
+            known.ok_or_else(|| ApiError::not_found("conversation", conversation))?;
+        }
+        let mut truncated = None;
+        let after = match params.after {
+            // A run's story is told from its start; of everything else, only what is new.
+            None if params.run_id.is_some() || params.conversation_id.is_some() => 0,
+            None => *committed.borrow(),
+            Some(after) => {
+                match storage.read(|reader| reader.check_cursor(after, params.run_id)).map_err(ApiError::from)? {
+                    CursorCheck::Complete => {}
+                    CursorCheck::Truncated { first } => truncated = Some(first),
+                    CursorCheck::Unknown => {
+                        let message = format!("the host never gave the cursor {after}");
+                        let hint = "subscribe without a cursor, or from 0 to get everything that is kept";
+                        return Err(ApiError::new(ErrorKind::Conflict, message).hint(hint));
+                    }
+                }
+                after
+            }
+        };
+        let filter = EventFilter {
+            run_id: params.run_id,
+            conversation_id: params.conversation_id,
+            types: params.types.clone().unwrap_or_default(),
+        };
+        let subscriber = Subscriber::new(engine.subscriber_count());
+        let follower =
+            Self { engine: Arc::clone(engine), filter, after, follow, committed, closing, _subscriber: subscriber };
+        Ok((follower, Opened { after, truncated }))
+    }
+
+    /// The next events; none at the end of the stream.
+    pub(super) async fn next(&mut self) -> Option<Step> {
+        loop {
+            self.committed.mark_unchanged();
+            let (engine, filter, after) = (Arc::clone(&self.engine), self.filter.clone(), self.after);
+            let read =
+                move || engine.storage().read(|reader| reader.events_after(after, &filter, ReadLimit::default()));
+            let page = match tokio::task::spawn_blocking(read).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "a subscriber cannot be served");
+                    return None;
+                }
+                Err(_) => return None,
+            };
+            self.after = page.next;
+            if !page.events.is_empty() {
+                return Some(Step::Events(page.events));
+            }
+            if page.more {
+                continue;
+            }
+            if !self.follow {
+                return None;
+            }
+            tokio::select! {
+                changed = self.committed.changed() => changed.ok()?,
+                _ = self.closing.wait_for(|closing| *closing) => return None,
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Step::Quiet),
+            }
+        }
+    }
+}
+
+struct Subscriber(Arc<AtomicUsize>);
+
+impl Subscriber {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Opens a stream of server-sent events. Blocks for a moment.
 ///
 /// # Errors
-/// `CONFLICT` for a cursor that the host never gave, `NOT_FOUND` for a run that does not exist.
+/// As [`Follower::open`].
 pub(super) fn open(
     engine: &Arc<Engine>,
-    request: Request,
+    request: &Request,
     closing: watch::Receiver<bool>,
 ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
-    let Request { params, follow } = request;
-    let storage = engine.storage();
-    let committed = storage.events_watch();
-    if let Some(run) = params.run_id {
-        let known = storage.read(|reader| reader.run_status(run))?;
-        known.ok_or_else(|| ApiError::not_found("run", run))?;
-    }
-    let mut preface = None;
-    let after = match params.after {
-        // A run's story is told from its start; of everything else, only what is new.
-        None if params.run_id.is_some() || params.conversation_id.is_some() => 0,
-        None => *committed.borrow(),
-        Some(after) => {
-            match storage.read(|reader| reader.check_cursor(after, params.run_id)).map_err(ApiError::from)? {
-                CursorCheck::Complete => {}
-                CursorCheck::Truncated { first } => {
-                    let note = json!({"truncated": true, "first": first});
-                    preface = Some(Bytes::from(format!("event: truncated\ndata: {note}\n\n")));
-                }
-                CursorCheck::Unknown => {
-                    let message = format!("the host never gave the cursor {after}");
-                    let hint = "subscribe without a cursor, or from 0 to get everything that is kept";
-                    return Err(ApiError::new(ErrorKind::Conflict, message).hint(hint));
-                }
-            }
-            after
-        }
-    };
-    let filter = EventFilter {
-        run_id: params.run_id,
-        conversation_id: params.conversation_id,
-        types: params.types.unwrap_or_default(),
-    };
-    let position = Position { engine: Arc::clone(engine), filter, after, follow, preface, committed, closing };
-    Ok(stream::unfold(position, |mut position| async move {
-        let bytes = next(&mut position).await?;
-        Some((Ok(bytes), position))
+    let (follower, opened) = Follower::open(engine, &request.params, request.follow, closing)?;
+    let preface = opened.truncated.map(|first| {
+        let note = json!({"truncated": true, "first": first});
+        Bytes::from(format!("event: truncated\ndata: {note}\n\n"))
+    });
+    Ok(stream::unfold((preface, follower), |(mut preface, mut follower)| async move {
+        let bytes = match preface.take() {
+            Some(preface) => preface,
+            None => sse(follower.next().await?),
+        };
+        Some((Ok(bytes), (preface, follower)))
     }))
 }
 
-/// The next piece of a stream; none at its end.
-async fn next(position: &mut Position) -> Option<Bytes> {
-    if let Some(preface) = position.preface.take() {
-        return Some(preface);
+fn sse(step: Step) -> Bytes {
+    let Step::Events(events) = step else { return Bytes::from_static(b": alive\n\n") };
+    let mut text = String::new();
+    for event in events {
+        // Every part of an event can be written as JSON: it has come from JSON.
+        let Ok(data) = serde_json::to_string(&event) else { continue };
+        text.push_str(&format!("id: {}\nevent: run_event\ndata: {data}\n\n", event.cursor));
     }
-    loop {
-        position.committed.mark_unchanged();
-        let (engine, filter, after) = (Arc::clone(&position.engine), position.filter.clone(), position.after);
-        let read = move || engine.storage().read(|reader| reader.events_after(after, &filter, ReadLimit::default()));
-        let page = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(page)) => page,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a subscriber cannot be served");
-                return None;
-            }
-            Err(_) => return None,
-        };
-        position.after = page.next;
-        if !page.events.is_empty() {
-            let mut text = String::new();
-            for event in page.events {
-                // Every part of an event can be written as JSON: it has come from JSON.
-                let Ok(data) = serde_json::to_string(&event) else { continue };
-                text.push_str(&format!("id: {}\nevent: run_event\ndata: {data}\n\n", event.cursor));
-            }
-            return Some(Bytes::from(text));
-        }
-        if page.more {
-            continue;
-        }
-        if !position.follow {
-            return None;
-        }
-        tokio::select! {
-            changed = position.committed.changed() => changed.ok()?,
-            _ = position.closing.wait_for(|closing| *closing) => return None,
-            () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": alive\n\n")),
-        }
-    }
+    Bytes::from(text)
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ pub struct PluginInfo {
     pub digest: String,
     /// `bundled`, or the path of its file.
     pub source: String,
-    /// `ready`, `set-aside` or `refused`.
+    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`.
     pub state: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,6 +248,9 @@ pub struct Status {
     pub data_folder: PathBuf,
     /// The socket.
     pub socket: PathBuf,
+    /// The API over TCP, where it is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpStatus>,
     /// The host's own log.
     pub log_file: PathBuf,
     /// The configuration file, whether or not it exists.
@@ -275,7 +278,7 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
-/// Query of `GET /events`.
+/// `subscribe`, and the query of `GET /events`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SubscribeParams {
@@ -287,6 +290,45 @@ pub struct SubscribeParams {
     pub conversation_id: Option<ConversationId>,
     /// Only events of these types.
     pub types: Option<Vec<EventType>>,
+}
+
+/// `subscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubscribeResult {
+    /// Stands in every `run_event` of this stream, for `unsubscribe`.
+    pub subscription_id: u64,
+    /// The stream begins after this cursor.
+    pub cursor: u64,
+    /// Cursor of the first event that is kept, where retention has taken some that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<u64>,
+}
+
+/// `unsubscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnsubscribeParams {
+    /// What `subscribe` gave.
+    pub subscription_id: u64,
+}
+
+/// `unsubscribe`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnsubscribeResult {
+    /// The stream has ended; what is on its way may still arrive.
+    pub subscription_id: u64,
+}
+
+/// Where the host is reached over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpStatus {
+    /// `http://127.0.0.1:7787`
+    pub url: String,
+    /// The file that holds the token.
+    pub token_file: PathBuf,
 }
 
 /// `get_retention`

@@ -32,6 +32,7 @@ mod plugin;
 mod queue;
 mod redact;
 mod retention;
+mod rpc;
 mod run;
 mod runs;
 mod serve;
@@ -53,7 +54,7 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 pub use serve::ServeOptions;
 
-use crate::config::Paths;
+use crate::config::{Complaint, Config, Paths};
 use crate::model::ApiError;
 use context::Context;
 
@@ -66,6 +67,12 @@ pub trait LocalCommands {
     /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
     /// configuration.
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError>;
+
+    /// What the plugins that the host would have refuse in a configuration.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError>;
 
     /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
     ///
@@ -134,6 +141,7 @@ enum Command {
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
+    Rpc(rpc::Arguments),
     Token(token::Arguments),
 }
 
@@ -183,6 +191,7 @@ impl Command {
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Token(arguments) => token::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),
             }
         });

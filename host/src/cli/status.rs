@@ -58,8 +58,9 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         ("seal key", status.seal_key.clone()),
         ("token store", status.token_store.clone()),
     ];
+    let http = status.http.iter().flat_map(|http| [("http", http.url.clone()), ("token", path(&http.token_file))]);
     let mut text = String::new();
-    for (name, value) in fields {
+    for (name, value) in fields.into_iter().chain(http) {
         text.push_str(&format!("{}{}\n", out.styled(DIM, &format!("{name:<13}")), clean::line(&value)));
     }
     for problem in &status.problems {

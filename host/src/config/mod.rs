@@ -11,7 +11,9 @@ mod folders;
 mod json;
 mod names;
 mod paths;
+mod place;
 mod reader;
+pub mod secret_file;
 mod sections;
 mod types;
 
@@ -26,8 +28,9 @@ pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
+pub use self::place::Complaint;
 pub use self::types::{
-    AllowTarget, Config, Executable, HostConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
+    AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
     PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
     RunnerConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };

@@ -1,6 +1,7 @@
 //! Every key of every section: its type, its range, and where it goes.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::Problems;
@@ -8,8 +9,8 @@ use super::error::ConfigError;
 use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
 use super::types::{
-    AllowTarget, Config, Executable, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
-    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
+    AllowTarget, Config, Executable, HttpConfig, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig,
+    RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
@@ -91,6 +92,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
             config.providers.insert(name.to_owned(), provider);
         }
     }
+    if let Some(section) = file.section(r, "http") {
+        http(section, r, &mut config.http);
+    }
     if let Some(mut tokens) = file.section(r, "tokens") {
         let stores = TokenStoreChoice::ALL.map(|store| (store.name(), store));
         tokens.choice(r, "store", &stores, &mut config.tokens.store);
@@ -103,6 +107,49 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         log.finish(r);
     }
     file.finish(r);
+}
+
+fn http(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut HttpConfig) {
+    section.flag(r, "allow_remote", &mut into.allow_remote);
+    let remote = into.allow_remote;
+    let listen = section.text(r, "listen", |text, found, r| {
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            let hint = "an address and a port: \"127.0.0.1:7787\"; port 0 takes a free one".to_owned();
+            found.refuse(r, "not an address to listen on", Some(hint));
+            return None;
+        };
+        if !address.ip().is_loopback() && !remote {
+            let hint = "use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted".to_owned();
+            found.refuse(r, "other machines could reach this address", Some(hint));
+            return None;
+        }
+        Some(address)
+    });
+    if listen.is_some() {
+        into.listen = listen;
+    }
+    let host = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+        if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'*' | b'@')) {
+            found.refuse(r, "not a host", Some("for example \"ostler.example:7787\"".to_owned()));
+        }
+    };
+    if let Some(hosts) = section.texts(r, "allowed_hosts", host) {
+        into.allowed_hosts = hosts;
+    }
+    let origin = |text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let whole = rest.is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'*' | b'@'))
+        });
+        if !whole {
+            let hint = "scheme, host and port, without a path: \"http://localhost:5173\"".to_owned();
+            found.refuse(r, "not an origin", Some(hint));
+        }
+    };
+    if let Some(origins) = section.texts(r, "allowed_origins", origin) {
+        into.allowed_origins = origins;
+    }
+    section.finish(r);
 }
 
 fn retention(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RetentionConfig) {

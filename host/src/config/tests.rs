@@ -46,6 +46,7 @@ fn the_default_text_sets_every_value() {
                 "redactor": {}, "policy": {}
             },
             "providers": {},
+            "http": {"listen": null, "allowRemote": false, "allowedHosts": [], "allowedOrigins": []},
             "tokens": {"store": "auto"},
             "log": {"level": "info", "keepFiles": 7}
         })
@@ -147,8 +148,12 @@ capacity = \"many\"
 grace = 4
 max_line_bytes = 1.5
 inherit_environment = [\"PATH\", \"*\", \"A B\", 7]
-[http]
+[web]
 port = 80
+[http]
+listen = \"0.0.0.0:80\"
+allowed_hosts = [\"a/b\"]
+allowed_origins = [\"localhost:5173\", \"http://localhost:5173/\"]
 [log]
 level = \"verbos\"
 ";
@@ -163,8 +168,12 @@ level = \"verbos\"
             "8:32 runner.inherit_environment[1]: the whole environment is never passed on (name the variables that agents need)",
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
             "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
-            "9:2 http: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, tokens, log)",
-            "12:9 log.level: must be one of error, warn, info, debug, trace",
+            "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, http, tokens, log)",
+            "12:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
+            "13:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
+            "14:20 http.allowed_origins[0]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
+            "14:38 http.allowed_origins[1]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
+            "16:9 log.level: must be one of error, warn, info, debug, trace",
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! The sections and their values. The names of the fields are the keys of the file; on the wire they are camelCase.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// `[providers.NAME]`, by the name of the instance (kebab case).
     pub providers: BTreeMap<String, ProviderConfig>,
+    /// `[http]`
+    pub http: HttpConfig,
     /// `[tokens]`
     pub tokens: TokensConfig,
     /// `[log]`
@@ -92,6 +95,20 @@ impl HostConfig {
     pub const fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds)
     }
+}
+
+/// The API over TCP, besides the unix socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConfig {
+    /// Where it listens; nowhere without it.
+    pub listen: Option<SocketAddr>,
+    /// Whether an address that other machines reach is taken.
+    pub allow_remote: bool,
+    /// Names in the `Host` header besides those of the address itself.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of pages whose scripts may call.
+    pub allowed_origins: Vec<String>,
 }
 
 /// The queue.

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Engine;
@@ -27,7 +26,7 @@ use crate::model::{
     StartPayload, Usage, warning_code,
 };
 use crate::plugins::types as plugin;
-use crate::redaction::{Masks, RunRedactor};
+use crate::redaction::{FaultSink, KnownSecret, Masks, RunRedactor};
 use crate::runner::{self, StopSignal};
 
 /// Most bytes of a file that the child left for the plugin.
@@ -42,6 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) caller: Option<BTreeMap<String, String>>,
     /// The stored token of its provider, or why it cannot be had.
     pub(super) token: Result<Option<TokenVariable>, ApiError>,
+    /// Every token that the host knows, to be masked whoever says it.
+    pub(super) known_tokens: Vec<KnownSecret>,
 }
 
 impl Loaded {
@@ -107,10 +108,20 @@ impl Engine {
                 return;
             }
         };
-        let recorder = self.recorder(&setup, &loaded, &self.inherited(&setup, &loaded));
+        // One for all that redacts for this attempt, so that a fault is told once.
+        let faults = self.faults(Some(loaded.run()));
+        let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
         let (widened, began) = (OnceCell::new(), Instant::now());
-        let stage =
-            Stage { engine: self, setup: &setup, live, loaded: &loaded, recorder: &recorder, widened: &widened, began };
+        let stage = Stage {
+            engine: self,
+            setup: &setup,
+            live,
+            loaded: &loaded,
+            recorder: &recorder,
+            widened: &widened,
+            faults: &faults,
+            began,
+        };
         let attempted = catch_unwind(AssertUnwindSafe(|| stage.perform()));
         let attempted = attempted.unwrap_or_else(|_| {
             tracing::error!(run = %live.run(), "an attempt panicked");
@@ -151,7 +162,8 @@ impl Engine {
         let payload = StartPayload::parse(document)?;
         self.load_tokens();
         let token = self.token_for(setup, &record.summary.provider);
-        Ok(Loaded { record, job, carry, payload, caller, token })
+        let known_tokens = self.tokens.known();
+        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens })
     }
 
     /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
@@ -165,22 +177,22 @@ impl Engine {
             },
         )
     }
+}
 
-    /// The recorder of a run whose child gets those variables.
-    pub(super) fn recorder(
-        self: &Arc<Self>,
-        setup: &Setup,
-        loaded: &Loaded,
-        variables: &BTreeMap<String, String>,
-    ) -> Recorder {
-        let mut known = known_secrets(variables, &loaded.payload);
-        known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
-        known.extend(self.tokens.known());
-        let masks = Arc::new(Masks::new(known));
-        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(Some(loaded.run())));
-        let conversation = loaded.record.summary.conversation_id;
-        Recorder::new(Some(loaded.run()), conversation, redactor)
-    }
+/// The recorder of a run whose child gets those variables.
+fn recorder(
+    setup: &Setup,
+    loaded: &Loaded,
+    variables: &BTreeMap<String, String>,
+    faults: &Arc<dyn FaultSink>,
+) -> Recorder {
+    let mut known = known_secrets(variables, &loaded.payload);
+    known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
+    known.extend(loaded.known_tokens.iter().cloned());
+    let masks = Arc::new(Masks::new(known));
+    let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, Arc::clone(faults));
+    let conversation = loaded.record.summary.conversation_id;
+    Recorder::new(Some(loaded.run()), conversation, redactor)
 }
 
 /// How an attempt ends that never came to run a child, as the error says it.
@@ -224,11 +236,17 @@ pub(super) struct Stage<'a> {
     /// Knows what the child inherits.
     pub(super) recorder: &'a Recorder,
     /// Knows besides what the plugin gives the child, once that is known.
-    pub(super) widened: &'a OnceCell<Recorder>,
+    widened: &'a OnceCell<Recorder>,
+    faults: &'a Arc<dyn FaultSink>,
     began: Instant,
 }
 
 impl Stage<'_> {
+    /// The recorder that knows all that the child is given; the first call says what that is.
+    pub(super) fn widen(&self, environment: &BTreeMap<String, String>) -> Recorder {
+        self.widened.get_or_init(|| recorder(self.setup, self.loaded, environment, self.faults)).clone()
+    }
+
     fn perform(&self) -> Attempted {
         match self.run() {
             Ok(attempted) => attempted,
@@ -255,9 +273,6 @@ impl Stage<'_> {
         let child = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &super::capabilities::for_plugin(&snapshot));
-        let transcript = transcript.inspect_err(|error| {
-            tracing::error!(run = %self.loaded.run(), %error, "the plugin has no transcript");
-        });
         let harness = self.loaded.payload.harness();
         let pumped = pump::pump(pump::Parts {
             run: self.loaded.run(),
@@ -266,7 +281,7 @@ impl Stage<'_> {
             recorder: &ready.recorder,
             storage: &self.engine.storage,
             config: &self.setup.config,
-            transcript: transcript.ok(),
+            transcript,
             form: ready.prepared.launch.output,
             duplex: ready.prepared.launch.channel == plugin::Channel::Duplex,
             stop: match ready.prepared.launch.stop {
@@ -338,8 +353,6 @@ impl Stage<'_> {
         }
         let usage = pumped.narrator.usage().map(|total| self.own_usage(total, session.as_ref()));
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        let queued_at = self.loaded.job.not_before.unwrap_or(self.loaded.job.enqueued_at);
-        let queue_ms = Timestamp::now().duration_since(queued_at).as_secs_f64() * 1000.0 - millis(self.began.elapsed());
         let metrics = Metrics {
             attempt: self.loaded.job.attempt,
             stdout: pumped.stdout,
@@ -347,7 +360,7 @@ impl Stage<'_> {
             events: pumped.events,
             tool_calls: pumped.narrator.tool_calls(),
             usage: usage.clone(),
-            queue_ms: queue_ms.max(0.0),
+            queue_ms: millis(self.live.waited()),
             spawn_ms: millis(spawned),
             first_byte_ms: pumped.first_byte.map(millis),
             run_ms: millis(pumped.ran),

@@ -5,11 +5,10 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::Engine;
 use super::environment::{Sources, search_path};
 use super::setup::{Provider, Setup};
+use crate::clock;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
@@ -174,7 +173,7 @@ impl Engine {
         if stored.fingerprint != fingerprint {
             return None;
         }
-        let age = Timestamp::now().duration_since(stored.snapshot.detected_at);
+        let age = clock::now().duration_since(stored.snapshot.detected_at);
         let age = Duration::try_from(age).unwrap_or_default();
         let made = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         Some((Known { snapshot: Arc::new(stored.snapshot), key: Some(stored.key) }, made))
@@ -313,7 +312,7 @@ impl Engine {
             reasons: detected.reasons.into_iter().map(clean).collect(),
             install_hint: None,
             extra: detected.extra.map(clean),
-            detected_at: Timestamp::now(),
+            detected_at: clock::now(),
         }
     }
 }
@@ -386,6 +385,6 @@ fn blocked(provider: &Provider, error: &ApiError) -> CapabilitySnapshot {
         reasons: vec![error.message.clone()],
         install_hint: info.map(|instance| instance.describe().install_hint.clone()),
         extra: None,
-        detected_at: Timestamp::now(),
+        detected_at: clock::now(),
     }
 }

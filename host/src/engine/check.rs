@@ -73,10 +73,12 @@ fn check_harness(harness: &Harness, problems: &mut Problems) {
             problems.add(&at, "is no name of a variable: letters, digits and _, not first a digit");
         } else if name == MARKER_VARIABLE {
             problems.add(&at, "belongs to the host");
-        } else if harness.cli_allowlist.is_some() && name == "PATH" {
-            problems.add(&at, "contradicts cliAllowlist, which sets PATH");
+        } else if harness.cli_allowlist.is_some() && matches!(name.as_str(), "PATH" | "BASH_ENV" | "ENV" | "ZDOTDIR") {
+            problems.add(&at, "contradicts cliAllowlist, which sets it");
         } else if harness.shell_prelude.is_some() && matches!(name.as_str(), "BASH_ENV" | "ENV") {
             problems.add(&at, "contradicts shellPrelude, which sets it");
+        } else if (harness.cli_allowlist.is_some() || harness.shell_prelude.is_some()) && name == "SHLVL" {
+            problems.add(&at, "contradicts cliAllowlist and shellPrelude, which set it");
         }
         if value.contains('\0') {
             problems.add(&at, "must not contain NUL");
@@ -268,6 +270,28 @@ mod tests {
                 "/harness/structuredOutput/schema",
             ]
         );
+    }
+
+    #[test]
+    fn variables_that_the_host_sets_for_shells_are_not_overridden_in_silence() {
+        let allowlist = json!({"entries": [{"name": "ls", "path": "/bin/ls"}]});
+        let variables = json!({"PATH": "a", "BASH_ENV": "b", "ENV": "c", "ZDOTDIR": "d", "SHLVL": "7", "OTHER": "e"});
+        let refused = |harness: serde_json::Value| {
+            let payload = json!({"provider": "codex", "prompt": "x", "cwd": "/", "harness": harness});
+            let problems =
+                check(&StartPayload::parse(payload).unwrap()).err().map_or_else(Vec::new, |error| error.problems);
+            let names = problems.iter().filter_map(|problem| problem.pointer.rsplit('/').next());
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            refused(json!({"processEnv": variables, "cliAllowlist": allowlist})),
+            ["BASH_ENV", "ENV", "PATH", "SHLVL", "ZDOTDIR"]
+        );
+        assert_eq!(
+            refused(json!({"processEnv": variables, "shellPrelude": {"content": "x=1"}})),
+            ["BASH_ENV", "ENV", "SHLVL"]
+        );
+        assert_eq!(refused(json!({"processEnv": variables})), Vec::<String>::new());
     }
 
     #[test]

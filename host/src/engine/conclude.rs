@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Engine;
@@ -12,8 +11,10 @@ use super::dispatch::Again;
 use super::live::{Live, StopCause};
 use super::record::Recorder;
 use super::retry::{self, Decision, Failed};
-use super::submit::Carry;
+use super::submit::{Carry, timestamp};
 use super::verdict::{self, Ending, Structured};
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
     StructuredOutputInvalid, Usage, warning_code,
@@ -89,7 +90,7 @@ impl Engine {
         delay: Duration,
         carry: &Carry,
     ) {
-        let (run, now) = (live.run(), Timestamp::now());
+        let (run, now, queue_time) = (live.run(), clock::now(), self.dispatcher.queue_time());
         let next = now.checked_add(delay).unwrap_or(now);
         let attempt = loaded.job.attempt + 1;
         events.push(recorder.progress(
@@ -99,13 +100,14 @@ impl Engine {
         let back = Requeued {
             state: if delay.is_zero() { JobState::Ready } else { JobState::Retrying },
             attempt,
-            enqueued_at: Some(super::submit::timestamp(self.dispatcher.queue_time())),
-            not_before: (!delay.is_zero()).then_some(next),
+            enqueued_at: Some(timestamp(queue_time)),
+            not_before: (!delay.is_zero()).then(|| timestamp(queue_time.after(delay))),
             reason: Some(ending.reason),
             message: Some(recorder.clean(&ending.message)),
             carry: serde_json::to_string(carry).ok(),
         };
         let forget_session = carry.without_resume;
+        failpoint::reach("requeue.before");
         let written = self.storage.write(Durability::Full, move |tx| {
             tx.append_events(&events)?;
             facts.write(tx, run)?;
@@ -116,8 +118,10 @@ impl Engine {
         });
         match written.wait() {
             Ok(true) => {
+                failpoint::reach("requeue.after");
                 let summary = &loaded.record.summary;
-                let again = Again { lane: summary.provider.clone(), priority: summary.queue_priority, delay };
+                let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
+                let again = Again { lane, priority, since: queue_time, delay };
                 if !self.dispatcher.release(live, RunStatus::Queued, Some(again)) {
                     // It was cancelled in the meantime.
                     self.end_waiting(live);
@@ -135,6 +139,7 @@ impl Engine {
     /// Ends a run, and lets go of it.
     fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: &[NewEvent], facts: &Facts) {
         let outcome = outcome(recorder, ending);
+        failpoint::reach("end.before");
         let mut tries = 0;
         while let Err(error) = self.write_end(live.run(), &outcome, events.to_vec(), facts) {
             tries += 1;
@@ -146,6 +151,7 @@ impl Engine {
             }
             std::thread::sleep(WRITE_PAUSE);
         }
+        failpoint::reach("end.after");
         self.dispatcher.release(live, ending.status(), None);
     }
 
@@ -207,7 +213,7 @@ fn outcome(recorder: &Recorder, ending: &Ending) -> Outcome {
         hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
         final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
     };
-    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: Timestamp::now() }
+    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: clock::now() }
 }
 
 /// What is written beside the events.

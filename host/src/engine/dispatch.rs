@@ -11,8 +11,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::live::{Live, StopCause};
+use super::submit::time;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{RunId, RunStatus};
-use crate::scheduler::{Admit, Job, Limits, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time};
+use crate::scheduler::{
+    Admit, Counts, Job, JobView, Limits, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time,
+};
 
 /// The longest sleep while something waits for a time of day: the wall clock may be set meanwhile.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
@@ -62,6 +67,8 @@ pub(crate) enum Refused {
 pub(crate) struct Again {
     pub(crate) lane: String,
     pub(crate) priority: i32,
+    /// From when on it waits, in queue time.
+    pub(crate) since: Time,
     pub(crate) delay: Duration,
 }
 
@@ -99,20 +106,24 @@ impl Dispatcher {
         self.tell(&state);
     }
 
-    /// Queues a run that is acknowledged now. `placed` learns its place before anybody can start it, so that what it
-    /// tells comes first; it runs under the lock and must not block. A run that was cancelled meanwhile comes back: the
+    /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, so that
+    /// what it tells comes first; it runs under the lock and must not block. A run that was cancelled meanwhile comes back: the
     /// caller ends and releases it.
-    pub(crate) fn admit(&self, job: Job<RunId>, placed: impl FnOnce(Option<usize>)) -> Result<(), Arc<Live>> {
+    pub(crate) fn admit(
+        &self,
+        job: Job<RunId>,
+        placed: impl FnOnce(&dyn Fn() -> Option<usize>),
+    ) -> Result<(), Arc<Live>> {
         let mut state = self.lock();
         if state.reserved.remove(&job.id) == Some(true) {
             let live = Live::new(job.id);
             state.live.insert(job.id, Arc::clone(&live));
             return Err(live);
         }
-        let run = job.id;
+        let (run, now) = (job.id, self.now(&mut state));
         // A duplicate cannot be: ids are fresh. Capacity was reserved.
-        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, Time::now());
-        placed(state.scheduler.position(&run).map(|place| place.overall));
+        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, now);
+        placed(&|| state.scheduler.position(&run).map(|place| place.overall));
         self.tell(&state);
         self.changed.notify_all();
         Ok(())
@@ -120,7 +131,16 @@ impl Dispatcher {
 
     /// The time to store as the one at which a job began to wait.
     pub(crate) fn queue_time(&self) -> Time {
-        self.lock().scheduler.queue_time(Time::now())
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.queue_time(now)
+    }
+
+    /// Takes in the queue times that an earlier host stored: none of them lies ahead from here on.
+    pub(crate) fn catch_up(&self, stored: impl Iterator<Item = Time>) {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        stored.for_each(|stored| state.scheduler.catch_up(stored, now));
     }
 
     /// Takes a run out of the queue, or asks it to stop.
@@ -134,7 +154,8 @@ impl Dispatcher {
             live.stop(StopCause::Canceled);
             return Found::Live(Arc::clone(live));
         }
-        match state.scheduler.cancel(&run, Time::now()) {
+        let now = self.now(&mut state);
+        match state.scheduler.cancel(&run, now) {
             Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Running) => {
                 let live = Live::new(run);
                 live.stop(StopCause::Canceled);
@@ -153,16 +174,17 @@ impl Dispatcher {
         if again.is_some() && live.stop_cause().is_some() {
             return false;
         }
-        let now = Time::now();
+        let now = self.now(&mut state);
+        let arrival = state.scheduler.arrival(&live.run()).unwrap_or(u64::MAX);
         state.scheduler.finished(&live.run(), now);
         if let Some(again) = again {
-            let since = state.scheduler.queue_time(now);
             let job = Job {
                 id: live.run(),
                 lane: again.lane,
                 priority: again.priority,
-                enqueued_at: since,
-                start: if again.delay.is_zero() { Start::Now } else { Start::After(since.after(again.delay)) },
+                enqueued_at: again.since,
+                arrival,
+                start: if again.delay.is_zero() { Start::Now } else { Start::After(again.since.after(again.delay)) },
                 admit: Admit::Readmitted,
             };
             let _ = state.scheduler.submit(job, now);
@@ -177,14 +199,30 @@ impl Dispatcher {
 
     /// Parks a lane: its runs wait for so long while others go on.
     pub(crate) fn park(&self, lane: &str, delay: Duration) {
-        let now = Time::now();
-        self.lock().scheduler.park(lane, now.after(delay), now);
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.park(lane, now.after(delay), now);
+        drop(state);
         self.changed.notify_all();
+    }
+
+    /// How many runs there are in each state.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().scheduler.counts()
+    }
+
+    /// One run in the queue, if it is there.
+    pub(crate) fn view(&self, run: RunId) -> Option<JobView<RunId>> {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.view(&run, now)
     }
 
     /// The queue as it is.
     pub(crate) fn snapshot(&self) -> Snapshot<RunId> {
-        self.lock().scheduler.snapshot(Time::now())
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.snapshot(now)
     }
 
     /// How many runs wait, run or are being acknowledged: zero is idle.
@@ -202,6 +240,11 @@ impl Dispatcher {
         closed
     }
 
+    /// Whether nothing is taken any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
     /// No slot is handed out any more, and every live run is asked to stop. Returns those.
     pub(crate) fn shut_down(&self) -> Vec<Arc<Live>> {
         let mut state = self.lock();
@@ -217,15 +260,19 @@ impl Dispatcher {
     pub(crate) fn run(&self, mut start: impl FnMut(Arc<Live>)) {
         let mut state = self.lock();
         while !state.stopping {
-            let now = Time::now();
+            let now = self.now(&mut state);
+            if state.scheduler.pending() > 0 {
+                failpoint::reach("claim.before");
+            }
             let mut ready = Vec::new();
             while let Some(run) = state.scheduler.take_ready(now) {
-                let live = Live::new(run);
+                let live = Live::begin(run, state.scheduler.waited(&run, now).unwrap_or_default());
                 state.live.insert(run, Arc::clone(&live));
                 ready.push(live);
             }
             if !ready.is_empty() {
                 drop(state);
+                failpoint::reach("claim.after");
                 ready.into_iter().for_each(&mut start);
                 state = self.lock();
                 continue;
@@ -238,6 +285,15 @@ impl Dispatcher {
                 }
             };
         }
+    }
+
+    /// What the wall clock shows. If it was set, whoever hands out slots looks again: a time of day may have come.
+    fn now(&self, state: &mut State) -> Time {
+        let now = time(clock::now());
+        if state.scheduler.notice_clock(now, clock::uptime()) {
+            self.changed.notify_all();
+        }
+        now
     }
 
     fn tell(&self, state: &State) {

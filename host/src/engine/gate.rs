@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use jiff::Zoned;
 use serde_json::{Map, Value, json};
 
+use super::setup::Problems;
 use crate::config::Config;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
 use crate::plugins::types::{self as ask, Action};
@@ -77,7 +78,7 @@ impl Ruling {
 
 impl Gate {
     /// Loads every policy plugin. One that cannot be loaded stays in the gate and denies.
-    pub(crate) fn load(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> Self {
+    pub(crate) fn load(config: &Config, registry: &Registry, problems: &mut Problems) -> Self {
         let mut guards = Vec::new();
         for plugin in registry.list().into_iter().filter(|plugin| plugin.kind == Some(Kind::Policy)) {
             let settings = config.plugins.policy.get(&plugin.name).map(|config| config.settings.clone());
@@ -87,7 +88,8 @@ impl Gate {
                 PluginState::SetAside { reason } | PluginState::Refused { reason } => Err(reason.clone()),
             };
             if let Err(reason) = &policy {
-                problems.push(format!("policy {}: {reason}; until it is mended, everything is denied", plugin.name));
+                let told = format!("policy {}: {reason}; until it is mended, everything is denied", plugin.name);
+                problems.plugin(Kind::Policy, &plugin.name, reason, told);
             }
             let wants = policy.as_ref().map_or_else(|_| Vec::new(), |policy| policy.wants().to_vec());
             guards.push(Guard { name: plugin.name, digest: plugin.digest.unwrap_or_default(), policy, wants });
@@ -97,7 +99,7 @@ impl Gate {
                 continue;
             }
             let reason = "there is no such policy plugin".to_owned();
-            problems.push(format!("policy {name}: {reason}; until it is there, everything is denied"));
+            problems.told.push(format!("policy {name}: {reason}; until it is there, everything is denied"));
             guards.push(Guard { name: name.clone(), digest: String::new(), policy: Err(reason), wants: Vec::new() });
         }
         Self { guards, allow_advanced: config.policy.allow_advanced }

@@ -5,21 +5,22 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
+use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, search_path};
-use super::gate::Circumstances;
 use super::prepare::{self, Prepared};
-use super::record::{Recorder, to_value};
+use super::question::Question;
+use super::record::Recorder;
 use super::setup::Provider;
-use super::submit::{checked_paths, snapshot_facts, verdict_name};
 use super::verdict::Ending;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
     AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
-    PolicyAudit, RunStarted, StartPayload, warning_code,
+    RunStarted, StartPayload, warning_code,
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
@@ -34,8 +35,10 @@ const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_
 /// All that a spawn needs.
 pub(super) struct Ready {
     pub(super) prepared: Prepared,
+    /// The provider's program: what the policies judge and the record names.
     pub(super) executable: PathBuf,
-    pub(super) args: Vec<String>,
+    /// How the program is started. Where it is a script, that is its interpreter by absolute path.
+    start: runner::Launch,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) recorder: Recorder,
     /// Removed with the attempt, and before the private folder, which knows what belongs to them.
@@ -74,7 +77,7 @@ impl Stage<'_> {
             private_dir: private.path(),
             inherited: &inherited,
         };
-        let prepared = prepare::prepare(self.setup, instance, snapshot, &attempt)?;
+        let prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         self.tell_new_warnings(&prepared);
 
         let mut environment = inherited;
@@ -83,30 +86,23 @@ impl Stage<'_> {
         let path = search_path(&engine.environment, caller, &provider.config.environment).to_owned();
         let (shims, extra) = self.lay_out_shell(&payload, &private)?;
         environment.extend(extra);
-        let (executable, leading) = match &shims {
+        let start = match &shims {
             // The child's PATH is a folder of shims: the CLI's own interpreter has to be found before that.
-            Some(_) => {
-                let launch = runner::resolve_launch(executable, path.as_ref())
-                    .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?;
-                (launch.executable, launch.leading_args)
-            }
-            None => (executable.to_owned(), Vec::new()),
+            Some(_) => runner::resolve_launch(executable, path.as_ref())
+                .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?,
+            None => runner::Launch { executable: executable.to_owned(), leading_args: Vec::new() },
         };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
             private.write(&file.path, &file.contents, access).map_err(io_error)?;
         }
         // The launch's own variables may be secret too.
-        let recorder = self.widened.get_or_init(|| engine.recorder(self.setup, loaded, &environment)).clone();
-        let args: Vec<String> = leading
-            .iter()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .chain(prepared.launch.args.iter().cloned())
-            .collect();
-        let known: Vec<KnownSecret> =
-            known_secrets(&environment, &payload).into_iter().chain(engine.tokens.known()).collect();
-        refuse_visible_secrets(&args, &known)?;
-        Ok(Ready { prepared, executable, args, environment, recorder, _shims: shims, private })
+        let recorder = self.widen(&environment);
+        let mut known = known_secrets(&environment, &payload);
+        known.extend(loaded.known_tokens.iter().cloned());
+        refuse_visible_secrets(&prepared.launch.args, &known)?;
+        let executable = executable.to_owned();
+        Ok(Ready { prepared, executable, start, environment, recorder, _shims: shims, private })
     }
 
     /// The folder of allowed programs and the script that every shell runs first.
@@ -168,11 +164,9 @@ impl Stage<'_> {
         ready: &Ready,
     ) -> Result<(), Stopped> {
         let launch = &ready.prepared.launch;
-        let grants = self.engine.grants()?;
-        let document = to_value(&self.loaded.payload);
         let summary = ask::LaunchSummary {
             executable: ready.executable.display().to_string(),
-            args: ready.args.clone(),
+            args: launch.args.clone(),
             environment_names: ready.environment.keys().cloned().collect(),
             cwd: cwd.display().to_string(),
             files: launch
@@ -186,37 +180,18 @@ impl Stage<'_> {
                 })
                 .collect(),
         };
-        let origin = self.loaded.record.origin.clone();
-        let circumstances = Circumstances {
+        let question = Question {
             run: Some(self.loaded.run()),
             attempt: self.loaded.job.attempt,
-            provider: &provider.name,
-            plugin: &provider.plugin,
-            origin: &origin,
+            provider,
+            origin: &self.loaded.record.origin,
+            executable: &ready.executable,
             cwd,
-            grants: &grants,
-            paths: checked_paths(&self.loaded.payload, &grants),
-            profile: self.loaded.payload.profile_id.as_deref(),
-            capabilities: snapshot,
-            payload: Some(&document),
-            tool_calls: 0,
-            earlier: &[],
+            payload: &self.loaded.payload,
+            snapshot,
+            grants: &self.engine.grants()?,
         };
-        let ruling = self.setup.gate.judge(&ask::Action::Spawn(summary.clone()), &circumstances);
-        let audit = PolicyAudit {
-            stage: "spawn".to_owned(),
-            verdict: verdict_name(ruling.verdict()).to_owned(),
-            provider: provider.name.clone(),
-            executable: Some(ready.executable.clone()),
-            cwd: Some(cwd.to_owned()),
-            args: summary.args,
-            environment_names: summary.environment_names,
-            origin,
-            grant: grants.containing(cwd).map(Path::to_owned),
-            profile: self.loaded.payload.profile_id.clone(),
-            capabilities: Some(snapshot_facts(snapshot)),
-            findings: ruling.findings.clone(),
-        };
+        let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit().map_err(Stopped::from)
     }
@@ -241,8 +216,8 @@ impl Stage<'_> {
         };
         let number = self.loaded.job.attempt;
         let spec = SpawnSpec {
-            executable: ready.executable.clone(),
-            args: ready.args.iter().map(OsString::from).collect(),
+            executable: ready.start.executable.clone(),
+            args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
             environment: ready.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: cwd.to_owned(),
             marker: format!("{}-{number}", self.loaded.run()),
@@ -291,13 +266,15 @@ impl Stage<'_> {
         ready: &Ready,
         told: &mut bool,
     ) -> Result<Child, SpawnFailure> {
+        failpoint::reach("spawn.before");
         let prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.prepared");
         let identity = prepared.identity();
         let pid = u32::try_from(identity.pid).unwrap_or_default();
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
         let event = (!std::mem::replace(told, true)).then_some(event);
         let start =
-            Started { attempt: started.attempt, at: Timestamp::now(), process: serde_json::to_string(identity).ok() };
+            Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
         // Not urgent: what was told before must come before it.
         let write = self.engine.storage.write(Durability::Full, move |tx| {
@@ -312,7 +289,10 @@ impl Stage<'_> {
             let ending = Ending::new(EndReason::Canceled, "the run had ended before its child was started");
             return Err(SpawnFailure::Stopped(Stopped::Ending(ending)));
         }
-        prepared.start().map_err(SpawnFailure::Spawn)
+        failpoint::reach("spawn.recorded");
+        let child = prepared.start().map_err(SpawnFailure::Spawn)?;
+        failpoint::reach("spawn.after");
+        Ok(child)
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &Ready) -> Stopped {

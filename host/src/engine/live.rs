@@ -1,6 +1,7 @@
 //! A run that has a slot, as the rest of the host sees it: something that can be asked to stop and waited for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::model::{RunId, RunStatus};
 use crate::runner::Waker;
@@ -18,6 +19,8 @@ pub(crate) enum StopCause {
 #[derive(Debug)]
 pub(crate) struct Live {
     run: RunId,
+    /// How long it waited for its slot.
+    waited: Duration,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -31,8 +34,18 @@ struct State {
 }
 
 impl Live {
+    /// One that is to end without having had its turn.
     pub(crate) fn new(run: RunId) -> Arc<Self> {
-        Arc::new(Self { run, state: Mutex::default(), ended: Condvar::new() })
+        Self::begin(run, Duration::ZERO)
+    }
+
+    /// One that has its slot after so much time.
+    pub(crate) fn begin(run: RunId, waited: Duration) -> Arc<Self> {
+        Arc::new(Self { run, waited, state: Mutex::default(), ended: Condvar::new() })
+    }
+
+    pub(crate) const fn waited(&self) -> Duration {
+        self.waited
     }
 
     pub(crate) const fn run(&self) -> RunId {

@@ -19,6 +19,7 @@
 mod attempt;
 mod capabilities;
 mod check;
+mod complaints;
 mod conclude;
 mod dispatch;
 mod environment;
@@ -30,8 +31,10 @@ mod narrate;
 mod prepare;
 mod pump;
 mod queries;
+mod question;
 mod record;
 mod recover;
+mod resume;
 mod retention;
 mod retry;
 mod rules;
@@ -41,17 +44,22 @@ mod submit;
 mod tokens;
 mod verdict;
 
+#[cfg(test)]
+mod field_tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::config::{Config, Paths};
+use crate::api::types::HttpStatus;
+use crate::clock;
+use crate::config::{Config, HttpConfig, Paths};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
@@ -68,6 +76,7 @@ use seal::Sealer;
 use setup::Setup;
 use tokens::Tokens;
 
+pub use complaints::complaints;
 pub use rules::load_redactor;
 pub use seal::SealError;
 
@@ -111,6 +120,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// Turns true when somebody asks the host to end.
     stop: watch::Sender<bool>,
+    /// Where the API is served over TCP, once it is.
+    http: OnceLock<HttpStatus>,
 }
 
 impl fmt::Debug for Engine {
@@ -147,12 +158,13 @@ impl Engine {
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
-            started_at: Timestamp::now(),
+            started_at: clock::now(),
             background: parts.background,
             problems: Mutex::new(problems),
             subscribers: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::channel(false).0,
+            http: OnceLock::new(),
         }))
     }
 
@@ -194,6 +206,12 @@ impl Engine {
         self.dispatcher.close_if_idle()
     }
 
+    /// Whether the host takes no runs any more, because it is about to end.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.dispatcher.is_stopping()
+    }
+
     /// Ends every live run as interrupted, and hands out no more slots. Blocks until all have ended.
     pub fn shut_down(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -225,6 +243,23 @@ impl Engine {
     #[must_use]
     pub fn idle_limit(&self) -> std::time::Duration {
         self.setup().config.host.idle()
+    }
+
+    /// Lets `get_status` say where the API is served over TCP.
+    pub fn served_over_tcp(&self, http: HttpStatus) {
+        let _ = self.http.set(http);
+    }
+
+    /// Adds to what `get_status` says is wrong, and to the log.
+    pub fn report_problem(&self, problem: String) {
+        tracing::warn!(problem);
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    }
+
+    /// `[http]` as it was at the start of the host.
+    #[must_use]
+    pub fn http_config(&self) -> HttpConfig {
+        self.setup().config.http.clone()
     }
 
     /// Counts open event streams.
@@ -313,7 +348,7 @@ impl FaultSink for Faults {
             conversation_id: None,
             kind: crate::model::EventType::Warning,
             payload: payload.to_string(),
-            timestamp: Timestamp::now(),
+            timestamp: clock::now(),
         };
         drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
     }

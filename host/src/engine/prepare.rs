@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::capabilities::for_plugin;
 use super::check::decode_data_url;
 use super::environment::Sources;
 use super::record::to_value;
 use super::setup::{Provider, Setup};
+use crate::config::PolicyConfig;
 use crate::model::{
-    ApiError, Attachment, CapabilitySnapshot, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode,
-    StartPayload,
+    ApiError, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode, StartPayload,
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
@@ -75,13 +74,13 @@ pub(crate) fn inherited(
 /// `INVALID_PARAMS` where the plugin refuses the payload; `UNENFORCEABLE` where something restricts the agent that
 /// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`.
 pub(crate) fn prepare(
-    setup: &Setup,
+    policy: &PolicyConfig,
     instance: &ProviderInstance,
-    snapshot: &CapabilitySnapshot,
+    capabilities: &plugin::Capabilities,
     attempt: &Attempt<'_>,
 ) -> Result<Prepared, ApiError> {
     let request = request(attempt);
-    let launch = instance.prepare(&request, &for_plugin(snapshot)).map_err(|error| super::plugin_error(&error))?;
+    let launch = instance.prepare(&request, capabilities).map_err(|error| super::plugin_error(&error))?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
         let message = format!(
             "the command line has an argument of {} KiB; the system takes {} KiB at most",
@@ -92,8 +91,7 @@ pub(crate) fn prepare(
     }
     let document = to_value(attempt.payload);
     let (against, warnings): (Vec<_>, Vec<_>) = launch.dropped.iter().partition(|dropped| {
-        (dropped.restricts || restricts(&document, &dropped.pointer))
-            && !setup.config.policy.allows_unenforced(&dropped.pointer)
+        (dropped.restricts || restricts(&document, &dropped.pointer)) && !policy.allows_unenforced(&dropped.pointer)
     });
     if !against.is_empty() {
         return Err(unenforceable(&against));

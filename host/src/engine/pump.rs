@@ -12,9 +12,10 @@ use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
 use super::verdict::HostSide;
 use crate::config::Config;
+use crate::failpoint;
 use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
-use crate::plugins::Transcript;
 use crate::plugins::types as plugin;
+use crate::plugins::{PluginError, Transcript};
 use crate::redaction::StreamRedactor;
 use crate::runner::{
     Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, LineSplitter, StopSignal, Stream, Usage,
@@ -29,7 +30,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) recorder: &'a Recorder,
     pub(crate) storage: &'a Storage,
     pub(crate) config: &'a Config,
-    pub(crate) transcript: Option<Transcript>,
+    /// Or why there is none: the child runs already, and its output is kept as it is.
+    pub(crate) transcript: Result<Transcript, PluginError>,
     pub(crate) form: plugin::OutputForm,
     pub(crate) duplex: bool,
     pub(crate) stop: StopSignal,
@@ -106,6 +108,10 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         metrics: StreamMetrics::default(),
         cut_told: false,
     };
+    let (transcript, failed) = match parts.transcript {
+        Ok(transcript) => (Ok(transcript), None),
+        Err(error) => (Err(error.to_string()), Some(error)),
+    };
     let started = Instant::now();
     let kept = (parts.form == plugin::OutputForm::Text).then(|| KeptText::new(runner.max_buffer_bytes()));
     let mut pump = Pump {
@@ -114,7 +120,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         recorder: parts.recorder,
         storage: parts.storage,
         output: parts.storage.output(),
-        transcript: parts.transcript.ok_or_else(|| "the plugin has no transcript".to_owned()),
+        transcript,
         form: parts.form,
         duplex: parts.duplex,
         stop: parts.stop,
@@ -136,6 +142,9 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         pieces: HashMap::new(),
         child: parts.child,
     };
+    if let Some(error) = failed {
+        pump.give_up("the output cannot be understood", &error);
+    }
     let contained = pump.drive();
     pump.close(&contained);
     Pumped {
@@ -194,11 +203,18 @@ impl Pump<'_> {
     }
 
     fn on_output(&mut self, stream: Stream, bytes: &[u8]) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        let first = self.first_byte.is_none();
+        if first {
+            self.first_byte = Some(self.started.elapsed());
+            failpoint::reach("chunk.before");
+        }
         let lane = self.lane(stream);
         lane.metrics.bytes += bytes.len() as u64;
         if let Some(batch) = lane.splitter.push(bytes) {
             self.on_lines(stream, &batch);
+        }
+        if first {
+            failpoint::reach("chunk.after");
         }
     }
 
@@ -219,8 +235,10 @@ impl Pump<'_> {
         };
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let event = self.recorder.event(&Payload::CliExit(CliExit { code, signal, duration_ms }));
+        failpoint::reach("exit.before");
         self.store(vec![event]);
         self.exit = Some(exit);
+        failpoint::reach("exit.after");
     }
 
     fn on_unread_input(&mut self, unwritten: usize) {
@@ -281,22 +299,23 @@ impl Pump<'_> {
     }
 
     /// Calls the plugin. If it fails, that is told once, and the output goes on as it is, unread.
-    fn guest<T>(&mut self, call: impl FnOnce(&mut Transcript) -> Result<T, crate::plugins::PluginError>) -> Option<T> {
+    fn guest<T>(&mut self, call: impl FnOnce(&mut Transcript) -> Result<T, PluginError>) -> Option<T> {
         let transcript = self.transcript.as_mut().ok()?;
         match call(transcript) {
             Ok(value) => Some(value),
             Err(error) => {
-                let reason = error.to_string();
-                let event = self.recorder.warning(
-                    warning_code::PLUGIN_FAILED,
-                    format!("the output is not understood any more: {reason}"),
-                    json!({"plugin": error.plugin}),
-                );
-                self.transcript = Err(reason);
-                self.store(vec![event]);
+                self.give_up("the output is not understood any more", &error);
                 None
             }
         }
+    }
+
+    /// Goes on without the plugin, and says why.
+    fn give_up(&mut self, what: &str, error: &PluginError) {
+        let facts = json!({"plugin": error.plugin});
+        let event = self.recorder.warning(warning_code::PLUGIN_FAILED, format!("{what}: {error}"), facts);
+        self.transcript = Err(error.to_string());
+        self.store(vec![event]);
     }
 
     /// Does what a step says; returns the indexes of the lines that it has covered.

@@ -1,11 +1,10 @@
 //! What clients ask about, and what they ask to be changed besides runs.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use jiff::Timestamp;
 
 use super::Engine;
 use super::dispatch::Found;
@@ -15,6 +14,7 @@ use crate::api::types::{
     CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, PROTOCOL, RunEventsParams,
     RunEventsResult, Status, StopResult,
 };
+use crate::clock;
 use crate::model::{
     ApiError, CapabilitySnapshot, ErrorKind, Grant, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, Support,
 };
@@ -73,8 +73,10 @@ impl Engine {
     pub(crate) fn get_run(&self, run: RunId) -> Result<RunRecord, ApiError> {
         let record = self.storage.read(|reader| reader.run(run))?;
         let mut record = record.ok_or_else(|| ApiError::not_found("run", run))?;
-        if let Some(job) = &mut record.job {
-            self.place(std::slice::from_mut(job));
+        if let Some(job) = record.job.as_mut().filter(|job| job.state != JobState::Done)
+            && let Some(view) = self.dispatcher.view(run)
+        {
+            place(job, &view);
         }
         Ok(record)
     }
@@ -119,37 +121,28 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn list_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
-        let mut jobs = self.storage.read(|reader| reader.open_jobs(params.state))?;
-        self.place(&mut jobs);
+        // The queue first: what has left it since is on record as ended by then, and is not shown as waiting.
+        let snapshot = self.dispatcher.snapshot();
+        let mut jobs = self.storage.read(|reader| reader.open_jobs(None))?;
+        let views: HashMap<RunId, &JobView<RunId>> = snapshot.jobs.iter().map(|view| (view.id, view)).collect();
+        for job in &mut jobs {
+            if let Some(view) = views.get(&job.run_id) {
+                place(job, view);
+            }
+        }
+        jobs.retain(|job| params.state.is_none_or(|state| state == job.state));
         let rank = |job: &JobRecord| match job.state {
             JobState::Running => 0,
             JobState::Ready => 1,
             JobState::Scheduled | JobState::Retrying => 2,
             JobState::Done => 3,
         };
-        jobs.sort_by(|left, right| {
-            let time = |job: &JobRecord| job.not_before.unwrap_or(job.enqueued_at);
-            (rank(left), left.position, time(left)).cmp(&(rank(right), right.position, time(right)))
+        jobs.sort_by_key(|job| {
+            // One without a place has come since.
+            let position = job.position.unwrap_or(u64::MAX);
+            (rank(job), position, job.not_before.unwrap_or(job.enqueued_at))
         });
         Ok(jobs)
-    }
-
-    /// Adds what only the queue knows.
-    fn place(&self, jobs: &mut [JobRecord]) {
-        let snapshot = self.dispatcher.snapshot();
-        let views: std::collections::HashMap<RunId, &JobView<RunId>> =
-            snapshot.jobs.iter().map(|view| (view.id, view)).collect();
-        for job in jobs.iter_mut().filter(|job| job.state != JobState::Done) {
-            let Some(view) = views.get(&job.run_id) else { continue };
-            job.position = view.place.map(|place| place.overall as u64);
-            job.effective_priority = (view.state == State::Ready).then_some(view.effective_priority);
-            match view.state {
-                State::Running => job.state = JobState::Running,
-                // Its time has come since it was stored.
-                State::Ready => job.state = JobState::Ready,
-                State::Scheduled => job.not_before = view.due.map(timestamp).or(job.not_before),
-            }
-        }
     }
 
     /// What the installed CLIs can do.
@@ -190,7 +183,7 @@ impl Engine {
         if resolved.to_str().is_none() {
             return Err(wrong("the folder's name is no UTF-8"));
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         Ok(self.storage.write_urgent(Durability::Full, move |tx| tx.add_grant(&resolved, now)).wait()?)
     }
 
@@ -219,11 +212,13 @@ impl Engine {
     pub(crate) fn list_plugins(&self) -> ListPluginsResult {
         let redactor = self.redactor();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let plugins = self.registry.list().into_iter().map(plugin_info).map(|mut plugin| {
+        let setup = self.setup();
+        let plugins = self.registry.list().into_iter().map(|plugin| {
+            let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
+            let mut plugin = plugin_info(plugin, failure);
             plugin.reason = clean(plugin.reason);
             plugin
         });
-        let setup = self.setup();
         let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
             provider.problem = clean(provider.problem);
             provider
@@ -234,8 +229,7 @@ impl Engine {
     /// How the host is.
     pub(crate) fn status(&self) -> Status {
         let setup = self.setup();
-        let snapshot = self.dispatcher.snapshot();
-        let count = |state| snapshot.jobs.iter().filter(|job| job.state == state).count() as u64;
+        let counts = self.dispatcher.counts();
         let mut problems = self.problems();
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
@@ -248,11 +242,12 @@ impl Engine {
             background: self.background,
             data_folder: self.paths.data_dir.clone(),
             socket: self.paths.socket.clone(),
+            http: self.http.get().cloned(),
             log_file: crate::host::log_file(&self.paths),
             config_file: self.paths.config_file.clone(),
-            running: count(State::Running),
-            ready: count(State::Ready),
-            scheduled: count(State::Scheduled),
+            running: counts.running as u64,
+            ready: counts.ready as u64,
+            scheduled: counts.scheduled as u64,
             global_limit: u32::try_from(setup.config.scheduler.global).unwrap_or(u32::MAX),
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
@@ -268,10 +263,9 @@ impl Engine {
     /// # Errors
     /// `CONFLICT` if it is to end only when idle and is not.
     pub(crate) fn request_stop(&self, if_idle: bool) -> Result<StopResult, ApiError> {
-        let snapshot = self.dispatcher.snapshot();
-        let running = snapshot.jobs.iter().filter(|job| job.state == State::Running).count() as u64;
-        let waiting = snapshot.jobs.len() as u64 - running;
-        if if_idle && !snapshot.jobs.is_empty() {
+        let counts = self.dispatcher.counts();
+        let (running, waiting) = (counts.running as u64, (counts.ready + counts.scheduled) as u64);
+        if if_idle && running + waiting > 0 {
             let message = format!("the host is busy: {running} running, {waiting} waiting");
             return Err(ApiError::new(ErrorKind::Conflict, message)
                 .retryable(true)
@@ -279,5 +273,17 @@ impl Engine {
         }
         self.stop.send_replace(true);
         Ok(StopResult { stopping: true, running, waiting })
+    }
+}
+
+/// Adds to the record of a job what only the queue knows.
+fn place(job: &mut JobRecord, view: &JobView<RunId>) {
+    job.position = view.place.map(|place| place.overall as u64);
+    job.effective_priority = (view.state == State::Ready).then_some(view.effective_priority);
+    match view.state {
+        State::Running => job.state = JobState::Running,
+        // Its time has come since it was stored.
+        State::Ready => job.state = JobState::Ready,
+        State::Scheduled => job.not_before = view.due.map(timestamp).or(job.not_before),
     }
 }

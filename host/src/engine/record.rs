@@ -1,9 +1,9 @@
 //! From what happened to an event that can be stored: redacted, and written as JSON once.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::clock;
 use crate::model::{ConversationId, NewEvent, Payload, Progress, RunId, Warning};
 use crate::redaction::RunRedactor;
 
@@ -59,7 +59,7 @@ impl Recorder {
             conversation_id: self.conversation,
             kind: payload.kind(),
             payload: text,
-            timestamp: Timestamp::now(),
+            timestamp: clock::now(),
         }
     }
 }

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::Engine;
 use super::record::Recorder;
-use super::submit::{Carry, time};
+use super::submit::{Carry, time, timestamp};
+use crate::clock;
+use crate::failpoint;
 use crate::model::{ApiError, EndReason, ErrorKind, JobState, RunId, StartPayload};
 use crate::runner::{ProcessIdentity, end_leftovers, sweep};
-use crate::scheduler::{Admit, Job, Start, Time};
+use crate::scheduler::{Admit, Job, Start};
 use crate::storage::{Durability, Recovery, Requeued};
 
 impl Engine {
@@ -24,6 +25,7 @@ impl Engine {
     /// If the database cannot be read or written.
     pub(super) fn recover(self: &Arc<Self>) -> Result<(), ApiError> {
         let left = self.storage.read(crate::storage::Reader::recovery)?;
+        failpoint::reach("recover.before");
         self.end_processes(&left);
         let private = self.private_parent();
         own_folder(&private)?;
@@ -31,6 +33,8 @@ impl Engine {
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
+        // First of all: what is put back now counts its delay from there.
+        self.dispatcher.catch_up(left.iter().map(|recovery| time(recovery.job.enqueued_at)));
         let requeue = self.setup().config.scheduler.requeue_interrupted;
         let mut settled = HashSet::new();
         for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
@@ -40,10 +44,12 @@ impl Engine {
             }
             settled.insert(run);
             self.end_interrupted(run, "the host died while the run was running")?;
+            failpoint::reach("recover.settled");
         }
         for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
             self.queue_again(recovery);
         }
+        failpoint::reach("recover.after");
         Ok(())
     }
 
@@ -74,7 +80,7 @@ impl Engine {
         }
         let backoff = payload.as_ref().and_then(|payload| payload.get("retryBackoffMs")?.as_u64());
         let delay = Duration::from_millis(backoff.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS));
-        let (now, attempt) = (Timestamp::now(), recovery.job.attempt + 1);
+        let (now, attempt) = (clock::now(), recovery.job.attempt + 1);
         let next = now.checked_add(delay).unwrap_or(now);
         let recorder = Recorder::new(Some(run), None, self.redactor());
         let event = recorder.progress(
@@ -86,7 +92,7 @@ impl Engine {
             state: JobState::Retrying,
             attempt,
             enqueued_at: None,
-            not_before: Some(next),
+            not_before: Some(timestamp(self.dispatcher.queue_time().after(delay))),
             reason: Some(EndReason::Interrupted),
             message: None,
             carry: serde_json::to_string(&carry).ok(),
@@ -103,19 +109,22 @@ impl Engine {
 
     fn queue_again(&self, recovery: &Recovery) {
         let job = &recovery.job;
-        let due = match job.state {
+        let start = match job.state {
             // It was put back a moment ago; what storage says now counts.
             JobState::Running => {
-                self.storage.read(|reader| reader.job(job.run_id)).ok().flatten().and_then(|job| job.not_before)
+                let put_back = self.storage.read(|reader| reader.job(job.run_id)).ok().flatten();
+                put_back.and_then(|job| job.not_before).map_or(Start::Now, |due| Start::After(time(due)))
             }
-            _ => job.not_before,
+            // A delay is a length of time, `scheduledAt` a time of day.
+            JobState::Retrying => job.not_before.map_or(Start::Now, |due| Start::After(time(due))),
+            _ => job.not_before.map_or(Start::Now, |due| Start::At(time(due))),
         };
-        let start = due.map(time).filter(|due| *due > Time::now()).map_or(Start::Now, Start::At);
         let job = Job {
             id: job.run_id,
             lane: job.provider.clone(),
             priority: job.priority,
             enqueued_at: time(job.enqueued_at),
+            arrival: recovery.arrival,
             start,
             admit: Admit::Readmitted,
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::setup::Problems;
 use crate::config::Config;
 use crate::model::{ApiError, ErrorKind};
 use crate::plugins::{Kind, PluginState, RedactorInstance, Registry, types as guest};
@@ -14,21 +15,26 @@ use crate::redaction::{
 
 /// One matcher of all rules. If a redactor plugin cannot be loaded, the rules of the others still run; if none is left,
 /// everything is withheld.
-pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> Arc<Redactor> {
+pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Problems) -> Arc<Redactor> {
+    let mut listed = registry.list();
+    listed.retain(|plugin| plugin.kind == Some(Kind::Redactor));
     let mut loaded = Vec::new();
-    for plugin in registry.list() {
-        if plugin.kind != Some(Kind::Redactor) {
-            continue;
-        }
+    for plugin in &listed {
         match load(config, registry, &plugin.name, &plugin.state) {
             Ok(rules) => loaded.push(rules),
-            Err(reason) => problems.push(format!("redactor {}: {reason}", plugin.name)),
+            Err(reason) => {
+                let told = format!("redactor {}: {reason}", plugin.name);
+                problems.plugin(Kind::Redactor, &plugin.name, &reason, told);
+            }
         }
+    }
+    for name in config.plugins.redactor.keys().filter(|name| !listed.iter().any(|plugin| plugin.name == **name)) {
+        problems.told.push(format!("redactor {name}: there is no such redactor plugin"));
     }
     if let Some(redactor) = compile(&mut loaded, config, problems) {
         return Arc::new(redactor);
     }
-    problems.push("no redactor plugin can run: all output is withheld".to_owned());
+    problems.told.push("no redactor plugin can run: all output is withheld".to_owned());
     Arc::new(Redactor::withholding())
 }
 
@@ -37,12 +43,12 @@ pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Vec<
 /// # Errors
 /// `PLUGIN_FAILED` if any redactor plugin or rule cannot be used.
 pub fn load_redactor(config: &Config, registry: &Registry) -> Result<Arc<Redactor>, ApiError> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let redactor = redactor(config, registry, &mut problems);
-    if problems.is_empty() {
+    if problems.told.is_empty() {
         return Ok(redactor);
     }
-    Err(ApiError::new(ErrorKind::PluginFailed, problems.join("; ")).hint("see `ostler plugin list`"))
+    Err(ApiError::new(ErrorKind::PluginFailed, problems.told.join("; ")).hint("see `ostler plugin list`"))
 }
 
 fn load(config: &Config, registry: &Registry, name: &str, state: &PluginState) -> Result<PluginRules, String> {
@@ -56,14 +62,20 @@ fn load(config: &Config, registry: &Registry, name: &str, state: &PluginState) -
 }
 
 /// A plugin whose pattern does not compile is left out, by name; the others go on.
-fn compile(loaded: &mut Vec<PluginRules>, config: &Config, problems: &mut Vec<String>) -> Option<Redactor> {
+fn compile(loaded: &mut Vec<PluginRules>, config: &Config, problems: &mut Problems) -> Option<Redactor> {
     while !loaded.is_empty() {
         match Redactor::compile(loaded.clone(), operator_rules(config)) {
             Ok(redactor) => return Some(redactor),
             Err(errors) => {
-                problems.push(format!("redaction: {errors}"));
+                problems.told.push(format!("redaction: {errors}"));
                 let before = loaded.len();
-                loaded.retain(|plugin| !errors.0.iter().any(|error| error.source_name == plugin.name));
+                loaded.retain(|plugin| {
+                    let wrong = errors.0.iter().find(|error| error.source_name == plugin.name);
+                    if let Some(error) = wrong {
+                        problems.fail(Kind::Redactor, &plugin.name, error.to_string());
+                    }
+                    wrong.is_none()
+                });
                 if loaded.len() == before {
                     return None;
                 }

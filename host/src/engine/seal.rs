@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -15,8 +13,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::secret_file::{self, SecretFileError};
 use crate::model::RunId;
-use crate::tokens::open_private;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
@@ -40,13 +38,8 @@ impl fmt::Debug for Sealed {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The key file cannot be used.
-    #[error("failed to use the key file {path}: {message}")]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, and what to do.
-        message: String,
-    },
+    #[error(transparent)]
+    Key(#[from] SecretFileError),
     /// The system gave no randomness.
     #[error("failed to get random bytes from the system: {0}")]
     Random(String),
@@ -76,10 +69,9 @@ impl Sealer {
     /// # Errors
     /// If the file is readable for others, belongs to another, has the wrong length, or cannot be read or made.
     pub(crate) fn open(path: &Path) -> Result<Self, SealError> {
-        let key = match read_key(path)? {
-            Some(key) => key,
-            None => make_key(path)?,
-        };
+        let parse =
+            |bytes: &[u8]| <[u8; KEY_BYTES]>::try_from(bytes).map_err(|_| format!("it is not {KEY_BYTES} bytes long"));
+        let key = secret_file::read_or_make::<KEY_BYTES, _>(path, |random| random.to_vec(), parse)?;
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()), path: path.to_owned() })
     }
 
@@ -114,39 +106,11 @@ impl Sealer {
     }
 }
 
-fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, SealError> {
-    let wrong = |message: String| SealError::Key { path: path.to_owned(), message };
-    let Some((mut file, length)) = open_private(path).map_err(wrong)? else { return Ok(None) };
-    let mut key = [0_u8; KEY_BYTES];
-    let whole = length == KEY_BYTES as u64 && file.read_exact(&mut key).is_ok();
-    if whole { Ok(Some(key)) } else { Err(wrong(format!("it is not {KEY_BYTES} bytes long"))) }
-}
-
-/// Writes a new key beside its place and moves it there, so that no half-written key is ever found.
-fn make_key(path: &Path) -> Result<[u8; KEY_BYTES], SealError> {
-    let wrong = |error: io::Error| SealError::Key { path: path.to_owned(), message: error.to_string() };
-    let mut key = [0_u8; KEY_BYTES];
-    getrandom::fill(&mut key).map_err(|error| SealError::Random(error.to_string()))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".seal-").tempfile_in(folder).map_err(wrong)?;
-    file.write_all(&key).and_then(|()| file.as_file().sync_all()).map_err(wrong)?;
-    match file.persist_noclobber(path) {
-        Ok(_) => {
-            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(wrong)?;
-            Ok(key)
-        }
-        // Another process made one in the meantime: theirs counts.
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
-            read_key(path)?.ok_or_else(|| wrong(lost.error))
-        }
-        Err(lost) => Err(wrong(lost.error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use serde_json::json;

@@ -30,6 +30,28 @@ pub(crate) struct Setup {
     pub(crate) redactor: Arc<Redactor>,
     /// What could not be put in force, for people.
     pub(crate) problems: Vec<String>,
+    /// Plugins that could be loaded and not be put to use, and why.
+    failed: BTreeMap<(Kind, String), String>,
+}
+
+/// What could not be put in force, while that is found out.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    pub(super) told: Vec<String>,
+    failed: BTreeMap<(Kind, String), String>,
+}
+
+impl Problems {
+    /// A plugin cannot be used; `told` says so to people.
+    pub(super) fn plugin(&mut self, kind: Kind, name: &str, reason: &str, told: String) {
+        self.fail(kind, name, reason.to_owned());
+        self.told.push(told);
+    }
+
+    /// A plugin cannot be used, of which people were told already.
+    pub(super) fn fail(&mut self, kind: Kind, name: &str, reason: String) {
+        self.failed.insert((kind, name.to_owned()), reason);
+    }
 }
 
 /// One provider instance.
@@ -120,11 +142,23 @@ impl Setup {
     /// Makes it of a configuration and the plugins that are there. What fails, fails closed where a secret or a policy
     /// is at stake and leaves the rest available; `problems` names it.
     pub(crate) fn build(config: Config, registry: &Registry) -> Self {
-        let mut problems = Vec::new();
-        let providers = providers(&config, registry, &mut problems);
+        let mut problems = Problems::default();
+        let providers = providers(&config, registry, &mut problems.told);
         let gate = Gate::load(&config, registry, &mut problems);
         let redactor = rules::redactor(&config, registry, &mut problems);
-        Self { config, providers, gate, redactor, problems }
+        let Problems { told, failed } = problems;
+        Self { config, providers, gate, redactor, problems: told, failed }
+    }
+
+    /// Why a plugin that was loaded is of no use: of a provider plugin, if none of the providers that it makes can be
+    /// used.
+    pub(crate) fn failure(&self, kind: Kind, name: &str) -> Option<&str> {
+        if kind != Kind::Provider {
+            return self.failed.get(&(kind, name.to_owned())).map(String::as_str);
+        }
+        let mut made = self.providers.values().filter(|provider| provider.plugin == name).peekable();
+        let first = made.peek()?.instance.as_ref().err()?;
+        made.all(|provider| provider.instance.is_err()).then_some(first.as_str())
     }
 
     /// The provider instance of that name.
@@ -181,10 +215,13 @@ fn providers(config: &Config, registry: &Registry, problems: &mut Vec<String>) -
     made
 }
 
-/// A plugin as a listing shows it.
-pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription) -> PluginInfo {
+/// A plugin as a listing shows it; `failure` says why one that was loaded is of no use.
+pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription, failure: Option<&str>) -> PluginInfo {
     let (state, reason) = match plugin.state {
-        PluginState::Ready => ("ready", None),
+        PluginState::Ready => match failure {
+            None => ("ready", None),
+            Some(reason) => ("failed", Some(reason.to_owned())),
+        },
         PluginState::SetAside { reason } => ("set-aside", Some(reason)),
         PluginState::Refused { reason } => ("refused", Some(reason)),
     };

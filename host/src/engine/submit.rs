@@ -9,20 +9,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Engine;
-use super::capabilities::Installed;
+use super::capabilities::{Installed, for_plugin};
 use super::check;
 use super::dispatch::Refused;
 use super::environment::{known_secrets, unusable};
-use super::gate::{Circumstances, Grants, Ruling};
+use super::gate::Ruling;
 use super::prepare::{self, Attempt};
+use super::question::Question;
 use super::record::{Recorder, to_value};
+use super::resume;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
 use crate::api::types::StartRunResult;
+use crate::clock;
+use crate::failpoint;
 use crate::model::{
-    ApiError, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, Problem, RunId, RunMode, StartPayload, Verdict,
+    ApiError, CompatibilityWarning, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, Problem, RunId, RunMode,
+    StartPayload,
 };
-use crate::plugins::types::{Action, CheckedPath};
+use crate::plugins::types::Action;
 use crate::redaction::{Masks, RunRedactor};
 use crate::scheduler::{Admit, Job, Start, Time};
 use crate::storage::{Durability, NewJob, NewRun};
@@ -83,11 +88,17 @@ impl Engine {
         }
         let provider = Arc::clone(setup.provider(&payload.provider)?);
         let instance = provider.instance()?;
+        let began = self.folder_of_session(&provider.name, &payload)?;
+        if payload.cwd.is_none() {
+            payload.cwd.clone_from(&began);
+        }
         check::check(&payload)?;
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
         }
-        let cwd = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
+        let asked = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
+        let cwd = began.unwrap_or_else(|| asked.clone());
+        let moved = resume::moved(&asked, &cwd);
         payload.cwd = Some(cwd.clone());
         let installed = self.installed(&setup, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
@@ -116,6 +127,7 @@ impl Engine {
             inherited: &inherited,
             recorder: &recorder,
             origin,
+            moved,
             run,
         };
         submission.accept().map_err(|error| super::clean_error(recorder.redactor(), &error))
@@ -134,19 +146,21 @@ struct Submission<'a> {
     inherited: &'a BTreeMap<String, String>,
     recorder: &'a Recorder,
     origin: &'a str,
+    /// That it starts elsewhere than was asked.
+    moved: Option<CompatibilityWarning>,
     run: RunId,
 }
 
 impl Submission<'_> {
     fn accept(&self) -> Result<StartRunResult, ApiError> {
-        let grants = self.engine.grants()?;
-        let ruling = self.judge(&grants);
+        let (ruling, audit) = self.ask()?;
         if let Err(denied) = ruling.permit() {
-            self.record_refusal(&ruling, &grants);
+            self.record_refusal(audit);
             return Err(denied);
         }
-        let warnings = self.try_to_prepare()?;
-        let audit = self.recorder.event(&Payload::PolicyAudit(self.audit(&ruling, &grants)));
+        let mut warnings = self.try_to_prepare()?;
+        warnings.extend(self.moved.clone());
+        let audit = self.recorder.event(&Payload::PolicyAudit(audit));
         let warnings =
             warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
         let events: Vec<NewEvent> = std::iter::once(audit).chain(warnings).collect();
@@ -158,37 +172,30 @@ impl Submission<'_> {
                 ApiError::new(ErrorKind::Conflict, "the host is about to end").hint("ask again").retryable(true)
             }
         })?;
-        let stored = self.store(events);
-        if let Err(error) = stored {
-            self.engine.dispatcher.forget(self.run);
-            return Err(error);
-        }
-        self.enqueue();
+        let enqueued_at = self.engine.dispatcher.queue_time();
+        let arrival = self.store(events, enqueued_at).inspect_err(|_| self.engine.dispatcher.forget(self.run))?;
+        self.enqueue(enqueued_at, arrival);
+        failpoint::reach("acknowledge.before");
         Ok(StartRunResult { run_id: self.run })
     }
 
-    fn judge(&self, grants: &Grants) -> Ruling {
-        let document = to_value(self.payload);
-        let circumstances = Circumstances {
+    fn ask(&self) -> Result<(Ruling, PolicyAudit), ApiError> {
+        let question = Question {
             run: None,
             attempt: 0,
-            provider: &self.provider.name,
-            plugin: &self.provider.plugin,
+            provider: self.provider,
             origin: self.origin,
+            executable: &self.installed.executable.path,
             cwd: self.cwd,
-            grants,
-            paths: checked_paths(self.payload, grants),
-            profile: self.payload.profile_id.as_deref(),
-            capabilities: &self.installed.known.snapshot,
-            payload: None,
-            tool_calls: 0,
-            earlier: &[],
+            payload: self.payload,
+            snapshot: &self.installed.known.snapshot,
+            grants: &self.engine.grants()?,
         };
-        self.setup.gate.judge(&Action::Start(document.to_string()), &circumstances)
+        Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.payload).to_string())))
     }
 
     /// What an attempt will do first is tried now, so that the user hears at once what would fail.
-    fn try_to_prepare(&self) -> Result<Vec<crate::model::CompatibilityWarning>, ApiError> {
+    fn try_to_prepare(&self) -> Result<Vec<CompatibilityWarning>, ApiError> {
         let private_dir = self.engine.private_dir_of(self.run, 1);
         let attempt = Attempt {
             run: self.run,
@@ -200,39 +207,23 @@ impl Submission<'_> {
             inherited: self.inherited,
         };
         let instance = self.provider.instance()?;
-        let prepared = prepare::prepare(self.setup, instance, &self.installed.known.snapshot, &attempt)?;
+        let capabilities = for_plugin(&self.installed.known.snapshot);
+        let prepared = prepare::prepare(&self.setup.config.policy, instance, &capabilities, &attempt)?;
         Ok(prepared.warnings)
     }
 
-    fn audit(&self, ruling: &Ruling, grants: &Grants) -> PolicyAudit {
-        let snapshot = &self.installed.known.snapshot;
-        PolicyAudit {
-            stage: "start".to_owned(),
-            verdict: verdict_name(ruling.verdict()).to_owned(),
-            provider: self.provider.name.clone(),
-            executable: Some(self.installed.executable.path.clone()),
-            cwd: Some(self.cwd.to_owned()),
-            args: Vec::new(),
-            environment_names: Vec::new(),
-            origin: self.origin.to_owned(),
-            grant: grants.containing(self.cwd).map(Path::to_owned),
-            profile: self.payload.profile_id.clone(),
-            capabilities: Some(snapshot_facts(snapshot)),
-            findings: ruling.findings.clone(),
-        }
-    }
-
     /// A refused submit leaves an audit record without a run.
-    fn record_refusal(&self, ruling: &Ruling, grants: &Grants) {
+    fn record_refusal(&self, audit: PolicyAudit) {
         let recorder = Recorder::new(None, None, self.recorder.redactor().clone());
-        let event = recorder.event(&Payload::PolicyAudit(self.audit(ruling, grants)));
+        let event = recorder.event(&Payload::PolicyAudit(audit));
         let write = self.engine.storage.write_urgent(Durability::Full, move |tx| tx.append_event(&event));
         if let Err(error) = write.wait() {
             tracing::error!(%error, "the audit record of a refused submit was not stored");
         }
     }
 
-    fn store(&self, events: Vec<NewEvent>) -> Result<(), ApiError> {
+    /// Puts the run on record; returns its place in the order of arrival.
+    fn store(&self, events: Vec<NewEvent>, enqueued_at: Time) -> Result<u64, ApiError> {
         let truth = to_value(self.payload);
         let mut shown = truth.clone();
         self.recorder.redactor().redact_json(&mut shown);
@@ -244,7 +235,7 @@ impl Submission<'_> {
             let contents = Sealed { payload: truth, client_environment: self.caller.cloned() };
             Some(self.engine.sealer.seal(self.run, &contents).map_err(ApiError::internal)?)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let harness = self.payload.harness.as_ref();
         let new_run = NewRun {
             run_id: self.run,
@@ -270,35 +261,40 @@ impl Submission<'_> {
             provider: self.provider.name.clone(),
             state: if waits.is_some() { JobState::Scheduled } else { JobState::Ready },
             priority: new_run.priority,
-            enqueued_at: timestamp(self.engine.dispatcher.queue_time()),
+            enqueued_at: timestamp(enqueued_at),
             not_before: waits,
             carry: None,
         };
         let run = self.run;
+        failpoint::reach("insert.before");
         let write = self.engine.storage.write_urgent(Durability::Full, move |tx| {
-            tx.insert_run(&new_run)?;
+            let arrival = tx.insert_run(&new_run)?;
             tx.insert_job(&new_job)?;
             if let Some(seal) = &seal {
                 tx.put_seal(run, seal)?;
             }
-            tx.append_events(&events).map(|_| ())
+            tx.append_events(&events)?;
+            Ok(arrival)
         });
-        write.wait().map_err(ApiError::from)
+        let arrival = write.wait()?;
+        failpoint::reach("insert.after");
+        Ok(arrival)
     }
 
-    /// From here on the run is acknowledged, whatever happens.
-    fn enqueue(&self) {
-        let scheduled = self.payload.scheduled_at.map(time);
+    /// From here on the run is acknowledged, whatever happens. It waits as a later host would find it.
+    fn enqueue(&self, enqueued_at: Time, arrival: u64) {
+        let scheduled = self.payload.scheduled_at;
         let job = Job {
             id: self.run,
             lane: self.provider.name.clone(),
             priority: self.payload.queue_priority.unwrap_or(0),
-            enqueued_at: self.engine.dispatcher.queue_time(),
-            start: scheduled.filter(|at| *at > Time::now()).map_or(Start::Now, Start::At),
+            enqueued_at,
+            arrival,
+            start: scheduled.filter(|at| *at > clock::now()).map_or(Start::Now, |at| Start::At(time(at))),
             admit: Admit::Readmitted,
         };
         let queued = self.engine.dispatcher.admit(job, |place| {
-            let facts = json!({"position": place, "scheduledAt": self.payload.scheduled_at});
+            let facts = json!({"position": place(), "scheduledAt": self.payload.scheduled_at});
             let event = self.recorder.progress("queued", facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
             drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
@@ -306,46 +302,6 @@ impl Submission<'_> {
         if let Err(live) = queued {
             self.engine.end_waiting(&live);
         }
-    }
-}
-
-/// Every path of the payload, as the policies see it.
-pub(crate) fn checked_paths(payload: &StartPayload, grants: &Grants) -> Vec<CheckedPath> {
-    let mut paths = Vec::new();
-    if let Some(cwd) = &payload.cwd {
-        paths.push(grants.check("/cwd", cwd));
-    }
-    let Some(harness) = &payload.harness else { return paths };
-    for (index, folder) in harness.additional_directories.iter().enumerate() {
-        paths.push(grants.check(format!("/harness/additionalDirectories/{index}"), folder));
-    }
-    for (block, list) in [("images", &harness.images), ("files", &harness.files)] {
-        for (index, path) in list.iter().enumerate().filter_map(|(index, one)| Some((index, one.path.as_ref()?))) {
-            paths.push(grants.check(format!("/harness/{block}/{index}/path"), path));
-        }
-    }
-    if let Some(folder) = harness.cli_allowlist.as_ref().and_then(|allowlist| allowlist.bin_dir.as_ref()) {
-        paths.push(grants.check("/harness/cliAllowlist/binDir", folder));
-    }
-    paths
-}
-
-/// The part of a snapshot that belongs into an audit record.
-pub(crate) fn snapshot_facts(snapshot: &crate::model::CapabilitySnapshot) -> Value {
-    json!({
-        "support": snapshot.support,
-        "cliVersion": snapshot.cli_version,
-        "features": snapshot.features,
-        "detectedAt": snapshot.detected_at,
-    })
-}
-
-pub(crate) const fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Warn => "warn",
-        Verdict::Ask => "ask",
-        Verdict::Deny => "deny",
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::clock;
 use crate::model::{EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use crate::plugins::types as plugin;
 use crate::runner::ExitStatus;
@@ -133,7 +134,7 @@ pub(crate) fn conclude(
         return Ending {
             code: failure.code,
             hint: failure.hint,
-            retry_after: retry.map(|time| delay(time, Timestamp::now())),
+            retry_after: retry.map(|time| delay(time, clock::now())),
             ..base(reason, failure.message)
         };
     }

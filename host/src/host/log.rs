@@ -96,12 +96,12 @@ impl Write for Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
-        let mut file = self.files.make_writer();
+        // Before the file is taken: a redactor plugin may be asked, and may log in turn.
+        let redactor = self.filter.0.load_full();
+        let redacted = redactor.as_ref().map(|redactor| redactor.redact(&text));
+        let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
         // A log that cannot be written must not end the host.
-        let _ = match &*self.filter.0.load() {
-            Some(redactor) => file.write_all(redactor.redact(&text).text.as_bytes()),
-            None => file.write_all(text.as_bytes()),
-        };
+        let _ = self.files.make_writer().write_all(text.as_bytes());
     }
 }
 

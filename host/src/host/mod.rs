@@ -7,15 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub use self::log::log_file;
 
-use crate::api::server::{self, Connections};
+use crate::api::guard::{self, Guard};
+use crate::api::server::{self, Connections, Tcp};
+use crate::api::types::HttpStatus;
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Config, Paths};
+use crate::config::{Complaint, Config, Paths};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind, Problem};
 use crate::plugins::{Limits, Registry, RegistryOptions};
@@ -61,6 +64,11 @@ impl LocalCommands for Local {
         }
     }
 
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
+        let (registry, _) = open_registry(paths, config, Arc::new(crate::plugins::NoLog))?;
+        Ok(engine::complaints(config, &registry))
+    }
+
     fn serve(
         &self,
         paths: &Paths,
@@ -78,6 +86,7 @@ impl LocalCommands for Local {
 fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>) -> Result<(), ApiError> {
     // First of all: the zygote must be forked while there is one thread, and while nothing is open that it must not keep.
     let zygote = zygote()?;
+    survive_full_files()?;
     let io = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
     paths.create().map_err(|error| io(&error))?;
     let lock = DataLock::acquire(&paths.data_dir).map_err(|error| match error {
@@ -129,6 +138,15 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     served
 }
 
+/// A write beyond the limit on the size of files fails like any other that the system refuses, in place of ending the
+/// process. Children begin with every signal as a shell would start them.
+fn survive_full_files() -> Result<(), ApiError> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed; the signal is ignored.
+    let ignored = unsafe { sigaction(Signal::SIGXFSZ, &ignore) };
+    ignored.map(drop).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to ignore SIGXFSZ: {error}")))
+}
+
 fn cannot_listen(socket: &Path, error: &std::io::Error) -> ApiError {
     ApiError::new(ErrorKind::Io, format!("failed to listen on {}: {error}", socket.display()))
 }
@@ -143,7 +161,8 @@ async fn serve_until_stopped(
     let failed = |error: std::io::Error| ApiError::new(ErrorKind::Io, format!("failed to watch for signals: {error}"));
     let connections = Connections::default();
     let (close, closing) = watch::channel(false);
-    let serving = tokio::spawn(server::serve(listener, Arc::clone(engine), connections.clone(), closing));
+    let tcp = listen_on_tcp(paths, engine).await;
+    let serving = tokio::spawn(server::serve(listener, tcp, Arc::clone(engine), connections.clone(), closing));
     ready(&paths.socket);
 
     let mut stop = engine.stop_wanted();
@@ -164,6 +183,34 @@ async fn serve_until_stopped(
     close.send_replace(true);
     let _ = serving.await;
     Ok(())
+}
+
+/// Listens over TCP where the configuration says so. What goes wrong is told and leaves the unix socket available.
+async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
+    let config = engine.http_config();
+    let address = config.listen?;
+    let token_file = guard::token_file(&paths.data_dir);
+    let listening = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, bound))
+    };
+    let listening = listening.await.map_err(|error| error.to_string());
+    let made = listening.and_then(|(listener, bound)| {
+        let guard = Guard::new(&config, bound, &token_file).map_err(|error| error.to_string())?;
+        Ok((Tcp { listener, guard }, bound))
+    });
+    match made {
+        Ok((tcp, bound)) => {
+            tracing::info!(address = %bound, "listens over TCP");
+            engine.served_over_tcp(HttpStatus { url: format!("http://{bound}"), token_file });
+            Some(tcp)
+        }
+        Err(error) => {
+            engine.report_problem(format!("[http]: failed to listen on {address}: {error}"));
+            None
+        }
+    }
 }
 
 /// Returns after the host has had no run and no client for its idle time.

@@ -30,4 +30,7 @@ pub use record::{
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
+pub use retention::{
+    RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
+};
 pub use validate::{merge, strip_nulls, validate_document};

@@ -250,11 +250,11 @@ pub struct RunSummary {
     /// When it was acknowledged.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
-    /// When its last attempt was started.
+    /// When its last attempt was started. Never before it was acknowledged, even if the clock was set in between.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When it ended. Never before it was started, even if the clock was set in between.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,

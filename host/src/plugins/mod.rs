@@ -10,7 +10,7 @@
 //! [`PolicyInstance`] takes a fresh one for each evaluation, [`RedactorInstance`] keeps warm ones. Those keep the code
 //! that they were made of, so that the registry's contents can be swapped under them.
 //!
-//! All calls block. Async code makes them through a [`CallPool`].
+//! All calls block, and take up to 1 MiB of the calling thread's stack. No async worker makes them.
 
 // The generated bindings have more public items than the host uses.
 mod bindings;
@@ -23,7 +23,6 @@ mod limits;
 mod log;
 mod plugin;
 mod policy;
-mod pool;
 mod provider;
 mod redactor;
 mod registry;
@@ -41,7 +40,6 @@ pub use inspect::PACKAGE_VERSION;
 pub use limits::{CallLimits, Limits};
 pub use log::{Level, LogEntry, NoLog, PluginLog};
 pub use policy::PolicyInstance;
-pub use pool::{CallPool, JobLost};
 pub use provider::{PluginIdentity, ProviderInstance, Transcript};
 pub use redactor::RedactorInstance;
 pub use registry::{PluginDescription, PluginProblem, PluginSource, PluginState, Registry, RegistryOptions};

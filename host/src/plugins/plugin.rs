@@ -246,7 +246,9 @@ impl Plugin {
                 Ok(answer)
             }
             Err(fault) => {
-                self.health.fault(&fault.message);
+                if fault.kind.is_fault() {
+                    self.health.fault(&fault.message);
+                }
                 Err(self.error(fault.kind, fault.message))
             }
         }

@@ -1,5 +1,6 @@
 //! The engine: how it is set up, how components become code, how one call is bounded.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -24,6 +25,29 @@ const COMPILER_STACK: usize = 8 * 1024 * 1024;
 
 /// Resources that a guest may keep handles to at once: a transcript needs one.
 const HANDLES: usize = 1000;
+
+thread_local! {
+    /// Whether this thread is inside a guest's call.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, this thread is inside a guest's call.
+struct Inside;
+
+impl Inside {
+    /// None if the thread is in one already. A guest leaves its call for one thing only, to log, and what it logs is
+    /// redacted, for which a redactor plugin may be asked. Were that answered, a redactor that logs what it is asked about
+    /// would be called from within itself again and again, on one stack.
+    fn enter() -> Option<Self> {
+        (!INSIDE.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(false);
+    }
+}
 
 /// What the host keeps for an instance.
 pub(super) struct HostState {
@@ -143,12 +167,17 @@ impl Runtime {
     }
 
     /// Runs guest code in the store, within the time of a call. After a fault the store must not be used again.
+    /// Refused from within another guest's call.
     pub(super) fn enter<T>(
         &self,
         store: &mut Store<HostState>,
         limits: &CallLimits,
         call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
+        let Some(_inside) = Inside::enter() else {
+            let message = "it is not called from within the call of a plugin".to_owned();
+            return Err(Fault { kind: PluginErrorKind::Host, message });
+        };
         // The running tick is already partly over.
         store.set_epoch_deadline(ticks(limits.time) + 1);
         let _in_flight = self.ticker.call();

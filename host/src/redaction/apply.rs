@@ -1,5 +1,6 @@
 //! From finds to redacted text: asks the plugins, adds known values and blocks, merges what overlaps and writes.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use memchr::memmem;
@@ -116,24 +117,27 @@ impl Applier<'_> {
             return;
         }
         for (index, plugin) in redactor.plugins.iter().enumerate() {
-            let (mut asked, mut questions) = (Vec::new(), Vec::<Candidate>::new());
+            // A text that repeats itself asks the same again and again; the answer is the same, too.
+            let mut asked = BTreeMap::<Candidate, Vec<usize>>::new();
             for (at, find) in self.scratch.pending.iter_mut().enumerate() {
                 let verify = redactor.rules.get(find.rule as usize).and_then(|rule| rule.verify);
                 if verify == Some(index)
                     && let Some(question) = find.question.take()
                 {
-                    asked.push(at);
-                    questions.push(question);
+                    asked.entry(question).or_default().push(at);
                 }
             }
-            if questions.is_empty() {
+            if asked.is_empty() {
                 continue;
             }
-            let mut denied = Vec::new();
-            for (asked, questions) in asked.chunks(BATCH).zip(questions.chunks(BATCH)) {
+            let (questions, finds): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+            let mut denied: Vec<usize> = Vec::new();
+            for (finds, questions) in finds.chunks(BATCH).zip(questions.chunks(BATCH)) {
                 let fault = match plugin.plugin.verify(questions) {
                     Ok(answers) if answers.len() == questions.len() => {
-                        denied.extend(asked.iter().zip(answers).filter(|(_, yes)| !yes).map(|(at, _)| *at));
+                        denied.extend(
+                            finds.iter().zip(answers).filter(|(_, yes)| !yes).flat_map(|(finds, _)| finds).copied(),
+                        );
                         continue;
                     }
                     Ok(answers) => Fault::new(format!("answered {} of {} candidates", answers.len(), questions.len())),
@@ -141,6 +145,7 @@ impl Applier<'_> {
                 };
                 self.shared.faults.fault(&plugin.name, &fault);
             }
+            denied.sort_unstable();
             let mut denied = denied.into_iter().peekable();
             let mut at = 0;
             self.scratch.pending.retain(|_| {

@@ -107,7 +107,7 @@ pub struct OperatorRules {
 }
 
 /// A match that the plugin is asked about.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     /// Id of the rule that matched.
     pub rule: String,

@@ -4,6 +4,10 @@
 //! `bash -lc`, and zsh reads `$ZDOTDIR/.zprofile` and `.zlogin` after it: both get the last word here. A plain
 //! POSIX login shell (`sh -lc`, `dash -l`) reads `ENV` only when interactive and cannot be kept from its profile; the
 //! allowlist limits names, it is no sandbox.
+//!
+//! A bash whose standard input is a socket, and which finds no shell above it, takes itself for one that a remote-shell
+//! daemon started: it reads `~/.bashrc` and passes `BASH_ENV` over. Programs on Node.js and Bun give their children such
+//! an input, so the child is told that there is a shell above it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,6 +16,8 @@ use super::private::{Access, PrivateDir, PrivateError};
 use super::shims::{Problem, quote};
 
 const FOLDER: &str = "shell";
+/// How deep in shells the child stands. bash counts one more for itself, and believes in a remote-shell daemon below two.
+const SHELL_LEVEL: (&str, &str) = ("SHLVL", "1");
 const MAX_CONTENT: usize = 1024 * 1024;
 
 /// A script that every shell of the child runs first.
@@ -101,12 +107,13 @@ impl PreludePlan {
         self.files.is_empty()
     }
 
-    /// The names of the variables that [`PreludePlan::write`] will return.
+    /// The names of the variables that [`PreludePlan::write`] will return for its files.
     pub fn variables(&self) -> impl Iterator<Item = &'static str> {
         self.variables.iter().map(|(name, _)| *name)
     }
 
-    /// Writes the files (0600) and returns the variables to set for the child.
+    /// Writes the files (0600) and returns the variables to set for the child: those that name them, and the depth in
+    /// shells without which bash may not look at them.
     ///
     /// # Errors
     /// What the private folder refuses.
@@ -115,6 +122,10 @@ impl PreludePlan {
             private.write(file, content.as_bytes(), Access::Data)?;
         }
         let variable = |(name, file): &(&str, &str)| (OsString::from(name), private.path().join(file).into_os_string());
-        Ok(self.variables.iter().map(variable).collect())
+        let mut variables: Vec<_> = self.variables.iter().map(variable).collect();
+        if self.variables().any(|name| name == "BASH_ENV") {
+            variables.push((SHELL_LEVEL.0.into(), SHELL_LEVEL.1.into()));
+        }
+        Ok(variables)
     }
 }

@@ -63,6 +63,12 @@ pub enum PrivateError {
         /// The path as given.
         path: String,
     },
+    /// The folder of private folders is no folder, or a link to one.
+    #[error("failed to use {} for the files of runs: it is no folder, or a link to one", .path.display())]
+    NotAFolder {
+        /// Where.
+        path: PathBuf,
+    },
     /// The system refused.
     #[error("failed to {what} {}: {}", .path.display(), .errno.desc())]
     System {
@@ -76,25 +82,33 @@ pub enum PrivateError {
 }
 
 impl PrivateDir {
-    /// Makes `parent/name` (and `parent`, 0700, where it is missing). It must not exist yet.
+    /// Makes `parent/name` (and `parent`, 0700, where it is missing). It must not exist yet, and `parent` must be no link.
     ///
     /// # Errors
-    /// A name that is not one plain file name; what the system refused.
+    /// A name that is not one plain file name; a `parent` that is a link or no folder; what the system refused.
     pub fn create(parent: &Path, name: &str) -> Result<Self, PrivateError> {
         Self::check(name)?;
         if name.contains('/') {
             return Err(PrivateError::BadPath { path: name.to_owned(), reason: "it must be a single name" });
         }
         let path = parent.join(name);
-        let io = |what| {
+        let failed = |what| {
             let path = path.clone();
-            move |error: std::io::Error| PrivateError::System { what, path, errno: errno_of(&error) }
+            move |errno| PrivateError::System { what, path, errno }
         };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io("make the folder of"))?;
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(io("make the private folder"))?;
-        let folder = open(&path, FOLDER, Mode::empty()).map_err(|errno| {
-            let _ = fs::remove_dir(&path);
-            PrivateError::System { what: "open the private folder", path: path.clone(), errno }
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        let above = match (open(parent, FOLDER, Mode::empty()), made) {
+            (Ok(above), _) => above,
+            (Err(Errno::ELOOP | Errno::ENOTDIR), _) => {
+                return Err(PrivateError::NotAFolder { path: parent.to_owned() });
+            }
+            (Err(_), Err(error)) => return Err(failed("make the folder of")(errno_of(&error))),
+            (Err(errno), Ok(())) => return Err(failed("open the folder of")(errno)),
+        };
+        mkdirat(&above, name, Mode::S_IRWXU).map_err(failed("make the private folder"))?;
+        let folder = openat(&above, name, FOLDER, Mode::empty()).map_err(|errno| {
+            let _ = unlinkat(&above, name, UnlinkatFlags::RemoveDir);
+            failed("open the private folder")(errno)
         })?;
         Ok(Self { path, folder, removed: false })
     }
@@ -362,6 +376,21 @@ mod tests {
         drop(dir);
         assert!(outside.join("secret").exists());
         assert!(!outside.join("new").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_parent_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        symlink("nowhere", parent.path().join("dangling")).unwrap();
+        fs::write(parent.path().join("file"), "").unwrap();
+        for name in ["link", "dangling", "file"] {
+            let path = parent.path().join(name);
+            assert_eq!(PrivateDir::create(&path, "run-1").unwrap_err(), PrivateError::NotAFolder { path });
+        }
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
     }
 
     #[test]

@@ -19,16 +19,6 @@ impl Time {
         self.0
     }
 
-    /// What the machine's clock shows. The scheduler never asks by itself; this is for its caller.
-    #[must_use]
-    pub fn now() -> Self {
-        let clamp = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
-            Ok(after) => Self(clamp(after)),
-            Err(before) => Self(clamp(before.duration()).saturating_neg()),
-        }
-    }
-
     /// This time and `duration` more (whole milliseconds).
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
@@ -48,19 +38,40 @@ impl Time {
 
 /// Makes *queue time* of wall-clock readings: it runs at their rate and never backwards.
 ///
-/// When the wall clock falls back, the difference is added to every later reading. When it leaps ahead, queue time
-/// leaps too. A stored queue time that lies ahead of the clock (the machine's clock was set back while no host ran)
-/// moves the queue time up to it, see [`QueueClock::catch_up`].
+/// Where the wall clock was set, in either direction, [`QueueClock::notice`] keeps the queue time as it was. Without
+/// it, a fall of the wall clock adds the difference to every later reading, and with a leap queue time leaps too. A
+/// stored queue time that lies ahead of the clock (the machine's clock was set back while no host ran) moves the queue
+/// time up to it, see [`QueueClock::catch_up`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueClock {
     last: Option<Time>,
     offset_ms: i64,
+    /// The wall clock and the steady one when they were last read together.
+    together: Option<(Time, Duration)>,
 }
 
 impl QueueClock {
     /// The furthest that a stored time may lie ahead and still be believed (ten years). What lies further is taken for
     /// damaged and counts as now, so that it cannot bring aging to a stop at the end of the range.
     const MAX_LEAD: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+    /// Up to so many milliseconds the wall clock may run otherwise than the steady one without having been set: a time
+    /// server steers it, and the two are not read in the same instant.
+    const TOLERANCE_MS: i64 = 1000;
+
+    /// Takes readings of the wall clock and of one that nobody can set, made together. If the wall clock was set since
+    /// the last ones, queue time does not follow it; says whether it was. To be called before the wall clock's reading
+    /// is used for anything else.
+    pub fn notice(&mut self, wall: Time, steady: Duration) -> bool {
+        let Some((wall_before, steady_before)) = self.together.replace((wall, steady)) else { return false };
+        let passed = i64::try_from(steady.saturating_sub(steady_before).as_millis()).unwrap_or(i64::MAX);
+        let set_by = wall.0.saturating_sub(wall_before.0).saturating_sub(passed);
+        if set_by.saturating_abs() <= Self::TOLERANCE_MS {
+            return false;
+        }
+        self.offset_ms = self.offset_ms.saturating_sub(set_by);
+        true
+    }
 
     /// Takes a reading of the wall clock and gives the queue time, never less than any before.
     pub fn observe(&mut self, wall: Time) -> Time {

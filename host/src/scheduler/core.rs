@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{QueueClock, Time};
-use super::lane::{Key, Lane};
-use super::view::{JobView, LaneView, Place, Snapshot};
+use super::lane::{Arrival, Key, Lane};
+use super::view::{Counts, JobView, LaneView, Place, Snapshot};
 
 /// How much may run and wait. All of it can change while jobs wait and run, see [`Scheduler::set_limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,9 @@ pub struct Job<J> {
     /// The queue time from which its waiting counts, from [`Scheduler::queue_time`] for a new job; stored and given
     /// back after a restart, so that it keeps its place. Where `start` lies later, waiting counts from there.
     pub enqueued_at: Time,
+    /// Of two that are equal in all else, the lesser leaves first. The caller says it, so that it can outlive the
+    /// process; where this is equal, too, the one that was submitted first.
+    pub arrival: u64,
     /// When it may start.
     pub start: Start,
     /// Whether the capacity applies.
@@ -104,7 +107,7 @@ pub enum SubmitError {
 struct Entry {
     lane: Arc<str>,
     priority: i32,
-    sequence: u64,
+    arrival: Arrival,
     /// Waiting counts from here (queue time).
     since: Time,
     phase: Phase,
@@ -128,9 +131,9 @@ pub struct Scheduler<J> {
     jobs: HashMap<J, Entry>,
     lanes: BTreeMap<Arc<str>, Lane<J>>,
     /// Jobs that wait for a time of the wall clock; by that time, then in order of arrival.
-    at: BTreeMap<(Time, u64), J>,
+    at: BTreeMap<(Time, Arrival), J>,
     /// Jobs that wait for a queue time.
-    after: BTreeMap<(Time, u64), J>,
+    after: BTreeMap<(Time, Arrival), J>,
     running: usize,
     next_sequence: u64,
 }
@@ -151,6 +154,17 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         }
     }
 
+    /// Takes readings of the wall clock and of one that nobody can set, made together and before the former is passed
+    /// to anything else. Says whether the wall clock was set since the last ones: then queue time does not follow it.
+    pub fn notice_clock(&mut self, wall: Time, steady: Duration) -> bool {
+        self.clock.notice(wall, steady)
+    }
+
+    /// Moves the queue time up to one from storage that lies ahead of it, as [`Scheduler::submit`] does with the job's.
+    pub fn catch_up(&mut self, stored: Time, now: Time) {
+        self.clock.catch_up(now, stored);
+    }
+
     /// The queue time at `now`: the wall clock that never runs back. To be stored as the time at which a job was
     /// enqueued.
     pub fn queue_time(&mut self, now: Time) -> Time {
@@ -166,8 +180,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         if pending < capacity { Ok(()) } else { Err(SubmitError::QueueFull { pending, capacity }) }
     }
 
-    /// Takes a job in. After a restart, submit the stored jobs in the order in which they first came: equal ones then
-    /// keep it.
+    /// Takes a job in.
     ///
     /// # Errors
     /// Where the queue is full (fresh jobs only) or holds the job already. Nothing has changed then.
@@ -179,7 +192,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             self.check_capacity(0)?;
         }
         let since = self.clock.catch_up(now, job.enqueued_at);
-        let sequence = self.next_sequence;
+        let arrival = (job.arrival, self.next_sequence);
         self.next_sequence = self.next_sequence.saturating_add(1);
         let lane: Arc<str> = match self.lanes.get_key_value(job.lane.as_str()) {
             Some((name, _)) => Arc::clone(name),
@@ -191,14 +204,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Start::After(time) => Phase::After(time),
         };
         match phase {
-            Phase::At(time) => _ = self.at.insert((time, sequence), job.id.clone()),
-            Phase::After(time) => _ = self.after.insert((time, sequence), job.id.clone()),
+            Phase::At(time) => _ = self.at.insert((time, arrival), job.id.clone()),
+            Phase::After(time) => _ = self.after.insert((time, arrival), job.id.clone()),
             Phase::Ready | Phase::Running => {
-                let key = Key::new(since, job.priority, self.limits.aging_ms(), sequence);
+                let key = Key::new(since, job.priority, self.limits.aging_ms(), arrival);
                 self.lanes.entry(Arc::clone(&lane)).or_default().ready.insert(key, job.id.clone());
             }
         }
-        self.jobs.insert(job.id, Entry { lane, priority: job.priority, sequence, since, phase });
+        self.jobs.insert(job.id, Entry { lane, priority: job.priority, arrival, since, phase });
         Ok(())
     }
 
@@ -288,7 +301,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 .into_values()
                 .filter_map(|id| {
                     let entry = self.jobs.get(&id)?;
-                    Some((Key::new(entry.since, entry.priority, aging, entry.sequence), id))
+                    Some((Key::new(entry.since, entry.priority, aging, entry.arrival), id))
                 })
                 .collect();
         }
@@ -298,6 +311,12 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The arrival that a job was submitted with; none where there is no such job.
+    #[must_use]
+    pub fn arrival(&self, id: &J) -> Option<u64> {
+        self.jobs.get(id).map(|entry| entry.arrival.0)
     }
 
     /// Where the job is; none where there is no such job.
@@ -347,6 +366,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Some(self.effective(entry, self.clock.queue_time(now)))
     }
 
+    /// How long a job has waited for its slot, or did before it got it; none where it waits for a time, or there is no
+    /// such job.
+    pub fn waited(&mut self, id: &J, now: Time) -> Option<Duration> {
+        let queue_now = self.clock.observe(now);
+        let entry = self.jobs.get(id).filter(|entry| matches!(entry.phase, Phase::Ready | Phase::Running))?;
+        Some(queue_now.since(entry.since))
+    }
+
     /// What the wall clock will show when the next scheduled job or the park of a lane with ready jobs ends; none
     /// where only other events can change anything. A time in the past means now. As the wall clock may be set while
     /// the caller sleeps, it should ask again after a minute at the latest.
@@ -359,6 +386,37 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         queue.into_iter().chain(wall).min()
     }
 
+    /// How many jobs there are in each state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let scheduled = self.at.len().saturating_add(self.after.len());
+        Counts { running: self.running, ready: self.pending().saturating_sub(scheduled), scheduled }
+    }
+
+    /// One job as a listing shows it; none where there is no such job. O(n) for a ready one, because of its place.
+    #[must_use]
+    pub fn view(&self, id: &J, now: Time) -> Option<JobView<J>> {
+        let view = self.view_of(id, self.jobs.get(id)?, self.clock.queue_time(now));
+        Some(JobView { place: self.position(id), ..view })
+    }
+
+    /// All but its place.
+    fn view_of(&self, id: &J, entry: &Entry, queue_now: Time) -> JobView<J> {
+        JobView {
+            id: id.clone(),
+            lane: Arc::clone(&entry.lane),
+            state: state_of(entry.phase),
+            priority: entry.priority,
+            effective_priority: self.effective(entry, queue_now),
+            place: None,
+            due: match entry.phase {
+                Phase::At(time) => Some(time),
+                Phase::After(time) => Some(self.clock.wall_time(time)),
+                Phase::Ready | Phase::Running => None,
+            },
+        }
+    }
+
     /// The whole queue, for listings. O(n log n).
     #[must_use]
     pub fn snapshot(&self, now: Time) -> Snapshot<J> {
@@ -368,26 +426,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let mut ready = BTreeMap::new();
         let mut scheduled = BTreeMap::new();
         for (id, entry) in &self.jobs {
-            let view = JobView {
-                id: id.clone(),
-                lane: Arc::clone(&entry.lane),
-                state: state_of(entry.phase),
-                priority: entry.priority,
-                effective_priority: self.effective(entry, queue_now),
-                place: None,
-                due: match entry.phase {
-                    Phase::At(time) => Some(time),
-                    Phase::After(time) => Some(self.clock.wall_time(time)),
-                    Phase::Ready | Phase::Running => None,
-                },
-            };
+            let view = self.view_of(id, entry, queue_now);
             match entry.phase {
-                Phase::Running => _ = running.insert(entry.sequence, view),
+                Phase::Running => _ = running.insert(entry.arrival, view),
                 Phase::Ready => {
-                    _ = ready.insert(Key::new(entry.since, entry.priority, aging, entry.sequence), view);
+                    _ = ready.insert(Key::new(entry.since, entry.priority, aging, entry.arrival), view);
                 }
                 Phase::At(_) | Phase::After(_) => {
-                    _ = scheduled.insert((view.due, entry.sequence), view);
+                    _ = scheduled.insert((view.due, entry.arrival), view);
                 }
             }
         }
@@ -415,7 +461,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
 
     fn ready_entry(&self, id: &J) -> Option<(&Entry, Key)> {
         let entry = self.jobs.get(id).filter(|entry| entry.phase == Phase::Ready)?;
-        Some((entry, Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.sequence)))
+        Some((entry, Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.arrival)))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "shown to people; a fraction of a millisecond does not matter")]
@@ -450,7 +496,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         if let Some(entry) = self.jobs.get_mut(&id) {
             entry.phase = Phase::Ready;
             entry.since = entry.since.max(due);
-            let key = Key::new(entry.since, entry.priority, aging, entry.sequence);
+            let key = Key::new(entry.since, entry.priority, aging, entry.arrival);
             self.lanes.entry(Arc::clone(&entry.lane)).or_default().ready.insert(key, id);
         }
     }
@@ -461,8 +507,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             return;
         };
         match entry.phase {
-            Phase::At(time) => _ = self.at.remove(&(time, entry.sequence)),
-            Phase::After(time) => _ = self.after.remove(&(time, entry.sequence)),
+            Phase::At(time) => _ = self.at.remove(&(time, entry.arrival)),
+            Phase::After(time) => _ = self.after.remove(&(time, entry.arrival)),
             Phase::Ready | Phase::Running => {
                 let Some(lane) = self.lanes.get_mut(&entry.lane) else {
                     return;
@@ -471,7 +517,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                     lane.running = lane.running.saturating_sub(1);
                     self.running = self.running.saturating_sub(1);
                 } else {
-                    let key = Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.sequence);
+                    let key = Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.arrival);
                     lane.ready.remove(&key);
                 }
                 if lane.is_unused(queue_now) {

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use super::clock::Time;
 
+/// Which of two equal jobs came first: as the caller says, then as they were submitted.
+pub(super) type Arrival = (u64, u64);
+
 /// Where a ready job stands: less leaves first. The static form of its effective priority, then the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// `since − priority × aging` in milliseconds. Wider than its parts, so that nothing overflows.
     static_order: i128,
-    pub(super) sequence: u64,
+    pub(super) arrival: Arrival,
 }
 
 impl Key {
-    pub(super) fn new(since: Time, priority: i32, aging_ms: u64, sequence: u64) -> Self {
+    pub(super) fn new(since: Time, priority: i32, aging_ms: u64, arrival: Arrival) -> Self {
         let static_order = i128::from(since.as_ms()) - i128::from(priority) * i128::from(aging_ms);
-        Self { static_order, sequence }
+        Self { static_order, arrival }
     }
 }
 

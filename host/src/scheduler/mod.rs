@@ -9,19 +9,19 @@
 //!    all jobs, so the order of two waiting jobs never changes, and the static key `since − priority × aging` stands
 //!    for it: each lane is a B-tree on that key, and the next job is the least key among the lanes that have a slot.
 //!    Nothing is recomputed as time passes, and every operation costs O(log n) (listing and ranking cost O(n)). Equal
-//!    jobs leave in the order in which they were submitted. Because every step of priority is worth a fixed time, no
+//!    jobs leave in the order of their arrival, as the caller counts it. Because every step of priority is worth a fixed time, no
 //!    job starves: after `20 × aging` the lowest priority leads every newcomer.
 //! 3. **Admission.** At most `capacity` jobs are pending, scheduled ones included; what the host has acknowledged
 //!    before (retries, jobs from storage after a restart) is always admitted.
 //!
 //! # Time
 //!
-//! The caller passes the wall clock, because its times are stored and outlive the process. Wall clocks jump, so keys,
-//! delays and parks are measured in *queue time*: the wall clock, made never to run backwards (see [`QueueClock`]). In
-//! ordinary conditions the two are the same number. A jump back stops neither aging nor a retry's delay nor a park, and
-//! puts no newcomer before jobs that have waited; a jump forward cannot be told from a suspended machine, and does the
-//! same: delays and parks end, and all who wait have waited longer, in the same order. Only [`Start::At`] follows the
-//! wall clock itself, because the user named a time of day.
+//! The caller passes the wall clock, because its times are stored and outlive the process. Wall clocks are set, so keys,
+//! delays and parks are measured in *queue time*: the wall clock, made never to run backwards and not to jump (see
+//! [`QueueClock`]). In ordinary conditions the two are the same number. Beside the wall clock the caller reads one that
+//! nobody can set ([`Scheduler::notice_clock`]): so a clock that was set, in whichever direction, neither stops nor ends
+//! a retry's delay or a park, and neither halts nor hastens aging, while a machine that was suspended has really let the
+//! time pass. Only [`Start::At`] follows the wall clock itself, because the user named a time of day.
 
 mod clock;
 mod core;
@@ -35,4 +35,4 @@ mod tests;
 
 pub use self::clock::{QueueClock, Time};
 pub use self::core::{Admit, Job, Limits, Scheduler, Start, State, SubmitError};
-pub use self::view::{JobView, LaneView, Place, Snapshot};
+pub use self::view::{Counts, JobView, LaneView, Place, Snapshot};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Admit, Job, Limits, Place, Scheduler, Start, State, SubmitError, Time};
+use super::{Admit, Counts, Job, Limits, Place, Scheduler, Start, State, SubmitError, Time};
 
 const LANES: [&str; 3] = ["alpha", "beta", "gamma"];
 const DAY_MS: i64 = 86_400_000;
@@ -59,6 +59,9 @@ struct Known {
     running: bool,
 }
 
+/// From how much on a jump of the wall clock is noticed where both clocks are read.
+const NOTICED_MS: i64 = 1000;
+
 /// Jobs in the order of their arrival.
 struct Model {
     limits: Limits,
@@ -66,12 +69,27 @@ struct Model {
     parked: BTreeMap<usize, i64>,
     wall: i64,
     queue: i64,
+    /// The clock that nobody sets, where the scheduler is told of it.
+    steady: Option<i64>,
 }
 
 impl Model {
-    fn observe(&mut self, wall: i64) {
-        self.queue += (wall - self.wall).max(0);
-        self.wall = wall;
+    fn new(limits: Limits, noticing: bool) -> Self {
+        let steady = noticing.then_some(0);
+        Self { limits, jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0, steady }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.wall += ms;
+        self.queue += ms;
+        self.steady = self.steady.map(|steady| steady + ms);
+    }
+
+    fn jump(&mut self, ms: i64) {
+        self.wall += ms;
+        if self.steady.is_none() || ms.abs() <= NOTICED_MS {
+            self.queue += ms.max(0);
+        }
     }
 
     fn limit(&self, lane: usize) -> usize {
@@ -200,20 +218,42 @@ struct Pair {
 }
 
 impl Pair {
+    fn new(limits: Limits, noticing: bool) -> Self {
+        let model = Model::new(limits.clone(), noticing);
+        let mut pair = Self { real: Scheduler::new(limits), model, next_id: 0 };
+        pair.read_clocks();
+        pair
+    }
+
     fn now(&self) -> Time {
         Time::from_ms(self.model.wall)
     }
 
+    fn read_clocks(&mut self) {
+        let now = self.now();
+        if let Some(steady) = self.model.steady {
+            self.real.notice_clock(now, Duration::from_millis(u64::try_from(steady).unwrap()));
+        }
+        assert_eq!(self.real.queue_time(now).as_ms(), self.model.queue);
+    }
+
     fn submit(&mut self, lane: usize, priority: i32, enqueued: i64, start: Start, admit: Admit, id: u32) {
-        let job =
-            Job { id, lane: LANES[lane].to_owned(), priority, enqueued_at: Time::from_ms(enqueued), start, admit };
+        let job = Job {
+            id,
+            lane: LANES[lane].to_owned(),
+            priority,
+            enqueued_at: Time::from_ms(enqueued),
+            arrival: 0,
+            start,
+            admit,
+        };
         let known = Known { id, lane, priority, enqueued, start, since: None, running: false };
         assert_eq!(self.real.submit(job, self.now()), self.model.submit(&known, admit));
     }
 
     fn run(&mut self, step: &Step) {
+        self.read_clocks();
         let now = self.now();
-        assert_eq!(self.real.queue_time(now).as_ms(), self.model.queue);
         match step {
             Step::Submit { lane, priority, enqueued, start, admit } => {
                 let start = match start {
@@ -227,8 +267,15 @@ impl Pair {
             Step::Duplicate(index) => {
                 if let Some(job) = nth(&self.model.jobs, *index) {
                     let (lane, enqueued_at) = (LANES[job.lane].to_owned(), now);
-                    let twice =
-                        Job { id: job.id, lane, priority: 0, enqueued_at, start: Start::Now, admit: Admit::Readmitted };
+                    let twice = Job {
+                        id: job.id,
+                        lane,
+                        priority: 0,
+                        enqueued_at,
+                        arrival: 0,
+                        start: Start::Now,
+                        admit: Admit::Readmitted,
+                    };
                     assert_eq!(self.real.submit(twice, now), Err(SubmitError::Duplicate));
                 }
             }
@@ -283,7 +330,8 @@ impl Pair {
                 self.real.set_limits(limits.clone());
                 self.model.limits = limits.clone();
             }
-            Step::Pass(ms) | Step::Jump(ms) => self.model.observe(self.model.wall + ms),
+            Step::Pass(ms) => self.model.pass(*ms),
+            Step::Jump(ms) => self.model.jump(*ms),
         }
         // Parks that are over count for nothing; the scheduler forgets them when it next looks for work.
         if matches!(step, Step::Take | Step::TakeAll) {
@@ -305,9 +353,9 @@ impl Pair {
     }
 
     fn compare(&mut self) {
+        self.read_clocks();
         let now = self.now();
         let (real, model) = (&mut self.real, &self.model);
-        real.queue_time(now);
         assert_eq!(real.pending(), model.pending());
         assert_eq!(real.running(), model.running(None));
         assert_eq!(real.is_idle(), model.jobs.is_empty());
@@ -321,6 +369,16 @@ impl Pair {
 
         let snapshot = real.snapshot(now);
         assert_eq!(snapshot.jobs.len(), model.jobs.len());
+        let in_state = |state| model.jobs.iter().filter(|job| state_of(job) == state).count();
+        let counts = Counts {
+            running: in_state(State::Running),
+            ready: in_state(State::Ready),
+            scheduled: in_state(State::Scheduled),
+        };
+        assert_eq!(real.counts(), counts);
+        for view in &snapshot.jobs {
+            assert_eq!(real.view(&view.id, now).as_ref(), Some(view));
+        }
         let ready: Vec<_> = snapshot.jobs.iter().filter(|view| view.state == State::Ready).collect();
         let expected = model.ready();
         assert_eq!(ready.len(), expected.len());
@@ -357,11 +415,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_the_model(limits in limits(), steps in prop::collection::vec(step(), 1..120)) {
-        let model = Model { limits: limits.clone(), jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0 };
-        let mut pair = Pair { real: Scheduler::new(limits), model, next_id: 0 };
-        // The first reading of the clock.
-        pair.real.queue_time(Time::from_ms(0));
+    fn agrees_with_the_model(
+        limits in limits(),
+        noticing in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut pair = Pair::new(limits, noticing);
         for step in &steps {
             pair.run(step);
         }
@@ -369,10 +428,12 @@ proptest! {
 
     /// Whatever starts, starts within the limits that hold at that moment.
     #[test]
-    fn slots_are_never_overdrawn(limits in limits(), steps in prop::collection::vec(step(), 1..120)) {
-        let model = Model { limits: limits.clone(), jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0 };
-        let mut pair = Pair { real: Scheduler::new(limits), model, next_id: 0 };
-        pair.real.queue_time(Time::from_ms(0));
+    fn slots_are_never_overdrawn(
+        limits in limits(),
+        noticing in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut pair = Pair::new(limits, noticing);
         for step in &steps {
             let before = pair.running();
             pair.run(step);

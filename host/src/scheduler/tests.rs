@@ -16,7 +16,7 @@ fn ms(ms: i64) -> Time {
 }
 
 fn job(id: u64, lane: &str, priority: i32, enqueued_at: Time) -> Job<u64> {
-    Job { id, lane: lane.to_owned(), priority, enqueued_at, start: Start::Now, admit: Admit::Fresh }
+    Job { id, lane: lane.to_owned(), priority, enqueued_at, arrival: 0, start: Start::Now, admit: Admit::Fresh }
 }
 
 fn submit(queue: &mut Scheduler<u64>, id: u64, lane: &str, priority: i32, now: Time) {
@@ -39,6 +39,21 @@ fn equal_jobs_leave_in_the_order_of_arrival() {
         assert!(queue.finished(&id, ms(2000)));
     }
     assert!(queue.is_idle());
+}
+
+/// The order that a host has stored, whichever thread comes first with its job.
+#[test]
+fn whoever_has_the_lesser_arrival_leaves_first() {
+    let mut queue = Scheduler::new(limits(1, 1));
+    for id in [3, 1, 4, 0, 2] {
+        let start = if id < 3 { Start::Now } else { Start::At(ms(2000)) };
+        queue.submit(Job { arrival: id, start, ..job(id, "codex", 0, ms(2000)) }, ms(1000)).unwrap();
+        assert_eq!(queue.arrival(&id), Some(id));
+    }
+    for id in 0..5 {
+        assert_eq!(queue.take_ready(ms(2000)), Some(id));
+        assert!(queue.finished(&id, ms(2000)));
+    }
 }
 
 #[test]
@@ -159,6 +174,44 @@ fn a_clock_set_back_lengthens_neither_a_retry_nor_a_park() {
     assert_eq!(queue.next_wakeup(), Some(ms(1000)));
     assert_eq!(take_all(&mut queue, ms(1000)), [1]);
     assert_eq!(take_all(&mut queue, ms(2000)), [2]);
+}
+
+#[test]
+fn a_clock_that_is_set_neither_ends_nor_lengthens_a_delay_and_halts_no_aging() {
+    for set_to in [ms(-DAY_MS), ms(DAY_MS)] {
+        let mut queue = Scheduler::new(limits(2, 1));
+        assert!(!queue.notice_clock(ms(0), Duration::from_secs(7)), "there is nothing to compare with");
+        let start = Start::After(queue.queue_time(ms(0)).after(Duration::from_secs(10)));
+        queue.submit(Job { start, ..job(1, "codex", 0, ms(0)) }, ms(0)).unwrap();
+        submit(&mut queue, 2, "claude", -1, ms(0));
+        queue.park("claude", ms(20_000), ms(0));
+        assert!(!queue.notice_clock(ms(1000), Duration::from_secs(8)));
+
+        assert!(queue.notice_clock(set_to, Duration::from_secs(8)), "it was set");
+        assert_eq!(queue.queue_time(set_to), ms(1000), "queue time does not follow");
+        assert_eq!(queue.take_ready(set_to), None);
+        assert_eq!(queue.next_wakeup(), Some(set_to.after(Duration::from_secs(9))));
+        let delayed = set_to.after(Duration::from_secs(9));
+        assert!(!queue.notice_clock(delayed, Duration::from_secs(17)));
+        assert_eq!(take_all(&mut queue, delayed), [1]);
+        let unparked = set_to.after(Duration::from_secs(19));
+        // Twenty seconds of waiting are less than a step of priority: the newcomer goes first.
+        submit(&mut queue, 3, "claude", 0, unparked);
+        assert_eq!(take_all(&mut queue, unparked), [3]);
+        assert_eq!(queue.waited(&2, unparked), Some(Duration::from_secs(20)));
+        assert_eq!(queue.waited(&3, unparked), Some(Duration::ZERO));
+    }
+}
+
+#[test]
+fn a_suspended_machine_has_let_the_time_pass() {
+    let mut queue = Scheduler::new(limits(1, 1));
+    queue.notice_clock(ms(0), Duration::from_secs(7));
+    submit(&mut queue, 1, "codex", -10, ms(0));
+    let awake = ms(DAY_MS);
+    assert!(!queue.notice_clock(awake, Duration::from_secs(7 + 86_400)));
+    submit(&mut queue, 2, "codex", 10, awake);
+    assert_eq!(queue.take_ready(awake), Some(1));
 }
 
 #[test]
@@ -294,6 +347,14 @@ fn extreme_values_neither_panic_nor_stop_the_clock() {
 #[test]
 fn the_clock_never_runs_back() {
     let mut clock = QueueClock::default();
+    for steady in [Duration::MAX, Duration::ZERO] {
+        for wall in [i64::MIN, i64::MAX] {
+            let mut extreme = QueueClock::default();
+            extreme.notice(ms(0), Duration::from_secs(1));
+            extreme.notice(ms(wall), steady);
+            extreme.observe(ms(wall));
+        }
+    }
     let walls = [100, 200, 50, 60, 55, 1000, 10];
     let times: Vec<i64> = walls.iter().map(|wall| clock.observe(ms(*wall)).as_ms()).collect();
     assert_eq!(times, [100, 200, 200, 210, 210, 1155, 1155]);

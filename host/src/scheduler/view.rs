@@ -15,6 +15,17 @@ pub struct Place {
     pub overall: usize,
 }
 
+/// How many jobs there are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that hold a slot.
+    pub running: usize,
+    /// Jobs that wait for a slot.
+    pub ready: usize,
+    /// Jobs that wait for a time.
+    pub scheduled: usize,
+}
+
 /// One job as a listing shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView<J> {
@@ -52,7 +63,7 @@ pub struct LaneView {
 /// The whole queue at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot<J> {
-    /// Running jobs (in the order of their submission), then ready ones (next first), then scheduled ones (earliest
+    /// Running jobs (in the order of their arrival), then ready ones (next first), then scheduled ones (earliest
     /// first).
     pub jobs: Vec<JobView<J>>,
     /// Lanes with jobs or a park, by name.

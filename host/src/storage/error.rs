@@ -123,6 +123,10 @@ impl StorageError {
             StorageErrorKind::DiskFull => {
                 Some(format!("make room on the file system of {}", folder_of(path).display()))
             }
+            StorageErrorKind::Io => Some(format!(
+                "look whether the disk of {} fails, and whether a limit on the size of files (ulimit -f) is in force",
+                folder_of(path).display()
+            )),
             StorageErrorKind::Busy => {
                 Some("close the other program that has the database open, and try again".to_owned())
             }

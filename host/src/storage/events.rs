@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::model::{ConversationId, Event, EventId, EventType, NewEvent, RunId};
 
+use super::answers;
 use super::reader::Reader;
 use super::retention::EVENT_BYTES;
 use super::rows::{id_of, json_of, micros, name_of, number, time_of, unsigned};
@@ -204,17 +205,22 @@ impl Reader {
                     break;
                 }
                 bytes += length;
+                let run: Option<i64> = row.get("run")?;
+                let mut payload = json_of(row, "payload")?;
+                if let Some(run) = run.filter(|_| kind.terminal()) {
+                    bytes += answers::restore(&self.conn, run, &mut payload)?;
+                }
                 page.events.push(Event {
                     cursor,
                     event_id: id_of(row, "event_id")?,
-                    run_id: row.get::<_, Option<i64>>("run")?.map(|num| ids.run(num)).transpose()?,
+                    run_id: run.map(|num| ids.run(num)).transpose()?,
                     conversation_id: row
                         .get::<_, Option<i64>>("conversation")?
                         .map(|num| ids.conversation(num))
                         .transpose()?,
                     seq: row.get::<_, Option<i64>>("seq")?.map(unsigned),
                     kind,
-                    payload: json_of(row, "payload")?,
+                    payload,
                     timestamp: time_of(row, "at_us")?,
                 });
             }

@@ -24,8 +24,10 @@
 //! run, and there is exactly one: [`WriteTx::finish_run`] compares and sets.
 //!
 //! # What is not here
-//! Texts are redacted before they come; secrets come sealed. This module neither looks into nor logs what it stores.
+//! Texts are redacted before they come; secrets come sealed. This module does not log what it stores, and looks into it
+//! only to store an answer once ([`answers`]).
 
+mod answers;
 mod catalog;
 mod conversations;
 mod error;

@@ -9,6 +9,7 @@ use crate::model::{
     Usage,
 };
 
+use super::answers;
 use super::reader::Reader;
 use super::retention::{EVENT_BYTES, RUN_BYTES};
 use super::rows::{
@@ -31,11 +32,12 @@ const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title,
 const JOB: &str = "r.run_id, j.provider, j.state, j.attempt, j.priority, j.enqueued_us, j.not_before_us";
 
 impl WriteTx<'_> {
-    /// Makes a run, queued, with its effective payload.
+    /// Makes a run, queued, with its effective payload. Returns its place in the order of arrival: it grows from run to
+    /// run, and outlives the host, see [`Recovery::arrival`].
     ///
     /// # Errors
     /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
-    pub fn insert_run(&mut self, run: &NewRun) -> Result<(), StorageError> {
+    pub fn insert_run(&mut self, run: &NewRun) -> Result<u64, StorageError> {
         let cwd = path_text(&run.cwd)?;
         self.execute(
             "INSERT INTO runs (run_id, provider, status, created_us, priority, mode, model, title, cwd, origin,
@@ -60,7 +62,7 @@ impl WriteTx<'_> {
         let bytes = Some(run.payload.len() as u64 + RUN_BYTES);
         self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes, ended: false });
         self.execute("INSERT INTO run_bodies (run, kind, body) VALUES (?1, 'payload', ?2)", params![num, run.payload])?;
-        Ok(())
+        Ok(unsigned(num))
     }
 
     /// Makes the job of a run.
@@ -121,8 +123,8 @@ impl WriteTx<'_> {
     pub fn set_running(&mut self, run_id: RunId, start: &Started) -> Result<bool, StorageError> {
         let num = self.run_num(run_id)?;
         let changed = self.execute(
-            "UPDATE runs SET status = 'running', attempt = ?2, started_us = ?3, reason = NULL, message = NULL,
-                 exit_code = NULL
+            "UPDATE runs SET status = 'running', attempt = ?2, started_us = max(?3, created_us), reason = NULL,
+                 message = NULL, exit_code = NULL
              WHERE num = ?1 AND status IN ('queued', 'running')",
             params![num, start.attempt, micros(start.at)],
         )?;
@@ -216,7 +218,7 @@ impl WriteTx<'_> {
             run_id: Some(run_id),
             conversation_id: outcome.conversation_id,
             kind,
-            payload: text(&outcome.end)?,
+            payload: answers::stored(self.conn, before.num, &outcome.end)?,
             timestamp: outcome.at,
         })?;
         let bytes = match self.run_memory(run_id)?.bytes {
@@ -225,7 +227,7 @@ impl WriteTx<'_> {
         };
         let usage = outcome.usage.as_ref().map(text).transpose()?;
         self.execute(
-            "UPDATE runs SET status = ?2, ended_us = ?3, reason = ?4, message = ?5, exit_code = ?6,
+            "UPDATE runs SET status = ?2, ended_us = max(?3, coalesce(started_us, created_us)), reason = ?4, message = ?5, exit_code = ?6,
                  usage = coalesce(?7, usage), terminal_cursor = ?8, stored_bytes = ?9
              WHERE num = ?1",
             params![
@@ -388,17 +390,13 @@ impl Reader {
                  FROM runs r WHERE r.run_id = ?1"
             ))?
             .query_row([id], |row| {
-                let mut terminal: Option<Value> = optional_json_of(row, "terminal")?;
-                let final_text = terminal.as_mut().and_then(|end| match end.get_mut("finalText") {
-                    Some(Value::String(text)) => Some(std::mem::take(text)),
-                    _ => None,
-                });
+                let terminal: Option<Value> = optional_json_of(row, "terminal")?;
                 let record = RunRecord {
                     summary: summary(row)?,
                     payload: optional_json_of(row, "payload")?.unwrap_or(Value::Null),
                     sealed_pointers: json_of(row, "sealed_pointers")?,
                     session_id: row.get("session_id")?,
-                    final_text,
+                    final_text: None,
                     structured_output: None,
                     usage: optional_json_of(row, "usage")?,
                     warnings: Vec::new(),
@@ -407,12 +405,13 @@ impl Reader {
                     job: None,
                     origin: row.get("origin")?,
                 };
-                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?))
+                Ok((record, row.get::<_, i64>("num")?, row.get::<_, Option<i64>>("snapshot")?, terminal))
             })
             .optional()?;
-        let Some((mut record, num, snapshot)) = found else {
+        let Some((mut record, num, snapshot, terminal)) = found else {
             return Ok(None);
         };
+        record.final_text = terminal.map(|end| answers::of_end(&self.conn, num, end)).transpose()?.flatten();
         self.notable(num, &mut record)?;
         record.capabilities = snapshot.map(|key| self.snapshot(SnapshotKey(key))).transpose()?.flatten();
         record.artifacts = self.artifacts_of(num)?;
@@ -583,7 +582,7 @@ impl Reader {
         let found = self
             .conn
             .prepare_cached(&format!(
-                "SELECT {JOB}, j.process, j.carry,
+                "SELECT {JOB}, j.run, j.process, j.carry,
                      (SELECT c.conversation_id FROM conversation_runs l
                       JOIN conversations c ON c.num = l.conversation WHERE l.run = r.num) AS conversation_id
                  FROM scheduler_jobs j INDEXED BY scheduler_jobs_open CROSS JOIN runs r ON r.num = j.run
@@ -592,6 +591,7 @@ impl Reader {
             .query_map([], |row| {
                 Ok(Recovery {
                     job: job(row)?,
+                    arrival: unsigned(row.get("run")?),
                     conversation_id: optional_id_of(row, "conversation_id")?,
                     process: row.get("process")?,
                     carry: row.get("carry")?,

@@ -64,7 +64,7 @@ pub struct NewJob {
     pub priority: i32,
     /// When it began to wait, as the queue's clock says.
     pub enqueued_at: Timestamp,
-    /// It does not start before.
+    /// It does not start before, by the wall clock.
     pub not_before: Option<Timestamp>,
     /// What the engine must remember from attempt to attempt, as JSON text of its own making; not secret.
     pub carry: Option<String>,
@@ -90,7 +90,7 @@ pub struct Requeued {
     pub attempt: u32,
     /// When it began to wait, as the queue's clock says; None leaves what is stored.
     pub enqueued_at: Option<Timestamp>,
-    /// It does not start before.
+    /// It does not start before: by the queue's clock for `Retrying`, by the wall clock for `Scheduled`.
     pub not_before: Option<Timestamp>,
     /// Why the last attempt is repeated, shown until the next one starts.
     pub reason: Option<EndReason>,
@@ -222,6 +222,8 @@ pub enum CursorCheck {
 pub struct Recovery {
     /// The job. `Running` means that its host died under it.
     pub job: JobRecord,
+    /// Its place in the order of arrival, as [`WriteTx::insert_run`](super::WriteTx::insert_run) gave it.
+    pub arrival: u64,
     /// The conversation that the run belongs to.
     pub conversation_id: Option<ConversationId>,
     /// By what its processes are known, if it was running.

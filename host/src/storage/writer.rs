@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use crate::failpoint;
 use crate::model::NewEvent;
 
 use super::open::Opened;
@@ -415,7 +416,10 @@ impl Worker {
             self.memory.forget(before);
             request.settle(Err(error));
         }
-        self.statement("COMMIT")
+        failpoint::reach("commit.before");
+        self.statement("COMMIT")?;
+        failpoint::reach("commit.after");
+        Ok(())
     }
 
     fn set_synchronous(&mut self, group: &[Request]) -> Result<(), StorageError> {

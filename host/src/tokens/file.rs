@@ -2,10 +2,11 @@
 //! operator has said so.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Store, Token, TokenError, open_private};
+use super::{Store, Token, TokenError};
+use crate::config::secret_file;
 
 /// Longest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -26,16 +27,10 @@ impl TokenFile {
     }
 
     fn read(&self) -> Result<BTreeMap<String, String>, TokenError> {
-        let Some((file, length)) = open_private(&self.path).map_err(|what| self.failed(&what))? else {
-            return Ok(BTreeMap::new());
-        };
-        if length > MAX_BYTES {
-            return Err(self.failed("it is longer than any list of tokens"));
-        }
-        let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| self.failed(&error.to_string()))?;
+        let found = secret_file::read(&self.path, MAX_BYTES).map_err(|error| self.failed(&error.message))?;
+        let Some(text) = found else { return Ok(BTreeMap::new()) };
         // The reason would quote the file.
-        serde_json::from_str(&text).map_err(|_| self.failed("it is not the JSON that was written there"))
+        serde_json::from_slice(&text).map_err(|_| self.failed("it is not the JSON that was written there"))
     }
 
     fn write(&self, tokens: &BTreeMap<String, String>) -> Result<(), TokenError> {

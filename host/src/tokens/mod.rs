@@ -8,7 +8,6 @@ mod desktop;
 mod file;
 mod kernel;
 mod keyring;
-mod private;
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +17,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-pub(crate) use private::open_private;
 
 /// Longest token, in bytes. The kernel's keyring takes no more than 32 KiB.
 pub const MAX_TOKEN: usize = 16 * 1024;

@@ -26,7 +26,7 @@ const REQUIRED: [&str; 7] = [
 ];
 
 /// Modes of `--permission-mode` that runs need.
-const MODES: [&str; 3] = ["acceptEdits", "bypassPermissions", "dontAsk"];
+const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", "default", "dontAsk"];
 
 /// What [`crate::prepare`] needs to know of the installed version; travels in `capabilities.extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -30,6 +30,12 @@ pub(crate) fn request(request: Request<'_>) -> Failure {
     failure
 }
 
+/// A prompt that claude took for a command of its own, and has no such command for.
+pub(crate) fn command(message: &str) -> Failure {
+    let hint = "claude takes a prompt that begins with `/` for a command of its own; put a word before it";
+    failure(FailureKind::Usage, code::BAD_REQUEST, message, Some(hint))
+}
+
 fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
     let says = |phrases: &[&str]| mentions(message, phrases);
     let status = status.or_else(|| http_status(message));

@@ -11,6 +11,7 @@ use ostler_provider_kit::payload::FlagValue;
 pub(crate) const SKIP_PERMISSIONS: &str = "--dangerously-skip-permissions";
 pub(crate) const PERMISSION_MODE: &str = "--permission-mode";
 pub(crate) const FORK_SESSION: &str = "--fork-session";
+pub(crate) const SETTING_SOURCES: &str = "--setting-sources";
 
 const KNOWN: [Known; 28] = [
     plain(FORK_SESSION, "give a resumed session a new id and leave the old one as it is", FlagValues::None),
@@ -49,7 +50,7 @@ const KNOWN: [Known; 28] = [
     wide(SKIP_PERMISSIONS, "no permission checks at all", FlagValues::None, EVERYTHING),
     wide("--plugin-dir", "load a claude plugin from a folder", FlagValues::Many, EVERYTHING),
     wide("--plugin-url", "load a claude plugin from an address", FlagValues::Many, EVERYTHING),
-    wide("--setting-sources", "settings files to read: user, project, local", FlagValues::One, EVERYTHING),
+    wide(SETTING_SOURCES, "settings files to read: user, project, local", FlagValues::One, EVERYTHING),
     wide("--worktree", "work in a new git worktree of this name", FlagValues::One, &["additionalDirectories"]),
     wide("--file", "files to download at the start: file_id:path", FlagValues::Many, &["networkAccess"]),
     wide("--chrome", "with the browser integration", FlagValues::None, &["networkAccess", "tools", "mcp"]),

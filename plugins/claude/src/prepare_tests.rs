@@ -93,7 +93,7 @@ fn modes_of_permission() {
     };
     for (given, expected, lost) in [
         (json!({}), None, &[][..]),
-        (json!({"autoApprove": false}), None, &[]),
+        (json!({"autoApprove": false}), Some("default"), &[]),
         (json!({"autoApprove": true}), Some("bypassPermissions"), &[]),
         (json!({"sandboxMode": "read-only"}), Some("dontAsk"), &[]),
         (json!({"sandboxMode": "workspace-write"}), Some("acceptEdits"), &[]),
@@ -184,6 +184,7 @@ fn flags_do_not_skip_what_the_run_restricts() {
     let launch = launch(&request(&payload));
     let modes: Vec<_> = launch.args.iter().filter(|arg| arg.starts_with("--permission-mode=")).collect();
     assert_eq!(modes, ["--permission-mode=bypassPermissions", "--permission-mode=dontAsk"], "the later one counts");
+    assert_eq!(dropped(&launch), [("/optionalFlags/--permission-mode", false)]);
 }
 
 #[test]
@@ -192,6 +193,7 @@ fn network_is_bounded_or_refused() {
     let launch = of(&json!({"permissions": {"networkAccess": false}}));
     assert_eq!(dropped(&launch), [(network, true)]);
     assert_eq!(rules(&launch, "deny"), ["WebFetch", "WebSearch"]);
+    assert!(has(&launch, "--strict-mcp-config"), "no servers of claude's own configuration");
     let launch = of(&json!({"permissions": {"networkAccess": false}, "tools": ["file_read", "file_edit"]}));
     assert!(dropped(&launch).is_empty());
     let sandbox = json!({"sandbox": true});
@@ -220,6 +222,7 @@ fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
         json!({"permissions": {"sandboxMode": "read-only"}}),
         json!({"permissions": {"sandboxMode": "workspace-write"}}),
         json!({"permissions": {"networkAccess": false}}),
+        json!({"permissions": {"autoApprove": false}}),
         json!({"tools": ["shell"]}),
         json!({"mcp": {"servers": [{"name": "a", "command": "x", "enabledTools": ["t"]}]}}),
     ] {
@@ -412,9 +415,25 @@ fn shells_do_not_see_the_token() {
     assert_eq!(variable(&launch, "CLAUDE_ENV_FILE"), Some("/private/shell-environment.sh"));
     assert_eq!(
         file(&launch, "shell-environment.sh"),
-        "[ -r '/w/it'\\''s.sh' ] && . '/w/it'\\''s.sh'\nunset ANTHROPIC_API_KEY\n"
+        "[ ! -r '/w/it'\\''s.sh' ] || . '/w/it'\\''s.sh'\nunset ANTHROPIC_API_KEY\n"
     );
     assert!(!launch.args.iter().any(|arg| arg.contains("secret-value")));
+    assert!(dropped(&launch).is_empty(), "the user's file is read, too");
+}
+
+#[test]
+fn what_the_host_lays_out_for_shells_outlives_claude_s_snapshot() {
+    let script = |harness: &Value| file(&of(harness), "shell-environment.sh").to_owned();
+    assert!(script(&json!({"shellPrelude": {"content": "x"}})).ends_with(" . \"$BASH_ENV\"\n"));
+    let allowlist = json!({"entries": [{"name": "ls", "path": "/bin/ls"}]});
+    assert_eq!(script(&json!({"cliAllowlist": allowlist})), "unset -f find grep rg 2>/dev/null || :\n");
+}
+
+#[test]
+fn variables_that_the_plugin_sets_are_not_lost_in_silence() {
+    let launch = of(&json!({"processEnv": {"CLAUDE_CODE_MAX_RETRIES": "9", "DISABLE_TELEMETRY": "1", "A": "b"}}));
+    assert_eq!(dropped(&launch), [("/harness/processEnv/CLAUDE_CODE_MAX_RETRIES", false)]);
+    assert_eq!(variable(&launch, "CLAUDE_CODE_MAX_RETRIES"), Some("2"));
 }
 
 #[test]

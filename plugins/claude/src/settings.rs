@@ -18,8 +18,9 @@ pub struct Settings {
     pub default_model: Option<String>,
     /// How often claude repeats a request that failed.
     pub max_retries: u32,
-    /// Which of claude's own settings files a run reads that restricts the agent (sandbox, network, tools). They can
-    /// allow tools and run hooks, so that none is read unless it is named here. A run without restrictions reads all.
+    /// Which of claude's own settings files a run reads that restricts the agent (sandbox, network, tools, or no approval
+    /// without a question). They can allow tools and run hooks, so that none is read unless it is named here. A run
+    /// without restrictions reads all.
     pub trusted_sources: Vec<Source>,
     /// Whether a run that reads no project settings still gets the instructions of `CLAUDE.md` in its folder.
     pub project_memory: bool,

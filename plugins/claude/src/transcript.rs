@@ -66,6 +66,8 @@ struct End {
     subtype: String,
     terminal_reason: String,
     status: Option<u16>,
+    /// Turns of the model.
+    turns: Option<u64>,
     text: Option<String>,
     structured: Option<Value>,
     errors: Vec<String>,
@@ -74,6 +76,16 @@ struct End {
 impl End {
     fn interrupted(&self) -> bool {
         self.terminal_reason.starts_with("aborted")
+    }
+
+    /// Whether claude took the prompt for a command of its own that it has not, and asked no model. It calls that a
+    /// success.
+    fn refused_command(&self) -> bool {
+        self.turns == Some(0)
+            && self.text.as_ref().is_some_and(|text| {
+                text.starts_with("Unknown command: /")
+                    || (text.starts_with('/') && text.ends_with("isn't available in this environment."))
+            })
     }
 
     fn message(&self) -> String {
@@ -259,6 +271,7 @@ impl PrintTranscript {
             subtype: word("subtype"),
             terminal_reason: word("terminal_reason"),
             status: status.and_then(|status| u16::try_from(status).ok()),
+            turns: event.get("num_turns").and_then(Value::as_u64),
             text: event.get("result").and_then(Value::as_str).map(str::to_owned),
             structured: event.get("structured_output").filter(|value| !value.is_null()).cloned(),
             errors: errors
@@ -288,6 +301,9 @@ impl PrintTranscript {
 
     /// The run's answer; what claude says itself in place of one is none.
     fn answer_of(&self, end: &End) -> Option<String> {
+        if end.refused_command() {
+            return None;
+        }
         let said = end.text.as_ref().filter(|text| !end.is_error && !text.starts_with(ENFORCER));
         said.or(self.answer.as_ref()).cloned()
     }
@@ -317,6 +333,7 @@ impl PrintTranscript {
         let resumes = (self.asked_session.is_some() || self.continues) && !self.told_session;
         match &self.end {
             Some(end) if end.is_error => return Some(self.told(end, resumes)),
+            Some(end) if end.refused_command() => return Some(failure::command(&end.message())),
             // An exit code after the last line says nothing about the work.
             Some(_) => return None,
             None if self.lost_end => {

@@ -112,6 +112,8 @@ fn failure_classes() {
         ("schema-bad", FailureKind::Usage, "structured-output"),
         ("stream-json-no-verbose", FailureKind::Usage, "config-invalid"),
         ("sandbox-unavailable", FailureKind::Usage, "config-invalid"),
+        ("command-unknown", FailureKind::Usage, "bad-request"),
+        ("command-unavailable", FailureKind::Usage, "bad-request"),
         ("sigint-slow", FailureKind::Incomplete, "interrupted"),
         ("sigint-tool", FailureKind::Incomplete, "interrupted"),
         ("sigterm-slow", FailureKind::Unknown, "interrupted"),
@@ -157,6 +159,7 @@ fn refusals_and_retries_fail_nothing() {
     );
     // What claude says in place of an answer is none.
     assert_eq!(replay("http-401").1.final_text, None);
+    assert_eq!(replay("command-unknown").1.final_text, None);
 }
 
 #[test]

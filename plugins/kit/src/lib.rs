@@ -10,6 +10,7 @@ pub mod failure;
 pub mod flags;
 pub mod help;
 pub mod payload;
+mod plugin;
 pub mod prepare;
 pub mod prompt;
 pub mod session;

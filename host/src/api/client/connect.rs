@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,6 +13,7 @@ use serde_json::{Value, json};
 use super::http::{self, SendError};
 use super::launch::{self, Launched};
 use super::{ClientConfig, ClientError, Health};
+use crate::api::lines;
 use crate::api::types::{PROTOCOL, StopParams, StopResult};
 use crate::model::{ApiError, ErrorKind};
 
@@ -110,16 +114,52 @@ impl Connector {
             Err(ClientError::Api(error)) if error.kind == ErrorKind::Conflict => return Err(stays("busy")),
             Err(error) => return Err(error),
         }
-        loop {
-            match self.health().await {
-                Ok(now) if now.pid == health.pid => {}
-                _ => return Ok(()),
-            }
+        if self.is_gone_by(health.pid, deadline).await {
+            return Ok(());
+        }
+        Err(stays("does not end although it was asked to"))
+    }
+
+    /// Waits until the host of this process id answers no more; `false` where it still does at the deadline.
+    pub(super) async fn is_gone_by(&self, pid: u32, deadline: Instant) -> bool {
+        while self.health().await.is_ok_and(|now| now.pid == pid) {
             if Instant::now() >= deadline {
-                return Err(stays("does not end although it was asked to"));
+                return false;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        true
+    }
+
+    /// After a refusal: whether it came from a host that was about to end, and another one answers now.
+    pub(super) async fn is_replaced(&self) -> Result<bool, ClientError> {
+        if self.config.start.is_none() {
+            return Ok(false);
+        }
+        match self.health().await {
+            Ok(health) if !health.ending => return Ok(false),
+            Ok(health) if !self.is_gone_by(health.pid, Instant::now() + START_LIMIT).await => return Ok(false),
+            // Gone already, or just now.
+            _ => {}
+        }
+        self.ensure().await.map(|_| true)
+    }
+
+    /// A connection that the host has upgraded to lines.
+    pub(super) async fn lines(&self) -> Result<TokioIo<Upgraded>, ClientError> {
+        let headers = [("connection", "upgrade".to_owned()), ("upgrade", lines::PROTOCOL.to_owned())];
+        let answer = self.send("GET", "/lines", &headers, Bytes::new()).await;
+        let response = answer.map_err(|error| error.into_client_error(false))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            return Err(match http::read_json(response).await {
+                Ok(_) => ClientError::Protocol(format!("/lines: status {status}")),
+                Err(error) => error.into_client_error(false),
+            });
+        }
+        let upgraded = hyper::upgrade::on(response).await;
+        let broken = |error: hyper::Error| ClientError::Broken { reason: http::describe(&error), uncertain: false };
+        Ok(TokioIo::new(upgraded.map_err(broken)?))
     }
 
     /// One JSON-RPC call, once.

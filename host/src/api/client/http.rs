@@ -49,9 +49,9 @@ pub(super) async fn send(
     let stream = open(socket).await.map_err(SendError::Unsent)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| SendError::Broken(error.to_string()))?;
-    // Ends with the answer, or when its body is dropped.
+    // Ends with the answer, or when its body is dropped, or when what it was upgraded to ends.
     tokio::spawn(async move {
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     let mut request = Request::builder()
         .method(method)

@@ -5,17 +5,22 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
     ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, ListCapabilitiesParams, ListJobsParams,
-    ListPluginsResult, ListRunsParams, NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams,
-    SetRetentionParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, UnsetRetentionParams,
-    WorkspaceParams,
+    ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, RetentionState, RunEventsParams,
+    RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
+    TokenState, UnsetRetentionParams, WorkspaceParams,
 };
 use crate::model::{
-    CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
+    CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
+    RunSummary,
 };
+
+/// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
+const ENDING_HOSTS: u32 = 3;
 
 impl Client {
     /// Any method of the host, by name.
@@ -38,11 +43,32 @@ impl Client {
         }
     }
 
+    /// A connection that carries JSON-RPC as lines, in both directions.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn lines(&self) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, ClientError> {
+        self.connector.lines().await
+    }
+
     /// Submits a run. `payload` is the start payload, with `clientEnvironment` beside its fields.
+    ///
+    /// A host that is about to end takes no runs. Where one may be started in its place, it is waited for, and the run
+    /// is submitted to its successor.
     ///
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn start_run(&self, payload: &Value) -> Result<StartRunResult, ClientError> {
+        for _ in 0..ENDING_HOSTS {
+            match self.call("start_run", payload).await {
+                Err(ClientError::Api(refused)) if refused.kind == ErrorKind::Conflict && refused.retryable => {
+                    if !self.connector.is_replaced().await? {
+                        return Err(ClientError::Api(refused));
+                    }
+                }
+                other => return other,
+            }
+        }
         self.call("start_run", payload).await
     }
 
@@ -231,19 +257,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] if it is still there after `limit`.
     pub async fn wait_gone(&self, limit: std::time::Duration) -> Result<(), ClientError> {
-        let deadline = std::time::Instant::now() + limit;
-        while let Ok(health) = self.connector.health().await {
-            if health.pid != self.host.pid {
-                break;
-            }
-            if std::time::Instant::now() >= deadline {
-                return Err(ClientError::Unreachable {
-                    socket: self.connector.config.socket.clone(),
-                    reason: format!("the host (pid {}) was asked to end and is still there", self.host.pid),
-                });
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        if self.connector.is_gone_by(self.host.pid, std::time::Instant::now() + limit).await {
+            return Ok(());
         }
-        Ok(())
+        Err(ClientError::Unreachable {
+            socket: self.connector.config.socket.clone(),
+            reason: format!("the host (pid {}) was asked to end and is still there", self.host.pid),
+        })
     }
 }

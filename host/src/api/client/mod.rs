@@ -51,6 +51,9 @@ pub struct Health {
     pub pid: u32,
     /// Version of the wire protocol.
     pub protocol: u32,
+    /// Whether it takes no runs any more, because it is about to end.
+    #[serde(default)]
+    pub ending: bool,
 }
 
 /// A client of one host.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fake::{FakeHost, Reply, Seen, refusal};
 use super::*;
@@ -196,6 +196,23 @@ async fn a_busy_host_of_another_version_is_named_and_left_alone() {
     assert_eq!(client.host().version, "9.9.9");
 }
 
+/// Stands for a program that starts a host; see [`successor`].
+const START_SUCCESSOR: &str = "touch $FOLDER/started; while ! [ -e $FOLDER/started.ready ]; do sleep 0.01; done; \
+                               echo 'ostler: ready' >&2; exec sleep 20";
+
+/// A fake host that comes up when [`START_SUCCESSOR`] is run, and answers everything with this.
+fn successor(place: &Place, answer: Value) -> tokio::task::JoinHandle<FakeHost> {
+    let (socket, started) = (place.socket(), place.folder.path().join("started"));
+    tokio::spawn(async move {
+        while !started.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let host = FakeHost::start(&socket, healthy(move |_| Reply::Result(answer.clone())));
+        std::fs::write(started.with_extension("ready"), "").unwrap();
+        host
+    })
+}
+
 #[tokio::test]
 async fn an_idle_host_of_another_version_is_replaced() {
     let place = Place::new();
@@ -203,24 +220,65 @@ async fn an_idle_host_of_another_version_is_replaced() {
         "/healthz" => health_of("9.9.9"),
         _ => Reply::AndDie(Box::new(Reply::Result(json!({"stopping": true, "running": 0, "waiting": 0})))),
     });
-    // The successor is a fake host too; the command that starts it says when.
-    let new_socket = place.socket();
-    let started = place.folder.path().join("started");
-    let watched = started.clone();
-    let successor = tokio::spawn(async move {
-        while !watched.exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        let host = FakeHost::start(&new_socket, healthy(|_| Reply::Result(json!([]))));
-        std::fs::write(watched.with_extension("ready"), "").unwrap();
-        host
-    });
-    let script = "touch $FOLDER/started; while ! [ -e $FOLDER/started.ready ]; do sleep 0.01; done; \
-                  echo 'ostler: ready' >&2; exec sleep 20";
-    let client = Client::connect(place.config_with_start(script)).await.unwrap();
+    let successor = successor(&place, json!([]));
+    let client = Client::connect(place.config_with_start(START_SUCCESSOR)).await.unwrap();
     assert_eq!(client.host().version, VERSION);
     assert_eq!(old.asked(), ["stop"]);
     drop(successor.await.unwrap());
+}
+
+/// A host that takes no runs any more, and goes when it has been asked how it is for a third time.
+fn ending_host(place: &Place) -> FakeHost {
+    let looks = AtomicUsize::new(0);
+    let refusal = json!({"kind": "CONFLICT", "message": "the host is about to end", "retryable": true});
+    FakeHost::start(&place.socket(), move |seen| match seen.what() {
+        "/healthz" => {
+            let look = looks.fetch_add(1, Ordering::Relaxed);
+            let health = json!({
+                "version": VERSION, "protocol": crate::api::types::PROTOCOL, "pid": 77, "ending": look > 0,
+            });
+            let reply = Reply::Json(200, health);
+            if look < 3 { reply } else { Reply::AndDie(Box::new(reply)) }
+        }
+        _ => Reply::Json(200, json!({"id": 1, "error": {"code": -32010, "message": "no", "data": refusal}})),
+    })
+}
+
+#[tokio::test]
+async fn a_submit_outlasts_a_host_that_is_about_to_end() {
+    let place = Place::new();
+    let ending = ending_host(&place);
+    let run = RunId::generate();
+    let successor = successor(&place, json!({"runId": run}));
+    let client = Client::connect(place.config_with_start(START_SUCCESSOR)).await.unwrap();
+    assert_eq!(client.start_run(&json!({"prompt": "again"})).await.unwrap().run_id, run);
+    assert_eq!(ending.asked(), ["start_run"]);
+    let successor = successor.await.unwrap();
+    assert_eq!(successor.asked(), ["start_run"]);
+    let submitted = successor.requests().into_iter().find(|seen| seen.what() == "start_run").unwrap();
+    assert_eq!(submitted.body["params"], json!({"prompt": "again"}));
+}
+
+#[tokio::test]
+async fn where_no_host_may_be_started_the_refusal_of_an_ending_one_is_told() {
+    let place = Place::new();
+    let ending = ending_host(&place);
+    let client = Client::connect(place.config()).await.unwrap();
+    let told = ApiError::from(client.start_run(&json!({})).await.unwrap_err());
+    assert_eq!((told.kind, told.message.as_str()), (ErrorKind::Conflict, "the host is about to end"));
+    assert_eq!(ending.asked(), ["start_run"]);
+}
+
+#[tokio::test]
+async fn a_contradiction_that_a_host_stays_with_is_told_at_once() {
+    let place = Place::new();
+    let refusal = json!({"kind": "CONFLICT", "message": "it is busy with that", "retryable": true});
+    let answer = json!({"id": 1, "error": {"code": -32010, "message": "no", "data": refusal}});
+    let host = FakeHost::start(&place.socket(), healthy(move |_| Reply::Json(200, answer.clone())));
+    let client = Client::connect(place.config_with_start("exit 1")).await.unwrap();
+    let told = ApiError::from(client.start_run(&json!({})).await.unwrap_err());
+    assert_eq!(told.message, "it is busy with that");
+    assert_eq!(host.asked(), ["start_run"]);
 }
 
 #[tokio::test]

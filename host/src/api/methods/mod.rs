@@ -3,6 +3,7 @@
 mod host;
 mod retention;
 mod runs;
+mod streams;
 mod tokens;
 mod workspace;
 
@@ -19,7 +20,8 @@ use super::types::{
     ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, ListCapabilitiesParams, ListJobsParams,
     ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, RetentionState, RunEventsParams,
     RunEventsResult, RunParams, SetRetentionParams, StartRunParams, StartRunResult, Status, StopParams, StopResult,
-    TokenState, UnsetRetentionParams, WorkspaceParams,
+    SubscribeParams, SubscribeResult, TokenState, UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult,
+    WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -98,6 +100,16 @@ pub(crate) static METHODS: &[Method] = &[
         /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run.
         export_run("runId", "format", "path", "overwrite"):
         ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
+    },
+    method! {
+        /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
+        /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
+        subscribe("after", "runId", "conversationId", "types"):
+        SubscribeParams => SubscribeResult, [NotFound, Conflict], streams::subscribe
+    },
+    method! {
+        /// Ends an event stream of this connection. Events that are on their way may still arrive.
+        unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
     },
     method! {
         /// Jobs with their position and effective priority, in the order in which they leave.

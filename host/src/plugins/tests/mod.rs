@@ -3,6 +3,7 @@
 
 mod bundled;
 mod cache;
+#[path = "../../../../tests/guests/mod.rs"]
 mod guests;
 mod hostile;
 mod loading;

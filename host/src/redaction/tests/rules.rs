@@ -224,6 +224,24 @@ fn documents_are_read_with_their_keys() {
 }
 
 #[test]
+fn a_text_that_repeats_itself_is_asked_about_once() {
+    fn odd_ones(candidates: &[Candidate]) -> Result<Vec<bool>, Fault> {
+        let mut seen = std::collections::HashSet::new();
+        if candidates.iter().all(|candidate| seen.insert((&candidate.secret, &candidate.before, &candidate.after))) {
+            return Ok(candidates.iter().map(|candidate| candidate.secret.ends_with(['1', '3'])).collect());
+        }
+        Err(Fault::new("asked twice"))
+    }
+    let rules =
+        RuleSet { rules: vec![Rule { verify: true, ..rule("key", "key-[0-9]", &["key-"]) }], ..RuleSet::default() };
+    let (run, heard) = run_with(vec![fake(rules, odd_ones, nothing)], OperatorRules::default());
+    let text = "key-1 is odd\nkey-2\nkey-3\n".repeat(700);
+    let expected = "[REDACTED:key] is odd\nkey-2\n[REDACTED:key]\n".repeat(700);
+    assert_eq!(run.redact(&text).text, expected);
+    assert!(heard.0.lock().unwrap().is_empty());
+}
+
+#[test]
 fn settings_switch_rules_off_and_allow_values() {
     let settings = r#"{"disable": ["github-pat"], "allow": [{"pattern": "^gsk_twc6", "rules": ["groq-api-key"]}]}"#;
     let (run, _) = run_with(vec![bundled::plugin(settings)], OperatorRules::default());

@@ -104,11 +104,27 @@ fn a_prelude_alone_changes_nothing_else() {
     let private = PrivateDir::create(parent.path(), "run").unwrap();
     let prelude = ShellPrelude { content: "x=1".to_owned(), bash_env: true, sh_env: false };
     let variables = plan_prelude(Some(&prelude), None).unwrap().write(&private).unwrap();
-    assert_eq!(variables, [("BASH_ENV".into(), private.path().join("shell/bash").into_os_string())]);
+    let script = private.path().join("shell/bash").into_os_string();
+    assert_eq!(variables, [("BASH_ENV".into(), script), ("SHLVL".into(), "1".into())]);
     assert_eq!(std::fs::read_to_string(private.path().join("shell/bash")).unwrap(), "x=1\n");
     assert!(plan_prelude(None, None).unwrap().is_empty());
     let useless = ShellPrelude { content: "\0".to_owned(), bash_env: false, sh_env: false };
     assert_eq!(plan_prelude(Some(&useless), None).unwrap_err().len(), 2);
+}
+
+/// Node.js and Bun give their children sockets, and bash then looks for signs of a remote shell.
+#[test]
+fn a_shell_whose_input_is_a_socket_runs_the_prelude() {
+    let parent = tempfile::tempdir().unwrap();
+    let private = PrivateDir::create(parent.path(), "run").unwrap();
+    let prelude = ShellPrelude { content: "HELLO=there".to_owned(), bash_env: true, sh_env: false };
+    let variables = plan_prelude(Some(&prelude), None).unwrap().write(&private).unwrap();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = std::process::Command::new("/bin/bash");
+    command.args(["-c", "echo \"$HELLO\""]).env_clear().envs(variables).stdin(std::os::fd::OwnedFd::from(theirs));
+    let output = command.output().unwrap();
+    drop(ours);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "there\n");
 }
 
 #[test]

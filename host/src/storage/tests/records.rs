@@ -37,16 +37,18 @@ fn the_life_of_a_run() {
     let key = write(&storage, |tx| tx.put_snapshot("f", &snapshot("1"))).unwrap();
     let run = NewRun { snapshot: Some(key), ..new_run() };
     let run_id = run.run_id;
-    write(&storage, move |tx| {
-        tx.insert_run(&run)?;
+    let arrival = write(&storage, move |tx| {
+        let arrival = tx.insert_run(&run)?;
         tx.insert_job(&NewJob { carry: Some("{\"retries\":0}".to_owned()), ..new_job(run_id) })?;
-        tx.put_seal(run_id, b"sealed")
+        tx.put_seal(run_id, b"sealed")?;
+        Ok(arrival)
     })
     .unwrap();
     assert_eq!(storage.read(|r| r.seal(run_id)).unwrap().as_deref(), Some(b"sealed".as_slice()));
     let waiting = storage.read(Reader::recovery).unwrap();
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0].job.state, JobState::Ready);
+    assert_eq!(waiting[0].arrival, arrival);
     assert_eq!(waiting[0].carry.as_deref(), Some("{\"retries\":0}"));
 
     let started = Started { attempt: 1, at: at(2), process: None };

@@ -21,14 +21,18 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
     if !listed && !servers.is_empty() {
         launch.dropped.convenience("/harness/mcp/servers", "`tools` does not list `mcp`, so no server is started");
     }
-    if !listed || !servers.is_empty() {
+    let offline = harness.permissions.network_access == Some(false);
+    if !listed || offline || !servers.is_empty() {
         // No servers of claude's own configuration beside those of the payload.
         if launch.detected.has("--strict-mcp-config") {
             launch.args.push("--strict-mcp-config".to_owned());
-        } else if !listed {
-            launch
-                .dropped
-                .restriction("/harness/tools", "the installed claude cannot be kept from its own MCP servers");
+        } else {
+            let reason = "the installed claude cannot be kept from its own MCP servers";
+            for (pointer, asked) in [("/harness/tools", !listed), ("/harness/permissions/networkAccess", offline)] {
+                if asked {
+                    launch.dropped.restriction(pointer, reason);
+                }
+            }
         }
     }
     if !listed || servers.is_empty() {

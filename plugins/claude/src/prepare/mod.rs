@@ -9,7 +9,7 @@ mod permissions;
 mod private_settings;
 
 use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
-use ostler_plugin::{DroppedOptions, Error, Problems};
+use ostler_plugin::{DroppedOptions, Error, Problems, escape_pointer};
 use ostler_provider_kit::argument::shell_quote;
 use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
 use ostler_provider_kit::prepare as kit;
@@ -80,7 +80,16 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// A variable that the run needs. It wins over what the payload sets, which is told.
     fn set(&mut self, name: &str, value: &str) {
+        if self.harness.process_env.get(name).is_some_and(|given| given != value) {
+            let pointer = format!("/harness/processEnv/{}", escape_pointer(name));
+            self.dropped.convenience(pointer, format!("Ostler sets this variable for claude, to `{value}`"));
+        }
+        self.put(name, value);
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
         self.environment.push(NameValue { name: name.to_owned(), value: value.to_owned() });
     }
 
@@ -88,6 +97,13 @@ impl<'a> Builder<'a> {
     fn option(&mut self, flag: &str, value: &str, pointer: &str) {
         let argument = kit::joined(flag, value, pointer, &mut self.problems);
         self.args.push(argument);
+    }
+
+    /// Tells that a flag of the payload gives way to what the harness asks for: claude takes the later of the two.
+    fn override_flag(&mut self, flag: &str) {
+        if self.payload.optional_flags.contains_key(flag) {
+            self.dropped.convenience(format!("/optionalFlags/{flag}"), "`harness` decides this, and wins");
+        }
     }
 
     /// A file in the private folder; gives its absolute path.
@@ -107,20 +123,32 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The agent's shells inherit claude's environment. The provider token is taken out of it there: no tool needs it.
+    /// What claude's shells run before each command, after the snapshot of the user's login shell, which sets `PATH` anew
+    /// and lays functions over `find`, `grep` and `rg`. What the user has put there goes on to work.
     fn guard_shells(&mut self) {
-        const BEFORE_SHELLS: &str = "CLAUDE_ENV_FILE";
-        if !self.request.host.environment_names.contains(&self.settings.token_variable) {
+        const BEFORE_COMMANDS: &str = "CLAUDE_ENV_FILE";
+        let mut script = String::new();
+        if self.harness.shell_prelude.is_some() {
+            // A PATH of the prelude would be lost in the snapshot.
+            script.push_str("[ -z \"${BASH_VERSION-}\" ] || [ ! -r \"${BASH_ENV-}\" ] || . \"$BASH_ENV\"\n");
+        }
+        if self.harness.cli_allowlist.is_some() {
+            // The functions start claude's own programs, whatever the allowlist says.
+            script.push_str("unset -f find grep rg 2>/dev/null || :\n");
+        }
+        let token = &self.settings.token_variable;
+        if self.request.host.environment_names.contains(token) {
+            // The shells inherit claude's environment, and no tool needs the provider token.
+            script.push_str(&format!("unset {token}\n"));
+        }
+        if script.is_empty() {
             return;
         }
-        // claude sources this file before each command; what the user has put there goes on to work.
-        let mut script = match self.harness.process_env.get(BEFORE_SHELLS) {
-            Some(path) => format!("[ -r {0} ] && . {0}\n", shell_quote(path)),
-            None => String::new(),
-        };
-        script.push_str(&format!("unset {}\n", self.settings.token_variable));
+        if let Some(path) = self.harness.process_env.get(BEFORE_COMMANDS) {
+            script.insert_str(0, &format!("[ ! -r {0} ] || . {0}\n", shell_quote(path)));
+        }
         let path = self.file("shell-environment.sh", &script);
-        self.set(BEFORE_SHELLS, &path);
+        self.put(BEFORE_COMMANDS, &path);
     }
 
     fn model(&mut self) {

@@ -72,6 +72,8 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     match sandbox {
         Some(Sandbox::ReadOnly) => read_only(launch),
         Some(Sandbox::WorkspaceWrite) => mode(launch, "acceptEdits", SANDBOX_MODE),
+        // Without a mode claude's own settings would name one, which may ask about nothing.
+        None if auto == Some(false) => mode(launch, "default", AUTO_APPROVE),
         Some(Sandbox::FullAccess) if !bypass => {
             mode(launch, "acceptEdits", SANDBOX_MODE);
             launch.dropped.convenience(
@@ -112,7 +114,8 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
         );
     }
     let filters = launch.harness.mcp.servers.iter().any(|server| server.enabled_tools.is_some());
-    if bounded || permissions.network_access == Some(false) || launch.harness.tools.is_some() || filters {
+    let withheld = auto == Some(false) || permissions.network_access == Some(false);
+    if bounded || withheld || launch.harness.tools.is_some() || filters {
         without_foreign_settings(launch);
     }
     Rights { bypass, approved: auto != Some(false) }
@@ -120,6 +123,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
 
 fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
     if launch.detected.modes.contains(mode) {
+        launch.override_flag(flags::PERMISSION_MODE);
         launch.option(flags::PERMISSION_MODE, mode, pointer);
     } else if mode == "bypassPermissions" {
         launch.dropped.convenience(pointer, "the installed claude has no mode that asks about nothing");
@@ -227,7 +231,8 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
 fn without_foreign_settings(launch: &mut Builder<'_>) {
     let trusted = &launch.settings.trusted_sources;
     let words: Vec<&str> = trusted.iter().map(|source| source.word()).collect();
-    launch.args.push(format!("--setting-sources={}", words.join(",")));
+    launch.override_flag(flags::SETTING_SOURCES);
+    launch.args.push(format!("{}={}", flags::SETTING_SOURCES, words.join(",")));
     // Without the project's settings claude does not read its CLAUDE.md either, which only instructs. It reads those of
     // additional folders, if it is asked to, and the folder itself can be one.
     let memory = launch.settings.project_memory && !trusted.contains(&crate::settings::Source::Project);

@@ -1,5 +1,16 @@
 //! Guests as text. Each is a core module with the functions that the canonical ABI asks of its world, wrapped as the build
 //! script wraps the bundled plugins.
+//!
+//! The plugins' own tests call them one by one; the end-to-end suites put [`hostile`] ones into a host's plugin folder.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "shared by several suites, none of which uses all of it; a test may panic"
+)]
+
+pub mod hostile;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,7 +26,7 @@ fn wit() -> Resolve {
 }
 
 /// Wraps a core module for a world of `resolve`.
-pub(super) fn wrap(resolve: &Resolve, world: &str, module: &str) -> Vec<u8> {
+pub fn wrap(resolve: &Resolve, world: &str, module: &str) -> Vec<u8> {
     let packages: Vec<_> = resolve.packages.iter().map(|(id, _)| id).collect();
     let world = resolve.select_world(&packages, Some(world)).unwrap();
     let mut module = wat::parse_str(module).unwrap();
@@ -24,94 +35,103 @@ pub(super) fn wrap(resolve: &Resolve, world: &str, module: &str) -> Vec<u8> {
 }
 
 /// Wraps a core module for a world in an interface of another make.
-pub(super) fn wrap_foreign(wit: &str, world: &str, module: &str) -> Vec<u8> {
+pub fn wrap_foreign(wit: &str, world: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_str("foreign.wit", wit).unwrap();
     wrap(&resolve, world, module)
 }
 
 /// What a guest does; the bodies are instructions.
-pub(super) struct Guest<'a> {
-    pub(super) name: &'a str,
-    pub(super) version: &'a str,
-    pub(super) schema: Option<&'a str>,
+pub struct Guest<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub schema: Option<&'a str>,
     /// Body of `configure`; answers with a pointer. Memory is zero at 2048: success.
-    pub(super) configure: &'a str,
+    pub configure: &'a str,
     /// Body of the function that is tested: `evaluate`, `verify`, `transcript.read`.
-    pub(super) body: &'a str,
+    pub body: &'a str,
+    /// Bodies of other functions, by name, in place of those that answer with zeros.
+    pub others: &'a [(&'a str, &'a str)],
     /// Further definitions of the module.
-    pub(super) extra: &'a str,
+    pub extra: &'a str,
     /// Pages of memory at the start.
-    pub(super) pages: u32,
+    pub pages: u32,
 }
 
 impl Default for Guest<'_> {
     fn default() -> Self {
-        Self { name: "test", version: "1.2.3", schema: None, configure: OK, body: OK, extra: "", pages: 64 }
+        Self {
+            name: "test",
+            version: "1.2.3",
+            schema: None,
+            configure: OK,
+            body: OK,
+            others: &[],
+            extra: "",
+            pages: 64,
+        }
     }
 }
 
 /// A pointer to zeros: an empty list, a success, an empty step.
-pub(super) const OK: &str = "i32.const 2048";
-pub(super) const LOOP: &str = "(loop $l (br $l)) unreachable";
-pub(super) const TRAP: &str = "unreachable";
-pub(super) const ALLOCATE: &str = "(loop $l (drop (memory.grow (i32.const 16))) (br $l)) unreachable";
-pub(super) const FILL_TABLE: &str =
-    "(loop $l (drop (table.grow $t (ref.null func) (i32.const 100))) (br $l)) unreachable";
-pub(super) const RECURSE: &str = "call $recurse i32.const 2048";
-pub(super) const FLOOD_LOG: &str =
-    "(loop $l (call $log (i32.const 2) (i32.const 1024) (i32.const 4)) (br $l)) unreachable";
-pub(super) const LOG_ONCE: &str = "(call $log (i32.const 3) (i32.const 1024) (i32.const 4)) i32.const 2048";
+pub const OK: &str = "i32.const 2048";
+/// A handle of a new transcript.
+pub const NEW: &str = "(call $new (i32.const 7))";
+pub const LOOP: &str = "(loop $l (br $l)) unreachable";
+pub const TRAP: &str = "unreachable";
+pub const ALLOCATE: &str = "(loop $l (drop (memory.grow (i32.const 16))) (br $l)) unreachable";
+pub const FILL_TABLE: &str = "(loop $l (drop (table.grow $t (ref.null func) (i32.const 100))) (br $l)) unreachable";
+pub const RECURSE: &str = "call $recurse i32.const 2048";
+pub const FLOOD_LOG: &str = "(loop $l (call $log (i32.const 2) (i32.const 1024) (i32.const 4)) (br $l)) unreachable";
+pub const LOG_ONCE: &str = "(call $log (i32.const 3) (i32.const 1024) (i32.const 4)) i32.const 2048";
 /// A list at address 0 with more items than the host would hold: all of them zeros.
-pub(super) const FLOOD_OUTPUT: &str =
+pub const FLOOD_OUTPUT: &str =
     "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (i32.const 90000)) i32.const 2048";
 /// One string that is longer than the answer may be.
-pub(super) const WILD_POINTER: &str = "i32.const -8";
-pub(super) const WILD_LIST: &str =
+pub const WILD_POINTER: &str = "i32.const -8";
+pub const WILD_LIST: &str =
     "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (i32.const -1)) i32.const 2048";
 
 impl Guest<'_> {
-    pub(super) fn policy(&self) -> Vec<u8> {
-        let functions = format!(
-            r#"(func (export "ostler:plugin/policy@0.1.0#wants") (result i32) i32.const 2048)
-               (func (export "ostler:plugin/policy@0.1.0#evaluate") (param i32) (result i32) {})"#,
-            self.body
-        );
+    pub fn policy(&self) -> Vec<u8> {
+        let functions = self.functions("policy", &[("wants", 0, OK), ("evaluate", 1, self.body)]);
         wrap(&wit(), "ostler:plugin/policy-plugin", &self.module("", &functions))
     }
 
-    pub(super) fn redactor(&self) -> Vec<u8> {
-        let functions = format!(
-            r#"(func (export "ostler:plugin/redactor@0.1.0#rules") (result i32) i32.const 2048)
-               (func (export "ostler:plugin/redactor@0.1.0#verify") (param i32 i32) (result i32) {})
-               (func (export "ostler:plugin/redactor@0.1.0#scan") (param i32 i32) (result i32) i32.const 2048)"#,
-            self.body
-        );
+    pub fn redactor(&self) -> Vec<u8> {
+        let functions = self.functions("redactor", &[("rules", 0, OK), ("verify", 2, self.body), ("scan", 2, OK)]);
         wrap(&wit(), "ostler:plugin/redactor-plugin", &self.module("", &functions))
     }
 
-    pub(super) fn provider(&self) -> Vec<u8> {
-        let mut functions = String::new();
-        let mut function = |name: &str, params: &str, body: &str| {
-            let _ = writeln!(
-                functions,
-                r#"(func (export "ostler:plugin/provider@0.1.0#{name}") {params} (result i32) {body})"#
-            );
-        };
-        let empty = "i32.const 2048";
-        function("describe", "", empty);
-        function("probes", "", empty);
-        function("detect", "(param i32 i32)", empty);
-        function("prepare", "(param i32)", empty);
-        function("[constructor]transcript", "(param i32)", "(call $new (i32.const 7))");
-        function("[method]transcript.open", "(param i32)", empty);
-        function("[method]transcript.read", "(param i32 i32 i32)", self.body);
-        function("[method]transcript.input", "(param i32 i32 i32)", empty);
-        function("[method]transcript.decide", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)", empty);
-        function("[method]transcript.interrupt", "(param i32)", empty);
-        function("[method]transcript.finish", "(param i32 i32 i32 i32 i32 i32 i32 i32 i32)", empty);
+    pub fn provider(&self) -> Vec<u8> {
+        let functions = [
+            ("describe", 0, OK),
+            ("probes", 0, OK),
+            ("detect", 2, OK),
+            ("prepare", 1, OK),
+            ("[constructor]transcript", 1, NEW),
+            ("[method]transcript.open", 1, OK),
+            ("[method]transcript.read", 3, self.body),
+            ("[method]transcript.input", 3, OK),
+            ("[method]transcript.decide", 11, OK),
+            ("[method]transcript.interrupt", 1, OK),
+            ("[method]transcript.finish", 9, OK),
+        ];
         let new = r#"(import "[export]ostler:plugin/provider@0.1.0" "[resource-new]transcript" (func $new (param i32) (result i32)))"#;
-        wrap(&wit(), "ostler:plugin/provider-plugin", &self.module(new, &functions))
+        wrap(&wit(), "ostler:plugin/provider-plugin", &self.module(new, &self.functions("provider", &functions)))
+    }
+
+    /// The functions of an interface: name, number of parameters, body.
+    fn functions(&self, interface: &str, functions: &[(&str, usize, &str)]) -> String {
+        let known = |name: &str| functions.iter().any(|(known, ..)| *known == name);
+        assert!(self.others.iter().all(|(name, _)| known(name)), "{:?}", self.others);
+        functions.iter().fold(String::new(), |mut text, (name, parameters, body)| {
+            let other = self.others.iter().find(|(other, _)| other == name).map(|(_, body)| *body);
+            let (parameters, body) = (" i32".repeat(*parameters), other.unwrap_or(body));
+            let export = format!("ostler:plugin/{interface}@0.1.0#{name}");
+            let _ = writeln!(text, r#"(func (export "{export}") (param{parameters}) (result i32) {body})"#);
+            text
+        })
     }
 
     /// Strings lie at 256 (name), 320 (version), 384 (summary), 1024 (a log message) and 4096 (the schema); the record that

@@ -1,0 +1,145 @@
+//! `GET /lines`: JSON-RPC over a connection that was upgraded to plain lines, one frame on each. What `ostler rpc --stdio`
+//! hands through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
+
+use super::duplex::Session;
+use super::http::{FRAME_TIME, LARGE_FRAME, MAX_FRAME, Shared, failure};
+use crate::model::{ApiError, ErrorKind};
+
+/// Name of the protocol in the `Upgrade` header.
+pub(super) const PROTOCOL: &str = "ostler-lines";
+
+/// How long the last texts of a connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) -> Response {
+    let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if !asked.is_some_and(|protocol| protocol.eq_ignore_ascii_case(PROTOCOL)) {
+        let message = format!("ask for it with `Connection: upgrade` and `Upgrade: {PROTOCOL}`");
+        let mut response = failure(StatusCode::UPGRADE_REQUIRED, &ApiError::new(ErrorKind::InvalidParams, message));
+        response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static(PROTOCOL));
+        return response;
+    }
+    let origin = shared.origin(request.headers());
+    let open = shared.connections.enter();
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(connection) => serve(TokioIo::new(connection), &shared, origin).await,
+            Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
+        }
+        drop(open);
+    });
+    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
+    (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(connection: S, shared: &Shared, origin: String) {
+    let (reader, writer) = tokio::io::split(connection);
+    let (session, waiting) = Session::open(shared, origin);
+    let mut writer = tokio::spawn(write(writer, waiting));
+    let mut closing = shared.closing.clone();
+    let stopping = tokio::select! {
+        () = read(BufReader::new(reader), &session, shared) => false,
+        _ = closing.wait_for(|closing| *closing) => true,
+    };
+    // Whoever has said everything may still wait for answers: a cancel's takes as long as its run. A host that ends does
+    // not wait.
+    if stopping {
+        drop(session);
+    } else {
+        let mut closing = shared.closing.clone();
+        tokio::select! {
+            () = session.finish() => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+    if timeout(CLOSE_TIME, &mut writer).await.is_err() {
+        writer.abort();
+    }
+}
+
+/// Reads lines until there are no more.
+async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session, shared: &Shared) {
+    loop {
+        // An idle client may wait as long as it likes; one that has begun a line may not.
+        match reader.fill_buf().await {
+            Ok([]) | Err(_) => return,
+            Ok(_) => {}
+        }
+        match timeout(FRAME_TIME, line(&mut reader, shared)).await {
+            Ok(Ok((line, place))) => {
+                if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
+                    session.take(line, place).await;
+                }
+            }
+            Ok(Err(LineError::TooLong)) => {
+                session.refuse(&format!("a line has at most {} MiB", MAX_FRAME >> 20)).await;
+                return;
+            }
+            Ok(Err(LineError::Broken)) => return,
+            Err(_) => {
+                session.refuse("the rest of a line did not come in time").await;
+                return;
+            }
+        }
+    }
+}
+
+enum LineError {
+    TooLong,
+    Broken,
+}
+
+/// One line; the last needs no end.
+async fn line<R: AsyncRead + Unpin>(
+    reader: &mut BufReader<R>,
+    shared: &Shared,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), LineError> {
+    let (mut line, mut place) = (Vec::new(), None);
+    loop {
+        let read = reader.fill_buf().await.map_err(|_| LineError::Broken)?;
+        if read.is_empty() {
+            return Ok((line, place));
+        }
+        let end = memchr::memchr(b'\n', read);
+        let part = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
+        if line.len() + part.len() > MAX_FRAME {
+            return Err(LineError::TooLong);
+        }
+        line.extend_from_slice(part);
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok((line, place));
+        }
+        if place.is_none() && line.len() > LARGE_FRAME {
+            // It is closed by nobody.
+            place = Arc::clone(&shared.large).acquire_owned().await.ok();
+        }
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut waiting: mpsc::Receiver<String>) {
+    while let Some(mut text) = waiting.recv().await {
+        text.push('\n');
+        if writer.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+        if waiting.is_empty() && writer.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = writer.shutdown().await;
+}

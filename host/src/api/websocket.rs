@@ -1,0 +1,141 @@
+//! `GET /ws`: JSON-RPC over a WebSocket, one frame in each message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::duplex::Session;
+use super::http::{FRAME_TIME, LARGE_FRAME, MAX_FRAME, Shared, failure};
+use super::server::Open;
+use crate::model::{ApiError, ErrorKind};
+
+/// The subprotocol that the host speaks, for clients that want one named.
+const PROTOCOL: &str = "ostler";
+
+/// Before the token, in the name of a subprotocol: what a script in a browser can send with a WebSocket.
+pub(super) const PROTOCOL_TOKEN: &str = "bearer.";
+
+/// How often the host asks whether the client is still there. Whoever says nothing for [`FRAME_TIME`], neither an answer
+/// to that nor a whole message, is gone.
+const PING: Duration = Duration::from_secs(20);
+
+/// How long the last texts of a connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn upgrade(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(rejection) => {
+            let message = format!("not a WebSocket handshake: {rejection}");
+            return failure(StatusCode::BAD_REQUEST, &ApiError::new(ErrorKind::InvalidParams, message));
+        }
+    };
+    let origin = shared.origin(&headers);
+    let open = shared.connections.enter();
+    socket
+        .protocols([PROTOCOL])
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| serve(socket, shared, origin, open))
+}
+
+async fn serve(socket: WebSocket, shared: Shared, origin: String, open: Open) {
+    let (sink, source) = socket.split();
+    let (session, waiting) = Session::open(&shared, origin);
+    let (close, reason) = watch::channel(Reason::Gone);
+    // It ends when nobody is left who could have something to send.
+    let mut writer = tokio::spawn(write(sink, waiting, reason));
+    let reason = read(source, &session, &shared).await;
+    close.send_replace(reason);
+    drop(session);
+    if tokio::time::timeout(CLOSE_TIME, &mut writer).await.is_err() {
+        writer.abort();
+    }
+    drop(open);
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The client closed it, or is not there any more.
+    Gone,
+    /// The client said nothing for too long.
+    Silent,
+    /// A message was longer than is taken.
+    TooLarge,
+    /// The host ends.
+    Stopping,
+}
+
+async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Shared) -> Reason {
+    let mut closing = shared.closing.clone();
+    loop {
+        let deadline = Instant::now() + FRAME_TIME;
+        let message = tokio::select! {
+            message = timeout_at(deadline, source.next()) => message,
+            _ = closing.wait_for(|closing| *closing) => return Reason::Stopping,
+        };
+        let frame: Vec<u8> = match message {
+            Err(_) => return Reason::Silent,
+            Ok(Some(Ok(Message::Text(text)))) => text.as_bytes().to_vec(),
+            Ok(Some(Ok(Message::Binary(bytes)))) => bytes.to_vec(),
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(None | Some(Ok(Message::Close(_)))) => return Reason::Gone,
+            Ok(Some(Err(error))) => {
+                let text = error.to_string();
+                tracing::debug!(%error, "a WebSocket ended early");
+                return if text.contains("too long") || text.contains("too big") {
+                    Reason::TooLarge
+                } else {
+                    Reason::Gone
+                };
+            }
+        };
+        let mut place = None;
+        if frame.len() > LARGE_FRAME {
+            // It is closed by nobody.
+            place = Arc::clone(&shared.large).acquire_owned().await.ok();
+        }
+        session.take(frame, place).await;
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut waiting: mpsc::Receiver<String>,
+    reason: watch::Receiver<Reason>,
+) {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    loop {
+        let message = tokio::select! {
+            text = waiting.recv() => match text {
+                Some(text) => Message::Text(text.into()),
+                None => break,
+            },
+            _ = ping.tick() => Message::Ping(Vec::new().into()),
+        };
+        if sink.send(message).await.is_err() {
+            return;
+        }
+    }
+    let (code, text) = match *reason.borrow() {
+        Reason::TooLarge => (close_code::SIZE, "a message is too long"),
+        Reason::Silent => (close_code::POLICY, "no whole message and no answer to a ping came in time"),
+        Reason::Stopping => (close_code::AWAY, "the host ends"),
+        Reason::Gone => (close_code::NORMAL, ""),
+    };
+    let _ = sink.send(Message::Close(Some(CloseFrame { code, reason: text.into() }))).await;
+}

@@ -1,0 +1,122 @@
+//! What the policies are asked about a run, and the record of their answer: put together alike at every stage.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::gate::{Circumstances, Gate, Grants, Ruling};
+use super::record::to_value;
+use super::setup::Provider;
+use crate::model::{CapabilitySnapshot, PolicyAudit, RunId, StartPayload, Verdict};
+use crate::plugins::types::{Action, CheckedPath};
+
+/// A run that is about to do something.
+#[derive(Debug)]
+pub(super) struct Question<'a> {
+    /// None before the run is acknowledged.
+    pub(super) run: Option<RunId>,
+    /// 0 before the first attempt.
+    pub(super) attempt: u32,
+    pub(super) provider: &'a Provider,
+    /// Who asked for the run.
+    pub(super) origin: &'a str,
+    /// The provider's program.
+    pub(super) executable: &'a Path,
+    pub(super) cwd: &'a Path,
+    pub(super) payload: &'a StartPayload,
+    pub(super) snapshot: &'a CapabilitySnapshot,
+    pub(super) grants: &'a Grants,
+}
+
+impl Question<'_> {
+    /// Asks every policy. Gives what they say and the audit record of it. Blocks; calls plugins.
+    pub(super) fn ask(&self, gate: &Gate, action: &Action) -> (Ruling, PolicyAudit) {
+        let document = match action {
+            // The action is the document.
+            Action::Start(_) => None,
+            _ => Some(to_value(self.payload)),
+        };
+        let circumstances = Circumstances {
+            run: self.run,
+            attempt: self.attempt,
+            provider: &self.provider.name,
+            plugin: &self.provider.plugin,
+            origin: self.origin,
+            cwd: self.cwd,
+            grants: self.grants,
+            paths: checked_paths(self.payload, self.grants),
+            profile: self.payload.profile_id.as_deref(),
+            capabilities: self.snapshot,
+            payload: document.as_ref(),
+            tool_calls: 0,
+            earlier: &[],
+        };
+        let ruling = gate.judge(action, &circumstances);
+        let audit = self.audit(action, &ruling);
+        (ruling, audit)
+    }
+
+    fn audit(&self, action: &Action, ruling: &Ruling) -> PolicyAudit {
+        let (stage, args, environment_names) = match action {
+            Action::Start(_) => ("start", Vec::new(), Vec::new()),
+            Action::Spawn(summary) => ("spawn", summary.args.clone(), summary.environment_names.clone()),
+            Action::Input(_) => ("input", Vec::new(), Vec::new()),
+            Action::Tool(_) => ("tool", Vec::new(), Vec::new()),
+            Action::Other(other) => (other.kind.as_str(), Vec::new(), Vec::new()),
+        };
+        PolicyAudit {
+            stage: stage.to_owned(),
+            verdict: verdict_name(ruling.verdict()).to_owned(),
+            provider: self.provider.name.clone(),
+            executable: Some(self.executable.to_owned()),
+            cwd: Some(self.cwd.to_owned()),
+            args,
+            environment_names,
+            origin: self.origin.to_owned(),
+            grant: self.grants.containing(self.cwd).map(Path::to_owned),
+            profile: self.payload.profile_id.clone(),
+            capabilities: Some(snapshot_facts(self.snapshot)),
+            findings: ruling.findings.clone(),
+        }
+    }
+}
+
+/// Every path of the payload, as the policies see it.
+fn checked_paths(payload: &StartPayload, grants: &Grants) -> Vec<CheckedPath> {
+    let mut paths = Vec::new();
+    if let Some(cwd) = &payload.cwd {
+        paths.push(grants.check("/cwd", cwd));
+    }
+    let Some(harness) = &payload.harness else { return paths };
+    for (index, folder) in harness.additional_directories.iter().enumerate() {
+        paths.push(grants.check(format!("/harness/additionalDirectories/{index}"), folder));
+    }
+    for (block, list) in [("images", &harness.images), ("files", &harness.files)] {
+        for (index, path) in list.iter().enumerate().filter_map(|(index, one)| Some((index, one.path.as_ref()?))) {
+            paths.push(grants.check(format!("/harness/{block}/{index}/path"), path));
+        }
+    }
+    if let Some(folder) = harness.cli_allowlist.as_ref().and_then(|allowlist| allowlist.bin_dir.as_ref()) {
+        paths.push(grants.check("/harness/cliAllowlist/binDir", folder));
+    }
+    paths
+}
+
+/// The part of a snapshot that belongs into an audit record.
+fn snapshot_facts(snapshot: &CapabilitySnapshot) -> Value {
+    json!({
+        "support": snapshot.support,
+        "cliVersion": snapshot.cli_version,
+        "features": snapshot.features,
+        "detectedAt": snapshot.detected_at,
+    })
+}
+
+const fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Warn => "warn",
+        Verdict::Ask => "ask",
+        Verdict::Deny => "deny",
+    }
+}

@@ -1,0 +1,69 @@
+//! A plugin out of its parts.
+
+/// Makes a provider plugin of modules of the calling crate, and exports it: `settings` with `Settings`, its `check` and
+/// its `SCHEMA`; `info::describe`; `detect` with `probes` and `detect`; `prepare::prepare`; and a transcript that is made
+/// of the request. For plugins whose parts are files of their own, so that their root is a list of these.
+#[macro_export]
+macro_rules! agent_cli {
+    ($(#[$about:meta])* $plugin:ident, $name:literal, $summary:literal, $transcript:ty) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        pub struct $plugin {
+            settings: settings::Settings,
+        }
+
+        impl ::ostler_plugin::Plugin for $plugin {
+            const NAME: &'static str = $name;
+            const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+            const SUMMARY: &'static str = $summary;
+
+            type Settings = settings::Settings;
+
+            fn settings_schema() -> Option<String> {
+                Some(settings::SCHEMA.to_owned())
+            }
+
+            fn configure(settings: settings::Settings) -> Result<Self, ::ostler_plugin::Error> {
+                settings.check()?;
+                Ok(Self { settings })
+            }
+        }
+
+        impl ::ostler_plugin::Provider for $plugin {
+            type Transcript = $transcript;
+
+            fn describe(&self) -> ::ostler_plugin::provider::ProviderInfo {
+                info::describe(&self.settings)
+            }
+
+            fn probes(&self) -> Vec<::ostler_plugin::provider::Probe> {
+                detect::probes()
+            }
+
+            fn detect(
+                &self,
+                results: Vec<::ostler_plugin::provider::ProbeResult>,
+            ) -> ::ostler_plugin::provider::Capabilities {
+                detect::detect(&results)
+            }
+
+            fn prepare(
+                &self,
+                request: ::ostler_plugin::provider::RunRequest,
+                capabilities: ::ostler_plugin::provider::Capabilities,
+            ) -> Result<::ostler_plugin::provider::Launch, ::ostler_plugin::Error> {
+                prepare::prepare(&self.settings, &request, &capabilities)
+            }
+
+            fn transcript(
+                &self,
+                request: ::ostler_plugin::provider::RunRequest,
+                _capabilities: ::ostler_plugin::provider::Capabilities,
+            ) -> $transcript {
+                <$transcript>::new(&request)
+            }
+        }
+
+        ::ostler_plugin::export_provider!($plugin);
+    };
+}

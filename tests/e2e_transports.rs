@@ -1,0 +1,287 @@
+//! The ways to reach the host besides the requests of the command line: standard input and output, the WebSocket, TCP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+};
+use support::duplex::{Duplex, Peer, Stdio, Web};
+use support::{Bed, PATIENCE, check_story};
+
+/// A host on TCP, its address and its token.
+fn on_tcp(more: &str) -> (Bed, String, String) {
+    let bed = Bed::granted(&format!("[http]\nlisten = \"127.0.0.1:0\"\n{more}"));
+    let status = bed.call("get_status", &json!({})).unwrap();
+    let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let token = std::fs::read_to_string(status["http"]["tokenFile"].as_str().unwrap()).unwrap().trim().to_owned();
+    (bed, address, token)
+}
+
+/// Sends a request as it stands and gives the status and the whole answer.
+fn raw(address: &str, head: &[&str], body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = head.join("\r\n");
+    if !body.is_empty() {
+        request.push_str(&format!("\r\ncontent-length: {}", body.len()));
+    }
+    write!(stream, "{request}\r\nconnection: close\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+/// One run, started and followed over a connection: what every transport that stays must do.
+fn a_run_over<D: Duplex>(peer: &mut Peer<D>, bed: &Bed) {
+    let everything = peer.call("subscribe", json!({}));
+    let started = peer.call("start_run", json!({"provider": "rehearsal", "prompt": "SAY over it", "cwd": bed.work()}));
+    let run = started["runId"].clone();
+    let of_all = peer.events_until("run.completed");
+    check_story(&of_all);
+    assert!(of_all.iter().all(|event| event["subscriptionId"] == everything["subscriptionId"]), "{of_all:#?}");
+    assert!(of_all.iter().all(|event| event["cursor"].as_u64() > everything["cursor"].as_u64()));
+    peer.call("unsubscribe", json!([everything["subscriptionId"]]));
+    let gone = peer.refused("unsubscribe", json!([everything["subscriptionId"]]));
+    assert_eq!(gone["data"]["kind"], "NOT_FOUND");
+
+    // Again from storage: the same events, each once.
+    let again = peer.call("subscribe", json!({"runId": run}));
+    let told_again = peer.events_until("run.completed");
+    let cursors = |events: &[Value]| events.iter().map(|event| event["cursor"].clone()).collect::<Vec<_>>();
+    assert_eq!(cursors(&told_again), cursors(&of_all));
+    let middle = of_all[of_all.len() / 2]["cursor"].as_u64().unwrap();
+    peer.call("subscribe", json!({"runId": run, "after": middle, "types": ["run.completed"]}));
+    let rest = peer.events_until("run.completed");
+    assert_eq!(rest.len(), 1);
+    peer.call("unsubscribe", json!({"subscriptionId": again["subscriptionId"]}));
+
+    let never = peer.refused("subscribe", json!({"after": 9_000_000_000_u64}));
+    assert_eq!(never["data"]["kind"], "CONFLICT");
+    let nobody = peer.refused("subscribe", json!({"runId": "0199c0de-0000-7000-8000-000000000000"}));
+    assert_eq!(nobody["data"]["kind"], "NOT_FOUND");
+}
+
+/// A call that takes long does not hold up one that does not.
+fn calls_overtake<D: Duplex>(peer: &mut Peer<D>, bed: &Bed) {
+    let slow = json!({"provider": "rehearsal", "prompt": "SLOW 300", "cwd": bed.work()});
+    let run = peer.call("start_run", slow)["runId"].clone();
+    peer.call("subscribe", json!({"runId": run}));
+    peer.events_until("run.started");
+    let cancel = peer.begin("cancel_run", json!([run]));
+    let status = peer.begin("get_status", json!({}));
+    assert_eq!(peer.answer(status)["result"]["running"], 1);
+    assert_eq!(peer.answer(cancel)["result"]["status"], "canceled");
+    peer.events_until("run.canceled");
+}
+
+#[test]
+fn standard_input_and_output() {
+    let bed = Bed::granted("");
+    let mut peer = Stdio::open(&bed);
+    a_run_over(&mut peer, &bed);
+    calls_overtake(&mut peer, &bed);
+    assert_eq!(peer.call("rpc.discover", json!({}))["openrpc"], "1.3.2");
+
+    // What was asked before the end of the input is answered after it.
+    let last = peer.begin("list_runs", json!({"limit": 1}));
+    peer.connection.close();
+    assert_eq!(peer.answer(last)["result"]["total"], 2);
+    assert_eq!(peer.event(), None);
+    assert!(peer.connection.wait().success());
+}
+
+#[test]
+fn what_is_no_request_is_answered_and_the_connection_goes_on() {
+    let bed = Bed::new();
+    let input = b"nonsense\n\n[]\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get_state\"}\r\n\xff\xfe\n\
+        [{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"get_status\"},{\"jsonrpc\":\"2.0\",\"method\":\"get_status\"}]";
+    let done = bed.run_with_input(&["rpc", "--stdio"], input).ok();
+    let answers = done.json_lines();
+    let codes: Vec<i64> = answers.iter().filter_map(|answer| answer["error"]["code"].as_i64()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == -32700).count(), 2, "{answers:#?}");
+    assert!(codes.contains(&-32600) && codes.contains(&-32601), "{codes:?}");
+    let batch = answers.iter().find(|answer| answer.is_array()).unwrap();
+    assert_eq!(batch.as_array().unwrap().len(), 1, "a notification is not answered");
+}
+
+#[test]
+fn a_host_that_ends_is_told() {
+    let bed = Bed::granted("");
+    let mut peer = Stdio::open(&bed);
+    peer.call("subscribe", json!({}));
+    let mut web = Web::over_socket(&bed);
+    web.call("get_status", json!({}));
+    bed.run(&["stop"]).ok();
+    while peer.event().is_some() {}
+    assert_eq!(peer.connection.wait().code(), Some(74));
+    assert_eq!(web.event(), None);
+}
+
+#[test]
+fn a_websocket_over_the_socket() {
+    let bed = Bed::granted("");
+    bed.host();
+    let mut peer = Web::over_socket(&bed);
+    a_run_over(&mut peer, &bed);
+    calls_overtake(&mut peer, &bed);
+    // Many connections at once, each with its own numbers.
+    let mut others: Vec<_> = (0..20).map(|_| Web::over_socket(&bed)).collect();
+    for other in &mut others {
+        assert_eq!(other.call("subscribe", json!({}))["subscriptionId"], 1);
+    }
+    assert_eq!(bed.call("get_status", &json!({})).unwrap()["subscribers"], 22);
+    drop(others);
+    support::until("the streams of closed connections end", PATIENCE, || {
+        (bed.call("get_status", &json!({})).unwrap()["subscribers"] == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_connection_has_a_bounded_number_of_streams() {
+    let bed = Bed::new();
+    bed.host();
+    let mut peer = Web::over_socket(&bed);
+    for _ in 0..64 {
+        peer.call("subscribe", json!({}));
+    }
+    assert_eq!(peer.refused("subscribe", json!({}))["data"]["kind"], "CONFLICT");
+    peer.call("unsubscribe", json!([1]));
+    peer.call("subscribe", json!({}));
+}
+
+#[test]
+fn a_request_that_ends_with_its_answer_carries_no_events() {
+    let bed = Bed::new();
+    bed.host();
+    let error = bed.call("subscribe", &json!({})).unwrap_err();
+    assert_eq!(error.kind(), "CONFLICT");
+    assert!(error.text().contains("/events"), "{}", error.text());
+}
+
+#[test]
+fn a_message_that_would_be_too_long_ends_the_websocket_unread() {
+    let bed = Bed::new();
+    bed.host();
+    let mut stream = UnixStream::connect(bed.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nhost: ostler\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    // The head of a masked text of 100 MiB, and nothing of it.
+    let mut frame = vec![0x81, 0x80 | 127];
+    frame.extend_from_slice(&(100_u64 << 20).to_be_bytes());
+    frame.extend_from_slice(&[1, 2, 3, 4]);
+    stream.write_all(&frame).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.first(), Some(&0x88), "a close frame: {answer:?}");
+    assert_eq!(answer.get(2..4), Some(1009_u16.to_be_bytes().as_slice()), "{answer:?}");
+    bed.call("get_status", &json!({})).unwrap();
+}
+
+#[test]
+fn tcp_takes_the_token_and_nothing_less() {
+    let (bed, address, token) = on_tcp("allowed_origins = [\"http://localhost:5173\"]\n");
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
+    let host = format!("host: {address}");
+    let bearer = format!("authorization: Bearer {token}");
+    let post = "POST /rpc HTTP/1.1";
+
+    let (status, answer) = raw(&address, &[post, &host, &bearer], call);
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("\"socket\""), "{answer}");
+    let (status, answer) = raw(&address, &[post, &host], call);
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("www-authenticate: bearer"), "{answer}");
+    for path in ["/healthz", "/events", "/ws", "/lines", "/nothing"] {
+        assert_eq!(raw(&address, &[&format!("GET {path} HTTP/1.1"), &host], "").0, 401, "{path}");
+    }
+    assert_eq!(raw(&address, &[post, &host, "authorization: Bearer 0123"], call).0, 401);
+    assert_eq!(raw(&address, &[post, "host: evil.example", &bearer], call).0, 403);
+    assert_eq!(raw(&address, &[post, &host, &bearer, "origin: https://evil.example"], call).0, 403);
+    let (status, answer) = raw(&address, &[post, &host, &bearer, "origin: http://localhost:5173"], call);
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("access-control-allow-origin: http://localhost:5173"), "{answer}");
+    let asks = ["OPTIONS /rpc HTTP/1.1", &host, "origin: http://localhost:5173", "access-control-request-method: POST"];
+    let (status, answer) = raw(&address, &asks, "");
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains("access-control-allow-headers"), "{answer}");
+
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(bed.home().join("data/http.token")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    // Nobody may call themselves the command line over TCP.
+    let run = json!({"jsonrpc": "2.0", "id": 1, "method": "start_run",
+        "params": {"provider": "rehearsal", "prompt": "SAY hi", "cwd": bed.work()}});
+    let (_, answer) = raw(&address, &[post, &host, &bearer, "x-ostler-origin: cli"], &run.to_string());
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let run = body["result"]["runId"].as_str().unwrap().to_owned();
+    bed.wait_for_end(&run);
+    assert_eq!(bed.record(&run)["origin"], "http");
+    let log = std::fs::read_dir(bed.home().join("log")).unwrap();
+    for file in log.filter_map(Result::ok) {
+        assert!(!std::fs::read_to_string(file.path()).unwrap().contains(&token), "the token stands in the log");
+    }
+}
+
+#[test]
+fn a_websocket_over_tcp() {
+    let (bed, address, token) = on_tcp("");
+    let mut peer = Web::over_tcp(&address, &token);
+    a_run_over(&mut peer, &bed);
+    calls_overtake(&mut peer, &bed);
+    let (mut stream, request) = (TcpStream::connect(&address).unwrap(), format!("ws://{address}/ws"));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(tungstenite::client(request.as_str(), &mut stream).is_err(), "without the token");
+}
+
+#[test]
+fn the_events_over_tcp() {
+    let (bed, address, token) = on_tcp("");
+    let run = bed.detach(&["rehearsal", "SAY streamed"]);
+    bed.wait_for_end(&run);
+    let get = format!("GET /events?runId={run}&follow=0 HTTP/1.1");
+    let (status, answer) =
+        raw(&address, &[&get, &format!("host: {address}"), &format!("authorization: Bearer {token}")], "");
+    assert_eq!(status, 200);
+    assert_eq!(answer.matches("event: run_event").count(), bed.story(&run).len(), "{answer}");
+}
+
+#[test]
+fn a_port_that_is_taken_leaves_the_socket_and_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let bed = Bed::granted(&format!("[http]\nlisten = \"{address}\"\n"));
+    let status = bed.call("get_status", &json!({})).unwrap();
+    assert!(status["http"].is_null());
+    let problems = status["problems"].to_string();
+    assert!(problems.contains(&address.to_string()), "{problems}");
+    assert_eq!(bed.run(&["run", "rehearsal", "SAY still"]).ok().stdout, "still\n");
+}
+
+#[test]
+fn an_address_for_other_machines_needs_a_word() {
+    let bed = Bed::with_config("[http]\nlisten = \"0.0.0.0:0\"\n");
+    let done = bed.run(&["status"]);
+    assert_ne!(done.code, 0);
+    let refused = bed.run(&["runs"]).code(2);
+    assert!(refused.stderr.contains("allow_remote"), "{}", refused.stderr);
+    bed.configure("[http]\nlisten = \"0.0.0.0:0\"\nallow_remote = true\n");
+    let status = bed.run(&["runs"]).ok();
+    assert_eq!(status.code, 0);
+}

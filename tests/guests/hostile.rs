@@ -1,0 +1,350 @@
+//! Plugins that do their work until they are shown a word, and then what no plugin may.
+//!
+//! The provider among them runs `sh` on the file `script` of the working folder. The redactor takes `hostile-` and twelve
+//! letters or digits for a secret, and is asked about each.
+
+use super::{ALLOCATE, FLOOD_LOG, Guest, LOOP, NEW, OK, RECURSE, TRAP};
+use std::fmt::Write as _;
+
+/// Shown in a prompt, in output or in settings, it makes a plugin misbehave. No longer than what is compared.
+pub const WORD: &str = "MISBEHAV";
+
+/// What a plugin does then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Loop,
+    Allocate,
+    Trap,
+    Recurse,
+    FloodLog,
+    FloodOutput,
+}
+
+impl Fault {
+    pub const ALL: [Self; 6] =
+        [Self::Loop, Self::Allocate, Self::Trap, Self::Recurse, Self::FloodLog, Self::FloodOutput];
+
+    /// A kebab word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loop => "loop",
+            Self::Allocate => "allocate",
+            Self::Trap => "trap",
+            Self::Recurse => "recurse",
+            Self::FloodLog => "flood-log",
+            Self::FloodOutput => "flood-output",
+        }
+    }
+
+    /// A part of what is said of it.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Loop | Self::FloodLog => "ran longer than",
+            Self::Allocate => "bytes of memory",
+            Self::Trap => "unreachable",
+            Self::Recurse => "nest too deeply",
+            Self::FloodOutput => "answer is larger than",
+        }
+    }
+
+    /// Instructions that do it, where a list or text in the answer would be at that offset.
+    fn body(self, flood: Flood) -> String {
+        match self {
+            Self::Loop => LOOP.to_owned(),
+            Self::Allocate => ALLOCATE.to_owned(),
+            Self::Trap => TRAP.to_owned(),
+            Self::Recurse => RECURSE.to_owned(),
+            Self::FloodLog => FLOOD_LOG.to_owned(),
+            Self::FloodOutput => {
+                let (list, length) = (2048 + flood.offset, 2052 + flood.offset);
+                // An option, if it is one, is there.
+                format!(
+                    "(drop (memory.grow (i32.const 2500))) (i32.store (i32.const 2048) (i32.const {}))
+                     (i32.store (i32.const {list}) (i32.const 8192))
+                     (i32.store (i32.const {length}) (i32.const {})) i32.const 2048",
+                    i32::from(flood.option),
+                    flood.items
+                )
+            }
+        }
+    }
+}
+
+/// How an answer becomes too large.
+#[derive(Clone, Copy)]
+struct Flood {
+    /// Where in the answer the list stands.
+    offset: u32,
+    /// Its length: more than the host takes, within the memory that the guest may have.
+    items: u32,
+    option: bool,
+}
+
+const RECORDS: Flood = Flood { offset: 0, items: 1_000_000, option: false };
+
+/// A policy that allows everything, and misbehaves where it is shown the word when a run is submitted.
+pub fn policy(name: &str, fault: Fault) -> Vec<u8> {
+    guest(name, &Data::new(), OK, &[("evaluate", &on("call $marked", &fault.body(RECORDS)))]).policy()
+}
+
+/// A policy that misbehaves where it is shown the word when a command line is about to be started.
+pub fn policy_at_spawn(name: &str, fault: Fault) -> Vec<u8> {
+    let spawn = "i32.and (i32.eq (i32.load8_u (local.get 0)) (i32.const 1)) (call $marked)";
+    guest(name, &Data::new(), OK, &[("evaluate", &on(spawn, &fault.body(RECORDS)))]).policy()
+}
+
+/// Where a redactor misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedactorStage {
+    /// When it is asked for its rules.
+    Rules,
+    /// When it is asked about a candidate that stands in a line with the word.
+    Verify,
+    /// When it is shown a line with the word.
+    Scan,
+}
+
+/// A redactor.
+pub fn redactor(name: &str, stage: RedactorStage, fault: Fault) -> Vec<u8> {
+    let mut data = Data::new();
+    let rules = rules(&mut data, stage == RedactorStage::Scan);
+    let answer = format!("i32.const {rules}");
+    // One answer for each candidate: none of them is a secret.
+    let deny =
+        "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (local.get 1)) i32.const 2048";
+    let body = fault.body(RECORDS);
+    match stage {
+        RedactorStage::Rules => guest(name, &data, OK, &[("rules", &body)]),
+        RedactorStage::Verify => {
+            guest(name, &data, OK, &[("rules", &answer), ("verify", &either("call $marked", &body, deny))])
+        }
+        RedactorStage::Scan => {
+            guest(name, &data, OK, &[("rules", &answer), ("verify", deny), ("scan", &on("call $marked", &body))])
+        }
+    }
+    .redactor()
+}
+
+/// A redactor that writes a candidate into the log each time that it is asked about one.
+pub fn redactor_that_logs(name: &str, candidate: &str) -> Vec<u8> {
+    let mut data = Data::new();
+    let rules = rules(&mut data, false);
+    let (at, length) = data.text(candidate);
+    let answer = format!("i32.const {rules}");
+    let verify = format!(
+        "(call $log (i32.const 3) (i32.const {at}) (i32.const {length}))
+         (i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (local.get 1)) i32.const 2048"
+    );
+    guest(name, &data, OK, &[("rules", &answer), ("verify", &verify)]).redactor()
+}
+
+/// `rule-set` with the one rule; gives its address.
+fn rules(data: &mut Data, scan: bool) -> u32 {
+    let (id, id_length) = data.text("hostile-token");
+    let (pattern, pattern_length) = data.text("hostile-[0-9a-z]{12}");
+    let (keyword, keyword_length) = data.text("hostile-");
+    let keywords = data.words(&[keyword, keyword_length]);
+    // id, description, pattern, groups, keywords; whole-word; min-entropy; max-length; block; decoded and verify; extra
+    let mut rule = [0_u32; 24];
+    rule[..10].copy_from_slice(&[id, id_length, id, id_length, pattern, pattern_length, 0, 0, keywords, 1]);
+    rule[13] = 64;
+    rule[20] = 1 << 8;
+    let rule = data.words(&rule);
+    // rules, allow, scan-overlap, extra
+    data.words(&[rule, 1, 0, 0, u32::from(scan), 64, 0, 0, 0])
+}
+
+/// Where a provider misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderStage {
+    /// When its settings hold the word.
+    Configure,
+    /// When it is asked what the installed CLI can do.
+    Detect,
+    /// When the prompt holds the word.
+    Prepare,
+    /// When a second attempt is prepared; the first one fails and may be tried again.
+    PrepareAgain,
+    /// When a transcript begins and the prompt holds the word.
+    Begin,
+    /// When the output holds the word.
+    Read,
+    /// When the child has ended.
+    Finish,
+}
+
+impl ProviderStage {
+    /// A kebab word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configure => "configure",
+            Self::Detect => "detect",
+            Self::Prepare => "prepare",
+            Self::PrepareAgain => "prepare-again",
+            Self::Begin => "begin",
+            Self::Read => "read",
+            Self::Finish => "finish",
+        }
+    }
+}
+
+/// A provider.
+pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
+    let mut data = Data::new();
+    let (id, id_length) = data.text(name);
+    let (sh, sh_length) = data.text("sh");
+    let executables = data.words(&[sh, sh_length]);
+    let (script, script_length) = data.text("script");
+    let args = data.words(&[script, script_length]);
+    let mode = data.words(&[0]);
+    // id, display-name, executables, …
+    let mut info = [0_u32; 19];
+    info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
+    let info = data.words(&info);
+    // support; cli-version; features; modes; …
+    let mut capabilities = [0_u32; 15];
+    capabilities[6..8].copy_from_slice(&[mode, 1]);
+    let capabilities = data.words(&capabilities);
+    // ok: args, …
+    let mut launch = [0_u32; 18];
+    launch[1..3].copy_from_slice(&[args, 1]);
+    let launch = data.words(&launch);
+    // final-text; structured-output; failure: kind (transient), code, message, hint, retry; extra
+    let (message, message_length) = data.text("not this time");
+    let mut failed = [0_u32; 28];
+    (failed[6], failed[8]) = (1, 2);
+    failed[12..14].copy_from_slice(&[message, message_length]);
+    let failed = data.words(&failed);
+
+    let at = |address: u32| format!("i32.const {address}");
+    let mut functions = vec![("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
+    let texts = |offset| Flood { offset, items: 3_000_000, option: false };
+    let instead = |condition: &str, flood, otherwise: &str| either(condition, &fault.body(flood), otherwise);
+    let mut configure = OK.to_owned();
+    match stage {
+        ProviderStage::Configure => configure = on("call $marked", &fault.body(RECORDS)),
+        ProviderStage::Detect => functions[1].1 = fault.body(texts(16)),
+        ProviderStage::Prepare => functions[2].1 = instead("call $marked", texts(4), &at(launch)),
+        ProviderStage::PrepareAgain => {
+            let second = "i32.ge_u (i32.load offset=8 (local.get 0)) (i32.const 2)";
+            functions[2].1 = instead(second, texts(4), &at(launch));
+            functions.push(("[method]transcript.finish", at(failed)));
+        }
+        ProviderStage::Begin => {
+            functions.push(("[constructor]transcript", instead("call $marked", RECORDS, NEW)));
+        }
+        ProviderStage::Read => functions.push(("[method]transcript.read", on("call $marked", &fault.body(RECORDS)))),
+        ProviderStage::Finish => {
+            let flood = Flood { offset: 4, items: 100_000_000, option: true };
+            functions.push(("[method]transcript.finish", fault.body(flood)));
+        }
+    }
+    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
+    guest(name, &data, &configure, &functions).provider()
+}
+
+/// Instructions that do one thing where a condition holds, and another where not.
+fn either(condition: &str, body: &str, otherwise: &str) -> String {
+    format!("(if (result i32) ({condition}) (then {body}) (else {otherwise}))")
+}
+
+/// The same, with an answer of zeros where it does not hold.
+fn on(condition: &str, body: &str) -> String {
+    either(condition, body, OK)
+}
+
+/// A guest with its data, and a function that says whether the word is among the arguments of a call.
+fn guest(name: &str, data: &Data, configure: &str, functions: &[(&str, &str)]) -> Built {
+    let word = u64::from_le_bytes(WORD.as_bytes().try_into().unwrap());
+    let extra = format!(
+        r#"{data}
+        (func $marked (result i32)
+            (local $at i32)
+            (local.set $at (i32.const 65536))
+            (block $none
+                (loop $next_byte
+                    (br_if $none (i32.gt_u (i32.add (local.get $at) (i32.const 8)) (global.get $next)))
+                    (if (i64.eq (i64.load align=1 (local.get $at)) (i64.const {word})) (then (return (i32.const 1))))
+                    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                    (br $next_byte)))
+            (global.set $next (i32.const 65536))
+            (i32.const 0))"#,
+        data = data.segment()
+    );
+    let own = |(name, body): &(&str, &str)| ((*name).to_owned(), (*body).to_owned());
+    Built {
+        name: name.to_owned(),
+        configure: configure.to_owned(),
+        functions: functions.iter().map(own).collect(),
+        extra,
+    }
+}
+
+/// A guest that owns its texts.
+struct Built {
+    name: String,
+    configure: String,
+    functions: Vec<(String, String)>,
+    extra: String,
+}
+
+impl Built {
+    fn policy(&self) -> Vec<u8> {
+        self.guest(&self.others()).policy()
+    }
+
+    fn redactor(&self) -> Vec<u8> {
+        self.guest(&self.others()).redactor()
+    }
+
+    fn provider(&self) -> Vec<u8> {
+        self.guest(&self.others()).provider()
+    }
+
+    fn others(&self) -> Vec<(&str, &str)> {
+        self.functions.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect()
+    }
+
+    fn guest<'a>(&'a self, others: &'a [(&'a str, &'a str)]) -> Guest<'a> {
+        Guest { name: &self.name, configure: &self.configure, others, extra: &self.extra, ..Guest::default() }
+    }
+}
+
+/// What lies in a guest's memory, in the place of a schema.
+struct Data(Vec<u8>);
+
+impl Data {
+    const BASE: u32 = 4096;
+
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn end(&self) -> u32 {
+        Self::BASE + u32::try_from(self.0.len()).unwrap()
+    }
+
+    /// Address and length.
+    fn text(&mut self, text: &str) -> (u32, u32) {
+        let at = self.end();
+        self.0.extend_from_slice(text.as_bytes());
+        (at, self.end() - at)
+    }
+
+    /// The address, which is a multiple of eight.
+    fn words(&mut self, words: &[u32]) -> u32 {
+        self.0.resize(self.0.len().next_multiple_of(8), 0);
+        let at = self.end();
+        self.0.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        assert!(self.end() < 8192, "the guest's data is too long");
+        at
+    }
+
+    fn segment(&self) -> String {
+        let bytes = self.0.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "\\{byte:02x}");
+            text
+        });
+        format!("(data (i32.const {}) \"{bytes}\")", Self::BASE)
+    }
+}
