@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Origin;
 use crate::model::{
-    ConversationId, Event, EventType, JobState, Problem, RetentionPolicy, RetentionReport, RetentionScopeKind, RunId,
-    RunStatus, StartPayload,
+    ArtifactId, ConversationId, Event, EventType, ExportFormat, JobState, Problem, RetentionPolicy, RetentionReport,
+    RetentionScopeKind, RunId, RunStatus, StartPayload,
 };
 
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
@@ -275,6 +275,9 @@ pub struct Status {
     pub cursor: u64,
     /// How secrets of waiting payloads are sealed: where the key lies.
     pub seal_key: String,
+    /// Where tokens of providers that are saved now will lie: `secret-service`, `keyutils` or `file` and what that means,
+    /// or `none` and why.
+    pub token_store: String,
     /// What is wrong at present: configuration, plugins, storage.
     pub problems: Vec<String>,
     /// The last reloads of configuration, plugins and settings, newest first; ten at most.
@@ -535,4 +538,74 @@ pub struct UnsetRetentionParams {
 pub struct ApplyRetentionParams {
     /// Only say what would go.
     pub dry_run: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportRunParams {
+    /// The run. Of one that has not ended, what there is so far is written.
+    pub run_id: RunId,
+    /// The form.
+    pub format: ExportFormat,
+    /// Absolute path of the file, in a folder that exists. Without it, the file goes to the folder of exports, takes the
+    /// place of an earlier one of the same form there, and is deleted with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Whether a file at `path` may be replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRunResult {
+    /// The file, readable for its owner alone.
+    pub path: PathBuf,
+    /// The artifact that the run's record names it by.
+    pub artifact_id: ArtifactId,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// `save_provider_token`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderTokenParams {
+    /// Provider instance.
+    pub provider: String,
+    /// The token: at most 16 KiB, without control characters. It goes to the token store and nowhere else.
+    pub token: String,
+}
+
+impl std::fmt::Debug for ProviderTokenParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderTokenParams").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// `clear_provider_token`, `has_provider_token`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderParams {
+    /// Provider instance.
+    pub provider: String,
+}
+
+/// `save_provider_token`, `clear_provider_token`, `has_provider_token`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenState {
+    /// Whether the provider has a token that its runs can get.
+    pub stored: bool,
+    /// The store in which it lies, or should: `secret-service`, `keyutils` or `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// The variable in which runs get it. Without one, the provider takes no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// Why a token that should be there cannot be had. Runs of the provider fail until it is set or cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

@@ -25,6 +25,7 @@ mod table;
 mod cancel;
 mod capabilities;
 mod config;
+mod export;
 mod grants;
 mod logs;
 mod plugin;
@@ -39,6 +40,7 @@ mod settings;
 mod show;
 mod status;
 mod stop;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -135,6 +137,7 @@ enum Command {
     Show(show::Arguments),
     Logs(logs::Arguments),
     Cancel(cancel::Arguments),
+    Export(export::Arguments),
     Queue(queue::Arguments),
     Capabilities(capabilities::Arguments),
     Grants(grants::Arguments),
@@ -147,6 +150,7 @@ enum Command {
     Status(status::Arguments),
     Stop(stop::Arguments),
     Rpc(rpc::Arguments),
+    Token(token::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -185,6 +189,7 @@ impl Command {
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
                 Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
@@ -193,6 +198,7 @@ impl Command {
                 Self::Config(arguments) => config::execute(context, &arguments).await,
                 Self::Settings(arguments) => settings::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
+                Self::Token(arguments) => token::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Serve(_) => Ok(Exit::Done),

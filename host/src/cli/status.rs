@@ -56,6 +56,7 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         ("config", path(&status.config_file)),
         ("log", path(&status.log_file)),
         ("seal key", status.seal_key.clone()),
+        ("token store", status.token_store.clone()),
     ];
     let http = status.http.iter().flat_map(|http| [("http", http.url.clone()), ("token", path(&http.token_file))]);
     let mut text = String::new();

@@ -44,7 +44,7 @@ pub use self::sources::Sources;
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
     PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
-    RunnerConfig, SchedulerConfig, StorageConfig,
+    RunnerConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

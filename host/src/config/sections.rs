@@ -11,7 +11,7 @@ use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
     AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
-    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
@@ -67,6 +67,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     if let Some(mut storage) = file.section(r, "storage") {
         storage.flag(r, "raw", &mut config.storage.raw);
         storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
+        if let Some(folder) = storage.text(r, "exports", absolute) {
+            config.storage.exports = Some(folder);
+        }
         storage.finish(r);
     }
     if let Some(section) = file.section(r, "retention") {
@@ -92,6 +95,11 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     }
     if let Some(section) = file.section(r, "http") {
         http(section, r, &mut config.http);
+    }
+    if let Some(mut tokens) = file.section(r, "tokens") {
+        let stores = TokenStoreChoice::ALL.map(|store| (store.name(), store));
+        tokens.choice(r, "store", &stores, &mut config.tokens.store);
+        tokens.finish(r);
     }
     if let Some(mut log) = file.section(r, "log") {
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];

@@ -35,6 +35,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[tokens]`
+    pub tokens: TokensConfig,
     /// `[log]`
     pub log: LogConfig,
     /// Where the values come from that are not the built-in ones.
@@ -174,6 +176,8 @@ pub struct StorageConfig {
     pub raw: bool,
     /// Output that one run may store, in MiB.
     pub max_stored_mib: u64,
+    /// Absolute path of the folder of exports; none is `exports` in the data folder.
+    pub exports: Option<PathBuf>,
 }
 
 impl StorageConfig {
@@ -357,6 +361,45 @@ pub enum Executable {
     Path(PathBuf),
     /// A file name to look for on PATH.
     Name(String),
+}
+
+/// Where provider tokens lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensConfig {
+    /// The store that new tokens go to.
+    pub store: TokenStoreChoice,
+}
+
+/// A store for tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenStoreChoice {
+    /// The Secret Service where there is one, else the kernel's keyring.
+    #[default]
+    Auto,
+    /// The desktop's Secret Service.
+    SecretService,
+    /// The kernel's keyring.
+    Keyutils,
+    /// A file in the data folder, readable for its owner alone.
+    File,
+}
+
+impl TokenStoreChoice {
+    /// Every choice, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::SecretService, Self::Keyutils, Self::File];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::SecretService => "secret-service",
+            Self::Keyutils => "keyutils",
+            Self::File => "file",
+        }
+    }
 }
 
 /// The host's own log.

@@ -236,6 +236,8 @@ impl Engine {
             base: &setup.config.runner.inherit_environment,
             inherit: provider.inherit_environment(),
             configured: &provider.config.environment,
+            // A probe needs no login.
+            token: None,
             payload: &BTreeMap::new(),
         }
         .inherited();

@@ -18,6 +18,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) inherit: &'a [String],
     /// The provider instance's own variables.
     pub(crate) configured: &'a BTreeMap<String, String>,
+    /// The stored token, and the variable that carries it.
+    pub(crate) token: Option<(&'a str, &'a str)>,
     /// `harness.processEnv`.
     pub(crate) payload: &'a BTreeMap<String, String>,
 }
@@ -40,6 +42,7 @@ impl Sources<'_> {
             answering.iter().filter(|(name, _)| named(name)).map(|(name, value)| (name.clone(), value.clone())),
         );
         variables.extend(self.configured.clone());
+        variables.extend(self.token.map(|(name, value)| (name.to_owned(), value.to_owned())));
         variables.extend(self.payload.clone());
         variables
     }
@@ -127,12 +130,32 @@ mod tests {
             base: &base,
             inherit: &inherit,
             configured: &empty,
+            token: None,
             payload: &empty,
         };
         let expected = map(&[("PATH", "/caller"), ("HOME", "/home/a"), ("OPENAI_API_KEY", "k")]);
         assert_eq!(sources.inherited(), expected);
         let expected = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old")]);
         assert_eq!(Sources { caller: None, ..sources }.inherited(), expected);
+    }
+
+    #[test]
+    fn a_stored_token_goes_before_what_is_inherited_and_a_payload_before_it() {
+        let host = map(&[("OPENAI_API_KEY", "host"), ("PATH", "/host")]);
+        let (base, inherit) = (vec!["PATH".to_owned()], vec!["OPENAI_*".to_owned()]);
+        let (configured, payload) = (map(&[("OPENAI_API_KEY", "configured")]), map(&[("OPENAI_API_KEY", "payload")]));
+        let empty = BTreeMap::new();
+        let sources = Sources {
+            host: &host,
+            caller: None,
+            base: &base,
+            inherit: &inherit,
+            configured: &configured,
+            token: Some(("OPENAI_API_KEY", "token")),
+            payload: &empty,
+        };
+        assert_eq!(sources.inherited()["OPENAI_API_KEY"], "token");
+        assert_eq!(Sources { payload: &payload, ..sources }.inherited()["OPENAI_API_KEY"], "payload");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod conclude;
 mod decide;
 mod dispatch;
 mod environment;
+mod export;
 mod gate;
 mod launch;
 mod live;
@@ -43,6 +44,7 @@ mod seal;
 mod settings;
 mod setup;
 mod submit;
+mod tokens;
 mod verdict;
 
 #[cfg(test)]
@@ -64,9 +66,10 @@ use crate::config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
-use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
+use crate::redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor};
 use crate::runner::Zygote;
 use crate::storage::{Durability, Storage};
+use crate::tokens::TokenStore;
 
 use capabilities::Cache;
 use dispatch::Dispatcher;
@@ -75,6 +78,7 @@ use reload::{Beginning, Reloading};
 use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
+use tokens::Tokens;
 
 pub use complaints::complaints;
 pub(crate) use decide::{limits, plugin_folder};
@@ -119,6 +123,7 @@ pub struct Engine {
     sealer: Sealer,
     capabilities: Cache,
     retention: Arc<Retention>,
+    tokens: Tokens,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -144,6 +149,7 @@ impl Engine {
     /// If the key for sealing cannot be had.
     pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
+        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
         let setup = Setup::build(parts.config, &Arc::new(parts.registry), None);
         let reloading = Reloading::new(Beginning {
             source: parts.source,
@@ -165,6 +171,7 @@ impl Engine {
             sealer,
             capabilities: Cache::default(),
             retention: Arc::default(),
+            tokens,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
@@ -187,6 +194,7 @@ impl Engine {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.recover()?;
+        self.sweep_exports();
         self.start_retention()?;
         let engine = Arc::clone(self);
         spawn("dispatch", move || {
@@ -201,6 +209,8 @@ impl Engine {
                 }
             });
         })?;
+        let engine = Arc::clone(self);
+        spawn("tokens", move || engine.load_tokens())?;
         self.look_at_clis();
         Ok(())
     }
@@ -282,11 +292,10 @@ impl Engine {
     }
 
     /// Redacts the host's own log.
-    #[must_use]
-    pub fn log_redactor(&self) -> RunRedactor {
+    fn log_redactor(&self) -> RunRedactor {
         // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
         let setup = self.setup();
-        RunRedactor::new(Arc::clone(&setup.redactor), Arc::new(Masks::none()), Arc::new(IgnoreFaults))
+        RunRedactor::new(Arc::clone(&setup.redactor), self.tokens.masks(), Arc::new(IgnoreFaults))
     }
 
     fn is_stopping(&self) -> bool {
@@ -299,7 +308,7 @@ impl Engine {
 
     /// Redacts what belongs to no run.
     fn redactor(&self) -> RunRedactor {
-        RunRedactor::new(Arc::clone(&self.setup.load().redactor), Arc::new(Masks::none()), self.faults(None))
+        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
     }
 
     /// Where faults of redactor plugins are told: in the log, and in the run that they concern.

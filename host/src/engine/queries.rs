@@ -232,6 +232,7 @@ impl Engine {
         let setup = self.setup();
         let counts = self.dispatcher.counts();
         let mut problems = self.reloading.problems(&setup);
+        problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactor();
         Status {
@@ -252,6 +253,7 @@ impl Engine {
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
             cursor: *self.storage.events_watch().borrow(),
+            token_store: self.tokens.describe(setup.config.tokens.store),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
             reloads: self.reloading.reloads(),

@@ -107,6 +107,14 @@ impl Provider {
         self.instance.as_ref().map_or(&[], |instance| &instance.describe().inherit_environment)
     }
 
+    /// The variable that carries a stored token, if the CLI takes one.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where the plugin cannot say.
+    pub(crate) fn token_variable(&self) -> Result<Option<String>, ApiError> {
+        Ok(self.instance()?.describe().token_variable.clone())
+    }
+
     /// The program, looked for on `search_path`; and what was looked for.
     pub(crate) fn find(&self, instance: &ProviderInstance, search_path: &str) -> (Lookup, String) {
         let names = &instance.describe().executables;

@@ -27,8 +27,8 @@ pub use payload::{
 };
 pub use pointer::{document_of, escape_pointer, leaves, pointer_along, pointer_names};
 pub use record::{
-    Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
-    RunStatus, RunSummary, Support, Usage,
+    Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
+    RunRecord, RunStatus, RunSummary, Support, Usage,
 };
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,

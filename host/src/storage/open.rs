@@ -35,11 +35,19 @@ const TABLES: &[&str] = &[
     "workspace_grants",
     "scheduler_jobs",
     "retention_policies",
+    "provider_tokens",
 ];
 
 /// Tables without which no run can be taken up: looked through at every start, because they are small.
-const VITAL: &[&str] =
-    &["scheduler_jobs", "settings", "workspace_grants", "profiles", "retention_policies", "capability_snapshots"];
+const VITAL: &[&str] = &[
+    "scheduler_jobs",
+    "settings",
+    "workspace_grants",
+    "profiles",
+    "retention_policies",
+    "capability_snapshots",
+    "provider_tokens",
+];
 
 /// A database of at most this size (bytes) is looked through as a whole when it is opened.
 const LOOKED_THROUGH: u64 = 16 << 20;

@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, CancelResult, GetSettingsParams, ListCapabilitiesParams, ListJobsParams, ListPluginsResult,
-    ListRunsParams, NoParams, Reload, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams,
-    Settings, StartRunResult, Status, StopParams, StopResult, SubscribeParams, UnsetRetentionParams,
-    UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, GetSettingsParams, ListCapabilitiesParams,
+    ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, Reload,
+    RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, Settings, StartRunResult, Status,
+    StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
@@ -104,6 +104,14 @@ impl Client {
         self.call("get_run_events", params).await
     }
 
+    /// Writes a run to a file.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn export_run(&self, params: &ExportRunParams) -> Result<ExportRunResult, ClientError> {
+        self.call("export_run", params).await
+    }
+
     /// Jobs that wait or work, of the host that is there: where it went away, none is started for this.
     ///
     /// # Errors
@@ -153,6 +161,30 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn revoke_workspace(&self, path: PathBuf) -> Result<Value, ClientError> {
         self.call("revoke_workspace", &WorkspaceParams { path }).await
+    }
+
+    /// Keeps a token for a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ClientError> {
+        self.call("save_provider_token", params).await
+    }
+
+    /// Deletes the token of a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn clear_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("clear_provider_token", &ProviderParams { provider }).await
+    }
+
+    /// Whether a provider has a token.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn has_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("has_provider_token", &ProviderParams { provider }).await
     }
 
     /// The plugins, and the providers that they make.
