@@ -18,8 +18,11 @@ use super::{Options, StorageError, StorageErrorKind};
 pub(super) const APPLICATION_ID: i32 = 0x4F53_544C;
 
 /// The numbered migrations; `user_version` says how many of them a database has seen.
-const MIGRATIONS: &[M<'_>] =
-    &[M::up(include_str!("migrations/0001_initial.sql")), M::up(include_str!("migrations/0002_retention.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("migrations/0001_initial.sql")),
+    M::up(include_str!("migrations/0002_retention.sql")),
+    M::up(include_str!("migrations/0003_tokens.sql")),
+];
 
 /// Tables of the present schema.
 const TABLES: &[&str] = &[
