@@ -24,12 +24,17 @@ pub(super) fn open(data_dir: &Path) -> Result<Keyring, TokenError> {
 /// # Errors
 /// What the kernel says.
 pub(super) fn check(data_dir: &Path) -> Result<(), TokenError> {
+    // The first use by a process makes the keyring that later ones find: what fails then may work from then on.
+    probe(data_dir).or_else(|_| probe(data_dir))
+}
+
+fn probe(data_dir: &Path) -> Result<(), TokenError> {
     use super::{Store, Token};
-    const PROBE: &str = "probe of the store";
+    const NAME: &str = "probe of the store";
     let keyring = open(data_dir)?;
-    let probe = Token::parse("works".to_owned()).map_err(|what| TokenError::new(what, HINT))?;
-    keyring.put(PROBE, &probe)?;
-    let found = keyring.get(PROBE)?;
-    keyring.delete(PROBE)?;
-    if found == Some(probe) { Ok(()) } else { Err(TokenError::new("the kernel's keyring forgets at once", HINT)) }
+    let works = Token::parse("works".to_owned()).map_err(|what| TokenError::new(what, HINT))?;
+    keyring.put(NAME, &works)?;
+    let found = keyring.get(NAME)?;
+    keyring.delete(NAME)?;
+    if found == Some(works) { Ok(()) } else { Err(TokenError::new("the kernel's keyring forgets at once", HINT)) }
 }

@@ -189,7 +189,13 @@ impl TokenStore {
     /// Where the store cannot be used.
     pub fn put(&self, kind: StoreKind, provider: &str, token: &Token) -> Result<(), TokenError> {
         let (provider, token) = (provider.to_owned(), token.clone());
-        self.bounded(PATIENCE, move |shared| store(kind, shared)?.put(&provider, &token))
+        self.bounded(PATIENCE, move |shared| {
+            if kind == StoreKind::Keyutils {
+                // Some containers let a key be made that nobody may read or delete again.
+                kernel::check(&shared.data_dir)?;
+            }
+            store(kind, shared)?.put(&provider, &token)
+        })
     }
 
     /// A token; None where there is none.
