@@ -34,14 +34,14 @@ fn run(bed: &Bed, prompt: &str) -> String {
 fn a_dry_run_says_what_goes_and_then_it_goes() {
     let bed = Bed::granted("[retention.providers.rehearsal]\nmegabytes = 1\n");
     let first = run(&bed, "SAY one");
-    let big = run(&bed, "BIG 400");
+    let big = run(&bed, "BIG 700");
     let newest = run(&bed, "SAY two");
     let dry = apply(&bed, true);
     assert_eq!((&dry["dryRun"], &dry["runs"], &dry["complete"]), (&json!(true), &json!(0), &json!(true)), "{dry}");
 
     let set = bed.run(&["retention", "set", "--provider", "rehearsal", "--megabytes", "1", "--json"]).ok().json();
     assert_eq!(set["megabytes"], json!({"value": 1, "origin": "override"}));
-    let another = run(&bed, "BIG 400");
+    let another = run(&bed, "BIG 700");
     let dry = apply(&bed, true);
     let gone: Vec<&str> = dry["items"].as_array().unwrap().iter().map(|item| item["runId"].as_str().unwrap()).collect();
     assert_eq!(gone, [first.as_str(), big.as_str()], "the oldest first, until the rest has room: {dry}");

@@ -19,6 +19,7 @@ pub mod rehearsal;
 pub mod runner;
 pub mod scheduler;
 pub mod storage;
+pub mod tokens;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::config::Origin;
 use crate::model::{
-    ConversationId, Event, EventType, JobState, RetentionPolicy, RetentionReport, RetentionScopeKind, RunId, RunStatus,
-    StartPayload,
+    ArtifactId, ConversationId, Event, EventType, ExportFormat, JobState, Problem, RetentionPolicy, RetentionReport,
+    RetentionScopeKind, RunId, RunStatus, StartPayload,
 };
 
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
@@ -184,6 +185,9 @@ pub struct PluginInfo {
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why what its file holds now is not in force: it cannot be used, so what the file held before stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<String>,
     /// JSON Schema of its settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_schema: Option<Value>,
@@ -271,8 +275,165 @@ pub struct Status {
     pub cursor: u64,
     /// How secrets of waiting payloads are sealed: where the key lies.
     pub seal_key: String,
-    /// What went wrong since the start: configuration, plugins.
+    /// Where tokens of providers that are saved now will lie: `secret-service`, `keyutils` or `file` and what that means,
+    /// or `none` and why.
+    pub token_store: String,
+    /// What is wrong at present: configuration, plugins, storage.
     pub problems: Vec<String>,
+    /// The last reloads of configuration, plugins and settings, newest first; ten at most.
+    pub reloads: Vec<Reload>,
+}
+
+/// What made the host look at its configuration and its plugins again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReloadTrigger {
+    /// A file has changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `reload`.
+    Request,
+    /// `update_settings`.
+    Settings,
+}
+
+impl ReloadTrigger {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Request => "request",
+            Self::Settings => "settings",
+        }
+    }
+}
+
+/// `reload`: one look at configuration and plugins, and what it has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reload {
+    /// When it came in force.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What it was made for.
+    pub trigger: ReloadTrigger,
+    /// Whether the configuration could be taken over. If not, what was in force before stays; changed plugins are in
+    /// force all the same.
+    pub ok: bool,
+    /// Keys of the configuration with another value than before, as the file has them; 50 at most.
+    pub changed: Vec<String>,
+    /// Changed keys that are not named.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_changed: u64,
+    /// Those of the changed keys that come in force when the host starts again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<String>,
+    /// Plugins that are not what they were.
+    pub plugins: Vec<PluginChangeInfo>,
+    /// What is wrong with the configuration; 50 at most.
+    pub problems: Vec<ReloadProblem>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// `get_settings`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GetSettingsParams {
+    /// Tell where each value comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<bool>,
+}
+
+/// `update_settings`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpdateSettingsParams {
+    /// What to set, in the shape of the settings: members are merged, lists are taken whole, null takes back what was set
+    /// there and below.
+    pub patch: Map<String, Value>,
+    /// Tell where each value comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<bool>,
+}
+
+/// `get_settings`, `update_settings`: the settings in force. They are the configuration, section by section, with the
+/// names of its keys in camel case. What may be secret is `(hidden)`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// The sections.
+    #[serde(flatten)]
+    pub sections: Map<String, Value>,
+    /// Where each value comes from, by its JSON pointer, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<BTreeMap<String, Origin>>,
+}
+
+/// What became of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginChangeInfo {
+    /// Its name; for a file that is no plugin, the file's.
+    pub name: String,
+    /// `provider`, `redactor` or `policy`; null where it could not be told.
+    pub kind: Option<String>,
+    /// `added`, `removed`, `replaced`, `kept` (its file holds something that cannot be used, and what was in force before
+    /// stays) or `refused` (the file holds no plugin that can be used, and none was in force before).
+    pub change: String,
+    /// Why it was kept or refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Something that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadProblem {
+    /// JSON pointer into the settings as `get_settings` gives them; empty for the file as a whole.
+    pub pointer: String,
+    /// The key as the file has it; empty for the file as a whole.
+    pub key: String,
+    /// Line of the file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Character of the line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
+    /// What is wrong there, and what would be right.
+    pub message: String,
+}
+
+impl ReloadProblem {
+    /// As a problem of a request.
+    #[must_use]
+    pub fn to_problem(&self) -> Problem {
+        let place = self.place().map(|place| format!("{place}: ")).unwrap_or_default();
+        Problem { pointer: self.pointer.clone(), message: format!("{place}{}", self.message) }
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("line {}, column {}", self.line?, self.column?))
+    }
+}
+
+impl std::fmt::Display for ReloadProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("config.toml, ")?;
+        if let Some(place) = self.place() {
+            write!(f, "{place}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 /// `subscribe`, and the query of `GET /events`.
@@ -377,4 +538,74 @@ pub struct UnsetRetentionParams {
 pub struct ApplyRetentionParams {
     /// Only say what would go.
     pub dry_run: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportRunParams {
+    /// The run. Of one that has not ended, what there is so far is written.
+    pub run_id: RunId,
+    /// The form.
+    pub format: ExportFormat,
+    /// Absolute path of the file, in a folder that exists. Without it, the file goes to the folder of exports, takes the
+    /// place of an earlier one of the same form there, and is deleted with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Whether a file at `path` may be replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRunResult {
+    /// The file, readable for its owner alone.
+    pub path: PathBuf,
+    /// The artifact that the run's record names it by.
+    pub artifact_id: ArtifactId,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// `save_provider_token`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderTokenParams {
+    /// Provider instance.
+    pub provider: String,
+    /// The token: at most 16 KiB, without control characters. It goes to the token store and nowhere else.
+    pub token: String,
+}
+
+impl std::fmt::Debug for ProviderTokenParams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderTokenParams").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// `clear_provider_token`, `has_provider_token`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderParams {
+    /// Provider instance.
+    pub provider: String,
+}
+
+/// `save_provider_token`, `clear_provider_token`, `has_provider_token`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenState {
+    /// Whether the provider has a token that its runs can get.
+    pub stored: bool,
+    /// The store in which it lies, or should: `secret-service`, `keyutils` or `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// The variable in which runs get it. Without one, the provider takes no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+    /// Why a token that should be there cannot be had. Runs of the provider fail until it is set or cleared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

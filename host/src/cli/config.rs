@@ -6,24 +6,25 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
+use super::format;
 use super::output::{DIM, complain};
-use crate::config::{Config, ConfigErrors, DEFAULT_TEXT, Origin, Position};
-use crate::model::{ApiError, ErrorKind, Problem};
+use crate::config::{Config, DEFAULT_TEXT, Origin, ShownValue};
+use crate::model::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
   ostler config init                 write the commented default configuration
   ostler config check                say what is wrong with yours
   ostler config show                 every value, and which of them are yours
-  $EDITOR \"$(ostler config path)\"
+  $EDITOR \"$(ostler config path)\"     in force when you save it
 
-A host reads its configuration when it starts: after a change, `ostler stop` lets the next verb start one with it.
-`ostler config check` needs no host; it asks the plugins about their settings, too.";
+A host takes up changes by itself; what is wrong changes nothing, and `ostler status` shows it. Runs that are under way
+keep what they began with. `ostler config check` needs no host; it asks the plugins about their settings, too.";
 
 /// Look at the configuration, check it, begin one
 #[derive(Debug, Args)]
@@ -44,6 +45,11 @@ enum Action {
         /// The file; yours where none is named
         file: Option<PathBuf>,
     },
+    /// Have the running host read the configuration and look at its plugins now
+    #[command(after_help = "Examples:\n  ostler config reload\n  ostler config reload --json | jq .changed\n\n\
+                            A host does this by itself when the files change, but may not notice where they lie on another\n\
+                            machine. SIGHUP does the same. Plugins that were set aside are tried again.")]
+    Reload,
     /// Print every value that a host starting now would have
     #[command(after_help = "Examples:\n  ostler config show\n  ostler config show --json | jq .scheduler")]
     Show,
@@ -52,10 +58,11 @@ enum Action {
     Init,
 }
 
-pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
     match &arguments.action {
         Action::Path => path(context),
         Action::Check { file } => check(context, file.as_deref()),
+        Action::Reload => reload(context).await,
         Action::Show => show(context),
         Action::Init => init(context),
     }
@@ -105,100 +112,50 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
                 "{path} does not exist; the defaults are in force (`ostler config init` writes them there)"
             ))?;
         }
-        Err(errors) if context.json => return Err(api_error(&errors)),
+        Err(errors) if context.json => return Err(errors.to_api_error()),
         Err(errors) => {
             complain(clean::text(&errors.report()).trim_end());
-            return Ok(Exit::from(api_error(&errors).kind));
+            return Ok(Exit::from(errors.to_api_error().kind));
         }
     }
     Ok(Exit::Done)
 }
 
-/// The problems of a file as an error. The lines themselves, which may hold secrets, are left out.
-fn api_error(errors: &ConfigErrors) -> ApiError {
-    let problems = errors.errors().iter().map(|error| {
-        let place = error.position.map(|Position { line, column }| format!("line {line}, column {column}: "));
-        let hint = error.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        Problem {
-            pointer: if error.key.is_empty() {
-                String::new()
-            } else {
-                format!("/{}", error.key.replace(['.', '['], "/").replace(']', ""))
-            },
-            message: format!("{}{}{hint}", place.unwrap_or_default(), error.message),
-        }
-    });
-    let unread = errors.errors().iter().all(|error| error.position.is_none() && error.key.is_empty());
-    let mut error = ApiError::invalid(problems.collect());
-    if unread {
-        error.kind = ErrorKind::Io;
+async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
+    let Some(client) = context.client_of_running().await? else {
+        let error = ApiError::new(ErrorKind::NotFound, "no host is running");
+        return Err(error.hint("there is nothing to do: a host reads the configuration when it starts"));
+    };
+    let reload = client.reload().await?;
+    if context.json {
+        context.out.document(&reload)?;
+        return Ok(Exit::Done);
     }
-    if let Some(path) = errors.path() {
-        error = error.hint(format!("the file is {}", path.display()));
+    let told = format::reload(&reload);
+    if told.is_empty() {
+        context.out.line("nothing has changed")?;
     }
-    error
+    for line in told {
+        context.out.line(clean::line(&line))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn show(context: &mut Context<'_>) -> Result<Exit, ApiError> {
-    let config = Config::load(Some(&context.paths.config_file)).map_err(|errors| api_error(&errors))?;
-    let mut document = serde_json::to_value(&config)
-        .map_err(|error| ApiError::internal(format!("failed to write the configuration: {error}")))?;
-    hide_environments(&mut document);
+    let config = context.local.config(&context.paths)?;
     if context.json {
-        context.out.document(&document)?;
+        context.out.document(&config.shown())?;
         return Ok(Exit::Done);
     }
-    let mut lines = Vec::new();
-    if let Value::Object(sections) = &document {
-        flatten(sections, "", &mut lines);
-    }
-    for (key, value) in lines {
-        let origin = match config.origin(&key) {
+    for ShownValue { key, value, origin, .. } in config.shown_values() {
+        let origin = match origin {
             Origin::Default => String::new(),
             Origin::File => context.out.styled(DIM, "  # yours"),
+            Origin::Override => context.out.styled(DIM, "  # set"),
         };
-        context.out.line(format!("{} = {}{origin}", clean::line(&key), clean::json(&value)))?;
+        context.out.line(format!("{} = {}{origin}", clean::line(&key), clean::json(&value.to_string())))?;
     }
     Ok(Exit::Done)
-}
-
-/// Variables of providers are often secrets: their names are shown, their values are not.
-fn hide_environments(document: &mut Value) {
-    let providers = document.get_mut("providers").and_then(Value::as_object_mut);
-    for provider in providers.into_iter().flat_map(Map::values_mut) {
-        let variables = provider.get_mut("environment").and_then(Value::as_object_mut);
-        for value in variables.into_iter().flat_map(Map::values_mut) {
-            *value = "(hidden)".into();
-        }
-    }
-}
-
-/// Keys in dotted form as the file has them, with their values.
-fn flatten(members: &Map<String, Value>, prefix: &str, lines: &mut Vec<(String, String)>) {
-    for (name, value) in members {
-        // Names of providers, variables and plugin settings are not ours to change.
-        let own = prefix.is_empty() || !prefix.contains(".environment") && !prefix.contains(".settings");
-        let instance = prefix == "providers";
-        let name = if own && !instance { snake_case(name) } else { name.clone() };
-        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Null => {}
-            Value::Object(inner) if !inner.is_empty() => flatten(inner, &key, lines),
-            Value::Object(_) => {}
-            other => lines.push((key, other.to_string())),
-        }
-    }
-}
-
-fn snake_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    for character in name.chars() {
-        if character.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(character.to_ascii_lowercase());
-    }
-    out
 }
 
 fn init(context: &mut Context<'_>) -> Result<Exit, ApiError> {
@@ -242,37 +199,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
-
-    #[test]
-    fn what_is_in_force_is_named_as_in_the_file() {
-        let config = Config::parse("[scheduler]\nper_provider = 3\n[providers.my-codex]\nplugin = \"codex\"\nenvironment = { MY_Key = \"hunter2\" }\n").unwrap();
-        let mut document = serde_json::to_value(&config).unwrap();
-        hide_environments(&mut document);
-        let mut lines = Vec::new();
-        flatten(document.as_object().unwrap(), "", &mut lines);
-        let value = |key: &str| lines.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str());
-        assert_eq!(value("scheduler.per_provider"), Some("3"), "{lines:?}");
-        assert_eq!(value("scheduler.aging_seconds"), Some("30"));
-        assert_eq!(value("providers.my-codex.environment.MY_Key"), Some("\"(hidden)\""), "{lines:?}");
-        assert_eq!(config.origin("scheduler.per_provider"), Origin::File);
-        assert!(!format!("{lines:?}").contains("hunter2"));
-        // Every key of the default text is found under its own name.
-        for key in ["host.idle_seconds", "runner.max_transcript_line_mib", "storage.max_stored_mib", "log.level"] {
-            assert!(value(key).is_some(), "{key}: {lines:?}");
-        }
-    }
-
-    #[test]
-    fn problems_are_told_with_their_place_and_without_values() {
-        let errors = Config::parse("[[redaction.rules]]\nid = \"a\"\npattern = \"(\"\n").unwrap_err();
-        assert_eq!(api_error(&errors).problems[0].pointer, "/redaction/rules/0/pattern");
-        let errors = Config::parse("[scheduler]\nglobl = 3\ncapacity = \"hunter2\"\n").unwrap_err();
-        let error = api_error(&errors);
-        assert_eq!(error.kind, ErrorKind::InvalidParams);
-        assert_eq!(error.problems.len(), 2, "{error:?}");
-        assert!(error.problems[0].message.starts_with("line 2, column 1"), "{error:?}");
-        assert!(!format!("{error:?}").contains("hunter2"));
-    }
 
     #[test]
     fn a_file_that_is_there_is_left_alone() {

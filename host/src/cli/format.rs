@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::api::types::Reload;
 use crate::model::{RunId, Usage};
 
 /// Digits of a short run id. They are the last ones: ids begin with the time, so runs of one minute begin alike, while
@@ -52,6 +53,25 @@ pub(super) fn duration(milliseconds: u64) -> String {
 /// From one moment to another.
 pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
     duration(u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0))
+}
+
+/// What a reload has changed, in lines: keys of the configuration, then plugins.
+pub(super) fn reload(reload: &Reload) -> Vec<String> {
+    let mut lines = reload.changed.clone();
+    if reload.more_changed > 0 {
+        lines.push(format!("and {} more", reload.more_changed));
+    }
+    if !reload.restart.is_empty() {
+        lines.push(format!("in force when the host starts again (`ostler stop`): {}", reload.restart.join(", ")));
+    }
+    lines.extend(reload.plugins.iter().map(|plugin| {
+        let kind = plugin.kind.as_deref().unwrap_or("plugin");
+        match &plugin.reason {
+            Some(reason) => format!("{kind} {}: {}: {reason}", plugin.name, plugin.change),
+            None => format!("{kind} {}: {}", plugin.name, plugin.change),
+        }
+    }));
+    lines
 }
 
 /// A count with separators: `1,234,567`.

@@ -25,6 +25,7 @@ mod table;
 mod cancel;
 mod capabilities;
 mod config;
+mod export;
 mod grants;
 mod logs;
 mod plugin;
@@ -35,9 +36,11 @@ mod rpc;
 mod run;
 mod runs;
 mod serve;
+mod settings;
 mod show;
 mod status;
 mod stop;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,12 @@ pub trait LocalCommands {
     /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
     /// configuration.
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError>;
+
+    /// The configuration that a host starting now would have: defaults, file, and what was set at run time.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, and `IO` if what was set cannot be read.
+    fn config(&self, paths: &Paths) -> Result<Config, ApiError>;
 
     /// What the plugins that the host would have refuse in a configuration.
     ///
@@ -128,6 +137,7 @@ enum Command {
     Show(show::Arguments),
     Logs(logs::Arguments),
     Cancel(cancel::Arguments),
+    Export(export::Arguments),
     Queue(queue::Arguments),
     Capabilities(capabilities::Arguments),
     Grants(grants::Arguments),
@@ -135,10 +145,12 @@ enum Command {
     Plugin(plugin::Arguments),
     Retention(retention::Arguments),
     Config(config::Arguments),
+    Settings(settings::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
     Rpc(rpc::Arguments),
+    Token(token::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -163,7 +175,6 @@ impl Command {
     fn execute(self, context: &mut Context<'_>) -> Result<Exit, ApiError> {
         match self {
             Self::Redact(arguments) => return redact::execute(context, &arguments),
-            Self::Config(arguments) => return config::execute(context, &arguments),
             Self::Serve(arguments) => return serve::execute(context, &arguments),
             _ => {}
         }
@@ -178,15 +189,19 @@ impl Command {
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
                 Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
                 Self::Retention(arguments) => retention::execute(context, &arguments).await,
+                Self::Config(arguments) => config::execute(context, &arguments).await,
+                Self::Settings(arguments) => settings::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
+                Self::Token(arguments) => token::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
-                Self::Redact(_) | Self::Config(_) | Self::Serve(_) => Ok(Exit::Done),
+                Self::Redact(_) | Self::Serve(_) => Ok(Exit::Done),
             }
         });
         // A thread may still wait for an answer on the terminal; it must not keep the program.

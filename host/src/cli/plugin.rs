@@ -68,6 +68,12 @@ fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> Stri
         if let Some(reason) = &plugin.reason {
             text.push_str(&format!("{}: {}\n", clean::line(&plugin.name), clean::line(reason)));
         }
+        if let Some(reason) = &plugin.displaced {
+            let (name, reason) = (clean::line(&plugin.name), clean::line(reason));
+            text.push_str(&format!(
+                "{name}: its file cannot be used as it is now, so the one before stays: {reason}\n"
+            ));
+        }
     }
     if listed.providers.is_empty() {
         return text;
@@ -103,6 +109,8 @@ mod tests {
             "plugins": [
                 {"name": "codex", "kind": "provider", "version": "0.1.0", "summary": "OpenAI Codex", "state": "ready",
                  "digest": "0123456789abcdef0123", "source": "bundled"},
+                {"name": "guardrails", "kind": "policy", "version": "0.1.0", "summary": "Ranges", "state": "ready",
+                 "digest": "00", "source": "/p/g.wasm", "displaced": "it is damaged"},
                 {"name": "evil.wasm", "kind": null, "version": null, "summary": null, "state": "refused",
                  "digest": "ff", "source": "/p/evil.wasm", "reason": "it imports wasi:cli/environment"}
             ],
@@ -113,9 +121,11 @@ mod tests {
         }))
         .unwrap();
         insta::assert_snapshot!(render(&listed, Some(90), false), @r"
-        PLUGIN     KIND      VERSION  STATE    DIGEST        SOURCE        SUMMARY
-        codex      provider  0.1.0    ready    0123456789ab  bundled       OpenAI Codex
-        evil.wasm  ?         ?        refused  ff            /p/evil.wasm
+        PLUGIN      KIND      VERSION  STATE    DIGEST        SOURCE        SUMMARY
+        codex       provider  0.1.0    ready    0123456789ab  bundled       OpenAI Codex
+        guardrails  policy    0.1.0    ready    00            /p/g.wasm     Ranges
+        evil.wasm   ?         ?        refused  ff            /p/evil.wasm
+        guardrails: its file cannot be used as it is now, so the one before stays: it is damaged
         evil.wasm: it imports wasi:cli/environment
 
         PROVIDER  PLUGIN  MODEL  NAME

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output::complain;
 use super::payload::{self, Given};
 use super::signals::Signals;
-use super::{ask, clean, environment, follow, input};
+use super::{ask, clean, environment, export, follow, input};
 use crate::api::client::Client;
 use crate::api::types::StartRunResult;
 use crate::model::{ApiError, ErrorKind};
@@ -78,6 +78,9 @@ pub(super) struct Arguments {
     /// No progress: only the answer and errors
     #[arg(long, short)]
     quiet: bool,
+    /// Write the answer to a file as well, once the run is done
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    output: Option<PathBuf>,
     /// Print the run id and return
     #[arg(long, short)]
     detach: bool,
@@ -128,6 +131,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let payload = payload::build(arguments.gather()?, &current_folder()?)?;
     let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (provider, folder) = (text("provider"), PathBuf::from(text("cwd")));
+    let output = arguments.output.as_deref().map(export::answer_file).transpose()?;
     let mut request = Request { payload, provider, folder, quiet: arguments.quiet || context.json };
 
     let mut signals = Signals::listen()?;
@@ -160,7 +164,11 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     let options = follow::Options { label: &request.provider, quiet: arguments.quiet, cancel };
-    follow::follow(context, &client, started.run_id, &mut signals, options).await
+    let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
+    if let (Exit::Done, Some(path)) = (exit, output) {
+        export::write_answer(&client, started.run_id, &path).await?;
+    }
+    Ok(exit)
 }
 
 /// A run that the host has acknowledged.

@@ -56,11 +56,22 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         ("config", path(&status.config_file)),
         ("log", path(&status.log_file)),
         ("seal key", status.seal_key.clone()),
+        ("token store", status.token_store.clone()),
     ];
     let http = status.http.iter().flat_map(|http| [("http", http.url.clone()), ("token", path(&http.token_file))]);
     let mut text = String::new();
     for (name, value) in fields.into_iter().chain(http) {
         text.push_str(&format!("{}{}\n", out.styled(DIM, &format!("{name:<13}")), clean::line(&value)));
+    }
+    if let Some(reload) = status.reloads.first() {
+        let told = match (reload.ok, format::reload(reload)) {
+            (false, _) => "not taken over, see below".to_owned(),
+            (true, changed) if changed.is_empty() => "nothing changed".to_owned(),
+            (true, changed) => changed.join(", "),
+        };
+        let ago = format::between(reload.at, now);
+        let line = clean::line(&format!("{ago} ago ({}): {told}", reload.trigger.name()));
+        text.push_str(&format!("{}{line}\n", out.styled(DIM, &format!("{:<13}", "reloaded"))));
     }
     for problem in &status.problems {
         text.push_str(&format!("{} {}\n", out.styled(WARN, "problem:"), clean::line(problem)));

@@ -1,7 +1,10 @@
-//! What is wrong with a configuration file.
+//! What is wrong with a configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use super::types::Origin;
+use crate::model::{ApiError, ErrorKind, Problem};
 
 /// A place in a file. Both count from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,13 +15,23 @@ pub struct Position {
     pub column: usize,
 }
 
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it is; none where the file as a whole is at fault.
+    /// Where it is in its text; none where the file as a whole is at fault, and for what was set at run time.
     pub position: Option<Position>,
-    /// The key as it would be written in dotted form: `scheduler.global`. Empty where there is none.
+    /// The key in dotted form, as its text has it: `scheduler.per_provider`. Empty where there is none.
     pub key: String,
+    /// The key as a JSON pointer into the configuration on the wire: `/scheduler/perProvider`. Empty where there is none.
+    pub pointer: String,
+    /// Whose fault it is: the file's, that of what was set at run time, or of the text that is built in.
+    pub origin: Origin,
     /// What is wrong: lower case, without key and position.
     pub message: String,
     /// What to do about it.
@@ -28,10 +41,26 @@ pub struct ConfigError {
     pub line_text: String,
 }
 
+impl ConfigError {
+    /// A problem of the file as a whole.
+    pub(super) fn whole(message: String, hint: Option<String>) -> Self {
+        let (key, pointer, line_text) = (String::new(), String::new(), String::new());
+        Self { position: None, key, pointer, origin: Origin::File, message, hint, line_text }
+    }
+
+    /// As a problem of a request. The line, which may hold a secret, is left out.
+    #[must_use]
+    pub fn to_problem(&self) -> Problem {
+        let place = self.position.map(|at| format!("{at}: ")).unwrap_or_default();
+        let hint = self.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        Problem { pointer: self.pointer.clone(), message: format!("{place}{}{hint}", self.message) }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Position { line, column }) = self.position {
-            write!(f, "line {line}, column {column}: ")?;
+        if let Some(position) = self.position {
+            write!(f, "{position}: ")?;
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
@@ -69,13 +98,27 @@ impl ConfigErrors {
         &self.errors
     }
 
+    /// As the error of a request, with every problem: `IO` where the file cannot be read at all, else
+    /// `INVALID_PARAMS`.
+    #[must_use]
+    pub fn to_api_error(&self) -> ApiError {
+        let mut error = ApiError::invalid(self.errors.iter().map(ConfigError::to_problem).collect());
+        if self.errors.iter().all(|error| error.position.is_none() && error.pointer.is_empty()) {
+            error.kind = ErrorKind::Io;
+        }
+        match &self.path {
+            Some(path) => error.hint(format!("the file is {}", path.display())),
+            None => error,
+        }
+    }
+
     /// For a terminal: each problem with its line and a mark under the column.
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = String::new();
         for error in &self.errors {
             report.push_str(&self.location(error));
-            let ConfigError { key, message, hint, line_text, position } = error;
+            let ConfigError { key, message, hint, line_text, position, .. } = error;
             if !key.is_empty() {
                 report.push_str(key);
                 report.push_str(": ");

@@ -55,5 +55,5 @@ fn unreadable(error: &io::Error) -> ConfigError {
 }
 
 fn whole_file(message: String, hint: &str) -> ConfigError {
-    ConfigError { position: None, key: String::new(), message, hint: Some(hint.to_owned()), line_text: String::new() }
+    ConfigError::whole(message, Some(hint.to_owned()))
 }

@@ -4,27 +4,48 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::document::Problems;
-use super::names::written;
+use super::document::Place;
+use super::key::KeyPath;
+use super::reader::Reader;
 
 /// The value of an integer; none where it does not fit 64 bits.
 pub(super) fn integer(value: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(value.as_str(), value.radix()).ok()
 }
 
-/// The table as a JSON object. What JSON does not have is noted and left out.
-pub(super) fn object(table: &DeTable<'_>, path: &str, problems: &mut Problems<'_>) -> Map<String, Value> {
-    let member = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+/// Puts the members of a table into an object: tables into tables, anything else instead of what was there. What JSON
+/// does not have is noted and left out.
+pub(super) fn merge(
+    into: &mut Map<String, Value>,
+    table: &DeTable<'_>,
+    layer: usize,
+    path: &KeyPath,
+    reader: &mut Reader<'_>,
+) {
+    for (key, value) in table {
+        let key: &Spanned<std::borrow::Cow<'_, str>> = key;
         let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        let value = self::value(value, &format!("{path}.{}", written(name)), problems)?;
-        Some((name.to_string(), value))
-    };
-    table.iter().filter_map(member).collect()
+        let path = path.name(name);
+        if let DeValue::Table(members) = value.get_ref() {
+            let inner = into.entry(name.as_ref()).or_insert_with(|| Value::Object(Map::new()));
+            if !inner.is_object() {
+                *inner = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = inner {
+                merge(inner, members, layer, &path, reader);
+            }
+            continue;
+        }
+        if let Some(json) = self::value(value, layer, &path, reader) {
+            reader.set.insert(path.pointer(), Place { layer, span: value.span() });
+            into.insert(name.to_string(), json);
+        }
+    }
 }
 
-fn value(value: &Spanned<DeValue<'_>>, path: &str, problems: &mut Problems<'_>) -> Option<Value> {
+fn value(value: &Spanned<DeValue<'_>>, layer: usize, path: &KeyPath, reader: &mut Reader<'_>) -> Option<Value> {
     let mut refuse = |message: &str| {
-        problems.note(value.span(), path, message.to_owned(), None);
+        reader.problems.note(&Place { layer, span: value.span() }, path, message.to_owned(), None);
         None
     };
     match value.get_ref() {
@@ -43,9 +64,13 @@ fn value(value: &Spanned<DeValue<'_>>, path: &str, problems: &mut Problems<'_>) 
             items
                 .iter()
                 .enumerate()
-                .filter_map(|(index, item)| self::value(item, &format!("{path}[{index}]"), problems))
+                .filter_map(|(index, item)| self::value(item, layer, &path.index(index), reader))
                 .collect(),
         ),
-        DeValue::Table(table) => Some(Value::Object(object(table, path, problems))),
+        DeValue::Table(table) => {
+            let mut object = Map::new();
+            merge(&mut object, table, layer, path, reader);
+            Some(Value::Object(object))
+        }
     }
 }

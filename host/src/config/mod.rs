@@ -1,4 +1,5 @@
-//! The configuration: the commented default that is built in, the user's file over it, and where everything lies.
+//! The configuration: the commented default that is built in, the user's file over it, what was set at run time over
+//! both, and where everything lies.
 //!
 //! A file is read as a whole: every problem in it is found and named with line, column and key before anything takes
 //! effect, and a file with a problem takes no effect at all. What is not known is refused, with the nearest name that
@@ -9,14 +10,21 @@ mod error;
 mod file;
 mod folders;
 mod json;
+mod key;
 mod names;
+mod overrides;
 mod paths;
 mod place;
 mod reader;
 pub mod secret_file;
 mod sections;
+mod shown;
+mod source;
+mod sources;
 mod types;
 
+#[cfg(test)]
+mod layers_tests;
 #[cfg(test)]
 mod paths_tests;
 #[cfg(test)]
@@ -27,12 +35,16 @@ use std::path::Path;
 pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
+pub use self::overrides::{Overrides, needs_restart};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
 pub use self::place::Complaint;
+pub use self::shown::{HIDDEN, ShownValue, file_key, wire_names};
+pub use self::source::Source;
+pub use self::sources::Sources;
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
     PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
-    RunnerConfig, SchedulerConfig, StorageConfig,
+    RunnerConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.
@@ -44,10 +56,7 @@ impl Config {
     /// # Errors
     /// Only where the text that is built in is at fault.
     pub fn builtin() -> Result<Self, ConfigErrors> {
-        let mut config = Self::default();
-        sections::apply(DEFAULT_TEXT, Origin::Default, &mut config)
-            .map_err(|errors| ConfigErrors::new(None, errors))?;
-        Ok(config)
+        Source::default().config(&Overrides::default())
     }
 
     /// The defaults with the file over them. Without a path, or where no such file exists, the defaults.
@@ -56,11 +65,7 @@ impl Config {
     /// Every problem of the file at once: unreadable, longer than [`MAX_FILE_BYTES`], not TOML, unknown keys, wrong
     /// types, values out of range.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigErrors> {
-        match path.map(|path| (path, file::read_if_present(path))) {
-            None | Some((_, Ok(None))) => Self::builtin(),
-            Some((path, Ok(Some(text)))) => Self::parse_named(&text, Some(path)),
-            Some((path, Err(error))) => Err(ConfigErrors::new(Some(path), vec![error])),
-        }
+        path.map_or_else(|| Ok(Source::default()), Source::read)?.config(&Overrides::default())
     }
 
     /// As [`Config::load`], but a missing file is an error: for `config check FILE`.
@@ -68,10 +73,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], and where there is no such file.
     pub fn load_existing(path: &Path) -> Result<Self, ConfigErrors> {
-        match file::read(path) {
-            Ok(text) => Self::parse_named(&text, Some(path)),
-            Err(error) => Err(ConfigErrors::new(Some(path), vec![error])),
-        }
+        Source::read_existing(path)?.config(&Overrides::default())
     }
 
     /// The defaults with `text` over them.
@@ -79,12 +81,6 @@ impl Config {
     /// # Errors
     /// Every problem of the text at once.
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
-        Self::parse_named(text, None)
-    }
-
-    fn parse_named(text: &str, path: Option<&Path>) -> Result<Self, ConfigErrors> {
-        let mut config = Self::builtin()?;
-        sections::apply(text, Origin::File, &mut config).map_err(|errors| ConfigErrors::new(path, errors))?;
-        Ok(config)
+        Source::of_text(text).config(&Overrides::default())
     }
 }

@@ -157,13 +157,17 @@ impl Paths {
     }
 
     /// Makes the folders that the host writes to (data, cache, log, runtime), each for the user alone, and checks those
-    /// that exist. The plugin folder and the configuration are the user's to make.
+    /// that exist. The plugin folder, which is the user's, is made where it is missing and otherwise left as it is.
     ///
     /// # Errors
     /// Where one cannot be made, belongs to another user or cannot be written to.
     pub fn create(&self) -> Result<(), FolderError> {
         for folder in [&self.data_dir, &self.cache_dir, &self.log_dir] {
             create_private_dir(folder)?;
+        }
+        if !self.plugins_dir.exists() && !self.plugins_dir.is_symlink() {
+            // A host works without it.
+            let _ = create_private_dir(&self.plugins_dir);
         }
         self.create_runtime()
     }

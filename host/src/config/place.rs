@@ -7,10 +7,15 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::Problems;
-use super::error::ConfigErrors;
+use super::document::Layer;
+use super::error::{ConfigError, ConfigErrors};
 use super::names::{nearest, written};
+use super::types::Origin;
 use super::{Config, file};
+use crate::model::pointer_along;
+
+/// Complaints that are shown.
+const MOST: usize = 50;
 
 /// A problem of a value of the configuration, found by whoever the value is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +53,16 @@ impl Config {
     }
 }
 
-fn place(text: &str, complaints: &[Complaint]) -> Vec<super::ConfigError> {
-    let mut problems = Problems::new(text);
+fn place(text: &str, complaints: &[Complaint]) -> Vec<ConfigError> {
+    let layer = Layer { origin: Origin::File, text };
     let table = DeTable::parse_recoverable(text).0;
-    for Complaint { path, message, hint } in complaints {
-        problems.note(span_of(table.get_ref(), path), &dotted(path), message.clone(), hint.clone());
-    }
-    problems.into_errors()
+    let error = |Complaint { path, message, hint }: &Complaint| {
+        let (position, line_text) = layer.locate(span_of(table.get_ref(), path).start);
+        let (key, pointer) = (dotted(path), pointer_along(path));
+        let whole = ConfigError::whole(message.clone(), hint.clone());
+        ConfigError { position: Some(position), key, pointer, line_text, ..whole }
+    };
+    complaints.iter().take(MOST).map(error).collect()
 }
 
 /// Where a key stands, or an entry of a list; of what is not there, the deepest that is.

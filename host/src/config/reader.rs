@@ -1,61 +1,80 @@
 //! Reads tables key by key: each key is asked for by name and type, and what nobody asked for is unknown.
+//!
+//! A table is one in several layers at once: the default's, the file's, what was set at run time. A key has the value of
+//! the last layer that has it; tables are merged; lists and everything else are taken whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::Problems;
+use super::document::{Place, Problems};
 use super::json;
-use super::names::{nearest, written};
-use super::types::Origin;
+use super::key::{KeyPath, Spelling};
+use super::names::nearest;
 
-/// What all tables of one text share.
+/// What all tables of one configuration share.
 pub(super) struct Reader<'t> {
     pub(super) problems: Problems<'t>,
-    /// The keys that were set, in dotted form.
-    pub(super) set: BTreeMap<String, Origin>,
-    pub(super) origin: Origin,
+    /// The places of the values that are in force, by pointer.
+    pub(super) set: BTreeMap<String, Place>,
 }
 
-/// One table and the keys that were asked of it.
+impl Reader<'_> {
+    /// Notes a problem of the key at a place.
+    fn note(&mut self, place: &Place, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
+        self.problems.note(place, path, message.into(), hint);
+    }
+}
+
+/// One table in every layer that has it, and the keys that were asked of it.
 pub(super) struct Table<'d, 't> {
-    table: &'d DeTable<'t>,
-    /// Dotted; empty for the file itself.
-    path: String,
+    /// In the order of the layers.
+    layers: Vec<(usize, &'d DeTable<'t>)>,
+    path: KeyPath,
     asked: Vec<&'static str>,
 }
 
-/// One value of the file, with its place.
+/// One value in every layer that has it, with its places.
 pub(super) struct Found<'d, 't> {
+    /// The one that counts.
+    layer: usize,
     value: &'d Spanned<DeValue<'t>>,
-    pub(super) path: String,
+    /// Those that it goes before, the last first.
+    under: Vec<(usize, &'d Spanned<DeValue<'t>>)>,
+    path: KeyPath,
+}
+
+fn place(layer: usize, value: &Spanned<DeValue<'_>>) -> Place {
+    Place { layer, span: value.span() }
 }
 
 impl<'d, 't> Found<'d, 't> {
-    pub(super) fn span(&self) -> Range<usize> {
-        self.value.span()
+    fn of(values: impl DoubleEndedIterator<Item = (usize, &'d Spanned<DeValue<'t>>)>, path: KeyPath) -> Option<Self> {
+        let mut values = values.rev();
+        let (layer, value) = values.next()?;
+        Some(Self { layer, value, under: values.collect(), path })
+    }
+
+    fn place(&self) -> Place {
+        place(self.layer, self.value)
+    }
+
+    /// Notes that the value is in force.
+    pub(super) fn set(&self, reader: &mut Reader<'_>) {
+        reader.set.insert(self.path.pointer(), self.place());
     }
 
     /// Notes that the value is not what was wanted.
     pub(super) fn refuse(&self, reader: &mut Reader<'_>, message: impl Into<String>, hint: Option<String>) {
-        reader.problems.note(self.span(), &self.path, message.into(), hint);
+        reader.note(&self.place(), &self.path, message, hint);
     }
 
     fn wrong_type(&self, reader: &mut Reader<'_>, wanted: impl Display) {
-        let found = match self.value.get_ref() {
-            DeValue::String(_) => "a text",
-            DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number with a fraction",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        self.refuse(reader, format!("must be {wanted}, not {found}"), None);
+        wrong_type(&self.place(), self.value, &self.path, reader, wanted);
     }
 
     pub(super) fn text(&self, reader: &mut Reader<'_>) -> Option<&'d str> {
@@ -85,41 +104,56 @@ impl<'d, 't> Found<'d, 't> {
             self.wrong_type(reader, "a list");
             return None;
         };
-        let item = |(index, value)| Found { value, path: format!("{}[{index}]", self.path) };
+        let item = |(index, value)| Found { layer: self.layer, value, under: Vec::new(), path: self.path.index(index) };
         Some(items.iter().enumerate().map(item).collect())
     }
 
-    /// The value as a table of its own.
+    /// The value as a table of its own, merged with those that it goes before.
     pub(super) fn table(&self, reader: &mut Reader<'_>) -> Option<Table<'d, 't>> {
-        let DeValue::Table(table) = self.value.get_ref() else {
-            self.wrong_type(reader, "a table");
-            return None;
-        };
-        Some(Table { table, path: self.path.clone(), asked: Vec::new() })
+        let mut layers = Vec::with_capacity(1 + self.under.len());
+        for (layer, value) in self.under.iter().rev().copied().chain([(self.layer, self.value)]) {
+            match value.get_ref() {
+                DeValue::Table(table) => layers.push((layer, table)),
+                _ => wrong_type(&place(layer, value), value, &self.path, reader, "a table"),
+            }
+        }
+        (layers.len() == 1 + self.under.len()).then(|| Table { layers, path: self.path.clone(), asked: Vec::new() })
     }
 }
 
-impl<'d, 't> Table<'d, 't> {
-    pub(super) fn root(table: &'d DeTable<'t>) -> Self {
-        Self { table, path: String::new(), asked: Vec::new() }
-    }
+fn wrong_type(place: &Place, value: &Spanned<DeValue<'_>>, path: &KeyPath, r: &mut Reader<'_>, wanted: impl Display) {
+    let found = match value.get_ref() {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    r.note(place, path, format!("must be {wanted}, not {found}"), None);
+}
 
-    fn join(&self, key: &str) -> String {
-        let key = written(key);
-        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+impl<'d, 't> Table<'d, 't> {
+    /// The configuration itself, of the tables of all layers in their order.
+    pub(super) fn root(layers: &'d [DeTable<'t>]) -> Self {
+        Self { layers: layers.iter().enumerate().collect(), path: KeyPath::root(), asked: Vec::new() }
     }
 
     /// Asks for a key; it counts as set then.
     pub(super) fn get(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Found<'d, 't>> {
-        let found = self.peek(key)?;
-        reader.set.insert(found.path.clone(), reader.origin);
+        let found = self.peek(reader, key)?;
+        found.set(reader);
         Some(found)
     }
 
-    fn peek(&mut self, key: &'static str) -> Option<Found<'d, 't>> {
+    fn peek(&mut self, reader: &Reader<'_>, key: &'static str) -> Option<Found<'d, 't>> {
         self.asked.push(key);
-        let value = self.table.get(key)?;
-        Some(Found { value, path: self.join(key) })
+        let values = self.layers.iter().filter_map(|(layer, table)| {
+            let name = reader.problems.spelling(*layer).write(key);
+            Some((*layer, table.get(name.as_str())?))
+        });
+        Found::of(values, self.path.key(key))
     }
 
     pub(super) fn number<N: TryFrom<i64>>(
@@ -249,7 +283,7 @@ impl<'d, 't> Table<'d, 't> {
 
     /// A table with fixed keys. Only what it holds counts as set.
     pub(super) fn section(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Table<'d, 't>> {
-        self.peek(key)?.table(reader)
+        self.peek(reader, key)?.table(reader)
     }
 
     /// A list of tables; it counts as set as a whole.
@@ -263,43 +297,66 @@ impl<'d, 't> Table<'d, 't> {
         let Some(table) = self.section(reader, key) else {
             return Vec::new();
         };
-        let entry = |(name, value): (&'d Spanned<_>, &'d Spanned<DeValue<'t>>)| {
-            let name: &'d std::borrow::Cow<'t, str> = name.get_ref();
-            (name.as_ref(), Found { value, path: table.join(name) })
+        let names: BTreeSet<&'d str> = table.layers.iter().flat_map(|(_, table)| table.keys().map(name_of)).collect();
+        let entry = |name: &'d str| {
+            let values = table.layers.iter().filter_map(|(layer, table)| Some((*layer, table.get(name)?)));
+            Some((name, Found::of(values, table.path.name(name))?))
         };
-        table.table.iter().map(entry).collect()
+        names.into_iter().filter_map(entry).collect()
     }
 
-    /// A table of any values, as JSON; it counts as set as a whole.
+    /// A table of any values, as JSON, merged member by member; each value counts as set.
     pub(super) fn settings(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Map<String, Value>> {
         let found = self.get(reader, key)?;
         let table = found.table(reader)?;
-        Some(json::object(table.table, &found.path, &mut reader.problems))
+        let mut merged = Map::new();
+        for (layer, table) in table.layers {
+            json::merge(&mut merged, table, layer, &found.path, reader);
+        }
+        Some(merged)
     }
 
     /// Notes the keys that nobody asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
-        for key in self.table.keys() {
-            let name: &std::borrow::Cow<'_, str> = key.get_ref();
-            if self.asked.iter().any(|asked| *asked == name.as_ref()) {
-                continue;
+        for (layer, table) in &self.layers {
+            let spelling = reader.problems.spelling(*layer);
+            let known: Vec<String> = self.asked.iter().map(|key| spelling.write(key)).collect();
+            for key in table.keys() {
+                let name = name_of(key);
+                if known.iter().any(|known| known == name) {
+                    continue;
+                }
+                let what = match (self.path.is_root(), spelling) {
+                    (true, Spelling::File) => "unknown section or key",
+                    (true, Spelling::Wire) => "unknown section",
+                    (false, _) => "unknown key",
+                };
+                let hint = match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("known are {}", known.join(", ")),
+                };
+                let place = Place { layer: *layer, span: key.span() };
+                reader.note(&place, &self.path.name(name), what, Some(hint));
             }
-            let what = if self.path.is_empty() { "unknown section or key" } else { "unknown key" };
-            let hint = match nearest(name, self.asked.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("known are {}", self.asked.join(", ")),
-            };
-            reader.problems.note(key.span(), &self.join(name), what.to_owned(), Some(hint));
         }
     }
 
     /// Notes that a key which must be there is not.
-    pub(super) fn missing(&self, reader: &mut Reader<'_>, span: Range<usize>, key: &str) {
-        reader.problems.note(span, &self.path, format!("{key} is missing"), Some(format!("add {key}")));
+    pub(super) fn missing(&self, reader: &mut Reader<'_>, place: &Place, key: &'static str) {
+        let key = reader.problems.spelling(place.layer).write(key);
+        reader.note(place, &self.path, format!("{key} is missing"), Some(format!("add {key}")));
     }
 
     /// The place of the table's first key, for what concerns the table as a whole.
-    pub(super) fn span(&self) -> Range<usize> {
-        self.table.keys().map(Spanned::span).min_by_key(|span| span.start).unwrap_or(0..0)
+    pub(super) fn place(&self) -> Place {
+        let (layer, span) = self.layers.last().map_or((0, None), |(layer, table)| {
+            (*layer, table.keys().map(Spanned::span).min_by_key(|span| span.start))
+        });
+        Place { layer, span: span.unwrap_or(0..0) }
     }
+}
+
+fn name_of<'d>(key: &'d Spanned<std::borrow::Cow<'_, str>>) -> &'d str {
+    let name: &std::borrow::Cow<'_, str> = key.get_ref();
+    name.as_ref()
 }

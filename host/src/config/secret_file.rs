@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Longest content that is read: such files hold a key or a token.
+/// Longest content of a file that holds one key or one token.
 const MAX_BYTES: u64 = 4096;
 
 /// Why a secret file cannot be used.
@@ -30,7 +30,7 @@ pub fn read_or_make<const N: usize, T>(
     parse: impl Fn(&[u8]) -> Result<T, String>,
 ) -> Result<T, SecretFileError> {
     let wrong = |message: String| SecretFileError { path: path.to_owned(), message };
-    if let Some(found) = read(path)? {
+    if let Some(found) = read(path, MAX_BYTES)? {
         return parse(&found).map_err(wrong);
     }
     let mut random = [0_u8; N];
@@ -39,7 +39,11 @@ pub fn read_or_make<const N: usize, T>(
     parse(&kept).map_err(wrong)
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
+/// The first `most` bytes of a file that must be the user's own and closed to others. None where there is none.
+///
+/// # Errors
+/// If it is readable for others, belongs to another, is no file or cannot be read.
+pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, SecretFileError> {
     let wrong = |message: String| SecretFileError { path: path.to_owned(), message };
     // A pipe in its place must not hold the host up.
     let flags = (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits();
@@ -59,7 +63,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, SecretFileError> {
         return Err(wrong("others can read it; take their rights away with chmod 600".to_owned()));
     }
     let mut content = Vec::new();
-    (&mut file).take(MAX_BYTES).read_to_end(&mut content).map_err(|error| wrong(error.to_string()))?;
+    (&mut file).take(most).read_to_end(&mut content).map_err(|error| wrong(error.to_string()))?;
     Ok(Some(content))
 }
 
@@ -75,7 +79,9 @@ fn make(path: &Path, content: Vec<u8>) -> Result<Vec<u8>, SecretFileError> {
             fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(wrong)?;
             Ok(content)
         }
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read(path)?.ok_or_else(|| wrong(lost.error)),
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => {
+            read(path, MAX_BYTES)?.ok_or_else(|| wrong(lost.error))
+        }
         Err(lost) => Err(wrong(lost.error)),
     }
 }

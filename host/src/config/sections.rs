@@ -1,16 +1,17 @@
 //! Every key of every section: its type, its range, and where it goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::document::Problems;
+use super::document::{Layer, Problems};
 use super::error::ConfigError;
 use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
 use super::reader::{Found, Reader, Table};
+use super::sources::Sources;
 use super::types::{
-    AllowTarget, Config, Executable, HttpConfig, LogLevel, Origin, PluginConfig, PluginsConfig, ProviderConfig,
-    RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
+    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
 
 /// Compiled size up to which a pattern of the operator is accepted.
@@ -21,19 +22,19 @@ const MAX_DAYS: i64 = 36_500;
 const MAX_MEGABYTES: i64 = 1_000_000_000;
 const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens between: codex-work";
 
-/// Sets in `config` what `text` says. On an error, `config` is in an undefined state.
-pub(super) fn apply(text: &str, origin: Origin, config: &mut Config) -> Result<(), Vec<ConfigError>> {
-    let mut reader = Reader { problems: Problems::new(text), set: std::mem::take(&mut config.origins), origin };
-    if let Some(document) = reader.problems.parse() {
-        file(Table::root(&document), &mut reader, config);
+/// The configuration that the layers make together.
+///
+/// # Errors
+/// Every problem of every layer.
+pub(super) fn read(layers: &[Layer<'_>]) -> Result<Config, Vec<ConfigError>> {
+    let mut reader = Reader { problems: Problems::new(layers), set: BTreeMap::new() };
+    let mut config = Config::default();
+    if let Some(tables) = reader.problems.parse() {
+        file(Table::root(&tables), &mut reader, &mut config);
     }
+    config.sources = Sources::new(&reader.problems, &reader.set);
     let errors = reader.problems.into_errors();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    config.origins = reader.set;
-    config.origins.retain(|_, origin| *origin != Origin::Default);
-    Ok(())
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
 fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
@@ -66,6 +67,9 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     if let Some(mut storage) = file.section(r, "storage") {
         storage.flag(r, "raw", &mut config.storage.raw);
         storage.number(r, "max_stored_mib", 1..=1_048_576, &mut config.storage.max_stored_mib);
+        if let Some(folder) = storage.text(r, "exports", absolute) {
+            config.storage.exports = Some(folder);
+        }
         storage.finish(r);
     }
     if let Some(section) = file.section(r, "retention") {
@@ -91,6 +95,11 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     }
     if let Some(section) = file.section(r, "http") {
         http(section, r, &mut config.http);
+    }
+    if let Some(mut tokens) = file.section(r, "tokens") {
+        let stores = TokenStoreChoice::ALL.map(|store| (store.name(), store));
+        tokens.choice(r, "store", &stores, &mut config.tokens.store);
+        tokens.finish(r);
     }
     if let Some(mut log) = file.section(r, "log") {
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
@@ -185,12 +194,12 @@ fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut Redactio
 }
 
 fn rule(mut table: Table<'_, '_>, r: &mut Reader<'_>, ids: &mut BTreeSet<String>) -> Option<RedactionRule> {
-    let span = table.span();
+    let place = table.place();
     let id = table.get(r, "id");
     let pattern = table.get(r, "pattern");
     for (found, key) in [(&id, "id"), (&pattern, "pattern")] {
         if found.is_none() {
-            table.missing(r, span.clone(), key);
+            table.missing(r, &place, key);
         }
     }
     let id = id.and_then(|found| {
@@ -233,7 +242,7 @@ fn allow(mut table: Table<'_, '_>, r: &mut Reader<'_>) -> Option<RedactionAllow>
     let pattern = table.get(r, "pattern");
     match &pattern {
         Some(found) => _ = found.text(r).and_then(|text| compile(text, found, r)),
-        None => table.missing(r, table.span(), "pattern"),
+        None => table.missing(r, &table.place(), "pattern"),
     }
     let mut target = AllowTarget::Secret;
     let targets = [("secret", AllowTarget::Secret), ("match", AllowTarget::Match), ("line", AllowTarget::Line)];
@@ -274,7 +283,7 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
     }
     provider.executable = table.text(r, "executable", executable);
     for (name, found) in table.named(r, "environment") {
-        r.set.insert(found.path.clone(), r.origin);
+        found.set(r);
         if !is_variable(name) {
             found.refuse(r, "not a name that a variable can have", Some("use letters, digits and _".to_owned()));
         }

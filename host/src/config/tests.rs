@@ -24,7 +24,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn the_default_text_sets_every_value() {
     let config = Config::builtin().unwrap();
-    assert!(config.origins().is_empty());
+    assert_eq!(config.sources().iter().count(), 0);
     let value = serde_json::to_value(&config).unwrap();
     assert_eq!(
         value,
@@ -37,7 +37,7 @@ fn the_default_text_sets_every_value() {
                 "graceSeconds": 5, "exitGraceMs": 500, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
                 "maxBufferMib": 2, "inheritEnvironment": config.runner.inherit_environment
             },
-            "storage": {"raw": false, "maxStoredMib": 1024},
+            "storage": {"raw": false, "maxStoredMib": 1024, "exports": null},
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
             "policy": {"allowAdvanced": false, "allowUnenforced": []},
             "redaction": {"rules": [], "allow": []},
@@ -47,6 +47,7 @@ fn the_default_text_sets_every_value() {
             },
             "providers": {},
             "http": {"listen": null, "allowRemote": false, "allowedHosts": [], "allowedOrigins": []},
+            "tokens": {"store": "auto"},
             "log": {"level": "info", "keepFiles": 7}
         })
     );
@@ -61,18 +62,27 @@ fn the_examples_in_the_comments_are_valid() {
         let is_setting = body.starts_with('[') || body.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         is_setting.then(|| body.to_owned())
     };
-    let text: Vec<String> = DEFAULT_TEXT.lines().filter_map(example).collect();
-    let text = text.join("\n").replace(".NAME.", ".some-plugin.");
-    // `folder` is not in a table of its own in the comments.
-    let text = text.replace("folder = ", "plugins.folder = ");
-    let (head, tail) = text.split_once("plugins.folder").map(|(a, b)| (a, format!("plugins.folder{b}"))).unwrap();
-    let (folder, tail) = tail.split_once('\n').unwrap();
-    let config = Config::parse(&format!("{folder}\n{head}{tail}")).unwrap();
+    // Keys in the comments of a section whose other keys are set stand outside of any table here.
+    let inside = |line: &str| match line.split_once(" = ") {
+        Some(("folder", _)) => Some(format!("plugins.{line}")),
+        Some(("exports", _)) => Some(format!("storage.{line}")),
+        _ => None,
+    };
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    for line in DEFAULT_TEXT.lines().filter_map(example) {
+        match inside(&line) {
+            Some(line) => head.push(line),
+            None => tail.push(line),
+        }
+    }
+    let text = [head, tail].concat().join("\n").replace(".NAME.", ".some-plugin.");
+    let config = Config::parse(&text).unwrap();
     assert_eq!(config.redaction.rules.len(), 1);
     assert_eq!(config.redaction.rules[0].max_length, 1024);
     assert_eq!(config.redaction.allow[0].target, AllowTarget::Secret);
     assert_eq!(config.providers["codex-work"].plugin, "codex");
     assert!(config.plugins.policy.contains_key("some-plugin"));
+    assert!(config.storage.exports.unwrap().ends_with("ostler-exports"));
     assert_eq!(config.retention.providers["codex-work"].days, Some(30));
     assert_eq!(config.retention.workspaces.values().next().unwrap().megabytes, Some(100));
     assert!(config.plugins.folder.unwrap().ends_with("ostler-plugins"));
@@ -113,17 +123,17 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     assert_eq!(config.providers["llm"].executable, Some(Executable::Name("llm".to_owned())));
 
     let from_file = [
-        "scheduler.global",
-        "log.level",
-        "providers.codex-work.settings",
-        "providers.codex-work.settings.deep",
-        "providers.codex-work.environment.CODEX_HOME",
+        "/scheduler/global",
+        "/log/level",
+        "/providers/codex-work/settings",
+        "/providers/codex-work/settings/deep",
+        "/providers/codex-work/environment/CODEX_HOME",
     ];
     for key in from_file {
-        assert_eq!(config.origin(key), Origin::File, "{key}");
+        assert_eq!(config.sources().origin(key), Origin::File, "{key}");
     }
-    for key in ["scheduler.capacity", "scheduler", "storage.raw", "providers.codex.plugin", "no.such.key"] {
-        assert_eq!(config.origin(key), Origin::Default, "{key}");
+    for key in ["/scheduler/capacity", "/scheduler", "/storage/raw", "/providers/codex/plugin", "/no/such/key"] {
+        assert_eq!(config.sources().origin(key), Origin::Default, "{key}");
     }
 }
 
@@ -158,7 +168,7 @@ level = \"verbos\"
             "8:32 runner.inherit_environment[1]: the whole environment is never passed on (name the variables that agents need)",
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
             "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
-            "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, http, log)",
+            "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, http, tokens, log)",
             "12:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
             "13:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
             "14:20 http.allowed_origins[0]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
@@ -336,7 +346,7 @@ fn files_are_read_within_bounds() {
 
     std::fs::write(&path, DEFAULT_TEXT).unwrap();
     let written = Config::load(Some(&path)).unwrap();
-    assert_eq!(written.origin("scheduler.global"), Origin::File);
+    assert_eq!(written.sources().origin("/scheduler/global"), Origin::File);
     std::fs::write(&path, "\u{feff}[log]\r\nkeep_files = 3\r\n").unwrap();
     assert_eq!(Config::load(Some(&path)).unwrap().log.keep_files, 3, "byte order mark and CRLF");
     std::fs::write(&path, "[log]\nkeep_files = 0\n").unwrap();

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::sources::Sources;
 
 /// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -32,34 +35,20 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[tokens]`
+    pub tokens: TokensConfig,
     /// `[log]`
     pub log: LogConfig,
-    /// Keys that something other than the default set.
+    /// Where the values come from that are not the built-in ones.
     #[serde(skip)]
-    pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) sources: Sources,
 }
 
 impl Config {
-    /// Where the value of a key comes from: `scheduler.global`, `providers.codex-work.executable`. A key that a list or
-    /// a table of settings contains has the origin of that list or table.
+    /// Where the values come from that are not the built-in ones.
     #[must_use]
-    pub fn origin(&self, key: &str) -> Origin {
-        let mut key = key;
-        loop {
-            if let Some(origin) = self.origins.get(key) {
-                return *origin;
-            }
-            match key.rsplit_once('.') {
-                Some((parent, _)) => key = parent,
-                None => return Origin::Default,
-            }
-        }
-    }
-
-    /// The keys that do not have their default, with their origin.
-    #[must_use]
-    pub const fn origins(&self) -> &BTreeMap<String, Origin> {
-        &self.origins
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// How many runs of a provider instance may run at a time.
@@ -70,13 +59,15 @@ impl Config {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The configuration that is built in.
     Default,
     /// The user's file.
     File,
+    /// Set at run time, over both.
+    Override,
 }
 
 /// The host process.
@@ -185,6 +176,8 @@ pub struct StorageConfig {
     pub raw: bool,
     /// Output that one run may store, in MiB.
     pub max_stored_mib: u64,
+    /// Absolute path of the folder of exports; none is `exports` in the data folder.
+    pub exports: Option<PathBuf>,
 }
 
 impl StorageConfig {
@@ -368,6 +361,45 @@ pub enum Executable {
     Path(PathBuf),
     /// A file name to look for on PATH.
     Name(String),
+}
+
+/// Where provider tokens lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensConfig {
+    /// The store that new tokens go to.
+    pub store: TokenStoreChoice,
+}
+
+/// A store for tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenStoreChoice {
+    /// The Secret Service where there is one, else the kernel's keyring.
+    #[default]
+    Auto,
+    /// The desktop's Secret Service.
+    SecretService,
+    /// The kernel's keyring.
+    Keyutils,
+    /// A file in the data folder, readable for its owner alone.
+    File,
+}
+
+impl TokenStoreChoice {
+    /// Every choice, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::SecretService, Self::Keyutils, Self::File];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::SecretService => "secret-service",
+            Self::Keyutils => "keyutils",
+            Self::File => "file",
+        }
+    }
 }
 
 /// The host's own log.

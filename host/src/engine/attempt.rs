@@ -19,13 +19,14 @@ use super::pump::{self, Pumped};
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
 use super::submit::Carry;
+use super::tokens::TokenVariable;
 use super::verdict::{self, Ending, HostSide};
 use crate::model::{
     ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, JobRecord, Metrics, NewEvent, Payload, RunId, RunRecord,
     StartPayload, Usage, warning_code,
 };
 use crate::plugins::types as plugin;
-use crate::redaction::{FaultSink, Masks, RunRedactor};
+use crate::redaction::{FaultSink, KnownSecret, Masks, RunRedactor};
 use crate::runner::{self, StopSignal};
 
 /// Most bytes of a file that the child left for the plugin.
@@ -38,9 +39,19 @@ pub(crate) struct Loaded {
     pub(crate) carry: Carry,
     pub(crate) payload: StartPayload,
     pub(crate) caller: Option<BTreeMap<String, String>>,
+    /// The stored token of its provider, or why it cannot be had.
+    pub(super) token: Result<Option<TokenVariable>, ApiError>,
+    /// Every token that the host knows, to be masked whoever says it.
+    pub(super) known_tokens: Vec<KnownSecret>,
 }
 
 impl Loaded {
+    /// The variable of the token, and its value.
+    pub(super) fn token(&self) -> Option<(&str, &str)> {
+        let variable = self.token.as_ref().ok()?.as_ref()?;
+        Some((&variable.name, variable.token.reveal()))
+    }
+
     pub(crate) fn run(&self) -> RunId {
         self.record.summary.run_id
     }
@@ -87,7 +98,8 @@ impl Attempted {
 impl Engine {
     /// Runs one attempt and puts its end on record. Called on the attempt's own thread.
     pub(crate) fn attempt(self: &Arc<Self>, live: &Arc<Live>) {
-        let loaded = match self.load(live.run()) {
+        let setup = self.setup();
+        let loaded = match self.load(live.run(), &setup) {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(run = %live.run(), %error, "a run could not be loaded");
@@ -96,7 +108,6 @@ impl Engine {
                 return;
             }
         };
-        let setup = self.setup();
         // One for all that redacts for this attempt, so that a fault is told once.
         let faults = self.faults(Some(loaded.run()));
         let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
@@ -130,7 +141,7 @@ impl Engine {
         }
     }
 
-    fn load(&self, run: RunId) -> Result<Loaded, ApiError> {
+    fn load(&self, run: RunId, setup: &Setup) -> Result<Loaded, ApiError> {
         let gone = || ApiError::not_found("run", run);
         let (record, job, carry, seal) = self
             .storage
@@ -149,7 +160,10 @@ impl Engine {
             }
         };
         let payload = StartPayload::parse(document)?;
-        Ok(Loaded { record, job, carry, payload, caller })
+        self.load_tokens();
+        let token = self.token_for(setup, &record.summary.provider);
+        let known_tokens = self.tokens.known();
+        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens })
     }
 
     /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
@@ -159,7 +173,7 @@ impl Engine {
             |_| BTreeMap::new(),
             |provider| {
                 let caller = loaded.caller.as_ref();
-                prepare::inherited(setup, provider, &self.environment, caller, &loaded.payload)
+                prepare::inherited(setup, provider, &self.environment, caller, loaded.token(), &loaded.payload)
             },
         )
     }
@@ -174,6 +188,7 @@ fn recorder(
 ) -> Recorder {
     let mut known = known_secrets(variables, &loaded.payload);
     known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
+    known.extend(loaded.known_tokens.iter().cloned());
     let masks = Arc::new(Masks::new(known));
     let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, Arc::clone(faults));
     let conversation = loaded.record.summary.conversation_id;
@@ -244,6 +259,11 @@ impl Stage<'_> {
         self.check_stop()?;
         let provider = self.setup.provider(&self.loaded.record.summary.provider)?;
         let instance = provider.instance()?;
+        if let Err(error) = &self.loaded.token {
+            // Without it the CLI might take another login.
+            let ending = Ending::new(EndReason::Authentication, error.message.clone());
+            return Err(Stopped::Ending(Ending { hint: error.hint.clone(), ..ending }));
+        }
         let cwd = self.working_folder()?;
         let installed = self.installed(provider)?;
         let snapshot = Arc::clone(&installed.known.snapshot);

@@ -37,6 +37,13 @@ pub(crate) struct Cache {
     slots: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
 }
 
+impl Cache {
+    /// Forgets what is known here: what is in force has changed. What still holds is found in storage.
+    pub(super) fn forget(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     known: Option<(Known, Instant)>,
@@ -229,6 +236,8 @@ impl Engine {
             base: &setup.config.runner.inherit_environment,
             inherit: provider.inherit_environment(),
             configured: &provider.config.environment,
+            // A probe needs no login.
+            token: None,
             payload: &BTreeMap::new(),
         }
         .inherited();

@@ -206,6 +206,12 @@ impl Dispatcher {
         self.changed.notify_all();
     }
 
+    /// Other limits from now on. What runs or waits beyond them goes on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.lock().scheduler.set_limits(limits);
+        self.changed.notify_all();
+    }
+
     /// How many runs there are in each state.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().scheduler.counts()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Problem, StartPayload};
+use crate::model::{Problem, StartPayload, secret_like};
 use crate::redaction::KnownSecret;
 
 /// Where variables come from, weakest first.
@@ -18,6 +18,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) inherit: &'a [String],
     /// The provider instance's own variables.
     pub(crate) configured: &'a BTreeMap<String, String>,
+    /// The stored token, and the variable that carries it.
+    pub(crate) token: Option<(&'a str, &'a str)>,
     /// `harness.processEnv`.
     pub(crate) payload: &'a BTreeMap<String, String>,
 }
@@ -40,6 +42,7 @@ impl Sources<'_> {
             answering.iter().filter(|(name, _)| named(name)).map(|(name, value)| (name.clone(), value.clone())),
         );
         variables.extend(self.configured.clone());
+        variables.extend(self.token.map(|(name, value)| (name.to_owned(), value.to_owned())));
         variables.extend(self.payload.clone());
         variables
     }
@@ -76,60 +79,6 @@ pub(crate) fn unusable(at: &str, variables: &BTreeMap<String, String>) -> Vec<Pr
         Some(Problem { pointer, message: message.to_owned() })
     });
     wrong.collect()
-}
-
-/// Words of which one makes a name that of a secret.
-const SECRET_WORDS: &[&str] = &[
-    "apikey",
-    "auth",
-    "authorization",
-    "cookie",
-    "credential",
-    "credentials",
-    "key",
-    "pass",
-    "passphrase",
-    "passwd",
-    "password",
-    "pat",
-    "pwd",
-    "secret",
-    "secrets",
-    "signature",
-    "token",
-    "tokens",
-];
-
-/// Last words that say that the value is about a secret but none itself.
-const HARMLESS_ENDINGS: &[&str] =
-    &["dir", "file", "helper", "home", "id", "mode", "name", "path", "sock", "socket", "type", "url"];
-
-/// Whether a variable, header or field of that name holds a secret, as far as a name can tell.
-pub(crate) fn secret_like(name: &str) -> bool {
-    let words = words(name);
-    let harmless = words.last().is_some_and(|last| HARMLESS_ENDINGS.contains(&last.as_str()));
-    if harmless || matches!(name, "PWD" | "OLDPWD") {
-        return false;
-    }
-    words.iter().any(|word| SECRET_WORDS.contains(&word.as_str()))
-        || words.windows(2).any(|pair| pair.concat() == "apikey")
-}
-
-/// The words of a name in upper, snake, kebab or camel case.
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut lower_before = false;
-    for character in name.chars() {
-        if !character.is_alphanumeric() || (character.is_uppercase() && lower_before) {
-            words.push(String::new());
-        }
-        lower_before = character.is_lowercase() || character.is_ascii_digit();
-        if let Some(word) = words.last_mut().filter(|_| character.is_alphanumeric()) {
-            word.extend(character.to_lowercase());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// The values that the host knows to be secret for a run: variables of the child, and headers and variables of MCP
@@ -181,6 +130,7 @@ mod tests {
             base: &base,
             inherit: &inherit,
             configured: &empty,
+            token: None,
             payload: &empty,
         };
         let expected = map(&[("PATH", "/caller"), ("HOME", "/home/a"), ("OPENAI_API_KEY", "k")]);
@@ -190,32 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn names_of_secrets_are_told_from_others() {
-        for name in [
-            "OPENAI_API_KEY",
-            "apiKey",
-            "x-api-key",
-            "Authorization",
-            "GITHUB_TOKEN",
-            "dbPassword",
-            "PGPASSWORD_SECRET",
-            "GH_PAT",
-        ] {
-            assert!(secret_like(name), "{name}");
-        }
-        for name in [
-            "PATH",
-            "PWD",
-            "KEYBOARD",
-            "SSH_AUTH_SOCK",
-            "TOKEN_FILE",
-            "AUTHOR",
-            "MONKEY",
-            "CODEX_HOME",
-            "AWS_ACCESS_KEY_ID",
-        ] {
-            assert!(!secret_like(name), "{name}");
-        }
+    fn a_stored_token_goes_before_what_is_inherited_and_a_payload_before_it() {
+        let host = map(&[("OPENAI_API_KEY", "host"), ("PATH", "/host")]);
+        let (base, inherit) = (vec!["PATH".to_owned()], vec!["OPENAI_*".to_owned()]);
+        let (configured, payload) = (map(&[("OPENAI_API_KEY", "configured")]), map(&[("OPENAI_API_KEY", "payload")]));
+        let empty = BTreeMap::new();
+        let sources = Sources {
+            host: &host,
+            caller: None,
+            base: &base,
+            inherit: &inherit,
+            configured: &configured,
+            token: Some(("OPENAI_API_KEY", "token")),
+            payload: &empty,
+        };
+        assert_eq!(sources.inherited()["OPENAI_API_KEY"], "token");
+        assert_eq!(Sources { payload: &payload, ..sources }.inherited()["OPENAI_API_KEY"], "payload");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use jiff::Zoned;
 use serde_json::{Map, Value, json};
 
-use super::setup::Problems;
+use super::setup::Failure;
 use crate::config::Config;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
 use crate::plugins::types::{self as ask, Action};
@@ -19,7 +19,7 @@ pub(crate) struct Gate {
     allow_advanced: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Guard {
     name: String,
     digest: String,
@@ -77,20 +77,42 @@ impl Ruling {
 }
 
 impl Gate {
-    /// Loads every policy plugin. One that cannot be loaded stays in the gate and denies.
-    pub(crate) fn load(config: &Config, registry: &Registry, problems: &mut Problems) -> Self {
+    /// Loads every policy plugin. One that cannot be loaded stays in the gate and denies. What was loaded `before` of the
+    /// same plugin with the same settings is taken over.
+    pub(crate) fn load(
+        config: &Config,
+        registry: &Registry,
+        before: Option<(&Self, &Config)>,
+        failures: &mut Vec<Failure>,
+    ) -> Self {
         let mut guards = Vec::new();
+        let denying = |failure: Failure| Failure {
+            message: format!("{}; until it is mended, everything is denied", failure.message),
+            ..failure
+        };
         for plugin in registry.list().into_iter().filter(|plugin| plugin.kind == Some(Kind::Policy)) {
-            let settings = config.plugins.policy.get(&plugin.name).map(|config| config.settings.clone());
-            let settings = Value::Object(settings.unwrap_or_default());
-            let policy = match &plugin.state {
-                PluginState::Ready => registry.policy(&plugin.name, &settings).map_err(|error| error.to_string()),
-                PluginState::SetAside { reason } | PluginState::Refused { reason } => Err(reason.clone()),
-            };
-            if let Err(reason) = &policy {
-                let told = format!("policy {}: {reason}; until it is mended, everything is denied", plugin.name);
-                problems.plugin(Kind::Policy, &plugin.name, reason, told);
+            let configured = config.plugins.policy.get(&plugin.name);
+            let kept =
+                before.filter(|(_, with)| with.plugins.policy.get(&plugin.name) == configured).and_then(|(old, _)| {
+                    old.guards.iter().find(|guard| guard.name == plugin.name && guard.is_of(registry))
+                });
+            if let Some(guard) = kept {
+                guards.push(guard.clone());
+                continue;
             }
+            let (pointer, piece) = (format!("/plugins/policy/{}", plugin.name), format!("policy {}", plugin.name));
+            let settings = Value::Object(configured.map(|config| config.settings.clone()).unwrap_or_default());
+            let policy = match &plugin.state {
+                PluginState::Ready => registry.policy(&plugin.name, &settings).map_err(|error| {
+                    failures.push(denying(Failure::new(pointer, (Kind::Policy, plugin.name.clone()), &piece, &error)));
+                    error.to_string()
+                }),
+                PluginState::SetAside { reason } | PluginState::Refused { reason } => {
+                    let about = Some((Kind::Policy, plugin.name.clone()));
+                    failures.push(denying(Failure::plain(pointer, about, &piece, reason)));
+                    Err(reason.clone())
+                }
+            };
             let wants = policy.as_ref().map_or_else(|_| Vec::new(), |policy| policy.wants().to_vec());
             guards.push(Guard { name: plugin.name, digest: plugin.digest.unwrap_or_default(), policy, wants });
         }
@@ -99,7 +121,9 @@ impl Gate {
                 continue;
             }
             let reason = "there is no such policy plugin".to_owned();
-            problems.told.push(format!("policy {name}: {reason}; until it is there, everything is denied"));
+            let about = Some((Kind::Policy, name.clone()));
+            let missing = Failure::plain(format!("/plugins/policy/{name}"), about, &format!("policy {name}"), &reason);
+            failures.push(denying(missing));
             guards.push(Guard { name: name.clone(), digest: String::new(), policy: Err(reason), wants: Vec::new() });
         }
         Self { guards, allow_advanced: config.policy.allow_advanced }
@@ -169,6 +193,11 @@ impl Gate {
 }
 
 impl Guard {
+    /// Whether it asks the very plugin that the registry has now.
+    fn is_of(&self, registry: &Registry) -> bool {
+        self.policy.as_ref().is_ok_and(|policy| policy.is_of(registry))
+    }
+
     fn finding(&self, finding: ask::Finding) -> Finding {
         Finding {
             policy: self.name.clone(),

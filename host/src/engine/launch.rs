@@ -59,7 +59,7 @@ impl Stage<'_> {
         let (engine, loaded, number) = (self.engine, self.loaded, self.loaded.job.attempt);
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
-        let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, &payload);
+        let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, loaded.token(), &payload);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
@@ -98,7 +98,9 @@ impl Stage<'_> {
         }
         // The launch's own variables may be secret too.
         let recorder = self.widen(&environment);
-        refuse_visible_secrets(&prepared.launch.args, &known_secrets(&environment, &payload))?;
+        let mut known = known_secrets(&environment, &payload);
+        known.extend(loaded.known_tokens.iter().cloned());
+        refuse_visible_secrets(&prepared.launch.args, &known)?;
         let executable = executable.to_owned();
         Ok(Ready { prepared, executable, start, environment, recorder, _shims: shims, private })
     }

@@ -21,8 +21,10 @@ mod capabilities;
 mod check;
 mod complaints;
 mod conclude;
+mod decide;
 mod dispatch;
 mod environment;
+mod export;
 mod gate;
 mod launch;
 mod live;
@@ -33,13 +35,16 @@ mod queries;
 mod question;
 mod record;
 mod recover;
+mod reload;
 mod resume;
 mod retention;
 mod retry;
 mod rules;
 mod seal;
+mod settings;
 mod setup;
 mod submit;
+mod tokens;
 mod verdict;
 
 #[cfg(test)]
@@ -49,7 +54,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -57,32 +62,44 @@ use tokio::sync::watch;
 
 use crate::api::types::HttpStatus;
 use crate::clock;
-use crate::config::{Config, HttpConfig, Paths};
+use crate::config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
-use crate::redaction::{Fault, FaultSink, IgnoreFaults, Masks, RunRedactor};
+use crate::redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor};
 use crate::runner::Zygote;
 use crate::storage::{Durability, Storage};
+use crate::tokens::TokenStore;
 
 use capabilities::Cache;
 use dispatch::Dispatcher;
 use gate::Grants;
+use reload::{Beginning, Reloading};
 use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
+use tokens::Tokens;
 
 pub use complaints::complaints;
+pub(crate) use decide::{limits, plugin_folder};
+pub use reload::{Files, Follow};
 pub use rules::load_redactor;
 pub use seal::SealError;
 
 /// What an engine is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// Where everything lies.
     pub paths: Paths,
     /// The configuration.
     pub config: Config,
+    /// The file that it was made of.
+    pub source: Source,
+    /// What was set at run time, over that.
+    pub set: Overrides,
+    /// What of it does not fit any more and is not in the configuration.
+    pub unfit: Vec<ConfigError>,
+    /// Called with what is in force, at the beginning and when it has changed.
+    pub follow: Follow,
     /// The database.
     pub storage: Storage,
     /// The plugins.
@@ -91,7 +108,7 @@ pub struct Parts {
     pub zygote: Zygote,
     /// Whether the host ends itself when idle.
     pub background: bool,
-    /// What went wrong before the engine was there.
+    /// What went wrong when the plugins were loaded.
     pub problems: Vec<String>,
 }
 
@@ -99,18 +116,18 @@ pub struct Parts {
 pub struct Engine {
     paths: Paths,
     storage: Storage,
-    registry: Registry,
     zygote: Zygote,
     setup: ArcSwap<Setup>,
+    reloading: Reloading,
     dispatcher: Dispatcher,
     sealer: Sealer,
     capabilities: Cache,
     retention: Arc<Retention>,
+    tokens: Tokens,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
     background: bool,
-    problems: Mutex<Vec<String>>,
     subscribers: Arc<AtomicUsize>,
     stopping: AtomicBool,
     /// Turns true when somebody asks the host to end.
@@ -132,33 +149,41 @@ impl Engine {
     /// If the key for sealing cannot be had.
     pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
-        let setup = Setup::build(parts.config, &parts.registry);
-        let mut problems = parts.problems;
-        problems.extend(setup.problems.iter().cloned());
-        for problem in &problems {
+        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
+        let setup = Setup::build(parts.config, &Arc::new(parts.registry), None);
+        let reloading = Reloading::new(Beginning {
+            source: parts.source,
+            set: parts.set,
+            unfit: parts.unfit,
+            problems: parts.problems,
+            follow: parts.follow,
+        });
+        for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
-        Ok(Arc::new(Self {
+        let engine = Arc::new(Self {
             dispatcher: Dispatcher::new(setup.limits()),
             setup: ArcSwap::from_pointee(setup),
             paths: parts.paths,
             storage: parts.storage,
-            registry: parts.registry,
             zygote: parts.zygote,
+            reloading,
             sealer,
             capabilities: Cache::default(),
             retention: Arc::default(),
+            tokens,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
             started_at: clock::now(),
             background: parts.background,
-            problems: Mutex::new(problems),
             subscribers: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: watch::channel(false).0,
             http: OnceLock::new(),
-        }))
+        });
+        engine.follow();
+        Ok(engine)
     }
 
     /// Takes up what an earlier host left, and begins to hand out slots.
@@ -169,6 +194,7 @@ impl Engine {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.recover()?;
+        self.sweep_exports();
         self.start_retention()?;
         let engine = Arc::clone(self);
         spawn("dispatch", move || {
@@ -184,11 +210,9 @@ impl Engine {
             });
         })?;
         let engine = Arc::clone(self);
-        spawn("probes", move || {
-            if let Err(error) = engine.snapshots(None, false, None) {
-                tracing::warn!(%error, "the installed CLIs could not be looked at");
-            }
-        })
+        spawn("tokens", move || engine.load_tokens())?;
+        self.look_at_clis();
+        Ok(())
     }
 
     /// Takes no runs any more, if there are none. `false` where there are: the host is not idle.
@@ -243,7 +267,7 @@ impl Engine {
     /// Adds to what `get_status` says is wrong, and to the log.
     pub fn report_problem(&self, problem: String) {
         tracing::warn!(problem);
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+        self.reloading.report(problem);
     }
 
     /// `[http]` as it was at the start of the host.
@@ -268,11 +292,10 @@ impl Engine {
     }
 
     /// Redacts the host's own log.
-    #[must_use]
-    pub fn log_redactor(&self) -> RunRedactor {
+    fn log_redactor(&self) -> RunRedactor {
         // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
         let setup = self.setup();
-        RunRedactor::new(Arc::clone(&setup.redactor), Arc::new(Masks::none()), Arc::new(IgnoreFaults))
+        RunRedactor::new(Arc::clone(&setup.redactor), self.tokens.masks(), Arc::new(IgnoreFaults))
     }
 
     fn is_stopping(&self) -> bool {
@@ -285,7 +308,7 @@ impl Engine {
 
     /// Redacts what belongs to no run.
     fn redactor(&self) -> RunRedactor {
-        RunRedactor::new(Arc::clone(&self.setup.load().redactor), Arc::new(Masks::none()), self.faults(None))
+        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
     }
 
     /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
@@ -310,10 +333,6 @@ impl Engine {
     /// The private folder of one attempt, whether or not it exists.
     fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
         self.private_parent().join(format!("{run}-{attempt}"))
-    }
-
-    fn problems(&self) -> Vec<String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -45,12 +45,14 @@ pub(crate) struct Prepared {
     pub(crate) warnings: Vec<CompatibilityWarning>,
 }
 
-/// What the child of a run inherits.
+/// What the child of a run inherits. `token` is the variable of a stored token and its value; when a run is submitted, the
+/// value is empty.
 pub(crate) fn inherited(
     setup: &Setup,
     provider: &Provider,
     host: &BTreeMap<String, String>,
     caller: Option<&BTreeMap<String, String>>,
+    token: Option<(&str, &str)>,
     payload: &StartPayload,
 ) -> BTreeMap<String, String> {
     let empty = BTreeMap::new();
@@ -60,6 +62,7 @@ pub(crate) fn inherited(
         base: &setup.config.runner.inherit_environment,
         inherit: provider.inherit_environment(),
         configured: &provider.config.environment,
+        token,
         payload: payload.harness.as_ref().map_or(&empty, |harness| &harness.process_env),
     }
     .inherited()

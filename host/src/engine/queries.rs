@@ -213,10 +213,11 @@ impl Engine {
         let redactor = self.redactor();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
         let setup = self.setup();
-        let plugins = self.registry.list().into_iter().map(|plugin| {
+        let plugins = setup.registry.list().into_iter().map(|plugin| {
             let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
             let mut plugin = plugin_info(plugin, failure);
             plugin.reason = clean(plugin.reason);
+            plugin.displaced = clean(plugin.displaced);
             plugin
         });
         let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
@@ -230,7 +231,8 @@ impl Engine {
     pub(crate) fn status(&self) -> Status {
         let setup = self.setup();
         let counts = self.dispatcher.counts();
-        let mut problems = self.problems();
+        let mut problems = self.reloading.problems(&setup);
+        problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
         let redactor = self.redactor();
         Status {
@@ -251,8 +253,10 @@ impl Engine {
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
             cursor: *self.storage.events_watch().borrow(),
+            token_store: self.tokens.describe(setup.config.tokens.store),
             seal_key: format!("file {}", self.sealer.key_file().display()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
+            reloads: self.reloading.reloads(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::setup::Problems;
+use super::setup::Failure;
 use crate::config::Config;
 use crate::model::{ApiError, ErrorKind};
 use crate::plugins::{Kind, PluginState, RedactorInstance, Registry, types as guest};
@@ -13,29 +13,57 @@ use crate::redaction::{
     RuleSet,
 };
 
+/// What the matcher was made of, so that another need not be made where nothing of it has changed.
+#[derive(Debug)]
+pub(super) struct Redaction {
+    /// The plugins that could be asked, by name.
+    loaded: Vec<(String, Arc<RedactorInstance>)>,
+    redactor: Arc<Redactor>,
+    /// What the matcher left out.
+    left_out: Vec<Failure>,
+}
+
 /// One matcher of all rules. If a redactor plugin cannot be loaded, the rules of the others still run; if none is left,
-/// everything is withheld.
-pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Problems) -> Arc<Redactor> {
-    let mut listed = registry.list();
-    listed.retain(|plugin| plugin.kind == Some(Kind::Redactor));
+/// everything is withheld. What was made `before`, with another configuration maybe, is taken over as far as it is the
+/// same; a plugin that was set aside since then keeps its rules.
+pub(super) fn redaction(
+    config: &Config,
+    registry: &Registry,
+    before: Option<(&Redaction, &Config)>,
+    failures: &mut Vec<Failure>,
+) -> (Redaction, Arc<Redactor>) {
     let mut loaded = Vec::new();
-    for plugin in &listed {
-        match load(config, registry, &plugin.name, &plugin.state) {
-            Ok(rules) => loaded.push(rules),
-            Err(reason) => {
-                let told = format!("redactor {}: {reason}", plugin.name);
-                problems.plugin(Kind::Redactor, &plugin.name, &reason, told);
-            }
+    let listed = registry.list();
+    for plugin in listed.iter().filter(|plugin| plugin.kind == Some(Kind::Redactor)) {
+        match load(config, registry, before, &plugin.name, &plugin.state) {
+            Ok(instance) => loaded.push((plugin.name.clone(), instance)),
+            Err(failure) => failures.push(*failure),
         }
     }
-    for name in config.plugins.redactor.keys().filter(|name| !listed.iter().any(|plugin| plugin.name == **name)) {
-        problems.told.push(format!("redactor {name}: there is no such redactor plugin"));
+    for name in config.plugins.redactor.keys() {
+        if !listed.iter().any(|plugin| plugin.kind == Some(Kind::Redactor) && plugin.name == *name) {
+            failures.push(failure(name, "there is no such redactor plugin"));
+        }
     }
-    if let Some(redactor) = compile(&mut loaded, config, problems) {
-        return Arc::new(redactor);
-    }
-    problems.told.push("no redactor plugin can run: all output is withheld".to_owned());
-    Arc::new(Redactor::withholding())
+    let same = |old: &[(String, Arc<RedactorInstance>)]| {
+        old.len() == loaded.len() && old.iter().zip(&loaded).all(|((_, old), (_, new))| Arc::ptr_eq(old, new))
+    };
+    let kept = before.filter(|(old, with)| with.redaction == config.redaction && same(&old.loaded));
+    let redaction = kept.map_or_else(
+        || {
+            let mut left_out = Vec::new();
+            let redactor = matcher(&loaded, config, &mut left_out);
+            Redaction { loaded: loaded.clone(), redactor, left_out }
+        },
+        |(old, _)| Redaction {
+            loaded: loaded.clone(),
+            redactor: Arc::clone(&old.redactor),
+            left_out: old.left_out.clone(),
+        },
+    );
+    failures.extend(redaction.left_out.iter().cloned());
+    let redactor = Arc::clone(&redaction.redactor);
+    (redaction, redactor)
 }
 
 /// The matcher for `ostler redact`, which fails where a host would withhold.
@@ -43,46 +71,74 @@ pub(super) fn redactor(config: &Config, registry: &Registry, problems: &mut Prob
 /// # Errors
 /// `PLUGIN_FAILED` if any redactor plugin or rule cannot be used.
 pub fn load_redactor(config: &Config, registry: &Registry) -> Result<Arc<Redactor>, ApiError> {
-    let mut problems = Problems::default();
-    let redactor = redactor(config, registry, &mut problems);
-    if problems.told.is_empty() {
+    let mut failures = Vec::new();
+    let (_, redactor) = redaction(config, registry, None, &mut failures);
+    if failures.is_empty() {
         return Ok(redactor);
     }
-    Err(ApiError::new(ErrorKind::PluginFailed, problems.told.join("; ")).hint("see `ostler plugin list`"))
+    let reasons: Vec<&str> = failures.iter().map(|failure| failure.message.as_str()).collect();
+    Err(ApiError::new(ErrorKind::PluginFailed, reasons.join("; ")).hint("see `ostler plugin list`"))
 }
 
-fn load(config: &Config, registry: &Registry, name: &str, state: &PluginState) -> Result<PluginRules, String> {
-    if let PluginState::SetAside { reason } | PluginState::Refused { reason } = state {
-        return Err(reason.clone());
+fn failure(name: &str, reason: &str) -> Failure {
+    let plugin = (Kind::Redactor, name.to_owned());
+    Failure::plain(format!("/plugins/redactor/{name}"), Some(plugin), &format!("redactor {name}"), reason)
+}
+
+fn load(
+    config: &Config,
+    registry: &Registry,
+    before: Option<(&Redaction, &Config)>,
+    name: &str,
+    state: &PluginState,
+) -> Result<Arc<RedactorInstance>, Box<Failure>> {
+    let configured = config.plugins.redactor.get(name);
+    let kept = before
+        .filter(|(_, with)| with.plugins.redactor.get(name) == configured)
+        .and_then(|(old, _)| old.loaded.iter().find(|(known, instance)| known == name && instance.is_of(registry)));
+    if let Some((_, instance)) = kept {
+        return Ok(Arc::clone(instance));
     }
-    let settings = config.plugins.redactor.get(name).map(|config| config.settings.clone()).unwrap_or_default();
-    let instance = registry.redactor(name, &Value::Object(settings)).map_err(|error| error.to_string())?;
-    let rules = rule_set(instance.rules());
-    Ok(PluginRules { name: name.to_owned(), rules, plugin: Arc::new(Guest(instance)) })
+    if let PluginState::SetAside { reason } | PluginState::Refused { reason } = state {
+        return Err(Box::new(failure(name, reason)));
+    }
+    let settings = configured.map(|config| config.settings.clone()).unwrap_or_default();
+    registry.redactor(name, &Value::Object(settings)).map_err(|error| {
+        let (pointer, plugin) = (format!("/plugins/redactor/{name}"), (Kind::Redactor, name.to_owned()));
+        Box::new(Failure::new(pointer, plugin, &format!("redactor {name}"), &error))
+    })
 }
 
 /// A plugin whose pattern does not compile is left out, by name; the others go on.
-fn compile(loaded: &mut Vec<PluginRules>, config: &Config, problems: &mut Problems) -> Option<Redactor> {
-    while !loaded.is_empty() {
-        match Redactor::compile(loaded.clone(), operator_rules(config)) {
-            Ok(redactor) => return Some(redactor),
-            Err(errors) => {
-                problems.told.push(format!("redaction: {errors}"));
-                let before = loaded.len();
-                loaded.retain(|plugin| {
-                    let wrong = errors.0.iter().find(|error| error.source_name == plugin.name);
-                    if let Some(error) = wrong {
-                        problems.fail(Kind::Redactor, &plugin.name, error.to_string());
-                    }
-                    wrong.is_none()
-                });
-                if loaded.len() == before {
-                    return None;
+fn matcher(loaded: &[(String, Arc<RedactorInstance>)], config: &Config, left_out: &mut Vec<Failure>) -> Arc<Redactor> {
+    let rules = |(name, instance): &(String, Arc<RedactorInstance>)| PluginRules {
+        name: name.clone(),
+        rules: rule_set(instance.rules()),
+        plugin: Arc::new(Guest(Arc::clone(instance))),
+    };
+    let mut plugins: Vec<PluginRules> = loaded.iter().map(rules).collect();
+    while !plugins.is_empty() {
+        let errors = match Redactor::compile(plugins.clone(), operator_rules(config)) {
+            Ok(redactor) => return Arc::new(redactor),
+            Err(errors) => errors,
+        };
+        let before = plugins.len();
+        for error in &errors.0 {
+            match plugins.iter().any(|plugin| plugin.name == error.source_name) {
+                true => left_out.push(failure(&error.source_name, &format!("{}: {}", error.subject, error.message))),
+                false => {
+                    left_out.push(Failure::plain("/redaction".to_owned(), None, "redaction", &error.to_string()));
                 }
             }
         }
+        plugins.retain(|plugin| !errors.0.iter().any(|error| error.source_name == plugin.name));
+        if plugins.len() == before {
+            break;
+        }
     }
-    None
+    let reason = "no redactor plugin can run: all output is withheld";
+    left_out.push(Failure::plain("/redaction".to_owned(), None, "redaction", reason));
+    Arc::new(Redactor::withholding())
 }
 
 fn operator_rules(config: &Config) -> OperatorRules {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::gate::Gate;
-use super::rules;
+use super::rules::{self, Redaction};
 use crate::api::types::{PluginInfo, ProviderInfo};
 use crate::config::{Config, Executable as Configured, ProviderConfig};
-use crate::model::ApiError;
-use crate::plugins::{Kind, PluginState, ProviderInstance, Registry};
+use crate::model::{ApiError, Problem};
+use crate::plugins::{Kind, PluginError, PluginErrorKind, PluginState, ProviderInstance, Registry};
 use crate::redaction::Redactor;
 use crate::runner::{Executable, Lookup, find_executable, inspect_executable};
 use crate::scheduler::Limits;
@@ -25,32 +25,56 @@ const HOST_BINARY: &str = "@host";
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) config: Config,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) providers: BTreeMap<String, Arc<Provider>>,
     pub(crate) gate: Gate,
     pub(crate) redactor: Arc<Redactor>,
-    /// What could not be put in force, for people.
-    pub(crate) problems: Vec<String>,
-    /// Plugins that could be loaded and not be put to use, and why.
-    failed: BTreeMap<(Kind, String), String>,
+    redaction: Redaction,
+    /// What could not be put in force.
+    pub(crate) failures: Vec<Failure>,
 }
 
-/// What could not be put in force, while that is found out.
-#[derive(Debug, Default)]
-pub(crate) struct Problems {
-    pub(super) told: Vec<String>,
-    failed: BTreeMap<(Kind, String), String>,
+/// A piece that could not be put in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// JSON pointer of what the configuration says of it: `/providers/codex-work`.
+    pub(crate) pointer: String,
+    /// The plugin that it is made of, if it is one.
+    pub(crate) plugin: Option<(Kind, String)>,
+    /// What is wrong.
+    pub(crate) reason: String,
+    /// The same for people; names the piece.
+    pub(crate) message: String,
+    /// Which of its settings are at fault, with pointers into the configuration.
+    pub(crate) settings: Vec<Problem>,
 }
 
-impl Problems {
-    /// A plugin cannot be used; `told` says so to people.
-    pub(super) fn plugin(&mut self, kind: Kind, name: &str, reason: &str, told: String) {
-        self.fail(kind, name, reason.to_owned());
-        self.told.push(told);
+impl Failure {
+    /// What a plugin says against being put in force as `piece`.
+    pub(crate) fn new(pointer: String, plugin: (Kind, String), piece: &str, error: &PluginError) -> Self {
+        let mut settings = Vec::new();
+        if let PluginErrorKind::Settings(problems) = &error.kind {
+            settings.extend(problems.iter().map(|problem| Problem {
+                pointer: format!("{pointer}/settings{}", problem.pointer),
+                message: problem.message.clone(),
+            }));
+        }
+        let reason = error.to_string();
+        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings }
     }
 
-    /// A plugin cannot be used, of which people were told already.
-    pub(super) fn fail(&mut self, kind: Kind, name: &str, reason: String) {
-        self.failed.insert((kind, name.to_owned()), reason);
+    /// What is not about settings.
+    pub(crate) fn plain(pointer: String, plugin: Option<(Kind, String)>, piece: &str, reason: &str) -> Self {
+        let message = format!("{piece}: {reason}");
+        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new() }
+    }
+
+    /// As problems of the configuration.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        match self.settings.as_slice() {
+            [] => vec![Problem { pointer: self.pointer.clone(), message: self.message.clone() }],
+            settings => settings.to_vec(),
+        }
     }
 }
 
@@ -74,14 +98,21 @@ impl Provider {
     pub(crate) fn instance(&self) -> Result<&Arc<ProviderInstance>, ApiError> {
         self.instance.as_ref().map_err(|reason| {
             let message = format!("provider {} cannot be used: {reason}", self.name);
-            ApiError::new(crate::model::ErrorKind::PluginFailed, message)
-                .hint("see `ostler plugin list`; a change of the configuration is in force after `ostler stop`")
+            ApiError::new(crate::model::ErrorKind::PluginFailed, message).hint("see `ostler plugin list`")
         })
     }
 
     /// Names of the variables that its CLI takes from the caller or the host.
     pub(crate) fn inherit_environment(&self) -> &[String] {
         self.instance.as_ref().map_or(&[], |instance| &instance.describe().inherit_environment)
+    }
+
+    /// The variable that carries a stored token, if the CLI takes one.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where the plugin cannot say.
+    pub(crate) fn token_variable(&self) -> Result<Option<String>, ApiError> {
+        Ok(self.instance()?.describe().token_variable.clone())
     }
 
     /// The program, looked for on `search_path`; and what was looked for.
@@ -132,21 +163,24 @@ fn own_binary() -> Option<PathBuf> {
 
 impl Setup {
     /// Makes it of a configuration and the plugins that are there. What fails, fails closed where a secret or a policy
-    /// is at stake and leaves the rest available; `problems` names it.
-    pub(crate) fn build(config: Config, registry: &Registry) -> Self {
-        let mut problems = Problems::default();
-        let providers = providers(&config, registry, &mut problems.told);
-        let gate = Gate::load(&config, registry, &mut problems);
-        let redactor = rules::redactor(&config, registry, &mut problems);
-        let Problems { told, failed } = problems;
-        Self { config, providers, gate, redactor, problems: told, failed }
+    /// is at stake and leaves the rest available; `failures` names it. What `before` has made of the same plugin and the
+    /// same settings is taken over. Blocks: asks plugins, compiles rules.
+    pub(crate) fn build(config: Config, registry: &Arc<Registry>, before: Option<&Self>) -> Self {
+        let mut failures = Vec::new();
+        let providers = providers(&config, registry, before, &mut failures);
+        let gate = Gate::load(&config, registry, before.map(|before| (&before.gate, &before.config)), &mut failures);
+        let kept = before.map(|before| (&before.redaction, &before.config));
+        let (redaction, redactor) = rules::redaction(&config, registry, kept, &mut failures);
+        Self { config, registry: Arc::clone(registry), providers, gate, redactor, redaction, failures }
     }
 
     /// Why a plugin that was loaded is of no use: of a provider plugin, if none of the providers that it makes can be
     /// used.
     pub(crate) fn failure(&self, kind: Kind, name: &str) -> Option<&str> {
         if kind != Kind::Provider {
-            return self.failed.get(&(kind, name.to_owned())).map(String::as_str);
+            let about =
+                |failure: &&Failure| failure.plugin.as_ref().is_some_and(|(of, called)| *of == kind && called == name);
+            return self.failures.iter().find(about).map(|failure| failure.reason.as_str());
         }
         let mut made = self.providers.values().filter(|provider| provider.plugin == name).peekable();
         let first = made.peek()?.instance.as_ref().err()?;
@@ -181,27 +215,41 @@ impl Setup {
 }
 
 /// Every plugin that knows its CLI gives one instance under its own name; the configuration shapes those and adds others.
-fn providers(config: &Config, registry: &Registry, problems: &mut Vec<String>) -> BTreeMap<String, Arc<Provider>> {
+fn providers(
+    config: &Config,
+    registry: &Registry,
+    before: Option<&Setup>,
+    failures: &mut Vec<Failure>,
+) -> BTreeMap<String, Arc<Provider>> {
+    let usable = |state: &PluginState| matches!(state, PluginState::Ready | PluginState::SetAside { .. });
     let mut wanted: BTreeMap<String, ProviderConfig> = registry
         .list()
         .into_iter()
-        .filter(|plugin| plugin.kind == Some(Kind::Provider) && matches!(plugin.state, PluginState::Ready))
+        .filter(|plugin| plugin.kind == Some(Kind::Provider) && usable(&plugin.state))
         .map(|plugin| (plugin.name.clone(), ProviderConfig { plugin: plugin.name, ..ProviderConfig::default() }))
         .collect();
     wanted.extend(config.providers.clone());
     let mut made = BTreeMap::new();
     for (name, provider) in wanted {
+        if let Some(kept) = before.and_then(|before| before.providers.get(&name)).filter(|kept| {
+            kept.config == provider && kept.instance.as_ref().is_ok_and(|instance| instance.is_of(registry))
+        }) {
+            made.insert(name, Arc::clone(kept));
+            continue;
+        }
         let settings = Value::Object(provider.settings.clone());
-        let instance = registry.provider(&provider.plugin, &settings).map_err(|error| error.to_string());
+        let instance = registry.provider(&provider.plugin, &settings);
         let homeless = instance.as_ref().is_ok_and(|instance| instance.describe().executables.is_empty());
         if homeless && !config.providers.contains_key(&name) {
             // A plugin for any program, `command`: nobody has said which.
             continue;
         }
-        if let Err(reason) = &instance {
-            problems.push(format!("provider {name}: {reason}"));
-        }
         let plugin = provider.plugin.clone();
+        if let Err(error) = &instance {
+            let (pointer, piece) = (format!("/providers/{name}"), format!("provider {name}"));
+            failures.push(Failure::new(pointer, (Kind::Provider, plugin.clone()), &piece, error));
+        }
+        let instance = instance.map_err(|error| error.to_string());
         made.insert(name.clone(), Arc::new(Provider { name, plugin, config: provider, instance }));
     }
     made
@@ -226,6 +274,7 @@ pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription, failure: Op
         source: plugin.source.to_string(),
         state: state.to_owned(),
         reason,
+        displaced: plugin.displaced,
         settings_schema: plugin.settings_schema,
     }
 }

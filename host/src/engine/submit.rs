@@ -108,8 +108,12 @@ impl Engine {
         }
 
         let run = RunId::generate();
-        let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), &payload);
-        let masks = Arc::new(Masks::new(known_secrets(&inherited, &payload)));
+        self.load_tokens();
+        let token = self.expected_token(&provider)?;
+        let token = token.as_deref().map(|name| (name, ""));
+        let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
+        let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.known());
+        let masks = Arc::new(Masks::new(known));
         let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
         let submission = Submission {

@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogConfig, LogLevel, Paths};
 use crate::plugins::{Level, LogEntry, PluginLog};
@@ -23,46 +26,83 @@ pub fn log_file(paths: &Paths) -> PathBuf {
 
 /// Through which every line goes before it is written; empty until the redactor is loaded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter(Arc<OnceLock<RunRedactor>>);
+pub(super) struct Filter(Arc<ArcSwapOption<RunRedactor>>);
 
-impl Filter {
-    /// From now on, lines are redacted by this one.
-    pub(super) fn set(&self, redactor: RunRedactor) {
-        let _ = self.0.set(redactor);
+/// The log that is being written, and what of it can be changed.
+#[derive(Debug)]
+pub(super) struct Log {
+    filter: Filter,
+    folder: PathBuf,
+    files: Arc<ArcSwap<RollingFileAppender>>,
+    level: reload::Handle<LevelFilter, Registry>,
+    kept: Mutex<usize>,
+}
+
+impl Log {
+    /// Begins to log. A second call in one process changes nothing.
+    pub(super) fn init(folder: &Path, config: &LogConfig) -> Result<Self, InitError> {
+        let files = Arc::new(ArcSwap::from_pointee(appender(folder, config.keep_files)?));
+        let filter = Filter::default();
+        let (level, handle) = reload::Layer::new(filter_of(config.level));
+        let writer = Redacting { files: Arc::clone(&files), filter: filter.clone() };
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(writer);
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(level).with(lines));
+        std::panic::set_hook(Box::new(|panic| {
+            // The message of a panic may hold anything; where it happened is enough to find it.
+            let place = panic.location().map_or_else(String::new, ToString::to_string);
+            tracing::error!(place, thread = std::thread::current().name().unwrap_or_default(), "the host panicked");
+        }));
+        let folder = folder.to_owned();
+        Ok(Self { filter, folder, files, level: handle, kept: Mutex::new(config.keep_files) })
+    }
+
+    /// What plugins write goes through this.
+    pub(super) fn plugin_lines(&self) -> PluginLines {
+        PluginLines { filter: self.filter.clone() }
+    }
+
+    /// From now on, lines are redacted by this one and chosen by that. Says what could not be changed.
+    pub(super) fn follow(&self, config: &LogConfig, redactor: RunRedactor) -> Vec<String> {
+        self.filter.0.store(Some(Arc::new(redactor)));
+        // It fails only where another log was there first.
+        let _ = self.level.reload(filter_of(config.level));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if *kept == config.keep_files {
+            return Vec::new();
+        }
+        match appender(&self.folder, config.keep_files) {
+            Ok(files) => {
+                self.files.store(Arc::new(files));
+                *kept = config.keep_files;
+                Vec::new()
+            }
+            Err(error) => vec![format!("the log keeps {} files as before: {error}", *kept)],
+        }
     }
 }
 
-/// Begins to log. A second call in one process changes nothing.
-pub(super) fn init(folder: &Path, config: &LogConfig) -> Result<Filter, InitError> {
-    let files = RollingFileAppender::builder()
+fn appender(folder: &Path, keep_files: usize) -> Result<RollingFileAppender, InitError> {
+    RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("host")
         .filename_suffix("log")
         .latest_symlink(NEWEST)
-        .max_log_files(config.keep_files.max(1))
-        .build(folder)?;
-    let filter = Filter::default();
-    let level = match config.level {
+        .max_log_files(keep_files.max(1))
+        .build(folder)
+}
+
+const fn filter_of(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let writer = Redacting { files, filter: filter.clone() };
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_target(false).with_max_level(level).with_writer(writer);
-    let _ = tracing::subscriber::set_global_default(subscriber.finish());
-    std::panic::set_hook(Box::new(|panic| {
-        // The message of a panic may hold anything; where it happened is enough to find it.
-        let place = panic.location().map_or_else(String::new, ToString::to_string);
-        tracing::error!(place, thread = std::thread::current().name().unwrap_or_default(), "the host panicked");
-    }));
-    Ok(filter)
+    }
 }
 
 struct Redacting {
-    files: RollingFileAppender,
+    files: Arc<ArcSwap<RollingFileAppender>>,
     filter: Filter,
 }
 
@@ -70,13 +110,13 @@ impl<'a> MakeWriter<'a> for Redacting {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { files: &self.files, filter: &self.filter, text: Vec::new() }
+        Line { files: self.files.load_full(), filter: &self.filter, text: Vec::new() }
     }
 }
 
 /// One line, written as a whole when it is complete.
 struct Line<'a> {
-    files: &'a RollingFileAppender,
+    files: Arc<RollingFileAppender>,
     filter: &'a Filter,
     text: Vec<u8>,
 }
@@ -96,7 +136,8 @@ impl Drop for Line<'_> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
         // Before the file is taken: a redactor plugin may be asked, and may log in turn.
-        let redacted = self.filter.0.get().map(|redactor| redactor.redact(&text));
+        let redactor = self.filter.0.load_full();
+        let redacted = redactor.as_ref().map(|redactor| redactor.redact(&text));
         let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
         // A log that cannot be written must not end the host.
         let _ = self.files.make_writer().write_all(text.as_bytes());
@@ -106,14 +147,15 @@ impl Drop for Line<'_> {
 /// What plugins write into the log.
 #[derive(Debug)]
 pub(super) struct PluginLines {
-    pub(super) filter: Filter,
+    filter: Filter,
 }
 
 impl PluginLog for PluginLines {
     fn record(&self, entry: LogEntry<'_>) {
         let (plugin, kind) = (entry.plugin, entry.kind.as_str());
         // A plugin may log what it was given to read. Until there is a redactor, nothing of that is written.
-        let message = if self.filter.0.get().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
+        let message =
+            if self.filter.0.load().is_some() { entry.message } else { "(withheld: nothing is redacted yet)" };
         match entry.level {
             Level::Error => tracing::error!(plugin, kind, "{message}"),
             Level::Warn => tracing::warn!(plugin, kind, "{message}"),

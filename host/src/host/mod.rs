@@ -1,10 +1,11 @@
 //! The host process: how it comes up, serves, and ends.
 
 mod log;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +13,23 @@ use std::time::Duration;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 pub use self::log::log_file;
 
+use self::log::Log;
+use self::watch::Watch;
+
 use crate::api::guard::{self, Guard};
 use crate::api::server::{self, Connections, Tcp};
-use crate::api::types::HttpStatus;
+use crate::api::types::{HttpStatus, ReloadTrigger};
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Complaint, Config, Paths};
+use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source};
 use crate::engine::{self, Engine};
-use crate::model::{ApiError, ErrorKind, Problem};
-use crate::plugins::{Limits, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
+use crate::model::{ApiError, ErrorKind};
+use crate::plugins::{Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
-use crate::storage::{DataLock, LockError, Options, Storage};
+use crate::storage::{DataLock, LockError, Options, Reader, Storage};
 
 /// The hidden verb that serves as zygote, where the first one died.
 pub const ZYGOTE_VERB: &str = "__zygote";
@@ -43,7 +46,7 @@ pub struct Local;
 
 impl LocalCommands for Local {
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError> {
-        let config = load_config(paths)?;
+        let config = self.config(paths)?;
         let (registry, _) = open_registry(paths, &config, Arc::new(crate::plugins::NoLog))?;
         let redactor = engine::load_redactor(&config, &registry)?;
         let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults));
@@ -67,6 +70,13 @@ impl LocalCommands for Local {
                 return Ok(stream.count());
             }
         }
+    }
+
+    fn config(&self, paths: &Paths) -> Result<Config, ApiError> {
+        let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
+        let rows = Reader::glance(&database(paths), Reader::settings)?.unwrap_or_default();
+        let (config, _) = source.config_with_fitting(&Overrides::from_rows(rows)).map_err(|errors| unread(&errors))?;
+        Ok(config)
     }
 
     fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
@@ -98,15 +108,28 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         LockError::Held { .. } => ApiError::new(ErrorKind::Conflict, error.to_string()),
         LockError::Io { .. } => io(&error),
     })?;
-    let config = load_config(paths)?;
-    let filter = log::init(&paths.log_dir, &config.log).map_err(|error| io(&error))?;
-    let storage = Storage::open(&paths.data_dir.join("ostler.db"), &Options::default())?;
-    let plugin_log = Arc::new(log::PluginLines { filter: filter.clone() });
+    let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
+    // Without what was set: that lies in the database, and its opening is worth a line in the log.
+    let file = source.config(&Overrides::default()).map_err(|errors| unread(&errors))?;
+    let log = Log::init(&paths.log_dir, &file.log).map_err(|error| io(&error))?;
+    let storage = Storage::open(&database(paths), &Options::default())?;
+    let set = Overrides::from_rows(storage.read(Reader::settings)?);
+    let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
     compile_apart(&paths.cache_dir.join("plugins"));
-    let (registry, problems) = open_registry(paths, &config, plugin_log)?;
+    let (registry, problems) = open_registry(paths, &config, Arc::new(log.plugin_lines()))?;
+    let watch = Watch::new();
+    let trace = watch.tracer();
+    let follow = move |config: &Config, redactor| {
+        trace();
+        log.follow(&config.log, redactor)
+    };
     let engine = Engine::new(engine::Parts {
         paths: paths.clone(),
         config,
+        source,
+        set,
+        unfit,
+        follow: Box::new(follow),
         storage,
         registry,
         zygote,
@@ -114,7 +137,6 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         problems,
     })
     .map_err(|error| io(&error))?;
-    filter.set(engine.log_redactor());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %paths.data_dir.display(), "the host starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -133,9 +155,13 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         let _ = std::fs::remove_file(&paths.socket);
         return Err(error);
     }
+    if let Err(error) = watch.start(&engine) {
+        engine.watching(Some(error.to_string()));
+    }
     let served = runtime.block_on(serve_until_stopped(paths, listener, &engine, options.background, ready));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("the host ends");
+    drop(watch);
     drop(engine);
     drop(lock);
     served
@@ -163,7 +189,7 @@ async fn serve_until_stopped(
 ) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| ApiError::new(ErrorKind::Io, format!("failed to watch for signals: {error}"));
     let connections = Connections::default();
-    let (close, closing) = watch::channel(false);
+    let (close, closing) = tokio::sync::watch::channel(false);
     let tcp = listen_on_tcp(paths, engine).await;
     let serving = tokio::spawn(server::serve(listener, tcp, Arc::clone(engine), connections.clone(), closing));
     ready(&paths.socket);
@@ -172,12 +198,24 @@ async fn serve_until_stopped(
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => tracing::info!("somebody asked the host to end"),
-        _ = terminate.recv() => tracing::info!("SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("SIGINT"),
-        _ = hang_up.recv() => tracing::info!("SIGHUP"),
-        () = idle(engine, &connections), if background => tracing::info!("nothing to do"),
+    let terminal = has_terminal();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => tracing::info!("somebody asked the host to end"),
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+            _ = hang_up.recv() => {
+                if !terminal || !hung_up().await {
+                    let engine = Arc::clone(engine);
+                    // What is wrong is on record.
+                    tokio::task::spawn_blocking(move || drop(engine.reload(ReloadTrigger::Signal)));
+                    continue;
+                }
+                tracing::info!("the terminal is gone");
+            }
+            () = idle(engine, &connections), if background => tracing::info!("nothing to do"),
+        }
+        break;
     }
     // Subscribers see the end of the runs before their streams close.
     let ending = Arc::clone(engine);
@@ -186,6 +224,18 @@ async fn serve_until_stopped(
     close.send_replace(true);
     let _ = serving.await;
     Ok(())
+}
+
+/// Whether this process has a terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether a SIGHUP came because the terminal has gone. One that somebody has sent means that he wants a reload.
+async fn hung_up() -> bool {
+    // The system sends the signal before it takes the terminal away.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    !has_terminal()
 }
 
 /// Listens over TCP where the configuration says so. What goes wrong is told and leaves the unix socket available.
@@ -218,7 +268,7 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
 
 /// Returns after the host has had no run and no client for its idle time.
 async fn idle(engine: &Engine, connections: &Connections) {
-    let (mut busy, mut open) = (engine.busy(), connections.watch());
+    let (mut busy, mut open, mut in_force) = (engine.busy(), connections.watch(), engine.in_force());
     loop {
         if busy.wait_for(|jobs| *jobs == 0).await.is_err() || open.wait_for(|open| *open == 0).await.is_err() {
             return std::future::pending().await;
@@ -233,6 +283,8 @@ async fn idle(engine: &Engine, connections: &Connections) {
             () = tokio::time::sleep(engine.idle_limit()) => if engine.close_if_idle() { return },
             _ = busy.changed() => {}
             _ = open.changed() => {}
+            // Its idle time may be another now.
+            _ = in_force.changed() => {}
         }
     }
 }
@@ -243,14 +295,13 @@ fn zygote() -> Result<Zygote, ApiError> {
     Ok(zygote.respawn_with("/proc/self/exe", vec![ZYGOTE_VERB.into()]))
 }
 
-fn load_config(paths: &Paths) -> Result<Config, ApiError> {
-    Config::load(Some(&paths.config_file)).map_err(|errors| {
-        let problems =
-            errors.errors().iter().map(|error| Problem { pointer: String::new(), message: error.to_string() });
-        let mut error = ApiError::new(ErrorKind::InvalidParams, errors.to_string());
-        error.problems = problems.collect();
-        error.hint("see `ostler config check`")
-    })
+fn unread(errors: &ConfigErrors) -> ApiError {
+    errors.to_api_error().hint("see `ostler config check`")
+}
+
+/// The database's file.
+fn database(paths: &Paths) -> PathBuf {
+    paths.data_dir.join("ostler.db")
 }
 
 /// Lets another process compile what the cache lacks. What that cannot do, this one does later.
@@ -276,16 +327,10 @@ fn open_registry(
     config: &Config,
     log: Arc<dyn crate::plugins::PluginLog>,
 ) -> Result<(Registry, Vec<String>), ApiError> {
-    let plugins = &config.plugins;
-    let mut limits = Limits { component_size: plugins.max_component_bytes() as u64, ..Limits::default() };
-    for call in [&mut limits.provider, &mut limits.redactor, &mut limits.policy] {
-        call.memory = plugins.memory_bytes();
-        call.time = plugins.call_timeout();
-    }
     let options = RegistryOptions {
         cache_dir: Some(paths.cache_dir.join("plugins")),
-        plugin_dir: Some(plugins.folder.clone().unwrap_or_else(|| paths.plugins_dir.clone())),
-        limits,
+        plugin_dir: Some(engine::plugin_folder(&config.plugins, paths).to_owned()),
+        limits: engine::limits(&config.plugins),
         log,
         ..RegistryOptions::default()
     };

@@ -7,8 +7,10 @@ mod error;
 mod event;
 mod id;
 mod payload;
+mod pointer;
 mod record;
 mod retention;
+mod secret_name;
 mod validate;
 
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
@@ -23,11 +25,13 @@ pub use payload::{
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
     StructuredOutputSpec, Tool,
 };
+pub use pointer::{document_of, escape_pointer, leaves, pointer_along, pointer_names};
 pub use record::{
-    Artifact, CapabilitySnapshot, EndReason, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page, RunRecord,
-    RunStatus, RunSummary, Support, Usage,
+    Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
+    RunRecord, RunStatus, RunSummary, Support, Usage,
 };
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
+pub use secret_name::secret_like;
 pub use validate::{merge, strip_nulls, validate_document};

@@ -161,6 +161,20 @@ names! {
     }
 }
 
+names! {
+    /// The form of an exported run.
+    ExportFormat {
+        /// A page to read: prompt, what happened with tool uses folded, answer, usage.
+        Md = "md",
+        /// Everything: the run's record and its events.
+        Json = "json",
+        /// The events, one a line.
+        Jsonl = "jsonl",
+        /// The answer alone.
+        Txt = "txt",
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ApiError, Problem};
+use super::{ApiError, Problem, escape_pointer};
 
 /// Compiled validators by type: the schema of a type never changes, and compiling one costs a millisecond.
 static VALIDATORS: LazyLock<Mutex<HashMap<TypeId, Arc<Checked>>>> = LazyLock::new(Mutex::default);
@@ -167,10 +167,6 @@ fn resolve<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
         }
     }
     Some(at)
-}
-
-fn escape_pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The known name that `name` most likely stands for.

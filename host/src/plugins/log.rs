@@ -57,6 +57,11 @@ impl LogGate {
         Self { name: name.to_owned(), kind, sink, max_bytes: limits.log_message, rate: limits.log_rate, bucket }
     }
 
+    /// The same gate with other limits.
+    pub(super) fn with_limits(&self, limits: &Limits) -> Self {
+        Self::new(&self.name, self.kind, Arc::clone(&self.sink), limits)
+    }
+
     /// Passes a message on, or counts it as suppressed. The count is told before the next message that passes.
     pub(super) fn write(&self, level: Level, message: &str) {
         self.write_at(level, message, Instant::now());

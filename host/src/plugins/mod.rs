@@ -8,7 +8,7 @@
 //! [`Registry`] loads the plugins; compiled code is kept on disk (`cache`). From it come configured instances:
 //! [`ProviderInstance`] keeps a warm guest for its questions and makes one of its own for each [`Transcript`],
 //! [`PolicyInstance`] takes a fresh one for each evaluation, [`RedactorInstance`] keeps warm ones. Those keep the code
-//! that they were made of, so that the registry's contents can be swapped under them.
+//! that they were made of, so that another registry can take the place of theirs.
 //!
 //! All calls block, and take up to 1 MiB of the calling thread's stack. No async worker makes them.
 
@@ -17,6 +17,7 @@ mod bindings;
 mod bundled;
 mod cache;
 mod error;
+mod folder;
 mod health;
 mod inspect;
 mod limits;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use bundled::{BUNDLED, Bundled};
 pub use error::{Kind, PluginError, PluginErrorKind};
+pub use folder::is_component_name;
 pub use inspect::PACKAGE_VERSION;
 pub use limits::{CallLimits, Limits};
 pub use log::{Level, LogEntry, NoLog, PluginLog};
@@ -44,4 +46,7 @@ pub use policy::PolicyInstance;
 pub use precompile::{bundled_are_compiled, compile_bundled};
 pub use provider::{PluginIdentity, ProviderInstance, Transcript};
 pub use redactor::RedactorInstance;
-pub use registry::{PluginDescription, PluginProblem, PluginSource, PluginState, Registry, RegistryOptions};
+pub use registry::{
+    PluginChange, PluginChangeKind, PluginDescription, PluginProblem, PluginSource, PluginState, Registry,
+    RegistryOptions,
+};

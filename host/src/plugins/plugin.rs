@@ -13,7 +13,7 @@ use super::cache::sha256_hex;
 use super::error::{Kind, PluginError, PluginErrorKind};
 use super::health::Health;
 use super::inspect;
-use super::limits::CallLimits;
+use super::limits::{CallLimits, Limits};
 use super::log::{LogGate, PluginLog, clean};
 use super::runtime::{Fault, HostState, Runtime};
 use super::settings::SettingsSchema;
@@ -90,10 +90,13 @@ pub(super) struct Plugin {
     pub(super) kind: Kind,
     /// SHA-256 of the component, in hexadecimal digits.
     pub(super) digest: String,
-    pub(super) schema: Option<SettingsSchema>,
+    pub(super) schema: Option<Arc<SettingsSchema>>,
     pub(super) health: Health,
-    pub(super) runtime: Arc<Runtime>,
-    code: Code,
+    pub(super) limits: Arc<Limits>,
+    runtime: Arc<Runtime>,
+    /// Length of the component in bytes.
+    size: u64,
+    code: Arc<Code>,
     log: Arc<LogGate>,
 }
 
@@ -111,17 +114,16 @@ impl Plugin {
     /// Why it is refused, without the label.
     pub(super) fn load(
         runtime: &Arc<Runtime>,
+        limits: &Arc<Limits>,
         label: &str,
         bytes: &Arc<[u8]>,
         log: &Arc<dyn PluginLog>,
     ) -> Result<Self, String> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if size > runtime.limits.component_size {
-            return Err(format!("it has {size} bytes, where {} are allowed", runtime.limits.component_size));
-        }
+        check_size(size, limits)?;
         let kind = inspect::kind_of(bytes)?;
         let digest = sha256_hex(bytes);
-        let component = runtime.load(bytes, &digest)?;
+        let component = runtime.load(bytes, &digest, limits.compile_time)?;
         let unfit = |error: wasmtime::Error| format!("it does not fit the {kind} interface: {error:#}");
         let pre = runtime.linker.instantiate_pre(&component).map_err(unfit)?;
         let code = match kind {
@@ -129,29 +131,53 @@ impl Plugin {
             Kind::Redactor => Code::Redactor(RedactorPluginPre::new(pre).map_err(unfit)?),
             Kind::Policy => Code::Policy(PolicyPluginPre::new(pre).map_err(unfit)?),
         };
-        let gate = Arc::new(LogGate::new(label, kind, Arc::clone(log), &runtime.limits));
+        let gate = Arc::new(LogGate::new(label, kind, Arc::clone(log), limits));
+        let call = limits.of(kind);
         let raw = match kind {
-            Kind::Provider => identify::<ProviderPlugin>(runtime, &code, kind, &gate),
-            Kind::Redactor => identify::<RedactorPlugin>(runtime, &code, kind, &gate),
-            Kind::Policy => identify::<PolicyPlugin>(runtime, &code, kind, &gate),
+            Kind::Provider => identify::<ProviderPlugin>(runtime, &code, call, &gate),
+            Kind::Redactor => identify::<RedactorPlugin>(runtime, &code, call, &gate),
+            Kind::Policy => identify::<PolicyPlugin>(runtime, &code, call, &gate),
         }
         .map_err(|fault| format!("it could not say who it is: {}", fault.message))?;
         let schema = raw
             .settings_schema
             .as_deref()
-            .map(|text| SettingsSchema::new(text, runtime.limits.settings_size))
-            .transpose()?;
+            .map(|text| SettingsSchema::new(text, limits.settings_size))
+            .transpose()?
+            .map(Arc::new);
         let identity = check_identity(raw)?;
-        let log = Arc::new(LogGate::new(&identity.name, kind, Arc::clone(log), &runtime.limits));
+        let log = Arc::new(LogGate::new(&identity.name, kind, Arc::clone(log), limits));
         Ok(Self {
             identity,
             kind,
             digest,
             schema,
-            health: Health::new(&runtime.limits),
+            health: Health::new(limits),
+            limits: Arc::clone(limits),
             runtime: Arc::clone(runtime),
-            code,
+            size,
+            code: Arc::new(code),
             log,
+        })
+    }
+
+    /// The same code with other limits, with nothing against it yet. Instances of this one keep theirs.
+    ///
+    /// # Errors
+    /// If it is larger than they allow.
+    pub(super) fn with_limits(&self, limits: &Arc<Limits>) -> Result<Self, String> {
+        check_size(self.size, limits)?;
+        Ok(Self {
+            identity: self.identity.clone(),
+            kind: self.kind,
+            digest: self.digest.clone(),
+            schema: self.schema.clone(),
+            health: Health::new(limits),
+            limits: Arc::clone(limits),
+            runtime: Arc::clone(&self.runtime),
+            size: self.size,
+            code: Arc::clone(&self.code),
+            log: Arc::new(self.log.with_limits(limits)),
         })
     }
 
@@ -169,8 +195,8 @@ impl Plugin {
             return Err(problem("they have to be a table (an object)".to_owned()));
         }
         let text = settings.to_string();
-        if text.len() > self.runtime.limits.settings_size {
-            return Err(problem(format!("they are longer than {} bytes", self.runtime.limits.settings_size)));
+        if text.len() > self.limits.settings_size {
+            return Err(problem(format!("they are longer than {} bytes", self.limits.settings_size)));
         }
         let problems = self.schema.as_ref().map_or_else(Vec::new, |schema| schema.problems(settings));
         if problems.is_empty() { Ok(text) } else { Err(PluginError::settings(&self.identity.name, problems)) }
@@ -182,7 +208,7 @@ impl Plugin {
     /// If the plugin is set aside, faults, or refuses the settings.
     pub(super) fn start<W: World>(&self, settings: &str) -> Result<Live<W>, PluginError> {
         self.check_health()?;
-        let limits = self.limits();
+        let limits = self.call_limits();
         let mut store = self.runtime.store(limits, &self.log);
         let started = self.runtime.enter(&mut store, limits, |store| {
             let world = W::instantiate(&self.code, store)?;
@@ -208,14 +234,16 @@ impl Plugin {
     ) -> Result<T, PluginError> {
         live.calls = live.calls.saturating_add(1);
         let world = &live.world;
-        let answer = self.runtime.enter(&mut live.store, self.limits(), |store| call(world, store));
+        let answer = self.runtime.enter(&mut live.store, self.call_limits(), |store| call(world, store));
         self.judge(answer)
     }
 
     /// An error if the plugin is set aside.
     pub(super) fn check_health(&self) -> Result<(), PluginError> {
         self.health.set_aside().map_or(Ok(()), |reason| {
-            let message = format!("it was set aside: {reason}. Replace or remove it, or start the host again");
+            let message = format!(
+                "it was set aside: {reason}. Replace or remove it, or run `ostler config reload` to try it again"
+            );
             Err(self.error(PluginErrorKind::SetAside, message))
         })
     }
@@ -235,8 +263,8 @@ impl Plugin {
         PluginError::guest(&self.identity.name, error)
     }
 
-    fn limits(&self) -> &CallLimits {
-        self.runtime.limits.of(self.kind)
+    fn call_limits(&self) -> &CallLimits {
+        self.limits.of(self.kind)
     }
 
     fn judge<T>(&self, answer: Result<T, Fault>) -> Result<T, PluginError> {
@@ -255,8 +283,19 @@ impl Plugin {
     }
 }
 
-fn identify<W: World>(runtime: &Runtime, code: &Code, kind: Kind, log: &Arc<LogGate>) -> Result<RawIdentity, Fault> {
-    let limits = runtime.limits.of(kind);
+fn check_size(size: u64, limits: &Limits) -> Result<(), String> {
+    if size > limits.component_size {
+        return Err(format!("it has {size} bytes, where {} are allowed", limits.component_size));
+    }
+    Ok(())
+}
+
+fn identify<W: World>(
+    runtime: &Runtime,
+    code: &Code,
+    limits: &CallLimits,
+    log: &Arc<LogGate>,
+) -> Result<RawIdentity, Fault> {
     let mut store = runtime.store(limits, log);
     runtime.enter(&mut store, limits, |store| W::instantiate(code, store)?.identify(store))
 }
@@ -332,7 +371,7 @@ impl<W: World> Warm<W> {
         if let Some(wrong) = check(&answer) {
             return Err(self.plugin.broken(wrong));
         }
-        if live.calls < self.plugin.runtime.limits.warm_calls {
+        if live.calls < self.plugin.limits.warm_calls {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < MOST_IDLE {
                 idle.push(live);

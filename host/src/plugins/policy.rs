@@ -6,6 +6,7 @@ use super::bindings::policy::PolicyPlugin;
 use super::error::PluginError;
 use super::plugin::Plugin;
 use super::provider::PluginIdentity;
+use super::registry::Registry;
 use super::types::{Action, Context, Finding};
 
 /// A policy plugin with settings. Every method blocks; call them from no async worker.
@@ -32,6 +33,12 @@ impl PolicyInstance {
     #[must_use]
     pub fn wants(&self) -> &[String] {
         &self.wants
+    }
+
+    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    #[must_use]
+    pub fn is_of(&self, registry: &Registry) -> bool {
+        registry.has(&self.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.

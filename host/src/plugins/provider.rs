@@ -8,6 +8,7 @@ use wasmtime::component::ResourceAny;
 use super::bindings::provider::ProviderPlugin;
 use super::error::{PluginError, PluginErrorKind};
 use super::plugin::{Live, Plugin, Warm};
+use super::registry::Registry;
 use super::runtime::HostState;
 use super::types::{
     Capabilities, CollectedFile, Decision, ExitStatus, Launch, Line, Outcome, Probe, ProbeResult, ProviderInfo,
@@ -37,6 +38,12 @@ impl ProviderInstance {
     #[must_use]
     pub fn describe(&self) -> &ProviderInfo {
         &self.info
+    }
+
+    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    #[must_use]
+    pub fn is_of(&self, registry: &Registry) -> bool {
+        registry.has(&self.warm.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.

@@ -6,6 +6,7 @@ use super::bindings::redactor::RedactorPlugin;
 use super::error::PluginError;
 use super::plugin::{Plugin, Warm};
 use super::provider::PluginIdentity;
+use super::registry::Registry;
 use super::types::{Candidate, Find, RuleSet};
 
 /// A redactor plugin with settings. Every method blocks; call them from no async worker.
@@ -31,6 +32,12 @@ impl RedactorInstance {
     #[must_use]
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    #[must_use]
+    pub fn is_of(&self, registry: &Registry) -> bool {
+        registry.has(&self.warm.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.

@@ -1,17 +1,19 @@
 //! All plugins that the host has: bundled ones and those of the plugin folder.
+//!
+//! A registry does not change. When files or limits do, another is made of it, which has what is new and shares the rest;
+//! whoever holds the old one, or an instance from it, goes on with what it has.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::bundled::{BUNDLED, Bundled};
 use super::error::{Kind, PluginError, PluginErrorKind};
+use super::folder::{FileLoader, PluginFile, component_files, label};
 use super::limits::Limits;
 use super::log::{NoLog, PluginLog};
 use super::plugin::Plugin;
@@ -19,9 +21,6 @@ use super::policy::PolicyInstance;
 use super::provider::ProviderInstance;
 use super::redactor::RedactorInstance;
 use super::runtime::Runtime;
-
-/// Files of the plugin folder that are looked at.
-const MOST_FILES: usize = 256;
 
 /// How long compiled code is kept of plugins that are not there any more.
 const CACHE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -105,6 +104,8 @@ pub struct PluginDescription {
     /// Whether it can be used.
     #[serde(flatten)]
     pub state: PluginState,
+    /// Why what its file holds now is not in force, but what it held before.
+    pub displaced: Option<String>,
     /// JSON Schema of its settings, if it states one.
     pub settings_schema: Option<Value>,
 }
@@ -129,18 +130,52 @@ impl fmt::Display for PluginProblem {
 /// All plugins. Instances that were handed out keep the code that they were made of.
 pub struct Registry {
     runtime: Arc<Runtime>,
-    plugins: ArcSwap<Snapshot>,
-}
-
-#[derive(Default)]
-struct Snapshot {
+    limits: Arc<Limits>,
+    log: Arc<dyn PluginLog>,
+    folder: Option<PathBuf>,
+    /// Why compiled code is not kept.
+    cache_problem: Option<String>,
+    /// The bundled ones, those too that a file replaces: they are back when it goes.
+    bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
+    files: Vec<PluginFile>,
+    /// Those that count, by kind and name.
     plugins: BTreeMap<(Kind, String), Entry>,
     refused: Vec<PluginDescription>,
 }
 
+#[derive(Clone)]
 struct Entry {
     plugin: Arc<Plugin>,
     source: PluginSource,
+    displaced: Option<String>,
+}
+
+/// What became of a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginChangeKind {
+    /// It is there now.
+    Added,
+    /// It is there no more.
+    Removed,
+    /// Another component has taken its place.
+    Replaced,
+    /// Its file holds something that cannot be used; what was there before stays in force.
+    Kept,
+    /// A file that holds no plugin that can be used.
+    Refused,
+}
+
+/// What is different from one registry to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginChange {
+    /// None if the file is no plugin at all.
+    pub kind: Option<Kind>,
+    /// Name of the plugin; of its file, if it has been refused.
+    pub name: String,
+    /// What became of it.
+    pub change: PluginChangeKind,
+    /// Why it was kept or refused.
+    pub reason: Option<String>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -159,42 +194,183 @@ impl Registry {
     /// # Errors
     /// If the engine cannot be set up on this machine.
     pub fn open(options: &RegistryOptions) -> Result<(Self, Vec<PluginProblem>), PluginError> {
-        let (runtime, cache_problem) = Runtime::new(options.limits.clone(), options.cache_dir.as_deref())
+        let (runtime, cache_problem) = Runtime::new(options.cache_dir.as_deref())
             .map_err(|message| PluginError::new("engine", PluginErrorKind::Host, message))?;
-        let mut problems = Vec::new();
-        if let Some(problem) = cache_problem {
-            problems.push(PluginProblem {
-                source: None,
-                is_error: true,
-                message: format!("compiled plugins are not kept, so that each start compiles them again: {problem}"),
-            });
-        }
-        let mut snapshot = Snapshot::default();
-        for bundled in options.bundled {
-            let loaded = Plugin::load(&runtime, bundled.name, &Arc::from(bundled.component), &options.log);
-            snapshot.add(bundled.name, PluginSource::Bundled, loaded, &mut problems);
-        }
-        if let Some(folder) = &options.plugin_dir {
-            for path in component_files(folder, &mut problems) {
-                let label =
-                    path.file_stem().map_or_else(|| "plugin".to_owned(), |name| name.to_string_lossy().into_owned());
-                let loaded = read_component(&path, options.limits.component_size)
-                    .and_then(|bytes| Plugin::load(&runtime, &label, &bytes.into(), &options.log));
-                snapshot.add(&label, PluginSource::File(path), loaded, &mut problems);
-            }
-        }
-        if let Some(cache) = &runtime.cache {
-            let digests: Vec<_> = snapshot.plugins.values().map(|entry| entry.plugin.digest.as_str()).collect();
+        let limits = Arc::new(options.limits.clone());
+        let bundled = options.bundled.iter().map(|bundled| {
+            let loaded = Plugin::load(&runtime, &limits, bundled.name, &Arc::from(bundled.component), &options.log);
+            (bundled, loaded.map(Arc::new))
+        });
+        let empty = Self {
+            bundled: bundled.collect(),
+            runtime,
+            limits: Arc::clone(&limits),
+            log: Arc::clone(&options.log),
+            folder: None,
+            cache_problem: cache_problem.map(|problem| {
+                format!("compiled plugins are not kept, so that each start compiles them again: {problem}")
+            }),
+            files: Vec::new(),
+            plugins: BTreeMap::new(),
+            refused: Vec::new(),
+        };
+        let (opened, problems) = empty.reloaded(options.plugin_dir.as_deref(), &options.limits);
+        if let Some(cache) = &opened.runtime.cache {
+            let bundled = opened.bundled.iter().filter_map(|(_, plugin)| plugin.as_ref().ok());
+            let plugins = opened.plugins.values().map(|entry| &entry.plugin).chain(bundled);
+            let digests: Vec<_> = plugins.map(|plugin| plugin.digest.as_str()).collect();
             cache.prune(&digests, CACHE_AGE);
         }
-        Ok((Self { runtime, plugins: ArcSwap::from_pointee(snapshot) }, problems))
+        Ok((opened, problems))
+    }
+
+    /// What is there now, with these limits: files that have not changed are not read again, plugins that have not
+    /// changed are the same ones. A file that held a plugin and now holds none that can be used is a problem, and what it
+    /// held before stays.
+    ///
+    /// Blocks as [`open`](Self::open) does.
+    #[must_use]
+    pub fn reloaded(&self, folder: Option<&Path>, limits: &Limits) -> (Self, Vec<PluginProblem>) {
+        let same_limits = *self.limits == *limits;
+        let limits = if same_limits { Arc::clone(&self.limits) } else { Arc::new(limits.clone()) };
+        let loader = FileLoader { runtime: &self.runtime, limits: &limits, same_limits, log: &self.log };
+        let bundled = self.bundled.iter().map(|(bundled, plugin)| match plugin {
+            Ok(plugin) => (*bundled, loader.adapt(plugin)),
+            Err(reason) if same_limits => (*bundled, Err(reason.clone())),
+            Err(_) => {
+                let component = Arc::from(bundled.component);
+                (*bundled, Plugin::load(&self.runtime, &limits, bundled.name, &component, &self.log).map(Arc::new))
+            }
+        });
+        let mut problems = Vec::new();
+        let mut files = Vec::new();
+        if let Some(folder) = folder {
+            let (paths, problem) = component_files(folder);
+            problems.extend(problem.map(|message| PluginProblem { source: None, is_error: true, message }));
+            let before = |path: &Path| self.files.iter().find(|file| file.path == path);
+            files.extend(paths.iter().filter_map(|path| loader.load(path, before(path))));
+        }
+        let bundled = bundled.collect();
+        let registry = self.with(folder, limits, bundled, files, &mut problems);
+        (registry, problems)
+    }
+
+    /// The same with the plugin of that kind and name as `previous` has it, because what its file holds now cannot be
+    /// used for `reason`. None if no file has changed it.
+    #[must_use]
+    pub fn restored(
+        &self,
+        previous: &Self,
+        kind: Kind,
+        name: &str,
+        reason: &str,
+    ) -> Option<(Self, Vec<PluginProblem>)> {
+        let key = (kind, name.to_owned());
+        let now = self.plugins.get(&key)?;
+        let before = previous.plugins.get(&key);
+        let PluginSource::File(path) = &now.source else { return None };
+        if before.is_some_and(|before| before.plugin.digest == now.plugin.digest) {
+            return None;
+        }
+        let loader = FileLoader { runtime: &self.runtime, limits: &self.limits, same_limits: true, log: &self.log };
+        let same_file = before.filter(|before| before.source == now.source);
+        let kept = same_file.and_then(|before| loader.adapt(&before.plugin).ok());
+        let mut files = self.files.clone();
+        let file = files.iter_mut().find(|file| file.path == *path)?;
+        file.displaced = kept.is_some().then(|| reason.to_owned());
+        file.plugin = kept.ok_or_else(|| reason.to_owned());
+        let mut problems = Vec::new();
+        let bundled = self.bundled.clone();
+        let registry = self.with(self.folder.as_deref(), Arc::clone(&self.limits), bundled, files, &mut problems);
+        Some((registry, problems))
+    }
+
+    fn with(
+        &self,
+        folder: Option<&Path>,
+        limits: Arc<Limits>,
+        bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
+        files: Vec<PluginFile>,
+        problems: &mut Vec<PluginProblem>,
+    ) -> Self {
+        let mut made = Self {
+            runtime: Arc::clone(&self.runtime),
+            limits,
+            log: Arc::clone(&self.log),
+            folder: folder.map(Path::to_owned),
+            cache_problem: self.cache_problem.clone(),
+            bundled,
+            files,
+            plugins: BTreeMap::new(),
+            refused: Vec::new(),
+        };
+        problems.extend(made.cache_problem.clone().map(|message| PluginProblem {
+            source: None,
+            is_error: true,
+            message,
+        }));
+        for (bundled, plugin) in made.bundled.clone() {
+            made.add(bundled.name, PluginSource::Bundled, plugin, None, problems);
+        }
+        for PluginFile { path, plugin, displaced, .. } in made.files.clone() {
+            made.add(&label(&path), PluginSource::File(path), plugin, displaced, problems);
+        }
+        made
+    }
+
+    /// What is different from a registry that was in force before.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> Vec<PluginChange> {
+        let mut changes = Vec::new();
+        let mut note = |key: &(Kind, String), change, reason: Option<&String>| {
+            changes.push(PluginChange { kind: Some(key.0), name: key.1.clone(), change, reason: reason.cloned() });
+        };
+        for (key, now) in &self.plugins {
+            match before.plugins.get(key) {
+                None => note(key, PluginChangeKind::Added, None),
+                Some(then) if then.plugin.digest != now.plugin.digest => note(key, PluginChangeKind::Replaced, None),
+                Some(then) if now.displaced.is_some() && then.displaced != now.displaced => {
+                    note(key, PluginChangeKind::Kept, now.displaced.as_ref());
+                }
+                Some(_) => {}
+            }
+        }
+        for key in before.plugins.keys().filter(|key| !self.plugins.contains_key(*key)) {
+            note(key, PluginChangeKind::Removed, None);
+        }
+        for refused in self.refused.iter().filter(|refused| !before.refused.contains(refused)) {
+            let reason = match &refused.state {
+                PluginState::Refused { reason } => Some(reason.clone()),
+                _ => None,
+            };
+            let (kind, name) = (refused.kind, refused.name.clone());
+            changes.push(PluginChange { kind, name, change: PluginChangeKind::Refused, reason });
+        }
+        changes
+    }
+
+    /// Whether there is a plugin of that kind and name, set aside or not.
+    #[must_use]
+    pub fn contains(&self, kind: Kind, name: &str) -> bool {
+        self.plugins.contains_key(&(kind, name.to_owned()))
+    }
+
+    /// The folder that was looked at.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Whether this plugin, and no other of its name, is in force.
+    pub(super) fn has(&self, plugin: &Arc<Plugin>) -> bool {
+        let entry = self.plugins.get(&(plugin.kind, plugin.identity.name.clone()));
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.plugin, plugin))
     }
 
     /// Every plugin, refused ones too, by kind and name.
     #[must_use]
     pub fn list(&self) -> Vec<PluginDescription> {
-        let snapshot = self.plugins.load();
-        let usable = snapshot.plugins.values().map(|Entry { plugin, source }| PluginDescription {
+        let usable = self.plugins.values().map(|Entry { plugin, source, displaced }| PluginDescription {
             name: plugin.identity.name.clone(),
             kind: Some(plugin.kind),
             version: Some(plugin.identity.version.clone()),
@@ -202,9 +378,10 @@ impl Registry {
             digest: Some(plugin.digest.clone()),
             source: source.clone(),
             state: plugin.health.set_aside().map_or(PluginState::Ready, |reason| PluginState::SetAside { reason }),
+            displaced: displaced.clone(),
             settings_schema: plugin.schema.as_ref().map(|schema| schema.document.clone()),
         });
-        usable.chain(snapshot.refused.iter().cloned()).collect()
+        usable.chain(self.refused.iter().cloned()).collect()
     }
 
     /// The provider plugin with these settings, checked against its schema first. Null is no settings.
@@ -234,14 +411,15 @@ impl Registry {
         PolicyInstance::new(plugin, settings).map(Arc::new)
     }
 
-    /// Takes a plugin back that was set aside, and forgets its faults. Says whether there is one of that name.
-    pub fn reinstate(&self, kind: Kind, name: &str) -> bool {
-        let snapshot = self.plugins.load();
-        let entry = snapshot.plugins.get(&(kind, name.to_owned()));
-        if let Some(entry) = entry {
-            entry.plugin.health.reset();
-        }
-        entry.is_some()
+    /// Takes back every plugin that was set aside, and forgets its faults. Gives their names.
+    pub fn reinstate(&self) -> Vec<String> {
+        let set_aside = self.plugins.values().filter(|entry| entry.plugin.health.set_aside().is_some());
+        set_aside
+            .map(|entry| {
+                entry.plugin.health.reset();
+                entry.plugin.identity.name.clone()
+            })
+            .collect()
     }
 
     /// How many components have been compiled since the registry was opened; those from the cache do not count.
@@ -251,9 +429,8 @@ impl Registry {
     }
 
     fn configured(&self, kind: Kind, name: &str, settings: &Value) -> Result<(Arc<Plugin>, String), PluginError> {
-        let snapshot = self.plugins.load();
-        let Some(entry) = snapshot.plugins.get(&(kind, name.to_owned())) else {
-            return Err(snapshot.missing(kind, name));
+        let Some(entry) = self.plugins.get(&(kind, name.to_owned())) else {
+            return Err(self.missing(kind, name));
         };
         let plugin = Arc::clone(&entry.plugin);
         plugin.check_health()?;
@@ -265,14 +442,13 @@ impl Registry {
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
-}
 
-impl Snapshot {
     fn add(
         &mut self,
         label: &str,
         source: PluginSource,
-        loaded: Result<Plugin, String>,
+        loaded: Result<Arc<Plugin>, String>,
+        displaced: Option<String>,
         problems: &mut Vec<PluginProblem>,
     ) {
         let plugin = match loaded {
@@ -293,7 +469,17 @@ impl Snapshot {
             }),
             None => {}
         }
-        self.plugins.insert(key, Entry { plugin: Arc::new(plugin), source });
+        if let Some(reason) = &displaced {
+            problems.push(PluginProblem {
+                source: Some(source.clone()),
+                is_error: true,
+                message: format!(
+                    "{source} cannot be used as it is now, so the {} {} of before stays: {reason}",
+                    key.0, key.1
+                ),
+            });
+        }
+        self.plugins.insert(key, Entry { plugin, source, displaced });
     }
 
     fn refuse(
@@ -319,6 +505,7 @@ impl Snapshot {
             digest: None,
             source,
             state: PluginState::Refused { reason },
+            displaced: None,
             settings_schema: None,
         });
     }
@@ -337,43 +524,4 @@ impl Snapshot {
             format!("there is no such {kind}; there are: {}", known.join(", ")),
         )
     }
-}
-
-/// The components of the folder in alphabetical order. A folder that does not exist is empty.
-fn component_files(folder: &Path, problems: &mut Vec<PluginProblem>) -> Vec<PathBuf> {
-    let mut problem = |message: String| problems.push(PluginProblem { source: None, is_error: true, message });
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            problem(format!("failed to read the plugin folder {}: {error}", folder.display()));
-            return Vec::new();
-        }
-    };
-    let mut files: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|suffix| suffix == "wasm"))
-        .collect();
-    files.sort();
-    if files.len() > MOST_FILES {
-        problem(format!(
-            "the plugin folder {} holds {} components, of which only the first {MOST_FILES} are loaded",
-            folder.display(),
-            files.len()
-        ));
-        files.truncate(MOST_FILES);
-    }
-    files
-}
-
-/// Never reads more than one byte past the limit, nor from anything but a file: a pipe would wait for ever.
-fn read_component(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("it cannot be read: {error}");
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }

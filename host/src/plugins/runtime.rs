@@ -13,7 +13,7 @@ use wasmtime::{Config, Engine, Store, Trap};
 use super::bindings::provider::ostler::plugin::{log as log_interface, types as types_interface};
 use super::cache::CodeCache;
 use super::error::PluginErrorKind;
-use super::limits::{Budget, CallLimits, LimitExceeded, Limits};
+use super::limits::{Budget, CallLimits, LimitExceeded};
 use super::log::{Level, LogGate};
 use super::ticker::{TICK, Ticker};
 
@@ -75,7 +75,6 @@ pub(super) struct Runtime {
     engine: Engine,
     pub(super) linker: Linker<HostState>,
     ticker: Ticker,
-    pub(super) limits: Limits,
     pub(super) cache: Option<CodeCache>,
     slot: Arc<CompileSlot>,
     compiled: AtomicU64,
@@ -86,7 +85,7 @@ impl Runtime {
     ///
     /// # Errors
     /// If wasmtime does not support this machine, or no thread can be started.
-    pub(super) fn new(limits: Limits, cache_folder: Option<&Path>) -> Result<(Arc<Self>, Option<String>), String> {
+    pub(super) fn new(cache_folder: Option<&Path>) -> Result<(Arc<Self>, Option<String>), String> {
         let engine =
             Engine::new(&config()).map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
         let mut linker = Linker::new(&engine);
@@ -101,7 +100,7 @@ impl Runtime {
             Some(Err(problem)) => (None, Some(problem)),
         };
         let slot = Arc::default();
-        Ok((Arc::new(Self { engine, linker, ticker, limits, cache, slot, compiled: AtomicU64::new(0) }), problem))
+        Ok((Arc::new(Self { engine, linker, ticker, cache, slot, compiled: AtomicU64::new(0) }), problem))
     }
 
     /// How many components this engine has compiled, not counting those from the cache.
@@ -112,12 +111,11 @@ impl Runtime {
     /// The component's code, from the cache or compiled.
     ///
     /// # Errors
-    /// If it is not valid, or takes longer than [`Limits::compile_time`].
-    pub(super) fn load(&self, bytes: &Arc<[u8]>, digest: &str) -> Result<Component, String> {
+    /// If it is not valid, or takes longer than `time`.
+    pub(super) fn load(&self, bytes: &Arc<[u8]>, digest: &str, time: Duration) -> Result<Component, String> {
         if let Some(component) = self.cached(digest) {
             return Ok(component);
         }
-        let time = self.limits.compile_time;
         let turn = CompileSlot::acquire(&self.slot, time).ok_or_else(|| {
             format!("it could not be compiled within {} seconds: another compilation is under way", time.as_secs())
         })?;

@@ -1,4 +1,5 @@
-//! The small tables: `capability_snapshots`, `workspace_grants`, `settings`, `profiles`, `run_artifacts`.
+//! The small tables: `capability_snapshots`, `workspace_grants`, `settings`, `profiles`, `run_artifacts`,
+//! `provider_tokens`.
 
 use std::path::Path;
 
@@ -139,6 +140,27 @@ impl WriteTx<'_> {
         let changed =
             self.execute("DELETE FROM profiles WHERE profile_id = ?1", [id.as_uuid().as_bytes().as_slice()])?;
         Ok(changed > 0)
+    }
+
+    /// Notes that a provider has a token, and in which store it lies.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn put_token_mark(&mut self, provider: &str, store: &str, at: Timestamp) -> Result<(), StorageError> {
+        self.execute(
+            "INSERT INTO provider_tokens (provider, store, saved_us) VALUES (?1, ?2, ?3)
+             ON CONFLICT (provider) DO UPDATE SET store = excluded.store, saved_us = excluded.saved_us",
+            params![provider, store, micros(at)],
+        )?;
+        Ok(())
+    }
+
+    /// Notes that a provider has no token. Returns whether it had one.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn delete_token_mark(&mut self, provider: &str) -> Result<bool, StorageError> {
+        Ok(self.execute("DELETE FROM provider_tokens WHERE provider = ?1", [provider])? > 0)
     }
 
     /// Records a file that a run left behind on purpose. One that is `kept` lies in a folder of the host's: its file
@@ -290,6 +312,32 @@ impl Reader {
                 "SELECT * FROM profiles WHERE profile_id = ?1 OR name = ?2 ORDER BY profile_id = ?1 DESC LIMIT 1",
             )?
             .query_row(params![id, id_or_name], profile)
+            .optional()?;
+        Ok(found)
+    }
+
+    /// The providers that have a token, and the store in which each lies.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn token_marks(&self) -> Result<Vec<(String, String)>, StorageError> {
+        let found = self
+            .conn
+            .prepare_cached("SELECT provider, store FROM provider_tokens ORDER BY provider")?
+            .query_map([], |row| Ok((row.get("provider")?, row.get("store")?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(found)
+    }
+
+    /// The store in which the token of a provider lies, if it has one.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn token_mark(&self, provider: &str) -> Result<Option<String>, StorageError> {
+        let found = self
+            .conn
+            .prepare_cached("SELECT store FROM provider_tokens WHERE provider = ?1")?
+            .query_row([provider], |row| row.get(0))
             .optional()?;
         Ok(found)
     }

@@ -18,8 +18,11 @@ use super::{Options, StorageError, StorageErrorKind};
 pub(super) const APPLICATION_ID: i32 = 0x4F53_544C;
 
 /// The numbered migrations; `user_version` says how many of them a database has seen.
-const MIGRATIONS: &[M<'_>] =
-    &[M::up(include_str!("migrations/0001_initial.sql")), M::up(include_str!("migrations/0002_retention.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("migrations/0001_initial.sql")),
+    M::up(include_str!("migrations/0002_retention.sql")),
+    M::up(include_str!("migrations/0003_tokens.sql")),
+];
 
 /// Tables of the present schema.
 const TABLES: &[&str] = &[
@@ -35,11 +38,19 @@ const TABLES: &[&str] = &[
     "workspace_grants",
     "scheduler_jobs",
     "retention_policies",
+    "provider_tokens",
 ];
 
 /// Tables without which no run can be taken up: looked through at every start, because they are small.
-const VITAL: &[&str] =
-    &["scheduler_jobs", "settings", "workspace_grants", "profiles", "retention_policies", "capability_snapshots"];
+const VITAL: &[&str] = &[
+    "scheduler_jobs",
+    "settings",
+    "workspace_grants",
+    "profiles",
+    "retention_policies",
+    "capability_snapshots",
+    "provider_tokens",
+];
 
 /// A database of at most this size (bytes) is looked through as a whole when it is opened.
 const LOOKED_THROUGH: u64 = 16 << 20;

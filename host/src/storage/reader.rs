@@ -22,6 +22,24 @@ pub struct Reader {
     pub(super) path: PathBuf,
 }
 
+impl Reader {
+    /// Runs a closure on a snapshot of a database that a host may have open at the moment, and changes nothing. None if
+    /// there is no database yet.
+    ///
+    /// # Errors
+    /// Whatever the closure returns, or why the database cannot be opened.
+    pub fn glance<T>(
+        path: &Path,
+        work: impl FnOnce(&Self) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let read = connect(path).map_err(StorageError::from).and_then(|reader| work(&reader));
+        read.map(Some).map_err(|error| error.at("read", path))
+    }
+}
+
 /// The connections.
 #[derive(Debug)]
 pub(super) struct Pool {

@@ -190,3 +190,11 @@ CREATE TABLE retention_policies (
     updated_us INTEGER NOT NULL,
     PRIMARY KEY (scope, name)
 ) STRICT, WITHOUT ROWID;
+
+-- Which providers have a token, and in which store it lies: 'secret-service', 'keyutils' or 'file'. Never the token. A
+-- run of such a provider does not start without it.
+CREATE TABLE provider_tokens (
+    provider TEXT PRIMARY KEY NOT NULL,
+    store TEXT NOT NULL,
+    saved_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunResult, Status,
-    StopParams, StopResult, SubscribeParams, UnsetRetentionParams, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, GetSettingsParams, ListCapabilitiesParams,
+    ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, Reload,
+    RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, Settings, StartRunResult, Status,
+    StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
@@ -103,6 +104,14 @@ impl Client {
         self.call("get_run_events", params).await
     }
 
+    /// Writes a run to a file.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn export_run(&self, params: &ExportRunParams) -> Result<ExportRunResult, ClientError> {
+        self.call("export_run", params).await
+    }
+
     /// Jobs that wait or work, of the host that is there: where it went away, none is started for this.
     ///
     /// # Errors
@@ -154,12 +163,60 @@ impl Client {
         self.call("revoke_workspace", &WorkspaceParams { path }).await
     }
 
+    /// Keeps a token for a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ClientError> {
+        self.call("save_provider_token", params).await
+    }
+
+    /// Deletes the token of a provider.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn clear_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("clear_provider_token", &ProviderParams { provider }).await
+    }
+
+    /// Whether a provider has a token.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn has_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
+        self.call("has_provider_token", &ProviderParams { provider }).await
+    }
+
     /// The plugins, and the providers that they make.
     ///
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn list_plugins(&self) -> Result<ListPluginsResult, ClientError> {
         self.call("list_plugins", &NoParams {}).await
+    }
+
+    /// Has the host read its configuration and look at its plugins again.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `INVALID_PARAMS` or `IO` where the configuration could not be taken over.
+    pub async fn reload(&self) -> Result<Reload, ClientError> {
+        self.call("reload", &NoParams {}).await
+    }
+
+    /// The settings in force; with `origins`, where each value comes from.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_settings(&self, origins: bool) -> Result<Settings, ClientError> {
+        self.call("get_settings", &GetSettingsParams { origins: Some(origins) }).await
+    }
+
+    /// Sets values over the configuration; null takes back what was set. Answers with the settings and their origins.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `INVALID_PARAMS` with everything that is wrong.
+    pub async fn update_settings(&self, patch: Map<String, Value>) -> Result<Settings, ClientError> {
+        self.call("update_settings", &UpdateSettingsParams { patch, origins: Some(true) }).await
     }
 
     /// How long and how much is kept of ended runs, and what there is.

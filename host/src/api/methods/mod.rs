@@ -4,6 +4,7 @@ mod host;
 mod retention;
 mod runs;
 mod streams;
+mod tokens;
 mod workspace;
 
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, CancelResult, ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams,
-    NoParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, StartRunParams,
-    StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, UnsetRetentionParams,
-    UnsubscribeParams, UnsubscribeResult, WorkspaceParams,
+    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, GetSettingsParams, ListCapabilitiesParams,
+    ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, Reload,
+    RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, Settings, StartRunParams,
+    StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState, UnsetRetentionParams,
+    UnsubscribeParams, UnsubscribeResult, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -95,6 +97,11 @@ pub(crate) static METHODS: &[Method] = &[
         get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
     },
     method! {
+        /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run.
+        export_run("runId", "format", "path", "overwrite"):
+        ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
+    },
+    method! {
         /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
         /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
         subscribe("after", "runId", "conversationId", "types"):
@@ -143,8 +150,35 @@ pub(crate) static METHODS: &[Method] = &[
         apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
     },
     method! {
+        /// Keeps a token for a provider, in place of an earlier one. Its runs get it in the variable that the plugin names.
+        save_provider_token("provider", "token"):
+        ProviderTokenParams => TokenState, [NotFound, PluginFailed], tokens::save
+    },
+    method! {
+        /// Deletes the token of a provider. That there is none is no error.
+        clear_provider_token("provider"): ProviderParams => TokenState, [NotFound], tokens::clear
+    },
+    method! {
+        /// Whether a provider has a token. The token itself is never told.
+        has_provider_token("provider"): ProviderParams => TokenState, [NotFound, PluginFailed], tokens::has
+    },
+    method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.
         list_plugins(): NoParams => ListPluginsResult, [], host::plugins
+    },
+    method! {
+        /// Reads the configuration and looks at the plugin folder now, and puts in force what has changed. Runs that are
+        /// under way keep what they began with. A host does this by itself when the files change.
+        reload(): NoParams => Reload, [], host::reload
+    },
+    method! {
+        /// The settings in force: defaults, the configuration over them, and over both what was set at run time.
+        get_settings("origins"): GetSettingsParams => Settings, [], host::settings
+    },
+    method! {
+        /// Sets values over the configuration, or takes them back, and answers with the settings in force. All of the patch
+        /// comes in force at once and outlasts the host, or nothing of it.
+        update_settings("patch", "origins"): UpdateSettingsParams => Settings, [], raw host::update_settings
     },
     method! {
         /// How the host is: what runs and waits, its limits, its places, and what went wrong.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::rpc::Caller;
-use super::super::types::{CancelResult, ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult, RunParams};
+use super::super::types::{
+    CancelResult, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult,
+    RunParams,
+};
 use crate::engine::Engine;
 use crate::model::{ApiError, JobRecord, Page, RunRecord, RunSummary};
 
@@ -29,6 +32,10 @@ pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListRunsParams) ->
 
 pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
     engine.run_events(params)
+}
+
+pub(super) fn export(engine: &Arc<Engine>, _: &Caller, params: &ExportRunParams) -> Result<ExportRunResult, ApiError> {
+    engine.export_run(params)
 }
 
 pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {

@@ -44,16 +44,17 @@ impl Policies {
     /// The configuration's limits, and over them, limit by limit, those that the user has set.
     pub(super) fn new(config: &Config, rows: &[RetentionRow]) -> Self {
         let limit = |value, origin| Some(RetentionLimit { value, origin });
-        let origin = |key| match config.origin(key) {
+        let origin = |key| match config.sources().origin(key) {
             Origin::Default => RetentionOrigin::Default,
             Origin::File => RetentionOrigin::File,
+            Origin::Override => RetentionOrigin::Override,
         };
         let stated = &config.retention;
         let mut policies = Self {
             scopes: vec![ScopePolicy {
                 scope: RetentionScope::Global,
-                days: limit(stated.days.into(), origin("retention.days")),
-                megabytes: limit(stated.megabytes, origin("retention.megabytes")),
+                days: limit(stated.days.into(), origin("/retention/days")),
+                megabytes: limit(stated.megabytes, origin("/retention/megabytes")),
             }],
             providers: BTreeMap::new(),
             workspaces: BTreeMap::new(),

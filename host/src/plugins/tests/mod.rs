@@ -7,6 +7,7 @@ mod cache;
 mod guests;
 mod hostile;
 mod loading;
+mod reloading;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

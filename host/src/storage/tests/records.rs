@@ -309,6 +309,10 @@ fn small_tables_keep_what_they_are_told() {
     let namesake = ProfileRow { profile_id: ProfileId::generate(), ..profile.clone() };
     let taken = write(&storage, move |tx| tx.put_profile(&namesake)).unwrap_err();
     assert_eq!(taken.kind(), StorageErrorKind::Exists);
+    // Which providers have a token.
+    for store in ["keyutils", "file"] {
+        write(&storage, move |tx| tx.put_token_mark("codex", store, at(1))).unwrap();
+    }
     // Retention.
     let policy = RetentionRow {
         scope: RetentionScope::Workspace(PathBuf::from("/projects")),
@@ -330,6 +334,10 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!(storage.read(Reader::profiles).unwrap().len(), 1);
     let policies = storage.read(Reader::retention).unwrap();
     assert_eq!(policies, std::slice::from_ref(&policy), "nothing is set that nobody has set");
+    assert_eq!(storage.read(|r| r.token_mark("codex")).unwrap().as_deref(), Some("file"));
+    assert_eq!(storage.read(Reader::token_marks).unwrap(), [("codex".to_owned(), "file".to_owned())]);
+    assert!(write(&storage, |tx| tx.delete_token_mark("codex")).unwrap());
+    assert!(!write(&storage, |tx| tx.delete_token_mark("codex")).unwrap());
     assert!(write(&storage, |tx| tx.revoke_grant(path)).unwrap());
     assert!(!write(&storage, |tx| tx.revoke_grant(path)).unwrap());
     assert!(write(&storage, |tx| tx.delete_setting("scheduler.global")).unwrap());

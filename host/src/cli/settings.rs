@@ -1,0 +1,224 @@
+//! `ostler settings`
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+use super::clean;
+use super::context::Context;
+use super::exit::Exit;
+use super::output::{DIM, GOOD, complain};
+use super::table::{Cell, Table};
+use crate::api::client::Client;
+use crate::api::types::Settings;
+use crate::config::{Origin, file_key, wire_names};
+use crate::model::{ApiError, ErrorKind, Problem, document_of, leaves, pointer_along};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler settings list                          every value in force, and where it comes from
+  ostler settings list --set                    what was set here
+  ostler settings set scheduler.global 4        in force at once, and after a restart
+  ostler settings unset scheduler.global        back to the configuration's value
+
+A setting goes before config.toml, which goes before the default. Its keys are those of config.toml.";
+
+/// Look at the settings and change them while the host runs
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the values in force
+    #[command(after_help = "Examples:\n  ostler settings list\n  ostler settings list scheduler\n  \
+                            ostler settings list --json | jq .origins")]
+    List {
+        /// Only this section or table
+        section: Option<String>,
+        /// Only what was set with `settings set`
+        #[arg(long)]
+        set: bool,
+    },
+    /// Print one value, or a table as JSON
+    #[command(after_help = "Examples:\n  ostler settings get scheduler.global\n  ostler settings get providers.codex")]
+    Get {
+        /// The key, as config.toml has it
+        key: String,
+    },
+    /// Set a value over config.toml
+    #[command(after_help = "Examples:\n  ostler settings set scheduler.per_provider 2\n  \
+                            ostler settings set log.level debug\n  \
+                            ostler settings set policy.allow_unenforced '[\"/harness/tools\"]'\n  \
+                            ostler settings set providers.codex-work '{\"plugin\": \"codex\", \"concurrency\": 2}'")]
+    Set {
+        /// The key, as config.toml has it
+        key: String,
+        /// The value as JSON; what is no JSON is a text
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Take back what was set, with all below it
+    #[command(after_help = "Examples:\n  ostler settings unset scheduler.per_provider\n  \
+                            ostler settings unset providers.codex-work log")]
+    Unset {
+        /// The keys, as config.toml has them
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+    match &arguments.action {
+        Action::List { section, set } => list(context, section.as_deref(), *set).await,
+        Action::Get { key } => get(context, key).await,
+        Action::Set { key, value } => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
+            if value.is_null() {
+                let error = ApiError::new(ErrorKind::InvalidParams, "null is no value").at("VALUE");
+                return Err(error.hint(format!("`ostler settings unset {key}` takes back what was set")));
+            }
+            update(context, &[(key, value)]).await
+        }
+        Action::Unset { keys } => {
+            let changes: Vec<(&String, Value)> = keys.iter().map(|key| (key, Value::Null)).collect();
+            update(context, &changes).await
+        }
+    }
+}
+
+async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Result<Exit, ApiError> {
+    let settings = context.client().await?.get_settings(true).await?;
+    let prefix = section.map(pointer_of).transpose()?;
+    let wanted = |pointer: &str, origin: Origin| {
+        let inside = prefix.as_deref().is_none_or(|prefix| covers(prefix, pointer));
+        inside && (!set || origin == Origin::Override)
+    };
+    let origins = settings.origins.clone().unwrap_or_default();
+    let chosen: BTreeMap<&String, Origin> =
+        origins.iter().filter(|(pointer, origin)| wanted(pointer, **origin)).map(|(p, o)| (p, *o)).collect();
+    if let (Some(section), true) = (section, chosen.is_empty() && !set) {
+        return Err(unknown(section, &origins));
+    }
+    if context.json {
+        // What was asked for, in the shape of the answer.
+        let listed = Settings {
+            sections: picked(&settings.sections, &chosen),
+            origins: Some(chosen.iter().map(|(pointer, origin)| ((*pointer).clone(), *origin)).collect()),
+        };
+        context.out.document(&listed)?;
+        return Ok(Exit::Done);
+    }
+    if chosen.is_empty() {
+        complain("nothing is set; `ostler settings set KEY VALUE` does");
+        return Ok(Exit::Done);
+    }
+    let document = Value::Object(settings.sections);
+    let mut table = Table::new(&["KEY", "VALUE", "FROM"], 1);
+    for (pointer, origin) in chosen {
+        let value = document.pointer(pointer).map(Value::to_string).unwrap_or_default();
+        let (style, from) = match origin {
+            Origin::Default => (DIM, "default"),
+            Origin::File => (anstyle::Style::new(), "file"),
+            Origin::Override => (GOOD, "set"),
+        };
+        table.row(vec![file_key(pointer).into(), clean::json(&value).into(), Cell::styled(style, from)]);
+    }
+    table.print(&mut context.out)?;
+    Ok(Exit::Done)
+}
+
+async fn get(context: &mut Context<'_>, key: &str) -> Result<Exit, ApiError> {
+    let pointer = pointer_of(key)?;
+    let settings = context.client().await?.get_settings(true).await?;
+    let origins = settings.origins.unwrap_or_default();
+    let document = Value::Object(settings.sections);
+    let Some(value) = document.pointer(&pointer).filter(|value| !value.is_null()) else {
+        return Err(unknown(key, &origins));
+    };
+    match value {
+        Value::String(text) if !context.json => context.out.line(clean::line(text))?,
+        value => context.out.document(value)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn update(context: &mut Context<'_>, changes: &[(&String, Value)]) -> Result<Exit, ApiError> {
+    let pointers = changes.iter().map(|(key, _)| pointer_of(key)).collect::<Result<Vec<_>, _>>()?;
+    let patch = document_of(pointers.iter().cloned().zip(changes.iter().map(|(_, value)| value.clone())));
+    let client = context.client().await?;
+    let settings = apply(&client, patch, context.json).await?;
+    if context.json {
+        context.out.document(&settings)?;
+        return Ok(Exit::Done);
+    }
+    let origins = settings.origins.clone().unwrap_or_default();
+    let document = Value::Object(settings.sections);
+    for pointer in pointers {
+        for (at, origin) in origins.iter().filter(|(at, _)| covers(&pointer, at)) {
+            let value = document.pointer(at).map(Value::to_string).unwrap_or_default();
+            let from = match origin {
+                Origin::Default => "  (default)",
+                Origin::File => "  (from config.toml)",
+                Origin::Override => "",
+            };
+            let from = context.out.styled(DIM, from);
+            context.out.line(format!("{} = {}{from}", clean::line(&file_key(at)), clean::json(&value)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Asks the host. For people, problems are told with the keys that they have written.
+async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result<Settings, ApiError> {
+    client.update_settings(patch).await.map_err(|error| match ApiError::from(error) {
+        error if json || error.problems.is_empty() => error,
+        error => {
+            let problems = error.problems.into_iter().map(|problem| Problem {
+                pointer: file_key(problem.pointer.strip_prefix("/patch").unwrap_or(&problem.pointer)),
+                message: problem.message,
+            });
+            let plain = ApiError::invalid(problems.collect());
+            ApiError { kind: error.kind, hint: error.hint, ..plain }
+        }
+    })
+}
+
+/// The parts of a document at these pointers.
+fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -> Map<String, Value> {
+    let wanted = |(pointer, value): (String, &Value)| pointers.contains_key(&pointer).then(|| (pointer, value.clone()));
+    document_of(leaves(document).into_iter().filter_map(wanted))
+}
+
+/// Whether a pointer is the prefix or below it.
+fn covers(prefix: &str, pointer: &str) -> bool {
+    pointer.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn pointer_of(key: &str) -> Result<String, ApiError> {
+    wire_names(key).map(|names| pointer_along(&names)).ok_or_else(|| {
+        let shown: String = key.chars().take(64).collect();
+        ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is no key"))
+            .at("KEY")
+            .hint("write it as config.toml has it, with dots: scheduler.global")
+    })
+}
+
+fn unknown(key: &str, origins: &BTreeMap<String, Origin>) -> ApiError {
+    let keys: Vec<String> = origins.keys().map(|pointer| file_key(pointer)).collect();
+    let near = keys
+        .iter()
+        .map(|known| (strsim::normalized_damerau_levenshtein(key, known), known))
+        .filter(|(likeness, _)| *likeness >= 0.6)
+        .max_by(|left, right| left.0.total_cmp(&right.0));
+    let shown: String = key.chars().take(64).collect();
+    let error = ApiError::not_found("setting", format_args!("{shown:?}"));
+    match near {
+        Some((_, near)) => error.hint(format!("did you mean {near}?")),
+        None => error.hint("see `ostler settings list`"),
+    }
+}

@@ -1,0 +1,102 @@
+//! What comes in force of a configuration and plugins that somebody wants, where some of it may be at fault.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::setup::{Failure, Setup};
+use crate::config::{Config, Paths, PluginsConfig};
+use crate::model::Problem;
+use crate::plugins::{Limits, PluginProblem};
+
+/// What comes in force.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) setup: Setup,
+    /// Why it is not the configuration that was wanted; empty where it is.
+    pub(super) faults: Vec<Problem>,
+    /// What is to be said of the plugins that are there.
+    pub(super) plugins: Vec<PluginProblem>,
+}
+
+/// Bounds of guests, as the configuration says.
+pub(crate) fn limits(plugins: &PluginsConfig) -> Limits {
+    let mut limits = Limits { component_size: plugins.max_component_bytes() as u64, ..Limits::default() };
+    for call in [&mut limits.provider, &mut limits.redactor, &mut limits.policy] {
+        call.memory = plugins.memory_bytes();
+        call.time = plugins.call_timeout();
+    }
+    limits
+}
+
+/// The folder of the operator's plugins.
+pub(crate) fn plugin_folder<'a>(plugins: &'a PluginsConfig, paths: &'a Paths) -> &'a Path {
+    plugins.folder.as_deref().unwrap_or(&paths.plugins_dir)
+}
+
+/// Makes a setup of the wanted configuration and the plugins that are there now. The last that was good stays where
+/// something is at fault: a plugin whose file has changed for one that does not take its settings, or the configuration
+/// as a whole where a part of it cannot be put in force. What was not in force before can fail without being at fault.
+///
+/// Blocks: compiles and asks plugins.
+pub(super) fn decide(current: &Setup, wanted: &Config, paths: &Paths) -> Decision {
+    let mut attempt = Attempt::new(current, wanted, paths);
+    if *wanted == current.config {
+        attempt.restore();
+        return attempt.decided(Vec::new());
+    }
+    if attempt.faults().is_empty() {
+        return attempt.decided(Vec::new());
+    }
+    attempt.restore();
+    let faults: Vec<Problem> = attempt.faults().into_iter().flat_map(Failure::problems).collect();
+    if faults.is_empty() {
+        return attempt.decided(faults);
+    }
+    let mut back = Attempt::new(current, &current.config, paths);
+    back.restore();
+    back.decided(faults)
+}
+
+struct Attempt<'a> {
+    current: &'a Setup,
+    setup: Setup,
+    plugins: Vec<PluginProblem>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(current: &'a Setup, config: &Config, paths: &Paths) -> Self {
+        let folder = plugin_folder(&config.plugins, paths);
+        let (registry, plugins) = current.registry.reloaded(Some(folder), &limits(&config.plugins));
+        Self { current, setup: Setup::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
+    }
+
+    /// What fails now, did not before, and is not about a plugin that somebody has taken away.
+    fn faults(&self) -> Vec<&Failure> {
+        let known: BTreeSet<&str> = self.current.failures.iter().map(|failure| failure.pointer.as_str()).collect();
+        let taken_away = |failure: &Failure| {
+            failure.plugin.as_ref().is_some_and(|(kind, name)| {
+                self.current.registry.contains(*kind, name) && !self.setup.registry.contains(*kind, name)
+            })
+        };
+        let failures = self.setup.failures.iter();
+        failures.filter(|failure| !known.contains(failure.pointer.as_str()) && !taken_away(failure)).collect()
+    }
+
+    /// Takes back the plugins that have changed and are at fault.
+    fn restore(&mut self) {
+        loop {
+            let restored = self.faults().into_iter().find_map(|failure| {
+                let (kind, name) = failure.plugin.as_ref()?;
+                self.setup.registry.restored(&self.current.registry, *kind, name, &failure.message)
+            });
+            let Some((registry, plugins)) = restored else { return };
+            self.setup = Setup::build(self.setup.config.clone(), &Arc::new(registry), Some(self.current));
+            self.plugins = plugins;
+        }
+    }
+
+    fn decided(self, faults: Vec<Problem>) -> Decision {
+        Decision { setup: self.setup, faults, plugins: self.plugins }
+    }
+}

@@ -1,0 +1,255 @@
+//! `export_run`: a run as a file, to read or to work with.
+//!
+//! Events are read in pages, redacted once more by the rules of today ([`rewrite`]) and written at once, so that a run
+//! of any length takes little memory. The file is a temporary one beside its place (0600) and appears there when it is
+//! complete; nothing is left of one that fails.
+
+mod markdown;
+mod rewrite;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use tempfile::NamedTempFile;
+
+use super::Engine;
+use crate::api::types::{ExportRunParams, ExportRunResult};
+use crate::config::create_private_dir;
+use crate::model::{ApiError, Artifact, ArtifactId, ErrorKind, Event, ExportFormat, RunId, RunRecord};
+use crate::redaction::RunRedactor;
+use crate::storage::{Durability, ReadLimit, Reader, StorageError, StorageErrorKind};
+
+use markdown::Page;
+use rewrite::Rewriter;
+
+/// Temporary files of exports, by which those of a host that was killed are known.
+const TEMPORARY: (&str, &str) = (".ostler-export-", ".part");
+
+/// Where a file is to appear.
+struct Target {
+    path: PathBuf,
+    /// Whether it lies in the host's folder, and goes with the run.
+    kept: bool,
+    overwrite: bool,
+}
+
+/// Why a file was not written.
+enum Failure {
+    Storage(StorageError),
+    Io(io::Error),
+    /// Retention has deleted the run meanwhile.
+    Gone,
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Engine {
+    /// Writes a run to a file, and records that file as an artifact of the run. Of a run that has not ended, what there
+    /// is so far.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a run that there is not; `CONFLICT` for a file that exists, or an answer where there is none;
+    /// `INVALID_PARAMS` for a path that cannot be; `IO`.
+    pub(crate) fn export_run(&self, params: &ExportRunParams) -> Result<ExportRunResult, ApiError> {
+        let run = self.storage.read(|reader| reader.run(params.run_id))?;
+        let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
+        let redactor = self.redactor();
+        redact_record(&redactor, &mut run);
+        if params.format == ExportFormat::Txt && run.final_text.is_none() {
+            let message = format!("run {} has no answer: it is {}", params.run_id, run.summary.status);
+            return Err(ApiError::new(ErrorKind::Conflict, message).hint("export it as md, json or jsonl"));
+        }
+        let target = self.export_target(params)?;
+        let failed = |failure| match failure {
+            Failure::Storage(error) => ApiError::from(error),
+            Failure::Gone => ApiError::not_found("run", params.run_id),
+            Failure::Io(error) if error.kind() == io::ErrorKind::AlreadyExists => taken(&target.path),
+            Failure::Io(error) => {
+                ApiError::new(ErrorKind::Io, format!("failed to write {}: {error}", target.path.display()))
+            }
+        };
+        let bytes = self.write_export(params, &run, redactor, &target).map_err(failed)?;
+        let artifact = Artifact {
+            artifact_id: ArtifactId::generate(),
+            kind: params.format.name().to_owned(),
+            path: target.path.clone(),
+            bytes,
+            created_at: Timestamp::now(),
+        };
+        let (run_id, kept, record) = (params.run_id, target.kept, artifact.clone());
+        let write = self.storage.write_urgent(Durability::Full, move |tx| tx.insert_artifact(run_id, &record, kept));
+        if let Err(error) = write.wait() {
+            // A file that nothing names would stay for ever.
+            let _ = std::fs::remove_file(&target.path);
+            return Err(error.into());
+        }
+        Ok(ExportRunResult { path: target.path, artifact_id: artifact.artifact_id, bytes })
+    }
+
+    /// The folder of exports that no path was given for.
+    pub(crate) fn exports_folder(&self) -> PathBuf {
+        let configured = self.setup().config.storage.exports.clone();
+        configured.unwrap_or_else(|| self.paths.data_dir.join("exports"))
+    }
+
+    /// Removes what a host that was killed while it exported has left in the exports folder.
+    pub(super) fn sweep_exports(&self) {
+        let Ok(entries) = std::fs::read_dir(self.exports_folder()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let of_export = |name: &str| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1);
+            if name.to_str().is_some_and(of_export) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn export_target(&self, params: &ExportRunParams) -> Result<Target, ApiError> {
+        let wrong = |message: &str| ApiError::new(ErrorKind::InvalidParams, message).at("/path");
+        let Some(path) = &params.path else {
+            let folder = self.exports_folder();
+            create_private_dir(&folder).map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
+            let path = folder.join(format!("{}.{}", params.run_id, params.format.name()));
+            // An earlier export of the same run: the newer one takes its place.
+            return Ok(Target { path, kept: true, overwrite: true });
+        };
+        if !path.is_absolute() {
+            return Err(wrong("must be an absolute path"));
+        }
+        if path.file_name().is_none() || path.to_str().is_none_or(|text| text.contains('\0') || text.ends_with('/')) {
+            return Err(wrong("must name a file, in UTF-8"));
+        }
+        if !path.parent().is_some_and(Path::is_dir) {
+            return Err(wrong("lies in no folder that exists; make the folder first"));
+        }
+        if path.is_dir() {
+            return Err(wrong("is a folder; name a file in it"));
+        }
+        if !params.overwrite && path.symlink_metadata().is_ok() {
+            return Err(taken(path));
+        }
+        Ok(Target { path: path.clone(), kept: false, overwrite: params.overwrite })
+    }
+
+    fn write_export(
+        &self,
+        params: &ExportRunParams,
+        run: &RunRecord,
+        redactor: RunRedactor,
+        target: &Target,
+    ) -> Result<u64, Failure> {
+        let folder = target.path.parent().unwrap_or(Path::new("/"));
+        let file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder)?;
+        let mut out = BufWriter::with_capacity(1 << 16, file);
+        match params.format {
+            ExportFormat::Txt => {
+                let answer = run.final_text.as_deref().unwrap_or_default();
+                out.write_all(answer.as_bytes())?;
+                if !answer.ends_with('\n') {
+                    out.write_all(b"\n")?;
+                }
+            }
+            ExportFormat::Jsonl => self.each_event(params.run_id, redactor, |event| line(&mut out, event, "\n"))?,
+            ExportFormat::Json => {
+                out.write_all(b"{\"run\":")?;
+                serde_json::to_writer(&mut out, run).map_err(io::Error::from)?;
+                out.write_all(b",\"events\":[")?;
+                let mut separator = "\n";
+                self.each_event(params.run_id, redactor, |event| {
+                    out.write_all(separator.as_bytes())?;
+                    separator = ",\n";
+                    line(&mut out, event, "")
+                })?;
+                out.write_all(b"\n]}\n")?;
+            }
+            ExportFormat::Md => {
+                let mut page = Page::begin(&mut out, run)?;
+                self.each_event(params.run_id, redactor, |event| page.event(event))?;
+                page.finish(run)?;
+            }
+        }
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        persist(file, target)
+    }
+
+    /// Every event of a run that is there now, redacted, in order.
+    fn each_event(
+        &self,
+        run_id: RunId,
+        redactor: RunRedactor,
+        mut each: impl FnMut(&Event) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut rewriter = Rewriter::new(redactor);
+        let mut ready = Vec::new();
+        let mut seq = 0;
+        // What a run says meanwhile would never come to an end.
+        let newest = self.storage.read(Reader::last_cursor)?;
+        'pages: loop {
+            let read = self.storage.read(|reader| reader.run_events(run_id, seq, ReadLimit::default()));
+            let events = read.map_err(|error| match error.kind() {
+                StorageErrorKind::NotFound => Failure::Gone,
+                _ => Failure::Storage(error),
+            })?;
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                seq += 1;
+                if event.seq != Some(seq) {
+                    return Err(Failure::Gone);
+                }
+                if event.cursor > newest {
+                    break 'pages;
+                }
+                rewriter.push(event, &mut ready);
+                ready.drain(..).try_for_each(|event| each(&event))?;
+            }
+        }
+        rewriter.finish(&mut ready);
+        ready.iter().try_for_each(each)?;
+        Ok(())
+    }
+}
+
+/// Takes the secrets out of the texts of a record by the rules of today. Ids, times and names are left as they are.
+fn redact_record(redactor: &RunRedactor, run: &mut RunRecord) {
+    let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
+    clean(&mut run.summary.title);
+    run.summary.message.iter_mut().for_each(clean);
+    run.final_text.iter_mut().for_each(clean);
+    let documents = run.structured_output.iter_mut().chain([&mut run.payload]).chain(&mut run.warnings);
+    documents.for_each(|document| _ = redactor.redact_json(document));
+}
+
+fn line(out: &mut impl Write, event: &Event, end: &str) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
+    out.write_all(end.as_bytes())
+}
+
+/// Lets the finished file appear in its place. Returns its size in bytes.
+fn persist(file: NamedTempFile<File>, target: &Target) -> Result<u64, Failure> {
+    file.as_file().sync_all()?;
+    let bytes = file.as_file().metadata()?.len();
+    // Dropping the temporary file, as an error does, removes it.
+    let placed = if target.overwrite { file.persist(&target.path) } else { file.persist_noclobber(&target.path) };
+    placed.map_err(|error| error.error)?;
+    Ok(bytes)
+}
+
+fn taken(path: &Path) -> ApiError {
+    ApiError::new(ErrorKind::Conflict, format!("{} exists already", path.display()))
+        .at("/path")
+        .hint("name another file, or ask to overwrite it")
+}

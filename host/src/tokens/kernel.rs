@@ -1,0 +1,40 @@
+//! The kernel's keyring (`keyutils`). Entries lie in the session's keyring and in the user's persistent one, which is
+//! there for every session but forgets what nobody has used for three days. Both are gone after a reboot.
+
+use std::path::Path;
+
+use super::TokenError;
+use super::keyring::Keyring;
+
+const HINT: &str = "set [tokens] store to another: secret-service, or file for one that only you can read";
+
+/// Opens it for a data folder.
+///
+/// # Errors
+/// Where this system has none.
+pub(super) fn open(data_dir: &Path) -> Result<Keyring, TokenError> {
+    let store = linux_keyutils_keyring_store::Store::new()
+        .map_err(|error| TokenError::new(format!("failed to use the kernel's keyring: {error}"), HINT))?;
+    let (name, data_dir) = ("the kernel's keyring", data_dir.to_owned());
+    Ok(Keyring { name, hint: HINT, store, data_dir, labels: false })
+}
+
+/// Whether it works here: containers often forbid it.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn check(data_dir: &Path) -> Result<(), TokenError> {
+    // The first use by a process makes the keyring that later ones find: what fails then may work from then on.
+    probe(data_dir).or_else(|_| probe(data_dir))
+}
+
+fn probe(data_dir: &Path) -> Result<(), TokenError> {
+    use super::{Store, Token};
+    const NAME: &str = "probe of the store";
+    let keyring = open(data_dir)?;
+    let works = Token::parse("works".to_owned()).map_err(|what| TokenError::new(what, HINT))?;
+    keyring.put(NAME, &works)?;
+    let found = keyring.get(NAME)?;
+    keyring.delete(NAME)?;
+    if found == Some(works) { Ok(()) } else { Err(TokenError::new("the kernel's keyring forgets at once", HINT)) }
+}

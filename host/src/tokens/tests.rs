@@ -1,0 +1,103 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn token(text: &str) -> Token {
+    Token::parse(text.to_owned()).unwrap()
+}
+
+/// What every store must do, in two data folders that must not see each other's entries.
+fn keeps_what_it_is_told(kind: StoreKind) {
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (store, stranger) = (TokenStore::new(one.path()), TokenStore::new(other.path()));
+    assert_eq!(store.get(kind, "codex").unwrap(), None);
+    assert!(!store.delete(kind, "codex").unwrap());
+    store.put(kind, "codex", &token("first ünd \"quoted\"")).unwrap();
+    store.put(kind, "codex", &token("second")).unwrap();
+    store.put(kind, "claude", &token(&"x".repeat(MAX_TOKEN))).unwrap();
+    assert_eq!(store.get(kind, "codex").unwrap(), Some(token("second")));
+    assert_eq!(store.get(kind, "claude").unwrap().unwrap().reveal().len(), MAX_TOKEN);
+    assert_eq!(stranger.get(kind, "codex").unwrap(), None);
+    // Another object, as after a restart of the host.
+    assert_eq!(TokenStore::new(one.path()).get(kind, "codex").unwrap(), Some(token("second")));
+    for provider in ["codex", "claude"] {
+        assert!(store.delete(kind, provider).unwrap());
+        // The kernel takes a moment to forget.
+        let start = std::time::Instant::now();
+        while store.get(kind, provider).unwrap().is_some() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{provider} is still there");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn the_file_keeps_what_it_is_told() {
+    keeps_what_it_is_told(StoreKind::File);
+}
+
+/// Some containers forbid the kernel's keyring; then it must say so, and nothing else may be chosen in its place.
+#[test]
+fn the_kernel_keeps_what_it_is_told_or_says_that_it_cannot() {
+    let folder = TempDir::new().unwrap();
+    match kernel::check(folder.path()) {
+        Ok(()) => keeps_what_it_is_told(StoreKind::Keyutils),
+        Err(refused) => {
+            let store = TokenStore::new(folder.path());
+            let error = store.put(StoreKind::Keyutils, "codex", &token("t")).unwrap_err();
+            assert!(error.message.starts_with("failed to use the kernel's keyring"), "{refused} {error}");
+            if !desktop::has_session_bus() {
+                assert!(store.in_use(None).unwrap_err().hint.contains("file"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_file_is_private_from_the_first_moment_and_refused_where_it_is_not() {
+    let folder = TempDir::new().unwrap();
+    let (store, path) = (TokenStore::new(folder.path()), file::path(folder.path()));
+    store.put(StoreKind::File, "codex", &token("plain words")).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = store.get(StoreKind::File, "codex").unwrap_err();
+    assert!(error.message.contains("chmod 600"), "{error}");
+    assert!(store.put(StoreKind::File, "codex", &token("new")).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before, "a file that is refused is left as it is");
+    for garbage in ["", "plain words", "[\"plain words\"]", "{\"codex\": \"plain words\", \"x\": 1}"] {
+        fs::write(&path, garbage).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = store.get(StoreKind::File, "codex").unwrap_err();
+        assert!(!error.message.contains("plain words"), "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+    assert!(store.get(StoreKind::File, "codex").is_err());
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["tokens.json"], "no temporary file is left");
+}
+
+#[test]
+fn a_token_is_checked_and_shown_nowhere() {
+    for wrong in ["", "  ", "a\nb", "a\0b", &"x".repeat(MAX_TOKEN + 1)] {
+        assert!(Token::parse(wrong.to_owned()).is_err(), "{wrong:?}");
+    }
+    assert_eq!(format!("{:?}", token("plain words")), "Token");
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_asked_by_one_thread_only() {
+    let folder = TempDir::new().unwrap();
+    let store = TokenStore::new(folder.path());
+    *lock(&store.shared.waiting) = true;
+    let error = store.get(StoreKind::File, "codex").unwrap_err();
+    assert!(error.message.contains("does not answer"), "{error}");
+    *lock(&store.shared.waiting) = false;
+    assert_eq!(store.get(StoreKind::File, "codex").unwrap(), None);
+}
