@@ -16,6 +16,7 @@ static CLAUDE: Cli = Cli {
     // As root, claude skips permissions only where it is told that it is in a sandbox.
     free_shell: || json!({ "permissions": { "autoApprove": true }, "processEnv": { "IS_SANDBOX": "1" } }),
     absent_session: "019a0000-0000-7000-8000-00000000dead",
+    sessions: "projects",
     dangerous_flag: "--dangerously-skip-permissions",
     settings: "{ maxRetries = 0 }",
     settle: |home, server| {

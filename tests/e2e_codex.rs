@@ -16,6 +16,7 @@ static CODEX: Cli = Cli {
     protocol: "responses",
     free_shell: || json!({ "permissions": { "sandboxMode": "full-access" } }),
     absent_session: "019a0000-0000-7000-8000-00000000dead",
+    sessions: "sessions",
     dangerous_flag: "--dangerously-bypass-approvals-and-sandbox",
     settings: "{ modelProvider = \"scripted\", requestMaxRetries = 0, streamMaxRetries = 0 }",
     settle: |home, server| {

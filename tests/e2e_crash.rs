@@ -36,9 +36,18 @@ fn kill_the_host_at_random_moments() {
     eprintln!("seed {seed}, {rounds} rounds");
     let mut dice = Dice(seed);
     let bed = Bed::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
+    let talks = [(); 2].map(|()| bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned());
     for round in 0..rounds {
         let host = bed.host();
-        let runs: Vec<String> = (0..8).map(|_| bed.detach(&["rehearsal", prompt(&mut dice)])).collect();
+        let mut runs: Vec<String> = (0..6).map(|_| bed.detach(&["rehearsal", prompt(&mut dice)])).collect();
+        for talk in talks.iter().chain(&talks) {
+            let prompt = ["SAY quick", "SLOW 3", "FAILONCE transient"][usize::try_from(dice.below(3)).unwrap()];
+            let message = json!({
+                "conversationId": talk, "prompt": prompt, "cwd": bed.work(), "maxRetries": 1, "retryBackoffMs": 100
+            });
+            let sent = bed.call("send_conversation_message", &message).unwrap();
+            runs.push(sent["runId"].as_str().unwrap().to_owned());
+        }
         // The moment is the point of this test; nothing is waited for.
         thread::sleep(Duration::from_millis(dice.below(1_200)));
         support::signal(host, Signal::SIGKILL);
@@ -60,6 +69,9 @@ fn kill_the_host_at_random_moments() {
             };
             check(&bed, run, &story, &place);
         }
+    }
+    for talk in &talks {
+        check_order(&bed, talk, usize::try_from(2 * rounds).unwrap());
     }
     bed.assert_nothing_runs(Duration::from_secs(2));
 }
@@ -83,6 +95,25 @@ fn check(bed: &Bed, run: &str, story: &[Value], place: &str) {
     // A run that was never started cannot have been interrupted: it was queued again.
     if of_type(story, "run.started").is_empty() {
         assert_eq!(expected, "interrupted", "{place}: completed without a start");
+    }
+}
+
+/// Every message of a conversation is there, none began before those before it had ended, and none began twice in one
+/// attempt.
+fn check_order(bed: &Bed, talk: &str, sent: usize) {
+    let found = bed.call("get_conversation", &json!({ "conversationId": talk })).unwrap();
+    let runs = found["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), sent);
+    let mut before = 0;
+    for run in runs {
+        let story = bed.story(run["runId"].as_str().unwrap());
+        let started = of_type(&story, "run.started");
+        let attempts: Vec<u64> = started.iter().map(|event| event["payload"]["attempt"].as_u64().unwrap()).collect();
+        assert!(attempts.windows(2).all(|pair| pair[0] < pair[1]), "an attempt began twice: {attempts:?}");
+        if let Some(first) = started.first() {
+            assert!(first["cursor"].as_u64().unwrap() > before, "{run} began before the one before it had ended");
+        }
+        before = end_of(&story).unwrap()["cursor"].as_u64().unwrap();
     }
 }
 

@@ -285,3 +285,28 @@ fn an_address_for_other_machines_needs_a_word() {
     let status = bed.run(&["runs"]).ok();
     assert_eq!(status.code, 0);
 }
+
+#[test]
+fn a_client_in_another_language() {
+    let Some(python) = support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
+    let (bed, address, _) = on_tcp("");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/smoke_client.py");
+    // With the environment that a command of the bed has: it starts one itself.
+    let mut command = std::process::Command::new(python);
+    for (name, value) in bed.command(&[]).get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let done = command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(client)
+        .args([bed.socket(), bed.work()])
+        .args(["--http", &format!("http://{address}"), "--token-file"])
+        .arg(bed.home().join("data/http.token"))
+        .arg("--stdio")
+        .arg(support::binary())
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{stdout}{stderr}");
+    assert_eq!(stdout.lines().count(), 5, "{stdout}");
+}

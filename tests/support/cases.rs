@@ -20,7 +20,7 @@ macro_rules! suite {
         $crate::support::cases::suite! { $cli:
             a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
             an_mcp_server, structured_output, a_refused_login, too_many_requests, a_failing_server,
-            a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, usage_of_the_attempt_alone, prompts, four_at_once,
+            a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, a_conversation, usage_of_the_attempt_alone, prompts, four_at_once,
             leaks
         }
     };
@@ -258,6 +258,35 @@ pub fn sessions(studio: &Studio) {
     assert_eq!(answer(&events), "anew");
     assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
     assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+}
+
+/// The second turn of a conversation knows the first, although the host was started again in between; where the CLI has
+/// lost the session, the next turn begins another, once, and says so.
+#[track_caller]
+pub fn a_conversation(studio: &Studio) {
+    let bed = &studio.bed;
+    let id = bed.run(&["chat", "new", studio.cli.name]).ok().stdout.trim().to_owned();
+    let turn = || bed.run(&["chat", "send", &id, "TURNS"]).ok().stdout;
+    assert_eq!(turn(), "1\n");
+    bed.stop();
+    assert_eq!(turn(), "2\n");
+    let found = || bed.call("get_conversation", &json!({ "conversationId": id })).unwrap();
+    let session = found()["conversation"]["sessionId"].as_str().unwrap().to_owned();
+    for run in found()["runs"].as_array().unwrap() {
+        assert_eq!(bed.record(run["runId"].as_str().unwrap())["sessionId"], session.as_str());
+    }
+
+    fs::remove_dir_all(studio.own_folder().join(studio.cli.sessions)).unwrap();
+    let events = bed.run(&["chat", "send", "--json", &id, "TURNS"]).ok().json_lines();
+    check_story(&events);
+    assert_eq!(answer(&events), "1", "{events:#?}");
+    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
+    assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+    let told = bed.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
+    let told: Vec<&Value> = told.iter().map(|event| &event["payload"]["sessionId"]).collect();
+    assert_eq!((told.len(), told[0], told[1]), (3, &json!(session), &Value::Null), "{told:?}");
+    assert_eq!((turn().as_str(), &found()["conversation"]["sessionId"]), ("2\n", told[2]));
+    studio.bed.assert_nothing_runs(SWIFTLY);
 }
 
 /// Tokens of the turn before stay with the run that had it.

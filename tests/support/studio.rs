@@ -22,6 +22,8 @@ pub struct Cli {
     pub free_shell: fn() -> Value,
     /// A session that does not exist, in a form that it takes.
     pub absent_session: &'static str,
+    /// Where it keeps its sessions, below the folder that it keeps for itself.
+    pub sessions: &'static str,
     /// A flag that lets it do everything, if a prompt could become one.
     pub dangerous_flag: &'static str,
     /// Settings of the plugin, as an inline table. Its own retries are off, so that those of the host can be seen.

@@ -14,6 +14,12 @@ use crate::model::{
     RetentionScopeKind, RunId, RunStatus, StartPayload,
 };
 
+mod conversations;
+mod profiles;
+
+pub use conversations::*;
+pub use profiles::*;
+
 /// Version of the wire protocol. Client and host must agree on it and on the package version.
 pub const PROTOCOL: u32 = 1;
 
@@ -265,6 +271,8 @@ pub struct Status {
     pub ready: u64,
     /// Runs that wait for their time.
     pub scheduled: u64,
+    /// Runs that wait for the messages before them in their conversation.
+    pub held: u64,
     /// Runs with a slot at one time, at most.
     pub global_limit: u32,
     /// Runs that may wait, at most.

@@ -29,7 +29,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     // All names first, so that a wrong one cancels nothing.
     let mut run_ids = Vec::new();
     for run in &arguments.runs {
-        run_ids.push(ids::resolve(&client, run).await?);
+        run_ids.push(ids::run(&client, run).await?);
     }
     let mut calls: Vec<_> = Vec::new();
     for run_id in run_ids {

@@ -56,7 +56,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     let to_stdout = arguments.output.as_deref() == Some(Path::new("-"));
     let path = arguments.output.as_deref().filter(|_| !to_stdout).map(absolute).transpose()?;
     let client = context.client().await?;
-    let run_id = ids::resolve(&client, &arguments.run).await?;
+    let run_id = ids::run(&client, &arguments.run).await?;
     let params = ExportRunParams { run_id, format: arguments.format(), path, overwrite: arguments.force };
     let result = client.export_run(&params).await.map_err(|error| {
         let error = ApiError::from(error);

@@ -1,18 +1,20 @@
 //! Times, durations and figures for people.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::types::Reload;
-use crate::model::{RunId, Usage};
+use crate::model::Usage;
 
-/// Digits of a short run id. They are the last ones: ids begin with the time, so runs of one minute begin alike, while
+/// Digits of a short id. They are the last ones: ids begin with the time, so runs of one minute begin alike, while
 /// their ends are random.
 const SHORT_ID: usize = 8;
 
-/// The short form of a run id, which every verb takes.
-pub(super) fn short_id(run_id: RunId) -> String {
-    let id = run_id.to_string();
+/// The short form of an id, which every verb takes.
+pub(super) fn short_id(id: impl Display) -> String {
+    let id = id.to_string();
     id.get(id.len().saturating_sub(SHORT_ID)..).unwrap_or(&id).to_owned()
 }
 
@@ -110,6 +112,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::model::RunId;
 
     #[test]
     fn moments_are_local_and_short() {

@@ -1,90 +1,151 @@
-//! Run ids as people write them: whole, or enough of their beginning or end.
+//! Ids as people write them: whole, or enough of their beginning or end.
+
+use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::api::client::Client;
-use crate::api::types::ListRunsParams;
-use crate::model::{ApiError, ErrorKind, RunId, RunSummary};
+use crate::api::types::{ListConversationsParams, ListRunsParams};
+use crate::model::{ApiError, ConversationId, ErrorKind, RunId};
 
 use super::clean;
 use super::format;
 
-/// Fewer digits would name another run tomorrow.
+/// Fewer digits would name another one tomorrow.
 const MIN_DIGITS: usize = 4;
-/// Runs that are looked through, newest first.
-const MAX_RUNS: u64 = 50_000;
-/// Runs in one page.
+/// Things that are looked through, newest first.
+const MAX_LOOKED_AT: u64 = 50_000;
+/// Things in one page.
 const PAGE: u32 = 1000;
 
 /// The run that `text` names.
-pub(super) async fn resolve(client: &Client, text: &str) -> Result<RunId, ApiError> {
-    let wanted = match parse(text)? {
-        Wanted::Whole(run_id) => return Ok(run_id),
-        Wanted::Part(part) => part,
-    };
-    let mut found: Vec<RunSummary> = Vec::new();
-    let mut offset = 0;
-    loop {
+pub(super) async fn run(client: &Client, text: &str) -> Result<RunId, ApiError> {
+    let id = resolve(&RUN, text, async |offset| {
         let params = ListRunsParams { limit: Some(PAGE), offset: Some(offset), ..ListRunsParams::default() };
         let page = client.list_runs(&params).await?;
-        offset += page.items.len() as u64;
-        let ended = page.items.is_empty() || offset >= page.total.min(MAX_RUNS);
-        found.extend(page.items.into_iter().filter(|run| matches(run.run_id, &wanted)));
+        let items = page.items.into_iter();
+        let items = items.map(|run| Named { id: *run.run_id.as_uuid(), at: run.created_at, title: run.title });
+        Ok((items.collect(), page.total))
+    });
+    id.await.map(RunId::from)
+}
+
+/// The conversation that `text` names, archived or not.
+pub(super) async fn conversation(client: &Client, text: &str) -> Result<ConversationId, ApiError> {
+    let id = resolve(&CONVERSATION, text, async |offset| {
+        let params = ListConversationsParams {
+            include_archived: Some(true),
+            limit: Some(PAGE),
+            offset: Some(offset),
+            ..ListConversationsParams::default()
+        };
+        let page = client.list_conversations(&params).await?;
+        let items = page.items.into_iter().map(|found| Named {
+            id: *found.conversation.conversation_id.as_uuid(),
+            at: found.conversation.created_at,
+            title: found.conversation.title.unwrap_or_default(),
+        });
+        Ok((items.collect(), page.total))
+    });
+    id.await.map(ConversationId::from)
+}
+
+/// What an id is one of.
+struct Kind {
+    name: &'static str,
+    /// The command that lists them.
+    list: &'static str,
+}
+
+const RUN: Kind = Kind { name: "run", list: "ostler runs" };
+const CONVERSATION: Kind = Kind { name: "conversation", list: "ostler chat list" };
+
+/// Something with an id.
+#[derive(Debug)]
+struct Named {
+    id: Uuid,
+    at: Timestamp,
+    title: String,
+}
+
+/// Looks through pages, each with how many there are in all, unless the text is a whole id.
+async fn resolve(
+    kind: &Kind,
+    text: &str,
+    page: impl AsyncFn(u64) -> Result<(Vec<Named>, u64), ApiError>,
+) -> Result<Uuid, ApiError> {
+    let wanted = match kind.parse(text)? {
+        Wanted::Whole(id) => return Ok(id),
+        Wanted::Part(part) => part,
+    };
+    let mut found: Vec<Named> = Vec::new();
+    let mut offset = 0;
+    loop {
+        let (items, total) = page(offset).await?;
+        offset += items.len() as u64;
+        let ended = items.is_empty() || offset >= total.min(MAX_LOOKED_AT);
+        found.extend(items.into_iter().filter(|item| matches(item.id, &wanted)));
         if ended {
-            return pick(text, &found);
+            return kind.pick(text, &found);
         }
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
-    Whole(RunId),
+    Whole(Uuid),
     /// Hexadecimal digits, lower case, without hyphens.
     Part(String),
 }
 
-fn parse(text: &str) -> Result<Wanted, ApiError> {
-    let digits: String = text.chars().filter(|character| *character != '-').collect::<String>().to_lowercase();
-    let hexadecimal = digits.chars().all(|character| character.is_ascii_hexdigit());
-    if hexadecimal && digits.len() == 32 {
-        return text.parse().or_else(|_| digits.parse()).map(Wanted::Whole).map_err(|_| not_an_id(text));
+impl Kind {
+    fn parse(&self, text: &str) -> Result<Wanted, ApiError> {
+        let digits: String = text.chars().filter(|character| *character != '-').collect::<String>().to_lowercase();
+        let hexadecimal = digits.chars().all(|character| character.is_ascii_hexdigit());
+        if hexadecimal && digits.len() == 32 {
+            return text.parse().or_else(|_| digits.parse()).map(Wanted::Whole).map_err(|_| self.not_an_id(text));
+        }
+        if !hexadecimal || digits.len() > 32 {
+            return Err(self.not_an_id(text));
+        }
+        if digits.len() < MIN_DIGITS {
+            let (name, shown) = (self.name, clean::line(text));
+            let message = format!("the {name} id {shown:?} is too short: at least {MIN_DIGITS} digits are needed");
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).hint(self.hint()));
+        }
+        Ok(Wanted::Part(digits))
     }
-    if !hexadecimal || digits.len() > 32 {
-        return Err(not_an_id(text));
+
+    fn not_an_id(&self, text: &str) -> ApiError {
+        ApiError::new(ErrorKind::InvalidParams, format!("{:?} is no {} id", clean::line(text), self.name))
+            .hint(format!("{}; the beginning or the end of an id is enough", self.hint()))
     }
-    if digits.len() < MIN_DIGITS {
-        let message =
-            format!("the run id {:?} is too short: at least {MIN_DIGITS} digits are needed", clean::line(text));
-        return Err(ApiError::new(ErrorKind::InvalidParams, message).hint("`ostler runs` lists the runs"));
+
+    fn hint(&self) -> String {
+        format!("`{}` lists the {}s", self.list, self.name)
     }
-    Ok(Wanted::Part(digits))
-}
 
-fn not_an_id(text: &str) -> ApiError {
-    ApiError::new(ErrorKind::InvalidParams, format!("{:?} is no run id", clean::line(text)))
-        .hint("`ostler runs` lists the runs; the beginning or the end of an id is enough")
-}
-
-fn matches(run_id: RunId, digits: &str) -> bool {
-    let id = run_id.as_uuid().simple().to_string();
-    id.starts_with(digits) || id.ends_with(digits)
-}
-
-fn pick(text: &str, found: &[RunSummary]) -> Result<RunId, ApiError> {
-    match found {
-        [] => Err(ApiError::not_found("run", clean::line(text)).hint("`ostler runs` lists the runs")),
-        [one] => Ok(one.run_id),
-        several => {
-            let mut lines: Vec<String> = several
-                .iter()
-                .take(10)
-                .map(|run| format!("{}  {}  {}", run.run_id, format::local(run.created_at), clean::line(&run.title)))
-                .collect();
-            if several.len() > lines.len() {
-                lines.push(format!("and {} more", several.len() - lines.len()));
+    fn pick(&self, text: &str, found: &[Named]) -> Result<Uuid, ApiError> {
+        match found {
+            [] => Err(ApiError::not_found(self.name, clean::line(text)).hint(self.hint())),
+            [one] => Ok(one.id),
+            several => {
+                let line =
+                    |item: &Named| format!("{}  {}  {}", item.id, format::local(item.at), clean::line(&item.title));
+                let mut lines: Vec<String> = several.iter().take(10).map(line).collect();
+                if several.len() > lines.len() {
+                    lines.push(format!("and {} more", several.len() - lines.len()));
+                }
+                let (name, count) = (self.name, several.len());
+                let message = format!("{text} is ambiguous, it fits {count} {name}s:\n{}", lines.join("\n"));
+                Err(ApiError::new(ErrorKind::InvalidParams, message).hint("give more digits"))
             }
-            let message = format!("{text} is ambiguous, it fits {} runs:\n{}", several.len(), lines.join("\n"));
-            Err(ApiError::new(ErrorKind::InvalidParams, message).hint("give more digits"))
         }
     }
+}
+
+fn matches(id: Uuid, digits: &str) -> bool {
+    let id = id.simple().to_string();
+    id.starts_with(digits) || id.ends_with(digits)
 }
 
 #[cfg(test)]
@@ -98,19 +159,32 @@ mod tests {
     #[test]
     fn whole_ids_and_parts() {
         let whole = Wanted::Whole(ID.parse().unwrap());
-        assert_eq!(parse(ID).unwrap(), whole);
-        assert_eq!(parse(&ID.replace('-', "").to_uppercase()).unwrap(), whole);
-        assert_eq!(parse("0199-9999").unwrap(), Wanted::Part("01999999".to_owned()));
+        assert_eq!(RUN.parse(ID).unwrap(), whole);
+        assert_eq!(RUN.parse(&ID.replace('-', "").to_uppercase()).unwrap(), whole);
+        assert_eq!(RUN.parse("0199-9999").unwrap(), Wanted::Part("01999999".to_owned()));
         for wrong in ["", "abc", "xyzw", "0199 9999", &format!("{ID}0"), "--", "\u{1b}[2J"] {
-            assert_eq!(parse(wrong).unwrap_err().kind, ErrorKind::InvalidParams, "{wrong:?}");
+            assert_eq!(CONVERSATION.parse(wrong).unwrap_err().kind, ErrorKind::InvalidParams, "{wrong:?}");
         }
     }
 
     #[test]
     fn a_part_fits_at_either_end() {
-        let id: RunId = ID.parse().unwrap();
+        let id: Uuid = ID.parse().unwrap();
         assert!(matches(id, "019999998888"));
         assert!(matches(id, "56789abc"));
         assert!(!matches(id, "7777"));
+    }
+
+    #[test]
+    fn one_is_picked_and_several_are_listed() {
+        let named = |id: &str, title: &str| Named {
+            id: id.parse().unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+            title: title.to_owned(),
+        };
+        let (one, other) = (named(ID, "first"), named("01999999-8888-7777-8666-1234567893bc", "second"));
+        assert_eq!(CONVERSATION.pick("0199", &[]).unwrap_err().message, "there is no conversation 0199");
+        let error = CONVERSATION.pick("0199", &[one, other]).unwrap_err();
+        assert!(error.message.contains("fits 2 conversations") && error.message.contains("second"), "{error:?}");
     }
 }

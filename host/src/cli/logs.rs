@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
     let client = context.client().await?;
-    let run_id = ids::resolve(&client, &arguments.run).await?;
+    let run_id = ids::run(&client, &arguments.run).await?;
     let mut log = Log::default();
     if arguments.follow {
         let mut events = client.follow(SubscribeParams { run_id: Some(run_id), ..SubscribeParams::default() });

@@ -15,22 +15,27 @@ mod follow;
 mod format;
 mod ids;
 mod input;
+mod options;
 mod output;
 mod payload;
 mod printer;
 mod progress;
 mod signals;
+mod submit;
 mod table;
 
 mod cancel;
 mod capabilities;
+mod chat;
 mod config;
 mod export;
 mod grants;
 mod logs;
 mod plugin;
+mod profiles;
 mod queue;
 mod redact;
+mod rerun;
 mod retention;
 mod rpc;
 mod run;
@@ -95,6 +100,7 @@ Examples:
   ostler run codex \"explain this repository\"   one run, followed to its end
   ostler run codex --detach - < task.md        queue it and go on
   ostler runs                                  what ran, newest first
+  ostler chat new codex                        a conversation, whose messages know each other
 
 Exit codes:
   0 done           1 run failed     2 usage              3 timeout
@@ -133,6 +139,8 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Arguments>),
+    Rerun(Box<rerun::Arguments>),
+    Chat(chat::Arguments),
     Runs(runs::Arguments),
     Show(show::Arguments),
     Logs(logs::Arguments),
@@ -140,6 +148,7 @@ enum Command {
     Export(export::Arguments),
     Queue(queue::Arguments),
     Capabilities(capabilities::Arguments),
+    Profiles(profiles::Arguments),
     Grants(grants::Arguments),
     Redact(redact::Arguments),
     Plugin(plugin::Arguments),
@@ -185,6 +194,8 @@ impl Command {
         let result = runtime.block_on(async {
             match self {
                 Self::Run(arguments) => run::execute(context, *arguments).await,
+                Self::Rerun(arguments) => rerun::execute(context, *arguments).await,
+                Self::Chat(arguments) => chat::execute(context, arguments).await,
                 Self::Runs(arguments) => runs::execute(context, arguments).await,
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
@@ -192,6 +203,7 @@ impl Command {
                 Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
+                Self::Profiles(arguments) => profiles::execute(context, arguments).await,
                 Self::Grants(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
                 Self::Retention(arguments) => retention::execute(context, &arguments).await,

@@ -24,28 +24,57 @@ pub(super) struct Given {
     pub(super) sandbox: Option<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) resume: Option<String>,
+    pub(super) profile: Option<String>,
 }
 
-/// The start payload: `--payload` with the other arguments over it, and the current folder where neither names one.
+impl Given {
+    /// Whether anything of it says where to work.
+    pub(super) fn names_folder(&self) -> bool {
+        let base = self.base.as_ref().and_then(|base| base.get("cwd"));
+        self.cwd.is_some() || base.is_some_and(|cwd| !cwd.is_null())
+    }
+}
+
+/// A whole start payload: `--payload` with the other arguments over it, and the current folder where neither names one.
 ///
-/// Ranges and names are the host's to check; here it is only made sure that there is a place to put things.
-pub(super) fn build(given: Given, current: &Path) -> Result<Value, ApiError> {
+/// Ranges and names are the host's to check; here it is only made sure that there is a place to put things. A profile may
+/// have what is not here.
+pub(super) fn build(mut given: Given, current: &Path) -> Result<Value, ApiError> {
+    if !given.names_folder() {
+        given.cwd = Some(current.to_owned());
+    }
+    message(given)
+}
+
+/// What is said in a conversation: what was given, which must have a prompt or a profile that may have one.
+pub(super) fn message(given: Given) -> Result<Value, ApiError> {
+    overlay(given, |payload, problems| {
+        let missing = |name: &str| payload.get(name).is_none_or(Value::is_null);
+        if missing("prompt") && missing("profileId") {
+            let message = "is required: give it as an argument, `-` for standard input, or --file FILE".to_owned();
+            problems.push(Problem { pointer: "/prompt".to_owned(), message });
+        }
+    })
+}
+
+/// A part of a start payload: what was given and nothing else.
+pub(super) fn part(given: Given) -> Result<Value, ApiError> {
+    overlay(given, |_, _| ())
+}
+
+fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Problem>)) -> Result<Value, ApiError> {
     let mut payload = match given.base {
         None => Map::new(),
         Some(Value::Object(members)) => members,
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParams, "the payload must be a JSON object")),
     };
-    let cwd = match (given.cwd, payload.get("cwd").is_none_or(Value::is_null)) {
-        (Some(cwd), _) => Some(cwd),
-        (None, true) => Some(current.to_owned()),
-        (None, false) => None,
-    };
-    let cwd = cwd.map(|path| path_text(&path)).transpose()?;
-    let fields: [(&[&str], Option<Value>); 10] = [
+    let cwd = given.cwd.map(|path| path_text(&path)).transpose()?;
+    let fields: [(&[&str], Option<Value>); 11] = [
         (&["provider"], given.provider.map(Value::from)),
         (&["prompt"], given.prompt.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),
         (&["model"], given.model.map(Value::from)),
+        (&["profileId"], given.profile.map(Value::from)),
         (&["queuePriority"], given.priority.map(Value::from)),
         (&["timeoutSeconds"], given.timeout_seconds.map(Value::from)),
         (&["maxRetries"], given.retries.map(Value::from)),
@@ -62,10 +91,7 @@ pub(super) fn build(given: Given, current: &Path) -> Result<Value, ApiError> {
     for (name, value) in given.env {
         set(&mut payload, &["harness", "processEnv", &name], json!(value), &mut problems);
     }
-    if payload.get("prompt").is_none_or(Value::is_null) {
-        let message = "is required: give it as an argument, `-` for standard input, or --file FILE".to_owned();
-        problems.push(Problem { pointer: "/prompt".to_owned(), message });
-    }
+    check(&payload, &mut problems);
     if problems.is_empty() { Ok(Value::Object(payload)) } else { Err(ApiError::invalid(problems)) }
 }
 
@@ -177,6 +203,7 @@ mod tests {
             ),
             (Given { sandbox: text("read-only"), ..given() }, "/harness/permissions/sandboxMode", json!("read-only")),
             (Given { resume: text("s1"), ..given() }, "/harness/resumeSessionId", json!("s1")),
+            (Given { profile: text("fast"), ..given() }, "/profileId", json!("fast")),
             (
                 Given { env: BTreeMap::from([("A".to_owned(), "b".to_owned())]), ..given() },
                 "/harness/processEnv",

@@ -205,6 +205,9 @@ impl Printer {
             "queued" | "requeued" => {
                 // Most runs start at once. One that does not gets its line when its place is asked for.
                 step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
+                if fact("held") == Some(&Value::Bool(true)) {
+                    step.note(Level::Info, "waits for the messages before it in the conversation".to_owned());
+                }
             }
             "retry_scheduled" => {
                 self.end_line(step);
@@ -578,6 +581,7 @@ mod tests {
     fn notes_say_where_the_run_stands() {
         let (_, notes, _) = play(&[
             (EventType::Progress, json!({"stage": "queued", "position": 3})),
+            (EventType::Progress, json!({"stage": "queued", "held": true})),
             started("lines", 1),
             said("tool_start", json!({"id": "t", "tool": "mcp", "name": "x", "mcp": {"server": "s", "tool": "t"}})),
             (EventType::CompatibilityWarning, json!({"pointer": "/harness/limits", "reason": "no limit on turns"})),
@@ -592,6 +596,7 @@ mod tests {
         ]);
         let lines: Vec<String> = notes.iter().map(|note| format!("{:?}: {}", note.level, note.text)).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
+        Info: waits for the messages before it in the conversation
         Detail: codex works on run 1a2b3c4d
         Detail: mcp: s/t
         Warning: /harness/limits: no limit on turns

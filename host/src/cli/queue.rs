@@ -16,14 +16,15 @@ Examples:
   ostler queue
   ostler queue --state scheduled --json
 
-PRIORITY is what was asked for and, after the arrow, what waiting has made of it.";
+PRIORITY is what was asked for and, after the arrow, what waiting has made of it.
+A message that is held waits for those before it in its conversation.";
 
 /// List runs that wait or work, in their order
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Only jobs that stand there
-    #[arg(long, value_parser = ["ready", "scheduled", "retrying", "running"])]
+    #[arg(long, value_parser = ["ready", "scheduled", "retrying", "held", "running"])]
     state: Option<String>,
 }
 

@@ -67,14 +67,15 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     Ok(Exit::Done)
 }
 
-fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
+/// Runs as a table; `short` ids are for people.
+pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
     let mut table = Table::new(&["RUN", "STATUS", "PROVIDER", "CREATED", "TOOK", "TITLE"], 5);
     for run in runs {
         let id = if short { format::short_id(run.run_id) } else { run.run_id.to_string() };
         let took = run.started_at.map(|start| format::between(start, run.ended_at.unwrap_or(now))).unwrap_or_default();
         table.row(vec![
             id.into(),
-            status_cell(run),
+            status_cell(run.status),
             run.provider.as_str().into(),
             Cell::styled(DIM, &format::local(run.created_at)),
             took.into(),
@@ -84,13 +85,14 @@ fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
     table
 }
 
-fn status_cell(run: &RunSummary) -> Cell {
-    let style = match run.status {
+/// Where a run stands, in its colour.
+pub(super) fn status_cell(status: RunStatus) -> Cell {
+    let style = match status {
         RunStatus::Queued => DIM,
         RunStatus::Running => BUSY,
         RunStatus::Completed => GOOD,
         RunStatus::Canceled | RunStatus::Interrupted => WARN,
         RunStatus::Failed => BAD,
     };
-    Cell::styled(style, run.status.name())
+    Cell::styled(style, status.name())
 }

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
     let client = context.client().await?;
-    let run_id = ids::resolve(&client, &arguments.run).await?;
+    let run_id = ids::run(&client, &arguments.run).await?;
     let run = client.get_run(run_id).await?;
     if context.json {
         context.out.document(&run)?;
@@ -46,6 +46,7 @@ fn render(run: &RunRecord, out: &Output) -> String {
     page.option("model", summary.model.as_deref());
     page.option("cli", run.capabilities.as_ref().and_then(|found| found.cli_version.as_deref()));
     page.field("folder", &summary.cwd.display().to_string());
+    page.option("chat", summary.conversation_id.map(|id| id.to_string()).as_deref());
     page.option("session", run.session_id.as_deref());
     page.field("attempts", &summary.attempt.to_string());
     page.field("priority", &summary.queue_priority.to_string());

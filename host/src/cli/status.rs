@@ -42,6 +42,11 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
     Ok(Exit::Done)
 }
 
+fn waiting(status: &Status) -> String {
+    let held = if status.held == 0 { String::new() } else { format!("{} behind others, ", status.held) };
+    format!("{} ready, {} scheduled, {held}of at most {}", status.ready, status.scheduled, status.capacity)
+}
+
 fn render(status: &Status, out: &Output, now: Timestamp) -> String {
     let path = |path: &std::path::Path| path.display().to_string();
     let kind = if status.background { "in the background, ends when idle" } else { "stays" };
@@ -49,7 +54,7 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         ("host", format!("ostler {}, pid {}, {kind}", status.version, status.pid)),
         ("up", format::between(status.started_at, now)),
         ("running", format!("{} of at most {}", status.running, status.global_limit)),
-        ("waiting", format!("{} ready, {} scheduled, of at most {}", status.ready, status.scheduled, status.capacity)),
+        ("waiting", waiting(status)),
         ("subscribers", status.subscribers.to_string()),
         ("data", path(&status.data_folder)),
         ("socket", path(&status.socket)),

@@ -14,69 +14,22 @@ use super::check;
 use super::environment::known_secrets;
 use super::launch::Ready;
 use super::live::{Live, StopCause};
+use super::load::Loaded;
 use super::prepare;
 use super::pump::{self, Pumped};
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
-use super::submit::Carry;
-use super::tokens::TokenVariable;
 use super::verdict::{self, Ending, HostSide};
 use crate::model::{
-    ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, JobRecord, Metrics, NewEvent, Payload, RunId, RunRecord,
-    StartPayload, Usage, warning_code,
+    ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, warning_code,
 };
 use crate::plugins::types as plugin;
-use crate::redaction::{FaultSink, KnownSecret, Masks, RunRedactor};
+use crate::redaction::{FaultSink, Masks, RunRedactor};
 use crate::runner::{self, StopSignal};
+use crate::storage::StorageError;
 
 /// Most bytes of a file that the child left for the plugin.
 const MAX_COLLECTED: usize = 8 << 20;
-
-/// A run as storage knows it when its turn comes.
-pub(crate) struct Loaded {
-    pub(crate) record: RunRecord,
-    pub(crate) job: JobRecord,
-    pub(crate) carry: Carry,
-    pub(crate) payload: StartPayload,
-    pub(crate) caller: Option<BTreeMap<String, String>>,
-    /// The stored token of its provider, or why it cannot be had.
-    pub(super) token: Result<Option<TokenVariable>, ApiError>,
-    /// Every token that the host knows, to be masked whoever says it.
-    pub(super) known_tokens: Vec<KnownSecret>,
-}
-
-impl Loaded {
-    /// The variable of the token, and its value.
-    pub(super) fn token(&self) -> Option<(&str, &str)> {
-        let variable = self.token.as_ref().ok()?.as_ref()?;
-        Some((&variable.name, variable.token.reveal()))
-    }
-
-    pub(crate) fn run(&self) -> RunId {
-        self.record.summary.run_id
-    }
-
-    /// The session to resume, unless it has turned out to be invalid.
-    pub(super) fn resume(&self) -> Option<&str> {
-        let harness = self.payload.harness.as_ref().filter(|_| !self.carry.without_resume)?;
-        harness.resume_session_id.as_deref()
-    }
-
-    /// What the plugin is to prepare: once the session is known to be gone, the payload does not ask for it any more.
-    pub(super) fn effective(&self) -> StartPayload {
-        let mut payload = self.payload.clone();
-        if let Some(harness) = payload.harness.as_mut().filter(|_| self.carry.without_resume) {
-            harness.resume_session_id = None;
-            harness.continue_session = None;
-        }
-        payload
-    }
-
-    pub(crate) fn resumes(&self) -> bool {
-        let continues = self.payload.harness.as_ref().and_then(|harness| harness.continue_session) == Some(true);
-        !self.carry.without_resume && (continues || self.resume().is_some())
-    }
-}
 
 /// What is known of an attempt when it has ended.
 pub(crate) struct Attempted {
@@ -141,31 +94,6 @@ impl Engine {
         }
     }
 
-    fn load(&self, run: RunId, setup: &Setup) -> Result<Loaded, ApiError> {
-        let gone = || ApiError::not_found("run", run);
-        let (record, job, carry, seal) = self
-            .storage
-            .read(|reader| Ok((reader.run(run)?, reader.job(run)?, reader.carry(run)?, reader.seal(run)?)))?;
-        let (record, job) = (record.ok_or_else(gone)?, job.ok_or_else(gone)?);
-        let carry = carry.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let (document, caller) = match seal {
-            Some(seal) => {
-                let sealed = self.sealer.unseal(run, &seal).map_err(|error| ApiError::internal(error.to_string()))?;
-                (sealed.payload, sealed.client_environment)
-            }
-            None if record.sealed_pointers.is_empty() => (record.payload.clone(), None),
-            None => {
-                let message = format!("the sealed values are gone: {}", record.sealed_pointers.join(", "));
-                return Err(ApiError::new(ErrorKind::Conflict, message));
-            }
-        };
-        let payload = StartPayload::parse(document)?;
-        self.load_tokens();
-        let token = self.token_for(setup, &record.summary.provider);
-        let known_tokens = self.tokens.known();
-        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens })
-    }
-
     /// What the child of a run inherits. Nothing where there is no such provider any more: then there is no child.
     fn inherited(&self, setup: &Setup, loaded: &Loaded) -> BTreeMap<String, String> {
         let provider = setup.provider(&loaded.record.summary.provider);
@@ -221,8 +149,8 @@ impl From<ApiError> for Stopped {
     }
 }
 
-impl From<crate::storage::StorageError> for Stopped {
-    fn from(error: crate::storage::StorageError) -> Self {
+impl From<StorageError> for Stopped {
+    fn from(error: StorageError) -> Self {
         Self::Error(error.into())
     }
 }

@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Engine;
-use super::attempt::{Attempted, Loaded};
+use super::attempt::Attempted;
+use super::carry::Carry;
 use super::dispatch::Again;
 use super::live::{Live, StopCause};
-use super::record::Recorder;
+use super::load::Loaded;
+use super::message;
+use super::record::{self, Recorder};
 use super::retry::{self, Decision, Failed};
-use super::submit::{Carry, timestamp};
+use super::submit::timestamp;
 use super::verdict::{self, Ending, Structured};
 use crate::clock;
 use crate::failpoint;
@@ -19,7 +22,7 @@ use crate::model::{
     EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
     StructuredOutputInvalid, Usage, warning_code,
 };
-use crate::storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind};
+use crate::storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind, WriteTx};
 
 /// How often the end of a run is tried to be written where the disk is not to blame, and the pause between two tries.
 const WRITE_TRIES: u32 = 30;
@@ -50,7 +53,7 @@ impl Engine {
             (None, now) => now,
             (Some(_), None) => None,
         };
-        let facts = Facts { usage, session: session.map(|session| recorder.clean(&session)) };
+        let facts = Facts { usage, session: session.map(|session| KnownSession::new(&session, recorder)) };
         let decision = retry::decide(failed(loaded, &ending), random());
         let after = match decision {
             Decision::End => None,
@@ -104,15 +107,16 @@ impl Engine {
             not_before: (!delay.is_zero()).then(|| timestamp(queue_time.after(delay))),
             reason: Some(ending.reason),
             message: Some(recorder.clean(&ending.message)),
-            carry: serde_json::to_string(carry).ok(),
+            carry: carry.to_text(),
         };
         let forget_session = carry.without_resume;
+        let resumed = loaded.resume().map(str::to_owned);
         failpoint::reach("requeue.before");
         let written = self.storage.write(Durability::Full, move |tx| {
             tx.append_events(&events)?;
             facts.write(tx, run)?;
             if forget_session {
-                tx.set_session(run, None)?;
+                message::forget_session(tx, run, resumed.as_deref(), record::now())?;
             }
             tx.set_requeued(run, &back)
         });
@@ -167,10 +171,13 @@ impl Engine {
         let written = self.storage.write(Durability::Full, move |tx| {
             tx.append_events(&events)?;
             facts.write(tx, run)?;
-            tx.finish_run(run, &outcome)
+            if tx.finish_run(run, &outcome)?.is_some() {
+                message::run_ended(tx, run, outcome.at)?;
+            }
+            Ok(())
         });
         match written.wait() {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == StorageErrorKind::Ended => Ok(()),
             Err(error) => Err(error),
         }
@@ -213,23 +220,43 @@ fn outcome(recorder: &Recorder, ending: &Ending) -> Outcome {
         hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
         final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
     };
-    Outcome { status: ending.status(), end, conversation_id: None, usage: None, at: clock::now() }
+    Outcome { status: ending.status(), end, usage: None, at: record::now() }
 }
 
 /// What is written beside the events.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     usage: Option<Usage>,
-    session: Option<String>,
+    session: Option<KnownSession>,
+}
+
+/// The provider's session of an attempt, as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct KnownSession {
+    id: String,
+    /// Redaction has left it as it is, so that it can be resumed.
+    usable: bool,
+}
+
+impl KnownSession {
+    pub(super) fn new(session: &str, recorder: &Recorder) -> Self {
+        let id = recorder.clean(session);
+        Self { usable: id == session, id }
+    }
+
+    /// Puts it on record, with its run and the conversation of that.
+    pub(super) fn write(&self, tx: &mut WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
+        message::keep_session(tx, run, &self.id, self.usable, record::now())
+    }
 }
 
 impl Facts {
-    fn write(&self, tx: &mut crate::storage::WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
+    fn write(&self, tx: &mut WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
         if let Some(usage) = &self.usage {
             tx.set_usage(run, usage)?;
         }
         if let Some(session) = &self.session {
-            tx.set_session(run, Some(session))?;
+            session.write(tx, run)?;
         }
         Ok(())
     }

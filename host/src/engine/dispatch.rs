@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::live::{Live, StopCause};
 use super::submit::time;
@@ -34,10 +35,17 @@ pub(crate) struct Dispatcher {
 #[derive(Debug)]
 struct State {
     scheduler: Scheduler<RunId>,
-    /// Runs whose acknowledgement is being written, and whether they were cancelled meanwhile.
-    reserved: HashMap<RunId, bool>,
+    reserved: HashMap<RunId, Reservation>,
     live: HashMap<RunId, Arc<Live>>,
     stopping: bool,
+}
+
+/// A run whose acknowledgement is being written.
+#[derive(Debug)]
+struct Reservation {
+    series: Option<Uuid>,
+    /// It was cancelled meanwhile.
+    canceled: bool,
 }
 
 /// Where a run that is to be cancelled was found.
@@ -83,47 +91,64 @@ impl Dispatcher {
         Self { state: Mutex::new(state), changed: Condvar::new(), busy: watch::channel(0).0 }
     }
 
-    /// Holds a place in the queue for a fresh run while its acknowledgement is written. Every reservation is followed by
-    /// [`Self::admit`] or [`Self::forget`].
+    /// Holds a place in the queue for a fresh run while its acknowledgement is written; in its series, too, so that runs
+    /// of a series start in the order in which `write` was called for them. `write` hands the acknowledgement to the
+    /// writer; it runs under the lock and must not block. Every reservation is followed by [`Self::admit`] or
+    /// [`Self::forget`].
     ///
     /// # Errors
-    /// If as many runs wait as may, or the host ends: nobody might start another for what was acknowledged then.
-    pub(crate) fn reserve(&self, run: RunId) -> Result<(), Refused> {
+    /// If as many runs wait as may, or the host ends: nobody might start another for what was acknowledged then. Then
+    /// `write` was not called.
+    pub(crate) fn reserve<T>(&self, run: RunId, series: Option<Uuid>, write: impl FnOnce() -> T) -> Result<T, Refused> {
         let mut state = self.lock();
         if state.stopping {
             return Err(Refused::Stopping);
         }
         state.scheduler.check_capacity(state.reserved.len()).map_err(Refused::Full)?;
-        state.reserved.insert(run, false);
+        state.reserved.insert(run, Reservation { series, canceled: false });
+        if let Some(series) = series {
+            state.scheduler.hold_place(series, &run);
+        }
         self.tell(&state);
-        Ok(())
+        Ok(write())
     }
 
     /// Gives a reservation back.
     pub(crate) fn forget(&self, run: RunId) {
         let mut state = self.lock();
-        state.reserved.remove(&run);
+        self.end_reservation(&mut state, run);
         self.tell(&state);
     }
 
-    /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, so that
-    /// what it tells comes first; it runs under the lock and must not block. A run that was cancelled meanwhile comes back: the
-    /// caller ends and releases it.
+    fn end_reservation(&self, state: &mut State, run: RunId) {
+        let series = state.reserved.remove(&run).and_then(|reservation| reservation.series);
+        let now = self.now(state);
+        if series.is_some_and(|series| state.scheduler.give_up_place(series, &run, now)) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, and
+    /// hears whether it is held by its series, so that what it tells comes first; it runs under the lock and must not
+    /// block. A run that was cancelled meanwhile comes back: the caller ends and releases it.
     pub(crate) fn admit(
         &self,
         job: Job<RunId>,
-        placed: impl FnOnce(&dyn Fn() -> Option<usize>),
+        placed: impl FnOnce(&dyn Fn() -> Option<usize>, bool),
     ) -> Result<(), Arc<Live>> {
         let mut state = self.lock();
-        if state.reserved.remove(&job.id) == Some(true) {
+        if state.reserved.get(&job.id).is_some_and(|reservation| reservation.canceled) {
+            self.end_reservation(&mut state, job.id);
             let live = Live::new(job.id);
             state.live.insert(job.id, Arc::clone(&live));
             return Err(live);
         }
         let (run, now) = (job.id, self.now(&mut state));
+        state.reserved.remove(&run);
         // A duplicate cannot be: ids are fresh. Capacity was reserved.
         let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, now);
-        placed(&|| state.scheduler.position(&run).map(|place| place.overall));
+        let held = state.scheduler.state(&run) == Some(JobPlace::Held);
+        placed(&|| state.scheduler.position(&run).map(|place| place.overall), held);
         self.tell(&state);
         self.changed.notify_all();
         Ok(())
@@ -146,8 +171,8 @@ impl Dispatcher {
     /// Takes a run out of the queue, or asks it to stop.
     pub(crate) fn cancel(&self, run: RunId) -> Found {
         let mut state = self.lock();
-        if let Some(canceled) = state.reserved.get_mut(&run) {
-            *canceled = true;
+        if let Some(reservation) = state.reserved.get_mut(&run) {
+            reservation.canceled = true;
             return Found::Reserved;
         }
         if let Some(live) = state.live.get(&run) {
@@ -156,11 +181,13 @@ impl Dispatcher {
         }
         let now = self.now(&mut state);
         match state.scheduler.cancel(&run, now) {
-            Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Running) => {
+            Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Held | JobPlace::Running) => {
                 let live = Live::new(run);
                 live.stop(StopCause::Canceled);
                 state.live.insert(run, Arc::clone(&live));
                 self.tell(&state);
+                // Another of its series may have waited for it alone.
+                self.changed.notify_all();
                 Found::Waiting(live)
             }
             None => Found::Nowhere,
@@ -175,19 +202,23 @@ impl Dispatcher {
             return false;
         }
         let now = self.now(&mut state);
-        let arrival = state.scheduler.arrival(&live.run()).unwrap_or(u64::MAX);
-        state.scheduler.finished(&live.run(), now);
-        if let Some(again) = again {
-            let job = Job {
-                id: live.run(),
-                lane: again.lane,
-                priority: again.priority,
-                enqueued_at: again.since,
-                arrival,
-                start: if again.delay.is_zero() { Start::Now } else { Start::After(again.since.after(again.delay)) },
-                admit: Admit::Readmitted,
-            };
-            let _ = state.scheduler.submit(job, now);
+        match again {
+            None => _ = state.scheduler.finished(&live.run(), now),
+            Some(again) => {
+                let start = again.since.after(again.delay);
+                let job = Job {
+                    id: live.run(),
+                    lane: again.lane,
+                    // It keeps its series and its arrival.
+                    series: None,
+                    priority: again.priority,
+                    enqueued_at: again.since,
+                    arrival: 0,
+                    start: if again.delay.is_zero() { Start::Now } else { Start::After(start) },
+                    admit: Admit::Readmitted,
+                };
+                state.scheduler.again(job, now);
+            }
         }
         state.live.remove(&live.run());
         self.tell(&state);
@@ -332,11 +363,11 @@ mod tests {
             aging: Duration::from_secs(30),
         });
         let (first, second) = (RunId::generate(), RunId::generate());
-        dispatcher.reserve(first).unwrap();
+        dispatcher.reserve(first, None, || ()).unwrap();
         assert!(!dispatcher.close_if_idle(), "an acknowledgement is being written");
         dispatcher.forget(first);
         assert!(dispatcher.close_if_idle());
-        assert!(matches!(dispatcher.reserve(second), Err(Refused::Stopping)));
+        assert!(matches!(dispatcher.reserve(second, None, || ()), Err(Refused::Stopping)));
         assert_eq!(*dispatcher.busy().borrow(), 0);
     }
 }

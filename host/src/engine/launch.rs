@@ -79,6 +79,10 @@ impl Stage<'_> {
         };
         let prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         self.tell_new_warnings(&prepared);
+        if loaded.knows_nothing {
+            let message = "the conversation has no session to go on from; the agent does not know what was said before";
+            self.output(vec![self.recorder.warning(warning_code::SESSION_ABSENT, message, Value::Null)]);
+        }
 
         let mut environment = inherited;
         environment
@@ -276,9 +280,14 @@ impl Stage<'_> {
         let start =
             Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
+        // Where a run of a conversation begins is settled with its first start.
+        let carry = self.loaded.carry.base.as_ref().and_then(|_| self.loaded.carry.to_text());
         // Not urgent: what was told before must come before it.
         let write = self.engine.storage.write(Durability::Full, move |tx| {
             let goes_on = tx.set_running(run, &start)?;
+            if let Some(carry) = carry.as_deref().filter(|_| goes_on) {
+                tx.set_carry(run, carry)?;
+            }
             if goes_on && let Some(event) = &event {
                 tx.append_event(event)?;
             }

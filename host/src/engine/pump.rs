@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::conclude::KnownSession;
 use super::live::{Live, StopCause};
 use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
@@ -363,9 +364,9 @@ impl Pump<'_> {
             return;
         }
         let Some(session) = self.narrator.session() else { return };
-        let (run, id) = (self.run, self.recorder.clean(&session.id));
+        let (run, known) = (self.run, KnownSession::new(&session.id, self.recorder));
         self.session_stored = true;
-        drop(self.storage.write(Durability::Batched, move |tx| tx.set_session(run, Some(&id))));
+        drop(self.storage.write(Durability::Batched, move |tx| known.write(tx, run)));
     }
 
     fn tell(&mut self, told: Vec<Told>) {

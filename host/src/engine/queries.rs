@@ -135,7 +135,8 @@ impl Engine {
             JobState::Running => 0,
             JobState::Ready => 1,
             JobState::Scheduled | JobState::Retrying => 2,
-            JobState::Done => 3,
+            JobState::Held => 3,
+            JobState::Done => 4,
         };
         jobs.sort_by_key(|job| {
             // One without a place has come since.
@@ -249,6 +250,7 @@ impl Engine {
             running: counts.running as u64,
             ready: counts.ready as u64,
             scheduled: counts.scheduled as u64,
+            held: counts.held as u64,
             global_limit: u32::try_from(setup.config.scheduler.global).unwrap_or(u32::MAX),
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
@@ -266,7 +268,7 @@ impl Engine {
     /// `CONFLICT` if it is to end only when idle and is not.
     pub(crate) fn request_stop(&self, if_idle: bool) -> Result<StopResult, ApiError> {
         let counts = self.dispatcher.counts();
-        let (running, waiting) = (counts.running as u64, (counts.ready + counts.scheduled) as u64);
+        let (running, waiting) = (counts.running as u64, (counts.ready + counts.scheduled + counts.held) as u64);
         if if_idle && running + waiting > 0 {
             let message = format!("the host is busy: {running} running, {waiting} waiting");
             return Err(ApiError::new(ErrorKind::Conflict, message)
@@ -286,6 +288,7 @@ fn place(job: &mut JobRecord, view: &JobView<RunId>) {
         State::Running => job.state = JobState::Running,
         // Its time has come since it was stored.
         State::Ready => job.state = JobState::Ready,
+        State::Held => job.state = JobState::Held,
         State::Scheduled => job.not_before = view.due.map(timestamp).or(job.not_before),
     }
 }

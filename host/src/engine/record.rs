@@ -1,5 +1,6 @@
 //! From what happened to an event that can be stored: redacted, and written as JSON once.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -61,6 +62,23 @@ impl Recorder {
             payload: text,
             timestamp: clock::now(),
         }
+    }
+}
+
+/// The time, as precisely as storage keeps it: what is answered and told is then what is read later.
+pub(crate) fn now() -> Timestamp {
+    let now = clock::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+/// An event of a conversation and of no run, whose texts are redacted already: they come from storage.
+pub(crate) fn event_of(conversation: ConversationId, payload: &Payload, at: Timestamp) -> NewEvent {
+    NewEvent {
+        run_id: None,
+        conversation_id: Some(conversation),
+        kind: payload.kind(),
+        payload: to_value(payload).to_string(),
+        timestamp: at,
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Engine;
+use super::carry::Carry;
+use super::message::series;
 use super::record::Recorder;
-use super::submit::{Carry, time, timestamp};
+use super::submit::{time, timestamp};
 use crate::clock;
 use crate::failpoint;
 use crate::model::{ApiError, EndReason, ErrorKind, JobState, RunId, StartPayload};
@@ -71,8 +73,7 @@ impl Engine {
     /// Puts an interrupted run back, if it has retries left.
     fn requeue_interrupted(&self, recovery: &Recovery) -> bool {
         let run = recovery.job.run_id;
-        let carry: Carry =
-            recovery.carry.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let carry = Carry::read(recovery.carry.as_deref());
         let payload = self.storage.read(|reader| reader.payload(run)).ok().flatten();
         let retries = payload.as_ref().and_then(|payload| payload.get("maxRetries")?.as_u64()).unwrap_or(0);
         if u64::from(carry.retries) >= retries {
@@ -95,7 +96,7 @@ impl Engine {
             not_before: Some(timestamp(self.dispatcher.queue_time().after(delay))),
             reason: Some(EndReason::Interrupted),
             message: None,
-            carry: serde_json::to_string(&carry).ok(),
+            carry: carry.to_text(),
         };
         let write = self.storage.write(Durability::Full, move |tx| {
             tx.append_event(&event)?;
@@ -122,13 +123,14 @@ impl Engine {
         let job = Job {
             id: job.run_id,
             lane: job.provider.clone(),
+            series: recovery.conversation_id.map(series),
             priority: job.priority,
             enqueued_at: time(job.enqueued_at),
             arrival: recovery.arrival,
             start,
             admit: Admit::Readmitted,
         };
-        let queued = self.dispatcher.admit(job, |_| ());
+        let queued = self.dispatcher.admit(job, |_, _| ());
         if let Err(live) = queued {
             self.end_waiting(&live);
         }

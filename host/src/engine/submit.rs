@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Engine;
 use super::capabilities::{Installed, for_plugin};
 use super::check;
 use super::dispatch::Refused;
-use super::environment::{known_secrets, unusable};
+use super::environment::known_secrets;
 use super::gate::Ruling;
+use super::message::{self, Message, series};
+use super::pointers::differences;
 use super::prepare::{self, Attempt};
+use super::profile::{Applied, explained};
 use super::question::Question;
-use super::record::{Recorder, to_value};
+use super::record::{self, Recorder, to_value};
+use super::request;
 use super::resume;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
@@ -24,55 +28,25 @@ use crate::api::types::StartRunResult;
 use crate::clock;
 use crate::failpoint;
 use crate::model::{
-    ApiError, CompatibilityWarning, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, Problem, RunId, RunMode,
+    ApiError, CompatibilityWarning, Conversation, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, RunId, RunMode,
     StartPayload,
 };
 use crate::plugins::types::Action;
 use crate::redaction::{Masks, RunRedactor};
 use crate::scheduler::{Admit, Job, Start, Time};
-use crate::storage::{Durability, NewJob, NewRun};
+use crate::storage::{Durability, NewJob, NewRun, WriteTx};
 
 /// Characters of a run's title.
 const MAX_TITLE: usize = 80;
 
-/// What the engine must remember of a run from attempt to attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Carry {
-    /// Retries so far, the automatic new start not counted.
-    pub(crate) retries: u32,
-    /// The session to resume is not known any more: the run starts anew.
-    pub(crate) without_resume: bool,
-}
-
-/// A request whose form is right.
-struct Request {
-    payload: StartPayload,
-    caller: Option<BTreeMap<String, String>>,
-}
-
-impl Request {
-    /// Takes the caller's variables out of the parameters; the rest is the payload.
-    fn parse(mut params: Value) -> Result<Self, ApiError> {
-        let caller = params.as_object_mut().and_then(|members| members.shift_remove("clientEnvironment"));
-        let invalid = |problems: Vec<Problem>| Err(ApiError::invalid(problems));
-        let caller = match caller {
-            None | Some(Value::Null) => None,
-            Some(variables) => match serde_json::from_value::<BTreeMap<String, String>>(variables) {
-                Ok(variables) => Some(variables),
-                Err(_) => {
-                    let message = "must be an object with a text for each variable".to_owned();
-                    return invalid(vec![Problem { pointer: "/clientEnvironment".to_owned(), message }]);
-                }
-            },
-        };
-        let wrong: Vec<Problem> =
-            caller.iter().flat_map(|variables| unusable("/clientEnvironment", variables)).collect();
-        if !wrong.is_empty() {
-            return invalid(wrong);
-        }
-        Ok(Self { payload: StartPayload::parse(params)?, caller })
-    }
+/// A run that is asked for, its form right.
+pub(super) struct Order {
+    pub(super) payload: StartPayload,
+    /// The profile that was merged into the payload.
+    pub(super) profile: Option<Applied>,
+    pub(super) caller: Option<BTreeMap<String, String>>,
+    /// The conversation whose message it is.
+    pub(super) conversation: Option<Conversation>,
 }
 
 impl Engine {
@@ -80,11 +54,27 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever is wrong with it; nothing is stored then but the audit record of a policy's refusal.
-    pub(crate) fn start_run(self: &Arc<Self>, params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
-        let Request { mut payload, caller } = Request::parse(params)?;
+    pub(crate) fn start_run(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
+        let caller = request::take_variables(&mut params)?;
+        let profile = self.apply_profile(&mut params)?;
+        let payload = StartPayload::parse(params).map_err(|error| explained(profile.as_ref(), error))?;
+        self.submit(Order { payload, profile, caller, conversation: None }, origin)
+    }
+
+    /// The same for a payload whose form is right.
+    ///
+    /// # Errors
+    /// As for [`Self::start_run`].
+    pub(super) fn submit(self: &Arc<Self>, order: Order, origin: &str) -> Result<StartRunResult, ApiError> {
+        let profile = order.profile.clone();
+        self.accept(order, origin).map_err(|error| explained(profile.as_ref(), error))
+    }
+
+    fn accept(self: &Arc<Self>, order: Order, origin: &str) -> Result<StartRunResult, ApiError> {
+        let Order { mut payload, profile, caller, conversation } = order;
         let setup = self.setup();
-        if let Some(profile) = &payload.profile_id {
-            return Err(ApiError::not_found("profile", format_args!("{profile:?}")).at("/profileId"));
+        if let Some(conversation) = &conversation {
+            message::check(conversation, &payload)?;
         }
         let provider = Arc::clone(setup.provider(&payload.provider)?);
         let instance = provider.instance()?;
@@ -95,6 +85,10 @@ impl Engine {
         check::check(&payload)?;
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
+        }
+        if let Some(profile) = profile {
+            // The name says more to whoever reads the record, and outlives the profile.
+            payload.profile_id = Some(profile.name);
         }
         let asked = check::working_folder(payload.cwd.as_deref().unwrap_or(Path::new("")))?;
         let cwd = began.unwrap_or_else(|| asked.clone());
@@ -116,12 +110,16 @@ impl Engine {
         let masks = Arc::new(Masks::new(known));
         let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
+        let message = conversation.map(|conversation| Message::new(conversation, &payload, &cwd, &recorder));
+        let effective = message.as_ref().map_or_else(|| payload.clone(), |message| message.resuming(&payload));
         let submission = Submission {
             engine: self,
             setup: &setup,
             provider: &provider,
             installed: &installed,
             payload: &payload,
+            effective: &effective,
+            message: message.as_ref(),
             cwd: &cwd,
             caller: caller.as_ref(),
             inherited: &inherited,
@@ -140,7 +138,11 @@ struct Submission<'a> {
     setup: &'a Arc<Setup>,
     provider: &'a Arc<Provider>,
     installed: &'a Installed,
+    /// What is stored.
     payload: &'a StartPayload,
+    /// The same with the session that it would resume if it started now.
+    effective: &'a StartPayload,
+    message: Option<&'a Message>,
     cwd: &'a Path,
     caller: Option<&'a BTreeMap<String, String>>,
     inherited: &'a BTreeMap<String, String>,
@@ -165,15 +167,8 @@ impl Submission<'_> {
             warnings.iter().map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone())));
         let events: Vec<NewEvent> = std::iter::once(audit).chain(warnings).collect();
 
-        self.engine.dispatcher.reserve(self.run).map_err(|refused| match refused {
-            Refused::Full(full) => ApiError::new(ErrorKind::QueueFull, full.to_string())
-                .hint("wait until some have ended, or raise [scheduler] capacity"),
-            Refused::Stopping => {
-                ApiError::new(ErrorKind::Conflict, "the host is about to end").hint("ask again").retryable(true)
-            }
-        })?;
         let enqueued_at = self.engine.dispatcher.queue_time();
-        let arrival = self.store(events, enqueued_at).inspect_err(|_| self.engine.dispatcher.forget(self.run))?;
+        let arrival = self.store(events, enqueued_at)?;
         self.enqueue(enqueued_at, arrival);
         failpoint::reach("acknowledge.before");
         Ok(StartRunResult { run_id: self.run })
@@ -187,11 +182,11 @@ impl Submission<'_> {
             origin: self.origin,
             executable: &self.installed.executable.path,
             cwd: self.cwd,
-            payload: self.payload,
+            payload: self.effective,
             snapshot: &self.installed.known.snapshot,
             grants: &self.engine.grants()?,
         };
-        Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.payload).to_string())))
+        Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.effective).to_string())))
     }
 
     /// What an attempt will do first is tried now, so that the user hears at once what would fail.
@@ -200,9 +195,9 @@ impl Submission<'_> {
         let attempt = Attempt {
             run: self.run,
             number: 1,
-            payload: self.payload,
+            payload: self.effective,
             cwd: self.cwd,
-            resume: self.payload.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
+            resume: self.effective.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
             private_dir: &private_dir,
             inherited: self.inherited,
         };
@@ -222,20 +217,20 @@ impl Submission<'_> {
         }
     }
 
-    /// Puts the run on record; returns its place in the order of arrival.
+    /// Reserves a place and puts the run on record: with that it is acknowledged. Returns its place in the order of
+    /// arrival.
     fn store(&self, events: Vec<NewEvent>, enqueued_at: Time) -> Result<u64, ApiError> {
         let truth = to_value(self.payload);
         let mut shown = truth.clone();
         self.recorder.redactor().redact_json(&mut shown);
-        let mut sealed_pointers = Vec::new();
-        differences(&truth, &shown, "", &mut sealed_pointers);
+        let sealed_pointers = differences(&truth, &shown);
         let seal = if sealed_pointers.is_empty() && self.caller.is_none() {
             None
         } else {
             let contents = Sealed { payload: truth, client_environment: self.caller.cloned() };
             Some(self.engine.sealer.seal(self.run, &contents).map_err(ApiError::internal)?)
         };
-        let now = clock::now();
+        let now = record::now();
         let harness = self.payload.harness.as_ref();
         let new_run = NewRun {
             run_id: self.run,
@@ -265,20 +260,40 @@ impl Submission<'_> {
             not_before: waits,
             carry: None,
         };
-        let run = self.run;
+        let (run, message) = (self.run, self.message.cloned());
         failpoint::reach("insert.before");
-        let write = self.engine.storage.write_urgent(Durability::Full, move |tx| {
+        let write = move |tx: &mut WriteTx<'_>| {
+            let joins = match &message {
+                None => None,
+                Some(message) => match message.admit(tx)? {
+                    // Nothing was written.
+                    Err(refused) => return Ok(Err(refused)),
+                    Ok(joins) => Some((message, joins)),
+                },
+            };
             let arrival = tx.insert_run(&new_run)?;
             tx.insert_job(&new_job)?;
+            if let Some((message, joins)) = joins {
+                message.join(tx, run, joins, now)?;
+            }
             if let Some(seal) = &seal {
                 tx.put_seal(run, seal)?;
             }
             tx.append_events(&events)?;
-            Ok(arrival)
-        });
-        let arrival = write.wait()?;
+            Ok(Ok(arrival))
+        };
+        let dispatcher = &self.engine.dispatcher;
+        let writing = dispatcher
+            .reserve(run, self.series(), || self.engine.storage.write_urgent(Durability::Full, write))
+            .map_err(not_taken)?;
+        let arrival = writing.wait().map_err(ApiError::from).flatten().inspect_err(|_| dispatcher.forget(run))?;
         failpoint::reach("insert.after");
         Ok(arrival)
+    }
+
+    /// Messages of a conversation run one after another.
+    fn series(&self) -> Option<Uuid> {
+        self.message.map(|message| series(message.conversation_id()))
     }
 
     /// From here on the run is acknowledged, whatever happens. It waits as a later host would find it.
@@ -287,14 +302,16 @@ impl Submission<'_> {
         let job = Job {
             id: self.run,
             lane: self.provider.name.clone(),
+            series: self.series(),
             priority: self.payload.queue_priority.unwrap_or(0),
             enqueued_at,
             arrival,
             start: scheduled.filter(|at| *at > clock::now()).map_or(Start::Now, |at| Start::At(time(at))),
             admit: Admit::Readmitted,
         };
-        let queued = self.engine.dispatcher.admit(job, |place| {
-            let facts = json!({"position": place(), "scheduledAt": self.payload.scheduled_at});
+        let queued = self.engine.dispatcher.admit(job, |place, held| {
+            let held = held.then_some(true);
+            let facts = json!({"position": place(), "held": held, "scheduledAt": self.payload.scheduled_at});
             let event = self.recorder.progress("queued", facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
             drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
@@ -305,36 +322,23 @@ impl Submission<'_> {
     }
 }
 
+fn not_taken(refused: Refused) -> ApiError {
+    match refused {
+        Refused::Full(full) => ApiError::new(ErrorKind::QueueFull, full.to_string())
+            .hint("wait until some have ended, or raise [scheduler] capacity"),
+        Refused::Stopping => {
+            ApiError::new(ErrorKind::Conflict, "the host is about to end").hint("ask again").retryable(true)
+        }
+    }
+}
+
 /// First line of a prompt, at most 80 characters.
-fn title(prompt: &str) -> String {
+pub(super) fn title(prompt: &str) -> String {
     let line = prompt.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let plain: String = line.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     match plain.char_indices().nth(MAX_TITLE) {
         None => plain,
         Some(_) => plain.chars().take(MAX_TITLE - 1).chain(['…']).collect(),
-    }
-}
-
-/// Pointers at which two documents of the same shape differ; where the shape differs, the pointer of what contains it.
-fn differences(left: &Value, right: &Value, at: &str, pointers: &mut Vec<String>) {
-    match (left, right) {
-        (Value::Object(left), Value::Object(right)) if left.len() == right.len() => {
-            if left.keys().any(|name| !right.contains_key(name)) {
-                pointers.push(at.to_owned());
-                return;
-            }
-            for (name, value) in left {
-                let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-                differences(value, right.get(name).unwrap_or(&Value::Null), &pointer, pointers);
-            }
-        }
-        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-            for (index, (left, right)) in left.iter().zip(right).enumerate() {
-                differences(left, right, &format!("{at}/{index}"), pointers);
-            }
-        }
-        _ if left == right => {}
-        _ => pointers.push(at.to_owned()),
     }
 }
 
@@ -356,14 +360,5 @@ mod tests {
         let long = title(&"ä".repeat(100));
         assert_eq!(long.chars().count(), 80);
         assert!(long.ends_with('…'));
-    }
-
-    #[test]
-    fn differences_are_named_by_pointer() {
-        let left = json!({"a": "x", "b/c": [1, "y"], "d": {"k": 1}});
-        let right = json!({"a": "z", "b/c": [1, "-"], "d": {"j": 1}});
-        let mut found = Vec::new();
-        differences(&left, &right, "", &mut found);
-        assert_eq!(found, ["/a", "/b~1c/1", "/d"]);
     }
 }

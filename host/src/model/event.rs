@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::names;
-use super::{ConversationId, EndReason, EventId, Finding, RunId, Usage};
+use super::{Conversation, ConversationId, EndReason, EventId, Finding, RunId, Usage};
 
 names! {
     /// The name of an event.
@@ -141,6 +141,12 @@ macro_rules! payloads {
 
 payloads! {
     RunStarted(RunStarted),
+    ConversationCreated(Conversation),
+    ConversationRenamed(Conversation),
+    ConversationUpdated(Conversation),
+    ConversationArchived(Conversation),
+    ConversationSessionUpdated(ConversationSession),
+    ConversationMessageSent(MessageSent),
     ChunkStdout(Chunk),
     ChunkStderr(Chunk),
     Progress(Progress),
@@ -169,6 +175,24 @@ pub struct AdapterInfo {
     pub version: String,
     /// SHA-256 of its component, in hex.
     pub digest: String,
+}
+
+/// `conversation.session_updated`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationSession {
+    /// The provider's session that the next message resumes; null where the next one begins anew.
+    pub session_id: Option<String>,
+}
+
+/// `conversation.message_sent`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageSent {
+    /// The run that answers it.
+    pub run_id: RunId,
+    /// Provider instance.
+    pub provider: String,
 }
 
 /// What the child's standard output is.
@@ -298,6 +322,8 @@ pub mod warning_code {
     pub const SESSION_RESUME_INVALID: &str = "session_resume_invalid";
     /// The CLI began a new session where one was to be resumed.
     pub const SESSION_REPLACED: &str = "session_replaced";
+    /// A later message of a conversation has no session to go on from.
+    pub const SESSION_ABSENT: &str = "session_absent";
     /// A plugin failed.
     pub const PLUGIN_FAILED: &str = "PLUGIN_FAILED";
     /// Lines of a tool's result were left out.

@@ -3,9 +3,11 @@
 //! One definition makes the wire format (serde), the schema that input is checked against and the API document
 //! (schemars). Nothing here does I/O, and every other module may use it.
 
+mod conversation;
 mod error;
 mod event;
 mod id;
+mod merge;
 mod payload;
 mod pointer;
 mod record;
@@ -13,13 +15,15 @@ mod retention;
 mod secret_name;
 mod validate;
 
+pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
 pub use event::{
-    AdapterInfo, Chunk, CliExit, CliMissing, CompatibilityWarning, CwdMissing, Event, EventType, Metrics, NewEvent,
-    Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic, StreamMetrics, StructuredOutput,
-    StructuredOutputInvalid, Warning, warning_code,
+    AdapterInfo, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event, EventType,
+    MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic,
+    StreamMetrics, StructuredOutput, StructuredOutputInvalid, Warning, warning_code,
 };
 pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
+pub use merge::{Nulls, merge, merge_patch};
 pub use payload::{
     AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
@@ -34,4 +38,4 @@ pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
 pub use secret_name::secret_like;
-pub use validate::{merge, strip_nulls, validate_document};
+pub use validate::{strip_nulls, validate_document};

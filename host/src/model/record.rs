@@ -130,6 +130,8 @@ names! {
         Scheduled = "scheduled",
         /// It waits for its next attempt.
         Retrying = "retrying",
+        /// It waits for the messages before it in its conversation, whatever slots are free.
+        Held = "held",
         /// It has a slot.
         Running = "running",
         /// It has ended.

@@ -1,4 +1,4 @@
-//! Checks of documents that come from outside, and the merge of one document over another.
+//! Checks of documents that come from outside.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -197,28 +197,6 @@ pub fn strip_nulls(document: &mut Value) {
     }
 }
 
-/// Merges `over` on to `base`, objects member by member. With `clear`, a null in `over` takes the member away;
-/// without, it leaves what `base` says.
-pub fn merge(base: &mut Value, over: Value, clear: bool) {
-    match (base, over) {
-        (_, Value::Null) if !clear => {}
-        (Value::Object(base), Value::Object(over)) => {
-            for (name, value) in over {
-                if value.is_null() {
-                    if clear {
-                        base.shift_remove(&name);
-                    }
-                } else if let Some(present) = base.get_mut(&name) {
-                    merge(present, value, clear);
-                } else {
-                    base.insert(name, value);
-                }
-            }
-        }
-        (base, over) => *base = over,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -279,14 +257,5 @@ mod tests {
         let found = problems(json!({"provider": "codex", "prompt": "x", "scheduledAt": "soon"}));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, "/scheduledAt");
-    }
-
-    #[test]
-    fn merging_goes_member_by_member() {
-        let mut base = json!({"a": {"b": 1, "c": 2}, "d": [1, 2]});
-        merge(&mut base, json!({"a": {"b": 3, "c": null}, "d": [9], "e": null}), false);
-        assert_eq!(base, json!({"a": {"b": 3, "c": 2}, "d": [9]}));
-        merge(&mut base, json!({"a": {"c": null}}), true);
-        assert_eq!(base, json!({"a": {"b": 3}, "d": [9]}));
     }
 }

@@ -5,9 +5,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::clock::{QueueClock, Time};
 use super::lane::{Arrival, Key, Lane};
-use super::view::{Counts, JobView, LaneView, Place, Snapshot};
+use super::series::SeriesMap;
 
 /// How much may run and wait. All of it can change while jobs wait and run, see [`Scheduler::set_limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +27,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn of_lane(&self, lane: &str) -> usize {
+    pub(super) fn of_lane(&self, lane: &str) -> usize {
         self.lanes.get(lane).copied().unwrap_or(self.per_lane)
     }
 
-    fn aging_ms(&self) -> u64 {
+    pub(super) fn aging_ms(&self) -> u64 {
         u64::try_from(self.aging.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 }
@@ -62,6 +64,8 @@ pub struct Job<J> {
     pub id: J,
     /// The provider instance.
     pub lane: String,
+    /// Jobs of one series run one after another, in the order in which they came.
+    pub series: Option<Uuid>,
     /// More goes first; -10 to 10 in the interface, any number here.
     pub priority: i32,
     /// The queue time from which its waiting counts, from [`Scheduler::queue_time`] for a new job; stored and given
@@ -83,6 +87,8 @@ pub enum State {
     Ready,
     /// It waits for a time.
     Scheduled,
+    /// It waits for those before it in its series, whatever its time and the slots are.
+    Held,
     /// It holds a slot.
     Running,
 }
@@ -104,37 +110,43 @@ pub enum SubmitError {
 }
 
 #[derive(Debug)]
-struct Entry {
-    lane: Arc<str>,
-    priority: i32,
-    arrival: Arrival,
+pub(super) struct Entry {
+    pub(super) lane: Arc<str>,
+    series: Option<Uuid>,
+    pub(super) priority: i32,
+    pub(super) arrival: Arrival,
     /// Waiting counts from here (queue time).
-    since: Time,
-    phase: Phase,
+    pub(super) since: Time,
+    pub(super) phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Ready,
     /// Until a time of the wall clock.
     At(Time),
     /// Until a queue time.
     After(Time),
+    /// Until it leads its series; then as this says.
+    Held(Start),
     Running,
 }
 
 /// The queue: see the [module](super) for what it promises. `J` identifies a job.
 #[derive(Debug)]
 pub struct Scheduler<J> {
-    limits: Limits,
-    clock: QueueClock,
-    jobs: HashMap<J, Entry>,
-    lanes: BTreeMap<Arc<str>, Lane<J>>,
+    pub(super) limits: Limits,
+    pub(super) clock: QueueClock,
+    pub(super) jobs: HashMap<J, Entry>,
+    pub(super) lanes: BTreeMap<Arc<str>, Lane<J>>,
     /// Jobs that wait for a time of the wall clock; by that time, then in order of arrival.
-    at: BTreeMap<(Time, Arrival), J>,
+    pub(super) at: BTreeMap<(Time, Arrival), J>,
     /// Jobs that wait for a queue time.
-    after: BTreeMap<(Time, Arrival), J>,
-    running: usize,
+    pub(super) after: BTreeMap<(Time, Arrival), J>,
+    series: SeriesMap<J>,
+    /// Jobs that are held by their series.
+    pub(super) held: usize,
+    pub(super) running: usize,
     next_sequence: u64,
 }
 
@@ -149,6 +161,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             lanes: BTreeMap::new(),
             at: BTreeMap::new(),
             after: BTreeMap::new(),
+            series: SeriesMap::default(),
+            held: 0,
             running: 0,
             next_sequence: 0,
         }
@@ -191,6 +205,38 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         if job.admit == Admit::Fresh {
             self.check_capacity(0)?;
         }
+        self.insert(job, now);
+        Ok(())
+    }
+
+    /// Takes a place in a series for a job that is still on its way: whatever joins the series later starts after it.
+    /// [`Scheduler::submit`] fills the place, [`Scheduler::give_up_place`] gives it up.
+    pub fn hold_place(&mut self, series: Uuid, id: &J) {
+        self.series.join(series, id);
+    }
+
+    /// Gives up a place in a series that no job has filled. Says whether another job may start because of that.
+    pub fn give_up_place(&mut self, series: Uuid, id: &J, now: Time) -> bool {
+        if self.jobs.contains_key(id) {
+            return false;
+        }
+        self.clock.observe(now);
+        self.leave(series, id)
+    }
+
+    /// A running job goes back to waiting: its slot is free, and it stays in its series, where it still leads, and in
+    /// the order of arrival. Says whether it held a slot; if not, nothing has changed.
+    pub fn again(&mut self, job: Job<J>, now: Time) -> bool {
+        let Some(entry) = self.jobs.get(&job.id).filter(|entry| entry.phase == Phase::Running) else {
+            return false;
+        };
+        let (series, arrival) = (entry.series, entry.arrival.0);
+        self.take_out(&job.id, now);
+        self.insert(Job { series, arrival, ..job }, now);
+        true
+    }
+
+    fn insert(&mut self, job: Job<J>, now: Time) {
         let since = self.clock.catch_up(now, job.enqueued_at);
         let arrival = (job.arrival, self.next_sequence);
         self.next_sequence = self.next_sequence.saturating_add(1);
@@ -198,21 +244,39 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(job.lane),
         };
-        let phase = match job.start {
-            Start::Now => Phase::Ready,
-            Start::At(time) => Phase::At(time),
-            Start::After(time) => Phase::After(time),
+        let held = job.series.is_some_and(|series| {
+            self.series.join(series, &job.id);
+            !self.series.leads(series, &job.id)
+        });
+        let phase = if held { Phase::Held(job.start) } else { Phase::Ready };
+        let entry = Entry { lane, series: job.series, priority: job.priority, arrival, since, phase };
+        self.jobs.insert(job.id.clone(), entry);
+        if held {
+            self.held += 1;
+        } else {
+            self.begin_to_wait(job.id, job.start);
+        }
+    }
+
+    /// Puts a job, which nothing in its series holds back, where its time says.
+    fn begin_to_wait(&mut self, id: J, start: Start) {
+        let Some(entry) = self.jobs.get_mut(&id) else {
+            return;
         };
-        match phase {
-            Phase::At(time) => _ = self.at.insert((time, arrival), job.id.clone()),
-            Phase::After(time) => _ = self.after.insert((time, arrival), job.id.clone()),
-            Phase::Ready | Phase::Running => {
-                let key = Key::new(since, job.priority, self.limits.aging_ms(), arrival);
-                self.lanes.entry(Arc::clone(&lane)).or_default().ready.insert(key, job.id.clone());
+        match start {
+            Start::Now => {
+                let due = entry.since;
+                self.make_ready(id, due);
+            }
+            Start::At(time) => {
+                entry.phase = Phase::At(time);
+                self.at.insert((time, entry.arrival), id);
+            }
+            Start::After(time) => {
+                entry.phase = Phase::After(time);
+                self.after.insert((time, entry.arrival), id);
             }
         }
-        self.jobs.insert(job.id, Entry { lane, priority: job.priority, arrival, since, phase });
-        Ok(())
     }
 
     /// The job that is to start now, if any; it holds a slot from here until [`Scheduler::finished`]. To be called
@@ -240,8 +304,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Some(id)
     }
 
-    /// A running job has ended, or could not be started: its slot is free. Says whether it held one; a retry is
-    /// submitted anew after this.
+    /// A running job has ended, or could not be started: its slot is free. Says whether it held one. For one that is
+    /// to be tried again, see [`Scheduler::again`].
     pub fn finished(&mut self, id: &J, now: Time) -> bool {
         if self.jobs.get(id).is_none_or(|entry| entry.phase != Phase::Running) {
             return false;
@@ -325,7 +389,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         self.jobs.get(id).map(|entry| state_of(entry.phase))
     }
 
-    /// Jobs that wait, scheduled ones included: what the capacity counts.
+    /// Jobs that wait, scheduled and held ones included: what the capacity counts.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.jobs.len().saturating_sub(self.running)
@@ -341,29 +405,6 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
-    }
-
-    /// The place of a ready job; none for others. O(n).
-    #[must_use]
-    pub fn position(&self, id: &J) -> Option<Place> {
-        let (entry, key) = self.ready_entry(id)?;
-        let mut place = Place { in_lane: 1, overall: 1 };
-        for (name, lane) in &self.lanes {
-            let ahead = lane.ready.range(..key).count();
-            place.overall += ahead;
-            if *name == entry.lane {
-                place.in_lane += ahead;
-            }
-        }
-        Some(place)
-    }
-
-    /// `priority + waited / aging` at `now` for a ready job, the plain priority for others; none where there is no
-    /// such job.
-    #[must_use]
-    pub fn effective_priority(&self, id: &J, now: Time) -> Option<f64> {
-        let entry = self.jobs.get(id)?;
-        Some(self.effective(entry, self.clock.queue_time(now)))
     }
 
     /// How long a job has waited for its slot, or did before it got it; none where it waits for a time, or there is no
@@ -384,93 +425,6 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let queue = parks.chain(delayed).min().map(|time| self.clock.wall_time(time));
         let wall = self.at.first_key_value().map(|((time, _), _)| *time);
         queue.into_iter().chain(wall).min()
-    }
-
-    /// How many jobs there are in each state.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let scheduled = self.at.len().saturating_add(self.after.len());
-        Counts { running: self.running, ready: self.pending().saturating_sub(scheduled), scheduled }
-    }
-
-    /// One job as a listing shows it; none where there is no such job. O(n) for a ready one, because of its place.
-    #[must_use]
-    pub fn view(&self, id: &J, now: Time) -> Option<JobView<J>> {
-        let view = self.view_of(id, self.jobs.get(id)?, self.clock.queue_time(now));
-        Some(JobView { place: self.position(id), ..view })
-    }
-
-    /// All but its place.
-    fn view_of(&self, id: &J, entry: &Entry, queue_now: Time) -> JobView<J> {
-        JobView {
-            id: id.clone(),
-            lane: Arc::clone(&entry.lane),
-            state: state_of(entry.phase),
-            priority: entry.priority,
-            effective_priority: self.effective(entry, queue_now),
-            place: None,
-            due: match entry.phase {
-                Phase::At(time) => Some(time),
-                Phase::After(time) => Some(self.clock.wall_time(time)),
-                Phase::Ready | Phase::Running => None,
-            },
-        }
-    }
-
-    /// The whole queue, for listings. O(n log n).
-    #[must_use]
-    pub fn snapshot(&self, now: Time) -> Snapshot<J> {
-        let queue_now = self.clock.queue_time(now);
-        let aging = self.limits.aging_ms();
-        let mut running = BTreeMap::new();
-        let mut ready = BTreeMap::new();
-        let mut scheduled = BTreeMap::new();
-        for (id, entry) in &self.jobs {
-            let view = self.view_of(id, entry, queue_now);
-            match entry.phase {
-                Phase::Running => _ = running.insert(entry.arrival, view),
-                Phase::Ready => {
-                    _ = ready.insert(Key::new(entry.since, entry.priority, aging, entry.arrival), view);
-                }
-                Phase::At(_) | Phase::After(_) => {
-                    _ = scheduled.insert((view.due, entry.arrival), view);
-                }
-            }
-        }
-        let mut ahead: HashMap<Arc<str>, usize> = HashMap::new();
-        for (index, view) in ready.values_mut().enumerate() {
-            let in_lane = ahead.entry(Arc::clone(&view.lane)).or_default();
-            *in_lane += 1;
-            view.place = Some(Place { in_lane: *in_lane, overall: index + 1 });
-        }
-        let jobs = running.into_values().chain(ready.into_values()).chain(scheduled.into_values()).collect();
-        let lanes = self
-            .lanes
-            .iter()
-            .filter(|(_, lane)| !lane.is_unused(queue_now))
-            .map(|(name, lane)| LaneView {
-                name: Arc::clone(name),
-                ready: lane.ready.len(),
-                running: lane.running,
-                limit: self.limits.of_lane(name),
-                parked_until: lane.parked_until.filter(|until| queue_now < *until).map(|t| self.clock.wall_time(t)),
-            })
-            .collect();
-        Snapshot { jobs, lanes }
-    }
-
-    fn ready_entry(&self, id: &J) -> Option<(&Entry, Key)> {
-        let entry = self.jobs.get(id).filter(|entry| entry.phase == Phase::Ready)?;
-        Some((entry, Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.arrival)))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "shown to people; a fraction of a millisecond does not matter")]
-    fn effective(&self, entry: &Entry, queue_now: Time) -> f64 {
-        let waited = match entry.phase {
-            Phase::Ready => queue_now.since(entry.since),
-            _ => Duration::ZERO,
-        };
-        f64::from(entry.priority) + waited.as_millis() as f64 / self.limits.aging_ms() as f64
     }
 
     /// Moves the scheduled jobs whose time has come to their lanes, and forgets parks that are over.
@@ -501,17 +455,37 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         }
     }
 
+    /// Takes a job out for good; whoever stood behind it in its series may start.
     fn remove(&mut self, id: &J, now: Time) {
-        let queue_now = self.clock.observe(now);
-        let Some(entry) = self.jobs.remove(id) else {
-            return;
+        if let Some(series) = self.take_out(id, now) {
+            self.leave(series, id);
+        }
+    }
+
+    fn leave(&mut self, series: Uuid, id: &J) -> bool {
+        let Some(leader) = self.series.leave(series, id) else {
+            return false;
         };
+        // A place that is only held stays in the lead until its job is there.
+        let Some(Phase::Held(start)) = self.jobs.get(&leader).map(|entry| entry.phase) else {
+            return false;
+        };
+        self.held = self.held.saturating_sub(1);
+        self.begin_to_wait(leader, start);
+        true
+    }
+
+    /// Takes a job out of everything but its series, which it returns.
+    fn take_out(&mut self, id: &J, now: Time) -> Option<Uuid> {
+        let queue_now = self.clock.observe(now);
+        let entry = self.jobs.remove(id)?;
         match entry.phase {
             Phase::At(time) => _ = self.at.remove(&(time, entry.arrival)),
             Phase::After(time) => _ = self.after.remove(&(time, entry.arrival)),
+            Phase::Held(_) => self.held = self.held.saturating_sub(1),
             Phase::Ready | Phase::Running => {
                 let Some(lane) = self.lanes.get_mut(&entry.lane) else {
-                    return;
+                    return entry.series;
                 };
                 if entry.phase == Phase::Running {
                     lane.running = lane.running.saturating_sub(1);
@@ -525,13 +499,15 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 }
             }
         }
+        entry.series
     }
 }
 
-const fn state_of(phase: Phase) -> State {
+pub(super) const fn state_of(phase: Phase) -> State {
     match phase {
         Phase::Ready => State::Ready,
         Phase::At(_) | Phase::After(_) => State::Scheduled,
+        Phase::Held(_) => State::Held,
         Phase::Running => State::Running,
     }
 }

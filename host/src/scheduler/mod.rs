@@ -1,7 +1,7 @@
 //! Which waiting job runs next.
 //!
 //! A pure data structure: no I/O, no timer, no task. The caller says what happened and what the clock shows, and asks
-//! what may start. It keeps three promises:
+//! what may start. It keeps four promises:
 //!
 //! 1. **Slots.** At most `global` jobs run at a time, and at most the lane's own limit in each lane (a lane is a
 //!    provider instance). A busy or parked lane never holds back a free slot from another.
@@ -11,7 +11,10 @@
 //!    Nothing is recomputed as time passes, and every operation costs O(log n) (listing and ranking cost O(n)). Equal
 //!    jobs leave in the order of their arrival, as the caller counts it. Because every step of priority is worth a fixed time, no
 //!    job starves: after `20 × aging` the lowest priority leads every newcomer.
-//! 3. **Admission.** At most `capacity` jobs are pending, scheduled ones included; what the host has acknowledged
+//! 3. **Series.** Jobs of one series run one after another, in the order in which they came, a retry before those that
+//!    came after its job. One that is held by its series takes no slot and stands in nobody's way; it has waited since
+//!    it came, and joins the others of its lane with that.
+//! 4. **Admission.** At most `capacity` jobs are pending, scheduled and held ones included; what the host has acknowledged
 //!    before (retries, jobs from storage after a restart) is always admitted.
 //!
 //! # Time
@@ -26,6 +29,7 @@
 mod clock;
 mod core;
 mod lane;
+mod series;
 mod view;
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::{Admit, Counts, Job, Limits, Place, Scheduler, Start, State, SubmitError, Time};
 
 const LANES: [&str; 3] = ["alpha", "beta", "gamma"];
+const SERIES: u128 = 3;
 const DAY_MS: i64 = 86_400_000;
 
 #[derive(Clone, Debug)]
@@ -16,11 +18,21 @@ enum Step {
     /// `enqueued` is relative to the queue time, `start` to the wall clock or the queue time.
     Submit {
         lane: usize,
+        series: Option<u128>,
         priority: i32,
         enqueued: i64,
         start: Begin,
         admit: Admit,
     },
+    /// Takes a place in a series.
+    Hold(u128),
+    /// A job comes for a place that was held.
+    Fill {
+        place: usize,
+        lane: usize,
+        start: Begin,
+    },
+    GiveUp(usize),
     Duplicate(usize),
     Take,
     TakeAll,
@@ -51,10 +63,12 @@ enum Begin {
 struct Known {
     id: u32,
     lane: usize,
+    /// The series, and the job's turn in it: kept when it is tried again.
+    series: Option<(u128, u64)>,
     priority: i32,
     enqueued: i64,
     start: Start,
-    /// Set when the job's time has come (at once where there is none).
+    /// Set when the job's time has come (at once where there is none) and nothing in its series holds it.
     since: Option<i64>,
     running: bool,
 }
@@ -66,6 +80,9 @@ const NOTICED_MS: i64 = 1000;
 struct Model {
     limits: Limits,
     jobs: Vec<Known>,
+    /// Places in series without a job: id, series, turn.
+    places: Vec<(u32, u128, u64)>,
+    next_turn: u64,
     parked: BTreeMap<usize, i64>,
     wall: i64,
     queue: i64,
@@ -76,7 +93,33 @@ struct Model {
 impl Model {
     fn new(limits: Limits, noticing: bool) -> Self {
         let steady = noticing.then_some(0);
-        Self { limits, jobs: vec![], parked: BTreeMap::new(), wall: 0, queue: 0, steady }
+        Self { limits, jobs: vec![], places: vec![], next_turn: 0, parked: BTreeMap::new(), wall: 0, queue: 0, steady }
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    /// Whether somebody is before it in its series.
+    fn held(&self, series: Option<(u128, u64)>) -> bool {
+        let Some((series, turn)) = series else { return false };
+        let jobs = self.jobs.iter().filter_map(|job| job.series);
+        let places = self.places.iter().map(|(_, series, turn)| (*series, *turn));
+        jobs.chain(places).any(|(other, earlier)| other == series && earlier < turn)
+    }
+
+    /// Takes a job out; those that only waited for it are ready at once.
+    fn remove(&mut self, id: u32) {
+        self.jobs.retain(|job| job.id != id);
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        let free: Vec<bool> = self.jobs.iter().map(|job| !self.held(job.series)).collect();
+        for (job, _) in self.jobs.iter_mut().zip(free).filter(|(job, free)| *free && job.start == Start::Now) {
+            job.since = job.since.or(Some(job.enqueued));
+        }
     }
 
     fn pass(&mut self, ms: i64) {
@@ -123,7 +166,9 @@ impl Model {
 
     fn promote(&mut self) {
         let offset = self.queue - self.wall;
-        for job in self.jobs.iter_mut().filter(|job| job.since.is_none()) {
+        let held: Vec<bool> = self.jobs.iter().map(|job| self.held(job.series)).collect();
+        let waiting = self.jobs.iter_mut().zip(held).filter(|(job, held)| job.since.is_none() && !held);
+        for (job, _) in waiting {
             let due = match job.start {
                 Start::Now => Some(job.enqueued),
                 Start::At(time) => (time.as_ms() <= self.wall).then_some((time.as_ms() + offset).min(self.queue)),
@@ -150,9 +195,18 @@ impl Model {
             return Err(SubmitError::QueueFull { pending, capacity });
         }
         self.queue = self.queue.max(job.enqueued);
-        let since = (job.start == Start::Now).then_some(job.enqueued);
+        let since = (job.start == Start::Now && !self.held(job.series)).then_some(job.enqueued);
         self.jobs.push(Known { since, ..job.clone() });
         Ok(())
+    }
+
+    fn state_of(&self, job: &Known) -> State {
+        match (job.running, job.since) {
+            (true, _) => State::Running,
+            (false, Some(_)) => State::Ready,
+            (false, None) if self.held(job.series) => State::Held,
+            (false, None) => State::Scheduled,
+        }
     }
 
     /// The next wake-up, and whether it may also be any time that is over: a park that has ended counts until the
@@ -160,7 +214,8 @@ impl Model {
     fn next_wakeup(&self) -> (Option<i64>, bool) {
         let offset = self.queue - self.wall;
         let ready = self.ready();
-        let scheduled = self.jobs.iter().filter(|job| job.since.is_none()).map(|job| match job.start {
+        let waiting = self.jobs.iter().filter(|job| job.since.is_none() && !self.held(job.series));
+        let scheduled = waiting.map(|job| match job.start {
             Start::At(time) => time.as_ms(),
             Start::After(time) => time.as_ms() - offset,
             Start::Now => unreachable!("ready at once"),
@@ -189,10 +244,16 @@ fn step() -> impl Strategy<Value = Step> {
     let admit = prop_oneof![3 => Just(Admit::Fresh), 1 => Just(Admit::Readmitted)];
     // Coarse steps of time, so that equal keys are common.
     let enqueued = prop_oneof![6 => Just(0_i64), 2 => (-20_i64..1).prop_map(|n| n * 100), 1 => 1_i64..2000];
+    let series = prop_oneof![1 => Just(None), 2 => (0..SERIES).prop_map(Some)];
     prop_oneof![
-        8 => (0..LANES.len(), -10..=10_i32, enqueued, start, admit).prop_map(|(lane, priority, enqueued, start, admit)| {
-            Step::Submit { lane, priority, enqueued, start, admit }
-        }),
+        8 => (0..LANES.len(), series, -10..=10_i32, enqueued, start.clone(), admit).prop_map(
+            |(lane, series, priority, enqueued, start, admit)| {
+                Step::Submit { lane, series, priority, enqueued, start, admit }
+            }
+        ),
+        2 => (0..SERIES).prop_map(Step::Hold),
+        2 => (any::<usize>(), 0..LANES.len(), start).prop_map(|(place, lane, start)| Step::Fill { place, lane, start }),
+        1 => any::<usize>().prop_map(Step::GiveUp),
         1 => any::<usize>().prop_map(Step::Duplicate),
         4 => Just(Step::Take),
         2 => Just(Step::TakeAll),
@@ -237,46 +298,61 @@ impl Pair {
         assert_eq!(self.real.queue_time(now).as_ms(), self.model.queue);
     }
 
-    fn submit(&mut self, lane: usize, priority: i32, enqueued: i64, start: Start, admit: Admit, id: u32) {
-        let job = Job {
-            id,
-            lane: LANES[lane].to_owned(),
-            priority,
-            enqueued_at: Time::from_ms(enqueued),
-            arrival: 0,
-            start,
-            admit,
-        };
-        let known = Known { id, lane, priority, enqueued, start, since: None, running: false };
-        assert_eq!(self.real.submit(job, self.now()), self.model.submit(&known, admit));
+    fn submit(&mut self, known: &Known, admit: Admit) {
+        assert_eq!(self.real.submit(job(known, admit), self.now()), self.model.submit(known, admit));
+    }
+
+    fn start(&self, begin: Begin) -> Start {
+        match begin {
+            Begin::Now => Start::Now,
+            Begin::At(ms) => Start::At(Time::from_ms(self.model.wall + ms)),
+            Begin::After(ms) => Start::After(Time::from_ms(self.model.queue + ms)),
+        }
     }
 
     fn run(&mut self, step: &Step) {
         self.read_clocks();
         let now = self.now();
         match step {
-            Step::Submit { lane, priority, enqueued, start, admit } => {
-                let start = match start {
-                    Begin::Now => Start::Now,
-                    Begin::At(ms) => Start::At(Time::from_ms(self.model.wall + ms)),
-                    Begin::After(ms) => Start::After(Time::from_ms(self.model.queue + ms)),
-                };
+            Step::Submit { lane, series, priority, enqueued, start, admit } => {
+                let start = self.start(*start);
                 self.next_id += 1;
-                self.submit(*lane, *priority, self.model.queue + enqueued, start, *admit, self.next_id);
+                let series = series.map(|series| (series, self.model.turn()));
+                let (id, enqueued) = (self.next_id, self.model.queue + enqueued);
+                let (lane, priority) = (*lane, *priority);
+                let known = Known { id, lane, series, priority, enqueued, start, since: None, running: false };
+                self.submit(&known, *admit);
+            }
+            Step::Hold(series) => {
+                self.next_id += 1;
+                self.real.hold_place(Uuid::from_u128(*series), &self.next_id);
+                let turn = self.model.turn();
+                self.model.places.push((self.next_id, *series, turn));
+            }
+            Step::Fill { place, lane, start } => {
+                if let Some((id, series, turn)) = nth(&self.model.places, *place).copied() {
+                    self.model.places.retain(|place| place.0 != id);
+                    let (series, start) = (Some((series, turn)), self.start(*start));
+                    let (lane, enqueued) = (*lane, self.model.queue);
+                    let known = Known { id, lane, series, priority: 0, enqueued, start, since: None, running: false };
+                    self.submit(&known, Admit::Readmitted);
+                }
+            }
+            Step::GiveUp(index) => {
+                if let Some((id, series, _)) = nth(&self.model.places, *index).copied() {
+                    let free = |model: &Model| model.jobs.iter().filter(|job| !model.held(job.series)).count();
+                    let before = free(&self.model);
+                    self.model.places.retain(|place| place.0 != id);
+                    self.model.let_go();
+                    let lets_go = free(&self.model) > before;
+                    assert_eq!(self.real.give_up_place(Uuid::from_u128(series), &id, now), lets_go);
+                }
             }
             Step::Duplicate(index) => {
-                if let Some(job) = nth(&self.model.jobs, *index) {
-                    let (lane, enqueued_at) = (LANES[job.lane].to_owned(), now);
-                    let twice = Job {
-                        id: job.id,
-                        lane,
-                        priority: 0,
-                        enqueued_at,
-                        arrival: 0,
-                        start: Start::Now,
-                        admit: Admit::Readmitted,
-                    };
+                if let Some(known) = nth(&self.model.jobs, *index) {
+                    let twice = job(known, Admit::Readmitted);
                     assert_eq!(self.real.submit(twice, now), Err(SubmitError::Duplicate));
+                    assert!(!self.real.give_up_place(Uuid::nil(), &known.id, now), "its place is filled");
                 }
             }
             Step::Take => assert_eq!(self.real.take_ready(now), self.model.take()),
@@ -291,26 +367,28 @@ impl Pair {
                 if let Some(id) = self.nth_running(*index) {
                     assert!(self.real.finished(&id, now));
                     assert!(!self.real.finished(&id, now), "a slot is freed once");
-                    self.model.jobs.retain(|job| job.id != id);
+                    self.model.remove(id);
                 }
             }
             Step::Retry { running, delay } => {
                 if let Some(id) = self.nth_running(*running) {
-                    let job = self.model.jobs.iter().find(|job| job.id == id).unwrap().clone();
-                    assert!(self.real.finished(&id, now));
-                    self.model.jobs.retain(|job| job.id != id);
+                    let known = self.model.jobs.iter().find(|job| job.id == id).unwrap().clone();
                     let start = Start::After(Time::from_ms(self.model.queue + delay));
-                    self.submit(job.lane, job.priority, job.enqueued, start, Admit::Readmitted, id);
-                    assert!(self.real.state(&id).is_some(), "a retry is always admitted");
+                    let again = Known { start, since: None, running: false, ..known };
+                    // Its series is known to the scheduler.
+                    assert!(self.real.again(Job { series: None, ..job(&again, Admit::Readmitted) }, now));
+                    assert!(!self.real.again(job(&again, Admit::Readmitted), now), "it holds no slot any more");
+                    self.model.jobs.retain(|job| job.id != id);
+                    self.model.submit(&again, Admit::Readmitted).unwrap();
                 }
             }
             Step::Cancel(index) => {
                 assert_eq!(self.real.cancel(&u32::MAX, now), None);
                 if let Some(job) = nth(&self.model.jobs, *index).cloned() {
                     let state = self.real.cancel(&job.id, now);
-                    assert_eq!(state, Some(state_of(&job)));
+                    assert_eq!(state, Some(self.model.state_of(&job)));
                     if !job.running {
-                        self.model.jobs.retain(|other| other.id != job.id);
+                        self.model.remove(job.id);
                         assert!(!self.real.finished(&job.id, now), "a job that waited holds no slot");
                     }
                 }
@@ -360,7 +438,8 @@ impl Pair {
         assert_eq!(real.running(), model.running(None));
         assert_eq!(real.is_idle(), model.jobs.is_empty());
         for job in &model.jobs {
-            assert_eq!(real.state(&job.id), Some(state_of(job)));
+            assert_eq!(real.state(&job.id), Some(model.state_of(job)));
+            assert!(!job.running || !model.held(job.series), "it runs beside one of its series");
         }
         let wakeup = real.next_wakeup().map(Time::as_ms);
         let (expected, or_over) = model.next_wakeup();
@@ -369,11 +448,12 @@ impl Pair {
 
         let snapshot = real.snapshot(now);
         assert_eq!(snapshot.jobs.len(), model.jobs.len());
-        let in_state = |state| model.jobs.iter().filter(|job| state_of(job) == state).count();
+        let in_state = |state| model.jobs.iter().filter(|job| model.state_of(job) == state).count();
         let counts = Counts {
             running: in_state(State::Running),
             ready: in_state(State::Ready),
             scheduled: in_state(State::Scheduled),
+            held: in_state(State::Held),
         };
         assert_eq!(real.counts(), counts);
         for view in &snapshot.jobs {
@@ -403,11 +483,16 @@ impl Pair {
     }
 }
 
-fn state_of(job: &Known) -> State {
-    match (job.running, job.since) {
-        (true, _) => State::Running,
-        (false, Some(_)) => State::Ready,
-        (false, None) => State::Scheduled,
+fn job(known: &Known, admit: Admit) -> Job<u32> {
+    Job {
+        id: known.id,
+        lane: LANES[known.lane].to_owned(),
+        series: known.series.map(|(series, _)| Uuid::from_u128(series)),
+        priority: known.priority,
+        enqueued_at: Time::from_ms(known.enqueued),
+        arrival: 0,
+        start: known.start,
+        admit,
     }
 }
 

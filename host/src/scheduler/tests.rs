@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::{Admit, Job, Limits, Place, QueueClock, Scheduler, Start, State, SubmitError, Time};
 
 const DAY_MS: i64 = 86_400_000;
@@ -16,7 +18,8 @@ fn ms(ms: i64) -> Time {
 }
 
 fn job(id: u64, lane: &str, priority: i32, enqueued_at: Time) -> Job<u64> {
-    Job { id, lane: lane.to_owned(), priority, enqueued_at, arrival: 0, start: Start::Now, admit: Admit::Fresh }
+    let (lane, series) = (lane.to_owned(), None);
+    Job { id, lane, series, priority, enqueued_at, arrival: 0, start: Start::Now, admit: Admit::Fresh }
 }
 
 fn submit(queue: &mut Scheduler<u64>, id: u64, lane: &str, priority: i32, now: Time) {
@@ -386,4 +389,51 @@ fn a_long_queue_is_not_a_slow_one() {
     };
     let (short, long) = (time_for(1000), time_for(100_000));
     assert!(long < short * 50 + Duration::from_millis(200), "{short:?} grew to {long:?}");
+}
+
+#[test]
+fn a_series_runs_one_by_one_and_stands_in_nobodys_way() {
+    let mut queue = Scheduler::new(limits(3, 2));
+    let talk = Some(Uuid::from_u128(1));
+    for id in 1..=3 {
+        queue.submit(Job { series: talk, ..job(id, "codex", 10, ms(0)) }, ms(0)).unwrap();
+    }
+    submit(&mut queue, 4, "codex", -10, ms(0));
+    submit(&mut queue, 5, "codex", -10, ms(0));
+    assert_eq!(queue.state(&2), Some(State::Held));
+    assert_eq!((queue.position(&2), queue.next_wakeup()), (None, None));
+    assert_eq!(take_all(&mut queue, ms(0)), [1, 4], "the second slot goes to somebody else");
+    // The first is tried again: those behind it wait for that.
+    let again = Job { start: Start::After(ms(500)), ..job(1, "codex", 10, ms(10)) };
+    assert!(queue.again(again, ms(10)));
+    assert_eq!(take_all(&mut queue, ms(10)), [5]);
+    queue.finished(&4, ms(20));
+    assert_eq!(take_all(&mut queue, ms(499)), [0_u64; 0]);
+    assert_eq!(take_all(&mut queue, ms(500)), [1]);
+    // One in the middle goes; the last follows the first.
+    assert_eq!(queue.cancel(&2, ms(500)), Some(State::Held));
+    assert!(queue.finished(&1, ms(600)));
+    queue.finished(&5, ms(600));
+    assert_eq!(take_all(&mut queue, ms(600)), [3]);
+    queue.finished(&3, ms(700));
+    assert!(queue.is_idle());
+}
+
+#[test]
+fn a_place_that_is_held_keeps_the_order_of_a_series() {
+    let mut queue = Scheduler::new(limits(3, 3));
+    let talk = Uuid::from_u128(1);
+    let of_talk = |id| Job { series: Some(talk), ..job(id, "codex", 0, ms(0)) };
+    queue.hold_place(talk, &1);
+    queue.hold_place(talk, &2);
+    queue.hold_place(talk, &3);
+    // The second is written first.
+    queue.submit(of_talk(2), ms(0)).unwrap();
+    assert_eq!(take_all(&mut queue, ms(0)), [0_u64; 0]);
+    queue.submit(of_talk(3), ms(0)).unwrap();
+    assert!(queue.give_up_place(talk, &1, ms(0)), "the second may start now");
+    assert!(!queue.give_up_place(talk, &1, ms(0)));
+    assert_eq!(take_all(&mut queue, ms(0)), [2]);
+    queue.finished(&2, ms(1));
+    assert_eq!(take_all(&mut queue, ms(1)), [3]);
 }

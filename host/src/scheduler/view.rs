@@ -1,9 +1,13 @@
 //! What listings show of the queue.
 
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Time;
-use super::core::State;
+use super::core::{Entry, Phase, Scheduler, State, state_of};
+use super::lane::Key;
 
 /// The place of a ready job, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Counts {
     pub ready: usize,
     /// Jobs that wait for a time.
     pub scheduled: usize,
+    /// Jobs that wait for those before them in their series.
+    pub held: usize,
 }
 
 /// One job as a listing shows it.
@@ -64,8 +70,124 @@ pub struct LaneView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot<J> {
     /// Running jobs (in the order of their arrival), then ready ones (next first), then scheduled ones (earliest
-    /// first).
+    /// first), then those held by their series (in the order of their arrival).
     pub jobs: Vec<JobView<J>>,
     /// Lanes with jobs or a park, by name.
     pub lanes: Vec<LaneView>,
+}
+
+impl<J: Clone + Eq + Hash> Scheduler<J> {
+    /// The place of a ready job; none for others. O(n).
+    #[must_use]
+    pub fn position(&self, id: &J) -> Option<Place> {
+        let (entry, key) = self.ready_entry(id)?;
+        let mut place = Place { in_lane: 1, overall: 1 };
+        for (name, lane) in &self.lanes {
+            let ahead = lane.ready.range(..key).count();
+            place.overall += ahead;
+            if *name == entry.lane {
+                place.in_lane += ahead;
+            }
+        }
+        Some(place)
+    }
+
+    /// `priority + waited / aging` at `now` for a ready job, the plain priority for others; none where there is no
+    /// such job.
+    #[must_use]
+    pub fn effective_priority(&self, id: &J, now: Time) -> Option<f64> {
+        let entry = self.jobs.get(id)?;
+        Some(self.effective(entry, self.clock.queue_time(now)))
+    }
+
+    /// How many jobs there are in each state.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (scheduled, held) = (self.at.len().saturating_add(self.after.len()), self.held);
+        let ready = self.pending().saturating_sub(scheduled).saturating_sub(held);
+        Counts { running: self.running, ready, scheduled, held }
+    }
+
+    /// One job as a listing shows it; none where there is no such job. O(n) for a ready one, because of its place.
+    #[must_use]
+    pub fn view(&self, id: &J, now: Time) -> Option<JobView<J>> {
+        let view = self.view_of(id, self.jobs.get(id)?, self.clock.queue_time(now));
+        Some(JobView { place: self.position(id), ..view })
+    }
+
+    /// All but its place.
+    fn view_of(&self, id: &J, entry: &Entry, queue_now: Time) -> JobView<J> {
+        JobView {
+            id: id.clone(),
+            lane: Arc::clone(&entry.lane),
+            state: state_of(entry.phase),
+            priority: entry.priority,
+            effective_priority: self.effective(entry, queue_now),
+            place: None,
+            due: match entry.phase {
+                Phase::At(time) => Some(time),
+                Phase::After(time) => Some(self.clock.wall_time(time)),
+                Phase::Ready | Phase::Held(_) | Phase::Running => None,
+            },
+        }
+    }
+
+    /// The whole queue, for listings. O(n log n).
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> Snapshot<J> {
+        let queue_now = self.clock.queue_time(now);
+        let aging = self.limits.aging_ms();
+        let mut running = BTreeMap::new();
+        let mut ready = BTreeMap::new();
+        let mut scheduled = BTreeMap::new();
+        let mut held = BTreeMap::new();
+        for (id, entry) in &self.jobs {
+            let view = self.view_of(id, entry, queue_now);
+            match entry.phase {
+                Phase::Running => _ = running.insert(entry.arrival, view),
+                Phase::Ready => {
+                    _ = ready.insert(Key::new(entry.since, entry.priority, aging, entry.arrival), view);
+                }
+                Phase::At(_) | Phase::After(_) => {
+                    _ = scheduled.insert((view.due, entry.arrival), view);
+                }
+                Phase::Held(_) => _ = held.insert(entry.arrival, view),
+            }
+        }
+        let mut ahead: HashMap<Arc<str>, usize> = HashMap::new();
+        for (index, view) in ready.values_mut().enumerate() {
+            let in_lane = ahead.entry(Arc::clone(&view.lane)).or_default();
+            *in_lane += 1;
+            view.place = Some(Place { in_lane: *in_lane, overall: index + 1 });
+        }
+        let waiting = ready.into_values().chain(scheduled.into_values()).chain(held.into_values());
+        let jobs = running.into_values().chain(waiting).collect();
+        let lanes = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.is_unused(queue_now))
+            .map(|(name, lane)| LaneView {
+                name: Arc::clone(name),
+                ready: lane.ready.len(),
+                running: lane.running,
+                limit: self.limits.of_lane(name),
+                parked_until: lane.parked_until.filter(|until| queue_now < *until).map(|t| self.clock.wall_time(t)),
+            })
+            .collect();
+        Snapshot { jobs, lanes }
+    }
+
+    fn ready_entry(&self, id: &J) -> Option<(&Entry, Key)> {
+        let entry = self.jobs.get(id).filter(|entry| entry.phase == Phase::Ready)?;
+        Some((entry, Key::new(entry.since, entry.priority, self.limits.aging_ms(), entry.arrival)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "shown to people; a fraction of a millisecond does not matter")]
+    fn effective(&self, entry: &Entry, queue_now: Time) -> f64 {
+        let waited = match entry.phase {
+            Phase::Ready => queue_now.since(entry.since),
+            _ => Duration::ZERO,
+        };
+        f64::from(entry.priority) + waited.as_millis() as f64 / self.limits.aging_ms() as f64
+    }
 }

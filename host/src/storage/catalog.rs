@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
-use crate::model::{Artifact, CapabilitySnapshot, Grant, ProfileId, RunId};
+use crate::model::{Artifact, CapabilitySnapshot, Grant, Profile, ProfileId, RunId};
 
 use super::reader::Reader;
 use super::rows::{count_of, id_of, json, json_of, micros, number, path_of, path_text, text, time_of};
 use super::tx::WriteTx;
-use super::{ProfileRow, SnapshotKey, StorageError, StorageErrorKind, StoredSnapshot};
+use super::{SnapshotKey, StorageError, StorageErrorKind, StoredSnapshot};
 
 impl WriteTx<'_> {
     /// Stores what the probes found. Where the newest snapshot of the provider says the same, only its time is set.
@@ -114,7 +114,7 @@ impl WriteTx<'_> {
     ///
     /// # Errors
     /// `Exists` where another profile has the name.
-    pub fn put_profile(&mut self, profile: &ProfileRow) -> Result<(), StorageError> {
+    pub fn put_profile(&mut self, profile: &Profile) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO profiles (profile_id, name, provider, config, created_us, updated_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -212,8 +212,8 @@ fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
     Ok(Grant { path: path_of(row, "path")?, created_at: time_of(row, "created_us")? })
 }
 
-fn profile(row: &Row<'_>) -> rusqlite::Result<ProfileRow> {
-    Ok(ProfileRow {
+fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
+    Ok(Profile {
         profile_id: id_of(row, "profile_id")?,
         name: row.get("name")?,
         provider: row.get("provider")?,
@@ -291,7 +291,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn profiles(&self) -> Result<Vec<ProfileRow>, StorageError> {
+    pub fn profiles(&self) -> Result<Vec<Profile>, StorageError> {
         let found = self
             .conn
             .prepare_cached("SELECT * FROM profiles ORDER BY name")?
@@ -304,7 +304,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn profile(&self, id_or_name: &str) -> Result<Option<ProfileRow>, StorageError> {
+    pub fn profile(&self, id_or_name: &str) -> Result<Option<Profile>, StorageError> {
         let id = id_or_name.parse::<ProfileId>().ok().map(|id| id.as_uuid().as_bytes().to_vec());
         let found = self
             .conn

@@ -1,27 +1,28 @@
 //! `conversations` and `conversation_runs`: threads of runs.
 
-use std::path::Path;
-
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
-use serde_json::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::model::{ConversationId, Page, RunId};
+use crate::model::{Conversation, ConversationId, ConversationSummary, LastRun, Page, RunId, RunStatus, RunSummary};
 
 use super::reader::Reader;
-use super::rows::{count_of, id_of, json_of, micros, optional_time_of, path_text, text, time_of, unsigned};
+use super::rows::{
+    count_of, id_of, json_of, micros, name_of, optional_id_of, optional_time_of, path_text, text, time_of, unsigned,
+};
+use super::runs::{SUMMARY, summary};
 use super::tx::WriteTx;
-use super::{ConversationFilter, ConversationRow, StorageError};
+use super::{ConversationFilter, StorageError};
 
-const COLUMNS: &str =
-    "conversation_id, provider, title, metadata, session_id, cwd, archived_us, created_us, updated_us";
+/// Columns in the names that [`conversation`] reads.
+const COLUMNS: &str = "c.conversation_id, c.provider, c.title, c.metadata, c.session_id, c.cwd, c.archived_us, \
+     c.created_us, c.updated_us";
 
 impl WriteTx<'_> {
     /// Makes a conversation.
     ///
     /// # Errors
     /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
-    pub fn insert_conversation(&mut self, row: &ConversationRow) -> Result<(), StorageError> {
+    pub fn insert_conversation(&mut self, row: &Conversation) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO conversations
                  (conversation_id, provider, title, metadata, session_id, cwd, archived_us, created_us, updated_us)
@@ -41,13 +42,36 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Puts a run at the end of a conversation, whose folder becomes the run's. Returns its place, from 1.
+    /// Changes a conversation: title, metadata, session, whether it is archived, and when it last changed. Its folder
+    /// follows its runs.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown conversation.
+    pub fn update_conversation(&mut self, row: &Conversation) -> Result<(), StorageError> {
+        let num = self.conversation_num(row.conversation_id)?;
+        self.execute(
+            "UPDATE conversations SET title = ?2, metadata = ?3, session_id = ?4, archived_us = ?5, updated_us = ?6
+             WHERE num = ?1",
+            params![
+                num,
+                row.title,
+                text(&row.metadata)?,
+                row.session_id,
+                row.archived_at.map(micros),
+                micros(row.updated_at),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Puts a run at the end of a conversation, whose folder becomes the run's. From here on the run's events belong to
+    /// the conversation, too. Returns its place, from 1.
     ///
     /// # Errors
     /// `NotFound` for an unknown run or conversation, `Exists` where the run is in a conversation already.
     pub fn link_conversation(&mut self, id: ConversationId, run_id: RunId, at: Timestamp) -> Result<u64, StorageError> {
         let conversation = self.conversation_num(id)?;
-        let run = self.run_num(run_id)?;
+        let mut run = self.run_memory(run_id)?;
         let position: i64 = self
             .conn
             .prepare_cached(
@@ -55,95 +79,85 @@ impl WriteTx<'_> {
                  SELECT ?1, coalesce(max(position), 0) + 1, ?2 FROM conversation_runs WHERE conversation = ?1
                  RETURNING position",
             )?
-            .query_row([conversation, run], |row| row.get(0))?;
+            .query_row([conversation, run.num], |row| row.get(0))?;
         self.execute(
             "UPDATE conversations SET cwd = (SELECT cwd FROM runs WHERE num = ?2), updated_us = ?3 WHERE num = ?1",
-            params![conversation, run, micros(at)],
+            params![conversation, run.num, micros(at)],
         )?;
+        run.conversation = Some(conversation);
+        self.memory.put(run_id, run);
         Ok(unsigned(position))
     }
 
-    /// The provider session that a conversation's next message resumes, or that there is none.
+    /// A conversation, as the writes before this one left it.
     ///
     /// # Errors
     /// `NotFound` for an unknown conversation.
-    pub fn set_conversation_session(
-        &mut self,
-        id: ConversationId,
-        session: Option<&str>,
-        at: Timestamp,
-    ) -> Result<(), StorageError> {
-        let num = self.conversation_num(id)?;
-        self.execute(
-            "UPDATE conversations SET session_id = ?2, updated_us = ?3 WHERE num = ?1",
-            params![num, session, micros(at)],
-        )?;
-        Ok(())
+    pub fn conversation(&mut self, id: ConversationId) -> Result<Conversation, StorageError> {
+        one(self.conn, id)?.ok_or_else(|| StorageError::not_found("conversation", id))
     }
 
-    /// A conversation's title, redacted.
+    /// The conversation that a run belongs to.
     ///
     /// # Errors
-    /// `NotFound` for an unknown conversation.
-    pub fn rename_conversation(&mut self, id: ConversationId, title: &str, at: Timestamp) -> Result<(), StorageError> {
-        let num = self.conversation_num(id)?;
-        self.execute(
-            "UPDATE conversations SET title = ?2, updated_us = ?3 WHERE num = ?1",
-            params![num, title, micros(at)],
-        )?;
-        Ok(())
+    /// `NotFound` for an unknown run.
+    pub fn conversation_of(&mut self, run_id: RunId) -> Result<Option<Conversation>, StorageError> {
+        let Some(num) = self.run_memory(run_id)?.conversation else { return Ok(None) };
+        let found = self
+            .conn
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM conversations c WHERE c.num = ?1"))?
+            .query_row([num], conversation)
+            .optional()?;
+        Ok(found)
     }
 
-    /// Archives a conversation, or takes it back.
+    /// Whether a run of the conversation has not ended yet.
     ///
     /// # Errors
     /// `NotFound` for an unknown conversation.
-    pub fn archive_conversation(
-        &mut self,
-        id: ConversationId,
-        archived: bool,
-        at: Timestamp,
-    ) -> Result<(), StorageError> {
+    pub fn conversation_works(&mut self, id: ConversationId) -> Result<bool, StorageError> {
         let num = self.conversation_num(id)?;
-        self.execute(
-            "UPDATE conversations SET archived_us = iif(?2, coalesce(archived_us, ?3), NULL), updated_us = ?3
-             WHERE num = ?1",
-            params![num, archived, micros(at)],
-        )?;
-        Ok(())
-    }
-
-    /// What the client keeps with a conversation, redacted.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown conversation.
-    pub fn set_conversation_metadata(
-        &mut self,
-        id: ConversationId,
-        metadata: &Value,
-        at: Timestamp,
-    ) -> Result<(), StorageError> {
-        let num = self.conversation_num(id)?;
-        self.execute(
-            "UPDATE conversations SET metadata = ?2, updated_us = ?3 WHERE num = ?1",
-            params![num, text(metadata)?, micros(at)],
-        )?;
-        Ok(())
+        let works = self
+            .conn
+            .prepare_cached(
+                // From the few open jobs, not from the conversation's many runs.
+                "SELECT EXISTS (SELECT 1 FROM scheduler_jobs j INDEXED BY scheduler_jobs_open
+                                CROSS JOIN conversation_runs l ON l.run = j.run
+                                WHERE j.state <> 'done' AND l.conversation = ?1)",
+            )?
+            .query_row([num], |row| row.get(0))?;
+        Ok(works)
     }
 }
 
-fn conversation(row: &Row<'_>) -> rusqlite::Result<ConversationRow> {
-    Ok(ConversationRow {
+fn conversation(row: &Row<'_>) -> rusqlite::Result<Conversation> {
+    Ok(Conversation {
         conversation_id: id_of(row, "conversation_id")?,
         provider: row.get("provider")?,
         title: row.get("title")?,
         metadata: json_of(row, "metadata")?,
         session_id: row.get("session_id")?,
-        cwd: row.get::<_, Option<String>>("cwd")?.map(|path| Path::new(&path).to_owned()),
+        cwd: row.get::<_, Option<String>>("cwd")?.map(Into::into),
         archived_at: optional_time_of(row, "archived_us")?,
         created_at: time_of(row, "created_us")?,
         updated_at: time_of(row, "updated_us")?,
     })
+}
+
+fn one(conn: &Connection, id: ConversationId) -> Result<Option<Conversation>, StorageError> {
+    let found = conn
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM conversations c WHERE c.conversation_id = ?1"))?
+        .query_row([id.as_uuid().as_bytes().as_slice()], conversation)
+        .optional()?;
+    Ok(found)
+}
+
+fn conversation_summary(row: &Row<'_>) -> rusqlite::Result<ConversationSummary> {
+    let last_run = match optional_id_of(row, "last_run")? {
+        Some(run_id) => Some(LastRun { run_id, status: name_of(row, "last_status", RunStatus::from_name)? }),
+        None => None,
+    };
+    Ok(ConversationSummary { conversation: conversation(row)?, runs: count_of(row, "runs")?, last_run })
 }
 
 impl Reader {
@@ -160,13 +174,8 @@ impl Reader {
     ///
     /// # Errors
     /// Where the database cannot be read.
-    pub fn conversation(&self, id: ConversationId) -> Result<Option<ConversationRow>, StorageError> {
-        let found = self
-            .conn
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM conversations WHERE conversation_id = ?1"))?
-            .query_row([id.as_uuid().as_bytes().as_slice()], conversation)
-            .optional()?;
-        Ok(found)
+    pub fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>, StorageError> {
+        one(&self.conn, id)
     }
 
     /// Conversations, the last changed first.
@@ -178,17 +187,23 @@ impl Reader {
         filter: &ConversationFilter,
         limit: u64,
         offset: u64,
-    ) -> Result<Page<ConversationRow>, StorageError> {
+    ) -> Result<Page<ConversationSummary>, StorageError> {
         let condition = "(?1 IS NULL OR provider = ?1) AND (?2 OR archived_us IS NULL)";
         let total = self
             .conn
             .prepare_cached(&format!("SELECT count(*) AS total FROM conversations WHERE {condition}"))?
             .query_row(params![filter.provider, filter.include_archived], |row| count_of(row, "total"))?;
+        // First which; then what is counted and looked up for those few alone.
         let items = self
             .conn
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM conversations WHERE {condition}
-                 ORDER BY updated_us DESC, num DESC LIMIT ?3 OFFSET ?4"
+                "SELECT {COLUMNS}, r.run_id AS last_run, r.status AS last_status,
+                     (SELECT count(*) FROM conversation_runs WHERE conversation = c.num) AS runs
+                 FROM (SELECT * FROM conversations WHERE {condition}
+                       ORDER BY updated_us DESC, num DESC LIMIT ?3 OFFSET ?4) c
+                 LEFT JOIN runs r ON r.num = (SELECT run FROM conversation_runs WHERE conversation = c.num
+                                              ORDER BY position DESC LIMIT 1)
+                 ORDER BY c.updated_us DESC, c.num DESC"
             ))?
             .query_map(
                 params![
@@ -197,13 +212,28 @@ impl Reader {
                     i64::try_from(limit).unwrap_or(i64::MAX),
                     i64::try_from(offset).unwrap_or(i64::MAX),
                 ],
-                conversation,
+                conversation_summary,
             )?
             .collect::<rusqlite::Result<_>>()?;
         Ok(Page { items, total })
     }
 
-    /// The runs of a conversation, in order.
+    /// A run's place in its conversation, from 1; None for a run of none.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn place_in_conversation(&self, run_id: RunId) -> Result<Option<u64>, StorageError> {
+        let place = self
+            .conn
+            .prepare_cached(
+                "SELECT l.position AS place FROM conversation_runs l JOIN runs r ON r.num = l.run WHERE r.run_id = ?1",
+            )?
+            .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| count_of(row, "place"))
+            .optional()?;
+        Ok(place)
+    }
+
+    /// The ids of a conversation's runs, in order.
     ///
     /// # Errors
     /// Where the database cannot be read.
@@ -217,5 +247,35 @@ impl Reader {
             .query_map([id.as_uuid().as_bytes().as_slice()], |row| id_of(row, "run_id"))?
             .collect::<rusqlite::Result<_>>()?;
         Ok(found)
+    }
+
+    /// The newest runs of a conversation, in the order in which they came; so many of the newest are left out first.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn runs_of_conversation(
+        &self,
+        id: ConversationId,
+        limit: u64,
+        offset: u64,
+    ) -> Result<Page<RunSummary>, StorageError> {
+        let Some(num) = self.conversation_num(id)? else { return Ok(Page { items: Vec::new(), total: 0 }) };
+        let total = self
+            .conn
+            .prepare_cached("SELECT count(*) AS total FROM conversation_runs WHERE conversation = ?1")?
+            .query_row([num], |row| count_of(row, "total"))?;
+        let mut items: Vec<RunSummary> = self
+            .conn
+            .prepare_cached(&format!(
+                "SELECT {SUMMARY} FROM conversation_runs t JOIN runs r ON r.num = t.run
+                 WHERE t.conversation = ?1 ORDER BY t.position DESC LIMIT ?2 OFFSET ?3"
+            ))?
+            .query_map(
+                params![num, i64::try_from(limit).unwrap_or(i64::MAX), i64::try_from(offset).unwrap_or(i64::MAX)],
+                summary,
+            )?
+            .collect::<rusqlite::Result<_>>()?;
+        items.reverse();
+        Ok(Page { items, total })
     }
 }

@@ -17,7 +17,8 @@ use super::{Bounds, CursorCheck, EventFilter, EventPage, ReadLimit, StorageError
 const SCANNED: usize = 5_000;
 
 impl WriteTx<'_> {
-    /// Stores an event and gives it its place.
+    /// Stores an event and gives it its place. One of a run in a conversation belongs to that, too, whether or not it
+    /// says so.
     ///
     /// # Errors
     /// `NotFound` for an unknown run or conversation, `Ended` for a run that has ended, `Invalid` for a terminal event:
@@ -53,7 +54,7 @@ impl WriteTx<'_> {
         };
         let conversation = match event.conversation_id {
             Some(id) => Some(self.conversation_num(id)?),
-            None => None,
+            None => run.and_then(|(_, run)| run.conversation),
         };
         let cursor = self.memory.last_cursor + 1;
         if let Some((_, run)) = &mut run {

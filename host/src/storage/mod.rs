@@ -60,10 +60,9 @@ pub use pending::Pending;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{
-    Backwards, Bounds, ConversationFilter, ConversationRow, Counts, CursorCheck, Durability, EndedRun, EventFilter,
-    EventPage, LooseEvent, NewJob, NewRun, Outcome, Place, ProfileRow, QuietConversation, ReadLimit, Recovery,
-    Requeued, RetentionRow, RetentionScope, RunFilter, SessionUsage, Sizes, Slice, SnapshotKey, Started,
-    StoredSnapshot, Written,
+    Backwards, Bounds, ConversationFilter, Counts, CursorCheck, Durability, EndedRun, EventFilter, EventPage,
+    LooseEvent, NewJob, NewRun, Outcome, Place, QuietConversation, ReadLimit, Recovery, Requeued, RetentionRow,
+    RetentionScope, RunFilter, SessionUsage, Sizes, Slice, SnapshotKey, Started, StoredSnapshot, Written,
 };
 
 use crate::model::NewEvent;

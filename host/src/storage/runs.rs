@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Columns of a list, in the names that [`summary`] reads.
-const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title, r.cwd, r.priority, r.attempt, r.reason, \
+pub(super) const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title, r.cwd, r.priority, r.attempt, r.reason, \
      r.message, r.exit_code, r.created_us, r.started_us, r.ended_us, \
      (SELECT c.conversation_id FROM conversation_runs l JOIN conversations c ON c.num = l.conversation \
       WHERE l.run = r.num) AS conversation_id";
@@ -60,7 +60,7 @@ impl WriteTx<'_> {
         )?;
         let num = self.conn.last_insert_rowid();
         let bytes = Some(run.payload.len() as u64 + RUN_BYTES);
-        self.memory.put(run.run_id, RunMemory { num, last_seq: 0, bytes, ended: false });
+        self.memory.put(run.run_id, RunMemory { num, conversation: None, last_seq: 0, bytes, ended: false });
         self.execute("INSERT INTO run_bodies (run, kind, body) VALUES (?1, 'payload', ?2)", params![num, run.payload])?;
         Ok(unsigned(num))
     }
@@ -197,7 +197,7 @@ impl WriteTx<'_> {
     /// written, or None where the run had ended before: only the first end counts.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run or conversation, `Invalid` for a status that is no end.
+    /// `NotFound` for an unknown run, `Invalid` for a status that is no end.
     pub fn finish_run(&mut self, run_id: RunId, outcome: &Outcome) -> Result<Option<Written>, StorageError> {
         let kind = match outcome.status {
             RunStatus::Completed => EventType::RunCompleted,
@@ -216,7 +216,7 @@ impl WriteTx<'_> {
         }
         let written = self.store(&NewEvent {
             run_id: Some(run_id),
-            conversation_id: outcome.conversation_id,
+            conversation_id: None,
             kind,
             payload: answers::stored(self.conn, before.num, &outcome.end)?,
             timestamp: outcome.at,
@@ -297,13 +297,13 @@ impl WriteTx<'_> {
 fn waits(state: JobState) -> Result<(), StorageError> {
     match state {
         JobState::Ready | JobState::Scheduled | JobState::Retrying => Ok(()),
-        JobState::Running | JobState::Done => {
-            Err(StorageError::new(StorageErrorKind::Invalid, format!("a job that waits is not {state}")))
+        JobState::Held | JobState::Running | JobState::Done => {
+            Err(StorageError::new(StorageErrorKind::Invalid, format!("a job that waits is not stored as {state}")))
         }
     }
 }
 
-fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
+pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     Ok(RunSummary {
         run_id: id_of(row, "run_id")?,
         conversation_id: optional_id_of::<ConversationId>(row, "conversation_id")?,

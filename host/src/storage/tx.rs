@@ -34,6 +34,8 @@ pub(super) struct Memory {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunMemory {
     pub(super) num: i64,
+    /// The conversation that it belongs to, and its events with it.
+    pub(super) conversation: Option<i64>,
     /// The number that was given last.
     pub(super) last_seq: i64,
     /// About what its events and texts take in the file, if all of them were counted.
@@ -84,12 +86,14 @@ impl WriteTx<'_> {
             .conn
             .prepare_cached(
                 "SELECT num, status,
+                     (SELECT conversation FROM conversation_runs WHERE run = runs.num) AS conversation,
                      (SELECT coalesce(max(seq), 0) FROM run_events WHERE run = runs.num) AS last_seq
                  FROM runs WHERE run_id = ?1",
             )?
             .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| {
                 Ok(RunMemory {
                     num: row.get("num")?,
+                    conversation: row.get("conversation")?,
                     last_seq: row.get("last_seq")?,
                     bytes: None,
                     ended: name_of(row, "status", RunStatus::from_name)?.ended(),

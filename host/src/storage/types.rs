@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::model::{
-    CapabilitySnapshot, ConversationId, EndReason, Event, EventType, JobRecord, JobState, ProfileId, RunEnd, RunId,
-    RunMode, RunStatus, Usage,
+    CapabilitySnapshot, ConversationId, EndReason, Event, EventType, JobRecord, JobState, RunEnd, RunId, RunMode,
+    RunStatus, Usage,
 };
 
 /// How sure a write must be before it counts as done.
@@ -107,8 +106,6 @@ pub struct Outcome {
     pub status: RunStatus,
     /// The payload of the terminal event, redacted. Its final text is stored there and nowhere else.
     pub end: RunEnd,
-    /// The conversation that its events belong to.
-    pub conversation_id: Option<ConversationId>,
     /// Tokens and money of all attempts; None leaves what is stored.
     pub usage: Option<Usage>,
     /// When it ended.
@@ -241,29 +238,6 @@ pub struct SessionUsage {
     pub usage: Option<Usage>,
 }
 
-/// A conversation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConversationRow {
-    /// Its id.
-    pub conversation_id: ConversationId,
-    /// Provider instance.
-    pub provider: String,
-    /// Its title, redacted; None until its first message gives it one.
-    pub title: Option<String>,
-    /// What the client keeps with it.
-    pub metadata: Value,
-    /// The provider session that its next message resumes.
-    pub session_id: Option<String>,
-    /// The folder of its last run.
-    pub cwd: Option<PathBuf>,
-    /// When it was archived, if it is.
-    pub archived_at: Option<Timestamp>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When anything of it last changed.
-    pub updated_at: Timestamp,
-}
-
 /// Which conversations to list. Archived ones only on request.
 #[derive(Clone, Debug, Default)]
 pub struct ConversationFilter {
@@ -271,23 +245,6 @@ pub struct ConversationFilter {
     pub provider: Option<String>,
     /// Archived ones too.
     pub include_archived: bool,
-}
-
-/// Named defaults for the start payload.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProfileRow {
-    /// Its id.
-    pub profile_id: ProfileId,
-    /// Its name, unique.
-    pub name: String,
-    /// Provider instance.
-    pub provider: String,
-    /// The defaults: a part of a start payload.
-    pub config: Value,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
 }
 
 /// What a retention policy is about.

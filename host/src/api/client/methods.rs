@@ -9,14 +9,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, GetSettingsParams, ListCapabilitiesParams,
-    ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, Reload,
-    RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, Settings, StartRunResult, Status,
-    StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, ListCapabilitiesParams,
+    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
+    ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams, RetentionState,
+    RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetRetentionParams, Settings, StartRunResult,
+    Status, StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams, UpdateSettingsParams,
+    WorkspaceParams,
 };
 use crate::model::{
-    CapabilitySnapshot, ErrorKind, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunId, RunRecord,
-    RunSummary,
+    CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord, Page, Profile, RetentionPolicy,
+    RetentionReport, RunId, RunRecord, RunSummary,
 };
 
 /// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
@@ -59,8 +62,16 @@ impl Client {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn start_run(&self, payload: &Value) -> Result<StartRunResult, ClientError> {
+        self.start("start_run", payload).await
+    }
+
+    /// The same for any method that starts a run: `rerun`, `send_conversation_message`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn start(&self, method: &str, params: &Value) -> Result<StartRunResult, ClientError> {
         for _ in 0..ENDING_HOSTS {
-            match self.call("start_run", payload).await {
+            match self.call(method, params).await {
                 Err(ClientError::Api(refused)) if refused.kind == ErrorKind::Conflict && refused.retryable => {
                     if !self.connector.is_replaced().await? {
                         return Err(ClientError::Api(refused));
@@ -69,7 +80,7 @@ impl Client {
                 other => return other,
             }
         }
-        self.call("start_run", payload).await
+        self.call(method, params).await
     }
 
     /// Ends a run and waits until it has ended.
@@ -94,6 +105,73 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn list_runs(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ClientError> {
         self.call("list_runs", params).await
+    }
+
+    /// Makes a conversation.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn create_conversation(&self, params: &CreateConversationParams) -> Result<Conversation, ClientError> {
+        self.call("create_conversation", params).await
+    }
+
+    /// Conversations, the last changed first.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_conversations(
+        &self,
+        params: &ListConversationsParams,
+    ) -> Result<Page<ConversationSummary>, ClientError> {
+        self.call("list_conversations", params).await
+    }
+
+    /// A conversation with its runs.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn get_conversation(&self, params: &GetConversationParams) -> Result<ConversationResult, ClientError> {
+        self.call("get_conversation", params).await
+    }
+
+    /// Gives a conversation another title.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn rename_conversation(&self, params: &RenameConversationParams) -> Result<Conversation, ClientError> {
+        self.call("rename_conversation", params).await
+    }
+
+    /// Archives a conversation, or takes it back.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn archive_conversation(&self, params: &ArchiveConversationParams) -> Result<Conversation, ClientError> {
+        self.call("archive_conversation", params).await
+    }
+
+    /// The profiles, by name.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_profiles(&self) -> Result<Vec<Profile>, ClientError> {
+        self.call("list_profiles", &ListProfilesParams::default()).await
+    }
+
+    /// Makes a profile, or changes the one of that id.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn save_profile(&self, params: &SaveProfileParams) -> Result<Profile, ClientError> {
+        self.call("save_profile", params).await
+    }
+
+    /// Deletes the profile of that name or id.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn delete_profile(&self, profile_id: String) -> Result<Profile, ClientError> {
+        self.call("delete_profile", &ProfileParams { profile_id }).await
     }
 
     /// A page of the events of a run.

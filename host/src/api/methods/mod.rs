@@ -1,6 +1,8 @@
 //! The methods: one table, which every transport serves and the OpenRPC document is made of.
 
+mod conversations;
 mod host;
+mod profiles;
 mod retention;
 mod runs;
 mod streams;
@@ -17,17 +19,20 @@ use serde_json::Value;
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, CancelResult, ExportRunParams, ExportRunResult, GetSettingsParams, ListCapabilitiesParams,
-    ListJobsParams, ListPluginsResult, ListRunsParams, NoParams, ProviderParams, ProviderTokenParams, Reload,
-    RetentionState, RunEventsParams, RunEventsResult, RunParams, SetRetentionParams, Settings, StartRunParams,
-    StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState, UnsetRetentionParams,
-    UnsubscribeParams, UnsubscribeResult, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, ListCapabilitiesParams,
+    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
+    ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams, RerunParams, RetentionState,
+    RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams, SetRetentionParams, Settings,
+    StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState,
+    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
+    WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
 use crate::model::{
-    ApiError, CapabilitySnapshot, Grant, JobRecord, Page, RetentionPolicy, RetentionReport, RunRecord, RunSummary,
-    validate_document,
+    ApiError, CapabilitySnapshot, Conversation, ConversationSummary, Grant, JobRecord, Page, Profile, RetentionPolicy,
+    RetentionReport, RunRecord, RunSummary, validate_document,
 };
 
 /// One method.
@@ -78,6 +83,65 @@ pub(crate) static METHODS: &[Method] = &[
         start_run(): StartRunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw runs::start
+    },
+    method! {
+        /// Makes a conversation: a thread of runs of one provider. Without a title it takes the first line of its first
+        /// prompt.
+        create_conversation("provider", "title", "metadata"):
+        CreateConversationParams => Conversation, [NotFound], conversations::create
+    },
+    method! {
+        /// Conversations, the last changed first. Archived ones only on request.
+        list_conversations("provider", "includeArchived", "limit", "offset"):
+        ListConversationsParams => Page<ConversationSummary>, [], conversations::list
+    },
+    method! {
+        /// A conversation with its newest runs, in order.
+        get_conversation("conversationId", "limit", "offset"):
+        GetConversationParams => ConversationResult, [NotFound], conversations::get
+    },
+    method! {
+        /// Starts a run as the next message of a conversation. It resumes the conversation's session when those before it
+        /// have ended, and works in the folder of the last one. An archived conversation refuses it.
+        send_conversation_message(): SendMessageParams => StartRunResult,
+        [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
+        raw conversations::send
+    },
+    method! {
+        /// Gives a conversation another title.
+        rename_conversation("conversationId", "title"):
+        RenameConversationParams => Conversation, [NotFound], conversations::rename
+    },
+    method! {
+        /// Changes what the client keeps with a conversation: metadata as a JSON merge patch, and the title.
+        update_conversation("conversationId", "title", "metadata"):
+        UpdateConversationParams => Conversation, [NotFound], raw conversations::update
+    },
+    method! {
+        /// Archives a conversation, or takes it back. Messages that it has taken are still answered.
+        archive_conversation("conversationId", "archived"):
+        ArchiveConversationParams => Conversation, [NotFound], conversations::archive
+    },
+    method! {
+        /// Starts a run with the effective payload of another, with overrides merged over it. A message becomes the next
+        /// message of its conversation. Where the payload held secrets, which are gone with the run's end, the overrides
+        /// must supply them.
+        rerun("runId", "overrides", "clientEnvironment"): RerunParams => StartRunResult,
+        [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
+        raw runs::rerun
+    },
+    method! {
+        /// The profiles, by name.
+        list_profiles("provider"): ListProfilesParams => Vec<Profile>, [], profiles::list
+    },
+    method! {
+        /// Makes a profile, or changes the one of that id. One that holds secrets is refused: nothing seals it.
+        save_profile("id", "name", "provider", "config"):
+        SaveProfileParams => Profile, [NotFound, Conflict], profiles::save
+    },
+    method! {
+        /// Deletes a profile. Runs that were started with it keep what it gave them.
+        delete_profile("profileId"): ProfileParams => Profile, [NotFound], profiles::delete
     },
     method! {
         /// Ends a run and answers when it has ended. One that had ended already is no error; the answer says so.
@@ -224,7 +288,11 @@ where
     P: DeserializeOwned + JsonSchema + 'static,
     R: Serialize,
 {
-    let result = call(engine, caller, &validate_document(params)?)?;
+    result(&call(engine, caller, &validate_document(params)?)?)
+}
+
+/// Writes a result.
+fn result(result: &impl Serialize) -> Result<Value, ApiError> {
     serde_json::to_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
 }
 
@@ -246,10 +314,13 @@ mod tests {
         "answer_approval",
     ];
 
+    /// Methods that take a start payload, as one object.
+    const WHOLE: &[&str] = &["start_run", "send_conversation_message"];
+
     #[test]
     fn an_array_can_give_every_parameter() {
         let mut generator = document::generator();
-        for method in METHODS.iter().filter(|method| method.name != "start_run") {
+        for method in METHODS.iter().filter(|method| !WHOLE.contains(&method.name)) {
             let (params, _) = (method.schemas)(&mut generator);
             let known = params.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
             let known: BTreeSet<&str> = known.keys().map(String::as_str).collect();

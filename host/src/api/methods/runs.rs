@@ -9,13 +9,18 @@ use super::super::types::{
     CancelResult, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult,
     RunParams,
 };
+use super::result;
 use crate::engine::Engine;
 use crate::model::{ApiError, JobRecord, Page, RunRecord, RunSummary};
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
 pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
-    let result = engine.start_run(params, &caller.origin)?;
-    serde_json::to_value(result).map_err(|error| ApiError::internal(error.to_string()))
+    result(&engine.start_run(params, &caller.origin)?)
+}
+
+/// Takes the overrides as they came: null means something there.
+pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
+    result(&engine.rerun(params, &caller.origin)?)
 }
 
 pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {

@@ -121,7 +121,6 @@ fn outcome(status: RunStatus) -> Outcome {
             hint: None,
             final_text: Some("the answer".to_owned()),
         },
-        conversation_id: None,
         usage: None,
         at: at(9),
     }

@@ -2,7 +2,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::model::{Artifact, ArtifactId, CapabilitySnapshot, ConversationId, JobState, ProfileId, Support, Usage};
+use crate::model::{
+    Artifact, ArtifactId, CapabilitySnapshot, Conversation, ConversationId, JobState, LastRun, Profile, ProfileId,
+    Support, Usage,
+};
 
 use super::*;
 
@@ -219,8 +222,8 @@ fn lists_are_filtered_and_newest_first() {
 
 #[test]
 fn conversations_hold_their_runs_in_order() {
-    let (_home, storage) = home();
-    let row = ConversationRow {
+    let (home, storage) = home();
+    let row = Conversation {
         conversation_id: ConversationId::generate(),
         provider: "codex".to_owned(),
         title: None,
@@ -233,42 +236,62 @@ fn conversations_hold_their_runs_in_order() {
     };
     let id = row.conversation_id;
     write(&storage, move |tx| tx.insert_conversation(&row)).unwrap();
+    let listed = |include_archived| {
+        let filter = ConversationFilter { provider: Some("codex".to_owned()), include_archived };
+        storage.read(|r| r.conversations(&filter, 10, 0)).unwrap()
+    };
+    assert_eq!((listed(false).items[0].runs, &listed(false).items[0].last_run), (0, &None));
     let (first, second) = (submit(&storage), submit(&storage));
+    assert_eq!(write(&storage, move |tx| tx.conversation_of(first)).unwrap(), None);
     for (run_id, position) in [(first, 1), (second, 2)] {
         assert_eq!(write(&storage, move |tx| tx.link_conversation(id, run_id, at(1))).unwrap(), position);
     }
     let twice = write(&storage, move |tx| tx.link_conversation(id, second, at(1))).unwrap_err();
     assert_eq!(twice.kind(), StorageErrorKind::Exists);
-    write(&storage, move |tx| {
-        tx.set_conversation_session(id, Some("s"), at(2))?;
-        tx.rename_conversation(id, "t", at(2))?;
-        tx.set_conversation_metadata(id, &json!({}), at(2))?;
-        tx.archive_conversation(id, true, at(3))?;
+    let stored = write(&storage, move |tx| {
+        let mut row = tx.conversation_of(first)?.unwrap();
+        row.title = Some("t".to_owned());
+        row.session_id = Some("s".to_owned());
+        row.metadata = json!({});
+        row.archived_at = Some(at(3));
+        row.updated_at = at(3);
+        tx.update_conversation(&row)?;
         let mut message = event(None, EventType::ConversationMessageSent, "{}");
         message.conversation_id = Some(id);
         tx.append_event(&message)?;
-        let mut chunk = chunk(first, "a");
-        chunk.conversation_id = Some(id);
-        tx.append_event(&chunk)
+        tx.append_event(&chunk(first, "a"))?;
+        assert!(tx.conversation_works(id)?);
+        assert_eq!(tx.conversation(id)?, row);
+        Ok(row)
     })
     .unwrap();
-    let stored = storage.read(|r| r.conversation(id)).unwrap().unwrap();
-    assert_eq!((stored.title.as_deref(), stored.session_id.as_deref()), (Some("t"), Some("s")));
-    assert_eq!((stored.archived_at, stored.cwd.as_deref()), (Some(at(3)), Some(Path::new("/projects"))));
-    assert_eq!(storage.read(|r| r.conversation_runs(id)).unwrap(), [first, second]);
+    assert_eq!(stored.cwd.as_deref(), Some(Path::new("/projects")));
+    assert_eq!(storage.read(|r| r.conversation(id)).unwrap(), Some(stored));
+    let page = |limit, offset| {
+        let page = storage.read(|r| r.runs_of_conversation(id, limit, offset)).unwrap();
+        assert_eq!(page.total, 2);
+        page.items.into_iter().map(|run| run.run_id).collect::<Vec<_>>()
+    };
+    assert_eq!((page(9, 0), page(1, 0), page(1, 1)), (vec![first, second], vec![second], vec![first]));
     let summary = storage.read(|r| r.run_summary(second)).unwrap().unwrap();
     assert_eq!(summary.conversation_id, Some(id));
-    let listed = |include_archived| {
-        let filter = ConversationFilter { provider: Some("codex".to_owned()), include_archived };
-        storage.read(|r| r.conversations(&filter, 10, 0)).unwrap().total
-    };
-    assert_eq!((listed(false), listed(true)), (0, 1));
-    write(&storage, move |tx| tx.archive_conversation(id, false, at(4))).unwrap();
-    assert_eq!(listed(false), 1);
+    assert_eq!((listed(false).total, listed(true).total), (0, 1));
+    let shown = listed(true).items.remove(0);
+    assert_eq!(shown.last_run, Some(LastRun { run_id: second, status: RunStatus::Queued }));
+    assert_eq!((shown.runs, shown.conversation.title.as_deref()), (2, Some("t")));
+
+    // What the writer has forgotten is looked up: a host that starts again tells the rest.
+    drop(storage);
+    let storage = home.open();
+    for run in [second, first] {
+        finish(&storage, run, RunStatus::Completed);
+    }
+    assert!(!write(&storage, move |tx| tx.conversation_works(id)).unwrap());
     let filter = EventFilter { conversation_id: Some(id), ..EventFilter::default() };
     let events = all_events(&storage, &filter, ReadLimit { events: 1, bytes: 1 });
-    assert_eq!(events.len(), 2);
-    assert_eq!((events[0].run_id, events[0].seq, events[1].run_id), (None, None, Some(first)));
+    let runs: Vec<_> = events.iter().map(|event| (event.run_id, event.seq)).collect();
+    let expected = [(None, None), (Some(first), Some(1)), (Some(second), Some(1)), (Some(first), Some(2))];
+    assert_eq!(runs, expected);
 }
 
 #[test]
@@ -296,7 +319,7 @@ fn small_tables_keep_what_they_are_told() {
     // Settings.
     write(&storage, |tx| tx.put_setting("scheduler.global", &json!(4), at(1))).unwrap();
     // Profiles.
-    let profile = ProfileRow {
+    let profile = Profile {
         profile_id: ProfileId::generate(),
         name: "fast".to_owned(),
         provider: "codex".to_owned(),
@@ -306,7 +329,7 @@ fn small_tables_keep_what_they_are_told() {
     };
     let kept = profile.clone();
     write(&storage, move |tx| tx.put_profile(&kept)).unwrap();
-    let namesake = ProfileRow { profile_id: ProfileId::generate(), ..profile.clone() };
+    let namesake = Profile { profile_id: ProfileId::generate(), ..profile.clone() };
     let taken = write(&storage, move |tx| tx.put_profile(&namesake)).unwrap_err();
     assert_eq!(taken.kind(), StorageErrorKind::Exists);
     // Which providers have a token.

@@ -1,4 +1,4 @@
-use crate::model::{Artifact, ArtifactId, ConversationId};
+use crate::model::{Artifact, ArtifactId, Conversation, ConversationId};
 
 use super::*;
 
@@ -176,7 +176,7 @@ fn events_without_a_run_go_by_their_time() {
 fn a_conversation_goes_when_it_is_empty_and_quiet() {
     let (_home, storage) = home();
     let id = ConversationId::generate();
-    let row = ConversationRow {
+    let row = Conversation {
         conversation_id: id,
         provider: "codex".to_owned(),
         title: None,

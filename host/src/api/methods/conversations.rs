@@ -1,0 +1,64 @@
+//! Conversations.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::rpc::Caller;
+use super::super::types::{
+    ArchiveConversationParams, ConversationResult, CreateConversationParams, GetConversationParams,
+    ListConversationsParams, RenameConversationParams,
+};
+use super::result;
+use crate::engine::Engine;
+use crate::model::{ApiError, Conversation, ConversationSummary, Page};
+
+pub(super) fn create(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &CreateConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.create_conversation(params)
+}
+
+pub(super) fn list(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &ListConversationsParams,
+) -> Result<Page<ConversationSummary>, ApiError> {
+    engine.list_conversations(params)
+}
+
+pub(super) fn get(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &GetConversationParams,
+) -> Result<ConversationResult, ApiError> {
+    engine.get_conversation(params)
+}
+
+/// Takes the payload as it came: its form is checked together with what else a submit checks.
+pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
+    result(&engine.send_message(params, &caller.origin)?)
+}
+
+pub(super) fn rename(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &RenameConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.rename_conversation(params)
+}
+
+/// Takes the metadata as they came: null means something in a patch.
+pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Value, ApiError> {
+    result(&engine.update_conversation(params)?)
+}
+
+pub(super) fn archive(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &ArchiveConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.archive_conversation(params)
+}

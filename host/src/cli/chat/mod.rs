@@ -1,0 +1,54 @@
+//! `ostler chat`
+
+mod change;
+mod list;
+mod new;
+mod send;
+mod show;
+
+use clap::{Args, Subcommand};
+
+use super::context::Context;
+use super::exit::Exit;
+use crate::model::ApiError;
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler chat new codex --title \"the parser\"      prints the id of a new conversation
+  ostler chat send 1a2b3c4d \"what does it do?\"    a message, followed to its answer
+  ostler chat send 1a2b3c4d \"and why?\"            which knows what was said before
+  ostler chat list
+  ostler chat show 1a2b3c4d --text
+
+A conversation belongs to one provider, whose session its messages resume, one after another.";
+
+/// Hold conversations: runs that know what was said before
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    New(new::Arguments),
+    List(list::Arguments),
+    Show(show::Arguments),
+    Send(Box<send::Arguments>),
+    Rename(change::Rename),
+    Update(change::Update),
+    Archive(change::Archive),
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
+    match arguments.action {
+        Action::New(arguments) => new::execute(context, arguments).await,
+        Action::List(arguments) => list::execute(context, arguments).await,
+        Action::Show(arguments) => show::execute(context, &arguments).await,
+        Action::Send(arguments) => send::execute(context, *arguments).await,
+        Action::Rename(arguments) => change::rename(context, arguments).await,
+        Action::Update(arguments) => change::update(context, arguments).await,
+        Action::Archive(arguments) => change::archive(context, &arguments).await,
+    }
+}

@@ -1,0 +1,67 @@
+//! `ostler chat send`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::super::context::{Context, current_folder};
+use super::super::exit::Exit;
+use super::super::ids;
+use super::super::options::StartArguments;
+use super::super::payload;
+use super::super::profiles;
+use super::super::submit::{self, Manner, Request};
+use crate::api::types::GetConversationParams;
+use crate::model::{ApiError, ErrorKind};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler chat send 1a2b3c4d \"what does it do?\"
+  ostler chat send 1a2b3c4d --file next.md --timeout 20m
+  ostler chat send 1a2b3c4d --detach \"then run the tests\"     queues behind what is being answered
+
+A conversation works in the folder of its first message: the current one, if nothing else is said.
+Ctrl-C cancels the message and waits for its end; a second one leaves at once.";
+
+/// Send a message and follow it to its answer
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Conversation id, or a beginning or end of one
+    chat: String,
+    #[command(flatten)]
+    start: StartArguments,
+    #[command(flatten)]
+    manner: Manner,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
+    let given = arguments.start.gather()?;
+    let (names_folder, here) = (given.names_folder(), current_folder());
+    let mut params = payload::message(given)?;
+    submit::execute(context, &arguments.manner, async |client| {
+        let conversation_id = ids::conversation(client, &arguments.chat).await?;
+        let wanted = GetConversationParams { conversation_id, limit: Some(1), offset: None };
+        let conversation = client.get_conversation(&wanted).await?.conversation;
+        params["conversationId"] = json!(conversation_id);
+        // The first message says where; for later ones the host knows.
+        if !names_folder && conversation.cwd.is_none() && profiles::folder(client, &params).await?.is_none() {
+            params["cwd"] = text(&here?)?.into();
+        }
+        let named = params.get("cwd").and_then(Value::as_str).map(PathBuf::from);
+        let folder = match named.or(conversation.cwd) {
+            Some(folder) => Some(folder),
+            None => profiles::folder(client, &params).await?,
+        };
+        Ok(Request { method: "send_conversation_message", params, provider: conversation.provider, folder })
+    })
+    .await
+}
+
+fn text(folder: &std::path::Path) -> Result<String, ApiError> {
+    folder.to_str().map(str::to_owned).ok_or_else(|| {
+        let message = "the name of the current folder is no UTF-8 text";
+        ApiError::new(ErrorKind::InvalidParams, message).at("/cwd")
+    })
+}

@@ -1,0 +1,251 @@
+//! `ostler profiles`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::options::{PayloadOptions, PromptArguments};
+use super::output::{DIM, complain};
+use super::payload::{self, Given};
+use super::table::{Cell, Table};
+use super::{clean, format};
+use crate::api::client::Client;
+use crate::api::types::SaveProfileParams;
+use crate::model::{ApiError, ErrorKind, Profile};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler profiles save careful --provider codex --sandbox read-only --timeout 20m
+  ostler profiles save review --provider claude --config review.json
+  ostler profiles list
+  ostler run codex --profile careful \"what could be simpler here?\"
+
+What a run says itself goes over what its profile says.";
+
+/// Keep defaults for runs under a name
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the profiles
+    #[command(after_help = "Examples:\n  ostler profiles list\n  ostler profiles list --provider codex --json")]
+    List {
+        /// Only profiles for this provider
+        #[arg(long, value_name = "NAME")]
+        provider: Option<String>,
+    },
+    /// Show a profile as JSON
+    #[command(
+        after_help = "Examples:\n  ostler profiles show careful\n  ostler profiles show careful --json | jq .config"
+    )]
+    Show {
+        /// Its name or id
+        profile: String,
+    },
+    /// Make a profile, or replace what the one of that name says
+    Save(Box<Save>),
+    /// Delete a profile; runs that were started with it keep what it gave them
+    #[command(after_help = "Examples:\n  ostler profiles delete careful")]
+    Delete {
+        /// Its name or id
+        profile: String,
+    },
+}
+
+const SAVE_EXAMPLES: &str = "\
+Examples:
+  ostler profiles save careful --provider codex --sandbox read-only --timeout 20m
+  ostler profiles save review --provider claude --config review.json
+  ostler profiles save careful --model other         replaces the whole profile
+
+Secrets are refused: a provider's key comes from the token store or from the caller's environment.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SAVE_EXAMPLES)]
+struct Save {
+    /// Its name
+    name: String,
+    #[command(flatten)]
+    prompt: PromptArguments,
+    /// Provider of the runs that it is for; a profile that is there keeps its own
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    #[command(flatten)]
+    options: PayloadOptions,
+    /// Part of a start payload as JSON (`-`: standard input); other options go over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
+    match arguments.action {
+        Action::List { provider } => {
+            let mut profiles = context.client().await?.list_profiles().await?;
+            profiles.retain(|profile| provider.as_ref().is_none_or(|provider| profile.provider == *provider));
+            if context.json {
+                context.out.document(&profiles)?;
+            } else if profiles.is_empty() {
+                complain("no profiles; `ostler profiles save` makes one");
+            } else {
+                table(&profiles).print(&mut context.out)?;
+            }
+        }
+        Action::Show { profile } => {
+            let profile = named(&context.client().await?, &profile).await?;
+            if context.json {
+                context.out.document(&profile)?;
+            } else {
+                let text = render(&profile, context);
+                context.out.write(&text)?;
+            }
+        }
+        Action::Save(save) => {
+            let saved = self::save(context, *save).await?;
+            if context.json {
+                context.out.document(&saved)?;
+            } else {
+                context.out.line(format!("saved {}, for {}", shown(&saved.name), shown(&saved.provider)))?;
+            }
+        }
+        Action::Delete { profile } => {
+            let deleted = context.client().await?.delete_profile(profile).await?;
+            if context.json {
+                context.out.document(&deleted)?;
+            } else {
+                context.out.line(format!("deleted {}", shown(&deleted.name)))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn save(context: &mut Context<'_>, save: Save) -> Result<Profile, ApiError> {
+    let base = save.config.as_deref();
+    let given = Given { prompt: save.prompt.read(base)?, ..save.options.gather(base)? };
+    let Value::Object(config) = payload::part(given)? else {
+        return Err(ApiError::internal("a part of a payload is an object"));
+    };
+    let client = context.client().await?;
+    let known = client.list_profiles().await?.into_iter().find(|profile| profile.name == save.name);
+    let Some(provider) = save.provider.or_else(|| known.as_ref().map(|known| known.provider.clone())) else {
+        let message =
+            format!("there is no profile {:?} yet: say with --provider whose runs it is for", shown(&save.name));
+        return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/provider"));
+    };
+    let id = known.map(|known| known.profile_id);
+    Ok(client.save_profile(&SaveProfileParams { id, name: save.name, provider, config }).await?)
+}
+
+/// The profile of that name or id.
+pub(super) fn find<'a>(profiles: &'a [Profile], wanted: &str) -> Option<&'a Profile> {
+    let by_id = profiles.iter().find(|profile| profile.profile_id.to_string() == wanted);
+    by_id.or_else(|| profiles.iter().find(|profile| profile.name == wanted))
+}
+
+/// The folder of the profile that a payload names. A profile that there is not is the host's to refuse.
+pub(super) async fn folder(client: &Client, payload: &Value) -> Result<Option<PathBuf>, ApiError> {
+    let Some(name) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
+    let profiles = client.list_profiles().await?;
+    let folder = find(&profiles, name).and_then(|profile| profile.config.get("cwd")?.as_str());
+    Ok(folder.map(PathBuf::from))
+}
+
+async fn named(client: &Client, wanted: &str) -> Result<Profile, ApiError> {
+    let profiles = client.list_profiles().await?;
+    find(&profiles, wanted).cloned().ok_or_else(|| {
+        ApiError::not_found("profile", format_args!("{:?}", shown(wanted)))
+            .hint("`ostler profiles list` lists the profiles")
+    })
+}
+
+fn table(profiles: &[Profile]) -> Table {
+    let mut table = Table::new(&["NAME", "PROVIDER", "CHANGED", "SETS"], 3);
+    for profile in profiles {
+        table.row(vec![
+            profile.name.as_str().into(),
+            profile.provider.as_str().into(),
+            Cell::styled(DIM, &format::local(profile.updated_at)),
+            fields(&profile.config).into(),
+        ]);
+    }
+    table
+}
+
+/// Names of the fields that a configuration sets, those of the harness by themselves.
+fn fields(config: &Value) -> String {
+    let names = |value: &Value| value.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default();
+    let all: Vec<String> = names(config);
+    let parts = all.into_iter().flat_map(|name| match name.as_str() {
+        "harness" => names(config.get("harness").unwrap_or(&Value::Null)),
+        _ => vec![name],
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn render(profile: &Profile, context: &Context<'_>) -> String {
+    let fields = [
+        ("name", shown(&profile.name)),
+        ("id", profile.profile_id.to_string()),
+        ("provider", shown(&profile.provider)),
+        ("created", format::local_full(profile.created_at)),
+        ("changed", format::local_full(profile.updated_at)),
+    ];
+    let mut text = String::new();
+    for (name, value) in fields {
+        text.push_str(&format!("{}{value}\n", context.out.styled(DIM, &format!("{name:<10}"))));
+    }
+    let config = format!("{:#}", profile.config);
+    let config = if context.out.stdout_terminal { clean::json(&config) } else { config };
+    text.push_str(&format!("\n{config}\n"));
+    text
+}
+
+fn shown(text: &str) -> String {
+    clean::line(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn profile(name: &str, id: &str) -> Profile {
+        Profile {
+            profile_id: id.parse().unwrap(),
+            name: name.to_owned(),
+            provider: "codex".to_owned(),
+            config: json!({"model": "m", "harness": {"tools": [], "limits": {"maxTurns": 3}}}),
+            created_at: "2020-03-05T12:00:00Z".parse().unwrap(),
+            updated_at: "2020-03-05T12:00:00Z".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn profiles_are_found_by_id_and_by_name() {
+        let (one, other) = ("01999999-8888-7777-8666-123456789abc", "01999999-8888-7777-8666-123456789abd");
+        let profiles = [profile("fast", one), profile("careful", other)];
+        assert_eq!(find(&profiles, "careful").unwrap().profile_id.to_string(), other);
+        assert_eq!(find(&profiles, one).unwrap().name, "fast");
+        assert!(find(&profiles, "car").is_none());
+    }
+
+    #[test]
+    fn the_list_names_what_a_profile_sets() {
+        let text = table(&[profile("fast", "01999999-8888-7777-8666-123456789abc")]).render(Some(60), false);
+        insta::assert_snapshot!(text, @r"
+        NAME  PROVIDER  CHANGED     SETS
+        fast  codex     2020-03-05  model, tools, limits
+        ");
+    }
+}

@@ -1,0 +1,101 @@
+//! A run as storage knows it when its turn comes.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::carry::{Base, Carry};
+use super::message;
+use super::setup::Setup;
+use super::tokens::TokenVariable;
+use crate::model::{ApiError, ErrorKind, JobRecord, RunId, RunRecord, StartPayload};
+use crate::redaction::KnownSecret;
+
+/// A run as storage knows it when its turn comes.
+pub(crate) struct Loaded {
+    pub(crate) record: RunRecord,
+    pub(crate) job: JobRecord,
+    pub(crate) carry: Carry,
+    pub(crate) payload: StartPayload,
+    pub(crate) caller: Option<BTreeMap<String, String>>,
+    /// The stored token of its provider, or why it cannot be had.
+    pub(super) token: Result<Option<TokenVariable>, ApiError>,
+    /// Every token that the host knows, to be masked whoever says it.
+    pub(super) known_tokens: Vec<KnownSecret>,
+    /// It follows other messages of its conversation, and nobody knows their session.
+    pub(crate) knows_nothing: bool,
+}
+
+impl Loaded {
+    /// The variable of the token, and its value.
+    pub(super) fn token(&self) -> Option<(&str, &str)> {
+        let variable = self.token.as_ref().ok()?.as_ref()?;
+        Some((&variable.name, variable.token.reveal()))
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.record.summary.run_id
+    }
+
+    /// The session to resume, unless it has turned out to be invalid.
+    pub(super) fn resume(&self) -> Option<&str> {
+        let harness = self.payload.harness.as_ref().filter(|_| !self.carry.without_resume)?;
+        harness.resume_session_id.as_deref()
+    }
+
+    /// What the plugin is to prepare: once the session is known to be gone, the payload does not ask for it any more.
+    pub(super) fn effective(&self) -> StartPayload {
+        let mut payload = self.payload.clone();
+        if let Some(harness) = payload.harness.as_mut().filter(|_| self.carry.without_resume) {
+            harness.resume_session_id = None;
+            harness.continue_session = None;
+        }
+        payload
+    }
+
+    pub(crate) fn resumes(&self) -> bool {
+        let continues = self.payload.harness.as_ref().and_then(|harness| harness.continue_session) == Some(true);
+        !self.carry.without_resume && (continues || self.resume().is_some())
+    }
+}
+
+impl Engine {
+    /// A run with its true payload, and with what its conversation adds to that.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or its true values are gone.
+    pub(super) fn load(&self, run: RunId, setup: &Setup) -> Result<Loaded, ApiError> {
+        let gone = || ApiError::not_found("run", run);
+        let (record, job, carry, seal) = self
+            .storage
+            .read(|reader| Ok((reader.run(run)?, reader.job(run)?, reader.carry(run)?, reader.seal(run)?)))?;
+        let (record, job) = (record.ok_or_else(gone)?, job.ok_or_else(gone)?);
+        let mut carry = Carry::read(carry.as_deref());
+        let (document, caller) = match seal {
+            Some(seal) => {
+                let sealed = self.sealer.unseal(run, &seal).map_err(|error| ApiError::internal(error.to_string()))?;
+                (sealed.payload, sealed.client_environment)
+            }
+            None if record.sealed_pointers.is_empty() => (record.payload.clone(), None),
+            None => {
+                let message = format!("the sealed values are gone: {}", record.sealed_pointers.join(", "));
+                return Err(ApiError::new(ErrorKind::Conflict, message));
+            }
+        };
+        let mut payload = StartPayload::parse(document)?;
+        let mut knows_nothing = false;
+        if let Some(id) = record.summary.conversation_id {
+            let (conversation, place) =
+                self.storage.read(|reader| Ok((reader.conversation(id)?, reader.place_in_conversation(run)?)))?;
+            let first = carry.base.is_none();
+            let found = || Base { session: conversation.and_then(|conversation| conversation.session_id) };
+            if let Some(session) = &carry.base.get_or_insert_with(found).session {
+                message::resume(&mut payload, session);
+            }
+            knows_nothing = first && place > Some(1) && !message::brings_session(&payload);
+        }
+        self.load_tokens();
+        let token = self.token_for(setup, &record.summary.provider);
+        let known_tokens = self.tokens.known();
+        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens, knows_nothing })
+    }
+}

@@ -1,0 +1,64 @@
+//! Series: jobs of which each starts only when all that came before it have left.
+
+use std::collections::{HashMap, VecDeque};
+
+use uuid::Uuid;
+
+/// The series with jobs or held places, each in the order of arrival. The first of a series leads it.
+#[derive(Debug)]
+pub(super) struct SeriesMap<J>(HashMap<Uuid, VecDeque<J>>);
+
+impl<J> Default for SeriesMap<J> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<J: Clone + Eq> SeriesMap<J> {
+    /// Takes a place at the end; who has one keeps it.
+    pub(super) fn join(&mut self, series: Uuid, id: &J) {
+        let members = self.0.entry(series).or_default();
+        if !members.contains(id) {
+            members.push_back(id.clone());
+        }
+    }
+
+    /// Whether nobody is before it.
+    pub(super) fn leads(&self, series: Uuid, id: &J) -> bool {
+        self.0.get(&series).and_then(VecDeque::front) == Some(id)
+    }
+
+    /// Gives the place up. Returns who leads the series now, where that is another than before.
+    pub(super) fn leave(&mut self, series: Uuid, id: &J) -> Option<J> {
+        let members = self.0.get_mut(&series)?;
+        let place = members.iter().position(|member| member == id)?;
+        members.remove(place);
+        if members.is_empty() {
+            self.0.remove(&series);
+            return None;
+        }
+        members.front().filter(|_| place == 0).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_leaves_first_hands_over_and_nothing_is_kept() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut map = SeriesMap::default();
+        for id in [1, 2, 3, 2] {
+            map.join(one, &id);
+        }
+        map.join(other, &9);
+        assert!(map.leads(one, &1) && !map.leads(one, &2) && map.leads(other, &9));
+        assert_eq!(map.leave(one, &2), None, "it did not lead");
+        assert_eq!(map.leave(one, &2), None, "it has left");
+        assert_eq!(map.leave(one, &1), Some(3));
+        assert_eq!(map.leave(one, &3), None);
+        assert_eq!(map.leave(other, &9), None);
+        assert!(map.0.is_empty());
+    }
+}
