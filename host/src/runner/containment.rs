@@ -21,8 +21,11 @@ use super::linux::{self, Process};
 pub(super) const SURVIVAL: Duration = Duration::from_secs(2);
 /// How long freezing may take before the killing begins regardless.
 const FREEZE: Duration = Duration::from_millis(500);
-/// How long all of it may take: a tree that keeps forking can hide from a search for a while.
-const ALL: Duration = Duration::from_secs(4);
+/// How long all of it may take. A tree that keeps forking can hide from the searches of a busy machine for long, and
+/// whoever gives up leaves it to fork for ever.
+const ALL: Duration = Duration::from_secs(30);
+/// Between two searches: this long where the last one found something new, and then longer each time.
+const PAUSE: Duration = Duration::from_micros(250);
 /// How many searches in a row must find nothing where there is no proof.
 const SEARCHES: u32 = 3;
 
@@ -71,7 +74,7 @@ pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnM
         }
     }
     let mut killed_at: HashMap<(i32, u64), Instant> = HashMap::new();
-    let mut pause = Duration::from_micros(250);
+    let mut pause = PAUSE;
     let mut empty = u32::from(alive.is_empty());
     loop {
         for process in &alive {
@@ -80,6 +83,8 @@ pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnM
             killed_at.entry(key).or_insert_with(Instant::now);
             if known.insert(key) {
                 ended.killed.push(leftover(process));
+                // Something still forks: a search that waits comes too late for its next child.
+                pause = PAUSE;
             }
         }
         match reap() {
