@@ -87,14 +87,12 @@ impl Points {
             }
             let next = at.join(&step);
             let metadata = next.symlink_metadata().ok();
-            let link = metadata.as_ref().is_some_and(|metadata| metadata.is_symlink());
-            if link || rest.is_empty() || !metadata.as_ref().is_some_and(|metadata| metadata.is_dir()) {
+            let link = metadata.as_ref().is_some_and(std::fs::Metadata::is_symlink);
+            if link || rest.is_empty() || !metadata.as_ref().is_some_and(std::fs::Metadata::is_dir) {
                 self.watch(&at);
                 self.names.insert(next.clone(), subject);
             }
-            if metadata.is_none() {
-                return None;
-            }
+            metadata.as_ref()?;
             if !link {
                 at = next;
                 continue;
