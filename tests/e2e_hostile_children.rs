@@ -38,7 +38,7 @@ args = ["script"]
 "#;
 
 /// How much more memory the host may have come to need, whatever its children write.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 128 << 20;
 
 /// A bed whose host has run something of each kind and is at rest.
 fn begin() -> (Bed, Calm) {

@@ -363,12 +363,12 @@ def main():
     }
     if options.http:
         host = options.http.removeprefix("http://")
-        name, port = host.rsplit(":", 1)
+        address, port = host.rsplit(":", 1)
         with open(options.token_file, encoding="ascii") as file:
             token = file.read().strip()
 
         def tcp():
-            return socket.create_connection((name, int(port)), timeout=PATIENCE)
+            return socket.create_connection((address, int(port)), timeout=PATIENCE)
 
         transports["TCP"] = lambda: Http(tcp, host, token)
         transports["WebSocket over TCP"] = lambda: Web(tcp(), host, token)

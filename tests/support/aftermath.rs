@@ -55,6 +55,19 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Whether `now` has nothing that was not there before. A connection that was open then may be gone since.
+    fn is_no_less_than(&self, now: &Self) -> bool {
+        now.processes == self.processes
+            && now.attempts <= self.attempts
+            && now.files.is_subset(&self.files)
+            && now
+                .descriptors
+                .iter()
+                .all(|(target, count)| self.descriptors.get(target).is_some_and(|had| count <= had))
+    }
+}
+
 impl Calm {
     /// Of the bed's host, which is started if there is none. Some run must have passed: what the host opens once and
     /// keeps is open then.
@@ -82,7 +95,7 @@ impl Calm {
         let start = Instant::now();
         loop {
             let (now, processes) = (look(bed, self.host), bed.run_processes());
-            if now == self.held && processes.is_empty() && idle(bed) {
+            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(bed) {
                 break;
             }
             let difference = self.held.difference(&now);
