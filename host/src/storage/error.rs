@@ -199,9 +199,16 @@ impl From<rusqlite::Error> for StorageError {
             // All statements are fixed: where one names what is not there, the file's own account of its tables is wrong.
             ErrorCode::Unknown
                 if detail.as_deref().is_some_and(|detail| {
-                    ["no such column", "no such table", "no such index", "malformed database schema", "malformed JSON"]
-                        .iter()
-                        .any(|sign| detail.starts_with(sign))
+                    [
+                        "no such column",
+                        "no such table",
+                        "no such index",
+                        "malformed database schema",
+                        "malformed JSON",
+                        "foreign key mismatch",
+                    ]
+                    .iter()
+                    .any(|sign| detail.starts_with(sign))
                 }) =>
             {
                 Self::new(Kind::Damaged, "its tables or rows are not what they must be")
