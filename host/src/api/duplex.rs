@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::http::Shared;
 use super::rpc::{self, Caller};
@@ -26,6 +27,16 @@ const MAX_STREAMS: usize = 64;
 
 /// Texts that may wait to be sent. Whoever makes one more waits, and memory stays bounded.
 const MAX_WAITING: usize = 4;
+
+/// How long the last texts of a connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Waits a moment for the task that sends what a session wanted to have sent. Whoever does not take it by then is left.
+pub(super) async fn finish_writing(mut writer: JoinHandle<()>) {
+    if tokio::time::timeout(CLOSE_TIME, &mut writer).await.is_err() {
+        writer.abort();
+    }
+}
 
 /// One connection.
 pub(super) struct Session {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::rpc::{self, Caller};
 use super::server::Connections;
@@ -27,7 +27,7 @@ pub(super) const MAX_FRAME: usize = 48 << 20;
 pub(super) const FRAME_TIME: Duration = Duration::from_secs(60);
 
 /// A frame of more than so many bytes is large, and so many large ones are taken at a time: others wait for their turn.
-pub(super) const LARGE_FRAME: usize = 256 << 10;
+const LARGE_FRAME: usize = 256 << 10;
 const LARGE_FRAMES: usize = 3;
 
 /// What the handlers share.
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) closing: watch::Receiver<bool>,
     pub(super) connections: Connections,
-    pub(super) large: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     /// Whether requests come over TCP, where nobody can say that they are the command line.
     tcp: bool,
 }
@@ -45,6 +45,16 @@ impl Shared {
     pub(super) fn new(engine: Arc<Engine>, connections: Connections, closing: watch::Receiver<bool>) -> Self {
         let large = Arc::new(Semaphore::new(LARGE_FRAMES));
         Self { engine, closing, connections, large, tcp: false }
+    }
+
+    /// Waits for the place that a frame of so many bytes needs, if it is large. Whoever holds it keeps it until the frame
+    /// is answered: what a frame is read into takes more room than itself.
+    pub(super) async fn place_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        if bytes <= LARGE_FRAME {
+            return None;
+        }
+        // It is closed by nobody.
+        Arc::clone(&self.large).acquire_owned().await.ok()
     }
 
     /// The same for requests that come over TCP.
@@ -86,9 +96,8 @@ pub(super) fn router(shared: Shared) -> Router {
 
 async fn call(State(shared): State<Shared>, request: Request) -> Response {
     let caller = Caller { origin: shared.origin(request.headers()), streams: None };
-    let read = tokio::time::timeout(FRAME_TIME, read_frame(request.into_body(), &shared.large)).await;
+    let read = tokio::time::timeout(FRAME_TIME, read_frame(request.into_body(), &shared)).await;
     let refused = |status, message: &str| failure(status, &ApiError::new(ErrorKind::InvalidParams, message));
-    // A large frame keeps its place until it is answered: what it is read into takes more room than itself.
     let (frame, _place) = match read {
         Ok(Ok(read)) => read,
         Ok(Err(FrameError::TooLarge)) => {
@@ -110,7 +119,7 @@ enum FrameError {
 }
 
 /// Reads a frame. One that is large, or becomes so, goes on when there is a place for it.
-async fn read_frame(mut body: Body, large: &Semaphore) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), FrameError> {
+async fn read_frame(mut body: Body, shared: &Shared) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), FrameError> {
     // What the client says of its length, if it says anything.
     let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if said > MAX_FRAME {
@@ -123,10 +132,11 @@ async fn read_frame(mut body: Body, large: &Semaphore) -> Result<(Vec<u8>, Optio
         if frame.len() + piece.len() > MAX_FRAME {
             return Err(FrameError::TooLarge);
         }
-        if place.is_none() && frame.len() + piece.len() > LARGE_FRAME {
-            // It is closed by nobody.
-            place = large.acquire().await.ok();
-            frame.reserve_exact(said.saturating_sub(frame.len()));
+        if place.is_none() {
+            place = shared.place_for(frame.len() + piece.len()).await;
+            if place.is_some() {
+                frame.reserve_exact(said.saturating_sub(frame.len()));
+            }
         }
         frame.extend_from_slice(&piece);
     }

@@ -1,9 +1,6 @@
 //! `GET /lines`: JSON-RPC over a connection that was upgraded to plain lines, one frame on each. What `ostler rpc --stdio`
 //! hands through.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -13,15 +10,12 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::duplex::Session;
-use super::http::{FRAME_TIME, LARGE_FRAME, MAX_FRAME, Shared, failure};
+use super::duplex::{self, Session};
+use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
 use crate::model::{ApiError, ErrorKind};
 
 /// Name of the protocol in the `Upgrade` header.
 pub(super) const PROTOCOL: &str = "ostler-lines";
-
-/// How long the last texts of a connection may take.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) -> Response {
     let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
@@ -48,7 +42,7 @@ pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) 
 async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(connection: S, shared: &Shared, origin: String) {
     let (reader, writer) = tokio::io::split(connection);
     let (session, waiting) = Session::open(shared, origin);
-    let mut writer = tokio::spawn(write(writer, waiting));
+    let writer = tokio::spawn(write(writer, waiting));
     let mut closing = shared.closing.clone();
     let stopping = tokio::select! {
         () = read(BufReader::new(reader), &session, shared) => false,
@@ -65,9 +59,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(connection: S, shared
             _ = closing.wait_for(|closing| *closing) => {}
         }
     }
-    if timeout(CLOSE_TIME, &mut writer).await.is_err() {
-        writer.abort();
-    }
+    duplex::finish_writing(writer).await;
 }
 
 /// Reads lines until there are no more.
@@ -124,9 +116,8 @@ async fn line<R: AsyncRead + Unpin>(
         if end.is_some() {
             return Ok((line, place));
         }
-        if place.is_none() && line.len() > LARGE_FRAME {
-            // It is closed by nobody.
-            place = Arc::clone(&shared.large).acquire_owned().await.ok();
+        if place.is_none() {
+            place = shared.place_for(line.len()).await;
         }
     }
 }

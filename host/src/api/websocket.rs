@@ -1,6 +1,5 @@
 //! `GET /ws`: JSON-RPC over a WebSocket, one frame in each message.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,8 +12,8 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::duplex::Session;
-use super::http::{FRAME_TIME, LARGE_FRAME, MAX_FRAME, Shared, failure};
+use super::duplex::{self, Session};
+use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
 use super::server::Open;
 use crate::model::{ApiError, ErrorKind};
 
@@ -27,9 +26,6 @@ pub(super) const PROTOCOL_TOKEN: &str = "bearer.";
 /// How often the host asks whether the client is still there. Whoever says nothing for [`FRAME_TIME`], neither an answer
 /// to that nor a whole message, is gone.
 const PING: Duration = Duration::from_secs(20);
-
-/// How long the last texts of a connection may take.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
@@ -57,13 +53,11 @@ async fn serve(socket: WebSocket, shared: Shared, origin: String, open: Open) {
     let (session, waiting) = Session::open(&shared, origin);
     let (close, reason) = watch::channel(Reason::Gone);
     // It ends when nobody is left who could have something to send.
-    let mut writer = tokio::spawn(write(sink, waiting, reason));
+    let writer = tokio::spawn(write(sink, waiting, reason));
     let reason = read(source, &session, &shared).await;
     close.send_replace(reason);
     drop(session);
-    if tokio::time::timeout(CLOSE_TIME, &mut writer).await.is_err() {
-        writer.abort();
-    }
+    duplex::finish_writing(writer).await;
     drop(open);
 }
 
@@ -104,11 +98,7 @@ async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Sh
                 };
             }
         };
-        let mut place = None;
-        if frame.len() > LARGE_FRAME {
-            // It is closed by nobody.
-            place = Arc::clone(&shared.large).acquire_owned().await.ok();
-        }
+        let place = shared.place_for(frame.len()).await;
         session.take(frame, place).await;
     }
 }
