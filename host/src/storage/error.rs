@@ -203,6 +203,7 @@ impl From<rusqlite::Error> for StorageError {
                         "no such column",
                         "no such table",
                         "no such index",
+                        "no query solution",
                         "malformed database schema",
                         "malformed JSON",
                         "foreign key mismatch",
