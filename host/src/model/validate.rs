@@ -47,7 +47,7 @@ where
     let checked = checked::<T>()?;
     let mut problems: Vec<Problem> = Vec::new();
     for error in checked.validator.iter_errors(&document) {
-        explain(&checked.schema, &error, &mut problems);
+        explain(&checked.schema, &document, &error, &mut problems);
     }
     if !problems.is_empty() {
         problems.dedup();
@@ -72,9 +72,17 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
     })
 }
 
-fn explain(schema: &Value, error: &jsonschema::ValidationError<'_>, problems: &mut Vec<Problem>) {
+fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError<'_>, problems: &mut Vec<Problem>) {
     let pointer = error.instance_path().to_string();
     match error.kind() {
+        // Where no member is known at all, the validator names none.
+        ValidationErrorKind::FalseSchema => {
+            let members = document.pointer(&pointer).and_then(Value::as_object);
+            problems.extend(members.into_iter().flat_map(|members| members.keys()).map(|name| Problem {
+                pointer: format!("{pointer}/{}", escape_pointer(name)),
+                message: "unknown field; none is known here".to_owned(),
+            }));
+        }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = sibling_properties(schema, &error.schema_path().to_string());
             for name in unexpected {
@@ -99,7 +107,7 @@ fn explain(schema: &Value, error: &jsonschema::ValidationError<'_>, problems: &m
             // An optional field is 'this or null', and null never gets here: the other branch is the one that counts.
             let branches: Vec<_> = context.iter().filter(|errors| !errors.iter().any(expects_null)).collect();
             match branches.as_slice() {
-                [errors] => errors.iter().for_each(|inner| explain(schema, inner, problems)),
+                [errors] => errors.iter().for_each(|inner| explain(schema, document, inner, problems)),
                 _ => problems.push(Problem { pointer, message: allowed_values(schema, error) }),
             }
         }
@@ -257,5 +265,17 @@ mod tests {
         let found = problems(json!({"provider": "codex", "prompt": "x", "scheduledAt": "soon"}));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, "/scheduledAt");
+    }
+
+    #[test]
+    fn where_nothing_is_known_every_member_is_named() {
+        #[derive(Debug, serde::Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        let error = validate_document::<Nothing>(json!({"a": 1, "b/c": 2})).unwrap_err();
+        let pointers: Vec<&str> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/a", "/b~1c"]);
+        validate_document::<Nothing>(json!({})).unwrap();
     }
 }
