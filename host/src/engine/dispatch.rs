@@ -277,6 +277,13 @@ impl Dispatcher {
         closed
     }
 
+    /// Takes nothing any more, whatever there is; true.
+    pub(crate) fn close(&self) -> bool {
+        self.lock().stopping = true;
+        self.changed.notify_all();
+        true
+    }
+
     /// Whether nothing is taken any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.lock().stopping

@@ -269,7 +269,9 @@ impl Engine {
     pub(crate) fn request_stop(&self, if_idle: bool) -> Result<StopResult, ApiError> {
         let counts = self.dispatcher.counts();
         let (running, waiting) = (counts.running as u64, (counts.ready + counts.scheduled + counts.held) as u64);
-        if if_idle && running + waiting > 0 {
+        // From here on nothing is taken: whoever was told that the host ends is not told afterwards that it took a run.
+        let closed = if if_idle { self.dispatcher.close_if_idle() } else { self.dispatcher.close() };
+        if !closed {
             let message = format!("the host is busy: {running} running, {waiting} waiting");
             return Err(ApiError::new(ErrorKind::Conflict, message)
                 .retryable(true)
