@@ -4,7 +4,8 @@
 //! passed is told by [`uptime`], which nobody can set.
 //!
 //! In builds with debug assertions a test can set both for one host: `OSTLER_TEST_CLOCK` names a file with two numbers,
-//! by how many milliseconds the wall clock and the uptime are ahead of the machine's.
+//! by how many milliseconds the wall clock and the uptime are ahead of the machine's. `OSTLER_TEST_PATIENCE_MS` makes a
+//! host less patient with slow clients.
 
 use std::time::Duration;
 
@@ -25,6 +26,22 @@ pub(crate) fn uptime() -> Duration {
     // The clock is there on every system that the host runs on; without it, every hour would count as none.
     let uptime = nix::time::clock_gettime(CLOCK).map(Duration::from).unwrap_or_default();
     uptime.saturating_add(Duration::from_millis(u64::try_from(shift().1).unwrap_or(0)))
+}
+
+/// How long a client may take for what it has begun: usually so long.
+#[cfg(debug_assertions)]
+pub(crate) fn patience(usual: Duration) -> Duration {
+    use std::sync::LazyLock;
+
+    static TOLD: LazyLock<Option<Duration>> =
+        LazyLock::new(|| Some(Duration::from_millis(std::env::var("OSTLER_TEST_PATIENCE_MS").ok()?.parse().ok()?)));
+    TOLD.unwrap_or(usual)
+}
+
+/// How long a client may take for what it has begun: so long.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn patience(usual: Duration) -> Duration {
+    usual
 }
 
 #[cfg(debug_assertions)]

@@ -17,6 +17,7 @@ use super::rpc::{self, Caller};
 use super::server::Connections;
 use super::types::{ORIGIN_HEADER, PROTOCOL, VERSION_HEADER};
 use super::{lines, stream, websocket};
+use crate::clock::patience;
 use crate::engine::Engine;
 use crate::model::{ApiError, ErrorKind};
 
@@ -96,7 +97,7 @@ pub(super) fn router(shared: Shared) -> Router {
 
 async fn call(State(shared): State<Shared>, request: Request) -> Response {
     let caller = Caller { origin: shared.origin(request.headers()), streams: None };
-    let read = tokio::time::timeout(FRAME_TIME, read_frame(request.into_body(), &shared)).await;
+    let read = tokio::time::timeout(patience(FRAME_TIME), read_frame(request.into_body(), &shared)).await;
     let refused = |status, message: &str| failure(status, &ApiError::new(ErrorKind::InvalidParams, message));
     let (frame, _place) = match read {
         Ok(Ok(read)) => read,

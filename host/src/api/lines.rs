@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::duplex::{self, Session};
 use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
+use crate::clock::patience;
 use crate::model::{ApiError, ErrorKind};
 
 /// Name of the protocol in the `Upgrade` header.
@@ -70,7 +71,7 @@ async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session,
             Ok([]) | Err(_) => return,
             Ok(_) => {}
         }
-        match timeout(FRAME_TIME, line(&mut reader, shared)).await {
+        match timeout(patience(FRAME_TIME), line(&mut reader, shared)).await {
             Ok(Ok((line, place))) => {
                 if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
                     session.take(line, place).await;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::duplex::{self, Session};
 use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
 use super::server::Open;
+use crate::clock::patience;
 use crate::model::{ApiError, ErrorKind};
 
 /// The subprotocol that the host speaks, for clients that want one named.
@@ -77,7 +78,7 @@ enum Reason {
 async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Shared) -> Reason {
     let mut closing = shared.closing.clone();
     loop {
-        let deadline = Instant::now() + FRAME_TIME;
+        let deadline = Instant::now() + patience(FRAME_TIME);
         let message = tokio::select! {
             message = timeout_at(deadline, source.next()) => message,
             _ = closing.wait_for(|closing| *closing) => return Reason::Stopping,
