@@ -10,20 +10,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use support::{Bed, PATIENCE, check_story, end_of, of_type, tool_outputs};
-
-/// SplitMix64: a seed says when every kill comes.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
+use support::{Bed, Dice, PATIENCE, check_story, end_of, of_type, tool_outputs};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -32,9 +19,9 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn kill_the_host_at_random_moments() {
     let seed = number("OSTLER_CRASH_SEED", 20);
-    let rounds = number("OSTLER_CRASH_ROUNDS", 6);
+    let rounds = number("OSTLER_CRASH_ROUNDS", 25);
     eprintln!("seed {seed}, {rounds} rounds");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let bed = Bed::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
     let talks = [(); 2].map(|()| bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned());
     for round in 0..rounds {

@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use support::{Bed, Bystander, Calm, check_story, end_of, of_type, until, warning_codes};
+use support::{Bed, Bystander, Calm, check_story, end_of, of_type, peak_memory, until, warning_codes};
 
 /// `sh` runs the prompt; `reader` runs the file `script` of its folder and gets the prompt as input.
 const CONFIG: &str = r#"
@@ -65,13 +65,6 @@ fn end(events: &[Value]) -> &Value {
     let end = &end_of(events).unwrap()["payload"];
     assert!(!end["message"].as_str().unwrap().trim().is_empty(), "an end without a word: {end}");
     end
-}
-
-/// The most memory that a process has had, in bytes.
-fn peak_memory(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]

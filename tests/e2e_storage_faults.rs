@@ -12,7 +12,7 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
-use support::{Bed, Calm, check_story, end_of, of_type, until};
+use support::{Bed, Calm, Dice, check_story, end_of, of_type, until};
 
 /// Sets how large a file of a running process may become, in bytes.
 fn limit_files(pid: i32, bytes: &str) {
@@ -248,15 +248,6 @@ fn a_log_that_is_cut_at_its_frames_under_a_host() {
     assert_eq!(*known.last().unwrap(), 5, "{known:?}");
 }
 
-/// SplitMix64.
-fn dice(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[test]
 fn bytes_of_the_database_that_are_flipped_under_a_host() {
     let bed = Bed::granted("");
@@ -266,19 +257,19 @@ fn bytes_of_the_database_that_are_flipped_under_a_host() {
         .collect();
     bed.stop();
     let files = Files::of(&bed);
-    let mut state = 7;
+    let mut dice = Dice::new(7);
     let mut refused = 0;
     for round in 0..16 {
         let mut damaged = files.database.clone();
         // The first page is looked at most; every other round spares it.
         let from = if round % 2 == 0 { 0 } else { 4096 };
-        for _ in 0..1 + dice(&mut state) % 6 {
-            let at = from + (dice(&mut state) as usize) % (damaged.len() - from);
-            damaged[at] ^= 1 + (dice(&mut state) % 255) as u8;
+        for _ in 0..1 + dice.below(6) {
+            let at = from + dice.below((damaged.len() - from) as u64) as usize;
+            damaged[at] ^= 1 + dice.below(255) as u8;
         }
         if from == 0 {
             // Whatever else is hit may be free space; without its first words it is no database.
-            damaged[(dice(&mut state) % 16) as usize] ^= 0xff;
+            damaged[dice.below(16) as usize] ^= 0xff;
         }
         files.put(&damaged, b"");
         let what = format!("round {round}");

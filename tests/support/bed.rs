@@ -337,10 +337,7 @@ impl Bed {
     /// Every stored event that fits the query: `conversationId=…`.
     #[track_caller]
     pub fn stored_events(&self, query: &str) -> Vec<Value> {
-        let text = wire::events(&self.socket(), &format!("follow=0&{query}"));
-        let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        let events = lines.filter_map(|line| serde_json::from_str::<Value>(line.trim_start()).ok());
-        events.filter(|event| event["cursor"].is_u64() && event["type"].is_string()).collect()
+        wire::stored_events(&self.socket(), query)
     }
 
     /// A run as the host knows it.

@@ -4,12 +4,13 @@ use super::{Bed, PATIENCE};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
     process::{Child, ChildStdin, ChildStdout, ExitStatus},
+    time::Instant,
 };
-use tungstenite::{Message, WebSocket, client::IntoClientRequest};
+use tungstenite::{Error, Message, WebSocket, client::IntoClientRequest, error::ProtocolError};
 
 /// A connection that carries JSON-RPC in both directions.
 pub trait Duplex {
@@ -155,10 +156,15 @@ pub struct Web<S>(pub WebSocket<S>);
 impl Web<UnixStream> {
     /// Over the host's socket.
     pub fn over_socket(bed: &Bed) -> Peer<Self> {
-        let stream = UnixStream::connect(bed.socket()).unwrap();
+        Self::try_over_socket(bed).expect("a host that takes a WebSocket")
+    }
+
+    /// The same; `None` where no host listens, or it ends meanwhile.
+    pub fn try_over_socket(bed: &Bed) -> Option<Peer<Self>> {
+        let stream = UnixStream::connect(bed.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = "ws://ostler/ws".into_client_request().unwrap();
-        Peer::new(Self(tungstenite::client(request, stream).unwrap().0))
+        Some(Peer::new(Self(tungstenite::client(request, stream).ok()?.0)))
     }
 }
 
@@ -179,10 +185,20 @@ impl<S: Read + Write> Duplex for Web<S> {
     }
 
     fn receive(&mut self) -> Option<Value> {
+        let start = Instant::now();
         loop {
+            // Pings come for ever.
+            assert!(start.elapsed() < PATIENCE, "nothing but pings");
             match self.0.read() {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
-                Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => return None,
+                Ok(Message::Close(_))
+                | Err(
+                    Error::ConnectionClosed
+                    | Error::AlreadyClosed
+                    | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                ) => return None,
+                // A host that was killed.
+                Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return None,
                 Ok(_) => {}
                 Err(error) => panic!("{error}"),
             }

@@ -20,6 +20,7 @@ mod agents;
 mod bed;
 mod bystander;
 pub mod cases;
+mod dice;
 pub mod duplex;
 mod follow;
 #[path = "../guests/mod.rs"]
@@ -36,12 +37,13 @@ pub use aftermath::{Calm, check_database, check_log, database};
 pub use agents::agent_cli;
 pub use bed::{Bed, Done};
 pub use bystander::Bystander;
+pub use dice::Dice;
 pub use follow::Follower;
 pub use leaks::Needles;
-pub use processes::{Process, below, carrying, signal};
+pub use processes::{Process, below, carrying, peak_memory, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use studio::{Cli, KEY, Studio};
-pub use wire::{CallError, events, post};
+pub use wire::{CallError, Place, call, events, post, stored_events};
 
 use std::{
     path::PathBuf,

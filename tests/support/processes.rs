@@ -64,6 +64,13 @@ pub fn below(pid: i32) -> Vec<Process> {
     found
 }
 
+/// The most memory that a process has had, in bytes.
+pub fn peak_memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
 /// What the open descriptors of a process lead to; what has a number of its own goes by its kind.
 pub fn descriptors(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

@@ -4,9 +4,55 @@ use super::PATIENCE;
 use serde_json::{Value, json};
 use std::{
     io::{self, Read, Write},
+    net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// Where a host listens.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// Its socket.
+    Socket(&'a Path),
+    /// Its port, and what it wants to see.
+    Port { address: &'a str, token: &'a str },
+}
+
+impl<'a> From<&'a PathBuf> for Place<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::Socket(path)
+    }
+}
+
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+impl Place<'_> {
+    fn connect(self) -> io::Result<Box<dyn Stream>> {
+        // Both kinds of stream have these by the same names, and no trait for them.
+        macro_rules! patient {
+            ($stream:expr) => {{
+                let stream = $stream?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                Ok(Box::new(stream))
+            }};
+        }
+        match self {
+            Self::Socket(path) => patient!(UnixStream::connect(path)),
+            Self::Port { address, .. } => patient!(TcpStream::connect(address)),
+        }
+    }
+
+    /// The header lines that a host wants.
+    fn headers(self) -> String {
+        match self {
+            Self::Socket(_) => "host: localhost\r\n".to_owned(),
+            Self::Port { address, token } => format!("host: {address}\r\nauthorization: Bearer {token}\r\n"),
+        }
+    }
+}
 
 /// Why a call gave no result.
 #[derive(Debug)]
@@ -47,9 +93,9 @@ impl CallError {
 ///
 /// # Errors
 /// As the type says.
-pub(super) fn call(socket: &Path, method: &str, params: &Value) -> Result<Value, CallError> {
+pub fn call<'a>(place: impl Into<Place<'a>>, method: &str, params: &Value) -> Result<Value, CallError> {
     let frame = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
-    let (_, body) = post(socket, frame.as_bytes()).map_err(CallError::Io)?;
+    let (_, body) = post(place, frame.as_bytes()).map_err(CallError::Io)?;
     let mut answer: Value = serde_json::from_slice(&body)
         .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     if answer["error"].is_null() { Ok(answer["result"].take()) } else { Err(CallError::Answer(answer["error"].take())) }
@@ -59,17 +105,17 @@ pub(super) fn call(socket: &Path, method: &str, params: &Value) -> Result<Value,
 ///
 /// # Errors
 /// If there is no host, or it broke off.
-pub fn post(socket: &Path, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+pub fn post<'a>(place: impl Into<Place<'a>>, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let head = format!("POST /rpc HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", frame.len());
-    ask(socket, &head, frame)
+    ask(place.into(), &head, frame)
 }
 
 /// Who listens, and how it is.
 ///
 /// # Errors
 /// If there is no host, or it broke off.
-pub(super) fn health(socket: &Path) -> io::Result<Value> {
-    let (_, body) = ask(socket, "GET /healthz HTTP/1.1\r\n", &[])?;
+pub(super) fn health<'a>(place: impl Into<Place<'a>>) -> io::Result<Value> {
+    let (_, body) = ask(place.into(), "GET /healthz HTTP/1.1\r\n", &[])?;
     Ok(serde_json::from_slice(&body)?)
 }
 
@@ -78,19 +124,26 @@ pub(super) fn health(socket: &Path) -> io::Result<Value> {
 /// # Panics
 /// If the host does not answer, or refuses.
 #[track_caller]
-pub fn events(socket: &Path, query: &str) -> String {
-    let (status, body) = ask(socket, &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
+pub fn events<'a>(place: impl Into<Place<'a>>, query: &str) -> String {
+    let (status, body) = ask(place.into(), &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 200, "{body}");
     body
 }
 
+/// Every stored event that fits the query: `conversationId=…`.
+#[track_caller]
+pub fn stored_events<'a>(place: impl Into<Place<'a>>, query: &str) -> Vec<Value> {
+    let text = events(place, &format!("follow=0&{query}"));
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
+    let events = lines.filter_map(|line| serde_json::from_str::<Value>(line.trim_start()).ok());
+    events.filter(|event| event["cursor"].is_u64() && event["type"].is_string()).collect()
+}
+
 /// One request on a connection of its own: status and body of the answer.
-fn ask(socket: &Path, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{head}host: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
+fn ask(place: Place<'_>, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = place.connect()?;
+    stream.write_all(format!("{head}{}connection: close\r\n\r\n", place.headers()).as_bytes())?;
     // A host that refuses a frame for its size answers before it has read it all.
     let sent = stream.write_all(frame);
     let mut answer = Vec::new();
