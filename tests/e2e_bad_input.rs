@@ -17,7 +17,8 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use support::{Bed, post};
+use support::duplex::Stdio;
+use support::{Bed, Dice, post};
 
 fn payload(bed: &Bed, more: Value) -> Value {
     let mut payload = json!({ "provider": "rehearsal", "prompt": "SAY x", "cwd": bed.work() });
@@ -331,6 +332,70 @@ fn a_socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
     let done = bed.run(&["runs"]).code(74);
     assert!(done.stderr.contains("host.sock"), "{}", done.stderr);
     assert_eq!(fs::read(bed.socket()).unwrap(), b"no socket");
+}
+
+/// Something that is not what was asked for, most of the time.
+fn anything(dice: &mut Dice, depth: u32) -> Value {
+    match dice.below(if depth == 0 { 12 } else { 15 }) {
+        0 => Value::Null,
+        1 => json!(dice.below(2) == 0),
+        2 => json!(dice.below(5)),
+        3 => json!(-1),
+        4 => json!(u64::MAX),
+        5 => json!(1.5e300),
+        6 => json!(""),
+        7 => json!("rehearsal"),
+        8 => json!("\u{0}\u{1b}[31m\u{202e}/../\u{1f980}"),
+        9 => json!("x".repeat(usize::try_from(dice.below(70_000)).unwrap())),
+        10 => json!("0199c0de-0000-7000-8000-000000000000"),
+        11 => json!("/no/such/place"),
+        12 => (0..dice.below(4)).map(|_| anything(dice, depth - 1)).collect(),
+        _ => json!({ "name": anything(dice, depth - 1), "harness": anything(dice, depth - 1) }),
+    }
+}
+
+#[test]
+fn parameters_of_every_shape() {
+    let bed = Bed::granted("[tokens]\nstore = \"file\"\n");
+    let mut peer = Stdio::open(&bed);
+    let document = peer.call("rpc.discover", json!({}));
+    let mut dice = Dice::new(3);
+    let mut refusals = 0;
+    for method in document["methods"].as_array().unwrap() {
+        let name = method["name"].as_str().unwrap();
+        let params = method["params"].as_array().unwrap();
+        for round in 0..40 {
+            let given: Value = match round % 4 {
+                0 => anything(&mut dice, 2),
+                1 => params.iter().map(|_| anything(&mut dice, 2)).collect(),
+                _ => {
+                    let some = params.iter().filter(|_| dice.below(3) > 0).collect::<Vec<_>>();
+                    let named = some.iter().map(|param| (param["name"].as_str().unwrap(), anything(&mut dice, 2)));
+                    named.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+                }
+            };
+            // Nothing but the end of the host is taken at its word.
+            if name == "stop"
+                && given.as_object().is_none_or(|given| given.values().all(|v| v.is_boolean() || v.is_null()))
+            {
+                continue;
+            }
+            let id = peer.begin(name, given.clone());
+            let answer = peer.answer(id);
+            let error = &answer["error"];
+            if error.is_null() {
+                continue;
+            }
+            refusals += 1;
+            assert_ne!(error["data"]["kind"], "INTERNAL", "{name} {given}: {error}");
+            assert!(error["code"].is_i64() && error["message"].is_string(), "{name} {given}: {answer}");
+        }
+    }
+    assert!(refusals > 500, "only {refusals} refusals");
+    assert_eq!(peer.call("get_status", json!({}))["pid"], bed.host());
+    drop(peer);
+    let log = bed.log();
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]

@@ -166,31 +166,94 @@ fn a_request_that_ends_with_its_answer_carries_no_events() {
 fn a_message_that_would_be_too_long_ends_the_websocket_unread() {
     let bed = Bed::new();
     bed.host();
-    let mut stream = UnixStream::connect(bed.socket()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-        .write_all(
-            b"GET /ws HTTP/1.1\r\nhost: ostler\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
     // The head of a masked text of 100 MiB, and nothing of it.
     let mut frame = vec![0x81, 0x80 | 127];
     frame.extend_from_slice(&(100_u64 << 20).to_be_bytes());
     frame.extend_from_slice(&[1, 2, 3, 4]);
-    stream.write_all(&frame).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
+    let answer = after_upgrade(&bed, "/ws", WEBSOCKET, &frame);
     assert_eq!(answer.first(), Some(&0x88), "a close frame: {answer:?}");
     assert_eq!(answer.get(2..4), Some(1009_u16.to_be_bytes().as_slice()), "{answer:?}");
     bed.call("get_status", &json!({})).unwrap();
+}
+
+/// The answer to the head of an upgrade, and what else is written behind it, to the end of the connection.
+fn after_upgrade(bed: &Bed, target: &str, headers: &str, more: &[u8]) -> Vec<u8> {
+    let mut stream = UnixStream::connect(bed.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nhost: ostler\r\nconnection: upgrade\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    // A host that refuses what it reads may close before it has read it all.
+    let _ = stream.write_all(more);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    rest
+}
+
+const WEBSOCKET: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+const LINES: &str = "upgrade: ostler-lines\r\n";
+
+#[test]
+fn what_is_begun_and_not_finished_is_closed() {
+    if !support::steerable() {
+        return;
+    }
+    let mut bed = Bed::new();
+    bed.set("OSTLER_TEST_PATIENCE_MS", "300");
+    bed.host();
+    // Half a body, a fifth of a text, half a line.
+    let mut stream = UnixStream::connect(bed.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"POST /rpc HTTP/1.1\r\nhost: ostler\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let rest = after_upgrade(&bed, "/ws", WEBSOCKET, &[0x81, 0x80 | 10, 1, 2, 3, 4, 0x7a, 0x7a]);
+    assert_eq!(rest.first(), Some(&0x88), "a close frame: {rest:?}");
+    let rest = after_upgrade(&bed, "/lines", LINES, b"{\"jsonrpc\": \"2.0\", ");
+    let told: Value = serde_json::from_slice(&rest).unwrap();
+    assert_eq!(told["error"]["code"], -32700, "{told}");
+    bed.call("get_status", &json!({})).unwrap();
+}
+
+#[test]
+fn frames_that_are_none_over_connections_that_stay() {
+    let bed = Bed::new();
+    bed.host();
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let many = format!("[{}]", vec![call; 10_000].join(","));
+    let mut web = Web::over_socket(&bed);
+    for (frame, code) in [("{", -32700), (deep.as_str(), -32700), (many.as_str(), -32600), ("7", -32600)] {
+        web.connection.0.send(tungstenite::Message::text(frame)).unwrap();
+        let answer = web.connection.receive().unwrap();
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+    }
+    web.call("get_status", json!({}));
+    let input = format!("{{\n{deep}\n{many}\n7\n{call}\n");
+    let answers = bed.run_with_input(&["rpc", "--stdio"], input.as_bytes()).ok().json_lines();
+    let mut codes: Vec<i64> = answers.iter().filter_map(|answer| answer["error"]["code"].as_i64()).collect();
+    codes.sort_unstable();
+    assert_eq!((codes, answers.len()), (vec![-32700, -32700, -32600, -32600], 5), "{answers:#?}");
+
+    // A masked text that is no UTF-8, and a line that never ends.
+    let rest = after_upgrade(&bed, "/ws", WEBSOCKET, &[0x81, 0x80 | 2, 0, 0, 0, 0, 0xff, 0xfe]);
+    assert_eq!(rest.first(), Some(&0x88), "a close frame: {rest:?}");
+    let host = bed.host();
+    let before = support::peak_memory(host);
+    let rest = after_upgrade(&bed, "/lines", LINES, &vec![b'x'; 100 << 20]);
+    assert!(String::from_utf8_lossy(&rest).contains("MiB"), "{}", String::from_utf8_lossy(&rest));
+    // A frame has at most 48 MiB, and a buffer grows by doubling.
+    let grown = support::peak_memory(host) - before;
+    assert!(grown < 80 << 20, "the host grew by {grown} bytes");
 }
 
 #[test]
