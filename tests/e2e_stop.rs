@@ -6,7 +6,7 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use support::{Bed, PATIENCE, answer, check_story, end_of, of_type, until};
+use support::{Bed, Calm, PATIENCE, answer, check_story, end_of, of_type, until};
 
 /// What a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
 const STOP: Duration = Duration::from_secs(12);
@@ -37,6 +37,8 @@ fn cancel(bed: &Bed, id: &str) {
 #[test]
 fn cancel_ends_every_kind_of_descendant() {
     let bed = Bed::granted("");
+    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let calm = Calm::of(&bed);
     for prompt in [
         "SLOW 600",
         "STUBBORN 600",
@@ -50,11 +52,14 @@ fn cancel_ends_every_kind_of_descendant() {
         cancel(&bed, &id);
         assert_eq!(follower.finish().0, 130, "{prompt}");
     }
+    calm.check(&bed);
 }
 
 #[test]
 fn a_run_is_cancelled_between_queue_and_spawn_too() {
     let bed = Bed::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let calm = Calm::of(&bed);
     for round in 0..20 {
         let id = bed.detach(&["rehearsal", "SLOW 600"]);
         let ended = bed.call("cancel_run", &json!({ "runId": id })).unwrap();
@@ -62,11 +67,14 @@ fn a_run_is_cancelled_between_queue_and_spawn_too() {
         check_story(&bed.story(&id));
     }
     bed.assert_nothing_runs(Duration::from_secs(2));
+    calm.check(&bed);
 }
 
 #[test]
 fn a_time_limit_ends_the_stubborn_and_their_trees() {
     let bed = Bed::granted("");
+    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let calm = Calm::of(&bed);
     for prompt in ["STUBBORN 600", "TREE 20", "RUN setsid sleep 600 & sleep 600"] {
         let done = bed.run(&["run", "--json", "rehearsal", "--timeout", "5", prompt]).code(3);
         let events = done.json_lines();
@@ -74,11 +82,14 @@ fn a_time_limit_ends_the_stubborn_and_their_trees() {
         assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "timeout", "{prompt}");
         bed.assert_nothing_runs(Duration::from_secs(2));
     }
+    calm.check(&bed);
 }
 
 #[test]
 fn a_finished_run_takes_its_leftovers_along() {
     let bed = Bed::granted("");
+    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let calm = Calm::of(&bed);
     for prompt in ["ORPHAN 600", "TREE 20 leave", "RUN (setsid sleep 600 >/dev/null 2>&1 &); echo done"] {
         let start = Instant::now();
         let events = bed.events_of(&["rehearsal", prompt]);
@@ -87,6 +98,7 @@ fn a_finished_run_takes_its_leftovers_along() {
         assert!(start.elapsed() < STOP, "{prompt} hung for {:?}", start.elapsed());
         bed.assert_nothing_runs(Duration::from_secs(2));
     }
+    calm.check(&bed);
 }
 
 #[test]
