@@ -2,6 +2,7 @@
 
 mod bundled;
 mod masks;
+mod measure;
 mod recall;
 mod rules;
 mod samples;

@@ -1,0 +1,124 @@
+//! An independent measure of the redactor: secrets of every kind in many places, and output without any.
+//!
+//! The places come in two sets that share none. Rules may be tuned on the one; the other stays unseen by whoever writes
+//! rules, so that its figures tell what happens with texts that nobody thought of. No value was ever issued by anyone.
+
+mod contexts;
+mod encode;
+mod families;
+mod fill;
+mod innocent;
+mod keys;
+mod random;
+mod wrap;
+
+use families::{FAMILIES, Family, Kind};
+use fill::{Pair, fill};
+use random::Random;
+
+/// A text and what must not be left of it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The usual name of the kind of secret; for a text without one, the set and number of its template.
+    pub rule: &'static str,
+    pub text: String,
+    /// Empty for a text without a secret.
+    pub secrets: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    /// Authors of rules may read its misses.
+    Tuning,
+    /// They may not.
+    HeldOut,
+}
+
+/// Texts with secrets: for each row of the table of families `each` places of the set, in an order that the seed gives.
+pub fn secrets(set: Set, seed: u64, each: usize) -> Vec<Case> {
+    let mut r = Random::new(seed);
+    let mut cases = Vec::new();
+    for family in FAMILIES {
+        if family.rule == "private-key" {
+            for _ in 0..each.div_ceil(6) {
+                cases.extend(keys::cases(&mut r, set));
+            }
+            continue;
+        }
+        for template in places(&mut r, set, family).into_iter().take(each) {
+            let case = case(&mut r, family, template);
+            cases.push(wrap::wrap(&mut r, set, case));
+        }
+    }
+    cases
+}
+
+/// Texts without a secret: each template of the set, filled `each` times.
+pub fn innocent(set: Set, seed: u64, each: usize) -> Vec<Case> {
+    let mut r = Random::new(seed);
+    let nothing = Pair { value: "", name: "none" };
+    let mut cases = Vec::new();
+    for template in innocent::templates(set) {
+        for _ in 0..each {
+            cases.push(Case { rule: "innocent", text: fill(&mut r, template, nothing).0, secrets: Vec::new() });
+        }
+    }
+    cases
+}
+
+/// The family's own places and those that suit all, mixed so that each kind of place comes early.
+fn places(r: &mut Random, set: Set, family: &Family) -> Vec<&'static str> {
+    let mut own = contexts::own(set, family.rule).to_vec();
+    let mut shared = Vec::new();
+    if family.kind != Kind::Placed {
+        shared.extend_from_slice(contexts::named(set));
+    }
+    if family.kind == Kind::Plain {
+        shared.extend_from_slice(contexts::bare(set));
+    }
+    shuffle(r, &mut own);
+    shuffle(r, &mut shared);
+    let mut mixed = Vec::new();
+    while let (Some(first), Some(second)) = (own.last(), shared.last()) {
+        mixed.extend([*first, *second]);
+        own.pop();
+        shared.pop();
+    }
+    mixed.extend(own);
+    mixed.extend(shared);
+    mixed
+}
+
+fn shuffle<T>(r: &mut Random, items: &mut [T]) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, r.below(last + 1));
+    }
+}
+
+fn case(r: &mut Random, family: &Family, template: &str) -> Case {
+    let value = (family.value)(r);
+    let name = r.pick(family.names);
+    let (text, mut secrets) = fill(r, template, Pair { value: &value, name });
+    match family.rule {
+        "gcp-service-account" => {
+            secrets.retain(|secret| *secret != value);
+            secrets.extend(keys::body(&value.replace("\\n", "\n")));
+        }
+        // The whole address is the credential, and so is the part of it that cannot be guessed.
+        "slack-webhook-url" | "discord-webhook-url" if secrets.contains(&value) => {
+            secrets.push(value.rsplit('/').next().unwrap_or_default().to_owned());
+        }
+        _ => {}
+    }
+    Case { rule: family.rule, text, secrets }
+}
+
+/// Places that both sets have; there must be none.
+pub fn places_in_both() -> Vec<&'static str> {
+    let all = |set| {
+        let own = FAMILIES.iter().flat_map(move |family| contexts::own(set, family.rule).iter());
+        let shared = contexts::named(set).iter().chain(contexts::bare(set));
+        own.chain(shared).chain(innocent::templates(set)).copied().collect::<std::collections::BTreeSet<_>>()
+    };
+    all(Set::Tuning).intersection(&all(Set::HeldOut)).copied().collect()
+}
