@@ -27,3 +27,23 @@ pub fn json(text: &str) -> String {
 pub fn json_for_html(text: &str) -> String {
     json(text).replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
+
+/// The same of encoders that fear scripts too.
+pub fn json_for_scripts(text: &str) -> String {
+    json_for_html(text).replace('=', "\\u003d").replace('\'', "\\u0027")
+}
+
+/// The inside of a JSON string as PHP writes it.
+pub fn json_of_php(text: &str) -> String {
+    json(text).replace('/', "\\/")
+}
+
+/// The inside of a string as Python shows it.
+pub fn python(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\'', "\\'").replace('\u{1b}', "\\x1b")
+}
+
+/// Text in XML or HTML.
+pub fn markup(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -71,7 +71,7 @@ pub const FAMILIES: &[Family] = &[
     }),
     placed("azure-sas-token", |r| percent(&base64(r.bytes(32)))),
     plain("alibaba-access-key-id", &["alibaba_cloud_access_key_id", "aliyun_access_key"], |r| {
-        format!("LTAI5t{}", r.alnum(18))
+        if r.below(3) == 0 { format!("LTAI{}", r.alnum(12)) } else { format!("LTAI5t{}", r.alnum(18)) }
     }),
     plain("digitalocean-pat", &["digitalocean_access_token", "do_token"], |r| {
         format!("{}{}", r.pick(&["dop_v1_", "dop_v1_", "doo_v1_", "dor_v1_"]), r.hex(64))
@@ -178,6 +178,10 @@ pub const FAMILIES: &[Family] = &[
         }
     }),
     plain("slack-webhook-url", &["slack_webhook_url"], |r| {
+        if r.below(4) == 0 {
+            let (team, app) = (r.upper(10), r.upper(10));
+            return format!("https://hooks.slack.com/workflows/T{team}/A{app}/{}/{}", r.digits(18), r.alnum(24));
+        }
         format!("https://hooks.slack.com/services/T{}/B{}/{}", r.upper(10), r.upper(10), r.alnum(24))
     }),
     plain("discord-bot-token", &["discord_token", "bot_token"], |r| {
@@ -229,8 +233,9 @@ pub const FAMILIES: &[Family] = &[
     }),
     // Infrastructure.
     plain("vault-service-token", &["vault_token"], |r| {
-        let length = r.between(90, 118);
-        format!("hvs.CAESI{}", r.url_safe(length - 5))
+        // A root token is short.
+        let length = r.between(85, 113);
+        if r.below(3) == 0 { format!("hvs.{}", r.alnum(24)) } else { format!("hvs.CAESI{}", r.url_safe(length)) }
     }),
     named("vault-service-token", &["vault_token"], |r| format!("s.{}", r.alnum(24))),
     plain("vault-batch-token", &["vault_token"], |r| {
@@ -451,8 +456,10 @@ fn passphrase(r: &mut Random) -> String {
         "mosaic", "quartz", "ribbon", "falcon", "ginger", "harvest", "ivory", "jigsaw", "kettle", "magnet", "nutmeg",
         "oyster", "puzzle", "walrus",
     ];
-    let mark = r.pick(&["-", "-", "_", "."]);
-    let count = r.between(4, 5);
-    let words: Vec<&str> = (0..count).map(|_| r.pick(&WORDS)).collect();
-    format!("{}{mark}{}", words.join(mark), r.digits(2))
+    // Underscores and dots would make it look like an identifier or a path, which no reader could tell from code.
+    let count = r.between(3, 6);
+    let mut parts: Vec<String> = (0..count).map(|_| r.pick(&WORDS).to_owned()).collect();
+    let (at, length) = (r.below(count) + 1, r.between(2, 4));
+    parts.insert(at, r.digits(length));
+    parts.join("-")
 }

@@ -19,7 +19,7 @@ use random::Random;
 /// A text and what must not be left of it.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The usual name of the kind of secret; for a text without one, the set and number of its template.
+    /// The usual name of the kind of secret; `innocent` for a text without one.
     pub rule: &'static str,
     pub text: String,
     /// Empty for a text without a secret.
@@ -53,14 +53,16 @@ pub fn secrets(set: Set, seed: u64, each: usize) -> Vec<Case> {
     cases
 }
 
-/// Texts without a secret: each template of the set, filled `each` times.
+/// Texts without a secret: each template of the set, filled and wrapped `each` times.
 pub fn innocent(set: Set, seed: u64, each: usize) -> Vec<Case> {
     let mut r = Random::new(seed);
     let nothing = Pair { value: "", name: "none" };
     let mut cases = Vec::new();
     for template in innocent::templates(set) {
         for _ in 0..each {
-            cases.push(Case { rule: "innocent", text: fill(&mut r, template, nothing).0, secrets: Vec::new() });
+            let text = fill(&mut r, template, nothing).0;
+            let case = Case { rule: "innocent", text, secrets: Vec::new() };
+            cases.push(wrap::wrap(&mut r, set, case));
         }
     }
     cases

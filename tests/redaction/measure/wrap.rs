@@ -1,6 +1,6 @@
 //! What a text goes through on its way to the reader: agents put it into JSON, tools put marks before its lines.
 
-use super::encode::{json, json_for_html};
+use super::encode::{json, json_for_html, json_for_scripts, json_of_php, markup, python};
 use super::random::Random;
 use super::{Case, Set};
 
@@ -9,13 +9,15 @@ pub fn wrap(r: &mut Random, set: Set, case: Case) -> Case {
     if r.below(2) == 0 {
         return case;
     }
-    match (set, r.below(10)) {
+    match (set, r.below(12)) {
         (Set::Tuning, 0) => event(r, case, json, &[CLAUDE_TEXT]),
         (Set::Tuning, 1) => event(r, case, json, &[CLAUDE_BASH]),
         (Set::Tuning, 2) => event(r, case, json, &[CLAUDE_RESULT]),
         (Set::Tuning, 3) => event(r, case, json, &[CODEX_COMMAND]),
         (Set::Tuning, 4) => event(r, case, json, &[HTTP_BODY, CLAUDE_RESULT]),
         (Set::Tuning, 5) => event(r, case, json_for_html, &[GO_LOG]),
+        (Set::Tuning, 9) => event(r, case, json_of_php, &[PHP_LOG]),
+        (Set::Tuning, 10) => event(r, case, markup, &[JUNIT]),
         (Set::Tuning, 6) => each_line(case, |_| "+".to_owned()),
         (Set::Tuning, 7) => each_line(case, |at| format!("{:6}\t", at + 1)),
         (Set::Tuning, 8) => each_line(case, |_| "2026-11-03T08:14:07.5518290Z ".to_owned()),
@@ -25,7 +27,9 @@ pub fn wrap(r: &mut Random, set: Set, case: Case) -> Case {
         (Set::HeldOut, 2) => event(r, case, json, &[CODEX_ITEM]),
         (Set::HeldOut, 3) => event(r, case, json, &[ACP_UPDATE]),
         (Set::HeldOut, 4) => event(r, case, json, &[STDOUT, CODEX_OUTPUT]),
-        (Set::HeldOut, 5) => event(r, case, json_for_html, &[CLAUDE_TODO]),
+        (Set::HeldOut, 5) => event(r, case, json_for_html, &[CLAUDE_RESULT_TEXT]),
+        (Set::HeldOut, 9) => event(r, case, json_for_scripts, &[JAVA_LOG]),
+        (Set::HeldOut, 10) => event(r, case, python, &[PYTHON_BYTES]),
         (Set::HeldOut, 6) => each_line(case, |_| "-".to_owned()),
         (Set::HeldOut, 7) => each_line(case, |at| format!("conf/notes.txt:{}:", at + 3)),
         (Set::HeldOut, 8) => each_line(case, |_| "worker-1  | ".to_owned()),
@@ -47,7 +51,12 @@ const CODEX_ITEM: &str =
     r#"{"method":"item/completed","params":{"item":{"type":"agentMessage","id":"msg_#","text":"@"}}}"#;
 const ACP_UPDATE: &str = r#"{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"sess_#","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"@"}}}}"#;
 const STDOUT: &str = r#"{"stdout":"@","stderr":"","interrupted":false}"#;
-const CLAUDE_TODO: &str = r#"{"type":"result","subtype":"success","is_error":false,"num_turns":4,"result":"@"}"#;
+const CLAUDE_RESULT_TEXT: &str = r#"{"type":"result","subtype":"success","is_error":false,"num_turns":4,"result":"@"}"#;
+
+const PHP_LOG: &str = r#"{"message":"@","context":{},"level":200,"channel":"app"}"#;
+const JUNIT: &str = r#"<testcase name="t#"><system-out>@</system-out></testcase>"#;
+const JAVA_LOG: &str = r#"{"timestamp":1793693640,"logger":"com.acme.Main","message":"@"}"#;
+const PYTHON_BYTES: &str = "CompletedProcess(args=['make'], returncode=0, stdout=b'@')";
 
 /// Puts the text into the frames, the first innermost. `@` is the text's place, `#` that of an id.
 fn event(r: &mut Random, case: Case, escape: fn(&str) -> String, frames: &[&str]) -> Case {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
@@ -18,8 +19,10 @@ mod generator;
 
 /// Fewest of a thousand texts in which every secret must be caught.
 const MIN_CAUGHT: usize = 970;
-/// Most lines without a secret that may come out changed.
-const MAX_FALSE_LINES: usize = 0;
+/// Fewest of a thousand texts of one rule.
+const MIN_CAUGHT_OF_RULE: usize = 800;
+/// How many lines without a secret may come out changed.
+const FALSE_LINES: RangeInclusive<usize> = 0..=0;
 /// Most of a thousand words beside a secret that may be lost.
 const MAX_LOST_WORDS: usize = 20;
 
@@ -154,7 +157,8 @@ impl Figures {
     fn good(&self) -> bool {
         let (caught, all) = self.caught();
         caught * 1000 >= all * MIN_CAUGHT
-            && self.false_lines.len() <= MAX_FALSE_LINES
+            && self.by_rule.values().all(|(caught, all)| caught * 1000 >= all * MIN_CAUGHT_OF_RULE)
+            && FALSE_LINES.contains(&self.false_lines.len())
             && self.lost * 1000 <= self.words * MAX_LOST_WORDS
             && self.broken.is_empty()
     }

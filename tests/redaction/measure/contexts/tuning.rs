@@ -54,7 +54,7 @@ pub const NAMED: &[&str] = &[
     "Credentials(«camel»=«s», region=eu-north-1)\n",
     ": ${«ENV»:=«s»}\n",
     "    if «key» == \"«s»\":\n        return True\n",
-    "expect(config.«camel»).toBe('«s»');\n",
+    "if (config.«camel» === '«s»') {\n",
     "    '«kebab»': [ '«kebab»', '«s»' ],\n",
     "* [HTTP/2] [1] [x-«kebab»: «s»]\n",
     "\"attributes\": {\"id\": \"«n»\", \"«key»\": \"«s»\", \"tags\": {}}\n",
@@ -115,7 +115,7 @@ pub fn own(rule: &str) -> &'static [&'static str] {
         "azure-storage-account-key" => &[
             "DefaultEndpointsProtocol=https;AccountName=stacme;AccountKey=«s»;EndpointSuffix=core.windows.net\n",
             "az storage blob list --account-name stacme --account-key «s» -c logs\n",
-            "[\n  {\n    \"keyName\": \"key1\",\n    \"permissions\": \"FULL\",\n    \"value\": \"«s»\"\n  }\n]\n",
+            "azure.storage.account.key: «s»\n",
         ],
         "azure-sas-token" => &[
             "GET https://stacme.blob.core.windows.net/c/f.csv?sv=2024-11-04&se=2026-12-01T00%3A00%3A00Z&sr=b&sp=r&sig=«s» 200\n",
