@@ -50,7 +50,8 @@ fn idle(scale: Scale, report: &mut Report) {
     let before = switches(&host);
     let watched = scale.of(WATCHED, Duration::from_secs(1));
     std::thread::sleep(watched);
-    let switched = switches(&host) - before;
+    // A thread that ended meanwhile took its count along.
+    let switched = switches(&host).saturating_sub(before);
     let memory = memory(&host);
     println!("idle for {}: {switched} context switches; {}", show(watched), describe(&host));
     host.stop();

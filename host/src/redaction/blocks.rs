@@ -107,16 +107,16 @@ fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
 
 fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>) -> Verdict {
     let Some(content) = text.get(line.clone()) else { return Verdict::Foreign };
-    if !content.bytes().any(|b| b.is_ascii_alphanumeric()) {
+    let blank = |from: usize| content.get(from..).is_some_and(|rest| !rest.bytes().any(|b| b.is_ascii_alphanumeric()));
+    // An empty line may have a number or what a log puts before each, too.
+    if blank(0) || blank(skip_marks(content, 0)) || same_shape(content, &open.prefix).is_some_and(blank) {
         return Verdict::Blank;
     }
     if content.len() > MAX_LINE {
         return Verdict::Foreign;
     }
     let mut starts = Vec::with_capacity(4);
-    if let Some(rest) = content.strip_prefix(open.prefix.as_str()) {
-        starts.push(content.len() - rest.len());
-    }
+    starts.extend(same_shape(content, &open.prefix));
     let bare = skip_marks(content, 0);
     starts.push(bare);
     if matches!(content.as_bytes().get(bare), Some(b'+' | b'-')) {
@@ -147,6 +147,13 @@ fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>
         return Verdict::Body(line.start + core.start..line.start + core.end);
     }
     Verdict::Foreign
+}
+
+/// Where a line goes on after a prefix like that of the header: the same but for its digits, as times and numbers are.
+fn same_shape(content: &str, prefix: &str) -> Option<usize> {
+    let head = content.as_bytes().get(..prefix.len())?;
+    let alike = head.iter().zip(prefix.as_bytes()).all(|(a, b)| a == b || (a.is_ascii_digit() && b.is_ascii_digit()));
+    (alike && content.is_char_boundary(prefix.len())).then_some(prefix.len())
 }
 
 /// Passes over indentation, quotes, margins and a line number.

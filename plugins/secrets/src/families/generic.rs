@@ -4,14 +4,18 @@
 use crate::spec::{Spec, shape};
 
 /// From the end of a telling word to its value: the rest of the name, closing quotes and brackets, a type, the operator.
+/// Instead of an operator, the second half of a pair may come: `"name": "TOKEN", "value": "…"`.
 const ASSIGNED: &str = concat!(
-    r#"[\w.\-]{0,40}(?:\\{0,3}["'`]|\]|\)|&quot;){0,3}(?:[ \t]{0,3}:[ \t]{0,2}[&'A-Za-z_][\w&<>'\[\]. :|]{0,24})?"#,
-    r#"[ \t]{0,16}(?:=>|:=|\|=|\?=|={1,3}|:|,|>|\()[ \t]{0,16}(?:&quot;)?"#,
+    r#"[\w.\-]{0,40}(?:\\{0,7}(?:["'`]|&(?:quot|apos|#34|#39);)|\]|\)){0,3}(?:(?:\x1b|\\{1,3}(?:u001[bB]|x1[bB]|033|e))\[[0-9;]{0,12}m){0,2}"#,
+    r#"(?:(?:[ \t]{0,3}:[ \t]{0,2}[&'A-Za-z_][\w&<>'\[\]. :|]{0,24})?"#,
+    r#"[ \t]{0,16}(?:=>|:=|\|=|\?=|={1,3}|:|,|>|\(|\||(?:is|was):)"#,
+    r#"|,?[ \t]{0,4}(?:\\{1,3}n[ \t+\-]{0,24})?\\{0,7}(?:["']|&quot;)?[vV]alue\\{0,7}(?:["']|&quot;)?[ \t]{0,4}[:=])"#,
+    r#"[ \t]{0,16}(?:\\{0,7}&(?:quot|apos|#34|#39);)?(?:(?:\x1b|\\{1,3}(?:u001[bB]|x1[bB]|033|e))\[[0-9;]{0,12}m){0,2}"#,
 );
 /// Quoted in one of four ways or not at all. The groups 1 to 4.
 const VALUE: &str = concat!(
-    r#"(?:[bfruBFRU]{0,2}\\{0,3}"([^"\\\n]{6,})|[bfruBFRU]{0,2}\\{0,3}'([^'\\\n]{6,})|`([^`\\\n]{6,})"#,
-    r#"|([^\s"'`\\;,<>()\[\]{}|&:][^\s"'`\\;,<>&]{4,}[^\s"'`\\;,<>()\[\]{}.&:!?]))"#,
+    r#"(?:[bfruBFRU]{0,2}\\{0,7}"([^"\\\n\x00\x1b]{6,})|[bfruBFRU]{0,2}\\{0,7}'([^'\\\n\x00\x1b]{6,})|`([^`\\\n\x00\x1b]{6,})"#,
+    r#"|([^\s"'`\\;,<>()\[\]{}|&:\x00\x1b][^\s"'`\\;,<>&\x00\x1b]{4,}[^\s"'`\\;,<>()\[\]{}.&:!?\x00\x1b]))"#,
 );
 /// A value after nothing but blanks: it must have a digit, or prose would be proposed all the time.
 const AFTER_BLANKS: &str =
@@ -29,6 +33,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape("generic-secret-hex", "secret in hex", &format!(r#"(?i:secret|key|token|salt|hmac|signature|passw(?:or)?d|seed|cred){ASSIGNED}\\{{0,3}}["'`]?(?:0x)?([0-9a-fA-F]{{32,}})(?:[^\w]|$)"#), &["secret", "key", "token", "salt", "hmac", "signature", "pass", "seed", "cred"]).up_to(768).judged(),
         assigned("generic-api-key", "secret with a telling name", "secret|token|key|credential|cred|auth|cookie|bearer|webhook|dsn", &["secret", "token", "key", "cred", "auth", "cookie", "bearer", "webhook", "dsn"]),
         shape("generic-password", "password after a name", &format!("(?i:passw(?:or)?d|pwd|pass){AFTER_BLANKS}"), &["pass", "pwd"]).up_to(700).judged(),
+        shape("generic-password", "password in SQL", r#"(?i:password|identified by)[ \t]{1,3}\\{0,7}'([^'\\\n]{4,})\\{0,7}'"#, &["password", "identified"]).up_to(300).judged(),
         shape("generic-api-key", "secret after a name", &format!("(?i:secret|token|key|credential){AFTER_BLANKS}"), &["secret", "token", "key", "credential"]).up_to(700).judged(),
     ]
 }

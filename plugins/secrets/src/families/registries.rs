@@ -8,7 +8,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "npm-legacy-auth-token",
             "token or credentials in .npmrc",
-            r#"_(?:auth[tT]oken|auth|password)[ \t]{0,4}[=:][ \t]{0,4}["']?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9+/_.\-]{16,}={0,2})"#,
+            r#"_(?:auth[tT]oken|auth|password)\\{0,7}(?:["']|&quot;)?[ \t]{0,4}[=:][ \t]{0,4}\\{0,7}(?:["']|&quot;)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[A-Za-z0-9+/_.\-]{16,}={0,2})"#,
             &["_authtoken", "_auth", "_password"],
         )
         .up_to(1024)
@@ -21,7 +21,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "docker-config-auth",
             "credentials in a Docker configuration",
-            r#"(?:auth|identitytoken|registrytoken|_json_key)\\{0,3}["'][ \t]{0,4}:[ \t]{0,4}\\{0,3}["']([A-Za-z0-9+/_.\-]{8,}={0,2})"#,
+            r#"(?:auth|identitytoken|registrytoken|_json_key)\\{0,7}(?:["']|&quot;)[ \t]{0,4}:[ \t]{0,4}\\{0,7}(?:["']|&quot;)([A-Za-z0-9+/_.\-]{8,}={0,2})"#,
             &["auth", "identitytoken", "registrytoken", "_json_key"],
         )
         .up_to(4096)

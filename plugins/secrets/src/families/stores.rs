@@ -4,9 +4,10 @@ use crate::spec::{Spec, shape};
 
 pub(super) fn rules() -> Vec<Spec> {
     vec![
-        shape("netrc-password", "password in a netrc file", r"(?:login|account)[ \t]{1,4}[^\s]{1,}[ \t]{1,8}password[ \t]{1,4}([^\s]{3,})", &["login", "account"]).up_to(600),
-        shape("netrc-password", "password in a netrc file", r"password[ \t]{1,4}([^\s]{4,})[ \t]*$", &["password"]).judged(),
-        shape("pgpass-password", "line of a pgpass file", r":(?:5432|5433|5434|5435|5439|6432|25060|26257|\*):[A-Za-z0-9_*\-]{1,64}:[A-Za-z0-9_*.\-]{1,64}:([^\s:]{4,})[ \t]*$", &[":5432", ":5433", ":5434", ":5435", ":5439", ":6432", ":25060", ":26257", ":*:"]).judged(),
+        shape("netrc-password", "password in a netrc file", r"(?:login|account)[ \t]{1,4}[^\s]{1,}[ \t]{1,8}password[ \t]{1,4}([^\s\x22\\]{3,})", &["login", "account"]).up_to(600),
+        shape("netrc-password", "password in a netrc file", r"password[ \t]{1,4}([^\s\x22\\]{4,})(?:[ \t]*$|\\)", &["password"]).judged(),
+        shape("pgpass-password", "line of a pgpass file", r"(?:localhost:[0-9]{2,5}|:(?:5432|5433|5434|5435|5439|6432|25060|26257|\*)):[A-Za-z0-9_*\-]{1,64}:[A-Za-z0-9_*.\-]{1,64}:([^\s:\x22'\\]{4,})(?:[ \t\x22'\\]|$)", &["localhost:", ":5432", ":5433", ":5434", ":5435", ":5439", ":6432", ":25060", ":26257", ":*:"]).judged(),
+        shape("cli-password-flag", "password for openssl", r#"-pass(?:in|out)?[ \t=]{1,4}pass:([^\s"'\\;|&<>]{4,})"#, &["-pass"]).judged(),
         shape(
             "connection-string-password",
             "password in a connection string",

@@ -57,8 +57,8 @@ const QUOTES: [char; 4] = ['"', '\'', '`', '\\'];
 impl<'t> Place<'t> {
     /// Reads backwards from a value.
     pub(super) fn parse(before: &'t str) -> Self {
-        let opened = before.trim_end_matches(QUOTES);
-        let opened = opened.strip_suffix("&quot;").unwrap_or(opened);
+        let before = without_colour(before);
+        let opened = without_quotes(before);
         let quoted = opened.len() < before.len();
         let mut rest = opened.trim_end();
         if quoted && !rest.ends_with(|c: char| !c.is_ascii_alphabetic()) {
@@ -70,7 +70,8 @@ impl<'t> Place<'t> {
                 rest = shorter.trim_end();
             }
         }
-        let unassigned = rest;
+        let unassigned = without_colour(rest);
+        rest = unassigned;
         let mut operator = Operator::Blank;
         for (text, meaning) in [
             ("%3D", Operator::Assign),
@@ -88,6 +89,7 @@ impl<'t> Place<'t> {
             ("::", Operator::Assign),
             (":", Operator::Assign),
             (">", Operator::Assign),
+            ("|", Operator::Assign),
             (",", Operator::Comma),
             ("(", Operator::Call),
         ] {
@@ -96,6 +98,12 @@ impl<'t> Place<'t> {
                 operator = meaning;
                 break;
             }
+        }
+        rest = without_colour(rest);
+        if operator == Operator::Assign
+            && let Some(named) = pair(rest)
+        {
+            rest = named;
         }
         let (before_name, name) = split_name(before, rest);
         let place = Self { name, before_name, operator, quoted };
@@ -342,7 +350,20 @@ impl<'t> Place<'t> {
             "deploy",
             "license",
             "app",
+            "application",
             "account",
+            "snyk",
+            "datadog",
+            "dd",
+            "heroku",
+            "okta",
+            "netlify",
+            "vercel",
+            "cloudflare",
+            "cf",
+            "twilio",
+            "mailgun",
+            "npm",
         ]) || self.name.eq_ignore_ascii_case("token")
             || (self.name.chars().any(char::is_uppercase) && self.names_variable())
     }
@@ -369,10 +390,41 @@ impl<'t> Place<'t> {
     }
 }
 
+/// The text before a value without the colour codes at its end.
+fn without_colour(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        let Some(code) = rest.strip_suffix('m') else { return rest };
+        let code = code.trim_end_matches(|c: char| c.is_ascii_digit() || c == ';');
+        let Some(escape) = code.strip_suffix('[') else { return rest };
+        let ends = ["\u{1b}", "u001b", "u001B", "x1b", "x1B", "033", "e"];
+        let Some(shorter) = ends.iter().find_map(|end| escape.strip_suffix(end)) else { return rest };
+        rest = shorter.trim_end_matches('\\');
+    }
+}
+
+/// Without opening quotes, escaped or written for markup.
+fn without_quotes(text: &str) -> &str {
+    let bare = text.trim_end_matches(QUOTES);
+    let entity = ["&quot;", "&apos;", "&#34;", "&#39;"].iter().find_map(|entity| bare.strip_suffix(entity));
+    entity.map_or(bare, |bare| bare.trim_end_matches(QUOTES))
+}
+
+/// `"name": "TOKEN", "value"` up to the name, where the text ends with the second half of such a pair.
+fn pair(text: &str) -> Option<&str> {
+    let value = without_quotes(text);
+    let before = value.strip_suffix("value").or_else(|| value.strip_suffix("Value"))?;
+    if before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) && !before.ends_with("\\n") {
+        return None;
+    }
+    let before = without_quotes(before).trim_end_matches([' ', '\t', '+', '-']);
+    let before = before.strip_suffix('n').map_or(before, |rest| if rest.ends_with('\\') { rest } else { before });
+    Some(without_quotes(before.trim_end_matches(['\\', ' ', '\t', ',']))).filter(|name| !name.is_empty())
+}
+
 /// Splits the name off the end of `rest`, which is a beginning of `before`.
 fn split_name<'t>(before: &'t str, rest: &'t str) -> (&'t str, &'t str) {
-    let rest = rest.strip_suffix("&quot;").unwrap_or(rest);
-    let rest = rest.trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
+    let rest = without_quotes(rest).trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
     let length: usize = rest
         .chars()
         .rev()

@@ -36,7 +36,15 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
         | "generic-passphrase"
         | "generic-client-secret"
         | "generic-secret-hex"
-        | "generic-api-key" => assigned(&place, value, candidate),
+        | "generic-api-key" => {
+            if is_sql(before) {
+                password(value, &place)
+            } else if says(before) {
+                !is_code(value) && is_random(value, 8) && value.bytes().any(|b| b.is_ascii_digit())
+            } else {
+                assigned(&place, value, candidate)
+            }
+        }
         "http-basic-auth" => encoded::is_user_and_password(value),
         "docker-config-auth" => {
             encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32))
@@ -62,6 +70,19 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
     }
 }
 
+/// `WITH PASSWORD '`, `IDENTIFIED BY '`.
+fn is_sql(before: &str) -> bool {
+    let Some(opened) = before.strip_suffix('\'') else { return false };
+    let words = opened.trim_end_matches('\\').trim_end().to_ascii_lowercase();
+    words.ends_with("with password") || words.ends_with("identified by") || words.ends_with("set password")
+}
+
+/// `the password is: `
+fn says(before: &str) -> bool {
+    let words = before.trim_end_matches(['"', '\'', '`', '\\', ' ']);
+    words.ends_with(" is:") || words.ends_with(" was:")
+}
+
 fn is_random(value: &str, least: usize) -> bool {
     value.len() >= least
         && !is_wordy(value)
@@ -80,6 +101,10 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     let Some(class) = place.class() else { return false };
     // The password of a URL, which has rules of its own.
     let in_url = place.before_name.ends_with("://");
+    // The name of a resource, whose last part is a path of names.
+    if place.before_name.ends_with(':') && place.before_name.contains("arn:") {
+        return false;
+    }
     if in_url || place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '['])))
     {
         return false;
@@ -235,7 +260,9 @@ fn curl_user(value: &str, before: &str) -> bool {
 
 fn netrc(value: &str, before: &str) -> bool {
     let head = before.trim_end().strip_suffix("password").unwrap_or(before);
-    (head.trim_matches([' ', '\t', '+', '-']).is_empty() || head.contains("login ") || head.contains("machine "))
+    // A time that a log puts before each line has no letters but these.
+    let bare = !head.chars().any(|c| c.is_alphabetic() && !matches!(c, 'T' | 'Z'));
+    (bare || head.ends_with("\\n") || head.contains("login ") || head.contains("machine "))
         && value.len() >= 6
         && !is_wordy(value)
         && !is_code(value)
