@@ -44,10 +44,10 @@ pub(crate) fn shape(id: &'static str, what: &'static str, pattern: &str, keyword
 /// begin with one of `keywords`, and may go on; `value` is what the name is given.
 pub(crate) fn named(id: &'static str, what: &'static str, name: &str, keywords: &[&'static str], value: &str) -> Spec {
     const COLOUR: &str = r"(?:(?:\x1b|\\{1,3}(?:u001[bB]|x1[bB]|033|e))\[[0-9;]{0,12}m){0,2}";
-    const QUOTE: &str = r#"(?:[\\"'`\])]|&(?:quot|apos|#34|#39);)"#;
+    const QUOTE: &str = r#"(?:[\\"'`\])*]|&(?:quot|apos|#34|#39);)"#;
     // An operator, or the second half of a pair: `name="TOKEN" value="…"`.
     let pattern = format!(
-        r#"(?i:{name})[ \t\w.\-]{{0,32}}{QUOTE}{{0,8}}{COLOUR}[ \t]{{0,8}}(?:=>|:=|[=:>,(|]|\|\||[ \t]|,?[ \t]{{0,4}}(?:\\{{1,3}}n[ \t+\-]{{0,24}})?{QUOTE}{{0,8}}[vV]alue{QUOTE}{{0,8}}[ \t]{{0,4}}[:=])(?:[\s=(]|{QUOTE}){{0,8}}{COLOUR}(?:[A-Za-z0-9_.]{{1,40}},[ \t]?[\\"']{{0,2}})?({value})(?:[^\w=+/\-]|$)"#
+        r#"(?i:{name})[ \t\w.\-]{{0,32}}{QUOTE}{{0,8}}{COLOUR}[ \t]{{0,8}}(?:(?:string[ \t]{{0,4}})?(?:=>|:=|[=:>,(|]|\|\||[ \t]|,?[ \t]{{0,4}}(?:\\{{1,3}}n[ \t+\-]{{0,24}})?{QUOTE}{{0,8}}[vV]alue{QUOTE}{{0,8}}[ \t]{{0,4}}[:=])(?:<(?:value|string)>)?|</[A-Za-z]{{1,12}}><[A-Za-z]{{1,12}}>)(?:[\s=(]|{QUOTE}){{0,8}}{COLOUR}(?:[A-Za-z0-9_.]{{1,40}},[ \t]?[\\"']{{0,2}})?({value})(?:[^\w=+/\-]|$)"#
     );
     shape(id, what, &pattern, keywords)
 }

@@ -7,7 +7,7 @@ pub(super) fn rules() -> Vec<Spec> {
         shape("netrc-password", "password in a netrc file", r"(?:login|account)[ \t]{1,4}[^\s]{1,}[ \t]{1,8}password[ \t]{1,4}([^\s\x22\\]{3,})", &["login", "account"]).up_to(600),
         shape("netrc-password", "password in a netrc file", r"password[ \t]{1,4}([^\s\x22\\]{4,})(?:[ \t]*$|\\)", &["password"]).judged(),
         shape("pgpass-password", "line of a pgpass file", r"(?:localhost:[0-9]{2,5}|:(?:5432|5433|5434|5435|5439|6432|25060|26257|\*)):[A-Za-z0-9_*\-]{1,64}:[A-Za-z0-9_*.\-]{1,64}:([^\s:\x22'\\]{4,})(?:[ \t\x22'\\]|$)", &["localhost:", ":5432", ":5433", ":5434", ":5435", ":5439", ":6432", ":25060", ":26257", ":*:"]).judged(),
-        shape("cli-password-flag", "password for openssl", r#"-pass(?:in|out)?[ \t=]{1,4}pass:([^\s"'\\;|&<>]{4,})"#, &["-pass"]).judged(),
+        shape("cli-password-flag", "password for openssl or keytool", r#"-(?:pass(?:in|out)?[ \t=]{1,4}pass:|(?:store|key|dest|src)pass[ \t]{1,4})([^\s"'\\;|&<>]{4,})"#, &["-pass", "-storepass", "-keypass", "-destpass", "-srcpass"]).judged(),
         shape(
             "connection-string-password",
             "password in a connection string",
@@ -28,8 +28,8 @@ pub(super) fn rules() -> Vec<Spec> {
         shape(
             "cli-password-flag",
             "password given as a short flag",
-            r#"(?:sshpass|mysql|mysqldump|mysqladmin|mongo|mongosh|docker login|podman login|az login|helm registry login|redis-cli|smbclient|ldapsearch|unzip|7z|zip|rabbitmqadmin|influx)[ \t](?:[^\n|;]{0,}?[ \t])?(?:-p|-a|-w|-P|-U [^%\s]{1,64}%)[ \t]{0,2}(?:\\{0,3}"([^"\\]{4,})|'([^'\\]{4,})|([^\s"'\\;|&<>(){}\-][^\s"'\\;|&<>(){}]{3,}))"#,
-            &["sshpass", "mysql", "mongo", "docker", "podman", "az", "helm", "redis-cli", "smbclient", "ldapsearch", "unzip", "7z", "zip", "rabbitmqadmin", "influx"],
+            r#"(?:sshpass|mariadb|mysql|mysqldump|mysqladmin|mongo|mongosh|docker login|podman login|az login|helm registry login|redis-cli|smbclient|ldapsearch|unzip|7z|zip|rabbitmqadmin|influx)[ \t](?:[^\n|;]{0,}?[ \t])?(?:-p|-a|-w|-P|-U [^%\s]{1,64}%)[ \t]{0,2}(?:\\{0,3}"([^"\\]{4,})|'([^'\\]{4,})|([^\s"'\\;|&<>(){}\-][^\s"'\\;|&<>(){}]{3,}))"#,
+            &["sshpass", "mariadb", "mysql", "mongo", "docker", "podman", "az", "helm", "redis-cli", "smbclient", "ldapsearch", "unzip", "7z", "zip", "rabbitmqadmin", "influx"],
         )
         .groups(&[1, 2, 3])
         .up_to(640)

@@ -52,7 +52,7 @@ pub(super) fn rules() -> Vec<Spec> {
         )
         .up_to(2200)
         .judged(),
-        shape("curl-auth-user", "user and password on a command line", r#"(?:--user|--proxy-user|-(?i:u|su|ssu|ku|sku|lu|slu|fsslu|fu|iu|vu|xu))(?:[ \t]{1,4}|=)\\{0,3}["']?[^\s:"'\\/=]{0,}:([^\s"'\\]{3,})"#, &["--user", "--proxy-user", "-u", "-su", "-ssu", "-ku", "-sku", "-lu", "-slu", "-fsslu", "-fu", "-iu", "-vu", "-xu"]).up_to(512).judged(),
+        shape("curl-auth-user", "user and password on a command line", r#"(?:--user|--proxy-user|-(?i:u|su|ssu|ku|sku|lu|slu|fsslu|fu|iu|vu|xu))(?:[ \t]{1,4}|=|\\{0,7}["'],[ \t]{0,3}\\{0,7}["'])?\\{0,7}["']?[^\s:"'\\/=]{0,}:([^\s"'\\]{3,})"#, &["--user", "--proxy-user", "-u", "-su", "-ssu", "-ku", "-sku", "-lu", "-slu", "-fsslu", "-fu", "-iu", "-vu", "-xu"]).up_to(512).judged(),
         shape("otpauth-url", "seed of one-time passwords", r"(?i:otpauth)://[!-~]{0,}?[?&](?i:secret)=([A-Za-z2-7]{8,}={0,6})", &["otpauth://"]).up_to(600),
         shape("otpauth-url", "seed of one-time passwords", r"(?i:otpauth-migration)://offline\?data=([A-Za-z0-9%+/=_\-]{16,})", &["otpauth-migration://"]).up_to(2100),
     ]

@@ -70,7 +70,7 @@ impl<'t> Place<'t> {
                 rest = shorter.trim_end();
             }
         }
-        let unassigned = without_colour(rest);
+        let unassigned = without_tags(without_colour(rest));
         rest = unassigned;
         let mut operator = Operator::Blank;
         for (text, meaning) in [
@@ -100,6 +100,10 @@ impl<'t> Place<'t> {
             }
         }
         rest = without_colour(rest);
+        if unassigned.ends_with('=') {
+            // Go writes the type behind the name.
+            rest = rest.strip_suffix(" string").map_or(rest, str::trim_end);
+        }
         if operator == Operator::Assign
             && let Some(named) = pair(rest)
         {
@@ -181,8 +185,9 @@ impl<'t> Place<'t> {
                 && last.len() <= 9
                 && !["bypass", "compass", "surpass", "trespass"].contains(&last))
         {
-            return Some(Class::Password)
-                .filter(|_| !qualifiers.is_empty() || last != "pass" || self.quoted || self.name == "PASS");
+            return Some(Class::Password).filter(|_| {
+                !qualifiers.is_empty() || last != "pass" || self.quoted || self.name == "PASS" || self.is_flag()
+            });
         }
         if last.ends_with("secret")
             || last == "secrets"
@@ -403,6 +408,22 @@ fn without_colour(text: &str) -> &str {
     }
 }
 
+/// `"><value>` and `</key><string>` as if they were `=`: up to the tags, with the sign that ends the first.
+fn without_tags(text: &str) -> &str {
+    let tag = |text: &'_ str| {
+        let inside = text.strip_suffix('>')?;
+        let open = inside.rfind('<')?;
+        inside.get(open + 1..)?.chars().all(|c| c.is_ascii_alphabetic() || c == '/').then_some(open)
+    };
+    let Some(before) = tag(text).and_then(|at| text.get(..at)) else { return text };
+    match tag(before) {
+        // What is closed is the name.
+        Some(at) if before.get(at..).is_some_and(|tag| tag.starts_with("</")) => before.get(..at).unwrap_or(before),
+        _ if before.ends_with('>') => before,
+        _ => text,
+    }
+}
+
 /// Without opening quotes, escaped or written for markup.
 fn without_quotes(text: &str) -> &str {
     let bare = text.trim_end_matches(QUOTES);
@@ -424,7 +445,7 @@ fn pair(text: &str) -> Option<&str> {
 
 /// Splits the name off the end of `rest`, which is a beginning of `before`.
 fn split_name<'t>(before: &'t str, rest: &'t str) -> (&'t str, &'t str) {
-    let rest = without_quotes(rest).trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')'));
+    let rest = without_quotes(rest).trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')' | '*'));
     let length: usize = rest
         .chars()
         .rev()

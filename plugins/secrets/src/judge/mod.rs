@@ -25,7 +25,7 @@ pub(crate) const EXAMPLES: &[&str] = &[
 
 /// Whether a candidate is a secret.
 pub(crate) fn is_secret(candidate: &Candidate) -> bool {
-    let value = candidate.secret.as_str();
+    let value = without_escape(&candidate.secret, &candidate.before);
     if is_placeholder(value) {
         return false;
     }
@@ -67,6 +67,15 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
             !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"])
         }
         _ => vendor(value, before),
+    }
+}
+
+/// Without the rest of an escaped character that began before it.
+fn without_escape<'v>(value: &'v str, before: &str) -> &'v str {
+    let rest = value.strip_prefix('u').and_then(|rest| rest.split_at_checked(4));
+    match rest {
+        Some((hex, rest)) if before.ends_with('\\') && hex.bytes().all(|b| b.is_ascii_hexdigit()) => rest,
+        _ => value,
     }
 }
 
@@ -118,6 +127,10 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
         return false;
     }
     if place.operator == Operator::Call && !place.quoted {
+        return false;
+    }
+    // In a list of statements or arguments, what has no quotes is the next one.
+    if place.operator == Operator::Comma && !place.quoted && value.contains(['=', '(']) {
         return false;
     }
     match class {
@@ -246,7 +259,11 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
 }
 
 fn curl_user(value: &str, before: &str) -> bool {
-    let flag_at = before.trim_end_matches(['"', '\'', '\\']).rfind(" -").or_else(|| before.rfind("\n-"));
+    let flag_at = before
+        .trim_end_matches(['"', '\'', '\\'])
+        .rfind(" -")
+        .or_else(|| before.rfind("\n-"))
+        .or_else(|| before.rfind("\"-"));
     if is_digits(value)
         || is_code(value)
         || values::is_common_password(value)
