@@ -4,6 +4,7 @@ mod bundled;
 mod masks;
 mod measure;
 mod recall;
+mod requirements;
 mod rules;
 mod samples;
 mod streams;
@@ -35,16 +36,4 @@ pub(super) fn streamed(run: &RunRedactor, text: &[u8], cuts: &[usize]) -> String
     }
     stream.finish(&mut out);
     out
-}
-
-/// Unfinished lines would wait for their end if one rule could begin anywhere.
-#[test]
-fn no_bundled_rule_holds_text_back_without_need() {
-    let start = std::time::Instant::now();
-    let run = redactor();
-    println!("compiled in {:?}", start.elapsed());
-    for rule in run.shared.redactor.rules.iter().filter(|rule| matches!(rule.finder, compile::Finder::Search(_))) {
-        println!("searched for: {}", rule.id);
-    }
-    assert_eq!(run.shared.redactor.lookback, 0);
 }
