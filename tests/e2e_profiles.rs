@@ -270,3 +270,30 @@ fn a_message_that_is_run_again_is_the_next_message() {
     bed.run(&["chat", "archive", &id]).ok();
     bed.run(&["rerun", &first]).code(7);
 }
+
+#[test]
+fn options_of_the_command_line_reach_the_payload() {
+    let bed = Bed::granted("");
+    bed.file("mcp.json", r#"[{"name": "notes", "command": "true"}]"#);
+    let run = bed.detach(&[
+        "rehearsal",
+        "--tool",
+        "shell",
+        "--auto-approve",
+        "--mcp",
+        "mcp.json",
+        "--append-system-prompt",
+        "be brief",
+        "SAY with options",
+    ]);
+    bed.wait_for_end(&run);
+    let harness = bed.record(&run)["payload"]["harness"].clone();
+    assert_eq!(harness["tools"], json!(["shell"]));
+    assert_eq!(harness["permissions"]["autoApprove"], true);
+    assert_eq!(harness["mcp"]["servers"][0]["name"], "notes");
+    assert_eq!(harness["appendSystemPrompt"], "be brief");
+    let refused = bed.run(&["run", "--json", "rehearsal", "--tool", "hammer", "SAY x"]).code(2).error();
+    assert!(refused.to_string().contains("/harness/tools/0"), "{refused}");
+    let missing = bed.run(&["run", "rehearsal", "--mcp", "none.json", "SAY x"]).code(74);
+    assert!(missing.stderr.contains("none.json"), "{}", missing.stderr);
+}

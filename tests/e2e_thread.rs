@@ -441,3 +441,31 @@ fn two_instances_of_one_plugin_stand_side_by_side() {
     assert_eq!(bed.run(&["run", "understudy", "ENV STAGE"]).ok().stdout, "left\n");
     assert_eq!(bed.run(&["run", "rehearsal", "ENV STAGE"]).ok().stdout, "(not set)\n");
 }
+
+/// Loads the script into the real shell and asks it what follows `ostler ru`.
+#[test]
+fn shells_complete_verbs() {
+    let bed = Bed::new();
+    let ask = |shell: &str, name: &str, question: &str| {
+        let script = bed.run(&["completions", shell]).ok().stdout;
+        let script = bed.file(name, script);
+        let question = question.replace("SCRIPT", script.to_str().unwrap());
+        let Ok(output) = std::process::Command::new(shell).args(["-c", &question]).output() else {
+            eprintln!("SKIPPED: there is no {shell}");
+            return;
+        };
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains("runs"), "{shell}: {told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!told.contains("cancel"), "{shell}: {told}");
+    };
+    ask(
+        "bash",
+        "ostler.bash",
+        "source SCRIPT; COMP_WORDS=(ostler ru); COMP_CWORD=1; COMP_LINE='ostler ru'; COMP_POINT=9; \
+         _ostler ostler ru ostler; printf '%s\\n' \"${COMPREPLY[@]}\"",
+    );
+    ask("fish", "ostler.fish", "source SCRIPT; complete -C 'ostler ru'");
+    // zsh completes only on a terminal; that the script is sound and names the verb is what can be asked without one.
+    ask("zsh", "_ostler", "autoload -Uz compinit; compinit -D -u; zsh -n SCRIPT && grep -o \"'runs:[^']*'\" SCRIPT");
+    bed.run(&["completions", "tcsh"]).code(2);
+}

@@ -27,6 +27,7 @@ mod table;
 mod cancel;
 mod capabilities;
 mod chat;
+mod completions;
 mod config;
 mod export;
 mod grants;
@@ -160,6 +161,7 @@ enum Command {
     Stop(stop::Arguments),
     Rpc(rpc::Arguments),
     Token(token::Arguments),
+    Completions(completions::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -185,6 +187,7 @@ impl Command {
         match self {
             Self::Redact(arguments) => return redact::execute(context, &arguments),
             Self::Serve(arguments) => return serve::execute(context, &arguments),
+            Self::Completions(arguments) => return completions::execute(context, &arguments),
             _ => {}
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -213,7 +216,7 @@ impl Command {
                 Self::Token(arguments) => token::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
-                Self::Redact(_) | Self::Serve(_) => Ok(Exit::Done),
+                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) => Ok(Exit::Done),
             }
         });
         // A thread may still wait for an answer on the terminal; it must not keep the program.

@@ -65,6 +65,18 @@ pub(super) struct PayloadOptions {
     /// How far the CLI's own sandbox lets the agent go
     #[arg(long, value_name = "MODE", value_parser = ["read-only", "workspace-write", "full-access"])]
     sandbox: Option<String>,
+    /// The only tools that the agent may use, one for each option
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
+    /// Let the agent act without asking, as far as its sandbox goes
+    #[arg(long)]
+    auto_approve: bool,
+    /// MCP servers for the agent, as JSON: what `harness.mcp` takes, or a list of servers
+    #[arg(long, value_name = "FILE")]
+    mcp: Option<PathBuf>,
+    /// Text that goes behind the CLI's own system prompt
+    #[arg(long, value_name = "TEXT")]
+    append_system_prompt: Option<String>,
     /// Variable for the agent; NAME alone passes your own value on
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -112,6 +124,10 @@ impl PayloadOptions {
             retries: self.retries,
             schema: self.schema.as_deref().map(|path| input::json("schema", path)).transpose()?,
             sandbox: self.sandbox.clone(),
+            tools: (!self.tools.is_empty()).then(|| self.tools.clone()),
+            auto_approve: self.auto_approve.then_some(true),
+            mcp: self.mcp.as_deref().map(|path| input::json("mcp", path)).transpose()?,
+            append_system_prompt: self.append_system_prompt.clone(),
             env: payload::parse_env(&self.env, |name| std::env::var(name))?,
             ..Given::default()
         })

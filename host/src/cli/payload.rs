@@ -22,6 +22,12 @@ pub(super) struct Given {
     pub(super) retries: Option<u64>,
     pub(super) schema: Option<Value>,
     pub(super) sandbox: Option<String>,
+    /// `--tool`
+    pub(super) tools: Option<Vec<String>>,
+    pub(super) auto_approve: Option<bool>,
+    /// `--mcp`: an object with `servers`, or a list of them.
+    pub(super) mcp: Option<Value>,
+    pub(super) append_system_prompt: Option<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) resume: Option<String>,
     pub(super) profile: Option<String>,
@@ -69,7 +75,8 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
         Some(_) => return Err(ApiError::new(ErrorKind::InvalidParams, "the payload must be a JSON object")),
     };
     let cwd = given.cwd.map(|path| path_text(&path)).transpose()?;
-    let fields: [(&[&str], Option<Value>); 11] = [
+    let mcp = given.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
+    let fields: [(&[&str], Option<Value>); 15] = [
         (&["provider"], given.provider.map(Value::from)),
         (&["prompt"], given.prompt.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),
@@ -80,6 +87,10 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
         (&["maxRetries"], given.retries.map(Value::from)),
         (&["harness", "structuredOutput", "schema"], given.schema),
         (&["harness", "permissions", "sandboxMode"], given.sandbox.map(Value::from)),
+        (&["harness", "permissions", "autoApprove"], given.auto_approve.map(Value::from)),
+        (&["harness", "tools"], given.tools.map(Value::from)),
+        (&["harness", "mcp"], mcp),
+        (&["harness", "appendSystemPrompt"], given.append_system_prompt.map(Value::from)),
         (&["harness", "resumeSessionId"], given.resume.map(Value::from)),
     ];
     let mut problems = Vec::new();
