@@ -233,7 +233,9 @@ fn killed_after_the_acknowledgement() {
     let host = stage.host_that_dies_at("nowhere");
     // No slot becomes free: the acknowledged ones can only wait.
     let holder = stage.bed.submit(&stage.prompt("sleep 600"), &json!({})).unwrap();
-    stage.bed.wait_for_count("running", 1);
+    // Counted as running is not enough: killed before its start, it would be queued again, and sleep then.
+    let started = stage.bed.work().join("started");
+    until("the child of the holder", PATIENCE, || started.exists().then_some(()));
     let sealed = stage.bed.submit(&stage.sealed_prompt(), &json!({})).unwrap();
     let victim = stage.bed.submit(&stage.prompt("echo last words"), &json!({ "queuePriority": 10 })).unwrap();
     support::signal(host, Signal::SIGKILL);
