@@ -101,8 +101,9 @@ impl<'t> Place<'t> {
         }
         rest = without_colour(rest);
         if unassigned.ends_with('=') {
-            // Go writes the type behind the name.
-            rest = rest.strip_suffix(" string").map_or(rest, str::trim_end);
+            // Go writes the type behind the name, with nothing between.
+            let named = rest.strip_suffix(" string").map(str::trim_end);
+            rest = named.filter(|named| !named.ends_with(':')).unwrap_or(rest);
         }
         if operator == Operator::Assign
             && let Some(named) = pair(rest)
