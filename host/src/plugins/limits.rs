@@ -48,10 +48,17 @@ pub struct Limits {
 
 const MIB: usize = 1024 * 1024;
 
+/// Table elements of an instance, unless its limits allow fewer. A program of 18 MB has some 20,000.
+pub(super) const MOST_TABLE_ELEMENTS: usize = 100_000;
+
 impl Default for Limits {
     fn default() -> Self {
-        let call =
-            |output| CallLimits { time: Duration::from_secs(5), memory: 256 * MIB, table_elements: 100_000, output };
+        let call = |output| CallLimits {
+            time: Duration::from_secs(5),
+            memory: 256 * MIB,
+            table_elements: MOST_TABLE_ELEMENTS,
+            output,
+        };
         Self {
             provider: call(64 * MIB),
             redactor: call(16 * MIB),
@@ -100,7 +107,7 @@ pub(super) struct Budget {
 }
 
 /// Core modules, memories and tables in one component. A component of one language toolchain has a handful.
-const INSTANCES: usize = 64;
+pub(super) const INSTANCES: usize = 64;
 
 impl Budget {
     pub(super) fn new(limits: &CallLimits) -> Self {

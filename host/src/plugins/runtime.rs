@@ -8,12 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Store, Trap};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
+    Trap,
+};
 
 use super::bindings::provider::ostler::plugin::{log as log_interface, types as types_interface};
 use super::cache::CodeCache;
 use super::error::PluginErrorKind;
-use super::limits::{Budget, CallLimits, LimitExceeded};
+use super::limits::{Budget, CallLimits, INSTANCES, LimitExceeded, MOST_TABLE_ELEMENTS};
 use super::log::{Level, LogGate};
 use super::ticker::{TICK, Ticker};
 
@@ -25,6 +28,23 @@ const COMPILER_STACK: usize = 8 * 1024 * 1024;
 
 /// Resources that a guest may keep handles to at once: a transcript needs one.
 const HANDLES: usize = 1000;
+
+/// Instances alive at once, in one host: a transcript of each of the at most 256 runs, a policy's judgement on each of
+/// their threads, what the answers to clients need, and those kept warm.
+const POOL: u32 = 1024;
+
+/// Core instances, memories and tables alive at once. The components of most toolchains have one memory, and three core
+/// instances and tables: the program, and two that tie it to its imports.
+const POOL_PARTS: u32 = 4 * POOL;
+
+/// Bytes of a memory that stay in place for the next instance of the same component, zeroed, when one has ended.
+const KEPT_MEMORY: usize = 128 * 1024;
+
+/// The same for a table.
+const KEPT_TABLE: usize = 16 * 1024;
+
+/// Places of ended instances that keep those bytes.
+const KEPT_PLACES: u32 = 32;
 
 thread_local! {
     /// Whether this thread is inside a guest's call.
@@ -86,8 +106,10 @@ impl Runtime {
     /// # Errors
     /// If wasmtime does not support this machine, or no thread can be started.
     pub(super) fn new(cache_folder: Option<&Path>) -> Result<(Arc<Self>, Option<String>), String> {
-        let engine =
-            Engine::new(&config()).map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
+        // A limit on the address space may leave no room for the pool.
+        let engine = Engine::new(&pooled())
+            .or_else(|_| Engine::new(&config()))
+            .map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
         let mut linker = Linker::new(&engine);
         log_interface::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)
             .and_then(|()| types_interface::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state))
@@ -211,6 +233,32 @@ pub(super) fn config() -> Config {
     config
 }
 
+/// As [`config`], with instances in a pool of places that are mapped once: mapping and unmapping memory for each instance
+/// takes longer than most calls, and stops the other threads besides. Compiled code is the same with and without.
+fn pooled() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    let parts = u32::try_from(INSTANCES).unwrap_or(u32::MAX);
+    pool.total_component_instances(POOL)
+        .total_core_instances(POOL_PARTS)
+        .total_memories(POOL_PARTS)
+        .total_tables(POOL_PARTS)
+        // The budget of an instance is what counts: these are no lower than any.
+        .max_core_instances_per_component(parts)
+        .max_memories_per_component(parts)
+        .max_tables_per_component(parts)
+        .max_memories_per_module(parts)
+        .max_tables_per_module(parts)
+        .max_memory_size(1 << 32)
+        .table_elements(MOST_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_TABLE)
+        .max_unused_warm_slots(KEPT_PLACES)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
 fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
 }
@@ -221,6 +269,10 @@ const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 fn classify(error: &wasmtime::Error, limits: &CallLimits) -> Fault {
     if let Some(exceeded) = error.downcast_ref::<LimitExceeded>() {
         return Fault { kind: PluginErrorKind::Memory, message: format!("it was stopped because it {exceeded}") };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        let message = "too many plugins are at work at once; try again".to_owned();
+        return Fault { kind: PluginErrorKind::Host, message };
     }
     let text = format!("{error:#}");
     match error.downcast_ref::<Trap>() {

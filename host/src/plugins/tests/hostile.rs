@@ -182,3 +182,27 @@ fn request() -> RunRequest {
         payload: "{}".to_owned(),
     }
 }
+
+#[test]
+fn more_instances_than_there_is_room_for_are_refused_for_now() {
+    let bench = Bench::with(&[("p.wasm", &Guest { name: "p", ..Guest::default() }.provider())]);
+    let registry = bench.registry();
+    let provider = registry.provider("p", &json!({})).unwrap();
+    let capabilities = provider.detect(&[]).unwrap();
+    let mut alive = Vec::new();
+    let refusal = loop {
+        match provider.transcript(&request(), &capabilities) {
+            Ok(transcript) => alive.push(transcript),
+            Err(refusal) => break refusal,
+        }
+        assert!(alive.len() <= 10_000, "there is room without end");
+    };
+    assert!(alive.len() >= 1000, "room for {} only", alive.len());
+    assert_eq!(refusal.kind, PluginErrorKind::Host, "{refusal}");
+    assert!(refusal.message.contains("try again"), "{refusal}");
+    // It is nothing that the plugin did, and the others go on.
+    assert!(alive.iter_mut().all(|transcript| transcript.open().is_ok()));
+    alive.pop();
+    assert!(provider.transcript(&request(), &capabilities).is_ok());
+    assert_eq!(registry.list()[0].state, PluginState::Ready);
+}
