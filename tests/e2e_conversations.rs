@@ -410,3 +410,42 @@ fn a_killed_host_goes_on_with_what_was_queued() {
     assert_eq!(events.len(), 3, "each end is told, the interrupted one's too");
     assert!(events[0]["cursor"].as_u64() > end_of(&interrupted).unwrap()["cursor"].as_u64());
 }
+
+#[test]
+fn what_was_said_is_found_and_secrets_are_not() {
+    let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
+    let bed = Bed::granted("");
+    let chat = begin(&bed);
+    bed.wait_for_end(&send(&bed, &chat, &format!("SAY the walrus said {secret} to nobody")));
+    let alone = bed.detach(&["rehearsal", "RUN echo an-orange-penguin"]);
+    bed.wait_for_end(&alone);
+
+    // A new host finds what another one stored.
+    bed.stop();
+    let search = |words: &[&str]| {
+        let args = [&["search", "--json"], words].concat();
+        let found = bed.run(&args).ok().json();
+        let ids = |of: &str, id: &str| {
+            let items = found[of]["items"].as_array().unwrap();
+            items.iter().map(|item| item[id].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        (ids("runs", "runId").len(), ids("conversations", "conversationId"))
+    };
+    assert_eq!(search(&["walr"]), (1, vec![chat.clone()]));
+    assert_eq!(search(&["walrus", "NOBODY"]), (1, vec![chat]));
+    assert_eq!(search(&["\"orange penguin\""]), (1, vec![]));
+    assert_eq!(search(&["walrus", "penguin"]), (0, vec![]));
+    assert_eq!(search(&[&secret]), (0, vec![]));
+
+    let shown = bed.run(&["search", "penguin"]).ok();
+    assert!(shown.stdout.contains(&alone) && shown.stdout.lines().count() == 2, "{}", shown.stdout);
+    assert_eq!(bed.run(&["runs", "--search", "walrus"]).ok().stdout.lines().count(), 2);
+    assert!(bed.run(&["chat", "list", "--search", "walrus"]).ok().stdout.contains("walrus"));
+    let nothing = bed.run(&["search", "?!"]).ok();
+    assert!(nothing.stdout.is_empty() && nothing.stderr.contains("nothing found"), "{}", nothing.stderr);
+    bed.run(&["search"]).code(2);
+    assert_eq!(
+        bed.call("list_runs", &json!({ "search": "" })).unwrap_err().data()["problems"][0]["pointer"],
+        "/search"
+    );
+}

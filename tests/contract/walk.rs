@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
         self.refused("save_profile", unknown, "NOT_FOUND");
         self.ok("list_profiles", json!({ "provider": "rehearsal" }));
         // The profile supplies the provider.
-        let bare = json!({ "provider": "rehearsal", "prompt": "SAY profile", "cwd": self.work(), "profileId": id });
+        let bare = json!({ "prompt": "SAY profile", "cwd": self.work(), "profileId": id });
         let run = self.ok("start_run", bare)["runId"].as_str().unwrap().to_owned();
         self.ends(&run);
         self.ok("delete_profile", json!({ "profileId": id }));
@@ -276,7 +276,7 @@ impl<'a> Walk<'a> {
     }
 
     fn talk(&mut self, talk: &Value) {
-        self.ok("list_conversations", json!({ "provider": "rehearsal", "includeArchived": true }));
+        self.ok("list_conversations", json!({ "provider": "rehearsal", "includeArchived": true, "search": "talk" }));
         self.ok("get_conversation", json!({ "conversationId": talk }));
         self.ok("rename_conversation", json!({ "conversationId": talk, "title": "another" }));
         self.ok("update_conversation", json!({ "conversationId": talk, "metadata": { "colour": "red" } }));
@@ -295,7 +295,9 @@ impl<'a> Walk<'a> {
 
     fn look_back(&mut self, run: &str) {
         self.ok("list_runs", json!({}));
-        self.ok("list_runs", json!({ "provider": "rehearsal", "status": "completed", "limit": 2, "offset": 1 }));
+        let search =
+            json!({ "provider": "rehearsal", "status": "completed", "search": "say", "limit": 2, "offset": 1 });
+        self.ok("list_runs", search);
         self.ok("get_run", json!({ "runId": run }));
         self.refused("get_run", json!({ "runId": NOBODY }), "NOT_FOUND");
         self.ok("get_run_events", json!({ "runId": run, "after": 0, "limit": 2 }));

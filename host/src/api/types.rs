@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -32,6 +32,7 @@ pub const ORIGIN_HEADER: &str = "x-ostler-origin";
 /// `start_run`: the start payload, and what a client sends beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = as_a_profile_may_complete_it)]
 pub struct StartRunParams {
     /// What to start.
     #[serde(flatten)]
@@ -40,6 +41,16 @@ pub struct StartRunParams {
     /// they are. Without them the CLI gets the host's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub client_environment: BTreeMap<String, String>,
+}
+
+/// A profile supplies the provider where the payload does not name it.
+fn as_a_profile_may_complete_it(schema: &mut Schema) {
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| name != "provider");
+    }
+    if let Some(Value::String(text)) = schema.pointer_mut("/properties/provider/description") {
+        text.push_str(" Required where no profile is given.");
+    }
 }
 
 /// `start_run`
@@ -81,6 +92,12 @@ pub struct ListRunsParams {
     /// Only runs of this conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<ConversationId>,
+    /// Only runs with these words in the prompt or the answer, in the first 256 KiB of each. All words count, in any
+    /// order, and may go on: `auth` finds `authentication`; what stands in quotation marks must occur as it is, but for
+    /// case, accents and punctuation. Redacted values are not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub search: Option<String>,
     /// Only runs acknowledged at or after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

@@ -41,6 +41,7 @@ mod retention;
 mod rpc;
 mod run;
 mod runs;
+mod search;
 mod serve;
 mod settings;
 mod show;
@@ -143,6 +144,7 @@ enum Command {
     Rerun(Box<rerun::Arguments>),
     Chat(chat::Arguments),
     Runs(runs::Arguments),
+    Search(search::Arguments),
     Show(show::Arguments),
     Logs(logs::Arguments),
     Cancel(cancel::Arguments),
@@ -200,6 +202,7 @@ impl Command {
                 Self::Rerun(arguments) => rerun::execute(context, *arguments).await,
                 Self::Chat(arguments) => chat::execute(context, arguments).await,
                 Self::Runs(arguments) => runs::execute(context, arguments).await,
+                Self::Search(arguments) => search::execute(context, arguments).await,
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
                 Self::Cancel(arguments) => cancel::execute(context, &arguments).await,

@@ -16,6 +16,7 @@ Examples:
   ostler runs                           the newest 20
   ostler runs --status failed -n 100
   ostler runs --provider codex --json | jq -r '.items[].runId'
+  ostler runs --search 'flaky \"connection reset\"'
 
 Every verb takes the short id that the list shows, or any beginning or end of the whole one.";
 
@@ -29,6 +30,9 @@ pub(super) struct Arguments {
     /// Only runs that stand there
     #[arg(long, value_parser = ["queued", "running", "completed", "failed", "canceled", "interrupted"])]
     status: Option<String>,
+    /// Only runs with these words in prompt and answer; see `ostler search --help`
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
     /// At most so many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -38,10 +42,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let filtered = arguments.provider.is_some() || arguments.status.is_some();
+    let filtered = arguments.provider.is_some() || arguments.status.is_some() || arguments.search.is_some();
     let params = ListRunsParams {
         provider: arguments.provider,
         status: arguments.status.as_deref().and_then(RunStatus::from_name),
+        search: arguments.search,
         limit: Some(arguments.limit),
         offset: arguments.offset,
         ..ListRunsParams::default()

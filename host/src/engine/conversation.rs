@@ -70,7 +70,11 @@ impl Engine {
         let filter = ConversationFilter {
             provider: params.provider.clone(),
             include_archived: params.include_archived.unwrap_or(false),
+            search: params.search.clone(),
         };
+        if filter.search.is_some() {
+            self.storage.index_texts()?;
+        }
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.conversations(&filter, limit, params.offset.unwrap_or(0)))?)
     }

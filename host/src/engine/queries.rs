@@ -92,7 +92,11 @@ impl Engine {
             conversation_id: params.conversation_id,
             from: params.date_from,
             until: params.date_to,
+            search: params.search.clone(),
         };
+        if filter.search.is_some() {
+            self.storage.index_texts()?;
+        }
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
     }

@@ -11,7 +11,7 @@ use super::rows::{
 };
 use super::runs::{SUMMARY, summary};
 use super::tx::WriteTx;
-use super::{ConversationFilter, StorageError};
+use super::{ConversationFilter, StorageError, search};
 
 /// Columns in the names that [`conversation`] reads.
 const COLUMNS: &str = "c.conversation_id, c.provider, c.title, c.metadata, c.session_id, c.cwd, c.archived_us, \
@@ -50,7 +50,8 @@ impl WriteTx<'_> {
     pub fn update_conversation(&mut self, row: &Conversation) -> Result<(), StorageError> {
         let num = self.conversation_num(row.conversation_id)?;
         self.execute(
-            "UPDATE conversations SET title = ?2, metadata = ?3, session_id = ?4, archived_us = ?5, updated_us = ?6
+            "UPDATE conversations SET title = ?2, metadata = ?3, session_id = ?4, archived_us = ?5, updated_us = ?6,
+                 indexed = CASE WHEN title IS ?2 THEN indexed ELSE 0 END
              WHERE num = ?1",
             params![
                 num,
@@ -188,11 +189,16 @@ impl Reader {
         limit: u64,
         offset: u64,
     ) -> Result<Page<ConversationSummary>, StorageError> {
-        let condition = "(?1 IS NULL OR provider = ?1) AND (?2 OR archived_us IS NULL)";
+        let condition = "(?1 IS NULL OR provider = ?1) AND (?2 OR archived_us IS NULL)
+            AND (?3 IS NULL OR num IN (
+                SELECT rowid FROM conversation_texts WHERE conversation_texts MATCH ?3
+                UNION SELECT l.conversation FROM run_texts t JOIN conversation_runs l ON l.run = t.rowid
+                      WHERE run_texts MATCH ?3))";
+        let search = filter.search.as_deref().map(search::expression);
         let total = self
             .conn
             .prepare_cached(&format!("SELECT count(*) AS total FROM conversations WHERE {condition}"))?
-            .query_row(params![filter.provider, filter.include_archived], |row| count_of(row, "total"))?;
+            .query_row(params![filter.provider, filter.include_archived, search], |row| count_of(row, "total"))?;
         // First which; then what is counted and looked up for those few alone.
         let items = self
             .conn
@@ -200,7 +206,7 @@ impl Reader {
                 "SELECT {COLUMNS}, r.run_id AS last_run, r.status AS last_status,
                      (SELECT count(*) FROM conversation_runs WHERE conversation = c.num) AS runs
                  FROM (SELECT * FROM conversations WHERE {condition}
-                       ORDER BY updated_us DESC, num DESC LIMIT ?3 OFFSET ?4) c
+                       ORDER BY updated_us DESC, num DESC LIMIT ?4 OFFSET ?5) c
                  LEFT JOIN runs r ON r.num = (SELECT run FROM conversation_runs WHERE conversation = c.num
                                               ORDER BY position DESC LIMIT 1)
                  ORDER BY c.updated_us DESC, c.num DESC"
@@ -209,6 +215,7 @@ impl Reader {
                 params![
                     filter.provider,
                     filter.include_archived,
+                    search,
                     i64::try_from(limit).unwrap_or(i64::MAX),
                     i64::try_from(offset).unwrap_or(i64::MAX),
                 ],

@@ -40,6 +40,7 @@ mod reader;
 mod retention;
 mod rows;
 mod runs;
+mod search;
 mod tx;
 mod types;
 mod upkeep;
@@ -163,6 +164,18 @@ impl Storage {
     /// Whatever the closure returns, or why no connection could be had.
     pub fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, StorageError>) -> Result<T, StorageError> {
         self.shared.readers.read(work)
+    }
+
+    /// Reads what no search would find yet, in writes that are short enough for everybody else. Blocks until all that was
+    /// there at the call is read.
+    ///
+    /// # Errors
+    /// Where the database cannot be read or written.
+    pub fn index_texts(&self) -> Result<(), StorageError> {
+        while self.read(Reader::has_unindexed)? {
+            self.write(Durability::Batched, |tx| tx.index_some()).wait()?;
+        }
+        Ok(())
     }
 
     /// The last failure of the disk or the file that a write ran into, until a write succeeds again.

@@ -133,6 +133,7 @@ impl WriteTx<'_> {
             None => {
                 self.execute("DELETE FROM run_events WHERE run = ?1", [run.num])?;
                 self.execute("DELETE FROM runs WHERE num = ?1", [run.num])?;
+                self.forget_run_texts(run.num)?;
                 self.memory.drop_run(run_id);
                 Ok(true)
             }
@@ -203,6 +204,7 @@ impl WriteTx<'_> {
         if changed == 0 {
             return Ok(false);
         }
+        self.forget_conversation_texts(num)?;
         if let Some(last) = last {
             self.note_deleted(last)?;
         }

@@ -9,7 +9,6 @@ use crate::model::{
     Usage,
 };
 
-use super::answers;
 use super::reader::Reader;
 use super::retention::{EVENT_BYTES, RUN_BYTES};
 use super::rows::{
@@ -21,6 +20,7 @@ use super::{
     NewJob, NewRun, Outcome, Recovery, Requeued, RunFilter, SessionUsage, SnapshotKey, Started, StorageError,
     StorageErrorKind, Written,
 };
+use super::{answers, search};
 
 /// Columns of a list, in the names that [`summary`] reads.
 pub(super) const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.status, r.title, r.cwd, r.priority, r.attempt, r.reason, \
@@ -228,7 +228,7 @@ impl WriteTx<'_> {
         let usage = outcome.usage.as_ref().map(text).transpose()?;
         self.execute(
             "UPDATE runs SET status = ?2, ended_us = max(?3, coalesce(started_us, created_us)), reason = ?4, message = ?5, exit_code = ?6,
-                 usage = coalesce(?7, usage), terminal_cursor = ?8, stored_bytes = ?9
+                 usage = coalesce(?7, usage), terminal_cursor = ?8, stored_bytes = ?9, indexed = 0
              WHERE num = ?1",
             params![
                 before.num,
@@ -473,7 +473,7 @@ impl Reader {
     /// Where the database cannot be read.
     pub fn runs(&self, filter: &RunFilter, limit: u64, offset: u64) -> Result<Page<RunSummary>, StorageError> {
         let (condition, mut values) = self.run_condition(filter)?;
-        let listed = if values.is_empty() || filter.conversation_id.is_some() {
+        let listed = if values.is_empty() || filter.conversation_id.is_some() || filter.search.is_some() {
             ""
         } else {
             // Left to itself, SQLite would walk the rows where only some of the index's columns are asked for.
@@ -526,6 +526,10 @@ impl Reader {
         if let Some(id) = filter.conversation_id {
             parts.push("f.num IN (SELECT run FROM conversation_runs WHERE conversation = ?)");
             values.push(Sql::Integer(self.conversation_num(id)?.unwrap_or(0)));
+        }
+        if let Some(search) = &filter.search {
+            parts.push("f.num IN (SELECT rowid FROM run_texts WHERE run_texts MATCH ?)");
+            values.push(Sql::Text(search::expression(search)));
         }
         Ok((parts.join(" AND "), values))
     }

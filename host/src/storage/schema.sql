@@ -51,7 +51,9 @@ CREATE TABLE runs (
     -- Cursor of its terminal event.
     terminal_cursor INTEGER,
     -- About how many bytes its events and texts take in the file, known at its end.
-    stored_bytes INTEGER NOT NULL DEFAULT 0
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    -- 1: run_texts has what there is by now.
+    indexed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 -- All that lists filter by: whatever the filter, counting and picking go along this one and touch no row.
 CREATE INDEX runs_listed ON runs (status, provider, created_us);
@@ -59,6 +61,7 @@ CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS 
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
 -- Retention goes along this one.
 CREATE INDEX runs_by_end ON runs (ended_us) WHERE ended_us IS NOT NULL;
+CREATE INDEX runs_to_index ON runs (num) WHERE indexed = 0;
 
 -- Long texts of a run, written once. Apart from `runs`, so that a change of status does not write megabytes again.
 CREATE TABLE run_bodies (
@@ -102,9 +105,12 @@ CREATE TABLE conversations (
     cwd TEXT,
     archived_us INTEGER,
     created_us INTEGER NOT NULL,
-    updated_us INTEGER NOT NULL
+    updated_us INTEGER NOT NULL,
+    -- 1: conversation_texts has the title.
+    indexed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX conversations_by_update ON conversations (updated_us);
+CREATE INDEX conversations_to_index ON conversations (num) WHERE indexed = 0;
 
 -- The runs of a conversation, in order.
 CREATE TABLE conversation_runs (
@@ -198,3 +204,11 @@ CREATE TABLE provider_tokens (
     store TEXT NOT NULL,
     saved_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- The words of runs and conversations; rowid is their num. Without contents: what they index is stored once, elsewhere.
+CREATE VIRTUAL TABLE run_texts USING fts5 (
+    prompt, answer, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE VIRTUAL TABLE conversation_texts USING fts5 (
+    title, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);

@@ -149,6 +149,8 @@ pub struct RunFilter {
     pub from: Option<Timestamp>,
     /// Made before this time.
     pub until: Option<Timestamp>,
+    /// All these words are in the prompt and the answer; see [`index_texts`](super::Storage::index_texts).
+    pub search: Option<String>,
 }
 
 /// Which events to read. Nothing set is all.
@@ -245,6 +247,8 @@ pub struct ConversationFilter {
     pub provider: Option<String>,
     /// Archived ones too.
     pub include_archived: bool,
+    /// All these words are in the title, or in the prompt and the answer of one of the runs.
+    pub search: Option<String>,
 }
 
 /// What a retention policy is about.

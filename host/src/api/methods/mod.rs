@@ -92,7 +92,7 @@ pub(crate) static METHODS: &[Method] = &[
     },
     method! {
         /// Conversations, the last changed first. Archived ones only on request.
-        list_conversations("provider", "includeArchived", "limit", "offset"):
+        list_conversations("provider", "includeArchived", "search", "limit", "offset"):
         ListConversationsParams => Page<ConversationSummary>, [], conversations::list
     },
     method! {
@@ -153,7 +153,7 @@ pub(crate) static METHODS: &[Method] = &[
     },
     method! {
         /// Runs, newest first.
-        list_runs("provider", "status", "conversationId", "dateFrom", "dateTo", "limit", "offset"):
+        list_runs("provider", "status", "conversationId", "search", "dateFrom", "dateTo", "limit", "offset"):
         ListRunsParams => Page<RunSummary>, [], runs::list
     },
     method! {

@@ -35,6 +35,10 @@ pub struct ListConversationsParams {
     /// Archived ones, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_archived: Option<bool>,
+    /// Only conversations that have these words in the title, or in prompt and answer of one run; see `list_runs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub search: Option<String>,
     /// At most so many; 50 where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]

@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// Archived ones, too
     #[arg(long)]
     archived: bool,
+    /// Only those with these words in the title, or in prompt and answer of a run; see `ostler search --help`
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
     /// At most so many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -41,6 +44,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let params = ListConversationsParams {
         provider: arguments.provider,
         include_archived: Some(arguments.archived),
+        search: arguments.search,
         limit: Some(arguments.limit),
         offset: arguments.offset,
     };
@@ -50,7 +54,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     if page.items.is_empty() {
-        complain(match (page.total, params.provider.is_some() || !arguments.archived) {
+        complain(match (page.total, params.provider.is_some() || params.search.is_some() || !arguments.archived) {
             (0, false) => "no conversations yet; `ostler chat new` begins one",
             (0, true) => "no such conversations",
             _ => "no more conversations",
@@ -65,7 +69,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     Ok(Exit::Done)
 }
 
-fn table(items: &[ConversationSummary], short: bool) -> Table {
+pub(in super::super) fn table(items: &[ConversationSummary], short: bool) -> Table {
     let mut table = Table::new(&["CHAT", "PROVIDER", "CHANGED", "RUNS", "LAST", "TITLE"], 5);
     for item in items {
         let conversation = &item.conversation;

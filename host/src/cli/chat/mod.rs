@@ -8,6 +8,8 @@ mod show;
 
 use clap::{Args, Subcommand};
 
+pub(super) use list::table;
+
 use super::context::Context;
 use super::exit::Exit;
 use crate::model::ApiError;

@@ -127,6 +127,10 @@ impl Engine {
 
     fn keep(&self) {
         loop {
+            // Once an hour, so that a search has little left to read before it can answer.
+            if let Err(error) = self.storage.index_texts() {
+                tracing::warn!(%error, "failed to read new texts for search; the next search tries again");
+            }
             match self.apply_limits(false, 0) {
                 Ok(report) if report.runs + report.events + report.conversations > 0 => tracing::info!(
                     runs = report.runs,

@@ -7,6 +7,7 @@ mod lock;
 mod opening;
 mod records;
 mod retention;
+mod search;
 mod writing;
 
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +16,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::model::{EndReason, Event, EventType, JobState, NewEvent, RunEnd, RunId, RunMode, RunStatus};
+use crate::model::{
+    Conversation, ConversationId, EndReason, Event, EventType, JobState, NewEvent, RunEnd, RunId, RunMode, RunStatus,
+};
 
 use super::*;
 
@@ -76,6 +79,20 @@ fn new_run() -> NewRun {
     }
 }
 
+fn new_conversation() -> Conversation {
+    Conversation {
+        conversation_id: ConversationId::generate(),
+        provider: "codex".to_owned(),
+        title: None,
+        metadata: serde_json::json!({}),
+        session_id: None,
+        cwd: None,
+        archived_at: None,
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
 fn new_job(run_id: RunId) -> NewJob {
     NewJob {
         run_id,
@@ -86,6 +103,13 @@ fn new_job(run_id: RunId) -> NewJob {
         not_before: None,
         carry: None,
     }
+}
+
+fn write<T: Send + 'static>(
+    storage: &Storage,
+    work: impl FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    storage.write(Durability::Batched, work).wait()
 }
 
 /// Makes a run with its job, as a submit does.

@@ -9,13 +9,6 @@ use crate::model::{
 
 use super::*;
 
-fn write<T: Send + 'static>(
-    storage: &Storage,
-    work: impl FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, StorageError> {
-    storage.write(Durability::Batched, work).wait()
-}
-
 fn snapshot(version: &str) -> CapabilitySnapshot {
     CapabilitySnapshot {
         provider: "codex".to_owned(),
@@ -223,21 +216,11 @@ fn lists_are_filtered_and_newest_first() {
 #[test]
 fn conversations_hold_their_runs_in_order() {
     let (home, storage) = home();
-    let row = Conversation {
-        conversation_id: ConversationId::generate(),
-        provider: "codex".to_owned(),
-        title: None,
-        metadata: json!({"k": 1}),
-        session_id: None,
-        cwd: None,
-        archived_at: None,
-        created_at: at(0),
-        updated_at: at(0),
-    };
+    let row = Conversation { metadata: json!({"k": 1}), ..new_conversation() };
     let id = row.conversation_id;
     write(&storage, move |tx| tx.insert_conversation(&row)).unwrap();
     let listed = |include_archived| {
-        let filter = ConversationFilter { provider: Some("codex".to_owned()), include_archived };
+        let filter = ConversationFilter { provider: Some("codex".to_owned()), include_archived, search: None };
         storage.read(|r| r.conversations(&filter, 10, 0)).unwrap()
     };
     assert_eq!((listed(false).items[0].runs, &listed(false).items[0].last_run), (0, &None));

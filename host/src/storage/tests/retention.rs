@@ -1,4 +1,4 @@
-use crate::model::{Artifact, ArtifactId, Conversation, ConversationId};
+use crate::model::{Artifact, ArtifactId};
 
 use super::*;
 
@@ -175,18 +175,8 @@ fn events_without_a_run_go_by_their_time() {
 #[test]
 fn a_conversation_goes_when_it_is_empty_and_quiet() {
     let (_home, storage) = home();
-    let id = ConversationId::generate();
-    let row = Conversation {
-        conversation_id: id,
-        provider: "codex".to_owned(),
-        title: None,
-        metadata: serde_json::json!({}),
-        session_id: None,
-        cwd: None,
-        archived_at: None,
-        created_at: at(0),
-        updated_at: at(0),
-    };
+    let row = new_conversation();
+    let id = row.conversation_id;
     let run_id = ended(&storage, "codex", 1, 1, "x");
     storage
         .write(Durability::Batched, move |tx| {

@@ -1,0 +1,153 @@
+//! `run_texts` and `conversation_texts`: the words by which runs and conversations are found.
+//!
+//! Both are full-text indexes without contents, whose rows go by the number of what they are about. They are kept up to
+//! date by and by: whatever makes or changes a text only marks it (`indexed = 0`), for writing into an index several times
+//! a run would cost each run more than its own rows do. Who searches has the marked ones read first, see
+//! [`Storage::index_texts`](super::Storage::index_texts).
+
+use rusqlite::{OptionalExtension, params};
+
+use super::reader::Reader;
+use super::rows::optional_json_of;
+use super::tx::WriteTx;
+use super::{StorageError, answers};
+
+/// Characters of each text that are indexed; what comes after them is not found.
+const LENGTH: usize = 256 << 10;
+
+/// Texts that one write reads: some milliseconds. At least one is read, however long it is.
+const SLICE_RUNS: usize = 200;
+const SLICE_BYTES: usize = 256 << 10;
+
+/// What a word takes in the index, for each byte of its text: about half, as measured with English prose and code.
+const BYTES_OF_TEXT_FOR_ONE: usize = 2;
+
+impl WriteTx<'_> {
+    /// Reads the texts of some runs and conversations that are new or have changed. Returns whether any are left.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub(super) fn index_some(&mut self) -> Result<bool, StorageError> {
+        let mut bytes = 0;
+        for _ in 0..SLICE_RUNS {
+            if bytes >= SLICE_BYTES {
+                return Ok(true);
+            }
+            let Some(num) = first_unindexed(self.conn, "runs")? else {
+                return self.index_titles();
+            };
+            bytes += self.index_run(num)?;
+        }
+        Ok(true)
+    }
+
+    /// Returns the bytes of its texts.
+    fn index_run(&mut self, num: i64) -> Result<usize, StorageError> {
+        let (prompt, end) = self
+            .conn
+            .prepare_cached(
+                "SELECT (SELECT substr(body ->> 'prompt', 1, ?2) FROM run_bodies
+                         WHERE run = runs.num AND kind = 'payload') AS prompt,
+                     (SELECT payload FROM run_events WHERE cursor = runs.terminal_cursor) AS end
+                 FROM runs WHERE num = ?1",
+            )?
+            .query_row(params![num, i64::try_from(LENGTH).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get::<_, Option<String>>("prompt")?.unwrap_or_default(), optional_json_of(row, "end")?))
+            })?;
+        let answer = end.map(|end| answers::of_end(self.conn, num, end)).transpose()?.flatten().unwrap_or_default();
+        let answer = beginning(&answer);
+        self.execute(
+            "INSERT OR REPLACE INTO run_texts (rowid, prompt, answer) VALUES (?1, ?2, ?3)",
+            params![num, prompt, answer],
+        )?;
+        let bytes = prompt.len() + answer.len();
+        self.execute(
+            "UPDATE runs SET indexed = 1, stored_bytes = stored_bytes + ?2 WHERE num = ?1",
+            params![num, i64::try_from(bytes / BYTES_OF_TEXT_FOR_ONE).unwrap_or(0)],
+        )?;
+        Ok(bytes)
+    }
+
+    fn index_titles(&mut self) -> Result<bool, StorageError> {
+        for _ in 0..SLICE_RUNS {
+            let Some(num) = first_unindexed(self.conn, "conversations")? else { return Ok(false) };
+            self.execute(
+                "INSERT OR REPLACE INTO conversation_texts (rowid, title)
+                 SELECT num, coalesce(title, '') FROM conversations WHERE num = ?1",
+                [num],
+            )?;
+            self.execute("UPDATE conversations SET indexed = 1 WHERE num = ?1", [num])?;
+        }
+        Ok(true)
+    }
+
+    /// Forgets the words of a run that is deleted.
+    pub(super) fn forget_run_texts(&self, num: i64) -> Result<(), StorageError> {
+        self.execute("DELETE FROM run_texts WHERE rowid = ?1", [num])?;
+        Ok(())
+    }
+
+    /// Forgets the words of a conversation that is deleted.
+    pub(super) fn forget_conversation_texts(&self, num: i64) -> Result<(), StorageError> {
+        self.execute("DELETE FROM conversation_texts WHERE rowid = ?1", [num])?;
+        Ok(())
+    }
+}
+
+fn first_unindexed(conn: &rusqlite::Connection, table: &str) -> Result<Option<i64>, StorageError> {
+    let found = conn
+        .prepare_cached(&format!(
+            "SELECT num FROM {table} INDEXED BY {table}_to_index WHERE indexed = 0 ORDER BY num LIMIT 1"
+        ))?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
+impl Reader {
+    /// Whether there are texts that no search would find yet.
+    pub(super) fn has_unindexed(&self) -> Result<bool, StorageError> {
+        let any = |table| first_unindexed(&self.conn, table).map(|found| found.is_some());
+        Ok(any("runs")? || any("conversations")?)
+    }
+}
+
+/// Not more than [`LENGTH`] bytes of a text, whole characters.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LENGTH)]
+}
+
+/// What a user types, in the language of the index: all words must occur, in any order, and may go on (`auth` finds
+/// `authentication`); what stands between quotation marks must occur to the letter, but for case, accents and
+/// punctuation. Where there is no letter or digit to search for, it is a phrase of no words, and finds nothing.
+pub(super) fn expression(search: &str) -> String {
+    let mut parts = Vec::new();
+    // Every second piece stands between two marks; the last may lack the closing one.
+    for (index, piece) in search.split('"').enumerate() {
+        let quoted = index % 2 == 1;
+        let pieces: Vec<&str> = if quoted { vec![piece] } else { piece.split_whitespace().collect() };
+        for piece in pieces.into_iter().filter(|piece| piece.contains(char::is_alphanumeric)) {
+            // SQLite takes a text up to a zero byte.
+            let piece = piece.replace('\0', " ");
+            parts.push(format!("\"{piece}\"{}", if quoted { "" } else { " *" }));
+        }
+    }
+    if parts.is_empty() { "\"\"".to_owned() } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_prefixes_and_quotes_phrases() {
+        assert_eq!(expression("fix auth"), "\"fix\" * \"auth\" *");
+        assert_eq!(expression("say \"hello  world\" now"), "\"say\" * \"hello  world\" \"now\" *");
+        assert_eq!(expression("an \"open end"), "\"an\" * \"open end\"");
+        // Nothing of the index's own language gets through.
+        assert_eq!(expression("a OR b* -c ^d"), "\"a\" * \"OR\" * \"b*\" * \"-c\" * \"^d\" *");
+        for nothing in ["", "  ", "\"", "\"\"", "- * ()", "\0"] {
+            assert_eq!(expression(nothing), "\"\"", "{nothing:?}");
+        }
+    }
+}

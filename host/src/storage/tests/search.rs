@@ -1,0 +1,146 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// A run with this prompt.
+fn asked(storage: &Storage, prompt: &str) -> RunId {
+    let payload = json!({"provider": "codex", "prompt": prompt}).to_string();
+    let run = NewRun { payload, ..new_run() };
+    let run_id = run.run_id;
+    write(storage, move |tx| {
+        tx.insert_run(&run)?;
+        tx.insert_job(&new_job(run_id))
+    })
+    .unwrap();
+    run_id
+}
+
+fn answered(storage: &Storage, run_id: RunId, answer: &str) {
+    let mut outcome = outcome(RunStatus::Completed);
+    outcome.end.final_text = Some(answer.to_owned());
+    assert!(write(storage, move |tx| tx.finish_run(run_id, &outcome)).unwrap().is_some());
+}
+
+fn found(storage: &Storage, search: &str) -> Vec<RunId> {
+    storage.index_texts().unwrap();
+    let filter = RunFilter { search: Some(search.to_owned()), ..RunFilter::default() };
+    let page = storage.read(|reader| reader.runs(&filter, 100, 0)).unwrap();
+    assert_eq!(page.total, page.items.len() as u64, "{search}");
+    page.items.into_iter().map(|run| run.run_id).collect()
+}
+
+#[test]
+fn prompts_and_answers_are_found_by_their_words() {
+    let (home, storage) = home();
+    let parser = asked(&storage, "Fix the parser of the Überschrift, please\nand snake_case_names");
+    let tests = asked(&storage, "why are the tests flaky?");
+    for (search, expected) in [
+        ("parser", vec![parser]),
+        ("PARSE", vec![parser]),
+        ("uberschrift", vec![parser]),
+        ("snake_case", vec![parser]),
+        ("arser", vec![]),
+        // The newest first.
+        ("the", vec![tests, parser]),
+        ("please fix", vec![parser]),
+        ("\"fix the parser\"", vec![parser]),
+        ("\"the fix parser\"", vec![]),
+        ("\"the pars\"", vec![]),
+        ("parser flaky", vec![]),
+        // Members of the payload are no words of the prompt.
+        ("codex", vec![]),
+        ("- ?!", vec![]),
+    ] {
+        assert_eq!(found(&storage, search), expected, "{search}");
+    }
+
+    // The answer comes later, here from deltas; both count together.
+    for piece in ["a race ", "in the clean", "up of the fixture ", &"and more ".repeat(60)] {
+        let delta = json!({"kind": "text_delta", "message": "m", "text": piece}).to_string();
+        let semantic = event(Some(tests), EventType::Semantic, &delta);
+        write(&storage, move |tx| tx.append_event(&semantic)).unwrap();
+    }
+    answered(&storage, tests, &format!("a race in the cleanup of the fixture {}", "and more ".repeat(60)));
+    assert_eq!(found(&storage, "cleanup"), [tests]);
+    assert_eq!(found(&storage, "flaky fixture"), [tests]);
+    assert_eq!(found(&storage, "parser"), [parser]);
+
+    // Also after the host has ended, and together with other filters.
+    drop(storage);
+    let storage = home.open();
+    let filter = |status| RunFilter { search: Some("the".to_owned()), status: Some(status), ..RunFilter::default() };
+    let listed = |status| storage.read(|reader| reader.runs(&filter(status), 100, 0)).unwrap();
+    assert_eq!(listed(RunStatus::Queued).items[0].run_id, parser);
+    assert_eq!((listed(RunStatus::Completed).total, listed(RunStatus::Failed).total), (1, 0));
+    let filter = RunFilter { search: Some("the".to_owned()), ..RunFilter::default() };
+    let page = storage.read(|reader| reader.runs(&filter, 1, 1)).unwrap();
+    assert_eq!((page.total, page.items[0].run_id), (2, parser));
+
+    // What is deleted is not found, nor does its place in the index serve for another run.
+    assert!(write(&storage, move |tx| tx.delete_run(tests)).unwrap());
+    assert_eq!(found(&storage, "cleanup"), []);
+    let next = asked(&storage, "something else");
+    assert_eq!(found(&storage, "flaky"), []);
+    assert_eq!(found(&storage, "something"), [next]);
+}
+
+#[test]
+fn conversations_are_found_by_title_and_by_what_was_said() {
+    let (_home, storage) = home();
+    let row = Conversation { title: Some("the lexer".to_owned()), ..new_conversation() };
+    let (id, mut renamed) = (row.conversation_id, row.clone());
+    write(&storage, move |tx| tx.insert_conversation(&row)).unwrap();
+    let other = new_conversation();
+    write(&storage, move |tx| tx.insert_conversation(&other)).unwrap();
+    let found = |search: &str| {
+        storage.index_texts().unwrap();
+        let filter = ConversationFilter { search: Some(search.to_owned()), ..ConversationFilter::default() };
+        let page = storage.read(|reader| reader.conversations(&filter, 10, 0)).unwrap();
+        assert_eq!(page.total, page.items.len() as u64);
+        page.items.into_iter().map(|item| item.conversation.conversation_id).collect::<Vec<_>>()
+    };
+    assert_eq!(found("lexer"), [id]);
+    assert_eq!(found("unicode"), []);
+    for prompt in ["does it take unicode?", "and UNICODE in names?"] {
+        let run_id = asked(&storage, prompt);
+        write(&storage, move |tx| tx.link_conversation(id, run_id, at(1))).unwrap();
+        answered(&storage, run_id, "it does");
+    }
+    assert_eq!(found("unicode does"), [id]);
+    assert_eq!(found("unicode lexer"), [], "the words are of one text");
+    renamed.title = Some("the scanner".to_owned());
+    write(&storage, move |tx| tx.update_conversation(&renamed)).unwrap();
+    assert_eq!((found("lexer"), found("scanner")), (vec![], vec![id]));
+}
+
+#[test]
+fn a_text_without_end_is_indexed_to_its_limit() {
+    let (_home, storage) = home();
+    let long = asked(&storage, &format!("{} beyond", "word é ".repeat(100_000)));
+    assert_eq!(found(&storage, "word"), [long]);
+    assert_eq!(found(&storage, "beyond"), []);
+    answered(&storage, long, &format!("{} beyond", "answer é ".repeat(100_000)));
+    assert_eq!(found(&storage, "word answer"), [long]);
+    assert_eq!(found(&storage, "beyond"), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Whatever is searched for, it is no error; and every word of a text finds it.
+    #[test]
+    fn nothing_that_is_typed_is_an_error(
+        searches in prop::collection::vec("\\PC{0,40}|[\"*^():{}+ a-c\\-]{0,20}", 1..40),
+        words in prop::collection::vec("[a-zA-Z0-9_]{1,12}", 1..20),
+    ) {
+        let (_home, storage) = home();
+        let run = asked(&storage, &words.join(" "));
+        for search in &searches {
+            found(&storage, search);
+        }
+        for word in words.iter().filter(|word| word.contains(char::is_alphanumeric)) {
+            prop_assert_eq!(found(&storage, word), vec![run]);
+        }
+    }
+}
