@@ -127,21 +127,6 @@ mod tests {
         }
     }
 
-    /// The table names the parameters for their order; none may be missing there, or nobody would know of it.
-    #[test]
-    fn the_table_names_every_parameter() {
-        let mut generator = generator();
-        for method in METHODS.iter().filter(|method| !method.params.is_empty()) {
-            let (params, _) = (method.schemas)(&mut generator);
-            let mut known: Vec<&str> =
-                params.get("properties").and_then(Value::as_object).unwrap().keys().map(String::as_str).collect();
-            let mut named = method.params.to_vec();
-            known.sort_unstable();
-            named.sort_unstable();
-            assert_eq!(named, known, "{}", method.name);
-        }
-    }
-
     #[test]
     fn the_start_payload_stands_in_it_field_by_field() {
         let methods = openrpc()["methods"].as_array().unwrap();

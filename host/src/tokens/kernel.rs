@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use linux_keyutils::{KeyRing, KeyRingIdentifier};
+
 use super::TokenError;
 use super::keyring::Keyring;
 
@@ -13,8 +15,12 @@ const HINT: &str = "set [tokens] store to another: secret-service, or file for o
 /// # Errors
 /// Where this system has none.
 pub(super) fn open(data_dir: &Path) -> Result<Keyring, TokenError> {
-    let store = linux_keyutils_keyring_store::Store::new()
-        .map_err(|error| TokenError::new(format!("failed to use the kernel's keyring: {error}"), HINT))?;
+    let failed =
+        |error: &dyn std::fmt::Display| TokenError::new(format!("failed to use the kernel's keyring: {error}"), HINT);
+    // A process that was given no session keyring (a service, a container) falls back to one that its user owns and it
+    // does not possess: a key could be put there and neither be read nor deleted again.
+    KeyRing::from_special_id(KeyRingIdentifier::Session, true).map_err(|error| failed(&error))?;
+    let store = linux_keyutils_keyring_store::Store::new().map_err(|error| failed(&error))?;
     let (name, data_dir) = ("the kernel's keyring", data_dir.to_owned());
     Ok(Keyring { name, hint: HINT, store, data_dir, labels: false })
 }
@@ -24,11 +30,6 @@ pub(super) fn open(data_dir: &Path) -> Result<Keyring, TokenError> {
 /// # Errors
 /// What the kernel says.
 pub(super) fn check(data_dir: &Path) -> Result<(), TokenError> {
-    // The first use by a process makes the keyring that later ones find: what fails then may work from then on.
-    probe(data_dir).or_else(|_| probe(data_dir))
-}
-
-fn probe(data_dir: &Path) -> Result<(), TokenError> {
     use super::{Store, Token};
     const NAME: &str = "probe of the store";
     let keyring = open(data_dir)?;
