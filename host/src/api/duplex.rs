@@ -68,7 +68,7 @@ impl Session {
             drop((frame, place));
             if let Some(answer) = answer {
                 // Nobody reads any more where this fails.
-                let _ = out.send(answer.to_string()).await;
+                let _ = out.send(answer).await;
             }
             // After the answer, so that nobody gets events of a stream whose name they do not know yet.
             beginning.follow();
@@ -78,7 +78,7 @@ impl Session {
 
     /// Answers a frame that could not be read.
     pub(super) async fn refuse(&self, message: &str) {
-        let _ = self.streams.out.send(rpc::unreadable(message).to_string()).await;
+        let _ = self.streams.out.send(rpc::unreadable(message)).await;
     }
 
     /// Waits until every call has been answered, and ends the event streams.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::rpc::{self, Caller};
@@ -109,7 +109,7 @@ async fn call(State(shared): State<Shared>, request: Request) -> Response {
         Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "the frame did not come in time"),
     };
     match rpc::answer(&shared.engine, &caller, &frame).await {
-        Some(answer) => json_response(StatusCode::OK, &answer),
+        Some(answer) => json_response(StatusCode::OK, answer),
         None => with_version(StatusCode::NO_CONTENT.into_response()),
     }
 }
@@ -183,17 +183,17 @@ async fn health(State(shared): State<Shared>) -> Response {
         "pid": std::process::id(),
         "ending": shared.engine.is_ending(),
     });
-    json_response(StatusCode::OK, &health)
+    json_response(StatusCode::OK, health.to_string())
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response {
-    let mut response = with_version((status, body.to_string()).into_response());
+fn json_response(status: StatusCode, body: String) -> Response {
+    let mut response = with_version((status, body).into_response());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 pub(super) fn failure(status: StatusCode, error: &ApiError) -> Response {
-    json_response(status, &json!({"error": error}))
+    json_response(status, json!({"error": error}).to_string())
 }
 
 fn with_version(mut response: Response) -> Response {

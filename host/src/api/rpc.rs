@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::duplex::Beginning;
@@ -27,27 +29,28 @@ pub(crate) struct Caller {
     pub(crate) streams: Option<Arc<Beginning>>,
 }
 
-/// Answers one frame: a call or a batch. None where there is nothing to answer, because all were notifications.
-pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Value> {
+/// Answers one frame, a call or a batch, with JSON text. None where there is nothing to answer, because all were
+/// notifications.
+pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<String> {
     if let Err(message) = check_shape(frame) {
-        return Some(failure(Value::Null, -32700, &message));
+        return Some(unreadable(&message));
     }
     let frame = match serde_json::from_slice::<Value>(frame) {
         Ok(frame) => frame,
-        Err(error) => return Some(failure(Value::Null, -32700, &format!("not JSON: {error}"))),
+        Err(error) => return Some(unreadable(&format!("not JSON: {error}"))),
     };
     let Value::Array(calls) = frame else {
         return answer_one(engine, caller, frame).await;
     };
     if calls.is_empty() || calls.len() > MAX_BATCH {
         let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
-        return Some(failure(Value::Null, -32600, &message));
+        return Some(failure(Value::Null, -32600, &message).to_string());
     }
     let mut answers = Vec::new();
     for call in calls {
         answers.extend(answer_one(engine, caller, call).await);
     }
-    if answers.is_empty() { None } else { Some(Value::Array(answers)) }
+    if answers.is_empty() { None } else { Some(format!("[{}]", answers.join(","))) }
 }
 
 /// One call whose form is right.
@@ -90,14 +93,22 @@ fn check_shape(frame: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Option<Value> {
+/// The answer to a call that worked.
+#[derive(Serialize)]
+struct Success<'a> {
+    jsonrpc: &'static str,
+    id: &'a Value,
+    result: &'a RawValue,
+}
+
+async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Option<String> {
     let (id, call) = match read(call) {
         Ok(read) => read,
-        Err(failure) => return Some(cleaned(engine, failure)),
+        Err(failure) => return Some(cleaned(engine, failure).to_string()),
     };
     let call = match call {
         Ok(call) => call,
-        Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message))),
+        Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message)).to_string()),
     };
     // Storage, plugins and processes block; nothing of that happens on the threads that serve connections.
     let (engine, caller) = (Arc::clone(engine), caller.clone());
@@ -110,12 +121,14 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
         Err(ApiError::internal(format!("a defect in the host ended {name}; its log says more")))
     });
     let id = id?;
+    let refusal = |error: ApiError| {
+        let (code, message) = (code(error.kind), error.message.clone());
+        json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}}).to_string()
+    };
     Some(match result {
-        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-        Err(error) => {
-            let (code, message) = (code(error.kind), error.message.clone());
-            json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}})
-        }
+        Ok(result) => serde_json::to_string(&Success { jsonrpc: "2.0", id: &id, result: &result })
+            .unwrap_or_else(|error| refusal(ApiError::internal(format!("failed to write the answer: {error}")))),
+        Err(error) => refusal(error),
     })
 }
 
@@ -199,8 +212,8 @@ fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
 }
 
 /// The answer to a frame that could not be read.
-pub(super) fn unreadable(message: &str) -> Value {
-    failure(Value::Null, -32700, message)
+pub(super) fn unreadable(message: &str) -> String {
+    failure(Value::Null, -32700, message).to_string()
 }
 
 /// An answer to what could not be called at all.

@@ -178,6 +178,12 @@ impl Storage {
         Ok(())
     }
 
+    /// A number that is another one after every write: what was read before is still true while it is the same.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.shared.writer.commits()
+    }
+
     /// The last failure of the disk or the file that a write ran into, until a write succeeds again.
     #[must_use]
     pub fn trouble(&self) -> Option<StorageError> {

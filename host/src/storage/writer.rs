@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -52,6 +53,8 @@ struct Queue {
     /// Something was done.
     room: Condvar,
     limit: usize,
+    /// Transactions that were tried to commit, whether or not they could be.
+    commits: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -216,6 +219,7 @@ impl Writer {
             work: Condvar::new(),
             room: Condvar::new(),
             limit: limit.max(1),
+            commits: AtomicU64::new(0),
         });
         let mut worker = Worker {
             conn: opened.conn,
@@ -268,6 +272,10 @@ impl Writer {
         }
         self.queue.put(state, Request::new(Durability::Batched, bytes, task), false);
         pending
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.queue.commits.load(Ordering::SeqCst)
     }
 
     pub(super) fn trouble(&self) -> Option<StorageError> {
@@ -417,7 +425,9 @@ impl Worker {
             request.settle(Err(error));
         }
         failpoint::reach("commit.before");
-        self.statement("COMMIT")?;
+        let committed = self.statement("COMMIT");
+        self.queue.commits.fetch_add(1, Ordering::SeqCst);
+        committed?;
         failpoint::reach("commit.after");
         Ok(())
     }

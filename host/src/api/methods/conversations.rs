@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::rpc::Caller;
 use super::super::types::{
@@ -38,7 +39,7 @@ pub(super) fn get(
 }
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
-pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
+pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
     result(&engine.send_message(params, &caller.origin)?)
 }
 
@@ -51,7 +52,7 @@ pub(super) fn rename(
 }
 
 /// Takes the metadata as they came: null means something in a patch.
-pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Value, ApiError> {
+pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
     result(&engine.update_conversation(params)?)
 }
 

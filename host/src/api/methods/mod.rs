@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::document;
 use super::rpc::Caller;
@@ -47,8 +48,8 @@ pub(crate) struct Method {
     pub(crate) errors: &'static [ErrorKind],
     /// Schemas of its parameters, as one object, and of its result.
     pub(crate) schemas: fn(&mut SchemaGenerator) -> (Schema, Schema),
-    /// Does it. Blocks.
-    pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Result<Value, ApiError>,
+    /// Does it, and writes the result down. Blocks.
+    pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Result<Box<RawValue>, ApiError>,
 }
 
 /// What any method may answer: parameters that are wrong, a disk or a database that fails, a defect of the host.
@@ -283,7 +284,7 @@ fn call<P, R>(
     caller: &Caller,
     params: Value,
     call: impl FnOnce(&Arc<Engine>, &Caller, &P) -> Result<R, ApiError>,
-) -> Result<Value, ApiError>
+) -> Result<Box<RawValue>, ApiError>
 where
     P: DeserializeOwned + JsonSchema + 'static,
     R: Serialize,
@@ -291,9 +292,9 @@ where
     result(&call(engine, caller, &validate_document(params)?)?)
 }
 
-/// Writes a result.
-fn result(result: &impl Serialize) -> Result<Value, ApiError> {
-    serde_json::to_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
+/// Writes a result, once: nobody looks into it on its way.
+fn result(result: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+    to_raw_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::rpc::Caller;
 use super::super::types::{
@@ -14,12 +15,12 @@ use crate::engine::Engine;
 use crate::model::{ApiError, JobRecord, Page, RunRecord, RunSummary};
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
-pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
+pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
     result(&engine.start_run(params, &caller.origin)?)
 }
 
 /// Takes the overrides as they came: null means something there.
-pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Value, ApiError> {
+pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
     result(&engine.rerun(params, &caller.origin)?)
 }
 

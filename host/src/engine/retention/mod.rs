@@ -22,7 +22,7 @@ use crate::model::{
 };
 use crate::storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, StorageError};
 
-use plan::{Plan, Victim, before, survey};
+use plan::{Plan, Usage, Victim, before, survey};
 use policy::{Policies, ScopePolicy};
 
 /// From one look to the next.
@@ -54,6 +54,16 @@ struct State {
     running: bool,
     stop: bool,
     last: Option<RetentionReport>,
+    /// What was counted last. It takes a look at every run that has ended.
+    counted: Option<Counted>,
+}
+
+/// What each scope held, and what it was counted from.
+#[derive(Debug)]
+struct Counted {
+    version: u64,
+    scopes: Vec<ScopePolicy>,
+    usage: Vec<Usage>,
 }
 
 /// A conversation that goes if none of its runs is left.
@@ -148,14 +158,28 @@ impl Engine {
         }
     }
 
+    /// What counts against each scope's megabytes; counted anew when anything was written since.
+    fn usage(&self, policies: &Policies) -> Result<Vec<Usage>, ApiError> {
+        // Before the count: what is written meanwhile makes it old at once.
+        let version = self.storage.version();
+        let same = |counted: &&Counted| counted.version == version && counted.scopes == policies.scopes;
+        if let Some(counted) = self.retention.lock().counted.as_ref().filter(same) {
+            return Ok(counted.usage.clone());
+        }
+        let usage = survey(&self.storage, policies, Timestamp::now())?.usage;
+        let scopes = policies.scopes.clone();
+        self.retention.lock().counted = Some(Counted { version, scopes, usage: usage.clone() });
+        Ok(usage)
+    }
+
     /// Every policy with what counts there, the global one first, and what was deleted last.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn get_retention(&self) -> Result<RetentionState, ApiError> {
         let policies = self.retention_policies()?;
-        let plan = survey(&self.storage, &policies, Timestamp::now())?;
-        let shown = policies.scopes.iter().zip(plan.usage).map(|(policy, usage)| {
+        let usage = self.usage(&policies)?;
+        let shown = policies.scopes.iter().zip(usage).map(|(policy, usage)| {
             let (scope, name) = named(&policy.scope);
             let ScopePolicy { days, megabytes, .. } = *policy;
             RetentionPolicy { scope, name, days, megabytes, runs: usage.runs, bytes: usage.bytes }
