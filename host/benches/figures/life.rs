@@ -1,5 +1,6 @@
 //! A host's own life: its first answer, and what it costs while nothing happens.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::Scale;
@@ -50,8 +51,7 @@ fn idle(scale: Scale, report: &mut Report) {
     let before = switches(&host);
     let watched = scale.of(WATCHED, Duration::from_secs(1));
     std::thread::sleep(watched);
-    // A thread that ended meanwhile took its count along.
-    let switched = switches(&host).saturating_sub(before);
+    let switched = switched(&before, &switches(&host));
     let memory = memory(&host);
     println!("idle for {}: {switched} context switches; {}", show(watched), describe(&host));
     host.stop();
@@ -81,13 +81,20 @@ fn describe(host: &Host) -> String {
     )
 }
 
-/// Context switches of all threads of all processes so far.
-fn switches(host: &Host) -> u64 {
+/// Context switches so far, of each thread of each process.
+fn switches(host: &Host) -> BTreeMap<u32, u64> {
     let of_task = |pid: u32, task: u32| {
         let path = format!("/proc/{pid}/task/{task}/status");
-        field(&path, "voluntary_ctxt_switches") + field(&path, "nonvoluntary_ctxt_switches")
+        (task, field(&path, "voluntary_ctxt_switches") + field(&path, "nonvoluntary_ctxt_switches"))
     };
-    host.processes().into_iter().flat_map(|pid| tasks(pid).into_iter().map(move |task| of_task(pid, task))).sum()
+    host.processes().into_iter().flat_map(|pid| tasks(pid).into_iter().map(move |task| of_task(pid, task))).collect()
+}
+
+/// How many there were in between. A thread that ended took its count along: it woke up once, to do so.
+fn switched(before: &BTreeMap<u32, u64>, after: &BTreeMap<u32, u64>) -> u64 {
+    let since: u64 = after.iter().map(|(task, count)| count - before.get(task).unwrap_or(&0)).sum();
+    let ended = before.keys().filter(|task| !after.contains_key(task)).count();
+    since + ended as u64
 }
 
 fn proportional(pid: u32) -> f64 {

@@ -1,7 +1,7 @@
 //! Every figure of `docs/performance.md`, beside what the machine itself can do, in one run.
 //!
 //! ```console
-//! $ cargo bench --bench figures                     # all of them, about three minutes
+//! $ cargo bench --bench figures                     # all of them, about five minutes
 //! $ cargo bench --bench figures -- runs output      # some
 //! $ cargo bench --bench figures -- --quick          # small amounts, to see that it works
 //! $ cargo bench --bench figures -- --record         # all, and into docs/performance.md and docs/performance/
@@ -18,6 +18,7 @@
     reason = "a measurement that cannot be made should stop and say so"
 )]
 
+mod archive;
 mod client;
 mod disk;
 mod home;
@@ -57,6 +58,7 @@ const SECTIONS: &[Section] = &[
     ("runs", runs::measure),
     ("output", output::measure),
     ("queue", queue::measure),
+    ("archive", archive::measure),
 ];
 
 fn main() {

@@ -52,6 +52,7 @@ mod seal;
 mod settings;
 mod setup;
 mod submit;
+mod threads;
 mod tokens;
 mod verdict;
 
@@ -86,6 +87,7 @@ use reload::{Beginning, Reloading};
 use retention::Retention;
 use seal::Sealer;
 use setup::Setup;
+use threads::Threads;
 use tokens::Tokens;
 
 pub use complaints::complaints;
@@ -205,12 +207,13 @@ impl Engine {
         self.sweep_exports();
         self.start_retention()?;
         let engine = Arc::clone(self);
+        let attempts = Threads::new("attempt");
         spawn("dispatch", move || {
             engine.dispatcher.run(|live| {
                 let attempt = Arc::clone(&engine);
                 let run = live.run();
                 let handed_over = Arc::clone(&live);
-                if let Err(error) = spawn("attempt", move || attempt.attempt(&handed_over)) {
+                if let Err(error) = attempts.run(move || attempt.attempt(&handed_over)) {
                     tracing::error!(%run, %error, "no thread for an attempt");
                     let ending = verdict::Ending::new(crate::model::EndReason::HostFailed, error.message);
                     engine.end_unloaded(&live, &ending);

@@ -173,7 +173,7 @@ impl Storage {
     /// Where the database cannot be read or written.
     pub fn index_texts(&self) -> Result<(), StorageError> {
         while self.read(Reader::has_unindexed)? {
-            self.write(Durability::Batched, |tx| tx.index_some()).wait()?;
+            self.write(Durability::Batched, search::index_some).wait()?;
         }
         Ok(())
     }

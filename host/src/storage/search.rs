@@ -22,25 +22,25 @@ const SLICE_BYTES: usize = 256 << 10;
 /// What a word takes in the index, for each byte of its text: about half, as measured with English prose and code.
 const BYTES_OF_TEXT_FOR_ONE: usize = 2;
 
-impl WriteTx<'_> {
-    /// Reads the texts of some runs and conversations that are new or have changed. Returns whether any are left.
-    ///
-    /// # Errors
-    /// Where the database cannot be written.
-    pub(super) fn index_some(&mut self) -> Result<bool, StorageError> {
-        let mut bytes = 0;
-        for _ in 0..SLICE_RUNS {
-            if bytes >= SLICE_BYTES {
-                return Ok(true);
-            }
-            let Some(num) = first_unindexed(self.conn, "runs")? else {
-                return self.index_titles();
-            };
-            bytes += self.index_run(num)?;
+/// Reads the texts of some runs and conversations that are new or have changed. Returns whether any are left.
+///
+/// # Errors
+/// Where the database cannot be written.
+pub(super) fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StorageError> {
+    let mut bytes = 0;
+    for _ in 0..SLICE_RUNS {
+        if bytes >= SLICE_BYTES {
+            return Ok(true);
         }
-        Ok(true)
+        let Some(num) = first_unindexed(tx.conn, "runs")? else {
+            return tx.index_titles();
+        };
+        bytes += tx.index_run(num)?;
     }
+    Ok(true)
+}
 
+impl WriteTx<'_> {
     /// Returns the bytes of its texts.
     fn index_run(&mut self, num: i64) -> Result<usize, StorageError> {
         let (prompt, end) = self

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::super::rpc::Caller;
 use super::super::types::{
     ArchiveConversationParams, ConversationResult, CreateConversationParams, GetConversationParams,
     ListConversationsParams, RenameConversationParams,
 };
-use super::result;
+use super::{Answer, result};
 use crate::engine::Engine;
 use crate::model::{ApiError, Conversation, ConversationSummary, Page};
 
@@ -39,7 +38,7 @@ pub(super) fn get(
 }
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
-pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
+pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     result(&engine.send_message(params, &caller.origin)?)
 }
 
@@ -52,7 +51,7 @@ pub(super) fn rename(
 }
 
 /// Takes the metadata as they came: null means something in a patch.
-pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
+pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
     result(&engine.update_conversation(params)?)
 }
 

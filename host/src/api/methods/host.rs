@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::super::rpc::Caller;
 use super::super::types::{
     GetSettingsParams, ListCapabilitiesParams, ListPluginsResult, NoParams, Reload, ReloadTrigger, Settings, Status,
     StopParams, StopResult, UpdateSettingsParams,
 };
-use super::result;
+use super::{Answer, result};
 use crate::engine::Engine;
 use crate::model::{ApiError, CapabilitySnapshot, validate_document};
 
@@ -42,7 +41,7 @@ pub(super) fn settings(engine: &Arc<Engine>, _: &Caller, params: &GetSettingsPar
 }
 
 /// Gets its parameters as they came: null means something in a patch.
-pub(super) fn update_settings(engine: &Arc<Engine>, _: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
+pub(super) fn update_settings(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
     let patch = params.get("patch").cloned();
     let params: UpdateSettingsParams = validate_document(params)?;
     let settings = engine.update_settings(&patch.unwrap_or_default(), params.origins.unwrap_or(false))?;

@@ -49,8 +49,11 @@ pub(crate) struct Method {
     /// Schemas of its parameters, as one object, and of its result.
     pub(crate) schemas: fn(&mut SchemaGenerator) -> (Schema, Schema),
     /// Does it, and writes the result down. Blocks.
-    pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Result<Box<RawValue>, ApiError>,
+    pub(crate) call: fn(&Arc<Engine>, &Caller, Value) -> Answer,
 }
+
+/// A result as JSON text, or what went wrong.
+type Answer = Result<Box<RawValue>, ApiError>;
 
 /// What any method may answer: parameters that are wrong, a disk or a database that fails, a defect of the host.
 pub(crate) const COMMON_ERRORS: &[ErrorKind] = &[InvalidParams, Io, Internal];
@@ -284,7 +287,7 @@ fn call<P, R>(
     caller: &Caller,
     params: Value,
     call: impl FnOnce(&Arc<Engine>, &Caller, &P) -> Result<R, ApiError>,
-) -> Result<Box<RawValue>, ApiError>
+) -> Answer
 where
     P: DeserializeOwned + JsonSchema + 'static,
     R: Serialize,
@@ -293,7 +296,7 @@ where
 }
 
 /// Writes a result, once: nobody looks into it on its way.
-fn result(result: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+fn result(result: &impl Serialize) -> Answer {
     to_raw_value(result).map_err(|error| ApiError::internal(format!("failed to write the result: {error}")))
 }
 

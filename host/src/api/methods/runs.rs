@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::super::rpc::Caller;
 use super::super::types::{
     CancelResult, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult,
     RunParams,
 };
-use super::result;
+use super::{Answer, result};
 use crate::engine::Engine;
 use crate::model::{ApiError, JobRecord, Page, RunRecord, RunSummary};
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
-pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
+pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     result(&engine.start_run(params, &caller.origin)?)
 }
 
 /// Takes the overrides as they came: null means something there.
-pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Result<Box<RawValue>, ApiError> {
+pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     result(&engine.rerun(params, &caller.origin)?)
 }
 

@@ -1,0 +1,269 @@
+//! Reading a database that has grown large: ten thousand runs with a hundred events each.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use ostler::model::{
+    Conversation, ConversationId, EndReason, EventType, JobState, NewEvent, RunEnd, RunId, RunMode, RunStatus,
+};
+use ostler::storage::{Durability, NewJob, NewRun, Options, Outcome, Storage, WriteTx};
+use serde_json::{Value, json};
+
+use crate::Scale;
+use crate::client::Connection;
+use crate::home::Home;
+use crate::report::{Report, Sample, show};
+
+/// Two providers, so that a filter leaves something out.
+const CONFIG: &str = r#"
+[providers.first]
+plugin = "rehearsal"
+
+[providers.second]
+plugin = "rehearsal"
+"#;
+
+const EVENTS_OF_A_RUN: usize = 100;
+const RUNS_OF_A_CONVERSATION: usize = 10;
+
+pub(crate) fn measure(scale: Scale, report: &mut Report) {
+    let home = Home::new("archive", CONFIG);
+    // Makes the data folder, and the database with it.
+    home.start().stop();
+    let runs = scale.of(10_000, 100);
+    let begun = Instant::now();
+    let some = fill(&home.database(), home.work(), runs);
+    let events = runs * EVENTS_OF_A_RUN;
+    let size = std::fs::metadata(home.database()).map_or(0, |file| file.len() / 1_000_000);
+    println!("{runs} runs with {events} events, {size} MB, written in {}", show(begun.elapsed()));
+
+    let ready: Sample = (0..scale.of(5, 1))
+        .map(|_| {
+            let (host, ready) = home.serve();
+            host.stop();
+            ready
+        })
+        .collect();
+    println!("host ready: {}", ready.show());
+    let (host, _) = home.serve();
+    let mut connection = host.connect();
+    // The first one reads what nobody has looked for yet.
+    let begun = Instant::now();
+    connection.call("list_runs", &json!({"search": "nothing"}));
+    println!("first search, which waits until all texts are indexed: {}", show(begun.elapsed()));
+
+    let times = scale.of(200, 5);
+    let mut slowest = (Duration::ZERO, String::new());
+    for (method, params) in reads(&some) {
+        let sample = timed(&mut connection, method, &params, times);
+        println!("  {:58} {}", format!("{method} {}", brief(&params)), sample.show());
+        if sample.median() > slowest.0 {
+            slowest = (sample.median(), method.to_owned());
+        }
+    }
+    let mut search = (Duration::ZERO, String::new());
+    for params in [
+        json!({"search": "walrus"}),
+        json!({"search": "the"}),
+        json!({"search": "the parser", "provider": "second", "status": "completed"}),
+        json!({"search": "\"of the parser\"", "limit": 50, "offset": 500}),
+        json!({"search": "p"}),
+        json!({"search": "nowhere"}),
+    ] {
+        let sample = timed(&mut connection, "list_runs", &params, times);
+        println!("  {:58} {}", format!("list_runs {}", brief(&params)), sample.show());
+        if sample.median() > search.0 {
+            search = (sample.median(), brief(&params));
+        }
+    }
+    let of_chats = json!({"search": "the parser"});
+    let sample = timed(&mut connection, "list_conversations", &of_chats, times);
+    println!("  {:58} {}", format!("list_conversations {}", brief(&of_chats)), sample.show());
+
+    let what = format!("with {runs} runs and {events} events");
+    report.millis(&format!("host ready {what}, p50"), ready.median(), 1000.0, format!("{size} MB"));
+    report.millis(&format!("slowest reading command {what}, p50"), slowest.0, 2.0, slowest.1);
+    report.millis(&format!("slowest search in runs {what}, p50"), search.0, 20.0, search.1);
+    host.stop();
+}
+
+fn timed(connection: &mut Connection, method: &str, params: &Value, times: usize) -> Sample {
+    let call = |_| {
+        let begun = Instant::now();
+        connection.call(method, params);
+        begun.elapsed()
+    };
+    (0..times).map(call).collect()
+}
+
+fn brief(params: &Value) -> String {
+    let text = params.to_string();
+    let cut: String = text.chars().take(44).collect();
+    if cut.len() < text.len() { format!("{cut}…") } else { text }
+}
+
+/// What is in the middle of it all.
+struct Middle {
+    run: RunId,
+    conversation: ConversationId,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+/// The commands that read, as front ends ask.
+fn reads(some: &Middle) -> Vec<(&'static str, Value)> {
+    vec![
+        ("get_status", json!({})),
+        ("list_runs", json!({})),
+        ("list_runs", json!({"provider": "second"})),
+        ("list_runs", json!({"status": "failed"})),
+        ("list_runs", json!({"provider": "second", "status": "completed", "offset": 2000})),
+        ("list_runs", json!({"dateFrom": some.from, "dateTo": some.until})),
+        ("list_runs", json!({"conversationId": some.conversation})),
+        ("get_run", json!({"runId": some.run})),
+        ("get_run_events", json!({"runId": some.run})),
+        ("get_run_events", json!({"runId": some.run, "limit": 10})),
+        ("list_conversations", json!({})),
+        ("list_conversations", json!({"provider": "second", "includeArchived": true})),
+        ("get_conversation", json!({"conversationId": some.conversation})),
+        ("list_queue_jobs", json!({})),
+        ("list_capabilities", json!({})),
+        ("list_profiles", json!({})),
+        ("list_workspace_grants", json!({})),
+        ("list_plugins", json!({})),
+        ("get_settings", json!({"origins": true})),
+        ("get_retention", json!({})),
+    ]
+}
+
+/// Writes ended runs, the last one now and one each minute before, and gives those in the middle.
+fn fill(database: &Path, work: &Path, runs: usize) -> Middle {
+    let storage = Storage::open(database, &Options::default()).unwrap();
+    let now = Timestamp::now();
+    let at = move |run: usize| now - SignedDuration::from_mins(i64::try_from(runs - run).unwrap());
+    let mut conversation = ConversationId::generate();
+    let mut some = None;
+    let work = work.to_owned();
+    for number in 0..runs {
+        let (run_id, work) = (RunId::generate(), work.clone());
+        if number % RUNS_OF_A_CONVERSATION == 0 {
+            conversation = ConversationId::generate();
+        }
+        if number == runs / 2 {
+            some = Some(Middle { run: run_id, conversation, from: at(number), until: at(number + runs / 10) });
+        }
+        let write = storage
+            .write(Durability::Batched, move |tx| one(tx, number, run_id, conversation, at(number), work.clone()));
+        // So many wait at most.
+        if number % 64 == 63 {
+            write.wait().unwrap();
+        }
+    }
+    some.unwrap()
+}
+
+fn one(
+    tx: &mut WriteTx<'_>,
+    number: usize,
+    run_id: RunId,
+    conversation: ConversationId,
+    at: Timestamp,
+    cwd: PathBuf,
+) -> Result<(), ostler::storage::StorageError> {
+    let provider = if number.is_multiple_of(3) { "second" } else { "first" }.to_owned();
+    let prompt = prose(number, 60);
+    let payload = json!({"provider": provider, "prompt": prompt, "cwd": cwd, "mode": "non-interactive"}).to_string();
+    tx.insert_run(&NewRun {
+        run_id,
+        provider: provider.clone(),
+        model: None,
+        mode: RunMode::NonInteractive,
+        title: prompt.chars().take(80).collect(),
+        cwd,
+        priority: 0,
+        origin: "cli".to_owned(),
+        payload,
+        sealed_pointers: Vec::new(),
+        snapshot: None,
+        session_id: None,
+        created_at: at,
+    })?;
+    tx.insert_job(&NewJob {
+        run_id,
+        provider: provider.clone(),
+        state: JobState::Ready,
+        priority: 0,
+        enqueued_at: at,
+        not_before: None,
+        carry: None,
+    })?;
+    // Every second run is in a conversation.
+    if (number / RUNS_OF_A_CONVERSATION).is_multiple_of(2) {
+        if number.is_multiple_of(RUNS_OF_A_CONVERSATION) {
+            tx.insert_conversation(&Conversation {
+                conversation_id: conversation,
+                provider,
+                title: Some(prose(number, 6)),
+                metadata: json!({}),
+                session_id: None,
+                cwd: None,
+                archived_at: None,
+                created_at: at,
+                updated_at: at,
+            })?;
+        }
+        tx.link_conversation(conversation, run_id, at)?;
+    }
+    for event in 0..EVENTS_OF_A_RUN - 1 {
+        let text = prose(number * 31 + event, 12);
+        tx.append_event(&NewEvent {
+            run_id: Some(run_id),
+            conversation_id: None,
+            kind: EventType::Semantic,
+            payload: json!({"kind": "text_delta", "message": "m", "text": text}).to_string(),
+            timestamp: at,
+        })?;
+    }
+    let failed = number % 10 == 9;
+    tx.finish_run(
+        run_id,
+        &Outcome {
+            status: if failed { RunStatus::Failed } else { RunStatus::Completed },
+            end: RunEnd {
+                exit_code: Some(i32::from(failed)),
+                reason: if failed { EndReason::Unknown } else { EndReason::Completed },
+                code: None,
+                message: "it ended".to_owned(),
+                hint: None,
+                final_text: Some(prose(number * 7, 200)),
+            },
+            usage: None,
+            at,
+        },
+    )?;
+    Ok(())
+}
+
+/// Words, the same for the same number. Every text has `the`, one in five hundred runs the walrus.
+fn prose(number: usize, words: usize) -> String {
+    const WORDS: [&str; 24] = [
+        "the", "parser", "of", "the", "lexer", "reads", "each", "line", "twice", "when", "a", "test", "fails", "under",
+        "load", "because", "its", "fixture", "keeps", "an", "open", "file", "behind", "it",
+    ];
+    let mut state = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let mut text = String::from("the");
+    for _ in 1..words {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.push(' ');
+        // Names and numbers as they stand in real texts, most of them rare.
+        match state >> 60 {
+            0..=2 => text.push_str(&format!("item{}", state >> 44 & 0xffff)),
+            _ => text.push_str(WORDS[(state >> 33) as usize % WORDS.len()]),
+        }
+    }
+    if number.is_multiple_of(3500) {
+        text.push_str(" walrus");
+    }
+    text
+}
