@@ -473,8 +473,11 @@ impl Reader {
     /// Where the database cannot be read.
     pub fn runs(&self, filter: &RunFilter, limit: u64, offset: u64) -> Result<Page<RunSummary>, StorageError> {
         let (condition, mut values) = self.run_condition(filter)?;
+        let dated = filter.from.is_some() || filter.until.is_some();
         let listed = if values.is_empty() || filter.conversation_id.is_some() || filter.search.is_some() {
             ""
+        } else if dated {
+            "INDEXED BY runs_by_creation"
         } else {
             // Left to itself, SQLite would walk the rows where only some of the index's columns are asked for.
             "INDEXED BY runs_listed"
@@ -483,11 +486,12 @@ impl Reader {
             .conn
             .prepare_cached(&format!("SELECT count(*) AS total FROM runs f {listed} WHERE {condition}"))?
             .query_row(params_from_iter(&values), |row| count_of(row, "total"))?;
-        // Where most runs fit, the newest that do are found soon among the newest; where few do, the index has them all.
+        // Where most runs fit, the newest that do are found soon among the newest; where few do, the index has them all. Those
+        // of a time lie together, anywhere.
         let newest: Option<i64> =
             self.conn.prepare_cached("SELECT max(num) FROM runs")?.query_row([], |row| row.get(0))?;
         let walk = offset.saturating_add(limit).saturating_mul(unsigned(newest.unwrap_or(0))) / total.max(1);
-        let way = if walk < total { "NOT INDEXED" } else { listed };
+        let way = if walk < total && !dated { "NOT INDEXED" } else { listed };
         values.push(Sql::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
         values.push(Sql::Integer(i64::try_from(offset).unwrap_or(i64::MAX)));
         // First which, by keys alone; then the rows of those few.

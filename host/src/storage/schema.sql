@@ -55,8 +55,10 @@ CREATE TABLE runs (
     -- 1: run_texts has what there is by now.
     indexed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
--- All that lists filter by: whatever the filter, counting and picking go along this one and touch no row.
-CREATE INDEX runs_listed ON runs (status, provider, created_us);
+-- What lists filter by: counting and picking go along one of these. Runs of one status and provider lie in the order of
+-- their creation, so that a page of them needs no sorting.
+CREATE INDEX runs_listed ON runs (status, provider);
+CREATE INDEX runs_by_creation ON runs (created_us);
 CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS NOT NULL;
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
 -- Retention goes along this one.
