@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::hybrid::dfa::DFA;
 use regex_automata::meta::Regex;
 use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
+use super::literals::Literals;
 use super::matcher::Scratch;
 use super::rules::{Allow, AllowTarget, Block, OperatorRules, PluginRules, RedactorPlugin, Rule};
 use super::syntax::{crosses_breakers, is_breaker, keyword_offsets};
@@ -30,7 +30,7 @@ pub struct Redactor {
     pub(super) rules: Vec<CompiledRule>,
     pub(super) plugins: Vec<CompiledPlugin>,
     /// Finds every keyword in one pass.
-    pub(super) literals: AhoCorasick,
+    pub(super) literals: Literals,
     /// What each literal of `literals` stands for.
     pub(super) targets: Vec<Vec<Target>>,
     /// Rules without keywords.
@@ -353,12 +353,7 @@ impl Builder {
         for high in ["%2", "%3", "%4", "%5", "%6", "%7"] {
             self.enter(high, Target::Percent);
         }
-        let literals = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&self.literals);
-        let literals = match literals {
+        let literals = match Literals::new(&self.literals) {
             Ok(literals) => Some(literals),
             Err(error) => {
                 self.error(OPERATOR, "keywords of all rules".to_owned(), one_line(&error));

@@ -28,9 +28,9 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     }
     let mut claims = redactor.with_scratch(|scratch| {
         let mut claims: Vec<(usize, usize)> = Vec::new();
-        for hit in redactor.literals.find_overlapping_iter(bytes.get(start..).unwrap_or_default()) {
-            let (from, to) = (start + hit.start(), start + hit.end());
-            for target in redactor.targets.get(hit.pattern().as_usize()).map_or(&[][..], Vec::as_slice) {
+        for hit in redactor.literals.all(bytes.get(start..).unwrap_or_default()) {
+            let (from, to) = (start + hit.range.start, start + hit.range.end);
+            for target in redactor.targets.get(hit.literal).map_or(&[][..], Vec::as_slice) {
                 let (from, to) = match *target {
                     Target::Begins { rule: index, offset } => {
                         let Some(rule) = redactor.rules.get(index as usize) else { continue };

@@ -74,8 +74,8 @@ fn redact_string(run: &RunRedactor, context: Option<Context<'_>>, text: &mut Str
         && !text.contains('\n')
     {
         let (before, after) = match context {
-            Context::Key(key) if run.shared.redactor.literals.is_match(key) => (format!("\"{key}\": \""), "\""),
-            Context::Flag(flag) if run.shared.redactor.literals.is_match(flag) => (format!("{flag} "), ""),
+            Context::Key(key) if run.shared.redactor.literals.any(key.as_bytes()) => (format!("\"{key}\": \""), "\""),
+            Context::Flag(flag) if run.shared.redactor.literals.any(flag.as_bytes()) => (format!("{flag} "), ""),
             _ => (String::new(), ""),
         };
         if !before.is_empty() {

@@ -189,9 +189,9 @@ impl Search<'_> {
         let mut escapes: Option<Range<usize>> = None;
         let mut percent_end = 0;
         let redactor = self.redactor;
-        for hit in redactor.literals.find_overlapping_iter(bytes.get(self.start..).unwrap_or_default()) {
-            let (from, to) = (self.start + hit.start(), self.start + hit.end());
-            for target in redactor.targets.get(hit.pattern().as_usize()).map_or(&[][..], Vec::as_slice) {
+        for hit in redactor.literals.all(bytes.get(self.start..).unwrap_or_default()) {
+            let (from, to) = (self.start + hit.range.start, self.start + hit.range.end);
+            for target in redactor.targets.get(hit.literal).map_or(&[][..], Vec::as_slice) {
                 match *target {
                     Target::Begins { rule, offset } => {
                         if let Some(from) = from.checked_sub(offset as usize) {

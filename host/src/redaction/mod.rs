@@ -9,6 +9,7 @@ mod blocks;
 mod compile;
 mod cut;
 mod json;
+mod literals;
 mod masks;
 mod matcher;
 mod rules;
