@@ -81,6 +81,20 @@ impl WriteTx<'_> {
         Ok(true)
     }
 
+    /// Writes a part of each index (so many pages of 4 KiB) anew without the words of what was deleted: until then they stay in it, though nothing
+    /// finds them. Returns whether that is done.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn purge_texts(&mut self, pages: u32) -> Result<bool, StorageError> {
+        let before = self.conn.total_changes();
+        for table in ["run_texts", "conversation_texts"] {
+            // A negative number takes all parts together. One change more than none says that there was nothing to do.
+            self.execute(&format!("INSERT INTO {table} ({table}, rank) VALUES ('merge', -{pages})"), [])?;
+        }
+        Ok(self.conn.total_changes() - before <= 2)
+    }
+
     /// Forgets the words of a run that is deleted.
     pub(super) fn forget_run_texts(&self, num: i64) -> Result<(), StorageError> {
         self.execute("DELETE FROM run_texts WHERE rowid = ?1", [num])?;

@@ -31,6 +31,8 @@ const PERIOD: Duration = Duration::from_secs(3600);
 const SLICE: Slice = Slice { events: 500, bytes: 1 << 20 };
 /// Runs, conversations or events without a run in one write.
 const BATCH: usize = 64;
+/// Pages of 4 KiB of each search index that one write makes anew.
+const INDEX_PAGES: u32 = 256;
 /// Pages of 4 KiB that one write gives back to the file system.
 const VACUUM_PAGES: u32 = 256;
 /// Less free room in the file (bytes) is left for what comes.
@@ -368,7 +370,22 @@ impl Engine {
             });
             write.wait()?;
         }
+        if !(plan.victims.is_empty() && quiet.is_empty()) && !self.purge_texts()? {
+            return Ok(false);
+        }
         self.give_room_back()
+    }
+
+    /// Takes the words of what was deleted out of the search index. `false` where the host's end came first.
+    fn purge_texts(&self) -> Result<bool, StorageError> {
+        loop {
+            if self.retention.stopping() {
+                return Ok(false);
+            }
+            if self.storage.write(Durability::Batched, |tx| tx.purge_texts(INDEX_PAGES)).wait()? {
+                return Ok(true);
+            }
+        }
     }
 
     fn delete_runs(&self, victims: &[Victim], files_left: &mut Vec<PathBuf>) -> Result<bool, StorageError> {

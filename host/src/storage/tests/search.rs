@@ -85,6 +85,37 @@ fn prompts_and_answers_are_found_by_their_words() {
     assert_eq!(found(&storage, "something"), [next]);
 }
 
+/// Every byte that the index holds.
+fn index_bytes(home: &Home) -> Vec<u8> {
+    let conn = rusqlite::Connection::open(home.path()).unwrap();
+    let mut statement = conn.prepare("SELECT block FROM run_texts_data").unwrap();
+    let blocks = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    blocks.flat_map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_words_of_what_was_deleted_go_from_the_index() {
+    let (home, storage) = home();
+    let holds = |word: &[u8]| memchr::memmem::find(&index_bytes(&home), word).is_some();
+    let runs: Vec<RunId> = (0..50).map(|number| asked(&storage, &format!("keep zebrafish{number} here"))).collect();
+    let gone = asked(&storage, "quokka");
+    for run in runs.iter().chain([&gone]) {
+        answered(&storage, *run, "done");
+        storage.index_texts().unwrap();
+    }
+    assert!(holds(b"quokka"));
+    assert!(write(&storage, move |tx| tx.delete_run(gone)).unwrap());
+    assert_eq!(found(&storage, "quokka"), []);
+    let mut writes = 0;
+    while !write(&storage, |tx| tx.purge_texts(16)).unwrap() {
+        writes += 1;
+        assert!(writes < 1000, "it does not end");
+    }
+    assert!(!holds(b"quokka"));
+    assert_eq!(found(&storage, "zebrafish7"), [runs[7]]);
+    assert_eq!(found(&storage, "keep").len(), 50);
+}
+
 #[test]
 fn conversations_are_found_by_title_and_by_what_was_said() {
     let (_home, storage) = home();
