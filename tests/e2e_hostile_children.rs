@@ -136,11 +136,11 @@ fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
 fn input_that_nobody_reads() {
     let (bed, calm) = begin();
     let bystander = Bystander::start(&bed);
-    // As much as a prompt may have.
-    let prompt = "never read ".repeat((8 << 20) / 11);
+    // As much as a prompt may have, and more than two MiB that go in behind it.
+    let (prompt, piped) = ("never read ".repeat((8 << 20) / 11), "nor this ".repeat((5 << 19) / 9));
     let start = |script: &str| {
         bed.file("script", script);
-        bed.run_with_input(&["run", "--detach", "reader", "-"], prompt.as_bytes()).ok().stdout.trim().to_owned()
+        bed.submit(&prompt, &json!({ "provider": "reader", "harness": { "pipedContent": piped } })).unwrap()
     };
     for script in ["sleep 0.2; echo over", "exec <&-; sleep 0.2; echo over", "echo over"] {
         let events = bed.wait_for_end(&start(script));
@@ -149,7 +149,7 @@ fn input_that_nobody_reads() {
         assert_eq!(told.len(), 1, "{script}: {told:#?}");
         assert_eq!(told[0]["payload"]["code"], "INPUT_UNREAD");
         let left = told[0]["payload"]["bytes"].as_u64().unwrap();
-        assert!(left > 7 << 20 && left <= prompt.len() as u64, "{script}: {left}");
+        assert!(left > 10 << 20 && left <= (prompt.len() + piped.len() + 100) as u64, "{script}: {left}");
     }
     // One that would wait for ever, and is cancelled.
     let run = start("echo up; exec sleep 600");
