@@ -43,12 +43,13 @@ pub(super) fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StorageError> {
 impl WriteTx<'_> {
     /// Returns the bytes of its texts.
     fn index_run(&mut self, num: i64) -> Result<usize, StorageError> {
+        // One row that cannot be read must not keep all others from being found.
         let (prompt, end) = self
             .conn
             .prepare_cached(
                 "SELECT (SELECT substr(body ->> 'prompt', 1, ?2) FROM run_bodies
-                         WHERE run = runs.num AND kind = 'payload') AS prompt,
-                     (SELECT payload FROM run_events WHERE cursor = runs.terminal_cursor) AS end
+                         WHERE run = runs.num AND kind = 'payload' AND json_valid(body)) AS prompt,
+                     (SELECT payload FROM run_events WHERE cursor = runs.terminal_cursor AND json_valid(payload)) AS end
                  FROM runs WHERE num = ?1",
             )?
             .query_row(params![num, i64::try_from(LENGTH).unwrap_or(i64::MAX)], |row| {
@@ -81,15 +82,15 @@ impl WriteTx<'_> {
         Ok(true)
     }
 
-    /// Writes a part of each index (so many pages of 4 KiB) anew without the words of what was deleted: until then they stay in it, though nothing
-    /// finds them. Returns whether that is done.
+    /// Writes a part of each index (so many pages of 4 KiB) anew without the words of what was deleted: until then they
+    /// stay in it, though nothing finds them. Returns whether that is done.
     ///
     /// # Errors
     /// Where the database cannot be written.
     pub fn purge_texts(&mut self, pages: u32) -> Result<bool, StorageError> {
         let before = self.conn.total_changes();
         for table in ["run_texts", "conversation_texts"] {
-            // A negative number takes all parts together. One change more than none says that there was nothing to do.
+            // A negative number takes all parts together. The statement itself counts as one change.
             self.execute(&format!("INSERT INTO {table} ({table}, rank) VALUES ('merge', -{pages})"), [])?;
         }
         Ok(self.conn.total_changes() - before <= 2)

@@ -146,6 +146,17 @@ fn conversations_are_found_by_title_and_by_what_was_said() {
 }
 
 #[test]
+fn a_row_that_cannot_be_read_hides_no_other() {
+    let (home, storage) = home();
+    let runs: Vec<RunId> = (0..3).map(|number| asked(&storage, &format!("number {number}"))).collect();
+    answered(&storage, runs[1], "an answer");
+    let conn = rusqlite::Connection::open(home.path()).unwrap();
+    conn.execute("UPDATE run_bodies SET body = '{\"prompt' WHERE run = 1", []).unwrap();
+    conn.execute("UPDATE run_events SET payload = '{' WHERE type = 'run.completed'", []).unwrap();
+    assert_eq!(found(&storage, "number"), [runs[2], runs[1]]);
+}
+
+#[test]
 fn a_text_without_end_is_indexed_to_its_limit() {
     let (_home, storage) = home();
     let long = asked(&storage, &format!("{} beyond", "word é ".repeat(100_000)));
