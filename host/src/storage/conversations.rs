@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::rows::{
     count_of, id_of, json_of, micros, name_of, optional_id_of, optional_time_of, path_text, text, time_of, unsigned,
 };
-use super::runs::{SUMMARY, summary};
+use super::run_reads::{SUMMARY, summary};
 use super::tx::WriteTx;
 use super::{ConversationFilter, StorageError, search};
 

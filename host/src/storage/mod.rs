@@ -39,6 +39,7 @@ mod pending;
 mod reader;
 mod retention;
 mod rows;
+mod run_reads;
 mod runs;
 mod search;
 mod tx;

@@ -1,0 +1,160 @@
+//! Runs and the queue.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{ArtifactId, ConversationId, Event, ExportFormat, JobState, RunId, RunStatus, StartPayload};
+
+/// `start_run`: the start payload, and what a client sends beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = as_a_profile_may_complete_it)]
+pub struct StartRunParams {
+    /// What to start.
+    #[serde(flatten)]
+    pub payload: StartPayload,
+    /// Variables of the caller that the CLI may get: `PATH`, and those that the provider names. Sealed, never stored as
+    /// they are. Without them the CLI gets the host's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub client_environment: BTreeMap<String, String>,
+}
+
+/// A profile supplies the provider where the payload does not name it.
+fn as_a_profile_may_complete_it(schema: &mut Schema) {
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| name != "provider");
+    }
+    if let Some(Value::String(text)) = schema.pointer_mut("/properties/provider/description") {
+        text.push_str(" Required where no profile is given.");
+    }
+}
+
+/// `start_run`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StartRunResult {
+    /// The run that was acknowledged.
+    pub run_id: RunId,
+}
+
+/// Parameters of methods that take a run and nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunParams {
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// `cancel_run`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelResult {
+    /// Where the run stands now; it has ended.
+    pub status: RunStatus,
+    /// True if it had ended before it was asked to.
+    pub already_ended: bool,
+}
+
+/// `list_runs`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListRunsParams {
+    /// Only runs of this provider instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Only runs that stand there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<RunStatus>,
+    /// Only runs of this conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Only runs with these words in the prompt or the answer, in the first 256 KiB of each. All words count, in any
+    /// order, and may go on: `auth` finds `authentication`; what stands in quotation marks must occur as it is, but for
+    /// case, accents and punctuation. Redacted values are not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub search: Option<String>,
+    /// Only runs acknowledged at or after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub date_from: Option<Timestamp>,
+    /// Only runs acknowledged before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub date_to: Option<Timestamp>,
+    /// At most so many; 50 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// So many are left out first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// `get_run_events`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunEventsParams {
+    /// The run.
+    pub run_id: RunId,
+    /// Only events after this cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// At most so many; 500 where nothing is said. Fewer come where they are large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5000))]
+    pub limit: Option<u32>,
+}
+
+/// `get_run_events`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEventsResult {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// Whether the run has more of them after the last one.
+    pub more: bool,
+}
+
+/// `list_queue_jobs`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListJobsParams {
+    /// Only jobs that stand there; without it, all that have not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<JobState>,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportRunParams {
+    /// The run. Of one that has not ended, what there is so far is written.
+    pub run_id: RunId,
+    /// The form.
+    pub format: ExportFormat,
+    /// Absolute path of the file, in a folder that exists. Without it, the file goes to the folder of exports, takes the
+    /// place of an earlier one of the same form there, and is deleted with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Whether a file at `path` may be replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite: bool,
+}
+
+/// `export_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportRunResult {
+    /// The file, readable for its owner alone.
+    pub path: PathBuf,
+    /// The artifact that the run's record names it by.
+    pub artifact_id: ArtifactId,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
