@@ -10,6 +10,7 @@ mod host;
 mod profiles;
 mod retention;
 mod runs;
+mod settings;
 mod streams;
 mod tokens;
 
@@ -18,6 +19,7 @@ pub use host::*;
 pub use profiles::*;
 pub use retention::*;
 pub use runs::*;
+pub use settings::*;
 pub use streams::*;
 pub use tokens::*;
 

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::config::Origin;
 use crate::model::Problem;
 
 /// `list_capabilities`
@@ -209,40 +208,6 @@ pub struct Reload {
     pub plugins: Vec<PluginChangeInfo>,
     /// What is wrong with the configuration; 50 at most.
     pub problems: Vec<ReloadProblem>,
-}
-
-/// `get_settings`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct GetSettingsParams {
-    /// Tell where each value comes from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origins: Option<bool>,
-}
-
-/// `update_settings`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UpdateSettingsParams {
-    /// What to set, in the shape of the settings: members are merged, lists are taken whole, null takes back what was set
-    /// there and below.
-    pub patch: Map<String, Value>,
-    /// Tell where each value comes from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origins: Option<bool>,
-}
-
-/// `get_settings`, `update_settings`: the settings in force. They are the configuration, section by section, with the
-/// names of its keys in camel case. What may be secret is `(hidden)`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Settings {
-    /// The sections.
-    #[serde(flatten)]
-    pub sections: Map<String, Value>,
-    /// Where each value comes from, by its JSON pointer, if that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origins: Option<BTreeMap<String, Origin>>,
 }
 
 /// What became of a plugin.

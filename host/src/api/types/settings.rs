@@ -1,0 +1,106 @@
+//! Settings, and what the document says of them.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config::{Config, Origin};
+
+/// `get_settings`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GetSettingsParams {
+    /// Tell where each value comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<bool>,
+}
+
+/// `update_settings`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpdateSettingsParams {
+    /// What to set, in the shape of the settings: members are merged, lists are taken whole, null takes back what was set
+    /// there and below.
+    pub patch: Map<String, Value>,
+    /// Tell where each value comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<bool>,
+}
+
+/// `get_settings`, `update_settings`: the settings in force. They are the configuration, section by section, with the
+/// names of its keys in camel case. What may be secret is `(hidden)`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(transform = with_sections)]
+pub struct Settings {
+    /// The sections.
+    #[serde(flatten)]
+    pub sections: Map<String, Value>,
+    /// Where each value comes from, by its JSON pointer, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<BTreeMap<String, Origin>>,
+}
+
+/// Writes the sections into the schema, with the types and values of the built-in configuration.
+fn with_sections(schema: &mut Schema) {
+    let Ok(config) = Config::builtin() else { return };
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+    for (name, section) in config.shown() {
+        let mut described = schema_of(&section);
+        if let (Value::Object(members), Some(keys)) = (&mut described, keys_of(&section)) {
+            members.insert("description".to_owned(), keys.into());
+        }
+        properties.insert(name, described);
+    }
+}
+
+/// The keys of a section with their defaults, in words.
+fn keys_of(section: &Value) -> Option<String> {
+    let keys = section.as_object().filter(|members| !members.is_empty())?.iter();
+    let keys = keys.map(|(key, value)| match value {
+        Value::Null | Value::Object(_) => format!("`{key}`"),
+        Value::Array(items) if items.len() > 3 => format!("`{key}` (a list)"),
+        value => format!("`{key}` ({value})"),
+    });
+    Some(keys.collect::<Vec<_>>().join(", "))
+}
+
+/// What may stand where the defaults have this value. A value that is not set by default may be anything.
+fn schema_of(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({}),
+        Value::Bool(_) => json!({"type": "boolean", "default": value}),
+        Value::Number(number) if number.is_f64() => json!({"type": "number", "default": value}),
+        Value::Number(_) => json!({"type": "integer", "default": value}),
+        Value::String(_) => json!({"type": "string", "default": value}),
+        Value::Array(_) => json!({"type": "array", "default": value}),
+        Value::Object(members) => {
+            let properties: Map<String, Value> =
+                members.iter().map(|(name, value)| (name.clone(), schema_of(value))).collect();
+            json!({"type": "object", "properties": properties})
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_setting() {
+        let schema = schemars::schema_for!(Settings);
+        assert_eq!(schema.pointer("/properties/scheduler/properties/global/type"), Some(&json!("integer")));
+        assert!(schema.pointer("/properties/origins").is_some());
+        let config = Config::builtin().unwrap();
+        for shown in config.shown_values() {
+            let at: String = shown.pointer.split('/').skip(1).map(|name| format!("/properties/{name}")).collect();
+            let schema =
+                schema.pointer(&at).unwrap_or_else(|| panic!("{at}: the document does not know {}", shown.key));
+            assert!(schema.get("default").is_none_or(|default| *default == shown.value), "{at}");
+        }
+    }
+}
