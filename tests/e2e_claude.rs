@@ -13,8 +13,14 @@ static CLAUDE: Cli = Cli {
     name: "claude",
     variable: "OSTLER_TEST_CLAUDE",
     protocol: "messages",
-    // As root, claude skips permissions only where it is told that it is in a sandbox.
-    free_shell: || json!({ "permissions": { "autoApprove": true }, "processEnv": { "IS_SANDBOX": "1" } }),
+    // As root, claude skips permissions only where it is told that it is in a sandbox. Of several shells it takes zsh, and
+    // gives that its own PATH after whatever zsh has read.
+    free_shell: || {
+        json!({
+            "permissions": { "autoApprove": true },
+            "processEnv": { "IS_SANDBOX": "1", "SHELL": "/bin/bash" }
+        })
+    },
     absent_session: "019a0000-0000-7000-8000-00000000dead",
     sessions: "projects",
     dangerous_flag: "--dangerously-skip-permissions",

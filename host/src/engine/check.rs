@@ -75,7 +75,7 @@ fn check_harness(harness: &Harness, problems: &mut Problems) {
             problems.add(&at, "belongs to the host");
         } else if harness.cli_allowlist.is_some() && matches!(name.as_str(), "PATH" | "BASH_ENV" | "ENV" | "ZDOTDIR") {
             problems.add(&at, "contradicts cliAllowlist, which sets it");
-        } else if harness.shell_prelude.is_some() && matches!(name.as_str(), "BASH_ENV" | "ENV") {
+        } else if harness.shell_prelude.is_some() && matches!(name.as_str(), "BASH_ENV" | "ENV" | "ZDOTDIR") {
             problems.add(&at, "contradicts shellPrelude, which sets it");
         } else if (harness.cli_allowlist.is_some() || harness.shell_prelude.is_some()) && name == "SHLVL" {
             problems.add(&at, "contradicts cliAllowlist and shellPrelude, which set it");
@@ -289,7 +289,7 @@ mod tests {
         );
         assert_eq!(
             refused(json!({"processEnv": variables, "shellPrelude": {"content": "x=1"}})),
-            ["BASH_ENV", "ENV", "SHLVL"]
+            ["BASH_ENV", "ENV", "SHLVL", "ZDOTDIR"]
         );
         assert_eq!(refused(json!({"processEnv": variables})), Vec::<String>::new());
     }

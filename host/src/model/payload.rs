@@ -427,7 +427,7 @@ pub struct AllowlistEntry {
 pub struct ShellPrelude {
     /// The text of the script.
     pub content: String,
-    /// Whether `BASH_ENV` names it; `true` where nothing is said.
+    /// Whether bash (`BASH_ENV`) and zsh (`ZDOTDIR`) run it; `true` where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash_env: Option<bool>,
     /// Whether `ENV` names it; `true` where nothing is said.

@@ -1,7 +1,8 @@
 //! What every shell of the child runs first: the shell prelude, and the `PATH` that login shells may not reset.
 //!
 //! A login shell begins with the system's profile, which sets `PATH` anew. bash reads `BASH_ENV` after it, also for
-//! `bash -lc`, and zsh reads `$ZDOTDIR/.zprofile` and `.zlogin` after it: both get the last word here. A plain
+//! `bash -lc`, and zsh, which reads `$ZDOTDIR/.zshenv` always, reads `.zprofile` and `.zlogin` after it: both get the
+//! last word here. A plain
 //! POSIX login shell (`sh -lc`, `dash -l`) reads `ENV` only when interactive and cannot be kept from its profile; the
 //! allowlist limits names, it is no sandbox.
 //!
@@ -25,7 +26,7 @@ const MAX_CONTENT: usize = 1024 * 1024;
 pub struct ShellPrelude {
     /// The script.
     pub content: String,
-    /// Whether bash runs it (`BASH_ENV`).
+    /// Whether bash and zsh run it (`BASH_ENV`, `ZDOTDIR`).
     pub bash_env: bool,
     /// Whether interactive POSIX shells run it (`ENV`).
     pub sh_env: bool,
@@ -70,19 +71,32 @@ pub fn plan_prelude(prelude: Option<&ShellPrelude>, fixed_path: Option<&Path>) -
             plan.variables.push((variable, file));
         }
     }
-    if let Some(line) = &path_line {
-        for (file, own) in [
-            ("shell/.zshenv", ".zshenv"),
-            ("shell/.zprofile", ".zprofile"),
-            ("shell/.zshrc", ".zshrc"),
-            ("shell/.zlogin", ".zlogin"),
-        ] {
-            // ZDOTDIR hides the user's own files: they are read first, so that nothing but PATH changes.
-            plan.files.push((file, format!("[ ! -f \"$HOME/{own}\" ] || . \"$HOME/{own}\"\n{line}")));
-        }
-        plan.variables.push(("ZDOTDIR", FOLDER));
+    let of_zsh = prelude.is_some_and(|prelude| prelude.bash_env);
+    if of_zsh || path_line.is_some() {
+        plan_zsh(&mut plan, of_zsh.then(|| script(true)), path_line.as_deref().unwrap_or_default());
     }
     Ok(plan)
+}
+
+/// Plans what zsh reads. `ZDOTDIR` hides the user's own files, so each begins with theirs.
+fn plan_zsh(plan: &mut PreludePlan, prelude: Option<String>, path_line: &str) {
+    // Theirs may say where the rest of them lies; this folder stays the one that zsh looks into.
+    let always = "ostler_zsh=$ZDOTDIR\n[ ! -f \"$HOME/.zshenv\" ] || . \"$HOME/.zshenv\"\n\
+        [ \"$ZDOTDIR\" = \"$ostler_zsh\" ] && ostler_own=$HOME || ostler_own=$ZDOTDIR\nZDOTDIR=$ostler_zsh\n";
+    let own = |file: &str| format!("[ ! -f \"$ostler_own/{file}\" ] || . \"$ostler_own/{file}\"\n");
+    // A login shell has it last, after all profiles, as bash does; any other reads nothing but the first file.
+    let (now, last) = match prelude {
+        Some(prelude) => {
+            plan.files.push(("shell/zsh", prelude));
+            ("[[ -o login ]] || . \"$ostler_zsh/zsh\"\n", ". \"$ostler_zsh/zsh\"\n")
+        }
+        None => ("", ""),
+    };
+    plan.files.push(("shell/.zshenv", format!("{always}{now}{path_line}")));
+    plan.files.push(("shell/.zprofile", format!("{}{path_line}", own(".zprofile"))));
+    plan.files.push(("shell/.zshrc", format!("{}{path_line}", own(".zshrc"))));
+    plan.files.push(("shell/.zlogin", format!("{}{last}{path_line}", own(".zlogin"))));
+    plan.variables.push(("ZDOTDIR", FOLDER));
 }
 
 fn check(prelude: &ShellPrelude) -> Vec<Problem> {

@@ -370,7 +370,8 @@ impl Engine {
             });
             write.wait()?;
         }
-        if !(plan.victims.is_empty() && quiet.is_empty()) && !self.purge_texts()? {
+        let had_words = !plan.victims.is_empty() || !quiet.is_empty();
+        if had_words && !self.purge_texts()? {
             return Ok(false);
         }
         self.give_room_back()

@@ -105,11 +105,46 @@ fn a_prelude_alone_changes_nothing_else() {
     let prelude = ShellPrelude { content: "x=1".to_owned(), bash_env: true, sh_env: false };
     let variables = plan_prelude(Some(&prelude), None).unwrap().write(&private).unwrap();
     let script = private.path().join("shell/bash").into_os_string();
-    assert_eq!(variables, [("BASH_ENV".into(), script), ("SHLVL".into(), "1".into())]);
+    let zsh = private.path().join("shell").into_os_string();
+    assert_eq!(variables, [("BASH_ENV".into(), script), ("ZDOTDIR".into(), zsh), ("SHLVL".into(), "1".into())]);
     assert_eq!(std::fs::read_to_string(private.path().join("shell/bash")).unwrap(), "x=1\n");
     assert!(plan_prelude(None, None).unwrap().is_empty());
     let useless = ShellPrelude { content: "\0".to_owned(), bash_env: false, sh_env: false };
     assert_eq!(plan_prelude(Some(&useless), None).unwrap_err().len(), 2);
+}
+
+/// zsh reads other files than bash, and the user's own may send it elsewhere.
+#[test]
+fn zsh_runs_the_prelude_and_what_the_user_has() {
+    if !Path::new("/usr/bin/zsh").exists() {
+        eprintln!("SKIPPED: there is no zsh");
+        return;
+    }
+    let parent = tempfile::tempdir().unwrap();
+    let home = parent.path().join("home");
+    std::fs::create_dir_all(home.join("elsewhere")).unwrap();
+    std::fs::write(home.join(".zshenv"), "ZDOTDIR=$HOME/elsewhere\nOWN=env\n").unwrap();
+    std::fs::write(home.join("elsewhere/.zprofile"), "OWN=$OWN-profile\nPATH=/of-the-profile\n").unwrap();
+    let content = "HELLO=there; PATH=/first:$PATH; greet() { echo hi; }".to_owned();
+    let prelude = ShellPrelude { content, bash_env: true, sh_env: false };
+    let ask = |fixed: Option<&Path>, name: &str, args: &[&str]| {
+        let private = PrivateDir::create(parent.path(), name).unwrap();
+        let variables = plan_prelude(Some(&prelude), fixed).unwrap().write(&private).unwrap();
+        let mut command = std::process::Command::new("/usr/bin/zsh");
+        command.args(args).env_clear().env("HOME", &home).env("PATH", "/usr/bin").envs(variables);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let say = "greet; echo $HELLO $OWN $PATH; ";
+    assert_eq!(ask(None, "one", &["-c", say]), "hi\nthere env /first:/usr/bin\n");
+    assert_eq!(ask(None, "two", &["-lc", say]), "hi\nthere env-profile /first:/of-the-profile\n");
+    // A shell in a shell has it, too; and the allowlist has the last word on PATH.
+    let nested = format!("/usr/bin/zsh -c '{say}'");
+    let twice = "hi\nthere env /first:/first:/usr/bin\n";
+    assert_eq!(ask(None, "three", &["-c", &nested]), twice);
+    for (name, flags) in [("four", "-c"), ("five", "-lc")] {
+        let said = ask(Some(Path::new("/fixed")), name, &[flags, say]);
+        assert!(said.starts_with("hi\nthere env") && said.ends_with(" /fixed\n"), "{said}");
+    }
 }
 
 /// Node.js and Bun give their children sockets, and bash then looks for signs of a remote shell.
