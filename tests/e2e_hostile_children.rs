@@ -397,7 +397,7 @@ fn want_of_descriptors() {
 
 #[test]
 fn want_of_processes_and_threads() {
-    let mut bed = Bed::with_config(&CONFIG.replace("global = 4", "global = 1"));
+    let mut bed = Bed::with_config(CONFIG);
     if nix::unistd::geteuid().is_root() {
         // Root may have as many as it likes.
         bed.give_to(54_322);
@@ -423,17 +423,20 @@ fn want_of_processes_and_threads() {
     let events = bed.wait_for_end(&run);
     assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "fine\n"));
 
-    // The host itself is refused the thread that an attempt needs.
+    // The host itself is refused the thread that an attempt needs. By then the holder's is at work, and the threads of
+    // earlier attempts, which wait for more for five seconds, are gone.
     let holder = Holder::start(&bed, |script| bed.detach(&["sh", script]));
-    let waiting = bed.detach(&["sh", "echo never"]);
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
+    let more = json!({ "provider": "sh", "scheduledAt": at.to_string() });
+    let waiting = bed.submit("echo never", &more).unwrap();
     limit(&bed, host, "nproc", "1:");
-    holder.let_go();
     ended(&bed, &waiting);
     limit(&bed, host, "nproc", "4096:");
+    holder.let_go();
     let events = bed.story(&waiting);
     assert_eq!(end(&events)["reason"], "host_failed", "{}", end(&events));
     assert!(end(&events)["message"].as_str().unwrap().contains("thread"), "{}", end(&events));
-    assert_eq!(end(&bed.story(&holder.run))["reason"], "completed");
+    assert_eq!(end(&bed.wait_for_end(&holder.run))["reason"], "completed");
     bed.run(&["run", "sh", "echo fine"]).ok();
     calm.check(&bed);
 }
