@@ -179,9 +179,18 @@ impl Web<TcpStream> {
     }
 }
 
+/// Whether the other side is not there any more.
+fn is_gone(error: &std::io::Error) -> bool {
+    [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind())
+}
+
 impl<S: Read + Write> Duplex for Web<S> {
     fn send(&mut self, message: &Value) {
-        self.0.send(Message::text(message.to_string())).unwrap();
+        match self.0.send(Message::text(message.to_string())) {
+            // A host that was killed just now: whoever reads sees it.
+            Err(Error::Io(error)) if is_gone(&error) => {}
+            sent => sent.unwrap(),
+        }
     }
 
     fn receive(&mut self) -> Option<Value> {
@@ -198,7 +207,7 @@ impl<S: Read + Write> Duplex for Web<S> {
                     | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
                 ) => return None,
                 // A host that was killed.
-                Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(Error::Io(error)) if is_gone(&error) => return None,
                 Ok(_) => {}
                 Err(error) => panic!("{error}"),
             }
