@@ -126,7 +126,7 @@ fn what_waited_goes_on_with_its_true_payload() {
 
     let first = bed.wait_for_end(&waiting);
     let second = bed.wait_for_end(&last);
-    let expected = bed_digest(&secret);
+    let expected = support::sha256(&secret);
     assert!(tool_outputs(&first).contains(&expected), "the payload was not the true one: {}", tool_outputs(&first));
     assert_eq!(support::answer(&second), "the last one");
     let order = |events: &[Value]| of_type(events, "run.started")[0]["cursor"].as_u64().unwrap();
@@ -134,9 +134,4 @@ fn what_waited_goes_on_with_its_true_payload() {
     let interrupted = bed.story(&holder);
     check_story(&interrupted);
     assert_eq!(bed.record(&holder)["status"], "interrupted");
-}
-
-fn bed_digest(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,6 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fs, time::Duration};
 use support::{
     Bed, PATIENCE, answer, carrying, check_database, check_story, end_of, of_type, steerable, tool_outputs, until,
@@ -157,7 +156,7 @@ impl Stage {
         assert!(unknown.is_empty(), "{place}: they ran without a record: {unknown:?}");
 
         if let Some(sealed) = &cast.sealed {
-            let expected: String = Sha256::digest(secret()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let expected = support::sha256(&secret());
             let output = tool_outputs(&self.bed.story(sealed));
             assert!(output.contains(&expected), "{place}: the payload was not the true one: {output}");
         }

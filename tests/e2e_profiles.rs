@@ -215,10 +215,6 @@ fn a_run_is_run_again_after_a_restart_with_changes() {
 fn secrets_that_are_gone_must_be_given_again() {
     let bed = Bed::granted("");
     let token = secret();
-    let digest = |text: &str| {
-        use sha2::{Digest, Sha256};
-        Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
     let prompt = "RUN printf %s \"$DEPLOY_TOKEN\" | sha256sum; until [ -e go ]; do sleep 0.02; done";
     let payload = json!({
         "provider": "rehearsal", "prompt": prompt, "cwd": bed.work(),
@@ -230,7 +226,7 @@ fn secrets_that_are_gone_must_be_given_again() {
     let second = bed.call("rerun", &json!({ "runId": first })).unwrap()["runId"].as_str().unwrap().to_owned();
     bed.file("go", "");
     for run in [&first, &second] {
-        assert!(tool_outputs(&bed.wait_for_end(run)).contains(&digest(&token)), "the true value was not used");
+        assert!(tool_outputs(&bed.wait_for_end(run)).contains(&support::sha256(&token)), "the true value was not used");
     }
 
     let error = bed.call("rerun", &json!({ "runId": first })).unwrap_err();
@@ -241,9 +237,9 @@ fn secrets_that_are_gone_must_be_given_again() {
 
     let given = |value: Value| json!({ "harness": { "processEnv": { "DEPLOY_TOKEN": value } } });
     let again = rerun(&bed, &first, given(json!("another-value-of-it")));
-    assert!(tool_outputs(&again).contains(&digest("another-value-of-it")));
+    assert!(tool_outputs(&again).contains(&support::sha256("another-value-of-it")));
     let without = rerun(&bed, &first, given(Value::Null));
-    assert!(tool_outputs(&without).contains(&digest("")), "null leaves it out");
+    assert!(tool_outputs(&without).contains(&support::sha256("")), "null leaves it out");
     support::Needles::new(&[token, "another-value-of-it".to_owned()]).assert_not_below(bed.root(), &[]);
 }
 

@@ -4,10 +4,9 @@
 mod support;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use support::{Bed, Needles, answer, end_of, of_type};
+use support::{Bed, Needles, answer, end_of, of_type, sha256};
 
 /// In a file, which works everywhere; a second provider that has none.
 const IN_A_FILE: &str = "[tokens]\nstore = \"file\"\n[providers.other]\nplugin = \"rehearsal\"\n";
@@ -24,7 +23,7 @@ fn set(bed: &Bed, token: &str) -> Value {
 /// Whether a child of that provider has the token, which is told by its digest.
 #[track_caller]
 fn is_given(bed: &Bed, provider: &str, token: &str) -> bool {
-    let digest: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = sha256(token);
     let told = bed.run(&["run", provider, "RUN printf %s \"$REHEARSAL_TOKEN\" | sha256sum"]).ok();
     told.stdout.contains(&digest)
 }
@@ -62,7 +61,7 @@ fn the_child_gets_it_and_nobody_sees_it() {
     let said = bed.run(&["run", "other", &format!("SAY {second}")]).ok();
     assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
 
-    // A variable of the caller's shell does not stand in for it where there is one, and does where there is none.
+    // A variable of the caller's shell does not take its place.
     bed.set("REHEARSAL_TOKEN", token(3));
     set(&bed, &second);
     assert!(is_given(&bed, "rehearsal", &second));

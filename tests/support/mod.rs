@@ -45,6 +45,7 @@ pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_ou
 pub use studio::{Cli, KEY, Studio};
 pub use wire::{CallError, Place, call, events, post, stored_events};
 
+use sha2::{Digest, Sha256};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -66,6 +67,11 @@ pub fn steerable() -> bool {
         eprintln!("SKIPPED: the binary under test is no build with debug assertions");
     }
     steerable
+}
+
+/// SHA-256 as `sha256sum` prints it.
+pub fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::Scale;
 use crate::client::Connection;
 use crate::home::Home;
+use crate::logs::Random;
 use crate::report::{Report, Sample, show};
 
 /// Two providers, so that a filter leaves something out.
@@ -48,38 +49,23 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     println!("host ready: {}", ready.show());
     let (host, _) = home.serve();
     let mut connection = host.connect();
-    // The first one reads what nobody has looked for yet.
+    // What the hosts before have not read of the texts since their start, the first search waits for.
     let begun = Instant::now();
     connection.call("list_runs", &json!({"search": "nothing"}));
-    println!("first search, which waits until all texts are indexed: {}", show(begun.elapsed()));
+    println!("first search, with all texts indexed at its end: {}", show(begun.elapsed()));
 
     let times = scale.of(200, 5);
-    let mut slowest = (Duration::ZERO, String::new());
-    for (method, params) in reads(&some) {
-        let sample = timed(&mut connection, method, &params, times);
-        println!("  {:58} {}", format!("{method} {}", brief(&params)), sample.show());
-        if sample.median() > slowest.0 {
-            slowest = (sample.median(), method.to_owned());
-        }
-    }
-    let mut search = (Duration::ZERO, String::new());
-    for params in [
+    let slowest = slowest_of(&mut connection, times, reads(&some));
+    let searches = [
         json!({"search": "walrus"}),
         json!({"search": "the"}),
         json!({"search": "the parser", "provider": "second", "status": "completed"}),
         json!({"search": "\"of the parser\"", "limit": 50, "offset": 500}),
         json!({"search": "p"}),
         json!({"search": "nowhere"}),
-    ] {
-        let sample = timed(&mut connection, "list_runs", &params, times);
-        println!("  {:58} {}", format!("list_runs {}", brief(&params)), sample.show());
-        if sample.median() > search.0 {
-            search = (sample.median(), brief(&params));
-        }
-    }
-    let of_chats = json!({"search": "the parser"});
-    let sample = timed(&mut connection, "list_conversations", &of_chats, times);
-    println!("  {:58} {}", format!("list_conversations {}", brief(&of_chats)), sample.show());
+    ];
+    let search = slowest_of(&mut connection, times, searches.map(|params| ("list_runs", params)).into());
+    slowest_of(&mut connection, times, vec![("list_conversations", json!({"search": "the parser"}))]);
 
     let what = format!("with {runs} runs and {events} events");
     report.millis(&format!("host ready {what}, p50"), ready.median(), 1000.0, format!("{size} MB"));
@@ -88,19 +74,23 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     host.stop();
 }
 
-fn timed(connection: &mut Connection, method: &str, params: &Value, times: usize) -> Sample {
-    let call = |_| {
-        let begun = Instant::now();
-        connection.call(method, params);
-        begun.elapsed()
-    };
-    (0..times).map(call).collect()
-}
-
-fn brief(params: &Value) -> String {
-    let text = params.to_string();
-    let cut: String = text.chars().take(44).collect();
-    if cut.len() < text.len() { format!("{cut}…") } else { text }
+/// Asks each so often, prints what it took, and gives the median of the slowest.
+fn slowest_of(connection: &mut Connection, times: usize, calls: Vec<(&str, Value)>) -> (Duration, String) {
+    let mut slowest = (Duration::ZERO, String::new());
+    for (method, params) in calls {
+        let call = |_| {
+            let begun = Instant::now();
+            connection.call(method, &params);
+            begun.elapsed()
+        };
+        let sample: Sample = (0..times).map(call).collect();
+        let asked: String = format!("{method} {params}").chars().take(62).collect();
+        println!("  {asked:62} {}", sample.show());
+        if sample.median() > slowest.0 {
+            slowest = (sample.median(), asked);
+        }
+    }
+    slowest
 }
 
 /// What is in the middle of it all.
@@ -245,21 +235,20 @@ fn one(
     Ok(())
 }
 
-/// Words, the same for the same number. Every text has `the`, one in five hundred runs the walrus.
+/// Words, the same for the same number. Every text has `the`, few have the walrus.
 fn prose(number: usize, words: usize) -> String {
     const WORDS: [&str; 24] = [
         "the", "parser", "of", "the", "lexer", "reads", "each", "line", "twice", "when", "a", "test", "fails", "under",
         "load", "because", "its", "fixture", "keeps", "an", "open", "file", "behind", "it",
     ];
-    let mut state = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let mut random = Random(number as u64);
     let mut text = String::from("the");
     for _ in 1..words {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         text.push(' ');
         // Names and numbers as they stand in real texts, most of them rare.
-        match state >> 60 {
-            0..=2 => text.push_str(&format!("item{}", state >> 44 & 0xffff)),
-            _ => text.push_str(WORDS[(state >> 33) as usize % WORDS.len()]),
+        match random.below(6) {
+            0 => text.push_str(&format!("item{}", random.below(1 << 16))),
+            _ => text.push_str(random.pick(&WORDS)),
         }
     }
     if number.is_multiple_of(3500) {

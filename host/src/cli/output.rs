@@ -7,7 +7,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::clean;
+use super::{clean, format};
 use crate::model::{ApiError, ErrorKind};
 
 /// Less important.
@@ -94,6 +94,13 @@ impl Output {
         let text = text.map_err(|error| ApiError::internal(format!("failed to write JSON: {error}")))?;
         let text = if self.stdout_terminal { clean::json(&text) } else { text };
         self.line(text)
+    }
+
+    /// Tells a person that a list shows only some of what there is, and which options show the others.
+    pub(super) fn tell_of_others(&self, shown: usize, total: u64, what: &str, options: &str) {
+        if self.stderr_terminal && total > shown as u64 {
+            complain(&format!("{shown} of {} {what}; {options}", format::count(total)));
+        }
     }
 
     /// Whether whoever read standard output has gone away.

@@ -7,15 +7,15 @@ use serde_json::json;
 use super::chat;
 use super::context::Context;
 use super::exit::Exit;
-use super::format;
 use super::output::complain;
 use super::runs;
 use crate::api::types::{ListConversationsParams, ListRunsParams};
 use crate::model::ApiError;
 
 const EXAMPLES: &str = "\
-All words must occur, in any order, and each may go on: `auth` finds `authentication`. What stands in quotation marks
-must occur as it is. Case and accents do not count. Secrets are stored nowhere, so they are not found.
+All words must occur, in any order, and each may go on: `auth` finds `authentication`. What stands
+in quotation marks must occur as it is. Case and accents do not count. Secrets are stored nowhere,
+so they are not found.
 
 Examples:
   ostler search flaky test
@@ -74,11 +74,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         }
         chat::table(&chats.items, short).print(&mut context.out)?;
     }
-    let more = [(found.total, found.items.len(), "runs"), (chats.total, chats.items.len(), "conversations")];
-    for (total, shown, what) in more.into_iter().filter(|(total, shown, _)| *total > *shown as u64) {
-        if context.out.stderr_terminal {
-            complain(&format!("{shown} of {} {what}; -n shows more", format::count(total)));
-        }
-    }
+    context.out.tell_of_others(found.items.len(), found.total, "runs", "-n shows more");
+    context.out.tell_of_others(chats.items.len(), chats.total, "conversations", "-n shows more");
     Ok(Exit::Done)
 }

@@ -72,9 +72,7 @@ impl Engine {
             include_archived: params.include_archived.unwrap_or(false),
             search: params.search.clone(),
         };
-        if filter.search.is_some() {
-            self.storage.index_texts()?;
-        }
+        self.make_ready_for(filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.conversations(&filter, limit, params.offset.unwrap_or(0)))?)
     }

@@ -94,11 +94,20 @@ impl Engine {
             until: params.date_to,
             search: params.search.clone(),
         };
-        if filter.search.is_some() {
-            self.storage.index_texts()?;
-        }
+        self.make_ready_for(filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
+    }
+
+    /// Before a search: reads what it would not find yet.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub(super) fn make_ready_for(&self, search: Option<&str>) -> Result<(), ApiError> {
+        if search.is_some() {
+            self.storage.index_texts()?;
+        }
+        Ok(())
     }
 
     /// Events of a run.

@@ -48,7 +48,8 @@ pub struct Limits {
 
 const MIB: usize = 1024 * 1024;
 
-/// Table elements of an instance, unless its limits allow fewer. A program of 18 MB has some 20,000.
+/// Table elements of an instance, unless its limits allow fewer. wasmtime's notes have a module in C# with more than
+/// 10,000.
 pub(super) const MOST_TABLE_ELEMENTS: usize = 100_000;
 
 impl Default for Limits {

@@ -33,8 +33,8 @@ const HANDLES: usize = 1000;
 /// their threads, what the answers to clients need, and those kept warm.
 const POOL: u32 = 1024;
 
-/// Core instances, memories and tables alive at once. The components of most toolchains have one memory, and three core
-/// instances and tables: the program, and two that tie it to its imports.
+/// Core instances, memories and tables alive at once: a component has one memory as a rule, and besides its program some
+/// small core instances that tie it to its imports.
 const POOL_PARTS: u32 = 4 * POOL;
 
 /// Bytes of a memory that stay in place for the next instance of the same component, zeroed, when one has ended.

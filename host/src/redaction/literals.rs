@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, BuildError, MatchKind};
+use aho_corasick::{Anchored, MatchKind};
 
 /// Literals, whatever the case of their ASCII letters.
 pub(super) struct Literals {
@@ -14,11 +14,14 @@ pub(super) struct Literals {
 
 impl Literals {
     /// # Errors
-    /// If there are too many.
-    pub(super) fn new(literals: &[String]) -> Result<Self, BuildError> {
-        let dfa = DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(literals)?;
-        // A search that is not anchored can begin anywhere.
-        let start = dfa.start_state(Anchored::No).unwrap_or_default();
+    /// Why they cannot be searched for: there are too many.
+    pub(super) fn new(literals: &[String]) -> Result<Self, String> {
+        let dfa = DFA::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(literals)
+            .map_err(|error| error.to_string())?;
+        let start = dfa.start_state(Anchored::No).map_err(|error| error.to_string())?;
         Ok(Self { dfa, start })
     }
 

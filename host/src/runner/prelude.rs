@@ -73,24 +73,23 @@ pub fn plan_prelude(prelude: Option<&ShellPrelude>, fixed_path: Option<&Path>) -
     }
     let of_zsh = prelude.is_some_and(|prelude| prelude.bash_env);
     if of_zsh || path_line.is_some() {
-        plan_zsh(&mut plan, of_zsh.then(|| script(true)), path_line.as_deref().unwrap_or_default());
+        plan_zsh(&mut plan, of_zsh, path_line.as_deref().unwrap_or_default());
     }
     Ok(plan)
 }
 
-/// Plans what zsh reads. `ZDOTDIR` hides the user's own files, so each begins with theirs.
-fn plan_zsh(plan: &mut PreludePlan, prelude: Option<String>, path_line: &str) {
+/// Plans what zsh reads: where it runs the prelude, the script that bash gets. `ZDOTDIR` hides the user's own files, so
+/// each begins with theirs.
+fn plan_zsh(plan: &mut PreludePlan, runs_prelude: bool, path_line: &str) {
     // Theirs may say where the rest of them lies; this folder stays the one that zsh looks into.
     let always = "ostler_zsh=$ZDOTDIR\n[ ! -f \"$HOME/.zshenv\" ] || . \"$HOME/.zshenv\"\n\
         [ \"$ZDOTDIR\" = \"$ostler_zsh\" ] && ostler_own=$HOME || ostler_own=$ZDOTDIR\nZDOTDIR=$ostler_zsh\n";
     let own = |file: &str| format!("[ ! -f \"$ostler_own/{file}\" ] || . \"$ostler_own/{file}\"\n");
     // A login shell has it last, after all profiles, as bash does; any other reads nothing but the first file.
-    let (now, last) = match prelude {
-        Some(prelude) => {
-            plan.files.push(("shell/zsh", prelude));
-            ("[[ -o login ]] || . \"$ostler_zsh/zsh\"\n", ". \"$ostler_zsh/zsh\"\n")
-        }
-        None => ("", ""),
+    let (now, last) = if runs_prelude {
+        ("[[ -o login ]] || . \"$ostler_zsh/bash\"\n", ". \"$ostler_zsh/bash\"\n")
+    } else {
+        ("", "")
     };
     plan.files.push(("shell/.zshenv", format!("{always}{now}{path_line}")));
     plan.files.push(("shell/.zprofile", format!("{}{path_line}", own(".zprofile"))));

@@ -167,16 +167,26 @@ impl Storage {
         self.shared.readers.read(work)
     }
 
-    /// Reads what no search would find yet, in writes that are short enough for everybody else. Blocks until all that was
-    /// there at the call is read.
+    /// Reads all that no search would find yet. Blocks until that is done.
+    ///
+    /// # Errors
+    /// As [`index_some`](Self::index_some).
+    pub fn index_texts(&self) -> Result<(), StorageError> {
+        while !self.index_some()? {}
+        Ok(())
+    }
+
+    /// Reads some of what no search would find yet, in one write that is short enough for everybody else. Returns whether
+    /// nothing is left.
     ///
     /// # Errors
     /// Where the database cannot be read or written.
-    pub fn index_texts(&self) -> Result<(), StorageError> {
-        while self.read(Reader::has_unindexed)? {
-            self.write(Durability::Batched, search::index_some).wait()?;
+    pub fn index_some(&self) -> Result<bool, StorageError> {
+        // Most searches find everything read already, and need no write to know it.
+        if !self.read(Reader::has_unindexed)? {
+            return Ok(true);
         }
-        Ok(())
+        self.write(Durability::Batched, search::index_some).wait()
     }
 
     /// A number that is another one after every write: what was read before is still true while it is the same.

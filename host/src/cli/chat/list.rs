@@ -62,10 +62,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         return Ok(Exit::Done);
     }
     table(&page.items, context.out.stdout_terminal).print(&mut context.out)?;
-    let shown = page.items.len() as u64;
-    if context.out.stderr_terminal && page.total > shown {
-        complain(&format!("{shown} of {} conversations; -n and --offset show others", format::count(page.total)));
-    }
+    context.out.tell_of_others(page.items.len(), page.total, "conversations", "-n and --offset show others");
     Ok(Exit::Done)
 }
 

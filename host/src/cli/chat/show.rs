@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::super::context::Context;
 use super::super::exit::Exit;
-use super::super::output::{BOLD, DIM, complain};
+use super::super::output::{BOLD, DIM};
 use super::super::{clean, format, ids, runs};
 use crate::api::client::Client;
 use crate::api::types::GetConversationParams;
@@ -58,10 +58,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         context.out.line("")?;
         runs::table(&found.runs, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
     }
-    let shown = found.runs.len() as u64;
-    if context.out.stderr_terminal && found.total_runs > shown {
-        complain(&format!("{shown} of {} runs; -n and --offset show others", format::count(found.total_runs)));
-    }
+    context.out.tell_of_others(found.runs.len(), found.total_runs, "runs", "-n and --offset show others");
     Ok(Exit::Done)
 }
 

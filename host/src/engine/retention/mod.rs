@@ -140,7 +140,7 @@ impl Engine {
     fn keep(&self) {
         loop {
             // Once an hour, so that a search has little left to read before it can answer.
-            if let Err(error) = self.storage.index_texts() {
+            if let Err(error) = self.until_done(|| self.storage.index_some()) {
                 tracing::warn!(%error, "failed to read new texts for search; the next search tries again");
             }
             match self.apply_limits(false, 0) {
@@ -349,15 +349,13 @@ impl Engine {
         }
         if let Some(loose) = plan.loose {
             let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
-            loop {
-                if self.retention.stopping() {
-                    return Ok(false);
-                }
+            let done = self.until_done(|| {
                 let write =
                     self.storage.write(Durability::Batched, move |tx| tx.delete_loose_events(loose.through, limit));
-                if write.wait()? < BATCH {
-                    break;
-                }
+                Ok(write.wait()? < BATCH)
+            })?;
+            if !done {
+                return Ok(false);
             }
         }
         for conversations in quiet.chunks(BATCH) {
@@ -370,20 +368,22 @@ impl Engine {
             });
             write.wait()?;
         }
+        // Until then the words of what was deleted stay in the search index.
         let had_words = !plan.victims.is_empty() || !quiet.is_empty();
-        if had_words && !self.purge_texts()? {
+        let purge = || self.storage.write(Durability::Batched, |tx| tx.purge_texts(INDEX_PAGES)).wait();
+        if had_words && !self.until_done(purge)? {
             return Ok(false);
         }
         self.give_room_back()
     }
 
-    /// Takes the words of what was deleted out of the search index. `false` where the host's end came first.
-    fn purge_texts(&self) -> Result<bool, StorageError> {
+    /// Repeats a short write until it says that it is done. `false` where the host's end came first.
+    fn until_done(&self, mut write: impl FnMut() -> Result<bool, StorageError>) -> Result<bool, StorageError> {
         loop {
             if self.retention.stopping() {
                 return Ok(false);
             }
-            if self.storage.write(Durability::Batched, |tx| tx.purge_texts(INDEX_PAGES)).wait()? {
+            if write()? {
                 return Ok(true);
             }
         }
@@ -420,14 +420,7 @@ impl Engine {
         if self.storage.read(Reader::sizes)?.free < WORTH_VACUUM {
             return Ok(true);
         }
-        loop {
-            if self.retention.stopping() {
-                return Ok(false);
-            }
-            if self.storage.write(Durability::Batched, |tx| tx.vacuum(VACUUM_PAGES)).wait()? == 0 {
-                return Ok(true);
-            }
-        }
+        self.until_done(|| Ok(self.storage.write(Durability::Batched, |tx| tx.vacuum(VACUUM_PAGES)).wait()? == 0))
     }
 }
 
