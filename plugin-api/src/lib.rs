@@ -69,6 +69,7 @@ struct Guide;
 
 #[doc(hidden)]
 pub mod bindings;
+mod containment;
 mod defaults;
 mod log;
 mod plugin;
@@ -79,6 +80,7 @@ mod text;
 pub mod vocabulary;
 
 pub use bindings::common::ostler::plugin::types;
+pub use containment::{Containment, HostContainment};
 pub use log::{Level, write as write_log};
 pub use plugin::{Plugin, Policy, Provider, Redactor, Transcript};
 pub use problems::{DroppedOptions, Problems, escape_pointer};

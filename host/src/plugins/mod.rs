@@ -22,6 +22,7 @@ mod health;
 mod inspect;
 mod limits;
 mod log;
+mod needs;
 mod plugin;
 mod policy;
 mod precompile;
@@ -44,6 +45,7 @@ pub use limits::{CallLimits, Limits};
 pub use log::{Level, LogEntry, NoLog, PluginLog};
 pub use policy::PolicyInstance;
 pub use precompile::{bundled_are_compiled, compile_bundled};
+pub use needs::Containment;
 pub use provider::{PluginIdentity, ProviderInstance, Transcript};
 pub use redactor::RedactorInstance;
 pub use registry::{

@@ -7,6 +7,7 @@ use wasmtime::component::ResourceAny;
 
 use super::bindings::provider::ProviderPlugin;
 use super::error::{PluginError, PluginErrorKind};
+use super::needs::Containment;
 use super::plugin::{Live, Plugin, Warm};
 use super::registry::Registry;
 use super::runtime::HostState;
@@ -19,6 +20,7 @@ use super::types::{
 pub struct ProviderInstance {
     warm: Warm<ProviderPlugin>,
     info: ProviderInfo,
+    needs: Containment,
 }
 
 impl std::fmt::Debug for ProviderInstance {
@@ -31,13 +33,20 @@ impl ProviderInstance {
     pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
         let warm = Warm::<ProviderPlugin>::new(plugin, settings)?;
         let info = warm.call(|world, store| world.ostler_plugin_provider().call_describe(store))?;
-        Ok(Self { warm, info })
+        let needs = Containment::read(info.extra.as_deref()).map_err(|reason| warm.plugin.broken(reason))?;
+        Ok(Self { warm, info, needs })
     }
 
     /// What the plugin says of the CLI with these settings. Asked once.
     #[must_use]
     pub fn describe(&self) -> &ProviderInfo {
         &self.info
+    }
+
+    /// What a run of the CLI needs inside of the host's containment. Asked once.
+    #[must_use]
+    pub fn containment(&self) -> &Containment {
+        &self.needs
     }
 
     /// Whether it was made of the very plugin that the registry has now, code and limits alike.

@@ -1,7 +1,8 @@
 //! Facts about claude that do not depend on its version.
 
+use ostler_plugin::Containment;
 use ostler_plugin::provider::ProviderInfo;
-use ostler_provider_kit::variables::{NETWORK, inherited};
+use ostler_provider_kit::variables::{NETWORK, contained, inherited};
 
 use crate::settings::Settings;
 
@@ -49,7 +50,55 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
         default_model: settings.default_model.clone(),
         token_variable: Some(settings.token_variable.clone()),
         inherit_environment: inherited(&[&INHERITED, &NETWORK], &settings.token_variable, &settings.environment),
-        extra: None,
+        extra: Some(containment(settings).to_extra()),
+    }
+}
+
+/// What claude needs outside of the work folder. It replaces `.claude.json` by a rename, which works only where the
+/// whole folder can be written: with `CLAUDE_CONFIG_DIR` the file lies inside of that folder. Its settings name hooks
+/// and permissions, so a run must not change them.
+fn containment(settings: &Settings) -> Containment {
+    let folders = ["$CLAUDE_CONFIG_DIR", "~/.claude"];
+    let protected = ["settings.json", "settings.local.json", "CLAUDE.md", "agents", "commands", "hooks", "skills", "plugins"];
+    Containment {
+        write: [
+            "$CLAUDE_CONFIG_DIR/",
+            "~/.claude/",
+            "~/.claude.json",
+            "~/.cache/claude-cli-nodejs/",
+            "~/.local/state/claude/",
+            "~/.npm/_logs/",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        read: vec!["~/.local/share/claude".to_owned()],
+        protect: folders.iter().flat_map(|folder| protected.map(|name| format!("{folder}/{name}"))).collect(),
+        hosts: ["api.anthropic.com", "claude.ai", "platform.claude.com", "console.anthropic.com"]
+            .map(str::to_owned)
+            .to_vec(),
+        endpoints: [
+            "ANTHROPIC_BASE_URL",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "ANTHROPIC_BEDROCK_*",
+            "ANTHROPIC_VERTEX_*",
+            "ANTHROPIC_FOUNDRY_*",
+            "CLAUDE_CODE_USE_*",
+            "CLAUDE_CODE_SKIP_*",
+            "CLAUDE_CODE_API_KEY_HELPER_TTL_MS",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        code: [
+            "CLAUDE_CONFIG_DIR",
+            "CLAUDE_ENV_FILE",
+            "CLAUDE_CODE_SHELL",
+            "CLAUDE_CODE_SHELL_PREFIX",
+            "CLAUDE_CODE_TMPDIR",
+            "BUN_*",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..contained(&settings.environment)
     }
 }
 

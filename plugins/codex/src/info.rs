@@ -1,7 +1,8 @@
 //! Facts about codex that do not depend on its version.
 
+use ostler_plugin::Containment;
 use ostler_plugin::provider::ProviderInfo;
-use ostler_provider_kit::variables::{NETWORK, inherited};
+use ostler_provider_kit::variables::{NETWORK, contained, inherited};
 
 use crate::settings::Settings;
 
@@ -27,7 +28,31 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
         default_model: settings.default_model.clone(),
         token_variable: Some(settings.token_variable.clone()),
         inherit_environment: inherited(&[&INHERITED, &NETWORK, &["RUST_LOG"]], &settings.token_variable, &settings.environment),
-        extra: None,
+        extra: Some(containment(settings).to_extra()),
+    }
+}
+
+/// What codex needs outside of the work folder. Its home holds the login, which is replaced when it is refreshed, the
+/// sessions and the logs; the configuration in it starts programs (`mcp_servers`, `notify`), so a run must not change it.
+fn containment(settings: &Settings) -> Containment {
+    Containment {
+        write: ["$CODEX_HOME/", "$CODEX_SQLITE_HOME/", "~/.codex/", "~/.npm/_logs/"].map(str::to_owned).to_vec(),
+        protect: [
+            "$CODEX_HOME/config.toml",
+            "$CODEX_HOME/hooks.json",
+            "$CODEX_HOME/rules",
+            "$CODEX_HOME/AGENTS.md",
+            "~/.codex/config.toml",
+            "~/.codex/hooks.json",
+            "~/.codex/rules",
+            "~/.codex/AGENTS.md",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        hosts: ["api.openai.com", "auth.openai.com", "chatgpt.com", "*.chatgpt.com"].map(str::to_owned).to_vec(),
+        endpoints: ["OPENAI_BASE_URL", "OPENAI_API_BASE", "AZURE_OPENAI_*", "CODEX_OSS_*"].map(str::to_owned).to_vec(),
+        code: ["CODEX_HOME", "CODEX_SQLITE_HOME"].map(str::to_owned).to_vec(),
+        ..contained(&settings.environment)
     }
 }
 

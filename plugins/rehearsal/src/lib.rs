@@ -7,7 +7,7 @@ mod prepare;
 mod transcript;
 
 use ostler_plugin::{
-    Error, Plugin, Provider,
+    Containment, Error, Plugin, Provider,
     provider::{
         Capabilities, FlagValues, Launch, OptionalFlag, Probe, ProbeOutcome, ProbeResult, ProviderInfo, RunRequest,
         Support,
@@ -73,6 +73,17 @@ impl Plugin for Rehearsal {
     }
 }
 
+impl Rehearsal {
+    /// The stand-in writes nothing but its sessions.
+    fn containment(&self) -> Containment {
+        let sessions = match &self.settings.sessions {
+            Some(folder) => vec![format!("{}/", folder.trim_end_matches('/'))],
+            None => vec!["$OSTLER_HOME/rehearsal/".to_owned(), "~/.local/state/ostler/rehearsal/".to_owned()],
+        };
+        Containment { write: sessions, settable: vec!["REHEARSAL_*".to_owned()], ..Containment::default() }
+    }
+}
+
 impl Provider for Rehearsal {
     type Transcript = transcript::Transcript;
 
@@ -85,7 +96,7 @@ impl Provider for Rehearsal {
             default_model: Some("rehearsal".to_owned()),
             token_variable: Some("REHEARSAL_TOKEN".to_owned()),
             inherit_environment: ["OSTLER_HOME", "XDG_STATE_HOME", "REHEARSAL_*"].map(str::to_owned).to_vec(),
-            extra: None,
+            extra: Some(self.containment().to_extra()),
         }
     }
 

@@ -1,0 +1,114 @@
+//! What a provider plugin says that a run of its CLI needs inside of the host's containment: the member `containment`
+//! of `provider-info.extra`. The guest SDK has the same structure with the meaning of each member.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Entries of one list, at most.
+const MAX_ENTRIES: usize = 256;
+
+/// Bytes of one entry, at most.
+const MAX_ENTRY: usize = 4096;
+
+/// What a CLI needs beyond what its run was given. A plugin that says nothing needs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Containment {
+    /// Paths that the CLI writes outside of the work folder.
+    pub write: Vec<String>,
+    /// Paths that the CLI reads although they are hidden by default.
+    pub read: Vec<String>,
+    /// Paths below `write` that stay read-only.
+    pub protect: Vec<String>,
+    /// Hosts of the model and of its login, `HOST` or `HOST:PORT`.
+    pub hosts: Vec<String>,
+    /// Variables that a payload may set.
+    pub settable: Vec<String>,
+    /// Variables that choose code or configuration.
+    pub code: Vec<String>,
+    /// Variables that say where requests and credentials go.
+    pub endpoints: Vec<String>,
+}
+
+impl Containment {
+    /// Reads `provider-info.extra`.
+    ///
+    /// # Errors
+    /// What is wrong with the member `containment`: a plugin whose declaration cannot be read must not run uncontained.
+    pub(super) fn read(extra: Option<&str>) -> Result<Self, String> {
+        let Some(extra) = extra else { return Ok(Self::default()) };
+        let document: Value = serde_json::from_str(extra).map_err(|error| format!("`extra` is not JSON: {error}"))?;
+        let Some(found) = document.get("containment") else { return Ok(Self::default()) };
+        let needs: Self =
+            serde_json::from_value(found.clone()).map_err(|error| format!("`extra.containment`: {error}"))?;
+        needs.check()?;
+        Ok(needs)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (name, list) in self.lists() {
+            if list.len() > MAX_ENTRIES {
+                return Err(format!("`extra.containment.{name}` has more than {MAX_ENTRIES} entries"));
+            }
+            if let Some(wrong) = list.iter().find(|entry| entry.is_empty() || entry.len() > MAX_ENTRY || entry.contains('\0'))
+            {
+                let shown: String = wrong.chars().take(40).collect();
+                return Err(format!("`extra.containment.{name}` has an entry that cannot be used: {shown:?}"));
+            }
+        }
+        for (name, list) in [("write", &self.write), ("read", &self.read), ("protect", &self.protect)] {
+            let rooted = |path: &String| path.starts_with('/') || path.starts_with("~/") || path.starts_with('$');
+            let plain = |path: &String| path.split('/').all(|part| part != "..");
+            if let Some(wrong) = list.iter().find(|path| !rooted(path) || !plain(path)) {
+                let rule = "must be absolute or begin with `~/` or `$NAME/`, without `..`";
+                return Err(format!("`extra.containment.{name}`: {wrong:?} {rule}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn lists(&self) -> [(&'static str, &Vec<String>); 7] {
+        [
+            ("write", &self.write),
+            ("read", &self.read),
+            ("protect", &self.protect),
+            ("hosts", &self.hosts),
+            ("settable", &self.settable),
+            ("code", &self.code),
+            ("endpoints", &self.endpoints),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn plugin_that_declares_nothing_needs_nothing() {
+        assert_eq!(Containment::read(None).unwrap(), Containment::default());
+        assert_eq!(Containment::read(Some(r#"{"other": 1}"#)).unwrap(), Containment::default());
+    }
+
+    #[test]
+    fn unknown_members_are_passed_over() {
+        let needs = Containment::read(Some(r#"{"containment": {"hosts": ["a.example"], "later": []}}"#)).unwrap();
+        assert_eq!(needs.hosts, ["a.example"]);
+    }
+
+    #[test]
+    fn rejects_declarations_that_cannot_be_read() {
+        for (extra, part) in [
+            ("{", "not JSON"),
+            (r#"{"containment": {"write": "x"}}"#, "write"),
+            (r#"{"containment": {"write": ["relative"]}}"#, "absolute"),
+            (r#"{"containment": {"read": ["~/../other"]}}"#, "without"),
+            (r#"{"containment": {"hosts": [""]}}"#, "hosts"),
+        ] {
+            let error = Containment::read(Some(extra)).unwrap_err();
+            assert!(error.contains(part), "{extra}: {error}");
+        }
+    }
+}
