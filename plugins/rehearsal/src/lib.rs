@@ -78,7 +78,9 @@ impl Rehearsal {
     fn containment(&self) -> Containment {
         let sessions = match &self.settings.sessions {
             Some(folder) => vec![format!("{}/", folder.trim_end_matches('/'))],
-            None => vec!["$OSTLER_HOME/rehearsal/".to_owned(), "~/.local/state/ostler/rehearsal/".to_owned()],
+            None => ["$OSTLER_HOME/rehearsal/", "$XDG_STATE_HOME/ostler/rehearsal/", "~/.local/state/ostler/rehearsal/"]
+                .map(str::to_owned)
+                .to_vec(),
         };
         Containment { write: sessions, settable: vec!["REHEARSAL_*".to_owned()], ..Containment::default() }
     }
