@@ -12,7 +12,7 @@ use crate::clock;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
-use crate::runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, run_probe};
+use crate::runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, Sandbox, run_probe};
 use crate::storage::{Durability, SnapshotKey};
 
 /// After so long a snapshot is made again in the background: a wrapper can stay the same while the real program behind
@@ -252,6 +252,7 @@ impl Engine {
                 marker: format!("probe-{}", uuid::Uuid::now_v7()),
                 timeout: Duration::from_millis(u64::from(probe.timeout_ms).clamp(100, 60_000)),
                 max_output: MAX_PROBE_OUTPUT,
+                sandbox: Sandbox::default(),
             };
             let outcome = match run_probe(&self.zygote, &spec) {
                 ProbeOutcome::Finished { status: ExitStatus::Code(code), stdout, stderr, .. } => {

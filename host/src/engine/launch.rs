@@ -224,6 +224,8 @@ impl Stage<'_> {
             args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
             environment: ready.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: cwd.to_owned(),
+            cwd_identity: None,
+            sandbox: runner::Sandbox::default(),
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
             limits: SpawnLimits { linger: self.setup.config.runner.exit_grace(), ..SpawnLimits::default() },

@@ -43,9 +43,9 @@ pub use folder::is_component_name;
 pub use inspect::PACKAGE_VERSION;
 pub use limits::{CallLimits, Limits};
 pub use log::{Level, LogEntry, NoLog, PluginLog};
+pub use needs::Containment;
 pub use policy::PolicyInstance;
 pub use precompile::{bundled_are_compiled, compile_bundled};
-pub use needs::Containment;
 pub use provider::{PluginIdentity, ProviderInstance, Transcript};
 pub use redactor::RedactorInstance;
 pub use registry::{

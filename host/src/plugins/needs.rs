@@ -50,7 +50,8 @@ impl Containment {
             if list.len() > MAX_ENTRIES {
                 return Err(format!("`extra.containment.{name}` has more than {MAX_ENTRIES} entries"));
             }
-            if let Some(wrong) = list.iter().find(|entry| entry.is_empty() || entry.len() > MAX_ENTRY || entry.contains('\0'))
+            if let Some(wrong) =
+                list.iter().find(|entry| entry.is_empty() || entry.len() > MAX_ENTRY || entry.contains('\0'))
             {
                 let shown: String = wrong.chars().take(40).collect();
                 return Err(format!("`extra.containment.{name}` has an entry that cannot be used: {shown:?}"));

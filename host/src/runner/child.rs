@@ -117,6 +117,12 @@ impl Prepared {
         self.link.identity()
     }
 
+    /// The sockets of the child's network, once: the proxy's, then those of the forwarded ports, in their order. Empty
+    /// where it has the host's network.
+    pub fn take_sockets(&mut self) -> Vec<OwnedFd> {
+        self.link.take_sockets()
+    }
+
     /// A handle that wakes the child's thread, for those who must be able to before it starts.
     pub fn waker(&self) -> Waker {
         Waker { wake: Arc::clone(&self.wake) }

@@ -126,7 +126,10 @@ fn fork_keeper(fds: KeeperFds, keepers: &mut HashSet<Pid>) {
             keepers.insert(child);
         }
         Err(errno) => {
-            keeper::report(fds.lifeline.as_fd(), &Report::Failed { stage: Stage::Fork, errno: errno as i32 });
+            keeper::report(
+                fds.lifeline.as_fd(),
+                &Report::Failed { stage: Stage::Fork, errno: errno as i32, step: String::new() },
+            );
         }
     }
 }

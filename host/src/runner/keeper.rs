@@ -3,23 +3,23 @@
 //! It is its descendants' subreaper, so that none can leave its tree, and ends the tree when the host says so or is
 //! gone. Single-threaded, in a session of its own, deaf to every signal but SIGKILL.
 
-use std::convert::Infallible;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
-use nix::sys::socket::{MsgFlags, send};
-use nix::unistd::{ForkResult, Pid, execve, fork, getpid, pipe2, read, setsid, write};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::unistd::{Pid, getpid, read, setsid, write};
 
-use super::containment::{self, Proof, descendants};
+use super::birth::{self, ChildFailure, Newborn};
+use super::containment::{self, Ended, Proof, descendants};
 use super::event::{Contained, Exit, ExitStatus, StopSignal, Usage};
 use super::linux::{self, ChildWatch};
-use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report, Stage};
+use super::sandbox::{self, Init, InitReport};
+use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report};
 
 /// What the zygote hands to a new keeper.
 #[derive(Debug)]
@@ -38,6 +38,15 @@ struct Gate {
     failure: Option<OwnedFd>,
 }
 
+/// What there is to be done.
+#[derive(Default)]
+struct Ready {
+    failure: bool,
+    watch: bool,
+    lifeline: bool,
+    init: bool,
+}
+
 /// The next step of a stop.
 struct Stopping {
     terminate_at: Option<Instant>,
@@ -47,7 +56,13 @@ struct Stopping {
 struct Keeper {
     lifeline: OwnedFd,
     watch: ChildWatch,
+    /// Process 1 of the child's namespaces, where it has some.
+    init: Option<Init>,
+    /// Whether process 1 has more to say.
+    talks: bool,
     child: Pid,
+    /// Sockets of the child's network, until the host has them.
+    sockets: Vec<OwnedFd>,
     gate: Gate,
     exited: bool,
     stopping: Option<Stopping>,
@@ -65,57 +80,39 @@ pub(super) fn run_keeper(fds: KeeperFds) -> ! {
     let [stdin, stdout, stderr] = &fds.stdio;
     linux::close_all_but(&[raw(&fds.lifeline), raw(stdin), raw(stdout), raw(stderr)]);
     linux::set_process_name(c"ostler-keeper");
+    sandbox::be_opaque();
     let _ = setsid();
     let Ok(Some(Command::Prepare(program))) = read_command(fds.lifeline.as_fd()) else { leave() };
     match Keeper::begin(fds, &program) {
         Ok(mut keeper) => keeper.serve(),
-        Err((lifeline, errno)) => {
-            report(lifeline.as_fd(), &Report::Failed { stage: Stage::Fork, errno: errno as i32 });
+        Err((lifeline, failure)) => {
+            report(lifeline.as_fd(), &failure.report());
             leave()
         }
     }
 }
 
 impl Keeper {
-    /// Forks the child, which then waits at the gate.
-    fn begin(fds: KeeperFds, program: &Program) -> Result<Self, (OwnedFd, Errno)> {
+    /// Makes the child, which then waits at the gate.
+    fn begin(fds: KeeperFds, program: &Program) -> Result<Self, (OwnedFd, ChildFailure)> {
         let KeeperFds { lifeline, stdio } = fds;
-        let parts = || {
-            linux::become_subreaper()?;
-            let watch = ChildWatch::new()?;
-            let gate = pipe2(OFlag::O_CLOEXEC)?;
-            let failure = pipe2(OFlag::O_CLOEXEC)?;
-            Ok((watch, gate, failure))
-        };
-        let (watch, (gate_read, gate_write), (failure_read, failure_write)) = match parts() {
-            Ok(parts) => parts,
-            Err(errno) => return Err((lifeline, errno)),
-        };
-        // SAFETY: this process has one thread, so that the copy may do whatever this one may.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                // The child must not keep the lifeline, nor its own gate, open.
-                let keep = [&gate_read, &failure_write, &stdio[0], &stdio[1], &stdio[2]].map(AsRawFd::as_raw_fd);
-                linux::close_all_but(&keep);
-                let (stage, errno) = match become_child(&gate_read, &stdio, program) {
-                    Ok(never) => match never {},
-                    Err(failed) => failed,
-                };
-                let mut message = [0; 5];
-                message[0] = stage.code();
-                message[1..].copy_from_slice(&(errno as i32).to_le_bytes());
-                let _ = write(&failure_write, &message);
-                leave()
-            }
-            Ok(ForkResult::Parent { child }) => Ok(Self {
+        let made = linux::become_subreaper()
+            .and_then(|()| ChildWatch::new())
+            .map_err(|errno| ChildFailure::at(super::wire::Stage::Fork, errno))
+            .and_then(|watch| Ok((watch, birth::make(lifeline.as_fd(), &stdio, program)?)));
+        match made {
+            Ok((watch, Newborn { pid, init, sockets, gate, failure })) => Ok(Self {
                 lifeline,
                 watch,
-                child,
-                gate: Gate { open: Some(gate_write), failure: Some(failure_read) },
+                talks: init.is_some(),
+                init,
+                child: pid,
+                sockets,
+                gate: Gate { open: Some(gate), failure: Some(failure) },
                 exited: false,
                 stopping: None,
             }),
-            Err(errno) => Err((lifeline, errno)),
+            Err(failure) => Err((lifeline, failure)),
         }
     }
 
@@ -125,11 +122,20 @@ impl Keeper {
             let start_ticks = linux::process(pid.as_raw()).map_or(0, |process| process.start_ticks);
             Born { pid: pid.as_raw(), start_ticks }
         };
-        self.report(&Report::Prepared { keeper: born(getpid()), child: born(self.child) });
+        let sockets = std::mem::take(&mut self.sockets);
+        report_with(
+            self.lifeline.as_fd(),
+            &Report::Prepared { keeper: born(getpid()), child: born(self.child) },
+            &sockets,
+        );
+        drop(sockets);
         loop {
-            let (failure, watch, lifeline) = self.wait();
+            let Ready { failure, watch, lifeline, init } = self.wait();
             if failure {
                 self.read_failure();
+            }
+            if init {
+                self.hear_init();
             }
             if watch {
                 self.watch.drain();
@@ -154,8 +160,8 @@ impl Keeper {
         }
     }
 
-    /// Waits for the gate's answer, an ended child, the host, or the next step of a stop.
-    fn wait(&self) -> (bool, bool, bool) {
+    /// Waits for the gate's answer, an ended child, the host, process 1, or the next step of a stop.
+    fn wait(&self) -> Ready {
         let next = self.stopping.as_ref().map(|stopping| stopping.terminate_at.unwrap_or(stopping.kill_at));
         let timeout = next.map_or(PollTimeout::NONE, |at| {
             // One more, so that the step is due when this returns.
@@ -166,48 +172,82 @@ impl Keeper {
             PollFd::new(self.watch.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
         ];
-        if let Some(failure) = &self.gate.failure {
-            fds.push(PollFd::new(failure.as_fd(), PollFlags::POLLIN));
-        }
+        let mut index_of = |fd: Option<BorrowedFd<'_>>| {
+            // SAFETY: the descriptor belongs to this keeper, which lives longer than the list.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd?.as_raw_fd()) };
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            Some(fds.len() - 1)
+        };
+        let failure = index_of(self.gate.failure.as_ref().map(AsFd::as_fd));
+        let init = index_of(self.init.as_ref().filter(|_| self.talks).map(AsFd::as_fd));
         if poll(&mut fds, timeout).is_err() {
-            return (false, false, false);
+            return Ready::default();
         }
         let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        (ready(2), ready(0), ready(1))
+        Ready {
+            failure: failure.is_some_and(ready),
+            watch: ready(0),
+            lifeline: ready(1),
+            init: init.is_some_and(ready),
+        }
     }
 
     /// The child has executed its program, or failed to.
     fn read_failure(&mut self) {
         let Some(failure) = self.gate.failure.take() else { return };
-        let mut message = [0; 5];
-        match read(&failure, &mut message) {
-            Ok(5) => {
-                let [stage, number @ ..] = message;
-                let failed = Report::Failed { stage: Stage::from_code(stage), errno: i32::from_le_bytes(number) };
+        match ChildFailure::hear(&failure) {
+            Some(failed) => {
                 // Nothing is left when the host hears of it.
-                let _ = nix::sys::wait::waitpid(self.child, None);
-                self.report(&failed);
+                match &self.init {
+                    Some(init) => birth::end(init),
+                    None => _ = nix::sys::wait::waitpid(self.child, None),
+                }
+                self.report(&failed.report());
                 leave()
             }
-            _ => self.report(&Report::Started),
+            None => self.report(&Report::Started),
         }
+    }
+
+    /// Takes what process 1 says.
+    fn hear_init(&mut self) {
+        while let Some(init) = self.init.as_ref().filter(|_| self.talks) {
+            match init.receive(false) {
+                InitReport::Exited(exit) => self.child_exited(exit),
+                InitReport::End => self.talks = false,
+                InitReport::Nothing => return,
+                InitReport::Listeners(_) | InitReport::Program(_) => {}
+            }
+        }
+    }
+
+    fn child_exited(&mut self, exit: Exit) {
+        if self.exited {
+            return;
+        }
+        if self.gate.failure.is_some() {
+            self.read_failure();
+        }
+        self.exited = true;
+        self.report(&Report::Exited(exit));
     }
 
     /// Collects everything that has ended.
     fn reap(&mut self) -> Proof {
+        self.hear_init();
         loop {
-            let (pid, status, usage) = match wait_any() {
+            let (pid, status, usage) = match wait_any(false) {
                 Ok(Some(ended)) => ended,
                 Ok(None) => return Proof::SomeLeft,
                 Err(Errno::ECHILD) => return Proof::NoneLeft,
                 Err(_) => return Proof::Unknown,
             };
             if pid == self.child.as_raw() {
-                if self.gate.failure.is_some() {
-                    self.read_failure();
-                }
-                self.exited = true;
-                self.report(&Report::Exited(Exit { status, usage }));
+                self.child_exited(Exit { status, usage });
+            } else if self.init.as_ref().is_some_and(|init| init.pid.as_raw() == pid) {
+                // What it said last is still to be read. If it said nothing of the program, the kernel has ended both.
+                self.hear_init();
+                self.child_exited(Exit { status: sandbox::KILLED, usage: Usage::default() });
             }
         }
     }
@@ -254,14 +294,52 @@ impl Keeper {
         }
     }
 
-    /// Ends the whole tree, reports, and ends this process.
-    fn contain(&mut self) -> ! {
+    /// Ends everything below this process, one search after another.
+    fn end_descendants(&mut self) -> Ended {
         let own = getpid().as_raw();
         if !self.exited && linux::process(own).is_none() {
             // Without a readable /proc nothing can be searched; this at least is known.
             let _ = kill(Pid::from_raw(-self.child.as_raw()), Signal::SIGKILL);
         }
-        let ended = containment::end_all(|| descendants(&[own], &|_| false), || self.reap());
+        containment::end_all(|| descendants(&[own], &|_| false), || self.reap())
+    }
+
+    /// Ends process 1: the kernel ends everything else in its namespace, and lets go of process 1 only after that.
+    fn end_namespace(&mut self, init: Pid) -> Ended {
+        let own = getpid().as_raw();
+        let find = || {
+            let mut found = descendants(&[own], &|_| false);
+            found.retain(|process| process.pid != init.as_raw());
+            found
+        };
+        let killed: Vec<_> = find().iter().map(containment::leftover).collect();
+        if self.reap() == Proof::NoneLeft {
+            return Ended::default();
+        }
+        let _ = kill(init, Signal::SIGKILL);
+        let begin = Instant::now();
+        loop {
+            if self.reap() == Proof::NoneLeft {
+                return Ended { killed, survivors: Vec::new() };
+            }
+            if begin.elapsed() >= containment::SURVIVAL {
+                let survivors = find().iter().map(containment::leftover).collect();
+                return Ended { killed, survivors };
+            }
+            // SIGCHLD makes the watch readable.
+            let left = containment::SURVIVAL.saturating_sub(begin.elapsed());
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)], timeout);
+            self.watch.drain();
+        }
+    }
+
+    /// Ends the whole tree, reports, and ends this process.
+    fn contain(&mut self) -> ! {
+        let ended = match self.init.as_ref().map(|init| init.pid) {
+            Some(init) => self.end_namespace(init),
+            None => self.end_descendants(),
+        };
         let child = self.child.as_raw();
         let not_child = |left: &super::Leftover| left.pid != child;
         let mut killed: Vec<_> = ended.killed.into_iter().filter(not_child).collect();
@@ -283,9 +361,16 @@ impl Keeper {
 
 /// Sends a report; a host that is gone, or that has not read for ages, does not get it.
 pub(super) fn report(lifeline: BorrowedFd<'_>, report: &Report) {
-    if let Some(frame) = report.encode() {
-        let _ = send(lifeline.as_raw_fd(), &frame, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
-    }
+    report_with(lifeline, report, &[]);
+}
+
+fn report_with(lifeline: BorrowedFd<'_>, report: &Report, sockets: &[OwnedFd]) {
+    let Some(frame) = report.encode() else { return };
+    let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let _ = sendmsg::<UnixAddr>(lifeline.as_raw_fd(), &[IoSlice::new(&frame)], rights, flags, None);
 }
 
 /// Reads one whole command; nothing when the host is gone.
@@ -305,7 +390,7 @@ fn read_command(lifeline: BorrowedFd<'_>) -> nix::Result<Option<Command>> {
     Command::decode(&body).map(Some).ok_or(Errno::EBADMSG)
 }
 
-fn read_exactly(fd: BorrowedFd<'_>, mut buffer: &mut [u8]) -> nix::Result<bool> {
+pub(super) fn read_exactly(fd: BorrowedFd<'_>, mut buffer: &mut [u8]) -> nix::Result<bool> {
     while !buffer.is_empty() {
         match read(fd, buffer) {
             Ok(0) => return Ok(false),
@@ -317,13 +402,14 @@ fn read_exactly(fd: BorrowedFd<'_>, mut buffer: &mut [u8]) -> nix::Result<bool> 
     Ok(true)
 }
 
-/// Collects one ended child with what it used; nothing if none has ended yet.
-fn wait_any() -> nix::Result<Option<(i32, ExitStatus, Usage)>> {
+/// Collects one ended child with what it used; nothing if none has ended yet and `block` does not wait for one.
+pub(super) fn wait_any(block: bool) -> nix::Result<Option<(i32, ExitStatus, Usage)>> {
     let mut status = 0;
     // SAFETY: all zeros is a valid value of this plain structure.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = if block { 0 } else { libc::WNOHANG };
     // SAFETY: both pointers are to live, writable values of the right types.
-    let pid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) })?;
+    let pid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, options, &raw mut usage) })?;
     if pid == 0 {
         return Ok(None);
     }
@@ -338,36 +424,6 @@ fn wait_any() -> nix::Result<Option<(i32, ExitStatus, Usage)>> {
     };
     let peak_rss = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
     Ok(Some((pid, status, Usage { user: time(usage.ru_utime), system: time(usage.ru_stime), peak_rss })))
-}
-
-/// From the fork to the program, in the child.
-fn become_child(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<Infallible, (Stage, Errno)> {
-    let setup = |errno| (Stage::Setup, errno);
-    setsid().map_err(setup)?;
-    reset_signals().map_err(setup)?;
-    let [stdin, stdout, stderr] = stdio;
-    nix::unistd::dup2_stdin(stdin).map_err(setup)?;
-    nix::unistd::dup2_stdout(stdout).map_err(setup)?;
-    nix::unistd::dup2_stderr(stderr).map_err(setup)?;
-    nix::unistd::chdir(program.cwd.as_c_str()).map_err(|errno| (Stage::Cwd, errno))?;
-    let mut go = [0];
-    if !read_exactly(gate.as_fd(), &mut go).map_err(setup)? {
-        // The keeper has gone, and there is nobody to tell.
-        leave();
-    }
-    let path: &CStr = program.argv.first().ok_or((Stage::Exec, Errno::ENOENT))?;
-    // All else that is open here closes on exec.
-    execve(path, &program.argv, &program.envp).map_err(|errno| (Stage::Exec, errno))
-}
-
-/// As a shell would start it: nothing ignored, nothing blocked. Programs inherit both, and SIGPIPE most of all matters.
-fn reset_signals() -> nix::Result<()> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: the default action runs no code of ours.
-        unsafe { sigaction(signal, &default) }?;
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// Makes zygote and keepers deaf to what a terminal or a service manager sends to everything at once.

@@ -1,6 +1,7 @@
 //! The host's end of a keeper's lifeline: sends commands, receives reports, and ends the tree when dropped.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,14 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, Shutdown, UnixAddr, recv, recvmsg, send, shutdown};
 
 use super::containment::{self, Ended, Proof, SURVIVAL};
 use super::event::Contained;
 use super::identity::ProcessIdentity;
 use super::leftover;
 use super::linux;
+use super::sandbox;
 use super::spec::{SpawnError, SpawnErrorKind, is_transient};
 use super::wire::{Command, Frames, MAX_NAMED, Report, Stage};
 
@@ -27,6 +29,8 @@ pub(super) struct Link {
     socket: OwnedFd,
     frames: Frames,
     identity: ProcessIdentity,
+    /// Sockets of the child's network that came with the reports.
+    sockets: Vec<OwnedFd>,
     /// The keeper has gone, and everything below it.
     ended: bool,
 }
@@ -52,7 +56,7 @@ impl Link {
             boot_id: linux::boot_id().to_owned(),
             marker: marker.to_owned(),
         };
-        let mut link = Self { socket, frames: Frames::default(), identity, ended: false };
+        let mut link = Self { socket, frames: Frames::default(), identity, sockets: Vec::new(), ended: false };
         let deadline = Instant::now() + PATIENCE;
         link.send_all(frame, deadline);
         match link.receive_one(deadline) {
@@ -63,7 +67,9 @@ impl Link {
                 link.identity.keeper_start_ticks = keeper.start_ticks;
                 Ok(link)
             }
-            Some(Report::Failed { stage, errno }) => Err(link.failed(stage, errno, Path::new(""), Path::new(""))),
+            Some(Report::Failed { stage, errno, step }) => {
+                Err(link.failed(stage, errno, &step, Path::new(""), Path::new("")))
+            }
             Some(_) | None => {
                 let message = "failed to start a child: the helper process that starts them does not answer";
                 Err(SpawnError::new(SpawnErrorKind::ZygoteGone, message))
@@ -76,7 +82,7 @@ impl Link {
         self.send(&Command::Start);
         match self.receive_one(Instant::now() + PATIENCE * 3) {
             Some(Report::Started) => Ok(()),
-            Some(Report::Failed { stage, errno }) => Err(self.failed(stage, errno, executable, cwd)),
+            Some(Report::Failed { stage, errno, step }) => Err(self.failed(stage, errno, &step, executable, cwd)),
             Some(_) | None => {
                 let message = format!("failed to start {}: its keeper was killed or hangs", executable.display());
                 Err(SpawnError::new(SpawnErrorKind::Transient, message))
@@ -86,6 +92,11 @@ impl Link {
 
     pub(super) fn identity(&self) -> &ProcessIdentity {
         &self.identity
+    }
+
+    /// The sockets of the child's network, once: the proxy's, then those of the forwarded ports.
+    pub(super) fn take_sockets(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.sockets)
     }
 
     /// Sends a command. One that cannot be sent is not missed: the keeper's end will be seen.
@@ -145,7 +156,7 @@ impl Link {
             if !wait_for(self.socket.as_fd(), PollFlags::POLLIN, deadline) {
                 return None;
             }
-            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match receive_with_sockets(self.socket.as_fd(), &mut buffer, &mut self.sockets) {
                 Ok(count) if count > 0 => self.frames.extend(buffer.get(..count)?),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Ok(_) | Err(_) => return None,
@@ -175,10 +186,10 @@ impl Link {
     }
 
     /// Why there is no child. The keeper has gone already.
-    fn failed(&mut self, stage: Stage, errno: i32, executable: &Path, cwd: &Path) -> SpawnError {
+    fn failed(&mut self, stage: Stage, errno: i32, step: &str, executable: &Path, cwd: &Path) -> SpawnError {
         self.ended = true;
         let errno = Errno::from_raw(errno);
-        let (kind, why) = describe(stage, errno, executable, cwd);
+        let (kind, why) = describe(stage, errno, step, executable, cwd);
         SpawnError::new(kind, format!("failed to start {}: {why}", executable.display()))
     }
 }
@@ -205,12 +216,20 @@ impl Drop for Link {
     }
 }
 
-fn describe(stage: Stage, errno: Errno, executable: &Path, cwd: &Path) -> (SpawnErrorKind, String) {
+fn describe(stage: Stage, errno: Errno, step: &str, executable: &Path, cwd: &Path) -> (SpawnErrorKind, String) {
     let reason = errno.desc();
     if is_transient(errno) {
         return (SpawnErrorKind::Transient, format!("{reason}; try again later"));
     }
     match (stage, errno) {
+        (Stage::Cwd, Errno::ESTALE) => {
+            let why = format!("its working directory {} was replaced after it was checked", cwd.display());
+            (SpawnErrorKind::BadCwd, why)
+        }
+        (Stage::Sandbox, Errno::ESTALE) => (SpawnErrorKind::BadCwd, format!("failed to {step}: it was replaced")),
+        (Stage::Sandbox, _) => {
+            (SpawnErrorKind::SandboxUnavailable, format!("its containment cannot be made: failed to {step}: {reason}"))
+        }
         (Stage::Cwd, _) => {
             (SpawnErrorKind::BadCwd, format!("its working directory {} cannot be entered: {reason}", cwd.display()))
         }
@@ -235,6 +254,21 @@ fn describe(stage: Stage, errno: Errno, executable: &Path, cwd: &Path) -> (Spawn
         }
         _ => (SpawnErrorKind::Other, reason.to_owned()),
     }
+}
+
+/// Reads bytes, and the descriptors that came with them.
+fn receive_with_sockets(socket: BorrowedFd<'_>, buffer: &mut [u8], sockets: &mut Vec<OwnedFd>) -> nix::Result<usize> {
+    let mut space = nix::cmsg_space!([RawFd; sandbox::MAX_SOCKETS]);
+    let mut iov = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = part {
+            // SAFETY: the kernel made these descriptors for this process just now.
+            sockets.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    Ok(message.bytes)
 }
 
 pub(super) fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {

@@ -27,6 +27,7 @@
 //! tests with the test binary itself (`tests::zygote` here), integration tests with `CARGO_BIN_EXE_ostler` and the
 //! hidden verb.
 
+mod birth;
 mod child;
 mod containment;
 mod entry;
@@ -42,6 +43,7 @@ mod lookup;
 mod prelude;
 mod private;
 mod probe;
+mod sandbox;
 mod shims;
 mod spec;
 #[cfg(test)]
@@ -59,6 +61,10 @@ pub use lookup::{Executable, Launch, LaunchError, Lookup, find_executable, inspe
 pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
+pub use sandbox::{
+    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, ProbeReport, RefusedBackend,
+    ResourceLimits, Sandbox, View, available as available_sandbox, run_probe_child,
+};
 pub use shims::{
     CliAllowlist, Problem as ShellProblem, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims,
 };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, ExitStatus, StopSignal, Stream};
+use super::sandbox::Sandbox;
 use super::spec::{SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
 use super::zygote::Zygote;
 
@@ -25,6 +26,8 @@ pub struct ProbeSpec {
     pub timeout: Duration,
     /// How many bytes of each stream are kept; the rest is read and dropped.
     pub max_output: usize,
+    /// What bounds it.
+    pub sandbox: Sandbox,
 }
 
 /// What came of a probe. Nothing of it is left in any case.
@@ -61,6 +64,8 @@ pub fn run_probe(zygote: &Zygote, spec: &ProbeSpec) -> ProbeOutcome {
         args: spec.args.clone(),
         environment: spec.environment.clone(),
         cwd: spec.cwd.clone(),
+        cwd_identity: None,
+        sandbox: spec.sandbox.clone(),
         marker: spec.marker.clone(),
         stdin: Stdin::Bytes(Vec::new()),
         limits: SpawnLimits::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::identity::MARKER_VARIABLE;
+use super::sandbox::{FileIdentity, Sandbox};
 use super::wire::{Program, c_string};
 
 /// Everything that a child is started with. Nothing else is inherited: no variable, no open file, no signal mask.
@@ -20,6 +21,10 @@ pub struct SpawnSpec {
     pub environment: Vec<(OsString, OsString)>,
     /// The working directory, by absolute path.
     pub cwd: PathBuf,
+    /// The folder that was checked. Where `cwd` leads to another one by now, the child is not started.
+    pub cwd_identity: Option<FileIdentity>,
+    /// What bounds the child.
+    pub sandbox: Sandbox,
     /// Identifies this attempt's processes; all descendants inherit it. Unique for each attempt, not empty, without NUL.
     pub marker: String,
     /// What the child reads.
@@ -88,7 +93,13 @@ impl SpawnSpec {
             variable.push(value);
             envp.push(text(&format!("the variable {display}"), &variable)?);
         }
-        Ok(Program { cwd: text("the working directory", self.cwd.as_os_str())?, argv, envp })
+        Ok(Program {
+            cwd: text("the working directory", self.cwd.as_os_str())?,
+            cwd_identity: self.cwd_identity,
+            sandbox: self.sandbox.clone(),
+            argv,
+            envp,
+        })
     }
 }
 
@@ -105,6 +116,8 @@ pub enum SpawnErrorKind {
     Transient,
     /// Arguments and environment are larger than the system takes.
     TooLarge,
+    /// The containment that was asked for cannot be made here.
+    SandboxUnavailable,
     /// The zygote does not answer and could not be started again.
     ZygoteGone,
     /// The specification itself is wrong: a relative path, a NUL, an empty marker.

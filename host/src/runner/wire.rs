@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::event::{Contained, Exit, ExitStatus, Leftover, StopSignal, Usage};
+use super::sandbox::{FileIdentity, Sandbox};
 
 /// The largest frame that is taken: arguments and environment of one child. Far above what `execve` takes.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -18,6 +19,10 @@ pub(super) const MAX_NAMED: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) cwd: CString,
+    /// The folder that was checked; none where nobody checked one.
+    pub(super) cwd_identity: Option<FileIdentity>,
+    /// What bounds the child.
+    pub(super) sandbox: Sandbox,
     /// The program's path is the first of them.
     pub(super) argv: Vec<CString>,
     pub(super) envp: Vec<CString>,
@@ -45,6 +50,8 @@ pub(super) enum Stage {
     Cwd,
     /// Executing the program.
     Exec,
+    /// Containing the child.
+    Sandbox,
     /// Anything between.
     Setup,
 }
@@ -59,10 +66,10 @@ pub(super) struct Born {
 /// From the keeper to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Report {
-    /// Keeper and child exist.
+    /// Keeper and child exist. Sockets that the host is to serve come with it.
     Prepared { keeper: Born, child: Born },
-    /// There is no child (any more).
-    Failed { stage: Stage, errno: i32 },
+    /// There is no child (any more). `step` says what was tried, where the stage does not.
+    Failed { stage: Stage, errno: i32, step: String },
     /// The program runs.
     Started,
     /// The child has ended.
@@ -78,6 +85,7 @@ impl Stage {
             Self::Cwd => 1,
             Self::Exec => 2,
             Self::Setup => 3,
+            Self::Sandbox => 4,
         }
     }
 
@@ -86,6 +94,7 @@ impl Stage {
             0 => Self::Fork,
             1 => Self::Cwd,
             2 => Self::Exec,
+            4 => Self::Sandbox,
             _ => Self::Setup,
         }
     }
@@ -194,7 +203,13 @@ impl Command {
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
             Self::Prepare(program) => {
-                Writer::new(0).bytes(program.cwd.as_bytes()).strings(&program.argv).strings(&program.envp).finish()
+                let bounds = serde_json::to_vec(&(&program.cwd_identity, &program.sandbox)).ok()?;
+                Writer::new(0)
+                    .bytes(program.cwd.as_bytes())
+                    .bytes(&bounds)
+                    .strings(&program.argv)
+                    .strings(&program.envp)
+                    .finish()
             }
             Self::Start => Writer::new(1).finish(),
             Self::Stop { first, grace } => Writer::new(2)
@@ -209,11 +224,11 @@ impl Command {
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let mut reader = Reader(body);
         Some(match reader.u8()? {
-            0 => Self::Prepare(Program {
-                cwd: CString::new(reader.bytes()?).ok()?,
-                argv: reader.strings()?,
-                envp: reader.strings()?,
-            }),
+            0 => {
+                let cwd = CString::new(reader.bytes()?).ok()?;
+                let (cwd_identity, sandbox) = serde_json::from_slice(reader.bytes()?).ok()?;
+                Self::Prepare(Program { cwd, cwd_identity, sandbox, argv: reader.strings()?, envp: reader.strings()? })
+            }
             1 => Self::Start,
             2 => {
                 let first = if reader.u8()? == 1 { StopSignal::Interrupt } else { StopSignal::Terminate };
@@ -230,7 +245,9 @@ impl Report {
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
             Self::Prepared { keeper, child } => Writer::new(0).born(*keeper).born(*child).finish(),
-            Self::Failed { stage, errno } => Writer::new(1).u8(stage.code()).i32(*errno).finish(),
+            Self::Failed { stage, errno, step } => {
+                Writer::new(1).u8(stage.code()).i32(*errno).bytes(step.as_bytes()).finish()
+            }
             Self::Started => Writer::new(2).finish(),
             Self::Exited(exit) => {
                 let (kind, value) = match exit.status {
@@ -255,7 +272,11 @@ impl Report {
         let mut reader = Reader(body);
         Some(match reader.u8()? {
             0 => Self::Prepared { keeper: reader.born()?, child: reader.born()? },
-            1 => Self::Failed { stage: Stage::from_code(reader.u8()?), errno: reader.i32()? },
+            1 => Self::Failed {
+                stage: Stage::from_code(reader.u8()?),
+                errno: reader.i32()?,
+                step: String::from_utf8_lossy(reader.bytes()?).into_owned(),
+            },
             2 => Self::Started,
             3 => {
                 let kind = reader.u8()?;
@@ -340,6 +361,8 @@ mod tests {
             let strings = |from: Vec<String>| from.into_iter().map(|s| CString::new(s).unwrap()).collect();
             let sent = Command::Prepare(Program {
                 cwd: CString::new(cwd).unwrap(), argv: strings(argv), envp: strings(envp),
+                cwd_identity: Some(FileIdentity { device: 1, inode: u64::MAX }),
+                sandbox: Sandbox::default(),
             });
             prop_assert_eq!(Command::decode(&cut(&sent.encode().unwrap(), at)), Some(sent));
         }
@@ -357,7 +380,7 @@ mod tests {
         let usage = Usage { user: Duration::from_millis(3), system: Duration::from_micros(7), peak_rss: 4096 };
         for sent in [
             Report::Prepared { keeper: Born { pid: 7, start_ticks: 1 }, child: Born { pid: 8, start_ticks: u64::MAX } },
-            Report::Failed { stage: Stage::Cwd, errno: 2 },
+            Report::Failed { stage: Stage::Sandbox, errno: 2, step: "mount /work".to_owned() },
             Report::Started,
             Report::Exited(Exit { status: ExitStatus::Signal(9), usage }),
             Report::Exited(Exit { status: ExitStatus::Code(3), usage }),

@@ -59,7 +59,8 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
 /// and permissions, so a run must not change them.
 fn containment(settings: &Settings) -> Containment {
     let folders = ["$CLAUDE_CONFIG_DIR", "~/.claude"];
-    let protected = ["settings.json", "settings.local.json", "CLAUDE.md", "agents", "commands", "hooks", "skills", "plugins"];
+    let protected =
+        ["settings.json", "settings.local.json", "CLAUDE.md", "agents", "commands", "hooks", "skills", "plugins"];
     Containment {
         write: [
             "$CLAUDE_CONFIG_DIR/",

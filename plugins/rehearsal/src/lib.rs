@@ -78,9 +78,11 @@ impl Rehearsal {
     fn containment(&self) -> Containment {
         let sessions = match &self.settings.sessions {
             Some(folder) => vec![format!("{}/", folder.trim_end_matches('/'))],
-            None => ["$OSTLER_HOME/rehearsal/", "$XDG_STATE_HOME/ostler/rehearsal/", "~/.local/state/ostler/rehearsal/"]
-                .map(str::to_owned)
-                .to_vec(),
+            None => {
+                ["$OSTLER_HOME/rehearsal/", "$XDG_STATE_HOME/ostler/rehearsal/", "~/.local/state/ostler/rehearsal/"]
+                    .map(str::to_owned)
+                    .to_vec()
+            }
         };
         Containment { write: sessions, settable: vec!["REHEARSAL_*".to_owned()], ..Containment::default() }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn probe(script: &str) -> ProbeSpec {
-    let SpawnSpec { executable, args, environment, cwd, marker, .. } = shell(script);
-    ProbeSpec { executable, args, environment, cwd, marker, timeout: Duration::from_secs(5), max_output: 100 }
+    let SpawnSpec { executable, args, environment, cwd, marker, sandbox, .. } = shell(script);
+    ProbeSpec { executable, args, environment, cwd, marker, timeout: Duration::from_secs(5), max_output: 100, sandbox }
 }
 
 #[test]

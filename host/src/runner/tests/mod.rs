@@ -9,6 +9,7 @@ mod files;
 mod host_death;
 mod life;
 mod measure;
+mod sandbox;
 mod start;
 mod streams;
 
@@ -67,6 +68,8 @@ pub(super) fn shell(script: &str) -> SpawnSpec {
         args: vec!["-c".into(), script.into()],
         environment: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
         cwd: PathBuf::from("/"),
+        cwd_identity: None,
+        sandbox: Sandbox::default(),
         marker: marker(),
         stdin: Stdin::Bytes(Vec::new()),
         limits: SpawnLimits { linger: Duration::from_millis(200), ..SpawnLimits::default() },

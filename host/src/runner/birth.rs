@@ -1,0 +1,199 @@
+//! How a keeper makes its child: the process that waits at a gate and then becomes the program.
+
+use std::convert::Infallible;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, read, setsid, write};
+
+use super::keeper::{leave, read_exactly};
+use super::linux;
+use super::sandbox::{self, Init, InitReport, Namespaces, SetupError};
+use super::wire::{Program, Report, Stage};
+
+/// Longest text of a step that a failure carries.
+const MAX_STEP: usize = 512;
+
+/// Why no program came to run.
+pub(super) struct ChildFailure {
+    stage: Stage,
+    errno: Errno,
+    /// What was tried, where the stage does not say it.
+    step: String,
+}
+
+impl ChildFailure {
+    pub(super) fn at(stage: Stage, errno: Errno) -> Self {
+        Self { stage, errno, step: String::new() }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        Report::Failed { stage: self.stage, errno: self.errno as i32, step: self.step.clone() }
+    }
+
+    /// Tells the keeper, from a process that ends then.
+    fn tell(&self, failure: &OwnedFd) {
+        let mut message = vec![self.stage.code()];
+        message.extend_from_slice(&(self.errno as i32).to_le_bytes());
+        message.extend_from_slice(self.step.as_bytes().get(..MAX_STEP).unwrap_or(self.step.as_bytes()));
+        let _ = write(failure, &message);
+    }
+
+    /// What a process told before it ended, or `None` where it closed the pipe without a word: then the program runs.
+    pub(super) fn hear(failure: &OwnedFd) -> Option<Self> {
+        let mut message = [0; 5 + MAX_STEP];
+        let length = loop {
+            match read(failure, &mut message) {
+                Err(Errno::EINTR) => {}
+                other => break other.ok()?,
+            }
+        };
+        let (head, step) = message.get(..length)?.split_first_chunk::<5>()?;
+        let [stage, number @ ..] = *head;
+        Some(Self {
+            stage: Stage::from_code(stage),
+            errno: Errno::from_raw(i32::from_le_bytes(number)),
+            step: String::from_utf8_lossy(step).into_owned(),
+        })
+    }
+}
+
+impl From<SetupError> for ChildFailure {
+    fn from(error: SetupError) -> Self {
+        Self { stage: Stage::Sandbox, errno: error.errno, step: error.step }
+    }
+}
+
+/// A child that waits.
+pub(super) struct Newborn {
+    pub(super) pid: Pid,
+    /// Process 1 of its namespaces, where it has some.
+    pub(super) init: Option<Init>,
+    /// Sockets of its network.
+    pub(super) sockets: Vec<OwnedFd>,
+    /// Written to when the child may execute; its end, too, tells the child.
+    pub(super) gate: OwnedFd,
+    /// Closed by a successful exec; otherwise says what failed.
+    pub(super) failure: OwnedFd,
+}
+
+/// The child's ends of the pipes.
+struct Ends {
+    gate: OwnedFd,
+    failure: OwnedFd,
+}
+
+/// Makes the child, which then waits at the gate. `lifeline` closes when nobody wants it any more.
+pub(super) fn make(lifeline: BorrowedFd<'_>, stdio: &[OwnedFd; 3], program: &Program) -> Result<Newborn, ChildFailure> {
+    let fork_failed = |errno| ChildFailure::at(Stage::Fork, errno);
+    let (gate_read, gate) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
+    let (failure, failure_write) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
+    let ends = Ends { gate: gate_read, failure: failure_write };
+    let Some(namespaces) = &program.sandbox.namespaces else {
+        // SAFETY: this process has one thread, so that the copy may do whatever this one may.
+        return match unsafe { fork() }.map_err(fork_failed)? {
+            ForkResult::Child => {
+                let failed = become_program(&ends, stdio, program);
+                failed.tell(&ends.failure);
+                leave()
+            }
+            ForkResult::Parent { child } => Ok(Newborn { pid: child, init: None, sockets: Vec::new(), gate, failure }),
+        };
+    };
+    make_inside(lifeline, stdio, program, namespaces, ends, gate, failure)
+}
+
+fn make_inside(
+    lifeline: BorrowedFd<'_>,
+    stdio: &[OwnedFd; 3],
+    program: &Program,
+    namespaces: &Namespaces,
+    ends: Ends,
+    gate: OwnedFd,
+    failure: OwnedFd,
+) -> Result<Newborn, ChildFailure> {
+    let init =
+        sandbox::start_init(namespaces, || become_program(&ends, stdio, program), |failed| failed.tell(&ends.failure))?;
+    // From here on the other ends live in the namespace alone, so that their end can be seen.
+    drop(ends);
+    let mut sockets = Vec::new();
+    loop {
+        let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(give_up(&init, ChildFailure::at(Stage::Fork, errno))),
+            Ok(_) => {}
+        }
+        if fds.get(1).and_then(PollFd::any).unwrap_or(false) {
+            // The host sends nothing before it has heard of the child: it has gone, or has lost its patience.
+            return Err(give_up(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
+        }
+        match init.receive(false) {
+            InitReport::Listeners(listeners) => sockets = listeners,
+            InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
+            InitReport::Nothing | InitReport::Exited(_) => {}
+            InitReport::End => {
+                let told = ChildFailure::hear(&failure);
+                return Err(give_up(&init, told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD))));
+            }
+        }
+    }
+}
+
+/// Ends process 1 and with it its namespace.
+fn give_up(init: &Init, failure: ChildFailure) -> ChildFailure {
+    end(init);
+    failure
+}
+
+/// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone.
+pub(super) fn end(init: &Init) {
+    let _ = kill(init.pid, Signal::SIGKILL);
+    while waitpid(init.pid, None) == Err(Errno::EINTR) {}
+}
+
+/// From the fork to the program, in the child; returns only what went wrong.
+fn become_program(ends: &Ends, stdio: &[OwnedFd; 3], program: &Program) -> ChildFailure {
+    // The child must not keep the lifeline, nor its own gate, open.
+    let keep = [&ends.gate, &ends.failure, &stdio[0], &stdio[1], &stdio[2]].map(AsRawFd::as_raw_fd);
+    linux::close_all_but(&keep);
+    match execute(&ends.gate, stdio, program) {
+        Ok(never) => match never {},
+        Err(failed) => failed,
+    }
+}
+
+fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<Infallible, ChildFailure> {
+    let setup = |errno| ChildFailure::at(Stage::Setup, errno);
+    setsid().map_err(setup)?;
+    reset_signals().map_err(setup)?;
+    let [stdin, stdout, stderr] = stdio;
+    nix::unistd::dup2_stdin(stdin).map_err(setup)?;
+    nix::unistd::dup2_stdout(stdout).map_err(setup)?;
+    nix::unistd::dup2_stderr(stderr).map_err(setup)?;
+    sandbox::enter(&program.cwd, program.cwd_identity).map_err(|errno| ChildFailure::at(Stage::Cwd, errno))?;
+    sandbox::restrict(&program.sandbox)?;
+    let mut go = [0];
+    if !read_exactly(gate.as_fd(), &mut go).map_err(setup)? {
+        // The keeper has gone, and there is nobody to tell.
+        leave();
+    }
+    let path: &CStr = program.argv.first().ok_or_else(|| ChildFailure::at(Stage::Exec, Errno::ENOENT))?;
+    // All else that is open here closes on exec.
+    execve(path, &program.argv, &program.envp).map_err(|errno| ChildFailure::at(Stage::Exec, errno))
+}
+
+/// As a shell would start it: nothing ignored, nothing blocked. Programs inherit both, and SIGPIPE most of all matters.
+fn reset_signals() -> nix::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { sigaction(signal, &default) }?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}

@@ -1,0 +1,129 @@
+//! System calls that a child is refused, by seccomp. What a filter answers is what a kernel without the call would.
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+
+use super::{Filter, Setup, SetupError};
+
+/// No child needs these: they reach into the kernel, or into the keyrings that the host's user has.
+const BASIC: [libc::c_long; 12] = [
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_bpf,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_quotactl,
+];
+
+/// What changes mounts and namespaces.
+const MOUNTS: [libc::c_long; 11] = [
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+];
+
+/// Requests of `ioctl` that put input into a terminal.
+const TERMINAL_INPUT: [u64; 2] = [0x5412, 0x541C];
+
+/// Types of sockets other than streams.
+const NO_STREAMS: [u64; 6] = [2, 3, 4, 5, 6, 10];
+
+/// Why a filter could not be made or applied.
+type Wrong = Box<dyn std::error::Error>;
+
+/// Applies the filter to this process and everything that it becomes.
+pub(super) fn apply(filter: Filter) -> Setup {
+    // The crate's errors carry the number of the system in their text only.
+    programs(filter)
+        .and_then(|programs| programs.iter().try_for_each(|program| apply_filter(program).map_err(Wrong::from)))
+        .map_err(|error| SetupError { step: format!("filter system calls ({error})"), errno: Errno::EINVAL })
+}
+
+fn programs(filter: Filter) -> Result<Vec<BpfProgram>, Wrong> {
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = BASIC.iter().map(|call| (*call, Vec::new())).collect();
+    let input = TERMINAL_INPUT.iter().map(|request| rule(&[(1, Len::Dword, Op::Eq, *request)]));
+    refused.insert(libc::SYS_ioctl, input.collect::<Result<_, _>>()?);
+    let mut programs = Vec::new();
+    if filter != Filter::Basic {
+        refused.extend(MOUNTS.iter().map(|call| (*call, Vec::new())));
+        let user = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
+        let makes_users = || rule(&[(0, Len::Qword, Op::MaskedEq(user), user)]);
+        refused.insert(libc::SYS_unshare, vec![makes_users()?]);
+        refused.insert(libc::SYS_clone, vec![makes_users()?]);
+        // Its flags lie in memory, where no filter can look. The C library then calls `clone`. A ring of requests would
+        // pass every filter.
+        let missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].map(|call| (call, Vec::new())).into();
+        programs.push(program(missing, Errno::ENOSYS)?);
+    }
+    if filter == Filter::StrictWithoutSockets {
+        refused.insert(libc::SYS_socket, socket_rules()?);
+    }
+    programs.push(program(refused, Errno::EPERM)?);
+    Ok(programs)
+}
+
+/// Sockets other than TCP, and other than those by which programs look at the interfaces.
+fn socket_rules() -> Result<Vec<SeccompRule>, Wrong> {
+    let family = |op, value: libc::c_int| (0_u8, Len::Dword, op, u64::from(value.unsigned_abs()));
+    let mut rules = vec![
+        rule(&[family(Op::Eq, libc::AF_UNIX)])?,
+        rule(&[family(Op::Gt, libc::AF_INET), family(Op::Lt, libc::AF_INET6)])?,
+        rule(&[family(Op::Gt, libc::AF_INET6), family(Op::Lt, libc::AF_NETLINK)])?,
+        rule(&[family(Op::Gt, libc::AF_NETLINK)])?,
+    ];
+    for kind in NO_STREAMS {
+        for internet in [libc::AF_INET, libc::AF_INET6] {
+            rules.push(rule(&[family(Op::Eq, internet), (1, Len::Dword, Op::MaskedEq(0xf), kind)])?);
+        }
+    }
+    Ok(rules)
+}
+
+fn rule(conditions: &[(u8, Len, Op, u64)]) -> Result<SeccompRule, Wrong> {
+    let conditions = conditions
+        .iter()
+        .map(|(argument, length, op, value)| SeccompCondition::new(*argument, length.clone(), op.clone(), *value));
+    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
+}
+
+fn program(refused: BTreeMap<i64, Vec<SeccompRule>>, answer: Errno) -> Result<BpfProgram, Wrong> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let errno = SeccompAction::Errno((answer as i32).unsigned_abs());
+    Ok(SeccompFilter::new(refused, SeccompAction::Allow, errno, arch)?.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn every_filter_compiles_for_this_machine() {
+        for (filter, count) in [(Filter::Basic, 1), (Filter::Strict, 2), (Filter::StrictWithoutSockets, 2)] {
+            let programs = programs(filter).unwrap();
+            assert_eq!(programs.len(), count, "{filter:?}");
+            assert!(programs.iter().all(|program| !program.is_empty() && program.len() < 4096));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Which containment this machine lets us make: tried, not guessed.
+//!
+//! Each back end starts a child of this program in a folder of its own, and the child tries what it must be able to do
+//! and what it must not.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::event::ExitStatus;
+use super::super::probe::{ProbeOutcome, ProbeSpec, run_probe};
+use super::super::zygote::Zygote;
+use super::{Filter, Landlock, Namespaces, Network, OpenPath, Sandbox, View};
+
+/// How long one back end may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a child says is far shorter.
+const MAX_OUTPUT: usize = 64 << 10;
+
+/// What enforces the containment of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Namespaces that the keeper makes.
+    Namespaces,
+    /// Landlock and seccomp.
+    Landlock,
+}
+
+impl Backend {
+    /// Its name in settings and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+        }
+    }
+}
+
+/// A back end that does not hold here, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedBackend {
+    /// Which.
+    pub backend: Backend,
+    /// What happened, for people.
+    pub reason: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// The first back end that holds.
+    pub backend: Option<Backend>,
+    /// Those before it.
+    pub refused: Vec<RefusedBackend>,
+    /// What the back end cannot hold, for people.
+    pub gaps: Vec<String>,
+}
+
+/// What the child of a probe found.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Found {
+    wrote_inside: bool,
+    wrote_outside: bool,
+    read_hidden: bool,
+    first_process: bool,
+    own_proc: bool,
+}
+
+/// Tries the back ends in order, those of `wanted` alone. `program args… FOLDER` must call [`run_probe_child`]. The folder
+/// is the host's own, and is left empty.
+pub fn available(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, wanted: &[Backend]) -> ProbeReport {
+    let mut refused = Vec::new();
+    for backend in wanted.iter().copied() {
+        match try_out(zygote, program, args, folder, backend) {
+            Ok(found) => return ProbeReport { backend: Some(backend), refused, gaps: gaps(backend, &found) },
+            Err(reason) => refused.push(RefusedBackend { backend, reason }),
+        }
+    }
+    ProbeReport { backend: None, refused, gaps: Vec::new() }
+}
+
+fn gaps(backend: Backend, found: &Found) -> Vec<String> {
+    match backend {
+        Backend::Namespaces if !found.own_proc => {
+            vec!["/proc names processes outside of the run, because this system refuses a new /proc".to_owned()]
+        }
+        Backend::Namespaces => Vec::new(),
+        Backend::Landlock => vec![
+            "files below a writable folder cannot be kept read-only one by one".to_owned(),
+            "processes of the run share the process list of the system".to_owned(),
+        ],
+    }
+}
+
+/// Places in a folder of a probe.
+struct Places {
+    inside: PathBuf,
+    outside: PathBuf,
+    hidden: PathBuf,
+}
+
+impl Places {
+    fn below(folder: &Path) -> Self {
+        Self { inside: folder.join("inside"), outside: folder.join("outside"), hidden: folder.join("hidden") }
+    }
+
+    fn make(&self) -> std::io::Result<()> {
+        for folder in [&self.inside, &self.outside, &self.hidden] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(self.hidden.join("secret"), "secret")
+    }
+}
+
+fn try_out(
+    zygote: &Zygote,
+    program: &Path,
+    args: &[OsString],
+    folder: &Path,
+    backend: Backend,
+) -> Result<Found, String> {
+    let folder = folder.join(format!("sandbox-probe-{}", backend.as_str()));
+    let result =
+        Places::below(&folder).make().map_err(|error| format!("failed to prepare the probe: {error}")).and_then(|()| {
+            let folder = folder.canonicalize().map_err(|error| format!("failed to prepare the probe: {error}"))?;
+            judge(&run(zygote, program, args, &folder, backend))
+        });
+    let _ = fs::remove_dir_all(&folder);
+    result
+}
+
+fn run(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, backend: Backend) -> ProbeOutcome {
+    let places = Places::below(folder);
+    let sandbox = match backend {
+        Backend::Namespaces => Sandbox {
+            namespaces: Some(Namespaces {
+                view: Some(View {
+                    read_only: true,
+                    open: vec![OpenPath { path: places.inside.clone(), write: true, identity: None, required: true }],
+                    hide: vec![places.hidden.clone()],
+                    minimal_dev: true,
+                    ..View::default()
+                }),
+                network: Some(Network { proxy_port: 1080, forwards: Vec::new() }),
+            }),
+            filter: Filter::Strict,
+            ..Sandbox::default()
+        },
+        Backend::Landlock => Sandbox {
+            landlock: Some(Landlock {
+                read: ["/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/dev", "/sys"]
+                    .map(PathBuf::from)
+                    .into_iter()
+                    .chain(std::env::current_exe().ok())
+                    .collect(),
+                write: vec![places.inside.clone(), "/dev".into()],
+                bound_writes: true,
+                connect: Some(Vec::new()),
+            }),
+            filter: Filter::StrictWithoutSockets,
+            ..Sandbox::default()
+        },
+    };
+    run_probe(
+        zygote,
+        &ProbeSpec {
+            executable: program.to_owned(),
+            args: args.iter().cloned().chain([folder.as_os_str().to_owned()]).collect(),
+            environment: Vec::new(),
+            cwd: "/".into(),
+            marker: format!("sandbox-probe-{}", backend.as_str()),
+            timeout: PATIENCE,
+            max_output: MAX_OUTPUT,
+            sandbox,
+        },
+    )
+}
+
+fn judge(outcome: &ProbeOutcome) -> Result<Found, String> {
+    let stdout = match outcome {
+        ProbeOutcome::Finished { status: ExitStatus::Code(0), stdout, .. } => stdout,
+        ProbeOutcome::Finished { status, .. } => return Err(format!("the probe failed: {status:?}")),
+        ProbeOutcome::TimedOut { .. } => return Err("the probe took too long".to_owned()),
+        ProbeOutcome::NotFound => return Err("the probe's program is missing".to_owned()),
+        ProbeOutcome::Failed(error) => return Err(error.to_string()),
+    };
+    let found: Found =
+        serde_json::from_slice(stdout).map_err(|error| format!("the probe's answer cannot be read: {error}"))?;
+    if !found.wrote_inside {
+        return Err("the probe could not write where it may".to_owned());
+    }
+    if found.wrote_outside || found.read_hidden {
+        return Err("the probe could write or read where it must not".to_owned());
+    }
+    Ok(found)
+}
+
+/// What the child of a probe does: tries, prints what it found as JSON, and fails where it cannot print.
+#[must_use]
+pub fn run_probe_child(folder: &Path) -> bool {
+    let places = Places::below(folder);
+    let found = Found {
+        wrote_inside: fs::write(places.inside.join("file"), "x").is_ok(),
+        wrote_outside: fs::write(places.outside.join("file"), "x").is_ok(),
+        read_hidden: fs::read(places.hidden.join("secret")).is_ok(),
+        first_process: std::process::id() == 2,
+        own_proc: fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string())),
+    };
+    serde_json::to_vec(&found).is_ok_and(|text| std::io::stdout().write_all(&text).is_ok())
+}
