@@ -1,7 +1,7 @@
 //! Ostler runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
 //!
 //! The arrows between the modules point one way: [`cli`] → [`api`] → [`engine`] → [`scheduler`], [`runner`],
-//! [`redaction`], [`plugins`], [`storage`], [`config`]. Those last ones do not know each other; [`model`] is the data that
+//! [`redaction`], [`plugins`], [`storage`], [`config`], [`egress`]. Those last ones do not know each other; [`model`] is the data that
 //! all may use, as they may [`clock`] and [`failpoint`]. [`host`] is the process that puts them together, and
 //! [`rehearsal`] the stand-in agent.
 
@@ -9,6 +9,7 @@ pub mod api;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod egress;
 pub mod engine;
 mod failpoint;
 pub mod host;

@@ -109,6 +109,16 @@ impl Log {
             }
             EventType::CompatibilityWarning => Line::new("warning", format!("{}: {}", text("pointer"), text("reason"))),
             EventType::Warning => Line::new("warning", format!("{}: {}", text("code"), text("message"))),
+            EventType::Network => Line::new(
+                "network",
+                format!(
+                    "{} {}:{}{}",
+                    text("verdict"),
+                    text("host"),
+                    payload["port"],
+                    facts(payload, &["verdict", "host", "port"])
+                ),
+            ),
             EventType::CliExit => Line::new("exit", facts(payload, &[]).trim_start().to_owned()),
             EventType::RunnerMetrics => return None,
             EventType::StructuredOutput => Line::new("result", payload.get("result")?.to_string()),

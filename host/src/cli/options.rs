@@ -68,6 +68,9 @@ pub(super) struct PayloadOptions {
     /// The only tools that the agent may use, one for each option
     #[arg(long = "tool", value_name = "NAME")]
     tools: Vec<String>,
+    /// Host that a contained run may reach besides the model's, HOST[:PORT]; for a port of this machine localhost:PORT
+    #[arg(long = "allow-host", value_name = "HOST")]
+    allow_hosts: Vec<String>,
     /// Let the agent act without asking, as far as its sandbox goes
     #[arg(long)]
     auto_approve: bool,
@@ -125,6 +128,7 @@ impl PayloadOptions {
             schema: self.schema.as_deref().map(|path| input::json("schema", path)).transpose()?,
             sandbox: self.sandbox.clone(),
             tools: (!self.tools.is_empty()).then(|| self.tools.clone()),
+            allow_hosts: (!self.allow_hosts.is_empty()).then(|| self.allow_hosts.clone()),
             auto_approve: self.auto_approve.then_some(true),
             mcp: self.mcp.as_deref().map(|path| input::json("mcp", path)).transpose()?,
             append_system_prompt: self.append_system_prompt.clone(),

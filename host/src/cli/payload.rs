@@ -24,6 +24,8 @@ pub(super) struct Given {
     pub(super) sandbox: Option<String>,
     /// `--tool`
     pub(super) tools: Option<Vec<String>>,
+    /// `--allow-host`
+    pub(super) allow_hosts: Option<Vec<String>>,
     pub(super) auto_approve: Option<bool>,
     /// `--mcp`: an object with `servers`, or a list of them.
     pub(super) mcp: Option<Value>,
@@ -76,7 +78,7 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
     };
     let cwd = given.cwd.map(|path| path_text(&path)).transpose()?;
     let mcp = given.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
-    let fields: [(&[&str], Option<Value>); 15] = [
+    let fields: [(&[&str], Option<Value>); 16] = [
         (&["provider"], given.provider.map(Value::from)),
         (&["prompt"], given.prompt.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),
@@ -87,6 +89,7 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
         (&["maxRetries"], given.retries.map(Value::from)),
         (&["harness", "structuredOutput", "schema"], given.schema),
         (&["harness", "permissions", "sandboxMode"], given.sandbox.map(Value::from)),
+        (&["harness", "permissions", "allowHosts"], given.allow_hosts.map(Value::from)),
         (&["harness", "permissions", "autoApprove"], given.auto_approve.map(Value::from)),
         (&["harness", "tools"], given.tools.map(Value::from)),
         (&["harness", "mcp"], mcp),
@@ -213,6 +216,11 @@ mod tests {
                 json!({"type": "object"}),
             ),
             (Given { sandbox: text("read-only"), ..given() }, "/harness/permissions/sandboxMode", json!("read-only")),
+            (
+                Given { allow_hosts: Some(vec!["a.example".to_owned()]), ..given() },
+                "/harness/permissions/allowHosts",
+                json!(["a.example"]),
+            ),
             (Given { resume: text("s1"), ..given() }, "/harness/resumeSessionId", json!("s1")),
             (Given { profile: text("fast"), ..given() }, "/profileId", json!("fast")),
             (

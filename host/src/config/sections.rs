@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::document::{Layer, Problems};
 use super::error::ConfigError;
@@ -13,6 +14,7 @@ use super::types::{
     AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
     RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
+use crate::model::HostRule;
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
@@ -81,6 +83,12 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
             config.policy.allow_unenforced = pointers;
         }
         policy.finish(r);
+    }
+    if let Some(mut sandbox) = file.section(r, "sandbox") {
+        if let Some(hosts) = sandbox.texts(r, "allow_hosts", host_rule) {
+            config.sandbox.allow_hosts = hosts;
+        }
+        sandbox.finish(r);
     }
     if let Some(section) = file.section(r, "redaction") {
         redaction(section, r, &mut config.redaction);
@@ -296,9 +304,20 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
     if let Some(settings) = table.settings(r, "settings") {
         provider.settings = settings;
     }
+    if let Some(hosts) = table.texts(r, "allow_hosts", host_rule) {
+        provider.allow_hosts = hosts;
+    }
     table.optional_number(r, "concurrency", 1..=256, &mut provider.concurrency);
     table.finish(r);
     Some(provider)
+}
+
+/// A host that runs may reach.
+fn host_rule(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+    if let Err(message) = HostRule::from_str(text) {
+        let hint = "for example \"api.example.com\", \"*.example.com\", \"git.example.com:8443\", \"localhost:8080\"";
+        found.refuse(r, message, Some(hint.to_owned()));
+    }
 }
 
 /// Compiles a pattern; gives the number of its groups, that of the whole match included.

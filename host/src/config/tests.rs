@@ -40,6 +40,7 @@ fn the_default_text_sets_every_value() {
             "storage": {"raw": false, "maxStoredMib": 1024, "exports": null},
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
             "policy": {"allowAdvanced": false, "allowUnenforced": []},
+            "sandbox": {"allowHosts": []},
             "redaction": {"rules": [], "allow": []},
             "plugins": {
                 "folder": null, "memoryMib": 256, "callTimeoutMs": 5000, "maxComponentMib": 64,
@@ -168,7 +169,7 @@ level = \"verbos\"
             "8:32 runner.inherit_environment[1]: the whole environment is never passed on (name the variables that agents need)",
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
             "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
-            "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, redaction, plugins, providers, http, tokens, log)",
+            "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, sandbox, redaction, plugins, providers, http, tokens, log)",
             "12:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
             "13:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
             "14:20 http.allowed_origins[0]: not an origin (scheme, host and port, without a path: \"http://localhost:5173\")",
@@ -298,6 +299,22 @@ fn pointers_that_may_stay_unenforced() {
     let found = problems(wrong);
     assert_eq!(found.len(), 4, "{found:#?}");
     assert!(found[0].ends_with("(did you mean \"/harness/permissions\"?)"), "{found:#?}");
+}
+
+#[test]
+fn hosts_that_runs_may_reach() {
+    let text = "sandbox.allow_hosts = [\"a.example.com\", \"*.corp:8443\", \"localhost:80\"]\n\
+                [providers.codex]\nallow_hosts = [\"10.0.0.7:80\"]";
+    let config = Config::parse(text).unwrap();
+    assert_eq!(config.sandbox.allow_hosts, ["a.example.com", "*.corp:8443", "localhost:80"]);
+    assert_eq!(config.providers["codex"].allow_hosts, ["10.0.0.7:80"]);
+    let wrong = "sandbox.allow_hosts = [\"https://a.example\", \"localhost\", 5]\n\
+                 [providers.codex]\nallow_hosts = [\"a:b\"]";
+    let found = problems(wrong);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert!(found[0].contains("sandbox.allow_hosts[0]: must be a host or host:port"), "{found:#?}");
+    assert!(found[1].contains("sandbox.allow_hosts[1]: must name its port"), "{found:#?}");
+    assert!(found[3].contains("providers.codex.allow_hosts[0]: must have a port"), "{found:#?}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// `[policy]`
     pub policy: PolicyConfig,
+    /// `[sandbox]`
+    pub sandbox: SandboxConfig,
     /// `[redaction]`
     pub redaction: RedactionConfig,
     /// `[plugins]`
@@ -233,6 +235,14 @@ impl PolicyConfig {
     }
 }
 
+/// What contained runs may reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxConfig {
+    /// Hosts that every run may reach, each a valid [`HostRule`](crate::model::HostRule).
+    pub allow_hosts: Vec<String>,
+}
+
 /// The operator's own redaction rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -349,6 +359,9 @@ pub struct ProviderConfig {
     pub environment: BTreeMap<String, String>,
     /// What `configure` gets, checked by the host against the plugin's own schema.
     pub settings: Map<String, Value>,
+    /// Hosts that its runs may reach, each a valid [`HostRule`](crate::model::HostRule).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_hosts: Vec<String>,
     /// Runs at a time; none is the `per_provider` of the scheduler.
     pub concurrency: Option<usize>,
 }

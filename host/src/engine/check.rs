@@ -6,9 +6,10 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::egress::{AllowList, RuleSource};
 use crate::model::{
-    AllowlistMode, ApiError, Attachment, CliAllowlist, ErrorKind, Harness, Mcp, McpServer, McpTransport, Problem,
-    RunMode, ShellPrelude, StartPayload,
+    AllowlistMode, ApiError, Attachment, CliAllowlist, ErrorKind, Harness, Mcp, McpServer, McpTransport, Permissions,
+    Problem, RunMode, ShellPrelude, StartPayload,
 };
 use crate::runner::{self, MARKER_VARIABLE};
 
@@ -84,6 +85,9 @@ fn check_harness(harness: &Harness, problems: &mut Problems) {
             problems.add(&at, "must not contain NUL");
         }
     }
+    if let Some(permissions) = &harness.permissions {
+        check_allowed_hosts(permissions, problems);
+    }
     if let Some(mcp) = &harness.mcp {
         check_mcp(mcp, problems);
     }
@@ -133,6 +137,16 @@ fn check_attachment(attachment: &Attachment, at: &str, problems: &mut Problems) 
             Ok(_) => problems.add(format!("{at}/path"), "is no file"),
             Err(error) => problems.add(format!("{at}/path"), format!("cannot be read: {error}")),
         },
+    }
+}
+
+fn check_allowed_hosts(permissions: &Permissions, problems: &mut Problems) {
+    let at = "/harness/permissions/allowHosts";
+    if permissions.network_access == Some(false) && !permissions.allow_hosts.is_empty() {
+        problems.add(at, "contradicts networkAccess: false, which leaves the model's own hosts alone");
+    }
+    for invalid in AllowList::parse(&permissions.allow_hosts, RuleSource::Payload).err().into_iter().flatten() {
+        problems.add(format!("{at}/{}", invalid.index), invalid.message);
     }
 }
 
@@ -270,6 +284,27 @@ mod tests {
                 "/harness/structuredOutput/schema",
             ]
         );
+    }
+
+    #[test]
+    fn every_wrong_host_is_named() {
+        let refused = |permissions: serde_json::Value| {
+            let payload =
+                json!({"provider": "codex", "prompt": "x", "cwd": "/", "harness": {"permissions": permissions}});
+            let problems =
+                check(&StartPayload::parse(payload).unwrap()).err().map_or_else(Vec::new, |error| error.problems);
+            problems.into_iter().map(|problem| (problem.pointer, problem.message)).collect::<Vec<_>>()
+        };
+        let good = json!(["api.example.com", "*.example.org:8443", "localhost:5432", "10.0.0.7:80"]);
+        assert_eq!(refused(json!({"allowHosts": good})), []);
+        assert_eq!(refused(json!({"allowHosts": good, "networkAccess": true})), []);
+        let found = refused(json!({"allowHosts": good, "networkAccess": false}));
+        assert_eq!((found.len(), found[0].0.as_str()), (1, "/harness/permissions/allowHosts"));
+        let found =
+            refused(json!({"allowHosts": ["https://a.example/x", "ok.example", "localhost", "169.254.169.254:80"]}));
+        let at = |index: usize| format!("/harness/permissions/allowHosts/{index}");
+        assert_eq!(found.iter().map(|(pointer, _)| pointer.clone()).collect::<Vec<_>>(), [at(0), at(2), at(3)]);
+        assert!(found[0].1.contains("without a scheme"), "{found:?}");
     }
 
     #[test]

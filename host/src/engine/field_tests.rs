@@ -14,7 +14,7 @@ use crate::plugins::types as plugin;
 use crate::plugins::{ProviderInstance, Registry, RegistryOptions};
 
 /// Fields that the host sees to by itself, whatever the provider.
-const OF_THE_HOST: [&str; 24] = [
+const OF_THE_HOST: [&str; 25] = [
     "/provider",
     "/mode",
     "/profileId",
@@ -28,6 +28,8 @@ const OF_THE_HOST: [&str; 24] = [
     "/harness/limits/timeoutMs",
     "/harness/limits/maxToolResultLines",
     "/harness/processEnv",
+    // What the run's proxy lets through.
+    "/harness/permissions/allowHosts",
     // Whether a misfit answer fails the run.
     "/harness/structuredOutput/strict",
     "/harness/cliAllowlist/entries/0/name",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::names;
-use super::{Conversation, ConversationId, EndReason, EventId, Finding, RunId, Usage};
+use super::{Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, Usage};
 
 names! {
     /// The name of an event.
@@ -41,6 +41,8 @@ names! {
         Semantic = "run.semantic",
         /// Something went less well than it should.
         Warning = "run.warning",
+        /// A connection that the run made, or was refused.
+        Network = "run.network",
         /// The CLI was gone when its turn came.
         CliMissing = "run.cli_missing",
         /// The working folder was gone when its turn came.
@@ -154,6 +156,7 @@ payloads! {
     CompatibilityWarning(CompatibilityWarning),
     Semantic(Semantic),
     Warning(Warning),
+    Network(Network),
     CliMissing(CliMissing),
     CwdMissing(CwdMissing),
     RunnerMetrics(Metrics),
@@ -336,6 +339,8 @@ pub mod warning_code {
     pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
     /// The child did not read its whole input.
     pub const INPUT_UNREAD: &str = "INPUT_UNREAD";
+    /// The run asked for a host that it may not reach. Facts: `host`, `port`, `reason`.
+    pub const NETWORK_REFUSED: &str = "NETWORK_REFUSED";
 }
 
 /// `run.warning`

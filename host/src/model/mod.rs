@@ -8,6 +8,8 @@ mod error;
 mod event;
 mod id;
 mod merge;
+mod network;
+mod network_host;
 mod payload;
 mod pointer;
 mod record;
@@ -24,6 +26,8 @@ pub use event::{
 };
 pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
 pub use merge::{Nulls, merge, merge_patch};
+pub use network::{Network, NetworkReason, NetworkVerdict};
+pub use network_host::{Host, HostPattern, HostRule};
 pub use payload::{
     AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,

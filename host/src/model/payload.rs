@@ -263,6 +263,11 @@ pub struct Permissions {
     /// When the CLI asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_policy: Option<ApprovalPolicy>,
+    /// Hosts that a contained run may reach besides those of the model and of the configuration: `api.example.com`,
+    /// `*.example.com`, `git.example.com:8443`, or `localhost:8080` for one port of this machine. Without a port, 443.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 300)))]
+    pub allow_hosts: Vec<String>,
 }
 
 /// Bounds of the run.
