@@ -47,6 +47,16 @@ fn waiting(status: &Status) -> String {
     format!("{} ready, {} scheduled, {held}of at most {}", status.ready, status.scheduled, status.capacity)
 }
 
+fn sandbox(status: &Status) -> String {
+    let Some(sandbox) = &status.sandbox else { return "unknown: the host is older than this command line".to_owned() };
+    let notes: Vec<&str> = sandbox.gaps.iter().chain(&sandbox.refused).map(String::as_str).collect();
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+    match sandbox.backend {
+        Some(backend) => format!("{}, {} by default{notes}", backend.as_str(), sandbox.default_mode.as_str()),
+        None => format!("none: runs are not contained{notes}"),
+    }
+}
+
 fn render(status: &Status, out: &Output, now: Timestamp) -> String {
     let path = |path: &std::path::Path| path.display().to_string();
     let kind = if status.background { "in the background, ends when idle" } else { "stays" };
@@ -62,6 +72,7 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         ("log", path(&status.log_file)),
         ("seal key", status.seal_key.clone()),
         ("token store", status.token_store.clone()),
+        ("sandbox", sandbox(status)),
     ];
     let http = status.http.iter().flat_map(|http| [("http", http.url.clone()), ("token", path(&http.token_file))]);
     let mut text = String::new();

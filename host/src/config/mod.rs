@@ -43,8 +43,8 @@ pub use self::source::Source;
 pub use self::sources::Sources;
 pub use self::types::{
     AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
-    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
-    RunnerConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
+    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, ResourceLimits, RetentionConfig,
+    RetentionLimits, RunnerConfig, SandboxConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

@@ -14,7 +14,7 @@ use super::types::{
     AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
     RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
-use crate::model::HostRule;
+use crate::model::{HostRule, SandboxBackend, SandboxMode};
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
@@ -64,6 +64,14 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         if let Some(names) = runner.texts(r, "inherit_environment", variable_glob) {
             into.inherit_environment = names;
         }
+        if let Some(mut limits) = runner.section(r, "limits") {
+            let into = &mut into.limits;
+            limits.number(r, "processes", 0..=4_194_304, &mut into.processes);
+            limits.number(r, "memory_mib", 0..=1_048_576, &mut into.memory_mib);
+            limits.number(r, "open_files", 0..=1_048_576, &mut into.open_files);
+            limits.number(r, "file_size_mib", 0..=1_048_576, &mut into.file_size_mib);
+            limits.finish(r);
+        }
         runner.finish(r);
     }
     if let Some(mut storage) = file.section(r, "storage") {
@@ -85,8 +93,30 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         policy.finish(r);
     }
     if let Some(mut sandbox) = file.section(r, "sandbox") {
+        let into = &mut config.sandbox;
+        let modes = [SandboxMode::ReadOnly, SandboxMode::WorkspaceWrite, SandboxMode::FullAccess];
+        sandbox.choice(r, "mode", &modes.map(|mode| (mode.as_str(), mode)), &mut into.mode);
+        sandbox.flag(r, "require", &mut into.require);
+        if let Some(names) = sandbox.texts(r, "backends", backend) {
+            into.backends = SandboxBackend::ALL
+                .into_iter()
+                .filter(|backend| names.iter().any(|name| name == backend.as_str()))
+                .collect();
+            into.backends.sort_by_key(|backend| names.iter().position(|name| name == backend.as_str()));
+        }
+        for (key, list) in [("hide", &mut into.hide), ("read", &mut into.read), ("write", &mut into.write)] {
+            if let Some(paths) = sandbox.texts(r, key, sandbox_path) {
+                *list = paths;
+            }
+        }
+        if let Some(paths) = sandbox.texts(r, "protect", protected_path) {
+            into.protect = paths;
+        }
+        sandbox.flag(r, "ssh_agent", &mut into.ssh_agent);
+        sandbox.flag(r, "gpg_agent", &mut into.gpg_agent);
+        sandbox.flag(r, "dbus", &mut into.dbus);
         if let Some(hosts) = sandbox.texts(r, "allow_hosts", host_rule) {
-            config.sandbox.allow_hosts = hosts;
+            into.allow_hosts = hosts;
         }
         sandbox.finish(r);
     }
@@ -310,6 +340,32 @@ fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Pro
     table.optional_number(r, "concurrency", 1..=256, &mut provider.concurrency);
     table.finish(r);
     Some(provider)
+}
+
+fn backend(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+    if !SandboxBackend::ALL.iter().any(|backend| backend.as_str() == text) {
+        let known = SandboxBackend::ALL.map(SandboxBackend::as_str).join(", ");
+        found.refuse(r, "not a sandbox back end", Some(format!("there are {known}")));
+    }
+}
+
+/// A path that settings of the sandbox name.
+fn sandbox_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+    let rooted = text.starts_with('/') || text.starts_with("~/") || text.starts_with('$');
+    let plain = !text.contains('\0') && text.split('/').all(|part| part != "..");
+    if !rooted || !plain || text.trim_matches('/').is_empty() {
+        let hint = "an absolute path, or one that begins with ~/ or $NAME/, without ..";
+        found.refuse(r, "not a path for the sandbox", Some(hint.to_owned()));
+    }
+}
+
+/// A path below a work folder.
+fn protected_path(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+    let plain = !text.contains('\0') && text.split('/').all(|part| !matches!(part, ".." | "."));
+    if text.starts_with('/') || !plain || text.trim_matches('/').is_empty() {
+        let hint = "a path below the work folder, for example \".git/hooks/\"";
+        found.refuse(r, "not a path below a work folder", Some(hint.to_owned()));
+    }
 }
 
 /// A host that runs may reach.

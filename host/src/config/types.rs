@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sources::Sources;
+use crate::model::{SandboxBackend, SandboxMode};
 
 /// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -142,6 +143,22 @@ pub struct RunnerConfig {
     pub max_buffer_mib: usize,
     /// Names of the variables that every child inherits; `*` may stand at the end.
     pub inherit_environment: Vec<String>,
+    /// Resource limits of children.
+    pub limits: ResourceLimits,
+}
+
+/// Resource limits of each process of a run; 0 means no limit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceLimits {
+    /// Processes and threads.
+    pub processes: u64,
+    /// Address space, in MiB.
+    pub memory_mib: u64,
+    /// Open files.
+    pub open_files: u64,
+    /// The largest file, in MiB.
+    pub file_size_mib: u64,
 }
 
 impl RunnerConfig {
@@ -235,12 +252,51 @@ impl PolicyConfig {
     }
 }
 
-/// What contained runs may reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// What bounds runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxConfig {
+    /// The mode of runs that do not say one.
+    pub mode: SandboxMode,
+    /// Whether a run is refused where this machine cannot hold its mode, also where that is only the default.
+    pub require: bool,
+    /// Back ends that may be used, the best first.
+    pub backends: Vec<SandboxBackend>,
+    /// Paths that look empty to runs, unless they have full access: `~/x`, `$NAME/x`, or absolute.
+    pub hide: Vec<String>,
+    /// Paths below a work folder that are read-only in it. One that ends with `/` is a folder.
+    pub protect: Vec<String>,
+    /// Paths that stay readable although something hides them.
+    pub read: Vec<String>,
+    /// Paths outside of the work folder that runs may change.
+    pub write: Vec<String>,
+    /// Whether runs reach the user's ssh-agent.
+    pub ssh_agent: bool,
+    /// Whether runs reach the user's gpg-agent and `~/.gnupg`.
+    pub gpg_agent: bool,
+    /// Whether runs reach the user's session bus.
+    pub dbus: bool,
     /// Hosts that every run may reach, each a valid [`HostRule`](crate::model::HostRule).
     pub allow_hosts: Vec<String>,
+}
+
+impl Default for SandboxConfig {
+    /// Full access and no back end: what the built-in file says is put over it.
+    fn default() -> Self {
+        Self {
+            mode: SandboxMode::FullAccess,
+            require: false,
+            backends: Vec::new(),
+            hide: Vec::new(),
+            protect: Vec::new(),
+            read: Vec::new(),
+            write: Vec::new(),
+            ssh_agent: false,
+            gpg_agent: false,
+            dbus: false,
+            allow_hosts: Vec::new(),
+        }
+    }
 }
 
 /// The operator's own redaction rules.

@@ -1,5 +1,6 @@
 //! The allow list of a run, and the decision that it makes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::{AddressScope, classify};
@@ -68,6 +69,19 @@ impl AllowList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// The ports of this machine that the rules name, each once.
+    #[must_use]
+    pub fn loopback_ports(&self) -> Vec<u16> {
+        let local = |pattern: &HostPattern| match pattern {
+            HostPattern::Localhost => true,
+            HostPattern::Address(address) => address.is_loopback(),
+            _ => false,
+        };
+        let ports: BTreeSet<u16> =
+            self.rules.iter().filter(|(rule, _)| local(&rule.pattern)).map(|(rule, _)| rule.port).collect();
+        ports.into_iter().collect()
     }
 
     /// The rules as text, for logs and records.

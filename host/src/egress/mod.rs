@@ -127,19 +127,30 @@ impl Egress {
         Self { runtime: Mutex::new(None), dial, connections: Arc::new(Semaphore::new(all)), each }
     }
 
-    /// Serves one run until the proxy is closed or dropped. The socket must be listening.
+    /// Serves one run until the proxy is closed or dropped. The sockets must be listening: `listener` for requests to a
+    /// proxy, each of `ports` for connections to that port of this machine, as far as `allowed` has it.
     ///
     /// # Errors
-    /// If the thread cannot be started, or the socket cannot be used.
-    pub fn proxy(&self, listener: TcpListener, allowed: AllowList, sink: Arc<dyn EgressSink>) -> io::Result<Proxy> {
-        listener.set_nonblocking(true)?;
+    /// If the thread cannot be started, or a socket cannot be used.
+    pub fn proxy(
+        &self,
+        listener: TcpListener,
+        ports: Vec<(u16, TcpListener)>,
+        allowed: AllowList,
+        sink: Arc<dyn EgressSink>,
+    ) -> io::Result<Proxy> {
+        let ports = ports.into_iter().map(|(port, listener)| (listener, proxy::Entry::Port(port)));
+        let listeners: Vec<_> = std::iter::once((listener, proxy::Entry::Proxy)).chain(ports).collect();
+        for (listener, _) in &listeners {
+            listener.set_nonblocking(true)?;
+        }
         let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = match &mut *runtime {
             Some(runtime) => runtime,
             none => none.insert(start()?),
         };
         let shared = proxy::Shared::new(allowed, sink, Arc::clone(&self.dial));
-        Proxy::start(runtime.handle(), listener, shared, self.each, Arc::clone(&self.connections))
+        Proxy::start(runtime.handle(), listeners, shared, self.each, Arc::clone(&self.connections))
     }
 }
 

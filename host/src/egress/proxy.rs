@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -25,7 +26,7 @@ use super::allow::AllowList;
 use super::forward::{self, Forwarded};
 use super::open::{Denial, Dial, Target};
 use super::record::Recorder;
-use super::tunnel::Tunnel;
+use super::tunnel::{COPY, Tunnel};
 use crate::model::{Host, NetworkReason};
 
 /// How long a client may take over the headers of a request, and stay idle between two.
@@ -64,28 +65,36 @@ pub struct Proxy {
 impl Proxy {
     pub(super) fn start(
         runtime: &Handle,
-        listener: TcpListener,
+        listeners: Vec<(TcpListener, Entry)>,
         shared: Shared,
         connections: usize,
         all_connections: Arc<Semaphore>,
     ) -> io::Result<Self> {
-        let listener = {
+        let listeners = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            let opened = listeners
+                .into_iter()
+                .map(|(listener, entry)| Ok((tokio::net::TcpListener::from_std(listener)?, entry)));
+            opened.collect::<io::Result<Vec<_>>>()?
         };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = channel();
         runtime.spawn(async move {
             let shared = Arc::new(shared);
-            let mut open = JoinSet::new();
+            let mut accepting = JoinSet::new();
             let own = Arc::new(Semaphore::new(connections));
-            tokio::select! {
-                // Also where the sender is gone.
-                _ = stopped => {}
-                () = accept(&listener, &shared, &mut open, &own, &all_connections) => {}
+            for (listener, entry) in listeners {
+                accepting.spawn(accept(
+                    listener,
+                    entry,
+                    Arc::clone(&shared),
+                    Arc::clone(&own),
+                    Arc::clone(&all_connections),
+                ));
             }
-            drop(listener);
-            open.shutdown().await;
+            // Also where the sender is gone.
+            let _ = stopped.await;
+            accepting.shutdown().await;
             shared.recorder.finish();
             let _ = end.send(());
         });
@@ -100,16 +109,27 @@ impl Proxy {
     }
 }
 
+/// What a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Requests to a proxy.
+    Proxy,
+    /// Connections to that port of this machine.
+    Port(u16),
+}
+
 async fn accept(
-    listener: &tokio::net::TcpListener,
-    shared: &Arc<Shared>,
-    open: &mut JoinSet<()>,
-    own: &Arc<Semaphore>,
-    all: &Arc<Semaphore>,
+    listener: tokio::net::TcpListener,
+    entry: Entry,
+    shared: Arc<Shared>,
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
 ) {
+    // Dropped with this task, and its connections with it.
+    let mut open = JoinSet::new();
     loop {
         // Never closed, so this never fails.
-        let (Ok(one), Ok(of_all)) = (Arc::clone(own).acquire_owned().await, Arc::clone(all).acquire_owned().await)
+        let (Ok(one), Ok(of_all)) = (Arc::clone(&own).acquire_owned().await, Arc::clone(&all).acquire_owned().await)
         else {
             return;
         };
@@ -122,11 +142,23 @@ async fn accept(
             }
         };
         while open.try_join_next().is_some() {}
-        let shared = Arc::clone(shared);
+        let shared = Arc::clone(&shared);
         open.spawn(async move {
             let _counted = (one, of_all);
-            serve(stream, shared).await;
+            match entry {
+                Entry::Proxy => serve(stream, shared).await,
+                Entry::Port(port) => pass(stream, port, &shared).await,
+            }
         });
+    }
+}
+
+/// Passes one connection on to a port of this machine, if the run may reach it.
+async fn pass(mut client: TcpStream, port: u16, shared: &Shared) {
+    let _ = client.set_nodelay(true);
+    let target = Target { host: Host::Address(Ipv4Addr::LOCALHOST.into()), port };
+    if let Ok((mut upstream, _connected)) = shared.open(&target).await {
+        let _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY).await;
     }
 }
 

@@ -72,7 +72,7 @@ impl Bench {
         let address = listener.local_addr().unwrap();
         let (sender, events) = channel();
         let allowed = AllowList::parse(entries, source).unwrap();
-        let proxy = egress.proxy(listener, allowed, Arc::new(Sink(Mutex::new(sender)))).unwrap();
+        let proxy = egress.proxy(listener, Vec::new(), allowed, Arc::new(Sink(Mutex::new(sender)))).unwrap();
         Self { address, events, proxy: Some(proxy), world, _egress: egress }
     }
 
@@ -472,7 +472,7 @@ fn many_runs_are_served_by_one_thread() {
             let address = listener.local_addr().unwrap();
             let (sender, events) = channel();
             let allowed = AllowList::parse(&[&target], RuleSource::Payload).unwrap();
-            (egress.proxy(listener, allowed, Arc::new(Sink(Mutex::new(sender)))).unwrap(), address, events)
+            (egress.proxy(listener, Vec::new(), allowed, Arc::new(Sink(Mutex::new(sender)))).unwrap(), address, events)
         })
         .collect();
     for (_, address, _) in &runs {

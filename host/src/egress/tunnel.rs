@@ -20,7 +20,7 @@ const HELLO_TIME: Duration = Duration::from_secs(10);
 /// How long a refusal may take to be sent.
 const REFUSE_TIME: Duration = Duration::from_secs(1);
 /// Bytes that are copied at a time in each direction.
-const COPY: usize = 16 << 10;
+pub(super) const COPY: usize = 16 << 10;
 /// A fatal TLS alert, `access_denied`: clients tell it apart from a broken network.
 const ACCESS_DENIED: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 

@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Engine;
 use super::check;
@@ -195,10 +195,12 @@ impl Stage<'_> {
         let cwd = self.working_folder()?;
         let installed = self.installed(provider)?;
         let snapshot = Arc::clone(&installed.known.snapshot);
-        let ready = self.prepare(provider, instance, &snapshot, &cwd, &installed.executable.path)?;
+        let folders =
+            self.engine.check_folders(&self.loaded.payload, &cwd).inspect_err(|error| self.say_missing(&cwd, error))?;
+        let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
         self.judge(provider, &snapshot, &cwd, &ready)?;
         self.check_stop()?;
-        let child = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
+        let (child, proxy) = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &super::capabilities::for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
@@ -219,6 +221,11 @@ impl Stage<'_> {
             max_tool_lines: harness.limits.and_then(|limits| limits.max_tool_result_lines).unwrap_or(0),
             time_limit: Duration::from_millis(self.loaded.payload.timeout_ms()),
         });
+        // Its last events belong before the run's end.
+        if let Some(proxy) = proxy {
+            proxy.close();
+        }
+        self.tell_of_made_files(&ready);
         Ok(self.finish(pumped, &ready, spawned))
     }
 
@@ -242,10 +249,29 @@ impl Stage<'_> {
             Err(ApiError::new(ErrorKind::CwdMissing, message))
         });
         found.map_err(|error| {
-            let path = wanted.clone();
-            self.say(&Payload::CwdMissing(CwdMissing { path, message: error.message.clone() }));
+            self.say_missing(wanted, &error);
             error.into()
         })
+    }
+
+    fn say_missing(&self, folder: &Path, error: &ApiError) {
+        if error.kind == ErrorKind::CwdMissing {
+            let path = folder.to_owned();
+            self.say(&Payload::CwdMissing(CwdMissing { path, message: error.message.clone() }));
+        }
+    }
+
+    /// Protected files that the run has made: nothing can be mounted where nothing is.
+    fn tell_of_made_files(&self, ready: &Ready) {
+        let made = ready.unprotected.iter().filter(|path| std::fs::symlink_metadata(path).is_ok());
+        let events = made.map(|path| {
+            let message = format!(
+                "the run made {}, which other programs may obey: look at it before you start them here",
+                path.display()
+            );
+            ready.recorder.warning(warning_code::PROTECTED_FILE_MADE, message, json!({"path": path}))
+        });
+        self.output(events.collect());
     }
 
     fn installed(&self, provider: &Arc<Provider>) -> Result<super::capabilities::Installed, Stopped> {

@@ -243,6 +243,24 @@ pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError>
     }
 }
 
+/// Opens a folder by the path that was judged: links resolved, so that none may be on the way now.
+///
+/// # Errors
+/// `CWD_MISSING` where it is gone, or where a link leads elsewhere now.
+pub(crate) fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, ApiError> {
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how).map_err(|errno| {
+        let what = match errno {
+            nix::errno::Errno::ELOOP => "leads elsewhere now: a link is on the way".to_owned(),
+            errno => format!("cannot be opened: {}", errno.desc()),
+        };
+        ApiError::new(ErrorKind::CwdMissing, format!("the folder {} {what}", path.display()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::prepare::{Attempt, prepare};
+use super::sandbox::{Containment, Reach};
 use crate::config::PolicyConfig;
-use crate::model::{RunId, StartPayload};
+use crate::model::{RunId, SandboxMode, StartPayload};
 use crate::plugins::types as plugin;
 use crate::plugins::{ProviderInstance, Registry, RegistryOptions};
 
@@ -231,6 +232,9 @@ struct Made {
 fn make(installed: &Installed, payload: &Value) -> Made {
     let payload = StartPayload::parse(payload.clone()).unwrap_or_else(|error| panic!("{payload}: {error:?}"));
     let inherited = BTreeMap::new();
+    // As on a machine that holds no containment: the plugin answers for everything.
+    let containment =
+        Containment { mode: SandboxMode::FullAccess, backend: None, reach: Reach::Open, gaps: Vec::new() };
     let attempt = Attempt {
         run: RunId::generate(),
         number: 1,
@@ -239,6 +243,7 @@ fn make(installed: &Installed, payload: &Value) -> Made {
         resume: payload.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
         private_dir: Path::new("/private"),
         inherited: &inherited,
+        containment: &containment,
     };
     match prepare(&PolicyConfig::default(), &installed.instance, &installed.capabilities, &attempt) {
         Ok(prepared) => Made {

@@ -14,9 +14,11 @@ use super::environment::{known_secrets, search_path};
 use super::prepare::{self, Prepared};
 use super::question::Question;
 use super::record::Recorder;
+use super::sandbox::{self, Containment, NetworkEvents, OpenFolders, Reach};
 use super::setup::Provider;
 use super::verdict::Ending;
 use crate::clock;
+use crate::egress::{AllowList, Proxy};
 use crate::failpoint;
 use crate::model::{
     AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
@@ -41,6 +43,14 @@ pub(super) struct Ready {
     start: runner::Launch,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) recorder: Recorder,
+    /// What bounds the child.
+    pub(super) containment: Containment,
+    sandbox: runner::Sandbox,
+    /// Served where the child has no network of its own.
+    network: Option<(runner::Network, AllowList)>,
+    /// Files that the child could make although they are protected: none of them was there before.
+    pub(super) unprotected: Vec<PathBuf>,
+    folders: OpenFolders,
     /// Removed with the attempt, and before the private folder, which knows what belongs to them.
     _shims: Option<runner::Shims>,
     pub(super) private: PrivateDir,
@@ -53,9 +63,10 @@ impl Stage<'_> {
         provider: &Provider,
         instance: &ProviderInstance,
         snapshot: &CapabilitySnapshot,
-        cwd: &Path,
+        folders: OpenFolders,
         executable: &Path,
     ) -> Result<Ready, Stopped> {
+        let cwd = folders.cwd.path.as_path();
         let (engine, loaded, number) = (self.engine, self.loaded, self.loaded.job.attempt);
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
@@ -68,6 +79,7 @@ impl Stage<'_> {
         for (path, bytes) in files {
             private.write(&path, &bytes, Access::Data).map_err(io_error)?;
         }
+        let (containment, dropped) = engine.contain(self.setup, &payload)?;
         let attempt = prepare::Attempt {
             run: loaded.run(),
             number,
@@ -76,14 +88,21 @@ impl Stage<'_> {
             resume: loaded.resume(),
             private_dir: private.path(),
             inherited: &inherited,
+            containment: &containment,
         };
-        let prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
+        let mut prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
+        prepared.warnings.extend(dropped);
         self.tell_new_warnings(&prepared);
         if loaded.knows_nothing {
             let message = "the conversation has no session to go on from; the agent does not know what was said before";
             self.output(vec![self.recorder.warning(warning_code::SESSION_ABSENT, message, Value::Null)]);
         }
 
+        let needs = instance.containment();
+        let network = (containment.backend.is_some() && containment.reach == Reach::Listed).then(|| {
+            let list = sandbox::allow_list(self.setup, needs, &provider.config, &payload, &inherited);
+            (sandbox::network(&list), list)
+        });
         let mut environment = inherited;
         environment
             .extend(prepared.launch.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
@@ -96,6 +115,28 @@ impl Stage<'_> {
                 .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?,
             None => runner::Launch { executable: executable.to_owned(), leading_args: Vec::new() },
         };
+        sandbox::adapt_environment(
+            &mut environment,
+            &self.setup.config.sandbox,
+            &containment,
+            network.as_ref().map(|(network, _)| network),
+        );
+        private.make_folder(sandbox::TEMPORARY).map_err(io_error)?;
+        let sources = sandbox::Sources {
+            paths: &engine.paths,
+            config: &self.setup.config.sandbox,
+            limits: &self.setup.config.runner.limits,
+            plugins: super::plugin_folder(&self.setup.config.plugins, &engine.paths),
+            needs,
+            others: sandbox::others(self.setup, provider),
+            variables: &environment,
+            cwd: &folders.cwd,
+            additional: &folders.additional,
+            private: private.path(),
+            reads: sandbox::programs(executable, &start.executable, &path, &payload),
+        };
+        let bounds = sources.sandbox(&containment, network.as_ref().map(|(network, _)| network.clone()));
+        let unprotected = if bounds.namespaces.is_some() { sources.unprotected() } else { Vec::new() };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
             private.write(&file.path, &file.contents, access).map_err(io_error)?;
@@ -106,7 +147,20 @@ impl Stage<'_> {
         known.extend(loaded.known_tokens.iter().cloned());
         refuse_visible_secrets(&prepared.launch.args, &known)?;
         let executable = executable.to_owned();
-        Ok(Ready { prepared, executable, start, environment, recorder, _shims: shims, private })
+        Ok(Ready {
+            prepared,
+            executable,
+            start,
+            environment,
+            recorder,
+            containment,
+            sandbox: bounds,
+            network,
+            unprotected,
+            folders,
+            _shims: shims,
+            private,
+        })
     }
 
     /// The folder of allowed programs and the script that every shell runs first.
@@ -208,7 +262,7 @@ impl Stage<'_> {
         snapshot: &CapabilitySnapshot,
         cwd: &Path,
         ready: &Ready,
-    ) -> Result<Child, Stopped> {
+    ) -> Result<(Child, Option<Proxy>), Stopped> {
         let launch = &ready.prepared.launch;
         let stdin = match launch.channel {
             plugin::Channel::Pipes => Stdin::Bytes(launch.stdin.clone().unwrap_or_default()),
@@ -224,13 +278,14 @@ impl Stage<'_> {
             args: ready.start.leading_args.iter().cloned().chain(launch.args.iter().map(OsString::from)).collect(),
             environment: ready.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: cwd.to_owned(),
-            cwd_identity: None,
-            sandbox: runner::Sandbox::default(),
+            cwd_identity: Some(ready.folders.cwd.identity),
+            sandbox: ready.sandbox.clone(),
             marker: format!("{}-{number}", self.loaded.run()),
             stdin,
             limits: SpawnLimits { linger: self.setup.config.runner.exit_grace(), ..SpawnLimits::default() },
         };
         let started = RunStarted {
+            sandbox: Some(ready.containment.record()),
             provider: provider.name.clone(),
             attempt: number,
             pid: 0,
@@ -271,10 +326,20 @@ impl Stage<'_> {
         started: &RunStarted,
         ready: &Ready,
         told: &mut bool,
-    ) -> Result<Child, SpawnFailure> {
+    ) -> Result<(Child, Option<Proxy>), SpawnFailure> {
         failpoint::reach("spawn.before");
-        let prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
+        let mut prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
         failpoint::reach("spawn.prepared");
+        let proxy = match &ready.network {
+            None => None,
+            Some((network, list)) => {
+                // Under Landlock the child has the host's loopback, and the host listens there.
+                let sockets = prepared.take_sockets();
+                let sink = NetworkEvents { recorder: ready.recorder.clone(), storage: self.engine.storage.clone() };
+                let served = sandbox::serve(&self.engine.machine.egress, sockets, network, list.clone(), sink);
+                Some(served.map_err(|error| SpawnFailure::Stopped(error.into()))?)
+            }
+        };
         let identity = prepared.identity();
         let pid = u32::try_from(identity.pid).unwrap_or_default();
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
@@ -303,7 +368,7 @@ impl Stage<'_> {
         failpoint::reach("spawn.recorded");
         let child = prepared.start().map_err(SpawnFailure::Spawn)?;
         failpoint::reach("spawn.after");
-        Ok(child)
+        Ok((child, proxy))
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &Ready) -> Stopped {
@@ -317,6 +382,10 @@ impl Stage<'_> {
             SpawnErrorKind::BadCwd => {
                 self.say(&Payload::CwdMissing(CwdMissing { path: cwd.to_owned(), message: error.message.clone() }));
                 Stopped::Ending(Ending::new(EndReason::CwdMissing, message))
+            }
+            SpawnErrorKind::SandboxUnavailable => {
+                let ending = Ending::new(EndReason::Unenforceable, message);
+                Stopped::Ending(Ending { hint: Some(sandbox::REMEDY.to_owned()), ..ending })
             }
             SpawnErrorKind::NotExecutable => Stopped::Ending(Ending::new(EndReason::CliMissing, message)),
             _ => Stopped::Ending(Ending::new(EndReason::SpawnFailed, message)),

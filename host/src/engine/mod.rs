@@ -48,6 +48,7 @@ mod resume;
 mod retention;
 mod retry;
 mod rules;
+mod sandbox;
 mod seal;
 mod settings;
 mod setup;
@@ -94,6 +95,7 @@ pub use complaints::complaints;
 pub(crate) use decide::{limits, plugin_folder};
 pub use reload::{Files, Follow};
 pub use rules::load_redactor;
+pub use sandbox::{PROBE_VERB, probe_sandbox};
 pub use seal::SealError;
 
 /// What an engine is made of.
@@ -134,6 +136,7 @@ pub struct Engine {
     capabilities: Cache,
     retention: Arc<Retention>,
     tokens: Tokens,
+    machine: sandbox::Machine,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -182,6 +185,7 @@ impl Engine {
             capabilities: Cache::default(),
             retention: Arc::default(),
             tokens,
+            machine: sandbox::Machine::default(),
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
@@ -222,6 +226,9 @@ impl Engine {
         })?;
         let engine = Arc::clone(self);
         spawn("tokens", move || engine.load_tokens())?;
+        let engine = Arc::clone(self);
+        // The first run does not wait for it then.
+        spawn("sandbox", move || drop(engine.sandbox_report(&engine.setup())))?;
         self.look_at_clis();
         Ok(())
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::check::decode_data_url;
 use super::environment::Sources;
 use super::record::to_value;
+use super::sandbox::Containment;
 use super::setup::{Provider, Setup};
 use crate::config::PolicyConfig;
 use crate::model::{
@@ -35,6 +36,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) private_dir: &'a Path,
     /// What the child inherits.
     pub(crate) inherited: &'a BTreeMap<String, String>,
+    /// What bounds it.
+    pub(crate) containment: &'a Containment,
 }
 
 /// A command line, and what it does not honour.
@@ -90,7 +93,8 @@ pub(crate) fn prepare(
         return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/prompt"));
     }
     let document = to_value(attempt.payload);
-    let (against, warnings): (Vec<_>, Vec<_>) = launch.dropped.iter().partition(|dropped| {
+    let left = launch.dropped.iter().filter(|dropped| !attempt.containment.enforces(&dropped.pointer));
+    let (against, warnings): (Vec<_>, Vec<_>) = left.partition(|dropped| {
         (dropped.restricts || restricts(&document, &dropped.pointer)) && !policy.allows_unenforced(&dropped.pointer)
     });
     if !against.is_empty() {
@@ -172,7 +176,7 @@ fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
             os: std::env::consts::OS.to_owned(),
             root: nix::unistd::geteuid().is_root(),
             environment_names: attempt.inherited.keys().cloned().collect(),
-            extra: None,
+            extra: Some(attempt.containment.facts().to_string()),
         },
         payload: document.to_string(),
     }

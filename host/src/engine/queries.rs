@@ -270,6 +270,7 @@ impl Engine {
             cursor: *self.storage.events_watch().borrow(),
             token_store: self.tokens.describe(setup.config.tokens.store),
             seal_key: format!("file {}", self.sealer.key_file().display()),
+            sandbox: Some(self.sandbox_support()),
             problems: problems.iter().map(|problem| redactor.redact(problem).text.into_owned()).collect(),
             reloads: self.reloading.reloads(),
         }

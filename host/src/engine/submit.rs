@@ -22,6 +22,7 @@ use super::question::Question;
 use super::record::{self, Recorder, to_value};
 use super::request;
 use super::resume;
+use super::sandbox::Containment;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
 use crate::api::types::StartRunResult;
@@ -160,7 +161,9 @@ impl Submission<'_> {
             self.record_refusal(audit);
             return Err(denied);
         }
-        let mut warnings = self.try_to_prepare()?;
+        let (containment, dropped) = self.engine.contain(self.setup, self.effective)?;
+        let mut warnings = self.try_to_prepare(&containment)?;
+        warnings.extend(dropped);
         warnings.extend(self.moved.clone());
         let audit = self.recorder.event(&Payload::PolicyAudit(audit));
         let warnings =
@@ -190,7 +193,7 @@ impl Submission<'_> {
     }
 
     /// What an attempt will do first is tried now, so that the user hears at once what would fail.
-    fn try_to_prepare(&self) -> Result<Vec<CompatibilityWarning>, ApiError> {
+    fn try_to_prepare(&self, containment: &Containment) -> Result<Vec<CompatibilityWarning>, ApiError> {
         let private_dir = self.engine.private_dir_of(self.run, 1);
         let attempt = Attempt {
             run: self.run,
@@ -200,6 +203,7 @@ impl Submission<'_> {
             resume: self.effective.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
             private_dir: &private_dir,
             inherited: self.inherited,
+            containment,
         };
         let instance = self.provider.instance()?;
         let capabilities = for_plugin(&self.installed.known.snapshot);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::names;
-use super::{Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, Usage};
+use super::{Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, SandboxRecord, Usage};
 
 names! {
     /// The name of an event.
@@ -212,6 +212,9 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStarted {
+    /// What bounds the run. Missing in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRecord>,
     /// Provider instance.
     pub provider: String,
     /// Counts from 1.
@@ -339,6 +342,8 @@ pub mod warning_code {
     pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
     /// The child did not read its whole input.
     pub const INPUT_UNREAD: &str = "INPUT_UNREAD";
+    /// The run made a file that other programs obey: a configuration of tools, for instance. Fact: `path`.
+    pub const PROTECTED_FILE_MADE: &str = "PROTECTED_FILE_MADE";
     /// The run asked for a host that it may not reach. Facts: `host`, `port`, `reason`.
     pub const NETWORK_REFUSED: &str = "NETWORK_REFUSED";
 }

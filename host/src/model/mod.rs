@@ -14,6 +14,7 @@ mod payload;
 mod pointer;
 mod record;
 mod retention;
+mod sandbox;
 mod secret_name;
 mod validate;
 
@@ -41,5 +42,6 @@ pub use record::{
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
 };
+pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::secret_like;
 pub use validate::{strip_nulls, validate_document};

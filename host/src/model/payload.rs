@@ -221,16 +221,28 @@ pub enum Tool {
     Task,
 }
 
-/// How far the CLI's own sandbox lets the agent go.
+/// What the run may change and reach. The host enforces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxMode {
-    /// Nothing is written.
+    /// It changes nothing but its own temporary files, and reaches the allowed hosts alone.
     ReadOnly,
-    /// The working folder and the additional ones are written.
+    /// It changes the working folder and the additional ones, and reaches the allowed hosts alone.
     WorkspaceWrite,
-    /// No sandbox.
+    /// It does what the user may, but does not see the host's own files.
     FullAccess,
+}
+
+impl SandboxMode {
+    /// Its name in payloads and settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::WorkspaceWrite => "workspace-write",
+            Self::FullAccess => "full-access",
+        }
+    }
 }
 
 /// When the CLI asks.
@@ -251,13 +263,13 @@ pub enum ApprovalPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Permissions {
-    /// How far the CLI's own sandbox lets the agent go.
+    /// What the run may change and reach. Without it, the setting `sandbox.mode`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox_mode: Option<SandboxMode>,
     /// Tools run without a question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_approve: Option<bool>,
-    /// Whether the agent's tools reach the network.
+    /// Whether the run reaches the whole network. Without it, only with full access; else the allowed hosts alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_access: Option<bool>,
     /// When the CLI asks.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ArtifactId, ConversationId, RunId, RunMode};
+use super::{ArtifactId, ConversationId, RunId, RunMode, SandboxRecord};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $text:literal,)+ }) => {
@@ -287,6 +287,9 @@ pub struct RunRecord {
     pub usage: Option<Usage>,
     /// The `run.warning` and `run.compatibility_warning` payloads so far.
     pub warnings: Vec<Value>,
+    /// What bounded it. Missing before its first attempt, and in runs of older versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRecord>,
     /// What the CLI could do when the run was prepared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<CapabilitySnapshot>,

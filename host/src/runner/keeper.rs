@@ -18,6 +18,7 @@ use super::birth::{self, ChildFailure, Newborn};
 use super::containment::{self, Ended, Proof, descendants};
 use super::event::{Contained, Exit, ExitStatus, StopSignal, Usage};
 use super::linux::{self, ChildWatch};
+use super::placeholders::Placeholders;
 use super::sandbox::{self, Init, InitReport};
 use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report};
 
@@ -64,6 +65,8 @@ struct Keeper {
     /// Sockets of the child's network, until the host has them.
     sockets: Vec<OwnedFd>,
     gate: Gate,
+    /// Folders that stand in the places of protected ones, until the end.
+    placeholders: Placeholders,
     exited: bool,
     stopping: Option<Stopping>,
 }
@@ -99,9 +102,13 @@ impl Keeper {
         let made = linux::become_subreaper()
             .and_then(|()| ChildWatch::new())
             .map_err(|errno| ChildFailure::at(super::wire::Stage::Fork, errno))
-            .and_then(|watch| Ok((watch, birth::make(lifeline.as_fd(), &stdio, program)?)));
+            .and_then(|watch| {
+                let placeholders = Placeholders::make(&program.sandbox.placeholders);
+                Ok((watch, placeholders, birth::make(lifeline.as_fd(), &stdio, program)?))
+            });
         match made {
-            Ok((watch, Newborn { pid, init, sockets, gate, failure })) => Ok(Self {
+            Ok((watch, placeholders, Newborn { pid, init, sockets, gate, failure })) => Ok(Self {
+                placeholders,
                 lifeline,
                 watch,
                 talks: init.is_some(),
@@ -140,6 +147,7 @@ impl Keeper {
             if watch {
                 self.watch.drain();
                 if self.reap() == Proof::NoneLeft && self.exited {
+                    self.placeholders.remove();
                     self.report(&Report::Contained(Contained::default()));
                     leave();
                 }
@@ -202,6 +210,7 @@ impl Keeper {
                     Some(init) => birth::end(init),
                     None => _ = nix::sys::wait::waitpid(self.child, None),
                 }
+                self.placeholders.remove();
                 self.report(&failed.report());
                 leave()
             }
@@ -345,6 +354,7 @@ impl Keeper {
         let mut killed: Vec<_> = ended.killed.into_iter().filter(not_child).collect();
         let killed_total = killed.len();
         killed.truncate(MAX_NAMED);
+        self.placeholders.remove();
         self.report(&Report::Contained(Contained {
             killed,
             killed_total,

@@ -40,6 +40,7 @@ mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 mod lookup;
+mod placeholders;
 mod prelude;
 mod private;
 mod probe;

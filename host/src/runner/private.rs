@@ -113,6 +113,18 @@ impl PrivateDir {
         Ok(Self { path, folder, removed: false })
     }
 
+    /// Makes a folder in it, 0700.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn make_folder(&self, name: &str) -> Result<(), PrivateError> {
+        mkdirat(&self.folder, name, Mode::S_IRWXU).map_err(|errno| PrivateError::System {
+            what: "make the folder",
+            path: self.path.join(name),
+            errno,
+        })
+    }
+
     /// Where it is, absolute if `parent` was.
     pub fn path(&self) -> &Path {
         &self.path

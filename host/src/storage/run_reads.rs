@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::model::{
     ConversationId, EndReason, EventType, JobRecord, JobState, Page, RunId, RunRecord, RunStatus, RunSummary,
+    SandboxRecord,
 };
 
 use super::reader::Reader;
@@ -121,6 +122,7 @@ impl Reader {
                     structured_output: None,
                     usage: optional_json_of(row, "usage")?,
                     warnings: Vec::new(),
+                    sandbox: None,
                     capabilities: None,
                     artifacts: Vec::new(),
                     job: None,
@@ -134,6 +136,7 @@ impl Reader {
         };
         record.final_text = terminal.map(|end| answers::of_end(&self.conn, num, end)).transpose()?.flatten();
         self.notable(num, &mut record)?;
+        record.sandbox = self.sandbox_of(num)?;
         record.capabilities = snapshot.map(|key| self.snapshot(SnapshotKey(key))).transpose()?.flatten();
         record.artifacts = self.artifacts_of(num)?;
         record.job = self.job(run_id)?;
@@ -158,6 +161,20 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// What bounded the first attempt of a run: it says so in one of its first events.
+    fn sandbox_of(&self, num: i64) -> Result<Option<SandboxRecord>, StorageError> {
+        let mut started: Option<Value> = self
+            .conn
+            .prepare_cached(
+                "SELECT payload FROM run_events WHERE run = ?1 AND type = 'run.started' ORDER BY seq LIMIT 1",
+            )?
+            .query_row([num], |row| json_of(row, "payload"))
+            .optional()?;
+        let sandbox = started.as_mut().and_then(|started| started.get_mut("sandbox")).map(Value::take);
+        // One of a later version that this one cannot read is no reason to hide the run.
+        Ok(sandbox.and_then(|sandbox| serde_json::from_value(sandbox).ok()))
     }
 
     /// The effective start payload of a run, redacted.

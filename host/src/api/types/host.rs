@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::Problem;
+use crate::model::{Problem, SandboxSupport};
 
 /// `list_capabilities`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -151,6 +151,9 @@ pub struct Status {
     /// Where tokens of providers that are saved now will lie: `secret-service`, `keyutils` or `file` and what that means,
     /// or `none` and why.
     pub token_store: String,
+    /// What this machine can hold of the containment of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxSupport>,
     /// What is wrong at present: configuration, plugins, storage.
     pub problems: Vec<String>,
     /// The last reloads of configuration, plugins and settings, newest first; ten at most.

@@ -39,7 +39,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-pub use self::probe::{Backend, ProbeReport, RefusedBackend, available, run_probe_child};
+pub use crate::model::SandboxBackend as Backend;
+
+pub use self::probe::{ProbeReport, RefusedBackend, available, run_probe_child};
 
 pub(super) use self::init::{Init, InitReport, KILLED, start as start_init};
 pub(super) use self::privileges::be_opaque;
@@ -52,6 +54,9 @@ pub struct Sandbox {
     pub namespaces: Option<Namespaces>,
     /// A Landlock domain.
     pub landlock: Option<Landlock>,
+    /// Folders that are missing and must not be made by the child: empty ones stand in their places, read-only, until the
+    /// child has ended.
+    pub placeholders: Vec<PathBuf>,
     /// System calls that are refused.
     pub filter: Filter,
     /// Resource limits.

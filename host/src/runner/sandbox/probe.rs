@@ -14,34 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::super::event::ExitStatus;
 use super::super::probe::{ProbeOutcome, ProbeSpec, run_probe};
 use super::super::zygote::Zygote;
-use super::{Filter, Landlock, Namespaces, Network, OpenPath, Sandbox, View};
+use super::{Backend, Filter, Landlock, Namespaces, Network, OpenPath, Sandbox, View};
 
 /// How long one back end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a child says is far shorter.
 const MAX_OUTPUT: usize = 64 << 10;
-
-/// What enforces the containment of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Backend {
-    /// Namespaces that the keeper makes.
-    Namespaces,
-    /// Landlock and seccomp.
-    Landlock,
-}
-
-impl Backend {
-    /// Its name in settings and records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Namespaces => "namespaces",
-            Self::Landlock => "landlock",
-        }
-    }
-}
 
 /// A back end that does not hold here, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

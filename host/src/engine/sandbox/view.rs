@@ -1,0 +1,287 @@
+//! What a contained child sees: its folders, what its CLI needs, and what stays hidden.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::decide::{Containment, Reach};
+use super::places::resolve;
+use super::worktree;
+use crate::config::{Paths, ResourceLimits as LimitsConfig, SandboxConfig};
+use crate::model::SandboxMode;
+use crate::plugins::Containment as Needs;
+use crate::runner::{
+    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, ResourceLimits, Sandbox, View,
+};
+
+/// Entries of the folders around hidden ones that a Landlock domain names, at most.
+const MAX_READABLE: usize = 20_000;
+
+/// A folder that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CheckedFolder {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: FileIdentity,
+}
+
+/// What the view of one run is made of.
+pub(crate) struct Sources<'a> {
+    pub(crate) paths: &'a Paths,
+    pub(crate) config: &'a SandboxConfig,
+    pub(crate) limits: &'a LimitsConfig,
+    /// The operator's plugin folder.
+    pub(crate) plugins: &'a Path,
+    pub(crate) needs: &'a Needs,
+    /// What other providers write, with the variables that are configured for them.
+    pub(crate) others: Vec<(&'a Needs, &'a BTreeMap<String, String>)>,
+    /// All variables of the child.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+    pub(crate) cwd: &'a CheckedFolder,
+    pub(crate) additional: &'a [CheckedFolder],
+    /// The private folder of the attempt.
+    pub(crate) private: &'a Path,
+    /// Programs and files that the child must find wherever they are.
+    pub(crate) reads: Vec<PathBuf>,
+}
+
+impl Sources<'_> {
+    /// The sandbox of the runner. `network` is that of a child with an allow list.
+    pub(crate) fn sandbox(&self, containment: &Containment, network: Option<Network>) -> Sandbox {
+        let limits = self.resource_limits();
+        let bounded = containment.bounds_files();
+        match containment.backend {
+            None => Sandbox { limits, ..Sandbox::default() },
+            Some(Backend::Namespaces) => {
+                let view = self.view(containment.mode);
+                let landlock =
+                    bounded.then(|| Landlock { write: writable(&view), bound_writes: true, ..Landlock::default() });
+                Sandbox {
+                    placeholders: if containment.mode == SandboxMode::WorkspaceWrite {
+                        self.placeholders()
+                    } else {
+                        Vec::new()
+                    },
+                    namespaces: Some(Namespaces { view: Some(view), network }),
+                    landlock,
+                    filter: if bounded { Filter::Strict } else { Filter::Basic },
+                    limits,
+                }
+            }
+            Some(Backend::Landlock) => {
+                let view = self.view(containment.mode);
+                let read = readable(&view);
+                let connect =
+                    network.map(|network| std::iter::once(network.proxy_port).chain(network.forwards).collect());
+                let closed = containment.reach == Reach::Listed;
+                Sandbox {
+                    namespaces: None,
+                    landlock: Some(Landlock { read, write: writable(&view), bound_writes: bounded, connect }),
+                    filter: match (closed, bounded) {
+                        (true, _) => Filter::StrictWithoutSockets,
+                        (false, true) => Filter::Strict,
+                        (false, false) => Filter::Basic,
+                    },
+                    placeholders: Vec::new(),
+                    limits,
+                }
+            }
+        }
+    }
+
+    fn resource_limits(&self) -> ResourceLimits {
+        let set = |value: u64| Some(value).filter(|value| *value > 0);
+        ResourceLimits {
+            processes: set(self.limits.processes),
+            memory: set(self.limits.memory_mib).map(|mib| mib << 20),
+            open_files: set(self.limits.open_files),
+            file_size: set(self.limits.file_size_mib).map(|mib| mib << 20),
+        }
+    }
+
+    fn view(&self, mode: SandboxMode) -> View {
+        let full = mode == SandboxMode::FullAccess;
+        let mut open: BTreeMap<PathBuf, OpenPath> = BTreeMap::new();
+        let mut add = |path: PathBuf, write, identity, required| {
+            let entry = open.entry(path.clone()).or_insert(OpenPath { path, write, identity, required });
+            entry.write |= write;
+        };
+        for folder in std::iter::once(self.cwd).chain(self.additional) {
+            let write = mode == SandboxMode::WorkspaceWrite;
+            add(folder.path.clone(), write, Some(folder.identity), true);
+            if write {
+                for path in worktree::written(&folder.path) {
+                    add(path, true, None, false);
+                }
+            }
+        }
+        add(self.private.to_owned(), true, None, true);
+        for path in existing(self.needs.write.iter().chain(&self.config.write), self.variables) {
+            add(path, true, None, false);
+        }
+        for path in existing(self.needs.read.iter().chain(&self.config.read), self.variables) {
+            add(path, false, None, false);
+        }
+        for path in self.reads.iter().chain(&self.agents()) {
+            if let Ok(path) = path.canonicalize() {
+                add(path, false, None, false);
+            }
+        }
+        // A work folder that is the whole disk cannot be mounted on itself: then nothing is read-only but the rest of the
+        // rules.
+        let read_only = !full && !open.get(Path::new("/")).is_some_and(|root| root.write);
+        open.remove(Path::new("/"));
+        let protect = self.protected(mode);
+        let mut hide = self.own_folders();
+        if !full {
+            hide.extend(self.hidden());
+        }
+        let own: BTreeSet<PathBuf> =
+            self.own_folders().into_iter().filter_map(|path| path.canonicalize().ok()).collect();
+        // What belongs to the host stays hidden even where something else is to be open below it, except the private folder.
+        open.retain(|path, _| path.starts_with(self.private) || !own.iter().any(|own| path.starts_with(own)));
+        View {
+            read_only,
+            open: open.into_values().collect(),
+            protect,
+            hide,
+            tmp: (!full).then(|| self.private.join(TEMPORARY)),
+            minimal_dev: !full,
+        }
+    }
+
+    /// What belongs to the host itself.
+    fn own_folders(&self) -> Vec<PathBuf> {
+        let paths = self.paths;
+        let mut own = vec![
+            paths.data_dir.clone(),
+            paths.cache_dir.clone(),
+            paths.log_dir.clone(),
+            paths.plugins_dir.clone(),
+            self.plugins.to_owned(),
+            paths.socket.clone(),
+            paths.config_file.clone(),
+        ];
+        if paths.home.is_none() {
+            own.extend(paths.config_file.parent().map(Path::to_owned));
+        }
+        own
+    }
+
+    fn hidden(&self) -> Vec<PathBuf> {
+        let mut hidden: Vec<PathBuf> =
+            self.config.hide.iter().filter_map(|path| resolve(path, self.variables)).collect();
+        for (needs, configured) in &self.others {
+            let mut variables = self.variables.clone();
+            variables.extend((*configured).clone());
+            hidden.extend(needs.write.iter().filter_map(|path| resolve(path, &variables)));
+        }
+        hidden
+    }
+
+    /// Sockets of agents that the operator lets runs use.
+    fn agents(&self) -> Vec<PathBuf> {
+        let variable = |name: &str| self.variables.get(name).map(PathBuf::from);
+        let runtime = variable("XDG_RUNTIME_DIR");
+        let mut sockets = Vec::new();
+        if self.config.ssh_agent {
+            sockets.extend(variable("SSH_AUTH_SOCK"));
+        }
+        if self.config.gpg_agent {
+            sockets.extend(runtime.as_ref().map(|folder| folder.join("gnupg")));
+            sockets.extend(resolve("~/.gnupg", self.variables));
+        }
+        if self.config.dbus {
+            sockets.extend(runtime.map(|folder| folder.join("bus")));
+        }
+        sockets
+    }
+
+    /// Files by which a run could make later programs of the user run its code.
+    fn protected(&self, mode: SandboxMode) -> Vec<PathBuf> {
+        let mut protected: Vec<PathBuf> =
+            self.needs.protect.iter().filter_map(|path| resolve(path, self.variables)).collect();
+        if mode == SandboxMode::WorkspaceWrite {
+            let folders = std::iter::once(self.cwd).chain(self.additional);
+            protected.extend(folders.flat_map(|folder| {
+                self.config.protect.iter().map(|name| folder.path.join(name.trim_end_matches('/')))
+            }));
+        }
+        protected
+    }
+
+    /// Protected folders that are missing: while the run goes on there are empty ones in their places, so that the run
+    /// cannot make them.
+    fn placeholders(&self) -> Vec<PathBuf> {
+        let folders = std::iter::once(self.cwd).chain(self.additional);
+        let names = || self.config.protect.iter().filter(|name| name.ends_with('/'));
+        folders
+            .flat_map(|folder| names().map(|name| folder.path.join(name.trim_end_matches('/'))))
+            .filter(|path| can_be_made(path))
+            .collect()
+    }
+
+    /// Protected files that are missing and that nothing keeps a run from making.
+    pub(crate) fn unprotected(&self) -> Vec<PathBuf> {
+        let placeholders = self.placeholders();
+        self.protected(SandboxMode::WorkspaceWrite)
+            .into_iter()
+            .filter(|path| path.starts_with(&self.cwd.path) && can_be_made(path) && !placeholders.contains(path))
+            .collect()
+    }
+}
+
+/// Whether a path is missing in a folder that is there.
+fn can_be_made(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err() && path.parent().is_some_and(Path::is_dir)
+}
+
+/// The folder in the private one that is the child's `/tmp`.
+pub(crate) const TEMPORARY: &str = "tmp";
+
+/// Those of the paths that are there, links resolved. A missing folder whose path ends with `/` is made.
+fn existing<'a>(paths: impl Iterator<Item = &'a String>, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let found = paths.filter_map(|text| {
+        let path = resolve(text, variables)?;
+        if text.ends_with('/') && fs::symlink_metadata(&path).is_err() {
+            use std::os::unix::fs::DirBuilderExt;
+            let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        }
+        path.canonicalize().ok()
+    });
+    found.collect()
+}
+
+/// What a Landlock domain lets the child change.
+fn writable(view: &View) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = view.open.iter().filter(|open| open.write).map(|open| open.path.clone()).collect();
+    paths.extend(["/tmp", "/var/tmp", "/dev", "/proc"].map(PathBuf::from));
+    paths
+}
+
+/// What a Landlock domain lets the child read, where no mount can hide anything: everything but what is hidden. Folders
+/// around hidden ones are opened entry by entry, as they are now.
+fn readable(view: &View) -> Vec<PathBuf> {
+    let mut hidden: Vec<PathBuf> = view.hide.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    if view.tmp.is_some() {
+        hidden.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
+    }
+    let mut found: Vec<PathBuf> = view.open.iter().map(|open| open.path.clone()).collect();
+    let mut waiting = vec![PathBuf::from("/")];
+    while let Some(path) = waiting.pop() {
+        if hidden.contains(&path) || found.len() >= MAX_READABLE {
+            continue;
+        }
+        if !hidden.iter().any(|hidden| hidden.starts_with(&path)) {
+            found.push(path);
+            continue;
+        }
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        waiting.extend(
+            entries
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
+                .map(|entry| entry.path()),
+        );
+    }
+    found
+}

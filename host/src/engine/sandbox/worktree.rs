@@ -1,0 +1,79 @@
+//! Linked worktrees of git: what a commit in one writes of the repository that it belongs to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a `.git` file, at most.
+const MAX_POINTER: u64 = 4096;
+
+/// Parts of a repository that a linked worktree writes.
+const WRITTEN: [&str; 3] = ["objects", "refs", "logs"];
+
+/// The files and folders outside of `folder` that git writes on a commit in it: none, unless it is a linked worktree.
+///
+/// The `.git` file of a folder is the agent's to write, so it is believed only where the repository names the folder in
+/// return.
+pub(super) fn written(folder: &Path) -> Vec<PathBuf> {
+    let own = folder.join(".git");
+    let Some(private) = pointed(&own, "gitdir:") else { return Vec::new() };
+    let Ok(private) = folder.join(private).canonicalize() else { return Vec::new() };
+    let returns = read(&private.join("gitdir")).is_some_and(|back| Path::new(back.trim()) == own);
+    let Some(common) = read(&private.join("commondir")).filter(|_| returns) else { return Vec::new() };
+    let Ok(common) = private.join(common.trim()).canonicalize() else { return Vec::new() };
+    if private.parent() != Some(common.join("worktrees").as_path()) {
+        return Vec::new();
+    }
+    let mut written: Vec<PathBuf> = WRITTEN.iter().map(|name| common.join(name)).collect();
+    written.push(private);
+    written
+}
+
+fn pointed(file: &Path, prefix: &str) -> Option<PathBuf> {
+    let text = read(file)?;
+    text.strip_prefix(prefix).map(|path| PathBuf::from(path.trim()))
+}
+
+fn read(file: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(file).ok().filter(|found| found.is_file() && found.len() <= MAX_POINTER);
+    found.and_then(|_| fs::read_to_string(file).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().canonicalize().unwrap();
+        let (common, tree) = (base.join("main/.git"), base.join("tree"));
+        let private = common.join("worktrees/tree");
+        fs::create_dir_all(&private).unwrap();
+        fs::create_dir_all(&tree).unwrap();
+        fs::write(private.join("commondir"), "../..\n").unwrap();
+        fs::write(private.join("gitdir"), format!("{}\n", tree.join(".git").display())).unwrap();
+        fs::write(tree.join(".git"), format!("gitdir: {}\n", private.display())).unwrap();
+        (root, common, tree)
+    }
+
+    #[test]
+    fn linked_worktree_writes_objects_and_its_own_folder_of_the_repository() {
+        let (_root, common, tree) = repository();
+        let found = written(&tree);
+        assert_eq!(found.len(), 4);
+        assert!(found.contains(&common.join("objects")) && found.contains(&common.join("worktrees/tree")));
+    }
+
+    #[test]
+    fn git_file_that_its_repository_does_not_know_opens_nothing() {
+        let (root, _, tree) = repository();
+        let other = root.path().canonicalize().unwrap().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::copy(tree.join(".git"), other.join(".git")).unwrap();
+        assert!(written(&other).is_empty());
+        fs::write(other.join(".git"), "gitdir: /etc\n").unwrap();
+        assert!(written(&other).is_empty());
+        assert!(written(root.path()).is_empty());
+    }
+}
