@@ -2,7 +2,7 @@
 
 use crate::{ALLOW_RUN_FLAG, DELAY_FLAG, Settings, VERB};
 use ostler_plugin::{
-    DroppedOptions, Error, Problems, escape_pointer,
+    DroppedOptions, Error, HostContainment, Problems, escape_pointer,
     provider::{Launch, OutputForm, PrivateFile, RunMode, RunRequest},
 };
 use serde::Deserialize;
@@ -111,7 +111,8 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest) -> Result<Launc
         draft.option("--attach", &attachment.path);
     }
     let flags = flags(&mut draft, settings, payload.optional_flags.as_ref())?;
-    let dropped = restrictions(&mut draft, &harness, flags.allow_run);
+    let host = HostContainment::read(request.host.extra.as_deref());
+    let dropped = restrictions(&mut draft, &harness, flags.allow_run, host);
 
     let mut stdin = request.prompt.clone();
     if let Some(piped) = &harness.piped_content {
@@ -196,11 +197,12 @@ fn milliseconds(value: &Value) -> Option<u64> {
 }
 
 /// What is to be forbidden, and what cannot be honoured.
-fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool) -> DroppedOptions {
+fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool, host: HostContainment) -> DroppedOptions {
     let mut dropped = DroppedOptions::default();
     let none = Permissions::default();
     let permissions = harness.permissions.as_ref().unwrap_or(&none);
-    if let Some(mode) = &permissions.sandbox_mode {
+    // Where the host confines the commands, the stand-in need not refuse them.
+    if let Some(mode) = permissions.sandbox_mode.as_ref().filter(|_| !host.sandboxed) {
         draft.option("--sandbox", mode);
     }
     if let Some(tools) = &harness.tools {
@@ -215,7 +217,7 @@ fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool) -> Droppe
     if let Some(turns) = harness.limits.as_ref().and_then(|limits| limits.max_turns) {
         draft.option("--max-turns", &turns.to_string());
     }
-    if permissions.network_access == Some(false) && may_run(harness, permissions, allow_run) {
+    if permissions.network_access == Some(false) && !host.network && may_run(harness, permissions, allow_run) {
         dropped.restriction(
             "/harness/permissions/networkAccess",
             "the rehearsal cannot keep a command off the network; without the tool shell, or in the sandbox modes \
