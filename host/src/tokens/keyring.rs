@@ -7,6 +7,7 @@ use std::sync::Arc;
 use keyring_core::api::CredentialStoreApi;
 use keyring_core::{Entry, Error};
 
+use super::sealed::{Found, TokenSealer};
 use super::{Store, Token, TokenError};
 
 /// A store of the `keyring-core` family, for one data folder.
@@ -22,7 +23,7 @@ pub(super) struct Keyring {
 }
 
 impl Keyring {
-    fn entry(&self, provider: &str) -> Result<Entry, TokenError> {
+    pub(super) fn entry(&self, provider: &str) -> Result<Entry, TokenError> {
         let service = service(&self.data_dir);
         let label = format!("Ostler: token of {provider}");
         let labels = HashMap::from([("label", label.as_str())]);
@@ -48,19 +49,29 @@ fn service(data_dir: &Path) -> String {
 
 impl Store for Keyring {
     fn put(&self, provider: &str, token: &Token) -> Result<(), TokenError> {
-        self.entry(provider)?.set_password(token.reveal()).map_err(|error| self.failed(&error))
+        let sealed = TokenSealer::open(&self.data_dir)?.seal(provider, token)?;
+        self.entry(provider)?.set_password(&sealed).map_err(|error| self.failed(&error))
     }
 
     fn get(&self, provider: &str) -> Result<Option<Token>, TokenError> {
-        match self.entry(provider)?.get_password() {
-            Ok(text) => Token::parse(text).map(Some).map_err(|what| {
-                TokenError::new(
-                    format!("the token of {provider} in {} {what}", self.name),
-                    "`ostler token set` it anew",
-                )
-            }),
-            Err(Error::NoEntry) => Ok(None),
-            Err(error) => Err(self.failed(&error)),
+        let kept = match self.entry(provider)?.get_password() {
+            Ok(text) => text,
+            Err(Error::NoEntry) => return Ok(None),
+            Err(error) => return Err(self.failed(&error)),
+        };
+        let found = TokenSealer::open(&self.data_dir)?.read(provider, kept).map_err(|error| TokenError {
+            message: format!("failed to read the token of {provider} in {}: {}", self.name, error.message),
+            ..error
+        })?;
+        match found {
+            Found::Sealed(token) => Ok(Some(token)),
+            Found::Plain(token) => {
+                // The token can be used; that it lies open until the next look is no reason to refuse the run.
+                if let Err(error) = self.put(provider, &token) {
+                    tracing::warn!(provider, store = self.name, %error, "a token of an earlier version was not sealed");
+                }
+                Ok(Some(token))
+            }
         }
     }
 

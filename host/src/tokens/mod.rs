@@ -1,5 +1,6 @@
 //! Where provider tokens lie: the desktop's Secret Service, the kernel's keyring, or a private file that the operator
-//! has chosen. Nothing that writes plain text is chosen silently, and nothing here logs or shows a token.
+//! has chosen. Nothing that writes plain text is chosen silently, and nothing here logs or shows a token. In the two
+//! keyrings, which other processes of the user can read, tokens are sealed with a key of the data folder.
 //!
 //! Every call blocks, and one of the Secret Service may wait for a person: [`TokenStore`] gives it a deadline. Entries
 //! are named by the data folder besides the provider, so that two Ostlers of one user do not share them.
@@ -8,6 +9,7 @@ mod desktop;
 mod file;
 mod kernel;
 mod keyring;
+mod sealed;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,28 @@ fn the_kernel_keeps_what_it_is_told_or_says_that_it_cannot() {
     }
 }
 
+/// A keyring in memory, whose entries can be looked at as any process of the user looks at the kernel's.
+#[test]
+fn keyring_holds_tokens_sealed_and_seals_those_of_earlier_versions() {
+    let folder = TempDir::new().unwrap();
+    let store = keyring_core::mock::Store::new().unwrap();
+    let keyring =
+        keyring::Keyring { name: "a keyring", hint: "", store, data_dir: folder.path().to_owned(), labels: false };
+    keyring.put("codex", &token("plain words")).unwrap();
+    let kept = || keyring.entry("codex").unwrap().get_password().unwrap();
+    assert!(!kept().contains("plain words"), "{}", kept());
+    assert_eq!(keyring.get("codex").unwrap(), Some(token("plain words")));
+    keyring.entry("codex").unwrap().set_password("plain words").unwrap();
+    assert_eq!(keyring.get("codex").unwrap(), Some(token("plain words")), "an earlier version kept it so");
+    assert!(!kept().contains("plain words"), "{}", kept());
+    assert_eq!(keyring.get("codex").unwrap(), Some(token("plain words")));
+    // Without its key it is lost, and that is said.
+    fs::remove_file(folder.path().join("tokens.key")).unwrap();
+    let error = keyring.get("codex").unwrap_err();
+    assert!(error.message.contains("the token of codex in a keyring") && error.hint.contains("token set"), "{error}");
+    assert!(!error.message.contains("plain words"), "{error}");
+}
+
 #[test]
 fn the_file_is_private_from_the_first_moment_and_refused_where_it_is_not() {
     let folder = TempDir::new().unwrap();
