@@ -24,11 +24,14 @@ pub struct Containment {
     /// Variables that a payload may set with `harness.processEnv`. Without a name here a payload sets none of them.
     pub settable: Vec<String>,
     /// Variables that choose what code the CLI or its runtime loads, or which configuration it obeys. A payload may set
-    /// them only where the operator names them.
+    /// them only where the operator names them. A longer pattern in `settable` takes a name out again.
     pub code: Vec<String>,
-    /// Variables that say where the CLI sends its requests and its credentials. A run with a stored token refuses them
-    /// from payloads and from clients.
+    /// Variables that say where the CLI sends its requests and its credentials: for payloads as `code`. A run with a
+    /// stored token refuses both from payloads and from clients.
     pub endpoints: Vec<String>,
+    /// Variables that `prepare` sets in `Launch::environment`. It may also set those of the other lists and those that
+    /// the CLI inherits; the host refuses a launch that sets another one.
+    pub sets: Vec<String>,
 }
 
 impl Containment {

@@ -43,7 +43,7 @@ pub use folder::is_component_name;
 pub use inspect::PACKAGE_VERSION;
 pub use limits::{CallLimits, Limits};
 pub use log::{Level, LogEntry, NoLog, PluginLog};
-pub use needs::Containment;
+pub use needs::{Containment, HostContainment};
 pub use policy::PolicyInstance;
 pub use precompile::{bundled_are_compiled, compile_bundled};
 pub use provider::{PluginIdentity, ProviderInstance, Transcript};

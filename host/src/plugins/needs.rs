@@ -1,7 +1,7 @@
 //! What a provider plugin says that a run of its CLI needs inside of the host's containment: the member `containment`
 //! of `provider-info.extra`. The guest SDK has the same structure with the meaning of each member.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Entries of one list, at most.
@@ -28,6 +28,20 @@ pub struct Containment {
     pub code: Vec<String>,
     /// Variables that say where requests and credentials go.
     pub endpoints: Vec<String>,
+    /// Variables that `prepare` sets by itself.
+    pub sets: Vec<String>,
+}
+
+/// What `prepare` is told about the containment of a run: `host-facts.extra`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostContainment {
+    /// The host itself enforces `sandboxMode`.
+    pub sandboxed: bool,
+    /// The host itself bounds the network of the run.
+    pub network: bool,
+    /// The grant of the work folder trusts the settings of the repository.
+    pub trusted_settings: bool,
 }
 
 impl Containment {
@@ -68,7 +82,7 @@ impl Containment {
         Ok(())
     }
 
-    fn lists(&self) -> [(&'static str, &Vec<String>); 7] {
+    fn lists(&self) -> [(&'static str, &Vec<String>); 8] {
         [
             ("write", &self.write),
             ("read", &self.read),
@@ -77,6 +91,7 @@ impl Containment {
             ("settable", &self.settable),
             ("code", &self.code),
             ("endpoints", &self.endpoints),
+            ("sets", &self.sets),
         ]
     }
 }
@@ -103,7 +118,7 @@ mod tests {
     fn rejects_declarations_that_cannot_be_read() {
         for (extra, part) in [
             ("{", "not JSON"),
-            (r#"{"containment": {"write": "x"}}"#, "write"),
+            (r#"{"containment": {"write": "x"}}"#, "expected a sequence"),
             (r#"{"containment": {"write": ["relative"]}}"#, "absolute"),
             (r#"{"containment": {"read": ["~/../other"]}}"#, "without"),
             (r#"{"containment": {"hosts": [""]}}"#, "hosts"),

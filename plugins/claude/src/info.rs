@@ -2,7 +2,7 @@
 
 use ostler_plugin::Containment;
 use ostler_plugin::provider::ProviderInfo;
-use ostler_provider_kit::variables::{NETWORK, contained, inherited};
+use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
@@ -38,6 +38,75 @@ const INHERITED: [&str; 29] = [
     "DISABLE_AUTO_COMPACT",
     "USE_BUILTIN_RIPGREP",
     "IS_SANDBOX",
+];
+
+/// Variables that a payload may set: credentials of its own, models, limits and switches. None of them chooses code or
+/// an address.
+const SETTABLE: [&str; 34] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BETAS",
+    "ANTHROPIC_DEFAULT_*",
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "API_TIMEOUT_MS",
+    "BASH_DEFAULT_TIMEOUT_MS",
+    "BASH_MAX_OUTPUT_LENGTH",
+    "BASH_MAX_TIMEOUT_MS",
+    "CLAUDE_CODE_AUTO_COMPACT_WINDOW",
+    "CLAUDE_CODE_DISABLE_*",
+    "CLAUDE_CODE_EFFORT_LEVEL",
+    "CLAUDE_CODE_FILE_READ_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_MAX_CONTEXT_TOKENS",
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_MAX_RETRIES",
+    "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "DISABLE_AUTO_COMPACT",
+    "DISABLE_COMPACT",
+    "DISABLE_ERROR_REPORTING",
+    "DISABLE_INTERLEAVED_THINKING",
+    "DISABLE_PROMPT_CACHING",
+    "DISABLE_PROMPT_CACHING_*",
+    "DISABLE_TELEMETRY",
+    "ENABLE_PROMPT_CACHING_*",
+    "IS_SANDBOX",
+    "MAX_MCP_OUTPUT_TOKENS",
+    "MAX_THINKING_TOKENS",
+    "MCP_TIMEOUT",
+    "MCP_TOOL_TIMEOUT",
+    "USE_BUILTIN_RIPGREP",
+];
+
+/// Variables that say where requests, credentials or telemetry go. claude has many, and each version has more: all of
+/// its own namespace count, except for those that stand in `SETTABLE`.
+const ENDPOINTS: [&str; 10] = [
+    "AGENT_PROXY_*",
+    "ANTHROPIC_*",
+    "CLAUDE_CODE_API_KEY_HELPER_TTL_MS",
+    "CLAUDE_CODE_CLIENT_*",
+    "CLAUDE_CODE_SKIP_*",
+    "CLAUDE_CODE_USE_*",
+    "OTEL_*",
+    "SESSION_INGRESS_*",
+    "USE_LOCAL_OAUTH",
+    "USE_STAGING_OAUTH",
+];
+
+/// Variables that choose code or configuration, for claude or for the runtime that it is built on.
+const CODE: [&str; 2] = ["BUN_*", "CLAUDE_*"];
+
+/// Variables that the plugin sets.
+const SETS: [&str; 8] = [
+    "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    "CLAUDE_CODE_MAX_RETRIES",
+    "CLAUDE_ENV_FILE",
+    "DISABLE_AUTOUPDATER",
+    "DISABLE_ERROR_REPORTING",
+    "DISABLE_TELEMETRY",
+    "OSTLER_DOLLAR",
 ];
 
 pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
@@ -77,29 +146,10 @@ fn containment(settings: &Settings) -> Containment {
         hosts: ["api.anthropic.com", "claude.ai", "platform.claude.com", "console.anthropic.com"]
             .map(str::to_owned)
             .to_vec(),
-        endpoints: [
-            "ANTHROPIC_BASE_URL",
-            "ANTHROPIC_CUSTOM_HEADERS",
-            "ANTHROPIC_BEDROCK_*",
-            "ANTHROPIC_VERTEX_*",
-            "ANTHROPIC_FOUNDRY_*",
-            "CLAUDE_CODE_USE_*",
-            "CLAUDE_CODE_SKIP_*",
-            "CLAUDE_CODE_API_KEY_HELPER_TTL_MS",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        code: [
-            "CLAUDE_CONFIG_DIR",
-            "CLAUDE_ENV_FILE",
-            "CLAUDE_CODE_SHELL",
-            "CLAUDE_CODE_SHELL_PREFIX",
-            "CLAUDE_CODE_TMPDIR",
-            "BUN_*",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        ..contained(&settings.environment)
+        settable: [&SETTABLE.map(str::to_owned), settings.environment.as_slice()].concat(),
+        endpoints: ENDPOINTS.map(str::to_owned).to_vec(),
+        code: CODE.map(str::to_owned).to_vec(),
+        sets: SETS.map(str::to_owned).to_vec(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ostler_plugin::Containment;
 use ostler_plugin::provider::ProviderInfo;
-use ostler_provider_kit::variables::{NETWORK, contained, inherited};
+use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
@@ -17,6 +17,10 @@ const INHERITED: [&str; 8] = [
     "OPENAI_*",
     "AZURE_OPENAI_*",
 ];
+
+/// Variables that a payload may set: credentials of its own, and what is logged.
+const SETTABLE: [&str; 6] =
+    ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY", "OPENAI_ORGANIZATION", "OPENAI_PROJECT", "RUST_LOG"];
 
 pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
     ProviderInfo {
@@ -50,9 +54,13 @@ fn containment(settings: &Settings) -> Containment {
         .map(str::to_owned)
         .to_vec(),
         hosts: ["api.openai.com", "auth.openai.com", "chatgpt.com", "*.chatgpt.com"].map(str::to_owned).to_vec(),
-        endpoints: ["OPENAI_BASE_URL", "OPENAI_API_BASE", "AZURE_OPENAI_*", "CODEX_OSS_*"].map(str::to_owned).to_vec(),
-        code: ["CODEX_HOME", "CODEX_SQLITE_HOME"].map(str::to_owned).to_vec(),
-        ..contained(&settings.environment)
+        settable: [&SETTABLE.map(str::to_owned), settings.environment.as_slice()].concat(),
+        endpoints: ["AZURE_OPENAI_*", "CODEX_OSS_*", "OPENAI_*", "OTEL_*"].map(str::to_owned).to_vec(),
+        // Its folders, certificates, log-in servers and what it hands to its own helpers.
+        code: vec!["CODEX_*".to_owned()],
+        // Headers of MCP servers.
+        sets: vec!["OSTLER_MCP_*".to_owned()],
+        ..Containment::default()
     }
 }
 

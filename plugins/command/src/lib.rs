@@ -20,7 +20,7 @@ mod template;
 mod transcript;
 
 use ostler_plugin::provider::{Capabilities, Launch, Probe, ProbeResult, ProviderInfo, RunRequest};
-use ostler_plugin::{Error, Plugin, Provider};
+use ostler_plugin::{Containment, Error, Plugin, Provider};
 
 pub use settings::Settings;
 pub use transcript::CommandTranscript;
@@ -49,6 +49,13 @@ impl Plugin for Command {
     }
 }
 
+impl Command {
+    /// Nothing is known of the program but what its settings say.
+    fn containment(&self) -> Containment {
+        Containment { settable: self.settings.environment.clone(), ..Containment::default() }
+    }
+}
+
 impl Provider for Command {
     type Transcript = CommandTranscript;
 
@@ -63,7 +70,7 @@ impl Provider for Command {
             default_model: settings.default_model.clone(),
             token_variable: settings.token_variable.clone(),
             inherit_environment: settings.environment.clone(),
-            extra: None,
+            extra: Some(self.containment().to_extra()),
         }
     }
 

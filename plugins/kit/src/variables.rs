@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ostler_plugin::{Containment, Problems};
+use ostler_plugin::Problems;
 
 use crate::argument::is_variable_name;
 
@@ -31,12 +31,6 @@ pub fn inherited(known: &[&[&str]], token: &str, further: &[String]) -> Vec<Stri
     let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(name.clone()));
     names
-}
-
-/// A containment whose only content is what payloads may set: the names that an instance's settings add.
-#[must_use]
-pub fn contained(further: &[String]) -> Containment {
-    Containment { settable: further.to_vec(), ..Containment::default() }
 }
 
 /// Checks the settings `environment`, whose names may end with `*`, and `tokenVariable`.
