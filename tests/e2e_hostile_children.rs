@@ -22,6 +22,7 @@ use support::{Bed, Bystander, Calm, check_story, end_of, of_type, peak_memory, u
 
 /// `sh` runs the prompt; `reader` runs the file `script` of its folder and gets the prompt as input.
 const CONFIG: &str = r#"
+policy.allow_environment = ["LARGE_*"]
 [scheduler]
 global = 4
 per_provider = 4

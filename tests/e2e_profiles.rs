@@ -33,7 +33,7 @@ fn pointers(problems: &Value) -> Vec<String> {
 
 #[test]
 fn a_profile_gives_what_the_payload_does_not_say() {
-    let bed = Bed::granted("[providers.other]\nplugin = \"rehearsal\"\n");
+    let bed = Bed::granted("policy.allow_environment = [\"A\", \"B\"]\n[providers.other]\nplugin = \"rehearsal\"\n");
     let folder = bed.work().join("of-the-profile");
     fs::create_dir(&folder).unwrap();
     let config = json!({
@@ -213,7 +213,7 @@ fn a_run_is_run_again_after_a_restart_with_changes() {
 
 #[test]
 fn secrets_that_are_gone_must_be_given_again() {
-    let bed = Bed::granted("");
+    let bed = Bed::granted("policy.allow_environment = [\"*_TOKEN\", \"PLAIN\"]\n");
     let token = secret();
     let prompt = "RUN printf %s \"$DEPLOY_TOKEN\" | sha256sum; until [ -e go ]; do sleep 0.02; done";
     let payload = json!({

@@ -306,7 +306,7 @@ fn restrictions_hold_or_refuse() {
 
 #[test]
 fn harness_fields_reach_the_agent() {
-    let bed = Bed::granted("");
+    let bed = Bed::granted("policy.allow_environment = [\"GREETING\"]\n");
     let ask = |prompt: &str, harness: Value| {
         let payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": bed.work(), "harness": harness });
         bed.file("payload.json", payload.to_string());
@@ -343,7 +343,7 @@ fn harness_fields_reach_the_agent() {
 
 #[test]
 fn the_caller_s_environment_is_not_inherited() {
-    let mut bed = Bed::granted("");
+    let mut bed = Bed::granted("policy.allow_environment = [\"UNRELATED_*\"]\n");
     bed.set("UNRELATED_VARIABLE", "unrelated value");
     let events = bed.events_of(&["rehearsal", "ENV UNRELATED_VARIABLE"]);
     assert_eq!(answer(&events), "(not set)");

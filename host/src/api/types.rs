@@ -32,7 +32,19 @@ pub const VERSION_HEADER: &str = "x-ostler-version";
 /// Header that says who asks: `cli`, `rpc`, `http` or `mcp`.
 pub const ORIGIN_HEADER: &str = "x-ostler-origin";
 
-/// `grant_workspace`, `revoke_workspace`
+/// `grant_workspace`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GrantWorkspaceParams {
+    /// The folder, absolute.
+    pub path: PathBuf,
+    /// Whether settings of agent CLIs that lie in the folder itself (hooks, permissions, MCP servers) count for runs.
+    /// Without it that stays as it is; of a folder that was not granted before they do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_settings: Option<bool>,
+}
+
+/// `revoke_workspace`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkspaceParams {

@@ -151,7 +151,7 @@ async fn submit(
 }
 
 async fn grant(client: &Client, folder: &Path, quiet: bool) -> Result<(), ApiError> {
-    let granted = client.grant_workspace(folder.to_owned()).await?;
+    let granted = client.grant_workspace(folder.to_owned(), None).await?;
     if !quiet {
         let command = ask::revoke_command(&granted.path);
         let folder = clean::line(&granted.path.display().to_string());

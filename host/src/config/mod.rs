@@ -42,9 +42,10 @@ pub use self::shown::{HIDDEN, ShownValue, file_key, wire_names};
 pub use self::source::Source;
 pub use self::sources::Sources;
 pub use self::types::{
-    AllowTarget, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig, PluginsConfig,
-    PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, ResourceLimits, RetentionConfig,
-    RetentionLimits, RunnerConfig, SandboxConfig, SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
+    AllowTarget, CommandRule, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig,
+    PluginsConfig, PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, ResourceLimits,
+    RetentionConfig, RetentionLimits, RunnerConfig, SandboxConfig, SchedulerConfig, StorageConfig, TokenStoreChoice,
+    TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

@@ -23,6 +23,15 @@ pub(super) fn is_variable_glob(name: &str) -> bool {
     is_variable(name.strip_suffix('*').unwrap_or(name))
 }
 
+/// Whether it is the name of an environment variable, or one end of such a name and `*`.
+pub(super) fn is_variable_pattern(name: &str) -> bool {
+    match name.strip_prefix('*') {
+        // The rest need not begin as a name does.
+        Some(rest) => !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+        None => is_variable_glob(name),
+    }
+}
+
 /// The known name that is nearest to an unknown one, if one is near.
 pub(super) fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |name: &str| -> String {

@@ -11,8 +11,13 @@ use crate::model::{Problem, document_of, escape_pointer, leaves};
 const MAX_DEPTH: usize = 32;
 
 /// What can be set in the file alone, as pointers in which `*` stands for any name, and why.
-const FILE_ONLY: &[(&str, &str)] =
-    &[("/plugins/folder", "it says where the host takes code from"), ("/http", "it says who can reach the host")];
+const FILE_ONLY: &[(&str, &str)] = &[
+    ("/plugins/folder", "it says where the host takes code from"),
+    ("/http", "it says who can reach the host"),
+    ("/policy/allowEnvironment", "it says what code a run can load"),
+    ("/policy/mcpCommands", "it says which commands a run can bring along"),
+    ("/policy/shellPreludes", "it says which commands a run can bring along"),
+];
 
 /// Sections of the file that a host reads once, when it starts.
 const AT_THE_START: &[&str] = &["http."];

@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use super::document::{Layer, Problems};
 use super::error::ConfigError;
-use super::names::{is_kebab, is_variable, is_variable_glob, nearest};
+use super::names::{is_kebab, is_variable, is_variable_glob, is_variable_pattern, nearest};
 use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
-    AllowTarget, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig, RedactionAllow,
-    RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
+    AllowTarget, CommandRule, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig,
+    RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
 };
 use crate::model::{HostRule, SandboxBackend, SandboxMode};
 
@@ -90,6 +90,12 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         if let Some(pointers) = policy.texts(r, "allow_unenforced", harness_pointer) {
             config.policy.allow_unenforced = pointers;
         }
+        if let Some(names) = policy.texts(r, "allow_environment", variable_pattern) {
+            config.policy.allow_environment = names;
+        }
+        let rules = CommandRule::ALL.map(|rule| (rule.name(), rule));
+        policy.choice(r, "mcp_commands", &rules, &mut config.policy.mcp_commands);
+        policy.choice(r, "shell_preludes", &rules, &mut config.policy.shell_preludes);
         policy.finish(r);
     }
     if let Some(mut sandbox) = file.section(r, "sandbox") {
@@ -412,6 +418,18 @@ fn variable_glob(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
         ("the whole environment is never passed on", "name the variables that agents need")
     } else {
         ("not a name that a variable can have", "use letters, digits and _; * may stand at the end")
+    };
+    found.refuse(r, message, Some(hint.to_owned()));
+}
+
+fn variable_pattern(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
+    if is_variable_pattern(text) {
+        return;
+    }
+    let (message, hint) = if text == "*" {
+        ("a run may never set every variable", "name the variables that runs may set")
+    } else {
+        ("not a name that a variable can have", "use letters, digits and _; * may stand at the beginning or at the end")
     };
     found.refuse(r, message, Some(hint.to_owned()));
 }

@@ -39,8 +39,15 @@ fn the_default_text_sets_every_value() {
             },
             "storage": {"raw": false, "maxStoredMib": 1024, "exports": null},
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
-            "policy": {"allowAdvanced": false, "allowUnenforced": []},
-            "sandbox": {"allowHosts": []},
+            "policy": {
+                "allowAdvanced": false, "allowUnenforced": [], "allowEnvironment": config.policy.allow_environment,
+                "mcpCommands": "sandboxed", "shellPreludes": "sandboxed"
+            },
+            "sandbox": {
+                "mode": "workspace-write", "require": false, "backends": ["namespaces", "landlock"],
+                "hide": config.sandbox.hide, "protect": config.sandbox.protect, "read": [], "write": [],
+                "sshAgent": false, "gpgAgent": false, "dbus": false, "allowHosts": []
+            },
             "redaction": {"rules": [], "allow": []},
             "plugins": {
                 "folder": null, "memoryMib": 256, "callTimeoutMs": 5000, "maxComponentMib": 64,
@@ -53,6 +60,18 @@ fn the_default_text_sets_every_value() {
         })
     );
     assert!(config.runner.inherit_environment.contains(&"PATH".to_owned()));
+    assert!(config.policy.allow_environment.contains(&"*_TOKEN".to_owned()));
+}
+
+#[test]
+fn rejects_variable_patterns_that_are_too_wide_or_no_names() {
+    let config = Config::parse("policy.allow_environment = [\"A\", \"B_*\", \"*_C\", \"*9\"]").unwrap();
+    assert_eq!(config.policy.allow_environment, ["A", "B_*", "*_C", "*9"]);
+    for wrong in ["*", "", "A*B", "*A*", "1A", "A B", "A=B"] {
+        let found = problems(&format!("policy.allow_environment = [{wrong:?}]"));
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+    }
+    assert_eq!(problems("policy.mcp_commands = \"sometimes\"").len(), 1);
 }
 
 /// Every key that the file can hold stands in the default text, set or in a comment: it is the reference.

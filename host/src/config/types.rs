@@ -239,6 +239,41 @@ pub struct PolicyConfig {
     pub allow_advanced: bool,
     /// JSON pointers into the start payload; see [`PolicyConfig::allows_unenforced`].
     pub allow_unenforced: Vec<String>,
+    /// Variables that a run may set for its child; `*` may stand at the beginning or at the end. Only a whole name allows
+    /// a variable that loads code, chooses a configuration or moves requests.
+    pub allow_environment: Vec<String>,
+    /// Whether a run may bring MCP servers that are commands.
+    pub mcp_commands: CommandRule,
+    /// Whether a run may bring a prelude for its shells.
+    pub shell_preludes: CommandRule,
+}
+
+/// Whether a run may bring commands of its own, which run beside the CLI's own sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandRule {
+    /// Where the host contains the run, and where the run may write.
+    #[default]
+    Sandboxed,
+    /// In every run.
+    Always,
+    /// In none.
+    Never,
+}
+
+impl CommandRule {
+    /// Every rule, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Sandboxed, Self::Always, Self::Never];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sandboxed => "sandboxed",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
 }
 
 impl PolicyConfig {

@@ -57,9 +57,11 @@ pub(crate) fn search_path<'a>(
     configured.get("PATH").or_else(|| caller.unwrap_or(host).get("PATH")).map_or("", String::as_str)
 }
 
-/// Whether `name` is what `pattern` says; a `*` at its end stands for anything.
+/// Whether `name` is what `pattern` says; a `*` at its end stands for anything. Alone it stands for nothing: the whole
+/// environment is never passed on.
 pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
+        Some("") => false,
         Some(prefix) => name.starts_with(prefix),
         None => pattern == name,
     }
@@ -137,6 +139,12 @@ mod tests {
         assert_eq!(sources.inherited(), expected);
         let expected = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old")]);
         assert_eq!(Sources { caller: None, ..sources }.inherited(), expected);
+    }
+
+    #[test]
+    fn pattern_of_a_plugin_never_means_the_whole_environment() {
+        assert!(matches_name("A_*", "A_B") && matches_name("A", "A"));
+        assert!(!matches_name("*", "A") && !matches_name("", "A") && !matches_name("*_B", "A_B"));
     }
 
     #[test]

@@ -244,6 +244,7 @@ fn make(installed: &Installed, payload: &Value) -> Made {
         private_dir: Path::new("/private"),
         inherited: &inherited,
         containment: &containment,
+        trusted_settings: false,
     };
     match prepare(&PolicyConfig::default(), &installed.instance, &installed.capabilities, &attempt) {
         Ok(prepared) => Made {

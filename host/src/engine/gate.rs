@@ -1,5 +1,6 @@
 //! The policies: every one sees what is about to be done, and the strictest verdict wins.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -55,6 +56,12 @@ pub(crate) struct Ruling {
 }
 
 impl Ruling {
+    /// With further findings; the strictest come first.
+    pub(crate) fn add(&mut self, further: &[Finding]) {
+        self.findings.extend_from_slice(further);
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+    }
+
     /// The strictest verdict. Nobody can be asked in a non-interactive run, so `ask` stops as `deny` does.
     pub(crate) fn verdict(&self) -> Verdict {
         self.findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Allow)
@@ -250,17 +257,24 @@ fn now_rfc3339() -> String {
 /// The folders in which runs may work.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grants {
-    folders: Vec<PathBuf>,
+    /// Each with whether its own settings of agent CLIs count.
+    folders: BTreeMap<PathBuf, bool>,
 }
 
 impl Grants {
-    pub(crate) fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Of folders, each with whether it is trusted: see [`Self::trusts_settings_of`].
+    pub(crate) fn new(folders: impl IntoIterator<Item = (PathBuf, bool)>) -> Self {
         Self { folders: folders.into_iter().collect() }
+    }
+
+    /// Whether settings of agent CLIs that lie in a folder count for runs there: what the innermost grant says.
+    pub(crate) fn trusts_settings_of(&self, resolved: &Path) -> bool {
+        self.containing(resolved).is_some_and(|grant| self.folders.get(grant) == Some(&true))
     }
 
     /// The innermost grant that contains a path whose links are resolved.
     pub(crate) fn containing(&self, resolved: &Path) -> Option<&Path> {
-        let containing = self.folders.iter().filter(|folder| resolved.starts_with(folder));
+        let containing = self.folders.keys().filter(|folder| resolved.starts_with(folder));
         containing.max_by_key(|folder| folder.as_os_str().len()).map(PathBuf::as_path)
     }
 
@@ -323,7 +337,7 @@ mod tests {
         let inside = tempfile::tempdir().unwrap();
         let grant = inside.path().canonicalize().unwrap();
         std::os::unix::fs::symlink(outside.path(), grant.join("link")).unwrap();
-        let grants = Grants::new([grant.clone()]);
+        let grants = Grants::new([(grant.clone(), false)]);
         assert!(grants.check("/cwd", &grant.join("link")).grant.is_none());
         assert!(grants.check("/cwd", &grant.join("link/deeper")).grant.is_none());
         assert!(grants.check("/cwd", &grant.join("new/folder")).grant.is_some());
@@ -333,9 +347,19 @@ mod tests {
 
     #[test]
     fn a_grant_is_no_prefix_of_names() {
-        let grants = Grants::new([PathBuf::from("/projects/project"), PathBuf::from("/projects")]);
+        let grants =
+            Grants::new([("/projects/project", false), ("/projects", true)].map(|(path, trust)| (path.into(), trust)));
         assert_eq!(grants.containing(Path::new("/projects/project/src")), Some(Path::new("/projects/project")));
         assert_eq!(grants.containing(Path::new("/projects/project-two")), Some(Path::new("/projects")));
         assert_eq!(grants.containing(Path::new("/elsewhere")), None);
+    }
+
+    #[test]
+    fn innermost_grant_decides_whether_settings_are_trusted() {
+        let grants =
+            Grants::new([("/p", true), ("/p/in", false), ("/p/in/er", true)].map(|(path, trust)| (path.into(), trust)));
+        let trusts = ["/p", "/p/a", "/p/in", "/p/in/a", "/p/in/er/a", "/q"]
+            .map(|path| grants.trusts_settings_of(Path::new(path)));
+        assert_eq!(trusts, [true, true, false, false, true, false]);
     }
 }

@@ -11,6 +11,7 @@ use super::attempt::{Stage, Stopped};
 use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, search_path};
+use super::native_policy::NativeChecks;
 use super::prepare::{self, Prepared};
 use super::question::Question;
 use super::record::Recorder;
@@ -89,6 +90,7 @@ impl Stage<'_> {
             private_dir: private.path(),
             inherited: &inherited,
             containment: &containment,
+            trusted_settings: engine.grants()?.trusts_settings_of(cwd),
         };
         let mut prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         prepared.warnings.extend(dropped);
@@ -109,12 +111,9 @@ impl Stage<'_> {
         let path = search_path(&engine.environment, caller, &provider.config.environment).to_owned();
         let (shims, extra) = self.lay_out_shell(&payload, &private)?;
         environment.extend(extra);
-        let start = match &shims {
-            // The child's PATH is a folder of shims: the CLI's own interpreter has to be found before that.
-            Some(_) => runner::resolve_launch(executable, path.as_ref())
-                .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?,
-            None => runner::Launch { executable: executable.to_owned(), leading_args: Vec::new() },
-        };
+        // What the child's own PATH finds is another matter: a run may set it, and an allowlist replaces it.
+        let start = runner::resolve_launch(executable, path.as_ref())
+            .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?;
         sandbox::adapt_environment(
             &mut environment,
             &self.setup.config.sandbox,
@@ -248,10 +247,23 @@ impl Stage<'_> {
             payload: &self.loaded.payload,
             snapshot,
             grants: &self.engine.grants()?,
+            own: self.native_checks(provider, ready.containment.bounds_files())?.findings(),
         };
         let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit().map_err(Stopped::from)
+    }
+
+    fn native_checks<'p>(&'p self, provider: &'p Provider, contained: bool) -> Result<NativeChecks<'p>, ApiError> {
+        let loaded = self.loaded;
+        let token = loaded.token().map(|_| provider.token_checks(loaded.caller.as_ref(), &self.engine.environment));
+        Ok(NativeChecks {
+            policy: &self.setup.config.policy,
+            needs: provider.instance()?.containment(),
+            payload: &loaded.payload,
+            contained,
+            token,
+        })
     }
 
     /// Starts the child. Its identity is on the disk before it runs, so that a later host can find it.

@@ -33,6 +33,7 @@ mod live;
 mod load;
 mod message;
 mod narrate;
+mod native_policy;
 mod pointers;
 mod prepare;
 mod profile;
@@ -340,7 +341,7 @@ impl Engine {
     /// If the database cannot be read.
     fn grants(&self) -> Result<Grants, ApiError> {
         let grants = self.storage.read(crate::storage::Reader::grants)?;
-        Ok(Grants::new(grants.into_iter().map(|grant| grant.path)))
+        Ok(Grants::new(grants.into_iter().map(|grant| (grant.path, grant.trust_settings))))
     }
 
     /// The folder of the attempts' private folders.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::check::decode_data_url;
 use super::environment::Sources;
+use super::native_policy::launch_variables;
 use super::record::to_value;
 use super::sandbox::Containment;
 use super::setup::{Provider, Setup};
@@ -16,8 +17,8 @@ use crate::config::PolicyConfig;
 use crate::model::{
     ApiError, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode, StartPayload,
 };
-use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
+use crate::plugins::ProviderInstance;
 
 /// Longest argument that the system takes (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
@@ -38,6 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) inherited: &'a BTreeMap<String, String>,
     /// What bounds it.
     pub(crate) containment: &'a Containment,
+    /// Whether the grant of its folder trusts the settings of the repository.
+    pub(crate) trusted_settings: bool,
 }
 
 /// A command line, and what it does not honour.
@@ -75,7 +78,8 @@ pub(crate) fn inherited(
 ///
 /// # Errors
 /// `INVALID_PARAMS` where the plugin refuses the payload; `UNENFORCEABLE` where something restricts the agent that
-/// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`.
+/// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`, also where the plugin sets variables that it
+/// may not set.
 pub(crate) fn prepare(
     policy: &PolicyConfig,
     instance: &ProviderInstance,
@@ -84,6 +88,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, ApiError> {
     let request = request(attempt);
     let launch = instance.prepare(&request, capabilities).map_err(|error| super::plugin_error(&error))?;
+    check_variables(policy, instance, &launch)?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
         let message = format!(
             "the command line has an argument of {} KiB; the system takes {} KiB at most",
@@ -105,6 +110,27 @@ pub(crate) fn prepare(
         .map(|dropped| CompatibilityWarning { pointer: dropped.pointer.clone(), reason: dropped.reason.clone() })
         .collect();
     Ok(Prepared { request, launch, warnings })
+}
+
+/// A plugin hands the child what it has declared, and nothing that loads code into it.
+fn check_variables(
+    policy: &PolicyConfig,
+    instance: &ProviderInstance,
+    launch: &plugin::Launch,
+) -> Result<(), ApiError> {
+    let names = launch.environment.iter().map(|variable| variable.name.as_str());
+    let inherit = &instance.describe().inherit_environment;
+    let wrong = launch_variables(&policy.allow_environment, instance.containment(), inherit, names);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "plugin {} sets variables that it has not declared or that load code into the CLI: {}",
+        instance.plugin().name,
+        wrong.join(", ")
+    );
+    Err(ApiError::new(ErrorKind::PluginFailed, message)
+        .hint("replace the plugin, or let the operator add the names to [policy] allow_environment in config.toml"))
 }
 
 fn unenforceable(against: &[&plugin::DroppedOption]) -> ApiError {
@@ -176,7 +202,7 @@ fn request(attempt: &Attempt<'_>) -> plugin::RunRequest {
             os: std::env::consts::OS.to_owned(),
             root: nix::unistd::geteuid().is_root(),
             environment_names: attempt.inherited.keys().cloned().collect(),
-            extra: Some(attempt.containment.facts().to_string()),
+            extra: Some(to_value(&attempt.containment.facts(attempt.trusted_settings)).to_string()),
         },
         payload: document.to_string(),
     }

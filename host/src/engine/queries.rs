@@ -181,11 +181,12 @@ impl Engine {
         Ok(self.storage.read(crate::storage::Reader::grants)?)
     }
 
-    /// Lets runs work in a folder and below.
+    /// Lets runs work in a folder and below. `trust_settings` says whether the folder's own settings of agent CLIs count;
+    /// without it that stays as it is.
     ///
     /// # Errors
     /// `CWD_MISSING` if it is no folder, `INVALID_PARAMS` if it is not named absolutely or is the root.
-    pub(crate) fn grant(&self, path: &Path) -> Result<Grant, ApiError> {
+    pub(crate) fn grant(&self, path: &Path, trust_settings: Option<bool>) -> Result<Grant, ApiError> {
         let wrong = |message: &str| ApiError::new(ErrorKind::InvalidParams, message).at("/path");
         if !path.is_absolute() {
             return Err(wrong("the folder must be named by an absolute path"));
@@ -198,7 +199,10 @@ impl Engine {
             return Err(wrong("the folder's name is no UTF-8"));
         }
         let now = clock::now();
-        Ok(self.storage.write_urgent(Durability::Full, move |tx| tx.add_grant(&resolved, now)).wait()?)
+        Ok(self
+            .storage
+            .write_urgent(Durability::Full, move |tx| tx.add_grant(&resolved, trust_settings, now))
+            .wait()?)
     }
 
     /// Takes a grant back. Runs that are running go on.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::gate::{Circumstances, Gate, Grants, Ruling};
 use super::record::to_value;
 use super::setup::Provider;
-use crate::model::{CapabilitySnapshot, PolicyAudit, RunId, StartPayload, Verdict};
+use crate::model::{CapabilitySnapshot, Finding, PolicyAudit, RunId, StartPayload, Verdict};
 use crate::plugins::types::{Action, CheckedPath};
 
 /// A run that is about to do something.
@@ -26,10 +26,12 @@ pub(super) struct Question<'a> {
     pub(super) payload: &'a StartPayload,
     pub(super) snapshot: &'a CapabilitySnapshot,
     pub(super) grants: &'a Grants,
+    /// What the host itself has found, before the policies.
+    pub(super) own: Vec<Finding>,
 }
 
 impl Question<'_> {
-    /// Asks every policy. Gives what they say and the audit record of it. Blocks; calls plugins.
+    /// Asks every policy. Gives what they and the host say, and the audit record of it. Blocks; calls plugins.
     pub(super) fn ask(&self, gate: &Gate, action: &Action) -> (Ruling, PolicyAudit) {
         let document = match action {
             // The action is the document.
@@ -51,7 +53,8 @@ impl Question<'_> {
             tool_calls: 0,
             earlier: &[],
         };
-        let ruling = gate.judge(action, &circumstances);
+        let mut ruling = gate.judge(action, &circumstances);
+        ruling.add(&self.own);
         let audit = self.audit(action, &ruling);
         (ruling, audit)
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::gate::Gate;
+use super::native_policy::TokenChecks;
 use super::rules::{self, Redaction};
 use crate::api::types::{PluginInfo, ProviderInfo};
 use crate::config::{Config, Executable as Configured, ProviderConfig};
@@ -113,6 +114,21 @@ impl Provider {
     /// `PLUGIN_FAILED` where the plugin cannot say.
     pub(crate) fn token_variable(&self) -> Result<Option<String>, ApiError> {
         Ok(self.instance()?.describe().token_variable.clone())
+    }
+
+    /// What the host checks of a run of it that gets a stored token.
+    pub(super) fn token_checks<'a>(
+        &'a self,
+        caller: Option<&'a BTreeMap<String, String>>,
+        host: &'a BTreeMap<String, String>,
+    ) -> TokenChecks<'a> {
+        TokenChecks {
+            provider: &self.name,
+            caller,
+            host,
+            inherit: self.inherit_environment(),
+            configured: &self.config.environment,
+        }
     }
 
     /// The program, looked for on `search_path`; and what was looked for.

@@ -13,8 +13,9 @@ use super::capabilities::{Installed, for_plugin};
 use super::check;
 use super::dispatch::Refused;
 use super::environment::known_secrets;
-use super::gate::Ruling;
+use super::gate::{Grants, Ruling};
 use super::message::{self, Message, series};
+use super::native_policy::NativeChecks;
 use super::pointers::differences;
 use super::prepare::{self, Attempt};
 use super::profile::{Applied, explained};
@@ -105,6 +106,7 @@ impl Engine {
         let run = RunId::generate();
         self.load_tokens();
         let token = self.expected_token(&provider)?;
+        let takes_token = token.is_some();
         let token = token.as_deref().map(|name| (name, ""));
         let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
         let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.known());
@@ -124,6 +126,8 @@ impl Engine {
             cwd: &cwd,
             caller: caller.as_ref(),
             inherited: &inherited,
+            takes_token,
+            grants: self.grants()?,
             recorder: &recorder,
             origin,
             moved,
@@ -147,6 +151,9 @@ struct Submission<'a> {
     cwd: &'a Path,
     caller: Option<&'a BTreeMap<String, String>>,
     inherited: &'a BTreeMap<String, String>,
+    /// It gets a stored token.
+    takes_token: bool,
+    grants: Grants,
     recorder: &'a Recorder,
     origin: &'a str,
     /// That it starts elsewhere than was asked.
@@ -156,12 +163,14 @@ struct Submission<'a> {
 
 impl Submission<'_> {
     fn accept(&self) -> Result<StartRunResult, ApiError> {
-        let (ruling, audit) = self.ask()?;
+        let contained = self.engine.contain(self.setup, self.effective);
+        let held = contained.as_ref().is_ok_and(|(containment, _)| containment.bounds_files());
+        let (ruling, audit) = self.ask(held)?;
         if let Err(denied) = ruling.permit() {
             self.record_refusal(audit);
             return Err(denied);
         }
-        let (containment, dropped) = self.engine.contain(self.setup, self.effective)?;
+        let (containment, dropped) = contained?;
         let mut warnings = self.try_to_prepare(&containment)?;
         warnings.extend(dropped);
         warnings.extend(self.moved.clone());
@@ -177,7 +186,7 @@ impl Submission<'_> {
         Ok(StartRunResult { run_id: self.run })
     }
 
-    fn ask(&self) -> Result<(Ruling, PolicyAudit), ApiError> {
+    fn ask(&self, contained: bool) -> Result<(Ruling, PolicyAudit), ApiError> {
         let question = Question {
             run: None,
             attempt: 0,
@@ -187,9 +196,20 @@ impl Submission<'_> {
             cwd: self.cwd,
             payload: self.effective,
             snapshot: &self.installed.known.snapshot,
-            grants: &self.engine.grants()?,
+            grants: &self.grants,
+            own: self.native_checks(contained)?.findings(),
         };
         Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.effective).to_string())))
+    }
+
+    fn native_checks(&self, contained: bool) -> Result<NativeChecks<'_>, ApiError> {
+        Ok(NativeChecks {
+            policy: &self.setup.config.policy,
+            needs: self.provider.instance()?.containment(),
+            payload: self.payload,
+            contained,
+            token: self.takes_token.then(|| self.provider.token_checks(self.caller, &self.engine.environment)),
+        })
     }
 
     /// What an attempt will do first is tried now, so that the user hears at once what would fail.
@@ -204,6 +224,7 @@ impl Submission<'_> {
             private_dir: &private_dir,
             inherited: self.inherited,
             containment,
+            trusted_settings: self.grants.trusts_settings_of(self.cwd),
         };
         let instance = self.provider.instance()?;
         let capabilities = for_plugin(&self.installed.known.snapshot);

@@ -357,6 +357,9 @@ pub struct Grant {
     /// When it was granted.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
+    /// Whether settings of agent CLIs that lie in the folder itself (hooks, permissions, MCP servers) count for runs.
+    #[serde(default)]
+    pub trust_settings: bool,
 }
 
 /// A flag that `optionalFlags` may set.

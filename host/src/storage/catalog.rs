@@ -56,19 +56,20 @@ impl WriteTx<'_> {
     }
 
     /// Lets runs work in a folder: absolute, links resolved. Returns the grant, with its first time if it was granted
-    /// before.
+    /// before. `trust` says whether the folder's own settings count; without it that stays as it was, at first false.
     ///
     /// # Errors
     /// `Invalid` for a path that is no UTF-8.
-    pub fn add_grant(&mut self, path: &Path, at: Timestamp) -> Result<Grant, StorageError> {
+    pub fn add_grant(&mut self, path: &Path, trust: Option<bool>, at: Timestamp) -> Result<Grant, StorageError> {
         let name = path_text(path)?;
         self.execute(
-            "INSERT INTO workspace_grants (path, created_us) VALUES (?1, ?2) ON CONFLICT (path) DO NOTHING",
-            params![name, micros(at)],
+            "INSERT INTO workspace_grants (path, created_us, trust_settings) VALUES (?1, ?2, coalesce(?3, 0))
+             ON CONFLICT (path) DO UPDATE SET trust_settings = coalesce(?3, trust_settings)",
+            params![name, micros(at), trust],
         )?;
         let grant = self
             .conn
-            .prepare_cached("SELECT path, created_us FROM workspace_grants WHERE path = ?1")?
+            .prepare_cached("SELECT path, created_us, trust_settings FROM workspace_grants WHERE path = ?1")?
             .query_row([name], grant)?;
         Ok(grant)
     }
@@ -209,7 +210,11 @@ fn newest_snapshot(conn: &rusqlite::Connection, provider: &str) -> Result<Option
 }
 
 fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
-    Ok(Grant { path: path_of(row, "path")?, created_at: time_of(row, "created_us")? })
+    Ok(Grant {
+        path: path_of(row, "path")?,
+        created_at: time_of(row, "created_us")?,
+        trust_settings: row.get("trust_settings")?,
+    })
 }
 
 fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
@@ -268,7 +273,7 @@ impl Reader {
     pub fn grants(&self) -> Result<Vec<Grant>, StorageError> {
         let found = self
             .conn
-            .prepare_cached("SELECT path, created_us FROM workspace_grants ORDER BY path")?
+            .prepare_cached("SELECT path, created_us, trust_settings FROM workspace_grants ORDER BY path")?
             .query_map([], grant)?
             .collect::<rusqlite::Result<_>>()?;
         Ok(found)

@@ -24,6 +24,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0002_retention.sql")),
     M::up(include_str!("migrations/0003_tokens.sql")),
     M::up(include_str!("migrations/0004_search.sql")),
+    M::up(include_str!("migrations/0007_trust_settings.sql")),
 ];
 
 /// Tables without which no run can be taken up: looked through at every start, because they are small.

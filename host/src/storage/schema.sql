@@ -182,7 +182,9 @@ CREATE TABLE settings (
 -- Folders in which runs may work.
 CREATE TABLE workspace_grants (
     path TEXT PRIMARY KEY NOT NULL,
-    created_us INTEGER NOT NULL
+    created_us INTEGER NOT NULL,
+    -- Whether the settings that lie in the folder itself (hooks, permissions, MCP servers) count for runs.
+    trust_settings INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- How long and how much is kept of ended runs, where the user says it otherwise than the configuration's file. NULL

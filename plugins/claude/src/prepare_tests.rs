@@ -50,6 +50,7 @@ const BASE: [&str; 4] = ["--print", "--output-format=stream-json", "--verbose", 
 fn the_least_run() {
     let launch = of(&json!({}));
     let mut args = BASE.to_vec();
+    args.extend(["--setting-sources=user", "--add-dir=/work"]);
     args.push("--session-id=00000000-0000-4000-8000-000000000000");
     assert_eq!(launch.args, args);
     assert_eq!(launch.stdin.as_deref(), Some(&b"do it"[..]));
@@ -215,6 +216,31 @@ fn network_is_bounded_or_refused() {
 }
 
 #[test]
+fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
+    let sources = |settings: &Value, extra: Option<&str>, harness: Value, flags: Value| {
+        let mut request = request(&json!({"harness": harness, "optionalFlags": flags}));
+        request.host.extra = extra.map(str::to_owned);
+        let settings: Settings = serde_json::from_value(settings.clone()).unwrap();
+        let launch = prepare(&settings, &request, &installed()).unwrap();
+        launch.args.iter().rev().find_map(|arg| arg.strip_prefix("--setting-sources=").map(str::to_owned))
+    };
+    let trusted = Some(r#"{"trustedSettings": true}"#);
+    let (plain, project) = (json!({}), json!({"trustedSources": ["user", "project"]}));
+    let auto = json!({"permissions": {"autoApprove": true}});
+    for extra in [None, Some("{}"), Some(r#"{"trustedSettings": false, "sandboxed": true}"#), Some("damaged")] {
+        assert_eq!(sources(&plain, extra, json!({}), json!({})).as_deref(), Some("user"), "{extra:?}");
+        assert_eq!(sources(&plain, extra, auto.clone(), json!({})).as_deref(), Some("user"), "{extra:?}");
+        assert_eq!(sources(&project, extra, json!({}), json!({})).as_deref(), Some("user,project"), "{extra:?}");
+        // A flag of the payload does not widen that.
+        let flag = json!({"--setting-sources": "user,project,local"});
+        assert_eq!(sources(&plain, extra, json!({}), flag).as_deref(), Some("user"), "{extra:?}");
+    }
+    assert_eq!(sources(&plain, trusted, json!({}), json!({})), None, "claude reads all");
+    let restricted = json!({"permissions": {"sandboxMode": "workspace-write"}});
+    assert_eq!(sources(&plain, trusted, restricted, json!({})).as_deref(), Some(""), "what restricts is not widened");
+}
+
+#[test]
 fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
     let sources =
         |launch: &Launch| launch.args.iter().find_map(|arg| arg.strip_prefix("--setting-sources=").map(str::to_owned));
@@ -241,7 +267,7 @@ fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
         json!({"permissions": {"sandboxMode": "full-access", "autoApprove": true}}),
         json!({"permissions": {"networkAccess": true}}),
     ] {
-        assert_eq!(sources(&of(&harness)), None, "{harness}");
+        assert_eq!(sources(&of(&harness)).as_deref(), Some("user"), "{harness}");
     }
     assert_eq!(Source::Local.word(), "local");
 }

@@ -18,9 +18,10 @@ pub struct Settings {
     pub default_model: Option<String>,
     /// How often claude repeats a request that failed.
     pub max_retries: u32,
-    /// Which of claude's own settings files a run reads that restricts the agent (sandbox, network, tools, or no approval
-    /// without a question). They can allow tools and run hooks, so that none is read unless it is named here. A run
-    /// without restrictions reads all.
+    /// Which of claude's own settings files count in every run. They can allow tools and run hooks: a run that restricts the
+    /// agent (sandbox, network, tools, or no approval without a question) reads none that is not named here, and a run
+    /// without restrictions reads the user's. Those of the project count in the latter also where the grant of the folder
+    /// trusts them.
     pub trusted_sources: Vec<Source>,
     /// Whether a run that reads no project settings still gets the instructions of `CLAUDE.md` in its folder.
     pub project_memory: bool,

@@ -7,6 +7,9 @@ use ostler_plugin::provider::{FlagValues, OptionalFlag};
 use ostler_provider_kit::flags::{self, EVERYTHING, Known, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
 
+/// Has codex obey the configuration of the project, now and later.
+pub(crate) const TRUST: &str = "--trust";
+
 const KNOWN: [Known; 16] = [
     plain("--ephemeral", "keep no session files; the session cannot be resumed", FlagValues::None),
     plain("--ignore-user-config", "do not load config.toml of CODEX_HOME", FlagValues::None),
@@ -21,10 +24,10 @@ const KNOWN: [Known; 16] = [
     wide("--worktree", "work in a new managed git worktree", FlagValues::None, &["additionalDirectories"]),
     wide("--ignore-rules", "do not load execpolicy rules", FlagValues::None, &["approvalPolicy", "sandboxMode"]),
     wide(
-        "--trust",
+        TRUST,
         "trust this project from now on, its MCP commands too",
         FlagValues::None,
-        &["mcp", "approvalPolicy"],
+        &["sandboxMode", "networkAccess", "mcp", "approvalPolicy"],
     ),
     wide(
         "--approve-for-me",
@@ -39,6 +42,11 @@ const KNOWN: [Known; 16] = [
 /// The known flags that the installed version has.
 pub(crate) fn installed(options: &BTreeSet<String>) -> Vec<OptionalFlag> {
     flags::installed(&KNOWN, options)
+}
+
+/// Whether a payload sets a switch.
+pub(crate) fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
+    flags.get(name) == Some(&FlagValue::Switch(true))
 }
 
 /// The arguments for the flags of a payload.
@@ -71,6 +79,9 @@ mod tests {
             installed(&BTreeSet::from(["--ephemeral".to_owned(), "--trust".to_owned(), "--new-thing".to_owned()]));
         assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--ephemeral", "--trust"]);
         assert!(all().iter().all(|flag| flag.widens.is_empty() || flag.advanced));
+        // The commands of a project run beside the sandbox.
+        let trust = all().into_iter().find(|flag| flag.name == TRUST).unwrap();
+        assert!(trust.widens.iter().any(|field| field == "sandboxMode"), "{:?}", trust.widens);
     }
 
     #[test]

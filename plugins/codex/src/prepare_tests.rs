@@ -40,13 +40,42 @@ fn off() -> Option<toml::Value> {
 #[test]
 fn the_least_run() {
     let launch = of(&json!({}));
-    assert_eq!(
-        launch.args,
-        ["exec", "--json", "--skip-git-repo-check", "-c", "features.unbounded_connection_retries=false", "--", "-"]
-    );
+    let projects = r#"projects={"/work"={trust_level="untrusted"},"/"={trust_level="untrusted"}}"#;
+    let retries = "features.unbounded_connection_retries=false";
+    assert_eq!(launch.args, ["exec", "--json", "--skip-git-repo-check", "-c", retries, "-c", projects, "--", "-"]);
     assert_eq!(launch.stdin.as_deref(), Some(&b"do it"[..]));
     assert!(launch.dropped.is_empty() && launch.files.is_empty() && launch.environment.is_empty());
     assert_eq!(launch.stop, StopSignal::Interrupt);
+}
+
+#[test]
+fn project_is_distrusted_unless_its_grant_trusts_it() {
+    let with = |extra: Option<&str>, payload: Value| {
+        let mut request = request(&payload);
+        request.host.extra = extra.map(str::to_owned);
+        request
+    };
+    let trusted = Some(r#"{"trustedSettings": true}"#);
+    for extra in [None, Some("{}"), Some(r#"{"trustedSettings": false}"#)] {
+        let launch = launch(&with(extra, json!({})));
+        assert_eq!(
+            config(&launch, "projects").unwrap()["/work"]["trust_level"].as_str(),
+            Some("untrusted"),
+            "{extra:?}"
+        );
+        // Neither a value nor a flag of the payload takes that back.
+        let flags = json!({"optionalFlags": {"--config": ["projects={\"/work\"={trust_level=\"trusted\"}}"]}});
+        let launch = self::launch(&with(extra, flags));
+        let last = launch.args.iter().rev().find(|arg| arg.contains("projects=")).unwrap();
+        assert!(last.contains("untrusted"), "{last}");
+        let flags = json!({"optionalFlags": {"--trust": true}});
+        assert_eq!(problems(&with(extra, flags)), ["/optionalFlags/--trust"]);
+    }
+    let plain = launch(&with(trusted, json!({})));
+    assert!(config(&plain, "projects").is_none());
+    assert!(has(&launch(&with(trusted, json!({"optionalFlags": {"--trust": true}}))), "--trust"));
+    let listed = launch(&with(trusted, json!({"harness": {"tools": ["shell"]}})));
+    assert!(config(&listed, "projects").is_some(), "a list without `mcp` starts no server of the project");
 }
 
 #[test]

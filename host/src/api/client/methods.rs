@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
     ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
-    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, ListCapabilitiesParams,
-    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
-    ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams, RetentionState,
-    RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetRetentionParams, Settings, StartRunResult,
-    Status, StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams, UpdateSettingsParams,
-    WorkspaceParams,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams,
+    ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams,
+    ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
+    RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetRetentionParams, Settings,
+    StartRunResult, Status, StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams,
+    UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord, Page, Profile, RetentionPolicy,
@@ -229,8 +229,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn grant_workspace(&self, path: PathBuf) -> Result<Grant, ClientError> {
-        self.call("grant_workspace", &WorkspaceParams { path }).await
+    pub async fn grant_workspace(&self, path: PathBuf, trust_settings: Option<bool>) -> Result<Grant, ClientError> {
+        self.call("grant_workspace", &GrantWorkspaceParams { path, trust_settings }).await
     }
 
     /// Takes a grant back.

@@ -21,13 +21,13 @@ use super::document;
 use super::rpc::Caller;
 use super::types::{
     ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
-    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, ListCapabilitiesParams,
-    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
-    ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams, RerunParams, RetentionState,
-    RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams, SetRetentionParams, Settings,
-    StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState,
-    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
-    WorkspaceParams,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams,
+    ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams,
+    ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
+    RerunParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams,
+    SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
+    SubscribeResult, TokenState, UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams,
+    UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -194,7 +194,7 @@ pub(crate) static METHODS: &[Method] = &[
     },
     method! {
         /// Lets runs work in a folder and everything below it. Granting it twice is no error.
-        grant_workspace("path"): WorkspaceParams => Grant, [CwdMissing], workspace::grant
+        grant_workspace("path", "trustSettings"): GrantWorkspaceParams => Grant, [CwdMissing], workspace::grant
     },
     method! {
         /// Takes a grant back. Running runs go on.

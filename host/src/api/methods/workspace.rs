@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::rpc::Caller;
-use super::super::types::{NoParams, WorkspaceParams};
+use super::super::types::{GrantWorkspaceParams, NoParams, WorkspaceParams};
 use crate::engine::Engine;
 use crate::model::{ApiError, Grant};
 
@@ -11,8 +11,8 @@ pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Vec
     engine.list_grants()
 }
 
-pub(super) fn grant(engine: &Arc<Engine>, _: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {
-    engine.grant(&params.path)
+pub(super) fn grant(engine: &Arc<Engine>, _: &Caller, params: &GrantWorkspaceParams) -> Result<Grant, ApiError> {
+    engine.grant(&params.path, params.trust_settings)
 }
 
 pub(super) fn revoke(engine: &Arc<Engine>, _: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {

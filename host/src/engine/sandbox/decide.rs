@@ -1,11 +1,10 @@
 //! Which containment a run gets: what was asked, what the setting says, what this machine can hold. Pure.
 
-use serde_json::{Value, json};
-
 use crate::config::{Origin, PolicyConfig, SandboxConfig};
 use crate::model::{
     ApiError, CompatibilityWarning, Egress, ErrorKind, Permissions, Problem, SandboxMode, SandboxRecord,
 };
+use crate::plugins::HostContainment;
 use crate::runner::{Backend, ProbeReport};
 
 /// Where a payload asks for a sandbox.
@@ -85,11 +84,12 @@ impl Containment {
     }
 
     /// What a provider plugin is told, as `host-facts.extra`.
-    pub(crate) fn facts(&self) -> Value {
-        json!({
-            "sandboxed": self.bounds_files(),
-            "network": self.backend.is_some() && self.reach == Reach::Listed,
-        })
+    pub(crate) fn facts(&self, trusted_settings: bool) -> HostContainment {
+        HostContainment {
+            sandboxed: self.bounds_files(),
+            network: self.backend.is_some() && self.reach == Reach::Listed,
+            trusted_settings,
+        }
     }
 
     /// What stands on record.

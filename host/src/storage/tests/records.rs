@@ -296,8 +296,11 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!(dropped, 1);
     // Grants.
     let path = Path::new("/projects/a");
-    assert_eq!(write(&storage, |tx| tx.add_grant(path, at(1))).unwrap().created_at, at(1));
-    assert_eq!(write(&storage, |tx| tx.add_grant(path, at(2))).unwrap().created_at, at(1));
+    let grant = |trust, second| write(&storage, move |tx| tx.add_grant(path, trust, at(second))).unwrap();
+    assert_eq!((grant(None, 1).created_at, grant(None, 2).created_at), (at(1), at(1)));
+    // Trust is given and taken back on purpose only.
+    let trusts = [None, Some(true), None, Some(false), None].map(|trust| grant(trust, 3).trust_settings);
+    assert_eq!(trusts, [false, true, true, false, false]);
     assert_eq!(storage.read(Reader::grants).unwrap()[0].path, path);
     // Settings.
     write(&storage, |tx| tx.put_setting("scheduler.global", &json!(4), at(1))).unwrap();

@@ -9,7 +9,7 @@ mod permissions;
 mod private_settings;
 
 use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
-use ostler_plugin::{DroppedOptions, Error, Problems, escape_pointer};
+use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems, escape_pointer};
 use ostler_provider_kit::argument::shell_quote;
 use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
 use ostler_provider_kit::prepare as kit;
@@ -57,6 +57,8 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     private: PrivateSettings,
+    /// The grant of the work folder trusts what lies in it.
+    trusts_project: bool,
     dropped: DroppedOptions,
     problems: Problems,
 }
@@ -75,6 +77,7 @@ impl<'a> Builder<'a> {
             environment: Vec::new(),
             files: Vec::new(),
             private: PrivateSettings::new(settings),
+            trusts_project: HostContainment::read(request.host.extra.as_deref()).trusted_settings,
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
         }

@@ -3,10 +3,12 @@
 //! In a run of `--print` there is nobody to ask, so that claude refuses what it would ask about; its modes say what that
 //! is. `dontAsk` leaves it reading and looking about, `acceptEdits` also lets it change files in its folders, and
 //! `bypassPermissions` asks about nothing. Rules of claude's own settings files can allow more, and their hooks run
-//! anything, so a run that restricts the agent reads none but those that the operator trusts.
+//! anything, so a run that restricts the agent reads none but those that the operator trusts, and a run in a folder whose
+//! grant does not trust it reads nothing of the folder.
 
 use super::Builder;
 use crate::flags;
+use crate::settings::Source;
 
 const TOOLS: &str = "/harness/tools";
 const SANDBOX_MODE: &str = "/harness/permissions/sandboxMode";
@@ -116,7 +118,9 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     let filters = launch.harness.mcp.servers.iter().any(|server| server.enabled_tools.is_some());
     let withheld = auto == Some(false) || permissions.network_access == Some(false);
     if bounded || withheld || launch.harness.tools.is_some() || filters {
-        without_foreign_settings(launch);
+        setting_sources(launch, &[]);
+    } else if !launch.trusts_project {
+        setting_sources(launch, &[Source::User]);
     }
     Rights { bypass, approved: auto != Some(false) }
 }
@@ -227,15 +231,17 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
     }
 }
 
-/// Reads none of claude's own settings files but those that the operator trusts.
-fn without_foreign_settings(launch: &mut Builder<'_>) {
+/// Has claude read none of its own settings files but these and those that the operator trusts. What a repository brings
+/// along (settings, MCP servers, commands, skills) starts programs, so that it counts only where somebody has said so.
+fn setting_sources(launch: &mut Builder<'_>, base: &[Source]) {
     let trusted = &launch.settings.trusted_sources;
-    let words: Vec<&str> = trusted.iter().map(|source| source.word()).collect();
+    let further = trusted.iter().filter(|source| !base.contains(source));
+    let words: Vec<&str> = base.iter().chain(further).map(|source| source.word()).collect();
     launch.override_flag(flags::SETTING_SOURCES);
     launch.args.push(format!("{}={}", flags::SETTING_SOURCES, words.join(",")));
     // Without the project's settings claude does not read its CLAUDE.md either, which only instructs. It reads those of
     // additional folders, if it is asked to, and the folder itself can be one.
-    let memory = launch.settings.project_memory && !trusted.contains(&crate::settings::Source::Project);
+    let memory = launch.settings.project_memory && !trusted.contains(&Source::Project);
     if memory && launch.detected.has("--add-dir") {
         launch.set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1");
         let cwd = launch.request.cwd.clone();

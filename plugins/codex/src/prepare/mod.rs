@@ -8,7 +8,7 @@ mod mcp;
 mod tools;
 
 use ostler_plugin::provider::{Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
-use ostler_plugin::{DroppedOptions, Error, Problems};
+use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems};
 use ostler_provider_kit::argument::unfit;
 use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
 use ostler_provider_kit::prepare as kit;
@@ -35,6 +35,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     launch.args.extend(flags);
     launch.bound_retries(settings);
     launch.guard_shells(settings);
+    launch.guard_project(&payload);
     launch.model();
     let sandbox = tools::restrict(&mut launch);
     launch.permissions(sandbox);
@@ -84,6 +85,8 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     images: Vec<String>,
+    /// The grant of the work folder trusts what lies in it.
+    trusts_project: bool,
     dropped: DroppedOptions,
     problems: Problems,
 }
@@ -98,6 +101,7 @@ impl<'a> Builder<'a> {
             environment: Vec::new(),
             files: Vec::new(),
             images: Vec::new(),
+            trusts_project: HostContainment::read(request.host.extra.as_deref()).trusted_settings,
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
         }
@@ -172,6 +176,20 @@ impl<'a> Builder<'a> {
                 self.config("features.shell_snapshot", "false", "");
             }
         }
+    }
+
+    /// What a repository brings along starts programs beside codex's sandbox. It counts only where the grant of the folder
+    /// trusts it, and then codex's own word on the folder counts, too.
+    fn guard_project(&mut self, payload: &Payload) {
+        if self.trusts_project {
+            return;
+        }
+        if flags::is_on(&payload.optional_flags, flags::TRUST) {
+            let reason =
+                "the grant of the folder does not trust what lies in it; `ostler grants add --trust-settings` does";
+            self.problems.push(format!("/optionalFlags/{}", flags::TRUST), reason);
+        }
+        tools::distrust_project(self, "/cwd");
     }
 
     fn blank_in_shells(&mut self, variable: &str) {

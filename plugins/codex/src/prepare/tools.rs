@@ -89,12 +89,9 @@ fn turn_off(launch: &mut Builder<'_>, feature: &str, what: &str, must_exist: boo
     }
 }
 
-/// No tools of MCP servers: neither those of codex's own configuration, nor those of plugins and connected apps, nor those
-/// that a project brings along (codex reads a project's configuration only where it trusts the folder, so it is told
-/// that it does not).
-fn without_mcp(launch: &mut Builder<'_>) {
-    turn_off(launch, "apps", "connected apps", false);
-    turn_off(launch, "plugins", "plugins", false);
+/// Nothing of what a project brings along (configuration, MCP servers, hooks, rules): codex reads that only where it
+/// trusts the folder, whatever the user's own configuration says of it, so it is told that it does not.
+pub(super) fn distrust_project(launch: &mut Builder<'_>, pointer: &str) {
     let untrusted = [("trust_level", toml_text::string("untrusted"))];
     let mut folders = Vec::new();
     let mut folder = launch.request.cwd.trim_end_matches('/');
@@ -103,7 +100,18 @@ fn without_mcp(launch: &mut Builder<'_>) {
         folder = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
     }
     folders.push(("/", toml_text::table(&untrusted)));
-    launch.config("projects", &toml_text::table(&folders), POINTER);
+    launch.config("projects", &toml_text::table(&folders), pointer);
+}
+
+/// No tools of MCP servers: neither those of codex's own configuration, nor those of plugins and connected apps, nor those
+/// that a project brings along.
+fn without_mcp(launch: &mut Builder<'_>) {
+    turn_off(launch, "apps", "connected apps", false);
+    turn_off(launch, "plugins", "plugins", false);
+    if launch.trusts_project {
+        // Of any other project nothing is read, whatever the list says.
+        distrust_project(launch, POINTER);
+    }
     match &launch.detected.mcp_servers {
         None => launch.dropped.restriction(
             POINTER,
