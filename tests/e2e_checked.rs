@@ -41,7 +41,7 @@ fn variables_that_no_list_allows_are_refused_all_at_once() {
     // The refusal is on record, like that of any policy.
     let sql = "SELECT count(*) FROM run_events WHERE run IS NULL AND type = 'run.policy_audit'
                AND payload LIKE '%\"verdict\":\"deny\"%' AND payload LIKE '%environment-allowed%'";
-    let audits: u64 = support::database(&bed).query_row(sql, [], |row| row.get(0)).unwrap();
+    let audits: u32 = support::database(&bed).query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(audits, 1);
 
     let fine = with_variables(json!({ "DEPLOY_TOKEN": "a-b-c-d-e-f", "LANG": "C", "REHEARSAL_NOTE": "good day" }));

@@ -33,6 +33,27 @@ static CODEX: Cli = Cli {
 cases::suite!(super::CODEX);
 
 #[test]
+fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    let (work, proof) = (studio.bed.work().canonicalize().unwrap(), studio.bed.root().join("proof"));
+    // The user has trusted the folder in codex once.
+    let own = studio.own_folder().join("config.toml");
+    let config = fs::read_to_string(&own).unwrap();
+    fs::write(&own, format!("{config}[projects.\"{}\"]\ntrust_level = \"trusted\"\n", work.display())).unwrap();
+    fs::create_dir(work.join(".codex")).unwrap();
+    let server = format!("command = \"/bin/sh\"\nargs = [\"-c\", \"touch {}\"]\n", proof.display());
+    fs::write(work.join(".codex/config.toml"), format!("[mcp_servers.helpful]\n{server}")).unwrap();
+    for permissions in [json!({}), json!({ "sandboxMode": "read-only" }), json!({ "sandboxMode": "full-access" })] {
+        let events = studio.events_with("SAY explained", &json!({ "harness": { "permissions": permissions } }));
+        assert_eq!(of_type(&events, "run.completed").len(), 1, "{events:#?}");
+        assert!(!proof.exists(), "{permissions}: the server of the repository ran");
+    }
+    studio.bed.run(&["grants", "add", "--trust-settings", work.to_str().unwrap()]).ok();
+    studio.events(&["SAY explained"]);
+    assert!(proof.exists(), "a trusted folder's server is started");
+}
+
+#[test]
 fn its_own_retries_are_bounded() {
     let Some(studio) = Studio::open(&CODEX) else { return };
     studio.reconfigure("{ modelProvider = \"scripted\", requestMaxRetries = 1, streamMaxRetries = 0 }");
