@@ -78,11 +78,13 @@ fn read_only_runs_bring_no_commands_that_nothing_bounds() {
         "shellPrelude": { "content": "x=1" }
     });
     let payload = json!({ "harness": harness });
-    let bed = Bed::granted("");
+    let uncontained = "[sandbox]\nbackends = []\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n";
+    let bed = Bed::granted(uncontained);
     let error = bed.submit("SAY never", &payload).unwrap_err();
     assert_eq!(denied(&error), ["/harness/mcp/servers/0/command", "/harness/shellPrelude"]);
 
-    let bed = Bed::granted("[policy]\nmcp_commands = \"always\"\nshell_preludes = \"always\"\n");
+    let always = "mcp_commands = \"always\"\nshell_preludes = \"always\"\n";
+    let bed = Bed::granted(&format!("{uncontained}{always}"));
     let events = bed.wait_for_end(&bed.submit("SAY fine", &payload).unwrap());
     assert_eq!(answer(&events), "fine");
 

@@ -62,9 +62,10 @@ impl Studio {
         let environment = (self.cli.settle)(&self.own_folder(), &self.server);
         self.bed.configure(&format!(
             "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\n\
-             environment = {environment}\nsettings = {settings}\n",
+             environment = {environment}\nsettings = {settings}\nallow_hosts = [\"{}\"]\n",
             self.cli.name,
             executable.display(),
+            self.server.url().trim_start_matches("http://"),
         ));
     }
 

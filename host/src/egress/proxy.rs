@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::EgressSink;
@@ -81,6 +81,7 @@ impl Proxy {
         let (end, ended) = channel();
         runtime.spawn(async move {
             let shared = Arc::new(shared);
+            let (end_all, ending) = watch::channel(false);
             let mut accepting = JoinSet::new();
             let own = Arc::new(Semaphore::new(connections));
             for (listener, entry) in listeners {
@@ -90,11 +91,13 @@ impl Proxy {
                     Arc::clone(&shared),
                     Arc::clone(&own),
                     Arc::clone(&all_connections),
+                    ending.clone(),
                 ));
             }
             // Also where the sender is gone.
             let _ = stopped.await;
-            accepting.shutdown().await;
+            end_all.send_replace(true);
+            while accepting.join_next().await.is_some() {}
             shared.recorder.finish();
             let _ = end.send(());
         });
@@ -124,12 +127,29 @@ async fn accept(
     shared: Arc<Shared>,
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    mut ending: watch::Receiver<bool>,
 ) {
-    // Dropped with this task, and its connections with it.
     let mut open = JoinSet::new();
+    tokio::select! {
+        _ = ending.wait_for(|ending| *ending) => {}
+        () = accept_all(&listener, entry, &shared, &own, &all, &mut open) => {}
+    }
+    drop(listener);
+    // What each connection has moved is told when it has ended.
+    open.shutdown().await;
+}
+
+async fn accept_all(
+    listener: &tokio::net::TcpListener,
+    entry: Entry,
+    shared: &Arc<Shared>,
+    own: &Arc<Semaphore>,
+    all: &Arc<Semaphore>,
+    open: &mut JoinSet<()>,
+) {
     loop {
         // Never closed, so this never fails.
-        let (Ok(one), Ok(of_all)) = (Arc::clone(&own).acquire_owned().await, Arc::clone(&all).acquire_owned().await)
+        let (Ok(one), Ok(of_all)) = (Arc::clone(own).acquire_owned().await, Arc::clone(all).acquire_owned().await)
         else {
             return;
         };
@@ -142,7 +162,7 @@ async fn accept(
             }
         };
         while open.try_join_next().is_some() {}
-        let shared = Arc::clone(&shared);
+        let shared = Arc::clone(shared);
         open.spawn(async move {
             let _counted = (one, of_all);
             match entry {

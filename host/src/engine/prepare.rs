@@ -17,8 +17,8 @@ use crate::config::PolicyConfig;
 use crate::model::{
     ApiError, Attachment, CompatibilityWarning, ErrorKind, Problem, RunId, RunMode, SandboxMode, StartPayload,
 };
-use crate::plugins::types as plugin;
 use crate::plugins::ProviderInstance;
+use crate::plugins::types as plugin;
 
 /// Longest argument that the system takes (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;

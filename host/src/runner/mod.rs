@@ -44,6 +44,7 @@ mod placeholders;
 mod prelude;
 mod private;
 mod probe;
+mod remove;
 mod sandbox;
 mod shims;
 mod spec;

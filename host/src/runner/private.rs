@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::linux::read_limited;
+use super::remove::remove_tree;
 use super::shims::{OUTSIDE, remove_outside};
 
 const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -229,10 +230,10 @@ impl PrivateDir {
     /// What the system refused; the next [`sweep`] tries again.
     pub fn remove(mut self) -> Result<(), PrivateError> {
         self.removed = true;
-        remove_tree(&self.path).map_err(|error| PrivateError::System {
+        remove_tree(&self.path).map_err(|errno| PrivateError::System {
             what: "remove the private folder",
             path: self.path.clone(),
-            errno: errno_of(&error),
+            errno,
         })
     }
 
@@ -261,30 +262,6 @@ fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// Removes a folder and all in it, folders without permissions too. Does not follow links; what is gone is fine.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    let gone = |result: std::io::Result<()>| match result {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
-    if gone(fs::remove_dir_all(path)).is_ok() {
-        return Ok(());
-    }
-    open_up(path);
-    gone(fs::remove_dir_all(path))
-}
-
-/// Gives the owner all permissions on all folders, so that they can be emptied.
-fn open_up(path: &Path) {
-    if !fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
-        return;
-    }
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        open_up(&entry.path());
-    }
-}
-
 /// What a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SweepReport {
@@ -306,7 +283,7 @@ pub fn sweep(parent: &Path, keep: impl Fn(&OsStr) -> bool) -> SweepReport {
         let is_folder = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
         let done = if is_folder {
             sweep_outside(&path);
-            remove_tree(&path)
+            remove_tree(&path).map_err(std::io::Error::from)
         } else {
             fs::remove_file(&path)
         };

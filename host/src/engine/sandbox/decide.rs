@@ -33,7 +33,7 @@ pub(crate) struct Containment {
 }
 
 impl Containment {
-    /// Decides.
+    /// Decides. `may_write` says whether the agent's tools may write at all.
     ///
     /// # Errors
     /// `UNENFORCEABLE` where this machine has no back end and the payload, its profile or the operator asked for one.
@@ -42,9 +42,10 @@ impl Containment {
         origin: Origin,
         policy: &PolicyConfig,
         asked: &Permissions,
+        may_write: bool,
         found: &ProbeReport,
     ) -> Result<(Self, Vec<CompatibilityWarning>), ApiError> {
-        let mode = asked.sandbox_mode.unwrap_or(config.mode);
+        let mode = asked.sandbox_mode.unwrap_or(if may_write { config.mode } else { without_writing(config.mode) });
         let open = asked.network_access.unwrap_or(mode == SandboxMode::FullAccess);
         let reach = if open { Reach::Open } else { Reach::Listed };
         let wanted = Self { mode, backend: found.backend, reach, gaps: found.gaps.clone() };
@@ -102,6 +103,14 @@ impl Containment {
     }
 }
 
+/// The mode of an agent whose list of tools has none that writes.
+const fn without_writing(mode: SandboxMode) -> SandboxMode {
+    match mode {
+        SandboxMode::ReadOnly | SandboxMode::WorkspaceWrite => SandboxMode::ReadOnly,
+        SandboxMode::FullAccess => SandboxMode::FullAccess,
+    }
+}
+
 /// What an operator can do about a machine without a back end.
 pub(crate) const REMEDY: &str = "Let ordinary users make user namespaces (on Ubuntu 24.04 and later: an AppArmor profile \
     with `userns,` for ostler, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or use a kernel with Landlock";
@@ -150,7 +159,7 @@ mod tests {
         asked: &Permissions,
         backend: Option<Backend>,
     ) -> Result<(Containment, Vec<CompatibilityWarning>), ApiError> {
-        Containment::decide(config, origin, &PolicyConfig::default(), asked, &found(backend))
+        Containment::decide(config, origin, &PolicyConfig::default(), asked, true, &found(backend))
     }
 
     fn asked(mode: Option<SandboxMode>, network: Option<bool>) -> Permissions {
@@ -173,6 +182,22 @@ mod tests {
             assert_eq!((found.mode, found.reach), expected);
             assert!(warnings.is_empty());
         }
+    }
+
+    #[test]
+    fn agent_without_tools_that_write_gets_read_only_by_default() {
+        let report = found(Some(Backend::Namespaces));
+        let decide = |mode, asked: &Permissions| {
+            let config = setting(mode);
+            Containment::decide(&config, Origin::Default, &PolicyConfig::default(), asked, false, &report)
+                .unwrap()
+                .0
+                .mode
+        };
+        use SandboxMode::{FullAccess, ReadOnly, WorkspaceWrite};
+        assert_eq!(decide(WorkspaceWrite, &asked(None, None)), ReadOnly);
+        assert_eq!(decide(FullAccess, &asked(None, None)), FullAccess);
+        assert_eq!(decide(ReadOnly, &asked(Some(WorkspaceWrite), None)), WorkspaceWrite);
     }
 
     #[test]
@@ -207,7 +232,8 @@ mod tests {
             PolicyConfig { allow_unenforced: vec!["/harness/permissions".to_owned()], ..PolicyConfig::default() };
         let asked = asked(Some(SandboxMode::ReadOnly), Some(false));
         let config = setting(SandboxMode::WorkspaceWrite);
-        let (found, warnings) = Containment::decide(&config, Origin::Default, &policy, &asked, &found(None)).unwrap();
+        let (found, warnings) =
+            Containment::decide(&config, Origin::Default, &policy, &asked, true, &found(None)).unwrap();
         assert_eq!((found.backend, warnings.len()), (None, 1));
     }
 }

@@ -20,7 +20,7 @@ use crate::config::{ProviderConfig, SandboxConfig};
 use crate::egress::{AllowList, Egress, EgressSink, InvalidEntry, Proxy, RuleSource, warning};
 use crate::model::{
     ApiError, CompatibilityWarning, ErrorKind, Network as NetworkEvent, Payload, Permissions, Problem, SandboxSupport,
-    StartPayload,
+    StartPayload, Tool,
 };
 use crate::plugins::Containment as Needs;
 use crate::runner::{Backend, FileIdentity, Network, ProbeReport, available_sandbox};
@@ -115,7 +115,10 @@ impl Engine {
         AllowList::parse(&asked.allow_hosts, RuleSource::Payload).map_err(|wrong| hosts_refused(&wrong))?;
         let config = &setup.config;
         let origin = config.sources().origin("/sandbox/mode");
-        Containment::decide(&config.sandbox, origin, &config.policy, asked, &self.sandbox_report(setup))
+        let tools = payload.harness.as_ref().and_then(|harness| harness.tools.as_ref());
+        let may_write =
+            tools.is_none_or(|tools| tools.iter().any(|tool| matches!(tool, Tool::FileWrite | Tool::FileEdit)));
+        Containment::decide(&config.sandbox, origin, &config.policy, asked, may_write, &self.sandbox_report(setup))
     }
 
     /// The folders of a payload, opened: what is judged from here on is what the run gets.

@@ -57,14 +57,15 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     private: PrivateSettings,
-    /// The grant of the work folder trusts what lies in it.
-    trusts_project: bool,
+    /// What the host does by itself.
+    host: HostContainment,
     dropped: DroppedOptions,
     problems: Problems,
 }
 
 impl<'a> Builder<'a> {
     fn new(settings: &'a Settings, request: &'a RunRequest, payload: &'a Payload, detected: &'a Detected) -> Self {
+        let host = HostContainment::read(request.host.extra.as_deref());
         Self {
             settings,
             request,
@@ -76,8 +77,8 @@ impl<'a> Builder<'a> {
                 .to_vec(),
             environment: Vec::new(),
             files: Vec::new(),
-            private: PrivateSettings::new(settings),
-            trusts_project: HostContainment::read(request.host.extra.as_deref()).trusted_settings,
+            private: PrivateSettings::new(settings, !host.sandboxed),
+            host,
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
         }

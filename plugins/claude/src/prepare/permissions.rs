@@ -66,13 +66,15 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     };
     let bounded = matches!(sandbox, Some(Sandbox::ReadOnly | Sandbox::WorkspaceWrite));
     let auto = permissions.auto_approve;
-    let mut bypass = auto == Some(true) && !bounded;
+    // Where the host bounds the whole run, claude need not ask about what it does inside of that.
+    let mut bypass = auto == Some(true) && (!bounded || launch.host.sandboxed);
     if bypass {
         mode(launch, "bypassPermissions", AUTO_APPROVE);
         refuse_root(launch, AUTO_APPROVE);
     }
     match sandbox {
-        Some(Sandbox::ReadOnly) => read_only(launch),
+        Some(Sandbox::ReadOnly) => read_only(launch, bypass),
+        Some(Sandbox::WorkspaceWrite) if bypass => {}
         Some(Sandbox::WorkspaceWrite) => mode(launch, "acceptEdits", SANDBOX_MODE),
         // Without a mode claude's own settings would name one, which may ask about nothing.
         None if auto == Some(false) => mode(launch, "default", AUTO_APPROVE),
@@ -100,7 +102,11 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
         }
         None => {}
     }
-    if bounded && auto == Some(true) && !(launch.settings.sandbox && sandbox == Some(Sandbox::WorkspaceWrite)) {
+    if bounded
+        && auto == Some(true)
+        && !bypass
+        && !(launch.settings.sandbox && sandbox == Some(Sandbox::WorkspaceWrite))
+    {
         launch.dropped.convenience(
             AUTO_APPROVE,
             "nothing but claude's permissions bounds its shell, so commands that are not plainly harmless are refused; `settings.sandbox` of the provider bounds them in `workspace-write`",
@@ -119,7 +125,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     let withheld = auto == Some(false) || permissions.network_access == Some(false);
     if bounded || withheld || launch.harness.tools.is_some() || filters {
         setting_sources(launch, &[]);
-    } else if !launch.trusts_project {
+    } else if !launch.host.trusted_settings {
         setting_sources(launch, &[Source::User]);
     }
     Rights { bypass, approved: auto != Some(false) }
@@ -136,8 +142,10 @@ fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
     }
 }
 
-fn read_only(launch: &mut Builder<'_>) {
-    mode(launch, "dontAsk", SANDBOX_MODE);
+fn read_only(launch: &mut Builder<'_>, bypass: bool) {
+    if !bypass {
+        mode(launch, "dontAsk", SANDBOX_MODE);
+    }
     for tool in WRITERS {
         launch.private.deny(tool);
     }
@@ -178,7 +186,10 @@ fn refuse_root(launch: &mut Builder<'_>, pointer: &str) {
         Some(value) => matches!(value.trim(), "1" | "true" | "yes" | "on"),
         None => host.environment_names.iter().any(|name| name == IN_SANDBOX),
     };
-    if host.root && !told {
+    if host.root && !told && launch.host.sandboxed {
+        // This is the sandbox that it asks about.
+        launch.set(IN_SANDBOX, "1");
+    } else if host.root && !told {
         launch.problems.push(
             pointer,
             "claude does not skip permissions as root; run the host as another user, or leave this out (in a container that is made for it, set IS_SANDBOX=1 in `harness.processEnv`)",
@@ -207,7 +218,7 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
             for tool in ["WebFetch", "WebSearch"] {
                 launch.private.deny(tool);
             }
-            if shell && (!launch.settings.sandbox || launch.private.opens_sandbox()) {
+            if shell && !launch.host.network && (!launch.settings.sandbox || launch.private.opens_sandbox()) {
                 launch.dropped.restriction(
                     NETWORK,
                     "claude does not keep its shell from the network; give `harness.tools` without `shell`, or turn `settings.sandbox` of the provider on",
@@ -220,7 +231,7 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
                     launch.private.allow(tool);
                 }
             }
-            if shell && launch.settings.sandbox && !launch.private.opens_sandbox() {
+            if shell && launch.settings.sandbox && !launch.host.sandboxed && !launch.private.opens_sandbox() {
                 launch.dropped.convenience(
                     NETWORK,
                     "commands in claude's sandbox reach only the domains in `settings.config.sandbox.network.allowedDomains` of the provider",

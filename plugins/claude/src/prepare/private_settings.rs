@@ -16,9 +16,9 @@ pub(super) struct PrivateSettings {
 }
 
 impl PrivateSettings {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, own_sandbox: bool) -> Self {
         let mut config = settings.config.clone();
-        if settings.sandbox {
+        if settings.sandbox && own_sandbox {
             let sandbox = config.entry("sandbox").or_insert_with(|| json!({}));
             if let Value::Object(sandbox) = sandbox {
                 sandbox.insert("enabled".to_owned(), true.into());
@@ -26,6 +26,10 @@ impl PrivateSettings {
                 sandbox.insert("failIfUnavailable".to_owned(), true.into());
                 sandbox.insert("allowUnsandboxedCommands".to_owned(), false.into());
             }
+        }
+        if !own_sandbox {
+            // It cannot start inside of the host's, whatever the user's own settings say.
+            config.insert("sandbox".to_owned(), json!({"enabled": false}));
         }
         Self { config, ..Self::default() }
     }

@@ -85,8 +85,8 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     images: Vec<String>,
-    /// The grant of the work folder trusts what lies in it.
-    trusts_project: bool,
+    /// What the host does by itself.
+    host: HostContainment,
     dropped: DroppedOptions,
     problems: Problems,
 }
@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
             environment: Vec::new(),
             files: Vec::new(),
             images: Vec::new(),
-            trusts_project: HostContainment::read(request.host.extra.as_deref()).trusted_settings,
+            host: HostContainment::read(request.host.extra.as_deref()),
             dropped: DroppedOptions::default(),
             problems: Problems::default(),
         }
@@ -181,7 +181,7 @@ impl<'a> Builder<'a> {
     /// What a repository brings along starts programs beside codex's sandbox. It counts only where the grant of the folder
     /// trusts it, and then codex's own word on the folder counts, too.
     fn guard_project(&mut self, payload: &Payload) {
-        if self.trusts_project {
+        if self.host.trusted_settings {
             return;
         }
         if flags::is_on(&payload.optional_flags, flags::TRUST) {
@@ -211,6 +211,11 @@ impl<'a> Builder<'a> {
         // Without a mode from the run codex's own configuration decides, and that may be full access. `read-only` is the
         // default of `exec`, and keeps from the network.
         let sandbox = sandbox.or((permissions.network_access == Some(false)).then_some(Sandbox::ReadOnly));
+        if self.host.sandboxed {
+            // The host bounds the whole run, and codex's own sandbox cannot start inside of that.
+            self.option("--sandbox", Sandbox::FullAccess.word(), "/harness/permissions/sandboxMode");
+            return self.approvals();
+        }
         if let Some(sandbox) = sandbox {
             self.option("--sandbox", sandbox.word(), "/harness/permissions/sandboxMode");
         }
@@ -220,6 +225,7 @@ impl<'a> Builder<'a> {
                 self.dropped
                     .convenience(network, "codex's read-only sandbox never has network; ask for workspace-write");
             }
+            (Some(false), Some(Sandbox::FullAccess)) if self.host.network => {}
             (Some(false), Some(Sandbox::FullAccess)) => {
                 self.dropped.restriction(
                     network,
@@ -235,7 +241,11 @@ impl<'a> Builder<'a> {
             }
             (Some(allowed), _) => self.config("sandbox_workspace_write.network_access", &allowed.to_string(), network),
         }
-        match permissions.approval_policy.as_deref() {
+        self.approvals();
+    }
+
+    fn approvals(&mut self) {
+        match self.harness.permissions.approval_policy.as_deref() {
             None => {}
             Some("never") => self.config("approval_policy", "\"never\"", "/harness/permissions/approvalPolicy"),
             Some(policy) => self.dropped.restriction(

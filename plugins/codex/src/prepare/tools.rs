@@ -108,7 +108,7 @@ pub(super) fn distrust_project(launch: &mut Builder<'_>, pointer: &str) {
 fn without_mcp(launch: &mut Builder<'_>) {
     turn_off(launch, "apps", "connected apps", false);
     turn_off(launch, "plugins", "plugins", false);
-    if launch.trusts_project {
+    if launch.host.trusted_settings {
         // Of any other project nothing is read, whatever the list says.
         distrust_project(launch, POINTER);
     }
