@@ -306,6 +306,7 @@ fn sweep_outside(path: &Path) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::os::unix::fs::PermissionsExt;
     use super::*;
     use std::os::unix::fs::symlink;
 
