@@ -20,7 +20,7 @@ fn denied(error: &CallError) -> Vec<String> {
     pointers
 }
 
-fn with_variables(variables: Value) -> Value {
+fn with_variables(variables: &Value) -> Value {
     json!({ "harness": { "processEnv": variables } })
 }
 
@@ -31,7 +31,7 @@ fn variables_that_no_list_allows_are_refused_all_at_once() {
         "NODE_OPTIONS": "--require=/tmp/x", "LD_LIBRARY_PATH": "/tmp", "PATH": "/tmp", "NOVEL": "1",
         "DEPLOY_TOKEN": "fine-and-not-a-secret", "LANG": "C"
     });
-    let error = bed.submit("SAY never", &with_variables(variables)).unwrap_err();
+    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
     let names = ["LD_LIBRARY_PATH", "NODE_OPTIONS", "NOVEL", "PATH"];
     assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
     for name in names {
@@ -44,7 +44,7 @@ fn variables_that_no_list_allows_are_refused_all_at_once() {
     let audits: u32 = support::database(&bed).query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(audits, 1);
 
-    let fine = with_variables(json!({ "DEPLOY_TOKEN": "a-b-c-d-e-f", "LANG": "C", "REHEARSAL_NOTE": "good day" }));
+    let fine = with_variables(&json!({ "DEPLOY_TOKEN": "a-b-c-d-e-f", "LANG": "C", "REHEARSAL_NOTE": "good day" }));
     let events = bed.wait_for_end(&bed.submit("ENV REHEARSAL_NOTE", &fine).unwrap());
     assert_eq!(answer(&events), "good day");
 }
@@ -53,9 +53,9 @@ fn variables_that_no_list_allows_are_refused_all_at_once() {
 fn operators_list_counts_and_only_whole_names_allow_what_loads_code() {
     let bed = Bed::granted("[policy]\nallow_environment = [\"NO*\", \"NODE_PATH\", \"LD_*\"]\n");
     let variables = json!({ "NOVEL": "1", "NODE_PATH": "/x" });
-    bed.wait_for_end(&bed.submit("SAY fine", &with_variables(variables)).unwrap());
+    bed.wait_for_end(&bed.submit("SAY fine", &with_variables(&variables)).unwrap());
     let variables = json!({ "NODE_OPTIONS": "x", "LD_PRELOAD": "x", "DEPLOY_TOKEN": "x" });
-    let error = bed.submit("SAY never", &with_variables(variables)).unwrap_err();
+    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
     let names = ["DEPLOY_TOKEN", "LD_PRELOAD", "NODE_OPTIONS"];
     assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
 
@@ -132,7 +132,7 @@ fn set_token(bed: &Bed) {
 #[test]
 fn stored_token_goes_nowhere_else() {
     let mut bed = Bed::granted(TOKENS);
-    let moving = with_variables(json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
+    let moving = with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
     // Without a token the operator's word is enough.
     bed.wait_for_end(&bed.submit("SAY fine", &moving).unwrap());
     set_token(&bed);
@@ -161,7 +161,7 @@ fn token_that_is_stored_while_a_run_waits_is_not_moved_either() {
     let bed = Bed::granted(TOKENS);
     bed.host();
     let holder = bed.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
-    let waiting = bed.submit("SAY never", &with_variables(json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
+    let waiting = bed.submit("SAY never", &with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
     set_token(&bed);
     bed.file("go", "");
     bed.wait_for_end(&holder);

@@ -194,7 +194,7 @@ fn stored_token_is_sent_nowhere_but_where_the_operator_says() {
     configure(&studio, "");
     let token = "sk-ant-api03-plain-looking-words";
     studio.bed.run_with_input(&["token", "set", "claude"], format!("{token}\n").as_bytes()).ok();
-    let url = studio.server.url().to_owned();
+    let url = studio.server.url();
     // By the payload, although the operator lets payloads set it, and by the caller's shell.
     let payload = studio.payload("SAY never", &json!({ "harness": { "processEnv": { "ANTHROPIC_BASE_URL": url } } }));
     let refused = studio.bed.run(&["run", "--json", "--payload", payload.to_str().unwrap()]).code(4).error();

@@ -29,7 +29,9 @@ use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
 use crate::plugins::types as plugin;
 use crate::redaction::KnownSecret;
-use crate::runner::{self, Access, Child, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
+use crate::runner::{
+    self, Access, Child, LaunchError, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin,
+};
 use crate::storage::{Durability, Started};
 
 /// Delays between tries of a spawn that failed for a reason that passes.
@@ -72,6 +74,11 @@ impl Stage<'_> {
         let payload = loaded.effective();
         let caller = loaded.caller.as_ref();
         let inherited = prepare::inherited(self.setup, provider, &engine.environment, caller, loaded.token(), &payload);
+        // What the child's own PATH finds is another matter: a run may set it, and an allowlist replaces it.
+        let path = search_path(&engine.environment, caller, &provider.config.environment);
+        let start =
+            runner::resolve_launch(executable, path.as_ref()).map_err(|error| unresolved(executable, &error))?;
+        let trusted_settings = engine.grants()?.trusts_settings_of(cwd);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
@@ -90,7 +97,7 @@ impl Stage<'_> {
             private_dir: private.path(),
             inherited: &inherited,
             containment: &containment,
-            trusted_settings: engine.grants()?.trusts_settings_of(cwd),
+            trusted_settings,
         };
         let mut prepared = prepare::prepare(&self.setup.config.policy, instance, &for_plugin(snapshot), &attempt)?;
         prepared.warnings.extend(dropped);
@@ -108,12 +115,8 @@ impl Stage<'_> {
         let mut environment = inherited;
         environment
             .extend(prepared.launch.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
-        let path = search_path(&engine.environment, caller, &provider.config.environment).to_owned();
         let (shims, extra) = self.lay_out_shell(&payload, &private)?;
         environment.extend(extra);
-        // What the child's own PATH finds is another matter: a run may set it, and an allowlist replaces it.
-        let start = runner::resolve_launch(executable, path.as_ref())
-            .map_err(|error| ApiError::new(ErrorKind::CliMissing, error.to_string()))?;
         sandbox::adapt_environment(
             &mut environment,
             &self.setup.config.sandbox,
@@ -412,6 +415,16 @@ enum SpawnFailure {
 
 fn io_error(error: impl std::fmt::Display) -> ApiError {
     ApiError::new(ErrorKind::Io, error.to_string())
+}
+
+/// Why the program cannot be started by absolute paths. One that cannot be read is not started as it is: its interpreter
+/// could be any that the child's PATH finds.
+fn unresolved(executable: &Path, error: &LaunchError) -> ApiError {
+    let kind = match error {
+        LaunchError::Unreadable { .. } if executable.exists() => ErrorKind::Io,
+        LaunchError::Unreadable { .. } | LaunchError::InterpreterMissing { .. } => ErrorKind::CliMissing,
+    };
+    ApiError::new(kind, error.to_string())
 }
 
 /// Arguments can be read by every process of the machine: a value that the host knows to be secret must not be there.
