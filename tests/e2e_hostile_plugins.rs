@@ -218,6 +218,27 @@ fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
 }
 
 #[test]
+fn providers_set_no_variables_that_load_code_or_that_they_have_not_declared() {
+    let made = [
+        ("loader", hostile::provider_that_sets("loader", "LD_PRELOAD", "/tmp/none.so")),
+        ("silent", hostile::provider_that_sets("silent", "UNDECLARED", "told")),
+    ];
+    let bed = bed(&made, "");
+    let scripts = Scripts(&bed);
+    scripts.put("good", "echo \"$UNDECLARED\"");
+    let before = runs(&bed);
+    for (name, variable) in [("loader", "LD_PRELOAD"), ("silent", "UNDECLARED")] {
+        let error = bed.call("start_run", &payload(&bed, name, "hello")).unwrap_err();
+        assert_eq!(error.kind(), "PLUGIN_FAILED", "{}", error.text());
+        assert!(error.text().contains(name) && error.text().contains(variable), "{}", error.text());
+    }
+    assert_eq!(runs(&bed), before, "a refused submit made a run");
+    bed.stop();
+    bed.configure(&format!("{LIMITS}[policy]\nallow_environment = [\"UNDECLARED\"]\n"));
+    assert!(scripts.run("good", "silent", &[]).ok().stdout.contains("told"));
+}
+
+#[test]
 fn providers_that_misbehave_before_there_is_a_run_are_refused_by_name() {
     let stages = [ProviderStage::Prepare, ProviderStage::Detect];
     let cases: Vec<(String, ProviderStage, Fault)> = stages

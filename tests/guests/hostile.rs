@@ -188,9 +188,15 @@ impl ProviderStage {
     }
 }
 
-/// A provider.
-pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
-    let mut data = Data::new();
+/// Where the answers of a sound provider lie, whose CLI is `sh` with the file `script`.
+struct Sound {
+    info: u32,
+    capabilities: u32,
+    launch: u32,
+}
+
+/// Puts down the answers of a sound provider, whose launch sets these variables.
+fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
     let (id, id_length) = data.text(name);
     let (sh, sh_length) = data.text("sh");
     let executables = data.words(&[sh, sh_length]);
@@ -208,7 +214,30 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
     // ok: args, …
     let mut launch = [0_u32; 18];
     launch[1..3].copy_from_slice(&[args, 1]);
+    let variables: Vec<u32> = environment
+        .iter()
+        .flat_map(|(name, value)| [data.text(name), data.text(value)])
+        .flat_map(|(at, length)| [at, length])
+        .collect();
+    launch[3..5].copy_from_slice(&[data.words(&variables), u32::try_from(environment.len()).unwrap()]);
     let launch = data.words(&launch);
+    Sound { info, capabilities, launch }
+}
+
+/// A provider whose launch sets a variable.
+pub fn provider_that_sets(name: &str, variable: &str, value: &str) -> Vec<u8> {
+    let mut data = Data::new();
+    let Sound { info, capabilities, launch } = sound(name, &mut data, &[(variable, value)]);
+    let at = |address: u32| format!("i32.const {address}");
+    let functions = [("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
+    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
+    guest(name, &data, OK, &functions).provider()
+}
+
+/// A provider.
+pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
+    let mut data = Data::new();
+    let Sound { info, capabilities, launch } = sound(name, &mut data, &[]);
     // final-text; structured-output; failure: kind (transient), code, message, hint, retry; extra
     let (message, message_length) = data.text("not this time");
     let mut failed = [0_u32; 28];

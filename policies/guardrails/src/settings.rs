@@ -12,7 +12,8 @@ pub struct Settings {
     pub(crate) sandbox_modes: Vec<SandboxMode>,
     /// Longest time limit of a run, in seconds.
     pub(crate) max_timeout_seconds: u64,
-    /// Variables that a payload may not set, for the child or for programs of its allowlist; `*` may stand at the end.
+    /// Variables that a payload may not set, for the child, for programs of its allowlist or for MCP servers, whatever the
+    /// host's own allow list says; `*` may stand at the end.
     pub(crate) forbidden_environment: Vec<String>,
 }
 
@@ -59,7 +60,7 @@ pub(crate) const SCHEMA: &str = r#"{
     "forbiddenEnvironment": {
       "type": "array", "maxItems": 256, "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*\\*?$"},
       "default": ["LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES"],
-      "description": "variables that a payload may not set; `*` at the end is allowed"
+      "description": "variables that a payload may not set, whatever [policy] allow_environment says, also for MCP servers and programs of the allowlist; `*` at the end is allowed"
     }
   }
 }"#;
