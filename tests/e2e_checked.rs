@@ -190,5 +190,8 @@ fn trust_in_settings_is_given_and_taken_back_on_purpose() {
     assert_eq!(trusts(&bed), false);
     let granted = bed.call("grant_workspace", &json!({ "path": work, "trustSettings": true })).unwrap();
     assert_eq!(granted["trustSettings"], true);
+    let events = bed.events_of(&["rehearsal", "SAY fine"]);
+    let audits = of_type(&events, "run.policy_audit");
+    assert!(audits.iter().all(|audit| audit["payload"]["trustSettings"] == true), "{audits:#?}");
     bed.run(&["grants", "add", "--trust-settings", "--no-trust-settings", folder]).code(2);
 }

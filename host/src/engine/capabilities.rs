@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::environment::{Sources, search_path};
+use super::prepare::check_variables;
 use super::setup::{Provider, Setup};
 use crate::clock;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
@@ -272,8 +273,12 @@ impl Engine {
             };
             plugin::ProbeResult { id: probe.id, outcome }
         };
+        let probes = instance.probes().map_err(|error| super::plugin_error(&error))?;
+        for probe in &probes {
+            check_variables(&setup.config.policy, instance, &probe.environment)?;
+        }
         let mut results: Vec<plugin::ProbeResult> = Vec::new();
-        for probe in instance.probes().map_err(|error| super::plugin_error(&error))? {
+        for probe in probes {
             // A CLI that hangs once would hang each time, and somebody waits for the answer.
             let hangs = results.last().is_some_and(|last| matches!(last.outcome, plugin::ProbeOutcome::TimedOut));
             let result = match hangs {

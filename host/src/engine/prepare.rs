@@ -88,7 +88,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, ApiError> {
     let request = request(attempt);
     let launch = instance.prepare(&request, capabilities).map_err(|error| super::plugin_error(&error))?;
-    check_variables(policy, instance, &launch)?;
+    check_variables(policy, instance, &launch.environment)?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
         let message = format!(
             "the command line has an argument of {} KiB; the system takes {} KiB at most",
@@ -112,13 +112,16 @@ pub(crate) fn prepare(
     Ok(Prepared { request, launch, warnings })
 }
 
-/// A plugin hands the child what it has declared, and nothing that loads code into it.
-fn check_variables(
+/// A plugin hands its children, runs and probes alike, what it has declared, and nothing that loads code into them.
+///
+/// # Errors
+/// `PLUGIN_FAILED` with every variable that it may not set.
+pub(crate) fn check_variables(
     policy: &PolicyConfig,
     instance: &ProviderInstance,
-    launch: &plugin::Launch,
+    variables: &[plugin::NameValue],
 ) -> Result<(), ApiError> {
-    let names = launch.environment.iter().map(|variable| variable.name.as_str());
+    let names = variables.iter().map(|variable| variable.name.as_str());
     let inherit = &instance.describe().inherit_environment;
     let wrong = launch_variables(&policy.allow_environment, instance.containment(), inherit, names);
     if wrong.is_empty() {

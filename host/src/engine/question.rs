@@ -77,6 +77,7 @@ impl Question<'_> {
             environment_names,
             origin: self.origin.to_owned(),
             grant: self.grants.containing(self.cwd).map(Path::to_owned),
+            trust_settings: self.grants.trusts_settings_of(self.cwd),
             profile: self.payload.profile_id.clone(),
             capabilities: Some(snapshot_facts(self.snapshot)),
             findings: ruling.findings.clone(),

@@ -283,6 +283,9 @@ pub struct PolicyAudit {
     /// The grant that contains the working folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<PathBuf>,
+    /// Whether that grant lets settings of agent CLIs count that lie in the folder itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_settings: bool,
     /// The profile that was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
