@@ -19,8 +19,15 @@ const INHERITED: [&str; 8] = [
 ];
 
 /// Variables that a payload may set: credentials of its own, and what is logged.
-const SETTABLE: [&str; 6] =
-    ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY", "OPENAI_ORGANIZATION", "OPENAI_PROJECT", "RUST_LOG"];
+const SETTABLE: [&str; 7] = [
+    "AZURE_OPENAI_API_KEY",
+    "CODEX_ACCESS_TOKEN",
+    "CODEX_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENAI_ORGANIZATION",
+    "OPENAI_PROJECT",
+    "RUST_LOG",
+];
 
 pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
     ProviderInfo {
