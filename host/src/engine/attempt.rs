@@ -292,6 +292,12 @@ impl Stage<'_> {
             transcript.finish(exit_status(exit, pumped.side), &files).map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();
+        let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
+        let interrupted = || match self.live.stop_cause() {
+            Some(StopCause::Canceled) => Some(HostSide::Canceled),
+            Some(StopCause::HostStops) => Some(HostSide::HostStops),
+            None => (pumped.ran + ended.elapsed() > limit).then_some(HostSide::TimedOut),
+        };
         let ending = verdict::conclude(
             pumped.side,
             exit,
@@ -299,6 +305,7 @@ impl Stage<'_> {
             harness.structured_output.as_ref(),
             pumped.kept_text,
             pumped.narrator.rate_limit(),
+            &interrupted,
         );
         let session = pumped.narrator.session().cloned();
         if session.as_ref().is_some_and(|session| session.origin == plugin::SessionOrigin::Replaced) {

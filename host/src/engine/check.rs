@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::egress::{AllowList, RuleSource};
 use crate::model::{
-    AllowlistMode, ApiError, Attachment, CliAllowlist, ErrorKind, Harness, Mcp, McpServer, McpTransport, Permissions,
-    Problem, RunMode, ShellPrelude, StartPayload,
+    AllowlistMode, ApiError, Attachment, BoundedSchema, CliAllowlist, ErrorKind, Harness, Mcp, McpServer, McpTransport,
+    Permissions, Problem, RunMode, ShellPrelude, StartPayload,
 };
 use crate::runner::{self, MARKER_VARIABLE};
 
@@ -95,8 +95,8 @@ fn check_harness(harness: &Harness, problems: &mut Problems) {
         let at = "/harness/structuredOutput/schema";
         if !wanted.schema.is_object() {
             problems.add(at, "must be a JSON Schema, an object");
-        } else if let Err(error) = jsonschema::validator_for(&wanted.schema) {
-            problems.add(at, format!("is no valid JSON Schema: {}", error.masked()));
+        } else if let Err(error) = BoundedSchema::compile(&wanted.schema) {
+            problems.add(format!("{at}{}", error.pointer), error.message);
         }
     }
     let plan = harness.cli_allowlist.as_ref().map(|allowlist| (allowlist, runner::plan_shims(&shims(allowlist))));
@@ -299,7 +299,7 @@ mod tests {
                 "/harness/mcp/servers/0/command",
                 "/harness/mcp/servers/1/name",
                 "/harness/mcp/servers/1/url",
-                "/harness/structuredOutput/schema",
+                "/harness/structuredOutput/schema/type",
             ]
         );
     }

@@ -16,6 +16,7 @@
 //!
 //! Everything here blocks; the API calls it off the threads that serve connections.
 
+mod answer;
 mod attempt;
 mod capabilities;
 mod carry;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::answer;
 use crate::clock;
 use crate::model::{EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use crate::plugins::types as plugin;
@@ -93,7 +94,7 @@ pub(crate) enum HostSide {
 }
 
 /// Puts the end together. What the host did wins over what the CLI says: a run that was cancelled stays so, even if the
-/// CLI then finishes its work.
+/// CLI then finishes its work. `interrupted` is asked while an answer is held against its schema.
 pub(crate) fn conclude(
     side: HostSide,
     exit: ExitStatus,
@@ -101,6 +102,7 @@ pub(crate) fn conclude(
     wanted: Option<&StructuredOutputSpec>,
     kept_text: Option<String>,
     limited: Option<plugin::RetryTime>,
+    interrupted: &dyn Fn() -> Option<HostSide>,
 ) -> Ending {
     let (outcome, broken) = match outcome {
         Ok(outcome) => (Some(outcome), None),
@@ -112,17 +114,18 @@ pub(crate) fn conclude(
         final_text: final_text.clone(),
         ..Ending::new(reason, message)
     };
-    match side {
-        HostSide::Canceled => return base(EndReason::Canceled, "the run was canceled".to_owned()),
-        HostSide::TimedOut => {
-            return Ending {
-                hint: Some("give it more time with --timeout, or `timeoutSeconds` in the payload".to_owned()),
-                ..base(EndReason::Timeout, "the run took longer than it may".to_owned())
-            };
-        }
-        HostSide::HostStops => return base(EndReason::Interrupted, "the host was stopped".to_owned()),
-        HostSide::StorageFailed => return base(EndReason::HostFailed, "the output could not be stored".to_owned()),
-        HostSide::Nothing => {}
+    let ended_by_host = |side| match side {
+        HostSide::Canceled => Some(base(EndReason::Canceled, "the run was canceled".to_owned())),
+        HostSide::TimedOut => Some(Ending {
+            hint: Some("give it more time with --timeout, or `timeoutSeconds` in the payload".to_owned()),
+            ..base(EndReason::Timeout, "the run took longer than it may".to_owned())
+        }),
+        HostSide::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),
+        HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
+        HostSide::Nothing => None,
+    };
+    if let Some(ending) = ended_by_host(side) {
+        return ending;
     }
     let Some(outcome) = outcome else {
         let reason = broken.unwrap_or_default();
@@ -138,8 +141,15 @@ pub(crate) fn conclude(
             ..base(reason, failure.message)
         };
     }
-    let structured =
-        wanted.map_or(Structured::NotAsked, |wanted| check_structured(wanted, outcome.structured_output.as_deref()));
+    let structured = match wanted {
+        None => Structured::NotAsked,
+        Some(wanted) => match answer::check(wanted, outcome.structured_output.as_deref(), interrupted) {
+            Ok(structured) => structured,
+            Err(side) => {
+                return ended_by_host(side).unwrap_or_else(|| base(EndReason::HostFailed, String::new()));
+            }
+        },
+    };
     let strict = wanted.is_some_and(|wanted| wanted.strict != Some(false));
     let mut ending = match &structured {
         Structured::Invalid { errors, .. } if strict => {
@@ -189,29 +199,6 @@ pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
         }
     };
     delay.min(LONGEST)
-}
-
-fn check_structured(wanted: &StructuredOutputSpec, output: Option<&str>) -> Structured {
-    let invalid = |message: String, value| Structured::Invalid {
-        errors: vec![Problem { pointer: String::new(), message }],
-        value,
-    };
-    let Some(text) = output else {
-        return invalid("no structured output came".to_owned(), Value::Null);
-    };
-    let value = match serde_json::from_str::<Value>(text) {
-        Ok(value) => value,
-        Err(error) => return invalid(format!("not JSON: {error}"), Value::String(text.to_owned())),
-    };
-    let validator = match jsonschema::validator_for(&wanted.schema) {
-        Ok(validator) => validator,
-        Err(error) => return invalid(format!("the schema is not valid: {}", error.masked()), value),
-    };
-    let errors: Vec<Problem> = validator
-        .iter_errors(&value)
-        .map(|error| Problem { pointer: error.instance_path().to_string(), message: error.to_string() })
-        .collect();
-    if errors.is_empty() { Structured::Valid(value) } else { Structured::Invalid { errors, value } }
 }
 
 /// Tokens and money of one attempt, of the running total that the CLI told. Where that counts the whole session, what
@@ -291,15 +278,15 @@ mod tests {
 
     #[test]
     fn a_cancelled_run_stays_so_even_if_the_cli_finishes() {
-        let ending = conclude(HostSide::Canceled, ExitStatus::Code(0), Ok(outcome(None)), None, None, None);
+        let ending = conclude(HostSide::Canceled, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.status(), RunStatus::Canceled);
-        let ending = conclude(HostSide::TimedOut, ExitStatus::Code(0), Ok(outcome(None)), None, None, None);
+        let ending = conclude(HostSide::TimedOut, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.reason, EndReason::Timeout);
     }
 
     #[test]
     fn the_exit_code_is_not_the_verdict() {
-        let ending = conclude(HostSide::Nothing, ExitStatus::Code(3), Ok(outcome(None)), None, None, None);
+        let ending = conclude(HostSide::Nothing, ExitStatus::Code(3), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.status(), RunStatus::Completed);
         assert!(ending.non_zero_exit());
     }
@@ -308,7 +295,7 @@ mod tests {
     fn structured_output_is_checked_by_the_host() {
         let end = |text, strict| {
             let wanted = wanted(strict);
-            conclude(HostSide::Nothing, ExitStatus::Code(0), Ok(outcome(text)), Some(&wanted), None, None)
+            conclude(HostSide::Nothing, ExitStatus::Code(0), Ok(outcome(text)), Some(&wanted), None, None, &|| None)
         };
         assert_eq!(end(Some("{\"score\":7}"), None).structured, Structured::Valid(json!({"score": 7})));
         for wrong in [None, Some("{\"score\":\"7\"}"), Some("seven")] {

@@ -3,6 +3,7 @@
 //! One definition makes the wire format (serde), the schema that input is checked against and the API document
 //! (schemars). Nothing here does I/O, and every other module may use it.
 
+mod bounded_schema;
 mod conversation;
 mod error;
 mod event;
@@ -18,6 +19,7 @@ mod sandbox;
 mod secret_name;
 mod validate;
 
+pub use bounded_schema::{BoundedSchema, SchemaError, unexpected_members};
 pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
 pub use event::{
