@@ -1,13 +1,13 @@
 //! A private home with a host of its own.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler::plugins::{Registry, RegistryOptions};
+use ostler::plugins::{CODE_KEY_BYTES, CacheOptions, Registry, RegistryOptions};
 use serde_json::json;
 
 use crate::client::{Connection, PATIENCE};
@@ -34,14 +34,14 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 /// Compiled plugins, for every home.
-pub(crate) fn plugin_cache() -> PathBuf {
-    let folder = folder("compiled");
-    if fs::read_dir(&folder).unwrap().next().is_none() {
-        let options = RegistryOptions { cache_dir: Some(folder.clone()), ..RegistryOptions::default() };
+pub(crate) fn plugin_cache() -> CacheOptions {
+    let cache = CacheOptions { folder: folder("compiled"), key: [7; CODE_KEY_BYTES] };
+    if fs::read_dir(&cache.folder).unwrap().next().is_none() {
+        let options = RegistryOptions { cache: Some(cache.clone()), ..RegistryOptions::default() };
         let (_, problems) = Registry::open(&options).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
     }
-    folder
+    cache
 }
 
 /// One `OSTLER_HOME`.
@@ -62,9 +62,13 @@ impl Home {
     pub(crate) fn new(name: &str, config: &str) -> Self {
         let home = Self::bare(name, config);
         let cache = folder(&format!("{name}/cache/plugins"));
-        for entry in fs::read_dir(plugin_cache()).unwrap().flatten() {
+        let compiled = plugin_cache();
+        for entry in fs::read_dir(&compiled.folder).unwrap().flatten() {
             fs::copy(entry.path(), cache.join(entry.file_name())).unwrap();
         }
+        let key = folder(&format!("{name}/data")).join("code.key");
+        fs::write(&key, compiled.key).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         home
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
 }
 
 fn options(bundled: &'static [Bundled]) -> RegistryOptions {
-    RegistryOptions { cache_dir: Some(home::plugin_cache()), bundled, ..RegistryOptions::default() }
+    RegistryOptions { cache: Some(home::plugin_cache()), bundled, ..RegistryOptions::default() }
 }
 
 /// Opens a registry with these plugins so often.

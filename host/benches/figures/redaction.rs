@@ -18,7 +18,7 @@ const PIECE: usize = 64 << 10;
 const HOSTILE: usize = 4 << 20;
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
-    let options = RegistryOptions { cache_dir: Some(home::plugin_cache()), ..RegistryOptions::default() };
+    let options = RegistryOptions { cache: Some(home::plugin_cache()), ..RegistryOptions::default() };
     let (registry, _) = Registry::open(&options).unwrap();
     let begun = thread_time();
     let redactor = ostler::engine::load_redactor(&Config::builtin().unwrap(), &registry).unwrap();

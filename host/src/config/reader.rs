@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use toml::Spanned;
@@ -21,6 +22,8 @@ pub(super) struct Reader<'t> {
     pub(super) problems: Problems<'t>,
     /// The places of the values that are in force, by pointer.
     pub(super) set: BTreeMap<String, Place>,
+    /// Time that went into compiling patterns.
+    pub(super) compiling: Duration,
 }
 
 impl Reader<'_> {
@@ -339,6 +342,11 @@ impl<'d, 't> Table<'d, 't> {
                 reader.note(&place, &self.path.name(name), what, Some(hint));
             }
         }
+    }
+
+    /// Refuses the table as a whole.
+    pub(super) fn refuse(&self, reader: &mut Reader<'_>, message: impl Into<String>, hint: Option<String>) {
+        reader.note(&self.place(), &self.path, message, hint);
     }
 
     /// Notes that a key which must be there is not.

@@ -39,6 +39,15 @@ pub fn read_or_make<const N: usize, T>(
     parse(&kept).map_err(wrong)
 }
 
+/// The key of `N` bytes that the file holds. Where there is none, a random one is made (0600).
+///
+/// # Errors
+/// As [`read_or_make`]; if it is not `N` bytes long.
+pub fn read_or_make_key<const N: usize>(path: &Path) -> Result<[u8; N], SecretFileError> {
+    let parse = |bytes: &[u8]| <[u8; N]>::try_from(bytes).map_err(|_| format!("it is not {N} bytes long"));
+    read_or_make::<N, _>(path, |random| random.to_vec(), parse)
+}
+
 /// The first `most` bytes of a file that must be the user's own and closed to others. None where there is none.
 ///
 /// # Errors

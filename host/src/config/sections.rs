@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use super::document::{Layer, Problems};
 use super::error::ConfigError;
@@ -18,6 +19,10 @@ use crate::model::{HostRule, SandboxBackend, SandboxMode};
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;
+/// Time in which all patterns of a configuration must compile; an ordinary one takes milliseconds.
+const MAX_COMPILING: Duration = Duration::from_secs(5);
+/// Most rules, and most exceptions, of the operator.
+const MAX_REDACTION_ENTRIES: usize = 1000;
 /// A hundred years.
 const MAX_DAYS: i64 = 36_500;
 /// A petabyte.
@@ -29,7 +34,7 @@ const KEBAB_HINT: &str = "use lower-case letters and digits, with single hyphens
 /// # Errors
 /// Every problem of every layer.
 pub(super) fn read(layers: &[Layer<'_>]) -> Result<Config, Vec<ConfigError>> {
-    let mut reader = Reader { problems: Problems::new(layers), set: BTreeMap::new() };
+    let mut reader = Reader { problems: Problems::new(layers), set: BTreeMap::new(), compiling: Duration::ZERO };
     let mut config = Config::default();
     if let Some(tables) = reader.problems.parse() {
         file(Table::root(&tables), &mut reader, &mut config);
@@ -229,12 +234,24 @@ fn retention_limits(found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Retenti
 fn redaction(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut RedactionConfig) {
     if let Some(tables) = section.tables(r, "rules") {
         let mut ids = BTreeSet::new();
+        let tables = bounded(tables, r);
         into.rules = tables.into_iter().filter_map(|table| rule(table, r, &mut ids)).collect();
     }
     if let Some(tables) = section.tables(r, "allow") {
+        let tables = bounded(tables, r);
         into.allow = tables.into_iter().filter_map(|table| allow(table, r)).collect();
     }
     section.finish(r);
+}
+
+/// As many tables as are read; a problem where there are more.
+fn bounded<'d, 't>(mut tables: Vec<Table<'d, 't>>, r: &mut Reader<'_>) -> Vec<Table<'d, 't>> {
+    if let Some(extra) = tables.get(MAX_REDACTION_ENTRIES) {
+        let hint = Some("join patterns that are alike, or write a redactor plugin".to_owned());
+        extra.refuse(r, format!("there are more than {MAX_REDACTION_ENTRIES} entries"), hint);
+        tables.truncate(MAX_REDACTION_ENTRIES);
+    }
+    tables
 }
 
 fn rule(mut table: Table<'_, '_>, r: &mut Reader<'_>, ids: &mut BTreeSet<String>) -> Option<RedactionRule> {
@@ -384,7 +401,15 @@ fn host_rule(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) {
 
 /// Compiles a pattern; gives the number of its groups, that of the whole match included.
 fn compile(pattern: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<usize> {
-    match regex::RegexBuilder::new(pattern).size_limit(MAX_PATTERN_MEMORY).build() {
+    if r.compiling > MAX_COMPILING {
+        let hint = "use smaller repetitions or fewer rules".to_owned();
+        found.refuse(r, "the patterns before this one take too long to compile; it was not looked at", Some(hint));
+        return None;
+    }
+    let began = Instant::now();
+    let compiled = regex::RegexBuilder::new(pattern).size_limit(MAX_PATTERN_MEMORY).build();
+    r.compiling += began.elapsed();
+    match compiled {
         Ok(regex) if regex.is_match("") => {
             let hint = "write a pattern that matches at least one character".to_owned();
             found.refuse(r, "the pattern matches the empty text, so it would match everywhere", Some(hint));

@@ -69,9 +69,7 @@ impl Sealer {
     /// # Errors
     /// If the file is readable for others, belongs to another, has the wrong length, or cannot be read or made.
     pub(crate) fn open(path: &Path) -> Result<Self, SealError> {
-        let parse =
-            |bytes: &[u8]| <[u8; KEY_BYTES]>::try_from(bytes).map_err(|_| format!("it is not {KEY_BYTES} bytes long"));
-        let key = secret_file::read_or_make::<KEY_BYTES, _>(path, |random| random.to_vec(), parse)?;
+        let key = secret_file::read_or_make_key::<KEY_BYTES>(path)?;
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()), path: path.to_owned() })
     }
 

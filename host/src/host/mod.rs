@@ -23,10 +23,10 @@ use crate::api::guard::{self, Guard};
 use crate::api::server::{self, Connections, Tcp};
 use crate::api::types::{HttpStatus, ReloadTrigger};
 use crate::cli::{LocalCommands, ServeOptions};
-use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source};
+use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source, create_private_dir, secret_file};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
-use crate::plugins::{Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
+use crate::plugins::{CacheOptions, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
 use crate::storage::{DataLock, LockError, Options, Reader, Storage};
@@ -115,7 +115,7 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     let storage = Storage::open(&database(paths), &Options::default())?;
     let set = Overrides::from_rows(storage.read(Reader::settings)?);
     let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
-    compile_apart(&paths.cache_dir.join("plugins"));
+    compile_apart(paths);
     let (registry, problems) = open_registry(paths, &config, Arc::new(log.plugin_lines()))?;
     let watch = Watch::new();
     let trace = watch.tracer();
@@ -305,21 +305,43 @@ fn database(paths: &Paths) -> PathBuf {
 }
 
 /// Lets another process compile what the cache lacks. What that cannot do, this one does later.
-fn compile_apart(cache_dir: &Path) {
-    if bundled_are_compiled(cache_dir) {
+fn compile_apart(paths: &Paths) {
+    // Why there is none is told when the plugins are opened.
+    let Ok(cache) = code_cache(paths) else { return };
+    if bundled_are_compiled(&cache) {
         return;
     }
     let mut compiler = Command::new("/proc/self/exe");
-    compiler.arg(COMPILE_VERB).arg(cache_dir).env_clear().current_dir("/");
+    compiler.arg(COMPILE_VERB).arg(&cache.folder).arg(code_key_file(paths)).env_clear().current_dir("/");
     let ended = compiler.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     tracing::debug!(?ended, "the bundled plugins were compiled");
 }
 
-/// Compiles the bundled plugins into a folder: the whole life of a process with [`COMPILE_VERB`].
+/// Compiles the bundled plugins into a folder, with the key of a file: the whole life of a process with [`COMPILE_VERB`].
 #[must_use]
 pub fn compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let compiled = args.next().is_some_and(|folder| compile_bundled(Path::new(&folder)).is_ok());
+    let cache = args.next().zip(args.next()).and_then(|(folder, key_file)| {
+        let key = secret_file::read_or_make_key(Path::new(&key_file)).ok()?;
+        Some(CacheOptions { folder: folder.into(), key })
+    });
+    let compiled = cache.is_some_and(|cache| compile_bundled(cache).is_ok());
     if compiled { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The key that proves that compiled code was written by a host of this user.
+fn code_key_file(paths: &Paths) -> PathBuf {
+    paths.data_dir.join("code.key")
+}
+
+/// Where compiled plugins are kept.
+///
+/// # Errors
+/// If the key cannot be used or made.
+fn code_cache(paths: &Paths) -> Result<CacheOptions, String> {
+    // A verb without a host may be the first to need it.
+    create_private_dir(&paths.data_dir).map_err(|error| error.to_string())?;
+    let key = secret_file::read_or_make_key(&code_key_file(paths)).map_err(|error| error.to_string())?;
+    Ok(CacheOptions { folder: paths.cache_dir.join("plugins"), key })
 }
 
 fn open_registry(
@@ -327,8 +349,12 @@ fn open_registry(
     config: &Config,
     log: Arc<dyn crate::plugins::PluginLog>,
 ) -> Result<(Registry, Vec<String>), ApiError> {
+    let (cache, no_cache) = match code_cache(paths) {
+        Ok(cache) => (Some(cache), None),
+        Err(problem) => (None, Some(format!("compiled plugins are not kept: {problem}"))),
+    };
     let options = RegistryOptions {
-        cache_dir: Some(paths.cache_dir.join("plugins")),
+        cache,
         plugin_dir: Some(engine::plugin_folder(&config.plugins, paths).to_owned()),
         limits: engine::limits(&config.plugins),
         log,
@@ -337,5 +363,5 @@ fn open_registry(
     let (registry, problems) = Registry::open(&options).map_err(|error| {
         ApiError::new(ErrorKind::PluginFailed, format!("failed to start the plugin runtime: {error}"))
     })?;
-    Ok((registry, problems.iter().map(ToString::to_string).collect()))
+    Ok((registry, no_cache.into_iter().chain(problems.iter().map(ToString::to_string)).collect()))
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::{Problem, escape_pointer};
 
 /// Largest schema, in bytes of its JSON.
-pub const MAX_SCHEMA_BYTES: usize = 256 << 10;
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Levels of JSON in a schema.
 const MAX_DEPTH: usize = 100;
 /// Schemas in a schema: the root and all below it, definitions included.
@@ -79,7 +79,7 @@ impl std::fmt::Debug for BoundedSchema {
 }
 
 /// The problems of a document, as far as they are reported, by what `explain` makes of each error.
-pub type Explain<'a> = &'a (dyn Fn(&ValidationError<'_>) -> Vec<Problem> + Sync);
+type Explain<'a> = &'a (dyn Fn(&ValidationError<'_>) -> Vec<Problem> + Sync);
 
 impl BoundedSchema {
     /// Measures and compiles a schema, 2020-12 unless it says otherwise. Takes a fraction of a second at most.
@@ -87,13 +87,25 @@ impl BoundedSchema {
     /// # Errors
     /// What of it is not valid, or beyond which limit it is.
     pub fn compile(document: &Value) -> Result<Self, SchemaError> {
+        Self::compile_with(document, true)
+    }
+
+    /// The same for a schema whose patterns have neither look-around nor back-references.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile); if a pattern has one of them.
+    pub fn compile_linear(document: &Value) -> Result<Self, SchemaError> {
+        Self::compile_with(document, false)
+    }
+
+    fn compile_with(document: &Value, backtracking: bool) -> Result<Self, SchemaError> {
         let size = serde_json::to_string(document).map_or(usize::MAX, |text| text.len());
         if size > MAX_SCHEMA_BYTES {
             return Err(whole(format!("it is longer than {} KiB; make it shorter", MAX_SCHEMA_BYTES >> 10)));
         }
         on_large_stack(|| {
             let graph = Graph::of(document)?;
-            let validator = compile(document, graph.patterns)?;
+            let validator = compile(document, graph.patterns, backtracking)?;
             Ok(Self { validator, graph })
         })
     }
@@ -149,8 +161,9 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, SchemaError> + Send)
     })
 }
 
-/// Compiles with the linear engine, or, where a pattern needs look-around, with one that goes back, within bounds.
-fn compile(document: &Value, patterns: usize) -> Result<Validator, SchemaError> {
+/// Compiles with the linear engine, or, where a pattern needs look-around and may have it, with one that goes back, within
+/// bounds.
+fn compile(document: &Value, patterns: usize, backtracking: bool) -> Result<Validator, SchemaError> {
     let size = (PATTERNS_SIZE / patterns.max(1)).min(PATTERN_SIZE);
     // It would compile patterns that a document holds.
     let options = || jsonschema::options().offline().with_format("regex", |_: &str| true);
@@ -159,7 +172,7 @@ fn compile(document: &Value, patterns: usize) -> Result<Validator, SchemaError> 
         .build(document);
     let error = match linear {
         Ok(validator) => return Ok(validator),
-        Err(error) if !about_pattern(&error) => return Err(not_valid(&error, size)),
+        Err(error) if !backtracking || !about_pattern(&error) => return Err(not_valid(&error, size)),
         Err(error) => error,
     };
     let backtracking = PatternOptions::fancy_regex()

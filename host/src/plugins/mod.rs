@@ -38,6 +38,7 @@ pub mod types;
 mod tests;
 
 pub use bundled::{BUNDLED, Bundled};
+pub use cache::{CODE_KEY_BYTES, CacheOptions};
 pub use error::{Kind, PluginError, PluginErrorKind};
 pub use folder::is_component_name;
 pub use inspect::PACKAGE_VERSION;

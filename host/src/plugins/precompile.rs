@@ -3,12 +3,10 @@
 //! Compiling takes tens of MiB that an allocator does not give back, and leaves its threads behind. A host that stays
 //! for days should have neither.
 
-use std::path::Path;
-
 use wasmtime::Engine;
 
 use super::bundled::BUNDLED;
-use super::cache::{CodeCache, sha256_hex};
+use super::cache::{CacheOptions, CodeCache, sha256_hex};
 use super::error::PluginError;
 use super::registry::{Registry, RegistryOptions};
 use super::runtime::config;
@@ -16,9 +14,9 @@ use super::runtime::config;
 /// Whether the folder has the compiled code of every bundled plugin, as this build and this machine need it. `true` also
 /// where no code can be kept there.
 #[must_use]
-pub fn bundled_are_compiled(cache_dir: &Path) -> bool {
+pub fn bundled_are_compiled(cache: &CacheOptions) -> bool {
     let Ok(engine) = Engine::new(&config()) else { return true };
-    let Ok(cache) = CodeCache::open(cache_dir, &engine) else { return true };
+    let Ok(cache) = CodeCache::open(cache, &engine) else { return true };
     BUNDLED.iter().all(|plugin| cache.path(&sha256_hex(plugin.component)).exists())
 }
 
@@ -26,7 +24,7 @@ pub fn bundled_are_compiled(cache_dir: &Path) -> bool {
 ///
 /// # Errors
 /// If the engine cannot be set up on this machine.
-pub fn compile_bundled(cache_dir: &Path) -> Result<(), PluginError> {
-    let options = RegistryOptions { cache_dir: Some(cache_dir.to_owned()), ..RegistryOptions::default() };
+pub fn compile_bundled(cache: CacheOptions) -> Result<(), PluginError> {
+    let options = RegistryOptions { cache: Some(cache), ..RegistryOptions::default() };
     Registry::open(&options).map(drop)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::bundled::{BUNDLED, Bundled};
+use super::cache::CacheOptions;
 use super::error::{Kind, PluginError, PluginErrorKind};
 use super::folder::{FileLoader, PluginFile, component_files, label};
 use super::limits::Limits;
@@ -24,13 +25,14 @@ use super::runtime::Runtime;
 
 /// How long compiled code is kept of plugins that are not there any more.
 const CACHE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How much is kept of it, in bytes.
+const CACHE_SIZE: u64 = 256 << 20;
 
 /// What a registry is made of.
 #[derive(Clone)]
 pub struct RegistryOptions {
-    /// Folder for compiled code, made where it is missing. It must be writable by this user alone. None: everything is
-    /// compiled at each start.
-    pub cache_dir: Option<PathBuf>,
+    /// Where compiled code is kept. None: everything is compiled at each start.
+    pub cache: Option<CacheOptions>,
     /// Folder with further plugins, `*.wasm`. It need not exist.
     pub plugin_dir: Option<PathBuf>,
     /// Plugins that come with the host.
@@ -44,7 +46,7 @@ pub struct RegistryOptions {
 impl Default for RegistryOptions {
     /// The bundled plugins, the usual limits; no folders, no log.
     fn default() -> Self {
-        Self { cache_dir: None, plugin_dir: None, bundled: BUNDLED, limits: Limits::default(), log: Arc::new(NoLog) }
+        Self { cache: None, plugin_dir: None, bundled: BUNDLED, limits: Limits::default(), log: Arc::new(NoLog) }
     }
 }
 
@@ -194,7 +196,7 @@ impl Registry {
     /// # Errors
     /// If the engine cannot be set up on this machine.
     pub fn open(options: &RegistryOptions) -> Result<(Self, Vec<PluginProblem>), PluginError> {
-        let (runtime, cache_problem) = Runtime::new(options.cache_dir.as_deref())
+        let (runtime, cache_problem) = Runtime::new(options.cache.as_ref())
             .map_err(|message| PluginError::new("engine", PluginErrorKind::Host, message))?;
         let limits = Arc::new(options.limits.clone());
         let bundled = options.bundled.iter().map(|bundled| {
@@ -219,7 +221,7 @@ impl Registry {
             let bundled = opened.bundled.iter().filter_map(|(_, plugin)| plugin.as_ref().ok());
             let plugins = opened.plugins.values().map(|entry| &entry.plugin).chain(bundled);
             let digests: Vec<_> = plugins.map(|plugin| plugin.digest.as_str()).collect();
-            cache.prune(&digests, CACHE_AGE);
+            cache.prune(&digests, CACHE_AGE, CACHE_SIZE);
         }
         Ok((opened, problems))
     }

@@ -1,7 +1,6 @@
 //! The engine: how it is set up, how components become code, how one call is bounded.
 
 use std::cell::Cell;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -14,7 +13,7 @@ use wasmtime::{
 };
 
 use super::bindings::provider::ostler::plugin::{log as log_interface, types as types_interface};
-use super::cache::CodeCache;
+use super::cache::{CacheOptions, CodeCache};
 use super::error::PluginErrorKind;
 use super::limits::{Budget, CallLimits, INSTANCES, LimitExceeded, MOST_TABLE_ELEMENTS};
 use super::log::{Level, LogGate};
@@ -105,7 +104,7 @@ impl Runtime {
     ///
     /// # Errors
     /// If wasmtime does not support this machine, or no thread can be started.
-    pub(super) fn new(cache_folder: Option<&Path>) -> Result<(Arc<Self>, Option<String>), String> {
+    pub(super) fn new(cache: Option<&CacheOptions>) -> Result<(Arc<Self>, Option<String>), String> {
         // A limit on the address space may leave no room for the pool.
         let engine = Engine::new(&pooled())
             .or_else(|_| Engine::new(&config()))
@@ -116,7 +115,7 @@ impl Runtime {
             .map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
         let ticker =
             Ticker::start(engine.clone()).map_err(|error| format!("failed to start the plugin clock: {error}"))?;
-        let (cache, problem) = match cache_folder.map(|folder| CodeCache::open(folder, &engine)) {
+        let (cache, problem) = match cache.map(|options| CodeCache::open(options, &engine)) {
             None => (None, None),
             Some(Ok(cache)) => (Some(cache), None),
             Some(Err(problem)) => (None, Some(problem)),

@@ -25,7 +25,7 @@ impl SettingsSchema {
         }
         let document: Value =
             serde_json::from_str(text).map_err(|error| format!("its settings schema is not JSON: {error}"))?;
-        let schema = BoundedSchema::compile(&document)
+        let schema = BoundedSchema::compile_linear(&document)
             .map_err(|error| format!("its settings schema cannot be used: {error}"))?;
         Ok(Self { document, schema })
     }

@@ -1,5 +1,6 @@
 //! From declared rules to one matcher.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regex_automata::hybrid::dfa::DFA;
@@ -20,8 +21,22 @@ pub(super) const MAX_MATCH: u32 = 16 * 1024;
 const PATTERN_SIZE: usize = 4 << 20;
 /// Memory for the lazily built automaton of one pattern, in bytes.
 const CACHE_SIZE: usize = 128 << 10;
-/// Most rules and exceptions in all.
+/// Compiled forms of all patterns of one plugin, or of the operator, in bytes.
+const SOURCE_SIZE: usize = 64 << 20;
+/// Compiled forms of all patterns, in bytes.
+const ALL_SIZE: usize = 256 << 20;
+/// Most rules in all.
 const MAX_RULES: usize = 4096;
+/// Most rules of one plugin, or of the operator.
+const MAX_SOURCE_RULES: usize = 1000;
+/// Most exceptions of one plugin, or of the operator.
+const MAX_SOURCE_ALLOWS: usize = 1000;
+/// Most keywords of one rule.
+const MAX_KEYWORDS: usize = 256;
+/// Longest pattern, in bytes.
+const MAX_PATTERN: usize = 64 << 10;
+/// Text of all patterns of one plugin, or of the operator, in bytes.
+const SOURCE_TEXT: usize = 1 << 20;
 /// Where operator rules come from, in messages.
 const OPERATOR: &str = "redaction";
 
@@ -136,17 +151,23 @@ impl Redactor {
     )]
     pub fn compile(plugins: Vec<PluginRules>, operator: OperatorRules) -> Result<Self, CompileErrors> {
         let mut builder = Builder::default();
-        for rule in &operator.rules {
-            builder.add(OPERATOR, None, rule);
+        if builder.begin(OPERATOR, &operator.rules, &operator.allow) {
+            for rule in &operator.rules {
+                builder.add(OPERATOR, None, rule);
+            }
         }
         for (index, plugin) in plugins.iter().enumerate() {
             let first = builder.rules.len();
-            for rule in &plugin.rules.rules {
-                builder.add(&plugin.name, Some(index), rule);
+            let of_operator = builder.room;
+            if builder.begin(&plugin.name, &plugin.rules.rules, &plugin.rules.allow) {
+                for rule in &plugin.rules.rules {
+                    builder.add(&plugin.name, Some(index), rule);
+                }
+                for (nth, allow) in plugin.rules.allow.iter().enumerate() {
+                    builder.allow(&plugin.name, nth, allow, first);
+                }
             }
-            for (nth, allow) in plugin.rules.allow.iter().enumerate() {
-                builder.allow(&plugin.name, nth, allow, first);
-            }
+            builder.room = of_operator;
         }
         for (index, allow) in operator.allow.iter().enumerate() {
             builder.allow(OPERATOR, index, allow, 0);
@@ -189,10 +210,22 @@ impl Redactor {
     }
 }
 
+/// What of the memory for compiled patterns is left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    /// Of the source that is being compiled; none once it was exceeded, which is said once.
+    left: Option<usize>,
+}
+
 #[derive(Default)]
 struct Builder {
     rules: Vec<CompiledRule>,
+    room: Room,
+    /// Bytes of all compiled patterns so far.
+    used: usize,
     literals: Vec<String>,
+    /// Index in `literals`.
+    known: HashMap<String, usize>,
     targets: Vec<Vec<Target>>,
     everywhere: Vec<u32>,
     lookback: usize,
@@ -204,7 +237,71 @@ impl Builder {
         self.errors.push(CompileError { source_name: source.to_owned(), subject, message: message.into() });
     }
 
+    /// Makes room for the patterns of a source. False, with an error, where it has more of anything than it may.
+    fn begin(&mut self, source: &str, rules: &[Rule], allow: &[Allow]) -> bool {
+        self.room = Room { left: Some(SOURCE_SIZE) };
+        let blocks = rules.iter().filter_map(|rule| rule.block.as_ref()).map(|block| block.body.len() + block.end.len());
+        let text = rules.iter().map(|rule| rule.pattern.len()).chain(blocks).chain(allow.iter().map(|allow| allow.pattern.len()));
+        let problem = if rules.len() > MAX_SOURCE_RULES {
+            format!("there are {} rules, where {MAX_SOURCE_RULES} are allowed", rules.len())
+        } else if allow.len() > MAX_SOURCE_ALLOWS {
+            format!("there are {} allow entries, where {MAX_SOURCE_ALLOWS} are allowed", allow.len())
+        } else if text.sum::<usize>() > SOURCE_TEXT {
+            format!("its patterns together are longer than {SOURCE_TEXT} bytes")
+        } else {
+            return true;
+        };
+        self.room.left = None;
+        self.error(source, "rules".to_owned(), problem);
+        false
+    }
+
+    /// Compiles a pattern within the room that is left, and takes what it needs. An error is about this pattern; none
+    /// where there is no room left, which was said before.
+    fn within<T>(
+        &mut self,
+        source: &str,
+        compile: impl FnOnce(usize) -> Result<T, PatternError>,
+        size: impl FnOnce(&T) -> usize,
+    ) -> Result<T, Option<String>> {
+        let Some(left) = self.room.left else { return Err(None) };
+        let left_of_all = ALL_SIZE.saturating_sub(self.used);
+        let most = PATTERN_SIZE.min(left).min(left_of_all);
+        let compiled = compile(most);
+        let needed = match &compiled {
+            Ok(compiled) => size(compiled),
+            // Failing takes as much work as succeeding.
+            Err(PatternError::TooLarge) => PATTERN_SIZE,
+            Err(PatternError::Other(_)) => 0,
+        };
+        self.used += if compiled.is_ok() { needed } else { 0 };
+        let exceeded = needed > left || (needed >= most && most < PATTERN_SIZE);
+        self.room.left = Some(left.saturating_sub(needed)).filter(|_| !exceeded);
+        if exceeded {
+            let limit = if left_of_all < left { ALL_SIZE } else { SOURCE_SIZE };
+            let message = format!(
+                "its patterns compile to more than {} MiB in all; use smaller repetitions or fewer rules",
+                limit >> 20
+            );
+            self.error(source, "rules".to_owned(), message);
+            return Err(None);
+        }
+        compiled.map_err(|error| match error {
+            PatternError::TooLarge => {
+                Some(format!("the pattern compiles to more than {PATTERN_SIZE} bytes; use smaller repetitions"))
+            }
+            PatternError::Other(message) => Some(message),
+        })
+    }
+
+    fn search_regex(&mut self, source: &str, pattern: &str) -> Result<Regex, Option<String>> {
+        self.within(source, |most| search_regex(pattern, most), Regex::memory_usage)
+    }
+
     fn add(&mut self, source: &str, plugin: Option<usize>, rule: &Rule) {
+        if self.room.left.is_none() {
+            return;
+        }
         let subject = |field: &str| format!("rule `{}`, {field}", rule.id.escape_debug());
         if rule.id.is_empty() || rule.id.len() > MAX_NAME || kebab(&rule.id) != rule.id {
             self.error(source, subject("id"), "use lower-case letters, digits and single hyphens, at most 64");
@@ -230,6 +327,12 @@ impl Builder {
             self.error(source, subject("id"), format!("there are more than {MAX_RULES} rules in all"));
             return;
         }
+        if rule.keywords.len() > MAX_KEYWORDS {
+            return self.error(source, subject("keywords"), format!("there are more than {MAX_KEYWORDS}"));
+        }
+        if rule.pattern.len() > MAX_PATTERN {
+            return self.error(source, subject("pattern"), format!("is longer than {MAX_PATTERN} bytes"));
+        }
         let hir = match regex_syntax::parse(&rule.pattern) {
             Ok(hir) => hir,
             Err(error) => return self.error(source, subject("pattern"), one_line(&error)),
@@ -244,9 +347,10 @@ impl Builder {
         }
         let block = rule.block.as_ref().and_then(|block| self.block(source, &rule.id, block));
         let index = self.rules.len() as u32;
-        let finder = match self.finder(rule, &hir, index) {
+        let finder = match self.finder(source, rule, &hir, index) {
             Ok(finder) => finder,
-            Err(error) => return self.error(source, subject("pattern"), error),
+            Err(Some(error)) => return self.error(source, subject("pattern"), error),
+            Err(None) => return,
         };
         self.rules.push(CompiledRule {
             id: rule.id.clone(),
@@ -263,14 +367,12 @@ impl Builder {
     }
 
     fn block(&mut self, source: &str, id: &str, block: &Block) -> Option<CompiledBlock> {
-        let mut compile = |field: &str, pattern: &str| match search_regex(&format!("^(?:{pattern})$")) {
+        let mut compile = |field: &str, pattern: &str| match self.search_regex(source, &format!("^(?:{pattern})$")) {
             Ok(regex) => Some(regex),
             Err(error) => {
-                self.errors.push(CompileError {
-                    source_name: source.to_owned(),
-                    subject: format!("rule `{}`, block.{field}", id.escape_debug()),
-                    message: error,
-                });
+                if let Some(error) = error {
+                    self.error(source, format!("rule `{}`, block.{field}", id.escape_debug()), error);
+                }
                 None
             }
         };
@@ -279,15 +381,16 @@ impl Builder {
     }
 
     /// Decides how the pattern is tried and enters its keywords.
-    fn finder(&mut self, rule: &Rule, hir: &Hir, index: u32) -> Result<Finder, String> {
+    fn finder(&mut self, source: &str, rule: &Rule, hir: &Hir, index: u32) -> Result<Finder, Option<String>> {
         let keywords: Vec<String> = rule.keywords.iter().map(|keyword| keyword.to_ascii_lowercase()).collect();
         if keywords.is_empty() {
             self.everywhere.push(index);
             self.lookback = self.lookback.max(rule.max_length as usize);
-            return search_regex(&rule.pattern).map(Finder::Search);
+            return self.search_regex(source, &rule.pattern).map(Finder::Search);
         }
         if let Some(offsets) = keyword_offsets(hir, &keywords)
-            && let Ok(dfa) = anchored_dfa(&rule.pattern)
+            && let Ok(dfa) =
+                self.within(source, |most| anchored_dfa(&rule.pattern, most), |dfa| dfa.get_nfa().memory_usage())
         {
             for (keyword, offset) in offsets {
                 if let Some(keyword) = keywords.get(keyword) {
@@ -297,7 +400,11 @@ impl Builder {
             // Unicode word boundaries are the one thing that the automaton leaves undecided, where the text is not ASCII.
             let undecided = hir.properties().look_set().contains_word_unicode();
             let captures =
-                if rule.secret_groups.is_empty() && !undecided { None } else { Some(capture_regex(&rule.pattern)?) };
+                if rule.secret_groups.is_empty() && !undecided {
+                    None
+                } else {
+                    Some(self.within(source, |most| capture_regex(&rule.pattern, most), Regex::memory_usage)?)
+                };
             return Ok(Finder::Anchored { dfa: Box::new(dfa), captures });
         }
         if crosses_breakers(hir) || keywords.iter().any(|keyword| keyword.bytes().any(is_breaker)) {
@@ -306,17 +413,18 @@ impl Builder {
         for keyword in &keywords {
             self.enter(keyword, Target::Around { rule: index });
         }
-        search_regex(&rule.pattern).map(Finder::Search)
+        self.search_regex(source, &rule.pattern).map(Finder::Search)
     }
 
     fn enter(&mut self, literal: &str, target: Target) {
-        match self.literals.iter().position(|known| known == literal).and_then(|index| self.targets.get_mut(index)) {
+        match self.known.get(literal).and_then(|index| self.targets.get_mut(*index)) {
             Some(targets) => {
                 if !targets.contains(&target) {
                     targets.push(target);
                 }
             }
             None => {
+                self.known.insert(literal.to_owned(), self.literals.len());
                 self.literals.push(literal.to_owned());
                 self.targets.push(vec![target]);
             }
@@ -325,6 +433,9 @@ impl Builder {
 
     /// Hands an exception to its rules, among those from index `first` on.
     fn allow(&mut self, source: &str, index: usize, allow: &Allow, first: usize) {
+        if self.room.left.is_none() {
+            return;
+        }
         let subject = format!("allow entry {}", index + 1);
         for unknown in allow
             .rules
@@ -335,9 +446,10 @@ impl Builder {
         {
             self.error(source, format!("{subject}, rules"), format!("there is no rule `{}`", unknown.escape_debug()));
         }
-        let regex = match search_regex(&allow.pattern) {
+        let regex = match self.search_regex(source, &allow.pattern) {
             Ok(regex) => Arc::new(regex),
-            Err(error) => return self.error(source, format!("{subject}, pattern"), error),
+            Err(Some(error)) => return self.error(source, format!("{subject}, pattern"), error),
+            Err(None) => return,
         };
         for rule in self.rules.iter_mut().skip(first) {
             if allow.rules.is_empty() || allow.rules.contains(&rule.id) {
@@ -387,16 +499,22 @@ fn one_line(error: &impl ToString) -> String {
     text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
 }
 
-fn automata_error(error: &regex_automata::meta::BuildError) -> String {
+/// Why one pattern does not compile.
+enum PatternError {
+    TooLarge,
+    Other(String),
+}
+
+fn automata_error(error: &regex_automata::meta::BuildError) -> PatternError {
     match error.size_limit() {
-        Some(limit) => format!("the pattern compiles to more than {limit} bytes; use smaller repetitions"),
-        None => error.syntax_error().map_or_else(|| one_line(error), one_line),
+        Some(_) => PatternError::TooLarge,
+        None => PatternError::Other(error.syntax_error().map_or_else(|| one_line(error), one_line)),
     }
 }
 
-fn search_regex(pattern: &str) -> Result<Regex, String> {
+fn search_regex(pattern: &str, most: usize) -> Result<Regex, PatternError> {
     let config = Regex::config()
-        .nfa_size_limit(Some(PATTERN_SIZE))
+        .nfa_size_limit(Some(most))
         .onepass_size_limit(Some(CACHE_SIZE))
         .hybrid_cache_capacity(CACHE_SIZE)
         .dfa(false);
@@ -404,9 +522,9 @@ fn search_regex(pattern: &str) -> Result<Regex, String> {
 }
 
 /// For reading groups out of a match that is known to be there.
-fn capture_regex(pattern: &str) -> Result<Regex, String> {
+fn capture_regex(pattern: &str, most: usize) -> Result<Regex, PatternError> {
     let config = Regex::config()
-        .nfa_size_limit(Some(PATTERN_SIZE))
+        .nfa_size_limit(Some(most))
         .onepass_size_limit(Some(CACHE_SIZE))
         .auto_prefilter(false)
         .hybrid(false)
@@ -414,11 +532,12 @@ fn capture_regex(pattern: &str) -> Result<Regex, String> {
     Regex::builder().configure(config).build(pattern).map_err(|error| automata_error(&error))
 }
 
-fn anchored_dfa(pattern: &str) -> Result<DFA, ()> {
+/// A failure is not about the pattern: it is tried in another way then.
+fn anchored_dfa(pattern: &str, most: usize) -> Result<DFA, PatternError> {
     DFA::builder()
         .configure(DFA::config().cache_capacity(CACHE_SIZE).skip_cache_capacity_check(true).unicode_word_boundary(true))
         .syntax(syntax::Config::new())
-        .thompson(thompson::Config::new().nfa_size_limit(Some(PATTERN_SIZE)))
+        .thompson(thompson::Config::new().nfa_size_limit(Some(most)))
         .build(pattern)
-        .map_err(|_| ())
+        .map_err(|_| PatternError::Other(String::new()))
 }

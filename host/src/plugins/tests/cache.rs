@@ -94,11 +94,15 @@ fn old_code_of_plugins_that_are_gone_is_removed() {
     let stranger = bench.cache().join("notes.txt");
     std::fs::write(&stranger, "kept").unwrap();
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 24 * 3600);
-    for path in [&file, &stranger] {
+    let make_old = |path: &std::path::Path| {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
-    }
+    };
+    make_old(&file);
+    make_old(&stranger);
     bench.registry();
     assert!(file.exists(), "it is in use");
+    assert!(file.metadata().unwrap().modified().unwrap() > long_ago, "its use is marked");
+    make_old(&file);
     std::fs::remove_file(bench.folder.path().join("plugins/test.wasm")).unwrap();
     bench.registry();
     assert!(!file.exists() && stranger.exists());
@@ -113,8 +117,58 @@ fn code_for_another_engine_has_another_name() {
     config.epoch_interruption(false);
     let other = wasmtime::Engine::new(&config).unwrap();
     let folder = bench.cache();
-    let ours = crate::plugins::cache::CodeCache::open(&folder, here.engine()).unwrap();
-    let theirs = crate::plugins::cache::CodeCache::open(&folder, &other).unwrap();
+    let ours = crate::plugins::cache::CodeCache::open(&super::cache_options(&folder), here.engine()).unwrap();
+    let theirs = crate::plugins::cache::CodeCache::open(&super::cache_options(&folder), &other).unwrap();
     assert_ne!(ours.path("digest"), theirs.path("digest"));
     assert_eq!(ours.path("digest"), here.cache.as_ref().unwrap().path("digest"));
+}
+
+#[test]
+fn compiled_code_of_another_component_is_not_run() {
+    use super::guests::TRAP;
+    let (good, other) = (Guest::default().policy(), Guest { body: TRAP, ..Guest::default() }.policy());
+    let bench = Bench::with(&[("test.wasm", &good)]);
+    bench.registry();
+    let [good_file] = files_of(&bench.cache()).try_into().unwrap();
+    bench.put("test.wasm", &other);
+    bench.registry();
+    let other_file = files_of(&bench.cache()).into_iter().find(|file| *file != good_file).unwrap();
+    std::fs::copy(&other_file, &good_file).unwrap();
+    bench.put("test.wasm", &good);
+    let registry = bench.registry();
+    assert!(works(&registry) && registry.compiled() == 1, "{}", registry.compiled());
+}
+
+#[test]
+fn compiled_code_that_was_written_with_another_key_is_not_run() {
+    let bench = Bench::with(&[("test.wasm", &Guest::default().policy())]);
+    let registry = bench.registry();
+    let forged = crate::plugins::CacheOptions { key: [8; crate::plugins::CODE_KEY_BYTES], ..super::cache_options(&bench.cache()) };
+    let forged = crate::plugins::cache::CodeCache::open(&forged, registry.runtime().engine()).unwrap();
+    let digest = registry.list()[0].digest.clone().unwrap();
+    assert!(forged.load(registry.runtime().engine(), &digest).is_none());
+    assert!(registry.runtime().cache.as_ref().unwrap().load(registry.runtime().engine(), &digest).is_some());
+}
+
+#[test]
+fn unused_code_is_removed_beyond_a_size() {
+    let bench = Bench::with(&[("test.wasm", &Guest::default().policy())]);
+    bench.registry();
+    let [used] = files_of(&bench.cache()).try_into().unwrap();
+    for (name, age) in [("a", 3), ("b", 2), ("c", 1)] {
+        let path = bench.cache().join(name).with_extension("cwasm");
+        std::fs::write(&path, [0; 1000]).unwrap();
+        let when = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(when).unwrap();
+    }
+    let registry = bench.registry();
+    let digest = registry.list()[0].digest.clone().unwrap();
+    registry.runtime().cache.as_ref().unwrap().prune(&[&digest], std::time::Duration::from_secs(24 * 3600), 2500);
+    let left: Vec<String> = files_of(&bench.cache())
+        .iter()
+        .filter(|file| **file != used)
+        .map(|file| file.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(left, ["b", "c"]);
+    assert!(used.exists());
 }

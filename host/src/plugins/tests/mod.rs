@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::types::{Action, Context};
-use super::{CallLimits, Level, Limits, LogEntry, PluginLog, PluginProblem, Registry, RegistryOptions};
+use super::{CODE_KEY_BYTES, CacheOptions, CallLimits, Level, Limits, LogEntry, PluginLog, PluginProblem, Registry, RegistryOptions};
 
 /// A plugin folder, a cache folder and a log.
 struct Bench {
@@ -73,7 +73,7 @@ impl Bench {
     fn open(&self) -> (Registry, Vec<PluginProblem>) {
         let log: Arc<dyn PluginLog> = Arc::clone(&self.log) as _;
         Registry::open(&RegistryOptions {
-            cache_dir: Some(self.cache()),
+            cache: Some(cache_options(&self.cache())),
             plugin_dir: Some(self.folder.path().join("plugins")),
             bundled: &[],
             limits: self.limits.clone(),
@@ -88,6 +88,11 @@ impl Bench {
         assert_eq!(problems, []);
         registry
     }
+}
+
+/// A cache in that folder, with a key that all tests share.
+fn cache_options(folder: &Path) -> CacheOptions {
+    CacheOptions { folder: folder.to_owned(), key: [7; CODE_KEY_BYTES] }
 }
 
 fn files_of(folder: &Path) -> Vec<std::path::PathBuf> {

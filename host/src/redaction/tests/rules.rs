@@ -251,3 +251,42 @@ fn settings_switch_rules_off_and_allow_values() {
         assert_eq!(run.redact(text).text, text);
     }
 }
+
+#[test]
+fn refuses_rules_that_compile_to_too_much_in_all_quickly() {
+    let began = std::time::Instant::now();
+    // Each within the limit of one pattern.
+    let within: Vec<Rule> =
+        (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}\\w{{60}}"), &[])).collect();
+    let errors = compile_errors(within, Vec::new());
+    assert!(errors.iter().any(|error| error.contains("more than 64 MiB in all")), "{errors:?}");
+    // Each beyond it: trying takes work, too.
+    let beyond: Vec<Rule> =
+        (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}(\\W{{100}}){{100}}"), &[])).collect();
+    let errors = compile_errors(beyond, Vec::new());
+    assert!(errors.len() < 40, "{} errors", errors.len());
+    let many = (0..1001).map(|number| rule(&format!("r{number}"), "abc", &[])).collect();
+    assert!(compile_errors(many, Vec::new())[0].contains("1001 rules"));
+    let allow = Allow { rules: Vec::new(), target: AllowTarget::Secret, pattern: "a".to_owned() };
+    assert!(compile_errors(Vec::new(), vec![allow; 1001])[0].contains("1001 allow entries"));
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+fn compile_errors(rules: Vec<Rule>, allow: Vec<Allow>) -> Vec<String> {
+    let plugin = fake(RuleSet { rules, allow, scan_overlap: None }, yes, nothing);
+    let errors = Redactor::compile(vec![plugin], OperatorRules::default()).unwrap_err();
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn large_plugin_leaves_room_for_others_and_for_the_operator() {
+    let large: Vec<Rule> =
+        (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}\\w{{60}}"), &[])).collect();
+    let plugin = fake(RuleSet { rules: large, ..RuleSet::default() }, yes, nothing);
+    let small = PluginRules { name: "small".to_owned(), ..fake(RuleSet { rules: vec![rule("x", "xyz", &[])], ..RuleSet::default() }, yes, nothing) };
+    let allow = Allow { rules: vec!["nowhere".to_owned()], target: AllowTarget::Secret, pattern: "a".to_owned() };
+    let operator = OperatorRules { rules: Vec::new(), allow: vec![allow] };
+    let errors = Redactor::compile(vec![plugin, small], operator).unwrap_err();
+    let sources: std::collections::BTreeSet<&str> = errors.0.iter().map(|error| error.source_name.as_str()).collect();
+    assert_eq!(sources.into_iter().collect::<Vec<_>>(), ["fake", "redaction"], "{errors}");
+}
