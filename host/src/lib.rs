@@ -1,8 +1,8 @@
 //! Ostler runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
 //!
 //! The arrows between the modules point one way: [`cli`] → [`api`] → [`engine`] → [`scheduler`], [`runner`],
-//! [`redaction`], [`plugins`], [`storage`], [`config`], [`egress`]. Those last ones do not know each other; [`model`] is the data that
-//! all may use, as they may [`clock`] and [`failpoint`]. [`host`] is the process that puts them together, and
+//! [`redaction`], [`plugins`], [`storage`], [`config`], [`egress`]. Those last ones do not know each other; [`model`] is
+//! the data that all may use, as they may [`clock`], [`failpoint`] and [`ownership`]. [`host`] is the process that puts them together, and
 //! [`rehearsal`] the stand-in agent.
 
 pub mod api;
@@ -14,6 +14,7 @@ pub mod engine;
 mod failpoint;
 pub mod host;
 pub mod model;
+mod ownership;
 pub mod plugins;
 pub mod redaction;
 pub mod rehearsal;

@@ -5,16 +5,24 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ConfigError;
+use crate::ownership;
 
 /// The longest file that is read: 1 MiB.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// The text of the file; none where it does not exist.
+/// The text of the file; none where it does not exist. It must belong to the user, and others must not be able to change it.
 pub(super) fn read_if_present(path: &Path) -> Result<Option<String>, ConfigError> {
     match std::fs::metadata(path) {
         // A link that leads nowhere is a mistake to be named, not a file that nobody wrote.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
-        _ => read(path).map(Some),
+        _ => {
+            // It decides what runs, and where code is taken from.
+            ownership::check(path).map_err(|untrusted| {
+                let hint = format!("run `{}`", untrusted.remedy);
+                ConfigError::whole(format!("it is not trusted: {}", untrusted.message), Some(hint))
+            })?;
+            read(path).map(Some)
+        }
     }
 }
 

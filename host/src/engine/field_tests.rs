@@ -229,23 +229,28 @@ struct Made {
     told: Vec<String>,
 }
 
-fn make(installed: &Installed, payload: &Value) -> Made {
-    let payload = StartPayload::parse(payload.clone()).unwrap_or_else(|error| panic!("{payload}: {error:?}"));
-    let inherited = BTreeMap::new();
-    // As on a machine that holds no containment: the plugin answers for everything.
-    let containment =
-        Containment { mode: SandboxMode::FullAccess, backend: None, reach: Reach::Open, gaps: Vec::new() };
-    let attempt = Attempt {
+/// As on a machine that holds no containment: the plugin answers for everything.
+const UNCONTAINED: Containment =
+    Containment { mode: SandboxMode::FullAccess, backend: None, reach: Reach::Open, gaps: Vec::new() };
+
+fn attempt<'a>(payload: &'a StartPayload, inherited: &'a BTreeMap<String, String>) -> Attempt<'a> {
+    Attempt {
         run: RunId::generate(),
         number: 1,
-        payload: &payload,
+        payload,
         cwd: Path::new("/projects"),
         resume: payload.harness.as_ref().and_then(|harness| harness.resume_session_id.as_deref()),
         private_dir: Path::new("/private"),
-        inherited: &inherited,
-        containment: &containment,
+        inherited,
+        containment: &UNCONTAINED,
         trusted_settings: false,
-    };
+    }
+}
+
+fn make(installed: &Installed, payload: &Value) -> Made {
+    let payload = StartPayload::parse(payload.clone()).unwrap_or_else(|error| panic!("{payload}: {error:?}"));
+    let inherited = BTreeMap::new();
+    let attempt = attempt(&payload, &inherited);
     match prepare(&PolicyConfig::default(), &installed.instance, &installed.capabilities, &attempt) {
         Ok(prepared) => Made {
             launch: Some(format!("{:?}", prepared.launch).replace(&prepared.request.fresh_id, "FRESH")),
@@ -277,8 +282,8 @@ fn every_field_is_known_to_these_tests() {
     }
 }
 
-#[test]
-fn every_field_does_something_or_is_reported() {
+/// The bundled providers, as they are with the CLIs whose answers were captured.
+fn bundled() -> [(&'static str, Installed); 4] {
     let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
     let claude = [("version", "claude-2.1.197/version.stdout"), ("help", "claude-2.1.197/help.stdout")];
     let codex = [
@@ -288,12 +293,38 @@ fn every_field_does_something_or_is_reported() {
         ("features", "codex-0.169.0/features-list.stdout"),
         ("mcp-servers", "codex-0.169.0/mcp-list.stdout"),
     ];
-    let providers = [
+    [
         ("claude", provider(&registry, "claude", &json!({}), &claude)),
         ("codex", provider(&registry, "codex", &json!({}), &codex)),
         ("rehearsal", provider(&registry, "rehearsal", &json!({}), &[("version", "text:ostler rehearsal 1.0.0\n")])),
         ("command", provider(&registry, "command", &json!({}), &[])),
-    ];
+    ]
+}
+
+#[test]
+fn bundled_providers_declare_what_they_honour() {
+    let mut undeclared = Vec::new();
+    for (name, installed) in &bundled() {
+        for (_, with) in all_fields().iter().filter_map(|field| sample(field)) {
+            let payload = StartPayload::parse(with.clone()).unwrap();
+            let inherited = BTreeMap::new();
+            let attempt = attempt(&payload, &inherited);
+            let reasons: Vec<String> =
+                match prepare(&PolicyConfig::default(), &installed.instance, &installed.capabilities, &attempt) {
+                    Ok(prepared) => prepared.warnings.into_iter().map(|warning| warning.reason).collect(),
+                    Err(error) => error.problems.into_iter().map(|problem| problem.message).collect(),
+                };
+            if reasons.iter().any(|reason| reason.contains("does not say that the installed CLI")) {
+                undeclared.push(format!("{name}: {with}: {reasons:?}"));
+            }
+        }
+    }
+    assert!(undeclared.is_empty(), "{}", undeclared.join("\n"));
+}
+
+#[test]
+fn every_field_does_something_or_is_reported() {
+    let providers = bundled();
     let mut ignored = Vec::new();
     for (name, installed) in &providers {
         for field in all_fields() {

@@ -28,6 +28,7 @@ mod decide;
 mod dispatch;
 mod environment;
 mod export;
+mod features;
 mod gate;
 mod launch;
 mod live;

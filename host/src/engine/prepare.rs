@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::check::decode_data_url;
 use super::environment::Sources;
+use super::features;
 use super::native_policy::launch_variables;
 use super::record::to_value;
 use super::sandbox::Containment;
@@ -19,6 +20,7 @@ use crate::model::{
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
+
 
 /// Longest argument that the system takes (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
@@ -87,7 +89,7 @@ pub(crate) fn prepare(
     attempt: &Attempt<'_>,
 ) -> Result<Prepared, ApiError> {
     let request = request(attempt);
-    let launch = instance.prepare(&request, capabilities).map_err(|error| super::plugin_error(&error))?;
+    let mut launch = instance.prepare(&request, capabilities).map_err(|error| super::plugin_error(&error))?;
     check_variables(policy, instance, &launch.environment)?;
     if let Some(long) = launch.args.iter().find(|argument| argument.len() >= MAX_ARGUMENT) {
         let message = format!(
@@ -97,9 +99,13 @@ pub(crate) fn prepare(
         );
         return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/prompt"));
     }
+    check_dropped(instance, &launch.dropped)?;
     let document = to_value(attempt.payload);
-    let left = launch.dropped.iter().filter(|dropped| !attempt.containment.enforces(&dropped.pointer));
-    let (against, warnings): (Vec<_>, Vec<_>) = left.partition(|dropped| {
+    let enforced = attempt.containment.enforced();
+    let missing = features::missing(&document, &capabilities.features, &launch.dropped, enforced);
+    launch.dropped.extend(missing);
+    launch.dropped.retain(|dropped| !enforced.contains(&dropped.pointer.as_str()));
+    let (against, warnings): (Vec<_>, Vec<_>) = launch.dropped.iter().partition(|dropped| {
         (dropped.restricts || restricts(&document, &dropped.pointer)) && !policy.allows_unenforced(&dropped.pointer)
     });
     if !against.is_empty() {
@@ -134,6 +140,17 @@ pub(crate) fn check_variables(
     );
     Err(ApiError::new(ErrorKind::PluginFailed, message)
         .hint("replace the plugin, or let the operator add the names to [policy] allow_environment in config.toml"))
+}
+
+/// What a plugin reports must be about the payload: a word that is no pointer would restrict nothing and tell nobody.
+fn check_dropped(instance: &ProviderInstance, dropped: &[plugin::DroppedOption]) -> Result<(), ApiError> {
+    let sound = |pointer: &str| {
+        pointer.is_empty() || (pointer.starts_with('/') && pointer.len() <= 1024 && !pointer.contains(char::is_control))
+    };
+    let Some(wrong) = dropped.iter().find(|dropped| !sound(&dropped.pointer)) else { return Ok(()) };
+    let shown: String = wrong.pointer.chars().take(100).collect();
+    let message = format!("plugin {}: it dropped {shown:?}, which is not a JSON pointer", instance.plugin().name);
+    Err(ApiError::new(ErrorKind::PluginFailed, message))
 }
 
 fn unenforceable(against: &[&plugin::DroppedOption]) -> ApiError {

@@ -27,6 +27,7 @@ use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source, c
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
 use crate::plugins::{CacheOptions, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
+use crate::ownership;
 use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
 use crate::storage::{DataLock, LockError, Options, Reader, Storage};
@@ -349,13 +350,18 @@ fn open_registry(
     config: &Config,
     log: Arc<dyn crate::plugins::PluginLog>,
 ) -> Result<(Registry, Vec<String>), ApiError> {
+    let folder = engine::plugin_folder(&config.plugins, paths);
+    ownership::check(folder).map_err(|untrusted| {
+        let message = format!("the plugin folder is not trusted: {}", untrusted.message);
+        ApiError::new(ErrorKind::Io, message).hint(format!("run `{}`", untrusted.remedy))
+    })?;
     let (cache, no_cache) = match code_cache(paths) {
         Ok(cache) => (Some(cache), None),
         Err(problem) => (None, Some(format!("compiled plugins are not kept: {problem}"))),
     };
     let options = RegistryOptions {
         cache,
-        plugin_dir: Some(engine::plugin_folder(&config.plugins, paths).to_owned()),
+        plugin_dir: Some(folder.to_owned()),
         limits: engine::limits(&config.plugins),
         log,
         ..RegistryOptions::default()

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::log::PluginLog;
 use super::plugin::Plugin;
 use super::runtime::Runtime;
+use crate::ownership;
 
 /// Files of the plugin folder that are looked at.
 const MOST_FILES: usize = 256;
@@ -86,7 +87,9 @@ impl FileLoader<'_> {
         }
         let file = |plugin, displaced| PluginFile { path: path.to_owned(), plugin, displaced, stamp };
         let known = before.and_then(|before| before.plugin.as_ref().ok());
-        let loaded = read(path, self.limits.component_size).and_then(|bytes| match known {
+        // What others could have written is not loaded; what was loaded before stays.
+        let trusted = ownership::check(path).map_err(|untrusted| format!("it is not trusted: {untrusted}"));
+        let loaded = trusted.and_then(|()| read(path, self.limits.component_size)).and_then(|bytes| match known {
             Some(known) if known.digest == sha256_hex(&bytes) => self.adapt(known),
             _ => Plugin::load(self.runtime, self.limits, &label(path), &bytes.into(), self.log).map(Arc::new),
         });

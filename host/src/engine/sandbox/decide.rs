@@ -12,6 +12,9 @@ pub(super) const MODE: &str = "/harness/permissions/sandboxMode";
 /// Where it asks for a network.
 pub(super) const NETWORK: &str = "/harness/permissions/networkAccess";
 
+/// Where it allows hosts.
+const ALLOW_HOSTS: &str = "/harness/permissions/allowHosts";
+
 /// What a contained run reaches of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -74,9 +77,9 @@ impl Containment {
         Ok((bare, vec![warning]))
     }
 
-    /// Whether the host itself keeps what stands at those pointers of the payload.
-    pub(crate) fn enforces(&self, pointer: &str) -> bool {
-        self.backend.is_some() && matches!(pointer, MODE | NETWORK)
+    /// Pointers of the payload that the host itself enforces.
+    pub(crate) fn enforced(&self) -> &'static [&'static str] {
+        if self.backend.is_some() { &[MODE, NETWORK, ALLOW_HOSTS] } else { &[] }
     }
 
     /// Whether the host bounds what the run may change: then the CLI's own sandbox cannot start, and need not.
