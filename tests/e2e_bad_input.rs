@@ -260,7 +260,7 @@ fn data_folders_that_cannot_be_used() {
     assert!(done.stderr.contains("OSTLER_HOME"), "{}", done.stderr);
 
     let bed = Bed::new();
-    fs::create_dir_all(bed.home()).unwrap();
+    fs::remove_dir_all(bed.home().join("data")).unwrap();
     fs::write(bed.home().join("data"), "a file").unwrap();
     let done = bed.run(&["runs"]).code(74);
     assert!(done.stderr.contains("not a folder"), "{}", done.stderr);
@@ -268,7 +268,6 @@ fn data_folders_that_cannot_be_used() {
     let root = nix::unistd::geteuid().is_root();
     let bed = Bed::new();
     let data = bed.home().join("data");
-    fs::create_dir(&data).unwrap();
     if root {
         chown(&data, Some(54_321), None).unwrap();
         let done = bed.run(&["runs"]).code(74);
@@ -327,7 +326,6 @@ fn a_socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
     bed.stop();
 
     let bed = Bed::new();
-    fs::create_dir(bed.home().join("data")).unwrap();
     fs::write(bed.socket(), "no socket").unwrap();
     let done = bed.run(&["runs"]).code(74);
     assert!(done.stderr.contains("host.sock"), "{}", done.stderr);

@@ -64,6 +64,7 @@ const OURS: &[&str] = &[
     "get_retention",
     "set_retention",
     "stop",
+    "trust_plugin",
     "unset_retention",
     "unsubscribe",
     "update_conversation",

@@ -16,7 +16,8 @@ use support::guests::hostile::{self, Fault, ProviderStage, RedactorStage, WORD};
 use support::{Bed, Bystander, Calm, Needles, check_story, database, end_of, of_type, until, warning_codes};
 
 /// Short, so that a loop ends soon; far more than any call of a sound plugin takes on a busy machine.
-const LIMITS: &str = "[plugins]\ncall_timeout_ms = 500\n[scheduler]\nglobal = 4\nper_provider = 4\n";
+const LIMITS: &str =
+    "[plugins]\ncall_timeout_ms = 500\ntrust = \"folder\"\n[scheduler]\nglobal = 4\nper_provider = 4\n";
 
 /// `hostile-` and twelve more: what the hostile redactors take for a secret.
 const CANDIDATE: &str = "hostile-a1b2c3d4e5f6";
@@ -400,7 +401,7 @@ fn redactors_without_rules_leave_the_others_and_without_any_all_is_withheld() {
 }
 
 #[test]
-fn redactors_that_misbehave_over_a_text_leave_the_rules_at_work() {
+fn text_that_a_failing_scan_was_to_check_is_withheld() {
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     for fault in Fault::ALL {
         let bed = bed(&[("evil", hostile::redactor("evil", RedactorStage::Scan, fault))], "");
@@ -410,13 +411,34 @@ fn redactors_that_misbehave_over_a_text_leave_the_rules_at_work() {
         let done = bed.run_with_input(&["run", "--json", "rehearsal", "-"], prompt.as_bytes()).ok();
         let events = done.json_lines();
         check_story(&events);
-        assert!(support::answer(&events).starts_with(&format!("{WORD} [REDACTED:")), "{}", support::answer(&events));
+        assert_eq!(support::answer(&events), "[REDACTED:withheld]");
         assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
         bed.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         set_aside(&bed, "evil", fault.told());
+        // Nothing of the configuration waits for it.
+        let problems = bed.run(&["status", "--json"]).ok().json()["problems"].to_string();
+        assert!(problems.contains("redactor evil is disabled"), "{problems}");
+        bed.configure(&format!("{LIMITS}[log]\nlevel = \"debug\"\n"));
+        let reload = bed.run(&["config", "reload", "--json"]).ok().json();
+        assert!(reload.to_string().contains("log.level") || log_level(&bed) == "debug", "{reload}");
         calm.check(&bed);
         nowhere(&bed, std::slice::from_ref(&secret));
     }
+}
+
+fn log_level(bed: &Bed) -> Value {
+    bed.call("get_settings", &json!({})).unwrap()["log"]["level"].clone()
+}
+
+#[test]
+fn redact_says_that_a_scan_failed_and_withholds() {
+    let bed = bed(&[("evil", hostile::redactor("evil", RedactorStage::Scan, Fault::Trap))], "");
+    let sound = bed.run_with_input(&["redact"], b"one line\n").ok();
+    assert_eq!(sound.stdout, "one line\n");
+    let text = format!("first {WORD} line\nanother line\n");
+    let failed = bed.run_with_input(&["redact"], text.as_bytes()).code(70);
+    assert!(!failed.stdout.contains("first") && failed.stdout.contains("[REDACTED:withheld]"), "{}", failed.stdout);
+    assert!(failed.stderr.contains("redactor plugin evil failed"), "{}", failed.stderr);
 }
 
 #[test]

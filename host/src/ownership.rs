@@ -289,9 +289,9 @@ mod tests {
         let theirs = Walk { user: Uid::from_raw(65534), group: Gid::from_raw(65534), hidden: None };
         theirs.check(Path::new("/etc/passwd")).unwrap();
         let own_folder = |path: &Path| {
-            theirs.check_owner(path, &path.metadata().unwrap(), false).and_then(|()| {
-                theirs.check_mode(path, &path.metadata().unwrap(), false)
-            })
+            theirs
+                .check_owner(path, &path.metadata().unwrap(), false)
+                .and_then(|()| theirs.check_mode(path, &path.metadata().unwrap(), false))
         };
         own_folder(&place.file()).unwrap();
     }

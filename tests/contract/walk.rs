@@ -160,6 +160,7 @@ impl<'a> Walk<'a> {
         self.refused("update_settings", json!({ "patch": { "scheduler": { "global": 0 } } }), "INVALID_PARAMS");
         self.ok("reload", json!({}));
         self.ok("list_plugins", json!({}));
+        self.refused("trust_plugin", json!({ "name": "nobody" }), "NOT_FOUND");
         self.ok("list_capabilities", json!({}));
         self.ok("list_capabilities", json!({ "refresh": true, "provider": "missing" }));
         self.refused("list_capabilities", json!({ "provider": "nobody" }), "NOT_FOUND");

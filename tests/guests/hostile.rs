@@ -272,6 +272,30 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
     guest(name, &data, &configure, &functions).provider()
 }
 
+/// A provider that runs a program with these arguments to learn what it can do.
+pub fn prober(name: &str, executable: &str, args: &[&str]) -> Vec<u8> {
+    let mut data = Data::new();
+    let (id, id_length) = data.text(name);
+    let (program, program_length) = data.text(executable);
+    let executables = data.words(&[program, program_length]);
+    let texts: Vec<u32> = args.iter().map(|arg| data.text(arg)).flat_map(|(at, length)| [at, length]).collect();
+    let texts = data.words(&texts);
+    // id; args; environment; timeout-ms
+    let count = u32::try_from(args.len()).unwrap();
+    let probe = data.words(&[id, id_length, texts, count, 0, 0, 5000]);
+    let probes = data.words(&[probe, 1]);
+    let mut info = [0_u32; 19];
+    info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
+    let info = data.words(&info);
+    let mode = data.words(&[0]);
+    let mut capabilities = [0_u32; 15];
+    capabilities[6..8].copy_from_slice(&[mode, 1]);
+    let capabilities = data.words(&capabilities);
+    let at = |address: u32| format!("i32.const {address}");
+    let (info, probes, capabilities) = (at(info), at(probes), at(capabilities));
+    guest(name, &data, OK, &[("describe", &info), ("probes", &probes), ("detect", &capabilities)]).provider()
+}
+
 /// Instructions that do one thing where a condition holds, and another where not.
 fn either(condition: &str, body: &str, otherwise: &str) -> String {
     format!("(if (result i32) ({condition}) (then {body}) (else {otherwise}))")

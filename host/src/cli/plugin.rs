@@ -1,21 +1,31 @@
 //! `ostler plugin`
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BAD, GOOD, WARN};
 use super::table::{Cell, Table};
-use crate::api::types::ListPluginsResult;
+use crate::api::types::{ListPluginsResult, TrustPluginResult};
 use crate::model::ApiError;
 
 const EXAMPLES: &str = "\
 Examples:
   ostler plugin list
-  ostler plugin list --json | jq '.plugins[] | {name, digest}'";
+  ostler plugin list --json | jq '.plugins[] | {name, digest}'
+  ostler plugin trust opencode        show what a new provider runs, and approve it";
 
-/// Look at the plugins and the providers that they make
+const TRUST_EXAMPLES: &str = "\
+Examples:
+  ostler plugin trust opencode --dry-run    only look
+  ostler plugin trust opencode
+
+Nothing of a new provider plugin runs before its digest is approved. Another version of the file waits again.
+[plugins.provider.NAME] sha256 = \"...\" in config.toml approves one digest and no other.";
+
+/// Look at the plugins and the providers that they make; approve new ones
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -28,10 +38,20 @@ enum Action {
     /// List every plugin that was found, refused ones too, and the providers
     #[command(after_help = EXAMPLES)]
     List,
+    /// Show what a new provider plugin runs and sees, and approve it
+    #[command(after_help = TRUST_EXAMPLES)]
+    Trust {
+        /// Name of a provider plugin that waits
+        name: String,
+        /// Only show it
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
-    match arguments.action {
+    match &arguments.action {
+        Action::Trust { name, dry_run } => trust(context, name, *dry_run).await,
         Action::List => {
             let listed = context.client().await?.list_plugins().await?;
             if context.json {
@@ -45,12 +65,50 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     }
 }
 
+async fn trust(context: &mut Context<'_>, name: &str, dry_run: bool) -> Result<Exit, ApiError> {
+    let client = context.client().await?;
+    let seen = client.trust_plugin(name.to_owned(), None).await?;
+    // What was shown is what is approved, whatever the file holds by now.
+    let digest = seen.digest.clone();
+    let result = if dry_run { seen } else { client.trust_plugin(name.to_owned(), Some(digest)).await? };
+    if context.json {
+        context.out.document(&result)?;
+    } else {
+        context.out.write(&declaration(&result))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What a provider plugin runs and sees, and whether it is approved.
+fn declaration(plugin: &TrustPluginResult) -> String {
+    let list = |items: &[String]| {
+        let items: Vec<String> = items.iter().map(|item| clean::line(item)).collect();
+        if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+    };
+    let (name, version) = (clean::line(&plugin.name), clean::line(&plugin.version));
+    let mut text = format!("{name} {version}, sha256 {}\n", plugin.digest);
+    text.push_str(&format!("runs       {}\n", list(&plugin.executables)));
+    for probe in &plugin.probes {
+        let args: Vec<String> = probe.args.iter().map(|arg| clean::json(&json!(arg).to_string())).collect();
+        text.push_str(&format!("probes it  {}\n", args.join(" ")));
+        if !probe.environment.is_empty() {
+            text.push_str(&format!("  sets     {}\n", list(&probe.environment)));
+        }
+    }
+    text.push_str(&format!("inherits   {}\n", list(&plugin.inherit_environment)));
+    if let Some(variable) = &plugin.token_variable {
+        text.push_str(&format!("token in   {}\n", clean::line(variable)));
+    }
+    text.push_str(if plugin.approved { "approved\n" } else { "not approved\n" });
+    text
+}
+
 fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> String {
     let mut plugins = Table::new(&["PLUGIN", "KIND", "VERSION", "STATE", "DIGEST", "SOURCE", "SUMMARY"], 6);
     for plugin in &listed.plugins {
         let style = match plugin.state.as_str() {
             "ready" => GOOD,
-            "set-aside" => WARN,
+            "set-aside" | "waiting" => WARN,
             _ => BAD,
         };
         plugins.row(vec![
@@ -102,6 +160,23 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+
+    #[test]
+    fn a_declaration_names_everything_that_would_run() {
+        let plugin: TrustPluginResult = serde_json::from_value(serde_json::json!({
+            "name": "mini", "version": "0.1.0", "digest": "ab", "executables": ["mini", "mini\u{1b}[2J"],
+            "probes": [{"args": ["-c", "date > x"], "environment": ["A"]}], "inheritEnvironment": [], "approved": false
+        }))
+        .unwrap();
+        insta::assert_snapshot!(declaration(&plugin), @r#"
+        mini 0.1.0, sha256 ab
+        runs       mini, mini␛[2J
+        probes it  "-c" "date > x"
+          sets     A
+        inherits   nothing
+        not approved
+        "#);
+    }
 
     #[test]
     fn refused_plugins_and_broken_providers_say_why() {

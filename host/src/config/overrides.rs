@@ -13,6 +13,11 @@ const MAX_DEPTH: usize = 32;
 /// What can be set in the file alone, as pointers in which `*` stands for any name, and why.
 const FILE_ONLY: &[(&str, &str)] = &[
     ("/plugins/folder", "it says where the host takes code from"),
+    ("/plugins/trust", "it says which code the host runs"),
+    ("/plugins/provider", "it says which code the host runs"),
+    ("/plugins/redactor/*/sha256", "it says which code the host runs"),
+    ("/plugins/policy/*/sha256", "it says which code the host runs"),
+    ("/plugins/policy/*/replace", "it says which code the host runs"),
     ("/http", "it says who can reach the host"),
     ("/policy/allowEnvironment", "it says what code a run can load"),
     ("/policy/mcpCommands", "it says which commands a run can bring along"),

@@ -12,8 +12,9 @@ use super::names::{is_kebab, is_variable, is_variable_glob, is_variable_pattern,
 use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
-    AllowTarget, CommandRule, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginsConfig, ProviderConfig,
-    RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits, TokenStoreChoice,
+    AllowTarget, CommandRule, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginPin, PluginTrust,
+    PluginsConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
+    TokenStoreChoice,
 };
 use crate::model::{HostRule, SandboxBackend, SandboxMode};
 
@@ -328,11 +329,36 @@ fn plugins(mut section: Table<'_, '_>, r: &mut Reader<'_>, into: &mut PluginsCon
                 continue;
             };
             let settings = table.settings(r, "settings").unwrap_or_default();
+            let mut replace = false;
+            if kind == "policy" {
+                table.flag(r, "replace", &mut replace);
+            }
+            let sha256 = table.text(r, "sha256", digest);
             table.finish(r);
-            into.insert(name.to_owned(), PluginConfig { settings });
+            into.insert(name.to_owned(), PluginConfig { settings, replace, sha256 });
         }
     }
+    let trusts = [("approved", PluginTrust::Approved), ("folder", PluginTrust::Folder)];
+    section.choice(r, "trust", &trusts, &mut into.trust);
+    for (name, found) in section.named(r, "provider") {
+        _ = kebab(name, &found, r);
+        let Some(mut table) = found.table(r) else { continue };
+        let sha256 = table.text(r, "sha256", digest);
+        table.finish(r);
+        into.provider.insert(name.to_owned(), PluginPin { sha256 });
+    }
     section.finish(r);
+}
+
+/// A SHA-256 in hexadecimal digits.
+fn digest(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.len() == 64 && lower.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Some(lower);
+    }
+    let hint = "`ostler plugin list --json` names the digest of each plugin, `sha256sum` that of a file";
+    found.refuse(r, "not a SHA-256 in 64 hexadecimal digits", Some(hint.to_owned()));
+    None
 }
 
 fn provider(name: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<ProviderConfig> {

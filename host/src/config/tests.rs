@@ -52,7 +52,7 @@ fn the_default_text_sets_every_value() {
             "redaction": {"rules": [], "allow": []},
             "plugins": {
                 "folder": null, "memoryMib": 256, "callTimeoutMs": 5000, "maxComponentMib": 64,
-                "redactor": {}, "policy": {}
+                "redactor": {}, "policy": {}, "trust": "approved", "provider": {}
             },
             "providers": {},
             "http": {"listen": null, "allowRemote": false, "allowedHosts": [], "allowedOrigins": []},

@@ -408,6 +408,10 @@ pub struct PluginsConfig {
     pub redactor: BTreeMap<String, PluginConfig>,
     /// Policy plugins by name.
     pub policy: BTreeMap<String, PluginConfig>,
+    /// Which files of provider plugins may run something.
+    pub trust: PluginTrust,
+    /// Provider plugins by name; their settings stand with the providers that they make.
+    pub provider: BTreeMap<String, PluginPin>,
 }
 
 impl PluginsConfig {
@@ -436,6 +440,32 @@ impl PluginsConfig {
 pub struct PluginConfig {
     /// What `configure` gets, checked by the host against the plugin's own schema.
     pub settings: Map<String, Value>,
+    /// Whether a file of this name may take the place of the bundled policy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+    /// The only component of this name that is loaded, by its SHA-256 in lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// One provider plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginPin {
+    /// The only component of this name that is loaded, by its SHA-256 in lower-case hex. It counts as approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Which files of provider plugins may run something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginTrust {
+    /// Those whose digest somebody has approved.
+    #[default]
+    Approved,
+    /// All of the plugin folder: for work on plugins.
+    Folder,
 }
 
 /// One provider instance.

@@ -185,6 +185,7 @@ impl Stage<'_> {
 
     fn run(&self) -> Result<Attempted, Stopped> {
         self.check_stop()?;
+        self.setup.check_redactors()?;
         let provider = self.setup.provider(&self.loaded.record.summary.provider)?;
         let instance = provider.instance()?;
         if let Err(error) = &self.loaded.token {

@@ -1,13 +1,13 @@
 //! What comes in force of a configuration and plugins that somebody wants, where some of it may be at fault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::setup::{Failure, Setup};
-use crate::config::{Config, Paths, PluginsConfig};
+use crate::config::{Config, Paths, PluginConfig, PluginTrust, PluginsConfig};
 use crate::model::Problem;
-use crate::plugins::{Limits, PluginProblem};
+use crate::plugins::{Admission, Kind, Limits, PluginProblem};
 
 /// What comes in force.
 #[derive(Debug)]
@@ -34,13 +34,32 @@ pub(crate) fn plugin_folder<'a>(plugins: &'a PluginsConfig, paths: &'a Paths) ->
     plugins.folder.as_deref().unwrap_or(&paths.plugins_dir)
 }
 
+/// What the operator has said about plugins: in the configuration, and by approving them.
+pub(crate) fn admission(plugins: &PluginsConfig, approved: &BTreeSet<String>) -> Admission {
+    let pins = |kind: Kind, named: &BTreeMap<String, PluginConfig>| {
+        let pinned = named.iter().filter_map(|(name, plugin)| Some((name.clone(), plugin.sha256.clone()?)));
+        pinned.map(|(name, digest)| ((kind, name), digest)).collect::<Vec<_>>()
+    };
+    let providers = plugins.provider.iter().filter_map(|(name, pin)| Some((name.clone(), pin.sha256.clone()?)));
+    Admission {
+        trust_folder: plugins.trust == PluginTrust::Folder,
+        approved: approved.clone(),
+        pins: pins(Kind::Redactor, &plugins.redactor)
+            .into_iter()
+            .chain(pins(Kind::Policy, &plugins.policy))
+            .chain(providers.map(|(name, digest)| ((Kind::Provider, name), digest)))
+            .collect(),
+        replace: plugins.policy.iter().filter(|(_, plugin)| plugin.replace).map(|(name, _)| name.clone()).collect(),
+    }
+}
+
 /// Makes a setup of the wanted configuration and the plugins that are there now. The last that was good stays where
 /// something is at fault: a plugin whose file has changed for one that does not take its settings, or the configuration
 /// as a whole where a part of it cannot be put in force. What was not in force before can fail without being at fault.
 ///
 /// Blocks: compiles and asks plugins.
-pub(super) fn decide(current: &Setup, wanted: &Config, paths: &Paths) -> Decision {
-    let mut attempt = Attempt::new(current, wanted, paths);
+pub(super) fn decide(current: &Setup, wanted: &Config, paths: &Paths, approved: &BTreeSet<String>) -> Decision {
+    let mut attempt = Attempt::new(current, wanted, paths, approved);
     if *wanted == current.config {
         attempt.restore();
         return attempt.decided(Vec::new());
@@ -49,12 +68,16 @@ pub(super) fn decide(current: &Setup, wanted: &Config, paths: &Paths) -> Decisio
         return attempt.decided(Vec::new());
     }
     attempt.restore();
-    let faults: Vec<Problem> = attempt.faults().into_iter().flat_map(Failure::problems).collect();
+    let mut back = Attempt::new(current, &current.config, paths, approved);
+    back.restore();
+    // What fails with the configuration of before as well is a plugin's fault, which must not keep the rest of the wanted
+    // one from taking effect.
+    let plugins: BTreeSet<&str> = back.faults().iter().map(|failure| failure.pointer.as_str()).collect();
+    let faults = attempt.faults().into_iter().filter(|failure| !plugins.contains(failure.pointer.as_str()));
+    let faults: Vec<Problem> = faults.flat_map(Failure::problems).collect();
     if faults.is_empty() {
         return attempt.decided(faults);
     }
-    let mut back = Attempt::new(current, &current.config, paths);
-    back.restore();
     back.decided(faults)
 }
 
@@ -65,9 +88,10 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(current: &'a Setup, config: &Config, paths: &Paths) -> Self {
+    fn new(current: &'a Setup, config: &Config, paths: &Paths, approved: &BTreeSet<String>) -> Self {
         let folder = plugin_folder(&config.plugins, paths);
-        let (registry, plugins) = current.registry.reloaded(Some(folder), &limits(&config.plugins));
+        let admission = admission(&config.plugins, approved);
+        let (registry, plugins) = current.registry.reloaded(Some(folder), &limits(&config.plugins), &admission);
         Self { current, setup: Setup::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
     }
 
@@ -83,11 +107,15 @@ impl<'a> Attempt<'a> {
         failures.filter(|failure| !known.contains(failure.pointer.as_str()) && !taken_away(failure)).collect()
     }
 
-    /// Takes back the plugins that have changed and are at fault.
+    /// Takes back the plugins that have changed and are at fault. A policy that was not there before stays, and denies: it
+    /// would do so after a start of the host, too.
     fn restore(&mut self) {
         loop {
             let restored = self.faults().into_iter().find_map(|failure| {
                 let (kind, name) = failure.plugin.as_ref()?;
+                if *kind == Kind::Policy && !self.current.registry.contains(*kind, name) {
+                    return None;
+                }
                 self.setup.registry.restored(&self.current.registry, *kind, name, &failure.message)
             });
             let Some((registry, plugins)) = restored else { return };

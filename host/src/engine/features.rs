@@ -137,21 +137,29 @@ mod tests {
     #[test]
     fn every_option_whose_word_is_missing_counts_as_dropped() {
         let missing = missing(&everything(), &[], &[], &[]);
-        let expected: Vec<&str> = OPTIONS.iter().map(|(pointer, ..)| *pointer).filter(|pointer| pointer.starts_with('/')).collect();
+        let expected: Vec<&str> =
+            OPTIONS.iter().map(|(pointer, ..)| *pointer).filter(|pointer| pointer.starts_with('/')).collect();
         let found = pointers(&missing);
         assert_eq!(found[..expected.len()], expected);
         assert_eq!(
             found[expected.len()..],
             [
-                "/harness/mcp/servers/0", "/harness/mcp/servers/0/enabledTools", "/harness/mcp/servers/1",
-                "/harness/mcp/servers/2", "/harness/mcp/servers/2/disabledTools"
+                "/harness/mcp/servers/0",
+                "/harness/mcp/servers/0/enabledTools",
+                "/harness/mcp/servers/1",
+                "/harness/mcp/servers/2",
+                "/harness/mcp/servers/2/disabledTools"
             ]
         );
     }
 
     #[test]
     fn nothing_is_dropped_that_the_cli_can_do_or_nobody_asked_for() {
-        let words: Vec<String> = ["mcp", "mcp-http", "mcp-sse"].into_iter().chain(OPTIONS.iter().map(|(_, word, _)| *word)).map(str::to_owned).collect();
+        let words: Vec<String> = ["mcp", "mcp-http", "mcp-sse"]
+            .into_iter()
+            .chain(OPTIONS.iter().map(|(_, word, _)| *word))
+            .map(str::to_owned)
+            .collect();
         assert_eq!(missing(&everything(), &words, &[], &[]), []);
         let nothing = json!({"prompt": "x", "harness": {
             "continueSession": false, "inputFormat": "text", "pipedContent": "",
@@ -164,7 +172,8 @@ mod tests {
     fn what_the_plugin_dropped_or_the_host_enforces_is_not_named_again() {
         let payload = json!({"harness": {"tools": ["shell"], "mcp": {"servers": [{"command": "x"}]},
             "permissions": {"sandboxMode": "read-only", "networkAccess": false}}});
-        let dropped = |pointer: &str| DroppedOption { pointer: pointer.to_owned(), reason: String::new(), restricts: true };
+        let dropped =
+            |pointer: &str| DroppedOption { pointer: pointer.to_owned(), reason: String::new(), restricts: true };
         let by_plugin = [dropped("/harness/tools/0"), dropped("/harness/mcp"), dropped("")];
         let by_host = ["/harness/permissions/sandboxMode"];
         assert_eq!(pointers(&missing(&payload, &[], &by_plugin, &by_host)), ["/harness/permissions/networkAccess"]);

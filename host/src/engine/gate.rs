@@ -94,10 +94,13 @@ impl Gate {
     ) -> Self {
         let mut guards = Vec::new();
         let denying = |failure: Failure| Failure {
-            message: format!("{}; until it is mended, everything is denied", failure.message),
+            message: format!("{}; until it is corrected, everything is denied", failure.message),
             ..failure
         };
         for plugin in registry.list().into_iter().filter(|plugin| plugin.kind == Some(Kind::Policy)) {
+            if guards.iter().any(|guard: &Guard| guard.name == plugin.name && guard.policy.is_err()) {
+                continue;
+            }
             let configured = config.plugins.policy.get(&plugin.name);
             let kept =
                 before.filter(|(_, with)| with.plugins.policy.get(&plugin.name) == configured).and_then(|(old, _)| {
@@ -110,11 +113,19 @@ impl Gate {
             let (pointer, piece) = (format!("/plugins/policy/{}", plugin.name), format!("policy {}", plugin.name));
             let settings = Value::Object(configured.map(|config| config.settings.clone()).unwrap_or_default());
             let policy = match &plugin.state {
-                PluginState::Ready => registry.policy(&plugin.name, &settings).map_err(|error| {
-                    failures.push(denying(Failure::new(pointer, (Kind::Policy, plugin.name.clone()), &piece, &error)));
-                    error.to_string()
-                }),
-                PluginState::SetAside { reason } | PluginState::Refused { reason } => {
+                // One that was set aside may do with other settings; the registry knows.
+                PluginState::Ready | PluginState::SetAside { .. } => {
+                    registry.policy(&plugin.name, &settings).map_err(|error| {
+                        failures.push(denying(Failure::new(
+                            pointer,
+                            (Kind::Policy, plugin.name.clone()),
+                            &piece,
+                            &error,
+                        )));
+                        error.to_string()
+                    })
+                }
+                PluginState::Refused { reason } | PluginState::Waiting { reason } => {
                     let about = Some((Kind::Policy, plugin.name.clone()));
                     failures.push(denying(Failure::plain(pointer, about, &piece, reason)));
                     Err(reason.clone())
@@ -161,6 +172,9 @@ impl Gate {
                 Err(reason) => findings.push(guard.failed(&reason)),
             }
         }
+        if matches!(action, Action::Start(_) | Action::Spawn(_)) {
+            refuse_outside_of_grants(circumstances, &mut findings);
+        }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
         Ruling { findings }
     }
@@ -196,6 +210,34 @@ impl Gate {
             now_rfc3339: now_rfc3339(),
             facts: Value::Object(facts).to_string(),
         }
+    }
+}
+
+/// What the host holds to by itself, whatever policies there are: agents work in granted folders alone. Where a policy has
+/// denied the same already, that is enough.
+fn refuse_outside_of_grants(at: &Circumstances<'_>, findings: &mut Vec<Finding>) {
+    let folders = at
+        .paths
+        .iter()
+        .filter(|path| path.pointer == "/cwd" || path.pointer.starts_with("/harness/additionalDirectories/"));
+    let outside =
+        folders.filter(|path| path.grant.is_none()).map(|path| (path.pointer.as_str(), path.resolved.clone()));
+    let cwd = Some(("/cwd", at.cwd.display().to_string())).filter(|_| at.grants.containing(at.cwd).is_none());
+    for (pointer, folder) in outside.chain(cwd) {
+        let denied =
+            |finding: &Finding| finding.verdict == Verdict::Deny && finding.pointer.as_deref() == Some(pointer);
+        if findings.iter().any(denied) {
+            continue;
+        }
+        findings.push(Finding {
+            policy: "host".to_owned(),
+            digest: String::new(),
+            check: "folder-in-grant".to_owned(),
+            verdict: Verdict::Deny,
+            pointer: Some(pointer.to_owned()),
+            message: format!("{folder} is not inside an active grant"),
+            hint: Some("grant it with `ostler grants add FOLDER`, or use one inside a grant".to_owned()),
+        });
     }
 }
 
@@ -343,6 +385,55 @@ mod tests {
         assert!(grants.check("/cwd", &grant.join("new/folder")).grant.is_some());
         assert!(grants.check("/cwd", &grant.join("new/../../elsewhere")).grant.is_none());
         assert!(!grants.check("/cwd", &grant.join("new")).exists);
+    }
+
+    #[test]
+    fn host_denies_folders_outside_of_grants_where_no_policy_does() {
+        let grants = Grants::new([PathBuf::from("/granted")]);
+        let snapshot: CapabilitySnapshot = serde_json::from_value(json!({
+            "provider": "p", "plugin": "p", "pluginDigest": "", "executable": null, "support": "supported",
+            "cliVersion": null, "features": [], "modes": [], "optionalFlags": [], "reasons": [], "installHint": null,
+            "extra": null, "detectedAt": "2026-01-01T00:00:00Z"
+        }))
+        .unwrap();
+        let at = |cwd: &'static str, paths: Vec<ask::CheckedPath>| Circumstances {
+            run: None,
+            attempt: 0,
+            provider: "p",
+            plugin: "p",
+            origin: "test",
+            cwd: Path::new(cwd),
+            grants: &grants,
+            paths,
+            profile: None,
+            capabilities: &snapshot,
+            payload: None,
+            tool_calls: 0,
+            earlier: &[],
+        };
+        let pointers = |circumstances: &Circumstances<'_>, mut findings: Vec<Finding>| {
+            refuse_outside_of_grants(circumstances, &mut findings);
+            findings.iter().filter_map(|finding| finding.pointer.clone()).collect::<Vec<_>>()
+        };
+        let paths = vec![
+            grants.check("/cwd", Path::new("/elsewhere")),
+            grants.check("/harness/additionalDirectories/0", Path::new("/granted/a")),
+            grants.check("/harness/additionalDirectories/1", Path::new("/elsewhere/b")),
+        ];
+        let outside = at("/elsewhere", paths);
+        assert_eq!(pointers(&outside, Vec::new()), ["/cwd", "/harness/additionalDirectories/1"]);
+        let denied = Finding {
+            policy: "guardrails".to_owned(),
+            digest: String::new(),
+            check: "cwd-in-grant".to_owned(),
+            verdict: Verdict::Deny,
+            pointer: Some("/cwd".to_owned()),
+            message: String::new(),
+            hint: None,
+        };
+        assert_eq!(pointers(&outside, vec![denied]).len(), 2);
+        assert_eq!(pointers(&at("/granted/x", Vec::new()), Vec::new()), [""; 0]);
+        assert_eq!(pointers(&at("/", Vec::new()), Vec::new()), ["/cwd"]);
     }
 
     #[test]

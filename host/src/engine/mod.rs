@@ -58,16 +58,18 @@ mod setup;
 mod submit;
 mod threads;
 mod tokens;
+mod trust;
 mod verdict;
 
 #[cfg(test)]
 mod field_tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -79,7 +81,7 @@ use crate::config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use crate::model::{ApiError, ErrorKind, Problem, RunId, warning_code};
 use crate::plugins::types::Error as GuestError;
 use crate::plugins::{PluginError, PluginErrorKind, Registry};
-use crate::redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor};
+use crate::redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
 use crate::runner::Zygote;
 use crate::storage::{Durability, Storage};
 use crate::tokens::TokenStore;
@@ -95,7 +97,7 @@ use threads::Threads;
 use tokens::Tokens;
 
 pub use complaints::complaints;
-pub(crate) use decide::{limits, plugin_folder};
+pub(crate) use decide::{admission, limits, plugin_folder};
 pub use reload::{Files, Follow};
 pub use rules::load_redactor;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
@@ -111,6 +113,8 @@ pub struct Parts {
     pub source: Source,
     /// What was set at run time, over that.
     pub set: Overrides,
+    /// Digests of the provider plugins that somebody has approved.
+    pub approved: BTreeSet<String>,
     /// What of it does not fit any more and is not in the configuration.
     pub unfit: Vec<ConfigError>,
     /// Called with what is in force, at the beginning and when it has changed.
@@ -170,6 +174,7 @@ impl Engine {
         let reloading = Reloading::new(Beginning {
             source: parts.source,
             set: parts.set,
+            approved: parts.approved,
             unfit: parts.unfit,
             problems: parts.problems,
             follow: parts.follow,
@@ -210,6 +215,7 @@ impl Engine {
     pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
+        self.remember_plugin_files(&self.setup());
         self.recover()?;
         self.sweep_exports();
         self.start_retention()?;
@@ -304,19 +310,26 @@ impl Engine {
 
     /// The same error without secrets.
     pub(crate) fn redact_error(&self, error: &ApiError) -> ApiError {
-        clean_error(&self.redactor(), error)
+        clean_error(&self.diagnostics_redactor(), error)
     }
 
     /// Takes the secrets out of all texts of a document.
     pub(crate) fn redact_document(&self, document: &mut serde_json::Value) {
-        self.redactor().redact_json(document);
+        self.diagnostics_redactor().redact_json(document);
     }
 
     /// Redacts the host's own log.
     fn log_redactor(&self) -> RunRedactor {
         // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
         let setup = self.setup();
-        RunRedactor::new(Arc::clone(&setup.redactor), self.tokens.masks(), Arc::new(IgnoreFaults))
+        let faults = Arc::new(IgnoreFaults);
+        RunRedactor::with(Arc::clone(&setup.redactor), self.tokens.masks(), faults, Unscanned::ByRules)
+    }
+
+    /// Redacts the host's own words for people: problems, reasons, errors. Where a redactor plugin fails, they must say so.
+    fn diagnostics_redactor(&self) -> RunRedactor {
+        let redactor = Arc::clone(&self.setup.load().redactor);
+        RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
     }
 
     fn is_stopping(&self) -> bool {
@@ -366,12 +379,16 @@ struct Faults {
 
 impl FaultSink for Faults {
     fn fault(&self, plugin: &str, fault: &Fault) {
-        tracing::error!(plugin, %fault, "a redactor plugin failed; its native rules go on");
+        if is_news(plugin) {
+            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
+        }
         let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
         // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
         let payload = serde_json::json!({
             "code": warning_code::PLUGIN_FAILED,
-            "message": format!("the redactor plugin {plugin} failed; its rules go on without its own checks"),
+            "message": format!(
+                "the redactor plugin {plugin} failed; what it was to look at is withheld (`ostler plugin list` says more)"
+            ),
             "plugin": plugin,
         });
         let event = crate::model::NewEvent {
@@ -383,6 +400,18 @@ impl FaultSink for Faults {
         };
         drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
     }
+}
+
+/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
+fn is_news(plugin: &str) -> bool {
+    const QUIET: Duration = Duration::from_secs(60);
+    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
+    if news {
+        told.insert(plugin.to_owned(), Instant::now());
+    }
+    news
 }
 
 /// A plugin's failure, as a client sees it.

@@ -21,7 +21,6 @@ use crate::model::{
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
 
-
 /// Longest argument that the system takes (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
 

@@ -228,7 +228,7 @@ impl Engine {
 
     /// The plugins and the provider instances that they make.
     pub(crate) fn list_plugins(&self) -> ListPluginsResult {
-        let redactor = self.redactor();
+        let redactor = self.diagnostics_redactor();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
         let setup = self.setup();
         let plugins = setup.registry.list().into_iter().map(|plugin| {
@@ -252,7 +252,7 @@ impl Engine {
         let mut problems = self.reloading.problems(&setup);
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
-        let redactor = self.redactor();
+        let redactor = self.diagnostics_redactor();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,

@@ -3,7 +3,7 @@
 //! One change at a time, and as a whole: what a run takes when it begins is either all old or all new. Nothing waits for
 //! a change but another change: plugins are compiled and rules are read before anything is swapped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use super::{Engine, spawn};
 use crate::api::types::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
 use crate::config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use crate::model::{ApiError, Problem};
-use crate::plugins::{PluginChange, PluginChangeKind};
+use crate::plugins::{Kind, PluginChange, PluginChangeKind, PluginState};
 use crate::redaction::RunRedactor;
 
 /// Reloads that `get_status` tells of.
@@ -41,6 +41,8 @@ pub(super) struct Reloading {
 pub(super) struct Basis {
     pub(super) source: Source,
     pub(super) set: Overrides,
+    /// Digests of the provider plugins that somebody has approved.
+    pub(super) approved: BTreeSet<String>,
 }
 
 /// What is to come in force.
@@ -89,6 +91,7 @@ struct Told {
 pub(super) struct Beginning {
     pub(super) source: Source,
     pub(super) set: Overrides,
+    pub(super) approved: BTreeSet<String>,
     pub(super) unfit: Vec<ConfigError>,
     pub(super) problems: Vec<String>,
     pub(super) follow: Follow,
@@ -96,10 +99,10 @@ pub(super) struct Beginning {
 
 impl Reloading {
     pub(super) fn new(beginning: Beginning) -> Self {
-        let Beginning { source, set, unfit, problems, follow } = beginning;
+        let Beginning { source, set, approved, unfit, problems, follow } = beginning;
         let told = Told { plugins: problems, set: unfit_texts(&unfit), ..Told::default() };
         Self {
-            basis: Mutex::new(Basis { source, set }),
+            basis: Mutex::new(Basis { source, set, approved }),
             told: Mutex::new(told),
             follow,
             generation: watch::channel(0).0,
@@ -138,6 +141,13 @@ impl Reloading {
         problems.extend(told.set.iter().cloned());
         problems.extend(told.plugins.iter().cloned());
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
+        problems.extend(setup.registry.list().into_iter().filter_map(|plugin| match plugin.state {
+            PluginState::SetAside { reason } => {
+                let kind = plugin.kind.map_or("plugin", Kind::as_str);
+                Some(format!("the {kind} {} is disabled: {reason}; `ostler config reload` tries it again", plugin.name))
+            }
+            _ => None,
+        }));
         problems.extend(told.follow.iter().cloned());
         problems.extend(told.watch.iter().cloned());
         problems.extend(told.reported.iter().cloned());
@@ -183,7 +193,7 @@ impl Engine {
             }
         };
         let config = wanted.as_ref().map_or(&current.config, |wanted| &wanted.config);
-        let decision = decide(&current, config, &self.paths);
+        let decision = decide(&current, config, &self.paths, &basis.approved);
         if !decision.faults.is_empty() {
             let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
             let told = problems.iter().map(ReloadProblem::to_problem).collect();
@@ -224,6 +234,9 @@ impl Engine {
         });
         let nothing_new = reload.changed.is_empty() && reload.plugins.is_empty() && reload.ok;
         self.setup.store(Arc::clone(&setup));
+        if setup.registry.known_files() != before.registry.known_files() {
+            self.remember_plugin_files(&setup);
+        }
         self.dispatcher.set_limits(setup.limits());
         self.follow();
         let mended = {
@@ -253,7 +266,7 @@ impl Engine {
 
     /// The same without secrets: plugins say why they were kept or refused in words of their own.
     fn clean_reload(&self, mut reload: Reload) -> Reload {
-        let redactor = self.redactor();
+        let redactor = self.diagnostics_redactor();
         let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
         reload.changed.iter_mut().for_each(clean);
         reload.plugins.iter_mut().filter_map(|plugin| plugin.reason.as_mut()).for_each(clean);
@@ -364,6 +377,7 @@ fn change_info(change: &PluginChange) -> PluginChangeInfo {
             PluginChangeKind::Replaced => "replaced",
             PluginChangeKind::Kept => "kept",
             PluginChangeKind::Refused => "refused",
+            PluginChangeKind::Waiting => "waiting",
         }
         .to_owned(),
         reason: change.reason.clone(),

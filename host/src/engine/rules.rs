@@ -99,7 +99,8 @@ fn load(
     if let Some((_, instance)) = kept {
         return Ok(Arc::clone(instance));
     }
-    if let PluginState::SetAside { reason } | PluginState::Refused { reason } = state {
+    // One that was set aside may do with other settings; the registry knows.
+    if let PluginState::Refused { reason } | PluginState::Waiting { reason } = state {
         return Err(Box::new(failure(name, reason)));
     }
     let settings = configured.map(|config| config.settings.clone()).unwrap_or_default();

@@ -38,7 +38,7 @@ impl Engine {
         let mut basis = self.reloading.begin();
         let current = self.setup();
         let (set, mut problems) = basis.set.patched(patch);
-        refuse_secrets(patch, "", None, &self.redactor(), &mut problems);
+        refuse_secrets(patch, "", None, &self.diagnostics_redactor(), &mut problems);
         let (config, unfit) = basis
             .source
             .config_with_fitting(&set)
@@ -48,7 +48,7 @@ impl Engine {
         problems.extend(mine.map(ConfigError::to_problem));
         let mut decision = None;
         if problems.is_empty() {
-            let decided = decide(&current, &config, &self.paths);
+            let decided = decide(&current, &config, &self.paths, &basis.approved);
             problems.extend(decided.faults.iter().cloned());
             decision = Some(decided);
         }

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::gate::Gate;
 use super::native_policy::TokenChecks;
 use super::rules::{self, Redaction};
+use super::trust::is_interpreter;
 use crate::api::types::{PluginInfo, ProviderInfo};
-use crate::config::{Config, Executable as Configured, ProviderConfig};
+use crate::config::{Config, Executable as Configured, PluginTrust, ProviderConfig};
 use crate::model::{ApiError, Problem};
 use crate::plugins::{Kind, PluginError, PluginErrorKind, PluginState, ProviderInstance, Registry};
 use crate::redaction::Redactor;
@@ -190,6 +191,31 @@ impl Setup {
         Self { config, registry: Arc::clone(registry), providers, gate, redactor, redaction, failures }
     }
 
+    /// Refuses what a redactor plugin should have seen that is named in the configuration, or was in use before, and cannot
+    /// be used.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` with every reason.
+    pub(crate) fn check_redactors(&self) -> Result<(), ApiError> {
+        let required = |name: &str| {
+            self.config.plugins.redactor.contains_key(name) || self.registry.was_used(Kind::Redactor, name)
+        };
+        let reasons: Vec<&str> = self
+            .failures
+            .iter()
+            .filter(|failure| {
+                failure.plugin.as_ref().is_some_and(|(kind, name)| *kind == Kind::Redactor && required(name))
+            })
+            .map(|failure| failure.message.as_str())
+            .collect();
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let message = format!("nothing is run while a redactor cannot do its work: {}", reasons.join("; "));
+        let hint = "correct or replace the plugin, or take its section out of config.toml; see `ostler plugin list`";
+        Err(ApiError::new(crate::model::ErrorKind::PluginFailed, message).hint(hint))
+    }
+
     /// Why a plugin that was loaded is of no use: of a provider plugin, if none of the providers that it makes can be
     /// used.
     pub(crate) fn failure(&self, kind: Kind, name: &str) -> Option<&str> {
@@ -255,6 +281,7 @@ fn providers(
         }
         let settings = Value::Object(provider.settings.clone());
         let instance = registry.provider(&provider.plugin, &settings);
+        let instance = instance.and_then(|instance| refuse_interpreters(config, registry, &provider, instance));
         let homeless = instance.as_ref().is_ok_and(|instance| instance.describe().executables.is_empty());
         if homeless && !config.providers.contains_key(&name) {
             // A plugin for any program, `command`: nobody has said which.
@@ -271,6 +298,30 @@ fn providers(
     made
 }
 
+/// A plugin of the folder that runs an interpreter may run anything: only the configuration can say that it shall.
+fn refuse_interpreters(
+    config: &Config,
+    registry: &Registry,
+    provider: &ProviderConfig,
+    instance: Arc<ProviderInstance>,
+) -> Result<Arc<ProviderInstance>, PluginError> {
+    let plugin = &provider.plugin;
+    let exempt = config.plugins.trust == PluginTrust::Folder || registry.is_bundled(Kind::Provider, plugin);
+    let executables = &instance.describe().executables;
+    let found =
+        executables.iter().find(|name| is_interpreter(name)).filter(|_| !exempt && provider.executable.is_none());
+    match found {
+        None => Ok(instance),
+        Some(found) => Err(PluginError {
+            plugin: plugin.clone(),
+            kind: PluginErrorKind::Refused,
+            message: format!(
+                "it runs {found}, which runs anything; if you want that, set `executable = \"{found}\"` in [providers.{plugin}]"
+            ),
+        }),
+    }
+}
+
 /// A plugin as a listing shows it; `failure` says why one that was loaded is of no use.
 pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription, failure: Option<&str>) -> PluginInfo {
     let (state, reason) = match plugin.state {
@@ -280,6 +331,7 @@ pub(crate) fn plugin_info(plugin: crate::plugins::PluginDescription, failure: Op
         },
         PluginState::SetAside { reason } => ("set-aside", Some(reason)),
         PluginState::Refused { reason } => ("refused", Some(reason)),
+        PluginState::Waiting { reason } => ("waiting", Some(reason)),
     };
     PluginInfo {
         name: plugin.name,

@@ -75,6 +75,7 @@ impl Engine {
     fn accept(self: &Arc<Self>, order: Order, origin: &str) -> Result<StartRunResult, ApiError> {
         let Order { mut payload, profile, caller, conversation } = order;
         let setup = self.setup();
+        setup.check_redactors()?;
         if let Some(conversation) = &conversation {
             message::check(conversation, &payload)?;
         }

@@ -15,6 +15,10 @@ use crate::storage::SessionUsage;
 /// Longest answer that is kept with a run, in bytes.
 pub(crate) const MAX_FINAL_TEXT: usize = 1 << 20;
 
+/// Most tokens, or millionths of a US dollar, that one run can have used; a plugin that says more is mistaken, and its
+/// figure is left out.
+const MAX_USAGE: u64 = 1_000_000_000_000;
+
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ending {
@@ -204,13 +208,14 @@ pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
 /// Tokens and money of one attempt, of the running total that the CLI told. Where that counts the whole session, what
 /// is recorded of the session's earlier runs is taken off; where nothing is recorded, the figure is marked.
 pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[SessionUsage]) -> Usage {
+    let plausible = |told: Option<u64>| told.filter(|amount| *amount <= MAX_USAGE);
     let told = Usage {
-        input_tokens: total.input_tokens,
-        cached_input_tokens: total.cached_input_tokens,
-        cache_write_tokens: total.cache_write_tokens,
-        output_tokens: total.output_tokens,
-        reasoning_tokens: total.reasoning_tokens,
-        cost_micro_usd: total.cost_micro_usd,
+        input_tokens: plausible(total.input_tokens),
+        cached_input_tokens: plausible(total.cached_input_tokens),
+        cache_write_tokens: plausible(total.cache_write_tokens),
+        output_tokens: plausible(total.output_tokens),
+        reasoning_tokens: plausible(total.reasoning_tokens),
+        cost_micro_usd: plausible(total.cost_micro_usd),
         whole_session: false,
     };
     if !total.whole_session || !resumed {
@@ -325,6 +330,8 @@ mod tests {
         assert!(own_usage(&total, true, &[]).whole_session);
         assert!(own_usage(&total, true, &[earlier(None)]).whole_session);
         assert_eq!(own_usage(&total, false, &[]).input_tokens, Some(300));
+        let absurd = plugin::Usage { output_tokens: Some(u64::MAX), ..total };
+        assert_eq!(own_usage(&absurd, false, &[]).output_tokens, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The host's own log: daily files in the log folder, redacted like everything else.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -140,7 +141,18 @@ impl Drop for Line<'_> {
         let redacted = redactor.as_ref().map(|redactor| redactor.redact(&text));
         let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
         // A log that cannot be written must not end the host.
-        let _ = self.files.make_writer().write_all(text.as_bytes());
+        let _ = self.files.make_writer().write_all(one_line(text).as_bytes());
+    }
+}
+
+/// An entry of the log without line ends but its last: what plugins and programs say must not look like entries of the
+/// host.
+fn one_line(entry: &str) -> Cow<'_, str> {
+    let (body, end) = entry.strip_suffix('\n').map_or((entry, ""), |body| (body, "\n"));
+    if body.contains(['\n', '\r']) {
+        Cow::Owned(format!("{}{end}", body.replace('\n', "\\n").replace('\r', "\\r")))
+    } else {
+        Cow::Borrowed(entry)
     }
 }
 
@@ -163,5 +175,17 @@ impl PluginLog for PluginLines {
             Level::Debug => tracing::debug!(plugin, kind, "{message}"),
             Level::Trace => tracing::trace!(plugin, kind, "{message}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_one_line() {
+        assert_eq!(one_line("INFO fine\n"), "INFO fine\n");
+        assert_eq!(one_line("INFO a\n2026 ERROR forged\r\n"), "INFO a\\n2026 ERROR forged\\r\n");
+        assert_eq!(one_line("no end"), "no end");
     }
 }

@@ -3,11 +3,12 @@
 mod log;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -26,11 +27,11 @@ use crate::cli::{LocalCommands, ServeOptions};
 use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source, create_private_dir, secret_file};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
-use crate::plugins::{CacheOptions, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
 use crate::ownership;
-use crate::redaction::{IgnoreFaults, Masks, RunRedactor};
+use crate::plugins::{CacheOptions, Kind, KnownFile, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
+use crate::redaction::{Fault, FaultSink, Masks, RunRedactor};
 use crate::runner::{Zygote, start_zygote};
-use crate::storage::{DataLock, LockError, Options, Reader, Storage};
+use crate::storage::{DataLock, LockError, Options, PluginFileRow, Reader, Storage};
 
 /// The hidden verb that serves as zygote, where the first one died.
 pub const ZYGOTE_VERB: &str = "__zygote";
@@ -45,12 +46,30 @@ const REDACT_PIECE: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Local;
 
+/// Remembers the first failure of a redactor plugin.
+#[derive(Default)]
+struct FirstFault(OnceLock<String>);
+
+impl FaultSink for FirstFault {
+    fn fault(&self, plugin: &str, fault: &Fault) {
+        self.0.get_or_init(|| format!("the redactor plugin {plugin} failed: {fault}"));
+    }
+}
+
+impl FirstFault {
+    fn error(&self) -> Option<ApiError> {
+        let message = format!("{}; what it was to look at was withheld from the output", self.0.get()?);
+        Some(ApiError::new(ErrorKind::PluginFailed, message).hint("correct, replace or remove the plugin"))
+    }
+}
+
 impl LocalCommands for Local {
     fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError> {
         let config = self.config(paths)?;
-        let (registry, _) = open_registry(paths, &config, Arc::new(crate::plugins::NoLog))?;
+        let (registry, _) = open_registry(paths, &config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
         let redactor = engine::load_redactor(&config, &registry)?;
-        let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults));
+        let faults = Arc::new(FirstFault::default());
+        let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::clone(&faults) as Arc<dyn FaultSink>);
         let mut stream = run.stream();
         let mut piece = vec![0_u8; REDACT_PIECE];
         let mut ready = String::new();
@@ -68,7 +87,7 @@ impl LocalCommands for Local {
             output.write_all(ready.as_bytes()).and_then(|()| output.flush()).map_err(io)?;
             ready.clear();
             if read == 0 {
-                return Ok(stream.count());
+                return faults.error().map_or_else(|| Ok(stream.count()), Err);
             }
         }
     }
@@ -81,7 +100,7 @@ impl LocalCommands for Local {
     }
 
     fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
-        let (registry, _) = open_registry(paths, config, Arc::new(crate::plugins::NoLog))?;
+        let (registry, _) = open_registry(paths, config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
         Ok(engine::complaints(config, &registry))
     }
 
@@ -117,7 +136,10 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     let set = Overrides::from_rows(storage.read(Reader::settings)?);
     let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
     compile_apart(paths);
-    let (registry, problems) = open_registry(paths, &config, Arc::new(log.plugin_lines()))?;
+    let approved = storage.read(Reader::plugin_trust)?;
+    let files = storage.read(Reader::plugin_files)?.into_iter().filter_map(known_file).collect();
+    let plugins = KnownPlugins { approved: approved.clone(), files };
+    let (registry, problems) = open_registry(paths, &config, plugins, Arc::new(log.plugin_lines()))?;
     let watch = Watch::new();
     let trace = watch.tracer();
     let follow = move |config: &Config, redactor| {
@@ -129,6 +151,7 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         config,
         source,
         set,
+        approved,
         unfit,
         follow: Box::new(follow),
         storage,
@@ -345,9 +368,30 @@ fn code_cache(paths: &Paths) -> Result<CacheOptions, String> {
     Ok(CacheOptions { folder: paths.cache_dir.join("plugins"), key })
 }
 
+/// What earlier hosts have noted about plugins.
+#[derive(Default)]
+struct KnownPlugins {
+    approved: BTreeSet<String>,
+    files: Vec<KnownFile>,
+}
+
+/// What the database has; nothing where there is none, or it is too old or too new for this program.
+fn known_plugins(paths: &Paths) -> KnownPlugins {
+    let database = database(paths);
+    let approved = Reader::glance(&database, Reader::plugin_trust).ok().flatten().unwrap_or_default();
+    let files = Reader::glance(&database, Reader::plugin_files).ok().flatten().unwrap_or_default();
+    KnownPlugins { approved, files: files.into_iter().filter_map(known_file).collect() }
+}
+
+fn known_file((path, kind, name): PluginFileRow) -> Option<KnownFile> {
+    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+    Some(KnownFile { path, kind, name })
+}
+
 fn open_registry(
     paths: &Paths,
     config: &Config,
+    known: KnownPlugins,
     log: Arc<dyn crate::plugins::PluginLog>,
 ) -> Result<(Registry, Vec<String>), ApiError> {
     let folder = engine::plugin_folder(&config.plugins, paths);
@@ -364,6 +408,8 @@ fn open_registry(
         plugin_dir: Some(folder.to_owned()),
         limits: engine::limits(&config.plugins),
         log,
+        admission: engine::admission(&config.plugins, &known.approved),
+        known_files: known.files,
         ..RegistryOptions::default()
     };
     let (registry, problems) = Registry::open(&options).map_err(|error| {

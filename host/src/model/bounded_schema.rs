@@ -175,10 +175,8 @@ fn compile(document: &Value, patterns: usize, backtracking: bool) -> Result<Vali
         Err(error) if !backtracking || !about_pattern(&error) => return Err(not_valid(&error, size)),
         Err(error) => error,
     };
-    let backtracking = PatternOptions::fancy_regex()
-        .backtrack_limit(BACKTRACKS)
-        .size_limit(size)
-        .dfa_size_limit(PATTERN_CACHE);
+    let backtracking =
+        PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(size).dfa_size_limit(PATTERN_CACHE);
     options().with_pattern_options(backtracking).build(document).map_err(|_| not_valid(&error, size))
 }
 
@@ -318,7 +316,9 @@ impl Graph {
         let mut count = Count { graph: self, pairs: 0, known: HashMap::new(), sizes: HashMap::new() };
         let work = count.work(0, document);
         if work.is_none_or(|work| work > MAX_WORK) {
-            return Err(whole("checking this document against it takes more work than is allowed; simplify the schema"));
+            return Err(whole(
+                "checking this document against it takes more work than is allowed; simplify the schema",
+            ));
         }
         Ok(())
     }
@@ -359,7 +359,8 @@ impl<'a> Builder<'a> {
                         self.anchors.entry(name).or_insert(value);
                     }
                 }
-                if let Some(name) = members.get(self.id_keyword).and_then(Value::as_str).and_then(|id| id.strip_prefix('#'))
+                if let Some(name) =
+                    members.get(self.id_keyword).and_then(Value::as_str).and_then(|id| id.strip_prefix('#'))
                 {
                     self.anchors.entry(name).or_insert(value);
                 }
@@ -487,7 +488,12 @@ impl<'a> Builder<'a> {
         }
         let unknown = || {
             let shown: String = reference.chars().take(100).collect();
-            at(pointer, format!("refers to {shown:?}; only references inside of the schema, like \"#/$defs/name\", are followed"))
+            at(
+                pointer,
+                format!(
+                    "refers to {shown:?}; only references inside of the schema, like \"#/$defs/name\", are followed"
+                ),
+            )
         };
         let fragment = reference.strip_prefix('#').ok_or_else(unknown)?;
         let fragment = percent_encoding::percent_decode_str(fragment).decode_utf8().map_err(|_| unknown())?;

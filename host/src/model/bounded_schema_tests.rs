@@ -65,7 +65,10 @@ fn refuses_what_is_too_large_or_endless() {
     let references: Vec<Value> = (0..2000).map(|_| json!({"$ref": "#/$defs/a"})).collect();
     refused(&json!({"$defs": {"a": {}}, "prefixItems": references}), "more than 1024 references");
     refused(&json!({"$ref": "#"}), "without end");
-    refused(&json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {}]}}, "items": {"$ref": "#/$defs/a"}}), "without end");
+    refused(
+        &json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {}]}}, "items": {"$ref": "#/$defs/a"}}),
+        "without end",
+    );
     let chain: Map<String, Value> =
         (0..80).map(|level| (format!("c{level}"), json!({"$ref": format!("#/$defs/c{}", level + 1)}))).collect();
     let mut chain = json!({"$defs": chain, "$ref": "#/$defs/c0"});
@@ -148,7 +151,9 @@ fn checks_long_documents_quickly() {
 #[test]
 fn long_paths_through_definitions_do_not_overflow_the_stack() {
     let steps: Map<String, Value> = (0..1000)
-        .map(|step| (format!("s{step}"), json!({"properties": {"n": {"$ref": format!("#/$defs/s{}", (step + 1) % 1000)}}})))
+        .map(|step| {
+            (format!("s{step}"), json!({"properties": {"n": {"$ref": format!("#/$defs/s{}", (step + 1) % 1000)}}}))
+        })
         .collect();
     let schema = BoundedSchema::compile(&json!({"$defs": steps, "$ref": "#/$defs/s0"})).unwrap();
     let document = (0..100).fold(json!({}), |inner, _| json!({"n": inner}));

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cache::sha256_hex;
+use super::error::Kind;
+use super::inspect;
 use super::limits::Limits;
 use super::log::PluginLog;
 use super::plugin::Plugin;
@@ -29,6 +31,8 @@ pub(super) struct PluginFile {
     pub(super) plugin: Result<Arc<Plugin>, String>,
     /// Why the plugin that is in force is not the one that the file holds now.
     pub(super) displaced: Option<String>,
+    /// Kind of what it holds, where that can be told although it cannot be used.
+    pub(super) kind: Option<Kind>,
     /// By what a change is seen; none if one could go unseen.
     stamp: Option<Stamp>,
 }
@@ -85,20 +89,24 @@ impl FileLoader<'_> {
                 Err(_) => {}
             }
         }
-        let file = |plugin, displaced| PluginFile { path: path.to_owned(), plugin, displaced, stamp };
+        let mut kind = None;
+        let file = |plugin, displaced, kind| PluginFile { path: path.to_owned(), plugin, displaced, kind, stamp };
         let known = before.and_then(|before| before.plugin.as_ref().ok());
         // What others could have written is not loaded; what was loaded before stays.
         let trusted = ownership::check(path).map_err(|untrusted| format!("it is not trusted: {untrusted}"));
         let loaded = trusted.and_then(|()| read(path, self.limits.component_size)).and_then(|bytes| match known {
             Some(known) if known.digest == sha256_hex(&bytes) => self.adapt(known),
-            _ => Plugin::load(self.runtime, self.limits, &label(path), &bytes.into(), self.log).map(Arc::new),
+            _ => {
+                kind = inspect::kind_of(&bytes).ok();
+                Plugin::load(self.runtime, self.limits, &label(path), &bytes.into(), self.log).map(Arc::new)
+            }
         });
         Some(match (loaded, known) {
             (Err(reason), Some(known)) => match self.adapt(known) {
-                Ok(known) => file(Ok(known), Some(reason)),
-                Err(too_large) => file(Err(too_large), None),
+                Ok(known) => file(Ok(known), Some(reason), kind),
+                Err(too_large) => file(Err(too_large), None, kind),
             },
-            (loaded, _) => file(loaded, None),
+            (loaded, _) => file(loaded, None, kind),
         })
     }
 

@@ -13,6 +13,7 @@
 //! All calls block, and take up to 1 MiB of the calling thread's stack. No async worker makes them.
 
 // The generated bindings have more public items than the host uses.
+mod admission;
 mod bindings;
 mod bundled;
 mod cache;
@@ -37,6 +38,7 @@ pub mod types;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{Admission, KnownFile};
 pub use bundled::{BUNDLED, Bundled};
 pub use cache::{CODE_KEY_BYTES, CacheOptions};
 pub use error::{Kind, PluginError, PluginErrorKind};

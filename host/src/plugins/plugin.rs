@@ -1,5 +1,6 @@
 //! A loaded plugin: who it is, its code, its settings schema, its behaviour so far; and live instances of it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -91,7 +92,7 @@ pub(super) struct Plugin {
     /// SHA-256 of the component, in hexadecimal digits.
     pub(super) digest: String,
     pub(super) schema: Option<Arc<SettingsSchema>>,
-    pub(super) health: Health,
+    healths: Mutex<Healths>,
     pub(super) limits: Arc<Limits>,
     runtime: Arc<Runtime>,
     /// Length of the component in bytes.
@@ -152,7 +153,7 @@ impl Plugin {
             kind,
             digest,
             schema,
-            health: Health::new(limits),
+            healths: Mutex::default(),
             limits: Arc::clone(limits),
             runtime: Arc::clone(runtime),
             size,
@@ -172,7 +173,7 @@ impl Plugin {
             kind: self.kind,
             digest: self.digest.clone(),
             schema: self.schema.clone(),
-            health: Health::new(limits),
+            healths: Mutex::default(),
             limits: Arc::clone(limits),
             runtime: Arc::clone(&self.runtime),
             size: self.size,
@@ -202,24 +203,84 @@ impl Plugin {
         if problems.is_empty() { Ok(text) } else { Err(PluginError::settings(&self.identity.name, problems)) }
     }
 
+    /// What is known of its behaviour with these settings. Settings that nobody uses any more are forgotten.
+    fn health(&self, settings: &str) -> Arc<Health> {
+        let mut healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
+        healths.known.retain(|known, health| known == settings || Arc::strong_count(health) > 1);
+        healths.newest = settings.to_owned();
+        let health = healths.known.entry(settings.to_owned()).or_insert_with(|| Arc::new(Health::new(&self.limits)));
+        Arc::clone(health)
+    }
+
+    /// Why it is not called any more with the settings that count: the newest of a redactor or policy, any of a provider.
+    pub(super) fn set_aside(&self) -> Option<String> {
+        let healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = healths.known.get(&healths.newest).filter(|_| self.kind != Kind::Provider);
+        if let Some(newest) = newest.filter(|newest| Arc::strong_count(newest) > 1) {
+            return newest.set_aside();
+        }
+        healths.known.values().find_map(|health| health.set_aside())
+    }
+
+    /// Forgets every fault.
+    pub(super) fn forgive(&self) {
+        let healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
+        healths.known.values().for_each(|health| health.reset());
+    }
+
+    fn call_limits(&self) -> &CallLimits {
+        self.limits.of(self.kind)
+    }
+}
+
+/// What is known of a plugin's behaviour, by its settings: with others it may do better.
+#[derive(Default)]
+struct Healths {
+    known: HashMap<String, Arc<Health>>,
+    /// The settings that were used last.
+    newest: String,
+}
+
+/// A plugin with the settings of one instance.
+#[derive(Clone)]
+pub(super) struct Configured {
+    pub(super) plugin: Arc<Plugin>,
+    settings: Arc<str>,
+    health: Arc<Health>,
+}
+
+impl Configured {
+    /// Checks the settings. Null is no settings.
+    ///
+    /// # Errors
+    /// Every problem of the settings; if the plugin is set aside with them.
+    pub(super) fn new(plugin: &Arc<Plugin>, settings: &Value) -> Result<Self, PluginError> {
+        let settings = plugin.check_settings(settings)?;
+        let health = plugin.health(&settings);
+        let configured = Self { plugin: Arc::clone(plugin), settings: settings.into(), health };
+        configured.check_health()?;
+        Ok(configured)
+    }
+
     /// A fresh, configured instance.
     ///
     /// # Errors
     /// If the plugin is set aside, faults, or refuses the settings.
-    pub(super) fn start<W: World>(&self, settings: &str) -> Result<Live<W>, PluginError> {
+    pub(super) fn start<W: World>(&self) -> Result<Live<W>, PluginError> {
         self.check_health()?;
-        let limits = self.call_limits();
-        let mut store = self.runtime.store(limits, &self.log);
-        let started = self.runtime.enter(&mut store, limits, |store| {
-            let world = W::instantiate(&self.code, store)?;
-            let answer = world.configure(store, settings)?;
+        let limits = self.plugin.call_limits();
+        let mut store = self.plugin.runtime.store(limits, &self.plugin.log);
+        let started = self.plugin.runtime.enter(&mut store, limits, |store| {
+            let world = W::instantiate(&self.plugin.code, store)?;
+            let answer = world.configure(store, &self.settings)?;
             Ok((world, answer))
         });
+        // A start says little: only what was asked for counts as a success.
         let (world, answer) = self.judge(started)?;
         match answer {
             Ok(()) => Ok(Live { store, world, calls: 0 }),
-            Err(GuestError::Invalid(problems)) => Err(PluginError::settings(&self.identity.name, problems)),
-            Err(error) => Err(PluginError::guest(&self.identity.name, error)),
+            Err(GuestError::Invalid(problems)) => Err(PluginError::settings(&self.plugin.identity.name, problems)),
+            Err(error) => Err(PluginError::guest(&self.plugin.identity.name, error)),
         }
     }
 
@@ -234,8 +295,10 @@ impl Plugin {
     ) -> Result<T, PluginError> {
         live.calls = live.calls.saturating_add(1);
         let world = &live.world;
-        let answer = self.runtime.enter(&mut live.store, self.call_limits(), |store| call(world, store));
-        self.judge(answer)
+        let answer = self.plugin.runtime.enter(&mut live.store, self.plugin.call_limits(), |store| call(world, store));
+        let answer = self.judge(answer)?;
+        self.health.success();
+        Ok(answer)
     }
 
     /// An error if the plugin is set aside.
@@ -256,23 +319,16 @@ impl Plugin {
     }
 
     pub(super) fn error(&self, kind: PluginErrorKind, message: impl Into<String>) -> PluginError {
-        PluginError::new(&self.identity.name, kind, message)
+        PluginError::new(&self.plugin.identity.name, kind, message)
     }
 
     pub(super) fn guest_error(&self, error: GuestError) -> PluginError {
-        PluginError::guest(&self.identity.name, error)
-    }
-
-    fn call_limits(&self) -> &CallLimits {
-        self.limits.of(self.kind)
+        PluginError::guest(&self.plugin.identity.name, error)
     }
 
     fn judge<T>(&self, answer: Result<T, Fault>) -> Result<T, PluginError> {
         match answer {
-            Ok(answer) => {
-                self.health.success();
-                Ok(answer)
-            }
+            Ok(answer) => Ok(answer),
             Err(fault) => {
                 if fault.kind.is_fault() {
                     self.health.fault(&fault.message);
@@ -323,8 +379,7 @@ fn check_identity(raw: RawIdentity) -> Result<Identity, String> {
 
 /// Instances kept between calls. Plugins are pure, so any of them gives the same answer.
 pub(super) struct Warm<W> {
-    pub(super) plugin: Arc<Plugin>,
-    pub(super) settings: String,
+    pub(super) configured: Configured,
     idle: Mutex<Vec<Live<W>>>,
 }
 
@@ -335,10 +390,10 @@ impl<W: World> Warm<W> {
     /// Starts one instance, which tells whether the plugin takes the settings.
     ///
     /// # Errors
-    /// As [`Plugin::start`].
-    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
-        let first = plugin.start(&settings)?;
-        Ok(Self { plugin, settings, idle: Mutex::new(vec![first]) })
+    /// As [`Configured::start`].
+    pub(super) fn new(configured: Configured) -> Result<Self, PluginError> {
+        let first = configured.start()?;
+        Ok(Self { configured, idle: Mutex::new(vec![first]) })
     }
 
     /// Calls an idle instance, or a fresh one. One that faulted is dropped, one that was called often enough too.
@@ -361,17 +416,17 @@ impl<W: World> Warm<W> {
         call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
         check: impl FnOnce(&T) -> Option<String>,
     ) -> Result<T, PluginError> {
-        self.plugin.check_health()?;
+        self.configured.check_health()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut live = match idle {
             Some(live) => live,
-            None => self.plugin.start(&self.settings)?,
+            None => self.configured.start()?,
         };
-        let answer = self.plugin.call(&mut live, call)?;
+        let answer = self.configured.call(&mut live, call)?;
         if let Some(wrong) = check(&answer) {
-            return Err(self.plugin.broken(wrong));
+            return Err(self.configured.broken(wrong));
         }
-        if live.calls < self.plugin.limits.warm_calls {
+        if live.calls < self.configured.plugin.limits.warm_calls {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < MOST_IDLE {
                 idle.push(live);

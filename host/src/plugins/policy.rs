@@ -1,18 +1,15 @@
 //! Configured policy plugins.
 
-use std::sync::Arc;
-
 use super::bindings::policy::PolicyPlugin;
 use super::error::PluginError;
-use super::plugin::Plugin;
+use super::plugin::Configured;
 use super::provider::PluginIdentity;
 use super::registry::Registry;
 use super::types::{Action, Context, Finding};
 
 /// A policy plugin with settings. Every method blocks; call them from no async worker.
 pub struct PolicyInstance {
-    plugin: Arc<Plugin>,
-    settings: String,
+    configured: Configured,
     wants: Vec<String>,
 }
 
@@ -23,10 +20,10 @@ impl std::fmt::Debug for PolicyInstance {
 }
 
 impl PolicyInstance {
-    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
-        let mut live = plugin.start::<PolicyPlugin>(&settings)?;
-        let wants = plugin.call(&mut live, |world, store| world.ostler_plugin_policy().call_wants(store))?;
-        Ok(Self { plugin, settings, wants })
+    pub(super) fn new(configured: Configured) -> Result<Self, PluginError> {
+        let mut live = configured.start::<PolicyPlugin>()?;
+        let wants = configured.call(&mut live, |world, store| world.ostler_plugin_policy().call_wants(store))?;
+        Ok(Self { configured, wants })
     }
 
     /// Groups of facts for `context.facts` that it needs. Asked once.
@@ -38,13 +35,13 @@ impl PolicyInstance {
     /// Whether it was made of the very plugin that the registry has now, code and limits alike.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
-        registry.has(&self.plugin)
+        registry.has(&self.configured.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.
     #[must_use]
     pub fn plugin(&self) -> PluginIdentity {
-        PluginIdentity::of(&self.plugin)
+        PluginIdentity::of(&self.configured.plugin)
     }
 
     /// Every finding, from a fresh instance: nothing of one evaluation can reach another.
@@ -52,7 +49,8 @@ impl PolicyInstance {
     /// # Errors
     /// If the plugin is set aside or faults. The caller takes that for a denial.
     pub fn evaluate(&self, action: &Action, context: &Context) -> Result<Vec<Finding>, PluginError> {
-        let mut live = self.plugin.start::<PolicyPlugin>(&self.settings)?;
-        self.plugin.call(&mut live, |world, store| world.ostler_plugin_policy().call_evaluate(store, action, context))
+        let mut live = self.configured.start::<PolicyPlugin>()?;
+        self.configured
+            .call(&mut live, |world, store| world.ostler_plugin_policy().call_evaluate(store, action, context))
     }
 }

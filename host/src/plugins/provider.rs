@@ -1,14 +1,12 @@
 //! Configured provider plugins, and the transcripts that follow their runs.
 
-use std::sync::Arc;
-
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use super::bindings::provider::ProviderPlugin;
 use super::error::{PluginError, PluginErrorKind};
 use super::needs::Containment;
-use super::plugin::{Live, Plugin, Warm};
+use super::plugin::{Configured, Live, Plugin, Warm};
 use super::registry::Registry;
 use super::runtime::HostState;
 use super::types::{
@@ -30,10 +28,14 @@ impl std::fmt::Debug for ProviderInstance {
 }
 
 impl ProviderInstance {
-    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
-        let warm = Warm::<ProviderPlugin>::new(plugin, settings)?;
+    pub(super) fn new(configured: Configured) -> Result<Self, PluginError> {
+        let warm = Warm::<ProviderPlugin>::new(configured)?;
         let info = warm.call(|world, store| world.ostler_plugin_provider().call_describe(store))?;
-        let needs = Containment::read(info.extra.as_deref()).map_err(|reason| warm.plugin.broken(reason))?;
+        if info.inherit_environment.iter().any(|name| name == "*") {
+            let message = "it asks for the whole environment (`*` in inherit-environment), which is never passed on; it has to name variables";
+            return Err(warm.configured.error(PluginErrorKind::Refused, message));
+        }
+        let needs = Containment::read(info.extra.as_deref()).map_err(|reason| warm.configured.broken(reason))?;
         Ok(Self { warm, info, needs })
     }
 
@@ -52,13 +54,13 @@ impl ProviderInstance {
     /// Whether it was made of the very plugin that the registry has now, code and limits alike.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
-        registry.has(&self.warm.plugin)
+        registry.has(&self.warm.configured.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.
     #[must_use]
     pub fn plugin(&self) -> PluginIdentity {
-        PluginIdentity::of(&self.warm.plugin)
+        PluginIdentity::of(&self.warm.configured.plugin)
     }
 
     /// Commands to run in order to learn about the installed CLI.
@@ -85,7 +87,7 @@ impl ProviderInstance {
     pub fn prepare(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, PluginError> {
         let answer =
             self.warm.call(|world, store| world.ostler_plugin_provider().call_prepare(store, request, capabilities))?;
-        answer.map_err(|error| self.warm.plugin.guest_error(error))
+        answer.map_err(|error| self.warm.configured.guest_error(error))
     }
 
     /// Begins to follow an attempt, in an instance of its own.
@@ -93,12 +95,12 @@ impl ProviderInstance {
     /// # Errors
     /// If the plugin is set aside or faults.
     pub fn transcript(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Transcript, PluginError> {
-        let plugin = Arc::clone(&self.warm.plugin);
-        let mut live = plugin.start::<ProviderPlugin>(&self.warm.settings)?;
-        let handle = plugin.call(&mut live, |world, store| {
+        let configured = self.warm.configured.clone();
+        let mut live = configured.start::<ProviderPlugin>()?;
+        let handle = configured.call(&mut live, |world, store| {
             world.ostler_plugin_provider().transcript().call_constructor(store, request, capabilities)
         })?;
-        Ok(Transcript { plugin, live: Some((live, handle)) })
+        Ok(Transcript { configured, live: Some((live, handle)) })
     }
 }
 
@@ -128,7 +130,7 @@ impl PluginIdentity {
 /// After a fault the guest and all it remembered are gone: every later call is [`PluginErrorKind::Gone`]. Every method
 /// blocks; call them from no async worker.
 pub struct Transcript {
-    plugin: Arc<Plugin>,
+    configured: Configured,
     live: Option<(Live<ProviderPlugin>, ResourceAny)>,
 }
 
@@ -150,7 +152,9 @@ impl Transcript {
             .call(|world, store, handle| world.ostler_plugin_provider().transcript().call_read(store, handle, lines))?;
         if step.covered.iter().any(|index| usize::try_from(*index).is_ok_and(|index| index >= lines.len())) {
             self.live = None;
-            return Err(self.plugin.broken(format!("it covered a line that it was not given ({} lines)", lines.len())));
+            return Err(self
+                .configured
+                .broken(format!("it covered a line that it was not given ({} lines)", lines.len())));
         }
         step.covered.sort_unstable();
         step.covered.dedup();
@@ -165,7 +169,7 @@ impl Transcript {
         self.call(|world, store, handle| {
             world.ostler_plugin_provider().transcript().call_input(store, handle, message)
         })?
-        .map_err(|error| self.plugin.guest_error(error))
+        .map_err(|error| self.configured.guest_error(error))
     }
 
     /// The answer to an approval request.
@@ -176,7 +180,7 @@ impl Transcript {
         self.call(|world, store, handle| {
             world.ostler_plugin_provider().transcript().call_decide(store, handle, request_id, decision)
         })?
-        .map_err(|error| self.plugin.guest_error(error))
+        .map_err(|error| self.configured.guest_error(error))
     }
 
     /// Interrupts the current turn and keeps the session.
@@ -185,7 +189,7 @@ impl Transcript {
     /// [`PluginErrorKind::Guest`] if only a signal can; else if the guest faults now, or did before.
     pub fn interrupt(&mut self) -> Result<Step, PluginError> {
         self.call(|world, store, handle| world.ostler_plugin_provider().transcript().call_interrupt(store, handle))?
-            .map_err(|error| self.plugin.guest_error(error))
+            .map_err(|error| self.configured.guest_error(error))
     }
 
     /// Once, after the child has gone and its output has been read.
@@ -204,11 +208,11 @@ impl Transcript {
     ) -> Result<T, PluginError> {
         let Some((live, handle)) = &mut self.live else {
             return Err(self
-                .plugin
+                .configured
                 .error(PluginErrorKind::Gone, "it failed earlier in this run and follows it no longer"));
         };
         let handle = *handle;
-        let answer = self.plugin.call(live, |world, store| call(world, store, handle));
+        let answer = self.configured.call(live, |world, store| call(world, store, handle));
         if answer.is_err() {
             self.live = None;
         }

@@ -1,10 +1,8 @@
 //! Configured redactor plugins.
 
-use std::sync::Arc;
-
 use super::bindings::redactor::RedactorPlugin;
 use super::error::PluginError;
-use super::plugin::{Plugin, Warm};
+use super::plugin::{Configured, Warm};
 use super::provider::PluginIdentity;
 use super::registry::Registry;
 use super::types::{Candidate, Find, RuleSet};
@@ -22,8 +20,8 @@ impl std::fmt::Debug for RedactorInstance {
 }
 
 impl RedactorInstance {
-    pub(super) fn new(plugin: Arc<Plugin>, settings: String) -> Result<Self, PluginError> {
-        let warm = Warm::<RedactorPlugin>::new(plugin, settings)?;
+    pub(super) fn new(configured: Configured) -> Result<Self, PluginError> {
+        let warm = Warm::<RedactorPlugin>::new(configured)?;
         let rules = warm.call(|world, store| world.ostler_plugin_redactor().call_rules(store))?;
         Ok(Self { warm, rules })
     }
@@ -37,13 +35,13 @@ impl RedactorInstance {
     /// Whether it was made of the very plugin that the registry has now, code and limits alike.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
-        registry.has(&self.warm.plugin)
+        registry.has(&self.warm.configured.plugin)
     }
 
     /// Name, version and digest of the plugin behind it.
     #[must_use]
     pub fn plugin(&self) -> PluginIdentity {
-        PluginIdentity::of(&self.warm.plugin)
+        PluginIdentity::of(&self.warm.configured.plugin)
     }
 
     /// For each candidate, whether it is a secret: as many answers as candidates.
@@ -63,7 +61,7 @@ impl RedactorInstance {
     /// What the plugin finds in a text, as strings that occur in it.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults. The caller withholds the text or relies on the native rules.
+    /// If the plugin is set aside or faults. The caller withholds the text.
     pub fn scan(&self, text: &str) -> Result<Vec<Find>, PluginError> {
         self.warm.call(|world, store| world.ostler_plugin_redactor().call_scan(store, text))
     }

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::admission::{Admission, KnownFile, Verdict};
 use super::bundled::{BUNDLED, Bundled};
 use super::cache::CacheOptions;
 use super::error::{Kind, PluginError, PluginErrorKind};
 use super::folder::{FileLoader, PluginFile, component_files, label};
 use super::limits::Limits;
 use super::log::{NoLog, PluginLog};
-use super::plugin::Plugin;
+use super::plugin::{Configured, Plugin};
 use super::policy::PolicyInstance;
 use super::provider::ProviderInstance;
 use super::redactor::RedactorInstance;
@@ -41,12 +42,24 @@ pub struct RegistryOptions {
     pub limits: Limits,
     /// Takes what plugins log.
     pub log: Arc<dyn PluginLog>,
+    /// What the operator has said about plugins.
+    pub admission: Admission,
+    /// What an earlier registry knew of the files of the folder: [`Registry::known_files`].
+    pub known_files: Vec<KnownFile>,
 }
 
 impl Default for RegistryOptions {
     /// The bundled plugins, the usual limits; no folders, no log.
     fn default() -> Self {
-        Self { cache: None, plugin_dir: None, bundled: BUNDLED, limits: Limits::default(), log: Arc::new(NoLog) }
+        Self {
+            cache: None,
+            plugin_dir: None,
+            bundled: BUNDLED,
+            limits: Limits::default(),
+            log: Arc::new(NoLog),
+            admission: Admission::default(),
+            known_files: Vec::new(),
+        }
     }
 }
 
@@ -85,6 +98,11 @@ pub enum PluginState {
         /// Why.
         reason: String,
     },
+    /// A provider that nobody has approved: nothing of it runs.
+    Waiting {
+        /// How to approve it.
+        reason: String,
+    },
 }
 
 /// One line of a listing.
@@ -110,6 +128,14 @@ pub struct PluginDescription {
     pub displaced: Option<String>,
     /// JSON Schema of its settings, if it states one.
     pub settings_schema: Option<Value>,
+}
+
+impl PluginDescription {
+    /// One that cannot be used.
+    fn unusable(name: String, kind: Option<Kind>, source: PluginSource, state: PluginState) -> Self {
+        let (version, summary, digest) = (None, String::new(), None);
+        Self { name, kind, version, summary, digest, source, state, displaced: None, settings_schema: None }
+    }
 }
 
 /// Something that went wrong, or is worth knowing, when the plugins were loaded. None of it keeps the host from running.
@@ -140,9 +166,14 @@ pub struct Registry {
     /// The bundled ones, those too that a file replaces: they are back when it goes.
     bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
     files: Vec<PluginFile>,
+    admission: Admission,
+    /// What the files held when they were last usable.
+    known: Vec<KnownFile>,
     /// Those that count, by kind and name.
     plugins: BTreeMap<(Kind, String), Entry>,
     refused: Vec<PluginDescription>,
+    /// Providers that nobody has approved.
+    waiting: Vec<Arc<Plugin>>,
 }
 
 #[derive(Clone)]
@@ -165,6 +196,8 @@ pub enum PluginChangeKind {
     Kept,
     /// A file that holds no plugin that can be used.
     Refused,
+    /// A provider that nobody has approved.
+    Waiting,
 }
 
 /// What is different from one registry to another.
@@ -213,10 +246,13 @@ impl Registry {
                 format!("compiled plugins are not kept, so that each start compiles them again: {problem}")
             }),
             files: Vec::new(),
+            admission: Admission::default(),
+            known: options.known_files.clone(),
             plugins: BTreeMap::new(),
             refused: Vec::new(),
+            waiting: Vec::new(),
         };
-        let (opened, problems) = empty.reloaded(options.plugin_dir.as_deref(), &options.limits);
+        let (opened, problems) = empty.reloaded(options.plugin_dir.as_deref(), &options.limits, &options.admission);
         if let Some(cache) = &opened.runtime.cache {
             let bundled = opened.bundled.iter().filter_map(|(_, plugin)| plugin.as_ref().ok());
             let plugins = opened.plugins.values().map(|entry| &entry.plugin).chain(bundled);
@@ -232,7 +268,12 @@ impl Registry {
     ///
     /// Blocks as [`open`](Self::open) does.
     #[must_use]
-    pub fn reloaded(&self, folder: Option<&Path>, limits: &Limits) -> (Self, Vec<PluginProblem>) {
+    pub fn reloaded(
+        &self,
+        folder: Option<&Path>,
+        limits: &Limits,
+        admission: &Admission,
+    ) -> (Self, Vec<PluginProblem>) {
         let same_limits = *self.limits == *limits;
         let limits = if same_limits { Arc::clone(&self.limits) } else { Arc::new(limits.clone()) };
         let loader = FileLoader { runtime: &self.runtime, limits: &limits, same_limits, log: &self.log };
@@ -246,14 +287,22 @@ impl Registry {
         });
         let mut problems = Vec::new();
         let mut files = Vec::new();
+        let mut unread = false;
         if let Some(folder) = folder {
             let (paths, problem) = component_files(folder);
+            unread = problem.is_some();
             problems.extend(problem.map(|message| PluginProblem { source: None, is_error: true, message }));
             let before = |path: &Path| self.files.iter().find(|file| file.path == path);
             files.extend(paths.iter().filter_map(|path| loader.load(path, before(path))));
         }
         let bundled = bundled.collect();
-        let registry = self.with(folder, limits, bundled, files, &mut problems);
+        let mut registry = self.with(folder, limits, bundled, files, admission.clone(), &mut problems);
+        if unread {
+            // Nobody knows which files there are.
+            registry
+                .known
+                .extend(self.known.iter().filter(|known| !registry.knows(&known.path)).cloned().collect::<Vec<_>>());
+        }
         (registry, problems)
     }
 
@@ -283,7 +332,8 @@ impl Registry {
         file.plugin = kept.ok_or_else(|| reason.to_owned());
         let mut problems = Vec::new();
         let bundled = self.bundled.clone();
-        let registry = self.with(self.folder.as_deref(), Arc::clone(&self.limits), bundled, files, &mut problems);
+        let (limits, admission) = (Arc::clone(&self.limits), self.admission.clone());
+        let registry = self.with(self.folder.as_deref(), limits, bundled, files, admission, &mut problems);
         Some((registry, problems))
     }
 
@@ -293,9 +343,20 @@ impl Registry {
         limits: Arc<Limits>,
         bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
         files: Vec<PluginFile>,
+        admission: Admission,
         problems: &mut Vec<PluginProblem>,
     ) -> Self {
+        let known = files.iter().filter_map(|file| match &file.plugin {
+            Ok(plugin) => {
+                let (kind, name) = (plugin.kind, plugin.identity.name.clone());
+                Some(KnownFile { path: file.path.clone(), kind, name })
+            }
+            Err(_) => self.known.iter().find(|known| known.path == file.path).cloned(),
+        });
         let mut made = Self {
+            known: known.collect(),
+            admission,
+            waiting: Vec::new(),
             runtime: Arc::clone(&self.runtime),
             limits,
             log: Arc::clone(&self.log),
@@ -312,12 +373,115 @@ impl Registry {
             message,
         }));
         for (bundled, plugin) in made.bundled.clone() {
+            if let Err(reason) = plugin {
+                made.refuse(bundled.name, Some(bundled.kind), PluginSource::Bundled, reason, problems);
+                continue;
+            }
             made.add(bundled.name, PluginSource::Bundled, plugin, None, problems);
         }
-        for PluginFile { path, plugin, displaced, .. } in made.files.clone() {
-            made.add(&label(&path), PluginSource::File(path), plugin, displaced, problems);
+        let mut files = made.files.clone();
+        // Of two files with one name, the one that is in use stays.
+        files.sort_by_key(|file| !self.uses(file));
+        for PluginFile { path, plugin, displaced, kind, .. } in files {
+            made.add_file(self, path, plugin, displaced, kind, problems);
         }
         made
+    }
+
+    /// Whether the plugin of that file is in use.
+    fn uses(&self, file: &PluginFile) -> bool {
+        file.plugin.as_ref().is_ok_and(|plugin| {
+            let entry = self.plugins.get(&(plugin.kind, plugin.identity.name.clone()));
+            entry.is_some_and(|entry| matches!(&entry.source, PluginSource::File(path) if *path == file.path))
+        })
+    }
+
+    fn knows(&self, path: &Path) -> bool {
+        self.known.iter().any(|known| known.path == path)
+    }
+
+    fn add_file(
+        &mut self,
+        before: &Self,
+        path: PathBuf,
+        loaded: Result<Arc<Plugin>, String>,
+        displaced: Option<String>,
+        kind: Option<Kind>,
+        problems: &mut Vec<PluginProblem>,
+    ) {
+        let label = label(&path);
+        let known = self.known.iter().find(|known| known.path == path).cloned();
+        let source = PluginSource::File(path);
+        let plugin = match loaded {
+            Ok(plugin) => plugin,
+            Err(reason) => {
+                // What it was when it was last usable says most.
+                let (name, kind) = known.map_or((label, kind), |known| (known.name, Some(known.kind)));
+                return self.refuse(&name, kind, source, reason, problems);
+            }
+        };
+        let (kind, name) = (plugin.kind, plugin.identity.name.clone());
+        let bundled = self.bundled.iter().any(|(bundled, _)| bundled.kind == kind && bundled.name == name);
+        match self.admission.judge(kind, &name, &plugin.digest, bundled) {
+            Verdict::Admitted => self.add(&label, source, Ok(plugin), displaced, problems),
+            Verdict::Refused(reason) => self.refuse(&name, Some(kind), source, reason, problems),
+            Verdict::NotReplaced(reason) => self.refuse(&label, None, source, reason, problems),
+            Verdict::Waiting(reason) => {
+                self.waiting.push(Arc::clone(&plugin));
+                // One that was approved goes on until its successor is.
+                let approved = before.plugins.get(&(kind, name.clone())).filter(|entry| {
+                    entry.source == source
+                        && entry.plugin.limits == self.limits
+                        && self.admission.approved.contains(&entry.plugin.digest)
+                });
+                if let Some(entry) = approved {
+                    let plugin = Ok(Arc::clone(&entry.plugin));
+                    return self.add(&label, source, plugin, Some(reason), problems);
+                }
+                problems.push(PluginProblem {
+                    source: Some(source.clone()),
+                    is_error: false,
+                    message: format!("the provider plugin {name} waits: {reason}"),
+                });
+                self.refused.push(PluginDescription {
+                    version: Some(plugin.identity.version.clone()),
+                    summary: plugin.identity.summary.clone(),
+                    digest: Some(plugin.digest.clone()),
+                    ..PluginDescription::unusable(name, Some(kind), source, PluginState::Waiting { reason })
+                });
+            }
+        }
+    }
+
+    /// The provider of that name that waits for approval, with these settings. Nothing outside of the sandbox runs.
+    ///
+    /// # Errors
+    /// If none waits; if it refuses the settings or faults.
+    pub fn waiting_provider(&self, name: &str, settings: &Value) -> Result<Arc<ProviderInstance>, PluginError> {
+        match self.waiting.iter().find(|plugin| plugin.identity.name == name) {
+            Some(plugin) => ProviderInstance::new(Configured::new(plugin, settings)?).map(Arc::new),
+            None => {
+                Err(PluginError::new(name, PluginErrorKind::NotFound, "no provider of that name waits for approval"))
+            }
+        }
+    }
+
+    /// What is known of the files of the folder: for a later registry.
+    #[must_use]
+    pub fn known_files(&self) -> &[KnownFile] {
+        &self.known
+    }
+
+    /// Whether a file that cannot be used now held the plugin of that kind and name.
+    #[must_use]
+    pub fn was_used(&self, kind: Kind, name: &str) -> bool {
+        !self.contains(kind, name) && self.known.iter().any(|known| known.kind == kind && known.name == name)
+    }
+
+    /// Whether the plugin of that kind and name is built in, and not replaced.
+    #[must_use]
+    pub fn is_bundled(&self, kind: Kind, name: &str) -> bool {
+        self.plugins.get(&(kind, name.to_owned())).is_some_and(|entry| entry.source == PluginSource::Bundled)
     }
 
     /// What is different from a registry that was in force before.
@@ -341,12 +505,13 @@ impl Registry {
             note(key, PluginChangeKind::Removed, None);
         }
         for refused in self.refused.iter().filter(|refused| !before.refused.contains(refused)) {
-            let reason = match &refused.state {
-                PluginState::Refused { reason } => Some(reason.clone()),
-                _ => None,
+            let (change, reason) = match &refused.state {
+                PluginState::Refused { reason } => (PluginChangeKind::Refused, Some(reason.clone())),
+                PluginState::Waiting { reason } => (PluginChangeKind::Waiting, Some(reason.clone())),
+                _ => (PluginChangeKind::Refused, None),
             };
             let (kind, name) = (refused.kind, refused.name.clone());
-            changes.push(PluginChange { kind, name, change: PluginChangeKind::Refused, reason });
+            changes.push(PluginChange { kind, name, change, reason });
         }
         changes
     }
@@ -379,7 +544,7 @@ impl Registry {
             summary: plugin.identity.summary.clone(),
             digest: Some(plugin.digest.clone()),
             source: source.clone(),
-            state: plugin.health.set_aside().map_or(PluginState::Ready, |reason| PluginState::SetAside { reason }),
+            state: plugin.set_aside().map_or(PluginState::Ready, |reason| PluginState::SetAside { reason }),
             displaced: displaced.clone(),
             settings_schema: plugin.schema.as_ref().map(|schema| schema.document.clone()),
         });
@@ -391,8 +556,7 @@ impl Registry {
     /// # Errors
     /// If there is no such plugin, it is set aside, refuses the settings or faults.
     pub fn provider(&self, name: &str, settings: &Value) -> Result<Arc<ProviderInstance>, PluginError> {
-        let (plugin, settings) = self.configured(Kind::Provider, name, settings)?;
-        ProviderInstance::new(plugin, settings).map(Arc::new)
+        ProviderInstance::new(self.configured(Kind::Provider, name, settings)?).map(Arc::new)
     }
 
     /// The redactor plugin with these settings.
@@ -400,8 +564,7 @@ impl Registry {
     /// # Errors
     /// As [`provider`](Self::provider).
     pub fn redactor(&self, name: &str, settings: &Value) -> Result<Arc<RedactorInstance>, PluginError> {
-        let (plugin, settings) = self.configured(Kind::Redactor, name, settings)?;
-        RedactorInstance::new(plugin, settings).map(Arc::new)
+        RedactorInstance::new(self.configured(Kind::Redactor, name, settings)?).map(Arc::new)
     }
 
     /// The policy plugin with these settings.
@@ -409,16 +572,15 @@ impl Registry {
     /// # Errors
     /// As [`provider`](Self::provider). The caller refuses runs while a policy that it is told to ask is missing.
     pub fn policy(&self, name: &str, settings: &Value) -> Result<Arc<PolicyInstance>, PluginError> {
-        let (plugin, settings) = self.configured(Kind::Policy, name, settings)?;
-        PolicyInstance::new(plugin, settings).map(Arc::new)
+        PolicyInstance::new(self.configured(Kind::Policy, name, settings)?).map(Arc::new)
     }
 
     /// Takes back every plugin that was set aside, and forgets its faults. Gives their names.
     pub fn reinstate(&self) -> Vec<String> {
-        let set_aside = self.plugins.values().filter(|entry| entry.plugin.health.set_aside().is_some());
+        let set_aside = self.plugins.values().filter(|entry| entry.plugin.set_aside().is_some());
         set_aside
             .map(|entry| {
-                entry.plugin.health.reset();
+                entry.plugin.forgive();
                 entry.plugin.identity.name.clone()
             })
             .collect()
@@ -430,14 +592,11 @@ impl Registry {
         self.runtime.compiled()
     }
 
-    fn configured(&self, kind: Kind, name: &str, settings: &Value) -> Result<(Arc<Plugin>, String), PluginError> {
-        let Some(entry) = self.plugins.get(&(kind, name.to_owned())) else {
-            return Err(self.missing(kind, name));
-        };
-        let plugin = Arc::clone(&entry.plugin);
-        plugin.check_health()?;
-        let settings = plugin.check_settings(settings)?;
-        Ok((plugin, settings))
+    fn configured(&self, kind: Kind, name: &str, settings: &Value) -> Result<Configured, PluginError> {
+        match self.plugins.get(&(kind, name.to_owned())) {
+            Some(entry) => Configured::new(&entry.plugin, settings),
+            None => Err(self.missing(kind, name)),
+        }
     }
 
     #[cfg(test)]
@@ -499,31 +658,28 @@ impl Registry {
             is_error: true,
             message: format!("failed to load {place}: {reason}"),
         });
-        self.refused.push(PluginDescription {
-            name: label.to_owned(),
-            kind,
-            version: None,
-            summary: String::new(),
-            digest: None,
-            source,
-            state: PluginState::Refused { reason },
-            displaced: None,
-            settings_schema: None,
-        });
+        let state = PluginState::Refused { reason };
+        self.refused.push(PluginDescription::unusable(label.to_owned(), kind, source, state));
     }
 
     /// Why there is no such plugin: a refused file of that name says more than a list of the others.
     fn missing(&self, kind: Kind, name: &str) -> PluginError {
         let refused =
             self.refused.iter().find(|refused| refused.name == name && refused.kind.is_none_or(|of| of == kind));
-        if let Some(PluginDescription { state: PluginState::Refused { reason }, .. }) = refused {
-            return PluginError::new(name, PluginErrorKind::Refused, format!("it could not be loaded: {reason}"));
+        match refused.map(|refused| &refused.state) {
+            Some(PluginState::Refused { reason }) => {
+                return PluginError::new(name, PluginErrorKind::Refused, format!("it could not be loaded: {reason}"));
+            }
+            Some(PluginState::Waiting { reason }) => {
+                return PluginError::new(name, PluginErrorKind::Refused, reason.clone());
+            }
+            _ => {}
         }
         let known: Vec<_> = self.plugins.keys().filter(|key| key.0 == kind).map(|key| key.1.as_str()).collect();
         PluginError::new(
             name,
             PluginErrorKind::NotFound,
-            format!("there is no such {kind}; there are: {}", known.join(", ")),
+            format!("there is no such {kind} plugin; there are: {}", known.join(", ")),
         )
     }
 }

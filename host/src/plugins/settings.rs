@@ -33,10 +33,9 @@ impl SettingsSchema {
     /// Every problem of the settings, as far as they are reported. Their values are not repeated: some are secrets.
     pub(super) fn problems(&self, settings: &Value) -> Vec<Problem> {
         match self.schema.problems(settings, &explain) {
-            Ok(problems) => problems
-                .into_iter()
-                .map(|model::Problem { pointer, message }| Problem { pointer, message })
-                .collect(),
+            Ok(problems) => {
+                problems.into_iter().map(|model::Problem { pointer, message }| Problem { pointer, message }).collect()
+            }
             Err(error) => vec![Problem { pointer: error.pointer, message: error.message }],
         }
     }

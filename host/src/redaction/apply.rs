@@ -8,7 +8,7 @@ use memchr::memmem;
 use super::blocks::{OpenBlock, follow};
 use super::matcher::{Line, Scratch, overlap, search};
 use super::rules::{Candidate, Fault};
-use super::run::Shared;
+use super::run::{Shared, Unscanned};
 use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
 use super::views::{WINDOW_STEP, is_base64};
 
@@ -213,7 +213,18 @@ impl Applier<'_> {
                             }
                         }
                     }
-                    Err(fault) => self.shared.faults.fault(&plugin.name, &fault),
+                    Err(fault) => {
+                        self.shared.faults.fault(&plugin.name, &fault);
+                        if self.shared.unscanned == Unscanned::Withheld {
+                            // Nobody knows what it would have found.
+                            let content = line.trim();
+                            let begin = at + (line.len() - line.trim_start().len());
+                            if !content.is_empty() {
+                                let name = self.scan_name(WITHHELD);
+                                spans.push(Span { range: begin..begin + content.len(), name, clipped: false });
+                            }
+                        }
+                    }
                 }
             }
             self.state.scanned.push_str(line);

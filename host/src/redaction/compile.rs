@@ -240,8 +240,13 @@ impl Builder {
     /// Makes room for the patterns of a source. False, with an error, where it has more of anything than it may.
     fn begin(&mut self, source: &str, rules: &[Rule], allow: &[Allow]) -> bool {
         self.room = Room { left: Some(SOURCE_SIZE) };
-        let blocks = rules.iter().filter_map(|rule| rule.block.as_ref()).map(|block| block.body.len() + block.end.len());
-        let text = rules.iter().map(|rule| rule.pattern.len()).chain(blocks).chain(allow.iter().map(|allow| allow.pattern.len()));
+        let blocks =
+            rules.iter().filter_map(|rule| rule.block.as_ref()).map(|block| block.body.len() + block.end.len());
+        let text = rules
+            .iter()
+            .map(|rule| rule.pattern.len())
+            .chain(blocks)
+            .chain(allow.iter().map(|allow| allow.pattern.len()));
         let problem = if rules.len() > MAX_SOURCE_RULES {
             format!("there are {} rules, where {MAX_SOURCE_RULES} are allowed", rules.len())
         } else if allow.len() > MAX_SOURCE_ALLOWS {
@@ -399,12 +404,11 @@ impl Builder {
             }
             // Unicode word boundaries are the one thing that the automaton leaves undecided, where the text is not ASCII.
             let undecided = hir.properties().look_set().contains_word_unicode();
-            let captures =
-                if rule.secret_groups.is_empty() && !undecided {
-                    None
-                } else {
-                    Some(self.within(source, |most| capture_regex(&rule.pattern, most), Regex::memory_usage)?)
-                };
+            let captures = if rule.secret_groups.is_empty() && !undecided {
+                None
+            } else {
+                Some(self.within(source, |most| capture_regex(&rule.pattern, most), Regex::memory_usage)?)
+            };
             return Ok(Finder::Anchored { dfa: Box::new(dfa), captures });
         }
         if crosses_breakers(hir) || keywords.iter().any(|keyword| keyword.bytes().any(is_breaker)) {

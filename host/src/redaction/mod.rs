@@ -25,7 +25,7 @@ pub use rules::{
     Allow, AllowTarget, Block, Candidate, Fault, FaultSink, Find, IgnoreFaults, OperatorRules, PluginRules,
     RedactorPlugin, Rule, RuleSet,
 };
-pub use run::{Redacted, RunRedactor};
+pub use run::{Redacted, RunRedactor, Unscanned};
 pub use stream::StreamRedactor;
 
 #[cfg(test)]

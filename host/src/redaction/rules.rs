@@ -166,7 +166,7 @@ pub trait RedactorPlugin: Send + Sync {
     /// Secrets that no declared rule describes. Called only if the rule set has `scan_overlap`.
     ///
     /// # Errors
-    /// When the plugin failed; the declared rules still apply.
+    /// When the plugin failed; the text is withheld then.
     fn scan(&self, text: &str) -> Result<Vec<Find>, Fault>;
 }
 

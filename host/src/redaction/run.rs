@@ -24,6 +24,17 @@ pub(super) struct Shared {
     pub(super) faults: Arc<dyn FaultSink>,
     /// Names that plugins gave to what `scan` found.
     learned: Mutex<HashSet<String>>,
+    pub(super) unscanned: Unscanned,
+}
+
+/// What becomes of a text that a plugin's `scan` was to look through, and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unscanned {
+    /// It is replaced by `[REDACTED:withheld]`: nobody knows what the scan would have found.
+    #[default]
+    Withheld,
+    /// The rules alone redact it. For the host's own words, which must be readable where a plugin fails.
+    ByRules,
 }
 
 impl Shared {
@@ -65,7 +76,12 @@ pub struct Redacted<'t> {
 impl RunRedactor {
     /// Binds a redactor to the values that a run knows to be secret and to whoever records plugin faults.
     pub fn new(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>) -> Self {
-        Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default() }) }
+        Self::with(redactor, masks, faults, Unscanned::Withheld)
+    }
+
+    /// The same for what is to become of texts that a failing plugin was to scan.
+    pub fn with(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>, unscanned: Unscanned) -> Self {
+        Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default(), unscanned }) }
     }
 
     /// Redacts a whole text.

@@ -36,6 +36,7 @@ mod lock;
 mod open;
 mod output;
 mod pending;
+mod plugins;
 mod reader;
 mod retention;
 mod rows;
@@ -59,6 +60,7 @@ pub use error::{StorageError, StorageErrorKind};
 pub use lock::{DataLock, Holder, LockError};
 pub use output::Output;
 pub use pending::Pending;
+pub use plugins::PluginFileRow;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{

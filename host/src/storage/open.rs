@@ -24,6 +24,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0002_retention.sql")),
     M::up(include_str!("migrations/0003_tokens.sql")),
     M::up(include_str!("migrations/0004_search.sql")),
+    M::up(include_str!("migrations/0006_plugins.sql")),
     M::up(include_str!("migrations/0007_trust_settings.sql")),
 ];
 
@@ -36,6 +37,8 @@ const VITAL: &[&str] = &[
     "retention_policies",
     "capability_snapshots",
     "provider_tokens",
+    "plugin_files",
+    "plugin_trust",
 ];
 
 /// A database of at most this size (bytes) is looked through as a whole when it is opened.

@@ -14,8 +14,8 @@ use crate::api::types::{
     ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams,
     ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
     RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetRetentionParams, Settings,
-    StartRunResult, Status, StopParams, StopResult, SubscribeParams, TokenState, UnsetRetentionParams,
-    UpdateSettingsParams, WorkspaceParams,
+    StartRunResult, Status, StopParams, StopResult, SubscribeParams, TokenState, TrustPluginParams, TrustPluginResult,
+    UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
     CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord, Page, Profile, RetentionPolicy,
@@ -271,6 +271,14 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn list_plugins(&self) -> Result<ListPluginsResult, ClientError> {
         self.call("list_plugins", &NoParams {}).await
+    }
+
+    /// What a provider plugin that waits runs and sees; with its digest, approves it.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn trust_plugin(&self, name: String, digest: Option<String>) -> Result<TrustPluginResult, ClientError> {
+        self.call("trust_plugin", &TrustPluginParams { name, digest }).await
     }
 
     /// Has the host read its configuration and look at its plugins again.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::rpc::Caller;
 use super::super::types::{
     GetSettingsParams, ListCapabilitiesParams, ListPluginsResult, NoParams, Reload, ReloadTrigger, Settings, Status,
-    StopParams, StopResult, UpdateSettingsParams,
+    StopParams, StopResult, TrustPluginParams, TrustPluginResult, UpdateSettingsParams,
 };
 use super::{Answer, result};
 use crate::engine::Engine;
@@ -24,6 +24,14 @@ pub(super) fn capabilities(
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
 pub(super) fn plugins(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<ListPluginsResult, ApiError> {
     Ok(engine.list_plugins())
+}
+
+pub(super) fn trust_plugin(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &TrustPluginParams,
+) -> Result<TrustPluginResult, ApiError> {
+    engine.trust_plugin(params)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]

@@ -26,8 +26,8 @@ use super::types::{
     ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
     RerunParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams,
     SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
-    SubscribeResult, TokenState, UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams,
-    UpdateSettingsParams, WorkspaceParams,
+    SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UnsubscribeParams,
+    UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
@@ -233,6 +233,12 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.
         list_plugins(): NoParams => ListPluginsResult, [], host::plugins
+    },
+    method! {
+        /// What a provider plugin that waits for approval runs and sees. With its digest, approves it: nothing of a new
+        /// provider runs before.
+        trust_plugin("name", "digest"): TrustPluginParams => TrustPluginResult,
+        [NotFound, Conflict, PluginFailed], host::trust_plugin
     },
     method! {
         /// Reads the configuration and looks at the plugin folder now, and puts in force what has changed. Runs that are

@@ -51,7 +51,8 @@ pub struct PluginInfo {
     pub digest: String,
     /// `bundled`, or the path of its file.
     pub source: String,
-    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`.
+    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`; `waiting` for a
+    /// provider whose digest nobody has approved.
     pub state: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,50 @@ pub struct PluginInfo {
     /// JSON Schema of its settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_schema: Option<Value>,
+}
+
+/// `trust_plugin`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustPluginParams {
+    /// Name of a provider plugin that waits for approval.
+    pub name: String,
+    /// Its digest, as an answer without one has it. Approves the plugin; without it nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// `trust_plugin`: what a provider plugin runs and sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustPluginResult {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component, in hex.
+    pub digest: String,
+    /// The programs that it runs, by name or path; the first that is found.
+    pub executables: Vec<String>,
+    /// Commands that it runs with the program to learn what it can do, before any run.
+    pub probes: Vec<PluginProbe>,
+    /// Variables that the program gets from the caller or the host; a `*` at the end stands for anything.
+    pub inherit_environment: Vec<String>,
+    /// The variable that carries a stored token, if it takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_variable: Option<String>,
+    /// Whether it is approved now.
+    pub approved: bool,
+}
+
+/// One command that a provider plugin runs to learn what its program can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginProbe {
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Names of the variables that it sets.
+    pub environment: Vec<String>,
 }
 
 /// One provider instance.

@@ -7,7 +7,10 @@ use crate::plugins::{BUNDLED, Kind, PluginState, Registry, RegistryOptions};
 #[test]
 fn every_bundled_plugin_loads_and_is_what_it_is_called() {
     let cache = tempfile::tempdir().unwrap();
-    let options = RegistryOptions { cache: Some(super::cache_options(&cache.path().join("cache"))), ..RegistryOptions::default() };
+    let options = RegistryOptions {
+        cache: Some(super::cache_options(&cache.path().join("cache"))),
+        ..RegistryOptions::default()
+    };
     let (registry, problems) = Registry::open(&options).unwrap();
     assert_eq!(problems, []);
     let listed = registry.list();

@@ -143,7 +143,10 @@ fn compiled_code_of_another_component_is_not_run() {
 fn compiled_code_that_was_written_with_another_key_is_not_run() {
     let bench = Bench::with(&[("test.wasm", &Guest::default().policy())]);
     let registry = bench.registry();
-    let forged = crate::plugins::CacheOptions { key: [8; crate::plugins::CODE_KEY_BYTES], ..super::cache_options(&bench.cache()) };
+    let forged = crate::plugins::CacheOptions {
+        key: [8; crate::plugins::CODE_KEY_BYTES],
+        ..super::cache_options(&bench.cache())
+    };
     let forged = crate::plugins::cache::CodeCache::open(&forged, registry.runtime().engine()).unwrap();
     let digest = registry.list()[0].digest.clone().unwrap();
     assert!(forged.load(registry.runtime().engine(), &digest).is_none());

@@ -122,7 +122,7 @@ fn broken_files_leave_the_others_alone() {
     let error = registry.policy("other", &json!({})).err().unwrap();
     assert_eq!(
         (error.kind, error.message.as_str()),
-        (PluginErrorKind::NotFound, "there is no such policy; there are: good")
+        (PluginErrorKind::NotFound, "there is no such policy plugin; there are: good")
     );
     assert_eq!(registry.provider("good", &json!({})).err().unwrap().kind, PluginErrorKind::NotFound);
 }

@@ -1,6 +1,7 @@
 //! The runtime against real components: small guests written as text, well-behaved and hostile, and the bundled plugins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
 mod bundled;
 mod cache;
 #[path = "../../../../tests/guests/mod.rs"]
@@ -16,7 +17,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::types::{Action, Context};
-use super::{CODE_KEY_BYTES, CacheOptions, CallLimits, Level, Limits, LogEntry, PluginLog, PluginProblem, Registry, RegistryOptions};
+use super::{
+    Admission, CODE_KEY_BYTES, CacheOptions, CallLimits, Level, Limits, LogEntry, PluginLog, PluginProblem, Registry,
+    RegistryOptions,
+};
 
 /// A plugin folder, a cache folder and a log.
 struct Bench {
@@ -78,6 +82,8 @@ impl Bench {
             bundled: &[],
             limits: self.limits.clone(),
             log,
+            admission: trusting(),
+            known_files: Vec::new(),
         })
         .unwrap()
     }
@@ -88,6 +94,11 @@ impl Bench {
         assert_eq!(problems, []);
         registry
     }
+}
+
+/// Every provider of the folder counts as approved.
+fn trusting() -> Admission {
+    Admission { trust_folder: true, ..Admission::default() }
 }
 
 /// A cache in that folder, with a key that all tests share.

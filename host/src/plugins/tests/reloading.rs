@@ -17,7 +17,7 @@ fn version(number: usize) -> Vec<u8> {
 }
 
 fn reload(bench: &Bench, registry: &Registry) -> (Registry, Vec<PluginProblem>) {
-    registry.reloaded(Some(&bench.folder.path().join("plugins")), &bench.limits)
+    registry.reloaded(Some(&bench.folder.path().join("plugins")), &bench.limits, &super::trusting())
 }
 
 fn remove(bench: &Bench, name: &str) {
@@ -115,8 +115,8 @@ fn files_come_and_go() {
     assert!(!third.contains(Kind::Policy, "test") && second.contains(Kind::Policy, "test"));
     assert_eq!(policy.evaluate(&start(), &context()), Ok(Vec::new()));
     // Another folder altogether, and none.
-    assert_eq!(third.reloaded(Some(Path::new("/nowhere")), &bench.limits).0.list(), []);
-    assert_eq!(third.reloaded(None, &bench.limits).0.list(), []);
+    assert_eq!(third.reloaded(Some(Path::new("/nowhere")), &bench.limits, &super::trusting()).0.list(), []);
+    assert_eq!(third.reloaded(None, &bench.limits, &super::trusting()).0.list(), []);
 }
 
 #[test]
@@ -153,12 +153,12 @@ fn other_limits_make_other_plugins_of_the_same_code() {
     let mut more = tight();
     more.redactor.memory = 64 << 20;
     let folder = bench.folder.path().join("plugins");
-    let (second, problems) = first.reloaded(Some(&folder), &more);
+    let (second, problems) = first.reloaded(Some(&folder), &more, &super::trusting());
     assert_eq!(problems, []);
     assert!(!policy.is_of(&second), "its limits are others");
     assert_eq!(second.compiled(), 2, "nothing is compiled again");
     assert_eq!(changes(&second, &first).len(), 1);
-    let (third, problems) = second.reloaded(Some(&folder), &Limits { component_size: 100, ..more });
+    let (third, problems) = second.reloaded(Some(&folder), &Limits { component_size: 100, ..more }, &super::trusting());
     assert_eq!((third.list().len(), problems.len()), (2, 2));
     assert!(third.list().iter().all(|plugin| matches!(plugin.state, PluginState::Refused { .. })));
 }

@@ -283,7 +283,10 @@ fn large_plugin_leaves_room_for_others_and_for_the_operator() {
     let large: Vec<Rule> =
         (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}\\w{{60}}"), &[])).collect();
     let plugin = fake(RuleSet { rules: large, ..RuleSet::default() }, yes, nothing);
-    let small = PluginRules { name: "small".to_owned(), ..fake(RuleSet { rules: vec![rule("x", "xyz", &[])], ..RuleSet::default() }, yes, nothing) };
+    let small = PluginRules {
+        name: "small".to_owned(),
+        ..fake(RuleSet { rules: vec![rule("x", "xyz", &[])], ..RuleSet::default() }, yes, nothing)
+    };
     let allow = Allow { rules: vec!["nowhere".to_owned()], target: AllowTarget::Secret, pattern: "a".to_owned() };
     let operator = OperatorRules { rules: Vec::new(), allow: vec![allow] };
     let errors = Redactor::compile(vec![plugin, small], operator).unwrap_err();
