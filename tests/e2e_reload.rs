@@ -163,7 +163,7 @@ fn what_is_wrong_changes_nothing_and_has_a_place() {
 
 #[test]
 fn a_plugins_file_is_swapped_broken_and_removed_under_a_run() {
-    let bed = Bed::granted("[scheduler]\nglobal = 8\nper_provider = 8\n");
+    let bed = Bed::granted("[plugins]\ntrust = \"folder\"\n[scheduler]\nglobal = 8\nper_provider = 8\n");
     let under_way = bed.detach(&["--timeout", "10m", "rehearsal", "SLEEP 600"]);
     until("a run", PATIENCE, || (status(&bed)["running"] == 1).then_some(()));
     let bundled = listed(&bed);

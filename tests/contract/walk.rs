@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::document::Document;
+use crate::support::guests::{Guest, TRAP, hostile};
 use crate::support::{Bed, PATIENCE, end_of, until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -147,6 +148,27 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything that a front end would ask of a host that has no runs yet, and the errors of it.
+    /// New providers, which wait until somebody has approved them.
+    fn plugins(&mut self) {
+        let folder = self.scene.bed.home().join("plugins");
+        let newcomer = hostile::prober("newcomer", "no-such-program", &["--version"]);
+        let faulty = Guest { name: "faulty", configure: TRAP, ..Guest::default() }.provider();
+        fs::create_dir_all(&folder).unwrap();
+        for (name, component) in [("newcomer", newcomer), ("faulty", faulty)] {
+            fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
+        }
+        self.ok("reload", json!({}));
+        let seen = self.ok("trust_plugin", json!({ "name": "newcomer" }));
+        assert_eq!(seen["approved"], false);
+        self.refused("trust_plugin", json!({ "name": "newcomer", "digest": "00" }), "CONFLICT");
+        self.ok("trust_plugin", json!({ "name": "newcomer", "digest": seen["digest"] }));
+        self.refused("trust_plugin", json!({ "name": "newcomer" }), "NOT_FOUND");
+        self.refused("trust_plugin", json!({ "name": "faulty" }), "PLUGIN_FAILED");
+        fs::remove_file(folder.join("newcomer.wasm")).unwrap();
+        fs::remove_file(folder.join("faulty.wasm")).unwrap();
+        self.ok("reload", json!({}));
+    }
+
     pub fn look_around(&mut self) {
         for method in self.document.methods().map(str::to_owned).collect::<Vec<_>>() {
             let error = self.refused(&method, json!({ "noSuchParameter": 1 }), "INVALID_PARAMS");
@@ -160,7 +182,7 @@ impl<'a> Walk<'a> {
         self.refused("update_settings", json!({ "patch": { "scheduler": { "global": 0 } } }), "INVALID_PARAMS");
         self.ok("reload", json!({}));
         self.ok("list_plugins", json!({}));
-        self.refused("trust_plugin", json!({ "name": "nobody" }), "NOT_FOUND");
+        self.plugins();
         self.ok("list_capabilities", json!({}));
         self.ok("list_capabilities", json!({ "refresh": true, "provider": "missing" }));
         self.refused("list_capabilities", json!({ "provider": "nobody" }), "NOT_FOUND");

@@ -171,6 +171,9 @@ fn what_is_shown_can_be_set() {
     for key in ["allowEnvironment", "mcpCommands", "shellPreludes"] {
         shown["policy"].as_object_mut().unwrap().remove(key);
     }
+    for key in ["trust", "provider"] {
+        shown["plugins"].as_object_mut().unwrap().remove(key);
+    }
     let (set, problems) = Overrides::default().patched(&Value::Object(shown));
     assert_eq!(problems, []);
     let again = Source::default().config(&set).unwrap();

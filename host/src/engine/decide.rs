@@ -107,13 +107,13 @@ impl<'a> Attempt<'a> {
         failures.filter(|failure| !known.contains(failure.pointer.as_str()) && !taken_away(failure)).collect()
     }
 
-    /// Takes back the plugins that have changed and are at fault. A policy that was not there before stays, and denies: it
-    /// would do so after a start of the host, too.
+    /// Takes back the plugins that have changed and are at fault. One that was not there before stays as it is: a policy
+    /// denies, as it would after a start of the host, and anything else may do with other settings.
     fn restore(&mut self) {
         loop {
             let restored = self.faults().into_iter().find_map(|failure| {
                 let (kind, name) = failure.plugin.as_ref()?;
-                if *kind == Kind::Policy && !self.current.registry.contains(*kind, name) {
+                if !self.current.registry.contains(*kind, name) {
                     return None;
                 }
                 self.setup.registry.restored(&self.current.registry, *kind, name, &failure.message)

@@ -221,7 +221,9 @@ impl Applier<'_> {
                             let begin = at + (line.len() - line.trim_start().len());
                             if !content.is_empty() {
                                 let name = self.scan_name(WITHHELD);
-                                spans.push(Span { range: begin..begin + content.len(), name, clipped: false });
+                                let end = begin + content.len();
+                                spans.retain(|span| span.range.start < begin || span.range.end > end);
+                                spans.push(Span { range: begin..end, name, clipped: false });
                             }
                         }
                     }

@@ -139,7 +139,7 @@ fn when_a_plugin_fails_every_candidate_is_a_secret() {
 }
 
 #[test]
-fn a_scan_sees_lines_and_its_failure_leaves_the_rules_at_work() {
+fn a_scan_sees_lines_and_its_failure_withholds_them() {
     let rules =
         RuleSet { rules: vec![rule("one", "one-[a-z]+", &["one-"])], scan_overlap: Some(4), ..RuleSet::default() };
     let scan = |text: &str| {
@@ -159,8 +159,13 @@ fn a_scan_sees_lines_and_its_failure_leaves_the_rules_at_work() {
     }
     let (run, heard) =
         run_with(vec![fake(rules, yes, |_| Err(Fault::new("ran out of fuel")))], OperatorRules::default());
-    assert_eq!(run.redact("one-a zzz").text, "[REDACTED:one] zzz");
+    assert_eq!(run.redact("one-a zzz").text, "[REDACTED:withheld]");
     assert_eq!(*heard.0.lock().unwrap(), ["fake: ran out of fuel"]);
+    assert_eq!(run.redact("a\n\n  b c\r\n").text, "[REDACTED:withheld]\n\n  [REDACTED:withheld]\r\n");
+    // The host's own words stay readable.
+    let redactor = Arc::clone(&run.shared.redactor);
+    let lenient = RunRedactor::with(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults), Unscanned::ByRules);
+    assert_eq!(lenient.redact("one-a zzz").text, "[REDACTED:one] zzz");
 }
 
 #[test]
