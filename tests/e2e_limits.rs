@@ -93,7 +93,9 @@ fn thousands_of_large_patterns_are_refused_with_little_memory() {
 #[test]
 fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
     let mut levels: Vec<String> = (0..31)
-        .map(|level| format!(r##""d{level}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, level + 1))
+        .map(|level| {
+            format!(r##""d{level}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, level + 1)
+        })
         .collect();
     levels.push(r#""d31":{}"#.to_owned());
     let schema = format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/d0"}}"##, levels.join(","));
@@ -101,8 +103,11 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
     let folder = bed.home().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let began = Instant::now();
-    fs::write(folder.join("greedy.wasm"), Guest { name: "greedy", schema: Some(&schema), ..Guest::default() }.provider())
-        .unwrap();
+    fs::write(
+        folder.join("greedy.wasm"),
+        Guest { name: "greedy", schema: Some(&schema), ..Guest::default() }.provider(),
+    )
+    .unwrap();
     let reload = bed.run(&["config", "reload", "--json"]).ok().json();
     assert!(reload["plugins"].to_string().contains("greedy"), "{reload}");
     let list = bed.run(&["plugin", "list"]).ok().stdout;

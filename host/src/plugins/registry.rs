@@ -222,7 +222,7 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// Loads the bundled plugins and those of the folder. A plugin that cannot be loaded is a problem, not a failure, and
     /// stands in [`list`](Self::list) as refused. A file replaces the bundled plugin of its kind and name; of two files
-    /// with one name the first in alphabetical order counts.
+    /// with one name the one that is in use counts, else the first in alphabetical order.
     ///
     /// Blocks: what the cache does not have is compiled, which takes a part of a second for each plugin.
     ///
