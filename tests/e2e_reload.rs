@@ -312,13 +312,15 @@ fn settings_go_before_the_file_and_outlast_the_host() {
     let before = settings(json!({}));
     assert_eq!((&before["scheduler"]["global"], &before["origins"]), (&json!(3), &Value::Null));
 
-    let after = update(json!({"scheduler": {"global": 9}, "providers": {"second": {"plugin": "rehearsal"}}})).unwrap();
-    assert_eq!(after["scheduler"]["global"], 9);
+    let after = update(json!({"scheduler": {"global": 9}, "providers": {"rehearsal": {"concurrency": 3}}})).unwrap();
+    assert_eq!(
+        (&after["scheduler"]["global"], &after["providers"]["rehearsal"]["concurrency"]),
+        (&json!(9), &json!(3))
+    );
     let origin = |of: &Value, pointer: &str| of["origins"][pointer].clone();
     assert_eq!(origin(&after, "/scheduler/global"), "override");
     assert_eq!(origin(&after, "/scheduler/capacity"), "default");
     assert_eq!(status(&bed)["globalLimit"], 9, "at once");
-    bed.run(&["run", "second", "--grant", "SAY here"]).ok();
     // The file has changed nothing of what was set.
     bed.configure("[scheduler]\nglobal = 4\ncapacity = 7\n");
     changed(&bed, "scheduler.capacity");
@@ -357,19 +359,23 @@ fn a_patch_is_taken_as_a_whole_or_refused_with_every_problem() {
         pointers,
         [
             "/patch/plugins/folder",
+            "/patch/plugins/policy/guardrails/settings/maxTimeoutSeconds",
             "/patch/providers/rehearsal/environment/API_KEY",
             "/patch/providers/rehearsal/environment/HINT",
-            "/patch/redaction/rules/0/pattern",
+            "/patch/providers/rehearsal/environment/PLAIN",
+            "/patch/redaction/rules",
             "/patch/scheduler/globl",
             "/patch/scheduler/perProvider",
         ]
     );
     assert!(!error.text().contains("hunter2"), "{}", error.text());
     assert_eq!(status(&bed)["globalLimit"], 2, "nothing of it");
-    // What the plugin itself refuses.
+    // What no provider has, and what runs programs.
     let patch = json!({"scheduler": {"global": 7}, "providers": {"rehearsal": {"settings": {"delay": -1}}}});
     let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
-    assert_eq!(error.data()["problems"][0]["pointer"], "/patch/providers/rehearsal/settings/delay");
+    let problem = &error.data()["problems"][0];
+    assert_eq!(problem["pointer"], "/patch/providers/rehearsal/settings/delay");
+    assert!(problem["message"].as_str().unwrap().contains("config.toml only"), "{problem}");
     for params in [json!({}), json!({"patch": 3}), json!({"patch": {}, "more": 1}), json!({"patch": [1]})] {
         assert_eq!(bed.call("update_settings", &params).unwrap_err().kind(), "INVALID_PARAMS", "{params}");
     }
@@ -405,9 +411,9 @@ fn settings_are_verbs_too() {
     assert_eq!(set["origins"], json!({"/log/level": "override", "/scheduler/perProvider": "override"}));
     let unset = bed.run(&["settings", "unset", "log", "scheduler.per_provider"]).ok().stdout;
     assert!(unset.contains("scheduler.per_provider = 1  (default)"), "{unset}");
-    let list = "[\"/harness/tools\"]";
-    bed.run(&["settings", "set", "policy.allow_unenforced", list]).ok();
-    assert_eq!(bed.run(&["settings", "get", "policy"]).ok().json()["allowUnenforced"], json!(["/harness/tools"]));
+    let list = "[\"HOME\", \"PATH\"]";
+    bed.run(&["settings", "set", "runner.inherit_environment", list]).ok();
+    assert_eq!(bed.run(&["settings", "get", "runner"]).ok().json()["inheritEnvironment"], json!(["HOME", "PATH"]));
 
     let wrong = bed.run(&["settings", "set", "scheduler.globl", "3"]).code(2);
     assert!(wrong.stderr.contains("scheduler.globl: unknown key (did you mean global?)"), "{}", wrong.stderr);
@@ -420,6 +426,29 @@ fn settings_are_verbs_too() {
     bed.run(&["settings", "list", "nothing"]).code(5);
     let error = bed.run(&["--json", "settings", "set", "plugins.folder", "/tmp"]).code(2).error();
     assert_eq!(error["problems"][0]["pointer"], "/patch/plugins/folder");
+}
+
+/// What an earlier version stored is not in force, and is said to be so.
+#[test]
+fn ignores_a_stored_setting_that_only_the_file_can_have() {
+    let bed = Bed::with_config("");
+    bed.run(&["settings", "set", "scheduler.global", "7"]).ok();
+    bed.stop();
+    let database = rusqlite::Connection::open(bed.home().join("data/ostler.db")).unwrap();
+    for (key, value) in [("/policy/allowAdvanced", "true"), ("/providers/evil/plugin", "\"command\"")] {
+        database.execute("INSERT INTO settings (key, value, updated_us) VALUES (?1, ?2, 0)", [key, value]).unwrap();
+    }
+    drop(database);
+    bed.host();
+    let settings = bed.call("get_settings", &json!({})).unwrap();
+    assert_eq!((&settings["policy"]["allowAdvanced"], &settings["scheduler"]["global"]), (&json!(false), &json!(7)));
+    assert!(settings["providers"]["evil"].is_null(), "{settings}");
+    let problems = status(&bed)["problems"].to_string();
+    for part in ["policy.allow_advanced", "providers.evil.plugin", "config.toml only", "settings unset"] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
+    bed.run(&["settings", "unset", "policy.allow_advanced", "providers.evil"]).ok();
+    assert!(!status(&bed)["problems"].to_string().contains("config.toml only"), "taken back");
 }
 
 /// Seconds of processor time that a process has used.

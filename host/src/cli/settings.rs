@@ -53,8 +53,9 @@ enum Action {
     /// Set a value over config.toml
     #[command(after_help = "Examples:\n  ostler settings set scheduler.per_provider 2\n  \
                             ostler settings set log.level debug\n  \
-                            ostler settings set policy.allow_unenforced '[\"/harness/tools\"]'\n  \
-                            ostler settings set providers.codex-work '{\"plugin\": \"codex\", \"concurrency\": 2}'")]
+                            ostler settings set providers.codex.concurrency 2\n\n\
+                            What decides trust and which programs run (policy, redaction, plugins, providers, http, tokens)\n\
+                            stands in the configuration file only.")]
     Set {
         /// The key, as config.toml has it
         key: String,

@@ -5,11 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Config, ConfigErrors, Executable, Origin, Overrides, Source};
+use crate::model::leaves;
 
-fn set(patch: &Value) -> Overrides {
-    let (set, problems) = Overrides::default().patched(patch);
-    assert_eq!(problems, []);
-    set
+/// What was set, whether or not it could be set today: an earlier version may have stored it.
+fn set(values: &Value) -> Overrides {
+    let values = leaves(values.as_object().unwrap()).into_iter();
+    Overrides::from_rows(values.map(|(pointer, value)| (pointer, value.clone())))
 }
 
 fn layered(file: &str, patch: &Value) -> Result<Config, ConfigErrors> {
@@ -148,31 +149,30 @@ fn what_does_not_fit_any_more_is_left_out_and_named() {
         ("/scheduler/capacity".to_owned(), json!("lots")),
         ("/gone/away".to_owned(), json!(1)),
         ("/plugins/folder".to_owned(), json!("/tmp/code")),
-        ("/redaction/rules".to_owned(), json!([{"id": "a", "pattern": "("}])),
+        ("/redaction/allow".to_owned(), json!([{"pattern": "(?s).+", "target": "line"}])),
+        ("/providers/evil/plugin".to_owned(), json!("command")),
+        ("/providers/codex/concurrency".to_owned(), json!(3)),
     ]);
     let (config, unfit) = Source::of_text("[scheduler]\ncapacity = 5\n").config_with_fitting(&kept).unwrap();
     assert_eq!((config.scheduler.global, config.scheduler.capacity), (7, 5));
     assert_eq!(config.plugins.folder, None, "code is not loaded from where somebody has set");
     let mut pointers: Vec<&str> = unfit.iter().map(|error| error.pointer.as_str()).collect();
     pointers.sort_unstable();
-    assert_eq!(pointers, ["/gone", "/plugins/folder", "/redaction/rules/0/pattern", "/scheduler/capacity"]);
+    let ignored = ["/gone", "/plugins/folder", "/providers/evil/plugin", "/redaction/allow", "/scheduler/capacity"];
+    assert_eq!(pointers, ignored);
+    assert!(config.redaction.allow.is_empty() && !config.providers.contains_key("evil"));
+    assert_eq!(config.providers["codex"].concurrency, Some(3));
     let broken = Source::of_text("[scheduler]\ncapacity = \n").config_with_fitting(&kept);
     assert_eq!(broken.unwrap_err().errors()[0].origin, Origin::File);
 }
 
 #[test]
 fn what_is_shown_can_be_set() {
-    let file = "[[redaction.rules]]\nid = \"x\"\npattern = \"x+\"\n[providers.llm]\nplugin = \"command\"\n\
-                settings = { args = [[\"--model\", \"m\"], \"{prompt}\"] }\n";
-    let config = Config::parse(file).unwrap();
+    let config = Config::parse("[scheduler]\nglobal = 7\n[retention.providers.llm]\ndays = 3\n").unwrap();
     let mut shown = config.shown();
-    // For the file alone.
-    shown.remove("http");
-    for key in ["allowEnvironment", "mcpCommands", "shellPreludes"] {
-        shown["policy"].as_object_mut().unwrap().remove(key);
-    }
-    for key in ["trust", "provider"] {
-        shown["plugins"].as_object_mut().unwrap().remove(key);
+    // For the file only.
+    for section in ["http", "plugins", "policy", "providers", "redaction", "sandbox", "tokens"] {
+        shown.remove(section);
     }
     let (set, problems) = Overrides::default().patched(&Value::Object(shown));
     assert_eq!(problems, []);

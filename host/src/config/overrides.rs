@@ -5,24 +5,27 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::file::MAX_FILE_BYTES;
+use super::shown::file_key;
 use crate::model::{Problem, document_of, escape_pointer, leaves};
 
 /// Deepest nesting of a value.
 const MAX_DEPTH: usize = 32;
 
-/// What can be set in the file alone, as pointers in which `*` stands for any name, and why.
+/// What can be set in the file only, as pointers, and why. Providers have a rule of their own, see [`file_only`].
 const FILE_ONLY: &[(&str, &str)] = &[
-    ("/plugins/folder", "it says where the host takes code from"),
-    ("/plugins/trust", "it says which code the host runs"),
-    ("/plugins/provider", "it says which code the host runs"),
-    ("/plugins/redactor/*/sha256", "it says which code the host runs"),
-    ("/plugins/policy/*/sha256", "it says which code the host runs"),
-    ("/plugins/policy/*/replace", "it says which code the host runs"),
-    ("/http", "it says who can reach the host"),
-    ("/policy/allowEnvironment", "it says what code a run can load"),
-    ("/policy/mcpCommands", "it says which commands a run can bring along"),
-    ("/policy/shellPreludes", "it says which commands a run can bring along"),
+    ("/policy", "it decides what the policies let through"),
+    ("/redaction", "it decides what is taken out as secret"),
+    ("/plugins", "it decides which code checks and redacts, and how"),
+    ("/storage/exports", "it decides where the host writes files"),
+    ("/http", "it decides who can reach the host"),
+    ("/sandbox", "it decides what contains the agents"),
+    ("/tokens", "it decides where tokens are kept"),
 ];
+
+/// Where providers are set, what can be set of one at run time, and why nothing else.
+const PROVIDERS: &str = "providers";
+const PROVIDER_SETTABLE: &str = "concurrency";
+const PROVIDER_REASON: &str = "it decides which programs the host runs, and with what";
 
 /// Sections of the file that a host reads once, when it starts.
 const AT_THE_START: &[&str] = &["http."];
@@ -111,22 +114,34 @@ impl Overrides {
     }
 }
 
-/// Why a value can be set in the file alone, if it can.
+/// Why a value can be set in the file only, if that is so. An object with members counts by its members.
 #[must_use]
 pub(super) fn file_only(pointer: &str) -> Option<&'static str> {
-    let covers = |pattern: &str| {
-        let mut steps = pointer.split('/');
-        pattern.split('/').all(|wanted| steps.next().is_some_and(|step| wanted == "*" || wanted == step))
-    };
-    FILE_ONLY.iter().find(|(pattern, _)| covers(pattern)).map(|(_, why)| *why)
+    let mut steps = pointer.split('/').skip(1);
+    if steps.next() == Some(PROVIDERS) {
+        let settable = steps.next().is_some() && steps.next() == Some(PROVIDER_SETTABLE) && steps.next().is_none();
+        return (!settable).then_some(PROVIDER_REASON);
+    }
+    let covers = |above: &str| pointer.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    FILE_ONLY.iter().find(|(above, _)| covers(above)).map(|(_, why)| *why)
+}
+
+/// What to tell somebody who sets what can be set in the file only.
+pub(super) fn file_only_message(pointer: &str, why: &str) -> String {
+    let key = file_key(pointer);
+    format!(
+        "{key} can be set in config.toml only, because {why}: edit the file that `ostler config path` names, and check it \
+         with `ostler config check`"
+    )
 }
 
 /// Notes what cannot be set. Values are not repeated: they may be secret.
 fn check(value: &Value, pointer: &str, depth: usize, problems: &mut Vec<Problem>) {
     let mut refuse = |message: String| problems.push(Problem { pointer: pointer.to_owned(), message });
-    // Null takes back what somebody may have set before it was forbidden.
-    if let Some(why) = file_only(pointer).filter(|_| !value.is_null()) {
-        refuse(format!("can be set in config.toml alone: {why}"));
+    // An object with members counts by these. Null takes back what somebody may have set before it was forbidden.
+    let counts = !value.is_null() && value.as_object().is_none_or(Map::is_empty);
+    if let Some(why) = file_only(pointer).filter(|_| counts) {
+        refuse(file_only_message(pointer, why));
         return;
     }
     if depth > MAX_DEPTH {
@@ -223,24 +238,27 @@ mod tests {
 
     #[test]
     fn a_patch_is_merged_and_null_takes_back() {
-        let first = json!({"scheduler": {"global": 4, "capacity": 9}, "providers": {"llm": {"plugin": "command"}}});
+        let first = json!({"scheduler": {"global": 4, "capacity": 9}, "providers": {"llm": {"concurrency": 2}}});
         assert_eq!(
             set(&[first.clone(), json!({"scheduler": {"global": null, "perProvider": 2}})]),
-            json!({"scheduler": {"capacity": 9, "perProvider": 2}, "providers": {"llm": {"plugin": "command"}}})
+            json!({"scheduler": {"capacity": 9, "perProvider": 2}, "providers": {"llm": {"concurrency": 2}}})
         );
         assert_eq!(
             set(&[first.clone(), json!({"scheduler": null})]),
-            json!({"providers": {"llm": {"plugin": "command"}}})
+            json!({"providers": {"llm": {"concurrency": 2}}})
         );
         // What taking away leaves empty goes, what was written empty stays.
-        let emptied = json!({"providers": {"llm": {"plugin": null}}, "scheduler": {"global": null, "capacity": null}});
+        let emptied =
+            json!({"providers": {"llm": {"concurrency": null}}, "scheduler": {"global": null, "capacity": null}});
         assert_eq!(set(&[first, emptied]), json!({}));
-        assert_eq!(set(&[json!({"providers": {"codex-2": {}}})]), json!({"providers": {"codex-2": {}}}));
-        let twice = [json!({"providers": {"codex-2": {}}}), json!({"providers": {"codex-2": {"plugin": null}}})];
-        assert_eq!(set(&twice), json!({"providers": {"codex-2": {}}}));
+        let limits = json!({"retention": {"providers": {"codex-2": {}}}});
+        assert_eq!(set(std::slice::from_ref(&limits)), limits);
+        let taken = json!({"retention": {"providers": {"codex-2": {"days": null}}}});
+        assert_eq!(set(&[limits.clone(), taken]), limits);
         assert_eq!(set(&[json!({"storage": {"raw": null}})]), json!({}));
-        let rules = json!({"redaction": {"rules": [{"id": "a", "pattern": "b", "minEntropy": null}]}});
-        assert_eq!(set(&[rules]), json!({"redaction": {"rules": [{"id": "a", "pattern": "b"}]}}));
+        let names = json!({"runner": {"inheritEnvironment": [{"id": "a", "pattern": "b", "minEntropy": null}]}});
+        let without = json!({"runner": {"inheritEnvironment": [{"id": "a", "pattern": "b"}]}});
+        assert_eq!(set(&[names]), without);
     }
 
     #[test]
@@ -249,22 +267,57 @@ mod tests {
         let patch = json!({
             "plugins": {"folder": "/tmp/mine"},
             "scheduler": {"global": u64::MAX},
-            "policy": {"allowUnenforced": ["/harness/tools", null]},
-            "providers": {"a/b": {"settings": deep}},
+            "runner": {"inheritEnvironment": ["HOME", null]},
+            "retention": {"providers": {"a/b": {"settings": deep}}},
         });
         let (left, found) = Overrides::default().patched(&patch);
         assert!(left.is_empty(), "{left:?}");
         let pointers: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
         assert_eq!(pointers.len(), 4, "{found:?}");
-        assert_eq!(pointers[..3], ["/plugins/folder", "/scheduler/global", "/policy/allowUnenforced/1"]);
-        assert!(pointers[3].starts_with("/providers/a~1b/settings/x"), "{found:?}");
-        assert!(found[0].message.contains("config.toml alone"), "{found:?}");
+        assert_eq!(pointers[..3], ["/plugins/folder", "/scheduler/global", "/runner/inheritEnvironment/1"]);
+        assert!(pointers[3].starts_with("/retention/providers/a~1b/settings/x"), "{found:?}");
+        assert!(found[0].message.contains("config.toml only"), "{found:?}");
         assert_eq!(problems(&json!([])).len(), 1);
         assert_eq!(problems(&json!({"plugins": {"folder": null}})), []);
         let (left, found) = Overrides::default().patched(&json!({"plugins": {"folder": "/x"}, "host": {"a": 1}}));
         assert_eq!((left.rows().len(), found.len()), (1, 1), "what is right stays");
-        let huge = json!({"redaction": {"rules": [{"id": "a", "pattern": "x".repeat(2 << 20)}]}});
+        let huge = json!({"runner": {"inheritEnvironment": ["x".repeat(2 << 20)]}});
         assert!(Overrides::default().patched(&huge).1[0].message.contains("bytes"));
+    }
+
+    #[test]
+    fn refuses_at_run_time_what_decides_trust_and_programs() {
+        let patch = json!({
+            "policy": {"allowAdvanced": true, "allowUnenforced": ["/harness"]},
+            "redaction": {"allow": [{"pattern": "(?s).+", "target": "line"}]},
+            "plugins": {"policy": {"guardrails": {"settings": {"forbiddenEnvironment": []}}}},
+            "providers": {
+                "codex": {"executable": "/bin/sh", "environment": {"LD_PRELOAD": "/x.so"}, "concurrency": 3},
+                "evil": {"plugin": "command", "settings": {"versionArgs": ["-c", "id"]}},
+                "empty": {},
+            },
+            "storage": {"exports": "/etc", "raw": true},
+            "http": {"listen": "0.0.0.0:1", "allowRemote": true},
+            "sandbox": {"require": false},
+            "tokens": {"store": "file"},
+        });
+        let (left, found) = Overrides::default().patched(&patch);
+        let kept: Vec<String> = left.rows().into_keys().collect();
+        assert_eq!(kept, ["/providers/codex/concurrency", "/storage/raw"]);
+        assert_eq!(found.len(), 14, "{found:#?}");
+        let about = |pointer: &str| &found.iter().find(|problem| problem.pointer == pointer).unwrap().message;
+        let message = about("/policy/allowAdvanced");
+        for part in ["policy.allow_advanced", "config.toml", "ostler config path", "ostler config check"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(about("/providers/codex/environment/LD_PRELOAD").contains("which programs"), "{found:#?}");
+        for set in [json!({"policy": 1}), json!({"providers": []}), json!({"providers": {"x": 1}}), json!({"http": {}})]
+        {
+            assert_eq!(problems(&set).len(), 1, "{set}");
+        }
+        // What an earlier version took can be taken back.
+        let null = json!({"policy": {"allowAdvanced": null}, "providers": {"evil": null}, "redaction": null});
+        assert_eq!(problems(&null), []);
     }
 
     #[test]

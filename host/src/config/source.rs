@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Layer;
 use super::error::{ConfigError, ConfigErrors};
-use super::overrides::{Overrides, file_only};
+use super::overrides::{Overrides, file_only, file_only_message};
 use super::types::{Config, Origin};
 use super::{DEFAULT_TEXT, file, sections};
 
@@ -84,7 +84,7 @@ impl Source {
         for pointer in set.rows().into_keys() {
             if let Some(why) = file_only(&pointer) {
                 left = left.without(&pointer);
-                let message = format!("can be set in config.toml alone: {why}");
+                let message = file_only_message(&pointer, why);
                 let unfit = ConfigError::whole(message, None);
                 dropped.push(ConfigError { key: pointer.clone(), pointer, origin: Origin::Override, ..unfit });
             }
