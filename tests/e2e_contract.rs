@@ -61,13 +61,19 @@ const COMMANDS: &[&str] = &[
 /// Commands that the host has over and above the contract.
 const OURS: &[&str] = &[
     "apply_retention",
+    "create_access_token",
     "get_retention",
+    "list_access_tokens",
+    "list_audit",
+    "prune_audit",
+    "revoke_access_token",
     "set_retention",
     "stop",
     "trust_plugin",
     "unset_retention",
     "unsubscribe",
     "update_conversation",
+    "verify_audit",
 ];
 
 /// Events of the contract.

@@ -180,6 +180,16 @@ impl<'a> Walk<'a> {
         self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": 31 } }, "origins": true }));
         self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": null } } }));
         self.refused("update_settings", json!({ "patch": { "scheduler": { "global": 0 } } }), "INVALID_PARAMS");
+        self.ok("create_access_token", json!({ "name": "ci", "class": "read", "expiresInSeconds": 3600 }));
+        self.refused("create_access_token", json!({ "name": "ci" }), "CONFLICT");
+        self.refused("create_access_token", json!({ "name": "a b" }), "INVALID_PARAMS");
+        self.ok("list_access_tokens", json!({}));
+        self.ok("revoke_access_token", json!({ "name": "ci" }));
+        self.refused("revoke_access_token", json!({ "name": "ci" }), "NOT_FOUND");
+        self.ok("list_audit", json!({ "kind": "access", "limit": 5 }));
+        self.ok("list_audit", json!({ "after": 0 }));
+        self.ok("verify_audit", json!({}));
+        self.ok("prune_audit", json!({ "olderThanDays": 1 }));
         self.ok("reload", json!({}));
         self.ok("list_plugins", json!({}));
         self.plugins();

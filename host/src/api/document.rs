@@ -72,6 +72,7 @@ fn describe(method: &Method, generator: &mut SchemaGenerator) -> Value {
         "paramStructure": if method.params.is_empty() { "by-name" } else { "either" },
         "params": parameters(method, &params),
         "result": {"name": "result", "schema": result},
+        "x-class": method.class,
         "errors": method.errors.iter().map(|kind| error_of(*kind)).collect::<Vec<_>>(),
     })
 }

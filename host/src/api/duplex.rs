@@ -13,7 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::http::Shared;
-use super::rpc::{self, Caller};
+use super::peer::Peer;
+use super::rpc::{self, Answer, Caller};
 use super::stream::{Follower, Opened, Step};
 use super::types::{SubscribeParams, SubscribeResult};
 use crate::engine::Engine;
@@ -42,18 +43,19 @@ pub(super) async fn finish_writing(mut writer: JoinHandle<()>) {
 pub(super) struct Session {
     engine: Arc<Engine>,
     origin: String,
+    peer: Arc<Peer>,
     calls: Arc<Semaphore>,
     streams: Arc<Streams>,
 }
 
 impl Session {
     /// A session, and what it wants to have sent.
-    pub(super) fn open(shared: &Shared, origin: String) -> (Self, mpsc::Receiver<String>) {
+    pub(super) fn open(shared: &Shared, origin: String, peer: Arc<Peer>) -> (Self, mpsc::Receiver<Answer>) {
         let (out, waiting) = mpsc::channel(MAX_WAITING);
         let streams =
             Arc::new(Streams { closing: shared.closing.clone(), out, open: Mutex::default(), last: AtomicU64::new(0) });
         let calls = Arc::new(Semaphore::new(MAX_CALLS));
-        (Self { engine: Arc::clone(&shared.engine), origin, calls, streams }, waiting)
+        (Self { engine: Arc::clone(&shared.engine), origin, peer, calls, streams }, waiting)
     }
 
     /// Takes a frame and answers it when it is done. Returns as soon as there is room for the next. What `place` holds is
@@ -61,7 +63,8 @@ impl Session {
     pub(super) async fn take<P: Send + 'static>(&self, frame: Vec<u8>, place: P) {
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
         let beginning = Arc::new(Beginning { streams: Arc::clone(&self.streams), begun: Mutex::default() });
-        let caller = Caller { origin: self.origin.clone(), streams: Some(Arc::clone(&beginning)) };
+        let caller =
+            Caller { origin: self.origin.clone(), peer: Arc::clone(&self.peer), streams: Some(Arc::clone(&beginning)) };
         let (engine, out) = (Arc::clone(&self.engine), self.streams.out.clone());
         tokio::spawn(async move {
             let answer = rpc::answer(&engine, &caller, &frame).await;
@@ -78,7 +81,7 @@ impl Session {
 
     /// Answers a frame that could not be read.
     pub(super) async fn refuse(&self, message: &str) {
-        let _ = self.streams.out.send(rpc::unreadable(message)).await;
+        let _ = self.streams.out.send(rpc::unreadable(message).into()).await;
     }
 
     /// Waits until every call has been answered, and ends the event streams.
@@ -98,7 +101,7 @@ impl Drop for Session {
 #[derive(Debug)]
 struct Streams {
     closing: watch::Receiver<bool>,
-    out: mpsc::Sender<String>,
+    out: mpsc::Sender<Answer>,
     /// By their number. None where the stream has not begun.
     open: Mutex<HashMap<u64, Option<AbortHandle>>>,
     last: AtomicU64,
@@ -135,9 +138,10 @@ impl Beginning {
         &self,
         engine: &Arc<Engine>,
         params: &SubscribeParams,
+        peer: &Arc<Peer>,
     ) -> Result<SubscribeResult, ApiError> {
         let (follower, Opened { after, truncated }) =
-            Follower::open(engine, params, true, self.streams.closing.clone())?;
+            Follower::open(engine, params, true, self.streams.closing.clone(), Arc::clone(peer))?;
         let id = self.streams.last.fetch_add(1, Ordering::Relaxed) + 1;
         {
             let mut open = self.streams.open();
@@ -180,17 +184,17 @@ impl Beginning {
 }
 
 /// Sends the events of one stream. Reads the next ones when these are on their way.
-async fn tell(id: u64, mut follower: Follower, out: mpsc::Sender<String>) {
+async fn tell(id: u64, mut follower: Follower, out: mpsc::Sender<Answer>) {
     while let Some(step) = follower.next().await {
         let Step::Events(events) = step else { continue };
         for event in &events {
-            if out.send(notification(id, event)).await.is_err() {
+            if out.send(notification(id, event).into()).await.is_err() {
                 return;
             }
         }
     }
     let ended = json!({"jsonrpc": "2.0", "method": "subscription_ended", "params": {"subscriptionId": id}});
-    let _ = out.send(ended.to_string()).await;
+    let _ = out.send(ended.to_string().into()).await;
 }
 
 /// The envelope of an event, with the number of the stream that it comes by.

@@ -1,24 +1,34 @@
 //! `GET /lines`: JSON-RPC over a connection that was upgraded to plain lines, one frame on each. What `ostler rpc --stdio`
 //! hands through.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::budget::Reading;
 use super::duplex::{self, Session};
-use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
+use super::http::{FRAME_TIME, FrameError, MAX_FRAME, Shared, failure, origin, part};
+use super::peer::Peer;
+use super::rpc::Answer;
 use crate::clock::patience;
 use crate::model::{ApiError, ErrorKind};
 
 /// Name of the protocol in the `Upgrade` header.
 pub(super) const PROTOCOL: &str = "ostler-lines";
 
-pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) -> Response {
+pub(super) async fn upgrade(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Arc<Peer>>,
+    mut request: Request,
+) -> Response {
     let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if !asked.is_some_and(|protocol| protocol.eq_ignore_ascii_case(PROTOCOL)) {
         let message = format!("ask for it with `Connection: upgrade` and `Upgrade: {PROTOCOL}`");
@@ -26,12 +36,12 @@ pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) 
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static(PROTOCOL));
         return response;
     }
-    let origin = shared.origin(request.headers());
+    let origin = origin(&peer, request.headers());
     let open = shared.connections.enter();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgraded.await {
-            Ok(connection) => serve(TokioIo::new(connection), &shared, origin).await,
+            Ok(connection) => serve(TokioIo::new(connection), &shared, origin, peer).await,
             Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
         }
         drop(open);
@@ -40,14 +50,20 @@ pub(super) async fn upgrade(State(shared): State<Shared>, mut request: Request) 
     (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(connection: S, shared: &Shared, origin: String) {
+async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
+    connection: S,
+    shared: &Shared,
+    origin: String,
+    peer: Arc<Peer>,
+) {
     let (reader, writer) = tokio::io::split(connection);
-    let (session, waiting) = Session::open(shared, origin);
+    let (session, waiting) = Session::open(shared, origin, Arc::clone(&peer));
     let writer = tokio::spawn(write(writer, waiting));
     let mut closing = shared.closing.clone();
     let stopping = tokio::select! {
-        () = read(BufReader::new(reader), &session, shared) => false,
+        () = read(BufReader::new(reader), &session, &peer) => false,
         _ = closing.wait_for(|closing| *closing) => true,
+        () = peer.ended() => true,
     };
     // Whoever has said everything may still wait for answers: a cancel's takes as long as its run. A host that ends does
     // not wait.
@@ -64,25 +80,33 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(connection: S, shared
 }
 
 /// Reads lines until there are no more.
-async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session, shared: &Shared) {
+async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session, peer: &Peer) {
     loop {
         // An idle client may wait as long as it likes; one that has begun a line may not.
         match reader.fill_buf().await {
             Ok([]) | Err(_) => return,
             Ok(_) => {}
         }
-        match timeout(patience(FRAME_TIME), line(&mut reader, shared)).await {
-            Ok(Ok((line, place))) => {
+        match timeout(patience(FRAME_TIME), line(&mut reader, peer)).await {
+            Ok(Ok((line, reading))) => {
                 if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
-                    session.take(line, place).await;
+                    let work = match reading {
+                        None => None,
+                        Some(reading) => reading.finish().await,
+                    };
+                    session.take(line, work).await;
                 }
             }
-            Ok(Err(LineError::TooLong)) => {
+            Ok(Err(FrameError::TooLarge)) => {
                 session.refuse(&format!("a line has at most {} MiB", MAX_FRAME >> 20)).await;
                 return;
             }
-            Ok(Err(LineError::Broken)) => return,
-            Err(_) => {
+            Ok(Err(FrameError::Broken)) => return,
+            Ok(Err(FrameError::Exhausted)) => {
+                session.refuse("too many large frames are on their way").await;
+                return;
+            }
+            Ok(Err(FrameError::Stalled)) | Err(_) => {
                 session.refuse("the rest of a line did not come in time").await;
                 return;
             }
@@ -90,45 +114,41 @@ async fn read<R: AsyncRead + Unpin>(mut reader: BufReader<R>, session: &Session,
     }
 }
 
-enum LineError {
-    TooLong,
-    Broken,
-}
-
 /// One line; the last needs no end.
 async fn line<R: AsyncRead + Unpin>(
     reader: &mut BufReader<R>,
-    shared: &Shared,
-) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), LineError> {
-    let (mut line, mut place) = (Vec::new(), None);
+    peer: &Peer,
+) -> Result<(Vec<u8>, Option<Reading>), FrameError> {
+    let (mut line, mut reading) = (Vec::new(), None);
     loop {
-        let read = reader.fill_buf().await.map_err(|_| LineError::Broken)?;
+        let read = part(reading.as_ref(), reader.fill_buf()).await?.map_err(|_| FrameError::Broken)?;
         if read.is_empty() {
-            return Ok((line, place));
+            return Ok((line, reading));
         }
         let end = memchr::memchr(b'\n', read);
         let part = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
         if line.len() + part.len() > MAX_FRAME {
-            return Err(LineError::TooLong);
+            return Err(FrameError::TooLarge);
         }
         line.extend_from_slice(part);
         let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
         if end.is_some() {
-            return Ok((line, place));
+            return Ok((line, reading));
         }
-        if place.is_none() {
-            place = shared.place_for(line.len()).await;
+        if reading.is_none() {
+            reading = peer.budget().read(line.len()).await?;
         }
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut waiting: mpsc::Receiver<String>) {
-    while let Some(mut text) = waiting.recv().await {
+async fn write<W: AsyncWrite + Unpin>(mut writer: W, mut waiting: mpsc::Receiver<Answer>) {
+    while let Some(Answer { mut text, held }) = waiting.recv().await {
         text.push('\n');
         if writer.write_all(text.as_bytes()).await.is_err() {
             return;
         }
+        drop(held);
         if waiting.is_empty() && writer.flush().await.is_err() {
             return;
         }

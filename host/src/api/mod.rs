@@ -1,5 +1,6 @@
 //! What clients talk to: the methods, the transports that carry them, and the client that the command line uses.
 
+mod budget;
 pub mod client;
 mod document;
 mod duplex;
@@ -7,10 +8,13 @@ pub mod guard;
 mod http;
 mod lines;
 mod methods;
+mod peer;
 #[cfg(test)]
 mod reference;
+mod refusals;
 mod rpc;
 pub mod server;
+mod slots;
 mod stream;
 pub mod types;
 mod websocket;

@@ -20,6 +20,9 @@ every schema: the method `rpc.discover`. How to connect stands in [clients.md](c
 
 Errors have the JSON-RPC codes for calls that are malformed, and codes of their own for what the host refuses; either way
 `data` is an object with `kind`, `message`, and where there is one `hint`, `retryable`, `pointer`, `problems` and `findings`.
+
+Each method names the class that a client needs for it: `read`, `run` or `operate`, each of which may do what the ones before
+it may. [clients.md](clients.md) says which client has which class.
 ";
 
 fn page() -> String {
@@ -40,7 +43,8 @@ fn page() -> String {
             }
             out.push('\n');
         }
-        writeln!(out, "Result: {}", kind(&method["result"]["schema"])).unwrap();
+        writeln!(out, "Result: {}\n", kind(&method["result"]["schema"])).unwrap();
+        writeln!(out, "Class: `{}`", text(method, "x-class")).unwrap();
         let errors: Vec<String> = list(method, "errors").iter().map(error).collect();
         if !errors.is_empty() {
             writeln!(out, "\nErrors: {}", errors.join(", ")).unwrap();

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::duplex::Beginning;
 use super::methods::{self, Method};
-use crate::engine::Engine;
-use crate::model::{ApiError, ErrorKind};
+use super::peer::Peer;
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{ApiError, AuditKind, ErrorKind};
 
 /// Most calls in one batch.
 const MAX_BATCH: usize = 100;
@@ -20,37 +22,86 @@ const MAX_VALUES: usize = 250_000;
 /// How deep a frame may be nested: what it says comes back inside of other documents, which must be readable too.
 const MAX_DEPTH: usize = 96;
 
+/// Bytes of the answers to one batch after which no more of its calls are made: they lie in memory until they are read.
+const MAX_BATCH_ANSWER: usize = 8 << 20;
+
+/// The parameter that carries variables of the caller, and with them the choice of programs.
+const VARIABLES: &str = "clientEnvironment";
+
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// `cli`, `rpc`, `http` or `mcp`.
     pub(crate) origin: String,
+    /// Who is at the other end, and what they may do.
+    pub(crate) peer: Arc<Peer>,
     /// Where event streams can be begun: on connections that stay.
     pub(crate) streams: Option<Arc<Beginning>>,
 }
 
-/// Answers one frame, a call or a batch, with JSON text. None where there is nothing to answer, because all were
-/// notifications.
-pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<String> {
+/// The answer to a frame, as JSON text.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// Held until the text is written: the peer's place for one more batch.
+    pub(crate) held: Option<OwnedSemaphorePermit>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, held: None }
+    }
+}
+
+/// Answers one frame, a call or a batch. None where there is nothing to answer, because all were notifications.
+pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Answer> {
     if let Err(message) = check_shape(frame) {
-        return Some(unreadable(&message));
+        return Some(unreadable(&message).into());
     }
     let frame = match serde_json::from_slice::<Value>(frame) {
         Ok(frame) => frame,
-        Err(error) => return Some(unreadable(&format!("not JSON: {error}"))),
+        Err(error) => return Some(unreadable(&format!("not JSON: {error}")).into()),
     };
     let Value::Array(calls) = frame else {
-        return answer_one(engine, caller, frame).await;
+        return answer_one(engine, caller, frame).await.map(Answer::from);
     };
     if calls.is_empty() || calls.len() > MAX_BATCH {
         let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
-        return Some(failure(Value::Null, -32600, &message).to_string());
+        return Some(failure(Value::Null, -32600, &message).to_string().into());
     }
-    let mut answers = Vec::new();
+    let Ok(held) = caller.peer.budget().batch().await else {
+        let error = ApiError::new(ErrorKind::Conflict, "too many batches of this client are not answered yet")
+            .hint("read the answers of the earlier ones, then send it again")
+            .retryable(true);
+        return Some(refusal(&Value::Null, &error).into());
+    };
+    let mut answers = String::from("[");
     for call in calls {
-        answers.extend(answer_one(engine, caller, call).await);
+        let answer =
+            if answers.len() > MAX_BATCH_ANSWER { not_made(call) } else { answer_one(engine, caller, call).await };
+        let Some(answer) = answer else { continue };
+        if answers.len() > 1 {
+            answers.push(',');
+        }
+        answers.push_str(&answer);
     }
-    if answers.is_empty() { None } else { Some(format!("[{}]", answers.join(","))) }
+    if answers.len() == 1 {
+        return None;
+    }
+    answers.push(']');
+    Some(Answer { text: answers, held: Some(held) })
+}
+
+/// The answer to a call of a batch whose answers are too large already. Nothing of it was done.
+fn not_made(call: Value) -> Option<String> {
+    let id = match read(call) {
+        Ok((id, _)) => id?,
+        Err(failure) => return Some(failure.to_string()),
+    };
+    let message =
+        format!("the answers of this batch have more than {} MiB; this call was not made", MAX_BATCH_ANSWER >> 20);
+    let error = ApiError::new(ErrorKind::Conflict, message).hint("send it again, in a smaller batch").retryable(true);
+    Some(refusal(&id, &error))
 }
 
 /// One call whose form is right.
@@ -114,22 +165,47 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
     let (engine, caller) = (Arc::clone(engine), caller.clone());
     let name = call.method.name;
     let done = tokio::task::spawn_blocking(move || {
-        (call.method.call)(&engine, &caller, call.params).map_err(|error| engine.redact_error(&error))
+        let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&engine, &caller, name));
+        allowed
+            .and_then(|()| (call.method.call)(&engine, &caller, call.params))
+            .map_err(|error| engine.redact_error(&error))
     });
     let result = done.await.unwrap_or_else(|_| {
         tracing::error!(method = name, "a method panicked");
         Err(ApiError::internal(format!("a defect in the host ended {name}; its log says more")))
     });
     let id = id?;
-    let refusal = |error: ApiError| {
-        let (code, message) = (code(error.kind), error.message.clone());
-        json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}}).to_string()
-    };
     Some(match result {
         Ok(result) => serde_json::to_string(&Success { jsonrpc: "2.0", id: &id, result: &result })
-            .unwrap_or_else(|error| refusal(ApiError::internal(format!("failed to write the answer: {error}")))),
-        Err(error) => refusal(error),
+            .unwrap_or_else(|error| refusal(&id, &ApiError::internal(format!("failed to write the answer: {error}")))),
+        Err(error) => refusal(&id, &error),
     })
+}
+
+/// Whether the caller may make this call.
+///
+/// # Errors
+/// `POLICY_DENIED` that says what it needs.
+fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
+    caller.peer.require(call.method.class, call.method.name)?;
+    if caller.peer.is_remote() && call.params.get(VARIABLES).is_some_and(|variables| !variables.is_null()) {
+        let message = format!("{VARIABLES} is taken over the unix socket only: it chooses the programs that are run");
+        return Err(ApiError::new(ErrorKind::PolicyDenied, message)
+            .at(format!("/{VARIABLES}"))
+            .hint("leave it out; the host's own environment and the configuration say what runs get"));
+    }
+    Ok(())
+}
+
+/// Puts a refused call on record.
+fn note_refusal(engine: &Engine, caller: &Caller, method: &str) {
+    engine.audit_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
+}
+
+/// The answer to a call that did not work.
+fn refusal(id: &Value, error: &ApiError) -> String {
+    let (code, message) = (code(error.kind), &error.message);
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}}).to_string()
 }
 
 type Read = (Option<Value>, Result<Call, (i32, String)>);

@@ -1,22 +1,34 @@
 //! The transports: a unix socket for this user, and loopback TCP where the configuration asks for it.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
+use tower::Service;
 
+use super::budget::{Budgets, PeerKey};
 use super::guard::{self, Guard};
-use super::http::{Shared, router};
-use crate::engine::Engine;
+use super::http::{Shared, failure, router};
+use super::peer::Peer;
+use super::refusals::Refusals;
+use super::slots::Slots;
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{Actor, ApiError, AuditKind, ErrorKind};
+use crate::runner::{Standing, standing_of_peer};
 
 /// How long a client may take over its headers.
 const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -25,8 +37,11 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 64;
 
-/// Open connections over TCP, at most: whoever has no token can hold nothing but these.
-const MAX_TCP: usize = 256;
+/// Refused connections on the unix socket that are told why, at a time. Others are closed.
+const MAX_REFUSED: usize = 8;
+
+/// How long a refused connection may take to hear why.
+const REFUSED_TIME: Duration = Duration::from_secs(5);
 
 /// How long open connections get to finish when the host ends.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
@@ -105,20 +120,102 @@ pub async fn serve(
     connections: Connections,
     closing: watch::Receiver<bool>,
 ) {
-    let shared = Shared::new(engine, connections.clone(), closing.clone());
+    let shared = Shared { engine: Arc::clone(&engine), closing: closing.clone(), connections: connections.clone() };
+    let budgets = Arc::new(Budgets::default());
     let open = connections.watch();
     if let Some(tcp) = tcp {
-        let service = TowerToHyperService::new(guard::protect(router(shared.over_tcp()), tcp.guard));
-        tokio::spawn(accept_tcp(tcp.listener, service, connections.clone(), closing.clone()));
+        let router = guard::protect(router(shared.clone()), tcp.guard.sharing(Arc::clone(&budgets)));
+        tokio::spawn(accept_tcp(tcp.listener, router, connections.clone(), closing.clone()));
     }
-    accept_unix(unix, TowerToHyperService::new(router(shared)), connections, closing).await;
+    let door = Arc::new(Door {
+        engine,
+        budgets,
+        refused: Refusals::new(),
+        answering: Arc::new(tokio::sync::Semaphore::new(MAX_REFUSED)),
+    });
+    accept_unix(unix, router(shared), door, connections, closing).await;
     let mut open = open;
     let _ = tokio::time::timeout(DRAIN_TIME, open.wait_for(|open| *open == 0)).await;
 }
 
+/// Who is let in on the unix socket.
+struct Door {
+    engine: Arc<Engine>,
+    budgets: Arc<Budgets>,
+    refused: Refusals,
+    /// Refused connections that are being told why.
+    answering: Arc<tokio::sync::Semaphore>,
+}
+
+impl Door {
+    /// Who connects, or why they are refused. The socket's folder and mode keep other users out; this keeps them out
+    /// where those were changed. What belongs to a run is refused whoever owns it: a run gets what it was given, and the
+    /// host is not part of that.
+    fn peer(&self, stream: &UnixStream) -> Result<Peer, Refused> {
+        let user = nix::unistd::geteuid().as_raw();
+        let Ok(credentials) = stream.peer_cred() else { return Err(Refused::Unknown) };
+        if credentials.uid() != user && credentials.uid() != 0 {
+            return Err(Refused::AnotherUser(credentials.uid()));
+        }
+        let pid = credentials.pid();
+        match standing_of_peer(stream, pid) {
+            Standing::Outside => {
+                let pid = pid.unwrap_or_default();
+                Ok(Peer::unix(pid, credentials.uid(), self.budgets.of(PeerKey::Process(pid))))
+            }
+            Standing::OfRun => Err(Refused::OfRun { pid: pid.unwrap_or_default() }),
+            Standing::Unknown => Err(Refused::Unknown),
+        }
+    }
+
+    fn note(&self, refused: Refused) {
+        let engine = Arc::clone(&self.engine);
+        self.refused.count(move |count| {
+            tracing::warn!(count, reason = refused.reason(), "connections on the unix socket were refused");
+            let entry = AuditEntry::new(AuditKind::Refused, &refused.actor());
+            engine.audit(entry.fact("transport", "unix").fact("reason", refused.reason()).fact("count", count));
+        });
+    }
+}
+
+/// Why a connection on the unix socket is refused.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    AnotherUser(u32),
+    OfRun { pid: i32 },
+    Unknown,
+}
+
+impl Refused {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::AnotherUser(_) => "it is another user's",
+            Self::OfRun { .. } => "a process of a run may not call the host",
+            Self::Unknown => {
+                "it cannot be told which process connects: it has ended, or lives in another PID namespace"
+            }
+        }
+    }
+
+    fn actor(self) -> Actor {
+        match self {
+            Self::AnotherUser(uid) => Actor::Unix { pid: 0, uid },
+            Self::OfRun { pid } => Actor::Unix { pid, uid: nix::unistd::geteuid().as_raw() },
+            Self::Unknown => Actor::Unknown,
+        }
+    }
+
+    fn response(self) -> Response {
+        let error = ApiError::new(ErrorKind::PolicyDenied, format!("the connection was refused: {}", self.reason()))
+            .hint("call from outside of the run; see docs/security.md");
+        failure(StatusCode::FORBIDDEN, &error)
+    }
+}
+
 async fn accept_unix(
     listener: UnixListener,
-    service: TowerToHyperService<Router>,
+    router: Router,
+    door: Arc<Door>,
     connections: Connections,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -128,42 +225,94 @@ async fn accept_unix(
             _ = closing.wait_for(|closing| *closing) => return,
         };
         match accepted {
-            Ok((stream, _)) if of_this_user(&stream) => {
-                tokio::spawn(connection(stream, service.clone(), connections.enter(), closing.clone()));
+            Ok((stream, _)) => {
+                let (router, door) = (router.clone(), Arc::clone(&door));
+                let (open, closing) = (connections.enter(), closing.clone());
+                tokio::spawn(async move {
+                    match door.peer(&stream) {
+                        Ok(peer) => connection(stream, identified(router, Arc::new(peer)), open, closing).await,
+                        Err(refused) => {
+                            // It must not keep the host from ending when idle.
+                            drop(open);
+                            door.note(refused);
+                            refuse(stream, refused, &door).await;
+                        }
+                    }
+                });
             }
-            Ok(_) => tracing::warn!("another user's connection was refused"),
             Err(error) => cannot_accept(&error).await,
         }
     }
 }
 
+/// Tells a client why it is refused. Nothing that it sends reaches a method.
+async fn refuse(stream: UnixStream, refused: Refused, door: &Door) {
+    let Ok(_place) = Arc::clone(&door.answering).try_acquire_owned() else { return };
+    let service =
+        hyper::service::service_fn(move |_: Request<Incoming>| async move { Ok::<_, Infallible>(refused.response()) });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(REFUSED_TIME).keep_alive(false);
+    let _ = tokio::time::timeout(REFUSED_TIME, builder.serve_connection(TokioIo::new(stream), service)).await;
+}
+
 async fn accept_tcp(
     listener: TcpListener,
-    service: TowerToHyperService<Router>,
+    router: Router,
     connections: Connections,
     mut closing: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(tokio::sync::Semaphore::new(MAX_TCP));
+    let (slots, crowded) = (Arc::new(Slots::default()), Refusals::new());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::warn!(%peer, "a connection was refused: {MAX_TCP} are open");
-                    continue;
-                };
+            Ok((stream, _)) => {
+                let (slot, dropped) = slots.enter();
+                if dropped {
+                    crowded.count(|count| {
+                        tracing::warn!(count, "connections over TCP without a token were closed for newer ones");
+                    });
+                }
                 let _ = stream.set_nodelay(true);
-                let connection = connection(stream, service.clone(), connections.enter(), closing.clone());
+                let service = identified(router.clone(), Arc::clone(&slot));
+                let connection = connection(stream, service, connections.enter(), closing.clone());
                 tokio::spawn(async move {
-                    connection.await;
-                    drop(place);
+                    tokio::select! {
+                        () = connection => {}
+                        () = slot.closed() => {}
+                    }
                 });
             }
             Err(error) => cannot_accept(&error).await,
         }
+    }
+}
+
+/// A router whose requests carry who sends them, as far as the connection tells.
+fn identified<T: Clone + Send + Sync + 'static>(router: Router, who: T) -> TowerToHyperService<Identified<T>> {
+    TowerToHyperService::new(Identified { router, who })
+}
+
+#[derive(Clone)]
+struct Identified<T> {
+    router: Router,
+    who: T,
+}
+
+impl<T: Clone + Send + Sync + 'static> Service<Request<Incoming>> for Identified<T> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = axum::routing::future::RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<Incoming>>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.who.clone());
+        self.router.call(request)
     }
 }
 
@@ -172,9 +321,14 @@ async fn cannot_accept(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn connection<S>(stream: S, service: TowerToHyperService<Router>, open: Open, mut closing: watch::Receiver<bool>)
-where
+async fn connection<S, T>(
+    stream: S,
+    service: TowerToHyperService<Identified<T>>,
+    open: Open,
+    mut closing: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Clone + Send + Sync + 'static,
 {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
@@ -195,10 +349,4 @@ where
         tracing::debug!(%error, "a connection ended early");
     }
     drop(open);
-}
-
-/// The socket's folder and mode keep others out; this keeps them out where those were changed.
-fn of_this_user(stream: &UnixStream) -> bool {
-    let user = nix::unistd::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == user || peer.uid() == 0)
 }

@@ -13,9 +13,10 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::peer::Peer;
 use super::types::SubscribeParams;
 use crate::engine::Engine;
-use crate::model::{ApiError, ErrorKind, Event, Problem};
+use crate::model::{AccessClass, ApiError, ErrorKind, Event, Problem};
 use crate::storage::{CursorCheck, EventFilter, ReadLimit};
 
 /// How often a silent stream says that it is alive, so that both sides notice a dead connection.
@@ -109,6 +110,7 @@ pub(super) struct Follower {
     follow: bool,
     committed: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
+    peer: Arc<Peer>,
     /// Counted as long as it is there.
     _subscriber: Subscriber,
 }
@@ -123,6 +125,7 @@ impl Follower {
         params: &SubscribeParams,
         follow: bool,
         closing: watch::Receiver<bool>,
+        peer: Arc<Peer>,
     ) -> Result<(Self, Opened), ApiError> {
         let storage = engine.storage();
         let committed = storage.events_watch();
@@ -158,8 +161,16 @@ impl Follower {
             types: params.types.clone().unwrap_or_default(),
         };
         let subscriber = Subscriber::new(engine.subscriber_count());
-        let follower =
-            Self { engine: Arc::clone(engine), filter, after, follow, committed, closing, _subscriber: subscriber };
+        let follower = Self {
+            engine: Arc::clone(engine),
+            filter,
+            after,
+            follow,
+            committed,
+            closing,
+            peer,
+            _subscriber: subscriber,
+        };
         Ok((follower, Opened { after, truncated }))
     }
 
@@ -179,6 +190,8 @@ impl Follower {
                 Err(_) => return None,
             };
             self.after = page.next;
+            // A stream outlives the request that opened it.
+            self.peer.require(AccessClass::Read, "an event stream").ok()?;
             if !page.events.is_empty() {
                 return Some(Step::Events(page.events));
             }
@@ -191,6 +204,7 @@ impl Follower {
             tokio::select! {
                 changed = self.committed.changed() => changed.ok()?,
                 _ = self.closing.wait_for(|closing| *closing) => return None,
+                () = self.peer.ended() => return None,
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Step::Quiet),
             }
         }
@@ -220,8 +234,9 @@ pub(super) fn open(
     engine: &Arc<Engine>,
     request: &Request,
     closing: watch::Receiver<bool>,
+    peer: Arc<Peer>,
 ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
-    let (follower, opened) = Follower::open(engine, &request.params, request.follow, closing)?;
+    let (follower, opened) = Follower::open(engine, &request.params, request.follow, closing, peer)?;
     let preface = opened.truncated.map(|first| {
         let note = json!({"truncated": true, "first": first});
         Bytes::from(format!("event: truncated\ndata: {note}\n\n"))

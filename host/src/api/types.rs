@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod access;
 mod conversations;
 mod host;
 mod profiles;
@@ -14,6 +15,7 @@ mod settings;
 mod streams;
 mod tokens;
 
+pub use access::*;
 pub use conversations::*;
 pub use host::*;
 pub use profiles::*;

@@ -1,7 +1,9 @@
 //! `GET /ws`: JSON-RPC over a WebSocket, one frame in each message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -12,8 +14,11 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::budget::Exhausted;
 use super::duplex::{self, Session};
-use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure};
+use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure, origin};
+use super::peer::Peer;
+use super::rpc::Answer;
 use super::server::Open;
 use crate::clock::patience;
 use crate::model::{ApiError, ErrorKind};
@@ -30,6 +35,7 @@ const PING: Duration = Duration::from_secs(20);
 
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
+    Extension(peer): Extension<Arc<Peer>>,
     headers: HeaderMap,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -40,22 +46,25 @@ pub(super) async fn upgrade(
             return failure(StatusCode::BAD_REQUEST, &ApiError::new(ErrorKind::InvalidParams, message));
         }
     };
-    let origin = shared.origin(&headers);
+    let origin = origin(&peer, &headers);
     let open = shared.connections.enter();
     socket
         .protocols([PROTOCOL])
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME)
-        .on_upgrade(move |socket| serve(socket, shared, origin, open))
+        .on_upgrade(move |socket| serve(socket, shared, origin, peer, open))
 }
 
-async fn serve(socket: WebSocket, shared: Shared, origin: String, open: Open) {
+async fn serve(socket: WebSocket, shared: Shared, origin: String, peer: Arc<Peer>, open: Open) {
     let (sink, source) = socket.split();
-    let (session, waiting) = Session::open(&shared, origin);
+    let (session, waiting) = Session::open(&shared, origin, Arc::clone(&peer));
     let (close, reason) = watch::channel(Reason::Gone);
     // It ends when nobody is left who could have something to send.
     let writer = tokio::spawn(write(sink, waiting, reason));
-    let reason = read(source, &session, &shared).await;
+    let reason = tokio::select! {
+        reason = read(source, &session, &shared, &peer) => reason,
+        () = peer.ended() => Reason::Revoked,
+    };
     close.send_replace(reason);
     drop(session);
     duplex::finish_writing(writer).await;
@@ -71,11 +80,15 @@ enum Reason {
     Silent,
     /// A message was longer than is taken.
     TooLarge,
+    /// Too many large messages came at a time.
+    Exhausted,
+    /// The client's token was revoked, or has expired.
+    Revoked,
     /// The host ends.
     Stopping,
 }
 
-async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Shared) -> Reason {
+async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Shared, peer: &Peer) -> Reason {
     let mut closing = shared.closing.clone();
     loop {
         let deadline = Instant::now() + patience(FRAME_TIME);
@@ -99,32 +112,41 @@ async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Sh
                 };
             }
         };
-        let place = shared.place_for(frame.len()).await;
-        session.take(frame, place).await;
+        // It is whole already: only the room to work on it is wanted.
+        let work = match peer.budget().read(frame.len()).await {
+            Ok(None) => None,
+            Ok(Some(reading)) => reading.finish().await,
+            Err(Exhausted) => return Reason::Exhausted,
+        };
+        session.take(frame, work).await;
     }
 }
 
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut waiting: mpsc::Receiver<String>,
+    mut waiting: mpsc::Receiver<Answer>,
     reason: watch::Receiver<Reason>,
 ) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
     loop {
         let message = tokio::select! {
-            text = waiting.recv() => match text {
-                Some(text) => Message::Text(text.into()),
+            answer = waiting.recv() => match answer {
+                Some(Answer { text, held }) => (Message::Text(text.into()), held),
                 None => break,
             },
-            _ = ping.tick() => Message::Ping(Vec::new().into()),
+            _ = ping.tick() => (Message::Ping(Vec::new().into()), None),
         };
+        let (message, held) = message;
         if sink.send(message).await.is_err() {
             return;
         }
+        drop(held);
     }
     let (code, text) = match *reason.borrow() {
         Reason::TooLarge => (close_code::SIZE, "a message is too long"),
         Reason::Silent => (close_code::POLICY, "no whole message and no answer to a ping came in time"),
+        Reason::Exhausted => (close_code::AGAIN, "too many large messages at a time"),
+        Reason::Revoked => (close_code::POLICY, "the access token was revoked or has expired"),
         Reason::Stopping => (close_code::AWAY, "the host ends"),
         Reason::Gone => (close_code::NORMAL, ""),
     };

@@ -24,6 +24,8 @@ mod signals;
 mod submit;
 mod table;
 
+mod access;
+mod audit;
 mod cancel;
 mod capabilities;
 mod chat;
@@ -163,6 +165,8 @@ enum Command {
     Stop(stop::Arguments),
     Rpc(rpc::Arguments),
     Token(token::Arguments),
+    Access(access::Arguments),
+    Audit(audit::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -217,6 +221,8 @@ impl Command {
                 Self::Settings(arguments) => settings::execute(context, &arguments).await,
                 Self::Status(arguments) => status::execute(context, &arguments).await,
                 Self::Token(arguments) => token::execute(context, &arguments).await,
+                Self::Access(arguments) => access::execute(context, &arguments).await,
+                Self::Audit(arguments) => audit::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
                 Self::Redact(_) | Self::Serve(_) | Self::Completions(_) => Ok(Exit::Done),

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::audit::AuditEntry;
 use super::environment::{Sources, search_path};
 use super::prepare::check_variables;
 use super::setup::{Provider, Setup};
 use crate::clock;
-use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
+use crate::model::{ApiError, AuditKind, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
 use crate::runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, Sandbox, run_probe};
@@ -243,6 +244,8 @@ impl Engine {
         }
         .inherited();
         let run = |probe: plugin::Probe| {
+            let entry = AuditEntry::by_host(AuditKind::Probe).fact("provider", &provider.name);
+            self.audit(entry.fact("executable", &executable.path).fact("args", &probe.args));
             let mut environment = inherited.clone();
             environment.extend(probe.environment.into_iter().map(|variable| (variable.name, variable.value)));
             let spec = ProbeSpec {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
+use super::audit::AuditEntry;
 use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, search_path};
@@ -22,8 +23,8 @@ use crate::clock;
 use crate::egress::{AllowList, Proxy};
 use crate::failpoint;
 use crate::model::{
-    AdapterInfo, ApiError, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output, Payload,
-    RunStarted, StartPayload, warning_code,
+    AdapterInfo, ApiError, AuditKind, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output,
+    Payload, RunStarted, StartPayload, warning_code,
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
@@ -321,7 +322,10 @@ impl Stage<'_> {
         loop {
             let spawned = self.try_to_spawn(&spec, &started, ready, &mut told);
             let error = match spawned {
-                Ok(child) => return Ok(child),
+                Ok(child) => {
+                    self.audit_spawn(provider, cwd, ready);
+                    return Ok(child);
+                }
                 Err(SpawnFailure::Stopped(stopped)) => return Err(stopped),
                 Err(SpawnFailure::Spawn(error)) => error,
             };
@@ -384,6 +388,14 @@ impl Stage<'_> {
         let child = prepared.start().map_err(SpawnFailure::Spawn)?;
         failpoint::reach("spawn.after");
         Ok((child, proxy))
+    }
+
+    /// Puts on record which program was started where, and what it is. Its arguments may hold the prompt, and stand in
+    /// the events of the run.
+    fn audit_spawn(&self, provider: &Provider, cwd: &Path, ready: &Ready) {
+        let entry = AuditEntry::by_host(AuditKind::Spawn).run(self.loaded.run()).fact("provider", &provider.name);
+        let entry = entry.fact("attempt", self.loaded.job.attempt).fact("executable", &ready.executable);
+        self.engine.audit(entry.fact("cwd", cwd));
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &Ready) -> Stopped {

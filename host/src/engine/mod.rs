@@ -16,8 +16,10 @@
 //!
 //! Everything here blocks; the API calls it off the threads that serve connections.
 
+mod access;
 mod answer;
 mod attempt;
+mod audit;
 mod capabilities;
 mod carry;
 mod check;
@@ -86,6 +88,7 @@ use crate::runner::Zygote;
 use crate::storage::{Durability, Storage};
 use crate::tokens::TokenStore;
 
+use audit::AuditTrail;
 use capabilities::Cache;
 use dispatch::Dispatcher;
 use gate::Grants;
@@ -96,6 +99,8 @@ use setup::Setup;
 use threads::Threads;
 use tokens::Tokens;
 
+pub(crate) use access::{ClientToken, ClientTokens};
+pub use audit::AuditEntry;
 pub use complaints::complaints;
 pub(crate) use decide::{admission, limits, plugin_folder};
 pub use reload::{Files, Follow};
@@ -144,6 +149,8 @@ pub struct Engine {
     retention: Arc<Retention>,
     tokens: Tokens,
     machine: sandbox::Machine,
+    client_tokens: Arc<ClientTokens>,
+    audit: AuditTrail,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -166,10 +173,13 @@ impl Engine {
     /// Puts the parts together. Nothing runs yet; see [`Engine::start`].
     ///
     /// # Errors
-    /// If the key for sealing cannot be had.
-    pub fn new(parts: Parts) -> Result<Arc<Self>, SealError> {
-        let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key"))?;
+    /// If the key for sealing or the one for the audit trail cannot be had, or the database cannot be read.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, ApiError> {
+        let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
+        let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
+        let audit = AuditTrail::open(&parts.paths.data_dir).map_err(|error| key(&error))?;
         let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
+        let client_tokens = ClientTokens::load(&parts.storage)?;
         let setup = Setup::build(parts.config, &Arc::new(parts.registry), None);
         let reloading = Reloading::new(Beginning {
             source: parts.source,
@@ -194,6 +204,8 @@ impl Engine {
             retention: Arc::default(),
             tokens,
             machine: sandbox::Machine::default(),
+            client_tokens: Arc::new(client_tokens),
+            audit,
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .collect(),
@@ -216,6 +228,7 @@ impl Engine {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.remember_plugin_files(&self.setup());
+        self.begin_audit()?;
         self.recover()?;
         self.sweep_exports();
         self.start_retention()?;

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::audit::AuditEntry;
 use super::decide::{Decision, decide, plugin_folder};
 use super::setup::Setup;
 use super::{Engine, spawn};
 use crate::api::types::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
 use crate::config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
-use crate::model::{ApiError, Problem};
+use crate::model::{ApiError, AuditKind, Problem};
 use crate::plugins::{Kind, PluginChange, PluginChangeKind, PluginState};
 use crate::redaction::RunRedactor;
 
@@ -256,12 +257,25 @@ impl Engine {
             return reload;
         }
         log(&reload);
+        self.audit_reload(&reload);
         if !nothing_new {
             self.capabilities.forget();
             self.reloading.generation.send_modify(|count| *count += 1);
             self.look_at_clis();
         }
         reload
+    }
+
+    /// Puts on record what is in force by another way than a request, and which plugins are not what they were.
+    fn audit_reload(&self, reload: &Reload) {
+        if reload.trigger != ReloadTrigger::Settings && !reload.changed.is_empty() {
+            let entry = AuditEntry::by_host(AuditKind::Settings).fact("trigger", reload.trigger);
+            self.audit(entry.fact("changed", &reload.changed));
+        }
+        for plugin in &reload.plugins {
+            let entry = AuditEntry::by_host(AuditKind::Plugin).fact("name", &plugin.name).fact("kind", &plugin.kind);
+            self.audit(entry.fact("change", &plugin.change).fact("trigger", reload.trigger));
+        }
     }
 
     /// The same without secrets: plugins say why they were kept or refused in words of their own.

@@ -159,8 +159,7 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         zygote,
         background: options.background,
         problems,
-    })
-    .map_err(|error| io(&error))?;
+    })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data = %paths.data_dir.display(), "the host starts");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -274,7 +273,7 @@ async fn listen_on_tcp(paths: &Paths, engine: &Engine) -> Option<Tcp> {
     };
     let listening = listening.await.map_err(|error| error.to_string());
     let made = listening.and_then(|(listener, bound)| {
-        let guard = Guard::new(&config, bound, &token_file).map_err(|error| error.to_string())?;
+        let guard = Guard::new(&config, bound, &token_file, engine).map_err(|error| error.to_string())?;
         Ok((Tcp { listener, guard }, bound))
     });
     match made {

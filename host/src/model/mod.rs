@@ -3,6 +3,8 @@
 //! One definition makes the wire format (serde), the schema that input is checked against and the API document
 //! (schemars). Nothing here does I/O, and every other module may use it.
 
+mod access;
+mod audit;
 mod bounded_schema;
 mod conversation;
 mod error;
@@ -19,6 +21,8 @@ mod sandbox;
 mod secret_name;
 mod validate;
 
+pub use access::{AccessClass, AccessToken, Actor};
+pub use audit::{AuditKind, AuditRecord, AuditVerdict};
 pub use bounded_schema::{BoundedSchema, SchemaError, unexpected_members};
 pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};

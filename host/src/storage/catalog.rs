@@ -347,6 +347,19 @@ impl Reader {
         Ok(found)
     }
 
+    /// Whether a file was written by an export of a run that is still kept.
+    ///
+    /// # Errors
+    /// `Invalid` for a path that is no UTF-8.
+    pub fn is_artifact(&self, path: &Path) -> Result<bool, StorageError> {
+        let found = self
+            .conn
+            .prepare_cached("SELECT 1 FROM run_artifacts WHERE path = ?1 LIMIT 1")?
+            .query_row([path_text(path)?], |_| Ok(()))
+            .optional()?;
+        Ok(found.is_some())
+    }
+
     pub(super) fn artifacts_of(&self, run: i64) -> Result<Vec<Artifact>, StorageError> {
         let found = self
             .conn

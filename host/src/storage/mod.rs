@@ -27,7 +27,9 @@
 //! Texts are redacted before they come; secrets come sealed. This module does not log what it stores, and looks into it
 //! only to store an answer once ([`answers`]).
 
+mod access;
 mod answers;
+mod audit;
 mod catalog;
 mod conversations;
 mod error;
@@ -56,6 +58,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use access::StoredAccessToken;
+pub use audit::{AuditFilter, AuditKey, NewAudit};
 pub use error::{StorageError, StorageErrorKind};
 pub use lock::{DataLock, Holder, LockError};
 pub use output::Output;

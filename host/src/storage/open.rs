@@ -24,6 +24,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0002_retention.sql")),
     M::up(include_str!("migrations/0003_tokens.sql")),
     M::up(include_str!("migrations/0004_search.sql")),
+    M::up(include_str!("migrations/0005_access_and_audit.sql")),
     M::up(include_str!("migrations/0006_plugins.sql")),
     M::up(include_str!("migrations/0007_trust_settings.sql")),
 ];
@@ -37,6 +38,7 @@ const VITAL: &[&str] = &[
     "retention_policies",
     "capability_snapshots",
     "provider_tokens",
+    "access_tokens",
     "plugin_files",
     "plugin_trust",
 ];

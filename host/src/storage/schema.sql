@@ -209,6 +209,43 @@ CREATE TABLE provider_tokens (
     saved_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Who may call over TCP. `digest` is SHA-256 of the token, which is stored nowhere.
+CREATE TABLE access_tokens (
+    name TEXT PRIMARY KEY NOT NULL,
+    -- 'read', 'run', 'operate'
+    class TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER,
+    used_us INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- The audit trail: only ever appended to, and deleted from its beginning. Nothing refers to runs, so that records outlive
+-- them.
+CREATE TABLE audit_log (
+    -- Counts from 1 without gaps.
+    seq INTEGER PRIMARY KEY,
+    at_us INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    run_id BLOB,
+    -- JSON object, redacted.
+    facts TEXT NOT NULL,
+    -- SHA-256 over the hash before it and this row, see storage/audit.rs.
+    hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX audit_log_by_kind ON audit_log (kind, seq);
+CREATE INDEX audit_log_by_run ON audit_log (run_id, seq) WHERE run_id IS NOT NULL;
+
+-- Signed ends of the audit trail: 'head' is its newest row, 'anchor' the last one that was deleted. `mac` is HMAC-SHA256
+-- with a key that lies in a file of its own.
+CREATE TABLE audit_marks (
+    name TEXT PRIMARY KEY NOT NULL,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What each file of the plugin folder held when it was last usable: a file that is damaged later is known for what it was.
 CREATE TABLE plugin_files (
     path TEXT PRIMARY KEY NOT NULL,

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Params};
 
 use crate::model::{ConversationId, RunId, RunStatus};
 
+use super::audit::ChainEnd;
 use super::rows::name_of;
 use super::{StorageError, StorageErrorKind};
 
@@ -26,6 +27,8 @@ pub(super) struct Memory {
     pub(super) last_cursor: i64,
     /// Whether the write-ahead log is to be moved into the file after this transaction, however short it is.
     pub(super) fold: bool,
+    /// The newest row of the audit trail, once this thread has appended one.
+    pub(super) audit_head: Option<ChainEnd>,
     runs: HashMap<RunId, RunMemory>,
     conversations: HashMap<ConversationId, i64>,
 }
@@ -51,6 +54,7 @@ impl Memory {
     /// After a write was undone.
     pub(super) fn forget(&mut self, last_cursor: i64) {
         self.last_cursor = last_cursor;
+        self.audit_head = None;
         self.runs.clear();
         self.conversations.clear();
     }

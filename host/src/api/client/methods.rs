@@ -9,17 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
-    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams,
-    ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams,
-    ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
-    RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetRetentionParams, Settings,
-    StartRunResult, Status, StopParams, StopResult, SubscribeParams, TokenState, TrustPluginParams, TrustPluginResult,
-    UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateAccessTokenParams,
+    CreateConversationParams, CreatedAccessToken, ExportRunParams, ExportRunResult, GetConversationParams,
+    GetSettingsParams, GrantWorkspaceParams, ListAuditParams, ListAuditResult, ListCapabilitiesParams,
+    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
+    ProfileParams, ProviderParams, ProviderTokenParams, PruneAuditParams, PruneAuditResult, Reload,
+    RenameConversationParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult, RunParams,
+    SaveProfileParams, SetRetentionParams, Settings, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
+    TokenState, TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
-    CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord, Page, Profile, RetentionPolicy,
-    RetentionReport, RunId, RunRecord, RunSummary,
+    AccessToken, AuditVerdict, CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord,
+    Page, Profile, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
 };
 
 /// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
@@ -263,6 +264,57 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn has_provider_token(&self, provider: String) -> Result<TokenState, ClientError> {
         self.call("has_provider_token", &ProviderParams { provider }).await
+    }
+
+    /// The access tokens, without the tokens themselves.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_access_tokens(&self) -> Result<Vec<AccessToken>, ClientError> {
+        self.call("list_access_tokens", &NoParams {}).await
+    }
+
+    /// Creates an access token.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn create_access_token(
+        &self,
+        params: &CreateAccessTokenParams,
+    ) -> Result<CreatedAccessToken, ClientError> {
+        self.call("create_access_token", params).await
+    }
+
+    /// Revokes an access token.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn revoke_access_token(&self, name: String) -> Result<AccessToken, ClientError> {
+        self.call("revoke_access_token", &RevokeAccessTokenParams { name }).await
+    }
+
+    /// Records of the audit trail.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn list_audit(&self, params: &ListAuditParams) -> Result<ListAuditResult, ClientError> {
+        self.call("list_audit", params).await
+    }
+
+    /// Checks the audit trail.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call). A trail that is not intact is no error.
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, ClientError> {
+        self.call("verify_audit", &NoParams {}).await
+    }
+
+    /// Deletes the oldest records of the audit trail.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn prune_audit(&self, params: &PruneAuditParams) -> Result<PruneAuditResult, ClientError> {
+        self.call("prune_audit", params).await
     }
 
     /// The plugins, and the providers that they make.

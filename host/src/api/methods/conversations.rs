@@ -9,7 +9,7 @@ use super::super::types::{
     ArchiveConversationParams, ConversationResult, CreateConversationParams, GetConversationParams,
     ListConversationsParams, RenameConversationParams,
 };
-use super::{Answer, result};
+use super::{Answer, result, runs};
 use crate::engine::Engine;
 use crate::model::{ApiError, Conversation, ConversationSummary, Page};
 
@@ -39,7 +39,8 @@ pub(super) fn get(
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
 pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
-    result(&engine.send_message(params, &caller.origin)?)
+    let facts = runs::asked(&params);
+    runs::submitted(engine, caller, "send_conversation_message", facts, engine.send_message(params, &caller.origin))
 }
 
 pub(super) fn rename(

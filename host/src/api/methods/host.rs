@@ -10,14 +10,19 @@ use super::super::types::{
     StopParams, StopResult, TrustPluginParams, TrustPluginResult, UpdateSettingsParams,
 };
 use super::{Answer, result};
-use crate::engine::Engine;
-use crate::model::{ApiError, CapabilitySnapshot, validate_document};
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{AccessClass, ApiError, AuditKind, CapabilitySnapshot, validate_document};
 
 pub(super) fn capabilities(
     engine: &Arc<Engine>,
-    _: &Caller,
+    caller: &Caller,
     params: &ListCapabilitiesParams,
 ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
+    if params.refresh == Some(true) {
+        caller.peer.require(AccessClass::Run, "list_capabilities with refresh")?;
+        let entry = AuditEntry::new(AuditKind::Probe, caller.peer.actor()).fact("action", "refresh");
+        engine.audit(entry.fact("provider", &params.provider));
+    }
     engine.list_capabilities(params)
 }
 
@@ -49,10 +54,12 @@ pub(super) fn settings(engine: &Arc<Engine>, _: &Caller, params: &GetSettingsPar
 }
 
 /// Gets its parameters as they came: null means something in a patch.
-pub(super) fn update_settings(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
+pub(super) fn update_settings(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let patch = params.get("patch").cloned();
     let params: UpdateSettingsParams = validate_document(params)?;
+    let entry = AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("patch", &patch);
     let settings = engine.update_settings(&patch.unwrap_or_default(), params.origins.unwrap_or(false))?;
+    engine.audit_now(entry)?;
     result(&settings)
 }
 

@@ -1,5 +1,7 @@
 //! The methods: one table, which every transport serves and the OpenRPC document is made of.
 
+mod access;
+mod audit;
 mod conversations;
 mod host;
 mod profiles;
@@ -20,20 +22,22 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateConversationParams,
-    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams,
-    ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams,
-    ListRunsParams, NoParams, ProfileParams, ProviderParams, ProviderTokenParams, Reload, RenameConversationParams,
-    RerunParams, RetentionState, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams,
-    SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
-    SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UnsubscribeParams,
-    UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateAccessTokenParams,
+    CreateConversationParams, CreatedAccessToken, ExportRunParams, ExportRunResult, GetConversationParams,
+    GetSettingsParams, GrantWorkspaceParams, ListAuditParams, ListAuditResult, ListCapabilitiesParams,
+    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
+    ProfileParams, ProviderParams, ProviderTokenParams, PruneAuditParams, PruneAuditResult, Reload,
+    RenameConversationParams, RerunParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult,
+    RunParams, SaveProfileParams, SendMessageParams, SetRetentionParams, Settings, StartRunParams, StartRunResult,
+    Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult,
+    UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
+    WorkspaceParams,
 };
 use crate::engine::Engine;
 use crate::model::ErrorKind::{self, *};
 use crate::model::{
-    ApiError, CapabilitySnapshot, Conversation, ConversationSummary, Grant, JobRecord, Page, Profile, RetentionPolicy,
-    RetentionReport, RunRecord, RunSummary, validate_document,
+    AccessClass, AccessToken, ApiError, AuditVerdict, CapabilitySnapshot, Conversation, ConversationSummary, Grant,
+    JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunRecord, RunSummary, validate_document,
 };
 
 /// One method.
@@ -44,6 +48,8 @@ pub(crate) struct Method {
     pub(crate) about: &'static str,
     /// Names of its parameters, in the order in which an array gives them; empty where it takes one whole object.
     pub(crate) params: &'static [&'static str],
+    /// The class that a client needs for it. Where that depends on the parameters, the least one; the method checks the rest.
+    pub(crate) class: AccessClass,
     /// What can be wrong besides [`COMMON_ERRORS`].
     pub(crate) errors: &'static [ErrorKind],
     /// Schemas of its parameters, as one object, and of its result.
@@ -55,217 +61,252 @@ pub(crate) struct Method {
 /// A result as JSON text, or what went wrong.
 type Answer = Result<Box<RawValue>, ApiError>;
 
-/// What any method may answer: parameters that are wrong, a disk or a database that fails, a defect of the host.
-pub(crate) const COMMON_ERRORS: &[ErrorKind] = &[InvalidParams, Io, Internal];
+/// What any method may answer: parameters that are wrong, a client that may not call it, a disk or a database that fails, a
+/// defect of the host.
+pub(crate) const COMMON_ERRORS: &[ErrorKind] = &[InvalidParams, PolicyDenied, Io, Internal];
 
-/// Writes one entry of the table: `/// about`, `name(order of parameters): Params => Result, [errors], call`. The call
-/// gets its parameters read and checked; one behind `raw` gets them as they came.
+/// Writes one entry of the table: `/// about`, `class name(order of parameters): Params => Result, [errors], call`. The
+/// call gets its parameters read and checked; one behind `raw` gets them as they came.
 macro_rules! method {
-    ($(#[doc = $about:literal])+ $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], raw $call:path) => {
-        method!(@entry $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*], $call)
+    ($(#[doc = $about:literal])+ $class:ident $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], raw $call:path) => {
+        method!(@entry $class $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*], $call)
     };
-    ($(#[doc = $about:literal])+ $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], $call:path) => {
-        method!(@entry $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*],
+    ($(#[doc = $about:literal])+ $class:ident $name:ident ($($param:literal),*): $params:ty => $result:ty, [$($error:ident),*], $call:path) => {
+        method!(@entry $class $name, concat!($($about, "\n"),+), [$($param),*], $params, $result, [$($error),*],
             |engine, caller, params| call::<$params, $result>(engine, caller, params, $call))
     };
-    (@entry $name:ident, $about:expr, [$($param:literal),*], $params:ty, $result:ty, [$($error:ident),*], $call:expr) => {
+    (@entry $class:ident $name:ident, $about:expr, [$($param:literal),*], $params:ty, $result:ty, [$($error:ident),*], $call:expr) => {
         Method {
             name: stringify!($name),
             about: $about,
             params: &[$($param),*],
+            class: method!(@class $class),
             errors: &[$($error),*],
             schemas: |generator| (<$params>::json_schema(generator), generator.subschema_for::<$result>()),
             call: $call,
         }
     };
+    (@class read) => { AccessClass::Read };
+    (@class run) => { AccessClass::Run };
+    (@class operate) => { AccessClass::Operate };
 }
 
 /// Every method that works.
 pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Starts a run: merges, checks, asks the policies, stores and queues it. What was acknowledged is never lost.
-        start_run(): StartRunParams => StartRunResult,
+        run start_run(): StartRunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw runs::start
     },
     method! {
         /// Makes a conversation: a thread of runs of one provider. Without a title it takes the first line of its first
         /// prompt.
-        create_conversation("provider", "title", "metadata"):
+        run create_conversation("provider", "title", "metadata"):
         CreateConversationParams => Conversation, [NotFound], conversations::create
     },
     method! {
         /// Conversations, the last changed first. Archived ones only on request.
-        list_conversations("provider", "includeArchived", "search", "limit", "offset"):
+        read list_conversations("provider", "includeArchived", "search", "limit", "offset"):
         ListConversationsParams => Page<ConversationSummary>, [], conversations::list
     },
     method! {
         /// A conversation with its newest runs, in order.
-        get_conversation("conversationId", "limit", "offset"):
+        read get_conversation("conversationId", "limit", "offset"):
         GetConversationParams => ConversationResult, [NotFound], conversations::get
     },
     method! {
         /// Starts a run as the next message of a conversation. It resumes the conversation's session when those before it
         /// have ended, and works in the folder of the last one. An archived conversation refuses it.
-        send_conversation_message(): SendMessageParams => StartRunResult,
+        run send_conversation_message(): SendMessageParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw conversations::send
     },
     method! {
         /// Gives a conversation another title.
-        rename_conversation("conversationId", "title"):
+        run rename_conversation("conversationId", "title"):
         RenameConversationParams => Conversation, [NotFound], conversations::rename
     },
     method! {
         /// Changes what the client keeps with a conversation: metadata as a JSON merge patch, and the title.
-        update_conversation("conversationId", "title", "metadata"):
+        run update_conversation("conversationId", "title", "metadata"):
         UpdateConversationParams => Conversation, [NotFound], raw conversations::update
     },
     method! {
         /// Archives a conversation, or takes it back. Messages that it has taken are still answered.
-        archive_conversation("conversationId", "archived"):
+        run archive_conversation("conversationId", "archived"):
         ArchiveConversationParams => Conversation, [NotFound], conversations::archive
     },
     method! {
         /// Starts a run with the effective payload of another, with overrides merged over it. A message becomes the next
         /// message of its conversation. Where the payload held secrets, which are gone with the run's end, the overrides
         /// must supply them.
-        rerun("runId", "overrides", "clientEnvironment"): RerunParams => StartRunResult,
+        run rerun("runId", "overrides", "clientEnvironment"): RerunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw runs::rerun
     },
     method! {
         /// The profiles, by name.
-        list_profiles("provider"): ListProfilesParams => Vec<Profile>, [], profiles::list
+        read list_profiles("provider"): ListProfilesParams => Vec<Profile>, [], profiles::list
     },
     method! {
         /// Makes a profile, or changes the one of that id. One that holds secrets is refused: nothing seals it.
-        save_profile("id", "name", "provider", "config"):
+        run save_profile("id", "name", "provider", "config"):
         SaveProfileParams => Profile, [NotFound, Conflict], profiles::save
     },
     method! {
         /// Deletes a profile. Runs that were started with it keep what it gave them.
-        delete_profile("profileId"): ProfileParams => Profile, [NotFound], profiles::delete
+        run delete_profile("profileId"): ProfileParams => Profile, [NotFound], profiles::delete
     },
     method! {
         /// Ends a run and answers when it has ended. One that had ended already is no error; the answer says so.
-        cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
+        run cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
     },
     method! {
         /// A run with its warnings, capability snapshot, artifacts and newest job.
-        get_run("runId"): RunParams => RunRecord, [NotFound], runs::get
+        read get_run("runId"): RunParams => RunRecord, [NotFound], runs::get
     },
     method! {
         /// Runs, newest first.
-        list_runs("provider", "status", "conversationId", "search", "dateFrom", "dateTo", "limit", "offset"):
+        read list_runs("provider", "status", "conversationId", "search", "dateFrom", "dateTo", "limit", "offset"):
         ListRunsParams => Page<RunSummary>, [], runs::list
     },
     method! {
         /// A page of the events of a run, oldest first.
-        get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
+        read get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
     },
     method! {
-        /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run.
-        export_run("runId", "format", "path", "overwrite"):
+        /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run. With a
+        /// `path`, the class `operate` is needed. No path leads through a link or into the host's own folders. Over TCP only
+        /// files are replaced that an earlier export has written.
+        run export_run("runId", "format", "path", "overwrite"):
         ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
     },
     method! {
         /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
         /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
-        subscribe("after", "runId", "conversationId", "types"):
+        read subscribe("after", "runId", "conversationId", "types"):
         SubscribeParams => SubscribeResult, [NotFound, Conflict], streams::subscribe
     },
     method! {
         /// Ends an event stream of this connection. Events that are on their way may still arrive.
-        unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
+        read unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
     },
     method! {
         /// Jobs with their position and effective priority, in the order in which they leave.
-        list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
+        read list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
     },
     method! {
         /// What the installed CLIs can do: the newest snapshot for each provider. Missing CLIs are `blocked`, with a hint.
-        list_capabilities("refresh", "provider", "clientEnvironment"):
+        /// With `refresh`, which starts programs, the class `run` is needed.
+        read list_capabilities("refresh", "provider", "clientEnvironment"):
         ListCapabilitiesParams => Vec<CapabilitySnapshot>, [NotFound], host::capabilities
     },
     method! {
         /// The folders in which runs may work.
-        list_workspace_grants(): NoParams => Vec<Grant>, [], workspace::list
+        read list_workspace_grants(): NoParams => Vec<Grant>, [], workspace::list
     },
     method! {
         /// Lets runs work in a folder and everything below it. Granting it twice is no error.
-        grant_workspace("path", "trustSettings"): GrantWorkspaceParams => Grant, [CwdMissing], workspace::grant
+        operate grant_workspace("path", "trustSettings"): GrantWorkspaceParams => Grant, [CwdMissing], workspace::grant
     },
     method! {
         /// Takes a grant back. Running runs go on.
-        revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
+        operate revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
     },
     method! {
         /// How long and how much is kept of ended runs, with what there is, and what was deleted last.
-        get_retention(): NoParams => RetentionState, [], retention::get
+        read get_retention(): NoParams => RetentionState, [], retention::get
     },
     method! {
         /// Sets limits of a scope over those of the configuration's file. They are enforced within the hour.
-        set_retention("scope", "name", "days", "megabytes"):
+        operate set_retention("scope", "name", "days", "megabytes"):
         SetRetentionParams => RetentionPolicy, [NotFound], retention::set
     },
     method! {
         /// Takes back what was set for a scope: the configuration's file and the wider scopes hold.
-        unset_retention("scope", "name"): UnsetRetentionParams => RetentionState, [NotFound], retention::unset
+        operate unset_retention("scope", "name"): UnsetRetentionParams => RetentionState, [NotFound], retention::unset
     },
     method! {
         /// Deletes now what is too old or too much, the longest ended runs first, or only says what would go.
-        apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
+        operate apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
     },
     method! {
         /// Keeps a token for a provider, in place of an earlier one. Its runs get it in the variable that the plugin names.
-        save_provider_token("provider", "token"):
+        operate save_provider_token("provider", "token"):
         ProviderTokenParams => TokenState, [NotFound, PluginFailed], tokens::save
     },
     method! {
         /// Deletes the token of a provider. That there is none is no error.
-        clear_provider_token("provider"): ProviderParams => TokenState, [NotFound], tokens::clear
+        operate clear_provider_token("provider"): ProviderParams => TokenState, [NotFound], tokens::clear
     },
     method! {
         /// Whether a provider has a token. The token itself is never told.
-        has_provider_token("provider"): ProviderParams => TokenState, [NotFound, PluginFailed], tokens::has
+        read has_provider_token("provider"): ProviderParams => TokenState, [NotFound, PluginFailed], tokens::has
+    },
+    method! {
+        /// The access tokens: who may call over TCP, and what. The tokens themselves are never told.
+        operate list_access_tokens(): NoParams => Vec<AccessToken>, [], access::list
+    },
+    method! {
+        /// Creates an access token and tells it once. It is valid at once.
+        operate create_access_token("name", "class", "expiresInSeconds"):
+        CreateAccessTokenParams => CreatedAccessToken, [Conflict], access::create
+    },
+    method! {
+        /// Revokes an access token. Its holder is refused from the next call on, and its connections and event streams end.
+        operate revoke_access_token("name"): RevokeAccessTokenParams => AccessToken, [NotFound], access::revoke
+    },
+    method! {
+        /// Records of the audit trail: the newest ones, or those after a number.
+        read list_audit("kind", "runId", "after", "limit"): ListAuditParams => ListAuditResult, [], audit::list
+    },
+    method! {
+        /// Checks that no record of the audit trail was changed, moved or deleted, and names the first that does not fit.
+        read verify_audit(): NoParams => AuditVerdict, [], audit::verify
+    },
+    method! {
+        /// Deletes the oldest records of an intact audit trail. What is left still proves itself.
+        operate prune_audit("olderThanDays"): PruneAuditParams => PruneAuditResult, [Conflict], audit::prune
     },
     method! {
         /// Every plugin that was found, with its state, and the provider instances that they make.
-        list_plugins(): NoParams => ListPluginsResult, [], host::plugins
+        read list_plugins(): NoParams => ListPluginsResult, [], host::plugins
     },
     method! {
         /// What a provider plugin that waits for approval runs and sees. With its digest, approves it: nothing of a new
         /// provider runs before.
-        trust_plugin("name", "digest"): TrustPluginParams => TrustPluginResult,
+        operate trust_plugin("name", "digest"): TrustPluginParams => TrustPluginResult,
         [NotFound, Conflict, PluginFailed], host::trust_plugin
     },
     method! {
         /// Reads the configuration and looks at the plugin folder now, and puts in force what has changed. Runs that are
         /// under way keep what they began with. A host does this by itself when the files change.
-        reload(): NoParams => Reload, [], host::reload
+        operate reload(): NoParams => Reload, [], host::reload
     },
     method! {
         /// The settings in force: defaults, the configuration over them, and over both what was set at run time.
-        get_settings("origins"): GetSettingsParams => Settings, [], host::settings
+        read get_settings("origins"): GetSettingsParams => Settings, [], host::settings
     },
     method! {
         /// Sets values over the configuration, or takes them back, and answers with the settings in force. All of the patch
-        /// comes in force at once and outlasts the host, or nothing of it.
-        update_settings("patch", "origins"): UpdateSettingsParams => Settings, [], raw host::update_settings
+        /// comes in force at once and outlasts the host, or nothing of it. What decides whom the host trusts and what it
+        /// runs can be set in the configuration file only.
+        operate update_settings("patch", "origins"): UpdateSettingsParams => Settings, [], raw host::update_settings
     },
     method! {
         /// How the host is: what runs and waits, its limits, its places, and what went wrong.
-        get_status(): NoParams => Status, [], host::status
+        read get_status(): NoParams => Status, [], host::status
     },
     method! {
         /// Ends the host. Running runs are interrupted; waiting ones go on after its next start.
-        stop("ifIdle"): StopParams => StopResult, [Conflict], host::stop
+        operate stop("ifIdle"): StopParams => StopResult, [Conflict], host::stop
     },
     Method {
         name: "rpc.discover",
         about: "The OpenRPC document of this host: every method and every event, with their schemas.\n",
         params: &[],
+        class: AccessClass::Read,
         errors: &[],
         schemas: |generator| (NoParams::json_schema(generator), generator.subschema_for::<Value>()),
         call: |engine, caller, params| call::<NoParams, _>(engine, caller, params, |_, _, _| Ok(document::openrpc())),
@@ -336,6 +377,21 @@ mod tests {
             let known: BTreeSet<&str> = known.keys().map(String::as_str).collect();
             assert_eq!(known, method.params.iter().copied().collect(), "{}", method.name);
         }
+    }
+
+    /// Methods that a client of the class `read` may call: they change nothing.
+    #[test]
+    fn what_changes_something_needs_more_than_read() {
+        for method in METHODS.iter().filter(|method| method.class == AccessClass::Read) {
+            let looks = ["get_", "list_", "has_", "verify_", "subscribe", "unsubscribe", "rpc.discover"];
+            assert!(looks.iter().any(|begin| method.name.starts_with(begin)), "{}", method.name);
+        }
+        for name in
+            ["update_settings", "grant_workspace", "save_provider_token", "create_access_token", "reload", "stop"]
+        {
+            assert_eq!(find(name).unwrap().class, AccessClass::Operate, "{name}");
+        }
+        assert_eq!(find("start_run").unwrap().class, AccessClass::Run);
     }
 
     #[test]

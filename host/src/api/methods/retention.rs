@@ -4,23 +4,31 @@ use std::sync::Arc;
 
 use super::super::rpc::Caller;
 use super::super::types::{ApplyRetentionParams, NoParams, RetentionState, SetRetentionParams, UnsetRetentionParams};
-use crate::engine::Engine;
-use crate::model::{ApiError, RetentionPolicy, RetentionReport};
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{ApiError, AuditKind, RetentionPolicy, RetentionReport};
 
 pub(super) fn get(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<RetentionState, ApiError> {
     engine.get_retention()
 }
 
-pub(super) fn set(engine: &Arc<Engine>, _: &Caller, params: &SetRetentionParams) -> Result<RetentionPolicy, ApiError> {
-    engine.set_retention(params)
+pub(super) fn set(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &SetRetentionParams,
+) -> Result<RetentionPolicy, ApiError> {
+    let policy = engine.set_retention(params)?;
+    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("setRetention", params))?;
+    Ok(policy)
 }
 
 pub(super) fn unset(
     engine: &Arc<Engine>,
-    _: &Caller,
+    caller: &Caller,
     params: &UnsetRetentionParams,
 ) -> Result<RetentionState, ApiError> {
-    engine.unset_retention(params)
+    let state = engine.unset_retention(params)?;
+    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("unsetRetention", params))?;
+    Ok(state)
 }
 
 pub(super) fn apply(

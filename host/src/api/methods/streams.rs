@@ -13,7 +13,7 @@ pub(super) fn subscribe(
     caller: &Caller,
     params: &SubscribeParams,
 ) -> Result<SubscribeResult, ApiError> {
-    beginning(caller)?.subscribe(engine, params)
+    beginning(caller)?.subscribe(engine, params, &caller.peer)
 }
 
 pub(super) fn unsubscribe(

@@ -4,15 +4,25 @@ use std::sync::Arc;
 
 use super::super::rpc::Caller;
 use super::super::types::{ProviderParams, ProviderTokenParams, TokenState};
-use crate::engine::Engine;
-use crate::model::ApiError;
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{ApiError, AuditKind};
 
-pub(super) fn save(engine: &Arc<Engine>, _: &Caller, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
-    engine.save_provider_token(params)
+pub(super) fn save(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &ProviderTokenParams,
+) -> Result<TokenState, ApiError> {
+    let state = engine.save_provider_token(params)?;
+    let entry = AuditEntry::new(AuditKind::Token, caller.peer.actor()).fact("action", "save");
+    engine.audit_now(entry.fact("provider", &params.provider).fact("store", &state.store))?;
+    Ok(state)
 }
 
-pub(super) fn clear(engine: &Arc<Engine>, _: &Caller, params: &ProviderParams) -> Result<TokenState, ApiError> {
-    engine.clear_provider_token(params)
+pub(super) fn clear(engine: &Arc<Engine>, caller: &Caller, params: &ProviderParams) -> Result<TokenState, ApiError> {
+    let state = engine.clear_provider_token(params)?;
+    let entry = AuditEntry::new(AuditKind::Token, caller.peer.actor()).fact("action", "clear");
+    engine.audit_now(entry.fact("provider", &params.provider))?;
+    Ok(state)
 }
 
 pub(super) fn has(engine: &Arc<Engine>, _: &Caller, params: &ProviderParams) -> Result<TokenState, ApiError> {

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use super::super::rpc::Caller;
 use super::super::types::{GrantWorkspaceParams, NoParams, WorkspaceParams};
-use crate::engine::Engine;
-use crate::model::{ApiError, Grant};
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{ApiError, AuditKind, Grant};
 
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Vec<Grant>, ApiError> {
     engine.list_grants()
 }
 
-pub(super) fn grant(engine: &Arc<Engine>, _: &Caller, params: &GrantWorkspaceParams) -> Result<Grant, ApiError> {
-    engine.grant(&params.path, params.trust_settings)
+pub(super) fn grant(engine: &Arc<Engine>, caller: &Caller, params: &GrantWorkspaceParams) -> Result<Grant, ApiError> {
+    let grant = engine.grant(&params.path, params.trust_settings)?;
+    let entry = AuditEntry::new(AuditKind::Grant, caller.peer.actor()).fact("path", &grant.path);
+    engine.audit_now(entry.fact("trustSettings", grant.trust_settings))?;
+    Ok(grant)
 }
 
-pub(super) fn revoke(engine: &Arc<Engine>, _: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {
-    engine.revoke(&params.path)
+pub(super) fn revoke(engine: &Arc<Engine>, caller: &Caller, params: &WorkspaceParams) -> Result<Grant, ApiError> {
+    let grant = engine.revoke(&params.path)?;
+    engine.audit_now(AuditEntry::new(AuditKind::Revoke, caller.peer.actor()).fact("path", &grant.path))?;
+    Ok(grant)
 }

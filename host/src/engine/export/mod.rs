@@ -2,17 +2,16 @@
 //!
 //! Events are read in pages, redacted once more by the rules of today ([`rewrite`]) and written at once, so that a run
 //! of any length takes little memory. The file is a temporary one beside its place (0600) and appears there when it is
-//! complete; nothing is left of one that fails.
+//! complete; nothing is left of one that fails. Which places there are, [`target`] says.
 
 mod markdown;
 mod rewrite;
+mod target;
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
 
 use super::Engine;
 use crate::api::types::{ExportRunParams, ExportRunResult};
@@ -23,17 +22,10 @@ use crate::storage::{Durability, ReadLimit, Reader, StorageError, StorageErrorKi
 
 use markdown::Page;
 use rewrite::Rewriter;
+use target::{Occupied, Target};
 
 /// Temporary files of exports, by which those of a host that was killed are known.
 const TEMPORARY: (&str, &str) = (".ostler-export-", ".part");
-
-/// Where a file is to appear.
-struct Target {
-    path: PathBuf,
-    /// Whether it lies in the host's folder, and goes with the run.
-    kept: bool,
-    overwrite: bool,
-}
 
 /// Why a file was not written.
 enum Failure {
@@ -57,12 +49,12 @@ impl From<io::Error> for Failure {
 
 impl Engine {
     /// Writes a run to a file, and records that file as an artifact of the run. Of a run that has not ended, what there
-    /// is so far.
+    /// is so far. A `remote` caller replaces only files that an earlier export has written.
     ///
     /// # Errors
     /// `NOT_FOUND` for a run that there is not; `CONFLICT` for a file that exists, or an answer where there is none;
-    /// `INVALID_PARAMS` for a path that cannot be; `IO`.
-    pub(crate) fn export_run(&self, params: &ExportRunParams) -> Result<ExportRunResult, ApiError> {
+    /// `POLICY_DENIED` for a file that a remote caller may not replace; `INVALID_PARAMS` for a path that cannot be; `IO`.
+    pub(crate) fn export_run(&self, params: &ExportRunParams, remote: bool) -> Result<ExportRunResult, ApiError> {
         let run = self.storage.read(|reader| reader.run(params.run_id))?;
         let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
         let redactor = self.redactor();
@@ -71,7 +63,7 @@ impl Engine {
             let message = format!("run {} has no answer: it is {}", params.run_id, run.summary.status);
             return Err(ApiError::new(ErrorKind::Conflict, message).hint("export it as md, json or jsonl"));
         }
-        let target = self.export_target(params)?;
+        let target = self.export_target(params, remote)?;
         let failed = |failure| match failure {
             Failure::Storage(error) => ApiError::from(error),
             Failure::Gone => ApiError::not_found("run", params.run_id),
@@ -92,7 +84,7 @@ impl Engine {
         let write = self.storage.write_urgent(Durability::Full, move |tx| tx.insert_artifact(run_id, &record, kept));
         if let Err(error) = write.wait() {
             // A file that nothing names would stay for ever.
-            let _ = std::fs::remove_file(&target.path);
+            target.remove();
             return Err(error.into());
         }
         Ok(ExportRunResult { path: target.path, artifact_id: artifact.artifact_id, bytes })
@@ -116,31 +108,36 @@ impl Engine {
         }
     }
 
-    fn export_target(&self, params: &ExportRunParams) -> Result<Target, ApiError> {
-        let wrong = |message: &str| ApiError::new(ErrorKind::InvalidParams, message).at("/path");
+    fn export_target(&self, params: &ExportRunParams, remote: bool) -> Result<Target, ApiError> {
+        let io = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let Some(path) = &params.path else {
             let folder = self.exports_folder();
-            create_private_dir(&folder).map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
-            let path = folder.join(format!("{}.{}", params.run_id, params.format.name()));
-            // An earlier export of the same run: the newer one takes its place.
-            return Ok(Target { path, kept: true, overwrite: true });
+            create_private_dir(&folder).map_err(|error| io(&error))?;
+            let name = format!("{}.{}", params.run_id, params.format.name());
+            return Target::kept(&folder, &name).map_err(|error| io(&error));
         };
-        if !path.is_absolute() {
-            return Err(wrong("must be an absolute path"));
+        let (target, occupied) = Target::named(path, params.overwrite, &self.own_folders())?;
+        if remote && occupied == Occupied::File && !self.storage.read(|reader| reader.is_artifact(&target.path))? {
+            let message = format!("{} was not written by an export, and is not replaced over TCP", path.display());
+            return Err(ApiError::new(ErrorKind::PolicyDenied, message)
+                .at("/path")
+                .hint("name another file, or ask for it over the unix socket"));
         }
-        if path.file_name().is_none() || path.to_str().is_none_or(|text| text.contains('\0') || text.ends_with('/')) {
-            return Err(wrong("must name a file, in UTF-8"));
-        }
-        if !path.parent().is_some_and(Path::is_dir) {
-            return Err(wrong("lies in no folder that exists; make the folder first"));
-        }
-        if path.is_dir() {
-            return Err(wrong("is a folder; name a file in it"));
-        }
-        if !params.overwrite && path.symlink_metadata().is_ok() {
-            return Err(taken(path));
-        }
-        Ok(Target { path: path.clone(), kept: false, overwrite: params.overwrite })
+        Ok(target)
+    }
+
+    /// The folders in which nobody but the host writes, without links.
+    fn own_folders(&self) -> Vec<PathBuf> {
+        let paths = &self.paths;
+        let config = paths.config_file.parent().map(Path::to_owned);
+        [&paths.data_dir, &paths.plugins_dir, &paths.cache_dir, &paths.log_dir]
+            .into_iter()
+            .cloned()
+            .chain([self.plugin_folder()])
+            .chain(config)
+            .chain(paths.home.clone())
+            .map(|folder| folder.canonicalize().unwrap_or(folder))
+            .collect()
     }
 
     fn write_export(
@@ -150,9 +147,7 @@ impl Engine {
         redactor: RunRedactor,
         target: &Target,
     ) -> Result<u64, Failure> {
-        let folder = target.path.parent().unwrap_or(Path::new("/"));
-        let file = tempfile::Builder::new().prefix(TEMPORARY.0).suffix(TEMPORARY.1).tempfile_in(folder)?;
-        let mut out = BufWriter::with_capacity(1 << 16, file);
+        let mut out = BufWriter::with_capacity(1 << 16, target.begin()?);
         match params.format {
             ExportFormat::Txt => {
                 let answer = run.final_text.as_deref().unwrap_or_default();
@@ -181,7 +176,7 @@ impl Engine {
             }
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        persist(file, target)
+        Ok(target.persist(file)?)
     }
 
     /// Every event of a run that is there now, redacted, in order.
@@ -236,16 +231,6 @@ fn redact_record(redactor: &RunRedactor, run: &mut RunRecord) {
 fn line(out: &mut impl Write, event: &Event, end: &str) -> io::Result<()> {
     serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
     out.write_all(end.as_bytes())
-}
-
-/// Lets the finished file appear in its place. Returns its size in bytes.
-fn persist(file: NamedTempFile<File>, target: &Target) -> Result<u64, Failure> {
-    file.as_file().sync_all()?;
-    let bytes = file.as_file().metadata()?.len();
-    // Dropping the temporary file, as an error does, removes it.
-    let placed = if target.overwrite { file.persist(&target.path) } else { file.persist_noclobber(&target.path) };
-    placed.map_err(|error| error.error)?;
-    Ok(bytes)
 }
 
 fn taken(path: &Path) -> ApiError {

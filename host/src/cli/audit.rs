@@ -1,0 +1,196 @@
+//! `ostler audit`
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::clean;
+use super::context::{Context, absolute};
+use super::exit::Exit;
+use super::format;
+use super::ids;
+use super::output::{BAD, DIM, complain, paint};
+use super::table::{Cell, Table};
+use crate::api::client::Client;
+use crate::api::types::{ListAuditParams, PruneAuditParams};
+use crate::model::{ApiError, AuditKind, AuditRecord, AuditVerdict, ErrorKind};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler audit list                     the newest records
+  ostler audit list --kind refused
+  ostler audit list --run 1a2b3c4d
+  ostler audit verify                   exit code 1 where a record was changed or is missing
+  ostler audit export audit.jsonl
+
+The trail says who asked for runs, changed settings, grants and tokens, wrote exports, and what was refused. Each record
+carries a hash of the one before it, and the host signs the newest one. Records stay when their runs are deleted.";
+
+/// Records on one page of an export.
+const PAGE: u32 = 1000;
+
+/// Show and check who did what
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the newest records
+    #[command(after_help = "Examples:\n  ostler audit list -n 100\n  ostler audit list --kind grant --json")]
+    List {
+        /// Only records of this kind: submit, spawn, probe, settings, grant, revoke, token, access, export, approval,
+        /// plugin, refused, audit
+        #[arg(long, value_parser = kind)]
+        kind: Option<AuditKind>,
+        /// Only records about this run
+        #[arg(long)]
+        run: Option<String>,
+        /// At most so many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Check that no record was changed, moved or deleted
+    #[command(after_help = "Examples:\n  ostler audit verify\n  ostler audit verify --json | jq -r .head")]
+    Verify,
+    /// Write every record as a line of JSON
+    #[command(after_help = "Examples:\n  ostler audit export audit.jsonl\n  ostler audit export - | jq .kind")]
+    Export {
+        /// The file, which must not exist; `-` writes to standard output
+        file: PathBuf,
+    },
+    /// Delete the oldest records of an intact trail; the rest still proves itself
+    #[command(after_help = "Examples:\n  ostler audit prune --older-than 365")]
+    Prune {
+        /// Records older than so many days are deleted
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        older_than: u32,
+    },
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+    let client = context.client().await?;
+    match &arguments.action {
+        Action::List { kind, run, limit } => {
+            let run_id = match run {
+                // Records outlive their runs: a whole id need not be one of a run that is kept.
+                Some(run) => Some(match run.parse() {
+                    Ok(run_id) => run_id,
+                    Err(_) => ids::run(&client, run).await?,
+                }),
+                None => None,
+            };
+            let params = ListAuditParams { kind: *kind, run_id, after: None, limit: Some(*limit) };
+            let listed = client.list_audit(&params).await?;
+            if context.json {
+                context.out.document(&listed.records)?;
+            } else if listed.records.is_empty() {
+                complain("there is no such record");
+            } else {
+                table(&listed.records).print(&mut context.out)?;
+            }
+            Ok(Exit::Done)
+        }
+        Action::Verify => verify(context, &client).await,
+        Action::Export { file } => export(context, &client, file).await,
+        Action::Prune { older_than } => {
+            let pruned = client.prune_audit(&PruneAuditParams { older_than_days: *older_than }).await?;
+            if context.json {
+                context.out.document(&pruned)?;
+            } else {
+                context
+                    .out
+                    .line(format!("{} records deleted; the trail begins at {}", pruned.deleted, pruned.first))?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn verify(context: &mut Context<'_>, client: &Client) -> Result<Exit, ApiError> {
+    let verdict = client.verify_audit().await?;
+    if context.json {
+        context.out.document(&verdict)?;
+    } else {
+        let text = describe(&verdict);
+        context.out.line(if verdict.intact { text } else { paint(context.out.color, BAD, &text) })?;
+    }
+    Ok(if verdict.intact { Exit::Done } else { Exit::RunFailed })
+}
+
+fn describe(verdict: &AuditVerdict) -> String {
+    match &verdict.problem {
+        None if verdict.records == 0 => "intact: no records".to_owned(),
+        None => {
+            format!("intact: {} records, {} to {}; head {}", verdict.records, verdict.first, verdict.last, verdict.head)
+        }
+        Some(problem) => {
+            format!("NOT intact: record {}: {}", verdict.broken_at.unwrap_or_default(), clean::line(problem))
+        }
+    }
+}
+
+async fn export(context: &mut Context<'_>, client: &Client, file: &Path) -> Result<Exit, ApiError> {
+    let failed = |error: std::io::Error| {
+        let shown = clean::line(&file.display().to_string());
+        let error = ApiError::new(ErrorKind::Io, format!("failed to write {shown}: {error}"));
+        error.hint("name a file that does not exist, in a folder that does")
+    };
+    let mut out: Option<BufWriter<std::fs::File>> = if file == Path::new("-") {
+        None
+    } else {
+        let path = absolute(file)?;
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        Some(BufWriter::new(opened))
+    };
+    let mut after = 0;
+    loop {
+        let params = ListAuditParams { after: Some(after), limit: Some(PAGE), ..ListAuditParams::default() };
+        let page = client.list_audit(&params).await?;
+        for record in &page.records {
+            after = record.seq;
+            let line = serde_json::to_string(record).map_err(ApiError::internal)?;
+            match &mut out {
+                Some(out) => writeln!(out, "{line}").map_err(failed)?,
+                None => context.out.line(line)?,
+            }
+        }
+        if !page.more || page.records.is_empty() || (out.is_none() && context.out.closed()) {
+            break;
+        }
+    }
+    if let Some(mut out) = out {
+        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn table(records: &[AuditRecord]) -> Table {
+    let mut table = Table::new(&["SEQ", "TIME", "KIND", "WHO", "RUN", "FACTS"], 5);
+    for record in records {
+        let facts: Vec<String> = record.facts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let run = record.run_id.map(format::short_id).unwrap_or_default();
+        table.row(vec![
+            record.seq.to_string().into(),
+            Cell::styled(DIM, &format::local(record.at)),
+            record.kind.name().into(),
+            record.actor.as_str().into(),
+            run.into(),
+            facts.join(" ").into(),
+        ]);
+    }
+    table
+}
+
+fn kind(name: &str) -> Result<AuditKind, String> {
+    AuditKind::from_name(name).ok_or_else(|| {
+        let known: Vec<&str> = AuditKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("there is no such kind; there are {}", known.join(", "))
+    })
+}

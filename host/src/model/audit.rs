@@ -1,0 +1,129 @@
+//! The audit trail, as clients see it.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::RunId;
+
+/// What an audit record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditKind {
+    /// A run was asked for, and taken or refused.
+    Submit,
+    /// A child of a run was started.
+    Spawn,
+    /// Programs were started to find out what an installed CLI can do.
+    Probe,
+    /// Settings or limits were changed.
+    Settings,
+    /// A folder was granted.
+    Grant,
+    /// A grant was revoked.
+    Revoke,
+    /// The token of a provider was saved or deleted.
+    Token,
+    /// An access token was created or revoked.
+    Access,
+    /// A run was written to a file.
+    Export,
+    /// A question of a run was answered.
+    Approval,
+    /// A plugin was added, replaced, removed or approved.
+    Plugin,
+    /// A connection or a call was refused.
+    Refused,
+    /// Something about the audit trail itself.
+    Audit,
+}
+
+impl AuditKind {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Submit,
+        Self::Spawn,
+        Self::Probe,
+        Self::Settings,
+        Self::Grant,
+        Self::Revoke,
+        Self::Token,
+        Self::Access,
+        Self::Export,
+        Self::Approval,
+        Self::Plugin,
+        Self::Refused,
+        Self::Audit,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Spawn => "spawn",
+            Self::Probe => "probe",
+            Self::Settings => "settings",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+            Self::Token => "token",
+            Self::Access => "access",
+            Self::Export => "export",
+            Self::Approval => "approval",
+            Self::Plugin => "plugin",
+            Self::Refused => "refused",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One record of the audit trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRecord {
+    /// Its number: counts from 1 without gaps.
+    pub seq: u64,
+    /// When it happened.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What it is about.
+    pub kind: AuditKind,
+    /// Who did it: `host`, `unix pid=… uid=…` or `token NAME`.
+    pub actor: String,
+    /// The run that it concerns. The record stays when the run is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// What happened, redacted.
+    pub facts: Map<String, Value>,
+    /// SHA-256 over the hash of the record before it and this record, in hex.
+    pub hash: String,
+}
+
+/// Whether the audit trail is what the host wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditVerdict {
+    /// Whether every record follows from the one before it, and the last one is the one that the host signed.
+    pub intact: bool,
+    /// Records that were checked.
+    pub records: u64,
+    /// Number of the oldest record that is kept.
+    pub first: u64,
+    /// Number of the newest record.
+    pub last: u64,
+    /// Hash of the newest record, in hex. Kept elsewhere, it proves later that nothing before it was changed.
+    pub head: String,
+    /// The first record that does not fit, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<u64>,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
