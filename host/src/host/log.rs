@@ -6,18 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
 
+use super::log_files::{LogFiles, NEWEST};
 use crate::config::{LogConfig, LogLevel, Paths};
 use crate::plugins::{Level, LogEntry, PluginLog};
 use crate::redaction::RunRedactor;
-
-/// A link in the log folder that leads to the newest file.
-const NEWEST: &str = "host.log";
 
 /// The host's log: a link to its newest file.
 #[must_use]
@@ -34,15 +31,15 @@ pub(super) struct Filter(Arc<ArcSwapOption<RunRedactor>>);
 pub(super) struct Log {
     filter: Filter,
     folder: PathBuf,
-    files: Arc<ArcSwap<RollingFileAppender>>,
+    files: Arc<ArcSwap<LogFiles>>,
     level: reload::Handle<LevelFilter, Registry>,
     kept: Mutex<usize>,
 }
 
 impl Log {
     /// Begins to log. A second call in one process changes nothing.
-    pub(super) fn init(folder: &Path, config: &LogConfig) -> Result<Self, InitError> {
-        let files = Arc::new(ArcSwap::from_pointee(appender(folder, config.keep_files)?));
+    pub(super) fn init(folder: &Path, config: &LogConfig) -> io::Result<Self> {
+        let files = Arc::new(ArcSwap::from_pointee(LogFiles::open(folder, config.keep_files)?));
         let filter = Filter::default();
         let (level, handle) = reload::Layer::new(filter_of(config.level));
         let writer = Redacting { files: Arc::clone(&files), filter: filter.clone() };
@@ -71,7 +68,7 @@ impl Log {
         if *kept == config.keep_files {
             return Vec::new();
         }
-        match appender(&self.folder, config.keep_files) {
+        match LogFiles::open(&self.folder, config.keep_files) {
             Ok(files) => {
                 self.files.store(Arc::new(files));
                 *kept = config.keep_files;
@@ -80,16 +77,6 @@ impl Log {
             Err(error) => vec![format!("the log keeps {} files as before: {error}", *kept)],
         }
     }
-}
-
-fn appender(folder: &Path, keep_files: usize) -> Result<RollingFileAppender, InitError> {
-    RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("host")
-        .filename_suffix("log")
-        .latest_symlink(NEWEST)
-        .max_log_files(keep_files.max(1))
-        .build(folder)
 }
 
 const fn filter_of(level: LogLevel) -> LevelFilter {
@@ -103,7 +90,7 @@ const fn filter_of(level: LogLevel) -> LevelFilter {
 }
 
 struct Redacting {
-    files: Arc<ArcSwap<RollingFileAppender>>,
+    files: Arc<ArcSwap<LogFiles>>,
     filter: Filter,
 }
 
@@ -117,7 +104,7 @@ impl<'a> MakeWriter<'a> for Redacting {
 
 /// One line, written as a whole when it is complete.
 struct Line<'a> {
-    files: Arc<RollingFileAppender>,
+    files: Arc<LogFiles>,
     filter: &'a Filter,
     text: Vec<u8>,
 }
@@ -141,7 +128,7 @@ impl Drop for Line<'_> {
         let redacted = redactor.as_ref().map(|redactor| redactor.redact(&text));
         let text = redacted.as_ref().map_or(&*text, |redacted| &*redacted.text);
         // A log that cannot be written must not end the host.
-        let _ = self.files.make_writer().write_all(one_line(text).as_bytes());
+        let _ = self.files.write(one_line(text).as_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The host process: how it comes up, serves, and ends.
 
 mod log;
+mod log_files;
 mod watch;
 
 use std::collections::BTreeSet;
