@@ -1,5 +1,11 @@
 //! Who may call, and what: classes, access tokens, peers inside of a run, bounds for each peer, and the audit trail.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and `json!` reads best in place"
+)]
 
 mod support;
 

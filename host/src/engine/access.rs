@@ -228,7 +228,7 @@ impl Engine {
             let message = format!("there is an access token {name} already");
             return Err(conflict(message).hint(format!("name another, or `ostler access revoke {name}` first")));
         }
-        if self.client_tokens.read().len() > MAX_TOKENS {
+        if self.client_tokens.read().values().filter(|token| token.file.is_none()).count() >= MAX_TOKENS {
             return Err(conflict(format!("there are {MAX_TOKENS} access tokens, the most there can be"))
                 .hint("`ostler access list` shows them, `ostler access revoke NAME` deletes one"));
         }

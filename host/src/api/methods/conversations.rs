@@ -40,7 +40,7 @@ pub(super) fn get(
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
 pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = runs::asked(&params);
-    runs::submitted(engine, caller, "send_conversation_message", facts, engine.send_message(params, &caller.origin))
+    runs::submitted(engine, caller, "send_conversation_message", &facts, engine.send_message(params, &caller.origin))
 }
 
 pub(super) fn rename(

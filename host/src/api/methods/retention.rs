@@ -33,8 +33,11 @@ pub(super) fn unset(
 
 pub(super) fn apply(
     engine: &Arc<Engine>,
-    _: &Caller,
+    caller: &Caller,
     params: &ApplyRetentionParams,
 ) -> Result<RetentionReport, ApiError> {
+    if !params.dry_run {
+        engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("action", "applyRetention"))?;
+    }
     engine.apply_retention(params.dry_run)
 }

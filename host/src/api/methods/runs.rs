@@ -19,7 +19,7 @@ const MAX_FACT: usize = 1024;
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
 pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = asked(&params);
-    submitted(engine, caller, "start_run", facts, engine.start_run(params, &caller.origin))
+    submitted(engine, caller, "start_run", &facts, engine.start_run(params, &caller.origin))
 }
 
 /// What a start payload asks for, as far as the audit trail keeps it.
@@ -40,7 +40,7 @@ pub(super) fn submitted(
     engine: &Arc<Engine>,
     caller: &Caller,
     method: &str,
-    facts: Value,
+    facts: &Value,
     outcome: Result<StartRunResult, ApiError>,
 ) -> Answer {
     let mut entry = AuditEntry::new(AuditKind::Submit, caller.peer.actor()).fact("method", method);
@@ -62,7 +62,7 @@ pub(super) fn submitted(
 /// Takes the overrides as they came: null means something there.
 pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
     let facts = json!({"rerunOf": params.get("runId").and_then(Value::as_str).and_then(|id| id.parse::<RunId>().ok())});
-    submitted(engine, caller, "rerun", facts, engine.rerun(params, &caller.origin))
+    submitted(engine, caller, "rerun", &facts, engine.rerun(params, &caller.origin))
 }
 
 pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {
