@@ -387,7 +387,8 @@ fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
     for kind in ["probe", "settings", "grant", "revoke"] {
         assert!(!audit(&bed, kind).is_empty(), "{kind}");
     }
-    let changed = audit(&bed, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
+    let changed =
+        audit(&bed, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
     assert!(changed, "a changed file is on record");
 
     assert!(bed.run(&["audit", "verify"]).ok().stdout.starts_with("intact: "));
@@ -453,8 +454,14 @@ fn the_log_is_readable_for_its_owner_alone() {
 fn the_user_is_served_while_others_are_refused() {
     let bed = Bed::granted("");
     bed.host();
-    let run = bed.detach(&["rehearsal", &format!("RUN while :; do {} --home {} --no-start status >/dev/null 2>&1; done",
-        support::binary().display(), bed.home().display())]);
+    let run = bed.detach(&[
+        "rehearsal",
+        &format!(
+            "RUN while :; do {} --home {} --no-start status >/dev/null 2>&1; done",
+            support::binary().display(),
+            bed.home().display()
+        ),
+    ]);
     let mut follower = bed.follow(&["logs", "--json", "-f", &run]);
     follower.wait_for("the start", |event| event["type"] == "run.started");
     follower.kill();

@@ -230,7 +230,7 @@ struct Made {
 }
 
 /// As on a machine that holds no containment: the plugin answers for everything.
-const UNCONTAINED: Containment =
+static UNCONTAINED: Containment =
     Containment { mode: SandboxMode::FullAccess, backend: None, reach: Reach::Open, gaps: Vec::new() };
 
 fn attempt<'a>(payload: &'a StartPayload, inherited: &'a BTreeMap<String, String>) -> Attempt<'a> {

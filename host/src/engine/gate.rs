@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn host_denies_folders_outside_of_grants_where_no_policy_does() {
-        let grants = Grants::new([PathBuf::from("/granted")]);
+        let grants = Grants::new([(PathBuf::from("/granted"), false)]);
         let snapshot: CapabilitySnapshot = serde_json::from_value(json!({
             "provider": "p", "plugin": "p", "pluginDigest": "", "executable": null, "support": "supported",
             "cliVersion": null, "features": [], "modes": [], "optionalFlags": [], "reasons": [], "installHint": null,
