@@ -35,6 +35,10 @@ const MAX_SOURCE_ALLOWS: usize = 1000;
 const MAX_KEYWORDS: usize = 256;
 /// Longest pattern, in bytes.
 const MAX_PATTERN: usize = 64 << 10;
+/// Text of all keywords of one plugin, or of the operator, in bytes.
+const SOURCE_KEYWORDS: usize = 256 << 10;
+/// Names of rules in all exceptions of one plugin, or of the operator.
+const SOURCE_ALLOWED_NAMES: usize = 20_000;
 /// Text of all patterns of one plugin, or of the operator, in bytes.
 const SOURCE_TEXT: usize = 1 << 20;
 /// Where operator rules come from, in messages.
@@ -247,12 +251,17 @@ impl Builder {
             .map(|rule| rule.pattern.len())
             .chain(blocks)
             .chain(allow.iter().map(|allow| allow.pattern.len()));
+        let keywords = rules.iter().flat_map(|rule| &rule.keywords).map(String::len);
         let problem = if rules.len() > MAX_SOURCE_RULES {
             format!("there are {} rules, where {MAX_SOURCE_RULES} are allowed", rules.len())
         } else if allow.len() > MAX_SOURCE_ALLOWS {
             format!("there are {} allow entries, where {MAX_SOURCE_ALLOWS} are allowed", allow.len())
         } else if text.sum::<usize>() > SOURCE_TEXT {
             format!("its patterns together are longer than {SOURCE_TEXT} bytes")
+        } else if keywords.sum::<usize>() > SOURCE_KEYWORDS {
+            format!("its keywords together are longer than {SOURCE_KEYWORDS} bytes")
+        } else if allow.iter().map(|allow| allow.rules.len()).sum::<usize>() > SOURCE_ALLOWED_NAMES {
+            format!("its allow entries name more than {SOURCE_ALLOWED_NAMES} rules in all")
         } else {
             return true;
         };

@@ -274,6 +274,13 @@ fn refuses_rules_that_compile_to_too_much_in_all_quickly() {
     assert!(compile_errors(many, Vec::new())[0].contains("1001 rules"));
     let allow = Allow { rules: Vec::new(), target: AllowTarget::Secret, pattern: "a".to_owned() };
     assert!(compile_errors(Vec::new(), vec![allow; 1001])[0].contains("1001 allow entries"));
+    let keyword = |number: usize| format!("{number:060}");
+    let words: Vec<String> = (0..250).map(keyword).collect();
+    let wordy = |id: &str| Rule { keywords: words.clone(), ..rule(id, "abc", &[]) };
+    let wordy = (0..100).map(|number| wordy(&format!("r{number}"))).collect();
+    assert!(compile_errors(wordy, Vec::new())[0].contains("keywords together"));
+    let names = Allow { rules: vec!["x".to_owned(); 1000], target: AllowTarget::Secret, pattern: "a".to_owned() };
+    assert!(compile_errors(vec![rule("x", "abc", &[])], vec![names; 21])[0].contains("20000 rules in all"));
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
