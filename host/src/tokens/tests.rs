@@ -46,7 +46,16 @@ fn the_file_keeps_what_it_is_told() {
 fn the_kernel_keeps_what_it_is_told_or_says_that_it_cannot() {
     let folder = TempDir::new().unwrap();
     match kernel::check(folder.path()) {
-        Ok(()) => keeps_what_it_is_told(StoreKind::Keyutils),
+        Ok(()) => {
+            keeps_what_it_is_told(StoreKind::Keyutils);
+            // What any process of the user finds there.
+            let store = TokenStore::new(folder.path());
+            store.put(StoreKind::Keyutils, "codex", &token("plain words")).unwrap();
+            let keyring = kernel::open(&folder.path().canonicalize().unwrap()).unwrap();
+            let kept = keyring.entry("codex").unwrap().get_password().unwrap();
+            assert!(kept.starts_with("ostler-sealed-1:") && !kept.contains("plain words"), "{kept}");
+            store.delete(StoreKind::Keyutils, "codex").unwrap();
+        }
         Err(refused) => {
             let store = TokenStore::new(folder.path());
             let error = store.put(StoreKind::Keyutils, "codex", &token("t")).unwrap_err();
