@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// What a CLI needs inside of the host's containment, and which variables matter for it.
 ///
-/// Paths are absolute, or begin with `~/` (the home folder of the user) or with `$NAME/` (the variable `NAME` of the
-/// child; the path counts only where that variable is set). Names of variables may end with `*`.
+/// Paths are absolute, or begin with `~/` (the home folder of the user), with `$NAME/` (the variable `NAME` of the child; the
+/// path counts only where that variable is set), or with `${NAME:-PATH}/` (the variable, or else the path). Names of variables may end with `*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Containment {

@@ -21,7 +21,7 @@ macro_rules! suite {
             a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
             an_mcp_server, structured_output, a_refused_login, too_many_requests, a_failing_server,
             a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, a_conversation, usage_of_the_attempt_alone, prompts, four_at_once,
-            leaks
+            leaks, escapes
         }
     };
     ($cli:path: $($case:ident),*) => {
@@ -357,4 +357,22 @@ pub fn leaks(studio: &Studio) {
     needles.assert_not_below(studio.bed.root(), &[&own, &file]);
     studio.bed.stop();
     needles.assert_not_below(studio.bed.root(), &[&own, &file]);
+}
+
+/// What a contained agent tries to reach is held, in each bounded mode.
+#[track_caller]
+pub fn escapes(studio: &Studio) {
+    for mode in ["workspace-write", "read-only"] {
+        let attempts = super::escape::Attempts::prepare(&studio.bed, true);
+        studio.bed.file("script.sh", attempts.script());
+        let permissions = json!({ "sandboxMode": mode, "autoApprove": true });
+        let payload = json!({ "harness": { "permissions": permissions } });
+        let events = studio.events_with("RUN sh ./script.sh", &payload);
+        let sandbox = &of_type(&events, "run.started")[0]["payload"]["sandbox"];
+        if sandbox["backend"] != "namespaces" {
+            eprintln!("SKIPPED: this machine does not hold namespaces");
+            return;
+        }
+        attempts.assert_held(&studio.bed, &tool_outputs(&events), &format!("{}, {mode}", studio.cli.name));
+    }
 }

@@ -22,6 +22,7 @@ mod bystander;
 pub mod cases;
 mod dice;
 pub mod duplex;
+pub mod escape;
 mod follow;
 #[path = "../guests/mod.rs"]
 pub mod guests;

@@ -328,6 +328,7 @@ impl Engine {
             reasons: detected.reasons.into_iter().map(clean).collect(),
             install_hint: None,
             extra: detected.extra.map(clean),
+            sandbox: None,
             detected_at: clock::now(),
         }
     }
@@ -401,6 +402,7 @@ fn blocked(provider: &Provider, error: &ApiError) -> CapabilitySnapshot {
         reasons: vec![error.message.clone()],
         install_hint: info.map(|instance| instance.describe().install_hint.clone()),
         extra: None,
+        sandbox: None,
         detected_at: clock::now(),
     }
 }

@@ -20,7 +20,7 @@ use super::sandbox::{self, Containment, NetworkEvents, OpenFolders, Reach};
 use super::setup::Provider;
 use super::verdict::Ending;
 use crate::clock;
-use crate::egress::{AllowList, Proxy};
+use crate::egress::Proxy;
 use crate::failpoint;
 use crate::model::{
     AdapterInfo, ApiError, AuditKind, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output,
@@ -51,7 +51,7 @@ pub(super) struct Ready {
     pub(super) containment: Containment,
     sandbox: runner::Sandbox,
     /// Served where the child has no network of its own.
-    network: Option<(runner::Network, AllowList)>,
+    network: Option<sandbox::Served>,
     /// Files that the child could make although they are protected: none of them was there before.
     pub(super) unprotected: Vec<PathBuf>,
     folders: OpenFolders,
@@ -111,8 +111,9 @@ impl Stage<'_> {
         let needs = instance.containment();
         let network = (containment.backend.is_some() && containment.reach == Reach::Listed).then(|| {
             let list = sandbox::allow_list(self.setup, needs, &provider.config, &payload, &inherited);
-            (sandbox::network(&list), list)
+            sandbox::Served::new(list, containment.backend)
         });
+        let network = network.transpose().map_err(io_error)?;
         let mut environment = inherited;
         environment
             .extend(prepared.launch.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
@@ -122,7 +123,7 @@ impl Stage<'_> {
             &mut environment,
             &self.setup.config.sandbox,
             &containment,
-            network.as_ref().map(|(network, _)| network),
+            network.as_ref().map(|served| &served.network),
         );
         private.make_folder(sandbox::TEMPORARY).map_err(io_error)?;
         let sources = sandbox::Sources {
@@ -138,7 +139,7 @@ impl Stage<'_> {
             private: private.path(),
             reads: sandbox::programs(executable, &start.executable, &path, &payload),
         };
-        let bounds = sources.sandbox(&containment, network.as_ref().map(|(network, _)| network.clone()));
+        let bounds = sources.sandbox(&containment, network.as_ref().map(|served| served.network.clone()));
         let unprotected = if bounds.namespaces.is_some() { sources.unprotected() } else { Vec::new() };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
@@ -351,12 +352,11 @@ impl Stage<'_> {
         failpoint::reach("spawn.prepared");
         let proxy = match &ready.network {
             None => None,
-            Some((network, list)) => {
-                // Under Landlock the child has the host's loopback, and the host listens there.
+            Some(network) => {
                 let sockets = prepared.take_sockets();
                 let sink = NetworkEvents { recorder: ready.recorder.clone(), storage: self.engine.storage.clone() };
-                let served = sandbox::serve(&self.engine.machine.egress, sockets, network, list.clone(), sink);
-                Some(served.map_err(|error| SpawnFailure::Stopped(error.into()))?)
+                let proxy = network.serve(&self.engine.machine.egress, sockets, sink);
+                Some(proxy.map_err(|error| SpawnFailure::Stopped(error.into()))?)
             }
         };
         let identity = prepared.identity();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ArtifactId, ConversationId, RunId, RunMode, SandboxRecord};
+use super::{ArtifactId, ConversationId, RunId, RunMode, SandboxRecord, SandboxSupport};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $text:literal,)+ }) => {
@@ -410,6 +410,9 @@ pub struct CapabilitySnapshot {
     /// What the plugin wants to remember of its probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<String>,
+    /// What this machine holds of the containment of runs, alike for every provider. Not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxSupport>,
     /// When the probes ran.
     #[schemars(with = "String")]
     pub detected_at: Timestamp,

@@ -15,6 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, setsid};
 use super::containment::{self, Proof};
 use super::keeper::{self, KeeperFds, run_keeper};
 use super::linux::{self, ChildWatch};
+use super::sandbox;
 use super::spec::RunnerError;
 use super::wire::{Report, Stage};
 use super::zygote::{Zygote, control_pair};
@@ -52,6 +53,7 @@ pub fn serve_zygote() -> ! {
 fn serve(control: &OwnedFd) -> ! {
     linux::close_all_but(&[control.as_raw_fd()]);
     linux::set_process_name(c"ostler-zygote");
+    sandbox::be_opaque();
     let _ = setsid();
     let _ = nix::unistd::chdir("/");
     keeper::ignore_signals();
@@ -72,7 +74,9 @@ fn serve(control: &OwnedFd) -> ! {
         }
         if requested {
             match receive(control) {
-                Ok(Some(fds)) => fork_keeper(fds, &mut keepers),
+                Ok(Some(Request::Keeper(fds))) => fork_keeper(fds, &mut keepers),
+                // Its end tells the host that this process lives.
+                Ok(Some(Request::SignOfLife(fd))) => drop(fd),
                 // Descriptors came in part, for want of free ones. Close them: the host sees its ends close, too.
                 Err(Errno::ENOBUFS | Errno::EBADMSG) => {
                     linux::close_all_but(&[control.as_raw_fd(), watch.as_fd().as_raw_fd()]);
@@ -93,8 +97,15 @@ fn detach_stdio() -> nix::Result<()> {
     nix::unistd::dup2_stderr(&null)
 }
 
-/// Receives one request: the keeper's lifeline and the child's three streams. Nothing when the host is gone.
-fn receive(control: &OwnedFd) -> nix::Result<Option<KeeperFds>> {
+/// What the host asks for.
+enum Request {
+    Keeper(KeeperFds),
+    SignOfLife(OwnedFd),
+}
+
+/// Receives one request: the keeper's lifeline and the child's three streams, or a descriptor to close. Nothing when the
+/// host is gone.
+fn receive(control: &OwnedFd) -> nix::Result<Option<Request>> {
     let mut byte = [0; 1];
     let mut space = nix::cmsg_space!([RawFd; 4]);
     let mut iov = [IoSliceMut::new(&mut byte)];
@@ -114,8 +125,11 @@ fn receive(control: &OwnedFd) -> nix::Result<Option<KeeperFds>> {
             owned.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
+    if owned.len() == 1 {
+        return Ok(owned.pop().map(Request::SignOfLife));
+    }
     let [lifeline, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(owned).map_err(|_| Errno::EBADMSG)?;
-    Ok(Some(KeeperFds { lifeline, stdio: [stdin, stdout, stderr] }))
+    Ok(Some(Request::Keeper(KeeperFds { lifeline, stdio: [stdin, stdout, stderr] })))
 }
 
 fn fork_keeper(fds: KeeperFds, keepers: &mut HashSet<Pid>) {

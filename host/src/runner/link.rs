@@ -22,6 +22,8 @@ use super::wire::{Command, Frames, MAX_NAMED, Report, Stage};
 
 /// How long keepers are given to begin, and to answer when they should.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a keeper may be silent before its zygote is asked whether it still answers.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The lifeline of one keeper. Dropping it ends the keeper's whole tree and waits for that.
 #[derive(Debug)]
@@ -46,7 +48,13 @@ pub(super) enum Received {
 
 impl Link {
     /// Begins the conversation: sends what to start, and waits until keeper and child exist.
-    pub(super) fn open(socket: OwnedFd, frame: &[u8], marker: &str) -> Result<Self, SpawnError> {
+    /// `still_wanted` is asked after each silence of [`SILENCE`].
+    pub(super) fn open(
+        socket: OwnedFd,
+        frame: &[u8],
+        marker: &str,
+        still_wanted: impl Fn() -> bool,
+    ) -> Result<Self, SpawnError> {
         set_nonblocking(&socket).map_err(|errno| SpawnError::system("set up a socket", errno))?;
         let identity = ProcessIdentity {
             pid: 0,
@@ -59,7 +67,14 @@ impl Link {
         let mut link = Self { socket, frames: Frames::default(), identity, sockets: Vec::new(), ended: false };
         let deadline = Instant::now() + PATIENCE;
         link.send_all(frame, deadline);
-        match link.receive_one(deadline) {
+        let report = loop {
+            let silence = deadline.min(Instant::now() + SILENCE);
+            match link.receive_one(silence) {
+                None if Instant::now() >= silence && silence < deadline && still_wanted() => {}
+                report => break report,
+            }
+        };
+        match report {
             Some(Report::Prepared { keeper, child }) => {
                 link.identity.pid = child.pid;
                 link.identity.start_ticks = child.start_ticks;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
@@ -30,6 +31,9 @@ pub struct Zygote {
     running: Mutex<Arc<Running>>,
     respawn: Option<(PathBuf, Vec<OsString>)>,
 }
+
+/// How long a zygote may take to show that it lives, in milliseconds. It does nothing that takes long.
+const SIGN_OF_LIFE: u16 = 2000;
 
 /// One zygote process. Its control socket closes with the last user, upon which it ends.
 #[derive(Debug)]
@@ -73,10 +77,10 @@ impl Zygote {
         let (lifeline, keeper) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| SpawnError::system("open a socket for the child's keeper", errno))?;
         let [stdin, stdout, stderr] = &theirs;
-        running.request(&[&keeper, stdin, stdout, stderr])?;
+        running.send(&[&keeper, stdin, stdout, stderr])?;
         // From here on the other ends live in the keeper alone, so that their end can be seen.
         drop((keeper, theirs));
-        let link = Link::open(lifeline, &frame, &spec.marker).map_err(|error| {
+        let link = Link::open(lifeline, &frame, &spec.marker, || running.answers()).map_err(|error| {
             if error.kind == SpawnErrorKind::ZygoteGone && running.is_alive() {
                 // It lives, but could make no keeper, not even to say so: it lacks descriptors or memory.
                 let message =
@@ -143,9 +147,9 @@ impl Running {
         Ok(Arc::new(Self { control, process }))
     }
 
-    /// Asks for a keeper with these descriptors.
-    fn request(&self, fds: &[&OwnedFd; 4]) -> Result<(), SpawnError> {
-        let raw = fds.map(AsRawFd::as_raw_fd);
+    /// Asks for a keeper with four descriptors, or for a sign of life with one.
+    fn send(&self, fds: &[&OwnedFd]) -> Result<(), SpawnError> {
+        let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
         let sent = sendmsg::<UnixAddr>(
             self.control.as_raw_fd(),
             &[IoSlice::new(b"k")],
@@ -163,8 +167,28 @@ impl Running {
         }
     }
 
+    /// Whether the process answers. One that does not (somebody has stopped it) is ended, so that another one takes its
+    /// place; the keepers that it made go on.
+    fn answers(&self) -> bool {
+        let Ok((ours, theirs)) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC) else {
+            // The host lacks descriptors, which is no fault of the zygote.
+            return true;
+        };
+        if self.send(&[&theirs]).is_ok() {
+            drop(theirs);
+            let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
+            if matches!(poll(&mut fds, SIGN_OF_LIFE), Ok(1..)) {
+                return true;
+            }
+        }
+        tracing::warn!(pid = self.process.as_raw(), "the zygote does not answer: it is ended");
+        let _ = kill(self.process, Signal::SIGKILL);
+        // From its end on it is known to have died.
+        let _ = poll(&mut [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)], SIGN_OF_LIFE);
+        false
+    }
+
     fn is_alive(&self) -> bool {
-        use std::os::fd::AsFd;
         let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
         // The zygote never sends: whatever there is to read is its end.
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))

@@ -127,22 +127,21 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
 /// whole folder can be written: with `CLAUDE_CONFIG_DIR` the file lies inside of that folder. Its settings name hooks
 /// and permissions, so a run must not change them.
 fn containment(settings: &Settings) -> Containment {
-    let folders = ["$CLAUDE_CONFIG_DIR", "~/.claude"];
+    const FOLDER: &str = "${CLAUDE_CONFIG_DIR:-~/.claude}";
     let protected =
         ["settings.json", "settings.local.json", "CLAUDE.md", "agents", "commands", "hooks", "skills", "plugins"];
     Containment {
         write: [
-            "$CLAUDE_CONFIG_DIR/",
-            "~/.claude/",
+            &format!("{FOLDER}/"),
             "~/.claude.json",
             "~/.cache/claude-cli-nodejs/",
             "~/.local/state/claude/",
-            "~/.npm/_logs/",
+            "~/.npm/_logs",
         ]
         .map(str::to_owned)
         .to_vec(),
         read: vec!["~/.local/share/claude".to_owned()],
-        protect: folders.iter().flat_map(|folder| protected.map(|name| format!("{folder}/{name}"))).collect(),
+        protect: protected.map(|name| format!("{FOLDER}/{name}")).to_vec(),
         hosts: ["api.anthropic.com", "claude.ai", "platform.claude.com", "console.anthropic.com"]
             .map(str::to_owned)
             .to_vec(),

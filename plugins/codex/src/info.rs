@@ -47,19 +47,10 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
 /// sessions and the logs; the configuration in it starts programs (`mcp_servers`, `notify`), so a run must not change it.
 fn containment(settings: &Settings) -> Containment {
     Containment {
-        write: ["$CODEX_HOME/", "$CODEX_SQLITE_HOME/", "~/.codex/", "~/.npm/_logs/"].map(str::to_owned).to_vec(),
-        protect: [
-            "$CODEX_HOME/config.toml",
-            "$CODEX_HOME/hooks.json",
-            "$CODEX_HOME/rules",
-            "$CODEX_HOME/AGENTS.md",
-            "~/.codex/config.toml",
-            "~/.codex/hooks.json",
-            "~/.codex/rules",
-            "~/.codex/AGENTS.md",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        write: ["${CODEX_HOME:-~/.codex}/", "$CODEX_SQLITE_HOME/", "~/.npm/_logs"].map(str::to_owned).to_vec(),
+        protect: ["config.toml", "hooks.json", "rules", "AGENTS.md"]
+            .map(|name| format!("${{CODEX_HOME:-~/.codex}}/{name}"))
+            .to_vec(),
         hosts: ["api.openai.com", "auth.openai.com", "chatgpt.com", "*.chatgpt.com"].map(str::to_owned).to_vec(),
         settable: [&SETTABLE.map(str::to_owned), settings.environment.as_slice()].concat(),
         endpoints: ["AZURE_OPENAI_*", "CODEX_OSS_*", "OPENAI_*", "OTEL_*"].map(str::to_owned).to_vec(),

@@ -23,7 +23,12 @@ pub(super) fn capabilities(
         let entry = AuditEntry::new(AuditKind::Probe, caller.peer.actor()).fact("action", "refresh");
         engine.audit(entry.fact("provider", &params.provider));
     }
-    engine.list_capabilities(params)
+    let mut snapshots = engine.list_capabilities(params)?;
+    let sandbox = engine.sandbox_support();
+    for snapshot in &mut snapshots {
+        snapshot.sandbox = Some(sandbox.clone());
+    }
+    Ok(snapshots)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
@@ -33,10 +38,15 @@ pub(super) fn plugins(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<
 
 pub(super) fn trust_plugin(
     engine: &Arc<Engine>,
-    _: &Caller,
+    caller: &Caller,
     params: &TrustPluginParams,
 ) -> Result<TrustPluginResult, ApiError> {
-    engine.trust_plugin(params)
+    let result = engine.trust_plugin(params)?;
+    if let Some(digest) = &params.digest {
+        let entry = AuditEntry::new(AuditKind::Plugin, caller.peer.actor()).fact("trusted", &params.name);
+        engine.audit_now(entry.fact("digest", digest))?;
+    }
+    Ok(result)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]

@@ -17,9 +17,9 @@ use super::check;
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
 use crate::config::{ProviderConfig, SandboxConfig};
-use crate::egress::{AllowList, Egress, EgressSink, InvalidEntry, Proxy, RuleSource, warning};
+use crate::egress::{AllowList, Egress, EgressSink, Proxy, RuleSource, warning};
 use crate::model::{
-    ApiError, CompatibilityWarning, ErrorKind, Network as NetworkEvent, Payload, Permissions, Problem, SandboxSupport,
+    ApiError, CompatibilityWarning, ErrorKind, Network as NetworkEvent, Payload, Permissions, SandboxSupport,
     StartPayload, Tool,
 };
 use crate::plugins::Containment as Needs;
@@ -34,9 +34,6 @@ pub const PROBE_VERB: &str = "__sandbox_probe";
 
 /// Where a contained run finds the proxy, unless a forwarded port is in the way.
 const PROXY_PORT: u16 = 61_080;
-
-/// Where the whole allow list of a payload stands.
-const ALLOW_HOSTS: &str = "/harness/permissions/allowHosts";
 
 /// Variables by which programs find a proxy. Both spellings, as programs differ.
 const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
@@ -104,7 +101,7 @@ impl Engine {
     /// The containment of a run with that payload.
     ///
     /// # Errors
-    /// `UNENFORCEABLE` where this machine cannot hold what was asked; `INVALID_PARAMS` for hosts that nobody may allow.
+    /// `UNENFORCEABLE` where this machine cannot hold what was asked.
     pub(crate) fn contain(
         &self,
         setup: &Setup,
@@ -112,7 +109,6 @@ impl Engine {
     ) -> Result<(Containment, Vec<CompatibilityWarning>), ApiError> {
         let none = Permissions::default();
         let asked = payload.harness.as_ref().and_then(|harness| harness.permissions.as_ref()).unwrap_or(&none);
-        AllowList::parse(&asked.allow_hosts, RuleSource::Payload).map_err(|wrong| hosts_refused(&wrong))?;
         let config = &setup.config;
         let origin = config.sources().origin("/sandbox/mode");
         let tools = payload.harness.as_ref().and_then(|harness| harness.tools.as_ref());
@@ -159,14 +155,6 @@ pub(crate) struct OpenFolders {
     pub(crate) cwd: CheckedFolder,
     pub(crate) additional: Vec<CheckedFolder>,
     _held: Vec<OwnedFd>,
-}
-
-fn hosts_refused(wrong: &[InvalidEntry]) -> ApiError {
-    let problem = |wrong: &InvalidEntry| Problem {
-        pointer: format!("{ALLOW_HOSTS}/{}", wrong.index),
-        message: wrong.message.clone(),
-    };
-    ApiError::invalid(wrong.iter().map(problem).collect())
 }
 
 /// The hosts that a run may reach: its provider's, the configuration's, its own, and the endpoints that the operator or
@@ -223,14 +211,43 @@ fn strings(value: &serde_json::Value, into: &mut Vec<String>) {
     }
 }
 
-/// The network of a contained run with that allow list.
-pub(crate) fn network(list: &AllowList) -> Network {
-    let forwards: Vec<u16> = list.loopback_ports();
-    let mut proxy_port = PROXY_PORT;
-    while forwards.contains(&proxy_port) {
-        proxy_port += 1;
+/// The network of a contained run, and what serves it.
+pub(crate) struct Served {
+    pub(crate) network: Network,
+    list: AllowList,
+    /// Where the child has the host's loopback, the host listens there itself.
+    listener: Option<TcpListener>,
+}
+
+impl Served {
+    /// # Errors
+    /// If the host cannot listen.
+    pub(crate) fn new(list: AllowList, backend: Option<Backend>) -> std::io::Result<Self> {
+        let forwards: Vec<u16> = list.loopback_ports();
+        if backend == Some(Backend::Namespaces) {
+            let mut proxy_port = PROXY_PORT;
+            while forwards.contains(&proxy_port) {
+                proxy_port += 1;
+            }
+            return Ok(Self { network: Network { proxy_port, forwards }, list, listener: None });
+        }
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let proxy_port = listener.local_addr()?.port();
+        Ok(Self { network: Network { proxy_port, forwards }, list, listener: Some(listener) })
     }
-    Network { proxy_port, forwards }
+
+    /// Serves the child. `sockets` are those of a network of its own.
+    ///
+    /// # Errors
+    /// `INTERNAL` where they cannot be served: the run must not start without its network then.
+    pub(crate) fn serve(&self, egress: &Egress, sockets: Vec<OwnedFd>, sink: NetworkEvents) -> Result<Proxy, ApiError> {
+        let mut sockets = sockets.into_iter().map(TcpListener::from);
+        let own = self.listener.as_ref().map(TcpListener::try_clone).transpose().map_err(ApiError::internal)?;
+        let listener = own.or_else(|| sockets.next());
+        let listener = listener.ok_or_else(|| ApiError::internal("the child's network has no proxy"))?;
+        let ports = self.network.forwards.iter().copied().zip(sockets).collect();
+        egress.proxy(listener, ports, self.list.clone(), Arc::new(sink)).map_err(ApiError::internal)
+    }
 }
 
 /// Gives a contained child what it needs to find its way, and takes from it what leads to the user's session.
@@ -318,23 +335,6 @@ impl EgressSink for NetworkEvents {
     }
 }
 
-/// Serves the sockets of a contained child.
-///
-/// # Errors
-/// `INTERNAL` where they cannot be served: the run must not start without its network then.
-pub(crate) fn serve(
-    egress: &Egress,
-    sockets: Vec<OwnedFd>,
-    network: &Network,
-    list: AllowList,
-    sink: NetworkEvents,
-) -> Result<Proxy, ApiError> {
-    let mut sockets = sockets.into_iter().map(TcpListener::from);
-    let listener = sockets.next().ok_or_else(|| ApiError::internal("the child's network has no proxy"))?;
-    let ports = network.forwards.iter().copied().zip(sockets).collect();
-    egress.proxy(listener, ports, list, Arc::new(sink)).map_err(ApiError::internal)
-}
-
 /// What the providers beside this one write, with what is configured for them.
 pub(crate) fn others<'a>(setup: &'a Setup, provider: &Provider) -> Vec<(&'a Needs, &'a BTreeMap<String, String>)> {
     let others = setup.providers.values().filter(|other| other.name != provider.name);
@@ -382,7 +382,9 @@ mod tests {
     #[test]
     fn proxy_avoids_forwarded_ports() {
         let list = AllowList::parse(&["localhost:61080", "localhost:5432"], RuleSource::Operator).unwrap();
-        let network = network(&list);
-        assert_eq!((network.proxy_port, network.forwards), (61_081, vec![5432, 61_080]));
+        let Network { proxy_port, forwards } = Served::new(list.clone(), Some(Backend::Namespaces)).unwrap().network;
+        assert_eq!((proxy_port, forwards), (61_081, vec![5432, 61_080]));
+        let served = Served::new(list, Some(Backend::Landlock)).unwrap();
+        assert_eq!(served.listener.unwrap().local_addr().unwrap().port(), served.network.proxy_port);
     }
 }

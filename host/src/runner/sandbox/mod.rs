@@ -44,7 +44,7 @@ pub use crate::model::SandboxBackend as Backend;
 pub use self::probe::{ProbeReport, RefusedBackend, available, run_probe_child};
 
 pub(super) use self::init::{Init, InitReport, KILLED, start as start_init};
-pub(super) use self::privileges::be_opaque;
+pub use self::privileges::be_opaque;
 pub(super) use self::view::enter;
 
 /// What bounds one child. The default bounds nothing but the privileges that no child gets.

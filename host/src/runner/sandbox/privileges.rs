@@ -27,7 +27,7 @@ const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
 
 /// Keeps other processes of the user from reading this one's memory and environment, and the system from writing it to
 /// a core file. A program that is executed later begins without this.
-pub(in super::super) fn be_opaque() {
+pub fn be_opaque() {
     // SAFETY: takes numbers only. A refusal changes nothing.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
 }

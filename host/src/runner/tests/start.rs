@@ -236,3 +236,18 @@ fn want_of_descriptors_passes() {
     let output = command.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("starved"), "{output:?}");
 }
+
+#[test]
+fn zygote_that_somebody_stopped_is_replaced() {
+    use nix::sys::signal::{Signal, kill};
+    let program = std::env::current_exe().unwrap();
+    let zygote = Zygote::launch(&program, &[SERVE.into()]).unwrap().respawn_with(program, vec![SERVE.into()]);
+    let child = start(&zygote, &shell("true"));
+    let keeper = child.identity().keeper_pid;
+    let stopped = linux::process(keeper).unwrap().parent;
+    drop(child);
+    kill(nix::unistd::Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
+    let Err(error) = zygote.prepare(&shell("true")) else { panic!("a stopped zygote made a keeper") };
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(run(&zygote, "echo again").stdout, b"again\n");
+}

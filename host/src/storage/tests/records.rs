@@ -23,6 +23,7 @@ fn snapshot(version: &str) -> CapabilitySnapshot {
         reasons: Vec::new(),
         install_hint: None,
         extra: None,
+        sandbox: None,
         detected_at: at(0),
     }
 }

@@ -1,0 +1,264 @@
+//! What a contained run can reach: tried from inside, for each mode and back end, and with the real CLIs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod support;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use support::escape::Attempts;
+use support::{Bed, PATIENCE, Process, end_of, of_type, tool_outputs};
+
+/// Runs a script as the agent of a run, and gives its events.
+#[track_caller]
+fn agent(bed: &Bed, permissions: &Value, script: &str) -> Vec<Value> {
+    bed.file("script.sh", script);
+    let payload = json!({ "harness": { "permissions": permissions } });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    bed.wait_for_end(&run)
+}
+
+fn sandbox(events: &[Value]) -> &Value {
+    &of_type(events, "run.started")[0]["payload"]["sandbox"]
+}
+
+/// Whether this machine holds a back end; says so where it does not.
+fn holds(bed: &Bed, backend: &str) -> bool {
+    let status = bed.call("get_status", &json!({})).unwrap();
+    let held = status["sandbox"]["backend"] == backend;
+    if !held {
+        eprintln!("SKIPPED: this machine does not hold {backend}: {}", status["sandbox"]);
+    }
+    held
+}
+
+#[test]
+fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
+    for backend in ["namespaces", "landlock"] {
+        let bed = Bed::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        for mode in ["read-only", "workspace-write"] {
+            let attempts = Attempts::prepare(&bed, backend == "namespaces");
+            let events = agent(&bed, &json!({ "sandboxMode": mode }), &attempts.script());
+            let record = sandbox(&events);
+            assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
+            attempts.assert_held(&bed, &tool_outputs(&events), &format!("{backend}, {mode}"));
+        }
+    }
+}
+
+#[test]
+fn full_access_hides_what_belongs_to_the_host() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let outside = bed.root().join("outside");
+    let script = format!(
+        "cat {home}/config.toml {home}/data/seal.key {home}/data/ostler.db >/dev/null 2>&1 && echo read; \
+         ls {home}/data; echo x > {outside} && echo wrote; pwd",
+        home = bed.home().display(),
+        outside = outside.display()
+    );
+    bed.configure("# nobody's business\n");
+    let output = tool_outputs(&agent(&bed, &json!({ "sandboxMode": "full-access" }), &script));
+    assert!(!output.contains("read") && !output.contains("seal.key"), "{output}");
+    assert!(output.contains("wrote") && outside.exists(), "{output}");
+}
+
+#[test]
+fn run_without_a_mode_is_contained_by_the_setting() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let outside = bed.root().join("outside");
+    let script = format!("echo x > inside && echo fine; echo x > {} || echo held", outside.display());
+    let events = agent(&bed, &json!({}), &script);
+    assert!(tool_outputs(&events).contains("fine\n") && tool_outputs(&events).contains("held"));
+    assert_eq!(sandbox(&events)["mode"], "workspace-write");
+    assert!(!outside.exists());
+    let run = of_type(&events, "run.started")[0]["runId"].as_str().unwrap();
+    assert_eq!(bed.record(run)["sandbox"]["backend"], "namespaces");
+}
+
+#[test]
+fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_default() {
+    let bed = Bed::granted("[sandbox]\nbackends = []\n");
+    let asked = json!({ "harness": { "permissions": { "sandboxMode": "read-only" } } });
+    let error = bed.submit("SAY never", &asked).unwrap_err();
+    assert_eq!(error.kind(), "UNENFORCEABLE");
+    assert!(error.text().contains("user namespaces"), "{}", error.text());
+    let run = bed.submit("SAY fine", &json!({})).unwrap();
+    let events = bed.wait_for_end(&run);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
+    let warning = of_type(&events, "run.compatibility_warning");
+    assert!(warning[0]["payload"]["reason"].as_str().unwrap().contains("not contained"), "{warning:?}");
+    assert!(sandbox(&events)["backend"].is_null());
+
+    let bed = Bed::granted("[sandbox]\nbackends = []\nrequire = true\n");
+    assert_eq!(bed.submit("SAY never", &json!({})).unwrap_err().kind(), "UNENFORCEABLE");
+}
+
+#[test]
+fn programs_that_a_run_needs_work_inside() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    // A commit in a linked worktree, whose repository lies outside of the run's folder.
+    let main = bed.root().join("main");
+    let tree = bed.work().join("tree");
+    let git = |folder: &Path, args: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+        let mut command = bed.program("git");
+        command.current_dir(folder).args(identity).args(args).env("HOME", bed.user());
+        bed.finish(command)
+    };
+    fs::create_dir(&main).unwrap();
+    git(&main, &["init", "-q"]).ok();
+    git(&main, &["commit", "-q", "--allow-empty", "-m", "first"]).ok();
+    git(&main, &["worktree", "add", "-q", tree.to_str().unwrap()]).ok();
+    let script = "cd tree && git -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m second && \
+                  git log --format=%s; git config core.hooksPath /tmp || echo configuration held; \
+                  echo x > $(git rev-parse --git-common-dir)/hooks/pre-commit || echo hooks held";
+    bed.file("tree/script.sh", script);
+    let payload = json!({ "cwd": tree, "harness": {} });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap();
+    let output = tool_outputs(&bed.wait_for_end(&run));
+    for part in ["second\nfirst", "configuration held", "hooks held"] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+
+    // A server that the run starts itself, and a private temporary folder.
+    let script = "python3 - <<'END'\nimport http.server, threading, urllib.request\n\
+                  server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\n\
+                  threading.Thread(target=server.serve_forever, daemon=True).start()\n\
+                  print(urllib.request.urlopen('http://127.0.0.1:%d/' % server.server_port).status)\nEND\n\
+                  echo $TMPDIR; mktemp >/dev/null && echo made";
+    let output = tool_outputs(&agent(&bed, &json!({}), script));
+    assert!(output.contains("200") && output.contains("/tmp") && output.contains("made"), "{output}");
+    assert_eq!(
+        fs::read_dir(bed.work())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
+            .count(),
+        0,
+        "placeholders stay"
+    );
+}
+
+#[test]
+fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 1024];
+        let _ = stream.read(&mut bytes);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine").unwrap();
+    });
+    let script = format!(
+        "curl -sS http://127.0.0.1:{port}/; curl -sS http://model.invalid/ ; curl -sS https://gateway.invalid/ || echo closed"
+    );
+    let permissions = json!({ "allowHosts": [format!("127.0.0.1:{port}")] });
+    let events = agent(&bed, &permissions, &script);
+    serve.join().unwrap();
+    let output = tool_outputs(&events);
+    assert!(output.contains("fine") && output.contains("--allow-host") && output.contains("closed"), "{output}");
+    let refused: Vec<&Value> =
+        of_type(&events, "run.network").into_iter().filter(|event| event["payload"]["verdict"] == "refused").collect();
+    assert!(refused.iter().any(|event| event["payload"]["host"] == "gateway.invalid"), "{refused:?}");
+    let warnings = support::warning_codes(&events);
+    assert!(warnings.iter().any(|code| *code == "NETWORK_REFUSED"), "{warnings:?}");
+}
+
+#[test]
+fn folder_that_is_swapped_after_the_check_is_not_entered() {
+    let bed = Bed::granted("");
+    let (work, outside) = (bed.work(), bed.root().join("outside"));
+    fs::create_dir(&outside).unwrap();
+    let run = bed.submit("SLOW 3", &json!({})).unwrap();
+    let waiting = bed.submit("RUN pwd; touch marker", &json!({})).unwrap();
+    bed.wait_for_count("ready", 1);
+    fs::rename(&work, bed.root().join("moved")).unwrap();
+    std::os::unix::fs::symlink(&outside, &work).unwrap();
+    bed.wait_for_end(&run);
+    let events = bed.wait_for_end(&waiting);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.failed", "{events:#?}");
+    assert!(!outside.join("marker").exists());
+}
+
+#[test]
+fn protected_file_that_a_run_makes_is_named() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let events = agent(
+        &bed,
+        &json!({}),
+        "echo '{}' > .mcp.json; mkdir .claude 2>/dev/null; echo x > .claude/settings.json || echo held",
+    );
+    assert!(tool_outputs(&events).contains("held"));
+    assert!(support::warning_codes(&events).iter().any(|code| *code == "PROTECTED_FILE_MADE"));
+    assert!(bed.work().join(".mcp.json").exists() && !bed.work().join(".claude").exists());
+}
+
+#[test]
+fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
+    let bed = Bed::granted("");
+    let host = bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let run = bed.submit("RUN env -i setsid sleep 4321 & sleep 300", &json!({})).unwrap();
+    let daemon = support::until("the daemon runs", PATIENCE, || {
+        support::below(host).into_iter().find(|process| {
+            fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|line| line == b"sleep\x004321\x00")
+        })
+    });
+    let kept = |process: &Process| matches!(process.command.as_str(), "ostler-keeper" | "ostler-zygote");
+    for process in support::below(host).into_iter().filter(kept) {
+        support::signal(process.pid, Signal::SIGKILL);
+    }
+    support::until("the daemon is gone", PATIENCE, || {
+        let line = fs::read(format!("/proc/{}/cmdline", daemon.pid)).unwrap_or_default();
+        (line != b"sleep\x004321\x00").then_some(())
+    });
+    bed.wait_for_end(&run);
+    assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
+}
+
+#[test]
+fn host_shows_its_environment_to_no_run() {
+    let mut bed = Bed::granted("");
+    bed.set("PRIVATE_NOTE", "nobody's business");
+    let host = bed.host();
+    let script = format!("cat /proc/{host}/environ /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; echo end");
+    for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
+        let output = tool_outputs(&agent(&bed, &permissions, &script));
+        assert!(output.contains("end") && !output.contains("nobody's business"), "{output}");
+    }
+    // Not even without a sandbox, by the user's own processes that are not root.
+    if !nix::unistd::geteuid().is_root() {
+        assert!(fs::read(format!("/proc/{host}/environ")).is_err());
+    }
+    let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+}

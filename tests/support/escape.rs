@@ -1,0 +1,139 @@
+//! What a run must not reach, tried by a script from inside of it.
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::Bed;
+
+/// Where a script tries to get, and what shows that it did.
+pub struct Attempts {
+    outside: PathBuf,
+    home: PathBuf,
+    user: PathBuf,
+    socket: PathBuf,
+    host: i32,
+    abstract_name: String,
+    /// Whether single files of the work folder are protected.
+    protects: bool,
+    port: u16,
+    datagrams: u16,
+    /// Ends with the sender.
+    _answering: (mpsc::Sender<()>, thread::JoinHandle<()>),
+    _listeners: (TcpListener, UnixListener),
+}
+
+impl Attempts {
+    /// Lays out what is to be kept from a run.
+    pub fn prepare(bed: &Bed, protects: bool) -> Self {
+        let (outside, user, work) = (bed.root().join("outside"), bed.user(), bed.work());
+        for folder in [
+            outside.clone(),
+            user.join(".ssh"),
+            user.join(".codex"),
+            user.join(".claude"),
+            work.join(".git/hooks"),
+            work.join(".claude"),
+        ] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for secret in [user.join(".ssh/id"), user.join(".netrc")] {
+            fs::write(secret, "PLANTED-SECRET").unwrap();
+        }
+        fs::write(work.join(".git/config"), "[core]\n").unwrap();
+        fs::write(work.join(".claude/settings.json"), "{}").unwrap();
+        let _ = std::os::unix::fs::symlink(&outside, work.join("link"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // It answers whatever reaches it.
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let datagrams = socket.local_addr().unwrap().port();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let (stop, stopped) = mpsc::channel::<()>();
+        let answering = thread::spawn(move || {
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                if let Ok((_, from)) = socket.recv_from(&mut [0; 16]) {
+                    let _ = socket.send_to(b"y", from);
+                }
+            }
+        });
+        let abstract_name = format!("ostler-escape-{}-{}", std::process::id(), listener.local_addr().unwrap().port());
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        Self {
+            outside,
+            home: bed.home(),
+            user,
+            socket: bed.socket(),
+            host: bed.host(),
+            abstract_name,
+            protects,
+            port: listener.local_addr().unwrap().port(),
+            datagrams,
+            _answering: (stop, answering),
+            _listeners: (listener, UnixListener::bind_addr(&address).unwrap()),
+        }
+    }
+
+    /// For a shell: each line of its output that begins with `ESCAPED` is an escape; `done` ends it.
+    pub fn script(&self) -> String {
+        let (outside, home, user, socket) =
+            (self.outside.display(), self.home.display(), self.user.display(), self.socket.display());
+        let (host, port, name) = (self.host, self.port, &self.abstract_name);
+        // Nothing is sent to an address that is not the test's own: without a route nothing can be.
+        let network = if self.protects {
+            "try route sh -c 'tail -n +2 /proc/net/route | grep .'\n\
+             try interface sh -c 'tail -n +3 /proc/net/dev | grep -v lo: | grep .'\n"
+        } else {
+            ""
+        };
+        let datagrams = self.datagrams;
+        let protected = if self.protects {
+            "try hook sh -c 'echo x > .git/hooks/pre-commit'; try git-config sh -c 'echo x >> .git/config'\n\
+             try settings sh -c 'echo x > .claude/settings.json'\n\
+             mv .git git 2>/dev/null; mkdir -p .git/hooks 2>/dev/null; try new-hook sh -c 'echo x > .git/hooks/post-commit'\n"
+        } else {
+            ""
+        };
+        format!(
+            "try() {{ name=$1; shift; if \"$@\" >/dev/null 2>&1; then echo ESCAPED $name; fi; }}\n\
+             try write sh -c 'echo x > {outside}/written'\n\
+             try link sh -c 'echo x > link/linked'\n\
+             try own-link sh -c 'ln -s {outside} mine && echo x > mine/linked'\n\
+             try system sh -c 'echo x > /etc/ostler-escaped'\n\
+             for file in {user}/.ssh/id {user}/.netrc; do grep -q PLANTED $file 2>/dev/null && echo ESCAPED read $file; done\n\
+             for file in seal.key tokens.json http.token code.key ostler.db; do try key-$file cat {home}/data/$file; done\n\
+             try config grep -q . {home}/config.toml\n\
+             try cache sh -c 'ls {home}/cache/* | grep .'\n\
+             try socket python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('{socket}')\"\n\
+             try abstract python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('\\\\0{name}')\"\n\
+             try loopback python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"\n\
+             try datagram python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1); s.sendto(b'x', ('127.0.0.1', {datagrams})); s.recv(1)\"\n\
+             {network}\
+             try environ sh -c 'tr \"\\\\0\" \"\\\\n\" < /proc/{host}/environ | grep .'\n\
+             try root ls /proc/{host}/root/\n\
+             try signal kill -0 {host}\n\
+             try ptrace python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16, {host}, 0, 0) == 0 else 1)\"\n\
+             try keyring python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).syscall(250, 22, -1, 0) > 0 else 1)\"\n\
+             try namespace unshare -Ur true\n\
+             {protected}echo done\n"
+        )
+    }
+
+    /// Fails with everything that got out.
+    #[track_caller]
+    pub fn assert_held(&self, bed: &Bed, output: &str, about: &str) {
+        assert!(output.contains("done"), "{about}: the script did not end: {output}");
+        let escaped: Vec<&str> = output.lines().filter(|line| line.contains("ESCAPED")).collect();
+        assert!(escaped.is_empty(), "{about}: {escaped:#?}");
+        assert_eq!(fs::read_dir(&self.outside).unwrap().count(), 0, "{about}: something was written outside");
+        assert!(!output.contains("PLANTED-SECRET"), "{about}");
+        if self.protects {
+            assert_eq!(fs::read_to_string(bed.work().join(".claude/settings.json")).unwrap(), "{}", "{about}");
+            assert_eq!(fs::read_dir(bed.work().join(".git/hooks")).unwrap().count(), 0, "{about}");
+        }
+    }
+}
