@@ -66,7 +66,8 @@ fn audit(bed: &Bed, kind: &str) -> Vec<Value> {
 /// Finding 1: a process of a run calls the host whose run it is.
 #[test]
 fn a_process_of_a_run_is_refused_on_the_socket() {
-    let bed = Bed::granted("");
+    // Where nothing hides the socket from it.
+    let bed = Bed::granted("[sandbox]\nbackends = []\n");
     bed.host();
     let (ostler, home) = (support::binary(), bed.home());
     let call = format!("{} --home {} --no-start grants add /etc", ostler.display(), home.display());
@@ -94,7 +95,7 @@ fn a_process_of_a_run_is_refused_on_the_socket() {
 #[test]
 fn a_process_of_a_run_reaches_no_method() {
     let Some(python) = support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
-    let bed = Bed::granted("");
+    let bed = Bed::granted("[sandbox]\nbackends = []\n");
     bed.host();
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"update_settings","params":{"patch":{"scheduler":{"global":9}}}}"#;
     let request = format!("POST /rpc HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: {}\\r\\n\\r\\n{body}", body.len());

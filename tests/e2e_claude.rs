@@ -90,7 +90,9 @@ fn permissions_are_not_skipped_as_root() {
     let payload = studio.payload("RUN touch made", &json!({ "harness": harness }));
     let done = studio.bed.run(&["run", "--json", "--payload", payload.to_str().unwrap()]);
     let made = studio.bed.work().join("made").exists();
-    if nix::unistd::geteuid().is_root() {
+    // In a sandbox of the host, claude skips them as root, too.
+    let contained = studio.bed.call("get_status", &json!({})).unwrap()["sandbox"]["backend"].is_string();
+    if nix::unistd::geteuid().is_root() && !contained {
         let error = done.code(2).error();
         assert_eq!(error["pointer"], "/harness/permissions/autoApprove");
         assert!(error["message"].as_str().unwrap().contains("as root"), "{error}");
@@ -151,7 +153,8 @@ fn plant(studio: &Studio, proof: &Path) {
 #[test]
 fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
     let Some(studio) = studio() else { return };
-    let proof = studio.bed.root().join("proof");
+    // Inside of the folder, where a contained run could write it.
+    let proof = studio.bed.work().join("proof");
     fs::create_dir(&proof).unwrap();
     plant(&studio, &proof);
     let ran = || {

@@ -35,7 +35,9 @@ cases::suite!(super::CODEX);
 #[test]
 fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
     let Some(studio) = Studio::open(&CODEX) else { return };
-    let (work, proof) = (studio.bed.work().canonicalize().unwrap(), studio.bed.root().join("proof"));
+    let work = studio.bed.work().canonicalize().unwrap();
+    // Inside of the folder, where a contained run could write it.
+    let proof = work.join("proof");
     // The user has trusted the folder in codex once.
     let own = studio.own_folder().join("config.toml");
     let config = fs::read_to_string(&own).unwrap();

@@ -219,6 +219,8 @@ pub mod facts {
         FINDINGS = "findings";
         /// The start payload of the run, for the stages after `start`.
         PAYLOAD = "payload";
+        /// `{files, network}`: what the host itself bounds, whatever the CLI's own sandbox does. Each true or false.
+        SANDBOX = "sandbox";
     }
 }
 

@@ -253,6 +253,9 @@ impl<'a> Walk<'a> {
     pub fn beginnings(&mut self) {
         let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
         let run = self.run("SAY something", json!({}));
+        // Asks the proxy of the run for a host that nobody has allowed.
+        let asks = "import urllib.request as u; u.urlopen('http://model.invalid/')";
+        self.run(&format!("RUN python3 -c \"{asks}\" || true"), json!({}));
         let lost = self.run(&format!("SAY {secret}"), json!({}));
         let talk = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
         let archived = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
@@ -266,7 +269,7 @@ impl<'a> Walk<'a> {
         };
         for (more, kind) in [
             (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
-            (json!({ "harness": { "permissions": { "networkAccess": false } } }), "UNENFORCEABLE"),
+            (json!({ "harness": { "permissions": { "approvalPolicy": "untrusted" } } }), "UNENFORCEABLE"),
             (json!({ "cwd": self.scene.bed.root().join("nowhere") }), "CWD_MISSING"),
         ] {
             self.refused("start_run", self.payload("SAY x", more.clone()), kind);

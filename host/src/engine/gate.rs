@@ -44,6 +44,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) capabilities: &'a CapabilitySnapshot,
     /// The start payload, for the stages after the first.
     pub(crate) payload: Option<&'a Value>,
+    /// What the host itself bounds: what the run may change, and its network.
+    pub(crate) held: (bool, bool),
     pub(crate) tool_calls: u64,
     /// Findings of earlier stages.
     pub(crate) earlier: &'a [Finding],
@@ -187,6 +189,10 @@ impl Gate {
         }
         if let Some(payload) = at.payload.filter(|_| wanted("payload")) {
             facts.insert("payload".to_owned(), payload.clone());
+        }
+        if wanted("sandbox") {
+            let (files, network) = at.held;
+            facts.insert("sandbox".to_owned(), json!({"files": files, "network": network}));
         }
         if wanted("tools") {
             facts.insert("tools".to_owned(), json!({"uses": at.tool_calls}));
@@ -408,6 +414,7 @@ mod tests {
             profile: None,
             capabilities: &snapshot,
             payload: None,
+            held: (false, false),
             tool_calls: 0,
             earlier: &[],
         };

@@ -124,6 +124,7 @@ impl Stage<'_> {
             &self.setup.config.sandbox,
             &containment,
             network.as_ref().map(|served| &served.network),
+            private.path(),
         );
         private.make_folder(sandbox::TEMPORARY).map_err(io_error)?;
         let sources = sandbox::Sources {
@@ -253,6 +254,7 @@ impl Stage<'_> {
             snapshot,
             grants: &self.engine.grants()?,
             own: self.native_checks(provider, ready.containment.bounds_files())?.findings(),
+            containment: Some(&ready.containment),
         };
         let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::gate::{Circumstances, Gate, Grants, Ruling};
 use super::record::to_value;
+use super::sandbox::Containment;
 use super::setup::Provider;
 use crate::model::{CapabilitySnapshot, Finding, PolicyAudit, RunId, StartPayload, Verdict};
 use crate::plugins::types::{Action, CheckedPath};
@@ -28,6 +29,8 @@ pub(super) struct Question<'a> {
     pub(super) grants: &'a Grants,
     /// What the host itself has found, before the policies.
     pub(super) own: Vec<Finding>,
+    /// What bounds the run. None where it could not be decided.
+    pub(super) containment: Option<&'a Containment>,
 }
 
 impl Question<'_> {
@@ -50,6 +53,7 @@ impl Question<'_> {
             profile: self.payload.profile_id.as_deref(),
             capabilities: self.snapshot,
             payload: document.as_ref(),
+            held: self.containment.map_or((false, false), Containment::holds),
             tool_calls: 0,
             earlier: &[],
         };

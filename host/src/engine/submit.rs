@@ -165,8 +165,7 @@ struct Submission<'a> {
 impl Submission<'_> {
     fn accept(&self) -> Result<StartRunResult, ApiError> {
         let contained = self.engine.contain(self.setup, self.effective);
-        let held = contained.as_ref().is_ok_and(|(containment, _)| containment.bounds_files());
-        let (ruling, audit) = self.ask(held)?;
+        let (ruling, audit) = self.ask(contained.as_ref().ok().map(|(containment, _)| containment))?;
         if let Err(denied) = ruling.permit() {
             self.record_refusal(audit);
             return Err(denied);
@@ -187,7 +186,7 @@ impl Submission<'_> {
         Ok(StartRunResult { run_id: self.run })
     }
 
-    fn ask(&self, contained: bool) -> Result<(Ruling, PolicyAudit), ApiError> {
+    fn ask(&self, containment: Option<&Containment>) -> Result<(Ruling, PolicyAudit), ApiError> {
         let question = Question {
             run: None,
             attempt: 0,
@@ -198,7 +197,8 @@ impl Submission<'_> {
             payload: self.effective,
             snapshot: &self.installed.known.snapshot,
             grants: &self.grants,
-            own: self.native_checks(contained)?.findings(),
+            own: self.native_checks(containment.is_some_and(Containment::bounds_files))?.findings(),
+            containment,
         };
         Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.effective).to_string())))
     }

@@ -59,7 +59,7 @@ impl Plugin for Guardrails {
 
 impl Policy for Guardrails {
     fn wants(&self) -> Vec<String> {
-        vec![facts::PAYLOAD.to_owned()]
+        vec![facts::PAYLOAD.to_owned(), facts::SANDBOX.to_owned()]
     }
 
     fn evaluate(&self, action: Action, context: Context) -> Vec<Finding> {

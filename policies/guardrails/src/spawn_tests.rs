@@ -264,3 +264,17 @@ proptest! {
         evaluate(&json!({}), Action::Spawn(launch), context);
     }
 }
+
+#[test]
+fn the_cli_may_leave_to_the_host_what_the_host_bounds() {
+    let held = |harness: &Value, args: &[&str], sandbox: Value| {
+        let queued = crate::samples::payload(harness);
+        let facts = json!({"payload": queued, "sandbox": sandbox}).to_string();
+        denials(&evaluate(&json!({}), Action::Spawn(launch(args)), Context { facts, ..spawn_context(&json!({})) }))
+    };
+    let read_only = permissions(json!({"sandboxMode": "read-only"}));
+    let args = ["exec", "--sandbox=danger-full-access"];
+    assert_eq!(held(&read_only, &args, json!({"files": true, "network": true})), [""; 0]);
+    assert_eq!(held(&read_only, &args, json!({"files": false, "network": true})), ["sandbox-widened -"]);
+    assert_eq!(held(&read_only, &args, json!(7)), ["sandbox-widened -"]);
+}

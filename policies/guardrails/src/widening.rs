@@ -8,6 +8,7 @@
 mod arguments;
 mod config;
 
+use serde::Deserialize;
 use std::collections::BTreeSet;
 
 use ostler_plugin::policy::Context;
@@ -61,17 +62,36 @@ pub(crate) struct Reading<'a> {
     pointer: &'a str,
     /// Folders that belong to the run itself.
     own_folders: Vec<&'a str>,
+    /// What the host bounds by itself: the CLI's own sandbox may be off then.
+    held: Held,
+}
+
+/// The fact `sandbox`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Held {
+    files: bool,
+    network: bool,
+}
+
+impl Held {
+    /// A host that says nothing bounds nothing.
+    fn read(context: &Context) -> Self {
+        let facts: serde_json::Value = serde_json::from_str(&context.facts).unwrap_or_default();
+        serde_json::from_value(facts["sandbox"].clone()).unwrap_or_default()
+    }
 }
 
 impl<'a> Reading<'a> {
     /// Of a flag's values, before the run is queued.
     pub(crate) fn start(permissions: &'a Permissions, context: &'a Context, pointer: &'a str) -> Self {
-        Self { permissions: Some(permissions), context, pointer, own_folders: Vec::new() }
+        // What a payload asks of the CLI is judged for itself: where the run starts may hold nothing.
+        Self { permissions: Some(permissions), context, pointer, own_folders: Vec::new(), held: Held::default() }
     }
 
     /// Of a command line. `own_folders` are those of the run's private files.
     pub(crate) fn spawn(permissions: Option<&'a Permissions>, context: &'a Context, own_folders: Vec<&'a str>) -> Self {
-        Self { permissions, context, pointer: "", own_folders }
+        Self { permissions, context, pointer: "", own_folders, held: Held::read(context) }
     }
 
     fn is_granted(&self, folder: &str) -> bool {
@@ -109,11 +129,11 @@ fn against(gives: &Gives, reading: &Reading<'_>) -> Option<(&'static str, String
     let given = reading.permissions.unwrap_or(&nothing);
     let full = given.sandbox == Some(SandboxMode::FullAccess);
     let (check, what, hint) = match gives {
-        Gives::FullAccess if !full => {
+        Gives::FullAccess if !full && !reading.held.files => {
             let hint = "take it out; a run without a sandbox has to say sandboxMode full-access";
             ("sandbox-widened", "takes the sandbox away, and the payload does not ask for that".to_owned(), hint)
         }
-        Gives::Writes if given.sandbox == Some(SandboxMode::ReadOnly) => {
+        Gives::Writes if given.sandbox == Some(SandboxMode::ReadOnly) && !reading.held.files => {
             let hint = "take it out, or set sandboxMode to workspace-write";
             ("sandbox-widened", "lets files be changed, and the payload says read-only".to_owned(), hint)
         }
@@ -125,7 +145,7 @@ fn against(gives: &Gives, reading: &Reading<'_>) -> Option<(&'static str, String
                 hint,
             )
         }
-        Gives::Network if given.network == Some(false) => {
+        Gives::Network if given.network == Some(false) && !reading.held.network => {
             let hint = "take it out, or set networkAccess to true";
             ("network-widened", "gives tools the network, and the payload forbids that".to_owned(), hint)
         }

@@ -82,6 +82,11 @@ impl Containment {
         if self.backend.is_some() { &[MODE, NETWORK, ALLOW_HOSTS] } else { &[] }
     }
 
+    /// Whether the host bounds what the run may change, and its network.
+    pub(crate) fn holds(&self) -> (bool, bool) {
+        (self.bounds_files(), self.backend.is_some() && self.reach == Reach::Listed)
+    }
+
     /// Whether the host bounds what the run may change: then the CLI's own sandbox cannot start, and need not.
     pub(crate) fn bounds_files(&self) -> bool {
         self.backend.is_some() && self.mode != SandboxMode::FullAccess
@@ -89,11 +94,8 @@ impl Containment {
 
     /// What a provider plugin is told, as `host-facts.extra`.
     pub(crate) fn facts(&self, trusted_settings: bool) -> HostContainment {
-        HostContainment {
-            sandboxed: self.bounds_files(),
-            network: self.backend.is_some() && self.reach == Reach::Listed,
-            trusted_settings,
-        }
+        let (sandboxed, network) = self.holds();
+        HostContainment { sandboxed, network, trusted_settings }
     }
 
     /// What stands on record.

@@ -256,6 +256,7 @@ pub(crate) fn adapt_environment(
     config: &SandboxConfig,
     containment: &Containment,
     network: Option<&Network>,
+    private: &Path,
 ) {
     if containment.bounds_files() {
         for (name, allowed) in AGENTS {
@@ -263,9 +264,11 @@ pub(crate) fn adapt_environment(
                 variables.remove(name);
             }
         }
-        if containment.backend == Some(Backend::Namespaces) {
-            variables.insert("TMPDIR".to_owned(), "/tmp".to_owned());
-        }
+        let temporary = match containment.backend {
+            Some(Backend::Namespaces) => Path::new("/tmp").to_owned(),
+            _ => private.join(TEMPORARY),
+        };
+        variables.insert("TMPDIR".to_owned(), temporary.display().to_string());
     }
     if containment.backend.is_some() {
         // An update would write to the program's own folder.
@@ -368,14 +371,20 @@ mod tests {
         let mut variables: BTreeMap<String, String> =
             session.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let network = Network { proxy_port: 9, forwards: Vec::new() };
-        adapt_environment(&mut variables, &SandboxConfig::default(), &containment, Some(&network));
+        adapt_environment(
+            &mut variables,
+            &SandboxConfig::default(),
+            &containment,
+            Some(&network),
+            Path::new("/private"),
+        );
         assert!(!variables.contains_key("SSH_AUTH_SOCK"));
         assert_eq!(variables["HTTPS_PROXY"], "http://127.0.0.1:9");
         assert_eq!((variables["no_proxy"].as_str(), variables["TMPDIR"].as_str()), ("localhost,127.0.0.1,::1", "/tmp"));
         assert_eq!(variables["KEPT"], "x");
         let allowed = SandboxConfig { ssh_agent: true, ..SandboxConfig::default() };
         let mut variables = BTreeMap::from([("SSH_AUTH_SOCK".to_owned(), "/tmp/a".to_owned())]);
-        adapt_environment(&mut variables, &allowed, &containment, None);
+        adapt_environment(&mut variables, &allowed, &containment, None, Path::new("/private"));
         assert!(variables.contains_key("SSH_AUTH_SOCK") && !variables.contains_key("HTTPS_PROXY"));
     }
 

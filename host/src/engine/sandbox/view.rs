@@ -53,8 +53,11 @@ impl Sources<'_> {
             None => Sandbox { limits, ..Sandbox::default() },
             Some(Backend::Namespaces) => {
                 let view = self.view(containment.mode);
-                let landlock =
-                    bounded.then(|| Landlock { write: writable(&view), bound_writes: true, ..Landlock::default() });
+                let landlock = bounded.then(|| Landlock {
+                    write: writable(&view, &["/tmp", "/var/tmp", "/dev", "/proc"]),
+                    bound_writes: true,
+                    ..Landlock::default()
+                });
                 Sandbox {
                     placeholders: if containment.mode == SandboxMode::WorkspaceWrite {
                         self.placeholders()
@@ -75,7 +78,12 @@ impl Sources<'_> {
                 let closed = containment.reach == Reach::Listed;
                 Sandbox {
                     namespaces: None,
-                    landlock: Some(Landlock { read, write: writable(&view), bound_writes: bounded, connect }),
+                    landlock: Some(Landlock {
+                        read,
+                        write: writable(&view, &["/dev"]),
+                        bound_writes: bounded,
+                        connect,
+                    }),
                     filter: match (closed, bounded) {
                         (true, _) => Filter::StrictWithoutSockets,
                         (false, true) => Filter::Strict,
@@ -109,8 +117,8 @@ impl Sources<'_> {
             let write = mode == SandboxMode::WorkspaceWrite;
             add(folder.path.clone(), write, Some(folder.identity), true);
             if write {
-                for path in worktree::written(&folder.path) {
-                    add(path, true, None, false);
+                for (path, write) in worktree::parts(&folder.path) {
+                    add(path, write, None, false);
                 }
             }
         }
@@ -252,9 +260,9 @@ fn existing<'a>(paths: impl Iterator<Item = &'a String>, variables: &BTreeMap<St
 }
 
 /// What a Landlock domain lets the child change.
-fn writable(view: &View) -> Vec<PathBuf> {
+fn writable(view: &View, more: &[&str]) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = view.open.iter().filter(|open| open.write).map(|open| open.path.clone()).collect();
-    paths.extend(["/tmp", "/var/tmp", "/dev", "/proc"].map(PathBuf::from));
+    paths.extend(more.iter().map(PathBuf::from));
     paths
 }
 

@@ -9,11 +9,15 @@ const MAX_POINTER: u64 = 4096;
 /// Parts of a repository that a linked worktree writes.
 const WRITTEN: [&str; 3] = ["objects", "refs", "logs"];
 
-/// The files and folders outside of `folder` that git writes on a commit in it: none, unless it is a linked worktree.
+/// Parts that it reads. Hooks and configuration run code, so nothing of them is written.
+const READ: [&str; 7] = ["HEAD", "config", "hooks", "info", "packed-refs", "shallow", "commondir"];
+
+/// The files and folders outside of `folder` that git uses for a commit in it, and whether it writes them: none, unless
+/// it is a linked worktree.
 ///
 /// The `.git` file of a folder is the agent's to write, so it is believed only where the repository names the folder in
 /// return.
-pub(super) fn written(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn parts(folder: &Path) -> Vec<(PathBuf, bool)> {
     let own = folder.join(".git");
     let Some(private) = pointed(&own, "gitdir:") else { return Vec::new() };
     let Ok(private) = folder.join(private).canonicalize() else { return Vec::new() };
@@ -23,9 +27,8 @@ pub(super) fn written(folder: &Path) -> Vec<PathBuf> {
     if private.parent() != Some(common.join("worktrees").as_path()) {
         return Vec::new();
     }
-    let mut written: Vec<PathBuf> = WRITTEN.iter().map(|name| common.join(name)).collect();
-    written.push(private);
-    written
+    let written = WRITTEN.iter().map(|name| (common.join(name), true)).chain([(private, true)]);
+    written.chain(READ.iter().map(|name| (common.join(name), false))).collect()
 }
 
 fn pointed(file: &Path, prefix: &str) -> Option<PathBuf> {
@@ -60,9 +63,11 @@ mod tests {
     #[test]
     fn linked_worktree_writes_objects_and_its_own_folder_of_the_repository() {
         let (_root, common, tree) = repository();
-        let found = written(&tree);
-        assert_eq!(found.len(), 4);
-        assert!(found.contains(&common.join("objects")) && found.contains(&common.join("worktrees/tree")));
+        let found = parts(&tree);
+        assert!(
+            found.contains(&(common.join("objects"), true)) && found.contains(&(common.join("worktrees/tree"), true))
+        );
+        assert!(found.contains(&(common.join("hooks"), false)) && found.contains(&(common.join("config"), false)));
     }
 
     #[test]
@@ -71,9 +76,9 @@ mod tests {
         let other = root.path().canonicalize().unwrap().join("other");
         fs::create_dir(&other).unwrap();
         fs::copy(tree.join(".git"), other.join(".git")).unwrap();
-        assert!(written(&other).is_empty());
+        assert!(parts(&other).is_empty());
         fs::write(other.join(".git"), "gitdir: /etc\n").unwrap();
-        assert!(written(&other).is_empty());
-        assert!(written(root.path()).is_empty());
+        assert!(parts(&other).is_empty());
+        assert!(parts(root.path()).is_empty());
     }
 }

@@ -196,7 +196,7 @@ type Setup<T = ()> = Result<T, SetupError>;
 
 /// Restricts this process as the sandbox says, last of all before it executes the program.
 pub(super) fn restrict(sandbox: &Sandbox) -> Setup {
-    privileges::restrict(&sandbox.limits, sandbox.namespaces.is_some())?;
+    privileges::restrict(&sandbox.limits, sandbox.namespaces.is_some() || sandbox.landlock.is_some())?;
     if let Some(rules) = &sandbox.landlock {
         landlock::restrict(rules)?;
     }
