@@ -1,10 +1,9 @@
 //! What one peer may take of the host's memory at a time, so that none can take what the others need.
 //!
-//! A large frame costs memory while it comes in, and several times as much while it is worked on. What a peer can stretch
-//! is only the first: reading is limited for each peer and for all together, and a large frame that does not go on is
-//! given up. Work on large frames is limited for all together; nobody can stretch that.
+//! A large frame costs memory while it comes in, and several times as much while it is worked on. Both are limited for all
+//! peers together, and for each peer to less than all; a large frame that does not go on is given up.
 //!
-//! Answers of batches are large, too, and stay in memory until they are read: each peer may have a few.
+//! Answers stay in memory until they are read: each peer may have some, and of those to batches, which are large, a few.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,14 +16,17 @@ use crate::clock::patience;
 /// A frame of more bytes than this is large.
 const LARGE_FRAME: usize = 256 << 10;
 
-/// Large frames of one peer that are read at a time.
-const READING_OF_PEER: usize = 3;
+/// Large frames of one peer that are read or worked on at a time.
+const LARGE_OF_PEER: usize = 2;
 
 /// Large frames of all peers that are read at a time.
 const READING: usize = 8;
 
-/// Large frames that are worked on at a time.
-const WORKING: usize = 3;
+/// Large frames of all peers that are worked on at a time.
+const WORKING: usize = 4;
+
+/// Calls of one peer on connections that stay, which are worked on, or whose answers are not read yet.
+const CALLS_OF_PEER: usize = 64;
 
 /// Batches of one peer that are worked on, or whose answers are not read yet.
 const BATCHES_OF_PEER: usize = 4;
@@ -62,14 +64,22 @@ pub(super) struct Budget {
     reading: Arc<Semaphore>,
     working: Arc<Semaphore>,
     batches: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
 }
 
 /// Held while a large frame is read.
 #[derive(Debug)]
 pub(super) struct Reading {
+    own: OwnedSemaphorePermit,
+    all: OwnedSemaphorePermit,
+    working: Arc<Semaphore>,
+}
+
+/// Held while a large frame is worked on.
+#[derive(Debug)]
+pub(super) struct Working {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
-    working: Arc<Semaphore>,
 }
 
 /// Too much of a peer waits.
@@ -95,10 +105,11 @@ impl Budgets {
         }
         peers.retain(|_, budget| budget.strong_count() > 0);
         let budget = Arc::new(Budget {
-            own: Arc::new(Semaphore::new(READING_OF_PEER)),
+            own: Arc::new(Semaphore::new(LARGE_OF_PEER)),
             reading: Arc::clone(&self.reading),
             working: Arc::clone(&self.working),
             batches: Arc::new(Semaphore::new(BATCHES_OF_PEER)),
+            calls: Arc::new(Semaphore::new(CALLS_OF_PEER)),
         });
         peers.insert(key, Arc::downgrade(&budget));
         budget
@@ -118,7 +129,7 @@ impl Budget {
             // The peer's own place first: whoever waits for that holds nothing of the others.
             let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
             let all = Arc::clone(&self.reading).acquire_owned().await.ok()?;
-            Some(Reading { _own: own, _all: all, working: Arc::clone(&self.working) })
+            Some(Reading { own, all, working: Arc::clone(&self.working) })
         };
         match tokio::time::timeout(patience(TURN_TIME), turn).await {
             Ok(Some(reading)) => Ok(Some(reading)),
@@ -126,27 +137,37 @@ impl Budget {
         }
     }
 
-    /// Waits until a batch may be worked on. What this gives is held until the answer is read.
+    /// Waits until a batch of so many bytes may be worked on. What this gives is held until the answer is read.
     ///
     /// # Errors
-    /// If its turn does not come in time: the peer does not read its answers.
-    pub(super) async fn batch(&self) -> Result<OwnedSemaphorePermit, Exhausted> {
-        let turn = Arc::clone(&self.batches).acquire_owned();
-        match tokio::time::timeout(patience(BATCH_TIME), turn).await {
+    /// If its turn does not come in time: the peer does not read its answers. A large one does not wait: it has a place
+    /// that others want.
+    pub(super) async fn batch(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Exhausted> {
+        let batches = Arc::clone(&self.batches);
+        if bytes > LARGE_FRAME {
+            return batches.try_acquire_owned().map_err(|_| Exhausted);
+        }
+        match tokio::time::timeout(patience(BATCH_TIME), batches.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Exhausted),
         }
     }
+
+    /// Waits until one more call of a connection that stays may be worked on. What this gives is held until the answer is
+    /// read.
+    pub(super) async fn call(&self) -> Option<OwnedSemaphorePermit> {
+        // It is closed by nobody.
+        Arc::clone(&self.calls).acquire_owned().await.ok()
+    }
 }
 
 impl Reading {
-    /// The frame is whole: lets the next one be read, and waits until this one may be worked on.
-    pub(super) async fn finish(self) -> Option<OwnedSemaphorePermit> {
-        let Self { _own: own, _all: all, working } = self;
-        // Held until then, so that no more frames lie in memory than may be read and worked on.
-        let permit = working.acquire_owned().await.ok();
-        drop((own, all));
-        permit
+    /// The frame is whole: waits until it may be worked on, and then lets the next one be read.
+    pub(super) async fn finish(self) -> Option<Working> {
+        let Self { own, all, working } = self;
+        let permit = working.acquire_owned().await.ok()?;
+        drop(all);
+        Some(Working { _own: own, _all: permit })
     }
 }
 
@@ -170,14 +191,19 @@ mod tests {
         let budgets = Budgets::default();
         let (one, other) = (budgets.of(PeerKey::Token("one".to_owned())), budgets.of(PeerKey::Process(7)));
         let mut stalled = Vec::new();
-        for _ in 0..READING_OF_PEER {
+        for _ in 0..LARGE_OF_PEER {
             stalled.push(one.read(LARGE).await.unwrap());
         }
         assert!(waits(one.read(LARGE)).await);
         // Connections of the same peer share its budget.
         assert!(waits(budgets.of(PeerKey::Token("one".to_owned())).read(LARGE)).await);
         let reading = other.read(LARGE).await.unwrap().unwrap();
-        assert!(reading.finish().await.is_some());
+        let working = reading.finish().await.unwrap();
+        // What is worked on counts, too.
+        let _second = other.read(LARGE).await.unwrap();
+        assert!(waits(other.read(LARGE)).await);
+        drop(working);
+        assert!(other.read(LARGE).await.unwrap().is_some());
         stalled.pop();
         assert!(one.read(LARGE).await.unwrap().is_some());
         assert!(one.read(LARGE_FRAME).await.unwrap().is_none(), "small frames never wait");
@@ -189,12 +215,13 @@ mod tests {
         let (one, other) = (budgets.of(PeerKey::Process(1)), budgets.of(PeerKey::Process(2)));
         let mut unread = Vec::new();
         for _ in 0..BATCHES_OF_PEER {
-            unread.push(one.batch().await.unwrap());
+            unread.push(one.batch(1).await.unwrap());
         }
-        assert!(waits(one.batch()).await);
-        assert!(other.batch().await.is_ok());
+        assert!(waits(one.batch(1)).await);
+        assert_eq!(one.batch(LARGE).await.unwrap_err(), Exhausted, "at once");
+        assert!(other.batch(1).await.is_ok());
         unread.pop();
-        assert!(one.batch().await.is_ok());
+        assert!(one.batch(1).await.is_ok());
     }
 
     #[test]

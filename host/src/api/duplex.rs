@@ -62,6 +62,8 @@ impl Session {
     /// held until the answer is made.
     pub(super) async fn take<P: Send + 'static>(&self, frame: Vec<u8>, place: P) {
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
+        // After that, so that a connection takes no more of the peer's calls than it may have.
+        let call = self.peer.budget().call().await;
         let beginning = Arc::new(Beginning { streams: Arc::clone(&self.streams), begun: Mutex::default() });
         let caller =
             Caller { origin: self.origin.clone(), peer: Arc::clone(&self.peer), streams: Some(Arc::clone(&beginning)) };
@@ -69,7 +71,8 @@ impl Session {
         tokio::spawn(async move {
             let answer = rpc::answer(&engine, &caller, &frame).await;
             drop((frame, place));
-            if let Some(answer) = answer {
+            if let Some(mut answer) = answer {
+                answer.held.extend(call);
                 // Nobody reads any more where this fails.
                 let _ = out.send(answer).await;
             }

@@ -18,7 +18,7 @@ use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::budget::{Exhausted, Reading, STALL_TIME};
+use super::budget::{Exhausted, Reading, STALL_TIME, Working};
 use super::peer::Peer;
 use super::rpc::{self, Answer, Caller};
 use super::server::Connections;
@@ -93,8 +93,8 @@ async fn call(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>
         }
     };
     match rpc::answer(&shared.engine, &caller, &frame).await {
-        Some(Answer { text, held: None }) => json_response(StatusCode::OK, text),
-        Some(Answer { text, held: Some(held) }) => {
+        Some(Answer { text, held }) if held.is_empty() => json_response(StatusCode::OK, text),
+        Some(Answer { text, held }) => {
             let body = Body::new(Held { body: Full::from(text), _held: held });
             let mut response = with_version((StatusCode::OK, body).into_response());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -107,7 +107,7 @@ async fn call(State(shared): State<Shared>, Extension(peer): Extension<Arc<Peer>
 /// An answer that is counted until it is written.
 struct Held {
     body: Full<Bytes>,
-    _held: OwnedSemaphorePermit,
+    _held: Vec<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for Held {
@@ -157,7 +157,7 @@ pub(super) async fn part<T>(reading: Option<&Reading>, part: impl Future<Output 
 }
 
 /// Reads a frame. One that is large, or becomes so, goes on when there is a place for it.
-async fn read_frame(mut body: Body, peer: &Peer) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), FrameError> {
+async fn read_frame(mut body: Body, peer: &Peer) -> Result<(Vec<u8>, Option<Working>), FrameError> {
     // What the client says of its length, if it says anything.
     let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if said > MAX_FRAME {

@@ -43,18 +43,19 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) text: String,
-    /// Held until the text is written: the peer's place for one more batch.
-    pub(crate) held: Option<OwnedSemaphorePermit>,
+    /// Held until the text is written: what the peer may have of answers that are not read yet.
+    pub(crate) held: Vec<OwnedSemaphorePermit>,
 }
 
 impl From<String> for Answer {
     fn from(text: String) -> Self {
-        Self { text, held: None }
+        Self { text, held: Vec::new() }
     }
 }
 
 /// Answers one frame, a call or a batch. None where there is nothing to answer, because all were notifications.
 pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Answer> {
+    let bytes = frame.len();
     if let Err(message) = check_shape(frame) {
         return Some(unreadable(&message).into());
     }
@@ -69,7 +70,7 @@ pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) 
         let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
         return Some(failure(Value::Null, -32600, &message).to_string().into());
     }
-    let Ok(held) = caller.peer.budget().batch().await else {
+    let Ok(held) = caller.peer.budget().batch(bytes).await else {
         let error = ApiError::new(ErrorKind::Conflict, "too many batches of this client are not answered yet")
             .hint("read the answers of the earlier ones, then send it again")
             .retryable(true);
@@ -89,7 +90,7 @@ pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) 
         return None;
     }
     answers.push(']');
-    Some(Answer { text: answers, held: Some(held) })
+    Some(Answer { text: answers, held: vec![held] })
 }
 
 /// The answer to a call of a batch whose answers are too large already. Nothing of it was done.

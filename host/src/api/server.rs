@@ -40,6 +40,9 @@ const MAX_HEADERS: usize = 64;
 /// Refused connections on the unix socket that are told why, at a time. Others are closed.
 const MAX_REFUSED: usize = 8;
 
+/// How long it may take to see who connects.
+const IDENTIFY_TIME: Duration = Duration::from_secs(5);
+
 /// How long a refused connection may take to hear why.
 const REFUSED_TIME: Duration = Duration::from_secs(5);
 
@@ -148,7 +151,18 @@ struct Door {
 }
 
 impl Door {
-    /// Who connects, or why they are refused. The socket's folder and mode keep other users out; this keeps them out
+    /// Who connects, or why they are refused; None where that cannot be told in time. A process can make others wait that
+    /// look at it in `/proc`, so nothing that serves connections does.
+    async fn identify(self: &Arc<Self>, stream: UnixStream) -> Option<(UnixStream, Result<Peer, Refused>)> {
+        let door = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            let peer = door.peer(&stream);
+            (stream, peer)
+        });
+        tokio::time::timeout(IDENTIFY_TIME, looked).await.ok()?.ok()
+    }
+
+    /// The same. Blocks. The socket's folder and mode keep other users out; this keeps them out
     /// where those were changed. What belongs to a run is refused whoever owns it: a run gets what it was given, and the
     /// host is not part of that.
     fn peer(&self, stream: &UnixStream) -> Result<Peer, Refused> {
@@ -229,14 +243,17 @@ async fn accept_unix(
                 let (router, door) = (router.clone(), Arc::clone(&door));
                 let (open, closing) = (connections.enter(), closing.clone());
                 tokio::spawn(async move {
-                    match door.peer(&stream) {
-                        Ok(peer) => connection(stream, identified(router, Arc::new(peer)), open, closing).await,
-                        Err(refused) => {
+                    match door.identify(stream).await {
+                        Some((stream, Ok(peer))) => {
+                            connection(stream, identified(router, Arc::new(peer)), open, closing).await;
+                        }
+                        Some((stream, Err(refused))) => {
                             // It must not keep the host from ending when idle.
                             drop(open);
                             door.note(refused);
                             refuse(stream, refused, &door).await;
                         }
+                        None => door.note(Refused::Unknown),
                     }
                 });
             }

@@ -134,7 +134,7 @@ async fn write(
                 Some(Answer { text, held }) => (Message::Text(text.into()), held),
                 None => break,
             },
-            _ = ping.tick() => (Message::Ping(Vec::new().into()), None),
+            _ = ping.tick() => (Message::Ping(Vec::new().into()), Vec::new()),
         };
         let (message, held) = message;
         if sink.send(message).await.is_err() {

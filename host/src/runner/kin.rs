@@ -69,9 +69,6 @@ pub fn standing_of_peer(socket: &impl AsFd, pid: Option<i32>) -> Standing {
 
 fn standing(pid: i32) -> Standing {
     let own = std::process::id().cast_signed();
-    if carries_foreign_marker(pid) {
-        return Standing::OfRun;
-    }
     // The peer itself must be visible; of those above it, other users' processes need not be.
     if linux::process(pid).is_none() {
         return Standing::Unknown;
@@ -80,6 +77,8 @@ fn standing(pid: i32) -> Standing {
     for _ in 0..TRIES {
         match judge(pid, own, &above, &look) {
             Standing::Unknown => {}
+            // Only now: a process of a run could make whoever reads its environment wait.
+            Standing::Outside if carries_foreign_marker(pid) => return Standing::OfRun,
             known => return known,
         }
     }
