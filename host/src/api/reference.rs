@@ -18,11 +18,11 @@ const HEAD: &str = "# API
 JSON-RPC 2.0. Parameters go by name, or as an array in the order of the tables below. The same as an OpenRPC document, with
 every schema: the method `rpc.discover`. How to connect stands in [clients.md](clients.md).
 
-Errors have the JSON-RPC codes for calls that are malformed, and codes of their own for what the host refuses; either way
-`data` is an object with `kind`, `message`, and where there is one `hint`, `retryable`, `pointer`, `problems` and `findings`.
-
 Each method names the class that a client needs for it: `read`, `run` or `operate`, each of which may do what the ones before
 it may. [clients.md](clients.md) says which client has which class.
+
+Errors have the JSON-RPC codes for calls that are malformed, and codes of their own for what the host refuses; either way
+`data` is an object with `kind`, `message`, and where there is one `hint`, `retryable`, `pointer`, `problems` and `findings`.
 ";
 
 fn page() -> String {
