@@ -237,6 +237,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_name_of_real_clients_is_read() {
+        let text = include_str!("../../../tests/network/client-hellos.txt");
+        let mut count = 0;
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let [client, host, hex] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+            let bytes: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            assert_eq!(read(&bytes), Hello::Complete(Some(host.to_owned())), "{client}");
+            count += 1;
+        }
+        assert!(count >= 5);
+    }
+
+    #[test]
     fn a_message_without_a_name_says_so() {
         assert_eq!(read(&client_hello_for(None)), Hello::Complete(None));
         let mut old = vec![3, 1];

@@ -202,6 +202,11 @@ fn a_loopback_port_is_forwarded_by_number_alone() {
         let event = bench.event();
         assert_eq!((event.verdict, event.bytes_up, event.bytes_down), (NetworkVerdict::Allowed, 4, 4), "{event:?}");
     }
+    // As Python and OpenSSL ask.
+    let (mut stream, head) = bench.ask(&format!("CONNECT localhost:{} HTTP/1.0\r\n\r\n", server.port()));
+    assert!(head.contains(" 200 "), "{head}");
+    stream.write_all(b"ping").unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
     let (_, head) = bench.connect(&format!("127.0.0.1:{}", other.port()));
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     assert_eq!(bench.verdict(), REFUSED(NetworkReason::NotAllowed));
