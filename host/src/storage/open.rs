@@ -43,6 +43,9 @@ const VITAL: &[&str] = &[
     "plugin_trust",
 ];
 
+/// How long a locked database is waited for.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A database of at most this size (bytes) is looked through as a whole when it is opened.
 const LOOKED_THROUGH: u64 = 16 << 20;
 
@@ -210,7 +213,7 @@ fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, S
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // Until it is known to be ours and sound, closing it must not fold the log into it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     let value = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (value("application_id")?, value("user_version")?);

@@ -91,7 +91,22 @@ impl WriteTx<'_> {
     /// `NotFound` for an unknown run.
     pub fn clear_seal(&mut self, run_id: RunId) -> Result<(), StorageError> {
         let num = self.run_num(run_id)?;
-        self.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [num])?;
+        self.delete_seal(num)
+    }
+
+    /// Deletes a seal so that its bytes are gone from the file, and soon from the write-ahead log.
+    fn delete_seal(&mut self, run: i64) -> Result<(), StorageError> {
+        let exists =
+            self.conn.prepare_cached("SELECT 1 FROM run_bodies WHERE run = ?1 AND kind = 'seal'")?.exists([run])?;
+        if !exists {
+            return Ok(());
+        }
+        // Otherwise the pages that a long one took would keep it until they are used again.
+        self.conn.execute_batch("PRAGMA secure_delete = ON")?;
+        let deleted = self.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [run]);
+        self.conn.execute_batch("PRAGMA secure_delete = FAST")?;
+        deleted?;
+        self.memory.scrub = true;
         Ok(())
     }
 
@@ -227,7 +242,7 @@ impl WriteTx<'_> {
              WHERE run = ?1",
             [before.num],
         )?;
-        self.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [before.num])?;
+        self.delete_seal(before.num)?;
         self.memory.drop_run(run_id);
         Ok(Some(written))
     }

@@ -29,6 +29,8 @@ pub(super) struct Memory {
     pub(super) fold: bool,
     /// The newest row of the audit trail, once this thread has appended one.
     pub(super) audit_head: Option<ChainEnd>,
+    /// Whether a seal was deleted whose bytes may still stand in the write-ahead log.
+    pub(super) scrub: bool,
     runs: HashMap<RunId, RunMemory>,
     conversations: HashMap<ConversationId, i64>,
 }

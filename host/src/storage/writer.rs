@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use crate::failpoint;
 use crate::model::NewEvent;
 
-use super::open::Opened;
+use super::open::{BUSY_TIMEOUT, Opened};
 use super::output::Failure;
 use super::pending::{Resolver, closed, promise};
 use super::rows::unsigned;
@@ -32,6 +33,14 @@ const EVENT_BYTES: usize = 128;
 const CHECKPOINT_PAGES: u32 = 4096;
 /// Pages after which the writer waits for readers to let go, so that the log begins anew (64 MiB).
 const RESTART_PAGES: u32 = 16_384;
+
+/// How long nothing must have been written before the log is emptied of a deleted seal.
+const SCRUB_QUIET: Duration = Duration::from_millis(200);
+/// How long that may be put off where something is always written.
+const SCRUB_LATEST: Duration = Duration::from_secs(5);
+/// How long readers are waited for then, and when it is tried again where they did not let go.
+const SCRUB_PATIENCE: Duration = Duration::from_millis(20);
+const SCRUB_AGAIN: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Pages in the write-ahead log after the last commit of this thread's connection.
@@ -145,6 +154,16 @@ where
     }
 }
 
+/// What the writer has to do next.
+enum Taken {
+    /// To write these, in one transaction.
+    Writes(Vec<Request>),
+    /// Nothing came until it wanted to wake.
+    Nothing,
+    /// To end.
+    Closed,
+}
+
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,15 +187,24 @@ impl Queue {
         }
     }
 
-    /// The next transaction's writes; sleeps while there are none. Empty when the storage was closed.
-    fn take(&self) -> Vec<Request> {
+    /// The next transaction's writes; sleeps while there are none, until `wake` if that is given.
+    fn take(&self, wake: Option<Instant>) -> Taken {
         let mut state = self.lock();
         while state.urgent.is_empty() && state.ordered.is_empty() {
             if state.closed {
-                return Vec::new();
+                return Taken::Closed;
             }
             state.asleep = true;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(wake) = wake else {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = wake.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.asleep = false;
+                return Taken::Nothing;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.asleep = false;
         let mut group: Vec<Request> = Vec::new();
@@ -188,7 +216,7 @@ impl Queue {
             bytes += request.bytes;
             group.push(request);
         }
-        group
+        Taken::Writes(group)
     }
 
     fn done(&self, bytes: usize) {
@@ -230,6 +258,8 @@ impl Writer {
             // As SQLite begins.
             synchronous: None,
             next_checkpoint: CHECKPOINT_PAGES,
+            scrub_at: None,
+            scrub_latest: None,
             troubled: false,
         };
         let thread = std::thread::Builder::new()
@@ -303,6 +333,10 @@ struct Worker {
     path: PathBuf,
     synchronous: Option<Durability>,
     next_checkpoint: u32,
+    /// When the log is to be emptied because a deleted seal stands in it, if nothing is to be written until then.
+    scrub_at: Option<Instant>,
+    /// When it is to be emptied in any case.
+    scrub_latest: Option<Instant>,
     /// Whether the queue was told of trouble.
     troubled: bool,
 }
@@ -323,15 +357,18 @@ impl Worker {
             Ok(())
         }));
         loop {
-            let mut group = self.queue.take();
-            if group.is_empty() {
-                break;
+            match self.queue.take(self.scrub_at) {
+                Taken::Writes(mut group) => {
+                    let bytes = group.iter().map(|request| request.bytes).sum();
+                    self.write(&mut group);
+                    drop(group);
+                    self.queue.done(bytes);
+                    self.checkpoint();
+                    self.plan_scrub();
+                }
+                Taken::Nothing => self.scrub(),
+                Taken::Closed => break,
             }
-            let bytes = group.iter().map(|request| request.bytes).sum();
-            self.write(&mut group);
-            drop(group);
-            self.queue.done(bytes);
-            self.checkpoint();
         }
         drop(guard);
         // A short log makes for a quick start; if it cannot be emptied now, it is read then.
@@ -470,6 +507,34 @@ impl Worker {
         if complete {
             // The next commit starts the log anew, and the hook says so.
             WAL_PAGES.set(0);
+        }
+    }
+
+    /// After a transaction: the log is emptied of a deleted seal in the next quiet moment, or after a while without one.
+    fn plan_scrub(&mut self) {
+        if std::mem::take(&mut self.memory.scrub) {
+            let now = Instant::now();
+            self.scrub_at = Some(now + SCRUB_QUIET);
+            self.scrub_latest.get_or_insert(now + SCRUB_LATEST);
+        }
+        if self.scrub_latest.is_some_and(|latest| latest <= Instant::now()) {
+            self.scrub();
+        }
+    }
+
+    /// Moves the log into the file and cuts it to nothing, so that what was deleted stands nowhere any more.
+    fn scrub(&mut self) {
+        let _ = self.conn.busy_timeout(SCRUB_PATIENCE);
+        let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
+        if busy.is_ok_and(|busy| busy == 0) {
+            (self.scrub_at, self.scrub_latest) = (None, None);
+            self.next_checkpoint = CHECKPOINT_PAGES;
+            WAL_PAGES.set(0);
+        } else {
+            // A reader holds it, or the disk is full.
+            let again = Instant::now() + SCRUB_AGAIN;
+            (self.scrub_at, self.scrub_latest) = (Some(again), Some(again));
         }
     }
 }

@@ -8,6 +8,7 @@ mod lock;
 mod opening;
 mod records;
 mod retention;
+mod seals;
 mod search;
 mod writing;
 
