@@ -77,6 +77,8 @@ impl Channel {
 #[derive(Debug)]
 struct OpenText {
     stream: StreamRedactor,
+    /// Its id and its parent as they are told: a CLI may put anything into them.
+    id: String,
     parent: Option<String>,
     /// Of what was told so far, to see whether the whole says anything else.
     told: Sha256,
@@ -223,7 +225,13 @@ impl Narrator {
         if !self.open.contains_key(&key) {
             self.make_room(out);
             self.opened += 1;
-            let text = OpenText { stream: self.redactor.stream(), parent, told: Sha256::new(), opened: self.opened };
+            let text = OpenText {
+                stream: self.redactor.stream(),
+                id: self.identifier(channel.id_field(), &key.id),
+                parent: parent.map(|parent| self.identifier("parent", &parent)),
+                told: Sha256::new(),
+                opened: self.opened,
+            };
             self.open.insert(key.clone(), text);
         }
         let Some(open) = self.open.get_mut(&key) else { return };
@@ -246,9 +254,9 @@ impl Narrator {
         let key = TextKey { channel, id: piece.message };
         let redacted = self.redactor.redact(&piece.text);
         let mut fields = Map::new();
-        fields.insert("message".to_owned(), self.redactor.redact(&key.id).text.into());
+        fields.insert(channel.id_field().to_owned(), self.identifier(channel.id_field(), &key.id).into());
         if let Some(parent) = piece.parent {
-            fields.insert("parent".to_owned(), parent.into());
+            fields.insert("parent".to_owned(), self.identifier("parent", &parent).into());
         }
         if let Some(open) = self.open.remove(&key) {
             let told = end_text(&key, open, out);
@@ -287,13 +295,23 @@ impl Narrator {
         fields.insert("output".to_owned(), format!("{kept}{note}").into());
         out.push(Told::Event(Payload::Semantic(Semantic { kind, fields })));
         if left_out > 0 {
-            let facts = Map::from_iter([("id".to_owned(), key.id.into()), ("lines".to_owned(), left_out.into())]);
+            let id = self.identifier("id", &key.id);
+            let facts = Map::from_iter([("id".to_owned(), id.into()), ("lines".to_owned(), left_out.into())]);
             out.push(Told::Event(Payload::Warning(Warning {
                 code: warning_code::TOOL_RESULT_TRIMMED.to_owned(),
                 message: format!("{left_out} lines of a tool's result were left out"),
                 facts,
             })));
         }
+    }
+
+    /// An id as it is told: redacted as in [`plain`](Self::plain), so that it is the same in each event.
+    fn identifier(&self, field: &str, id: &str) -> String {
+        let mut fields = json!({ field: id });
+        if self.redactor.redact_json(&mut fields) == 0 {
+            return id.to_owned();
+        }
+        fields[field].as_str().unwrap_or_default().to_owned()
     }
 
     /// An event whose every text is redacted by itself.
@@ -337,7 +355,7 @@ fn tell_piece(key: &TextKey, open: &mut OpenText, ready: String, out: &mut Vec<T
     }
     open.told.update(ready.as_bytes());
     let mut fields = Map::new();
-    fields.insert(key.channel.id_field().to_owned(), key.id.clone().into());
+    fields.insert(key.channel.id_field().to_owned(), open.id.clone().into());
     fields.insert("text".to_owned(), ready.into());
     if let Some(parent) = &open.parent {
         fields.insert("parent".to_owned(), parent.clone().into());
@@ -442,4 +460,60 @@ fn tool_call(call: &said::ToolCall) -> Value {
         fields["extra"] = parse(extra);
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
+
+    #[test]
+    fn ids_are_redacted_alike_in_every_event() {
+        const SECRET: &str = "hunter2-hunter2";
+        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
+        let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() }]);
+        let mut narrator = Narrator::new(RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults)), 1);
+        let piece = |text: &str| said::TextPiece {
+            message: format!("msg {SECRET}"),
+            text: text.to_owned(),
+            parent: Some(format!("p {SECRET}")),
+        };
+        let mut out = Vec::new();
+        let id = || format!("tool {SECRET}");
+        narrator.tell(
+            vec![
+                said::Semantic::TextDelta(piece("one\n")),
+                said::Semantic::Text(piece("one\n")),
+                said::Semantic::Thinking(piece("another")),
+                said::Semantic::ToolDelta(said::ToolPiece { id: id(), text: "out\nput\n".to_owned() }),
+                said::Semantic::ToolResult(said::ToolOutput {
+                    id: id(),
+                    output: "out\nput\nmore\n".to_owned(),
+                    is_error: false,
+                    exit_code: None,
+                    extra: None,
+                }),
+            ],
+            &mut out,
+        );
+        narrator.finish(&mut out);
+        let shown: Vec<Value> = out
+            .iter()
+            .map(|told| match told {
+                Told::Event(payload) | Told::Delta { payload, .. } => serde_json::to_value(payload).unwrap(),
+                Told::Whole { event, .. } => serde_json::to_value(event).unwrap(),
+            })
+            .collect();
+        assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
+        let all = |field: &str| shown.iter().filter_map(|event| event[field].as_str()).collect::<Vec<_>>();
+        assert_eq!(all("parent"), ["p [REDACTED:thing]"; 3]);
+        let ids: Vec<&str> = shown.iter().filter_map(|event| event["id"].as_str()).collect();
+        assert!(ids.len() >= 3 && ids.iter().all(|id| *id == "tool [REDACTED:thing]"), "{shown:?}");
+        let messages: Vec<&str> = all("message").into_iter().filter(|text| text.starts_with("msg")).collect();
+        assert_eq!(messages, ["msg [REDACTED:thing]"; 3]);
+    }
 }
