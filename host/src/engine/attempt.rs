@@ -117,6 +117,7 @@ fn recorder(
     let mut known = known_secrets(variables, &loaded.payload);
     known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
     known.extend(loaded.known_tokens.iter().cloned());
+    known.extend(loaded.removed.iter().cloned());
     let masks = Arc::new(Masks::new(known));
     let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, Arc::clone(faults));
     let conversation = loaded.record.summary.conversation_id;

@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::model::{Problem, StartPayload, secret_like};
-use crate::redaction::KnownSecret;
+use crate::redaction::{KnownSecret, PLACEHOLDER};
+
+/// Pieces that were taken out of one payload and are looked for in the run's output.
+const MAX_REMOVED: usize = 256;
 
 /// Where variables come from, weakest first.
 #[derive(Debug)]
@@ -102,6 +107,63 @@ pub(crate) fn known_secrets(variables: &BTreeMap<String, String>, payload: &Star
         .collect()
 }
 
+/// What redaction took out of a document: the pieces of the true one that stand where the redacted one has placeholders.
+pub(crate) fn removed(document: &Value, redacted: &Value) -> Vec<KnownSecret> {
+    let mut found = Vec::new();
+    collect_removed(document, redacted, &mut found);
+    found
+}
+
+fn collect_removed(document: &Value, redacted: &Value, found: &mut Vec<KnownSecret>) {
+    match (document, redacted) {
+        (Value::String(text), Value::String(shown)) if text != shown => removed_from_text(text, shown, found),
+        (Value::Array(items), Value::Array(shown)) => {
+            items.iter().zip(shown).for_each(|(item, shown)| collect_removed(item, shown, found));
+        }
+        (Value::Object(members), Value::Object(shown)) => {
+            for (name, value) in members {
+                // A name that was redacted itself has no counterpart; its value was taken out by its own look.
+                if let Some(shown) = shown.get(name) {
+                    collect_removed(value, shown, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Walks along what both texts share. Where a placeholder stands, the true text has what was taken out.
+fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
+    let (mut text, mut shown) = (text, shown);
+    while let Some(at) = shown.find(PLACEHOLDER) {
+        let Some((name, after)) = shown.get(at + PLACEHOLDER.len()..).and_then(|rest| rest.split_once(']')) else {
+            return;
+        };
+        // A text may hold a placeholder of its own, which both have.
+        let (Some(rest), Some(before)) = (text.get(at..), shown.get(..at)) else { return };
+        if !text.starts_with(before) {
+            return;
+        }
+        let own = shown.len() - after.len() - at;
+        if rest.get(..own) == shown.get(at..at + own) {
+            (text, shown) = (rest.get(own..).unwrap_or_default(), after);
+            continue;
+        }
+        let next = after.find(PLACEHOLDER).map_or(after, |next| after.get(..next).unwrap_or_default());
+        let end = match (next.is_empty(), next.len() == after.len()) {
+            // Nothing stands between this placeholder and the next, or the end: all of it belongs to the first.
+            (true, _) => Some(rest.len()),
+            (false, true) => rest.len().checked_sub(next.len()).filter(|_| rest.ends_with(next)),
+            (false, false) => rest.find(next),
+        };
+        let Some(value) = end.and_then(|end| rest.get(..end)) else { return };
+        if !value.is_empty() && found.len() < MAX_REMOVED {
+            found.push(KnownSecret { name: name.to_owned(), value: value.to_owned() });
+        }
+        (text, shown) = (rest.get(value.len()..).unwrap_or_default(), after);
+    }
+}
+
 /// `Authorization: Bearer x` keeps its scheme: only what follows is the secret.
 fn header_secret<'a>((name, value): (&'a String, &'a String)) -> (&'a str, &'a str) {
     let secret = match value.split_once(' ') {
@@ -113,10 +175,29 @@ fn header_secret<'a>((name, value): (&'a String, &'a String)) -> (&'a str, &'a s
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_was_taken_out_is_known() {
+        let pieces = |text: &str, shown: &str| {
+            let found = removed(&json!({"a": [text], "b": 1}), &json!({"a": [shown], "b": 1}));
+            found.into_iter().map(|secret| format!("{}={}", secret.name, secret.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces("say swordfish now", "say [REDACTED:pw] now"), ["pw=swordfish"]);
+        assert_eq!(pieces("swordfish", "[REDACTED:pw]"), ["pw=swordfish"]);
+        assert_eq!(pieces("a=one1 b=two2", "a=[REDACTED:x] b=[REDACTED:y]"), ["x=one1", "y=two2"]);
+        assert_eq!(pieces("[REDACTED:own] one1.", "[REDACTED:own] [REDACTED:x]."), ["x=one1"]);
+        assert_eq!(pieces("onetwo", "[REDACTED:x][REDACTED:y]"), ["x=onetwo"]);
+        for (text, shown) in [("same", "same"), ("a", "b"), ("", "[REDACTED:x"), ("abc", "x[REDACTED:y]c")] {
+            assert!(pieces(text, shown).is_empty(), "{text} {shown}");
+        }
+        assert!(removed(&json!({"a": "x"}), &json!(["x"])).is_empty());
     }
 
     #[test]

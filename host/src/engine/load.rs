@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::carry::{Base, Carry};
+use super::environment;
 use super::message;
 use super::setup::Setup;
 use super::tokens::TokenVariable;
@@ -21,6 +22,8 @@ pub(crate) struct Loaded {
     pub(super) token: Result<Option<TokenVariable>, ApiError>,
     /// Every token that the host knows, to be masked whoever says it.
     pub(super) known_tokens: Vec<KnownSecret>,
+    /// What redaction took out of the stored payload, to be masked whatever it looks like where it turns up.
+    pub(super) removed: Vec<KnownSecret>,
     /// It follows other messages of its conversation, and nobody knows their session.
     pub(crate) knows_nothing: bool,
 }
@@ -81,6 +84,7 @@ impl Engine {
                 return Err(ApiError::new(ErrorKind::Conflict, message));
             }
         };
+        let removed = environment::removed(&document, &record.payload);
         let mut payload = StartPayload::parse(document)?;
         let mut knows_nothing = false;
         if let Some(id) = record.summary.conversation_id {
@@ -96,6 +100,6 @@ impl Engine {
         self.load_tokens();
         let token = self.token_for(setup, &record.summary.provider);
         let known_tokens = self.tokens.known();
-        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens, knows_nothing })
+        Ok(Loaded { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
     }
 }

@@ -6,8 +6,12 @@ const SECRET_WORDS: &[&str] = &[
     "auth",
     "authorization",
     "cookie",
+    "cred",
     "credential",
     "credentials",
+    "creds",
+    "dsn",
+    "jwt",
     "key",
     "pass",
     "passphrase",
@@ -22,6 +26,34 @@ const SECRET_WORDS: &[&str] = &[
     "tokens",
 ];
 
+/// Ends of words that make a name that of a secret where its words are not parted: `PGPASSWORD`, `SECRETKEY`.
+const SECRET_ENDINGS: &[&str] =
+    &["creds", "dsn", "jwt", "key", "pass", "passphrase", "passwd", "password", "pwd", "secret", "token"];
+
+/// Words that end like that and say nothing of secrets.
+const HARMLESS_WORDS: &[&str] = &[
+    "bypass",
+    "compass",
+    "donkey",
+    "encompass",
+    "foreignkey",
+    "hockey",
+    "hotkey",
+    "jockey",
+    "monkey",
+    "oldpwd",
+    "overpass",
+    "primarykey",
+    "pubkey",
+    "publickey",
+    "sortkey",
+    "surpass",
+    "trespass",
+    "turkey",
+    "underpass",
+    "whiskey",
+];
+
 /// Last words that say that the value is about a secret but none itself.
 const HARMLESS_ENDINGS: &[&str] =
     &["dir", "file", "helper", "home", "id", "mode", "name", "path", "sock", "socket", "type", "url"];
@@ -34,8 +66,13 @@ pub fn secret_like(name: &str) -> bool {
     if harmless || matches!(name, "PWD" | "OLDPWD") {
         return false;
     }
-    words.iter().any(|word| SECRET_WORDS.contains(&word.as_str()))
+    words.iter().any(|word| is_secret_word(word.trim_end_matches(|c: char| c.is_ascii_digit())))
         || words.windows(2).any(|pair| pair.concat() == "apikey")
+}
+
+fn is_secret_word(word: &str) -> bool {
+    SECRET_WORDS.contains(&word)
+        || (!HARMLESS_WORDS.contains(&word) && SECRET_ENDINGS.iter().any(|ending| word.ends_with(ending)))
 }
 
 /// The words of a name in upper, snake, kebab or camel case.
@@ -70,6 +107,21 @@ mod tests {
             "dbPassword",
             "PGPASSWORD_SECRET",
             "GH_PAT",
+            "PGPASSWORD",
+            "SSHPASS",
+            "MASTERPASSWORD",
+            "SECRETKEY",
+            "PRIVATEKEY",
+            "ACCESSKEY",
+            "STRIPE_APIKEY2",
+            "SENTRY_DSN",
+            "JWT",
+            "SUPABASE_JWT",
+            "DOCKER_CREDS",
+            "CRED",
+            "AUTHTOKEN",
+            "clientsecret",
+            "PASSWORD1",
         ] {
             assert!(secret_like(name), "{name}");
         }
@@ -83,6 +135,14 @@ mod tests {
             "MONKEY",
             "CODEX_HOME",
             "AWS_ACCESS_KEY_ID",
+            "OLDPWD",
+            "HOTKEY",
+            "BYPASS",
+            "COMPASS_HOME",
+            "PUBLICKEY",
+            "PASSWORD_FILE",
+            "KEYSPACE",
+            "TOKENIZER",
         ] {
             assert!(!secret_like(name), "{name}");
         }

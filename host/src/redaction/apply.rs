@@ -10,7 +10,7 @@ use super::matcher::{Line, Scratch, overlap, search};
 use super::rules::{Candidate, Fault};
 use super::run::{Shared, Unscanned};
 use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
-use super::views::{WINDOW_STEP, is_base64};
+use super::views::{WINDOW_STEP, is_base64, lines_with_invisibles, visible_view};
 
 /// Longest stretch of one line that is examined at once, in bytes.
 pub(super) const LIMIT: usize = 64 * 1024;
@@ -31,6 +31,18 @@ pub(super) struct State {
     json: bool,
     /// End of the text that was last shown to `scan`.
     scanned: String,
+    /// The line before was base64 of a width at which programs break lines, and held a secret: what follows at the same
+    /// width is its rest.
+    base64: Option<Continued>,
+}
+
+/// A base64 text that goes on.
+#[derive(Clone, Copy)]
+struct Continued {
+    rule: u32,
+    width: usize,
+    /// Of a line break, only the carriage return has come.
+    half: bool,
 }
 
 /// How a piece of text ends.
@@ -88,11 +100,12 @@ impl Applier<'_> {
             self.state.swallow = start == self.text.len();
         }
         let shared = self.shared;
-        search(&shared.redactor, self.scratch, self.text, start, &|name| shared.knows(name));
+        search(&shared.redactor, &shared.masks, self.scratch, self.text, start, &|name| shared.knows(name));
         self.verify();
         let mut spans = Vec::new();
         let mut headers = Vec::new();
-        self.take_finds(&mut spans, &mut headers);
+        let encoded = self.take_finds(&mut spans, &mut headers);
+        self.follow_base64(start, encoded, &mut spans);
         self.known_values(start, &mut spans);
         if shared.redactor.scans {
             self.scan(start, &mut spans);
@@ -155,9 +168,14 @@ impl Applier<'_> {
         }
     }
 
-    fn take_finds(&mut self, spans: &mut Vec<Span>, headers: &mut Vec<(u32, Range<usize>)>) {
+    /// Gives those that were found in base64 as rule and end.
+    fn take_finds(&mut self, spans: &mut Vec<Span>, headers: &mut Vec<(u32, Range<usize>)>) -> Vec<(u32, usize)> {
         let bytes = self.text.as_bytes();
+        let mut encoded = Vec::new();
         for find in self.scratch.pending.drain(..) {
+            if find.base64 {
+                encoded.push((find.rule, find.secret.end));
+            }
             if find.header {
                 headers.push((find.rule, find.whole.clone()));
             }
@@ -169,16 +187,74 @@ impl Applier<'_> {
                 spans.push(Span { range, name: find.rule, clipped: find.clipped });
             }
         }
+        encoded
+    }
+
+    /// Redacts the lines that go on a base64 text in which a secret was found: those of the width at which it is broken,
+    /// and the shorter one that ends it.
+    fn follow_base64(&mut self, start: usize, mut encoded: Vec<(u32, usize)>, spans: &mut Vec<Span>) {
+        let bytes = self.text.as_bytes();
+        let mut begun = self.state.base64.take().map(|text| {
+            let half = text.half && bytes.get(start) == Some(&b'\n');
+            (Continued { half: false, ..text }, start + usize::from(half))
+        });
+        // Of several rules the earliest names all, as where spans overlap.
+        encoded.sort_unstable_by_key(|(rule, end)| (*end, *rule));
+        encoded.dedup_by_key(|(_, end)| *end);
+        let mut encoded = encoded.into_iter();
+        let mut followed = (0, u32::MAX);
+        loop {
+            let next = begun.take().or_else(|| encoded.by_ref().find_map(|(rule, end)| broken(bytes, rule, end)));
+            let Some((text, at)) = next else { return };
+            if at < followed.0 && followed.1 <= text.rule {
+                continue;
+            }
+            if at >= bytes.len() {
+                let earlier = self.state.base64.filter(|other| other.rule <= text.rule);
+                self.state.base64 = Some(earlier.unwrap_or(text));
+                continue;
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            let indent = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            let run = rest.iter().skip(indent).take(text.width + 1).take_while(|b| is_base64(**b)).count();
+            let padding = rest.iter().skip(indent + run).take(2).take_while(|b| **b == b'=').count();
+            let end = at + indent + run + padding;
+            let Some((next, half)) = line_break(bytes, end) else { continue };
+            if run == 0 || run > text.width {
+                continue;
+            }
+            spans.push(Span { range: at + indent..end, name: text.rule, clipped: false });
+            followed = (end, text.rule);
+            if run == text.width {
+                begun = Some((Continued { half, ..text }, next));
+            }
+        }
     }
 
     fn known_values(&mut self, start: usize, spans: &mut Vec<Span>) {
-        let placeholders = &self.scratch.placeholders;
+        let Scratch { placeholders, known, .. } = &mut *self.scratch;
         let bytes = self.text.as_bytes();
-        self.shared.masks.each(bytes, start, |range, name, _| {
+        let mut take = |range: Range<usize>, name| {
             if !range.is_empty() && !placeholders.iter().any(|placeholder| overlap(placeholder, &range)) {
                 spans.push(Span { range, name: KNOWN | name, clipped: false });
             }
-        });
+        };
+        let masks = &self.shared.masks;
+        masks.each(bytes, start, |range, name, _, _| take(range, name));
+        known.drain(..).for_each(|(range, name)| take(range, name));
+        if masks.is_empty() {
+            return;
+        }
+        // What a terminal does not show may stand inside of a value: `grep --color` puts it there.
+        for line in lines_with_invisibles(bytes, start) {
+            let Some(view) = visible_view(self.text, &line) else { continue };
+            masks.each(view.text.as_bytes(), 0, |range, name, _, _| {
+                let original = view.original_of_bytes(&range);
+                if original.len() != range.len() && !range.is_empty() {
+                    take(original, name);
+                }
+            });
+        }
     }
 
     /// Shows every line, with the end of what came before it, to the plugins that ask for it.
@@ -339,6 +415,28 @@ impl Applier<'_> {
         } else {
             self.shared.redactor.rules.get(name as usize).map_or(KNOWN_VALUE, |rule| rule.id.as_str())
         }
+    }
+}
+
+/// Widths at which programs break base64 into lines.
+const BASE64_WIDTHS: [usize; 5] = [60, 64, 70, 72, 76];
+
+/// Where a base64 text goes on that ends at `end` with a line of such a width.
+fn broken(text: &[u8], rule: u32, end: usize) -> Option<(Continued, usize)> {
+    let (next, half) = line_break(text, end)?;
+    let longest = BASE64_WIDTHS.iter().max()? + 1;
+    let width = text.get(..end)?.iter().rev().take(longest).take_while(|b| is_base64(**b)).count();
+    BASE64_WIDTHS.contains(&width).then_some((Continued { rule, width, half }, next))
+}
+
+/// The end of a line break, and whether only its carriage return is there. The end of the text is one, too.
+fn line_break(text: &[u8], at: usize) -> Option<(usize, bool)> {
+    match text.get(at..)? {
+        [] => Some((at, false)),
+        [b'\r'] => Some((at + 1, true)),
+        [b'\n', ..] => Some((at + 1, false)),
+        [b'\r', b'\n', ..] => Some((at + 2, false)),
+        _ => None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::literals::Literals;
 use super::matcher::Scratch;
 use super::rules::{Allow, AllowTarget, Block, OperatorRules, PluginRules, RedactorPlugin, Rule};
 use super::syntax::{crosses_breakers, is_breaker, keyword_offsets};
-use super::text::{MAX_NAME, PLACEHOLDER, kebab};
+use super::text::{MAX_NAME, PLACEHOLDER, ZERO_WIDTH, kebab};
 
 /// Longest match that a rule may ask for, in bytes; bounds what a stream holds back.
 pub(super) const MAX_MATCH: u32 = 16 * 1024;
@@ -77,6 +77,8 @@ pub(super) enum Target {
     Around { rule: u32 },
     /// An escaped character, worth undoing.
     Escape,
+    /// What nobody sees, perhaps inside a secret.
+    Invisible,
     /// A percent-encoded character.
     Percent,
     /// One of our own placeholders, perhaps.
@@ -475,6 +477,10 @@ impl Builder {
         self.enter(&PLACEHOLDER.to_ascii_lowercase(), Target::Placeholder);
         self.enter("\\u00", Target::Escape);
         self.enter("\\/", Target::Escape);
+        self.enter("\x1b[", Target::Invisible);
+        for mark in ZERO_WIDTH {
+            self.enter(mark, Target::Invisible);
+        }
         for high in ["%2", "%3", "%4", "%5", "%6", "%7"] {
             self.enter(high, Target::Percent);
         }

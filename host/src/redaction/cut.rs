@@ -6,7 +6,7 @@ use super::compile::{Finder, Target};
 use super::matcher::{CONTEXT, ESCAPE_REACH};
 use super::run::Shared;
 use super::syntax::is_breaker;
-use super::text::is_left_edge;
+use super::text::{is_left_edge, zero_width_before};
 
 /// No end in sight.
 const OPEN: usize = usize::MAX;
@@ -19,8 +19,16 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     }
     let bytes = text.as_bytes();
     let word = |at: usize| {
-        let before = bytes.get(start..at).unwrap_or_default();
-        start + before.iter().rposition(|b| is_breaker(*b)).map_or(0, |breaker| breaker + 1)
+        let mut at = at;
+        loop {
+            let before = bytes.get(start..at).unwrap_or_default();
+            let Some(breaker) = before.iter().rposition(|b| is_breaker(*b)) else { return start };
+            // What nobody sees parts no word.
+            match zero_width_before(bytes, start + breaker + 1) {
+                0 => return start + breaker + 1,
+                length => at = start + breaker + 1 - length,
+            }
+        }
     };
     let mut cut = word(bytes.len());
     if cut == start {
@@ -61,7 +69,7 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
                         let reach = redactor.rules.get(rule as usize).map_or(0, |rule| rule.max_length);
                         (from, from + reach + CONTEXT)
                     }
-                    Target::Escape => (from, to + ESCAPE_REACH),
+                    Target::Escape | Target::Invisible => (from, to + ESCAPE_REACH),
                     Target::Percent | Target::Placeholder => continue,
                 };
                 claims.push((word(from), if to > bytes.len() { OPEN } else { to }));
@@ -71,7 +79,7 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     });
     shared
         .masks
-        .each(bytes, start, |range, _, open| claims.push((word(range.start), if open { OPEN } else { range.end })));
+        .each(bytes, start, |range, _, open, end| claims.push((word(range.start), if open { OPEN } else { end })));
     claims.sort_unstable_by(|a, b| b.cmp(a));
     loop {
         for &(from, to) in &claims {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::syntax::is_breaker;
-use super::text::{KNOWN_VALUE, kebab};
+use super::text::{KNOWN_VALUE, kebab, odd_backslashes_before};
 use super::views::is_base64;
 
 /// Shortest value that is masked, in bytes; anything shorter would redact ordinary words.
@@ -21,6 +21,15 @@ const MAX_KNOWN_LENGTH: usize = 8 * 1024;
 const KEY: usize = 8;
 /// A long form that is cut off is redacted all the same if this much of it is there.
 const MIN_PART: usize = 32;
+/// Bytes of a form that must stand before a line break within it, and on each further line but the last.
+const MIN_BEFORE_BREAK: usize = 8;
+const MIN_ON_LINE: usize = 4;
+/// Bytes over which a form may be spread by line breaks.
+pub(super) const MAX_WRAPPED: usize = 16 * 1024;
+/// Blanks that may stand before the rest of a form on the next line.
+const MAX_INDENT: usize = 64;
+/// Bits of the set of what forms may have before a line break.
+const ENDS: usize = 1 << 18;
 /// Most forms for which the fast automaton is built.
 const MAX_FAST: usize = 2000;
 
@@ -48,6 +57,8 @@ pub struct Masks {
     forms: Vec<Vec<Form>>,
     /// Beginnings of forms, up to a byte at which text is parted.
     openings: Vec<Vec<u8>>,
+    /// Hashes of all that can stand before a line break inside a form: its stretches of [`MIN_ON_LINE`] bytes.
+    ends: Vec<u64>,
 }
 
 struct Form {
@@ -81,8 +92,10 @@ impl Masks {
         let mut sorted: Vec<_> = forms.into_iter().collect();
         sorted.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
         let mut keys: Vec<Vec<u8>> = Vec::new();
+        let mut by_key: HashMap<Vec<u8>, usize> = HashMap::new();
         for (bytes, (name, base64)) in sorted {
             let key = bytes.get(..KEY).unwrap_or(&bytes).to_vec();
+            masks.note_ends(&bytes);
             masks.openings.extend(
                 bytes
                     .iter()
@@ -90,8 +103,8 @@ impl Masks {
                     .filter(|(_, b)| is_breaker(**b))
                     .filter_map(|(at, _)| Some(bytes.get(..=at)?.to_vec())),
             );
-            let at = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
-                keys.push(key);
+            let at = *by_key.entry(key).or_insert_with_key(|key| {
+                keys.push(key.clone());
                 masks.forms.push(Vec::new());
                 keys.len() - 1
             });
@@ -99,8 +112,8 @@ impl Masks {
                 forms.push(Form { bytes, name, base64 });
             }
         }
-        let kind = if keys.len() <= MAX_FAST { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
         if !keys.is_empty() {
+            let kind = if keys.len() <= MAX_FAST { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
             masks.keys = AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(kind)).build(&keys).ok();
             debug_assert!(masks.keys.is_some());
         }
@@ -125,22 +138,92 @@ impl Masks {
         self.names.get(index as usize).map_or(KNOWN_VALUE, String::as_str)
     }
 
-    /// Every place from `start` on where a known value stands. `find` gets the stretch, the index of its name and
-    /// whether the text ended before the form did, so that more of it may follow.
-    pub(super) fn each(&self, text: &[u8], start: usize, mut find: impl FnMut(Range<usize>, u32, bool)) {
+    /// Every place from `start` on where a known value stands. `find` gets the stretch, the index of its name, whether
+    /// the text ended before the form did, so that more of it may follow, and where the form ends on which the stretch
+    /// is a line.
+    pub(super) fn each(&self, text: &[u8], start: usize, mut find: impl FnMut(Range<usize>, u32, bool, usize)) {
         let Some(keys) = &self.keys else { return };
         for hit in keys.find_overlapping_iter(text.get(start..).unwrap_or_default()) {
             let at = start + hit.start();
             let rest = text.get(at..).unwrap_or_default();
             for form in self.forms.get(hit.pattern().as_usize()).map_or(&[][..], Vec::as_slice) {
-                let common = rest.iter().zip(&form.bytes).take_while(|(a, b)| a == b).count();
+                let common = common(rest, &form.bytes);
                 let open = common == rest.len() && common < form.bytes.len();
+                if common < form.bytes.len() && common >= MIN_BEFORE_BREAK && !open {
+                    match wrapped(text, at, common, &form.bytes) {
+                        Wrapped::Whole(lines) => {
+                            let end = lines.last().map_or(at, |line| line.end);
+                            for line in lines {
+                                let line = if form.base64 { widen(text, line, start) } else { line };
+                                let end = end.max(line.end);
+                                find(line, form.name, false, end);
+                            }
+                            continue;
+                        }
+                        Wrapped::Open => find(at..at, form.name, true, at),
+                        Wrapped::No => {}
+                    }
+                }
                 if common == form.bytes.len() || common >= MIN_PART.max(form.bytes.len() / 2) {
                     let range = if form.base64 { widen(text, at..at + common, start) } else { at..at + common };
-                    find(range, form.name, open);
+                    let end = range.end;
+                    find(range, form.name, open, end);
                 } else if open {
-                    find(at..at, form.name, true);
+                    find(at..at, form.name, true, at);
                 }
+            }
+        }
+    }
+
+    /// The name of a known value that stands in a text, if one does.
+    pub(super) fn in_text(&self, text: &str) -> Option<u32> {
+        let mut found = None;
+        self.each(text.as_bytes(), 0, |range, name, _, _| {
+            if !range.is_empty() {
+                found.get_or_insert(name);
+            }
+        });
+        found
+    }
+
+    /// Where the first known value begins that goes on in the line after `text`, which ends with a line break.
+    pub(super) fn wrapped_before(&self, text: &[u8]) -> Option<usize> {
+        let line = text.strip_suffix(b"\n")?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (_, last) = line.split_last_chunk::<MIN_ON_LINE>()?;
+        let (word, bit) = end_bit(last);
+        if self.ends.get(word).is_none_or(|bits| bits & bit == 0) {
+            return None;
+        }
+        let from = text.len().saturating_sub(MAX_WRAPPED);
+        let keys = self.keys.as_ref()?;
+        let mut first: Option<usize> = None;
+        for hit in keys.find_overlapping_iter(text.get(from..)?) {
+            let at = from + hit.start();
+            let rest = text.get(at..).unwrap_or_default();
+            let goes_on = |form: &Form| {
+                let common = common(rest, &form.bytes);
+                common >= MIN_BEFORE_BREAK
+                    && common < form.bytes.len()
+                    && matches!(wrapped(text, at, common, &form.bytes), Wrapped::Open)
+            };
+            let forms = self.forms.get(hit.pattern().as_usize());
+            if first.is_none_or(|first| at < first) && forms.is_some_and(|forms| forms.iter().any(goes_on)) {
+                first = Some(at);
+            }
+        }
+        first
+    }
+
+    fn note_ends(&mut self, form: &[u8]) {
+        if self.ends.is_empty() {
+            self.ends = vec![0; ENDS / 64];
+        }
+        for stretch in form.windows(MIN_ON_LINE) {
+            let Ok(stretch) = stretch.try_into() else { continue };
+            let (word, bit) = end_bit(stretch);
+            if let Some(bits) = self.ends.get_mut(word) {
+                *bits |= bit;
             }
         }
     }
@@ -151,14 +234,97 @@ impl Masks {
     }
 }
 
+/// How many bytes two texts begin with alike.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The place of a stretch in the set of ends.
+fn end_bit(stretch: &[u8; MIN_ON_LINE]) -> (usize, u64) {
+    let hash = u32::from_le_bytes(*stretch).wrapping_mul(0x9e37_79b1) >> 14;
+    (hash as usize / 64, 1 << (hash % 64))
+}
+
+/// Whether a form goes on after line breaks.
+enum Wrapped {
+    /// It does, to its end: its part on each line.
+    Whole(Vec<Range<usize>>),
+    /// As far as there is text.
+    Open,
+    No,
+}
+
+/// Follows a form whose first `matched` bytes stand at `at`, over line breaks that a program put into it: `base64` after
+/// 76 characters, `fold` after 80. In the JSON text of a string, they are `\n`.
+fn wrapped(text: &[u8], at: usize, matched: usize, form: &[u8]) -> Wrapped {
+    let mut lines = Vec::new();
+    let (mut start, mut end, mut done) = (at, at + matched, matched);
+    loop {
+        lines.push(start..end);
+        if done == form.len() {
+            return Wrapped::Whole(lines);
+        }
+        let Some(next) = next_line(text, end) else { return Wrapped::No };
+        if next - at > MAX_WRAPPED {
+            return Wrapped::No;
+        }
+        if next == text.len() {
+            return Wrapped::Open;
+        }
+        let rest = form.get(done..).unwrap_or_default();
+        let more = common(text.get(next..).unwrap_or_default(), rest);
+        (start, end, done) = (next, next + more, done + more);
+        if end == text.len() && done < form.len() {
+            return Wrapped::Open;
+        }
+        if more < MIN_ON_LINE.min(rest.len()) {
+            return Wrapped::No;
+        }
+    }
+}
+
+/// Where the text goes on after a line break and the blanks that follow it.
+fn next_line(text: &[u8], at: usize) -> Option<usize> {
+    let rest = text.get(at..)?;
+    // A break that has not come as a whole.
+    if matches!(rest, b"\r" | b"") {
+        return Some(text.len());
+    }
+    let escapes = backslashes(rest);
+    let length = match rest.get(escapes..)? {
+        [b'\r', b'\n', ..] if escapes == 0 => 2,
+        [b'\n', ..] if escapes == 0 => 1,
+        [b'n', ..] if escapes > 0 => escapes + 1,
+        [b'r', more @ ..] if escapes > 0 && backslashes(more) == escapes && more.get(escapes) == Some(&b'n') => {
+            2 * escapes + 2
+        }
+        _ => 0,
+    };
+    if length == 0 {
+        return None;
+    }
+    let blanks = rest.get(length..)?.iter().take(MAX_INDENT).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    Some(at + length + blanks)
+}
+
+fn backslashes(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| **byte == b'\\').count()
+}
+
 /// Takes in the characters at both ends of a base64 form that hold only a part of the value, and the padding.
 fn widen(text: &[u8], range: Range<usize>, start: usize) -> Range<usize> {
-    let before =
-        text.get(start..range.start).unwrap_or_default().iter().rev().take(2).take_while(|b| is_base64(**b)).count();
+    let mut begin = range.start;
+    while begin > start && range.start - begin < 2 && text.get(begin - 1).is_some_and(|b| is_base64(*b)) {
+        // The letter of an escape is no part of it.
+        if odd_backslashes_before(text, begin - 1) {
+            break;
+        }
+        begin -= 1;
+    }
     let rest = text.get(range.end..).unwrap_or_default();
     let after = rest.iter().take(2).take_while(|b| is_base64(**b)).count();
     let padding = rest.iter().skip(after).take(2).take_while(|b| **b == b'=').count();
-    range.start - before..range.end + after + padding
+    begin..range.end + after + padding
 }
 
 fn all_forms(value: &str) -> Vec<(Vec<u8>, bool)> {
@@ -234,19 +400,34 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
         text(upper.replace('%', "%25"));
         text(upper);
     }
-    let bytes = value.as_bytes();
+    let every = |upper: bool| {
+        value.bytes().fold(String::with_capacity(value.len() * 3), |mut out, byte| {
+            out.push_str(&if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") });
+            out
+        })
+    };
+    text(every(true));
+    text(every(false));
+    // What is encoded more than once is found in the text that the matcher decodes.
+    forms.extend(base64_forms(value.as_bytes()).into_iter().map(|form| (form, true)));
+}
+
+/// The characters that hold bits of the value alone, wherever it begins in what is encoded, in both alphabets.
+fn base64_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::with_capacity(6);
     for offset in 0..3 {
         let mut padded = vec![0u8; offset];
-        padded.extend_from_slice(bytes);
-        // Characters that hold bits of the value only.
+        padded.extend_from_slice(value);
         let first = (offset * 8).div_ceil(6);
         let last = padded.len() * 8 / 6;
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-            if let Some(form) = engine.encode(&padded).as_bytes().get(first..last) {
-                forms.push((form.to_vec(), true));
+            match engine.encode(&padded).as_bytes().get(first..last) {
+                Some(form) if !forms.iter().any(|known| known == form) => forms.push(form.to_vec()),
+                _ => {}
             }
         }
     }
+    forms
 }
 
 fn escape(value: &str, special: impl Fn(char) -> bool) -> String {

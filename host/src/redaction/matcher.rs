@@ -8,10 +8,12 @@ use regex_automata::util::primitives::NonMaxUsize;
 use regex_automata::{Anchored, Input};
 
 use super::compile::{CompiledRule, Finder, Redactor, Target};
+use super::masks::Masks;
 use super::rules::{AllowTarget, Candidate};
 use super::text::{entropy, floor_boundary, is_left_edge, is_right_edge, placeholder_at, whole_escapes};
 use super::views::{
-    Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, base64_text, escape_view, percent_run, percent_view,
+    Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, after_invisible, base64_text, escape_view, percent_run,
+    percent_view, visible_view,
 };
 
 /// Bytes to either side of a match that `verify` and line exceptions see.
@@ -36,6 +38,8 @@ pub(super) struct Pending {
     /// It begins a block, whose lines follow in the text as it is.
     pub(super) header: bool,
     pub(super) question: Option<Candidate>,
+    /// It was found in base64, of which the secret may be one line of several.
+    pub(super) base64: bool,
 }
 
 /// Working memory, kept between calls.
@@ -44,6 +48,8 @@ pub(super) struct Scratch {
     slots: Vec<Option<NonMaxUsize>>,
     pub(super) pending: Vec<Pending>,
     pub(super) placeholders: Vec<Range<usize>>,
+    /// Base64 that says a known value, with the value's name.
+    pub(super) known: Vec<(Range<usize>, u32)>,
 }
 
 impl Scratch {
@@ -53,6 +59,7 @@ impl Scratch {
             slots: Vec::new(),
             pending: Vec::new(),
             placeholders: Vec::new(),
+            known: Vec::new(),
         }
     }
 
@@ -60,6 +67,7 @@ impl Scratch {
     pub(super) fn clear(&mut self) {
         self.pending.clear();
         self.placeholders.clear();
+        self.known.clear();
     }
 }
 
@@ -140,6 +148,7 @@ struct Cover {
 /// One reading of the text, with what was found in it so far.
 struct Search<'a> {
     redactor: &'a Redactor,
+    masks: &'a Masks,
     scratch: &'a mut Scratch,
     text: &'a str,
     /// Finds begin here; what is before is context.
@@ -154,16 +163,20 @@ struct Search<'a> {
     out: Vec<Pending>,
 }
 
-/// Leaves in `scratch` what the rules find in `text` from `start` on. `known` tells names of placeholders.
+/// Leaves in `scratch` what the rules find in `text` from `start` on, and what known values are found where the text is
+/// decoded. `known` tells names of placeholders.
 pub(super) fn search(
     redactor: &Redactor,
+    masks: &Masks,
     scratch: &mut Scratch,
     text: &str,
     start: usize,
     known: &dyn Fn(&str) -> bool,
 ) {
+    scratch.known.clear();
     let mut search = Search {
         redactor,
+        masks,
         placeholders: std::mem::take(&mut scratch.placeholders),
         out: std::mem::take(&mut scratch.pending),
         scratch,
@@ -186,7 +199,7 @@ impl Search<'_> {
     fn run(&mut self) {
         let bytes = self.text.as_bytes();
         let mut line = Line::none();
-        let mut escapes: Option<Range<usize>> = None;
+        let (mut escapes, mut invisibles): (Option<Range<usize>>, Option<Range<usize>>) = (None, None);
         let mut percent_end = 0;
         let redactor = self.redactor;
         for hit in redactor.literals.all(bytes.get(self.start..).unwrap_or_default()) {
@@ -204,15 +217,15 @@ impl Search<'_> {
                     }
                     Target::Escape => {
                         line.seek(bytes, from);
-                        // The context of a find may lie before `start`.
-                        let low = floor_boundary(self.text, from.saturating_sub(ESCAPE_REACH)).max(line.start);
-                        let high = floor_boundary(self.text, (to + ESCAPE_REACH).min(line.end));
-                        match &mut escapes {
-                            Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => stretch.end = high,
-                            _ => {
-                                if let Some(done) = escapes.replace(low..high) {
-                                    self.escaped(&done);
-                                }
+                        if let Some(done) = self.reach(&mut escapes, from..to, &line) {
+                            self.escaped(&done);
+                        }
+                    }
+                    Target::Invisible => {
+                        if self.depth < MAX_DEPTH && parts_a_word(bytes, from) {
+                            line.seek(bytes, from);
+                            if let Some(done) = self.reach(&mut invisibles, from..to, &line) {
+                                self.unseen(&done);
                             }
                         }
                     }
@@ -239,6 +252,9 @@ impl Search<'_> {
         }
         if let Some(done) = escapes {
             self.escaped(&done);
+        }
+        if let Some(done) = invisibles {
+            self.unseen(&done);
         }
         for &rule in &redactor.everywhere {
             self.everywhere(rule);
@@ -453,7 +469,7 @@ impl Search<'_> {
         if rule.block.is_some() && self.depth > 0 {
             secret.end = text.len();
         }
-        self.out.push(Pending { rule: index, secret, whole, clipped, header, question });
+        self.out.push(Pending { rule: index, secret, whole, clipped, header, question, base64: false });
     }
 
     /// Notes a find and returns how many of its rule it overlaps, itself not counted.
@@ -490,9 +506,47 @@ impl Search<'_> {
                     window.end +=
                         bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|b| **b == b'=').count();
                 }
-                for find in self.nested(&text, true) {
-                    self.out.push(Pending { secret: window.clone(), whole: window.clone(), clipped: false, ..find });
+                // What stands there encoded once is found as it is, without the rest of the run.
+                if self.depth == 0
+                    && let Some(name) = self.masks.in_text(&text)
+                    && self.text.get(window.clone()).is_some_and(|run| self.masks.in_text(run).is_none())
+                {
+                    self.scratch.known.push((window.clone(), name));
                 }
+                for find in self.nested(&text, true) {
+                    self.out.push(Pending {
+                        secret: window.clone(),
+                        whole: window.clone(),
+                        clipped: false,
+                        base64: true,
+                        ..find
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes what is around a place into a stretch of the line that is read anew; gives the one before, if it is done.
+    fn reach(&self, stretch: &mut Option<Range<usize>>, place: Range<usize>, line: &Line) -> Option<Range<usize>> {
+        // The context of a find may lie before `start`.
+        let low = floor_boundary(self.text, place.start.saturating_sub(ESCAPE_REACH)).max(line.start);
+        let high = floor_boundary(self.text, (place.end + ESCAPE_REACH).min(line.end));
+        match stretch {
+            Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => {
+                stretch.end = high;
+                None
+            }
+            _ => stretch.replace(low..high),
+        }
+    }
+
+    /// Reads a stretch without what nobody sees.
+    fn unseen(&mut self, stretch: &Range<usize>) {
+        let Some(view) = visible_view(self.text, stretch) else { return };
+        for find in self.nested(&view.text, false) {
+            let (secret, whole) = (view.original_of_bytes(&find.secret), view.original_of_bytes(&find.whole));
+            if whole.len() != find.whole.len() && whole.start >= self.start {
+                self.out.push(Pending { secret, whole, ..find });
             }
         }
     }
@@ -521,6 +575,7 @@ impl Search<'_> {
         }
         let mut inner = Search {
             redactor: self.redactor,
+            masks: self.masks,
             scratch: &mut *self.scratch,
             text,
             start: 0,
@@ -548,6 +603,13 @@ impl Search<'_> {
             })
         });
     }
+}
+
+/// Whether something that nobody sees stands in the middle of a word: colours are mostly around words.
+fn parts_a_word(text: &[u8], at: usize) -> bool {
+    let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let end = after_invisible(text, at);
+    end > at && word(at.checked_sub(1).and_then(|before| text.get(before))) && word(text.get(end))
 }
 
 pub(super) fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {

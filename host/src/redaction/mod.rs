@@ -27,6 +27,7 @@ pub use rules::{
 };
 pub use run::{Redacted, RunRedactor, Unscanned};
 pub use stream::StreamRedactor;
+pub(crate) use text::PLACEHOLDER;
 
 #[cfg(test)]
 mod tests;

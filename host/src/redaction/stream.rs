@@ -26,6 +26,8 @@ pub struct StreamRedactor {
     released: usize,
     /// Length of the latter at which it is looked at again.
     next_look: usize,
+    /// It has lines that are finished: a known value may go on in the next one.
+    wrapped: bool,
     /// The beginning of a character whose end has not come yet.
     partial: Vec<u8>,
     count: u64,
@@ -45,6 +47,7 @@ impl StreamRedactor {
             text: String::new(),
             released: 0,
             next_look: 0,
+            wrapped: false,
             partial: Vec::new(),
             count: 0,
         }
@@ -120,7 +123,13 @@ impl StreamRedactor {
                 let window = text.as_bytes().get(..text.len().min(LIMIT)).unwrap_or_default();
                 if let Some(newline) = memrchr(b'\n', window) {
                     let (lines, rest) = text.split_at(newline + 1);
-                    self.count += process(&self.run.shared, &mut self.state, lines, 0, PieceEnd::Clean, out).1;
+                    let held = self.held_lines(lines);
+                    let (lines, held) = lines.split_at(held);
+                    if !lines.is_empty() {
+                        self.count += process(&self.run.shared, &mut self.state, lines, 0, PieceEnd::Clean, out).1;
+                    }
+                    self.text.push_str(held);
+                    self.wrapped = !held.is_empty();
                     text = rest;
                     continue;
                 }
@@ -132,17 +141,38 @@ impl StreamRedactor {
             self.text.push_str(piece);
             text = rest;
             if newline.is_some() {
-                self.process(self.text.len(), PieceEnd::Clean, out);
-                self.start_line();
+                self.end_line(out);
             } else if self.text.len() - self.released >= LIMIT {
                 self.reduce(out);
             }
         }
     }
 
+    /// The beginning of the lines that wait for the next one: a known value begins there that may go on in it.
+    fn held_lines(&self, lines: &str) -> usize {
+        let Some(begins) = self.run.shared.masks.wrapped_before(lines.as_bytes()) else { return lines.len() };
+        memrchr(b'\n', lines.as_bytes().get(..begins).unwrap_or_default()).map_or(0, |newline| newline + 1)
+    }
+
+    /// Lets go of a finished line, with those that waited for it, as far as no known value goes on in the next one.
+    fn end_line(&mut self, out: &mut String) {
+        let held = self.held_lines(self.text.get(self.released..).unwrap_or_default()) + self.released;
+        let rest = self.text.get(held..).unwrap_or_default().to_owned();
+        if held > self.released {
+            self.process(held, PieceEnd::Clean, out);
+        } else if self.released > 0 && !rest.is_empty() {
+            // The line's beginning is out already; it stays as context.
+            self.wrapped = true;
+            return;
+        }
+        self.start_line();
+        self.wrapped = !rest.is_empty();
+        self.text.push_str(&rest);
+    }
+
     /// Makes room in a line that is longer than what may be held.
     fn reduce(&mut self, out: &mut String) {
-        let cut = if self.state.block.is_some() {
+        let cut = if self.state.block.is_some() || self.wrapped {
             self.released
         } else {
             safe_cut(&self.run.shared, &self.text, self.released)
@@ -158,7 +188,7 @@ impl StreamRedactor {
     /// Lets go of what no rule can claim any more.
     fn release(&mut self, out: &mut String) {
         let held = self.text.len() - self.released;
-        if held == 0 || held < self.next_look || self.state.block.is_some() {
+        if held == 0 || held < self.next_look || self.state.block.is_some() || self.wrapped {
             return;
         }
         let cut = safe_cut(&self.run.shared, &self.text, self.released);
@@ -185,5 +215,6 @@ impl StreamRedactor {
         self.text.shrink_to(EAGER);
         self.released = 0;
         self.next_look = 0;
+        self.wrapped = false;
     }
 }

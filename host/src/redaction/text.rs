@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// What every placeholder begins with.
-pub(super) const PLACEHOLDER: &str = "[REDACTED:";
+pub(crate) const PLACEHOLDER: &str = "[REDACTED:";
 /// Longest name in a placeholder.
 pub(super) const MAX_NAME: usize = 64;
 /// Name of the placeholder for text that could not be examined.
@@ -82,6 +82,33 @@ fn ends_colour_code(before: &[u8]) -> bool {
     rest.ends_with(b"\x1b")
         || [&b"\\u001b"[..], b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e"].iter().any(|esc| rest.ends_with(esc))
 }
+
+/// Characters that take no room where text is shown: zero-width spaces and joiners, a soft hyphen, a byte order mark.
+pub(super) const ZERO_WIDTH: &[&str] = &["\u{ad}", "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}"];
+
+/// Bytes of the zero-width character that ends at `at`; 0 where none does.
+pub(super) fn zero_width_before(text: &[u8], at: usize) -> usize {
+    let before = text.get(..at).unwrap_or_default();
+    ZERO_WIDTH.iter().find(|mark| before.ends_with(mark.as_bytes())).map_or(0, |mark| mark.len())
+}
+
+/// Bytes of what nobody sees at `at`: a zero-width character, or a terminal's control sequence (`ESC [ … letter`). 0 where
+/// there is none.
+pub(super) fn invisible(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    if let Some(mark) = ZERO_WIDTH.iter().find(|mark| rest.starts_with(mark.as_bytes())) {
+        return mark.len();
+    }
+    let Some(sequence) = rest.strip_prefix(b"\x1b[") else { return 0 };
+    let parameters = sequence.iter().take(MAX_SEQUENCE).take_while(|byte| matches!(byte, b' '..=b'?')).count();
+    match sequence.get(parameters) {
+        Some(b'@'..=b'~') => 2 + parameters + 1,
+        _ => 0,
+    }
+}
+
+/// Bytes of the parameters of a control sequence.
+const MAX_SEQUENCE: usize = 32;
 
 /// Shannon entropy in bits per character.
 pub(super) fn entropy(text: &str) -> f32 {

@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use memchr::{memchr, memchr3, memrchr};
+
+use super::text::invisible;
+
 /// Shortest base64 run worth decoding, in characters.
 pub(super) const MIN_RUN: usize = 20;
 /// Longest stretch that is decoded at once, in bytes, and how far the next one begins after it. Longer runs are
@@ -20,6 +24,14 @@ pub(super) struct View {
 }
 
 impl View {
+    /// The same for bytes that were taken over one by one: without what was left out after the last of them.
+    pub(super) fn original_of_bytes(&self, range: &Range<usize>) -> Range<usize> {
+        let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
+            return self.original(range);
+        };
+        self.original(range).start..self.original(&(last..last)).start + 1
+    }
+
     /// The stretch of the original from which these bytes were decoded.
     pub(super) fn original(&self, range: &Range<usize>) -> Range<usize> {
         let at = |index: usize| self.origin.get(index).or(self.origin.last()).map_or(0, |&offset| offset as usize);
@@ -172,6 +184,96 @@ pub(super) fn percent_view(text: &[u8], range: &Range<usize>) -> Option<View> {
     if bytes.len() == run.len() {
         return None;
     }
+    Some(View { text: String::from_utf8(bytes).ok()?, origin, base: range.start })
+}
+
+/// The places of what nobody sees, each once even where several of them follow one another.
+struct Invisibles<'t> {
+    text: &'t [u8],
+    from: usize,
+    /// The next escape character, and the next byte that may begin a zero-width character; the text's end for none.
+    escape: usize,
+    mark: usize,
+}
+
+impl<'t> Invisibles<'t> {
+    fn new(text: &'t [u8], from: usize) -> Self {
+        Self { text, from, escape: 0, mark: 0 }
+    }
+}
+
+impl Iterator for Invisibles<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        loop {
+            let rest = self.text.get(self.from..)?;
+            // Each byte is looked at once for either, however many of the other kind there are.
+            let next = |found: Option<usize>| found.map_or(self.text.len(), |found| self.from + found);
+            if self.escape < self.from || self.from == 0 {
+                self.escape = next(memchr(0x1b, rest));
+            }
+            if self.mark < self.from || self.from == 0 {
+                self.mark = next(memchr3(0xc2, 0xe2, 0xef, rest));
+            }
+            let at = self.escape.min(self.mark);
+            if at == self.text.len() {
+                return None;
+            }
+            let end = after_invisible(self.text, at);
+            self.from = end.max(at + 1);
+            if end > at {
+                return Some(at..end);
+            }
+        }
+    }
+}
+
+/// The lines from `from` on in which something that nobody sees stands between two visible characters, without their
+/// line breaks.
+pub(super) fn lines_with_invisibles(text: &[u8], from: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let visible = |byte: Option<&u8>| byte.is_some_and(|byte| *byte > b' ');
+    let mut done = from;
+    Invisibles::new(text, from).filter_map(move |hidden| {
+        if hidden.start < done.max(from + 1) || !visible(text.get(hidden.start - 1)) || !visible(text.get(hidden.end)) {
+            return None;
+        }
+        let start = memrchr(b'\n', text.get(from..hidden.start)?).map_or(from, |newline| from + newline + 1);
+        done = memchr(b'\n', text.get(hidden.end..)?).map_or(text.len(), |length| hidden.end + length);
+        Some(start..done)
+    })
+}
+
+/// Where the text goes on after all that nobody sees at `at`.
+pub(super) fn after_invisible(text: &[u8], mut at: usize) -> usize {
+    loop {
+        match invisible(text, at) {
+            0 => return at,
+            length => at += length,
+        }
+    }
+}
+
+/// Without what nobody sees: colour codes and other control sequences, zero-width characters. `None` if there were none.
+pub(super) fn visible_view(text: &str, range: &Range<usize>) -> Option<View> {
+    let run = text.get(range.clone())?.as_bytes();
+    let first = Invisibles::new(run, 0).next()?.start;
+    let mut bytes = Vec::with_capacity(run.len());
+    let mut origin = Vec::with_capacity(run.len() + 1);
+    bytes.extend_from_slice(run.get(..first)?);
+    origin.extend(0..first as u32);
+    let mut at = first;
+    while let Some(&byte) = run.get(at) {
+        match invisible(run, at) {
+            0 => {
+                bytes.push(byte);
+                origin.push(at as u32);
+                at += 1;
+            }
+            length => at += length,
+        }
+    }
+    origin.push(at as u32);
     Some(View { text: String::from_utf8(bytes).ok()?, origin, base: range.start })
 }
 

@@ -11,13 +11,16 @@ use values::{is_code, is_digest, is_digits, is_placeholder, is_uuid};
 
 use crate::words::{entropy, is_wordy, randomness};
 
-/// Values that documentation shows, and ids that only look like secrets; exceptions from every rule.
+/// Values that documentation shows, and ids that only look like secrets; exceptions from every rule. Each holds for the
+/// whole value, with so little around what marks an example that no real key fits in beside it.
 pub(crate) const EXAMPLES: &[&str] = &[
-    r"EXAMPLE(?:KEY)?$",
+    r"^.{0,16}EXAMPLE(?:KEY)?$",
+    // The secret key of the AWS documentation, in all its variants.
+    r"^[A-Za-z0-9/+]{30}EXAMPLEKEY$",
     r"^(?i:[a-z]{2,8}[-_])*[xX*.•]{5,}$",
-    r"(?i)x{8,}|\*{4,}",
-    r"^(?i:[a-z]{2,10}[-_.])*(?i:your|my|the|some|insert|paste|enter|replace|put)[-_ ]",
-    r"(?i)change[_-]?me|place[_-]?holder",
+    r"^.{0,16}(?:[xX]{8,}|\*{4,})(?:[-_.]?[xX*0]+)*.{0,8}$",
+    r"^(?i:[a-z]{2,10}[-_.])*(?i:your|my|the|some|insert|paste|enter|replace|put)[-_ ][^0-9]{0,48}[0-9]{0,3}$",
+    r"^.{0,16}(?i:change[_-]?me|place[_-]?holder).{0,16}$",
     r"^(?:toolu|msg|call|resp|req|chatcmpl|run|thread|asst|item|rs|fc|srvtoolu|batch|file|org|proj|user|acct|cus|sub|evt|pi|ch|in|price|prod)_[A-Za-z0-9]+$",
     r"^sk_test_(?:4eC39HqLyjWDarjtT1zdp7dc|BQokikJOvBiI2HlWgH4olfQ2)$",
     r"^eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l",

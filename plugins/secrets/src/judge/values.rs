@@ -1,6 +1,6 @@
 //! What a value is by itself.
 
-use crate::words::is_wordy;
+use crate::words::{is_wordy, randomness};
 
 const NOTHING: [&str; 44] = [
     "none",
@@ -85,9 +85,19 @@ pub(super) fn is_placeholder(value: &str) -> bool {
             "redacted",
         ]
         .iter()
-        .any(|word| lower.contains(word))
+        .any(|word| marks_placeholder(&lower, value, word))
         || one_character(&lower)
         || is_sequence(&lower)
+}
+
+/// Whether a value is a placeholder for that word in it: a whole key that somebody has put it behind is none.
+fn marks_placeholder(lower: &str, value: &str, word: &str) -> bool {
+    let Some(at) = lower.find(word) else { return false };
+    let real = |part: Option<&str>| {
+        part.is_some_and(|part| part.len() >= 20 && !is_wordy(part) && randomness(part) >= 0.25 && !one_character(part))
+    };
+    // ASCII alone changed its case, so that positions are the same.
+    !real(value.get(..at)) && !real(value.get(at + word.len()..))
 }
 
 /// `$NAME`, `$env:NAME`, `%NAME%`, `@name`, `:name`.
