@@ -125,6 +125,43 @@ fn what_stands_in_the_environment_in_every_encoding() {
 }
 
 #[test]
+fn masks_values_of_names_without_underscore_in_broken_and_doubled_encodings() {
+    let mut bed = Bed::granted("");
+    let secret = "correct-horse-battery-staple-42-over-seven-bridges-and-back-again-7";
+    let needles = Needles::new(&[secret.to_owned(), base64(secret)]);
+    bed.set("SSHPASS", secret);
+    let script = "printf '%s\\n' \"$SSHPASS\" | fold -w 30; printf %s \"$SSHPASS\" | base64 -w 60; \
+                  printf %s \"$SSHPASS\" | base64 -w0 | base64 -w0; echo";
+    let done = bed.run(&["run", "--json", "rehearsal", "--env", "SSHPASS", &format!("RUN {script}")]).ok();
+    let events = done.json_lines();
+    let output = support::tool_outputs(&events);
+    let twice = base64(&base64(secret));
+    let parts = [&secret[..20], &secret[40..], &base64(secret)[60..84], &twice[..40], &twice[60..100]];
+    for part in parts {
+        assert!(!done.all().contains(part), "{part}: {output}");
+    }
+    needles.assert_not_in("the JSON lines", done.all());
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    look_everywhere(&bed, &needles, &run, &[]);
+}
+
+#[test]
+fn masks_what_was_taken_out_of_the_prompt_wherever_it_is_printed() {
+    let bed = Bed::granted("");
+    // Without the name beside it, no rule could tell it.
+    let secret = "Cbgrr2664pikfCYY";
+    let needles = Needles::new(&[secret.to_owned()]);
+    let prompt = format!("RUN printf '%s\\n' 'password={secret}' | cut -d= -f2 | sed 's/^/it is /'");
+    let done = bed.run_with_input(&["run", "--json", "rehearsal", "-"], prompt.as_bytes()).ok();
+    needles.assert_not_in("the JSON lines", done.all());
+    let events = done.json_lines();
+    let output = support::tool_outputs(&events);
+    assert!(output.contains("it is [REDACTED:"), "{output}");
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    look_everywhere(&bed, &needles, &run, &[]);
+}
+
+#[test]
 fn what_the_configuration_gives_the_child() {
     // No rule could tell this one, and no caller has sent it: it stands in the provider's own environment.
     let secret = "plain words over seven bridges";
