@@ -93,7 +93,6 @@ const EVENTS: &[&str] = &[
     "run.completed",
     "run.cwd_missing",
     "run.failed",
-    "run.network",
     "run.policy_audit",
     "run.progress",
     "run.runner_metrics",
