@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 use support::escape::Attempts;
 use support::{Bed, PATIENCE, Process, end_of, of_type, tool_outputs};
 
@@ -261,4 +262,33 @@ fn host_shows_its_environment_to_no_run() {
     }
     let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
+}
+
+#[test]
+fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    bed.stop();
+    // In a namespace of its own, the host may make no further ones.
+    let serve = bed.command(&["serve"]);
+    let mut outer = bed.program("unshare");
+    outer.args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"]);
+    outer.arg(serve.get_program()).args(serve.get_args()).current_dir(bed.work()).env_clear();
+    outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut host = outer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    support::until("the host", PATIENCE, || bed.health().ok());
+    let status = bed.call("get_status", &json!({})).unwrap();
+    assert_eq!(status["sandbox"]["backend"], "landlock", "{}", status["sandbox"]);
+    assert!(status["sandbox"]["refused"][0].as_str().unwrap().starts_with("namespaces: "), "{}", status["sandbox"]);
+    let outside = bed.root().join("outside");
+    let script = format!("echo x > inside && echo fine; echo x > {} || echo held", outside.display());
+    let events = agent(&bed, &json!({ "sandboxMode": "workspace-write" }), &script);
+    assert_eq!(sandbox(&events)["backend"], "landlock");
+    let output = tool_outputs(&events);
+    assert!(output.contains("fine") && output.contains("held") && !outside.exists(), "{output}");
+    bed.stop();
+    host.wait().unwrap();
 }

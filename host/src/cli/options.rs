@@ -62,9 +62,12 @@ pub(super) struct PayloadOptions {
     /// JSON Schema that the answer must fit
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// How far the CLI's own sandbox lets the agent go
+    /// What the run may change and reach; without it, as [sandbox] mode in config.toml says
     #[arg(long, value_name = "MODE", value_parser = ["read-only", "workspace-write", "full-access"])]
     sandbox: Option<String>,
+    /// The whole network (on), or the hosts of the model and those that you allow (off)
+    #[arg(long, value_name = "WHICH", value_parser = ["on", "off"])]
+    network: Option<String>,
     /// The only tools that the agent may use, one for each option
     #[arg(long = "tool", value_name = "NAME")]
     tools: Vec<String>,
@@ -128,6 +131,7 @@ impl PayloadOptions {
             schema: self.schema.as_deref().map(|path| input::json("schema", path)).transpose()?,
             sandbox: self.sandbox.clone(),
             tools: (!self.tools.is_empty()).then(|| self.tools.clone()),
+            network: self.network.as_deref().map(|which| which == "on"),
             allow_hosts: (!self.allow_hosts.is_empty()).then(|| self.allow_hosts.clone()),
             auto_approve: self.auto_approve.then_some(true),
             mcp: self.mcp.as_deref().map(|path| input::json("mcp", path)).transpose()?,

@@ -24,6 +24,7 @@ pub(super) struct Given {
     pub(super) sandbox: Option<String>,
     /// `--tool`
     pub(super) tools: Option<Vec<String>>,
+    pub(super) network: Option<bool>,
     /// `--allow-host`
     pub(super) allow_hosts: Option<Vec<String>>,
     pub(super) auto_approve: Option<bool>,
@@ -89,6 +90,7 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
         (&["maxRetries"], given.retries.map(Value::from)),
         (&["harness", "structuredOutput", "schema"], given.schema),
         (&["harness", "permissions", "sandboxMode"], given.sandbox.map(Value::from)),
+        (&["harness", "permissions", "networkAccess"], given.network.map(Value::from)),
         (&["harness", "permissions", "allowHosts"], given.allow_hosts.map(Value::from)),
         (&["harness", "permissions", "autoApprove"], given.auto_approve.map(Value::from)),
         (&["harness", "tools"], given.tools.map(Value::from)),
@@ -216,6 +218,7 @@ mod tests {
                 json!({"type": "object"}),
             ),
             (Given { sandbox: text("read-only"), ..given() }, "/harness/permissions/sandboxMode", json!("read-only")),
+            (Given { network: Some(true), ..given() }, "/harness/permissions/networkAccess", json!(true)),
             (
                 Given { allow_hosts: Some(vec!["a.example".to_owned()]), ..given() },
                 "/harness/permissions/allowHosts",

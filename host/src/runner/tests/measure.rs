@@ -44,6 +44,26 @@ fn cost_of_a_start() {
         drop(child);
         stages[2].push(begun.elapsed());
     }
+    let sandboxes = [
+        ("bare", Sandbox::default()),
+        ("namespaces", super::sandbox::workspace(false)),
+        ("namespaces and network", super::sandbox::workspace(true)),
+        ("landlock", super::sandbox::landlock()),
+    ];
+    for (name, sandbox) in sandboxes {
+        let spec = SpawnSpec { sandbox, ..spec.clone() };
+        let mut times: Vec<Duration> = (0..RUNS)
+            .map(|_| {
+                let begun = Instant::now();
+                let mut child = start(&zygote, &spec);
+                let started = begun.elapsed();
+                follow(&mut child);
+                started
+            })
+            .collect();
+        times.sort_unstable();
+        println!("started, {name}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    }
     for (name, times) in ["prepared", "started", "contained"].iter().zip(&mut stages) {
         times.sort_unstable();
         println!("{name}: p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);

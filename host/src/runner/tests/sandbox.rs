@@ -65,6 +65,39 @@ impl Scene {
     }
 }
 
+/// The namespaces of an ordinary run, with a few hidden and protected paths, for measurements.
+pub(super) fn workspace(network: bool) -> Sandbox {
+    let home = PathBuf::from("/root");
+    let hide = [".ssh", ".gnupg", ".aws", ".kube", ".docker", ".netrc"].map(|name| home.join(name));
+    let view = View {
+        read_only: true,
+        open: vec![open(&std::env::current_dir().unwrap(), true)],
+        hide: hide.into_iter().chain(["/var/log".into(), "/etc/shadow".into()]).collect(),
+        tmp: Some("/var/tmp".into()),
+        minimal_dev: true,
+        ..View::default()
+    };
+    let network = network.then(|| Network { proxy_port: 1080, forwards: Vec::new() });
+    Sandbox {
+        namespaces: Some(Namespaces { view: Some(view), network }),
+        landlock: Some(Landlock {
+            write: vec!["/tmp".into(), "/dev".into()],
+            bound_writes: true,
+            ..Landlock::default()
+        }),
+        filter: Filter::Strict,
+        ..Sandbox::default()
+    }
+}
+
+/// Landlock and seccomp alone, for measurements.
+pub(super) fn landlock() -> Sandbox {
+    let read = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/dev", "/proc"].map(PathBuf::from).to_vec();
+    let write = vec![std::env::current_dir().unwrap(), "/dev".into()];
+    let rules = Landlock { read, write, bound_writes: true, connect: Some(vec![1080]) };
+    Sandbox { landlock: Some(rules), filter: Filter::StrictWithoutSockets, ..Sandbox::default() }
+}
+
 fn open(path: &Path, write: bool) -> OpenPath {
     OpenPath { path: path.to_owned(), write, identity: None, required: true }
 }
