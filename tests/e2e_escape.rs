@@ -185,7 +185,7 @@ fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
         of_type(&events, "run.network").into_iter().filter(|event| event["payload"]["verdict"] == "refused").collect();
     assert!(refused.iter().any(|event| event["payload"]["host"] == "gateway.invalid"), "{refused:?}");
     let warnings = support::warning_codes(&events);
-    assert!(warnings.iter().any(|code| *code == "NETWORK_REFUSED"), "{warnings:?}");
+    assert!(warnings.contains(&"NETWORK_REFUSED"), "{warnings:?}");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn protected_file_that_a_run_makes_is_named() {
         "echo '{}' > .mcp.json; mkdir .claude 2>/dev/null; echo x > .claude/settings.json || echo held",
     );
     assert!(tool_outputs(&events).contains("held"));
-    assert!(support::warning_codes(&events).iter().any(|code| *code == "PROTECTED_FILE_MADE"));
+    assert!(support::warning_codes(&events).contains(&"PROTECTED_FILE_MADE"));
     assert!(bed.work().join(".mcp.json").exists() && !bed.work().join(".claude").exists());
 }
 

@@ -79,7 +79,7 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
     };
     let cwd = given.cwd.map(|path| path_text(&path)).transpose()?;
     let mcp = given.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
-    let fields: [(&[&str], Option<Value>); 16] = [
+    let fields: [(&[&str], Option<Value>); 17] = [
         (&["provider"], given.provider.map(Value::from)),
         (&["prompt"], given.prompt.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),

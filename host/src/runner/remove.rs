@@ -173,7 +173,7 @@ mod tests {
         fs::write(tree.join("a/b/file"), "x").unwrap();
         symlink(&other, tree.join("a/link")).unwrap();
         for closed in ["a/b", "a"] {
-            fs::set_permissions(tree.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && other.join("kept").exists());

@@ -32,7 +32,7 @@ pub(super) struct Program {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     /// Always first: fork the child for this program.
-    Prepare(Program),
+    Prepare(Box<Program>),
     /// Let it execute.
     Start,
     /// End the tree in stages.
@@ -227,7 +227,8 @@ impl Command {
             0 => {
                 let cwd = CString::new(reader.bytes()?).ok()?;
                 let (cwd_identity, sandbox) = serde_json::from_slice(reader.bytes()?).ok()?;
-                Self::Prepare(Program { cwd, cwd_identity, sandbox, argv: reader.strings()?, envp: reader.strings()? })
+                let (argv, envp) = (reader.strings()?, reader.strings()?);
+                Self::Prepare(Box::new(Program { cwd, cwd_identity, sandbox, argv, envp }))
             }
             1 => Self::Start,
             2 => {
@@ -359,11 +360,11 @@ mod tests {
             envp in prop::collection::vec("[^\0]{0,20}", 0..5), at in 0usize..100,
         ) {
             let strings = |from: Vec<String>| from.into_iter().map(|s| CString::new(s).unwrap()).collect();
-            let sent = Command::Prepare(Program {
+            let sent = Command::Prepare(Box::new(Program {
                 cwd: CString::new(cwd).unwrap(), argv: strings(argv), envp: strings(envp),
                 cwd_identity: Some(FileIdentity { device: 1, inode: u64::MAX }),
                 sandbox: Sandbox::default(),
-            });
+            }));
             prop_assert_eq!(Command::decode(&cut(&sent.encode().unwrap(), at)), Some(sent));
         }
 

@@ -70,7 +70,7 @@ impl Zygote {
     /// # Errors
     /// A wrong specification and everything that goes wrong before the program is executed.
     pub fn prepare(&self, spec: &SpawnSpec) -> Result<Prepared, SpawnError> {
-        let frame = wire::Command::Prepare(spec.program()?).encode().ok_or_else(|| too_large(spec))?;
+        let frame = wire::Command::Prepare(Box::new(spec.program()?)).encode().ok_or_else(|| too_large(spec))?;
         let running = self.running()?;
         let (pipes, theirs) = Pipes::open(matches!(&spec.stdin, Stdin::Bytes(bytes) if bytes.is_empty()))?;
         let wake = WakeFd::new().map_err(|errno| SpawnError::system("open a descriptor to wake by", errno))?;

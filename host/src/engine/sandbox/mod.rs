@@ -38,8 +38,11 @@ const PROXY_PORT: u16 = 61_080;
 /// Variables by which programs find a proxy. Both spellings, as programs differ.
 const PROXY_VARIABLES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
+/// Whether the configuration lets runs have an agent of the session.
+type Allowed = fn(&SandboxConfig) -> bool;
+
 /// Variables that lead to agents of the user's session, and the setting that lets runs have them.
-const AGENTS: [(&str, fn(&SandboxConfig) -> bool); 3] = [
+const AGENTS: [(&str, Allowed); 3] = [
     ("SSH_AUTH_SOCK", |config| config.ssh_agent),
     ("GPG_AGENT_INFO", |config| config.gpg_agent),
     ("DBUS_SESSION_BUS_ADDRESS", |config| config.dbus),
@@ -139,7 +142,7 @@ impl Engine {
     fn open_folder(&self, path: &Path, pointer: &str) -> Result<(CheckedFolder, OwnedFd), ApiError> {
         let own = [&self.paths.data_dir, &self.paths.cache_dir, &self.paths.log_dir];
         let is_own = |own: &&PathBuf| own.canonicalize().is_ok_and(|own| path.starts_with(own));
-        if own.iter().any(|folder| is_own(folder)) {
+        if own.iter().any(is_own) {
             let message = format!("{} lies in a folder of the host itself, which no run sees", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message).at(pointer));
         }
@@ -190,7 +193,7 @@ pub(crate) fn allow_list(
         .filter(|(name, _)| needs.endpoints.iter().any(|pattern| super::environment::matches_name(pattern, name)));
     list.extend(AllowList::of_urls(endpoints.map(|(_, value)| value.as_str())));
     let servers = harness.and_then(|harness| harness.mcp.as_ref()).map_or(&[][..], |mcp| &mcp.servers);
-    let urls: Vec<String> = servers.iter().filter_map(|server| Some(authority(server.url.as_deref()?)?)).collect();
+    let urls: Vec<String> = servers.iter().filter_map(|server| authority(server.url.as_deref()?)).collect();
     if let Ok(parsed) = AllowList::parse(&urls, RuleSource::Payload) {
         list.extend(parsed);
     }

@@ -84,7 +84,6 @@ pub(super) fn build(view: &View) -> Setup {
     for path in &view.protect {
         protect(path, &writable, &mut pinned)?;
     }
-    drop(covers);
     umount2(SCRATCH, MntFlags::MNT_DETACH).map_err(SetupError::at("detach the covers"))?;
     mount_proc()
 }
@@ -198,7 +197,7 @@ fn mount_over_itself(path: &Path, attributes: u64) -> Setup {
 }
 
 /// An empty file and an empty folder, to be mounted over what the child must not see.
-struct Covers(());
+struct Covers;
 
 impl Covers {
     fn mount() -> Setup<Self> {
@@ -210,7 +209,7 @@ impl Covers {
         let place = mounts::open_place(Path::new(SCRATCH)).map_err(at)?;
         mounts::attach(files.as_fd(), place.as_fd()).map_err(at)?;
         mounts::set_attributes(files.as_fd(), libc::MOUNT_ATTR_RDONLY, false).map_err(at)?;
-        Ok(Self(()))
+        Ok(Self)
     }
 
     /// Covers a path. Where something below it stays open, the cover is one of its own, still writable, so that places
