@@ -242,7 +242,7 @@ fn zygote_that_somebody_stopped_is_replaced() {
     use nix::sys::signal::{Signal, kill};
     let program = std::env::current_exe().unwrap();
     let zygote = Zygote::launch(&program, &[SERVE.into()]).unwrap().respawn_with(program, vec![SERVE.into()]);
-    let child = start(&zygote, &shell("true"));
+    let child = start(&zygote, &shell("sleep 60"));
     let keeper = child.identity().keeper_pid;
     let stopped = linux::process(keeper).unwrap().parent;
     drop(child);
