@@ -158,6 +158,39 @@ fn programs_that_a_run_needs_work_inside() {
 }
 
 #[test]
+fn tools_of_a_project_build_and_test_inside() {
+    let bed = Bed::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let said = |program: &str, args: &[&str]| {
+        let output =
+            std::process::Command::new(program).args(args).output().ok().filter(|output| output.status.success());
+        output.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    if said("npm", &["--version"]).is_some() {
+        bed.file("package.json", r#"{"name": "x", "version": "1.0.0", "scripts": {"test": "node test.js"}}"#);
+        bed.file("test.js", "require('fs').writeFileSync('tested', ''); console.log('the tests pass')");
+        let output = tool_outputs(&agent(&bed, &json!({}), "npm test 2>&1"));
+        assert!(output.contains("the tests pass") && bed.work().join("tested").exists(), "{output}");
+    } else {
+        eprintln!("SKIPPED: there is no npm");
+    }
+    // Not the proxy of rustup, which looks into the user's home.
+    let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
+        eprintln!("SKIPPED: there is no rustc");
+        return;
+    };
+    fs::create_dir_all(bed.work().join("crate/src")).unwrap();
+    bed.file("crate/Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\n[workspace]\n");
+    bed.file("crate/src/main.rs", "fn main() { println!(\"it was built\"); }");
+    let script = format!("PATH={toolchain}/bin:$PATH cargo run --offline -q --manifest-path crate/Cargo.toml 2>&1");
+    let output = tool_outputs(&agent(&bed, &json!({}), &script));
+    assert!(output.contains("it was built"), "{output}");
+}
+
+#[test]
 fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
     let bed = Bed::granted("");
     bed.host();

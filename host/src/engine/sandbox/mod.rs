@@ -147,6 +147,13 @@ impl Engine {
             return Err(ApiError::new(ErrorKind::PolicyDenied, message).at(pointer));
         }
         let handle = check::open_folder(path).map_err(|error| error.at(pointer))?;
+        // The policies look paths up by themselves; what was opened here is what the run gets.
+        if self.grants()?.containing(path).is_none() {
+            let message = format!("{} lies in no granted folder", path.display());
+            return Err(ApiError::new(ErrorKind::PolicyDenied, message)
+                .at(pointer)
+                .hint("grant it: `ostler grants add DIR`"));
+        }
         let identity = FileIdentity::of(&handle).map_err(ApiError::internal)?;
         Ok((CheckedFolder { path: path.to_owned(), identity }, handle))
     }
