@@ -207,7 +207,11 @@ fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine").unwrap();
     });
     let script = format!(
-        "curl -sS http://127.0.0.1:{port}/; curl -sS http://model.invalid/ ; curl -sS https://gateway.invalid/ || echo closed"
+        "python3 - <<'END'\nimport urllib.error, urllib.request\n\
+         for url in ['http://127.0.0.1:{port}/', 'http://model.invalid/', 'https://gateway.invalid/']:\n    \
+         try: print(urllib.request.urlopen(url, timeout=10).read().decode())\n    \
+         except urllib.error.HTTPError as error: print(error.read().decode())\n    \
+         except OSError as error: print('closed', error)\nEND"
     );
     let permissions = json!({ "allowHosts": [format!("127.0.0.1:{port}")] });
     let events = agent(&bed, &permissions, &script);
