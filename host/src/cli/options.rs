@@ -62,7 +62,7 @@ pub(super) struct PayloadOptions {
     /// JSON Schema that the answer must fit
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// What the run may change and reach; without it, as [sandbox] mode in config.toml says
+    /// What the run may change and reach; without it, as `sandbox.mode` in the configuration says
     #[arg(long, value_name = "MODE", value_parser = ["read-only", "workspace-write", "full-access"])]
     sandbox: Option<String>,
     /// The whole network (on), or the hosts of the model and those that you allow (off)
@@ -71,7 +71,7 @@ pub(super) struct PayloadOptions {
     /// The only tools that the agent may use, one for each option
     #[arg(long = "tool", value_name = "NAME")]
     tools: Vec<String>,
-    /// Host that a contained run may reach besides the model's, HOST[:PORT]; for a port of this machine localhost:PORT
+    /// Host that a contained run may reach besides the model's, HOST or HOST:PORT; for a port of this machine localhost:PORT
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
     /// Let the agent act without asking, as far as its sandbox goes
