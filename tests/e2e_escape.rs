@@ -158,6 +158,25 @@ fn programs_that_a_run_needs_work_inside() {
 }
 
 #[test]
+fn payload_opens_nothing_that_is_hidden() {
+    let bed = Bed::granted("[policy]\nmcp_commands = \"always\"\n");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let secret = bed.user().join(".ssh/id");
+    fs::create_dir_all(secret.parent().unwrap()).unwrap();
+    fs::write(&secret, "PLANTED-SECRET").unwrap();
+    let args = json!([secret, bed.user().join(".ssh"), bed.user(), bed.home().join("config.toml"), "/tmp", "/"]);
+    let servers = json!([{ "name": "a", "command": "/bin/true", "args": args }]);
+    bed.file("script.sh", format!("cat {}; ls {}; echo done", secret.display(), bed.user().join(".ssh").display()));
+    let payload = json!({ "harness": { "mcp": { "servers": servers } } });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    let output = tool_outputs(&bed.wait_for_end(&run));
+    assert!(output.contains("done") && !output.contains("PLANTED") && !output.contains("id\n"), "{output}");
+}
+
+#[test]
 fn tools_of_a_project_build_and_test_inside() {
     let bed = Bed::granted("");
     bed.host();

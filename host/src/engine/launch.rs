@@ -138,7 +138,8 @@ impl Stage<'_> {
             cwd: &folders.cwd,
             additional: &folders.additional,
             private: private.path(),
-            reads: sandbox::programs(executable, &start.executable, path, &payload),
+            programs: sandbox::programs(executable, &start.executable),
+            named: sandbox::named(path, &payload),
         };
         let bounds = sources.sandbox(&containment, network.as_ref().map(|served| served.network.clone()));
         let unprotected = if bounds.namespaces.is_some() { sources.unprotected() } else { Vec::new() };

@@ -297,9 +297,8 @@ pub(crate) fn adapt_environment(
     }
 }
 
-/// Files outside of the run's folders that its programs are: the CLI with the tree that it was installed in, its
-/// interpreter, the programs of the payload, and the folders of the search path.
-pub(crate) fn programs(executable: &Path, start: &Path, path: &str, payload: &StartPayload) -> Vec<PathBuf> {
+/// The CLI and its interpreter, each with the folder that it was installed in.
+pub(crate) fn programs(executable: &Path, start: &Path) -> Vec<PathBuf> {
     let mut programs = Vec::new();
     for program in [executable, start] {
         let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
@@ -308,18 +307,24 @@ pub(crate) fn programs(executable: &Path, start: &Path, path: &str, payload: &St
             programs.extend(tree_of(place));
         }
     }
-    programs.extend(std::env::split_paths(path).filter(|folder| folder.is_absolute() && folder != Path::new("/tmp")));
-    let Some(harness) = &payload.harness else { return programs };
-    programs.extend(harness.images.iter().chain(&harness.files).filter_map(|file| file.path.clone()));
+    programs
+}
+
+/// What the search path and the payload name: folders of programs, attachments, programs of the allowlist and of MCP
+/// servers.
+pub(crate) fn named(path: &str, payload: &StartPayload) -> Vec<PathBuf> {
+    let mut named: Vec<PathBuf> = std::env::split_paths(path).filter(|folder| folder.is_absolute()).collect();
+    let Some(harness) = &payload.harness else { return named };
+    named.extend(harness.images.iter().chain(&harness.files).filter_map(|file| file.path.clone()));
     if let Some(allowlist) = &harness.cli_allowlist {
-        programs.extend(allowlist.entries.iter().map(|entry| entry.path.clone()));
-        programs.extend(allowlist.bin_dir.clone());
+        named.extend(allowlist.entries.iter().map(|entry| entry.path.clone()));
+        named.extend(allowlist.bin_dir.clone());
     }
     for server in harness.mcp.iter().flat_map(|mcp| &mcp.servers) {
         let words = server.command.iter().chain(&server.args).map(PathBuf::from);
-        programs.extend(words.filter(|word| word.is_absolute() && word != Path::new("/tmp")));
+        named.extend(words.filter(|word| word.is_absolute()));
     }
-    programs
+    named
 }
 
 /// The folder that a program was installed in: the `node_modules` around it, else its own folder.

@@ -40,8 +40,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) additional: &'a [CheckedFolder],
     /// The private folder of the attempt.
     pub(crate) private: &'a Path,
-    /// Programs and files that the child must find wherever they are.
-    pub(crate) reads: Vec<PathBuf>,
+    /// The provider's program, with the folder that it was installed in.
+    pub(crate) programs: Vec<PathBuf>,
+    /// Files and folders that the payload and the search path name. They open nothing that is hidden.
+    pub(crate) named: Vec<PathBuf>,
 }
 
 impl Sources<'_> {
@@ -129,8 +131,17 @@ impl Sources<'_> {
         for path in existing(self.needs.read.iter().chain(&self.config.read), self.variables) {
             add(path, false, None, false);
         }
-        for path in self.reads.iter().chain(&self.agents()) {
+        for path in self.programs.iter().chain(&self.agents()) {
             if let Ok(path) = path.canonicalize() {
+                add(path, false, None, false);
+            }
+        }
+        // Only the private temporary folder takes them away; what else is not hidden can be read anyway.
+        let hidden: Vec<PathBuf> = self.hidden().iter().filter_map(|path| path.canonicalize().ok()).collect();
+        for path in self.named.iter().filter_map(|path| path.canonicalize().ok()) {
+            let below = |folder: &&str| path.starts_with(folder) && path != Path::new(*folder);
+            let temporary = ["/tmp", "/var/tmp"].iter().any(below);
+            if temporary && !hidden.iter().any(|hidden| path.starts_with(hidden) || hidden.starts_with(&path)) {
                 add(path, false, None, false);
             }
         }
