@@ -99,6 +99,12 @@ fn declaration(plugin: &TrustPluginResult) -> String {
     if let Some(variable) = &plugin.token_variable {
         text.push_str(&format!("token in   {}\n", clean::line(variable)));
     }
+    for (title, items) in [("writes    ", &plugin.writes), ("reads     ", &plugin.reads), ("reaches   ", &plugin.hosts)]
+    {
+        if !items.is_empty() {
+            text.push_str(&format!("{title} {}\n", list(items)));
+        }
+    }
     text.push_str(if plugin.approved { "approved\n" } else { "not approved\n" });
     text
 }

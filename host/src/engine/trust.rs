@@ -116,6 +116,9 @@ fn describe(instance: &ProviderInstance) -> Result<TrustPluginResult, ApiError> 
         probes: probes.collect(),
         inherit_environment: info.inherit_environment.clone(),
         token_variable: info.token_variable.clone(),
+        writes: instance.containment().write.clone(),
+        reads: instance.containment().read.clone(),
+        hosts: instance.containment().hosts.clone(),
         approved: false,
     })
 }

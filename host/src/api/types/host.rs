@@ -95,6 +95,15 @@ pub struct TrustPluginResult {
     /// The variable that carries a stored token, if it takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_variable: Option<String>,
+    /// Paths outside of the work folder that its runs may change, as the plugin writes them.
+    #[serde(default)]
+    pub writes: Vec<String>,
+    /// Paths that its runs may read although they are hidden by default.
+    #[serde(default)]
+    pub reads: Vec<String>,
+    /// Hosts that its runs may reach.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Whether it is approved now.
     pub approved: bool,
 }
