@@ -148,11 +148,6 @@ async fn accept_all(
     open: &mut JoinSet<()>,
 ) {
     loop {
-        // Never closed, so this never fails.
-        let (Ok(one), Ok(of_all)) = (Arc::clone(own).acquire_owned().await, Arc::clone(all).acquire_owned().await)
-        else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -160,6 +155,11 @@ async fn accept_all(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
+        };
+        // A listener that waits holds nothing of what all share. Never closed, so this never fails.
+        let (Ok(one), Ok(of_all)) = (Arc::clone(own).acquire_owned().await, Arc::clone(all).acquire_owned().await)
+        else {
+            return;
         };
         while open.try_join_next().is_some() {}
         let shared = Arc::clone(shared);

@@ -265,10 +265,14 @@ impl Stage<'_> {
 
     /// Protected files that the run has made: nothing can be mounted where nothing is.
     fn tell_of_made_files(&self, ready: &Ready) {
-        let made = ready.unprotected.iter().filter(|path| std::fs::symlink_metadata(path).is_ok());
-        let events = made.map(|path| {
+        let now = |path: &Path| std::fs::symlink_metadata(path).ok().map(|_| std::fs::read_link(path).ok());
+        let made = ready
+            .unprotected
+            .iter()
+            .filter(|(path, before)| now(path).is_some_and(|now| now.is_none() || now != *before));
+        let events = made.map(|(path, _)| {
             let message = format!(
-                "the run made {}, which other programs may obey: look at it before you start them here",
+                "the run made or replaced {}, which other programs may obey: look at it before you start them here",
                 path.display()
             );
             ready.recorder.warning(warning_code::PROTECTED_FILE_MADE, message, json!({"path": path}))

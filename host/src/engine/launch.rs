@@ -52,8 +52,8 @@ pub(super) struct Ready {
     sandbox: runner::Sandbox,
     /// Served where the child has no network of its own.
     network: Option<sandbox::Served>,
-    /// Files that the child could make although they are protected: none of them was there before.
-    pub(super) unprotected: Vec<PathBuf>,
+    /// Protected files that the child could make or replace, each with what it led to before.
+    pub(super) unprotected: Vec<(PathBuf, Option<PathBuf>)>,
     folders: OpenFolders,
     /// Removed with the attempt, and before the private folder, which knows what belongs to them.
     _shims: Option<runner::Shims>,
@@ -127,6 +127,7 @@ impl Stage<'_> {
             private.path(),
         );
         private.make_folder(sandbox::TEMPORARY).map_err(io_error)?;
+        let private_path = private.path().canonicalize().map_err(io_error)?;
         let sources = sandbox::Sources {
             paths: &engine.paths,
             config: &self.setup.config.sandbox,
@@ -134,15 +135,16 @@ impl Stage<'_> {
             plugins: super::plugin_folder(&self.setup.config.plugins, &engine.paths),
             needs,
             others: sandbox::others(self.setup, provider),
+            host: &engine.environment,
             variables: &environment,
             cwd: &folders.cwd,
             additional: &folders.additional,
-            private: private.path(),
+            private: &private_path,
             programs: sandbox::programs(executable, &start.executable),
             named: sandbox::named(path, &payload),
         };
         let bounds = sources.sandbox(&containment, network.as_ref().map(|served| served.network.clone()));
-        let unprotected = if bounds.namespaces.is_some() { sources.unprotected() } else { Vec::new() };
+        let unprotected = if bounds.namespaces.is_some() { sources.unprotected(containment.mode) } else { Vec::new() };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
             private.write(&file.path, &file.contents, access).map_err(io_error)?;

@@ -138,8 +138,10 @@ fn make_inside(
             InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
             InitReport::Nothing | InitReport::Exited(_) => {}
             InitReport::End => {
+                // First: a program that waits holds the pipe, too.
+                end(&init);
                 let told = ChildFailure::hear(&failure);
-                return Err(give_up(&init, told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD))));
+                return Err(told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD)));
             }
         }
     }

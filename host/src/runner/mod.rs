@@ -66,7 +66,7 @@ pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
 pub use sandbox::{
-    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, ProbeReport, RefusedBackend,
+    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ProbeReport, RefusedBackend,
     ResourceLimits, Sandbox, View, available as available_sandbox, be_opaque, run_probe_child,
 };
 pub use shims::{

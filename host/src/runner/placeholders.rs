@@ -1,35 +1,91 @@
-//! Empty folders in the places of protected ones that are missing, for as long as a child lives.
+//! Empty folders and files in the places of protected ones that are missing, for as long as children live.
 //!
-//! The child sees them read-only. They are the keeper's, which outlives the child and the host.
+//! A child sees them read-only, and so cannot make them itself. They are the keeper's, which outlives the child and the
+//! host. Several keepers may need the same one: each holds a shared lock on it, and the last one removes it. A mark in its
+//! mode tells a placeholder from what somebody else made, so that one whose keeper was killed is taken over.
 
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use serde::{Deserialize, Serialize};
 
-/// Folders that were made, each with the open folder that it is in.
-#[derive(Debug, Default)]
-pub(super) struct Placeholders(Vec<(OwnedFd, PathBuf)>);
+/// Modes that nothing else has by chance.
+const FOLDER_MODE: u32 = 0o551;
+const FILE_MODE: u32 = 0o440;
 
-impl Placeholders {
-    /// Makes those that are missing. One that cannot be made is left out: then the child cannot make it either, or finds
-    /// it already there.
-    pub(super) fn make(paths: &[PathBuf]) -> Self {
-        let made = paths.iter().filter_map(|path| {
-            let folder = open_folder(path.parent()?).ok()?;
-            let name = PathBuf::from(path.file_name()?);
-            mkdirat(&folder, &name, Mode::from_bits_truncate(0o755)).ok()?;
-            Some((folder, name))
-        });
-        Self(made.collect())
+/// Tries where others remove the same placeholder meanwhile.
+const TRIES: usize = 3;
+
+/// Something protected that is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placeholder {
+    /// Where, absolute.
+    pub path: PathBuf,
+    /// Whether it is a folder.
+    pub folder: bool,
+}
+
+impl Placeholder {
+    /// What stands in a file, so that programs which read it find nothing to obey.
+    fn content(&self) -> &'static [u8] {
+        if self.path.extension().is_some_and(|extension| extension == "json") { b"{}\n" } else { b"" }
     }
 
-    /// Removes those that are still empty.
+    /// Whether this path is one already.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let Ok(found) = fs::symlink_metadata(&self.path) else { return false };
+        let mode = found.permissions().mode() & 0o7777;
+        match self.folder {
+            true => {
+                found.is_dir()
+                    && mode == FOLDER_MODE
+                    && fs::read_dir(&self.path).is_ok_and(|mut all| all.next().is_none())
+            }
+            false => {
+                found.is_file() && mode == FILE_MODE && fs::read(&self.path).is_ok_and(|text| text == self.content())
+            }
+        }
+    }
+}
+
+/// A placeholder that this keeper needs.
+#[derive(Debug)]
+struct Held {
+    placeholder: Placeholder,
+    parent: OwnedFd,
+    lock: Flock<OwnedFd>,
+}
+
+/// Those of one keeper.
+#[derive(Debug, Default)]
+pub(super) struct Placeholders(Vec<Held>);
+
+impl Placeholders {
+    /// Makes those that are missing, and shares those of other keepers. One that cannot be made is left out: then the
+    /// child cannot make it either, or somebody else has made it.
+    pub(super) fn make(wanted: &[Placeholder]) -> Self {
+        Self(wanted.iter().filter_map(|placeholder| (0..TRIES).find_map(|_| hold(placeholder).ok())).collect())
+    }
+
+    /// Removes those that no other keeper needs and that are still empty.
     pub(super) fn remove(&mut self) {
-        for (folder, name) in self.0.drain(..) {
-            let _ = unlinkat(&folder, &name, UnlinkatFlags::RemoveDir);
+        for Held { placeholder, parent, lock } in self.0.drain(..) {
+            let Some(name) = placeholder.path.file_name() else { continue };
+            // The lock that is held becomes an exclusive one, or is let go.
+            let Ok(file) = lock.unlock() else { continue };
+            let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            if placeholder.is_there() {
+                let how = if placeholder.folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+                let _ = unlinkat(&parent, name, how);
+            }
         }
     }
 }
@@ -40,6 +96,76 @@ impl Drop for Placeholders {
     }
 }
 
+fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
+    let (Some(folder), Some(name)) = (placeholder.path.parent(), placeholder.path.file_name()) else {
+        return Err(Errno::EINVAL);
+    };
+    let parent = open_folder(folder)?;
+    let made = if placeholder.folder {
+        mkdirat(&parent, name, Mode::from_bits_truncate(FOLDER_MODE)).map(|()| None)
+    } else {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        openat(&parent, name, flags, Mode::from_bits_truncate(FILE_MODE)).map(Some)
+    };
+    match made {
+        Ok(Some(file)) => {
+            fs::File::from(file).write_all(placeholder.content()).map_err(|_| Errno::EIO)?;
+        }
+        Ok(None) => {}
+        Err(Errno::EEXIST) if placeholder.is_there() => {}
+        Err(errno) => return Err(errno),
+    }
+    let file = openat(&parent, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    // The mask of this process must not change the mark.
+    let mode = if placeholder.folder { FOLDER_MODE } else { FILE_MODE };
+    fchmod(file.as_fd(), Mode::from_bits_truncate(mode))?;
+    let lock = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, errno)| errno)?;
+    // Another keeper may have removed it before the lock was there.
+    let (locked, there) = (fstat(&*lock)?, fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?);
+    if (locked.st_dev, locked.st_ino) != (there.st_dev, there.st_ino) {
+        return Err(Errno::EAGAIN);
+    }
+    Ok(Held { placeholder: placeholder.clone(), parent, lock })
+}
+
 fn open_folder(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn wanted(root: &Path) -> Vec<Placeholder> {
+        let of = |name: &str, folder| Placeholder { path: root.join(name), folder };
+        vec![of("folder", true), of("settings.json", false)]
+    }
+
+    #[test]
+    fn last_keeper_removes_what_several_need() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = wanted(root.path());
+        let (mut first, mut second) = (Placeholders::make(&wanted), Placeholders::make(&wanted));
+        assert_eq!((first.0.len(), second.0.len()), (2, 2));
+        assert_eq!(fs::read_to_string(root.path().join("settings.json")).unwrap(), "{}\n");
+        first.remove();
+        assert!(wanted.iter().all(Placeholder::is_there));
+        second.remove();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_somebody_else_made_or_filled_stays() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("folder")).unwrap();
+        let mut held = Placeholders::make(&wanted(root.path()));
+        assert_eq!(held.0.len(), 1);
+        let file = root.path().join("settings.json");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&file, "the user's").unwrap();
+        held.remove();
+        assert!(root.path().join("folder").exists() && file.exists());
+    }
 }

@@ -129,7 +129,7 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
 fn containment(settings: &Settings) -> Containment {
     const FOLDER: &str = "${CLAUDE_CONFIG_DIR:-~/.claude}";
     let protected =
-        ["settings.json", "settings.local.json", "CLAUDE.md", "agents", "commands", "hooks", "skills", "plugins"];
+        ["settings.json", "settings.local.json", "CLAUDE.md", "agents/", "commands/", "hooks/", "skills/", "plugins/"];
     Containment {
         write: [
             &format!("{FOLDER}/"),

@@ -48,7 +48,7 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
 fn containment(settings: &Settings) -> Containment {
     Containment {
         write: ["${CODEX_HOME:-~/.codex}/", "$CODEX_SQLITE_HOME/", "~/.npm/_logs"].map(str::to_owned).to_vec(),
-        protect: ["config.toml", "hooks.json", "rules", "AGENTS.md"]
+        protect: ["config.toml", "hooks.json", "AGENTS.md", ".env", "rules/", "prompts/", "skills/"]
             .map(|name| format!("${{CODEX_HOME:-~/.codex}}/{name}"))
             .to_vec(),
         hosts: ["api.openai.com", "auth.openai.com", "chatgpt.com", "*.chatgpt.com"].map(str::to_owned).to_vec(),

@@ -49,16 +49,19 @@ impl Containment {
         found: &ProbeReport,
     ) -> Result<(Self, Vec<CompatibilityWarning>), ApiError> {
         let mode = asked.sandbox_mode.unwrap_or(if may_write { config.mode } else { without_writing(config.mode) });
-        let open = asked.network_access.unwrap_or(mode == SandboxMode::FullAccess);
+        // Hosts that are allowed mean that others are not.
+        let unbounded = mode == SandboxMode::FullAccess && asked.allow_hosts.is_empty();
+        let open = asked.network_access.unwrap_or(unbounded);
         let reach = if open { Reach::Open } else { Reach::Listed };
         let wanted = Self { mode, backend: found.backend, reach, gaps: found.gaps.clone() };
         if found.backend.is_some() || (mode == SandboxMode::FullAccess && open) {
             return Ok((wanted, Vec::new()));
         }
         let by_payload = asked.sandbox_mode.is_some_and(|mode| mode != SandboxMode::FullAccess);
-        let closed = asked.network_access == Some(false);
+        let closed = asked.network_access == Some(false) || !asked.allow_hosts.is_empty();
         let mut against = Vec::new();
-        if (by_payload || origin != Origin::Default || config.require) && !policy.allows_unenforced(MODE) {
+        let bounded = mode != SandboxMode::FullAccess;
+        if bounded && (by_payload || origin != Origin::Default || config.require) && !policy.allows_unenforced(MODE) {
             against.push(MODE);
         }
         if closed && !policy.allows_unenforced(NETWORK) {

@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::check;
@@ -31,6 +32,12 @@ pub(crate) use view::{CheckedFolder, Sources, TEMPORARY};
 
 /// The hidden verb under which this program tries what a sandbox holds.
 pub const PROBE_VERB: &str = "__sandbox_probe";
+
+/// After so long a back end that did not hold is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Ports of this machine that one run may reach, at most.
+const MAX_FORWARDS: usize = 32;
 
 /// Where a contained run finds the proxy, unless a forwarded port is in the way.
 const PROXY_PORT: u16 = 61_080;
@@ -58,7 +65,7 @@ pub fn probe_sandbox(mut args: impl Iterator<Item = std::ffi::OsString>) -> std:
 /// What this machine holds, asked once for each list of back ends.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    found: Mutex<Option<(Vec<Backend>, Arc<ProbeReport>)>>,
+    found: Mutex<Option<(Vec<Backend>, Instant, Arc<ProbeReport>)>>,
     pub(super) egress: Egress,
 }
 
@@ -68,8 +75,10 @@ impl Engine {
     pub(crate) fn sandbox_report(&self, setup: &Setup) -> Arc<ProbeReport> {
         let wanted = &setup.config.sandbox.backends;
         let mut found = self.machine.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((asked, report)) = &*found
+        if let Some((asked, at, report)) = &*found
             && asked == wanted
+            // What failed may have failed for want of something: it is tried again.
+            && (report.refused.is_empty() || at.elapsed() < RETRY)
         {
             return Arc::clone(report);
         }
@@ -84,7 +93,7 @@ impl Engine {
                 "a sandbox back end does not hold"
             );
         }
-        *found = Some((wanted.clone(), Arc::clone(&report)));
+        *found = Some((wanted.clone(), Instant::now(), Arc::clone(&report)));
         report
     }
 
@@ -200,9 +209,11 @@ pub(crate) fn allow_list(
         .filter(|(name, _)| needs.endpoints.iter().any(|pattern| super::environment::matches_name(pattern, name)));
     list.extend(AllowList::of_urls(endpoints.map(|(_, value)| value.as_str())));
     let servers = harness.and_then(|harness| harness.mcp.as_ref()).map_or(&[][..], |mcp| &mcp.servers);
-    let urls: Vec<String> = servers.iter().filter_map(|server| authority(server.url.as_deref()?)).collect();
-    if let Ok(parsed) = AllowList::parse(&urls, RuleSource::Payload) {
-        list.extend(parsed);
+    // One that may not be allowed closes none of the others.
+    for url in servers.iter().filter_map(|server| authority(server.url.as_deref()?)) {
+        if let Ok(parsed) = AllowList::parse(&[url], RuleSource::Payload) {
+            list.extend(parsed);
+        }
     }
     list
 }
@@ -234,6 +245,11 @@ impl Served {
     /// If the host cannot listen.
     pub(crate) fn new(list: AllowList, backend: Option<Backend>) -> std::io::Result<Self> {
         let forwards: Vec<u16> = list.loopback_ports();
+        if forwards.len() > MAX_FORWARDS {
+            let message =
+                format!("the run may reach {} ports of this machine, more than {MAX_FORWARDS}", forwards.len());
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+        }
         if backend == Some(Backend::Namespaces) {
             let mut proxy_port = PROXY_PORT;
             while forwards.contains(&proxy_port) {

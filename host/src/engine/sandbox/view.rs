@@ -11,7 +11,7 @@ use crate::config::{Paths, ResourceLimits as LimitsConfig, SandboxConfig};
 use crate::model::SandboxMode;
 use crate::plugins::Containment as Needs;
 use crate::runner::{
-    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, ResourceLimits, Sandbox, View,
+    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ResourceLimits, Sandbox, View,
 };
 
 /// Entries of the folders around hidden ones that a Landlock domain names, at most.
@@ -34,6 +34,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) needs: &'a Needs,
     /// What other providers write, with the variables that are configured for them.
     pub(crate) others: Vec<(&'a Needs, &'a BTreeMap<String, String>)>,
+    /// The host's own variables: where the user's folders are, whatever the child is given.
+    pub(crate) host: &'a BTreeMap<String, String>,
     /// All variables of the child.
     pub(crate) variables: &'a BTreeMap<String, String>,
     pub(crate) cwd: &'a CheckedFolder,
@@ -61,11 +63,7 @@ impl Sources<'_> {
                     ..Landlock::default()
                 });
                 Sandbox {
-                    placeholders: if containment.mode == SandboxMode::WorkspaceWrite {
-                        self.placeholders()
-                    } else {
-                        Vec::new()
-                    },
+                    placeholders: self.placeholders(containment.mode),
                     namespaces: Some(Namespaces { view: Some(view), network }),
                     landlock,
                     filter: if bounded { Filter::Strict } else { Filter::Basic },
@@ -88,7 +86,7 @@ impl Sources<'_> {
                     }),
                     filter: match (closed, bounded) {
                         (true, _) => Filter::StrictWithoutSockets,
-                        (false, true) => Filter::Strict,
+                        (false, true) => Filter::StrictWithoutUnix,
                         (false, false) => Filter::Basic,
                     },
                     placeholders: Vec::new(),
@@ -149,7 +147,7 @@ impl Sources<'_> {
         // rules.
         let read_only = !full && !open.get(Path::new("/")).is_some_and(|root| root.write);
         open.remove(Path::new("/"));
-        let protect = self.protected(mode);
+        let protect = self.guarded(mode).into_iter().map(|(path, _)| path).collect();
         let mut hide = self.own_folders();
         if !full {
             hide.extend(self.hidden());
@@ -187,10 +185,11 @@ impl Sources<'_> {
     }
 
     fn hidden(&self) -> Vec<PathBuf> {
+        let places = [self.host, self.variables];
         let mut hidden: Vec<PathBuf> =
-            self.config.hide.iter().filter_map(|path| resolve(path, self.variables)).collect();
+            self.config.hide.iter().flat_map(|path| places.map(|place| resolve(path, place))).flatten().collect();
         for (needs, configured) in &self.others {
-            let mut variables = self.variables.clone();
+            let mut variables = self.host.clone();
             variables.extend((*configured).clone());
             hidden.extend(needs.write.iter().filter_map(|path| resolve(path, &variables)));
         }
@@ -215,36 +214,46 @@ impl Sources<'_> {
         sockets
     }
 
-    /// Files by which a run could make later programs of the user run its code.
-    fn protected(&self, mode: SandboxMode) -> Vec<PathBuf> {
-        let mut protected: Vec<PathBuf> =
-            self.needs.protect.iter().filter_map(|path| resolve(path, self.variables)).collect();
+    /// Files by which a run could make later programs of the user run its code, each with whether it is a folder.
+    fn guarded(&self, mode: SandboxMode) -> Vec<(PathBuf, bool)> {
+        let own =
+            self.needs.protect.iter().filter_map(|path| Some((resolve(path, self.variables)?, path.ends_with('/'))));
+        let mut guarded: Vec<(PathBuf, bool)> = own.collect();
         if mode == SandboxMode::WorkspaceWrite {
-            let folders = std::iter::once(self.cwd).chain(self.additional);
-            protected.extend(folders.flat_map(|folder| {
-                self.config.protect.iter().map(|name| folder.path.join(name.trim_end_matches('/')))
-            }));
+            for folder in std::iter::once(self.cwd).chain(self.additional) {
+                let names = self.config.protect.iter();
+                guarded.extend(names.map(|name| (folder.path.join(name.trim_end_matches('/')), name.ends_with('/'))));
+                // In a linked worktree that is a file, which says where the repository is.
+                if folder.path.join(".git").is_file() {
+                    guarded.push((folder.path.join(".git"), false));
+                }
+                guarded.extend(worktree::pointers(&folder.path).into_iter().map(|path| (path, false)));
+            }
         }
-        protected
+        guarded
     }
 
-    /// Protected folders that are missing: while the run goes on there are empty ones in their places, so that the run
-    /// cannot make them.
-    fn placeholders(&self) -> Vec<PathBuf> {
-        let folders = std::iter::once(self.cwd).chain(self.additional);
-        let names = || self.config.protect.iter().filter(|name| name.ends_with('/'));
-        folders
-            .flat_map(|folder| names().map(|name| folder.path.join(name.trim_end_matches('/'))))
-            .filter(|path| can_be_made(path))
-            .collect()
+    /// What is missing of that and can have something empty in its place. Of the files in a work folder, tools would obey
+    /// an empty one, too.
+    fn placeholders(&self, mode: SandboxMode) -> Vec<Placeholder> {
+        let of_cli: Vec<PathBuf> = self.needs.protect.iter().filter_map(|path| resolve(path, self.variables)).collect();
+        let guarded = self.guarded(mode).into_iter().filter(|(path, folder)| *folder || of_cli.contains(path));
+        let wanted = guarded.map(|(path, folder)| Placeholder { path, folder });
+        wanted.filter(|wanted| can_be_made(&wanted.path) || wanted.is_there()).collect()
     }
 
-    /// Protected files that are missing and that nothing keeps a run from making.
-    pub(crate) fn unprotected(&self) -> Vec<PathBuf> {
-        let placeholders = self.placeholders();
-        self.protected(SandboxMode::WorkspaceWrite)
-            .into_iter()
-            .filter(|path| path.starts_with(&self.cwd.path) && can_be_made(path) && !placeholders.contains(path))
+    /// Protected files that nothing keeps a run from making or replacing, with what the links among them lead to now:
+    /// nothing can be mounted where nothing is, or on a link.
+    pub(crate) fn unprotected(&self, mode: SandboxMode) -> Vec<(PathBuf, Option<PathBuf>)> {
+        let placeholders = self.placeholders(mode);
+        let open = |path: &PathBuf| !placeholders.iter().any(|placeholder| placeholder.path == *path);
+        let guarded = self.guarded(mode).into_iter().map(|(path, _)| path).filter(open);
+        guarded
+            .filter_map(|path| match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_symlink() => Some((path.clone(), fs::read_link(&path).ok())),
+                Ok(_) => None,
+                Err(_) => Some((path, None)),
+            })
             .collect()
     }
 }

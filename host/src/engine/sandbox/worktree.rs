@@ -24,11 +24,22 @@ pub(super) fn parts(folder: &Path) -> Vec<(PathBuf, bool)> {
     let returns = read(&private.join("gitdir")).is_some_and(|back| Path::new(back.trim()) == own);
     let Some(common) = read(&private.join("commondir")).filter(|_| returns) else { return Vec::new() };
     let Ok(common) = private.join(common.trim()).canonicalize() else { return Vec::new() };
-    if private.parent() != Some(common.join("worktrees").as_path()) {
+    // What the run could write itself proves nothing.
+    if common.starts_with(folder) || private.parent() != Some(common.join("worktrees").as_path()) {
         return Vec::new();
     }
     let written = WRITTEN.iter().map(|name| (common.join(name), true)).chain([(private, true)]);
-    written.chain(READ.iter().map(|name| (common.join(name), false))).collect()
+    let all = written.chain(READ.iter().map(|name| (common.join(name), false)));
+    // A link could lead anywhere.
+    all.filter(|(path, _)| fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink())).collect()
+}
+
+/// Files of a linked worktree by which git finds its repository and configuration.
+pub(super) fn pointers(folder: &Path) -> Vec<PathBuf> {
+    let private =
+        parts(folder).into_iter().find(|(path, _)| path.parent().is_some_and(|above| above.ends_with("worktrees")));
+    let Some((private, _)) = private else { return Vec::new() };
+    ["commondir", "gitdir", "config.worktree"].map(|name| private.join(name)).to_vec()
 }
 
 fn pointed(file: &Path, prefix: &str) -> Option<PathBuf> {
@@ -53,6 +64,10 @@ mod tests {
         let (common, tree) = (base.join("main/.git"), base.join("tree"));
         let private = common.join("worktrees/tree");
         fs::create_dir_all(&private).unwrap();
+        for name in ["objects", "refs", "logs", "hooks"] {
+            fs::create_dir(common.join(name)).unwrap();
+        }
+        fs::write(common.join("config"), "").unwrap();
         fs::create_dir_all(&tree).unwrap();
         fs::write(private.join("commondir"), "../..\n").unwrap();
         fs::write(private.join("gitdir"), format!("{}\n", tree.join(".git").display())).unwrap();

@@ -1,4 +1,4 @@
-//! System calls that a child is refused, by seccomp. What a filter answers is what a kernel without the call would.
+//! System calls that a child is refused, by seccomp.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,9 @@ const MOUNTS: [libc::c_long; 11] = [
 /// Requests of `ioctl` that put input into a terminal.
 const TERMINAL_INPUT: [u64; 2] = [0x5412, 0x541C];
 
+/// `MSG_FASTOPEN`: sends and connects at once.
+const FAST_OPEN: u64 = 0x2000_0000;
+
 /// Types of sockets other than streams.
 const NO_STREAMS: [u64; 6] = [2, 3, 4, 5, 6, 10];
 
@@ -75,22 +78,39 @@ fn programs(filter: Filter) -> Result<Vec<BpfProgram>, Wrong> {
         let missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].map(|call| (call, Vec::new())).into();
         programs.push(program(missing, Errno::ENOSYS)?);
     }
-    if filter == Filter::StrictWithoutSockets {
-        refused.insert(libc::SYS_socket, socket_rules()?);
+    match filter {
+        Filter::Basic | Filter::Strict => {}
+        Filter::StrictWithoutUnix => _ = refused.insert(libc::SYS_socket, vec![unix_sockets()?]),
+        Filter::StrictWithoutSockets => {
+            refused.insert(libc::SYS_socket, socket_rules()?);
+            // These connect without `connect`, which is all that Landlock looks at.
+            for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+                refused.insert(call, vec![rule(&[(flags, Len::Dword, Op::MaskedEq(FAST_OPEN), FAST_OPEN)])?]);
+            }
+        }
     }
     programs.push(program(refused, Errno::EPERM)?);
     Ok(programs)
+}
+
+fn unix_sockets() -> Result<SeccompRule, Wrong> {
+    rule(&[(0, Len::Dword, Op::Eq, u64::from(libc::AF_UNIX.unsigned_abs()))])
 }
 
 /// Sockets other than TCP, and other than those by which programs look at the interfaces.
 fn socket_rules() -> Result<Vec<SeccompRule>, Wrong> {
     let family = |op, value: libc::c_int| (0_u8, Len::Dword, op, u64::from(value.unsigned_abs()));
     let mut rules = vec![
-        rule(&[family(Op::Eq, libc::AF_UNIX)])?,
+        unix_sockets()?,
         rule(&[family(Op::Gt, libc::AF_INET), family(Op::Lt, libc::AF_INET6)])?,
         rule(&[family(Op::Gt, libc::AF_INET6), family(Op::Lt, libc::AF_NETLINK)])?,
         rule(&[family(Op::Gt, libc::AF_NETLINK)])?,
     ];
+    for internet in [libc::AF_INET, libc::AF_INET6] {
+        // Multipath TCP is another protocol, at which Landlock does not look.
+        let protocol = |value: libc::c_int| (2_u8, Len::Dword, Op::Ne, u64::from(value.unsigned_abs()));
+        rules.push(rule(&[family(Op::Eq, internet), protocol(0), protocol(libc::IPPROTO_TCP)])?);
+    }
     for kind in NO_STREAMS {
         for internet in [libc::AF_INET, libc::AF_INET6] {
             rules.push(rule(&[family(Op::Eq, internet), (1, Len::Dword, Op::MaskedEq(0xf), kind)])?);

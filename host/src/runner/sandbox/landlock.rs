@@ -1,8 +1,8 @@
 //! A Landlock domain: what the child may change, reach and signal, whatever namespaces it makes.
 
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, Scope, path_beneath_rules,
 };
 use nix::errno::Errno;
 
@@ -28,7 +28,9 @@ fn enter(rules: &Landlock) -> Result<(), RulesetError> {
         ruleset = ruleset.handle_access(reading)?;
     }
     if rules.connect.is_some() {
-        ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
+        // On an older kernel the domain would bound nothing of that: then the child must not start.
+        ruleset = ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::ConnectTcp)?;
+        ruleset = ruleset.set_compatibility(CompatLevel::BestEffort);
     }
     let mut created = ruleset.create()?;
     if !rules.read.is_empty() {

@@ -7,7 +7,7 @@
 //! ```text
 //! privileges   no_new_privs, no capabilities, resource limits, a session keyring of its own      every child
 //! namespaces   user, PID, IPC, mount (and network): `namespaces`, `view`, `network`              where the kernel lets us
-//! Landlock     writes and signals, once more; alone where namespaces are refused: `landlock`     from Linux 5.13
+//! Landlock     writes, once more; alone where namespaces are refused: `landlock`                  from Linux 5.13
 //! seccomp      no mounts, no new user namespaces, no kernel keyrings: `filter`                   by mode
 //! ```
 //!
@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use super::placeholders::Placeholder;
 pub use crate::model::SandboxBackend as Backend;
 
 pub use self::probe::{ProbeReport, RefusedBackend, available, run_probe_child};
@@ -54,9 +55,9 @@ pub struct Sandbox {
     pub namespaces: Option<Namespaces>,
     /// A Landlock domain.
     pub landlock: Option<Landlock>,
-    /// Folders that are missing and must not be made by the child: empty ones stand in their places, read-only, until the
-    /// child has ended.
-    pub placeholders: Vec<PathBuf>,
+    /// What is missing and must not be made by the child: something empty stands in its place, read-only, until the child
+    /// has ended.
+    pub placeholders: Vec<Placeholder>,
     /// System calls that are refused.
     pub filter: Filter,
     /// Resource limits.
@@ -147,11 +148,13 @@ pub struct Landlock {
 /// System calls that are refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
-    /// Those that reach into the kernel's keyrings, other processes or the kernel itself.
+    /// Those that reach into the kernel's keyrings or the kernel itself.
     #[default]
     Basic,
     /// Those that mount, and those that make user namespaces, too.
     Strict,
+    /// And unix sockets: where nothing else keeps a child from those of the system.
+    StrictWithoutUnix,
     /// And sockets of any kind but TCP: where no network namespace keeps them in.
     StrictWithoutSockets,
 }

@@ -75,6 +75,8 @@ fn gaps(backend: Backend, found: &Found) -> Vec<String> {
         Backend::Landlock => vec![
             "files below a writable folder cannot be kept read-only one by one".to_owned(),
             "processes of the run share the process list of the system".to_owned(),
+            "a port of this machine that is allowed is allowed on every host".to_owned(),
+            "unix sockets cannot be used".to_owned(),
         ],
     }
 }

@@ -32,6 +32,10 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Parts of `/proc` that belong to the whole system. Its files ask for the owner, not for a capability: a child of root
+/// could change them.
+const KERNEL: [&str; 7] = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
+
 /// Bytes of shared memory (`/dev/shm`) of one child, at most.
 const SHARED_MEMORY: &str = "512m";
 
@@ -282,9 +286,17 @@ fn mount_proc() -> Setup {
     };
     let place = mounts::open_place(Path::new("/proc")).map_err(SetupError::at("open /proc"))?;
     match mounts::attach(proc.as_fd(), place.as_fd()) {
-        Ok(()) | Err(Errno::EPERM) => Ok(()),
-        Err(errno) => Err(SetupError::at("mount /proc")(errno)),
+        Ok(()) => {}
+        Err(Errno::EPERM) => return Ok(()),
+        Err(errno) => return Err(SetupError::at("mount /proc")(errno)),
     }
+    for name in KERNEL {
+        let path = Path::new("/proc").join(name);
+        if path.exists() {
+            mount_over_itself(&path, PLAIN | libc::MOUNT_ATTR_RDONLY)?;
+        }
+    }
+    Ok(())
 }
 
 /// Enters a folder and makes sure that it is the one that was checked.
