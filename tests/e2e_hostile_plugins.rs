@@ -175,7 +175,7 @@ fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     let scripts = Scripts(&bed);
     scripts.put("good", "echo fine");
-    scripts.put("long", "while [ ! -e ../gate ]; do sleep 0.02; done; echo fine");
+    scripts.put("long", "while [ ! -e gate ]; do sleep 0.02; done; echo fine");
     scripts.put("bad", &format!("echo begun {secret}; echo {WORD}; echo over {secret} >&2"));
     for name in &plugins {
         scripts.run("good", name, &[]).ok();
@@ -198,10 +198,10 @@ fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
             .collect();
         assert!(said.contains("begun [REDACTED:") && said.contains("over [REDACTED:"), "{said}");
 
-        fs::write(bed.work().join("gate"), "").unwrap();
+        fs::write(long.join("gate"), "").unwrap();
         let events = bed.wait_for_end(&other);
         assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
-        fs::remove_file(bed.work().join("gate")).unwrap();
+        fs::remove_file(long.join("gate")).unwrap();
     }
     let (name, fault) = (&plugins[2], Fault::Trap);
     for _ in 0..4 {
@@ -374,6 +374,7 @@ fn redactors_without_rules_leave_the_others_and_without_any_all_is_withheld() {
     for fault in [Fault::Trap, Fault::Loop, Fault::FloodOutput] {
         // Beside the bundled one.
         let bed_beside = bed(&[("evil", hostile::redactor("evil", RedactorStage::Rules, fault))], "");
+        bed_beside.run(&["run", "rehearsal", "SAY hello"]).ok();
         let calm = Calm::of(&bed_beside);
         let done = bed_beside.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         assert!(done.stdout.starts_with("the token is [REDACTED:"), "{}", done.stdout);
@@ -385,6 +386,7 @@ fn redactors_without_rules_leave_the_others_and_without_any_all_is_withheld() {
 
         // In the place of the bundled one.
         let bed = bed(&[("secrets", hostile::redactor("secrets", RedactorStage::Rules, fault))], "");
+        bed.run(&["run", "rehearsal", "SAY hello"]).ok();
         let calm = Calm::of(&bed);
         let done = bed.run_with_input(&["run", "--json", "rehearsal", "-"], prompt.as_bytes()).ok();
         let events = done.json_lines();

@@ -126,7 +126,7 @@ fn what_stands_in_the_environment_in_every_encoding() {
 
 #[test]
 fn masks_values_of_names_without_underscore_in_broken_and_doubled_encodings() {
-    let mut bed = Bed::granted("");
+    let mut bed = Bed::granted("[policy]\nallow_environment = [\"SSHPASS\"]\n");
     let secret = "correct-horse-battery-staple-42-over-seven-bridges-and-back-again-7";
     let needles = Needles::new(&[secret.to_owned(), base64(secret)]);
     bed.set("SSHPASS", secret);

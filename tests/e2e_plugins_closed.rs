@@ -54,8 +54,11 @@ fn start(bed: &Bed, provider: &str, harness: Value) -> Result<Value, support::Ca
 
 #[test]
 fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
-    // It claims no feature and drops nothing.
-    let bed = bed(FOLDER, &[("mini", hostile::provider("mini", ProviderStage::Begin, Fault::Trap))]);
+    // It claims no feature and drops nothing, and the host, which could hold some of them, may not.
+    let bed = bed(
+        &format!("{FOLDER}[sandbox]\nbackends = []\n"),
+        &[("mini", hostile::provider("mini", ProviderStage::Begin, Fault::Trap))],
+    );
     bed.file("script", "echo fine");
     bed.run(&["run", "mini", "hello"]).ok();
     for (harness, pointer) in [
@@ -77,7 +80,9 @@ fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
         .into_iter()
         .map(|event| &event["payload"]["pointer"])
         .collect();
-    assert_eq!(warned, ["/harness/resumeSessionId", "/harness/systemPrompt"]);
+    // The last one: of the mode that every run has, which nothing can hold here.
+    let expected = ["/harness/resumeSessionId", "/harness/systemPrompt", "/harness/permissions/sandboxMode"];
+    assert_eq!(warned, expected);
 }
 
 #[test]

@@ -76,12 +76,12 @@ impl Calm {
         let host = bed.host();
         until("an idle host", PATIENCE, || idle(bed).then_some(()));
         // What the host tries out by itself at its start (the CLIs, the sandbox) is not part of the baseline.
-        let at_work = || processes::below(host).iter().any(|process| process.command == "ostler-keeper");
+        let at_work = |held: &Held| held.processes.iter().any(|name| name == "ostler-keeper");
         // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
         let mut held = look(bed, host);
         until("a steady host", PATIENCE, || {
             let before = std::mem::replace(&mut held, look(bed, host));
-            (before == held && !at_work()).then_some(())
+            (before == held && !at_work(&held)).then_some(())
         });
         Self { host, held }
     }

@@ -46,7 +46,7 @@ fn the_default_text_sets_every_value() {
             },
             "sandbox": {
                 "mode": "workspace-write", "require": false, "backends": ["namespaces", "landlock"],
-                "hide": config.sandbox.hide, "protect": config.sandbox.protect, "read": [], "write": [],
+                "hide": config.sandbox.hide, "protect": config.sandbox.protect, "read": config.sandbox.read, "write": [],
                 "sshAgent": false, "gpgAgent": false, "dbus": false, "allowHosts": []
             },
             "redaction": {"rules": [], "allow": []},

@@ -31,7 +31,7 @@ use crate::plugins::types as ask;
 use crate::plugins::types as plugin;
 use crate::redaction::KnownSecret;
 use crate::runner::{
-    self, Access, Child, LaunchError, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin,
+    self, Access, Backend, Child, LaunchError, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin,
 };
 use crate::storage::{Durability, Started};
 
@@ -143,6 +143,13 @@ impl Stage<'_> {
             programs: sandbox::programs(executable, &start.executable),
             named: sandbox::named(path, &payload),
         };
+        if containment.backend == Some(Backend::Landlock)
+            && containment.bounds_files()
+            && let Some(path) = sources.uncoverable()
+        {
+            let message = format!("Landlock alone cannot hide {}, which lies in a folder of the run", path.display());
+            return Err(ApiError::new(ErrorKind::Unenforceable, message).hint("use a narrower folder").into());
+        }
         let bounds = sources.sandbox(&containment, network.as_ref().map(|served| served.network.clone()));
         let unprotected = if bounds.namespaces.is_some() { sources.unprotected(containment.mode) } else { Vec::new() };
         for file in &prepared.launch.files {

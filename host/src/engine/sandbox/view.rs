@@ -117,7 +117,10 @@ impl Sources<'_> {
             let write = mode == SandboxMode::WorkspaceWrite;
             add(folder.path.clone(), write, Some(folder.identity), true);
             if write {
-                for (path, write) in worktree::parts(&folder.path) {
+                let own = |path: &Path| {
+                    std::iter::once(self.cwd).chain(self.additional).any(|folder| path.starts_with(&folder.path))
+                };
+                for (path, write) in worktree::parts(&folder.path).into_iter().filter(|(path, _)| !own(path)) {
                     add(path, write, None, false);
                 }
             }
@@ -129,13 +132,17 @@ impl Sources<'_> {
         for path in existing(self.needs.read.iter().chain(&self.config.read), self.variables) {
             add(path, false, None, false);
         }
-        for path in self.programs.iter().chain(&self.agents()) {
-            if let Ok(path) = path.canonicalize() {
-                add(path, false, None, false);
-            }
+        let hidden: Vec<PathBuf> =
+            self.own_folders().iter().chain(&self.hidden()).filter_map(|path| path.canonicalize().ok()).collect();
+        let holds_hidden = |path: &PathBuf| hidden.iter().any(|hidden| hidden.starts_with(path));
+        for path in self.programs.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !holds_hidden(path))
+        {
+            add(path, false, None, false);
+        }
+        for path in self.agents().iter().filter_map(|path| path.canonicalize().ok()) {
+            add(path, false, None, false);
         }
         // Only the private temporary folder takes them away; what else is not hidden can be read anyway.
-        let hidden: Vec<PathBuf> = self.hidden().iter().filter_map(|path| path.canonicalize().ok()).collect();
         for path in self.named.iter().filter_map(|path| path.canonicalize().ok()) {
             let below = |folder: &&str| path.starts_with(folder) && path != Path::new(*folder);
             let temporary = ["/tmp", "/var/tmp"].iter().any(below);
@@ -178,8 +185,10 @@ impl Sources<'_> {
             paths.socket.clone(),
             paths.config_file.clone(),
         ];
-        if paths.home.is_none() {
-            own.extend(paths.config_file.parent().map(Path::to_owned));
+        if let Some(folder) = paths.config_file.parent().filter(|_| paths.home.is_none()) {
+            // One that is missing could be made by the run.
+            let _ = fs::create_dir_all(folder);
+            own.push(folder.to_owned());
         }
         own
     }
@@ -231,6 +240,15 @@ impl Sources<'_> {
             }
         }
         guarded
+    }
+
+    /// What is hidden below a folder that the run may use, where no mount can cover it: then Landlock alone cannot hold the
+    /// run.
+    pub(crate) fn uncoverable(&self) -> Option<PathBuf> {
+        let all = self.own_folders().into_iter().chain(self.hidden());
+        let found = all.filter_map(|path| path.canonicalize().ok());
+        let folders: Vec<&CheckedFolder> = std::iter::once(self.cwd).chain(self.additional).collect();
+        found.into_iter().find(|path| folders.iter().any(|folder| path.starts_with(&folder.path)))
     }
 
     /// What is missing of that and can have something empty in its place. Of the files in a work folder, tools would obey

@@ -42,6 +42,13 @@ const MOUNTS: [libc::c_long; 11] = [
     libc::SYS_setns,
 ];
 
+/// `S_ISUID`.
+const SET_USER: u64 = 0o4000;
+
+/// Calls that set the mode of a file, each with the position of that argument.
+const SETTING_MODES: [(libc::c_long, u8); 4] =
+    [(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (libc::SYS_fchmodat2, 2), (libc::SYS_mknodat, 2)];
+
 /// Requests of `ioctl` that put input into a terminal.
 const TERMINAL_INPUT: [u64; 2] = [0x5412, 0x541C];
 
@@ -77,6 +84,16 @@ fn programs(filter: Filter) -> Result<Vec<BpfProgram>, Wrong> {
         // pass every filter.
         let missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].map(|call| (call, Vec::new())).into();
         programs.push(program(missing, Errno::ENOSYS)?);
+    }
+    if filter != Filter::Basic {
+        // Whoever else can reach the file would become this user with it.
+        for (call, mode) in SETTING_MODES {
+            refused.insert(call, vec![rule(&[(mode, Len::Dword, Op::MaskedEq(SET_USER), SET_USER)])?]);
+        }
+    }
+    if matches!(filter, Filter::StrictWithoutUnix | Filter::StrictWithoutSockets) {
+        // Without a PID namespace this reaches processes outside.
+        refused.insert(libc::SYS_prlimit64, vec![rule(&[(0, Len::Dword, Op::Ne, 0)])?]);
     }
     match filter {
         Filter::Basic | Filter::Strict => {}

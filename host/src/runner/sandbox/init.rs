@@ -74,7 +74,8 @@ pub(in super::super) fn start(
     match Errno::result(pid).map_err(at)? {
         0 => {
             drop(control);
-            if let Err(error) = serve(namespaces, theirs, become_program, &fail) {
+            // The keeper reads the failure when it sees the end of `theirs`, which must therefore come after it.
+            if let Err(error) = serve(namespaces, &theirs, become_program, &fail) {
                 fail(error.into());
             }
             leave()
@@ -198,7 +199,7 @@ fn identity_map(own: &str) -> String {
 /// The life of process 1.
 fn serve(
     namespaces: &Namespaces,
-    control: OwnedFd,
+    control: &OwnedFd,
     become_program: impl FnOnce() -> ChildFailure,
     fail: &impl Fn(ChildFailure),
 ) -> Setup {
@@ -213,7 +214,7 @@ fn serve(
     privileges::be_transparent();
     say(READY, &[]).map_err(lost)?;
     let mut byte = [0];
-    if receive(&control, &mut byte, MsgFlags::empty()).map_err(lost)?.length == 0 {
+    if receive(control, &mut byte, MsgFlags::empty()).map_err(lost)?.length == 0 {
         leave();
     }
     privileges::be_opaque();
@@ -231,7 +232,7 @@ fn serve(
         ForkResult::Child => {
             // Were process 1 to end now, the kernel would end this one as well.
             if say(PROGRAM, &[]).is_ok() {
-                drop(control);
+                // It closes `control`, as all that it does not need.
                 fail(become_program());
             }
             leave()
@@ -239,7 +240,7 @@ fn serve(
         ForkResult::Parent { child } => child,
     };
     linux::close_all_but(&[control.as_raw_fd()]);
-    collect(&control, program)
+    collect(control, program)
 }
 
 /// Collects what ends, and reports the program's end. Returns never: ends when nothing is left.

@@ -1,11 +1,16 @@
 //! A Landlock domain: what the child may change, reach and signal, whatever namespaces it makes.
 
+use std::path::PathBuf;
+
 use ::landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::fstat;
 
+use super::mounts::open_place;
 use super::{Landlock, Setup, SetupError};
 
 /// The newest interface whose rights are known here. A kernel with an older one enforces what it knows.
@@ -28,21 +33,39 @@ fn enter(rules: &Landlock) -> Result<(), RulesetError> {
         ruleset = ruleset.handle_access(reading)?;
     }
     if rules.connect.is_some() {
-        // On an older kernel the domain would bound nothing of that: then the child must not start.
-        ruleset = ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::ConnectTcp)?;
+        // On an older kernel the domain would bound nothing of that: then the child must not start. What it listens on
+        // would be a way out, too.
+        ruleset =
+            ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::from_all(ABI_KNOWN))?;
         ruleset = ruleset.set_compatibility(CompatLevel::BestEffort);
     }
     let mut created = ruleset.create()?;
     if !rules.read.is_empty() {
-        created = created.add_rules(path_beneath_rules(&rules.read, reading))?;
-        created = created.add_rules(path_beneath_rules(&rules.write, reading))?;
+        created = allow(created, &rules.read, reading)?;
+        created = allow(created, &rules.write, reading)?;
     }
     if rules.bound_writes {
-        created = created.add_rules(path_beneath_rules(&rules.write, writing))?;
+        created = allow(created, &rules.write, writing)?;
     }
     for port in rules.connect.iter().flatten() {
         created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     created.restrict_self()?;
     Ok(())
+}
+
+/// Allows what is at those paths. One that is missing, or behind a link, allows nothing.
+fn allow(
+    mut created: RulesetCreated,
+    paths: &[PathBuf],
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    for path in paths {
+        let Ok(place) = open_place(path) else { continue };
+        let Ok(found) = fstat(&place) else { continue };
+        let folder = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        let access = if folder { access } else { access & AccessFs::from_file(ABI_KNOWN) };
+        created = created.add_rule(PathBeneath::new(place, access))?;
+    }
+    Ok(created)
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,31 +10,31 @@ use nix::libc;
 /// Attributes that hold for every folder of a child: no set-user-id programs, no devices.
 pub(super) const PLAIN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
-fn c_path(path: &Path) -> nix::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
-}
-
 fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = RawFd::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel made this descriptor just now, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A detached copy of what is mounted at `path`, with everything below it. A link at its end is not followed.
+/// A detached copy of what is mounted at `path`, with everything below it. No link is followed, on the way or at the end:
+/// whoever can change a folder on the way must not choose what is copied.
 pub(super) fn copy_tree(path: &Path) -> nix::Result<OwnedFd> {
-    let path = c_path(path)?;
+    let place = open_place(path)?;
     let flags = libc::OPEN_TREE_CLONE
         | libc::OPEN_TREE_CLOEXEC
         | libc::AT_RECURSIVE as libc::c_uint
-        | libc::AT_SYMLINK_NOFOLLOW as libc::c_uint;
-    // SAFETY: a valid C string and numbers; returns a new descriptor or -1.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+        | libc::AT_EMPTY_PATH as libc::c_uint;
+    // SAFETY: an open descriptor, an empty C string and numbers; returns a new descriptor or -1.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
-/// Opens a path without access to its content, without following a link at its end.
+/// Opens a path without access to its content. No link is followed; `ELOOP` says that there is one.
 pub(super) fn open_place(path: &Path) -> nix::Result<OwnedFd> {
-    use nix::fcntl::{OFlag, open};
-    open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how)
 }
 
 /// Mounts a detached tree on an open file or folder.

@@ -76,7 +76,8 @@ fn gaps(backend: Backend, found: &Found) -> Vec<String> {
             "files below a writable folder cannot be kept read-only one by one".to_owned(),
             "processes of the run share the process list of the system".to_owned(),
             "a port of this machine that is allowed is allowed on every host".to_owned(),
-            "unix sockets cannot be used".to_owned(),
+            "unix sockets cannot be used, and the run cannot listen for connections".to_owned(),
+            "modes, owners and times of files outside can be changed where the user may".to_owned(),
         ],
     }
 }

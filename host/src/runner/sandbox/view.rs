@@ -83,8 +83,15 @@ pub(super) fn build(view: &View) -> Setup {
         mounts::set_attributes(cover.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
             .map_err(SetupError::at("make a cover read-only"))?;
     }
-    let writable: Vec<&Path> = view.open.iter().filter(|open| open.write).map(|open| open.path.as_path()).collect();
+    let mut writable: Vec<&Path> = view.open.iter().filter(|open| open.write).map(|open| open.path.as_path()).collect();
+    if !view.read_only {
+        writable.push(Path::new("/"));
+    }
     let mut pinned = BTreeSet::new();
+    let covered = entries.iter().filter(|(path, entry)| matches!(entry, Entry::Cover) && path.exists());
+    for (path, _) in covered {
+        pin(path, &writable, &mut pinned)?;
+    }
     for path in &view.protect {
         protect(path, &writable, &mut pinned)?;
     }
@@ -174,7 +181,8 @@ fn make_place(path: &Path, folder: bool) -> nix::Result<OwnedFd> {
 fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup {
     let place = match mounts::open_place(path) {
         Ok(place) => place,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(()),
+        // Behind a link nothing can be mounted; the engine looks whether such a one is replaced.
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => return Ok(()),
         Err(errno) => return Err(SetupError::on("open", path)(errno)),
     };
     let kind = fstat(&place).map_err(SetupError::on("look at", path))?.st_mode & libc::S_IFMT;
@@ -182,6 +190,13 @@ fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> S
         // Nothing can be mounted on a link, and what it leads to is protected where it is writable at all.
         return Ok(());
     }
+    pin(path, writable, pinned)?;
+    mount_over_itself(path, PLAIN | libc::MOUNT_ATTR_RDONLY)
+}
+
+/// Mounts the folders between a path and the writable one above over themselves: the kernel does not rename what something
+/// is mounted on, so that no other file takes the place of the path.
+fn pin(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup {
     let root = writable.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.components().count());
     let below = |ancestor: &&Path| root.is_some_and(|root| ancestor.starts_with(root) && ancestor != root);
     let mut between: Vec<&Path> = path.ancestors().skip(1).take_while(below).collect();
@@ -191,7 +206,7 @@ fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> S
             mount_over_itself(folder, PLAIN)?;
         }
     }
-    mount_over_itself(path, PLAIN | libc::MOUNT_ATTR_RDONLY)
+    Ok(())
 }
 
 fn mount_over_itself(path: &Path, attributes: u64) -> Setup {
