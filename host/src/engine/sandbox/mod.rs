@@ -65,8 +65,16 @@ pub fn probe_sandbox(mut args: impl Iterator<Item = std::ffi::OsString>) -> std:
 /// What this machine holds, asked once for each list of back ends.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
-    found: Mutex<Option<(Vec<Backend>, Instant, Arc<ProbeReport>)>>,
+    found: Mutex<Option<Found>>,
     pub(super) egress: Egress,
+}
+
+/// An answer of this machine.
+#[derive(Debug)]
+struct Found {
+    wanted: Vec<Backend>,
+    at: Instant,
+    report: Arc<ProbeReport>,
 }
 
 impl Engine {
@@ -75,7 +83,7 @@ impl Engine {
     pub(crate) fn sandbox_report(&self, setup: &Setup) -> Arc<ProbeReport> {
         let wanted = &setup.config.sandbox.backends;
         let mut found = self.machine.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((asked, at, report)) = &*found
+        if let Some(Found { wanted: asked, at, report }) = &*found
             && asked == wanted
             // What failed may have failed for want of something: it is tried again.
             && (report.refused.is_empty() || at.elapsed() < RETRY)
@@ -93,7 +101,7 @@ impl Engine {
                 "a sandbox back end does not hold"
             );
         }
-        *found = Some((wanted.clone(), Instant::now(), Arc::clone(&report)));
+        *found = Some(Found { wanted: wanted.clone(), at: Instant::now(), report: Arc::clone(&report) });
         report
     }
 
