@@ -216,8 +216,8 @@ fn a_clock_that_is_set_while_no_host_runs_keeps_order_and_delays() {
     until("a retry", PATIENCE, || (clockwork.job(&delayed)["state"] == "retrying").then_some(()));
     let holder = bed.submit(&when("go", "held"), &json!({})).unwrap();
     bed.wait_for_count("running", 1);
-    // A run whose child was not released yet would wait again, and not be interrupted.
-    until("the holder's child", PATIENCE, || (!bed.run_processes().is_empty()).then_some(()));
+    // A run whose child was not released yet would wait again, and not be interrupted. This child has spoken.
+    until("the holder's child", PATIENCE, || (!of_type(&bed.story(&holder), "run.semantic").is_empty()).then_some(()));
     let at = in_an_hour();
     let scheduled = bed.submit("SAY on time", &json!({ "scheduledAt": at })).unwrap();
     let waiting: Vec<String> = (0..3).map(|n| bed.submit(&format!("SAY {n}"), &json!({})).unwrap()).collect();
