@@ -276,15 +276,23 @@ fn time_limits_end_a_run() {
 
 #[test]
 fn restrictions_hold_or_refuse() {
+    // With the host's sandbox: the program runs, and cannot write.
     let bed = Bed::granted("");
-    let events = bed.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made"]);
-    assert!(tool_outputs(&events).contains("refused"), "{events:#?}");
+    let events = bed.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made || echo cannot"]);
+    assert!(tool_outputs(&events).contains("cannot"), "{events:#?}");
     assert!(!bed.work().join("made").exists());
+    // Without it: what is asked for is refused.
+    let bed = Bed::granted("[sandbox]\nbackends = []\n");
 
     let payload = |permissions: Value| json!({ "provider": "rehearsal", "prompt": "RUN true", "cwd": bed.work(), "harness": { "permissions": permissions } });
-    let refused = bed.call("start_run", &payload(json!({ "networkAccess": false }))).unwrap_err();
-    assert_eq!(refused.kind(), "UNENFORCEABLE", "{}", refused.text());
-    assert!(refused.text().contains("/harness/permissions/networkAccess"), "{}", refused.text());
+    for (asked, pointer) in [
+        (json!({ "networkAccess": false }), "/harness/permissions/networkAccess"),
+        (json!({ "sandboxMode": "read-only" }), "/harness/permissions/sandboxMode"),
+    ] {
+        let refused = bed.call("start_run", &payload(asked)).unwrap_err();
+        assert_eq!(refused.kind(), "UNENFORCEABLE", "{}", refused.text());
+        assert!(refused.text().contains(pointer), "{}", refused.text());
+    }
     let denied =
         bed.call("start_run", &payload(json!({ "autoApprove": true, "sandboxMode": "full-access" }))).unwrap_err();
     assert_eq!(denied.kind(), "POLICY_DENIED", "{}", denied.text());
