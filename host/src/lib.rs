@@ -12,6 +12,7 @@ pub mod config;
 pub mod egress;
 pub mod engine;
 mod failpoint;
+mod hex;
 pub mod host;
 pub mod model;
 mod ownership;

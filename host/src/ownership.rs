@@ -29,9 +29,7 @@ const OTHERS_WRITE: u32 = 0o002;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; correct it with `{remedy}`")]
 pub(crate) struct Untrusted {
-    /// What is at fault: the path itself, or a folder or link on the way to it.
-    pub(crate) path: PathBuf,
-    /// What is wrong, with the path.
+    /// What is wrong, with the path that is at fault: the one asked about, or a folder or link on the way to it.
     pub(crate) message: String,
     /// The command that corrects it.
     pub(crate) remedy: String,
@@ -126,7 +124,6 @@ impl Walk {
         let user = name_of(self.user);
         let option = if found.is_symlink() { "-h " } else { "" };
         Err(Untrusted {
-            path: path.to_owned(),
             message: format!("{} belongs to {}, not to {user} or root", path.display(), name_of(Uid::from_raw(owner))),
             remedy: format!("chown {option}{user} {}", quoted(path)),
         })
@@ -145,7 +142,6 @@ impl Walk {
             (true, true) => ("everybody", "go-w"),
         };
         Err(Untrusted {
-            path: path.to_owned(),
             message: format!("{} can be written by {who}", path.display()),
             remedy: format!("chmod {remedy} {}", quoted(path)),
         })
@@ -162,7 +158,6 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 
 fn unknown(path: &Path, error: &io::Error) -> Untrusted {
     Untrusted {
-        path: path.to_owned(),
         message: format!("nobody can say whose {} is: {error}", path.display()),
         remedy: format!("ls -ld {}", quoted(path)),
     }

@@ -23,6 +23,7 @@ use super::websocket::PROTOCOL_TOKEN;
 use crate::config::HttpConfig;
 use crate::config::secret_file::{self, SecretFileError};
 use crate::engine::{ClientToken, ClientTokens, Engine};
+use crate::hex::hex;
 use crate::model::{ApiError, ErrorKind};
 
 /// Random bytes of a token, written as twice as many hexadecimal digits.
@@ -174,9 +175,7 @@ async fn pass(State(guard): State<Guard>, mut request: Request, next: Next) -> R
 }
 
 fn in_hex(random: &[u8; TOKEN_BYTES]) -> Vec<u8> {
-    let mut text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.push('\n');
-    text.into_bytes()
+    format!("{}\n", hex(random)).into_bytes()
 }
 
 fn parse_token(content: &[u8]) -> Result<String, String> {

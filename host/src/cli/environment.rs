@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use crate::model::matches_name;
+
 /// The variables to send: `PATH`, and those that the patterns name (`*` at the end stands for anything). Values that are
 /// no UTF-8 cannot be sent and are left out.
 pub(super) fn to_send<'a>(
@@ -16,17 +18,8 @@ pub(super) fn to_send<'a>(
     variables
         .into_iter()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name == "PATH" || patterns.iter().any(|pattern| matches(pattern, name)))
+        .filter(|(name, _)| name == "PATH" || patterns.iter().any(|pattern| matches_name(pattern, name)))
         .collect()
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        // A star alone would send everything.
-        Some("") => false,
-        Some(beginning) => name.starts_with(beginning),
-        None => name == pattern,
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::table::{Cell, Table};
 use crate::api::client::Client;
 use crate::api::types::Settings;
 use crate::config::{Origin, file_key, wire_names};
-use crate::model::{ApiError, ErrorKind, Problem, document_of, leaves, pointer_along};
+use crate::model::{ApiError, ErrorKind, Problem, document_of, leaves, lies_in, pointer_along};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,7 +96,7 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
     let settings = context.client().await?.get_settings(true).await?;
     let prefix = section.map(pointer_of).transpose()?;
     let wanted = |pointer: &str, origin: Origin| {
-        let inside = prefix.as_deref().is_none_or(|prefix| covers(prefix, pointer));
+        let inside = prefix.as_deref().is_none_or(|prefix| lies_in(pointer, prefix));
         inside && (!set || origin == Origin::Override)
     };
     let origins = settings.origins.clone().unwrap_or_default();
@@ -160,7 +160,7 @@ async fn update(context: &mut Context<'_>, changes: &[(&String, Value)]) -> Resu
     let origins = settings.origins.clone().unwrap_or_default();
     let document = Value::Object(settings.sections);
     for pointer in pointers {
-        for (at, origin) in origins.iter().filter(|(at, _)| covers(&pointer, at)) {
+        for (at, origin) in origins.iter().filter(|(at, _)| lies_in(at, &pointer)) {
             let value = document.pointer(at).map(Value::to_string).unwrap_or_default();
             let from = match origin {
                 Origin::Default => "  (default)",
@@ -193,11 +193,6 @@ async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result
 fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -> Map<String, Value> {
     let wanted = |(pointer, value): (String, &Value)| pointers.contains_key(&pointer).then(|| (pointer, value.clone()));
     document_of(leaves(document).into_iter().filter_map(wanted))
-}
-
-/// Whether a pointer is the prefix or below it.
-fn covers(prefix: &str, pointer: &str) -> bool {
-    pointer.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn pointer_of(key: &str) -> Result<String, ApiError> {

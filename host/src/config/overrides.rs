@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::file::MAX_FILE_BYTES;
 use super::shown::file_key;
-use crate::model::{Problem, document_of, escape_pointer, leaves};
+use crate::model::{Problem, document_of, escape_pointer, leaves, lies_in};
 
 /// Deepest nesting of a value.
 const MAX_DEPTH: usize = 32;
@@ -122,8 +122,7 @@ pub(super) fn file_only(pointer: &str) -> Option<&'static str> {
         let settable = steps.next().is_some() && steps.next() == Some(PROVIDER_SETTABLE) && steps.next().is_none();
         return (!settable).then_some(PROVIDER_REASON);
     }
-    let covers = |above: &str| pointer.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    FILE_ONLY.iter().find(|(above, _)| covers(above)).map(|(_, why)| *why)
+    FILE_ONLY.iter().find(|(above, _)| lies_in(pointer, above)).map(|(_, why)| *why)
 }
 
 /// What to tell somebody who sets what can be set in the file only.

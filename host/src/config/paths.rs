@@ -14,6 +14,7 @@ use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
 use super::folders::{FolderError, create_in_shared_place, create_private_dir};
+use crate::hex::hex;
 
 /// The longest path that the address of a unix socket can hold, in bytes.
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -136,8 +137,7 @@ impl Paths {
     /// Gives the socket a short path: in the session's runtime folder, else in one of the user's own below `/tmp`.
     fn move_socket(&mut self, session: Option<PathBuf>, user: u32) {
         let digest = Sha256::digest(canonical(&self.data_dir).as_os_str().as_bytes());
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{name}.sock");
+        let name = format!("{}.sock", hex(digest.get(..8).unwrap_or_default()));
         // The folder that a login session makes is found without the variable too.
         let usual = || {
             let folder = PathBuf::from(format!("/run/user/{user}"));
@@ -156,13 +156,19 @@ impl Paths {
         self.runtime = Some(runtime);
     }
 
+    /// The folders in which nobody but the host writes.
+    #[must_use]
+    pub const fn own_folders(&self) -> [&PathBuf; 3] {
+        [&self.data_dir, &self.cache_dir, &self.log_dir]
+    }
+
     /// Makes the folders that the host writes to (data, cache, log, runtime), each for the user alone, and checks those
     /// that exist. The plugin folder, which is the user's, is made where it is missing and otherwise left as it is.
     ///
     /// # Errors
     /// Where one cannot be made, belongs to another user or cannot be written to.
     pub fn create(&self) -> Result<(), FolderError> {
-        for folder in [&self.data_dir, &self.cache_dir, &self.log_dir] {
+        for folder in self.own_folders() {
             create_private_dir(folder)?;
         }
         if !self.plugins_dir.exists() && !self.plugins_dir.is_symlink() {

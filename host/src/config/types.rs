@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sources::Sources;
-use crate::model::{SandboxBackend, SandboxMode};
+use crate::model::{SandboxBackend, SandboxMode, lies_in};
 
 /// The whole configuration, read and checked. `Default` is empty; the defaults come from [`Config::builtin`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -281,9 +281,7 @@ impl PolicyConfig {
     /// above it, stands in the list.
     #[must_use]
     pub fn allows_unenforced(&self, pointer: &str) -> bool {
-        self.allow_unenforced.iter().any(|allowed| {
-            pointer.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        self.allow_unenforced.iter().any(|allowed| lies_in(pointer, allowed))
     }
 }
 

@@ -65,22 +65,11 @@ impl AllowList {
         }
     }
 
-    /// Whether nothing is allowed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
-    }
-
     /// The ports of this machine that the rules name, each once.
     #[must_use]
     pub fn loopback_ports(&self) -> Vec<u16> {
-        let local = |pattern: &HostPattern| match pattern {
-            HostPattern::Localhost => true,
-            HostPattern::Address(address) => address.is_loopback(),
-            _ => false,
-        };
-        let ports: BTreeSet<u16> =
-            self.rules.iter().filter(|(rule, _)| local(&rule.pattern)).map(|(rule, _)| rule.port).collect();
+        let local = self.rules.iter().filter(|(rule, _)| rule.pattern.is_loopback());
+        let ports: BTreeSet<u16> = local.map(|(rule, _)| rule.port).collect();
         ports.into_iter().collect()
     }
 

@@ -15,10 +15,8 @@ use tokio::task::JoinHandle;
 use super::open::{Denial, Target};
 use super::proxy::{Body, MAX_HEAD, Shared, deny, text};
 use super::record::Connected;
+use super::tunnel::TLS_PORT;
 use crate::model::NetworkReason;
-
-/// The port on which only TLS is spoken.
-const TLS_PORT: u16 = 443;
 
 /// Headers that concern one connection and not the request (RFC 9110, 7.6.1).
 const HOP_BY_HOP: &[HeaderName] = &[
@@ -77,14 +75,14 @@ pub(super) async fn forward(mut request: Request<Incoming>, target: Target, shar
         // A server of TLS has no use for it, and the name could not be checked.
         let denial = Denial::refused(NetworkReason::NotTls);
         shared.note(&target, &denial);
-        return deny(&target, &denial, shared);
+        return deny(&target, &denial);
     }
     if let Err(message) = rewrite(&mut request) {
         return text(StatusCode::BAD_REQUEST, format!("ostler: {message}\n"));
     }
     let (stream, connected) = match shared.open(&target).await {
         Ok(opened) => opened,
-        Err(denial) => return deny(&target, &denial, shared),
+        Err(denial) => return deny(&target, &denial),
     };
     let failed = |error: &hyper::Error| {
         text(StatusCode::BAD_GATEWAY, format!("ostler: host {}:{} failed: {error}\n", target.host, target.port))

@@ -65,19 +65,16 @@ pub trait EgressSink: Send + Sync {
     /// A decision, or several of the same kind. Host and detail are what the run said: redact them before they are
     /// stored or shown.
     fn event(&self, event: Network);
-
-    /// What a client is told beside the refusal of a host that could be allowed.
-    fn remedy(&self, host: &str, port: u16) -> Option<String> {
-        Some(remedy(host, port))
-    }
 }
 
-/// How a host that was refused can be allowed.
-#[must_use]
-pub fn remedy(host: &str, port: u16) -> String {
-    format!(
-        "to allow it, start the run with --allow-host {host}:{port}, or add \"{host}:{port}\" to allow_hosts in [sandbox]"
-    )
+/// How a host that was refused can be allowed. None where nothing allows it.
+fn remedy(reason: NetworkReason, host: &str, port: u16) -> Option<String> {
+    matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress).then(|| {
+        format!(
+            "to allow it, start the run with --allow-host {host}:{port}, or add \"{host}:{port}\" to allow_hosts in \
+             [sandbox]"
+        )
+    })
 }
 
 /// The warning for a refusal: `run.warning` with the code `NETWORK_REFUSED`. `None` for other decisions, and for the
@@ -86,10 +83,10 @@ pub fn remedy(host: &str, port: u16) -> String {
 pub fn warning(event: &Network) -> Option<Warning> {
     let reason = event.reason.filter(|_| event.verdict == NetworkVerdict::Refused)?;
     let (host, port) = (&event.host, event.port);
-    let mut message = format!("the run may not reach {host}:{port}: {}", reason.about().to_lowercase());
-    if matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress) {
-        message = format!("the run may not reach {host}:{port}; {}", remedy(host, port));
-    }
+    let message = match remedy(reason, host, port) {
+        Some(remedy) => format!("the run may not reach {host}:{port}; {remedy}"),
+        None => format!("the run may not reach {host}:{port}: {}", reason.about().to_lowercase()),
+    };
     let facts = [("host", host.as_str().into()), ("port", port.into()), ("reason", reason.name().into())];
     let facts = facts.into_iter().map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value)).collect();
     Some(Warning { code: warning_code::NETWORK_REFUSED.to_owned(), message, facts })

@@ -26,6 +26,7 @@ use super::allow::AllowList;
 use super::forward::{self, Forwarded};
 use super::open::{Denial, Dial, Target};
 use super::record::Recorder;
+use super::remedy;
 use super::tunnel::{COPY, Tunnel};
 use crate::model::{Host, NetworkReason};
 
@@ -223,7 +224,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared, tunnel: &Mutex<Opti
             *tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
             Response::new(Either::Left(Full::default()))
         }
-        Err(denial) => deny(&target, &denial, shared),
+        Err(denial) => deny(&target, &denial),
     }
 }
 
@@ -244,7 +245,7 @@ fn target(uri: &Uri, connect: bool) -> Result<Target, String> {
 }
 
 /// The answer where there is no connection.
-pub(super) fn deny(target: &Target, denial: &Denial, shared: &Shared) -> Response<Body> {
+pub(super) fn deny(target: &Target, denial: &Denial) -> Response<Body> {
     let (host, port) = (target.name(), target.port);
     let detail = denial.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
     let (status, what) = match denial.reason {
@@ -263,10 +264,7 @@ pub(super) fn deny(target: &Target, denial: &Denial, shared: &Shared) -> Respons
         NetworkReason::Unreachable => (StatusCode::BAD_GATEWAY, "cannot be reached"),
         NetworkReason::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "does not answer"),
     };
-    let remedy = matches!(denial.reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress)
-        .then(|| shared.recorder.sink().remedy(&host, port))
-        .flatten();
-    let remedy = remedy.map(|remedy| format!("{remedy}\n")).unwrap_or_default();
+    let remedy = remedy(denial.reason, &host, port).map(|remedy| format!("{remedy}\n")).unwrap_or_default();
     text(status, format!("ostler: host {host}:{port} {what}{detail}\n{remedy}"))
 }
 

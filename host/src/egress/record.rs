@@ -59,10 +59,6 @@ impl Recorder {
         Self { sink, tallies: Mutex::default() }
     }
 
-    pub(super) fn sink(&self) -> &dyn EgressSink {
-        self.sink.as_ref()
-    }
-
     /// Takes in one decision: tells it at once, or with others at the end.
     pub(super) fn note(&self, mut event: Network) {
         if let Some(detail) = &mut event.detail {

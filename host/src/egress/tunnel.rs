@@ -14,7 +14,7 @@ use super::record::Connected;
 use crate::model::{Host, NetworkReason};
 
 /// The port on which only TLS is spoken.
-const TLS_PORT: u16 = 443;
+pub(super) const TLS_PORT: u16 = 443;
 /// How long a client may take to send its ClientHello.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// How long a refusal may take to be sent.

@@ -19,6 +19,7 @@ use super::Engine;
 use super::audit::AuditEntry;
 use super::record::now;
 use crate::api::types::{CreateAccessTokenParams, CreatedAccessToken, RevokeAccessTokenParams};
+use crate::hex::hex;
 use crate::model::{AccessClass, AccessToken, Actor, ApiError, AuditKind, ErrorKind, Problem};
 use crate::storage::{Durability, Storage, StorageError, StoredAccessToken};
 
@@ -299,8 +300,7 @@ fn new_token() -> Result<String, ApiError> {
     let mut random = [0_u8; TOKEN_BYTES];
     getrandom::fill(&mut random)
         .map_err(|error| ApiError::internal(format!("failed to get random bytes from the system: {error}")))?;
-    let digits = random.iter().map(|byte| format!("{byte:02x}"));
-    Ok(std::iter::once(PREFIX.to_owned()).chain(digits).collect())
+    Ok(format!("{PREFIX}{}", hex(&random)))
 }
 
 fn check_name(name: &str) -> Result<(), ApiError> {

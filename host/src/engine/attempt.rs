@@ -299,10 +299,9 @@ impl Stage<'_> {
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
-        let interrupted = || match self.live.stop_cause() {
-            Some(StopCause::Canceled) => Some(HostSide::Canceled),
-            Some(StopCause::HostStops) => Some(HostSide::HostStops),
-            None => (pumped.ran + ended.elapsed() > limit).then_some(HostSide::TimedOut),
+        let interrupted = || {
+            let late = || (pumped.ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
+            self.live.stop_cause().map(HostSide::from).or_else(late)
         };
         let ending = verdict::conclude(
             pumped.side,

@@ -68,6 +68,9 @@ pub(super) fn decide(current: &Setup, wanted: &Config, paths: &Paths, approved: 
         return attempt.decided(Vec::new());
     }
     attempt.restore();
+    if attempt.faults().is_empty() {
+        return attempt.decided(Vec::new());
+    }
     let mut back = Attempt::new(current, &current.config, paths, approved);
     back.restore();
     // What fails with the configuration of before as well is a plugin's fault, which must not keep the rest of the wanted

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::{Problem, StartPayload, secret_like};
+use crate::model::{Problem, StartPayload, matches_name, secret_like};
 use crate::redaction::{KnownSecret, PLACEHOLDER};
 
 /// Pieces that were taken out of one payload and are looked for in the run's output.
@@ -60,16 +60,6 @@ pub(crate) fn search_path<'a>(
     configured: &'a BTreeMap<String, String>,
 ) -> &'a str {
     configured.get("PATH").or_else(|| caller.unwrap_or(host).get("PATH")).map_or("", String::as_str)
-}
-
-/// Whether `name` is what `pattern` says; a `*` at its end stands for anything. Alone it stands for nothing: the whole
-/// environment is never passed on.
-pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some("") => false,
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
 }
 
 /// What no process can be given: names that are empty or hold `=` or NUL, and values that hold NUL.
@@ -220,12 +210,6 @@ mod tests {
         assert_eq!(sources.inherited(), expected);
         let expected = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old")]);
         assert_eq!(Sources { caller: None, ..sources }.inherited(), expected);
-    }
-
-    #[test]
-    fn pattern_of_a_plugin_never_means_the_whole_environment() {
-        assert!(matches_name("A_*", "A_B") && matches_name("A", "A"));
-        assert!(!matches_name("*", "A") && !matches_name("", "A") && !matches_name("*_B", "A_B"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::model::lies_in;
 use crate::plugins::types::DroppedOption;
 
 /// Says whether an option really asks for something.
@@ -102,10 +103,7 @@ fn servers(payload: &Value) -> impl Iterator<Item = (String, &'static str)> {
 
 /// Whether what was said about one pointer is about the other, too: it, something in it, or something around it.
 fn covers(dropped: &str, asked: &str) -> bool {
-    let below = |upper: &str, lower: &str| {
-        lower.strip_prefix(upper).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    below(dropped, asked) && !dropped.is_empty() || below(asked, dropped)
+    lies_in(asked, dropped) && !dropped.is_empty() || lies_in(dropped, asked)
 }
 
 #[cfg(test)]

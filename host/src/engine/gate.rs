@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use jiff::Zoned;
 use serde_json::{Map, Value, json};
 
+use super::native_policy::deny;
 use super::setup::Failure;
 use crate::config::Config;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
@@ -235,15 +236,9 @@ fn refuse_outside_of_grants(at: &Circumstances<'_>, findings: &mut Vec<Finding>)
         if findings.iter().any(denied) {
             continue;
         }
-        findings.push(Finding {
-            policy: "host".to_owned(),
-            digest: String::new(),
-            check: "folder-in-grant".to_owned(),
-            verdict: Verdict::Deny,
-            pointer: Some(pointer.to_owned()),
-            message: format!("{folder} is not inside an active grant"),
-            hint: Some("grant it with `ostler grants add FOLDER`, or use one inside a grant".to_owned()),
-        });
+        let message = format!("{folder} is not inside an active grant");
+        let hint = "grant it with `ostler grants add FOLDER`, or use one inside a grant";
+        findings.push(deny("folder-in-grant", pointer.to_owned(), message, hint));
     }
 }
 

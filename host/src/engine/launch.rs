@@ -151,7 +151,10 @@ impl Stage<'_> {
             return Err(ApiError::new(ErrorKind::Unenforceable, message).hint("use a narrower folder").into());
         }
         let bounds = sources.sandbox(&containment, network.as_ref().map(|served| served.network.clone()));
-        let unprotected = if bounds.namespaces.is_some() { sources.unprotected(containment.mode) } else { Vec::new() };
+        let unprotected = match bounds.namespaces {
+            Some(_) => sources.unprotected(containment.mode, &bounds.placeholders),
+            None => Vec::new(),
+        };
         for file in &prepared.launch.files {
             let access = if file.executable { Access::Executable } else { Access::Data };
             private.write(&file.path, &file.contents, access).map_err(io_error)?;

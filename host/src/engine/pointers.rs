@@ -33,11 +33,6 @@ fn collect_differences(left: &Value, right: &Value, at: &str, pointers: &mut Vec
     }
 }
 
-/// Whether `pointer` is `ancestor` or lies below it.
-pub(super) fn lies_in(pointer: &str, ancestor: &str) -> bool {
-    pointer.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// Whether a document says anything about what `pointer` names: a value there, or something other than an object on the
 /// way, which takes the place of all that lies below it.
 pub(super) fn speaks_of(document: &Value, pointer: &str) -> bool {
@@ -118,7 +113,6 @@ mod tests {
             assert!(!speaks_of(&document, pointer), "{pointer}");
         }
         assert_eq!(leaves(&document), ["/a/b~1c", "/a/n", "/l", "/s"]);
-        assert!(lies_in("/a/b", "/a") && lies_in("/a", "/a") && !lies_in("/ab", "/a"));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use super::environment::known_secrets;
-use super::pointers::{differences, leaves, lies_in, speaks_of};
+use super::pointers::{differences, leaves, speaks_of};
 use super::record::now;
 use crate::api::types::{ListProfilesParams, ProfileParams, SaveProfileParams};
-use crate::model::{ApiError, ErrorKind, Nulls, Problem, Profile, ProfileId, StartPayload, merge, strip_nulls};
+use crate::model::{
+    ApiError, ErrorKind, Nulls, Problem, Profile, ProfileId, StartPayload, lies_in, merge, strip_nulls,
+};
 use crate::redaction::{Masks, RunRedactor};
 use crate::storage::{Durability, StorageErrorKind};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::conclude::KnownSession;
-use super::live::{Live, StopCause};
+use super::live::Live;
 use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
 use super::verdict::HostSide;
@@ -177,11 +177,11 @@ impl Pump<'_> {
                 Event::Exited(exit) => self.on_exit(exit),
                 Event::StdinClosed => {}
                 Event::StdinFailed { unwritten } => self.on_unread_input(unwritten),
-                Event::Woken => match self.live.stop_cause() {
-                    Some(StopCause::Canceled) => self.end_child(HostSide::Canceled),
-                    Some(StopCause::HostStops) => self.end_child(HostSide::HostStops),
-                    None => {}
-                },
+                Event::Woken => {
+                    if let Some(cause) = self.live.stop_cause() {
+                        self.end_child(cause.into());
+                    }
+                }
                 Event::Deadline if Instant::now() >= self.deadline => self.end_child(HostSide::TimedOut),
                 Event::Deadline => {}
                 Event::Contained(contained) => {

@@ -16,7 +16,7 @@ use super::{Engine, spawn};
 use crate::api::types::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
 use crate::config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use crate::model::{ApiError, AuditKind, Problem};
-use crate::plugins::{Kind, PluginChange, PluginChangeKind, PluginState};
+use crate::plugins::{PluginChange, PluginChangeKind};
 use crate::redaction::RunRedactor;
 
 /// Reloads that `get_status` tells of.
@@ -142,12 +142,9 @@ impl Reloading {
         problems.extend(told.set.iter().cloned());
         problems.extend(told.plugins.iter().cloned());
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
-        problems.extend(setup.registry.list().into_iter().filter_map(|plugin| match plugin.state {
-            PluginState::SetAside { reason } => {
-                let kind = plugin.kind.map_or("plugin", Kind::as_str);
-                Some(format!("the {kind} {} is disabled: {reason}; `ostler config reload` tries it again", plugin.name))
-            }
-            _ => None,
+        problems.extend(setup.registry.set_aside().map(|(kind, name, reason)| {
+            let kind = kind.as_str();
+            format!("the {kind} {name} is disabled: {reason}; `ostler config reload` tries it again")
         }));
         problems.extend(told.follow.iter().cloned());
         problems.extend(told.watch.iter().cloned());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::answer;
+use super::live::StopCause;
 use crate::clock;
 use crate::model::{EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use crate::plugins::types as plugin;
@@ -95,6 +96,15 @@ pub(crate) enum HostSide {
     HostStops,
     /// The output could not be stored.
     StorageFailed,
+}
+
+impl From<StopCause> for HostSide {
+    fn from(cause: StopCause) -> Self {
+        match cause {
+            StopCause::Canceled => Self::Canceled,
+            StopCause::HostStops => Self::HostStops,
+        }
+    }
 }
 
 /// Puts the end together. What the host did wins over what the CLI says: a run that was cancelled stays so, even if the

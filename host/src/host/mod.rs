@@ -379,9 +379,11 @@ struct KnownPlugins {
 
 /// What the database has; nothing where there is none, or it is too old or too new for this program.
 fn known_plugins(paths: &Paths) -> KnownPlugins {
-    let database = database(paths);
-    let approved = Reader::glance(&database, Reader::plugin_trust).ok().flatten().unwrap_or_default();
-    let files = Reader::glance(&database, Reader::plugin_files).ok().flatten().unwrap_or_default();
+    // An older database may have one of the two.
+    let known = Reader::glance(&database(paths), |reader| {
+        Ok((reader.plugin_trust().unwrap_or_default(), reader.plugin_files().unwrap_or_default()))
+    });
+    let (approved, files) = known.ok().flatten().unwrap_or_default();
     KnownPlugins { approved, files: files.into_iter().filter_map(known_file).collect() }
 }
 

@@ -6,81 +6,37 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RunId;
+use super::record::names;
 
-/// What an audit record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum AuditKind {
-    /// A run was asked for, and taken or refused.
-    Submit,
-    /// A child of a run was started.
-    Spawn,
-    /// Programs were started to find out what an installed CLI can do.
-    Probe,
-    /// Settings or limits were changed.
-    Settings,
-    /// A folder was granted.
-    Grant,
-    /// A grant was revoked.
-    Revoke,
-    /// The token of a provider was saved or deleted.
-    Token,
-    /// An access token was created or revoked.
-    Access,
-    /// A run was written to a file.
-    Export,
-    /// A question of a run was answered.
-    Approval,
-    /// A plugin was added, replaced, removed or approved.
-    Plugin,
-    /// A connection or a call was refused.
-    Refused,
-    /// Something about the audit trail itself.
-    Audit,
-}
-
-impl AuditKind {
-    /// Every kind.
-    pub const ALL: [Self; 13] = [
-        Self::Submit,
-        Self::Spawn,
-        Self::Probe,
-        Self::Settings,
-        Self::Grant,
-        Self::Revoke,
-        Self::Token,
-        Self::Access,
-        Self::Export,
-        Self::Approval,
-        Self::Plugin,
-        Self::Refused,
-        Self::Audit,
-    ];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Spawn => "spawn",
-            Self::Probe => "probe",
-            Self::Settings => "settings",
-            Self::Grant => "grant",
-            Self::Revoke => "revoke",
-            Self::Token => "token",
-            Self::Access => "access",
-            Self::Export => "export",
-            Self::Approval => "approval",
-            Self::Plugin => "plugin",
-            Self::Refused => "refused",
-            Self::Audit => "audit",
-        }
-    }
-
-    /// The kind of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+names! {
+    /// What an audit record is about.
+    AuditKind {
+        /// A run was asked for, and taken or refused.
+        Submit = "submit",
+        /// A child of a run was started.
+        Spawn = "spawn",
+        /// Programs were started to find out what an installed CLI can do.
+        Probe = "probe",
+        /// Settings or limits were changed.
+        Settings = "settings",
+        /// A folder was granted.
+        Grant = "grant",
+        /// A grant was revoked.
+        Revoke = "revoke",
+        /// The token of a provider was saved or deleted.
+        Token = "token",
+        /// An access token was created or revoked.
+        Access = "access",
+        /// A run was written to a file.
+        Export = "export",
+        /// A question of a run was answered.
+        Approval = "approval",
+        /// A plugin was added, replaced, removed or approved.
+        Plugin = "plugin",
+        /// A connection or a call was refused.
+        Refused = "refused",
+        /// Something about the audit trail itself.
+        Audit = "audit",
     }
 }
 

@@ -20,6 +20,7 @@ mod retention;
 mod sandbox;
 mod secret_name;
 mod validate;
+mod variable_name;
 
 pub use access::{AccessClass, AccessToken, Actor};
 pub use audit::{AuditKind, AuditRecord, AuditVerdict};
@@ -40,7 +41,7 @@ pub use payload::{
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
     StructuredOutputSpec, Tool,
 };
-pub use pointer::{document_of, escape_pointer, leaves, pointer_along, pointer_names};
+pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
     RunRecord, RunStatus, RunSummary, Support, Usage,
@@ -51,3 +52,4 @@ pub use retention::{
 pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::secret_like;
 pub use validate::{strip_nulls, validate_document};
+pub use variable_name::matches_name;

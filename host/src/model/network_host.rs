@@ -138,6 +138,18 @@ pub enum HostPattern {
     Localhost,
 }
 
+impl HostPattern {
+    /// Whether it stands for this machine alone.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        match self {
+            Self::Localhost => true,
+            Self::Address(address) => address.is_loopback(),
+            Self::Any | Self::Below(_) | Self::Name(_) => false,
+        }
+    }
+}
+
 /// A rule of an allow list: hosts, and one port.
 ///
 /// Read from `api.example.com`, `*.example.com`, `git.example.com:8443`, `192.0.2.7`, `[2001:db8::7]:8443`,
@@ -207,14 +219,11 @@ impl FromStr for HostRule {
                 }
             }
         };
-        let loopback = match &pattern {
-            HostPattern::Localhost => true,
-            HostPattern::Address(address) => address.is_loopback(),
-            _ => false,
-        };
         match port {
             Some(port) => Ok(Self { pattern, port }),
-            None if loopback => Err("must name its port, because it is this machine: localhost:PORT".to_owned()),
+            None if pattern.is_loopback() => {
+                Err("must name its port, because it is this machine: localhost:PORT".to_owned())
+            }
             None => Ok(Self { pattern, port: DEFAULT_PORT }),
         }
     }

@@ -13,6 +13,12 @@ pub fn pointer_along<'n>(names: impl IntoIterator<Item = &'n String>) -> String 
     names.into_iter().fold(String::new(), |pointer, name| format!("{pointer}/{}", escape_pointer(name)))
 }
 
+/// Whether `pointer` is `ancestor` or lies below it.
+#[must_use]
+pub fn lies_in(pointer: &str, ancestor: &str) -> bool {
+    pointer.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The names of the members along a pointer.
 pub fn pointer_names(pointer: &str) -> impl Iterator<Item = String> + '_ {
     pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"))
@@ -63,6 +69,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn pointer_lies_in_itself_and_in_those_above() {
+        assert!(lies_in("/a/b", "/a") && lies_in("/a", "/a") && !lies_in("/ab", "/a"));
+    }
 
     #[test]
     fn a_document_is_its_leaves() {

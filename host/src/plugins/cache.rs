@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::hex::hex;
+
 const MAGIC: &[u8; 8] = b"OSTLERC3";
 /// Bytes of what makes the code of each write another one.
 const NONCE: usize = 24;
@@ -49,13 +51,6 @@ impl std::fmt::Debug for CacheOptions {
 /// SHA-256 as lower-case hexadecimal digits.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
-        text
-    })
 }
 
 /// A folder of compiled components for one engine.

@@ -97,8 +97,11 @@ impl FileLoader<'_> {
         let loaded = trusted.and_then(|()| read(path, self.limits.component_size)).and_then(|bytes| match known {
             Some(known) if known.digest == sha256_hex(&bytes) => self.adapt(known),
             _ => {
-                kind = inspect::kind_of(&bytes).ok();
-                Plugin::load(self.runtime, self.limits, &label(path), &bytes.into(), self.log).map(Arc::new)
+                let bytes = bytes.into();
+                Plugin::load(self.runtime, self.limits, &label(path), &bytes, self.log)
+                    .map(Arc::new)
+                    // A plugin that was loaded says its kind itself.
+                    .inspect_err(|_| kind = inspect::kind_of(&bytes).ok())
             }
         });
         Some(match (loaded, known) {

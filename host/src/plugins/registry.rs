@@ -577,13 +577,20 @@ impl Registry {
 
     /// Takes back every plugin that was set aside, and forgets its faults. Gives their names.
     pub fn reinstate(&self) -> Vec<String> {
-        let set_aside = self.plugins.values().filter(|entry| entry.plugin.set_aside().is_some());
-        set_aside
-            .map(|entry| {
-                entry.plugin.forgive();
-                entry.plugin.identity.name.clone()
-            })
-            .collect()
+        let forgive = |(plugin, _): (&Plugin, String)| {
+            plugin.forgive();
+            plugin.identity.name.clone()
+        };
+        self.disabled().map(forgive).collect()
+    }
+
+    /// The plugins that were set aside: kind, name, and why.
+    pub fn set_aside(&self) -> impl Iterator<Item = (Kind, &str, String)> {
+        self.disabled().map(|(plugin, reason)| (plugin.kind, plugin.identity.name.as_str(), reason))
+    }
+
+    fn disabled(&self) -> impl Iterator<Item = (&Plugin, String)> {
+        self.plugins.values().filter_map(|entry| Some((entry.plugin.as_ref(), entry.plugin.set_aside()?)))
     }
 
     /// How many components have been compiled since the registry was opened; those from the cache do not count.

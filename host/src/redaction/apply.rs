@@ -10,7 +10,7 @@ use super::matcher::{Line, Scratch, overlap, search};
 use super::rules::{Candidate, Fault};
 use super::run::{Shared, Unscanned};
 use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
-use super::views::{WINDOW_STEP, is_base64, lines_with_invisibles, visible_view};
+use super::views::{WINDOW_STEP, is_base64, lines_with_invisibles, padding, visible_view};
 
 /// Longest stretch of one line that is examined at once, in bytes.
 pub(super) const LIMIT: usize = 64 * 1024;
@@ -217,8 +217,8 @@ impl Applier<'_> {
             let rest = bytes.get(at..).unwrap_or_default();
             let indent = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
             let run = rest.iter().skip(indent).take(text.width + 1).take_while(|b| is_base64(**b)).count();
-            let padding = rest.iter().skip(indent + run).take(2).take_while(|b| **b == b'=').count();
-            let end = at + indent + run + padding;
+            let end = at + indent + run;
+            let end = end + padding(bytes, end);
             let Some((next, half)) = line_break(bytes, end) else { continue };
             if run == 0 || run > text.width {
                 continue;

@@ -216,17 +216,12 @@ impl Redactor {
     }
 }
 
-/// What of the memory for compiled patterns is left.
-#[derive(Debug, Clone, Copy, Default)]
-struct Room {
-    /// Of the source that is being compiled; none once it was exceeded, which is said once.
-    left: Option<usize>,
-}
-
 #[derive(Default)]
 struct Builder {
     rules: Vec<CompiledRule>,
-    room: Room,
+    /// What is left of the memory for compiled patterns of the source that is being compiled; none once it was exceeded,
+    /// which is said once.
+    room: Option<usize>,
     /// Bytes of all compiled patterns so far.
     used: usize,
     literals: Vec<String>,
@@ -245,7 +240,7 @@ impl Builder {
 
     /// Makes room for the patterns of a source. False, with an error, where it has more of anything than it may.
     fn begin(&mut self, source: &str, rules: &[Rule], allow: &[Allow]) -> bool {
-        self.room = Room { left: Some(SOURCE_SIZE) };
+        self.room = Some(SOURCE_SIZE);
         let blocks =
             rules.iter().filter_map(|rule| rule.block.as_ref()).map(|block| block.body.len() + block.end.len());
         let text = rules
@@ -267,7 +262,7 @@ impl Builder {
         } else {
             return true;
         };
-        self.room.left = None;
+        self.room = None;
         self.error(source, "rules".to_owned(), problem);
         false
     }
@@ -280,7 +275,7 @@ impl Builder {
         compile: impl FnOnce(usize) -> Result<T, PatternError>,
         size: impl FnOnce(&T) -> usize,
     ) -> Result<T, Option<String>> {
-        let Some(left) = self.room.left else { return Err(None) };
+        let Some(left) = self.room else { return Err(None) };
         let left_of_all = ALL_SIZE.saturating_sub(self.used);
         let most = PATTERN_SIZE.min(left).min(left_of_all);
         let compiled = compile(most);
@@ -292,7 +287,7 @@ impl Builder {
         };
         self.used += if compiled.is_ok() { needed } else { 0 };
         let exceeded = needed > left || (needed >= most && most < PATTERN_SIZE);
-        self.room.left = Some(left.saturating_sub(needed)).filter(|_| !exceeded);
+        self.room = Some(left.saturating_sub(needed)).filter(|_| !exceeded);
         if exceeded {
             let limit = if left_of_all < left { ALL_SIZE } else { SOURCE_SIZE };
             let message = format!(
@@ -315,7 +310,7 @@ impl Builder {
     }
 
     fn add(&mut self, source: &str, plugin: Option<usize>, rule: &Rule) {
-        if self.room.left.is_none() {
+        if self.room.is_none() {
             return;
         }
         let subject = |field: &str| format!("rule `{}`, {field}", rule.id.escape_debug());
@@ -448,7 +443,7 @@ impl Builder {
 
     /// Hands an exception to its rules, among those from index `first` on.
     fn allow(&mut self, source: &str, index: usize, allow: &Allow, first: usize) {
-        if self.room.left.is_none() {
+        if self.room.is_none() {
             return;
         }
         let subject = format!("allow entry {}", index + 1);

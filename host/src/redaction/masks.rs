@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::syntax::is_breaker;
 use super::text::{KNOWN_VALUE, kebab, odd_backslashes_before};
-use super::views::is_base64;
+use super::views::{is_base64, padding};
 
 /// Shortest value that is masked, in bytes; anything shorter would redact ordinary words.
 pub const MIN_KNOWN_LENGTH: usize = 6;
@@ -196,22 +196,13 @@ impl Masks {
             return None;
         }
         let from = text.len().saturating_sub(MAX_WRAPPED);
-        let keys = self.keys.as_ref()?;
         let mut first: Option<usize> = None;
-        for hit in keys.find_overlapping_iter(text.get(from..)?) {
-            let at = from + hit.start();
-            let rest = text.get(at..).unwrap_or_default();
-            let goes_on = |form: &Form| {
-                let common = common(rest, &form.bytes);
-                common >= MIN_BEFORE_BREAK
-                    && common < form.bytes.len()
-                    && matches!(wrapped(text, at, common, &form.bytes), Wrapped::Open)
-            };
-            let forms = self.forms.get(hit.pattern().as_usize());
-            if first.is_none_or(|first| at < first) && forms.is_some_and(|forms| forms.iter().any(goes_on)) {
-                first = Some(at);
+        // No form has a line break, which is the end of the text: what is open there goes on in the next line.
+        self.each(text, from, |range, _, open, _| {
+            if open {
+                first = Some(first.map_or(range.start, |first| first.min(range.start)));
             }
-        }
+        });
         first
     }
 
@@ -323,7 +314,7 @@ fn widen(text: &[u8], range: Range<usize>, start: usize) -> Range<usize> {
     }
     let rest = text.get(range.end..).unwrap_or_default();
     let after = rest.iter().take(2).take_while(|b| is_base64(**b)).count();
-    let padding = rest.iter().skip(after).take(2).take_while(|b| **b == b'=').count();
+    let padding = padding(text, range.end + after);
     begin..range.end + after + padding
 }
 
@@ -409,25 +400,22 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
     text(every(true));
     text(every(false));
     // What is encoded more than once is found in the text that the matcher decodes.
-    forms.extend(base64_forms(value.as_bytes()).into_iter().map(|form| (form, true)));
+    add_base64_forms(value.as_bytes(), forms);
 }
 
 /// The characters that hold bits of the value alone, wherever it begins in what is encoded, in both alphabets.
-fn base64_forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms = Vec::with_capacity(6);
+fn add_base64_forms(value: &[u8], forms: &mut Vec<(Vec<u8>, bool)>) {
     for offset in 0..3 {
         let mut padded = vec![0u8; offset];
         padded.extend_from_slice(value);
         let first = (offset * 8).div_ceil(6);
         let last = padded.len() * 8 / 6;
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
-            match engine.encode(&padded).as_bytes().get(first..last) {
-                Some(form) if !forms.iter().any(|known| known == form) => forms.push(form.to_vec()),
-                _ => {}
+            if let Some(form) = engine.encode(&padded).as_bytes().get(first..last) {
+                forms.push((form.to_vec(), true));
             }
         }
     }
-    forms
 }
 
 fn escape(value: &str, special: impl Fn(char) -> bool) -> String {

@@ -12,7 +12,7 @@ use super::masks::Masks;
 use super::rules::{AllowTarget, Candidate};
 use super::text::{entropy, floor_boundary, is_left_edge, is_right_edge, placeholder_at, whole_escapes};
 use super::views::{
-    Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, after_invisible, base64_text, escape_view, percent_run,
+    Base64Runs, MIN_RUN, View, WINDOW, WINDOW_STEP, after_invisible, base64_text, escape_view, padding, percent_run,
     percent_view, visible_view,
 };
 
@@ -503,8 +503,7 @@ impl Search<'_> {
                 run.start = if window.end == run.end { run.end } else { run.start + WINDOW_STEP };
                 let Some(text) = text else { continue };
                 if window.end == run.end {
-                    window.end +=
-                        bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|b| **b == b'=').count();
+                    window.end += padding(bytes, run.end);
                 }
                 // What stands there encoded once is found as it is, without the rest of the run.
                 if self.depth == 0

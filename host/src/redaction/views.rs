@@ -57,6 +57,11 @@ pub(super) fn is_base64(byte: u8) -> bool {
     sextet(byte) != INVALID
 }
 
+/// How many signs of padding stand at `at`, after base64.
+pub(super) fn padding(text: &[u8], at: usize) -> usize {
+    text.get(at..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count()
+}
+
 fn sextet(byte: u8) -> u8 {
     BASE64.get(usize::from(byte)).copied().unwrap_or(INVALID)
 }

@@ -133,7 +133,7 @@ fn make_inside(
             // The host sends nothing before it has heard of the child: it has gone, or has lost its patience.
             return Err(give_up(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
         }
-        match init.receive(false) {
+        match init.receive() {
             InitReport::Listeners(listeners) => sockets = listeners,
             InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
             InitReport::Nothing | InitReport::Exited(_) => {}

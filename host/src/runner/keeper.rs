@@ -180,14 +180,14 @@ impl Keeper {
             PollFd::new(self.watch.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.lifeline.as_fd(), PollFlags::POLLIN),
         ];
-        let mut index_of = |fd: Option<BorrowedFd<'_>>| {
-            // SAFETY: the descriptor belongs to this keeper, which lives longer than the list.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd?.as_raw_fd()) };
-            fds.push(PollFd::new(fd, PollFlags::POLLIN));
-            Some(fds.len() - 1)
-        };
-        let failure = index_of(self.gate.failure.as_ref().map(AsFd::as_fd));
-        let init = index_of(self.init.as_ref().filter(|_| self.talks).map(AsFd::as_fd));
+        let failure = self.gate.failure.as_ref().map(|failure| {
+            fds.push(PollFd::new(failure.as_fd(), PollFlags::POLLIN));
+            fds.len() - 1
+        });
+        let init = self.init.as_ref().filter(|_| self.talks).map(|init| {
+            fds.push(PollFd::new(init.as_fd(), PollFlags::POLLIN));
+            fds.len() - 1
+        });
         if poll(&mut fds, timeout).is_err() {
             return Ready::default();
         }
@@ -221,7 +221,7 @@ impl Keeper {
     /// Takes what process 1 says.
     fn hear_init(&mut self) {
         while let Some(init) = self.init.as_ref().filter(|_| self.talks) {
-            match init.receive(false) {
+            match init.receive() {
                 InitReport::Exited(exit) => self.child_exited(exit),
                 InitReport::End => self.talks = false,
                 InitReport::Nothing => return,
@@ -321,10 +321,10 @@ impl Keeper {
             found.retain(|process| process.pid != init.as_raw());
             found
         };
-        let killed: Vec<_> = find().iter().map(containment::leftover).collect();
         if self.reap() == Proof::NoneLeft {
             return Ended::default();
         }
+        let killed: Vec<_> = find().iter().map(containment::leftover).collect();
         let _ = kill(init, Signal::SIGKILL);
         let begin = Instant::now();
         loop {

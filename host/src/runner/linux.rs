@@ -16,6 +16,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::identity::MARKER_VARIABLE;
 
+/// The number of an error of the standard library.
+pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
 /// A process, as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {

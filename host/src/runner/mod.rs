@@ -67,7 +67,7 @@ pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, swee
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
 pub use sandbox::{
     Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ProbeReport, RefusedBackend,
-    ResourceLimits, Sandbox, View, available as available_sandbox, be_opaque, run_probe_child,
+    ResourceLimits, Sandbox, TEMPORARY_FOLDERS, View, available as available_sandbox, be_opaque, run_probe_child,
 };
 pub use shims::{
     CliAllowlist, Problem as ShellProblem, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims,

@@ -8,13 +8,15 @@ use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::{Deserialize, Serialize};
+
+use super::remove::FOLDER;
 
 /// Modes that nothing else has by chance.
 const FOLDER_MODE: u32 = 0o551;
@@ -100,7 +102,7 @@ fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
     let (Some(folder), Some(name)) = (placeholder.path.parent(), placeholder.path.file_name()) else {
         return Err(Errno::EINVAL);
     };
-    let parent = open_folder(folder)?;
+    let parent = open(folder, FOLDER | OFlag::O_PATH, Mode::empty())?;
     let made = if placeholder.folder {
         mkdirat(&parent, name, Mode::from_bits_truncate(FOLDER_MODE)).map(|()| None)
     } else {
@@ -128,13 +130,11 @@ fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
     Ok(Held { placeholder: placeholder.clone(), parent, lock })
 }
 
-fn open_folder(path: &Path) -> nix::Result<OwnedFd> {
-    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::path::Path;
 
     use super::*;
 

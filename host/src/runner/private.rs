@@ -15,11 +15,9 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::linux::read_limited;
-use super::remove::remove_tree;
+use super::linux::{errno_of, read_limited};
+use super::remove::{FOLDER, remove_tree};
 use super::shims::{OUTSIDE, remove_outside};
-
-const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Whether a private file can be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,10 +254,6 @@ impl Drop for PrivateDir {
 fn split(relative: &str) -> (impl Iterator<Item = &str>, &str) {
     let (folders, name) = relative.rsplit_once('/').unwrap_or(("", relative));
     (folders.split('/').filter(|part| !part.is_empty()), name)
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// What a sweep did.

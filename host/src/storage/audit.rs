@@ -4,14 +4,13 @@
 //! were deleted, the last of those are signed with a key that is not in the database: a chain that was computed again, cut
 //! off at its end, or started again does not fit its marks.
 
-use std::fmt::Write as _;
-
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::model::{AuditKind, AuditRecord, AuditVerdict, RunId};
 
 use super::StorageError;
@@ -419,12 +418,5 @@ fn record(row: &Row<'_>) -> rusqlite::Result<AuditRecord> {
         run_id: optional_id_of(row, "run_id")?,
         facts: json_of(row, "facts")?,
         hash: hex(&chain_end(row)?.hash),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

@@ -41,13 +41,9 @@ impl TokenSealer {
     /// # Errors
     /// If the key file cannot be used.
     pub(super) fn open(data_dir: &Path) -> Result<Self, TokenError> {
-        let parse =
-            |bytes: &[u8]| <[u8; KEY_BYTES]>::try_from(bytes).map_err(|_| format!("it is not {KEY_BYTES} bytes long"));
-        let path = data_dir.join("tokens.key");
-        let key =
-            secret_file::read_or_make::<KEY_BYTES, _>(&path, |random| random.to_vec(), parse).map_err(|error| {
-                TokenError::new(error.to_string(), "correct the file, or remove it and set the tokens again")
-            })?;
+        let key = secret_file::read_or_make_key::<KEY_BYTES>(&data_dir.join("tokens.key")).map_err(|error| {
+            TokenError::new(error.to_string(), "correct the file, or remove it and set the tokens again")
+        })?;
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()) })
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_plugin::Problems;
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
+pub(crate) use ostler_provider_kit::flags::is_on;
 use ostler_provider_kit::flags::{self, EVERYTHING, Known, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
 
@@ -65,11 +66,6 @@ const KNOWN: [Known; 28] = [
 /// The known flags that the installed version has.
 pub(crate) fn installed(options: &BTreeSet<String>) -> Vec<OptionalFlag> {
     flags::installed(&KNOWN, options)
-}
-
-/// Whether a payload sets a switch.
-pub(crate) fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
-    flags.get(name) == Some(&FlagValue::Switch(true))
 }
 
 /// The arguments for the flags of a payload.

@@ -12,6 +12,12 @@ use crate::payload::FlagValue;
 pub const EVERYTHING: &[&str] =
     &["sandboxMode", "autoApprove", "networkAccess", "approvalPolicy", "tools", "additionalDirectories", "mcp"];
 
+/// Whether a payload sets a switch.
+#[must_use]
+pub fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
+    flags.get(name) == Some(&FlagValue::Switch(true))
+}
+
 /// A flag that a plugin knows, whether or not the installed version has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {

@@ -12,8 +12,8 @@ use crate::text;
 use crate::widening::{self, Reading};
 
 pub(crate) fn check(launch: &LaunchSummary, context: &Context, findings: &mut Findings) {
-    let payload = serde_json::from_str::<Value>(&context.facts).ok().and_then(|facts| facts.get("payload").cloned());
-    let payload = payload.filter(Value::is_object);
+    let mut facts: Value = serde_json::from_str(&context.facts).unwrap_or_default();
+    let payload = facts.get_mut("payload").map(Value::take).filter(Value::is_object);
     let permissions = payload.as_ref().map(|payload| Permissions::read(payload, findings));
     match (&payload, &permissions) {
         // The installed CLI and the operator's mind may have changed while the run was queued.
@@ -28,8 +28,8 @@ pub(crate) fn check(launch: &LaunchSummary, context: &Context, findings: &mut Fi
     folder(launch, context, findings);
     text::check_launch(launch, findings);
     let own_folders = launch.files.iter().filter_map(|file| file.path.rsplit_once('/')).map(|(folder, _)| folder);
-    let reading =
-        Reading::spawn(permissions.as_ref(), context, own_folders.filter(|folder| !folder.is_empty()).collect());
+    let own_folders = own_folders.filter(|folder| !folder.is_empty()).collect();
+    let reading = Reading::spawn(permissions.as_ref(), context, &facts["sandbox"], own_folders);
     let mut effects = widening::of_arguments(&context.plugin, &launch.args);
     for file in &launch.files {
         let name = file.path.rsplit('/').next().unwrap_or_default();

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 
 use ostler_plugin::policy::Context;
+use serde_json::Value;
 
 pub(crate) use self::arguments::of_arguments;
 pub(crate) use self::config::{of_json, of_toml};
@@ -74,14 +75,6 @@ struct Held {
     network: bool,
 }
 
-impl Held {
-    /// A host that says nothing bounds nothing.
-    fn read(context: &Context) -> Self {
-        let facts: serde_json::Value = serde_json::from_str(&context.facts).unwrap_or_default();
-        serde_json::from_value(facts["sandbox"].clone()).unwrap_or_default()
-    }
-}
-
 impl<'a> Reading<'a> {
     /// Of a flag's values, before the run is queued.
     pub(crate) fn start(permissions: &'a Permissions, context: &'a Context, pointer: &'a str) -> Self {
@@ -89,9 +82,16 @@ impl<'a> Reading<'a> {
         Self { permissions: Some(permissions), context, pointer, own_folders: Vec::new(), held: Held::default() }
     }
 
-    /// Of a command line. `own_folders` are those of the run's private files.
-    pub(crate) fn spawn(permissions: Option<&'a Permissions>, context: &'a Context, own_folders: Vec<&'a str>) -> Self {
-        Self { permissions, context, pointer: "", own_folders, held: Held::read(context) }
+    /// Of a command line. `sandbox` is the fact of that name: a host that says nothing bounds nothing. `own_folders` are
+    /// those of the run's private files.
+    pub(crate) fn spawn(
+        permissions: Option<&'a Permissions>,
+        context: &'a Context,
+        sandbox: &Value,
+        own_folders: Vec<&'a str>,
+    ) -> Self {
+        let held = Held::deserialize(sandbox).unwrap_or_default();
+        Self { permissions, context, pointer: "", own_folders, held }
     }
 
     fn is_granted(&self, folder: &str) -> bool {

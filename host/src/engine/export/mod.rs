@@ -130,10 +130,8 @@ impl Engine {
     fn own_folders(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
         let config = paths.config_file.parent().map(Path::to_owned);
-        [&paths.data_dir, &paths.plugins_dir, &paths.cache_dir, &paths.log_dir]
-            .into_iter()
-            .cloned()
-            .chain([self.plugin_folder()])
+        let own = paths.own_folders().map(PathBuf::clone).into_iter();
+        own.chain([paths.plugins_dir.clone(), self.plugin_folder()])
             .chain(config)
             .chain(paths.home.clone())
             .map(|folder| folder.canonicalize().unwrap_or(folder))

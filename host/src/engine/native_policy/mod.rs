@@ -58,7 +58,7 @@ impl NativeChecks<'_> {
 }
 
 /// A denial of the host.
-fn deny(check: &str, pointer: String, message: String, hint: &str) -> Finding {
+pub(super) fn deny(check: &str, pointer: String, message: String, hint: &str) -> Finding {
     Finding {
         policy: POLICY.to_owned(),
         digest: String::new(),

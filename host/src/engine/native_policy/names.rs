@@ -159,8 +159,7 @@ fn closest<'p>(patterns: impl IntoIterator<Item = &'p str>, name: &str) -> Optio
 
 /// Whether the host protects the name, whatever a plugin says of it.
 pub(super) fn host_protects(name: &str) -> bool {
-    let against = closest(CODE.iter().chain(NETWORK).copied(), name);
-    against.is_some() && against >= closest(HARMLESS.iter().copied(), name)
+    outweighs(CODE.iter().chain(NETWORK).copied(), HARMLESS.iter().copied(), name)
 }
 
 /// Whether every request may set the name.

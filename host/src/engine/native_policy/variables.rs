@@ -2,8 +2,7 @@
 
 use super::names::{host_protects, is_harmless, matches, outweighs};
 use super::{NativeChecks, TokenChecks, deny};
-use crate::engine::environment::matches_name;
-use crate::model::{Finding, escape_pointer};
+use crate::model::{Finding, escape_pointer, matches_name};
 use crate::plugins::Containment;
 
 /// What the lists say of a name.

@@ -128,8 +128,8 @@ pub(super) fn why(found: &ProbeReport) -> String {
     if found.refused.is_empty() {
         return "[sandbox] backends is empty".to_owned();
     }
-    let reasons = found.refused.iter().map(|refused| format!("{}: {}", refused.backend.as_str(), refused.reason));
-    format!("this machine holds no containment ({})", reasons.collect::<Vec<_>>().join("; "))
+    let reasons: Vec<String> = found.refused.iter().map(ToString::to_string).collect();
+    format!("this machine holds no containment ({})", reasons.join("; "))
 }
 
 fn unenforceable(against: &[&str], reason: &str) -> ApiError {

@@ -15,16 +15,17 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::check;
+use super::gate::Grants;
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
 use crate::config::{ProviderConfig, SandboxConfig};
 use crate::egress::{AllowList, Egress, EgressSink, Proxy, RuleSource, warning};
 use crate::model::{
     ApiError, CompatibilityWarning, ErrorKind, Network as NetworkEvent, Payload, Permissions, SandboxSupport,
-    StartPayload, Tool,
+    StartPayload, Tool, matches_name,
 };
 use crate::plugins::Containment as Needs;
-use crate::runner::{Backend, FileIdentity, Network, ProbeReport, available_sandbox};
+use crate::runner::{Backend, FileIdentity, Network, ProbeReport, TEMPORARY_FOLDERS, available_sandbox};
 use crate::storage::Storage;
 
 pub(crate) use decide::{Containment, REMEDY, Reach};
@@ -109,12 +110,11 @@ impl Engine {
     pub(crate) fn sandbox_support(&self) -> SandboxSupport {
         let setup = self.setup();
         let report = self.sandbox_report(&setup);
-        let refused = report.refused.iter().map(|refused| format!("{}: {}", refused.backend.as_str(), refused.reason));
         SandboxSupport {
             backend: report.backend,
             default_mode: setup.config.sandbox.mode,
             gaps: report.gaps.clone(),
-            refused: refused.collect(),
+            refused: report.refused.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -142,13 +142,14 @@ impl Engine {
     /// # Errors
     /// `CWD_MISSING` where one is missing or leads elsewhere; `POLICY_DENIED` where one lies in the host's own folders.
     pub(crate) fn check_folders(&self, payload: &StartPayload, cwd: &Path) -> Result<OpenFolders, ApiError> {
-        let working = self.open_folder(cwd, "/cwd")?;
+        let grants = self.grants()?;
+        let working = self.open_folder(&grants, cwd, "/cwd")?;
         let harness = payload.harness.as_ref();
         let mut additional = Vec::new();
         for (index, folder) in harness.map_or(&[][..], |harness| &harness.additional_directories).iter().enumerate() {
             let at = format!("/harness/additionalDirectories/{index}");
             let resolved = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            additional.push(self.open_folder(&resolved, &at)?);
+            additional.push(self.open_folder(&grants, &resolved, &at)?);
         }
         let (cwd, mut held) = (working.0, vec![working.1]);
         let (additional, handles): (Vec<_>, Vec<_>) = additional.into_iter().unzip();
@@ -156,16 +157,15 @@ impl Engine {
         Ok(OpenFolders { cwd, additional, _held: held })
     }
 
-    fn open_folder(&self, path: &Path, pointer: &str) -> Result<(CheckedFolder, OwnedFd), ApiError> {
-        let own = [&self.paths.data_dir, &self.paths.cache_dir, &self.paths.log_dir];
-        let is_own = |own: &&PathBuf| own.canonicalize().is_ok_and(|own| path.starts_with(own));
-        if own.iter().any(is_own) {
+    fn open_folder(&self, grants: &Grants, path: &Path, pointer: &str) -> Result<(CheckedFolder, OwnedFd), ApiError> {
+        let is_own = |own: &PathBuf| own.canonicalize().is_ok_and(|own| path.starts_with(own));
+        if self.paths.own_folders().into_iter().any(is_own) {
             let message = format!("{} lies in a folder of the host itself, which no run sees", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message).at(pointer));
         }
         let handle = check::open_folder(path).map_err(|error| error.at(pointer))?;
         // The policies look paths up by themselves; what was opened here is what the run gets.
-        if self.grants()?.containing(path).is_none() {
+        if grants.containing(path).is_none() {
             let message = format!("{} lies in no granted folder", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message)
                 .at(pointer)
@@ -214,7 +214,7 @@ pub(crate) fn allow_list(
     let endpoints = inherited
         .iter()
         .filter(|(name, _)| own.is_none_or(|own| !own.contains_key(*name)))
-        .filter(|(name, _)| needs.endpoints.iter().any(|pattern| super::environment::matches_name(pattern, name)));
+        .filter(|(name, _)| needs.endpoints.iter().any(|pattern| matches_name(pattern, name)));
     list.extend(AllowList::of_urls(endpoints.map(|(_, value)| value.as_str())));
     let servers = harness.and_then(|harness| harness.mcp.as_ref()).map_or(&[][..], |mcp| &mcp.servers);
     // One that may not be allowed closes none of the others.
@@ -355,8 +355,8 @@ pub(crate) fn named(path: &str, payload: &StartPayload) -> Vec<PathBuf> {
 fn tree_of(program: &Path) -> Option<PathBuf> {
     let modules = program.ancestors().filter(|folder| folder.file_name().is_some_and(|name| name == "node_modules"));
     let folder = modules.last().or_else(|| program.parent())?;
-    let shared = [Path::new("/"), Path::new("/tmp"), Path::new("/var/tmp")];
-    (!shared.contains(&folder)).then(|| folder.to_owned())
+    let shared = folder == Path::new("/") || TEMPORARY_FOLDERS.iter().any(|shared| folder == Path::new(shared));
+    (!shared).then(|| folder.to_owned())
 }
 
 /// What a run's proxy tells becomes events of the run.

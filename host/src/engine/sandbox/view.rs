@@ -1,6 +1,6 @@
 //! What a contained child sees: its folders, what its CLI needs, and what stays hidden.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ use crate::config::{Paths, ResourceLimits as LimitsConfig, SandboxConfig};
 use crate::model::SandboxMode;
 use crate::plugins::Containment as Needs;
 use crate::runner::{
-    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ResourceLimits, Sandbox, View,
+    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ResourceLimits, Sandbox,
+    TEMPORARY_FOLDERS, View,
 };
 
 /// Entries of the folders around hidden ones that a Landlock domain names, at most.
@@ -56,14 +57,15 @@ impl Sources<'_> {
         match containment.backend {
             None => Sandbox { limits, ..Sandbox::default() },
             Some(Backend::Namespaces) => {
-                let view = self.view(containment.mode);
+                let guarded = self.guarded(containment.mode);
+                let view = self.view(containment.mode, &guarded);
                 let landlock = bounded.then(|| Landlock {
-                    write: writable(&view, &["/tmp", "/var/tmp", "/dev", "/proc"]),
+                    write: writable(&view, &[&TEMPORARY_FOLDERS[..], &["/dev", "/proc"]].concat()),
                     bound_writes: true,
                     ..Landlock::default()
                 });
                 Sandbox {
-                    placeholders: self.placeholders(containment.mode),
+                    placeholders: self.placeholders(guarded),
                     namespaces: Some(Namespaces { view: Some(view), network }),
                     landlock,
                     filter: if bounded { Filter::Strict } else { Filter::Basic },
@@ -71,7 +73,7 @@ impl Sources<'_> {
                 }
             }
             Some(Backend::Landlock) => {
-                let view = self.view(containment.mode);
+                let view = self.view(containment.mode, &[]);
                 let read = readable(&view);
                 let connect =
                     network.map(|network| std::iter::once(network.proxy_port).chain(network.forwards).collect());
@@ -106,22 +108,31 @@ impl Sources<'_> {
         }
     }
 
-    fn view(&self, mode: SandboxMode) -> View {
+    /// The folders of the run.
+    fn folders(&self) -> impl Iterator<Item = &CheckedFolder> {
+        std::iter::once(self.cwd).chain(self.additional)
+    }
+
+    /// Whether a path lies in a folder of the run.
+    fn is_inside(&self, path: &Path) -> bool {
+        self.folders().any(|folder| path.starts_with(&folder.path))
+    }
+
+    fn view(&self, mode: SandboxMode, guarded: &[(PathBuf, bool)]) -> View {
         let full = mode == SandboxMode::FullAccess;
         let mut open: BTreeMap<PathBuf, OpenPath> = BTreeMap::new();
         let mut add = |path: PathBuf, write, identity, required| {
             let entry = open.entry(path.clone()).or_insert(OpenPath { path, write, identity, required });
             entry.write |= write;
         };
-        for folder in std::iter::once(self.cwd).chain(self.additional) {
+        for folder in self.folders() {
             let write = mode == SandboxMode::WorkspaceWrite;
             add(folder.path.clone(), write, Some(folder.identity), true);
             if write {
-                let own = |path: &Path| {
-                    std::iter::once(self.cwd).chain(self.additional).any(|folder| path.starts_with(&folder.path))
-                };
-                for (path, write) in worktree::parts(&folder.path).into_iter().filter(|(path, _)| !own(path)) {
-                    add(path, write, None, false);
+                for (path, write) in worktree::parts(&folder.path) {
+                    if !self.is_inside(&path) {
+                        add(path, write, None, false);
+                    }
                 }
             }
         }
@@ -132,20 +143,21 @@ impl Sources<'_> {
         for path in existing(self.needs.read.iter().chain(&self.config.read), self.variables) {
             add(path, false, None, false);
         }
-        let hidden: Vec<PathBuf> =
-            self.own_folders().iter().chain(&self.hidden()).filter_map(|path| path.canonicalize().ok()).collect();
-        let holds_hidden = |path: &PathBuf| hidden.iter().any(|hidden| hidden.starts_with(path));
-        for path in self.programs.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !holds_hidden(path))
-        {
-            add(path, false, None, false);
+        let (mut hide, more) = (self.own_folders(), self.hidden());
+        let own = resolved(&hide);
+        let hidden: Vec<PathBuf> = own.iter().cloned().chain(resolved(&more)).collect();
+        for path in resolved(&self.programs) {
+            if !hidden.iter().any(|hidden| hidden.starts_with(&path)) {
+                add(path, false, None, false);
+            }
         }
-        for path in self.agents().iter().filter_map(|path| path.canonicalize().ok()) {
+        for path in resolved(&self.agents()) {
             add(path, false, None, false);
         }
         // Only the private temporary folder takes them away; what else is not hidden can be read anyway.
-        for path in self.named.iter().filter_map(|path| path.canonicalize().ok()) {
+        for path in resolved(&self.named) {
             let below = |folder: &&str| path.starts_with(folder) && path != Path::new(*folder);
-            let temporary = ["/tmp", "/var/tmp"].iter().any(below);
+            let temporary = TEMPORARY_FOLDERS.iter().any(below);
             if temporary && !hidden.iter().any(|hidden| path.starts_with(hidden) || hidden.starts_with(&path)) {
                 add(path, false, None, false);
             }
@@ -154,13 +166,10 @@ impl Sources<'_> {
         // rules.
         let read_only = !full && !open.get(Path::new("/")).is_some_and(|root| root.write);
         open.remove(Path::new("/"));
-        let protect = self.guarded(mode).into_iter().map(|(path, _)| path).collect();
-        let mut hide = self.own_folders();
+        let protect = guarded.iter().map(|(path, _)| path.clone()).collect();
         if !full {
-            hide.extend(self.hidden());
+            hide.extend(more);
         }
-        let own: BTreeSet<PathBuf> =
-            self.own_folders().into_iter().filter_map(|path| path.canonicalize().ok()).collect();
         // What belongs to the host stays hidden even where something else is to be open below it, except the private folder.
         open.retain(|path, _| path.starts_with(self.private) || !own.iter().any(|own| path.starts_with(own)));
         View {
@@ -176,15 +185,9 @@ impl Sources<'_> {
     /// What belongs to the host itself.
     fn own_folders(&self) -> Vec<PathBuf> {
         let paths = self.paths;
-        let mut own = vec![
-            paths.data_dir.clone(),
-            paths.cache_dir.clone(),
-            paths.log_dir.clone(),
-            paths.plugins_dir.clone(),
-            self.plugins.to_owned(),
-            paths.socket.clone(),
-            paths.config_file.clone(),
-        ];
+        let mut own = paths.own_folders().map(PathBuf::clone).to_vec();
+        own.extend([&paths.plugins_dir, &paths.socket, &paths.config_file].map(PathBuf::clone));
+        own.push(self.plugins.to_owned());
         if let Some(folder) = paths.config_file.parent().filter(|_| paths.home.is_none()) {
             // One that is missing could be made by the run.
             let _ = fs::create_dir_all(folder);
@@ -229,7 +232,7 @@ impl Sources<'_> {
             self.needs.protect.iter().filter_map(|path| Some((resolve(path, self.variables)?, path.ends_with('/'))));
         let mut guarded: Vec<(PathBuf, bool)> = own.collect();
         if mode == SandboxMode::WorkspaceWrite {
-            for folder in std::iter::once(self.cwd).chain(self.additional) {
+            for folder in self.folders() {
                 let names = self.config.protect.iter();
                 guarded.extend(names.map(|name| (folder.path.join(name.trim_end_matches('/')), name.ends_with('/'))));
                 // In a linked worktree that is a file, which says where the repository is.
@@ -245,25 +248,26 @@ impl Sources<'_> {
     /// What is hidden below a folder that the run may use, where no mount can cover it: then Landlock alone cannot hold the
     /// run.
     pub(crate) fn uncoverable(&self) -> Option<PathBuf> {
-        let all = self.own_folders().into_iter().chain(self.hidden());
-        let found = all.filter_map(|path| path.canonicalize().ok());
-        let folders: Vec<&CheckedFolder> = std::iter::once(self.cwd).chain(self.additional).collect();
-        found.into_iter().find(|path| folders.iter().any(|folder| path.starts_with(&folder.path)))
+        let all: Vec<PathBuf> = self.own_folders().into_iter().chain(self.hidden()).collect();
+        resolved(&all).into_iter().find(|path| self.is_inside(path))
     }
 
     /// What is missing of that and can have something empty in its place. Of the files in a work folder, tools would obey
     /// an empty one, too.
-    fn placeholders(&self, mode: SandboxMode) -> Vec<Placeholder> {
+    fn placeholders(&self, guarded: Vec<(PathBuf, bool)>) -> Vec<Placeholder> {
         let of_cli: Vec<PathBuf> = self.needs.protect.iter().filter_map(|path| resolve(path, self.variables)).collect();
-        let guarded = self.guarded(mode).into_iter().filter(|(path, folder)| *folder || of_cli.contains(path));
-        let wanted = guarded.map(|(path, folder)| Placeholder { path, folder });
+        let emptied = guarded.into_iter().filter(|(path, folder)| *folder || of_cli.contains(path));
+        let wanted = emptied.map(|(path, folder)| Placeholder { path, folder });
         wanted.filter(|wanted| can_be_made(&wanted.path) || wanted.is_there()).collect()
     }
 
     /// Protected files that nothing keeps a run from making or replacing, with what the links among them lead to now:
-    /// nothing can be mounted where nothing is, or on a link.
-    pub(crate) fn unprotected(&self, mode: SandboxMode) -> Vec<(PathBuf, Option<PathBuf>)> {
-        let placeholders = self.placeholders(mode);
+    /// nothing can be mounted where nothing is, or on a link. `placeholders` are those of the run's sandbox.
+    pub(crate) fn unprotected(
+        &self,
+        mode: SandboxMode,
+        placeholders: &[Placeholder],
+    ) -> Vec<(PathBuf, Option<PathBuf>)> {
         let open = |path: &PathBuf| !placeholders.iter().any(|placeholder| placeholder.path == *path);
         let guarded = self.guarded(mode).into_iter().map(|(path, _)| path).filter(open);
         guarded
@@ -284,7 +288,12 @@ fn can_be_made(path: &Path) -> bool {
 /// The folder in the private one that is the child's `/tmp`.
 pub(crate) const TEMPORARY: &str = "tmp";
 
-/// Those of the paths that are there, links resolved. A missing folder whose path ends with `/` is made.
+/// Those of the paths that are there, links resolved.
+fn resolved(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+}
+
+/// The same for paths as settings and plugins write them. A missing folder whose path ends with `/` is made.
 fn existing<'a>(paths: impl Iterator<Item = &'a String>, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let found = paths.filter_map(|text| {
         let path = resolve(text, variables)?;
@@ -307,9 +316,9 @@ fn writable(view: &View, more: &[&str]) -> Vec<PathBuf> {
 /// What a Landlock domain lets the child read, where no mount can hide anything: everything but what is hidden. Folders
 /// around hidden ones are opened entry by entry, as they are now.
 fn readable(view: &View) -> Vec<PathBuf> {
-    let mut hidden: Vec<PathBuf> = view.hide.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let mut hidden = resolved(&view.hide);
     if view.tmp.is_some() {
-        hidden.extend(["/tmp", "/var/tmp"].map(PathBuf::from));
+        hidden.extend(TEMPORARY_FOLDERS.map(PathBuf::from));
     }
     let mut found: Vec<PathBuf> = view.open.iter().map(|open| open.path.clone()).collect();
     let mut waiting = vec![PathBuf::from("/")];

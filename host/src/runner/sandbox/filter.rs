@@ -84,8 +84,6 @@ fn programs(filter: Filter) -> Result<Vec<BpfProgram>, Wrong> {
         // pass every filter.
         let missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].map(|call| (call, Vec::new())).into();
         programs.push(program(missing, Errno::ENOSYS)?);
-    }
-    if filter != Filter::Basic {
         // Whoever else can reach the file would become this user with it.
         for (call, mode) in SETTING_MODES {
             refused.insert(call, vec![rule(&[(mode, Len::Dword, Op::MaskedEq(SET_USER), SET_USER)])?]);

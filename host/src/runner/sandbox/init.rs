@@ -105,12 +105,11 @@ impl Init {
             .map_err(lost)
     }
 
-    /// The next thing that process 1 says. `wait` for it, or return [`InitReport::Nothing`].
-    pub(in super::super) fn receive(&self, wait: bool) -> InitReport {
+    /// The next thing that process 1 says; [`InitReport::Nothing`] where it says nothing now.
+    pub(in super::super) fn receive(&self) -> InitReport {
         let mut buffer = [0; MAX_MESSAGE];
-        let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
         let received = loop {
-            match receive(&self.control, &mut buffer, flags) {
+            match receive(&self.control, &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(received) => break received,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return InitReport::Nothing,
@@ -167,8 +166,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<
 /// and its group.
 fn write_maps(init: Pid) -> Setup {
     let write = |file: &str, content: &str| {
-        fs::write(format!("/proc/{init}/{file}"), content)
-            .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+        fs::write(format!("/proc/{init}/{file}"), content).map_err(|error| linux::errno_of(&error))
     };
     let at = |errno| SetupError::at("map the user into its namespace")(errno);
     if nix::unistd::geteuid().is_root() {

@@ -7,10 +7,8 @@ use ::landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 use nix::errno::Errno;
-use nix::libc;
-use nix::sys::stat::fstat;
 
-use super::mounts::open_place;
+use super::mounts::{is_folder, open_place};
 use super::{Landlock, Setup, SetupError};
 
 /// The newest interface whose rights are known here. A kernel with an older one enforces what it knows.
@@ -62,8 +60,7 @@ fn allow(
 ) -> Result<RulesetCreated, RulesetError> {
     for path in paths {
         let Ok(place) = open_place(path) else { continue };
-        let Ok(found) = fstat(&place) else { continue };
-        let folder = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        let Ok(folder) = is_folder(&place) else { continue };
         let access = if folder { access } else { access & AccessFs::from_file(ABI_KNOWN) };
         created = created.add_rule(PathBeneath::new(place, access))?;
     }

@@ -84,7 +84,7 @@ pub struct View {
     pub protect: Vec<PathBuf>,
     /// Files and folders that look empty. Missing ones are passed over. What is open below them stays open.
     pub hide: Vec<PathBuf>,
-    /// A private folder of the host that the child sees, writable, as `/tmp` and `/var/tmp`.
+    /// A private folder of the host that the child sees, writable, as [`TEMPORARY_FOLDERS`].
     pub tmp: Option<PathBuf>,
     /// A `/dev` with the few devices that every program expects, in place of the host's.
     pub minimal_dev: bool,
@@ -171,6 +171,9 @@ pub struct ResourceLimits {
     /// Bytes of the largest file that a process may write.
     pub file_size: Option<u64>,
 }
+
+/// Where a child finds its private folder for temporary files.
+pub const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Sockets of one child's network, at most: the proxy's and those of the forwarded ports.
 pub(super) const MAX_SOCKETS: usize = 64;

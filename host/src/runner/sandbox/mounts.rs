@@ -28,13 +28,19 @@ pub(super) fn copy_tree(path: &Path) -> nix::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
-/// Opens a path without access to its content. No link is followed; `ELOOP` says that there is one.
+/// Opens a path without access to its content. No link is followed: one at the end is opened itself, `ELOOP` says that
+/// there is one on the way.
 pub(super) fn open_place(path: &Path) -> nix::Result<OwnedFd> {
     use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     openat2(AT_FDCWD, path, how)
+}
+
+/// Whether an open path is that of a folder.
+pub(super) fn is_folder(place: &OwnedFd) -> nix::Result<bool> {
+    Ok(nix::sys::stat::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 /// Mounts a detached tree on an open file or folder.

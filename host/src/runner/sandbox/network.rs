@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::super::linux::errno_of;
 use super::{Network, Setup, SetupError};
 
 /// Opens the loopback of a new network namespace and listens on it: first for the proxy, then for each forwarded port.
@@ -18,7 +19,7 @@ pub(super) fn open(network: &Network) -> Setup<Vec<OwnedFd>> {
 
 fn listen_on(port: u16) -> nix::Result<OwnedFd> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    listener.map(OwnedFd::from).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    listener.map(OwnedFd::from).map_err(|error| errno_of(&error))
 }
 
 fn bring_loopback_up() -> nix::Result<()> {

@@ -31,6 +31,12 @@ pub struct RefusedBackend {
     pub reason: String,
 }
 
+impl std::fmt::Display for RefusedBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.backend.as_str(), self.reason)
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeReport {
@@ -49,7 +55,6 @@ struct Found {
     wrote_inside: bool,
     wrote_outside: bool,
     read_hidden: bool,
-    first_process: bool,
     own_proc: bool,
 }
 
@@ -193,7 +198,6 @@ pub fn run_probe_child(folder: &Path) -> bool {
         wrote_inside: fs::write(places.inside.join("file"), "x").is_ok(),
         wrote_outside: fs::write(places.outside.join("file"), "x").is_ok(),
         read_hidden: fs::read(places.hidden.join("secret")).is_ok(),
-        first_process: std::process::id() == 2,
         own_proc: fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string())),
     };
     serde_json::to_vec(&found).is_ok_and(|text| std::io::stdout().write_all(&text).is_ok())

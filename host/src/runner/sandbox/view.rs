@@ -14,11 +14,9 @@ use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
+use super::super::linux::errno_of;
 use super::mounts::{self, PLAIN};
-use super::{FileIdentity, OpenPath, Setup, SetupError, View};
-
-/// Where private temporary files appear.
-const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+use super::{FileIdentity, OpenPath, Setup, SetupError, TEMPORARY_FOLDERS, View};
 
 /// Devices of a minimal `/dev`, as far as the host has them.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -109,7 +107,7 @@ fn entries(view: &View) -> Setup<BTreeMap<PathBuf, Entry>> {
         }
     }
     if let Some(folder) = &view.tmp {
-        for place in TEMPORARY {
+        for place in TEMPORARY_FOLDERS {
             let Ok(place) = Path::new(place).canonicalize() else { continue };
             let tree = copy(folder, PLAIN)?;
             entries.insert(place, Entry::Tree { tree, required: true });
@@ -152,14 +150,10 @@ fn copy(path: &Path, attributes: u64) -> Setup<OwnedFd> {
     Ok(tree)
 }
 
-fn is_folder(fd: &OwnedFd) -> nix::Result<bool> {
-    Ok(fstat(fd)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
-}
-
 /// Mounts a detached tree at a path, which is made where a cover or the private temporary folder lacks it.
 fn attach(tree: &OwnedFd, path: &Path) -> nix::Result<()> {
     let place = match mounts::open_place(path) {
-        Err(Errno::ENOENT) => make_place(path, is_folder(tree)?)?,
+        Err(Errno::ENOENT) => make_place(path, mounts::is_folder(tree)?)?,
         found => found?,
     };
     mounts::attach(tree.as_fd(), place.as_fd())
@@ -171,7 +165,7 @@ fn make_place(path: &Path, folder: bool) -> nix::Result<OwnedFd> {
         (false, Some(parent)) => fs::create_dir_all(parent).and_then(|()| fs::File::create_new(path).map(drop)),
         (false, None) => return Err(Errno::ENOENT),
     };
-    made.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    made.map_err(|error| errno_of(&error))?;
     mounts::open_place(path)
 }
 
@@ -240,7 +234,7 @@ impl Covers {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(None),
             Err(errno) => return Err(SetupError::on("open", path)(errno)),
         };
-        let folder = is_folder(&place).map_err(SetupError::on("look at", path))?;
+        let folder = mounts::is_folder(&place).map_err(SetupError::on("look at", path))?;
         let cover = if folder && holds_open {
             empty_file_system()
         } else {
