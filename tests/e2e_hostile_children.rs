@@ -13,6 +13,7 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     fs,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
@@ -346,6 +347,13 @@ fn limit(bed: &Bed, pid: i32, resource: &str, value: &str) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// The limit of open files under which a process has so many descriptors to spare, with those that it has open now.
+fn limit_that_leaves(pid: i32, spare: usize) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let open: HashSet<usize> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (0..).filter(|number| !open.contains(number)).nth(spare).unwrap()
+}
+
 /// Waits until a run has ended, without asking the host.
 fn ended(bed: &Bed, run: &str) -> Duration {
     let start = Instant::now();
@@ -368,12 +376,11 @@ fn want_of_descriptors() {
     let host = bed.host();
     let mut reasons = Vec::new();
     // Each of the descriptors that an attempt needs is the one that is missing. Those of the holder come back.
-    for spare in [-8_i64, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 4, 8, 16] {
+    for spare in (0..16).chain([24, 32]) {
+        let nofile = limit_that_leaves(host, spare);
         let holder = Holder::start(&bed, |script| bed.detach(&["sh", script]));
         let waiting = bed.detach(&["sh", "echo fine"]);
-        let open = fs::read_dir(format!("/proc/{host}/fd")).unwrap().flatten();
-        let highest = open.filter_map(|entry| entry.file_name().to_str()?.parse::<i64>().ok()).max().unwrap();
-        limit(&bed, host, "nofile", &format!("{}:", highest + 1 + spare));
+        limit(&bed, host, "nofile", &format!("{nofile}:"));
         holder.let_go();
         let took = ended(&bed, &waiting);
         limit(&bed, host, "nofile", "4096:");
@@ -388,6 +395,10 @@ fn want_of_descriptors() {
         assert!(reason != "spawn_failed" || retries == 2, "{spare}: {:?}", warning_codes(&events));
         // Fed again, it works.
         bed.run(&["run", "sh", "echo fine"]).ok();
+        let private = bed.home().join("data/private");
+        until("no private folder", support::PATIENCE, || {
+            fs::read_dir(&private).unwrap().next().is_none().then_some(())
+        });
         reasons.push(reason);
     }
     for wanted in ["completed", "spawn_failed"] {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nix::errno::Errno;
 
 use crate::egress::{AllowList, RuleSource};
 use crate::model::{
@@ -226,27 +227,34 @@ pub(crate) fn prelude(prelude: &ShellPrelude) -> runner::ShellPrelude {
 /// The working folder with its links resolved.
 ///
 /// # Errors
-/// `CWD_MISSING`, saying what it is instead.
+/// `CWD_MISSING`, saying what it is instead; `IO` where the host lacks something to look at it.
 pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError> {
     let missing = |what: &str| {
         let message = format!("the working folder {} {what}", cwd.display());
         ApiError::new(ErrorKind::CwdMissing, message).at("/cwd").hint("name a folder that exists, with --cwd")
     };
+    let unusable = |error: std::io::Error| {
+        let what = format!("cannot be used: {error}");
+        if error.raw_os_error().is_some_and(|number| runner::is_transient(Errno::from_raw(number))) {
+            return ApiError::new(ErrorKind::Io, format!("the working folder {} {what}", cwd.display()));
+        }
+        missing(&what)
+    };
     match std::fs::metadata(cwd) {
-        Ok(found) if found.is_dir() => cwd.canonicalize().map_err(|error| missing(&format!("cannot be used: {error}"))),
+        Ok(found) if found.is_dir() => cwd.canonicalize().map_err(unusable),
         Ok(_) => Err(missing("is a file")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && cwd.is_symlink() => {
             Err(missing("is a link that leads nowhere"))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing("does not exist")),
-        Err(error) => Err(missing(&format!("cannot be used: {error}"))),
+        Err(error) => Err(unusable(error)),
     }
 }
 
 /// Opens a folder by the path that was judged: links resolved, so that none may be on the way now.
 ///
 /// # Errors
-/// `CWD_MISSING` where it is gone, or where a link leads elsewhere now.
+/// `CWD_MISSING` where it is gone, or where a link leads elsewhere now; `IO` where the host lacks something to open it.
 pub(crate) fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, ApiError> {
     use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
     let how = OpenHow::new()
@@ -254,10 +262,11 @@ pub(crate) fn open_folder(path: &Path) -> Result<std::os::fd::OwnedFd, ApiError>
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     openat2(AT_FDCWD, path, how).map_err(|errno| {
         let what = match errno {
-            nix::errno::Errno::ELOOP => "leads elsewhere now: a link is on the way".to_owned(),
+            Errno::ELOOP => "leads elsewhere now: a link is on the way".to_owned(),
             errno => format!("cannot be opened: {}", errno.desc()),
         };
-        ApiError::new(ErrorKind::CwdMissing, format!("the folder {} {what}", path.display()))
+        let kind = if runner::is_transient(errno) { ErrorKind::Io } else { ErrorKind::CwdMissing };
+        ApiError::new(kind, format!("the folder {} {what}", path.display()))
     })
 }
 

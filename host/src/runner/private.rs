@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -18,6 +19,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::linux::{errno_of, read_limited};
 use super::remove::{FOLDER, remove_tree};
 use super::shims::{OUTSIDE, remove_outside};
+use super::spec::is_transient;
 
 /// Whether a private file can be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,10 +227,10 @@ impl PrivateDir {
     /// Removes it now, and tells if that fails.
     ///
     /// # Errors
-    /// What the system refused; the next [`sweep`] tries again.
+    /// What the system refused; the next removal, or the next [`sweep`], tries again.
     pub fn remove(mut self) -> Result<(), PrivateError> {
         self.removed = true;
-        remove_tree(&self.path).map_err(|errno| PrivateError::System {
+        remove_with_earlier(&self.path).map_err(|errno| PrivateError::System {
             what: "remove the private folder",
             path: self.path.clone(),
             errno,
@@ -243,11 +245,34 @@ impl PrivateDir {
 impl Drop for PrivateDir {
     fn drop(&mut self) {
         if !self.removed
-            && let Err(error) = remove_tree(&self.path)
+            && let Err(error) = remove_with_earlier(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "failed to remove a private folder");
         }
     }
+}
+
+/// Private folders that could not be removed for want of descriptors or memory. The next removal tries them again.
+static UNREMOVED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes a private folder, then those that could not be removed before.
+fn remove_with_earlier(path: &Path) -> nix::Result<()> {
+    let unremoved = || UNREMOVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let remove = |path: &Path| {
+        remove_tree(path).inspect_err(|errno| {
+            if is_transient(*errno) {
+                unremoved().push(path.to_owned());
+            }
+        })
+    };
+    let removed = remove(path);
+    if removed.is_ok() {
+        let earlier = std::mem::take(&mut *unremoved());
+        for path in earlier {
+            let _ = remove(&path);
+        }
+    }
+    removed
 }
 
 /// The folders on the way, and the file's own name.

@@ -154,7 +154,7 @@ impl SpawnError {
 }
 
 /// Whether an error of the system is one that passes.
-pub(super) fn is_transient(errno: Errno) -> bool {
+pub(crate) fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY | Errno::ENOBUFS | Errno::EINTR
