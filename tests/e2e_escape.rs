@@ -25,26 +25,16 @@ fn sandbox(events: &[Value]) -> &Value {
     &of_type(events, "run.started")[0]["payload"]["sandbox"]
 }
 
-/// Whether this machine holds a back end; says so where it does not.
-fn holds(bed: &Bed, backend: &str) -> bool {
-    let status = bed.call("get_status", &json!({})).unwrap();
-    let held = status["sandbox"]["backend"] == backend;
-    if !held {
-        eprintln!("SKIPPED: this machine does not hold {backend}: {}", status["sandbox"]);
-    }
-    held
-}
-
 #[test]
 fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
-    for backend in ["namespaces", "landlock"] {
+    for backend in support::escape::BACK_ENDS {
         let bed = Bed::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         bed.host();
-        if !holds(&bed, backend) {
+        if !support::escape::holds(&bed, backend) {
             continue;
         }
         for mode in ["read-only", "workspace-write"] {
-            let attempts = Attempts::prepare(&bed, backend == "namespaces");
+            let attempts = Attempts::prepare(&bed, backend != "landlock");
             let events = agent(&bed, &json!({ "sandboxMode": mode }), &attempts.script());
             let record = sandbox(&events);
             assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
@@ -57,7 +47,7 @@ fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
 fn full_access_hides_what_belongs_to_the_host() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let outside = bed.root().join("outside");
@@ -77,7 +67,7 @@ fn full_access_hides_what_belongs_to_the_host() {
 fn run_without_a_mode_is_contained_by_the_setting() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let outside = bed.root().join("outside");
@@ -112,7 +102,7 @@ fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_defau
 fn programs_that_a_run_needs_work_inside() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     // A commit in a linked worktree, whose repository lies outside of the run's folder.
@@ -161,7 +151,7 @@ fn programs_that_a_run_needs_work_inside() {
 fn payload_opens_nothing_that_is_hidden() {
     let bed = Bed::granted("[policy]\nmcp_commands = \"always\"\n");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let secret = bed.user().join(".ssh/id");
@@ -180,7 +170,7 @@ fn payload_opens_nothing_that_is_hidden() {
 fn tools_of_a_project_build_and_test_inside() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let said = |program: &str, args: &[&str]| {
@@ -213,7 +203,7 @@ fn tools_of_a_project_build_and_test_inside() {
 fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -264,7 +254,7 @@ fn folder_that_is_swapped_after_the_check_is_not_entered() {
 fn protected_file_that_a_run_makes_is_named() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let events = agent(
@@ -281,7 +271,7 @@ fn protected_file_that_a_run_makes_is_named() {
 fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
     let bed = Bed::granted("");
     let host = bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     let run = bed.submit("RUN env -i setsid sleep 4321 & sleep 300", &json!({})).unwrap();
@@ -324,7 +314,7 @@ fn host_shows_its_environment_to_no_run() {
 fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
     let bed = Bed::granted("");
     bed.host();
-    if !holds(&bed, "namespaces") {
+    if !support::escape::holds(&bed, "namespaces") {
         return;
     }
     bed.stop();

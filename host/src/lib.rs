@@ -32,6 +32,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match args.get(1).and_then(|verb| verb.to_str()) {
         Some(rehearsal::VERB) => rehearsal::main(args.into_iter().skip(2)),
+        Some(runner::INIT_VERB) => runner::serve_as_init(args.into_iter().skip(2)),
         Some(host::ZYGOTE_VERB) => runner::serve_zygote(),
         Some(engine::PROBE_VERB) => engine::probe_sandbox(args.into_iter().skip(2)),
         Some(host::COMPILE_VERB) => host::compile(args.into_iter().skip(2)),

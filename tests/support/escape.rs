@@ -10,6 +10,20 @@ use std::thread;
 use std::time::Duration;
 
 use super::Bed;
+use serde_json::json;
+
+/// Every back end of the sandbox.
+pub const BACK_ENDS: [&str; 3] = ["namespaces", "bwrap", "landlock"];
+
+/// Whether a back end holds the bed's runs; says so where it does not.
+pub fn holds(bed: &Bed, backend: &str) -> bool {
+    let status = bed.call("get_status", &json!({})).unwrap();
+    let held = status["sandbox"]["backend"] == backend;
+    if !held {
+        eprintln!("SKIPPED: this machine does not hold {backend}: {}", status["sandbox"]);
+    }
+    held
+}
 
 /// Where a script tries to get, and what shows that it did.
 pub struct Attempts {

@@ -58,6 +58,15 @@ impl Studio {
         self.configure(&executable, settings);
     }
 
+    /// A host whose runs are held by that back end alone, from now on.
+    pub fn use_back_end(&self, backend: &str) {
+        self.reconfigure(self.cli.settings);
+        let file = self.bed.home().join("config.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        fs::write(file, format!("{config}[sandbox]\nbackends = [\"{backend}\"]\n")).unwrap();
+        self.bed.host();
+    }
+
     fn configure(&self, executable: &Path, settings: &str) {
         let environment = (self.cli.settle)(&self.own_folder(), &self.server);
         self.bed.configure(&format!(

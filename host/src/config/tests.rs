@@ -45,7 +45,7 @@ fn the_default_text_sets_every_value() {
                 "mcpCommands": "sandboxed", "shellPreludes": "sandboxed"
             },
             "sandbox": {
-                "mode": "workspace-write", "require": false, "backends": ["namespaces", "landlock"],
+                "mode": "workspace-write", "require": false, "backends": ["namespaces", "bwrap", "landlock"],
                 "hide": config.sandbox.hide, "protect": config.sandbox.protect, "read": config.sandbox.read, "write": [],
                 "sshAgent": false, "gpgAgent": false, "dbus": false, "allowHosts": []
             },

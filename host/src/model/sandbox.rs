@@ -11,21 +11,30 @@ use super::SandboxMode;
 pub enum SandboxBackend {
     /// Namespaces that the host makes.
     Namespaces,
+    /// Namespaces that the system's `bwrap` makes.
+    Bwrap,
     /// Landlock and seccomp.
     Landlock,
 }
 
 impl SandboxBackend {
     /// All of them, the best first.
-    pub const ALL: [Self; 2] = [Self::Namespaces, Self::Landlock];
+    pub const ALL: [Self; 3] = [Self::Namespaces, Self::Bwrap, Self::Landlock];
 
     /// Its name in settings and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Namespaces => "namespaces",
+            Self::Bwrap => "bwrap",
             Self::Landlock => "landlock",
         }
+    }
+
+    /// Whether a run has namespaces of its own.
+    #[must_use]
+    pub const fn has_namespaces(self) -> bool {
+        matches!(self, Self::Namespaces | Self::Bwrap)
     }
 }
 

@@ -1,20 +1,20 @@
 //! How a keeper makes its child: the process that waits at a gate and then becomes the program.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, read, setsid, write};
 
 use super::keeper::{leave, read_exactly};
 use super::linux;
-use super::sandbox::{self, Init, InitReport, Namespaces, SetupError};
-use super::wire::{Program, Report, Stage};
+use super::sandbox::{self, Handover, Init, InitReport, Maker, Namespaces, SetupError};
+use super::wire::{Command, Program, Report, Stage};
 
 /// Longest text of a step that a failure carries.
 const MAX_STEP: usize = 512;
@@ -117,8 +117,17 @@ fn make_inside(
     gate: OwnedFd,
     failure: OwnedFd,
 ) -> Result<Newborn, ChildFailure> {
-    let init =
-        sandbox::start_init(namespaces, || become_program(&ends, stdio, program), |failed| failed.tell(&ends.failure))?;
+    let fail = |failed: ChildFailure| failed.tell(&ends.failure);
+    let mut init = match namespaces.maker {
+        Maker::Own => sandbox::start_init(namespaces, || become_program(&ends, stdio, program), fail)?,
+        Maker::Bwrap => {
+            let frame = Command::Prepare(Box::new(program.clone())).encode();
+            let frame = frame.ok_or_else(|| ChildFailure::at(Stage::Setup, Errno::E2BIG))?;
+            let [stdin, stdout, stderr] = stdio;
+            let fds = [&ends.gate, &ends.failure, stdin, stdout, stderr];
+            sandbox::start_bwrap(namespaces, &Handover { frame: &frame, fds }, fail)?
+        }
+    };
     // From here on the other ends live in the namespace alone, so that their end can be seen.
     drop(ends);
     let mut sockets = Vec::new();
@@ -134,13 +143,18 @@ fn make_inside(
             return Err(give_up(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
         }
         match init.receive() {
+            InitReport::Ready(first) => {
+                if let Err(error) = init.admit(first) {
+                    return Err(give_up(&init, error.into()));
+                }
+            }
             InitReport::Listeners(listeners) => sockets = listeners,
             InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
             InitReport::Nothing | InitReport::Exited(_) => {}
             InitReport::End => {
                 // First: a program that waits holds the pipe, too.
                 end(&init);
-                let told = ChildFailure::hear(&failure);
+                let told = ChildFailure::hear(&failure).or_else(|| init.failure().map(ChildFailure::from));
                 return Err(told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD)));
             }
         }
@@ -155,8 +169,39 @@ fn give_up(init: &Init, failure: ChildFailure) -> ChildFailure {
 
 /// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone.
 pub(super) fn end(init: &Init) {
-    let _ = kill(init.pid, Signal::SIGKILL);
+    init.kill();
     while waitpid(init.pid, None) == Err(Errno::EINTR) {}
+}
+
+/// Serves as process 1 of namespaces that `bwrap` has made, for a keeper that has put the numbers of descriptors into
+/// `args`; never returns. The process must have one thread, and must have opened nothing.
+pub fn serve_as_init(args: impl Iterator<Item = OsString>) -> ! {
+    let fds: Option<Vec<OwnedFd>> = args.map(|number| adopt(&number)).collect();
+    let fds = fds.and_then(|fds| <[OwnedFd; 7]>::try_from(fds).ok());
+    let Some([control, program, gate, failure, stdin, stdout, stderr]) = fds else { leave() };
+    let Some((expected, frame)) = sandbox::take_over(program) else { leave() };
+    // Without the length that a stream needs.
+    let command = frame.get(4..).and_then(Command::decode);
+    let Some(Command::Prepare(program)) = command else { leave() };
+    let Some(namespaces) = &program.sandbox.namespaces else { leave() };
+    let (ends, stdio) = (Ends { gate, failure }, [stdin, stdout, stderr]);
+    sandbox::serve_made(
+        namespaces,
+        &control,
+        &expected,
+        || become_program(&ends, &stdio, &program),
+        |failed| failed.tell(&ends.failure),
+    )
+}
+
+/// Takes an inherited descriptor over, and closes it on exec from here on.
+fn adopt(number: &OsStr) -> Option<OwnedFd> {
+    let number: RawFd = number.to_str()?.parse().ok().filter(|number| *number > 2)?;
+    // SAFETY: only looked at; where it is not open, this fails.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(inherited, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    // SAFETY: open, as just seen, and nobody else's: this process has opened nothing by itself yet.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// From the fork to the program, in the child; returns only what went wrong.

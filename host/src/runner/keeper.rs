@@ -225,7 +225,7 @@ impl Keeper {
                 InitReport::Exited(exit) => self.child_exited(exit),
                 InitReport::End => self.talks = false,
                 InitReport::Nothing => return,
-                InitReport::Listeners(_) | InitReport::Program(_) => {}
+                InitReport::Ready(_) | InitReport::Listeners(_) | InitReport::Program(_) => {}
             }
         }
     }
@@ -253,7 +253,7 @@ impl Keeper {
             };
             if pid == self.child.as_raw() {
                 self.child_exited(Exit { status, usage });
-            } else if self.init.as_ref().is_some_and(|init| init.pid.as_raw() == pid) {
+            } else if self.init.as_ref().is_some_and(|init| init.is_own(pid)) {
                 // What it said last is still to be read. If it said nothing of the program, the kernel has ended both.
                 self.hear_init();
                 self.child_exited(Exit { status: sandbox::KILLED, usage: Usage::default() });
@@ -314,25 +314,27 @@ impl Keeper {
     }
 
     /// Ends process 1: the kernel ends everything else in its namespace, and lets go of process 1 only after that.
-    fn end_namespace(&mut self, init: Pid) -> Ended {
+    fn end_namespace(&mut self) -> Ended {
         let own = getpid().as_raw();
-        let find = || {
+        let find = |keeper: &Self| {
             let mut found = descendants(&[own], &|_| false);
-            found.retain(|process| process.pid != init.as_raw());
+            found.retain(|process| keeper.init.as_ref().is_none_or(|init| !init.is_own(process.pid)));
             found
         };
         if self.reap() == Proof::NoneLeft {
             return Ended::default();
         }
-        let killed: Vec<_> = find().iter().map(containment::leftover).collect();
-        let _ = kill(init, Signal::SIGKILL);
+        let killed: Vec<_> = find(self).iter().map(containment::leftover).collect();
+        if let Some(init) = &self.init {
+            init.kill();
+        }
         let begin = Instant::now();
         loop {
             if self.reap() == Proof::NoneLeft {
                 return Ended { killed, survivors: Vec::new() };
             }
             if begin.elapsed() >= containment::SURVIVAL {
-                let survivors = find().iter().map(containment::leftover).collect();
+                let survivors = find(self).iter().map(containment::leftover).collect();
                 return Ended { killed, survivors };
             }
             // SIGCHLD makes the watch readable.
@@ -345,10 +347,7 @@ impl Keeper {
 
     /// Ends the whole tree, reports, and ends this process.
     fn contain(&mut self) -> ! {
-        let ended = match self.init.as_ref().map(|init| init.pid) {
-            Some(init) => self.end_namespace(init),
-            None => self.end_descendants(),
-        };
+        let ended = if self.init.is_some() { self.end_namespace() } else { self.end_descendants() };
         let child = self.child.as_raw();
         let not_child = |left: &super::Leftover| left.pid != child;
         let mut killed: Vec<_> = ended.killed.into_iter().filter(not_child).collect();

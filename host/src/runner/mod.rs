@@ -54,6 +54,7 @@ pub(crate) mod tests;
 mod wire;
 mod zygote;
 
+pub use birth::serve_as_init;
 pub use child::{Child, Prepared, Waker, WriteRefused};
 pub use entry::{serve_zygote, start_zygote};
 pub use event::{Contained, Event, Exit, ExitStatus, Leftover, StopSignal, Stream, Usage};
@@ -66,12 +67,14 @@ pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
 pub use sandbox::{
-    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ProbeReport, RefusedBackend,
-    ResourceLimits, Sandbox, TEMPORARY_FOLDERS, View, available as available_sandbox, be_opaque, run_probe_child,
+    Backend, FileIdentity, Filter, INIT_VERB, Landlock, Maker, Namespaces, Network, OpenPath, Placeholder, ProbeReport,
+    RefusedBackend, ResourceLimits, Sandbox, TEMPORARY_FOLDERS, View, available as available_sandbox, be_opaque,
+    run_probe_child,
 };
 pub use shims::{
     CliAllowlist, Problem as ShellProblem, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims,
 };
+pub(crate) use spec::is_transient;
 pub use spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
 pub use zygote::Zygote;
 

@@ -121,7 +121,8 @@ const fn without_writing(mode: SandboxMode) -> SandboxMode {
 
 /// What an operator can do about a machine without a back end.
 pub(crate) const REMEDY: &str = "Let ordinary users make user namespaces (on Ubuntu 24.04 and later: an AppArmor profile \
-    with `userns,` for ostler, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or use a kernel with Landlock";
+    with `userns,` for ostler, or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`), install bubblewrap where the system lets that program make them, \
+    or use a kernel with Landlock";
 
 /// Why there is no back end.
 pub(super) fn why(found: &ProbeReport) -> String {

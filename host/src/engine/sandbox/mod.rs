@@ -258,7 +258,7 @@ impl Served {
                 format!("the run may reach {} ports of this machine, more than {MAX_FORWARDS}", forwards.len());
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
         }
-        if backend == Some(Backend::Namespaces) {
+        if backend.is_some_and(Backend::has_namespaces) {
             let mut proxy_port = PROXY_PORT;
             while forwards.contains(&proxy_port) {
                 proxy_port += 1;
@@ -299,7 +299,7 @@ pub(crate) fn adapt_environment(
             }
         }
         let temporary = match containment.backend {
-            Some(Backend::Namespaces) => Path::new("/tmp").to_owned(),
+            Some(backend) if backend.has_namespaces() => Path::new("/tmp").to_owned(),
             _ => private.join(TEMPORARY),
         };
         variables.insert("TMPDIR".to_owned(), temporary.display().to_string());

@@ -11,8 +11,8 @@ use crate::config::{Paths, ResourceLimits as LimitsConfig, SandboxConfig};
 use crate::model::SandboxMode;
 use crate::plugins::Containment as Needs;
 use crate::runner::{
-    Backend, FileIdentity, Filter, Landlock, Namespaces, Network, OpenPath, Placeholder, ResourceLimits, Sandbox,
-    TEMPORARY_FOLDERS, View,
+    Backend, FileIdentity, Filter, Landlock, Maker, Namespaces, Network, OpenPath, Placeholder, ResourceLimits,
+    Sandbox, TEMPORARY_FOLDERS, View,
 };
 
 /// Entries of the folders around hidden ones that a Landlock domain names, at most.
@@ -56,9 +56,10 @@ impl Sources<'_> {
         let bounded = containment.bounds_files();
         match containment.backend {
             None => Sandbox { limits, ..Sandbox::default() },
-            Some(Backend::Namespaces) => {
+            Some(backend @ (Backend::Namespaces | Backend::Bwrap)) => {
                 let guarded = self.guarded(containment.mode);
                 let view = self.view(containment.mode, &guarded);
+                let maker = if backend == Backend::Bwrap { Maker::Bwrap } else { Maker::Own };
                 let landlock = bounded.then(|| Landlock {
                     write: writable(&view, &[&TEMPORARY_FOLDERS[..], &["/dev", "/proc"]].concat()),
                     bound_writes: true,
@@ -66,7 +67,7 @@ impl Sources<'_> {
                 });
                 Sandbox {
                     placeholders: self.placeholders(guarded),
-                    namespaces: Some(Namespaces { view: Some(view), network }),
+                    namespaces: Some(Namespaces { maker, view: Some(view), network }),
                     landlock,
                     filter: if bounded { Filter::Strict } else { Filter::Basic },
                     limits,

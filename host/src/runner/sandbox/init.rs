@@ -1,4 +1,6 @@
 //! Process 1 of a child's PID namespace: builds the view, starts the program, collects orphans, reports the end.
+//!
+//! It is a copy of the keeper in new namespaces, or, where `bwrap` makes those, a new process of this program.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
@@ -6,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
     setsockopt, socketpair, sockopt,
@@ -17,6 +20,7 @@ use super::super::event::{Exit, ExitStatus};
 use super::super::keeper::{leave, wait_any};
 use super::super::linux;
 use super::super::wire::Report;
+use super::bwrap::{self, Expected};
 use super::{MAX_SOCKETS, Namespaces, Setup, SetupError, network, privileges, view};
 
 /// Longest message: a report of an exit.
@@ -24,7 +28,7 @@ const MAX_MESSAGE: usize = 256;
 
 /// What is said between the keeper and process 1.
 const READY: u8 = b'r';
-const MAPPED: u8 = b'm';
+const ADMITTED: u8 = b'a';
 const LISTENERS: u8 = b'l';
 const PROGRAM: u8 = b'p';
 const REPORT: u8 = b'x';
@@ -32,14 +36,21 @@ const REPORT: u8 = b'x';
 /// The keeper's side.
 #[derive(Debug)]
 pub(in super::super) struct Init {
-    /// In the keeper's PID namespace.
+    /// The keeper's child, which ends when the namespace has ended: process 1, or the `bwrap` that made it. In the keeper's
+    /// PID namespace, as all ids here.
     pub(in super::super) pid: Pid,
+    /// Process 1, once it has spoken.
+    first: Option<Pid>,
     control: OwnedFd,
+    /// Standard error of `bwrap`.
+    stderr: Option<OwnedFd>,
 }
 
 /// What process 1 says.
 #[derive(Debug)]
 pub(in super::super) enum InitReport {
+    /// It exists, with that id, and waits for [`Init::admit`].
+    Ready(Pid),
     /// The sockets that the host is to serve.
     Listeners(Vec<OwnedFd>),
     /// The program exists and waits. Its id in the keeper's PID namespace.
@@ -60,10 +71,7 @@ pub(in super::super) fn start(
     fail: impl Fn(ChildFailure),
 ) -> Setup<Init> {
     let at = |errno| SetupError::at("make namespaces")(errno);
-    let (control, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(at)?;
-    // The kernel then says who sends, in the ids of the receiver.
-    setsockopt(&control, sockopt::PassCred, &true).map_err(at)?;
+    let (control, theirs) = control_pair().map_err(at)?;
     let mut flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::SIGCHLD;
     if namespaces.network.is_some() {
         flags |= libc::CLONE_NEWNET;
@@ -75,34 +83,80 @@ pub(in super::super) fn start(
         0 => {
             drop(control);
             // The keeper reads the failure when it sees the end of `theirs`, which must therefore come after it.
-            if let Err(error) = serve(namespaces, &theirs, become_program, &fail) {
+            let set_up = || {
+                let listeners = namespaces.network.as_ref().map(network::open).transpose()?;
+                namespaces.view.as_ref().map_or(Ok(()), view::build)?;
+                Ok(listeners.unwrap_or_default())
+            };
+            if let Err(error) = serve(&theirs, set_up, become_program, &fail) {
                 fail(error.into());
             }
             leave()
         }
         pid => {
-            drop(theirs);
             let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(0));
-            let init = Init { pid, control };
-            init.map_users()?;
-            Ok(init)
+            Ok(Init { pid, first: None, control, stderr: None })
         }
     }
 }
 
+/// The life of process 1 in namespaces that `bwrap` has made. `expected` is what has to lie where.
+pub(in super::super) fn serve_made(
+    namespaces: &Namespaces,
+    control: &OwnedFd,
+    expected: &[Expected],
+    become_program: impl FnOnce() -> ChildFailure,
+    fail: impl Fn(ChildFailure),
+) -> ! {
+    let set_up = || {
+        bwrap::verify(expected)?;
+        Ok(namespaces.network.as_ref().map(network::listen).transpose()?.unwrap_or_default())
+    };
+    if let Err(error) = serve(control, set_up, become_program, &fail) {
+        fail(error.into());
+    }
+    leave()
+}
+
+/// A socket for keeper and process 1. The first is the keeper's: the kernel says there who sends, in the ids of the
+/// receiver.
+pub(super) fn control_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    setsockopt(&pair.0, sockopt::PassCred, &true)?;
+    Ok(pair)
+}
+
 impl Init {
-    /// Lets process 1 go on once its user namespace knows this user.
-    fn map_users(&self) -> Setup {
-        let lost = |_| SetupError::at("make namespaces")(Errno::ECHILD);
-        let mut byte = [0];
-        let received = receive(&self.control, &mut byte, MsgFlags::empty()).map_err(lost)?;
-        if received.length == 0 {
-            return Err(lost(Errno::ECHILD));
+    /// Of namespaces that `bwrap`, the child `pid`, makes.
+    pub(super) const fn made_by(pid: Pid, control: OwnedFd, stderr: OwnedFd) -> Self {
+        Self { pid, first: None, control, stderr: Some(stderr) }
+    }
+
+    /// Lets process 1 go on, with that id, once its user namespace knows this user.
+    pub(in super::super) fn admit(&mut self, first: Pid) -> Setup {
+        self.first = Some(first);
+        if self.stderr.is_none() {
+            write_maps(first)?;
         }
-        write_maps(self.pid)?;
-        sendmsg::<UnixAddr>(self.control.as_raw_fd(), &[IoSlice::new(&[MAPPED])], &[], MsgFlags::MSG_NOSIGNAL, None)
+        sendmsg::<UnixAddr>(self.control.as_raw_fd(), &[IoSlice::new(&[ADMITTED])], &[], MsgFlags::MSG_NOSIGNAL, None)
             .map(drop)
-            .map_err(lost)
+            .map_err(|_| SetupError::at("make namespaces")(Errno::ECHILD))
+    }
+
+    /// Whether a process is process 1, or the one that made it.
+    pub(in super::super) fn is_own(&self, pid: i32) -> bool {
+        self.pid.as_raw() == pid || self.first.is_some_and(|first| first.as_raw() == pid)
+    }
+
+    /// Ends process 1, and the kernel with it everything in its namespace. [`Self::pid`] ends after that.
+    pub(in super::super) fn kill(&self) {
+        let _ = kill(self.first.unwrap_or(self.pid), Signal::SIGKILL);
+    }
+
+    /// Why there are no namespaces, where `bwrap` could not make them.
+    pub(in super::super) fn failure(&self) -> Option<SetupError> {
+        let text = bwrap::complaint(self.stderr.as_ref().filter(|_| self.first.is_none())?);
+        Some(SetupError::at(format!("make namespaces with bwrap ({text})"))(Errno::ECHILD))
     }
 
     /// The next thing that process 1 says; [`InitReport::Nothing`] where it says nothing now.
@@ -120,6 +174,7 @@ impl Init {
             return InitReport::End;
         };
         match *kind {
+            READY => received.sender.map_or(InitReport::End, InitReport::Ready),
             LISTENERS => InitReport::Listeners(received.fds),
             PROGRAM => received.sender.map_or(InitReport::End, InitReport::Program),
             REPORT => match Report::decode(rest) {
@@ -194,10 +249,10 @@ fn identity_map(own: &str) -> String {
     ranges.collect()
 }
 
-/// The life of process 1.
+/// The life of process 1. `set_up` makes the namespaces what they are to be, and returns the sockets for the host.
 fn serve(
-    namespaces: &Namespaces,
     control: &OwnedFd,
+    set_up: impl FnOnce() -> Setup<Vec<OwnedFd>>,
     become_program: impl FnOnce() -> ChildFailure,
     fail: &impl Fn(ChildFailure),
 ) -> Setup {
@@ -216,14 +271,11 @@ fn serve(
         leave();
     }
     privileges::be_opaque();
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(lost)?;
-    if let Some(network) = &namespaces.network {
-        let listeners = network::open(network)?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(lost)?;
+    let listeners = set_up()?;
+    if !listeners.is_empty() {
         let raw: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
         say(LISTENERS, &raw).map_err(lost)?;
-    }
-    if let Some(view) = &namespaces.view {
-        view::build(view)?;
     }
     // SAFETY: this process has one thread, so that the copy may do whatever this one may.
     let program = match unsafe { fork() }.map_err(SetupError::at("make the program's process"))? {

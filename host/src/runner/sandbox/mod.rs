@@ -6,7 +6,7 @@
 //! # Layers
 //! ```text
 //! privileges   no_new_privs, no capabilities, resource limits, a session keyring of its own      every child
-//! namespaces   user, PID, IPC, mount (and network): `namespaces`, `view`, `network`              where the kernel lets us
+//! namespaces   user, PID, IPC, mount (and network): `init`, `view`, `network`; or by `bwrap`      where the kernel lets us
 //! Landlock     writes, once more; alone where namespaces are refused: `landlock`                  from Linux 5.13
 //! seccomp      no mounts, no new user namespaces, no kernel keyrings: `filter`                   by mode
 //! ```
@@ -25,6 +25,7 @@
 //! covered, and the folders of the run are mounted on their own paths again, writable. A folder that was checked is
 //! named by its device and inode as well: where the path leads to another folder by now, the child is not started.
 
+mod bwrap;
 mod filter;
 mod init;
 mod landlock;
@@ -44,7 +45,8 @@ pub use crate::model::SandboxBackend as Backend;
 
 pub use self::probe::{ProbeReport, RefusedBackend, available, run_probe_child};
 
-pub(super) use self::init::{Init, InitReport, KILLED, start as start_init};
+pub(super) use self::bwrap::{Handover, start as start_bwrap, take_over};
+pub(super) use self::init::{Init, InitReport, KILLED, serve_made, start as start_init};
 pub use self::privileges::be_opaque;
 pub(super) use self::view::enter;
 
@@ -67,11 +69,26 @@ pub struct Sandbox {
 /// Namespaces of a child. PID, IPC and user namespaces come with every one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
+    /// Who makes them.
+    pub maker: Maker,
     /// What it sees of the file system. None is what the host sees.
     pub view: Option<View>,
     /// Its network. None is the host's.
     pub network: Option<Network>,
 }
+
+/// Who makes the namespaces of a child.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Maker {
+    /// This program.
+    #[default]
+    Own,
+    /// The system's `bwrap`. Process 1 is this program again, with [`INIT_VERB`].
+    Bwrap,
+}
+
+/// The hidden verb upon which `main` must call [`serve_as_init`](super::serve_as_init).
+pub const INIT_VERB: &str = "__sandbox_init";
 
 /// What a child sees of the file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

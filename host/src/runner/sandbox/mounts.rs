@@ -43,6 +43,19 @@ pub(super) fn is_folder(place: &OwnedFd) -> nix::Result<bool> {
     Ok(nix::sys::stat::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
+/// Whether something is mounted right at an open path. Linux tells since 5.8; an older kernel answers no.
+pub(super) fn is_mount_root(place: &OwnedFd) -> nix::Result<bool> {
+    // SAFETY: all zeros is a valid value of this plain structure.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, an empty C string, numbers, and a live structure of the type that is written.
+    let asked = unsafe {
+        libc::statx(place.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS, &raw mut found)
+    };
+    Errno::result(asked)?;
+    let bit = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    Ok(found.stx_attributes & found.stx_attributes_mask & bit != 0)
+}
+
 /// Mounts a detached tree on an open file or folder.
 pub(super) fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> nix::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;

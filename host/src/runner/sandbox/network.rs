@@ -13,6 +13,11 @@ use super::{Network, Setup, SetupError};
 /// Opens the loopback of a new network namespace and listens on it: first for the proxy, then for each forwarded port.
 pub(super) fn open(network: &Network) -> Setup<Vec<OwnedFd>> {
     bring_loopback_up().map_err(SetupError::at("bring loopback up"))?;
+    listen(network)
+}
+
+/// Listens in a network namespace whose loopback is up already.
+pub(super) fn listen(network: &Network) -> Setup<Vec<OwnedFd>> {
     let ports = std::iter::once(network.proxy_port).chain(network.forwards.iter().copied());
     ports.map(|port| listen_on(port).map_err(SetupError::at(format!("listen on loopback port {port}")))).collect()
 }

@@ -8,16 +8,16 @@ use super::{ResourceLimits, Setup, SetupError};
 
 /// Capabilities that a child of a host that runs as root keeps: those over the owners and modes of files and over its own
 /// processes. Without them root could not work in a folder of another user. None of them reaches a mount.
-const OF_ROOT: [u32; 9] = [
-    0,  // CAP_CHOWN
-    1,  // CAP_DAC_OVERRIDE
-    2,  // CAP_DAC_READ_SEARCH
-    3,  // CAP_FOWNER
-    4,  // CAP_FSETID
-    5,  // CAP_KILL
-    6,  // CAP_SETGID
-    7,  // CAP_SETUID
-    10, // CAP_NET_BIND_SERVICE
+const OF_ROOT: [(u32, &str); 9] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+    (3, "CAP_FOWNER"),
+    (4, "CAP_FSETID"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (10, "CAP_NET_BIND_SERVICE"),
 ];
 
 /// The highest number that a capability may have in this kernel's interface.
@@ -76,7 +76,7 @@ fn set_limits(limits: &ResourceLimits) -> Setup {
 /// Drops every capability but those of [`OF_ROOT`], which only root has; a later program cannot get them back.
 fn drop_capabilities() -> Setup {
     let root = nix::unistd::geteuid().is_root();
-    let kept = |capability: u32| root && OF_ROOT.contains(&capability);
+    let kept = |capability: u32| root && OF_ROOT.iter().any(|(of_root, _)| *of_root == capability);
     for capability in (0..=HIGHEST).filter(|capability| !kept(*capability)) {
         // SAFETY: takes numbers only. EINVAL says that this kernel does not know the capability.
         let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) };
@@ -84,12 +84,19 @@ fn drop_capabilities() -> Setup {
             Ok(_) => {}
             Err(Errno::EINVAL) => break,
             // Without the right to drop them there are none that a program could get: no_new_privs is set.
-            Err(Errno::EPERM) if !root => break,
+            Err(Errno::EPERM) => break,
             Err(errno) => return Err(SetupError::at("drop capabilities")(errno)),
         }
     }
-    let low = OF_ROOT.iter().filter(|_| root).fold(0_u32, |set, capability| set | 1 << capability);
-    set_capabilities(low).map_err(SetupError::at("drop capabilities"))
+    let at = |errno| SetupError::at("drop capabilities")(errno);
+    let low = OF_ROOT.iter().filter(|_| root).fold(0_u32, |set, (capability, _)| set | 1 << capability);
+    let had = capabilities().map_err(at)?;
+    set_capabilities(low & had).map_err(at)
+}
+
+/// The names of those that root keeps.
+pub(super) fn names_of_root() -> impl Iterator<Item = &'static str> {
+    OF_ROOT.iter().map(|(_, name)| *name)
 }
 
 #[repr(C)]
@@ -108,6 +115,16 @@ struct CapabilitySet {
 
 /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 capabilities in two halves.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// The first 32 of those that this process may have.
+fn capabilities() -> nix::Result<u32> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
+    let mut sets = [CapabilitySet { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: both pointers are to live structures of the layout that this version of the interface has.
+    let got = unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) };
+    Errno::result(got)?;
+    Ok(sets[0].permitted)
+}
 
 fn set_capabilities(low: u32) -> nix::Result<()> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };

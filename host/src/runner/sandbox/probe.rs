@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::event::ExitStatus;
 use super::super::probe::{ProbeOutcome, ProbeSpec, run_probe};
 use super::super::zygote::Zygote;
-use super::{Backend, Filter, Landlock, Namespaces, Network, OpenPath, Sandbox, View};
+use super::{Backend, Filter, Landlock, Maker, Namespaces, Network, OpenPath, Sandbox, View};
 
 /// How long one back end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,10 +73,14 @@ pub fn available(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Pa
 
 fn gaps(backend: Backend, found: &Found) -> Vec<String> {
     match backend {
-        Backend::Namespaces if !found.own_proc => {
+        Backend::Namespaces | Backend::Bwrap if !found.own_proc => {
             vec!["/proc names processes outside of the run, because this system refuses a new /proc".to_owned()]
         }
         Backend::Namespaces => Vec::new(),
+        Backend::Bwrap => vec![
+            "files of other users and groups belong to nobody, even where Ostler runs as root".to_owned(),
+            "ports of this machine below 1024 cannot be forwarded, unless Ostler runs as root".to_owned(),
+        ],
         Backend::Landlock => vec![
             "files below a writable folder cannot be kept read-only one by one".to_owned(),
             "processes of the run share the process list of the system".to_owned(),
@@ -127,8 +131,9 @@ fn try_out(
 fn run(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, backend: Backend) -> ProbeOutcome {
     let places = Places::below(folder);
     let sandbox = match backend {
-        Backend::Namespaces => Sandbox {
+        Backend::Namespaces | Backend::Bwrap => Sandbox {
             namespaces: Some(Namespaces {
+                maker: if backend == Backend::Bwrap { Maker::Bwrap } else { Maker::Own },
                 view: Some(View {
                     read_only: true,
                     open: vec![OpenPath { path: places.inside.clone(), write: true, identity: None, required: true }],

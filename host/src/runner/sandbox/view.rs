@@ -32,7 +32,7 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Parts of `/proc` that belong to the whole system. Its files ask for the owner, not for a capability: a child of root
 /// could change them.
-const KERNEL: [&str; 7] = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
+pub(super) const KERNEL: [&str; 7] = ["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
 
 /// Bytes of shared memory (`/dev/shm`) of one child, at most.
 const SHARED_MEMORY: &str = "512m";
@@ -126,13 +126,16 @@ fn entries(view: &View) -> Setup<BTreeMap<PathBuf, Entry>> {
     Ok(entries)
 }
 
+/// Whether a path that was not opened is missing, as far as this user can see.
+pub(super) const fn is_absent(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES)
+}
+
 /// A copy of something that stays open, if it is there and is what was checked.
 fn copy_checked(open: &OpenPath) -> Setup<Option<OwnedFd>> {
     let tree = match copy(&open.path, if open.write { PLAIN } else { PLAIN | libc::MOUNT_ATTR_RDONLY }) {
         Ok(tree) => tree,
-        Err(error) if !open.required && matches!(error.errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {
-            return Ok(None);
-        }
+        Err(error) if !open.required && is_absent(error.errno) => return Ok(None),
         Err(error) => return Err(error),
     };
     if let Some(checked) = open.identity {
@@ -176,7 +179,7 @@ fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> S
     let place = match mounts::open_place(path) {
         Ok(place) => place,
         // Behind a link nothing can be mounted; the engine looks whether such a one is replaced.
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => return Ok(()),
+        Err(errno) if is_absent(errno) || errno == Errno::ELOOP => return Ok(()),
         Err(errno) => return Err(SetupError::on("open", path)(errno)),
     };
     let kind = fstat(&place).map_err(SetupError::on("look at", path))?.st_mode & libc::S_IFMT;
@@ -231,7 +234,7 @@ impl Covers {
         let place = match mounts::open_place(path) {
             Ok(place) => place,
             // A cover above has hidden it.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(None),
+            Err(errno) if is_absent(errno) => return Ok(None),
             Err(errno) => return Err(SetupError::on("open", path)(errno)),
         };
         let folder = mounts::is_folder(&place).map_err(SetupError::on("look at", path))?;

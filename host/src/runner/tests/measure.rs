@@ -46,8 +46,10 @@ fn cost_of_a_start() {
     }
     let sandboxes = [
         ("bare", Sandbox::default()),
-        ("namespaces", super::sandbox::workspace(false)),
-        ("namespaces and network", super::sandbox::workspace(true)),
+        ("namespaces", super::sandbox::workspace(Maker::Own, false)),
+        ("namespaces and network", super::sandbox::workspace(Maker::Own, true)),
+        ("bwrap", super::sandbox::workspace(Maker::Bwrap, false)),
+        ("bwrap and network", super::sandbox::workspace(Maker::Bwrap, true)),
         ("landlock", super::sandbox::landlock()),
     ];
     for (name, sandbox) in sandboxes {

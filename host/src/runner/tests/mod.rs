@@ -13,7 +13,8 @@ mod sandbox;
 mod start;
 mod streams;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +44,10 @@ extern "C" fn before_main() {
     let asked = arguments.split(|byte| *byte == 0).nth(1).unwrap_or_default();
     if asked == SERVE.as_bytes() {
         serve_zygote();
+    }
+    if asked == INIT_VERB.as_bytes() {
+        let args = arguments.split(|byte| *byte == 0).skip(2).filter(|argument| !argument.is_empty());
+        serve_as_init(args.map(|argument| OsStr::from_bytes(argument).to_owned()));
     }
     if asked == FORK.as_bytes() {
         start::be_a_forking_host();
