@@ -184,11 +184,11 @@ fn policy_that_fails_over_a_use_denies_it_and_is_not_waited_for() {
 #[test]
 fn facts_of_the_run_are_shown_with_a_use_where_a_policy_wants_them() {
     let spotter =
-        || tools::policy_that_wants(&[], tools::SPAWN, "spotter", "rehearse", Verdict::Allow, "it is the stand-in");
+        || tools::policy_that_wants(&[], hostile::SPAWN, "spotter", "rehearse", Verdict::Allow, "it is the stand-in");
     for (group, word) in [("tools", "byKind\":"), ("payload", "\"prompt\""), ("findings", "spotter\"")] {
         for wanted in [true, false] {
             let wants = if wanted { &[group][..] } else { &[] };
-            let strict = tools::policy_that_wants(wants, tools::TOOL, "strict", word, Verdict::Warn, "seen");
+            let strict = tools::policy_that_wants(wants, hostile::TOOL, "strict", word, Verdict::Warn, "seen");
             let bed = bed("", &[("spotter", spotter()), ("strict", strict)]);
             let events = use_tool(&bed, "echo fine", json!({}));
             assert_eq!(records(&events).len(), usize::from(wanted), "{group}: {events:#?}");
@@ -206,7 +206,7 @@ fn secrets_in_a_denied_use_stay_hidden() {
         let told = serde_json::to_string(&events).unwrap();
         assert!(told.contains("the key [REDACTED:") && !told.contains(&secret), "{told}");
         let (plugins, cache) = (bed.home().join("plugins"), bed.home().join("cache"));
-        Needles::new(&[secret.clone()]).assert_not_below(&bed.home(), &[&plugins, &cache]);
+        Needles::new(std::slice::from_ref(&secret)).assert_not_below(&bed.home(), &[&plugins, &cache]);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Plugins about uses of tools: a policy that finds something in them, and a provider that reports them.
 
-use super::hostile::{Data, Sound, guest_that_knows, marked_at, on, sound};
-pub use super::hostile::{SPAWN, TOOL};
+use super::hostile::{Data, Sound, TOOL, guest_that_knows, marked_at, on, sound};
 use super::{NEW, OK};
 
 /// What a policy says of a tool use, in the order of the interface.
