@@ -29,9 +29,10 @@ const MAX_KINDS: usize = 64;
 /// Uses of an attempt that are remembered. One that is reported again after so many others is judged again.
 const MAX_KNOWN: usize = 100_000;
 
-/// Denied uses of an attempt that have a record of their own. They are told beyond what a run may store, so that no flood
-/// of output hides them.
+/// Denied uses of an attempt that have a record of their own, and bytes of those. They are told beyond what a run may
+/// store, so that no flood of output hides them.
 const MAX_RECORDED: u64 = 1000;
+const MAX_RECORDED_BYTES: usize = 16 << 20;
 
 /// Files of one use that are looked up, and the longest and deepest path that is. A policy is told of none that is not.
 const MAX_FILES: usize = 256;
@@ -89,7 +90,7 @@ impl<'a> ToolUses<'a> {
     /// Of an attempt that `question` describes.
     pub(super) fn new(gate: &'a Gate, question: Question<'a>, recorder: &'a Recorder, rule: ReportedTools) -> Self {
         let payload = question.payload_fact(gate);
-        let denials = Denials { recorder, rule, count: 0 };
+        let denials = Denials::new(recorder, rule);
         Self { gate, question, payload, known: Known::default(), tally: Tally::default(), denials }
     }
 
@@ -129,40 +130,48 @@ impl<'a> ToolUses<'a> {
 struct Denials<'a> {
     recorder: &'a Recorder,
     rule: ReportedTools,
-    count: u64,
+    recorded: u64,
+    /// Bytes that further records may have.
+    room: usize,
+    left_out: u64,
 }
 
-impl Denials<'_> {
+impl<'a> Denials<'a> {
+    const fn new(recorder: &'a Recorder, rule: ReportedTools) -> Self {
+        Self { recorder, rule, recorded: 0, room: MAX_RECORDED_BYTES, left_out: 0 }
+    }
+
     /// What follows from what was found of a use, the strictest first.
     fn follow(&mut self, audit: PolicyAudit) -> Judged {
         let denial = audit.findings.first().filter(|finding| finding.verdict >= Verdict::Ask).cloned();
         let tool = audit.tool.clone().unwrap_or_default();
         let record = self.recorder.event(&Payload::PolicyAudit(audit));
         let Some(denial) = denial else { return Judged::Noted(record) };
-        self.count += 1;
-        let has_record = self.count <= MAX_RECORDED;
         let message = self.message(&tool, &denial);
-        let mut events = Vec::new();
-        if has_record {
-            events.push(record);
-        }
+        let mut events = vec![record];
         let end = match self.rule {
             ReportedTools::Warn => {
-                if has_record {
-                    let AuditedTool { id, tool, name } = tool;
-                    let facts =
-                        json!({"id": id, "tool": tool, "name": name, "policy": denial.policy, "check": denial.check});
-                    events.push(self.recorder.warning(warning_code::TOOL_DENIED, message, facts));
-                }
+                let AuditedTool { id, tool, name } = tool;
+                let facts =
+                    json!({"id": id, "tool": tool, "name": name, "policy": denial.policy, "check": denial.check});
+                events.push(self.recorder.warning(warning_code::TOOL_DENIED, message, facts));
                 None
             }
             ReportedTools::End => Some(Denial { message, hint: denial.hint }),
         };
+        let size = events.iter().map(|event| event.payload.len()).sum();
+        match self.room.checked_sub(size).filter(|_| self.recorded < MAX_RECORDED) {
+            Some(room) => (self.room, self.recorded) = (room, self.recorded + 1),
+            None => {
+                self.left_out += 1;
+                events.clear();
+            }
+        }
         Judged::Denied { events, end }
     }
 
     fn left_out(&self) -> Option<NewEvent> {
-        let count = self.count.checked_sub(MAX_RECORDED).filter(|count| *count > 0)?;
+        let count = Some(self.left_out).filter(|count| *count > 0)?;
         let message = format!("{count} further tool uses were denied, and have no record of their own");
         Some(self.recorder.warning(warning_code::TOOL_DENIED, message, json!({"count": count})))
     }
@@ -461,18 +470,18 @@ mod tests {
     #[test]
     fn finding_that_denies_nothing_is_recorded_and_no_more() {
         let recorder = recorder();
-        let mut denials = Denials { recorder: &recorder, rule: ReportedTools::End, count: 0 };
+        let mut denials = Denials::new(&recorder, ReportedTools::End);
         for verdict in [Verdict::Allow, Verdict::Warn] {
             let judged = denials.follow(audit("Bash", &[verdict]));
             assert!(matches!(judged, Judged::Noted(event) if event.kind.name() == "run.policy_audit"), "{verdict:?}");
         }
-        assert_eq!(denials.count, 0);
+        assert_eq!((denials.recorded, denials.left_out), (0, 0));
     }
 
     #[test]
     fn denied_use_warns_with_tool_policy_and_message_redacted() {
         let recorder = recorder();
-        let mut denials = Denials { recorder: &recorder, rule: ReportedTools::Warn, count: 0 };
+        let mut denials = Denials::new(&recorder, ReportedTools::Warn);
         for (verdict, words) in
             [(Verdict::Deny, "which the policy strict denies"), (Verdict::Ask, "nobody can be asked")]
         {
@@ -496,7 +505,7 @@ mod tests {
     #[test]
     fn denied_use_ends_the_run_with_tool_policy_message_and_hint() {
         let recorder = recorder();
-        let mut denials = Denials { recorder: &recorder, rule: ReportedTools::End, count: 0 };
+        let mut denials = Denials::new(&recorder, ReportedTools::End);
         let Judged::Denied { events, end: Some(end) } = denials.follow(audit("Bash", &[Verdict::Deny])) else {
             panic!("it does not end the run");
         };
@@ -508,7 +517,7 @@ mod tests {
     #[test]
     fn long_name_of_a_tool_is_cut_after_redaction() {
         let recorder = recorder();
-        let denials = Denials { recorder: &recorder, rule: ReportedTools::End, count: 0 };
+        let denials = Denials::new(&recorder, ReportedTools::End);
         let name = format!("{}{SECRET}", "x".repeat(MAX_NAME - 7));
         let audit = audit(&name, &[Verdict::Deny]);
         let message = denials.message(audit.tool.as_ref().unwrap(), &audit.findings[0]);
@@ -519,7 +528,7 @@ mod tests {
     #[test]
     fn denials_beyond_the_bound_are_counted() {
         let recorder = recorder();
-        let mut denials = Denials { recorder: &recorder, rule: ReportedTools::Warn, count: 0 };
+        let mut denials = Denials::new(&recorder, ReportedTools::Warn);
         let mut told = 0;
         for _ in 0..MAX_RECORDED + 3 {
             assert!(denials.left_out().is_none_or(|_| told == 2 * MAX_RECORDED));
@@ -529,5 +538,17 @@ mod tests {
         assert_eq!(told, 2 * MAX_RECORDED);
         let rest = shown(&[denials.left_out().unwrap()]);
         assert_eq!((&rest[0]["code"], &rest[0]["count"]), (&json!("TOOL_DENIED"), &json!(3)));
+    }
+
+    #[test]
+    fn denial_that_is_too_long_to_be_recorded_ends_the_run_all_the_same() {
+        let recorder = recorder();
+        let mut denials = Denials::new(&recorder, ReportedTools::End);
+        denials.room = 2000;
+        let long = audit(&"x".repeat(2000), &[Verdict::Deny]);
+        let Judged::Denied { events, end: Some(_) } = denials.follow(long) else { panic!("it does not end the run") };
+        assert!(events.is_empty() && denials.left_out().is_some());
+        let Judged::Denied { events, .. } = denials.follow(audit("Bash", &[Verdict::Deny])) else { panic!() };
+        assert_eq!(events.len(), 1, "a short one has room");
     }
 }
