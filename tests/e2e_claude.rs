@@ -9,6 +9,7 @@ mod support;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use support::guests::tools;
 use support::{Cli, KEY, Studio, answer, cases, end_of, of_type, semantics, tool_outputs};
 
 static CLAUDE: Cli = Cli {
@@ -229,6 +230,28 @@ fn a_file_of_the_payload_may_be_read_and_none_beside_it() {
         let events = studio.events_with(&prompt, &json!({ "harness": harness }));
         assert_eq!(tool_outputs(&events).contains("what stands in the file"), may, "{name}: {events:#?}");
     }
+}
+
+#[test]
+fn file_of_a_reported_use_is_looked_up_for_the_policies() {
+    let Some(studio) = studio() else { return };
+    studio.bed.stop();
+    // The host's own words about a path, which stand in nothing that claude says.
+    let policy = tools::policy("strict", "/files/0", tools::Verdict::Deny, "a file");
+    fs::create_dir_all(studio.bed.home().join("plugins")).unwrap();
+    fs::write(studio.bed.home().join("plugins/strict.wasm"), policy).unwrap();
+    let file = studio.bed.file("notes.txt", "what stands in the file");
+    let prompt = format!("TOOL Read {}", json!({ "file_path": file }));
+    let events = studio.events_with(&prompt, &json!({}));
+    assert!(tool_outputs(&events).contains("what stands in the file"), "{events:#?}");
+    let denied = of_type(&events, "run.warning");
+    let [warning] = denied[..] else { panic!("{events:#?}") };
+    assert_eq!(
+        (&warning["payload"]["code"], &warning["payload"]["tool"]),
+        (&json!("TOOL_DENIED"), &json!("file_read"))
+    );
+    let events = studio.events_with("RUN true", &studio.free_shell());
+    assert!(of_type(&events, "run.warning").is_empty(), "it names no file: {events:#?}");
 }
 
 #[test]

@@ -213,7 +213,7 @@ pub mod facts {
         REPOSITORY = "repository";
         /// `{runMicroUsd, conversationMicroUsd, dayMicroUsd, monthMicroUsd}`.
         SPEND = "spend";
-        /// `{total, byKind: {shell: 3}}`: uses in this run so far.
+        /// `{total, byKind: {shell: 3}}`: uses in this attempt so far, without the one that is judged.
         TOOLS = "tools";
         /// Findings of earlier stages of this run, each `{stage, policy, check, verdict, pointer, message}`.
         FINDINGS = "findings";

@@ -89,8 +89,26 @@ pub fn policy(name: &str, fault: Fault) -> Vec<u8> {
 
 /// A policy that misbehaves where it is shown the word when a command line is about to be started.
 pub fn policy_at_spawn(name: &str, fault: Fault) -> Vec<u8> {
-    let spawn = "i32.and (i32.eq (i32.load8_u (local.get 0)) (i32.const 1)) (call $marked)";
-    guest(name, &Data::new(), OK, &[("evaluate", &on(spawn, &fault.body(RECORDS)))]).policy()
+    policy_at(SPAWN, name, fault)
+}
+
+/// A policy that misbehaves where it is shown the word in a tool use.
+pub fn policy_at_tool(name: &str, fault: Fault) -> Vec<u8> {
+    policy_at(TOOL, name, fault)
+}
+
+fn policy_at(action: u32, name: &str, fault: Fault) -> Vec<u8> {
+    guest(name, &Data::new(), OK, &[("evaluate", &on(&marked_at(action), &fault.body(RECORDS)))]).policy()
+}
+
+/// Places of two of the actions.
+pub const SPAWN: u32 = 1;
+/// See [`SPAWN`].
+pub const TOOL: u32 = 3;
+
+/// Holds in `evaluate` where it is asked about that action and shown the word.
+pub(super) fn marked_at(action: u32) -> String {
+    format!("i32.and (i32.eq (i32.load8_u (local.get 0)) (i32.const {action})) (call $marked)")
 }
 
 /// Where a redactor misbehaves.
@@ -189,14 +207,14 @@ impl ProviderStage {
 }
 
 /// Where the answers of a sound provider lie, whose CLI is `sh` with the file `script`.
-struct Sound {
-    info: u32,
-    capabilities: u32,
-    launch: u32,
+pub(super) struct Sound {
+    pub(super) info: u32,
+    pub(super) capabilities: u32,
+    pub(super) launch: u32,
 }
 
 /// Puts down the answers of a sound provider, whose launch sets these variables.
-fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
+pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
     let (id, id_length) = data.text(name);
     let (sh, sh_length) = data.text("sh");
     let executables = data.words(&[sh, sh_length]);
@@ -302,13 +320,24 @@ fn either(condition: &str, body: &str, otherwise: &str) -> String {
 }
 
 /// The same, with an answer of zeros where it does not hold.
-fn on(condition: &str, body: &str) -> String {
+pub(super) fn on(condition: &str, body: &str) -> String {
     either(condition, body, OK)
 }
 
 /// A guest with its data, and a function that says whether the word is among the arguments of a call.
 fn guest(name: &str, data: &Data, configure: &str, functions: &[(&str, &str)]) -> Built {
-    let word = u64::from_le_bytes(WORD.as_bytes().try_into().unwrap());
+    guest_that_knows(WORD, name, data, configure, functions)
+}
+
+/// The same with another word of eight bytes.
+pub(super) fn guest_that_knows(
+    word: &str,
+    name: &str,
+    data: &Data,
+    configure: &str,
+    functions: &[(&str, &str)],
+) -> Built {
+    let word = u64::from_le_bytes(word.as_bytes().try_into().unwrap());
     let extra = format!(
         r#"{data}
         (func $marked (result i32)
@@ -334,7 +363,7 @@ fn guest(name: &str, data: &Data, configure: &str, functions: &[(&str, &str)]) -
 }
 
 /// A guest that owns its texts.
-struct Built {
+pub(super) struct Built {
     name: String,
     configure: String,
     functions: Vec<(String, String)>,
@@ -342,7 +371,7 @@ struct Built {
 }
 
 impl Built {
-    fn policy(&self) -> Vec<u8> {
+    pub(super) fn policy(&self) -> Vec<u8> {
         self.guest(&self.others()).policy()
     }
 
@@ -350,7 +379,7 @@ impl Built {
         self.guest(&self.others()).redactor()
     }
 
-    fn provider(&self) -> Vec<u8> {
+    pub(super) fn provider(&self) -> Vec<u8> {
         self.guest(&self.others()).provider()
     }
 
@@ -364,12 +393,12 @@ impl Built {
 }
 
 /// What lies in a guest's memory, in the place of a schema.
-struct Data(Vec<u8>);
+pub(super) struct Data(Vec<u8>);
 
 impl Data {
     const BASE: u32 = 4096;
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Vec::new())
     }
 
@@ -378,14 +407,14 @@ impl Data {
     }
 
     /// Address and length.
-    fn text(&mut self, text: &str) -> (u32, u32) {
+    pub(super) fn text(&mut self, text: &str) -> (u32, u32) {
         let at = self.end();
         self.0.extend_from_slice(text.as_bytes());
         (at, self.end() - at)
     }
 
     /// The address, which is a multiple of eight.
-    fn words(&mut self, words: &[u32]) -> u32 {
+    pub(super) fn words(&mut self, words: &[u32]) -> u32 {
         self.0.resize(self.0.len().next_multiple_of(8), 0);
         let at = self.end();
         self.0.extend(words.iter().flat_map(|word| word.to_le_bytes()));

@@ -11,6 +11,7 @@
 )]
 
 pub mod hostile;
+pub mod tools;
 
 use std::fmt::Write as _;
 use std::path::Path;

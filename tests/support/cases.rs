@@ -1,6 +1,7 @@
 //! What has to be true of every agent CLI alike. Each function is the body of one test; [`suite`] makes the tests of a
 //! CLI of them.
 
+use super::guests::{hostile::WORD, tools};
 use super::{
     Needles, PATIENCE, Studio, answer, carrying, check_story, end_of, model_server::Secrets, of_type, semantics,
     studio::KEY, tool_outputs, warning_codes,
@@ -19,7 +20,7 @@ macro_rules! suite {
     ($cli:path) => {
         $crate::support::cases::suite! { $cli:
             a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
-            an_mcp_server, structured_output, a_refused_login, too_many_requests, a_failing_server,
+            an_mcp_server, a_denied_tool_use, structured_output, a_refused_login, too_many_requests, a_failing_server,
             a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, a_conversation, usage_of_the_attempt_alone, prompts, four_at_once,
             leaks, escapes
         }
@@ -142,6 +143,44 @@ pub fn a_tool_call(studio: &Studio) {
     assert!(tool_outputs(&events).contains("from-the-tool"), "{events:#?}");
     assert!(answer(&events).contains("from-the-tool"), "{events:#?}");
     assert_eq!(fs::read_to_string(studio.bed.work().join("made.txt")).unwrap(), "made\n");
+}
+
+/// A use of the shell is shown to the policies, and a denial warns or ends the run, whatever the CLI then says.
+#[track_caller]
+pub fn a_denied_tool_use(studio: &Studio) {
+    let policy = tools::policy("strict", WORD, tools::Verdict::Deny, "not with this word");
+    fs::create_dir_all(studio.bed.home().join("plugins")).unwrap();
+    fs::write(studio.bed.home().join("plugins/strict.wasm"), policy).unwrap();
+    let tool_audits = |events: &[Value]| {
+        let audits = of_type(events, "run.policy_audit").into_iter();
+        audits.map(|event| event["payload"].clone()).filter(|audit| audit["stage"] == "tool").collect::<Vec<_>>()
+    };
+
+    studio.bed.stop();
+    let events = studio.events_with(&format!("RUN echo {WORD}"), &studio.free_shell());
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
+    assert_eq!(warning_codes(&events), ["TOOL_DENIED"], "{events:#?}");
+    let [audit] = tool_audits(&events).try_into().expect("one record of one use");
+    let start = semantics(&events, "tool_start")[0];
+    assert_eq!(audit["tool"], json!({ "id": start["id"], "tool": "shell", "name": start["name"] }));
+    let events = studio.events_with("RUN echo fine", &studio.free_shell());
+    assert_eq!((warning_codes(&events).len(), tool_audits(&events).len()), (0, 0), "{events:#?}");
+
+    studio.bed.stop();
+    let config = fs::read_to_string(studio.bed.home().join("config.toml")).unwrap();
+    studio.bed.configure(&format!("{config}[policy]\nreported_tools = \"end\"\n"));
+    let start = Instant::now();
+    let events = studio.events_with(&format!("RUN echo {WORD}; sleep 600"), &studio.free_shell());
+    assert!(start.elapsed() < PATIENCE, "the run has lasted {:?}", start.elapsed());
+    let end = end_of(&events).unwrap();
+    assert_eq!((&end["type"], &end["payload"]["reason"]), (&json!("run.failed"), &json!("policy_denied")), "{end}");
+    let message = end["payload"]["message"].as_str().unwrap();
+    let name = semantics(&events, "tool_start")[0]["name"].as_str().unwrap();
+    for part in [name, "the policy strict denies", "not with this word"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(tool_audits(&events).len(), 1);
+    studio.bed.assert_nothing_runs(SWIFTLY);
 }
 
 /// An answer of the wanted form, one of another, and none.

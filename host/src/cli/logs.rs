@@ -105,7 +105,9 @@ impl Log {
             EventType::Progress => Line::new("stage", format!("{}{}", text("stage"), facts(payload, &["stage"]))),
             EventType::PolicyAudit => {
                 let findings = payload.get("findings").and_then(Value::as_array).map_or(0, Vec::len);
-                Line::new("policy", format!("{}: {} ({findings} findings)", text("stage"), text("verdict")))
+                let tool = payload.get("tool").and_then(|tool| tool["name"].as_str());
+                let tool = tool.map(|name| format!(" {name}")).unwrap_or_default();
+                Line::new("policy", format!("{}{tool}: {} ({findings} findings)", text("stage"), text("verdict")))
             }
             EventType::CompatibilityWarning => Line::new("warning", format!("{}: {}", text("pointer"), text("reason"))),
             EventType::Warning => Line::new("warning", format!("{}: {}", text("code"), text("message"))),
@@ -229,6 +231,11 @@ mod tests {
             (EventType::Semantic, json!({"kind": "tool_start", "id": "t", "tool": "shell", "commands": ["ls"]})),
             (EventType::Semantic, json!({"kind": "tool_delta", "id": "t", "text": "a.rs"})),
             (EventType::Semantic, json!({"kind": "tool_result", "id": "t", "isError": false, "exitCode": 0})),
+            (
+                EventType::PolicyAudit,
+                json!({"stage": "tool", "verdict": "deny", "tool": {"id": "t", "tool": "shell", "name": "Bash"},
+                    "findings": [{}]}),
+            ),
             (EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "lo"})),
             (EventType::Semantic, json!({"kind": "text", "message": "m", "deltas": [3, 9]})),
             (EventType::Semantic, json!({"kind": "text", "message": "n", "text": "whole"})),
@@ -239,6 +246,7 @@ mod tests {
         start|codex 0.169.0 attempt 1 pid 7
         tool|shell: ls
         result|[exit 0] a.rs
+        policy|tool Bash: deny (1 findings)
         says|Hello
         says|whole
         exit|code=0 durationMs=12

@@ -224,8 +224,14 @@ impl Printer {
     }
 
     fn audit(&mut self, audit: &PolicyAudit, step: &mut Step) {
-        for finding in audit.findings.iter().filter(|finding| finding.verdict != Verdict::Allow) {
-            let level = if finding.verdict == Verdict::Warn { Level::Warning } else { Level::Error };
+        for finding in &audit.findings {
+            let level = match finding.verdict {
+                Verdict::Allow => continue,
+                Verdict::Warn => Level::Warning,
+                // A warning or the end of the run says it.
+                Verdict::Ask | Verdict::Deny if audit.tool.is_some() => continue,
+                Verdict::Ask | Verdict::Deny => Level::Error,
+            };
             step.note(level, format!("{}/{}: {}", finding.policy, finding.check, finding.message));
         }
     }

@@ -44,8 +44,8 @@ pub use self::sources::Sources;
 pub use self::types::{
     AllowTarget, CommandRule, Config, Executable, HostConfig, HttpConfig, LogConfig, LogLevel, Origin, PluginConfig,
     PluginPin, PluginTrust, PluginsConfig, PolicyConfig, ProviderConfig, RedactionAllow, RedactionConfig,
-    RedactionRule, ResourceLimits, RetentionConfig, RetentionLimits, RunnerConfig, SandboxConfig, SchedulerConfig,
-    StorageConfig, TokenStoreChoice, TokensConfig,
+    RedactionRule, ReportedTools, ResourceLimits, RetentionConfig, RetentionLimits, RunnerConfig, SandboxConfig,
+    SchedulerConfig, StorageConfig, TokenStoreChoice, TokensConfig,
 };
 
 /// The commented default configuration: what is in force without a file, and what `ostler config init` writes.

@@ -13,8 +13,8 @@ use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
     AllowTarget, CommandRule, Config, Executable, HttpConfig, LogLevel, PluginConfig, PluginPin, PluginTrust,
-    PluginsConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, RetentionConfig, RetentionLimits,
-    TokenStoreChoice,
+    PluginsConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, ReportedTools, RetentionConfig,
+    RetentionLimits, TokenStoreChoice,
 };
 use crate::model::{HostRule, SandboxBackend, SandboxMode};
 
@@ -102,6 +102,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         let rules = CommandRule::ALL.map(|rule| (rule.name(), rule));
         policy.choice(r, "mcp_commands", &rules, &mut config.policy.mcp_commands);
         policy.choice(r, "shell_preludes", &rules, &mut config.policy.shell_preludes);
+        let rules = ReportedTools::ALL.map(|rule| (rule.name(), rule));
+        policy.choice(r, "reported_tools", &rules, &mut config.policy.reported_tools);
         policy.finish(r);
     }
     if let Some(mut sandbox) = file.section(r, "sandbox") {

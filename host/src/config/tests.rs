@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin};
+use super::{
+    AllowTarget, Config, ConfigErrors, DEFAULT_TEXT, Executable, LogLevel, MAX_FILE_BYTES, Origin, ReportedTools,
+};
 
 fn refused(text: &str) -> ConfigErrors {
     Config::parse(text).expect_err("it is not valid")
@@ -42,7 +44,7 @@ fn the_default_text_sets_every_value() {
             "retention": {"days": 90, "megabytes": 1024, "providers": {}, "workspaces": {}},
             "policy": {
                 "allowAdvanced": false, "allowUnenforced": [], "allowEnvironment": config.policy.allow_environment,
-                "mcpCommands": "sandboxed", "shellPreludes": "sandboxed"
+                "mcpCommands": "sandboxed", "shellPreludes": "sandboxed", "reportedTools": "warn"
             },
             "sandbox": {
                 "mode": "workspace-write", "require": false, "backends": ["namespaces", "bwrap", "landlock"],
@@ -73,6 +75,19 @@ fn rejects_variable_patterns_that_are_too_wide_or_no_names() {
         assert_eq!(found.len(), 1, "{wrong}: {found:?}");
     }
     assert_eq!(problems("policy.mcp_commands = \"sometimes\"").len(), 1);
+}
+
+#[test]
+fn denied_tool_use_warns_or_ends_the_run_and_nothing_else() {
+    for (text, rule) in [("warn", ReportedTools::Warn), ("end", ReportedTools::End)] {
+        let config = Config::parse(&format!("policy.reported_tools = {text:?}")).unwrap();
+        assert_eq!(config.policy.reported_tools, rule);
+    }
+    for wrong in ["\"deny\"", "\"\"", "true"] {
+        let found = problems(&format!("policy.reported_tools = {wrong}"));
+        assert_eq!(found.len(), 1, "{wrong}: {found:?}");
+        assert!(format!("{:?}", found[0]).contains("reported_tools"), "{wrong}: {found:?}");
+    }
 }
 
 /// Every key that the file can hold stands in the default text, set or in a comment: it is the reference.

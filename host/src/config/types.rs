@@ -246,6 +246,33 @@ pub struct PolicyConfig {
     pub mcp_commands: CommandRule,
     /// Whether a run may bring a prelude for its shells.
     pub shell_preludes: CommandRule,
+    /// What follows where a policy denies a tool use that a CLI has reported.
+    pub reported_tools: ReportedTools,
+}
+
+/// What follows where a policy denies a tool use that a CLI reports without asking. The use is not prevented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportedTools {
+    /// The run warns and goes on.
+    #[default]
+    Warn,
+    /// The run is ended and fails.
+    End,
+}
+
+impl ReportedTools {
+    /// Every value, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::Warn, Self::End];
+
+    /// The name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::End => "end",
+        }
+    }
 }
 
 /// Whether a run may bring commands of its own, which run beside the CLI's own sandbox.

@@ -19,6 +19,7 @@ use super::prepare;
 use super::pump::{self, Pumped};
 use super::record::Recorder;
 use super::setup::{Provider, Setup};
+use super::tool_use::ToolUses;
 use super::verdict::{self, Ending, HostSide};
 use crate::model::{
     ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, warning_code,
@@ -200,7 +201,8 @@ impl Stage<'_> {
         let folders =
             self.engine.check_folders(&self.loaded.payload, &cwd).inspect_err(|error| self.say_missing(&cwd, error))?;
         let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
-        self.judge(provider, &snapshot, &cwd, &ready)?;
+        let grants = self.engine.grants()?;
+        let question = self.judge(self.question(provider, &snapshot, &cwd, &ready, &grants)?, &ready)?;
         self.check_stop()?;
         let (child, proxy) = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
         let spawned = self.began.elapsed();
@@ -214,6 +216,7 @@ impl Stage<'_> {
             storage: &self.engine.storage,
             config: &self.setup.config,
             transcript,
+            tools: ToolUses::new(&self.setup.gate, question, &ready.recorder, self.setup.config.policy.reported_tools),
             form: ready.prepared.launch.output,
             duplex: ready.prepared.launch.channel == plugin::Channel::Duplex,
             stop: match ready.prepared.launch.stop {
@@ -295,7 +298,7 @@ impl Stage<'_> {
         let exit = pumped.exit.status;
         let outcome = pumped.transcript.and_then(|mut transcript| {
             let files = self.collect(ready);
-            transcript.finish(exit_status(exit, pumped.side), &files).map_err(|error| error.to_string())
+            transcript.finish(exit_status(exit, &pumped.side), &files).map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
@@ -382,7 +385,7 @@ impl Stage<'_> {
     }
 }
 
-const fn exit_status(status: runner::ExitStatus, side: HostSide) -> plugin::ExitStatus {
+const fn exit_status(status: runner::ExitStatus, side: &HostSide) -> plugin::ExitStatus {
     let (code, signal) = match status {
         runner::ExitStatus::Code(code) => (Some(code), None),
         runner::ExitStatus::Signal(signal) => (None, Some(signal)),
@@ -392,6 +395,6 @@ const fn exit_status(status: runner::ExitStatus, side: HostSide) -> plugin::Exit
         code,
         signal,
         timed_out: matches!(side, HostSide::TimedOut),
-        canceled: matches!(side, HostSide::Canceled | HostSide::HostStops),
+        canceled: matches!(side, HostSide::Canceled | HostSide::HostStops | HostSide::Denied(_)),
     }
 }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use jiff::Zoned;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::native_policy::deny;
 use super::setup::Failure;
+use super::tool_use::Tally;
 use crate::config::Config;
 use crate::model::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
 use crate::plugins::types::{self as ask, Action};
@@ -44,12 +47,35 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) profile: Option<&'a str>,
     pub(crate) capabilities: &'a CapabilitySnapshot,
     /// The start payload, for the stages after the first.
-    pub(crate) payload: Option<&'a Value>,
+    pub(crate) payload: Option<&'a RawValue>,
     /// What the host itself bounds: what the run may change, and its network.
     pub(crate) held: (bool, bool),
-    pub(crate) tool_calls: u64,
-    /// Findings of earlier stages.
-    pub(crate) earlier: &'a [Finding],
+    /// Tool uses so far.
+    pub(crate) tools: &'a Tally,
+    pub(crate) earlier: &'a [EarlierFinding],
+}
+
+/// A finding of an earlier stage of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct EarlierFinding {
+    pub(crate) stage: String,
+    #[serde(flatten)]
+    pub(crate) finding: Finding,
+}
+
+/// What a policy asks for besides the action, by the words of the plugin guide.
+#[derive(Serialize)]
+struct Facts<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<&'a Tally>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<&'a [EarlierFinding]>,
 }
 
 /// What the policies say.
@@ -150,6 +176,11 @@ impl Gate {
         Self { guards, allow_advanced: config.policy.allow_advanced }
     }
 
+    /// Whether a policy asks for a group of facts.
+    pub(crate) fn wants(&self, group: &str) -> bool {
+        self.guards.iter().any(|guard| guard.wants(group))
+    }
+
     /// Asks every policy. Blocks; calls plugins.
     pub(crate) fn judge(&self, action: &Action, circumstances: &Circumstances<'_>) -> Ruling {
         let mut findings = Vec::new();
@@ -183,24 +214,13 @@ impl Gate {
     }
 
     fn context(&self, guard: &Guard, at: &Circumstances<'_>) -> ask::Context {
-        let wanted = |name: &str| guard.wants.iter().any(|want| want == name);
-        let mut facts = Map::new();
-        if wanted("host") {
-            facts.insert("host".to_owned(), host_facts());
-        }
-        if let Some(payload) = at.payload.filter(|_| wanted("payload")) {
-            facts.insert("payload".to_owned(), payload.clone());
-        }
-        if wanted("sandbox") {
-            let (files, network) = at.held;
-            facts.insert("sandbox".to_owned(), json!({"files": files, "network": network}));
-        }
-        if wanted("tools") {
-            facts.insert("tools".to_owned(), json!({"uses": at.tool_calls}));
-        }
-        if wanted("findings") {
-            facts.insert("findings".to_owned(), json!(at.earlier));
-        }
+        let facts = Facts {
+            host: guard.wants("host").then(host_facts),
+            payload: at.payload.filter(|_| guard.wants("payload")),
+            sandbox: guard.wants("sandbox").then(|| json!({"files": at.held.0, "network": at.held.1})),
+            tools: guard.wants("tools").then_some(at.tools),
+            findings: guard.wants("findings").then_some(at.earlier),
+        };
         ask::Context {
             run_id: at.run.map(|run| run.to_string()),
             attempt: at.attempt,
@@ -215,7 +235,7 @@ impl Gate {
             capabilities: serde_json::to_string(at.capabilities).unwrap_or_else(|_| "{}".to_owned()),
             advanced: self.allow_advanced,
             now_rfc3339: now_rfc3339(),
-            facts: Value::Object(facts).to_string(),
+            facts: serde_json::to_string(&facts).unwrap_or_else(|_| "{}".to_owned()),
         }
     }
 }
@@ -243,6 +263,10 @@ fn refuse_outside_of_grants(at: &Circumstances<'_>, findings: &mut Vec<Finding>)
 }
 
 impl Guard {
+    fn wants(&self, group: &str) -> bool {
+        self.wants.iter().any(|want| want == group)
+    }
+
     /// Whether it asks the very plugin that the registry has now.
     fn is_of(&self, registry: &Registry) -> bool {
         self.policy.as_ref().is_ok_and(|policy| policy.is_of(registry))
@@ -388,31 +412,45 @@ mod tests {
         assert!(!grants.check("/cwd", &grant.join("new")).exists);
     }
 
-    #[test]
-    fn host_denies_folders_outside_of_grants_where_no_policy_does() {
-        let grants = Grants::new([(PathBuf::from("/granted"), false)]);
-        let snapshot: CapabilitySnapshot = serde_json::from_value(json!({
+    fn snapshot() -> CapabilitySnapshot {
+        serde_json::from_value(json!({
             "provider": "p", "plugin": "p", "pluginDigest": "", "executable": null, "support": "supported",
             "cliVersion": null, "features": [], "modes": [], "optionalFlags": [], "reasons": [], "installHint": null,
             "extra": null, "detectedAt": "2026-01-01T00:00:00Z"
         }))
-        .unwrap();
-        let at = |cwd: &'static str, paths: Vec<ask::CheckedPath>| Circumstances {
+        .unwrap()
+    }
+
+    fn circumstances<'a>(
+        cwd: &'a str,
+        grants: &'a Grants,
+        paths: Vec<ask::CheckedPath>,
+        capabilities: &'a CapabilitySnapshot,
+        tools: &'a Tally,
+    ) -> Circumstances<'a> {
+        Circumstances {
             run: None,
             attempt: 0,
             provider: "p",
             plugin: "p",
             origin: "test",
             cwd: Path::new(cwd),
-            grants: &grants,
+            grants,
             paths,
             profile: None,
-            capabilities: &snapshot,
+            capabilities,
             payload: None,
             held: (false, false),
-            tool_calls: 0,
+            tools,
             earlier: &[],
-        };
+        }
+    }
+
+    #[test]
+    fn host_denies_folders_outside_of_grants_where_no_policy_does() {
+        let grants = Grants::new([(PathBuf::from("/granted"), false)]);
+        let (snapshot, tools) = (snapshot(), Tally::default());
+        let at = |cwd, paths| circumstances(cwd, &grants, paths, &snapshot, &tools);
         let pointers = |circumstances: &Circumstances<'_>, mut findings: Vec<Finding>| {
             refuse_outside_of_grants(circumstances, &mut findings);
             findings.iter().filter_map(|finding| finding.pointer.clone()).collect::<Vec<_>>()
@@ -436,6 +474,43 @@ mod tests {
         assert_eq!(pointers(&outside, vec![denied]).len(), 2);
         assert_eq!(pointers(&at("/granted/x", Vec::new()), Vec::new()), [""; 0]);
         assert_eq!(pointers(&at("/", Vec::new()), Vec::new()), ["/cwd"]);
+    }
+
+    #[test]
+    fn facts_are_what_a_policy_wants_and_what_there_is() {
+        let grants = Grants::default();
+        let snapshot = snapshot();
+        let payload = serde_json::value::to_raw_value(&json!({"prompt": "hello"})).unwrap();
+        let found = Finding {
+            policy: "strict".to_owned(),
+            digest: String::new(),
+            check: "odd".to_owned(),
+            verdict: Verdict::Warn,
+            pointer: Some("/prompt".to_owned()),
+            message: "odd".to_owned(),
+            hint: None,
+        };
+        let earlier = [EarlierFinding { stage: "spawn".to_owned(), finding: found }];
+        let tools = Tally::default();
+        let circumstances = Circumstances {
+            payload: Some(&payload),
+            earlier: &earlier,
+            ..circumstances("/", &grants, Vec::new(), &snapshot, &tools)
+        };
+        let facts = |wants: &[&str]| -> Value {
+            let wants: Vec<String> = wants.iter().map(|want| (*want).to_owned()).collect();
+            let guard = Guard { name: "p".to_owned(), digest: String::new(), policy: Err(String::new()), wants };
+            let gate = Gate { guards: vec![guard], allow_advanced: false };
+            serde_json::from_str(&gate.context(&gate.guards[0], &circumstances).facts).unwrap()
+        };
+        assert_eq!(facts(&[]), json!({}));
+        assert_eq!(facts(&["novel", "payload"]), json!({"payload": {"prompt": "hello"}}));
+        let found = facts(&["tools", "findings", "sandbox"]);
+        assert_eq!(found["tools"], json!({"total": 0, "byKind": {}}));
+        assert_eq!(found["sandbox"], json!({"files": false, "network": false}));
+        let finding = &found["findings"][0];
+        let parts = ["stage", "policy", "check", "verdict", "pointer", "message"].map(|part| &finding[part]);
+        assert_eq!(parts, ["spawn", "strict", "odd", "warn", "/prompt", "odd"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::attempt::{Stage, Stopped};
@@ -12,6 +13,7 @@ use super::audit::AuditEntry;
 use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, search_path};
+use super::gate::{EarlierFinding, Grants};
 use super::native_policy::NativeChecks;
 use super::prepare::{self, Prepared};
 use super::question::Question;
@@ -23,8 +25,8 @@ use crate::clock;
 use crate::egress::Proxy;
 use crate::failpoint;
 use crate::model::{
-    AdapterInfo, ApiError, AuditKind, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, Output,
-    Payload, RunStarted, StartPayload, warning_code,
+    AdapterInfo, ApiError, AuditKind, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, EventType,
+    Output, Payload, PolicyAudit, RunStarted, StartPayload, warning_code,
 };
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
@@ -33,7 +35,7 @@ use crate::redaction::KnownSecret;
 use crate::runner::{
     self, Access, Backend, Child, LaunchError, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin,
 };
-use crate::storage::{Durability, Started};
+use crate::storage::{Durability, EventFilter, ReadLimit, Started};
 
 /// Delays between tries of a spawn that failed for a reason that passes.
 const SPAWN_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
@@ -232,19 +234,57 @@ impl Stage<'_> {
         self.output(new.map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect());
     }
 
-    pub(super) fn judge(
-        &self,
-        provider: &Provider,
-        snapshot: &CapabilitySnapshot,
-        cwd: &Path,
-        ready: &Ready,
-    ) -> Result<(), Stopped> {
+    /// What the policies are asked about the attempt, from here on.
+    pub(super) fn question<'q>(
+        &'q self,
+        provider: &'q Provider,
+        snapshot: &'q CapabilitySnapshot,
+        cwd: &'q Path,
+        ready: &'q Ready,
+        grants: &'q Grants,
+    ) -> Result<Question<'q>, ApiError> {
+        Ok(Question {
+            run: Some(self.loaded.run()),
+            attempt: self.loaded.job.attempt,
+            provider,
+            origin: &self.loaded.record.origin,
+            executable: &ready.executable,
+            cwd,
+            payload: &self.loaded.payload,
+            snapshot,
+            grants,
+            own: self.native_checks(provider, ready.containment.bounds_files())?.findings(),
+            containment: Some(&ready.containment),
+            earlier: self.earlier_findings()?,
+        })
+    }
+
+    /// What was found at the stages before. Read only where a policy asks for it.
+    fn earlier_findings(&self) -> Result<Vec<EarlierFinding>, ApiError> {
+        if !self.setup.gate.wants("findings") {
+            return Ok(Vec::new());
+        }
+        let filter = EventFilter {
+            run_id: Some(self.loaded.run()),
+            types: vec![EventType::PolicyAudit],
+            ..EventFilter::default()
+        };
+        let page = self.engine.storage.read(|reader| reader.events_after(0, &filter, ReadLimit::default()))?;
+        let audits = page.events.iter().filter_map(|event| PolicyAudit::deserialize(&event.payload).ok());
+        let findings = audits.flat_map(|PolicyAudit { stage, findings, .. }| {
+            findings.into_iter().map(move |finding| EarlierFinding { stage: stage.clone(), finding })
+        });
+        Ok(findings.collect())
+    }
+
+    /// Asks about the command line. Gives what the policies are asked from then on.
+    pub(super) fn judge<'q>(&self, question: Question<'q>, ready: &Ready) -> Result<Question<'q>, Stopped> {
         let launch = &ready.prepared.launch;
         let summary = ask::LaunchSummary {
             executable: ready.executable.display().to_string(),
             args: launch.args.clone(),
             environment_names: ready.environment.keys().cloned().collect(),
-            cwd: cwd.display().to_string(),
+            cwd: question.cwd.display().to_string(),
             files: launch
                 .files
                 .iter()
@@ -256,22 +296,11 @@ impl Stage<'_> {
                 })
                 .collect(),
         };
-        let question = Question {
-            run: Some(self.loaded.run()),
-            attempt: self.loaded.job.attempt,
-            provider,
-            origin: &self.loaded.record.origin,
-            executable: &ready.executable,
-            cwd,
-            payload: &self.loaded.payload,
-            snapshot,
-            grants: &self.engine.grants()?,
-            own: self.native_checks(provider, ready.containment.bounds_files())?.findings(),
-            containment: Some(&ready.containment),
-        };
         let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
+        let stage = audit.stage.clone();
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
-        ruling.permit().map_err(Stopped::from)
+        ruling.permit()?;
+        Ok(question.after(&stage, ruling.findings))
     }
 
     fn native_checks<'p>(&'p self, provider: &'p Provider, contained: bool) -> Result<NativeChecks<'p>, ApiError> {

@@ -60,6 +60,7 @@ mod setup;
 mod submit;
 mod threads;
 mod tokens;
+mod tool_use;
 mod trust;
 mod verdict;
 

@@ -11,6 +11,7 @@ use super::conclude::KnownSession;
 use super::live::Live;
 use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
+use super::tool_use::{Judged, ToolUses};
 use super::verdict::HostSide;
 use crate::config::Config;
 use crate::failpoint;
@@ -33,6 +34,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
     /// Or why there is none: the child runs already, and its output is kept as it is.
     pub(crate) transcript: Result<Transcript, PluginError>,
+    /// Judges what the transcript says of tools.
+    pub(crate) tools: ToolUses<'a>,
     pub(crate) form: plugin::OutputForm,
     pub(crate) duplex: bool,
     pub(crate) stop: StopSignal,
@@ -64,6 +67,9 @@ struct Pump<'a> {
     storage: &'a Storage,
     output: Output,
     transcript: Result<Transcript, String>,
+    tools: ToolUses<'a>,
+    /// Until when tool uses are judged, where the run is to end.
+    judged_until: Option<Instant>,
     form: plugin::OutputForm,
     duplex: bool,
     stop: StopSignal,
@@ -122,6 +128,8 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         storage: parts.storage,
         output: parts.storage.output(),
         transcript,
+        tools: parts.tools,
+        judged_until: None,
         form: parts.form,
         duplex: parts.duplex,
         stop: parts.stop,
@@ -195,9 +203,10 @@ impl Pump<'_> {
         }
     }
 
-    /// The first cause counts. A child that has ended by itself is left to its own end.
+    /// The first cause counts. A child that has ended by itself is left to its own end, unless what it said cannot stand.
     fn end_child(&mut self, side: HostSide) {
-        if self.side == HostSide::Nothing && (self.exit.is_none() || side == HostSide::StorageFailed) {
+        let even_after_exit = matches!(side, HostSide::StorageFailed | HostSide::Denied(_));
+        if self.side == HostSide::Nothing && (self.exit.is_none() || even_after_exit) {
             self.side = side;
             self.child.stop(self.stop, self.grace);
         }
@@ -330,9 +339,16 @@ impl Pump<'_> {
                 _ => None,
             })
             .collect();
+        let tool_uses = self.tools.news(&step.events);
         let mut told = Vec::new();
         self.narrator.tell(step.events, &mut told);
         self.tell(told);
+        for tool_use in tool_uses {
+            // A step can report many, and each policy may take its time.
+            let in_time = self.may_judge();
+            let judged = self.tools.judge(tool_use, in_time);
+            self.act_on(judged);
+        }
         if self.duplex {
             if !step.write.is_empty()
                 && let Err(refused) = self.child.write(step.write)
@@ -356,6 +372,34 @@ impl Pump<'_> {
         }
         self.store_session();
         step.covered
+    }
+
+    /// Whether there is time to ask the policies. While the run is ended, there is for as long as that may take.
+    fn may_judge(&mut self) -> bool {
+        let late = || (Instant::now() >= self.deadline).then_some(HostSide::TimedOut);
+        let Some(side) = self.live.stop_cause().map(HostSide::from).or_else(late) else { return true };
+        self.end_child(side);
+        let until = *self.judged_until.get_or_insert_with(|| Instant::now() + self.grace);
+        Instant::now() < until
+    }
+
+    fn act_on(&mut self, judged: Judged) {
+        match judged {
+            Judged::Nothing => {}
+            Judged::Noted(event) => {
+                if self.take_room(&event) {
+                    self.store(vec![event]);
+                }
+            }
+            Judged::Denied { events, end } => {
+                if !events.is_empty() {
+                    self.store(events);
+                }
+                if let Some(denial) = end {
+                    self.end_child(HostSide::Denied(denial));
+                }
+            }
+        }
     }
 
     /// The session is worth keeping as soon as it is known: the host may die before the run ends.
@@ -469,6 +513,9 @@ impl Pump<'_> {
         let mut told = Vec::new();
         self.narrator.finish(&mut told);
         self.tell(told);
+        if let Some(event) = self.tools.left_out() {
+            self.store(vec![event]);
+        }
         let named = |list: &[crate::runner::Leftover]| -> Value {
             list.iter().map(|process| json!({"pid": process.pid, "name": process.name})).collect()
         };

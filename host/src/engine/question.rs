@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::gate::{Circumstances, Gate, Grants, Ruling};
-use super::record::to_value;
+use super::gate::{Circumstances, EarlierFinding, Gate, Grants, Ruling};
 use super::sandbox::Containment;
 use super::setup::Provider;
-use crate::model::{CapabilitySnapshot, Finding, PolicyAudit, RunId, StartPayload, Verdict};
+use super::tool_use::Tally;
+use crate::model::{AuditedTool, CapabilitySnapshot, Finding, PolicyAudit, RunId, StartPayload, Verdict};
 use crate::plugins::types::{Action, CheckedPath};
 
 /// A run that is about to do something.
@@ -31,16 +32,45 @@ pub(super) struct Question<'a> {
     pub(super) own: Vec<Finding>,
     /// What bounds the run. None where it could not be decided.
     pub(super) containment: Option<&'a Containment>,
+    /// What was found at the stages before. Empty where no policy asks for it.
+    pub(super) earlier: Vec<EarlierFinding>,
 }
 
 impl Question<'_> {
     /// Asks every policy. Gives what they and the host say, and the audit record of it. Blocks; calls plugins.
     pub(super) fn ask(&self, gate: &Gate, action: &Action) -> (Ruling, PolicyAudit) {
-        let document = match action {
+        let payload = match action {
             // The action is the document.
             Action::Start(_) => None,
-            _ => Some(to_value(self.payload)),
+            _ => self.payload_fact(gate),
         };
+        let paths = checked_paths(self.payload, self.grants);
+        let ruling = self.judge(gate, action, paths, payload.as_deref(), &Tally::default());
+        let audit = self.audit(action, &ruling);
+        (ruling, audit)
+    }
+
+    /// The same at a later stage, about which the host itself says nothing.
+    pub(super) fn after(mut self, stage: &str, found: Vec<Finding>) -> Self {
+        self.own.clear();
+        self.earlier.extend(found.into_iter().map(|finding| EarlierFinding { stage: stage.to_owned(), finding }));
+        self
+    }
+
+    /// The payload as a policy sees it. None where no policy asks for it: it may be long.
+    pub(super) fn payload_fact(&self, gate: &Gate) -> Option<Box<RawValue>> {
+        gate.wants("payload").then(|| to_raw_value(self.payload).ok()).flatten()
+    }
+
+    /// Asks every policy, and adds what the host says.
+    pub(super) fn judge(
+        &self,
+        gate: &Gate,
+        action: &Action,
+        paths: Vec<CheckedPath>,
+        payload: Option<&RawValue>,
+        tools: &Tally,
+    ) -> Ruling {
         let circumstances = Circumstances {
             run: self.run,
             attempt: self.attempt,
@@ -49,21 +79,28 @@ impl Question<'_> {
             origin: self.origin,
             cwd: self.cwd,
             grants: self.grants,
-            paths: checked_paths(self.payload, self.grants),
+            paths,
             profile: self.payload.profile_id.as_deref(),
             capabilities: self.snapshot,
-            payload: document.as_ref(),
+            payload,
             held: self.containment.map_or((false, false), Containment::holds),
-            tool_calls: 0,
-            earlier: &[],
+            tools,
+            earlier: &self.earlier,
         };
         let mut ruling = gate.judge(action, &circumstances);
         ruling.add(&self.own);
-        let audit = self.audit(action, &ruling);
-        (ruling, audit)
+        ruling
     }
 
-    fn audit(&self, action: &Action, ruling: &Ruling) -> PolicyAudit {
+    /// The record of what was found. The run's capabilities stand in the records of `start` and `spawn`: a run may use
+    /// many tools.
+    pub(super) fn audit(&self, action: &Action, ruling: &Ruling) -> PolicyAudit {
+        let tool = match action {
+            Action::Tool(call) => {
+                Some(AuditedTool { id: call.id.clone(), tool: call.kind.clone(), name: call.name.clone() })
+            }
+            _ => None,
+        };
         let (stage, args, environment_names) = match action {
             Action::Start(_) => ("start", Vec::new(), Vec::new()),
             Action::Spawn(summary) => ("spawn", summary.args.clone(), summary.environment_names.clone()),
@@ -83,7 +120,8 @@ impl Question<'_> {
             grant: self.grants.containing(self.cwd).map(Path::to_owned),
             trust_settings: self.grants.trusts_settings_of(self.cwd),
             profile: self.payload.profile_id.clone(),
-            capabilities: Some(snapshot_facts(self.snapshot)),
+            capabilities: tool.is_none().then(|| snapshot_facts(self.snapshot)),
+            tool,
             findings: ruling.findings.clone(),
         }
     }

@@ -199,6 +199,7 @@ impl Submission<'_> {
             grants: &self.grants,
             own: self.native_checks(containment.is_some_and(Containment::bounds_files))?.findings(),
             containment,
+            earlier: Vec::new(),
         };
         Ok(question.ask(&self.setup.gate, &Action::Start(to_value(self.effective).to_string())))
     }

@@ -84,7 +84,7 @@ pub(crate) enum Structured {
 }
 
 /// What the host itself knows about the end of the child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HostSide {
     /// It ended by itself.
     Nothing,
@@ -96,6 +96,15 @@ pub(crate) enum HostSide {
     HostStops,
     /// The output could not be stored.
     StorageFailed,
+    /// A policy denied a tool use, and that ends runs.
+    Denied(Denial),
+}
+
+/// Why a policy ended a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denial {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
 }
 
 impl From<StopCause> for HostSide {
@@ -136,6 +145,7 @@ pub(crate) fn conclude(
         }),
         HostSide::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),
         HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
+        HostSide::Denied(denial) => Some(Ending { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) }),
         HostSide::Nothing => None,
     };
     if let Some(ending) = ended_by_host(side) {
@@ -297,6 +307,15 @@ mod tests {
         assert_eq!(ending.status(), RunStatus::Canceled);
         let ending = conclude(HostSide::TimedOut, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!(ending.reason, EndReason::Timeout);
+    }
+
+    #[test]
+    fn run_that_a_policy_ended_has_failed_even_if_the_cli_finishes() {
+        let denial = Denial { message: "no shells".to_owned(), hint: Some("do without".to_owned()) };
+        let side = HostSide::Denied(denial);
+        let ending = conclude(side, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
+        assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PolicyDenied));
+        assert_eq!((ending.message.as_str(), ending.hint.as_deref()), ("no shells", Some("do without")));
     }
 
     #[test]

@@ -260,7 +260,8 @@ pub struct Progress {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyAudit {
-    /// `start`, `spawn`, `tool`.
+    /// `start`, `spawn`, or `tool` for a tool use that the CLI has reported. Of tool uses, only those with findings have
+    /// a record.
     pub stage: String,
     /// `allow`, `warn`, `ask` or `deny`: the strictest of all findings.
     pub verdict: String,
@@ -278,6 +279,9 @@ pub struct PolicyAudit {
     /// Names of the child's variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_names: Vec<String>,
+    /// The tool use that was judged, at the stage `tool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<AuditedTool>,
     /// Who asked: `cli`, `rpc`, `http`, `mcp`.
     pub origin: String,
     /// The grant that contains the working folder.
@@ -294,6 +298,17 @@ pub struct PolicyAudit {
     pub capabilities: Option<Value>,
     /// Every finding.
     pub findings: Vec<Finding>,
+}
+
+/// The tool use of a `run.policy_audit`. The event `tool_start` with the same `id` says what it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedTool {
+    /// The CLI's id of this use.
+    pub id: String,
+    /// Kind of the tool, in the words of the plugin guide: `shell`, `file_write`.
+    pub tool: String,
+    /// The CLI's own name of the tool.
+    pub name: String,
 }
 
 /// `run.compatibility_warning`
@@ -349,6 +364,9 @@ pub mod warning_code {
     pub const PROTECTED_FILE_MADE: &str = "PROTECTED_FILE_MADE";
     /// The run asked for a host that it may not reach. Facts: `host`, `port`, `reason`.
     pub const NETWORK_REFUSED: &str = "NETWORK_REFUSED";
+    /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or `count`, of
+    /// those that have no record of their own.
+    pub const TOOL_DENIED: &str = "TOOL_DENIED";
 }
 
 /// `run.warning`

@@ -28,8 +28,8 @@ pub use bounded_schema::{BoundedSchema, SchemaError, unexpected_members};
 pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
 pub use event::{
-    AdapterInfo, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event, EventType,
-    MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic,
+    AdapterInfo, AuditedTool, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event,
+    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic,
     StreamMetrics, StructuredOutput, StructuredOutputInvalid, Warning, warning_code,
 };
 pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};

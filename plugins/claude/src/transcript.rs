@@ -38,6 +38,8 @@ pub struct PrintTranscript {
     told_session: bool,
     /// Messages under way, by the tool use whose sub-agent writes them; the main agent has none.
     agents: BTreeMap<String, Message>,
+    /// Ids with which the model hands over structured answers, until claude has said what it makes of them.
+    structured_uses: Vec<String>,
     meter: Meter,
     /// The last text of the main agent.
     answer: Option<String>,
@@ -114,6 +116,7 @@ impl PrintTranscript {
             began_as: None,
             told_session: false,
             agents: BTreeMap::new(),
+            structured_uses: Vec::new(),
             meter: Meter::default(),
             answer: None,
             failed_request: None,
@@ -138,7 +141,7 @@ impl PrintTranscript {
             "system" => return system::read(&event, events),
             "stream_event" => return self.partial(&event, events),
             "assistant" => return self.assistant(&event, events),
-            "user" => return user(&event, events),
+            "user" => return self.user(&event, events),
             "result" => self.result(&event, events),
             "rate_limit_event" => self.resets_at_ms = system::limits(&event, events).or(self.resets_at_ms),
             _ => events.push(items::other(kind, &event)),
@@ -252,7 +255,7 @@ impl PrintTranscript {
                     }
                 }
                 "thinking" => events.push(Semantic::Thinking(piece(&id, items::text(block, "thinking"), parent))),
-                "tool_use" | "server_tool_use" | "mcp_tool_use" => tool_use(block, parent, events),
+                "tool_use" | "server_tool_use" | "mcp_tool_use" => self.tool_use(block, parent, events),
                 kind => {
                     let empty = Map::new();
                     events.push(items::other(&format!("assistant.{kind}"), block.as_object().unwrap_or(&empty)));
@@ -383,44 +386,58 @@ impl PrintTranscript {
         let word = self.failed_request.as_ref().map_or("", |(_, word)| word.as_str());
         failure::request(Request { message: &message, status: end.status, word, resets_at_ms: self.resets_at_ms })
     }
-}
 
-fn tool_use(block: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
-    let (id, name) = (items::text(block, "id"), items::text(block, "name"));
-    let input = block.get("input").unwrap_or(&Value::Null);
-    if name == items::STRUCTURED_OUTPUT {
-        let empty = Map::new();
-        events.push(items::other("structured-output", input.as_object().unwrap_or(&empty)));
-        return;
+    fn tool_use(&mut self, block: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
+        let (id, name) = (items::text(block, "id"), items::text(block, "name"));
+        let input = block.get("input").unwrap_or(&Value::Null);
+        if name == items::STRUCTURED_OUTPUT {
+            let empty = Map::new();
+            events.push(items::other("structured-output", input.as_object().unwrap_or(&empty)));
+            if self.structured_uses.len() < OPEN_AGENTS {
+                self.structured_uses.push(id.to_owned());
+            }
+            return;
+        }
+        events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
+        events.extend(items::plan(name, input));
     }
-    events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
-    events.extend(items::plan(name, input));
-}
 
-/// A line of type `user`: results of tools, and what claude puts into the conversation itself.
-fn user(line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
-    let Some(content) = line.get("message").and_then(|message| message.get("content")).and_then(Value::as_array) else {
-        return false;
-    };
-    let beside = line.get("tool_use_result").unwrap_or(&Value::Null);
-    let mut understood = true;
-    for block in content {
-        match items::text(block, "type") {
-            "tool_result" => {
-                // What the structured answer's tool says is no result of work.
-                if beside.as_str() != Some("Structured output provided successfully") {
-                    events.push(Semantic::ToolResult(items::result(block, beside)));
+    /// A line of type `user`: results of tools, and what claude puts into the conversation itself.
+    fn user(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+        let Some(content) = line.get("message").and_then(|message| message.get("content")).and_then(Value::as_array)
+        else {
+            return false;
+        };
+        let beside = line.get("tool_use_result").unwrap_or(&Value::Null);
+        let mut understood = true;
+        for block in content {
+            match items::text(block, "type") {
+                "tool_result" => self.tool_result(block, beside, events),
+                "text" if items::text(block, "text").starts_with("[Request interrupted") => {
+                    events.push(Semantic::Progress(notice(notices::OTHER, "the turn was interrupted")));
                 }
+                // What a sub-agent is told stands in the tool use that began it.
+                "text" if line.get("parent_tool_use_id").is_some_and(Value::is_string) => {}
+                _ => understood = false,
             }
-            "text" if items::text(block, "text").starts_with("[Request interrupted") => {
-                events.push(Semantic::Progress(notice(notices::OTHER, "the turn was interrupted")));
+        }
+        understood
+    }
+
+    /// What the structured answer's tool says is no result of work.
+    fn tool_result(&mut self, block: &Value, beside: &Value, events: &mut Vec<Semantic>) {
+        let id = items::text(block, "tool_use_id");
+        let accepted = beside.as_str() == Some("Structured output provided successfully");
+        if let Some(place) = self.structured_uses.iter().position(|known| known == id) {
+            self.structured_uses.swap_remove(place);
+            if !accepted {
+                let empty = Map::new();
+                events.push(items::other("structured-output-refused", block.as_object().unwrap_or(&empty)));
             }
-            // What a sub-agent is told stands in the tool use that began it.
-            "text" if line.get("parent_tool_use_id").is_some_and(Value::is_string) => {}
-            _ => understood = false,
+        } else if !accepted {
+            events.push(Semantic::ToolResult(items::result(block, beside)));
         }
     }
-    understood
 }
 
 /// An entry of `permission_denials`.

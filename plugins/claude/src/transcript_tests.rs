@@ -200,6 +200,28 @@ fn structured_answers() {
     assert!(!step.events.iter().any(|event| matches!(event, Semantic::ToolStart(_) | Semantic::ToolResult(_))));
 }
 
+#[test]
+fn structured_answer_that_claude_refuses_is_no_tool_use() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let mut read = |line: Value| {
+        let line = Line { stream: OutputStream::Stdout, text: line.to_string(), truncated: false };
+        transcript.read(vec![line]).events
+    };
+    let block = json!({ "type": "tool_use", "id": "toolu_1", "name": "StructuredOutput", "input": { "score": "x" } });
+    read(json!({ "type": "assistant", "message": { "id": "m", "content": [block] } }));
+    let result = json!({ "type": "tool_result", "tool_use_id": "toolu_1", "is_error": true, "content": "no number" });
+    let refused = |read: &mut dyn FnMut(Value) -> Vec<Semantic>| {
+        read(json!({ "type": "user", "message": { "content": [result.clone()] } }))
+    };
+    let events = refused(&mut read);
+    assert!(
+        matches!(&events[..], [Semantic::Other(event)] if event.kind == "claude.structured-output-refused"),
+        "{events:?}"
+    );
+    let events = refused(&mut read);
+    assert!(matches!(&events[..], [Semantic::ToolResult(_)]), "it is another's: {events:?}");
+}
+
 /// The deltas of a message and the message as a whole have the same id, and say the same.
 #[test]
 fn deltas_add_up_to_their_message() {

@@ -138,6 +138,10 @@ fn file_change(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
 fn web_search(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
     let action = item.get("action").unwrap_or(&Value::Null);
     let url = action.get("url").and_then(Value::as_str);
+    // What is searched for, codex says at the end.
+    if !done && url.is_none() && text(item, "query").is_empty() {
+        return Meaning::Nothing;
+    }
     let opens = matches!(action.get("type").and_then(Value::as_str), Some("open_page" | "find_in_page"));
     let call = ToolCall {
         id: id.to_owned(),

@@ -196,6 +196,12 @@ fn items_that_no_capture_has() {
     assert!(
         matches!(&events[0], Semantic::ToolStart(call) if call.kind == "web_fetch" && call.urls == ["https://a.example/x"])
     );
+    let empty = r#"{"type":"item.started","item":{"id":"e","type":"web_search","query":"","action":{"type":"other"}}}"#;
+    assert_eq!(read(empty), [], "what was searched for comes at the end");
+    let searched = r#"{"type":"item.completed","item":{"id":"e","type":"web_search","query":"rust","action":{"type":"search","query":"rust"}}}"#;
+    let events = read(searched);
+    let [Semantic::ToolStart(call), Semantic::ToolResult(_)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((call.kind.as_str(), call.input.contains("rust")), ("web_search", true));
     let todo = r#"{"type":"item.updated","item":{"id":"t","type":"todo_list","items":[{"text":"a","completed":true},{"text":"b","completed":false}]}}"#;
     assert!(
         matches!(&read(todo)[0], Semantic::Progress(notice) if notice.code == "plan" && notice.message == "1 of 2 steps done")

@@ -1,0 +1,75 @@
+//! Plugins about uses of tools: a policy that finds something in them, and a provider that reports them.
+
+use super::hostile::{Data, Sound, TOOL, guest_that_knows, marked_at, on, sound};
+use super::{NEW, OK};
+
+/// What a policy says of a tool use, in the order of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    Warn,
+    Ask,
+    Deny,
+}
+
+/// Length of a `semantic`, whose longest case is `approval-requested`, with a tool use in it.
+const EVENT_WORDS: usize = 38;
+
+/// Name of the check in what [`policy`] finds.
+pub const CHECK: &str = "tool-marked";
+
+/// A policy that has one finding on each tool use in which `word`, of eight bytes, is found, or in what the host says of
+/// it; and none on anything else.
+pub fn policy(name: &str, word: &str, verdict: Verdict, message: &str) -> Vec<u8> {
+    policy_that_wants(&[], TOOL, name, word, verdict, message)
+}
+
+/// The same for another action and with groups of facts.
+pub fn policy_that_wants(
+    wants: &[&str],
+    action: u32,
+    name: &str,
+    word: &str,
+    verdict: Verdict,
+    message: &str,
+) -> Vec<u8> {
+    let mut data = Data::new();
+    let (check, check_length) = data.text(CHECK);
+    let (message, message_length) = data.text(message);
+    // check; verdict; pointer: none; message; hint: none
+    let finding = data.words(&[check, check_length, verdict as u32, 0, 0, 0, message, message_length, 0, 0, 0]);
+    let list = data.words(&[finding, 1]);
+    let evaluate = on(&marked_at(action), &format!("i32.const {list}"));
+    let texts: Vec<u32> = wants.iter().map(|want| data.text(want)).flat_map(|(at, length)| [at, length]).collect();
+    let texts = data.words(&texts);
+    let wants = data.words(&[texts, u32::try_from(wants.len()).unwrap()]);
+    let wants = format!("i32.const {wants}");
+    guest_that_knows(word, name, &data, OK, &[("wants", &wants), ("evaluate", &evaluate)]).policy()
+}
+
+/// A provider that runs `sh` on the file `script`, and takes output with `word` for two results of the same tool use,
+/// whose start nobody has reported. The output of that use is the word.
+pub fn reporter_of_results(name: &str, word: &str) -> Vec<u8> {
+    let mut data = Data::new();
+    let Sound { info, capabilities, launch } = sound(name, &mut data, &[]);
+    let (id, id_length) = data.text("use-1");
+    let (output, output_length) = data.text(word);
+    // The case `tool-result`; id, output, is-error, exit-code: none, extra: none.
+    let mut result = [0_u32; EVENT_WORDS];
+    result[0] = 7;
+    result[2..6].copy_from_slice(&[id, id_length, output, output_length]);
+    let events = data.words(&[result, result].concat());
+    // events, covered, write, end-input
+    let step = data.words(&[events, 2, 0, 0, 0, 0, 0]);
+    let at = |address: u32| format!("i32.const {address}");
+    let read = on("call $marked", &at(step));
+    let functions = [
+        ("describe", at(info)),
+        ("detect", at(capabilities)),
+        ("prepare", at(launch)),
+        ("[constructor]transcript", NEW.to_owned()),
+        ("[method]transcript.read", read),
+    ];
+    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
+    guest_that_knows(word, name, &data, OK, &functions).provider()
+}
