@@ -238,3 +238,61 @@ fn the_session_files_of_the_rehearsal_hold_no_prompt() {
     let found = Command::new("grep").args(["-r", &secret]).arg(bed.home()).output().unwrap();
     assert!(found.stdout.is_empty());
 }
+
+/// Programs that run what the prompt says, one with a word among its arguments, one with a password.
+const WITH_ARGUMENTS: &str = r#"
+policy.allow_environment = ["POSTGRES_PASSWORD", "APP_CREDENTIALS"]
+[providers.database]
+plugin = "command"
+executable = "sh"
+settings = { args = ["-s", "--", "--dbname=postgres"] }
+[providers.password]
+plugin = "command"
+executable = "sh"
+settings = { args = ["-s", "--", "--password=postgres"] }
+"#;
+
+/// What the program of a run printed, as it is stored.
+fn printed(events: &[serde_json::Value]) -> String {
+    let chunks = support::of_type(events, "run.chunk.stdout");
+    chunks.iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn masks_a_password_that_is_an_ordinary_word_only_where_it_stands_as_one() {
+    let bed = Bed::granted(WITH_ARGUMENTS);
+    let script = "echo database postgres is up; echo \"POSTGRES_PASSWORD=$POSTGRES_PASSWORD\"; \
+                  echo \"postgres://postgres:$POSTGRES_PASSWORD@localhost/postgres\"; echo \"$@\"";
+    let arguments = |provider| ["run", "--json", "--env", "POSTGRES_PASSWORD=postgres", provider, script];
+    let done = bed.run(&arguments("database")).ok();
+    let events = done.json_lines();
+    let expected = "database postgres is up\nPOSTGRES_PASSWORD=[REDACTED:postgres-password]\n\
+                    postgres://postgres:[REDACTED:postgres-password]@localhost/postgres\n--dbname=postgres\n";
+    let output = printed(&events);
+    assert_eq!(output, expected);
+    let needles = Needles::new(&["RD=postgres".to_owned(), ":postgres@".to_owned()]);
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    let refused = bed.run(&arguments("password"));
+    assert!(refused.all().contains("would show the value of POSTGRES_PASSWORD"), "{}", refused.all());
+    look_everywhere(&bed, &needles, &run, &[]);
+}
+
+#[test]
+fn masks_the_telling_members_of_a_document_and_leaves_its_ordinary_lines_to_others() {
+    let bed = Bed::granted(WITH_ARGUMENTS);
+    let (id, key) = ("8b25a1cbf040dfa0f3d273140a8a96d99b341a0b", "kettle-orbit-seven-bridges");
+    let document =
+        format!("{{\n  \"type\": \"service_account\",\n  \"serial\": \"{id}\",\n  \"client_secret\": \"{key}\"\n}}\n");
+    let script = "printf '{\\n  \"type\": \"service_account\",\\n  \"other\": 1\\n}\\n'; \
+                  printf '%s' \"$APP_CREDENTIALS\" | cut -d'\"' -f4 | sed 's/^/it has /'; printf '%s\\n' \"$APP_CREDENTIALS\"";
+    let variable = format!("APP_CREDENTIALS={document}");
+    let done = bed.run(&["run", "--json", "--env", &variable, "database", script]).ok();
+    let events = done.json_lines();
+    let output = printed(&events);
+    let (mask, other) = ("[REDACTED:app-credentials]", "{\n  \"type\": \"service_account\",\n  \"other\": 1\n}\n");
+    let members = format!("it has {{\nit has service_account\nit has {mask}\nit has {mask}\nit has }}\n");
+    assert_eq!(output, format!("{other}{members}{{\n  {mask}\n  {mask}\n  {mask}\n{mask}\n\n"));
+    let needles = Needles::new(&[id.to_owned(), key.to_owned()]);
+    let run = events[0]["runId"].as_str().unwrap().to_owned();
+    look_everywhere(&bed, &needles, &run, &[]);
+}

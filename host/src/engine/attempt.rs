@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Engine;
 use super::check;
-use super::environment::known_secrets;
+use super::environment::{known_secrets, open_values};
 use super::launch::Ready;
 use super::live::{Live, StopCause};
 use super::load::Loaded;
@@ -119,7 +119,7 @@ fn recorder(
     known.extend(known_secrets(loaded.caller.as_ref().unwrap_or(&BTreeMap::new()), &loaded.payload));
     known.extend(loaded.known_tokens.iter().cloned());
     known.extend(loaded.removed.iter().cloned());
-    let masks = Arc::new(Masks::new(known));
+    let masks = Arc::new(Masks::with_open(known, &open_values(variables)));
     let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, Arc::clone(faults));
     let conversation = loaded.record.summary.conversation_id;
     Recorder::new(Some(loaded.run()), conversation, redactor)

@@ -97,6 +97,11 @@ pub(crate) fn known_secrets(variables: &BTreeMap<String, String>, payload: &Star
         .collect()
 }
 
+/// The values that a run has in the open: those of variables whose names say nothing of a secret.
+pub(crate) fn open_values(variables: &BTreeMap<String, String>) -> BTreeSet<String> {
+    variables.iter().filter(|(name, _)| !secret_like(name)).map(|(_, value)| value.trim().to_owned()).collect()
+}
+
 /// What redaction took out of a document: the pieces of the true one that stand where the redacted one has placeholders.
 pub(crate) fn removed(document: &Value, redacted: &Value) -> Vec<KnownSecret> {
     let mut found = Vec::new();
@@ -122,9 +127,12 @@ fn collect_removed(document: &Value, redacted: &Value, found: &mut Vec<KnownSecr
     }
 }
 
-/// Walks along what both texts share. Where a placeholder stands, the true text has what was taken out.
+/// Walks along what both texts share. Where a placeholder stands, the true text has what was taken out. Lines that follow
+/// one another under one name are one piece: a document is more than its lines.
 fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
     let (mut text, mut shown) = (text, shown);
+    // The name of the last piece of this text, if nothing stands after it so far.
+    let mut last: Option<&str> = None;
     while let Some(at) = shown.find(PLACEHOLDER) {
         let Some((name, after)) = shown.get(at + PLACEHOLDER.len()..).and_then(|rest| rest.split_once(']')) else {
             return;
@@ -136,7 +144,7 @@ fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
         }
         let own = shown.len() - after.len() - at;
         if rest.get(..own) == shown.get(at..at + own) {
-            (text, shown) = (rest.get(own..).unwrap_or_default(), after);
+            (text, shown, last) = (rest.get(own..).unwrap_or_default(), after, None);
             continue;
         }
         let next = after.find(PLACEHOLDER).map_or(after, |next| after.get(..next).unwrap_or_default());
@@ -147,7 +155,11 @@ fn removed_from_text(text: &str, shown: &str, found: &mut Vec<KnownSecret>) {
             (false, false) => rest.find(next),
         };
         let Some(value) = end.and_then(|end| rest.get(..end)) else { return };
-        if !value.is_empty() && found.len() < MAX_REMOVED {
+        let follows = last == Some(name) && before.contains('\n') && before.trim().is_empty();
+        if let Some(piece) = found.last_mut().filter(|_| follows) {
+            piece.value.extend([before, value]);
+        } else if !value.is_empty() && found.len() < MAX_REMOVED {
+            last = Some(name);
             found.push(KnownSecret { name: name.to_owned(), value: value.to_owned() });
         }
         (text, shown) = (rest.get(value.len()..).unwrap_or_default(), after);
@@ -184,6 +196,9 @@ mod tests {
         assert_eq!(pieces("a=one1 b=two2", "a=[REDACTED:x] b=[REDACTED:y]"), ["x=one1", "y=two2"]);
         assert_eq!(pieces("[REDACTED:own] one1.", "[REDACTED:own] [REDACTED:x]."), ["x=one1"]);
         assert_eq!(pieces("onetwo", "[REDACTED:x][REDACTED:y]"), ["x=onetwo"]);
+        assert_eq!(pieces("{\n  one1,\n  two2\n}", "{\n  [REDACTED:x]\n  [REDACTED:x]\n}"), ["x=one1,\n  two2"]);
+        assert_eq!(pieces("one1\ntwo2", "[REDACTED:x]\n[REDACTED:y]"), ["x=one1", "y=two2"]);
+        assert_eq!(pieces("one1 two2", "[REDACTED:x] [REDACTED:x]"), ["x=one1", "x=two2"]);
         for (text, shown) in [("same", "same"), ("a", "b"), ("", "[REDACTED:x"), ("abc", "x[REDACTED:y]c")] {
             assert!(pieces(text, shown).is_empty(), "{text} {shown}");
         }

@@ -1,6 +1,6 @@
 //! From a prepared command line to a running child: files laid out, policies asked, identity on record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::attempt::{Stage, Stopped};
 use super::audit::AuditEntry;
 use super::capabilities::for_plugin;
 use super::check;
-use super::environment::{known_secrets, search_path};
+use super::environment::{known_secrets, open_values, search_path};
 use super::gate::{EarlierFinding, Grants};
 use super::native_policy::NativeChecks;
 use super::prepare::{self, Prepared};
@@ -31,7 +31,7 @@ use crate::model::{
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as ask;
 use crate::plugins::types as plugin;
-use crate::redaction::KnownSecret;
+use crate::redaction::{KnownSecret, Masks};
 use crate::runner::{
     self, Access, Backend, Child, LaunchError, PrivateDir, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin,
 };
@@ -165,7 +165,7 @@ impl Stage<'_> {
         let recorder = self.widen(&environment);
         let mut known = known_secrets(&environment, &payload);
         known.extend(loaded.known_tokens.iter().cloned());
-        refuse_visible_secrets(&prepared.launch.args, &known)?;
+        refuse_visible_secrets(&prepared.launch.args, &known, &open_values(&environment))?;
         let executable = executable.to_owned();
         Ok(Ready {
             prepared,
@@ -483,13 +483,72 @@ fn unresolved(executable: &Path, error: &LaunchError) -> ApiError {
     ApiError::new(kind, error.to_string())
 }
 
-/// Arguments can be read by every process of the machine: a value that the host knows to be secret must not be there.
-fn refuse_visible_secrets(args: &[String], known: &[KnownSecret]) -> Result<(), ApiError> {
-    let shows = |secret: &&KnownSecret| {
-        secret.value.len() >= crate::redaction::MIN_KNOWN_LENGTH
-            && args.iter().any(|argument| argument.contains(secret.value.as_str()))
+/// Arguments can be read by every process of the machine: a value that the host knows to be secret must not be there. The
+/// measure is that of redaction: an ordinary word may be an argument, but no password in one.
+fn refuse_visible_secrets(args: &[String], known: &[KnownSecret], open: &BTreeSet<String>) -> Result<(), ApiError> {
+    // A flag and its value are two arguments.
+    let pairs = args.windows(2).filter(|pair| pair.first().is_some_and(|flag| flag.starts_with('-')));
+    let shown: Vec<String> = args.iter().cloned().chain(pairs.map(|pair| pair.join(" "))).collect();
+    let shows = |known: &[KnownSecret]| {
+        let masks = Masks::with_open(known.iter().cloned(), open);
+        shown.iter().any(|text| masks.shows_in(text))
     };
-    let Some(secret) = known.iter().find(shows) else { return Ok(()) };
-    let message = format!("the command line would show the value of {} to every process of the machine", secret.name);
+    if !shows(known) {
+        return Ok(());
+    }
+    let secret = known.iter().find(|secret| shows(std::slice::from_ref(*secret)));
+    let name = secret.map_or("a secret", |secret| secret.name.as_str());
+    let message = format!("the command line would show the value of {name} to every process of the machine");
     Err(ApiError::new(ErrorKind::PolicyDenied, message).hint("hand it over in the prompt or in a variable instead"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(args: &[&str], known: &[(&str, &str)]) -> Option<String> {
+        let args: Vec<String> = args.iter().map(|argument| (*argument).to_owned()).collect();
+        let secret =
+            |(name, value): &(&str, &str)| KnownSecret { name: (*name).to_owned(), value: (*value).to_owned() };
+        let known: Vec<KnownSecret> = known.iter().map(secret).collect();
+        let open = BTreeSet::from(["alexander".to_owned()]);
+        refuse_visible_secrets(&args, &known, &open).err().map(|error| error.message)
+    }
+
+    #[test]
+    fn an_ordinary_word_may_be_an_argument_and_no_password_in_one() {
+        let known = [("DB_PASSWORD", "postgres"), ("APP_PASSWORD", "alexander"), ("USE_TOKEN", "true")];
+        for args in [
+            &["--dbname=postgres"][..],
+            &["--dbname", "postgres", "postgres"],
+            &["--user=alexander"],
+            &["--strict=true"],
+            &["postgres://postgres@localhost/postgres"],
+        ] {
+            assert_eq!(refused(args, &known), None, "{args:?}");
+        }
+        for args in [
+            &["--password=postgres"][..],
+            &["--password", "postgres"],
+            &["postgres://postgres:postgres@localhost/postgres"],
+            &["-c", "PGPASSWORD=postgres psql"],
+        ] {
+            assert!(refused(args, &known).is_some_and(|message| message.contains("DB_PASSWORD")), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_telling_value_may_be_in_no_argument() {
+        let document = "{\n  \"kind\": \"plain-thing\",\n  \"password\": \"kettle-orbit\"\n}";
+        let known = [("DB_PASSWORD", "postgres"), ("APP_TOKEN", "swordfish"), ("APP_SECRET", document)];
+        for (args, name) in [
+            (&["x", "say swordfish now"][..], "APP_TOKEN"),
+            (&["--a=c3dvcmRmaXNo"], "APP_TOKEN"),
+            (&["--a=kettle-orbit"], "APP_SECRET"),
+            (&[document], "APP_SECRET"),
+        ] {
+            assert!(refused(args, &known).is_some_and(|message| message.contains(name)), "{args:?}");
+        }
+        assert_eq!(refused(&["{\"kind\": \"plain-thing\"}", "sword fish"], &known), None);
+    }
 }

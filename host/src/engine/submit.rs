@@ -12,7 +12,7 @@ use super::Engine;
 use super::capabilities::{Installed, for_plugin};
 use super::check;
 use super::dispatch::Refused;
-use super::environment::known_secrets;
+use super::environment::{known_secrets, open_values};
 use super::gate::{Grants, Ruling};
 use super::message::{self, Message, series};
 use super::native_policy::NativeChecks;
@@ -111,7 +111,7 @@ impl Engine {
         let token = token.as_deref().map(|name| (name, ""));
         let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
         let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.known());
-        let masks = Arc::new(Masks::new(known));
+        let masks = Arc::new(Masks::with_open(known, &open_values(&inherited)));
         let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
         let message = conversation.map(|conversation| Message::new(conversation, &payload, &cwd, &recorder));

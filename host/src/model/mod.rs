@@ -51,5 +51,6 @@ pub use retention::{
 };
 pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::secret_like;
+pub(crate) use secret_name::words;
 pub use validate::{strip_nulls, validate_document};
 pub use variable_name::matches_name;

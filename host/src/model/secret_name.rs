@@ -75,8 +75,8 @@ fn is_secret_word(word: &str) -> bool {
         || (!HARMLESS_WORDS.contains(&word) && SECRET_ENDINGS.iter().any(|ending| word.ends_with(ending)))
 }
 
-/// The words of a name in upper, snake, kebab or camel case.
-fn words(name: &str) -> Vec<String> {
+/// The words of a name in upper, snake, kebab or camel case, in lower case.
+pub(crate) fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut lower_before = false;
     for character in name.chars() {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::blocks::{OpenBlock, follow};
+use super::credentials::Before;
 use super::matcher::{Line, Scratch, overlap, search};
 use super::rules::{Candidate, Fault};
 use super::run::{Shared, Unscanned};
@@ -234,6 +235,9 @@ impl Applier<'_> {
     fn known_values(&mut self, start: usize, spans: &mut Vec<Span>) {
         let Scratch { placeholders, known, .. } = &mut *self.scratch;
         let bytes = self.text.as_bytes();
+        let placeholders = placeholders.as_slice();
+        // A credential goes by what is before it, and before a placeholder's end there stood something else.
+        let stands = |range: &Range<usize>| !placeholders.iter().any(|placeholder| placeholder.end == range.start);
         let mut take = |range: Range<usize>, name| {
             if !range.is_empty() && !placeholders.iter().any(|placeholder| overlap(placeholder, &range)) {
                 spans.push(Span { range, name: KNOWN | name, clipped: false });
@@ -241,6 +245,11 @@ impl Applier<'_> {
         };
         let masks = &self.shared.masks;
         masks.each(bytes, start, |range, name, _, _| take(range, name));
+        masks.each_credential(bytes, start, Before::Line, |range, name| {
+            if stands(&range) {
+                take(range, name);
+            }
+        });
         known.drain(..).for_each(|(range, name)| take(range, name));
         if masks.is_empty() {
             return;
@@ -251,6 +260,13 @@ impl Applier<'_> {
             masks.each(view.text.as_bytes(), 0, |range, name, _, _| {
                 let original = view.original_of_bytes(&range);
                 if original.len() != range.len() && !range.is_empty() {
+                    take(original, name);
+                }
+            });
+            // The line is there from `start` on only; a word of it is there as a whole.
+            masks.each_credential(view.text.as_bytes(), 0, Before::Word, |range, name| {
+                let original = view.original_of_bytes(&range);
+                if stands(&original) {
                     take(original, name);
                 }
             });

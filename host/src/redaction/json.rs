@@ -73,9 +73,11 @@ fn redact_string(run: &RunRedactor, context: Option<Context<'_>>, text: &mut Str
         && text.len() <= MAX_IN_CONTEXT
         && !text.contains('\n')
     {
+        let shared = &run.shared;
+        let decides = |name: &str| shared.masks.reads_names() || shared.redactor.literals.any(name.as_bytes());
         let (before, after) = match context {
-            Context::Key(key) if run.shared.redactor.literals.any(key.as_bytes()) => (format!("\"{key}\": \""), "\""),
-            Context::Flag(flag) if run.shared.redactor.literals.any(flag.as_bytes()) => (format!("{flag} "), ""),
+            Context::Key(key) if decides(key) => (format!("\"{key}\": \""), "\""),
+            Context::Flag(flag) if decides(flag) => (format!("{flag} "), ""),
             _ => (String::new(), ""),
         };
         if !before.is_empty() {

@@ -1,21 +1,25 @@
 //! Values that the host itself knows to be secret, looked for in every form in which a program might print them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use memchr::memrchr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::credentials::{Before, Credentials};
+use super::measure::{Weight, is_word_like};
+use super::parts::parts;
 use super::syntax::is_breaker;
 use super::text::{KNOWN_VALUE, kebab, odd_backslashes_before};
 use super::views::{is_base64, padding};
 
-/// Shortest value that is masked, in bytes; anything shorter would redact ordinary words.
-pub const MIN_KNOWN_LENGTH: usize = 6;
-/// Longest value that is masked, in bytes; of a longer one, its lines and its beginning.
+/// Shortest value that is masked everywhere, in bytes; anything shorter would redact ordinary words.
+pub(super) const MIN_KNOWN_LENGTH: usize = 6;
+/// Longest value that is masked, in bytes; of a longer one, its parts and its beginning.
 const MAX_KNOWN_LENGTH: usize = 8 * 1024;
 /// Bytes of a form that the automaton looks for; the rest is compared.
 const KEY: usize = 8;
@@ -28,10 +32,12 @@ const MIN_ON_LINE: usize = 4;
 pub(super) const MAX_WRAPPED: usize = 16 * 1024;
 /// Blanks that may stand before the rest of a form on the next line.
 const MAX_INDENT: usize = 64;
+/// Empty lines that may stand between two lines of a document.
+const MAX_EMPTY: usize = 8;
 /// Bits of the set of what forms may have before a line break.
 const ENDS: usize = 1 << 18;
 /// Most forms for which the fast automaton is built.
-const MAX_FAST: usize = 2000;
+pub(super) const MAX_FAST: usize = 2000;
 
 /// A value that must not appear, and the name that its placeholder bears.
 #[derive(Clone)]
@@ -59,12 +65,24 @@ pub struct Masks {
     openings: Vec<Vec<u8>>,
     /// Hashes of all that can stand before a line break inside a form: its stretches of [`MIN_ON_LINE`] bytes.
     ends: Vec<u64>,
+    /// Whether any form is a document, whose lines may be of any length.
+    documents: bool,
+    /// Values that are masked only where they stand as a credential.
+    credentials: Credentials,
 }
 
 struct Form {
     bytes: Vec<u8>,
     name: u32,
-    base64: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Base64,
+    /// A text of several lines, without its line breaks and indentation.
+    Document,
 }
 
 impl fmt::Debug for Masks {
@@ -74,10 +92,17 @@ impl fmt::Debug for Masks {
 }
 
 impl Masks {
-    /// Compiles `values`; those shorter than [`MIN_KNOWN_LENGTH`] are passed over.
+    /// Compiles `values`. What is telling is looked for everywhere and in every encoding, also members and lines of a
+    /// document; an ordinary word only where it stands as a credential; a switch (`true`) nowhere.
     pub fn new(values: impl IntoIterator<Item = KnownSecret>) -> Self {
+        Self::with_open(values, &BTreeSet::new())
+    }
+
+    /// The same for a run that has other values in the open, under names that say nothing of a secret. A word that is
+    /// among them counts as ordinary: a password that is the user's name, too.
+    pub fn with_open(values: impl IntoIterator<Item = KnownSecret>, open: &BTreeSet<String>) -> Self {
         let mut masks = Self::default();
-        let mut forms: HashMap<Vec<u8>, (u32, bool)> = HashMap::new();
+        let mut forms: HashMap<Vec<u8>, (u32, Kind)> = HashMap::new();
         for known in values {
             let name =
                 Some(kebab(&known.name)).filter(|name| !name.is_empty()).unwrap_or_else(|| KNOWN_VALUE.to_owned());
@@ -85,20 +110,29 @@ impl Masks {
                 masks.names.push(name);
                 masks.names.len() - 1
             }) as u32;
-            for (form, base64) in all_forms(&known.value) {
-                forms.entry(form).or_insert((index, base64));
+            let is_open = |value: &str| open.contains(value) && is_word_like(value);
+            for part in parts(&known.name, &known.value) {
+                if part.weight == Weight::AsCredential || is_open(part.value.trim()) {
+                    masks.credentials.add(part.value.trim(), index);
+                    continue;
+                }
+                for (form, kind) in all_forms(&part.value) {
+                    forms.entry(form).or_insert((index, kind));
+                }
             }
         }
+        masks.credentials.build();
         let mut sorted: Vec<_> = forms.into_iter().collect();
         sorted.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let mut by_key: HashMap<Vec<u8>, usize> = HashMap::new();
-        for (bytes, (name, base64)) in sorted {
+        for (bytes, (name, kind)) in sorted {
             let key = bytes.get(..KEY).unwrap_or(&bytes).to_vec();
             masks.note_ends(&bytes);
+            masks.documents |= kind == Kind::Document;
+            // A longer beginning is found by its key.
             masks.openings.extend(
-                bytes
-                    .iter()
+                key.iter()
                     .enumerate()
                     .filter(|(_, b)| is_breaker(**b))
                     .filter_map(|(at, _)| Some(bytes.get(..=at)?.to_vec())),
@@ -109,7 +143,7 @@ impl Masks {
                 keys.len() - 1
             });
             if let Some(forms) = masks.forms.get_mut(at) {
-                forms.push(Form { bytes, name, base64 });
+                forms.push(Form { bytes, name, kind });
             }
         }
         if !keys.is_empty() {
@@ -127,7 +161,12 @@ impl Masks {
 
     /// Whether there is nothing to look for.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_none()
+        self.keys.is_none() && self.credentials.is_empty()
+    }
+
+    /// Whether names decide about some of the values.
+    pub(super) fn reads_names(&self) -> bool {
+        !self.credentials.is_empty()
     }
 
     pub(super) fn has_name(&self, name: &str) -> bool {
@@ -150,11 +189,11 @@ impl Masks {
                 let common = common(rest, &form.bytes);
                 let open = common == rest.len() && common < form.bytes.len();
                 if common < form.bytes.len() && common >= MIN_BEFORE_BREAK && !open {
-                    match wrapped(text, at, common, &form.bytes) {
+                    match wrapped(text, at, common, form) {
                         Wrapped::Whole(lines) => {
                             let end = lines.last().map_or(at, |line| line.end);
                             for line in lines {
-                                let line = if form.base64 { widen(text, line, start) } else { line };
+                                let line = if form.kind == Kind::Base64 { widen(text, line, start) } else { line };
                                 let end = end.max(line.end);
                                 find(line, form.name, false, end);
                             }
@@ -165,7 +204,8 @@ impl Masks {
                     }
                 }
                 if common == form.bytes.len() || common >= MIN_PART.max(form.bytes.len() / 2) {
-                    let range = if form.base64 { widen(text, at..at + common, start) } else { at..at + common };
+                    let range = at..at + common;
+                    let range = if form.kind == Kind::Base64 { widen(text, range, start) } else { range };
                     let end = range.end;
                     find(range, form.name, open, end);
                 } else if open {
@@ -173,6 +213,17 @@ impl Masks {
                 }
             }
         }
+    }
+
+    /// Every place from `start` on where an ordinary word stands as the credential that it is, and the index of its name.
+    pub(super) fn each_credential(
+        &self,
+        text: &[u8],
+        start: usize,
+        known: Before,
+        find: impl FnMut(Range<usize>, u32),
+    ) {
+        self.credentials.each(text, start, known, |name| self.name(name), find);
     }
 
     /// The name of a known value that stands in a text, if one does.
@@ -183,7 +234,15 @@ impl Masks {
                 found.get_or_insert(name);
             }
         });
+        if found.is_none() {
+            self.each_credential(text.as_bytes(), 0, Before::Line, |_, name| found = Some(name));
+        }
         found
+    }
+
+    /// Whether a known value stands in a text so that it would be masked there.
+    pub(crate) fn shows_in(&self, text: &str) -> bool {
+        self.in_text(text).is_some()
     }
 
     /// Where the first known value begins that goes on in the line after `text`, which ends with a line break.
@@ -192,7 +251,10 @@ impl Masks {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (_, last) = line.split_last_chunk::<MIN_ON_LINE>()?;
         let (word, bit) = end_bit(last);
-        if self.ends.get(word).is_none_or(|bits| bits & bit == 0) {
+        // No stretch of a form is the end of such a line, but it may be a line of a document.
+        let own = memrchr(b'\n', line).and_then(|newline| line.get(newline + 1..)).unwrap_or(line);
+        let short = own.trim_ascii_start().len() < MIN_ON_LINE;
+        if !(self.documents && short) && self.ends.get(word).is_none_or(|bits| bits & bit == 0) {
             return None;
         }
         let from = text.len().saturating_sub(MAX_WRAPPED);
@@ -247,7 +309,9 @@ enum Wrapped {
 
 /// Follows a form whose first `matched` bytes stand at `at`, over line breaks that a program put into it: `base64` after
 /// 76 characters, `fold` after 80. In the JSON text of a string, they are `\n`.
-fn wrapped(text: &[u8], at: usize, matched: usize, form: &[u8]) -> Wrapped {
+fn wrapped(text: &[u8], at: usize, matched: usize, form: &Form) -> Wrapped {
+    let document = form.kind == Kind::Document;
+    let (form, least) = (form.bytes.as_slice(), if document { 1 } else { MIN_ON_LINE });
     let mut lines = Vec::new();
     let (mut start, mut end, mut done) = (at, at + matched, matched);
     loop {
@@ -255,7 +319,11 @@ fn wrapped(text: &[u8], at: usize, matched: usize, form: &[u8]) -> Wrapped {
         if done == form.len() {
             return Wrapped::Whole(lines);
         }
-        let Some(next) = next_line(text, end) else { return Wrapped::No };
+        let Some(mut next) = next_line(text, end) else { return Wrapped::No };
+        let empty = if document { MAX_EMPTY } else { 0 };
+        for _ in 0..empty {
+            next = next_line(text, next).filter(|_| next < text.len()).unwrap_or(next);
+        }
         if next - at > MAX_WRAPPED {
             return Wrapped::No;
         }
@@ -268,7 +336,7 @@ fn wrapped(text: &[u8], at: usize, matched: usize, form: &[u8]) -> Wrapped {
         if end == text.len() && done < form.len() {
             return Wrapped::Open;
         }
-        if more < MIN_ON_LINE.min(rest.len()) {
+        if more < least.min(rest.len()) {
             return Wrapped::No;
         }
     }
@@ -318,7 +386,7 @@ fn widen(text: &[u8], range: Range<usize>, start: usize) -> Range<usize> {
     begin..range.end + after + padding
 }
 
-fn all_forms(value: &str) -> Vec<(Vec<u8>, bool)> {
+fn all_forms(value: &str) -> Vec<(Vec<u8>, Kind)> {
     let mut forms = Vec::new();
     let whole = value.get(..value.floor_char_boundary(MAX_KNOWN_LENGTH)).unwrap_or(value);
     let trimmed = whole.trim();
@@ -327,16 +395,21 @@ fn all_forms(value: &str) -> Vec<(Vec<u8>, bool)> {
     if trimmed.len() != whole.len() {
         add_forms(whole, false, &mut forms);
     }
-    if multi_line || value.len() > whole.len() {
-        for line in value.lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
-            add_forms(line.get(..line.floor_char_boundary(MAX_KNOWN_LENGTH)).unwrap_or(line), true, &mut forms);
-        }
-    }
+    forms.extend(document_form(whole).map(|form| (form, Kind::Document)));
     forms.retain(|(form, _)| form.len() >= MIN_KNOWN_LENGTH && !form.contains(&b'\n'));
     forms
 }
 
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// A text of several lines as one that line breaks can be put into again. Short lines at its beginning, such as a bracket,
+/// are left out: they begin too much.
+fn document_form(value: &str) -> Option<Vec<u8>> {
+    let mut lines = value.trim().lines().map(str::trim_start).skip_while(|line| line.len() < MIN_BEFORE_BREAK);
+    let first = lines.next()?;
+    let rest: String = lines.collect();
+    (!rest.is_empty()).then(|| [first, &rest].concat().into_bytes())
+}
+
+pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// What form encoders and `encodeURIComponent` leave besides.
 const LENIENT: &AsciiSet = &COMPONENT.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 /// What `encodeURI` leaves: everything with a meaning in a URL.
@@ -353,11 +426,11 @@ const WHOLE_URL: &AsciiSet = &LENIENT
     .remove(b',')
     .remove(b'#');
 
-fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
+fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, Kind)>) {
     if value.len() < MIN_KNOWN_LENGTH {
         return;
     }
-    let mut text = |form: String| forms.push((form.into_bytes(), false));
+    let mut text = |form: String| forms.push((form.into_bytes(), Kind::Text));
     if plain {
         text(value.to_owned());
         text(value.replace('\'', r"'\''"));
@@ -384,7 +457,7 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
     );
     text(once);
     for set in [COMPONENT, LENIENT, WHOLE_URL] {
-        let upper = utf8_percent_encode(value, set).to_string();
+        let upper = percent(value, set);
         text(lower_escapes(&upper));
         text(lower_escapes(&upper.replace("%20", "+")));
         text(upper.replace("%20", "+"));
@@ -404,7 +477,7 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, bool)>) {
 }
 
 /// The characters that hold bits of the value alone, wherever it begins in what is encoded, in both alphabets.
-fn add_base64_forms(value: &[u8], forms: &mut Vec<(Vec<u8>, bool)>) {
+fn add_base64_forms(value: &[u8], forms: &mut Vec<(Vec<u8>, Kind)>) {
     for offset in 0..3 {
         let mut padded = vec![0u8; offset];
         padded.extend_from_slice(value);
@@ -412,7 +485,7 @@ fn add_base64_forms(value: &[u8], forms: &mut Vec<(Vec<u8>, bool)>) {
         let last = padded.len() * 8 / 6;
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             if let Some(form) = engine.encode(&padded).as_bytes().get(first..last) {
-                forms.push((form.to_vec(), true));
+                forms.push((form.to_vec(), Kind::Base64));
             }
         }
     }
@@ -429,7 +502,11 @@ fn escape(value: &str, special: impl Fn(char) -> bool) -> String {
     out
 }
 
-fn json_escape(value: &str) -> String {
+pub(super) fn percent(value: &str, set: &'static AsciiSet) -> String {
+    utf8_percent_encode(value, set).to_string()
+}
+
+pub(super) fn json_escape(value: &str) -> String {
     let quoted = serde_json::Value::String(value.to_owned()).to_string();
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }

@@ -7,11 +7,14 @@
 mod apply;
 mod blocks;
 mod compile;
+mod credentials;
 mod cut;
 mod json;
 mod literals;
 mod masks;
 mod matcher;
+mod measure;
+mod parts;
 mod rules;
 mod run;
 mod stream;
@@ -20,7 +23,7 @@ mod text;
 mod views;
 
 pub use compile::{CompileError, CompileErrors, Redactor};
-pub use masks::{KnownSecret, MIN_KNOWN_LENGTH, Masks};
+pub use masks::{KnownSecret, Masks};
 pub use rules::{
     Allow, AllowTarget, Block, Candidate, Fault, FaultSink, Find, IgnoreFaults, OperatorRules, PluginRules,
     RedactorPlugin, Rule, RuleSet,

@@ -9,6 +9,7 @@ mod requirements;
 mod rules;
 mod samples;
 mod streams;
+mod words;
 
 use std::sync::Arc;
 
