@@ -8,11 +8,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, read, setsid, write};
+use nix::unistd::{ForkResult, Pid, execve, fork, getpid, pipe2, read, setsid, write};
 
-use super::keeper::{leave, read_exactly};
-use super::linux;
+use super::containment::{self, Proof};
+use super::keeper::{leave, read_exactly, wait_any};
+use super::linux::{self, ChildWatch};
 use super::sandbox::{self, Handover, Init, InitReport, Maker, Namespaces, SetupError};
 use super::wire::{Command, Program, Report, Stage};
 
@@ -89,7 +89,13 @@ struct Ends {
 }
 
 /// Makes the child, which then waits at the gate. `lifeline` closes when nobody wants it any more.
-pub(super) fn make(lifeline: BorrowedFd<'_>, stdio: &[OwnedFd; 3], program: &Program) -> Result<Newborn, ChildFailure> {
+/// `watch` tells of the keeper's children.
+pub(super) fn make(
+    lifeline: BorrowedFd<'_>,
+    watch: &ChildWatch,
+    stdio: &[OwnedFd; 3],
+    program: &Program,
+) -> Result<Newborn, ChildFailure> {
     let fork_failed = |errno| ChildFailure::at(Stage::Fork, errno);
     let (gate_read, gate) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
     let (failure, failure_write) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
@@ -105,34 +111,45 @@ pub(super) fn make(lifeline: BorrowedFd<'_>, stdio: &[OwnedFd; 3], program: &Pro
             ForkResult::Parent { child } => Ok(Newborn { pid: child, init: None, sockets: Vec::new(), gate, failure }),
         };
     };
-    make_inside(lifeline, stdio, program, namespaces, ends, gate, failure)
+    let init = start_init(stdio, program, namespaces, &ends)?;
+    // From here on the other ends live in the namespace alone, so that their end can be seen.
+    drop(ends);
+    meet(init, lifeline, watch, gate, failure)
 }
 
-fn make_inside(
-    lifeline: BorrowedFd<'_>,
+/// Makes process 1 of new namespaces.
+fn start_init(
     stdio: &[OwnedFd; 3],
     program: &Program,
     namespaces: &Namespaces,
-    ends: Ends,
-    gate: OwnedFd,
-    failure: OwnedFd,
-) -> Result<Newborn, ChildFailure> {
+    ends: &Ends,
+) -> Result<Init, ChildFailure> {
     let fail = |failed: ChildFailure| failed.tell(&ends.failure);
-    let mut init = match namespaces.maker {
-        Maker::Own => sandbox::start_init(namespaces, || become_program(&ends, stdio, program), fail)?,
+    let init = match namespaces.maker {
+        Maker::Own => sandbox::start_init(namespaces, || become_program(ends, stdio, program), fail)?,
         Maker::Bwrap => {
             let frame = Command::Prepare(Box::new(program.clone())).encode();
             let frame = frame.ok_or_else(|| ChildFailure::at(Stage::Setup, Errno::E2BIG))?;
             let [stdin, stdout, stderr] = stdio;
             let fds = [&ends.gate, &ends.failure, stdin, stdout, stderr];
-            sandbox::start_bwrap(namespaces, &Handover { frame: &frame, fds }, fail)?
+            let marker = program.envp.last();
+            sandbox::start_bwrap(namespaces, &Handover { frame: &frame, fds, marker }, fail)?
         }
     };
-    // From here on the other ends live in the namespace alone, so that their end can be seen.
-    drop(ends);
+    Ok(init)
+}
+
+/// Lets process 1 make the program's process.
+fn meet(
+    mut init: Init,
+    lifeline: BorrowedFd<'_>,
+    watch: &ChildWatch,
+    gate: OwnedFd,
+    failure: OwnedFd,
+) -> Result<Newborn, ChildFailure> {
     let mut sockets = Vec::new();
     loop {
-        let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN), PollFd::new(lifeline, PollFlags::POLLIN)];
+        let mut fds = [init.as_fd(), lifeline, watch.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(give_up(&init, ChildFailure::at(Stage::Fork, errno))),
@@ -142,7 +159,12 @@ fn make_inside(
             // The host sends nothing before it has heard of the child: it has gone, or has lost its patience.
             return Err(give_up(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
         }
+        if fds.get(2).and_then(PollFd::any).unwrap_or(false) {
+            watch.drain();
+        }
         match init.receive() {
+            // The process that it has made may live on: nobody would see that end.
+            InitReport::Nothing if init.maker_has_ended() => return Err(lost(&init, &failure)),
             InitReport::Ready(first) => {
                 if let Err(error) = init.admit(first) {
                     return Err(give_up(&init, error.into()));
@@ -151,14 +173,17 @@ fn make_inside(
             InitReport::Listeners(listeners) => sockets = listeners,
             InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
             InitReport::Nothing | InitReport::Exited(_) => {}
-            InitReport::End => {
-                // First: a program that waits holds the pipe, too.
-                end(&init);
-                let told = ChildFailure::hear(&failure).or_else(|| init.failure().map(ChildFailure::from));
-                return Err(told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD)));
-            }
+            InitReport::End => return Err(lost(&init, &failure)),
         }
     }
+}
+
+/// Why process 1 has gone, or will not come.
+fn lost(init: &Init, failure: &OwnedFd) -> ChildFailure {
+    // First: a program that waits holds the pipe, too.
+    end(init);
+    let told = ChildFailure::hear(failure).or_else(|| init.failure().map(ChildFailure::from));
+    told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD))
 }
 
 /// Ends process 1 and with it its namespace.
@@ -167,15 +192,30 @@ fn give_up(init: &Init, failure: ChildFailure) -> ChildFailure {
     failure
 }
 
-/// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone.
+/// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone. What `bwrap` left
+/// behind on its way ends, too: the keeper is its subreaper, and has no other children yet.
 pub(super) fn end(init: &Init) {
-    init.kill();
-    while waitpid(init.pid, None) == Err(Errno::EINTR) {}
+    let _ = init.kill();
+    let own = getpid().as_raw();
+    containment::end_all(|| containment::descendants(&[own], &|_| false), collect_all);
+}
+
+/// Collects everything that has ended, whatever it was.
+fn collect_all() -> Proof {
+    loop {
+        match wait_any(false) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Proof::SomeLeft,
+            Err(Errno::ECHILD) => return Proof::NoneLeft,
+            Err(_) => return Proof::Unknown,
+        }
+    }
 }
 
 /// Serves as process 1 of namespaces that `bwrap` has made, for a keeper that has put the numbers of descriptors into
 /// `args`; never returns. The process must have one thread, and must have opened nothing.
 pub fn serve_as_init(args: impl Iterator<Item = OsString>) -> ! {
+    sandbox::be_opaque();
     let fds: Option<Vec<OwnedFd>> = args.map(|number| adopt(&number)).collect();
     let fds = fds.and_then(|fds| <[OwnedFd; 7]>::try_from(fds).ok());
     let Some([control, program, gate, failure, stdin, stdout, stderr]) = fds else { leave() };

@@ -104,7 +104,8 @@ impl Keeper {
             .map_err(|errno| ChildFailure::at(super::wire::Stage::Fork, errno))
             .and_then(|watch| {
                 let placeholders = Placeholders::make(&program.sandbox.placeholders);
-                Ok((watch, placeholders, birth::make(lifeline.as_fd(), &stdio, program)?))
+                let newborn = birth::make(lifeline.as_fd(), &watch, &stdio, program)?;
+                Ok((watch, placeholders, newborn))
             });
         match made {
             Ok((watch, placeholders, Newborn { pid, init, sockets, gate, failure })) => Ok(Self {
@@ -256,6 +257,11 @@ impl Keeper {
             } else if self.init.as_ref().is_some_and(|init| init.is_own(pid)) {
                 // What it said last is still to be read. If it said nothing of the program, the kernel has ended both.
                 self.hear_init();
+                let maker = self.init.as_ref().filter(|init| init.pid.as_raw() == pid);
+                if maker.is_some_and(Init::kill) {
+                    // Somebody killed `bwrap`: process 1 is this process's child now, and its end is the end.
+                    continue;
+                }
                 self.child_exited(Exit { status: sandbox::KILLED, usage: Usage::default() });
             }
         }
@@ -326,7 +332,7 @@ impl Keeper {
         }
         let killed: Vec<_> = find(self).iter().map(containment::leftover).collect();
         if let Some(init) = &self.init {
-            init.kill();
+            let _ = init.kill();
         }
         let begin = Instant::now();
         loop {

@@ -17,7 +17,7 @@ use super::identity::ProcessIdentity;
 use super::leftover;
 use super::linux;
 use super::sandbox;
-use super::spec::{SpawnError, SpawnErrorKind, is_transient};
+use super::spec::{SpawnError, SpawnErrorKind, SpawnSpec, is_transient};
 use super::wire::{Command, Frames, MAX_NAMED, Report, Stage};
 
 /// How long keepers are given to begin, and to answer when they should.
@@ -52,7 +52,7 @@ impl Link {
     pub(super) fn open(
         socket: OwnedFd,
         frame: &[u8],
-        marker: &str,
+        spec: &SpawnSpec,
         still_wanted: impl Fn() -> bool,
     ) -> Result<Self, SpawnError> {
         set_nonblocking(&socket).map_err(|errno| SpawnError::system("set up a socket", errno))?;
@@ -62,7 +62,7 @@ impl Link {
             keeper_pid: 0,
             keeper_start_ticks: 0,
             boot_id: linux::boot_id().to_owned(),
-            marker: marker.to_owned(),
+            marker: spec.marker.clone(),
         };
         let mut link = Self { socket, frames: Frames::default(), identity, sockets: Vec::new(), ended: false };
         let deadline = Instant::now() + PATIENCE;
@@ -83,7 +83,7 @@ impl Link {
                 Ok(link)
             }
             Some(Report::Failed { stage, errno, step }) => {
-                Err(link.failed(stage, errno, &step, Path::new(""), Path::new("")))
+                Err(link.failed(stage, errno, &step, &spec.executable, &spec.cwd))
             }
             Some(_) | None => {
                 let message = "failed to start a child: the helper process that starts them does not answer";

@@ -80,7 +80,7 @@ impl Zygote {
         running.send(&[&keeper, stdin, stdout, stderr])?;
         // From here on the other ends live in the keeper alone, so that their end can be seen.
         drop((keeper, theirs));
-        let link = Link::open(lifeline, &frame, &spec.marker, || running.answers()).map_err(|error| {
+        let link = Link::open(lifeline, &frame, spec, || running.answers()).map_err(|error| {
             if error.kind == SpawnErrorKind::ZygoteGone && running.is_alive() {
                 // It lives, but could make no keeper, not even to say so: it lacks descriptors or memory.
                 let message =

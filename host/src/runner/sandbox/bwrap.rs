@@ -2,12 +2,12 @@
 //! set-user-id root, or has a profile of AppArmor of its own.
 //!
 //! `bwrap` builds the view from its arguments and then executes this program as process 1, which goes on as in
-//! namespaces of our own. `bwrap` takes paths, not descriptors: somebody who can change a folder on the way could lead it
-//! elsewhere. So what has to lie at each path is written down before, and process 1 compares it with what was mounted
-//! before it lets the program start.
+//! namespaces of our own. The arguments are paths (only new versions take descriptors): somebody who can change a folder
+//! on the way could lead it elsewhere. So what has to lie at each path is written down before, and process 1 compares it
+//! with what was mounted before it lets the program start.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,15 +25,27 @@ use super::super::birth::ChildFailure;
 use super::super::keeper::leave;
 use super::super::linux;
 use super::init::{Init, control_pair};
-use super::mounts::{is_folder, is_mount_root, open_place};
+use super::mounts::{is_folder, is_mount_root, make_all_private, open_place};
 use super::view::{KERNEL, is_absent};
 use super::{FileIdentity, INIT_VERB, Namespaces, Setup, SetupError, TEMPORARY_FOLDERS, View, privileges};
 
 /// Where systems install it. A search path could name a folder of the user's.
 const PLACES: [&str; 4] = ["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap", "/run/wrappers/bin/bwrap"];
 
+/// Bytes of shared memory (`/dev/shm`) of one child, at most.
+const SHARED_MEMORY: &str = "536870912";
+
 /// What `bwrap` says is far shorter.
 const MAX_COMPLAINT: u64 = 400;
+
+/// Arguments that `bwrap` takes, at most (`MAX_ARGS` in its source).
+const MAX_ARGUMENTS: usize = 9000;
+
+/// Capabilities of process 1 in its user namespace: to detach its mounts, to drop capabilities, to listen on low ports.
+const OF_PROCESS_ONE: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE"];
+
+/// Folders whose content `bwrap` makes anew: what lies in them on the host is not there.
+const NEW: [&str; 2] = ["/proc", "/dev"];
 
 /// The system's `bwrap`, which must belong to root and be writable by nobody else.
 pub(super) fn find() -> Result<&'static Path, String> {
@@ -45,6 +57,12 @@ pub(super) fn find() -> Result<&'static Path, String> {
         }
     }
     Err(reason)
+}
+
+/// Whether it is set-user-id root: it then makes no user namespace, and leaves nobody a capability.
+pub(super) fn is_set_user_id(bwrap: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    bwrap.metadata().is_ok_and(|found| found.permissions().mode() & libc::S_ISUID != 0) && !geteuid().is_root()
 }
 
 /// What `bwrap` is to mount at a path.
@@ -66,16 +84,28 @@ struct Plan {
 /// What has to lie at a path before the program starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Expected {
-    path: PathBuf,
+    /// The bytes of the path: as text it could not name every file.
+    path: Vec<u8>,
     identity: FileIdentity,
     /// Whether exactly this is to be covered, instead of seen.
     covered: bool,
 }
 
+impl Expected {
+    fn new(path: &Path, identity: FileIdentity, covered: bool) -> Self {
+        Self { path: path.as_os_str().as_bytes().to_owned(), identity, covered }
+    }
+}
+
 impl Plan {
     fn of(view: &View) -> Setup<Self> {
         let mut plan = Self { read_only: view.read_only, mounts: BTreeMap::new() };
-        for path in view.hide.iter().filter_map(|path| path.canonicalize().ok()) {
+        let is_new = |path: &Path| {
+            let new = if view.minimal_dev { &NEW[..] } else { &NEW[..1] };
+            new.iter().any(|new| path.starts_with(new))
+        };
+        let hidden = view.hide.iter().filter_map(|path| path.canonicalize().ok());
+        for path in hidden.filter(|path| !is_new(path)) {
             let Ok(place) = open_place(&path) else { continue };
             let looked = |errno| SetupError::on("look at", &path)(errno);
             let (folder, original) = (is_folder(&place).map_err(looked)?, FileIdentity::of(&place).map_err(looked)?);
@@ -96,6 +126,9 @@ impl Plan {
             };
             if open.identity.is_some_and(|checked| checked != identity) {
                 return Err(SetupError::on("find the folder that was checked at", &open.path)(Errno::ESTALE));
+            }
+            if is_new(&open.path) {
+                continue;
             }
             // What nothing covers is there already, and as readable as before.
             let shown = !covers.iter().any(|cover| open.path.starts_with(cover));
@@ -167,12 +200,22 @@ impl Plan {
             self.pin(path)?;
             self.bind(path, false, identity);
         }
+        // Last: what was pinned or is open below a protected folder is as protected as the folder.
+        for (path, mount) in &mut self.mounts {
+            if let Mount::Bind { write, .. } = mount {
+                *write &= !view.protect.iter().any(|protected| path.starts_with(protected));
+            }
+        }
         Ok(())
     }
 
+    /// Mounts the folders above a path on themselves, up to the outermost that the child may change.
     fn pin(&mut self, path: &Path) -> Setup {
         for folder in path.ancestors().skip(1).filter(|folder| *folder != Path::new("/")) {
             if self.mounts.contains_key(folder) || !self.is_writable(folder) {
+                continue;
+            }
+            if !self.is_shown(folder) {
                 break;
             }
             let write = true;
@@ -183,8 +226,8 @@ impl Plan {
 
     fn expected(&self) -> Vec<Expected> {
         let expected = self.mounts.iter().map(|(path, mount)| match mount {
-            Mount::Bind { identity, .. } => Expected { path: path.clone(), identity: *identity, covered: false },
-            Mount::Cover { original, .. } => Expected { path: path.clone(), identity: *original, covered: true },
+            Mount::Bind { identity, .. } => Expected::new(path, *identity, false),
+            Mount::Cover { original, .. } => Expected::new(path, *original, true),
         });
         expected.collect()
     }
@@ -199,9 +242,16 @@ fn is_link(place: &OwnedFd) -> nix::Result<bool> {
     Ok(fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFLNK)
 }
 
+/// Cuts the mounts of this namespace off from those that happen elsewhere, where `bwrap` has left the right to do that. Else
+/// what the system mounts later appears in the run, too; the probe looks for that.
+pub(super) fn detach_mounts() {
+    let _ = make_all_private();
+}
+
 /// Makes sure that everything lies where it was meant to, in the namespaces that `bwrap` has made.
 pub(super) fn verify(expected: &[Expected]) -> Setup {
     for Expected { path, identity, covered } in expected {
+        let path = Path::new(OsStr::from_bytes(path));
         let place = open_place(path).map_err(SetupError::on("find what was mounted at", path))?;
         let looked = SetupError::on("look at", path);
         let found = FileIdentity::of(&place).and_then(|found| Ok((found, is_mount_root(&place)?))).map_err(looked)?;
@@ -221,8 +271,9 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn of(namespaces: &Namespaces, plan: &Plan) -> Setup<Self> {
+    fn of(bwrap: &Path, namespaces: &Namespaces, plan: &Plan) -> Setup<Self> {
         let mut arguments = Self { words: Vec::new(), fds: Vec::new() };
+        let set_user_id = is_set_user_id(bwrap);
         arguments.add(["--unshare-ipc", "--unshare-pid", "--die-with-parent", "--as-pid-1"]);
         if namespaces.network.is_some() {
             arguments.add(["--unshare-net"]);
@@ -235,8 +286,11 @@ impl Arguments {
                 arguments.add(["--cap-add", name]);
             }
         }
+        for name in OF_PROCESS_ONE.iter().filter(|_| !set_user_id) {
+            arguments.add(["--cap-add", name]);
+        }
         match &namespaces.view {
-            Some(view) => arguments.add_view(view, plan)?,
+            Some(view) => arguments.add_view(view, plan, set_user_id)?,
             None => arguments.add(["--dev-bind", "/", "/"]),
         }
         // Its files ask for the owner, not for a capability. The rest of them `bwrap` itself makes read-only.
@@ -245,13 +299,22 @@ impl Arguments {
             let path = format!("/proc/{name}");
             arguments.add(["--ro-bind-try", &path, &path]);
         }
+        let count = arguments.words.iter().filter(|byte| **byte == 0).count();
+        if count + 16 > MAX_ARGUMENTS {
+            let step = format!("use bwrap (too many paths are hidden, protected or open: {count} arguments)");
+            return Err(SetupError { step, errno: Errno::E2BIG });
+        }
         Ok(arguments)
     }
 
-    fn add_view(&mut self, view: &View, plan: &Plan) -> Setup {
+    fn add_view(&mut self, view: &View, plan: &Plan, set_user_id: bool) -> Setup {
         self.add([if view.read_only { "--ro-bind" } else { "--bind" }, "/", "/"]);
         if view.minimal_dev {
-            self.add(["--dev", "/dev", "--tmpfs", "/dev/shm"]);
+            self.add(["--dev", "/dev"]);
+            if !set_user_id {
+                self.add(["--size", SHARED_MEMORY]);
+            }
+            self.add(["--tmpfs", "/dev/shm"]);
         } else {
             self.add(["--dev-bind", "/dev", "/dev"]);
         }
@@ -305,6 +368,8 @@ pub(in super::super) struct Handover<'a> {
     pub(in super::super) frame: &'a [u8],
     /// Descriptors for the program's process.
     pub(in super::super) fds: [&'a OwnedFd; 5],
+    /// The variable by which processes of the run are known.
+    pub(in super::super) marker: Option<&'a CString>,
 }
 
 /// Lets `bwrap` make namespaces with this program as their process 1. `fail` takes the failure of the process that was to
@@ -317,7 +382,7 @@ pub(in super::super) fn start(
     let at = |errno| SetupError::at("prepare bwrap")(errno);
     let bwrap = find().map_err(|reason| SetupError { step: format!("use bwrap ({reason})"), errno: Errno::ENOENT })?;
     let plan = namespaces.view.as_ref().map(Plan::of).transpose()?.unwrap_or_default();
-    let arguments = Arguments::of(namespaces, &plan)?;
+    let arguments = Arguments::of(bwrap, namespaces, &plan)?;
     let words = in_memory(c"bwrap-arguments", &[&arguments.words])?;
     let expected = serde_json::to_vec(&plan.expected()).map_err(|_| at(Errno::EINVAL))?;
     let length = u64::try_from(expected.len()).unwrap_or(0).to_le_bytes();
@@ -346,7 +411,7 @@ pub(in super::super) fn start(
                 .and_then(|()| kept.iter().try_for_each(|fd| keep_on_exec(*fd)))
                 .and_then(|()| nix::unistd::chdir("/"));
             let path = argv.first().map_or(c"", CString::as_c_str);
-            let executed = ready.and_then(|()| execve(path, &argv, &[] as &[&std::ffi::CStr]));
+            let executed = ready.and_then(|()| execve(path, &argv, handover.marker.as_slice()));
             match executed {
                 Ok(never) => match never {},
                 Err(errno) => fail(SetupError::at("execute bwrap")(errno).into()),
@@ -438,6 +503,49 @@ mod tests {
     }
 
     #[test]
+    fn what_is_open_or_pinned_below_a_protected_path_is_read_only_in_any_order() {
+        let (_folder, root) = folder_with(&["work/.vscode/a/b/secret", "work/.vscode/ext"]);
+        let mut view = View {
+            read_only: true,
+            open: vec![open(root.join("work"), true), open(root.join("work/.vscode/ext"), true)],
+            protect: vec![root.join("work/.vscode/a/b"), root.join("work/.vscode")],
+            hide: vec![root.join("work/.vscode/a/b/secret")],
+            ..View::default()
+        };
+        let expected = [
+            "+work",
+            "-work/.vscode",
+            "-work/.vscode/a",
+            "-work/.vscode/a/b",
+            "0work/.vscode/a/b/secret",
+            "-work/.vscode/ext",
+        ];
+        assert_eq!(mounts(&view, &root), expected);
+        view.protect.reverse();
+        assert_eq!(mounts(&view, &root), expected);
+    }
+
+    #[test]
+    fn folders_above_a_nested_open_folder_are_pinned_with_what_is_protected_in_it() {
+        let (_folder, root) = folder_with(&["work/p/q/a/.vscode"]);
+        let view = View {
+            read_only: true,
+            open: vec![open(root.join("work"), true), open(root.join("work/p/q/a"), true)],
+            protect: vec![root.join("work/p/q/a/.vscode")],
+            ..View::default()
+        };
+        assert_eq!(mounts(&view, &root), ["+work", "+work/p", "+work/p/q", "+work/p/q/a", "-work/p/q/a/.vscode"]);
+    }
+
+    #[test]
+    fn name_that_is_no_text_is_compared_as_any_other() {
+        let path = Path::new(OsStr::from_bytes(b"/\xff"));
+        let expected = Expected::new(path, FileIdentity { device: 1, inode: 2 }, true);
+        let read: Expected = serde_json::from_slice(&serde_json::to_vec(&expected).unwrap()).unwrap();
+        assert_eq!(read, expected);
+    }
+
+    #[test]
     fn nothing_below_a_cover_is_shown_but_what_stays_open() {
         let (_folder, root) = folder_with(&["home/.cli/settings", "home/.cli/own/deep"]);
         let view = View {
@@ -465,11 +573,11 @@ mod tests {
         let (_folder, root) = folder_with(&["work"]);
         let identity = identity_of(&root.join("work")).unwrap();
         // It is the right folder, but no mount holds it in its place.
-        let expected = Expected { path: root.join("work"), identity, covered: false };
+        let expected = Expected::new(&root.join("work"), identity, false);
         assert_eq!(verify(&[expected]).unwrap_err().errno, Errno::ESTALE);
         let mounted = Path::new("/proc");
         let identity = identity_of(mounted).unwrap();
-        let expected = |covered| [Expected { path: mounted.to_owned(), identity, covered }];
+        let expected = |covered| [Expected::new(mounted, identity, covered)];
         assert_eq!(verify(&expected(false)), Ok(()));
         // A cover that shows what it was to cover.
         assert_eq!(verify(&expected(true)).unwrap_err().errno, Errno::ESTALE);

@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use super::super::birth::ChildFailure;
 use super::super::event::{Exit, ExitStatus};
 use super::super::keeper::{leave, wait_any};
-use super::super::linux;
+use super::super::linux::{self, ProcessHandle};
 use super::super::wire::Report;
 use super::bwrap::{self, Expected};
 use super::{MAX_SOCKETS, Namespaces, Setup, SetupError, network, privileges, view};
@@ -40,10 +40,17 @@ pub(in super::super) struct Init {
     /// PID namespace, as all ids here.
     pub(in super::super) pid: Pid,
     /// Process 1, once it has spoken.
-    first: Option<Pid>,
+    first: Option<First>,
     control: OwnedFd,
     /// Standard error of `bwrap`.
     stderr: Option<OwnedFd>,
+}
+
+/// Process 1. It is not the keeper's child where `bwrap` made it: another process could get its number.
+#[derive(Debug)]
+struct First {
+    pid: Pid,
+    handle: ProcessHandle,
 }
 
 /// What process 1 says.
@@ -88,6 +95,7 @@ pub(in super::super) fn start(
                 namespaces.view.as_ref().map_or(Ok(()), view::build)?;
                 Ok(listeners.unwrap_or_default())
             };
+            privileges::be_transparent();
             if let Err(error) = serve(&theirs, set_up, become_program, &fail) {
                 fail(error.into());
             }
@@ -109,6 +117,7 @@ pub(in super::super) fn serve_made(
     fail: impl Fn(ChildFailure),
 ) -> ! {
     let set_up = || {
+        bwrap::detach_mounts();
         bwrap::verify(expected)?;
         Ok(namespaces.network.as_ref().map(network::listen).transpose()?.unwrap_or_default())
     };
@@ -134,29 +143,52 @@ impl Init {
 
     /// Lets process 1 go on, with that id, once its user namespace knows this user.
     pub(in super::super) fn admit(&mut self, first: Pid) -> Setup {
-        self.first = Some(first);
-        if self.stderr.is_none() {
+        let lost = |_| SetupError::at("make namespaces")(Errno::ECHILD);
+        let found = linux::process(first.as_raw());
+        let handle =
+            found.and_then(|found| ProcessHandle::open(found.pid, found.start_ticks)).ok_or_else(|| lost(()))?;
+        self.first = Some(First { pid: first, handle });
+        if !self.is_made_by_bwrap() {
             write_maps(first)?;
         }
         sendmsg::<UnixAddr>(self.control.as_raw_fd(), &[IoSlice::new(&[ADMITTED])], &[], MsgFlags::MSG_NOSIGNAL, None)
             .map(drop)
-            .map_err(|_| SetupError::at("make namespaces")(Errno::ECHILD))
+            .map_err(|_| lost(()))
+    }
+
+    const fn is_made_by_bwrap(&self) -> bool {
+        self.stderr.is_some()
     }
 
     /// Whether a process is process 1, or the one that made it.
     pub(in super::super) fn is_own(&self, pid: i32) -> bool {
-        self.pid.as_raw() == pid || self.first.is_some_and(|first| first.as_raw() == pid)
+        self.pid.as_raw() == pid || self.first.as_ref().is_some_and(|first| first.pid.as_raw() == pid)
     }
 
-    /// Ends process 1, and the kernel with it everything in its namespace. [`Self::pid`] ends after that.
-    pub(in super::super) fn kill(&self) {
-        let _ = kill(self.first.unwrap_or(self.pid), Signal::SIGKILL);
+    /// Ends process 1, and the kernel with it everything in its namespace. [`Self::pid`] ends after that. Returns whether
+    /// there was anything to end.
+    pub(in super::super) fn kill(&self) -> bool {
+        let killed = match &self.first {
+            Some(first) => first.handle.signal(Signal::SIGKILL),
+            None => kill(self.pid, Signal::SIGKILL),
+        };
+        killed.is_ok()
+    }
+
+    /// Whether the `bwrap` that makes the namespaces has ended, and has left the making of them to nobody.
+    pub(in super::super) fn maker_has_ended(&self) -> bool {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        // It stays to be collected.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        self.is_made_by_bwrap() && !matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::StillAlive))
     }
 
     /// Why there are no namespaces, where `bwrap` could not make them.
     pub(in super::super) fn failure(&self) -> Option<SetupError> {
         let text = bwrap::complaint(self.stderr.as_ref().filter(|_| self.first.is_none())?);
-        Some(SetupError::at(format!("make namespaces with bwrap ({text})"))(Errno::ECHILD))
+        // Somebody killed it, for want of memory perhaps: that passes.
+        let (said, errno) = if text.is_empty() { (text, Errno::EAGAIN) } else { (format!(" ({text})"), Errno::ECHILD) };
+        Some(SetupError::at(format!("make namespaces with bwrap{said}"))(errno))
     }
 
     /// The next thing that process 1 says; [`InitReport::Nothing`] where it says nothing now.
@@ -264,12 +296,12 @@ fn serve(
             .map(drop)
     };
     linux::set_process_name(c"ostler-init");
-    privileges::be_transparent();
     say(READY, &[]).map_err(lost)?;
     let mut byte = [0];
     if receive(control, &mut byte, MsgFlags::empty()).map_err(lost)?.length == 0 {
         leave();
     }
+    // Where the keeper had to look at it.
     privileges::be_opaque();
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(lost)?;
     let listeners = set_up()?;

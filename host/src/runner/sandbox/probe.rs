@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::event::ExitStatus;
 use super::super::probe::{ProbeOutcome, ProbeSpec, run_probe};
 use super::super::zygote::Zygote;
+use super::bwrap;
 use super::{Backend, Filter, Landlock, Maker, Namespaces, Network, OpenPath, Sandbox, View};
 
 /// How long one back end may take.
@@ -56,6 +57,8 @@ struct Found {
     wrote_outside: bool,
     read_hidden: bool,
     own_proc: bool,
+    /// Whether mounts that happen elsewhere appear.
+    mounts_appear: bool,
 }
 
 /// Tries the back ends in order, those of `wanted` alone. `program args… FOLDER` must call [`run_probe_child`]. The folder
@@ -63,7 +66,9 @@ struct Found {
 pub fn available(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, wanted: &[Backend]) -> ProbeReport {
     let mut refused = Vec::new();
     for backend in wanted.iter().copied() {
-        match try_out(zygote, program, args, folder, backend) {
+        let attempt = || try_out(zygote, program, args, folder, backend);
+        // A second time: what failed may have failed for want of something, and the runs to come would be without bounds.
+        match attempt().or_else(|_| attempt()) {
             Ok(found) => return ProbeReport { backend: Some(backend), refused, gaps: gaps(backend, &found) },
             Err(reason) => refused.push(RefusedBackend { backend, reason }),
         }
@@ -77,10 +82,7 @@ fn gaps(backend: Backend, found: &Found) -> Vec<String> {
             vec!["/proc names processes outside of the run, because this system refuses a new /proc".to_owned()]
         }
         Backend::Namespaces => Vec::new(),
-        Backend::Bwrap => vec![
-            "files of other users and groups belong to nobody, even where Ostler runs as root".to_owned(),
-            "ports of this machine below 1024 cannot be forwarded, unless Ostler runs as root".to_owned(),
-        ],
+        Backend::Bwrap => gaps_of_bwrap(found),
         Backend::Landlock => vec![
             "files below a writable folder cannot be kept read-only one by one".to_owned(),
             "processes of the run share the process list of the system".to_owned(),
@@ -89,6 +91,17 @@ fn gaps(backend: Backend, found: &Found) -> Vec<String> {
             "modes, owners and times of files outside can be changed where the user may".to_owned(),
         ],
     }
+}
+
+fn gaps_of_bwrap(found: &Found) -> Vec<String> {
+    let set_user_id = bwrap::find().is_ok_and(bwrap::is_set_user_id);
+    let gaps = [
+        (nix::unistd::geteuid().is_root(), "files of other users and groups belong to nobody"),
+        (found.mounts_appear, "what the system mounts while a run goes on appears in it, and can be read"),
+        (set_user_id, "ports of this machine below 1024 cannot be forwarded"),
+        (set_user_id, "shared memory (/dev/shm) has no limit of its own"),
+    ];
+    gaps.into_iter().filter(|(holds, _)| *holds).map(|(_, gap)| gap.to_owned()).collect()
 }
 
 /// Places in a folder of a probe.
@@ -203,6 +216,7 @@ pub fn run_probe_child(folder: &Path) -> bool {
         wrote_inside: fs::write(places.inside.join("file"), "x").is_ok(),
         wrote_outside: fs::write(places.outside.join("file"), "x").is_ok(),
         read_hidden: fs::read(places.hidden.join("secret")).is_ok(),
+        mounts_appear: fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(" master:")),
         own_proc: fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string())),
     };
     serde_json::to_vec(&found).is_ok_and(|text| std::io::stdout().write_all(&text).is_ok())

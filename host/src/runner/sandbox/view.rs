@@ -191,12 +191,14 @@ fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> S
     mount_over_itself(path, PLAIN | libc::MOUNT_ATTR_RDONLY)
 }
 
-/// Mounts the folders between a path and the writable one above over themselves: the kernel does not rename what something
-/// is mounted on, so that no other file takes the place of the path.
+/// Mounts the folders between a path and the outermost writable one over themselves: the kernel does not rename what
+/// something is mounted on, so that no other file takes the place of the path, and no folder above it is moved aside.
 fn pin(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup {
-    let root = writable.iter().filter(|root| path.starts_with(root)).max_by_key(|root| root.components().count());
+    let root = writable.iter().filter(|root| path.starts_with(root)).min_by_key(|root| root.components().count());
     let below = |ancestor: &&Path| root.is_some_and(|root| ancestor.starts_with(root) && ancestor != root);
-    let mut between: Vec<&Path> = path.ancestors().skip(1).take_while(below).collect();
+    let between = path.ancestors().skip(1).take_while(below);
+    // Something is mounted on the writable ones already.
+    let mut between: Vec<&Path> = between.filter(|folder| !writable.contains(folder)).collect();
     between.reverse();
     for folder in between {
         if pinned.insert(folder.to_owned()) {

@@ -181,6 +181,111 @@ fn protected_files_of_a_writable_folder_are_read_only() {
 }
 
 #[test]
+fn folder_below_a_protected_one_is_read_only_although_it_is_open_or_holds_something_hidden() {
+    for scene in Scene::each() {
+        fs::create_dir_all(scene.path("work/.vscode/a/b/secret")).unwrap();
+        fs::create_dir_all(scene.path("work/.vscode/ext")).unwrap();
+        let mut view = scene.view();
+        view.protect = vec![scene.path("work/.vscode")];
+        view.hide.push(scene.path("work/.vscode/a/b/secret"));
+        view.open.push(open(&scene.path("work/.vscode/ext"), true));
+        let script = "for folder in . a a/b ext; do echo x > .vscode/$folder/made && echo made $folder; done; echo end";
+        let told = scene.run(view, script);
+        assert_eq!(text(&told.stdout), "end", "{:?}", scene.maker);
+    }
+}
+
+#[test]
+fn folders_above_a_nested_open_folder_cannot_be_moved_aside() {
+    for scene in Scene::each() {
+        fs::create_dir_all(scene.path("work/p/q/a/.vscode")).unwrap();
+        let mut view = scene.view();
+        view.open.push(open(&scene.path("work/p/q/a"), true));
+        view.protect = vec![scene.path("work/p/q/a/.vscode")];
+        let script = "mv p p2; mv p/q p/q2; mv p/q/a p/q/a2; mkdir -p p/q/a/.vscode; echo x > p/q/a/.vscode/made; \
+                      echo x > p/q/a/fine && echo end";
+        let told = scene.run(view, script);
+        assert_eq!(text(&told.stdout), "end", "{:?}: {}", scene.maker, text(&told.stderr));
+        assert!(!scene.path("work/p/q/a/.vscode/made").exists(), "{:?}", scene.maker);
+    }
+}
+
+/// The `bwrap` among the processes below a keeper.
+fn monitor_below(root: i32) -> Option<i32> {
+    containment::descendants(&[root], &|_| false).iter().find(|found| found.name == "bwrap").map(|found| found.pid)
+}
+
+fn pid_of(zygote: &Zygote) -> i32 {
+    let mut child = start(zygote, &SpawnSpec { stdin: Stdin::Open, ..shell("read line") });
+    let keeper = child.identity().keeper_pid;
+    let parent = linux::process(keeper).unwrap().parent;
+    child.close_stdin();
+    follow(&mut child);
+    parent
+}
+
+fn kill_hard(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+#[test]
+fn run_whose_bwrap_is_killed_has_ended_and_leaves_nothing() {
+    for scene in Scene::each().filter(|scene| scene.maker == Maker::Bwrap) {
+        let mut child = start(&scene.zygote, &scene.spec(scene.view(), "echo up; sleep 300"));
+        lines(&mut child, 1);
+        let keeper = child.identity().keeper_pid;
+        let below = containment::descendants(&[keeper], &|_| false);
+        kill_hard(monitor_below(keeper).unwrap());
+        let told = follow(&mut child);
+        assert_eq!(told.status(), ExitStatus::Signal(9));
+        for process in below {
+            let now = linux::process(process.pid).filter(|now| now.start_ticks == process.start_ticks && now.alive);
+            assert!(now.is_none(), "still alive: {now:?}");
+        }
+    }
+}
+
+#[test]
+fn start_whose_bwrap_is_killed_fails_soon_and_leaves_nothing() {
+    for scene in Scene::each().filter(|scene| scene.maker == Maker::Bwrap) {
+        // Many mounts, so that there is time.
+        let mut view = scene.view();
+        for number in 0..300 {
+            let path = scene.path(&format!("secret-{number}"));
+            fs::create_dir(&path).unwrap();
+            view.hide.push(path);
+        }
+        let spec = scene.spec(view, "true");
+        let zygote = pid_of(&scene.zygote);
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let ended = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        if let Some(monitor) = monitor_below(zygote) {
+                            kill_hard(monitor);
+                            break;
+                        }
+                    }
+                });
+                if let Ok(mut child) = scene.zygote.prepare(&spec).and_then(Prepared::start) {
+                    follow(&mut child);
+                }
+                ended.store(true, Ordering::Relaxed);
+            });
+            assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        }
+        let left = || containment::descendants(&[zygote], &|_| false);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !left().is_empty() {
+            assert!(Instant::now() < deadline, "left: {:?}", left());
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn private_temporary_folder_replaces_the_system_s() {
     for scene in Scene::each() {
         let marker = tempfile::NamedTempFile::new_in("/tmp").unwrap();
