@@ -63,7 +63,7 @@ fn audit(bed: &Bed, kind: &str) -> Vec<Value> {
     listed["records"].as_array().unwrap().clone()
 }
 
-/// Finding 1: a process of a run calls the host whose run it is.
+/// A process of a run calls the host whose run it is.
 #[test]
 fn a_process_of_a_run_is_refused_on_the_socket() {
     // Where nothing hides the socket from it.
@@ -113,7 +113,7 @@ fn a_process_of_a_run_reaches_no_method() {
     assert_eq!(bed.call("get_status", &json!({})).unwrap()["globalLimit"], 2);
 }
 
-/// Finding 3: whoever has the token is not the operator.
+/// Whoever has the token is not the operator.
 #[test]
 fn a_token_may_do_what_its_class_says() {
     let (bed, address, run_token) = on_tcp();
@@ -253,7 +253,7 @@ fn an_expired_token_is_refused() {
     assert!(listed.as_array().unwrap().iter().any(|token| token["name"] == "brief" && token["valid"] == false));
 }
 
-/// Finding 3c: exports write what an export has written, and nothing else.
+/// Exports write what an export has written, and nothing else.
 #[test]
 fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
     let (bed, address, _) = on_tcp();
@@ -287,7 +287,7 @@ fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
     assert_eq!(exports.iter().filter(|record| record["actor"] == "token boss").count(), 2, "{exports:#?}");
 }
 
-/// Finding 14: whoever has no token cannot keep out who has one.
+/// Whoever has no token cannot keep out who has one.
 #[test]
 fn idle_connections_without_a_token_lock_nobody_out() {
     let (bed, address, token) = on_tcp();
@@ -312,7 +312,7 @@ fn idle_connections_without_a_token_lock_nobody_out() {
     assert!(lines <= 2, "{lines} lines for refused requests");
 }
 
-/// Finding 15: answers to a batch that would fill the memory are not made.
+/// Answers to a batch that would fill the memory are not made.
 #[test]
 fn a_batch_has_a_bounded_answer() {
     let bed = Bed::granted("");
@@ -332,7 +332,7 @@ fn a_batch_has_a_bounded_answer() {
     assert!(answers[0]["result"].is_object());
 }
 
-/// Finding 15: large frames that stall hold up nobody else's.
+/// Large frames that stall hold up nobody else's.
 #[test]
 fn stalled_large_frames_of_one_peer_hold_up_no_other() {
     let (bed, address, token) = on_tcp();
@@ -435,7 +435,7 @@ fn an_intact_trail_is_pruned_and_goes_on() {
     bed.run(&["audit", "verify"]).ok();
 }
 
-/// Finding 17: what the host writes, nobody else reads, whatever the folder's mode becomes.
+/// What the host writes, nobody else reads, whatever the folder's mode becomes.
 #[test]
 fn the_log_is_readable_for_its_owner_alone() {
     let bed = Bed::new();

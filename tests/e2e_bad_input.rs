@@ -92,6 +92,9 @@ fn fields_that_contradict_each_other() {
         "{}",
         interactive.text()
     );
+    let closed = json!({ "allowHosts": ["api.example.com"], "networkAccess": false });
+    let data = refused(&bed, &payload(&bed, json!({ "harness": { "permissions": closed } })), "INVALID_PARAMS");
+    assert!(data.to_string().contains("/harness/permissions/allowHosts"), "{data}");
     let flags = json!({ "optionalFlags": { "--delay-ms": "soon" } });
     let data = refused(&bed, &payload(&bed, flags), "INVALID_PARAMS");
     assert!(data.to_string().contains("/optionalFlags/--delay-ms"), "{data}");
@@ -150,6 +153,17 @@ fn working_folders_that_are_none() {
     let beside = json!({ "harness": { "additionalDirectories": [bed.user()] } });
     let data = refused(&bed, &payload(&bed, beside), "POLICY_DENIED");
     assert!(data.to_string().contains("/harness/additionalDirectories/0"), "{data}");
+
+    // A link is granted as what it led to then.
+    let (one, other, named) = (bed.root().join("one"), bed.root().join("other"), bed.root().join("named"));
+    fs::create_dir(&one).unwrap();
+    fs::create_dir(&other).unwrap();
+    symlink(&one, &named).unwrap();
+    bed.run(&["grants", "add", named.to_str().unwrap()]).ok();
+    bed.run(&["run", "rehearsal", "--cwd", named.to_str().unwrap(), "SAY x"]).ok();
+    fs::remove_file(&named).unwrap();
+    symlink(&other, &named).unwrap();
+    refused(&bed, &payload(&bed, json!({ "cwd": named })), "POLICY_DENIED");
 
     // A folder that goes away while the run waits is told at its start.
     let gone = bed.work().join("gone");

@@ -183,6 +183,24 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
 }
 
 #[test]
+fn variables_that_load_code_or_choose_its_configuration_are_refused() {
+    let Some(studio) = studio() else { return };
+    let names = [
+        "LD_LIBRARY_PATH",
+        "BUN_OPTIONS",
+        "BASH_ENV",
+        "SHELL",
+        "CLAUDE_CODE_SHELL",
+        "CLAUDE_CODE_SHELL_PREFIX",
+        "CLAUDE_CONFIG_DIR",
+        "CLAUDE_ENV_FILE",
+        "ANTHROPIC_BASE_URL",
+        "PATH",
+    ];
+    support::cases::refused_variables(&studio, &names);
+}
+
+#[test]
 fn stored_token_is_sent_nowhere_but_where_the_operator_says() {
     let Some(mut studio) = studio() else { return };
     studio.bed.stop();

@@ -56,6 +56,35 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
 }
 
 #[test]
+fn variables_that_load_code_or_choose_its_configuration_are_refused() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    let names = ["NODE_OPTIONS", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "CODEX_HOME", "OPENAI_BASE_URL", "HOME"];
+    cases::refused_variables(&studio, &names);
+}
+
+#[test]
+fn flag_that_trusts_the_folder_is_no_way_out_of_a_bounded_run() {
+    let Some(studio) = Studio::open(&CODEX) else { return };
+    let file = studio.bed.home().join("config.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    studio.bed.stop();
+    studio.bed.configure(&format!("{config}[policy]\nallow_advanced = true\n"));
+    studio.bed.host();
+    for trust in ["--no-trust-settings", "--trust-settings"] {
+        studio.bed.run(&["grants", "add", trust, studio.bed.work().to_str().unwrap()]).ok();
+        let payload = json!({
+            "provider": "codex", "prompt": "SAY never", "cwd": studio.bed.work(), "optionalFlags": { "--trust": true },
+            "harness": { "permissions": { "sandboxMode": "read-only" } }
+        });
+        let error = studio.bed.call("start_run", &payload).unwrap_err();
+        assert!(error.text().contains("/optionalFlags/--trust"), "{trust}: {}", error.text());
+    }
+    assert!(studio.server.seen().is_empty(), "codex was started");
+    let own = fs::read_to_string(studio.own_folder().join("config.toml")).unwrap();
+    assert!(!own.contains("trust_level"), "{own}");
+}
+
+#[test]
 fn its_own_retries_are_bounded() {
     let Some(studio) = Studio::open(&CODEX) else { return };
     studio.reconfigure("{ modelProvider = \"scripted\", requestMaxRetries = 1, streamMaxRetries = 0 }");

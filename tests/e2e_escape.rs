@@ -6,11 +6,14 @@ mod support;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
-use support::escape::Attempts;
-use support::{Bed, PATIENCE, Process, end_of, of_type, tool_outputs};
+use std::sync::mpsc;
+use std::time::Duration;
+use support::escape::{Attempts, BACK_ENDS, holds};
+use support::guests::hostile::{self, Fault, ProviderStage};
+use support::{Bed, PATIENCE, Process, end_of, of_type, tool_outputs, until};
 
 /// Runs a script as the agent of a run, and gives its events.
 #[track_caller]
@@ -27,18 +30,18 @@ fn sandbox(events: &[Value]) -> &Value {
 
 #[test]
 fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
-    for backend in support::escape::BACK_ENDS {
+    for backend in BACK_ENDS {
         let bed = Bed::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         bed.host();
-        if !support::escape::holds(&bed, backend) {
+        if !holds(&bed, backend) {
             continue;
         }
         for mode in ["read-only", "workspace-write"] {
-            let attempts = Attempts::prepare(&bed, backend != "landlock");
+            let attempts = Attempts::prepare(&bed, "rehearsal", backend != "landlock");
             let events = agent(&bed, &json!({ "sandboxMode": mode }), &attempts.script());
             let record = sandbox(&events);
             assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
-            attempts.assert_held(&bed, &tool_outputs(&events), &format!("{backend}, {mode}"));
+            attempts.assert_held(&bed, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
         }
     }
 }
@@ -47,12 +50,12 @@ fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
 fn full_access_hides_what_belongs_to_the_host() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let outside = bed.root().join("outside");
     let script = format!(
-        "cat {home}/config.toml {home}/data/seal.key {home}/data/ostler.db >/dev/null 2>&1 && echo read; \
+        "for file in config.toml data/seal.key data/code.key data/ostler.db; do grep -q . {home}/$file 2>/dev/null && echo read; done; \
          ls {home}/data; echo x > {outside} && echo wrote; pwd",
         home = bed.home().display(),
         outside = outside.display()
@@ -67,7 +70,7 @@ fn full_access_hides_what_belongs_to_the_host() {
 fn run_without_a_mode_is_contained_by_the_setting() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let outside = bed.root().join("outside");
@@ -102,7 +105,7 @@ fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_defau
 fn programs_that_a_run_needs_work_inside() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     // A commit in a linked worktree, whose repository lies outside of the run's folder.
@@ -151,7 +154,7 @@ fn programs_that_a_run_needs_work_inside() {
 fn payload_opens_nothing_that_is_hidden() {
     let bed = Bed::granted("[policy]\nmcp_commands = \"always\"\n");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let secret = bed.user().join(".ssh/id");
@@ -170,7 +173,7 @@ fn payload_opens_nothing_that_is_hidden() {
 fn tools_of_a_project_build_and_test_inside() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let said = |program: &str, args: &[&str]| {
@@ -203,7 +206,7 @@ fn tools_of_a_project_build_and_test_inside() {
 fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,18 +246,131 @@ fn folder_that_is_swapped_after_the_check_is_not_entered() {
     let waiting = bed.submit("RUN pwd; touch marker", &json!({})).unwrap();
     bed.wait_for_count("ready", 1);
     fs::rename(&work, bed.root().join("moved")).unwrap();
-    std::os::unix::fs::symlink(&outside, &work).unwrap();
+    symlink(&outside, &work).unwrap();
     bed.wait_for_end(&run);
     let events = bed.wait_for_end(&waiting);
     assert_eq!(end_of(&events).unwrap()["type"], "run.failed", "{events:#?}");
     assert!(!outside.join("marker").exists());
 }
 
+/// Between the check and the start there is always a moment.
+#[test]
+fn folder_that_is_exchanged_again_and_again_is_never_left() {
+    // Nothing but the check itself holds the run.
+    let program = "executable = \"sh\"\nsettings = { args = [\"-c\", \"touch marker\"] }\n";
+    let config = format!("[sandbox]\nbackends = []\n[providers.mark]\nplugin = \"command\"\n{program}");
+    let bed = Bed::granted(&config);
+    bed.host();
+    let (inside, outside, link) = (bed.work().join("inside"), bed.root().join("outside"), bed.work().join("link"));
+    fs::create_dir(&inside).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, &link).unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let started = std::thread::scope(|scope| {
+        let (one, other) = (&inside, &link);
+        scope.spawn(move || {
+            use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+            // At the pace of the host's own steps, so that each exchange may lie between two of them.
+            while stopped.recv_timeout(Duration::from_millis(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        let mut started = 0;
+        for _ in 0..300 {
+            // Refused as often as the link is there.
+            let Ok(run) = bed.submit("x", &json!({ "provider": "mark", "cwd": inside })) else { continue };
+            until("the end of the run", PATIENCE, || {
+                let status = bed.record(&run)["status"].as_str().unwrap().to_owned();
+                ["completed", "failed"].contains(&status.as_str()).then_some(())
+            });
+            started += of_type(&bed.story(&run), "run.started").len();
+            if started >= 15 || outside.join("marker").exists() {
+                break;
+            }
+        }
+        drop(stop);
+        started
+    });
+    assert!(!outside.join("marker").exists(), "a run worked outside of what is granted");
+    assert!(started > 0, "no run was ever started, so that this shows nothing");
+}
+
+#[test]
+fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
+    for backend in BACK_ENDS {
+        let bed = Bed::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let (more, moved, outside) = (bed.root().join("more"), bed.root().join("moved"), bed.root().join("outside"));
+        fs::create_dir(&more).unwrap();
+        fs::create_dir(&outside).unwrap();
+        bed.run(&["grants", "add", more.to_str().unwrap()]).ok();
+        let script = "echo x > ../more/before; touch begun; until [ -e go ]; do sleep 0.02; done; \
+                      echo x > ../more/after; echo over";
+        bed.file("script.sh", script);
+        let harness = json!({ "additionalDirectories": [more], "permissions": { "sandboxMode": "workspace-write" } });
+        let run = bed.submit("RUN sh ./script.sh", &json!({ "harness": harness })).unwrap();
+        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
+        fs::rename(&more, &moved).unwrap();
+        symlink(&outside, &more).unwrap();
+        bed.file("go", "");
+        let output = tool_outputs(&bed.wait_for_end(&run));
+        assert!(output.contains("over") && moved.join("before").exists(), "{backend}: {output}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{backend}: {output}");
+    }
+}
+
+#[test]
+fn providers_of_every_kind_are_contained_alike() {
+    for backend in BACK_ENDS {
+        let bed = Bed::with_config(&format!(
+            "[plugins]\ntrust = \"folder\"\n[sandbox]\nbackends = [\"{backend}\"]\n\
+             [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = {{ args = [\"script\"] }}\n"
+        ));
+        fs::create_dir(bed.home().join("plugins")).unwrap();
+        // It claims nothing, and runs the same script.
+        let foreign = hostile::provider("foreign", ProviderStage::Begin, Fault::Trap);
+        fs::write(bed.home().join("plugins/foreign.wasm"), foreign).unwrap();
+        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let (outside, secret) = (bed.root().join("outside"), bed.user().join(".ssh/id"));
+        fs::create_dir_all(secret.parent().unwrap()).unwrap();
+        fs::write(&secret, "PLANTED-SECRET").unwrap();
+        bed.file(
+            "script",
+            format!(
+                "echo x > inside && echo wrote; echo x > {}; cat {}; echo over",
+                outside.display(),
+                secret.display()
+            ),
+        );
+        for provider in ["shell", "foreign"] {
+            for (mode, may_write) in [("read-only", false), ("workspace-write", true)] {
+                let _ = fs::remove_file(bed.work().join("inside"));
+                let harness = json!({ "permissions": { "sandboxMode": mode } });
+                let run = bed.submit("hello", &json!({ "provider": provider, "harness": harness })).unwrap();
+                let events = bed.wait_for_end(&run);
+                let chunks = of_type(&events, "run.chunk.stdout").into_iter();
+                let output: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
+                let about = format!("{backend}, {provider}, {mode}: {output}");
+                assert_eq!(sandbox(&events)["backend"], backend, "{about}");
+                assert!(output.contains("over") && !output.contains("PLANTED"), "{about}");
+                assert_eq!(output.contains("wrote"), may_write, "{about}");
+                assert!(!outside.exists(), "{about}");
+            }
+        }
+    }
+}
+
 #[test]
 fn protected_file_that_a_run_makes_is_named() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     let events = agent(
@@ -267,54 +383,154 @@ fn protected_file_that_a_run_makes_is_named() {
     assert!(bed.work().join(".mcp.json").exists() && !bed.work().join(".claude").exists());
 }
 
+/// A process of the host that sleeps for so long, in its own environment and session.
+fn daemon(host: i32, seconds: &str) -> Option<Process> {
+    let line = format!("sleep\0{seconds}\0");
+    support::below(host)
+        .into_iter()
+        .find(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|found| found == line.as_bytes()))
+}
+
+/// Waits until it has gone, wherever it was put meanwhile.
+#[track_caller]
+fn gone(process: &Process, seconds: &str) {
+    let line = format!("sleep\0{seconds}\0");
+    until("the daemon is gone", PATIENCE, || {
+        let found = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        (found != line.as_bytes()).then_some(())
+    });
+}
+
+fn of_name(host: i32, name: &str) -> Vec<Process> {
+    support::below(host).into_iter().filter(|process| process.command == name).collect()
+}
+
 #[test]
 fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
-    let bed = Bed::granted("");
-    let host = bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
-        return;
+    for backend in ["namespaces", "bwrap"] {
+        let bed = Bed::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        let host = bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let run = bed.submit("RUN env -i setsid sleep 4321 & sleep 300", &json!({})).unwrap();
+        let left = until("the daemon runs", PATIENCE, || daemon(host, "4321"));
+        for process in of_name(host, "ostler-keeper").into_iter().chain(of_name(host, "ostler-zygote")) {
+            support::signal(process.pid, Signal::SIGKILL);
+        }
+        gone(&left, "4321");
+        bed.wait_for_end(&run);
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
     }
-    let run = bed.submit("RUN env -i setsid sleep 4321 & sleep 300", &json!({})).unwrap();
-    let daemon = support::until("the daemon runs", PATIENCE, || {
-        support::below(host).into_iter().find(|process| {
-            fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|line| line == b"sleep\x004321\x00")
-        })
-    });
-    let kept = |process: &Process| matches!(process.command.as_str(), "ostler-keeper" | "ostler-zygote");
-    for process in support::below(host).into_iter().filter(kept) {
-        support::signal(process.pid, Signal::SIGKILL);
+}
+
+#[test]
+fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
+    for config in ["", "[sandbox]\nbackends = []\n"] {
+        let bed = Bed::granted(config);
+        let host = bed.host();
+        let run = bed.submit("RUN env -i setsid sleep 4322 & sleep 300", &json!({})).unwrap();
+        let left = until("the daemon runs", PATIENCE, || daemon(host, "4322"));
+        for process in of_name(host, "ostler-zygote") {
+            support::signal(process.pid, Signal::SIGSTOP);
+        }
+        for process in of_name(host, "ostler-keeper") {
+            support::signal(process.pid, Signal::SIGKILL);
+        }
+        gone(&left, "4322");
+        bed.wait_for_end(&run);
+        // The one that notices may have to be tried again.
+        let noticed = bed.run(&["run", "--retries", "1", "rehearsal", "SAY on"]).ok();
+        assert_eq!(noticed.stdout, "on\n", "{config}");
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n", "{config}");
     }
-    support::until("the daemon is gone", PATIENCE, || {
-        let line = fs::read(format!("/proc/{}/cmdline", daemon.pid)).unwrap_or_default();
-        (line != b"sleep\x004321\x00").then_some(())
-    });
-    bed.wait_for_end(&run);
-    assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
 }
 
 #[test]
 fn host_shows_its_environment_to_no_run() {
-    let mut bed = Bed::granted("");
-    bed.set("PRIVATE_NOTE", "nobody's business");
-    let host = bed.host();
-    let script = format!("cat /proc/{host}/environ /proc/*/environ 2>/dev/null | tr '\\0' '\\n'; echo end");
-    for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
-        let output = tool_outputs(&agent(&bed, &permissions, &script));
-        assert!(output.contains("end") && !output.contains("nobody's business"), "{output}");
+    let configurations = ["", "[sandbox]\nbackends = [\"landlock\"]\n", "[sandbox]\nbackends = []\n"];
+    for config in configurations {
+        let mut bed = Bed::granted(config);
+        bed.set("PRIVATE_NOTE", "nobody's business");
+        let host = bed.host();
+        // The clients to come are not the host's.
+        bed.unset("PRIVATE_NOTE");
+        let script = format!(
+            "for process in {host} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
+             tr '\\0' '\\n'; echo end"
+        );
+        for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
+            let output = tool_outputs(&agent(&bed, &permissions, &script));
+            assert!(output.contains("end") && !output.contains("nobody's business"), "{config}{permissions}: {output}");
+        }
+        // Not even without a sandbox, by the user's own processes that are not root.
+        if !nix::unistd::geteuid().is_root() {
+            assert!(fs::read(format!("/proc/{host}/environ")).is_err());
+        }
+        let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
     }
-    // Not even without a sandbox, by the user's own processes that are not root.
-    if !nix::unistd::geteuid().is_root() {
-        assert!(fs::read(format!("/proc/{host}/environ")).is_err());
+}
+
+#[test]
+fn no_run_reaches_the_keyrings_of_the_kernel() {
+    for config in ["", "[sandbox]\nbackends = []\n"] {
+        let bed = Bed::granted(config);
+        bed.host();
+        // keyctl(KEYCTL_GET_PERSISTENT, -1, KEY_SPEC_PROCESS_KEYRING)
+        let script = "python3 -c 'import ctypes, os\nnumber = {\"x86_64\": 250, \"aarch64\": 219}[os.uname().machine]\n\
+                      print(\"reached\" if ctypes.CDLL(None).syscall(number, 22, -1, -2) > 0 else \"refused\")'";
+        for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
+            let output = tool_outputs(&agent(&bed, &permissions, script));
+            assert_eq!(output.trim(), "refused", "{config}{permissions}");
+        }
     }
-    let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode, 0o700);
+}
+
+/// Mounts, processes, namespaces and files of runs go with them, however they end.
+#[test]
+fn nothing_is_left_of_runs_however_they_end() {
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let entries = |folder: &Path| {
+        let found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut found: Vec<String> = found.collect();
+        found.sort();
+        found
+    };
+    for backend in BACK_ENDS {
+        let bed = Bed::granted(&format!(
+            "[sandbox]\nbackends = [\"{backend}\"]\nhide = [\"~/none\", \"/none\", \"$NONE/x\"]\n"
+        ));
+        let host = bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let submit = |prompt: &str, more: Value| bed.submit(prompt, &more).unwrap();
+        bed.wait_for_end(&submit("SAY first", json!({})));
+        let (work, private) = (entries(&bed.work()), bed.home().join("data/private"));
+        let (before, kept) = (mounts(), entries(&private));
+        bed.wait_for_end(&submit("RUN exit 3", json!({})));
+        bed.wait_for_end(&submit("RUN mkdir -p $TMPDIR/a/b; env -i setsid sleep 300 &", json!({})));
+        bed.wait_for_end(&submit("SLOW 600", json!({ "timeoutSeconds": 5 })));
+        let cancelled = submit("RUN touch begun; sleep 300", json!({}));
+        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
+        fs::remove_file(bed.work().join("begun")).unwrap();
+        bed.call("cancel_run", &json!({ "runId": cancelled })).unwrap();
+        bed.wait_for_end(&cancelled);
+        bed.assert_nothing_runs(PATIENCE);
+        until("the end of every keeper", PATIENCE, || of_name(host, "ostler-keeper").is_empty().then_some(()));
+        until("the end of the private folders", PATIENCE, || (entries(&private) == kept).then_some(()));
+        assert_eq!(entries(&bed.work()), work, "{backend}");
+        assert_eq!(entries(&bed.root().join("tmp")), Vec::<String>::new(), "{backend}");
+        assert_eq!(mounts(), before, "{backend}");
+    }
 }
 
 #[test]
 fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
     let bed = Bed::granted("");
     bed.host();
-    if !support::escape::holds(&bed, "namespaces") {
+    if !holds(&bed, "namespaces") {
         return;
     }
     bed.stop();
@@ -325,7 +541,7 @@ fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
     outer.arg(serve.get_program()).args(serve.get_args()).current_dir(bed.work()).env_clear();
     outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut host = outer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    support::until("the host", PATIENCE, || bed.health().ok());
+    until("the host", PATIENCE, || bed.health().ok());
     let status = bed.call("get_status", &json!({})).unwrap();
     assert_eq!(status["sandbox"]["backend"], "landlock", "{}", status["sandbox"]);
     assert!(status["sandbox"]["refused"][0].as_str().unwrap().starts_with("namespaces: "), "{}", status["sandbox"]);

@@ -240,6 +240,33 @@ fn providers_set_no_variables_that_load_code_or_that_they_have_not_declared() {
 }
 
 #[test]
+fn provider_gets_the_variables_that_it_names_and_never_all() {
+    let made = [
+        ("greedy", hostile::provider_that_inherits("greedy", "*")),
+        ("modest", hostile::provider_that_inherits("modest", "PRIVATE_*")),
+        ("silent", hostile::provider_that_inherits("silent", "OTHER_*")),
+    ];
+    let mut bed = bed(&made, "");
+    bed.stop();
+    bed.set("PRIVATE_NOTE", "nobody's business");
+    bed.host();
+    bed.file("script", "env");
+    // With the variables of a caller, and with none, as front ends call.
+    for (name, may) in [("modest", true), ("silent", false)] {
+        let run = bed.submit("hello", &json!({ "provider": name })).unwrap();
+        for events in [bed.wait_for_end(&run), bed.events_of(&[name, "hello"])] {
+            let chunks = of_type(&events, "run.chunk.stdout").into_iter();
+            let told: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
+            assert_eq!(told.contains("nobody's business"), may, "{name}: {told}");
+            assert!(told.contains("PATH=") && told.contains("HOME="), "{name}: {told}");
+        }
+    }
+    let error = bed.call("start_run", &payload(&bed, "greedy", "hello")).unwrap_err();
+    assert_eq!(error.kind(), "PLUGIN_FAILED", "{}", error.text());
+    assert!(error.text().contains("inherit-environment"), "{}", error.text());
+}
+
+#[test]
 fn providers_that_misbehave_before_there_is_a_run_are_refused_by_name() {
     let stages = [ProviderStage::Prepare, ProviderStage::Detect];
     let cases: Vec<(String, ProviderStage, Fault)> = stages

@@ -140,6 +140,11 @@ fn configuration_and_plugins_that_others_could_change_are_refused_with_the_comma
     mode(&bed.home(), 0o1777);
     bed.run(&["runs"]).code(74);
     mode(&bed.home(), 0o700);
+    // Nor may others change a folder above it.
+    mode(bed.root(), 0o777);
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
+    mode(bed.root(), 0o700);
 
     let folder = bed.home().join("plugins");
     fs::create_dir_all(&folder).unwrap();

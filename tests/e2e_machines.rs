@@ -197,6 +197,25 @@ fn work_folder_on_a_read_only_file_system_can_be_read() {
 }
 
 #[test]
+fn work_folder_on_another_file_system_is_written() {
+    for backend in BACK_ENDS {
+        let bed = bed(backend);
+        let (work, outside) = (bed.work(), bed.root().join("outside"));
+        let set_up = format!("mount -t tmpfs -o mode=755 none {}", work.display());
+        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        let permissions = json!({ "sandboxMode": "workspace-write" });
+        let script = format!("sh -c 'echo x > made && cat made; echo x > {}; stat -fc %T .'", outside.display());
+        let output = tool_outputs(&machine.agent(&permissions, &script));
+        assert!(output.contains("x\n") && output.contains("tmpfs"), "{backend}: {output}");
+        assert!(!outside.exists(), "{backend}");
+        machine.end();
+    }
+}
+
+#[test]
 fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
     for backend in BACK_ENDS {
         let mut bed = bed(backend);

@@ -148,6 +148,35 @@ fn settings_that_were_corrected_take_effect_after_a_scan_had_failed() {
 }
 
 #[test]
+fn disabled_redactor_holds_up_no_change_of_the_configuration() {
+    let section = "[plugins.redactor.evil.settings]\nat = \"first\"\n";
+    for stage in [RedactorStage::Verify, RedactorStage::Scan] {
+        let redactor = || hostile::redactor("evil", stage, Fault::Trap);
+        let bed = bed(section, &[("evil", redactor())]);
+        let prompt = format!("SAY {} hostile-z9y8x7w6v5u4", hostile::WORD);
+        until("the plugin is disabled", support::PATIENCE, || {
+            bed.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
+            (listed(&bed, "evil")["state"] == "set-aside").then_some(())
+        });
+        // Whatever is changed is in force without a word from anybody: another key, the section itself, and its return.
+        for (limit, more) in [(6, section), (7, ""), (8, section)] {
+            bed.configure(&format!("{more}[scheduler]\nglobal = {limit}\n"));
+            until(&format!("{stage:?}: the change to {limit}"), support::PATIENCE, || {
+                (bed.call("get_status", &json!({})).unwrap()["globalLimit"] == limit).then_some(())
+            });
+        }
+        // It is named, and has failed too often with these settings.
+        assert!(problems(&bed).contains("evil"), "{}", problems(&bed));
+        let refused = bed.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
+        assert!(refused["message"].as_str().unwrap().contains("ostler config reload"), "{refused}");
+        // On demand it is tried again.
+        bed.run(&["config", "reload"]).ok();
+        assert_eq!(listed(&bed, "evil")["state"], "ready");
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY hello"]).ok().stdout.trim(), "hello", "{stage:?}");
+    }
+}
+
+#[test]
 fn policy_that_cannot_be_configured_denies_at_once_and_after_a_start() {
     let bed = bed("", &[]);
     bed.run(&["run", "rehearsal", "SAY hello"]).ok();

@@ -215,15 +215,23 @@ pub(super) struct Sound {
 
 /// Puts down the answers of a sound provider, whose launch sets these variables.
 pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
+    sound_that_inherits(name, data, environment, &[])
+}
+
+/// The same, of one that inherits the variables of these patterns.
+fn sound_that_inherits(name: &str, data: &mut Data, environment: &[(&str, &str)], inherits: &[&str]) -> Sound {
     let (id, id_length) = data.text(name);
     let (sh, sh_length) = data.text("sh");
     let executables = data.words(&[sh, sh_length]);
     let (script, script_length) = data.text("script");
     let args = data.words(&[script, script_length]);
     let mode = data.words(&[0]);
-    // id, display-name, executables, …
+    // id, display-name, executables, install-hint, default-model, token-variable, inherit-environment, extra
     let mut info = [0_u32; 19];
     info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
+    let patterns: Vec<u32> =
+        inherits.iter().map(|pattern| data.text(pattern)).flat_map(|(at, length)| [at, length]).collect();
+    info[14..16].copy_from_slice(&[data.words(&patterns), u32::try_from(inherits.len()).unwrap()]);
     let info = data.words(&info);
     // support; cli-version; features; modes; …
     let mut capabilities = [0_u32; 15];
@@ -246,6 +254,16 @@ pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -
 pub fn provider_that_sets(name: &str, variable: &str, value: &str) -> Vec<u8> {
     let mut data = Data::new();
     let Sound { info, capabilities, launch } = sound(name, &mut data, &[(variable, value)]);
+    let at = |address: u32| format!("i32.const {address}");
+    let functions = [("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
+    let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();
+    guest(name, &data, OK, &functions).provider()
+}
+
+/// A provider that inherits the variables of a pattern.
+pub fn provider_that_inherits(name: &str, pattern: &str) -> Vec<u8> {
+    let mut data = Data::new();
+    let Sound { info, capabilities, launch } = sound_that_inherits(name, &mut data, &[], &[pattern]);
     let at = |address: u32| format!("i32.const {address}");
     let functions = [("describe", at(info)), ("detect", at(capabilities)), ("prepare", at(launch))];
     let functions: Vec<(&str, &str)> = functions.iter().map(|(name, body)| (*name, body.as_str())).collect();

@@ -22,7 +22,7 @@ macro_rules! suite {
             a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
             an_mcp_server, a_denied_tool_use, structured_output, a_refused_login, too_many_requests, a_failing_server,
             a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, a_conversation, usage_of_the_attempt_alone, prompts, four_at_once,
-            leaks, escapes
+            leaks, escapes, a_login_that_is_refreshed
         }
     };
     ($cli:path: $($case:ident),*) => {
@@ -412,13 +412,68 @@ pub fn escapes(studio: &Studio) {
 #[track_caller]
 fn escapes_from(studio: &Studio, backend: &str) {
     for mode in ["workspace-write", "read-only"] {
-        let attempts = super::escape::Attempts::prepare(&studio.bed, backend != "landlock");
+        let attempts = super::escape::Attempts::prepare(&studio.bed, studio.cli.name, backend != "landlock");
         studio.bed.file("script.sh", attempts.script());
         let permissions = json!({ "sandboxMode": mode, "autoApprove": true });
         let payload = json!({ "harness": { "permissions": permissions } });
         let events = studio.events_with("RUN sh ./script.sh", &payload);
         assert_eq!(of_type(&events, "run.started")[0]["payload"]["sandbox"]["backend"], backend);
         let about = format!("{}, {backend}, {mode}", studio.cli.name);
-        attempts.assert_held(&studio.bed, &tool_outputs(&events), &about);
+        attempts.assert_held(&studio.bed, &tool_outputs(&events), mode, &about);
     }
+}
+
+/// A login is replaced by a rename, as CLIs do, while settings that run code stay as they are.
+#[track_caller]
+pub fn a_login_that_is_refreshed(studio: &Studio) {
+    let own = studio.own_folder();
+    let (login, settings) = match studio.cli.name {
+        "codex" => ("auth.json", "config.toml"),
+        _ => (".credentials.json", "settings.json"),
+    };
+    fs::write(own.join(login), "{}").unwrap();
+    if !own.join(settings).exists() {
+        fs::write(own.join(settings), "{}").unwrap();
+    }
+    let before = fs::read_to_string(own.join(settings)).unwrap();
+    let script = format!(
+        "echo '{{\"a\":1}}' > {own}/login.tmp && mv {own}/login.tmp {own}/{login} && echo refreshed\n\
+         echo '#' >> {own}/{settings} || echo held; mv {own}/{settings} {own}/moved || echo held\n",
+        own = own.display()
+    );
+    studio.bed.file("script.sh", script);
+    let permissions = json!({ "sandboxMode": "workspace-write", "autoApprove": true });
+    let events = studio.events_with("RUN sh ./script.sh", &json!({ "harness": { "permissions": permissions } }));
+    let started = of_type(&events, "run.started")[0];
+    let output = tool_outputs(&events);
+    assert!(output.contains("refreshed"), "{output}");
+    assert_eq!(fs::read_to_string(own.join(login)).unwrap(), "{\"a\":1}\n");
+    if ["namespaces", "bwrap"].map(Value::from).contains(&started["payload"]["sandbox"]["backend"]) {
+        assert_eq!(output.matches("held").count(), 2, "{output}");
+        assert_eq!(fs::read_to_string(own.join(settings)).unwrap(), before);
+    }
+}
+
+/// Variables that choose code, configuration or an address are refused, all at once, whatever the run may do otherwise.
+#[track_caller]
+pub fn refused_variables(studio: &Studio, names: &[&str]) {
+    studio.bed.host();
+    let variables: serde_json::Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), json!("/x"))).collect();
+    for permissions in [json!({}), json!({ "sandboxMode": "read-only", "autoApprove": false })] {
+        let harness = json!({ "processEnv": variables, "permissions": permissions });
+        let payload =
+            json!({ "provider": studio.cli.name, "prompt": "SAY never", "cwd": studio.bed.work(), "harness": harness });
+        let error = studio.bed.call("start_run", &payload).unwrap_err();
+        assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
+        let findings = error.data()["findings"].as_array().unwrap();
+        let against = findings.iter().filter(|finding| finding["verdict"] == "deny");
+        let mut found: Vec<&str> = against.filter_map(|finding| finding["pointer"].as_str()).collect();
+        found.sort_unstable();
+        found.dedup();
+        let mut expected: Vec<String> = names.iter().map(|name| format!("/harness/processEnv/{name}")).collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+    assert!(studio.server.seen().is_empty(), "the CLI was started");
 }

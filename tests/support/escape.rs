@@ -33,6 +33,8 @@ pub struct Attempts {
     socket: PathBuf,
     host: i32,
     abstract_name: String,
+    /// What other providers keep for themselves.
+    logins: Vec<PathBuf>,
     /// Whether single files of the work folder are protected.
     protects: bool,
     port: u16,
@@ -43,8 +45,8 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Lays out what is to be kept from a run.
-    pub fn prepare(bed: &Bed, protects: bool) -> Self {
+    /// Lays out what is to be kept from a run of a provider.
+    pub fn prepare(bed: &Bed, provider: &str, protects: bool) -> Self {
         let (outside, user, work) = (bed.root().join("outside"), bed.user(), bed.work());
         for folder in [
             outside.clone(),
@@ -56,9 +58,13 @@ impl Attempts {
         ] {
             fs::create_dir_all(folder).unwrap();
         }
-        for secret in [user.join(".ssh/id"), user.join(".netrc")] {
+        let logins = [("codex", ".codex/auth.json"), ("claude", ".claude/.credentials.json")];
+        let logins = logins.into_iter().filter(|(of, _)| *of != provider);
+        let logins: Vec<PathBuf> = logins.map(|(_, path)| user.join(path)).collect();
+        for secret in [user.join(".ssh/id"), user.join(".netrc")].iter().chain(&logins) {
             fs::write(secret, "PLANTED-SECRET").unwrap();
         }
+        let _ = fs::remove_file(work.join("made"));
         fs::write(work.join(".git/config"), "[core]\n").unwrap();
         fs::write(work.join(".claude/settings.json"), "{}").unwrap();
         let _ = std::os::unix::fs::symlink(&outside, work.join("link"));
@@ -84,6 +90,7 @@ impl Attempts {
             socket: bed.socket(),
             host: bed.host(),
             abstract_name,
+            logins,
             protects,
             port: listener.local_addr().unwrap().port(),
             datagrams,
@@ -105,6 +112,7 @@ impl Attempts {
             ""
         };
         let datagrams = self.datagrams;
+        let logins: String = self.logins.iter().map(|path| format!("{} ", path.display())).collect();
         let protected = if self.protects {
             "try hook sh -c 'echo x > .git/hooks/pre-commit'; try git-config sh -c 'echo x >> .git/config'\n\
              try settings sh -c 'echo x > .claude/settings.json'\n\
@@ -118,7 +126,8 @@ impl Attempts {
              try link sh -c 'echo x > link/linked'\n\
              try own-link sh -c 'ln -s {outside} mine && echo x > mine/linked'\n\
              try system sh -c 'echo x > /etc/ostler-escaped'\n\
-             for file in {user}/.ssh/id {user}/.netrc; do grep -q PLANTED $file 2>/dev/null && echo ESCAPED read $file; done\n\
+             for file in {user}/.ssh/id {user}/.netrc {logins}; do for root in '' /proc/1/root /proc/{host}/root; do\n\
+             grep -q PLANTED $root$file 2>/dev/null && echo ESCAPED read $root$file; done; done\n\
              for file in seal.key tokens.json http.token code.key ostler.db; do try key-$file cat {home}/data/$file; done\n\
              try config grep -q . {home}/config.toml\n\
              try cache sh -c 'ls {home}/cache/* | grep .'\n\
@@ -130,6 +139,9 @@ impl Attempts {
              try environ sh -c 'tr \"\\\\0\" \"\\\\n\" < /proc/{host}/environ | grep .'\n\
              try root ls /proc/{host}/root/\n\
              try signal kill -0 {host}\n\
+             for process in /proc/[0-9]*; do case ${{process#/proc/}}:$(cat $process/comm 2>/dev/null) in\n\
+             1:*) ;; *:ostler-keeper|*:ostler-zygote) try signal-$process kill -0 ${{process#/proc/}};; esac; done\n\
+             echo x > made && echo WRITTEN\n\
              try ptrace python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16, {host}, 0, 0) == 0 else 1)\"\n\
              try keyring python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).syscall(250, 22, -1, 0) > 0 else 1)\"\n\
              try namespace unshare -Ur true\n\
@@ -137,10 +149,13 @@ impl Attempts {
         )
     }
 
-    /// Fails with everything that got out.
+    /// Fails with everything that got out, and where the mode does not say whether the work folder can be written.
     #[track_caller]
-    pub fn assert_held(&self, bed: &Bed, output: &str, about: &str) {
+    pub fn assert_held(&self, bed: &Bed, output: &str, mode: &str, about: &str) {
         assert!(output.contains("done"), "{about}: the script did not end: {output}");
+        let may_write = mode == "workspace-write";
+        assert_eq!(output.contains("WRITTEN"), may_write, "{about}: {output}");
+        assert_eq!(bed.work().join("made").exists(), may_write, "{about}: {output}");
         let escaped: Vec<&str> = output.lines().filter(|line| line.contains("ESCAPED")).collect();
         assert!(escaped.is_empty(), "{about}: {escaped:#?}");
         assert_eq!(fs::read_dir(&self.outside).unwrap().count(), 0, "{about}: something was written outside");

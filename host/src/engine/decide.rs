@@ -98,7 +98,8 @@ impl<'a> Attempt<'a> {
         Self { current, setup: Setup::build(config.clone(), &Arc::new(registry), Some(current)), plugins }
     }
 
-    /// What fails now, did not before, and is not about a plugin that somebody has taken away.
+    /// What fails now, did not before, and is not about a plugin that somebody has taken away. A plugin that was set aside
+    /// with these settings keeps nothing else from taking effect: it withholds or denies until it is tried again.
     fn faults(&self) -> Vec<&Failure> {
         let known: BTreeSet<&str> = self.current.failures.iter().map(|failure| failure.pointer.as_str()).collect();
         let taken_away = |failure: &Failure| {
@@ -107,7 +108,8 @@ impl<'a> Attempt<'a> {
             })
         };
         let failures = self.setup.failures.iter();
-        failures.filter(|failure| !known.contains(failure.pointer.as_str()) && !taken_away(failure)).collect()
+        let new = |failure: &&Failure| !failure.set_aside && !known.contains(failure.pointer.as_str());
+        failures.filter(|failure| new(failure) && !taken_away(failure)).collect()
     }
 
     /// Takes back the plugins that have changed and are at fault. One that was not there before stays as it is: a policy

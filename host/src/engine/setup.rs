@@ -49,6 +49,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// Which of its settings are at fault, with pointers into the configuration.
     pub(crate) settings: Vec<Problem>,
+    /// Whether the plugin has failed too often with these settings, whatever the configuration says now.
+    pub(crate) set_aside: bool,
 }
 
 impl Failure {
@@ -61,14 +63,14 @@ impl Failure {
                 message: problem.message.clone(),
             }));
         }
-        let reason = error.to_string();
-        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings }
+        let (reason, set_aside) = (error.to_string(), matches!(error.kind, PluginErrorKind::SetAside));
+        Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings, set_aside }
     }
 
     /// What is not about settings.
     pub(crate) fn plain(pointer: String, plugin: Option<(Kind, String)>, piece: &str, reason: &str) -> Self {
         let message = format!("{piece}: {reason}");
-        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new() }
+        Self { pointer, plugin, reason: reason.to_owned(), message, settings: Vec::new(), set_aside: false }
     }
 
     /// As problems of the configuration.
