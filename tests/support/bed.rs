@@ -92,7 +92,20 @@ impl Default for Bed {
 impl Bed {
     /// An empty home, nothing granted, nothing running.
     pub fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("ostler-e2e-").tempdir().unwrap();
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// A bed with a configuration and its working folder granted, outside of the temporary folders of the system. Those
+    /// are private to a contained run, so that nothing in them has to be hidden.
+    pub fn outside_of_temporary_folders(config: &str) -> Self {
+        let bed = Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")));
+        bed.configure(config);
+        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+        bed
+    }
+
+    fn below(folder: &Path) -> Self {
+        let root = tempfile::Builder::new().prefix("ostler-e2e-").tempdir_in(folder).unwrap();
         for folder in ["home", "user", "work", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
