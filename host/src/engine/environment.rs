@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::{Problem, StartPayload, matches_name, secret_like};
+use crate::model::{Problem, StartPayload, matches_name, secret_like, words};
 use crate::redaction::{KnownSecret, PLACEHOLDER};
 
 /// Pieces that were taken out of one payload and are looked for in the run's output.
@@ -92,14 +92,24 @@ pub(crate) fn known_secrets(variables: &BTreeMap<String, String>, payload: &Star
     let mut seen = BTreeSet::new();
     named
         .chain(headers)
-        .filter(|(name, value)| secret_like(name) && seen.insert(*value))
+        .filter(|(name, value)| secret_like(name) && seen.insert((*name, *value)))
         .map(|(name, value)| KnownSecret { name: name.to_owned(), value: value.to_owned() })
         .collect()
 }
 
-/// The values that a run has in the open: those of variables whose names say nothing of a secret.
+/// The values that a run has in the open: names of users, databases, hosts and the like. Other variables may hold a password
+/// under a name that nobody knows as one's.
 pub(crate) fn open_values(variables: &BTreeMap<String, String>) -> BTreeSet<String> {
-    variables.iter().filter(|(name, _)| !secret_like(name)).map(|(_, value)| value.trim().to_owned()).collect()
+    const OPEN: [&str; 13] = [
+        "database", "db", "dbname", "domain", "host", "hostname", "logname", "name", "owner", "project", "schema",
+        "user", "username",
+    ];
+    let is_open = |name: &str| words(name).last().is_some_and(|last| OPEN.contains(&last.as_str()));
+    variables
+        .iter()
+        .filter(|(name, _)| !secret_like(name) && is_open(name))
+        .map(|(_, value)| value.trim().to_owned())
+        .collect()
 }
 
 /// What redaction took out of a document: the pieces of the true one that stand where the redacted one has placeholders.

@@ -18,6 +18,7 @@ const SECRET_WORDS: &[&str] = &[
     "passwd",
     "password",
     "pat",
+    "pw",
     "pwd",
     "secret",
     "secrets",

@@ -4,6 +4,7 @@
 //! What is before a value decides, within its line and a bounded stretch; what is after it, only up to the next blank.
 //! A stream keeps the one and has the other when it lets go of a word, so that no cut changes anything.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -32,13 +33,20 @@ const MAX_PAIR: usize = 256;
 pub(super) struct Credentials {
     finder: Option<AhoCorasick>,
     forms: Vec<Form>,
-    texts: Vec<Vec<u8>>,
+    /// The texts of the forms, until they are compiled, with the index of each.
+    texts: HashMap<Vec<u8>, usize>,
 }
 
 struct Form {
-    /// Index of the name of the value.
-    name: u32,
+    /// Indexes of the names of the value.
+    names: Vec<u32>,
     kind: Kind,
+}
+
+impl Form {
+    fn first_name(&self) -> u32 {
+        self.names.first().copied().unwrap_or(0)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,10 +72,12 @@ impl Credentials {
     /// Adds a value, which has no blanks and is ASCII, and the index of its name.
     pub(super) fn add(&mut self, value: &str, name: u32) {
         let mut form = |text: String, kind| {
-            let text = text.into_bytes();
-            if !self.texts.contains(&text) {
-                self.texts.push(text);
-                self.forms.push(Form { name, kind });
+            let next = self.forms.len();
+            let at = *self.texts.entry(text.into_bytes()).or_insert(next);
+            match self.forms.get_mut(at) {
+                Some(form) if !form.names.contains(&name) => form.names.push(name),
+                Some(_) => {}
+                None => self.forms.push(Form { names: vec![name], kind }),
             }
         };
         form(value.to_owned(), Kind::Plain);
@@ -92,7 +102,9 @@ impl Credentials {
             let fast = self.texts.len() <= MAX_FAST;
             let kind = if fast { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
             let builder = builder.match_kind(MatchKind::Standard).kind(Some(kind));
-            self.finder = builder.build(std::mem::take(&mut self.texts)).ok();
+            let mut texts: Vec<(Vec<u8>, usize)> = std::mem::take(&mut self.texts).into_iter().collect();
+            texts.sort_unstable_by_key(|(_, at)| *at);
+            self.finder = builder.build(texts.into_iter().map(|(text, _)| text)).ok();
             debug_assert!(self.finder.is_some());
         }
     }
@@ -124,17 +136,18 @@ impl Credentials {
             }
             if form.kind == Kind::Pair {
                 if let Some(pair) = pair(text, range.clone()) {
-                    find(pair.start.max(start)..pair.end, form.name);
+                    find(pair.start.max(start)..pair.end, form.first_name());
                 }
                 continue;
             }
             // Most words have a letter before them, or nothing that could make them a credential.
             let preceding = text.get(..range.start).unwrap_or_default();
-            if preceding.last().is_some_and(|last| may_open(*last))
-                && !is_in_prose(preceding)
-                && is_credential(&before(text, range.start, known), after, names(form.name))
-            {
-                find(range, form.name);
+            if !preceding.last().is_some_and(|last| may_open(*last)) || is_in_prose(preceding) {
+                continue;
+            }
+            let own: Vec<&str> = form.names.iter().map(|name| names(*name)).collect();
+            if is_credential(&before(text, range.start, known), after, &own) {
+                find(range, form.first_name());
             }
         }
     }
@@ -248,8 +261,8 @@ fn pair(text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     (user.len() <= MAX_USER && user.bytes().all(|byte| byte.is_ascii_graphic())).then_some(range)
 }
 
-/// Whether a value stands as a credential between these. `own` is the name of the value itself.
-fn is_credential(before: &str, after: &[u8], own: &str) -> bool {
+/// Whether a value stands as a credential between these. `own` are the names of the value itself.
+fn is_credential(before: &str, after: &[u8], own: &[&str]) -> bool {
     in_url(before, after)
         || of_login(before)
         || short_flag(before)
@@ -308,7 +321,7 @@ fn in_password_file(before: &str, after: &[u8]) -> bool {
 }
 
 /// What follows a name that speaks of a secret.
-fn named(before: &str, own: &str) -> bool {
+fn named(before: &str, own: &[&str]) -> bool {
     let opened = before.trim_end_matches(['"', '\'', '`']);
     let quoted = opened.len() < before.len();
     // `b"…"` and its like.
@@ -321,7 +334,7 @@ fn named(before: &str, own: &str) -> bool {
         return true;
     }
     let speaks = |name: &str| speaks_of_secret(name, own);
-    for operator in [":-", ":=", "?=", "|=", "=>", "===", "!==", "==", "!=", "=", ":"] {
+    for operator in [":-", ":=", "?=", "|=", "=>", "===", "!==", "==", "!=", "->", "\u{2192}", "=", ":", "|"] {
         if let Some(left) = rest.strip_suffix(operator) {
             return assigned(left, operator.ends_with('='), &speaks);
         }
@@ -332,7 +345,7 @@ fn named(before: &str, own: &str) -> bool {
         }
     }
     if let Some(left) = rest.strip_suffix('(') {
-        return quoted && speaks(name(left));
+        return (quoted || left.ends_with(' ')) && speaks(name(left));
     }
     if let Some(left) = rest.strip_suffix(',') {
         let argument = name(left);
@@ -350,6 +363,10 @@ fn named(before: &str, own: &str) -> bool {
 fn assigned(left: &str, typed: bool, speaks: &impl Fn(&str) -> bool) -> bool {
     let first = name(left);
     if speaks(first) {
+        return true;
+    }
+    // `the password is: …`
+    if [" is", " was"].iter().any(|verb| left.strip_suffix(verb).is_some_and(|left| speaks(name(left)))) {
         return true;
     }
     let unclosed = left.trim_end().trim_end_matches(CLOSERS);
@@ -399,11 +416,29 @@ fn name(text: &str) -> &str {
     if before.ends_with(PLACEHOLDER) { "" } else { name }
 }
 
-/// Whether a credential follows such a name. The value's own name is one, whatever it says.
-fn speaks_of_secret(name: &str, own: &str) -> bool {
+/// Whether a credential follows such a name. The value's own names are such, whatever they say.
+pub(super) fn speaks_of_secret(name: &str, own: &[&str]) -> bool {
     // All sorts of things follow these, most of them no secrets.
     const VAGUE: [&str; 4] = ["auth", "cookie", "key", "signature"];
-    const VAGUE_ENDINGS: [&str; 9] = ["count", "endpoint", "keys", "length", "limit", "size", "tokens", "total", "uri"];
+    const VAGUE_ENDINGS: &[&str] = &[
+        "algorithm",
+        "count",
+        "endpoint",
+        "format",
+        "issuer",
+        "keys",
+        "length",
+        "limit",
+        "mechanism",
+        "method",
+        "provider",
+        "size",
+        "source",
+        "through",
+        "tokens",
+        "total",
+        "uri",
+    ];
     if name.is_empty() {
         return false;
     }
@@ -414,7 +449,7 @@ fn speaks_of_secret(name: &str, own: &str) -> bool {
             [.., ending] => !VAGUE_ENDINGS.contains(&ending.as_str()),
             [] => false,
         };
-    of_secret || kebab(name) == own
+    of_secret || own.contains(&kebab(name).as_str())
 }
 
 fn ends_with_word(text: &str, word: &str) -> bool {

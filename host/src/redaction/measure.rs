@@ -1,21 +1,29 @@
 //! How telling a known value is by itself: whether it can be looked for everywhere, or only where it stands as a
 //! credential.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::masks::MIN_KNOWN_LENGTH;
 use crate::model::words;
 
 /// Shortest value that is looked for at all, in bytes.
 const MIN_LENGTH: usize = 3;
-/// Digits that may follow a word that can be guessed: a year, a counter.
-const MAX_NUMBER: usize = 4;
-/// Fewer digits than these make no secret that is worth masking in every number.
-const MIN_DIGITS: usize = 8;
+/// Longest value that can be guessed.
+const MAX_GUESSABLE: usize = 28;
+/// Digits of a counter behind a word that can be guessed.
+const MAX_COUNTER: usize = 3;
 /// Most words that can be guessed together.
 const MAX_WORDS: usize = 3;
+/// Most signs between and around words that can be guessed.
+const MAX_SIGNS: usize = 3;
+/// Longest segment of an address that could be a word.
+const MAX_SEGMENT: usize = 32;
+/// Longest segment of a plain address, and its longest row of digits.
+const MAX_NAME: usize = 16;
+const MAX_ROW: usize = 5;
 /// Shortest text that can look random beyond doubt.
 const MIN_RANDOM: usize = 16;
-/// Letters of a segment of a path.
-const MAX_SEGMENT: usize = 32;
 
 /// Where a value is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +32,7 @@ pub(super) enum Weight {
     Everywhere,
     /// Only where it stands as a credential: it is an ordinary word, or can be guessed.
     AsCredential,
-    /// Nowhere: it is a switch, or hardly there.
+    /// Nowhere: it is a switch, or shorter than 3 bytes, or shorter than 6 with blanks or letters beyond ASCII in it.
     Nowhere,
 }
 
@@ -37,7 +45,7 @@ pub(super) fn weigh(name: &str, value: &str) -> Weight {
     } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         // Several words, or letters beyond ASCII.
         if value.len() < MIN_KNOWN_LENGTH { Weight::Nowhere } else { Weight::Everywhere }
-    } else if value.len() < MIN_KNOWN_LENGTH || is_plain_path(value) || is_guessable(name, &lower) {
+    } else if value.len() < MIN_KNOWN_LENGTH || is_plain_path(name, value) || is_guessable(name, &lower) {
         Weight::AsCredential
     } else {
         Weight::Everywhere
@@ -46,7 +54,7 @@ pub(super) fn weigh(name: &str, value: &str) -> Weight {
 
 /// Whether a value looks as only a generator makes them, whatever its name says.
 pub(super) fn looks_random(value: &str) -> bool {
-    if value.len() < MIN_RANDOM || !value.bytes().all(|byte| byte.is_ascii_graphic()) || is_plain_path(value) {
+    if value.len() < MIN_RANDOM || !value.bytes().all(|byte| byte.is_ascii_graphic()) || has_words_only(value) {
         return false;
     }
     if is_uuid(value) {
@@ -60,7 +68,8 @@ pub(super) fn looks_random(value: &str) -> bool {
 
 /// Whether a value could be a name of somebody or something.
 pub(super) fn is_word_like(value: &str) -> bool {
-    value.len() <= MAX_SEGMENT
+    value.len() <= MAX_NAME
+        && value.split(['-', '_', '.']).count() <= 2
         && value.split(['-', '_', '.']).all(|piece| {
             let word = without_number(piece);
             word.bytes().all(|byte| byte.is_ascii_alphabetic())
@@ -69,58 +78,93 @@ pub(super) fn is_word_like(value: &str) -> bool {
         })
 }
 
-/// A file, or an address that names nobody: its segments are words.
-pub(super) fn is_plain_path(value: &str) -> bool {
-    let path = match value.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => rest,
-        Some(_) => return false,
-        None if ["/", "~/", "./", "../"].iter().any(|start| value.starts_with(start)) => value,
-        None => return false,
-    };
-    let segments = || path.split(['/', '.', '-', '_', ':', '~']).filter(|segment| !segment.is_empty());
+/// A path or an address whose segments could all be words.
+pub(super) fn has_words_only(value: &str) -> bool {
+    let path = value.split_once("://").map_or(value, |(_, rest)| rest);
+    path.contains('/') && of_words(path, MAX_SEGMENT)
+}
+
+/// Whether each segment could be a word, of at most so many bytes.
+fn of_words(path: &str, longest: usize) -> bool {
     path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/.-_:~".contains(&b))
-        && segments().count() >= 2
-        && segments().all(|segment| {
-            segment.len() <= MAX_SEGMENT && class_changes(segment.as_bytes()) <= 2 && consonants(segment) <= 6
+        && path.split(SEPARATORS).filter(|segment| !segment.is_empty()).all(|segment| {
+            segment.len() <= longest
+                && row(segment, |byte| byte.is_ascii_digit()) <= MAX_ROW
+                && class_changes(segment.as_bytes()) <= 2
+                && consonants(segment) <= 6
         })
 }
 
-/// Takes the value in lower case.
+/// A file, or an address that names nobody. Whatever can follow a host or stand for a folder can be a secret: so the path
+/// of an address is one that is listed, and a file has an ending of files that keep secrets, or a name that speaks of one.
+pub(super) fn is_plain_path(name: &str, value: &str) -> bool {
+    let (path, host) = match value.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let of_address = |segment: &str| is_listed(segment) || ADDRESSES.contains(&segment);
+            if !path.split('/').filter(|segment| !segment.is_empty()).all(of_address) {
+                return false;
+            }
+            (path, host)
+        }
+        Some(_) => return false,
+        None if ["/", "~/", "./", "../"].iter().any(|start| value.starts_with(start)) => {
+            let ending = value.rsplit_once('.').map_or("", |(_, ending)| ending);
+            let place = words(name).last().is_some_and(|last| PLACES.contains(&last.as_str()));
+            if !place && !ENDINGS.contains(&ending) {
+                return false;
+            }
+            (value, "")
+        }
+        None => return false,
+    };
+    of_words(path, MAX_NAME) && of_words(host, MAX_NAME)
+}
+
+/// Takes the value in lower case. A few words with a few signs and one number can be guessed, and no more than that.
 fn is_guessable(name: &str, value: &str) -> bool {
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value.len() < MIN_DIGITS || is_run(value) || is_date(value);
+        return is_run(value) || is_date(value);
     }
     if is_run(value) || is_listed(value) {
         return true;
     }
-    let core = value.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let signs = value.bytes().filter(|byte| !byte.is_ascii_alphanumeric()).count();
+    if value.len() > MAX_GUESSABLE || signs > MAX_SIGNS {
+        return false;
+    }
     let of_name = words(name);
-    let mut count = 0;
-    let guessed = core.split(|c: char| !c.is_ascii_alphanumeric() && !"@$!".contains(c)).all(|piece| {
-        let known = |word: &str| is_listed(word) || of_name.iter().any(|own| own == word);
-        let taken = words_taken(piece, &known);
-        count += taken.unwrap_or(0);
-        taken.is_some()
+    let known = |word: &str| is_listed(word) || of_name.iter().any(|own| own == word);
+    // With letters written as digits: one word, as they are guessed.
+    let bare = without_number(value);
+    if [value, bare].iter().any(|text| is_listed(&plain_letters(text))) {
+        return true;
+    }
+    let (mut words, mut numbers) = (0, 0);
+    let guessed = value.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| !piece.is_empty()).all(|piece| {
+        let letters = piece.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = piece.get(letters.len()..).unwrap_or_default();
+        numbers += usize::from(!number.is_empty());
+        let (taken, rest) = match words_taken(piece, &known) {
+            Some(taken) => (Some(taken), ""),
+            None if letters.is_empty() => (Some(0), number),
+            None => (words_taken(letters, &known), number),
+        };
+        words += taken.unwrap_or(0);
+        taken.is_some() && (rest.is_empty() || is_counter(rest))
     });
-    guessed && (1..=MAX_WORDS).contains(&count)
+    guessed && (1..=MAX_WORDS).contains(&words) && numbers <= 1
 }
 
-/// How many words that are `known` a piece consists of; none if it is not made of them.
+/// How many words that are `known` a piece consists of, one or two; none if it is not made of them.
 fn words_taken(piece: &str, known: &impl Fn(&str) -> bool) -> Option<usize> {
-    let bare = without_number(piece);
-    let splits = |text: &str| {
-        if known(text) {
-            return Some(1);
-        }
-        (MIN_LENGTH..text.len().saturating_sub(MIN_LENGTH - 1)).find_map(|at| {
-            let (first, second) = text.split_at_checked(at)?;
-            (known(first) && known(second)).then_some(2)
-        })
-    };
-    if piece.is_empty() || (bare.is_empty() && is_number(piece)) {
-        return Some(0);
+    if known(piece) {
+        return Some(1);
     }
-    [piece.to_owned(), bare.to_owned(), plain_letters(piece), plain_letters(bare)].iter().find_map(|text| splits(text))
+    (MIN_LENGTH..piece.len().saturating_sub(MIN_LENGTH - 1)).find_map(|at| {
+        let (first, second) = piece.split_at_checked(at)?;
+        (known(first) && known(second)).then_some(2)
+    })
 }
 
 /// Without the number and the marks that people add to a word: `test1234`, `admin!`, `password2026`.
@@ -128,13 +172,15 @@ fn without_number(piece: &str) -> &str {
     let bare = piece.trim_end_matches(['!', '$', '@']);
     let word = bare.trim_end_matches(|c: char| c.is_ascii_digit());
     match bare.get(word.len()..) {
-        Some(number) if is_number(number) => word,
+        Some(number) if is_counter(number) => word,
         _ => piece,
     }
 }
 
-fn is_number(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() <= MAX_NUMBER || is_run(text) || is_date(text))
+/// A number that people add to a word: a few digits, a year, a date, a row.
+fn is_counter(digits: &str) -> bool {
+    let year = digits.len() == 4 && (digits.starts_with("19") || digits.starts_with("20"));
+    digits.len() <= MAX_COUNTER || year || is_run(digits) || is_date(digits)
 }
 
 /// Digits and signs that stand for letters, as letters: `p@ssw0rd`.
@@ -151,8 +197,13 @@ fn plain_letters(text: &str) -> String {
     text.chars().map(letter).collect()
 }
 
+/// Year, month and day.
 fn is_date(digits: &str) -> bool {
-    digits.len() == 8 && (digits.starts_with("19") || digits.starts_with("20"))
+    let part = |range: std::ops::Range<usize>| digits.get(range).and_then(|part| part.parse::<u32>().ok());
+    digits.len() == 8
+        && (digits.starts_with("19") || digits.starts_with("20"))
+        && part(4..6).is_some_and(|month| (1..=12).contains(&month))
+        && part(6..8).is_some_and(|day| (1..=31).contains(&day))
 }
 
 /// One character again and again, or characters that follow one another: `aaaaaaaa`, `12345678`, `abcdefgh`, `87654321`.
@@ -188,18 +239,52 @@ fn class_changes(text: &[u8]) -> usize {
 
 /// The longest row of consonants: words have few of them side by side.
 fn consonants(text: &str) -> usize {
-    let vowel = |byte: u8| b"aeiouyAEIOUY".contains(&byte);
+    row(text, |byte| byte.is_ascii_alphabetic() && !b"aeiouyAEIOUY".contains(&byte))
+}
+
+/// The longest row of bytes of a kind.
+fn row(text: &str, kind: impl Fn(u8) -> bool) -> usize {
     let (mut row, mut longest) = (0, 0);
     for byte in text.bytes() {
-        row = if byte.is_ascii_alphabetic() && !vowel(byte) { row + 1 } else { 0 };
+        row = if kind(byte) { row + 1 } else { 0 };
         longest = longest.max(row);
     }
     longest
 }
 
 fn is_listed(word: &str) -> bool {
-    GUESSABLE.split_ascii_whitespace().any(|listed| listed == word)
+    static LISTED: LazyLock<HashSet<&str>> = LazyLock::new(|| GUESSABLE.split_ascii_whitespace().collect());
+    LISTED.contains(word)
 }
+
+/// Between the segments of a path or of a host.
+const SEPARATORS: [char; 6] = ['/', '.', '-', '_', ':', '~'];
+
+/// What follows the host in addresses that name nobody, besides the words of [`GUESSABLE`].
+const ADDRESSES: &[&str] = &[
+    "authorize",
+    "callback",
+    "certs",
+    "jwks",
+    "jwks.json",
+    "keys",
+    "oauth",
+    "oauth2",
+    "openid",
+    "v1",
+    "v2",
+    "v3",
+    "v4",
+];
+
+/// Last words of names whose values are files, folders and sockets.
+const PLACES: &[&str] = &["credentials", "dir", "file", "folder", "path", "sock", "socket"];
+
+/// Endings of files that keep secrets.
+const ENDINGS: &[&str] = &[
+    "cer", "cfg", "conf", "crt", "env", "ini", "json", "jks", "kdbx", "key", "netrc", "p12", "pem", "pfx", "pub",
+    "sock", "toml", "txt", "yaml", "yml",
+];
 
 /// What a variable holds that turns something on or off, or holds nothing.
 const SWITCHES: &[&str] =
@@ -267,7 +352,6 @@ mod tests {
             "12345678",
             "87654321",
             "abcdefgh",
-            "481516",
             "20261129",
             "dev",
             "/home/alice/key.json",
@@ -282,6 +366,8 @@ mod tests {
             assert_eq!(weigh(name, value), Weight::AsCredential, "{name}={value}");
             assert_eq!(weigh("X", value), Weight::Everywhere, "{value}");
         }
+        assert_eq!(weigh("KETTLE_ORBIT_SECRET", "kettle-orbit-7391"), Weight::Everywhere);
+        assert_eq!(weigh("SSH_AUTH_SOCK", "/run/user/1000/agent.17"), Weight::AsCredential);
         for value in ["true", "FALSE", "1", "no", "", " ", "null", "{}"] {
             assert_eq!(weigh("USE_TOKEN", value), Weight::Nowhere, "{value}");
         }
@@ -300,6 +386,18 @@ mod tests {
             "admin-x7Qm2k",
             "postgres93847562",
             "Tr0ub4dor&3",
+            "839201",
+            "20391847",
+            "test-4829-1937-5520-8812",
+            "token-4829-1937-5520",
+            "Admin#4821%Root^7739",
+            "dragon-4821-sunshine-7739-monkey-1934",
+            "!#%^&*()_admin_+{}|<>~",
+            "T0k3n7e57",
+            "admin4821",
+            "https://meet.example.com/j/83920175482",
+            "https://ntfy.example.com/kettle-orbit-seven-mango",
+            "/unwulitesamoparekoni/bale",
             "p'a\"s$ w",
             "größenwahn",
             "/9j/4AAQSkZJRgABAQAAAQABAAD",

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::measure::{Weight, is_plain_path, looks_random, weigh};
+use super::credentials::speaks_of_secret;
+use super::measure::{Weight, has_words_only, is_plain_path, is_word_like, looks_random, weigh};
 use crate::model::secret_like;
 
 /// Most parts of one value.
@@ -32,7 +33,14 @@ pub(super) fn parts<'v>(name: &str, value: &'v str) -> Vec<Part<'v>> {
     match document {
         Some(document) => parts.members(name, &document),
         None if several => trimmed.lines().for_each(|line| parts.line(line, true)),
-        None => parts.user_info(name, trimmed),
+        None => {
+            parts.user_info(name, trimmed);
+            // A key in a variable often has its line ends as escapes.
+            let lines = trimmed.replace("\\r", "").replace("\\n", "\n");
+            if lines.contains('\n') {
+                lines.lines().for_each(|line| parts.line(line, true));
+            }
+        }
     }
     parts.found
 }
@@ -55,7 +63,12 @@ impl<'v> Parts<'v> {
         let weight = if secret_like(name) { weigh(name, &value) } else { Weight::Nowhere };
         match weight {
             // An address is no secret only because it is that of `auth_uri`.
-            Weight::AsCredential if is_plain_path(value.trim()) => {}
+            Weight::AsCredential if is_plain_path(name, value.trim()) => {}
+            // All sorts of things follow `auth_source` and its like: a word there is none that is worth masking everywhere.
+            Weight::Everywhere if is_word_like(value.trim()) && !speaks_of_secret(name, &[]) => {
+                self.add(value, Weight::AsCredential);
+            }
+            Weight::Everywhere if has_words_only(value.trim()) && !speaks_of_secret(name, &[]) => {}
             Weight::Nowhere if looks_random(value.trim()) => self.add(value, Weight::Everywhere),
             weight => {
                 self.user_info(name, &value);
@@ -81,6 +94,7 @@ impl<'v> Parts<'v> {
                 text.lines().for_each(|line| self.line(line, secret_like(name)));
             }
             Value::String(text) => self.named(name, text.clone()),
+            Value::Number(number) if secret_like(name) => self.named(name, number.to_string()),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -92,14 +106,21 @@ impl<'v> Parts<'v> {
         if line.starts_with("-----") {
             return;
         }
-        if let Some((name, value)) = assignment(line) {
-            return self.named(name, unquoted(value).to_owned());
+        if let Some((name, value)) = element(line) {
+            return self.named(name, value.to_owned());
+        }
+        if let Some((name, value)) = assignment(line).filter(|(_, value)| !value.trim().is_empty()) {
+            let value = unquoted(value);
+            // The name says nothing of a secret, and the document as a whole is one: then the line is.
+            if secret && !secret_like(name) && weigh(name, value) == Weight::Everywhere && !is_word_like(value) {
+                self.add(line.to_owned(), Weight::Everywhere);
+            }
+            return self.named(name, value.to_owned());
         }
         let value = unquoted(line);
-        let frame = line.starts_with(['#', '[', '<', '{']) || line.starts_with("//") || line.ends_with(['{', '[', ':']);
         if looks_random(value) {
             self.add(value.to_owned(), Weight::Everywhere);
-        } else if secret && !frame && !is_plain_path(value) {
+        } else if secret && !is_frame(line) && !is_plain_path("", value) {
             self.add(value.to_owned(), weigh("", value));
         }
     }
@@ -123,6 +144,24 @@ impl<'v> Parts<'v> {
             self.add(decoded.clone().into_owned(), weigh(name, &decoded));
         }
     }
+}
+
+/// Whether a line is one of those that hold a document together: a comment, a section, a tag, a bracket, a key alone.
+fn is_frame(line: &str) -> bool {
+    let key = line.strip_suffix(['{', '[', ':', '(']).map(|key| key.trim_matches([' ', ':', '=', '"', '\'']));
+    ["# ", "// ", "; "].iter().any(|start| line.starts_with(start))
+        || line.bytes().all(|byte| b"{}[](),;#/<>-".contains(&byte))
+        || (line.starts_with('[') && line.ends_with(']'))
+        || (line.starts_with('<') && line.ends_with('>'))
+        || key.is_some_and(|key| key.is_empty() || is_word_like(key))
+}
+
+/// Name and content of a line of XML that has an element alone.
+fn element(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix('<')?.split_once('>')?;
+    let name = name.split(' ').next()?;
+    let content = rest.strip_suffix('>')?.strip_suffix(name)?.strip_suffix("</")?;
+    (!content.is_empty()).then_some((name, content))
 }
 
 /// Name and value of a line of JSON, YAML or shell that assigns something.
@@ -204,6 +243,37 @@ mod tests {
             [text, "kettle-orbit-seven", "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQo=", "bare-telling-line"]
         );
         assert_eq!(weak, ["changeme", "abc"]);
+    }
+
+    #[test]
+    fn lines_that_only_look_like_a_frame_or_an_assignment_stay_telling() {
+        let text = "PIN=83920175\nDB_PW=kettle-orbit-nine\n1: 4829-1937\n#Kettle!Orbit7\n<kettle-orbit-9\n//Kettle/Orbit\n\
+                    KettleOrbit7:\n<password>kettle-orbit-two</password>\nkind: Config\n# a comment\n[section]\n";
+        let expected = [
+            text,
+            "PIN=83920175",
+            "kettle-orbit-nine",
+            "1: 4829-1937",
+            "#Kettle!Orbit7",
+            "<kettle-orbit-9",
+            "//Kettle/Orbit",
+            "KettleOrbit7:",
+            "kettle-orbit-two",
+        ];
+        let everywhere = of(text).0;
+        for part in expected {
+            assert!(everywhere.iter().any(|found| found == part), "{part:?}: {everywhere:?}");
+        }
+        for ordinary in ["kind: Config", "Config", "# a comment", "[section]"] {
+            assert!(!everywhere.iter().any(|found| found == ordinary), "{ordinary:?}: {everywhere:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_under_a_secret_name_and_lines_behind_escapes_are_parts() {
+        assert_eq!(of(r#"{"password": 483920175566, "count": 300}"#).0[1..], ["483920175566"]);
+        let key = r"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END KEY-----";
+        assert_eq!(of(key).0[1..], ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"]);
     }
 
     #[test]
