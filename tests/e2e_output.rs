@@ -213,6 +213,22 @@ fn a_device_node_is_written_to_and_stays() {
 }
 
 #[test]
+fn a_file_that_is_mounted_by_itself_is_written_in_place() {
+    let (bed, run) = bed();
+    if bed.type_in("unshare --mount true").code != 0 {
+        eprintln!("SKIPPED: no mount namespace can be made here");
+        return;
+    }
+    for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
+        let source = bed.file("source", "an old answer");
+        let place = bed.file("place", "");
+        let script = format!("mount --bind source place && exec \"$OSTLER\" {verb} --output place");
+        bed.type_in(&format!("unshare --mount bash -c '{}'", script.replace('\'', "'\\''"))).ok();
+        assert_eq!((text(&source).as_str(), text(&place).as_str()), ("hello\n", ""), "{verb}");
+    }
+}
+
+#[test]
 fn a_read_only_file_is_refused_before_the_run_unless_forced() {
     let (bed, run) = bed();
     for run in both(&run) {

@@ -127,6 +127,24 @@ fn a_file_with_another_name_is_written_where_it_is() {
 }
 
 #[test]
+fn a_file_with_attributes_of_its_user_keeps_them() {
+    let (_folder, at) = folder();
+    let path = at.join("out");
+    fs::write(&path, "old and longer").unwrap();
+    assert!(!has_attributes(&path));
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: both names end with a zero byte, and the value has the length that is given.
+    let set = unsafe { libc::setxattr(name.as_ptr(), c"user.note".as_ptr(), c"kept".as_ptr().cast(), 4, 0) };
+    if set != 0 {
+        eprintln!("skipped: the file system of {} has no attributes", at.display());
+        return;
+    }
+    written(&path, "new");
+    assert!(has_attributes(&path));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+}
+
+#[test]
 fn a_read_only_file_is_left_alone_unless_forced() {
     let (_folder, at) = folder();
     let path = at.join("out");
