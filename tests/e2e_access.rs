@@ -265,6 +265,9 @@ fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
 
     let keys = bed.file("authorized_keys", "mine");
     denied(place, "export_run", export(&keys), &["not written by an export", "unix socket"]);
+    let transient = json!({"runId": run, "format": "txt", "transient": true});
+    let error = call(place, "export_run", &transient).unwrap_err();
+    assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
     let own = bed.work().join("own.txt");
     call(place, "export_run", &export(&own)).unwrap();
     call(place, "export_run", &export(&own)).unwrap();
@@ -400,7 +403,12 @@ fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
     bed.run(&["audit", "export", "audit.jsonl"]).ok();
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), exported.len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    bed.run(&["audit", "export", "audit.jsonl"]).code(74);
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    bed.run(&["audit", "export", "audit.jsonl"]).code(2);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    bed.run(&["audit", "export", "--force", "audit.jsonl"]).ok();
+    assert!(fs::read_to_string(&file).unwrap().lines().count() >= exported.len());
 
     // Records outlive their runs.
     bed.run(&["retention", "set", "--megabytes", "1"]).ok();

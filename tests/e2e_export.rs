@@ -83,12 +83,16 @@ fn a_path_of_ones_own_is_respected() {
     let shown = bed.run(&["export", &run, "--output", "run.json"]).ok().stdout;
     assert_eq!(shown.trim(), file.to_str().unwrap());
     assert!(fs::read_to_string(&file).unwrap().starts_with("{\"run\":"), "the form follows the ending");
-    let taken = bed.run(&["export", &run, "--output", "run.json", "--json"]).code(7).error();
-    assert!(taken["hint"].as_str().unwrap().contains("--force"), "{taken}");
-    fs::write(&file, "mine").unwrap();
-    bed.run(&["export", &run, "--output", "run.json", "--force"]).ok();
-    assert_ne!(fs::read_to_string(&file).unwrap(), "mine");
+    fs::write(&file, "old").unwrap();
+    let result = bed.run(&["export", &run, "--output", "run.json", "--json"]).ok().json();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("{\"run\":"), "{text}");
+    assert_eq!(result, json!({"path": file, "bytes": text.len()}));
     assert_eq!(bed.run(&["export", &run, "--format", "txt", "--output", "-"]).ok().stdout, "hello\n");
+    let unknown = bed.run(&["export", &run, "--output", "run.pdf", "--json"]).code(2).error();
+    assert!(unknown["hint"].as_str().unwrap().contains("--format"), "{unknown}");
+    assert_eq!(bed.record(&run)["artifacts"], json!([]), "the host does not keep what it does not have");
+    assert!(exports(&bed).is_empty());
 
     let call = |path: Value| bed.call("export_run", &json!({"runId": run, "format": "md", "path": path})).unwrap_err();
     for path in [json!("here.md"), json!("/"), json!(bed.work()), json!(bed.work().join("none/x.md")), json!("/tmp/\0")]
@@ -142,6 +146,28 @@ fn the_answer_of_a_run_goes_to_a_file() {
     assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], before, "no run is spent on it");
     let left: Vec<_> = fs::read_dir(bed.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["answer.txt"]);
+}
+
+#[test]
+fn a_transient_export_is_for_its_caller_alone() {
+    let bed = Bed::granted("");
+    let run = run(&bed, "SAY hello");
+    let wanted = json!({"runId": run, "format": "txt", "transient": true});
+    let (one, other) = (bed.call("export_run", &wanted).unwrap(), bed.call("export_run", &wanted).unwrap());
+    for result in [&one, &other] {
+        assert_eq!(fs::read_to_string(result["path"].as_str().unwrap()).unwrap(), "hello\n");
+        assert_eq!((&result["bytes"], &result["artifactId"]), (&json!(6), &Value::Null));
+    }
+    assert_ne!(one["path"], other["path"]);
+    assert_eq!(bed.record(&run)["artifacts"], json!([]));
+    let mut to_path = wanted;
+    to_path["path"] = json!(bed.work().join("x.txt"));
+    let error = bed.call("export_run", &to_path).unwrap_err();
+    assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
+    // What its caller has not deleted goes when the host starts again.
+    bed.stop();
+    bed.host();
+    assert!(exports(&bed).is_empty());
 }
 
 #[test]

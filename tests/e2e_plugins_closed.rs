@@ -74,6 +74,11 @@ fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
         assert_eq!(error.kind(), "UNENFORCEABLE", "{pointer}: {}", error.text());
         assert!(error.text().contains(pointer), "{}", error.text());
     }
+    // A run without what it is about is no run.
+    let error = start(&bed, "mini", json!({"pipedContent": "a log"})).unwrap_err();
+    assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/harness/pipedContent")));
+    let piped = bed.run_with_input(&["run", "mini", "hello"], b"a log").code(2);
+    assert!(piped.stderr.contains("the agent would not get what was piped"), "{}", piped.stderr);
     let run = start(&bed, "mini", json!({"systemPrompt": "be brief", "resumeSessionId": "x"})).unwrap();
     let events = bed.wait_for_end(run["runId"].as_str().unwrap());
     let warned: Vec<&Value> = support::of_type(&events, "run.compatibility_warning")

@@ -32,6 +32,24 @@ fn pointers(problems: &Value) -> Vec<String> {
 }
 
 #[test]
+fn a_run_with_a_profile_needs_no_provider() {
+    let bed = Bed::granted("");
+    bed.run(&["profiles", "save", "careful", "--provider", "rehearsal", "--model", "mine"]).ok();
+    bed.run(&["profiles", "save", "whole", "--provider", "rehearsal", "SAY of the profile"]).ok();
+    assert_eq!(bed.run(&["run", "--profile", "careful", "SAY x"]).ok().stdout, "x\n");
+    assert_eq!(bed.run_with_input(&["run", "--profile", "careful", "-"], b"SAY x").ok().stdout, "x\n");
+    bed.file("t.md", "MODEL");
+    assert_eq!(bed.run(&["run", "--profile", "careful", "--file", "t.md"]).ok().stdout, "mine\n");
+    assert_eq!(bed.run(&["run", "--profile", "whole"]).ok().stdout, "of the profile\n");
+    // What names a provider is one.
+    assert_eq!(bed.run(&["run", "--profile", "whole", "rehearsal"]).ok().stdout, "of the profile\n");
+    assert_eq!(bed.run(&["run", "--profile", "careful", "rehearsal", "MODEL"]).ok().stdout, "mine\n");
+    bed.run(&["run", "--profile", "careful", "codex", "SAY x"]).code(2);
+    bed.run(&["run", "--profile", "nobody", "SAY x"]).code(5);
+    bed.run(&["run"]).code(2);
+}
+
+#[test]
 fn a_profile_gives_what_the_payload_does_not_say() {
     let bed = Bed::granted("policy.allow_environment = [\"A\", \"B\"]\n[providers.other]\nplugin = \"rehearsal\"\n");
     let folder = bed.work().join("of-the-profile");

@@ -5,6 +5,8 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use support::{Bed, Calm, PATIENCE, answer, check_story, end_of, of_type, until};
 
@@ -129,6 +131,39 @@ fn deaths_and_strange_output_are_recorded_as_they_were() {
     let stored: usize =
         of_type(&events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap().len()).sum();
     assert!(stored >= 20 * 1024 * 1024, "only {stored} bytes are stored");
+}
+
+#[test]
+fn ctrl_c_in_a_shell_loop_ends_the_loop() {
+    let bed = Bed::granted("");
+    let mut shell =
+        bed.shell("for number in 1 2 3; do \"$OSTLER\" run --json rehearsal 'SLEEP 600'; done; echo went on");
+    shell.process_group(0);
+    let mut shell = bed.follow_command(shell);
+    shell.wait_for_type("run.started");
+    shell.signal_group(Signal::SIGINT);
+    let (code, rest, errors) = shell.finish();
+    assert_eq!(code, 128 + Signal::SIGINT as i32, "{errors}");
+    assert!(!rest.iter().any(|line| line.contains("went on")), "{rest:?}");
+    let runs = bed.call("list_runs", &json!({})).unwrap();
+    assert_eq!((&runs["total"], &runs["items"][0]["status"]), (&json!(1), &json!("canceled")), "{runs}");
+}
+
+#[test]
+fn a_run_that_ctrl_c_cancels_dies_by_the_signal_and_one_that_sigterm_cancels_exits() {
+    let bed = Bed::granted("");
+    bed.host();
+    for (signal, ended) in [(Signal::SIGINT, None), (Signal::SIGTERM, Some(130))] {
+        let mut command = bed.command(&["run", "rehearsal", "SLEEP 600"]);
+        command.stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        bed.wait_for_count("running", 1);
+        support::signal(i32::try_from(child.id()).unwrap(), signal);
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), ended, "{status}");
+        assert!(ended.is_some() || status.signal() == Some(signal as i32), "{status}");
+        bed.wait_for_count("running", 0);
+    }
 }
 
 #[test]

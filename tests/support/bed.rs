@@ -220,8 +220,23 @@ impl Bed {
             None => Command::new(super::binary()),
             Some((_, copy)) => self.program(copy.to_str().unwrap()),
         };
+        command.args(args);
+        self.dress(&mut command);
         command
-            .args(args)
+    }
+
+    /// A script for bash in the same environment, with the binary as `$OSTLER`.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = self.program("bash");
+        command.args(["-c", script]);
+        self.dress(&mut command);
+        command.env("OSTLER", super::binary());
+        command
+    }
+
+    /// Gives a command the working folder, a clean environment and streams to look at.
+    fn dress(&self, command: &mut Command) {
+        command
             .current_dir(self.work())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -233,7 +248,6 @@ impl Bed {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
     }
 
     /// Runs a command that was put together by hand to its end.
@@ -267,6 +281,17 @@ impl Bed {
     /// Starts a command whose output is read line by line.
     pub fn follow(&self, args: &[&str]) -> Follower {
         Follower::start(self.command(args))
+    }
+
+    /// Starts a command that was put together by hand, and reads its output line by line.
+    pub fn follow_command(&self, command: Command) -> Follower {
+        Follower::start(command)
+    }
+
+    /// Runs a script for bash to its end, as somebody types it.
+    #[track_caller]
+    pub fn type_in(&self, script: &str) -> Done {
+        finish(self.shell(script), &[])
     }
 
     /// Runs a prompt and gives all its events.

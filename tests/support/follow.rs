@@ -104,6 +104,11 @@ impl Follower {
         id.expect("no event has named the run yet").to_owned()
     }
 
+    /// Sends a signal to the command and its children, which has to lead a process group of its own: what Ctrl-C does.
+    pub fn signal_group(&self, signal: Signal) {
+        processes::signal(-i32::try_from(self.child.id()).unwrap(), signal);
+    }
+
     /// Sends a signal to the command.
     pub fn signal(&self, signal: Signal) {
         processes::signal(i32::try_from(self.child.id()).unwrap(), signal);

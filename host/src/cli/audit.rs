@@ -1,14 +1,13 @@
 //! `ostler audit`
 
-use std::fs::OpenOptions;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::clean;
-use super::context::{Context, absolute};
+use super::context::Context;
+use super::destination::Destination;
 use super::exit::Exit;
 use super::format;
 use super::ids;
@@ -16,7 +15,7 @@ use super::output::{BAD, DIM, complain, paint};
 use super::table::{Cell, Table};
 use crate::api::client::Client;
 use crate::api::types::{ListAuditParams, PruneAuditParams};
-use crate::model::{ApiError, AuditKind, AuditRecord, AuditVerdict, ErrorKind};
+use crate::model::{ApiError, AuditKind, AuditRecord, AuditVerdict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,8 +61,11 @@ enum Action {
     /// Write every record as a line of JSON
     #[command(after_help = "Examples:\n  ostler audit export audit.jsonl\n  ostler audit export - | jq .kind")]
     Export {
-        /// The file, which must not exist; `-` writes to standard output
+        /// The file; `-` writes to standard output
         file: PathBuf,
+        /// Replace a read-only file
+        #[arg(long)]
+        force: bool,
     },
     /// Delete the oldest records of an intact trail; the rest still proves itself
     #[command(after_help = "Examples:\n  ostler audit prune --older-than 365")]
@@ -98,7 +100,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             Ok(Exit::Done)
         }
         Action::Verify => verify(context, &client).await,
-        Action::Export { file } => export(context, &client, file).await,
+        Action::Export { file, force } => export(&client, file, *force).await,
         Action::Prune { older_than } => {
             let pruned = client.prune_audit(&PruneAuditParams { older_than_days: *older_than }).await?;
             if context.json {
@@ -136,38 +138,24 @@ fn describe(verdict: &AuditVerdict) -> String {
     }
 }
 
-async fn export(context: &mut Context<'_>, client: &Client, file: &Path) -> Result<Exit, ApiError> {
-    let failed = |error: std::io::Error| {
-        let shown = clean::line(&file.display().to_string());
-        let error = ApiError::new(ErrorKind::Io, format!("failed to write {shown}: {error}"));
-        error.hint("name a file that does not exist, in a folder that does")
-    };
-    let mut out: Option<BufWriter<std::fs::File>> = if file == Path::new("-") {
-        None
-    } else {
-        let path = absolute(file)?;
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        Some(BufWriter::new(opened))
-    };
+async fn export(client: &Client, file: &Path, force: bool) -> Result<Exit, ApiError> {
+    let mut draft = Destination::prepare(file, force)?.private().begin()?;
     let mut after = 0;
     loop {
         let params = ListAuditParams { after: Some(after), limit: Some(PAGE), ..ListAuditParams::default() };
         let page = client.list_audit(&params).await?;
+        let mut lines = Vec::new();
         for record in &page.records {
             after = record.seq;
-            let line = serde_json::to_string(record).map_err(ApiError::internal)?;
-            match &mut out {
-                Some(out) => writeln!(out, "{line}").map_err(failed)?,
-                None => context.out.line(line)?,
-            }
+            serde_json::to_writer(&mut lines, record).map_err(ApiError::internal)?;
+            lines.push(b'\n');
         }
-        if !page.more || page.records.is_empty() || (out.is_none() && context.out.closed()) {
+        draft.write_all(&lines).map_err(|error| draft.failed(&error))?;
+        if !page.more || page.records.is_empty() || draft.closed() {
             break;
         }
     }
-    if let Some(mut out) = out {
-        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
-    }
+    draft.finish()?;
     Ok(Exit::Done)
 }
 

@@ -2,17 +2,17 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::answer::Answer;
 use super::clean;
 use super::context::{Context, absolute};
+use super::destination::Destination;
 use super::exit::Exit;
 use super::ids;
-use super::output::Output;
+use super::signals::Signals;
 use crate::api::client::Client;
 use crate::api::types::ExportRunParams;
 use crate::model::{ApiError, ErrorKind, ExportFormat, RunId};
@@ -20,12 +20,13 @@ use crate::model::{ApiError, ErrorKind, ExportFormat, RunId};
 const EXAMPLES: &str = "\
 Examples:
   ostler export 1a2b3c4d                           a page to read, in the folder of exports
-  ostler export 1a2b3c4d --output run.json         the form follows the ending
+  ostler export 1a2b3c4d --output run.json         the format follows the extension
   ostler export 1a2b3c4d --format txt --output -   the answer, on standard output
 
-Forms: md (a page to read), json (the record and all events), jsonl (the events, one a line), txt (the answer alone).
-Without --output, and with `-`, the file lies in the folder of exports and is deleted with the run; one at a path of
-your own stays.";
+Formats: md (a page to read), json (the record and all events), jsonl (the events, one a line),
+txt (the answer alone).
+Without --output, the file is created in the folder of exports and deleted with the run.
+With --output, an existing file is replaced; a device or a FIFO is written to.";
 
 /// Write a run to a file
 #[derive(Debug, Args)]
@@ -33,42 +34,69 @@ your own stays.";
 pub(super) struct Arguments {
     /// Run id, or a beginning or end of one
     run: String,
-    /// The form [default: as FILE ends, else md]
+    /// The format [default: from FILE's extension; md if it has none]
     #[arg(long, short, value_parser = ["md", "json", "jsonl", "txt"])]
     format: Option<String>,
     /// The file; `-` writes to standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace a file that exists
-    #[arg(long)]
+    /// Replace a read-only file
+    #[arg(long, requires = "output")]
     force: bool,
 }
 
 impl Arguments {
-    fn format(&self) -> ExportFormat {
-        let ending = self.output.as_deref().and_then(Path::extension).and_then(OsStr::to_str);
-        let named = |name: &str| ExportFormat::from_name(name);
-        self.format.as_deref().and_then(named).or(ending.and_then(named)).unwrap_or(ExportFormat::Md)
+    /// The format that was named, or that the extension of the file stands for.
+    fn format(&self) -> Result<ExportFormat, ApiError> {
+        if let Some(format) = self.format.as_deref().and_then(ExportFormat::from_name) {
+            return Ok(format);
+        }
+        let Some(extension) = self.output.as_deref().and_then(Path::extension).and_then(OsStr::to_str) else {
+            return Ok(ExportFormat::Md);
+        };
+        ExportFormat::from_name(&extension.to_ascii_lowercase()).ok_or_else(|| {
+            let message = format!("there is no export format for the extension {:?}", clean::line(extension));
+            ApiError::new(ErrorKind::InvalidParams, message)
+                .at("--output")
+                .hint("name the format of the file with --format: md, json, jsonl or txt")
+        })
     }
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
-    let to_stdout = arguments.output.as_deref() == Some(Path::new("-"));
-    let path = arguments.output.as_deref().filter(|_| !to_stdout).map(absolute).transpose()?;
+    let format = arguments.format()?;
+    let Some(path) = &arguments.output else {
+        let client = context.client().await?;
+        let run_id = ids::run(&client, &arguments.run).await?;
+        let result = client.export_run(&ExportRunParams::new(run_id, format)).await?;
+        if context.json {
+            context.out.document(&result)?;
+        } else {
+            context.out.line(clean::line(&result.path.display().to_string()))?;
+        }
+        return Ok(Exit::Done);
+    };
+    let destination = Destination::prepare(path, arguments.force).map_err(|error| error.at("--output"))?;
+    let to_stdout = destination.is_stdout();
     let client = context.client().await?;
     let run_id = ids::run(&client, &arguments.run).await?;
-    let params = ExportRunParams { run_id, format: arguments.format(), path, overwrite: arguments.force };
-    let result = client.export_run(&params).await.map_err(|error| {
-        let error = ApiError::from(error);
-        // The host does not know how this program is told so.
-        if error.kind == ErrorKind::Conflict && error.pointer.as_deref() == Some("/path") {
-            return error.hint("name another file, or give --force");
-        }
-        error
-    })?;
+    let params = ExportRunParams { transient: true, ..ExportRunParams::new(run_id, format) };
+    let mut result = client.export_run(&params).await?;
+    let failed = |error: io::Error| {
+        let shown = clean::line(&result.path.display().to_string());
+        ApiError::new(ErrorKind::Io, format!("failed to read {shown}: {error}"))
+    };
+    let mut file = File::open(&result.path).map_err(failed)?;
+    // It is this program's alone now, and goes with it.
+    std::fs::remove_file(&result.path).map_err(failed)?;
+    let mut draft = destination.begin()?;
+    io::copy(&mut file, &mut draft).map_err(|error| draft.failed(&error))?;
+    draft.finish()?;
     if to_stdout {
-        copy(&result.path, &mut context.out)?;
-    } else if context.json {
+        return Ok(Exit::Done);
+    }
+    result.path = absolute(path)?;
+    if context.json {
         context.out.document(&result)?;
     } else {
         context.out.line(clean::line(&result.path.display().to_string()))?;
@@ -76,39 +104,13 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     Ok(Exit::Done)
 }
 
-/// Writes a file to standard output, a line at a time.
-fn copy(path: &Path, out: &mut Output) -> Result<(), ApiError> {
-    let failed = |error: std::io::Error| {
-        ApiError::new(ErrorKind::Io, format!("failed to read {}: {error}", clean::line(&path.display().to_string())))
-    };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
-    let (mut line, mut shown) = (Vec::new(), Answer::default());
-    while file.read_until(b'\n', &mut line).map_err(failed)? > 0 && !out.closed() {
-        shown.write(out, &String::from_utf8_lossy(&line))?;
-        line.clear();
-    }
-    shown.finish(out)
-}
-
-/// The file that `run --output` names: whether it can be one is seen before a run is spent on it.
-pub(super) fn answer_file(path: &Path) -> Result<PathBuf, ApiError> {
-    let path = absolute(path)?;
-    let wrong = |message: &str| {
-        let shown = clean::line(&path.display().to_string());
-        Err(ApiError::new(ErrorKind::InvalidParams, format!("the answer cannot be written to {shown}: {message}"))
-            .at("--output"))
-    };
-    if path.file_name().is_none() || path.is_dir() {
-        return wrong("it is a folder");
-    }
-    if !path.parent().is_some_and(Path::is_dir) {
-        return wrong("its folder does not exist");
-    }
-    Ok(path)
-}
-
-/// Writes the answer of a run that is done to a file, which appears when it is complete.
-pub(super) async fn write_answer(client: &Client, run_id: RunId, path: &Path) -> Result<(), ApiError> {
+/// Writes the answer of a run that is done to its file. A reader may let that wait: a signal ends it.
+pub(super) async fn write_answer(
+    client: &Client,
+    run_id: RunId,
+    destination: Destination,
+    signals: &mut Signals,
+) -> Result<Exit, ApiError> {
     let run = client.get_run(run_id).await?;
     let structured = run.structured_output.map(|output| output.to_string());
     let Some(mut answer) = run.final_text.or(structured) else {
@@ -117,16 +119,17 @@ pub(super) async fn write_answer(client: &Client, run_id: RunId, path: &Path) ->
     if !answer.ends_with('\n') {
         answer.push('\n');
     }
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
-        file.write_all(answer.as_bytes())?;
-        file.persist(path).map_err(|error| error.error).map(drop)
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut draft = destination.begin()?;
+        draft.write_all(answer.as_bytes()).map_err(|error| draft.failed(&error))?;
+        draft.finish()
+    });
+    let written = tokio::select! {
+        written = writing => written.unwrap_or_else(|error| Err(ApiError::internal(error))),
+        () = signals.next() => return Ok(Exit::Canceled),
     };
-    write().map_err(|error: std::io::Error| {
-        let shown = clean::line(&path.display().to_string());
-        ApiError::new(ErrorKind::Io, format!("failed to write the answer to {shown}: {error}"))
-            .hint(format!("`ostler export {run_id} --format txt` writes it again"))
-    })
+    let hint = || format!("`ostler show {run_id}` shows the answer, `ostler export {run_id} --format txt` writes it");
+    written.map_err(|error| error.hint(hint())).map(|()| Exit::Done)
 }
 
 #[cfg(test)]
@@ -136,8 +139,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_follows_the_ending_unless_it_is_named() {
-        let form = |format: Option<&str>, output: Option<&str>| {
+    fn the_format_follows_the_extension_unless_it_is_named() {
+        let format = |format: Option<&str>, output: Option<&str>| {
             let arguments = Arguments {
                 run: "1a2b".to_owned(),
                 format: format.map(str::to_owned),
@@ -146,19 +149,19 @@ mod tests {
             };
             arguments.format()
         };
-        assert_eq!(form(None, None), ExportFormat::Md);
-        assert_eq!(form(None, Some("-")), ExportFormat::Md);
-        assert_eq!(form(None, Some("a/b.jsonl")), ExportFormat::Jsonl);
-        assert_eq!(form(None, Some("b.pdf")), ExportFormat::Md);
-        assert_eq!(form(Some("txt"), Some("b.json")), ExportFormat::Txt);
-    }
-
-    #[test]
-    fn a_file_for_the_answer_must_be_possible() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(answer_file(&folder.path().join("answer.txt")).is_ok());
-        for wrong in [folder.path().to_path_buf(), folder.path().join("none/answer.txt"), PathBuf::from("/")] {
-            assert_eq!(answer_file(&wrong).unwrap_err().kind, ErrorKind::InvalidParams, "{}", wrong.display());
+        for (named, output, expected) in [
+            (None, None, ExportFormat::Md),
+            (None, Some("-"), ExportFormat::Md),
+            (None, Some("notes"), ExportFormat::Md),
+            (None, Some("a/b.jsonl"), ExportFormat::Jsonl),
+            (None, Some("README.MD"), ExportFormat::Md),
+            (Some("txt"), Some("b.json"), ExportFormat::Txt),
+            (Some("md"), Some("b.pdf"), ExportFormat::Md),
+        ] {
+            assert_eq!(format(named, output).unwrap(), expected, "{named:?} {output:?}");
         }
+        let error = format(None, Some("a.b/run.pdf")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidParams);
+        assert_eq!(error.message, r#"there is no export format for the extension "pdf""#);
     }
 }

@@ -24,9 +24,14 @@ pub(super) fn file_text(what: &str, path: &Path) -> Result<String, ApiError> {
     text(what, &name, file)
 }
 
+/// Whether a path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
+}
+
 /// JSON from a file, or from standard input for `-`.
 pub(super) fn json(what: &str, path: &Path) -> Result<Value, ApiError> {
-    let (name, text) = if path == Path::new("-") {
+    let (name, text) = if is_stdin(path) {
         ("standard input".to_owned(), stdin_text(what)?)
     } else {
         (clean::line(&path.display().to_string()), file_text(what, path)?)
@@ -66,6 +71,12 @@ mod tests {
         let error = text("prompt", "p.txt", &b"ab\xff"[..]).unwrap_err();
         assert_eq!(error.message, "the prompt in p.txt is no UTF-8 text (byte 2)");
         assert_eq!(error.kind, ErrorKind::InvalidParams);
+    }
+
+    #[test]
+    fn standard_input_has_several_names() {
+        assert!(["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].into_iter().all(|name| is_stdin(Path::new(name))));
+        assert!(!["", "./-", "stdin", "/dev/fd/3"].into_iter().any(|name| is_stdin(Path::new(name))));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod clean;
 mod context;
+mod destination;
 mod environment;
 mod exit;
 mod failure;
@@ -18,6 +19,7 @@ mod input;
 mod options;
 mod output;
 mod payload;
+mod piped;
 mod printer;
 mod progress;
 mod signals;
@@ -180,6 +182,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands)
     let json = cli.global.json;
     let result = Context::new(&cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
     match result {
+        Ok(Exit::Canceled) if signals::interrupted() => {
+            signals::die_of_interrupt();
+            Exit::Canceled.into()
+        }
         Ok(exit) => exit.into(),
         Err(error) => {
             failure::report(&error, json);

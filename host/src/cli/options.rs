@@ -7,6 +7,7 @@ use clap::Args;
 use super::context::absolute;
 use super::input;
 use super::payload::{self, Given};
+use super::piped::{PipedArguments, Situation};
 use crate::model::{ApiError, ErrorKind};
 
 /// Where the prompt comes from.
@@ -21,22 +22,28 @@ pub(super) struct PromptArguments {
 }
 
 impl PromptArguments {
-    /// Reads it, if there is one. `payload` is a file that is read, too.
+    /// Whether it is read from standard input.
+    fn reads_stdin(&self) -> bool {
+        self.prompt.as_deref() == Some("-") || self.file.as_deref().is_some_and(input::is_stdin)
+    }
+
+    /// Reads it, if there is one.
     ///
     /// # Errors
-    /// Where it cannot be read, or standard input would have to be read twice.
-    pub(super) fn read(&self, payload: Option<&Path>) -> Result<Option<String>, ApiError> {
-        let dash = Path::new("-");
-        let here = self.prompt.as_deref() == Some("-") || self.file.as_deref() == Some(dash);
-        if here && payload == Some(dash) {
-            let message = "the prompt and the payload cannot both come from standard input";
-            return Err(ApiError::new(ErrorKind::InvalidParams, message));
-        }
+    /// Where it cannot be read.
+    pub(super) fn read(&self) -> Result<Option<String>, ApiError> {
         match (&self.prompt, self.file.as_deref()) {
-            _ if here => input::stdin_text("prompt").map(Some),
+            _ if self.reads_stdin() => input::stdin_text("prompt").map(Some),
             (Some(prompt), _) => Ok(Some(prompt.clone())),
             (None, Some(path)) => input::file_text("prompt", path).map(Some),
             (None, None) => Ok(None),
+        }
+    }
+
+    /// Puts an argument in the place of the prompt, if none was given.
+    pub(super) fn set_if_missing(&mut self, argument: &mut Option<String>) {
+        if self.prompt.is_none() && self.file.is_none() {
+            self.prompt = argument.take();
         }
     }
 }
@@ -92,30 +99,65 @@ pub(super) struct PayloadOptions {
 #[derive(Debug, Args)]
 pub(super) struct StartArguments {
     #[command(flatten)]
-    prompt: PromptArguments,
+    pub(super) prompt: PromptArguments,
+    #[command(flatten)]
+    piped: PipedArguments,
     #[command(flatten)]
     options: PayloadOptions,
     /// Take what is not said otherwise from a profile
     #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    pub(super) profile: Option<String>,
     /// Start payload, or a part of it, as JSON (`-`: standard input); other options go over it
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
 }
 
 impl StartArguments {
-    /// Reads what they point to.
+    /// Reads what they point to. `prompted` says that the run has a prompt even where none is given here, and `quiet` that
+    /// only the answer and errors are shown.
     ///
     /// # Errors
     /// Where something cannot be read.
-    pub(super) fn gather(&self) -> Result<Given, ApiError> {
+    pub(super) fn gather(&self, prompted: bool, quiet: bool) -> Result<Given, ApiError> {
         let base = self.payload.as_deref();
-        let given = Given { prompt: self.prompt.read(base)?, ..self.options.gather(base)? };
-        Ok(Given { profile: self.profile.clone(), ..given })
+        let taken = self.options.reads_stdin(&self.prompt, base)?;
+        let given = Given { prompt: self.prompt.read()?, ..self.options.gather(base)? };
+        let has = |pointer: &str| {
+            given.base.as_ref().and_then(|base| base.pointer(pointer)).is_some_and(|value| !value.is_null())
+        };
+        let prompted = prompted || given.prompt.is_some() || self.profile.is_some() || has("/prompt");
+        let fits = prompted && !has("/harness/pipedContent");
+        let piped = self.piped.read(Situation { taken, fits, quiet })?;
+        Ok(Given { profile: self.profile.clone(), piped, ..given })
     }
 }
 
 impl PayloadOptions {
+    /// What comes from standard input, if anything; `base` is a payload or a part of one.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMS` where it would have to be read twice.
+    pub(super) fn reads_stdin(
+        &self,
+        prompt: &PromptArguments,
+        base: Option<&Path>,
+    ) -> Result<Option<&'static str>, ApiError> {
+        let named = |path: Option<&Path>| path.is_some_and(input::is_stdin);
+        let sources = [
+            ("prompt", prompt.reads_stdin()),
+            ("payload", named(base)),
+            ("schema", named(self.schema.as_deref())),
+            ("mcp", named(self.mcp.as_deref())),
+        ];
+        let mut wanted = sources.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name);
+        let first = wanted.next();
+        if let (Some(first), Some(second)) = (first, wanted.next()) {
+            let message = format!("the {first} and the {second} cannot both come from standard input");
+            return Err(ApiError::new(ErrorKind::InvalidParams, message));
+        }
+        Ok(first)
+    }
+
     /// What they say, over the payload in a file (`-`: standard input).
     ///
     /// # Errors

@@ -14,6 +14,8 @@ pub(super) struct Given {
     pub(super) base: Option<Value>,
     pub(super) provider: Option<String>,
     pub(super) prompt: Option<String>,
+    /// Standard input, beside the prompt.
+    pub(super) piped: Option<String>,
     /// `--cwd`, absolute.
     pub(super) cwd: Option<PathBuf>,
     pub(super) model: Option<String>,
@@ -79,9 +81,10 @@ fn overlay(given: Given, check: impl FnOnce(&Map<String, Value>, &mut Vec<Proble
     };
     let cwd = given.cwd.map(|path| path_text(&path)).transpose()?;
     let mcp = given.mcp.map(|mcp| if mcp.is_array() { json!({ "servers": mcp }) } else { mcp });
-    let fields: [(&[&str], Option<Value>); 17] = [
+    let fields: [(&[&str], Option<Value>); 18] = [
         (&["provider"], given.provider.map(Value::from)),
         (&["prompt"], given.prompt.map(Value::from)),
+        (&["harness", "pipedContent"], given.piped.map(Value::from)),
         (&["cwd"], cwd.map(Value::from)),
         (&["model"], given.model.map(Value::from)),
         (&["profileId"], given.profile.map(Value::from)),
@@ -208,6 +211,7 @@ mod tests {
             (given(), "/prompt", json!("hi")),
             (given(), "/cwd", json!("/here")),
             (Given { cwd: Some("/there".into()), ..given() }, "/cwd", json!("/there")),
+            (Given { piped: text("a log"), ..given() }, "/harness/pipedContent", json!("a log")),
             (Given { model: text("m"), ..given() }, "/model", json!("m")),
             (Given { priority: Some(-3), ..given() }, "/queuePriority", json!(-3)),
             (Given { timeout_seconds: Some(90), ..given() }, "/timeoutSeconds", json!(90)),

@@ -129,7 +129,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
 
 async fn save(context: &mut Context<'_>, save: Save) -> Result<Profile, ApiError> {
     let base = save.config.as_deref();
-    let given = Given { prompt: save.prompt.read(base)?, ..save.options.gather(base)? };
+    save.options.reads_stdin(&save.prompt, base)?;
+    let given = Given { prompt: save.prompt.read()?, ..save.options.gather(base)? };
     let Value::Object(config) = payload::part(given)? else {
         return Err(ApiError::internal("a part of a payload is an object"));
     };
@@ -150,12 +151,15 @@ pub(super) fn find<'a>(profiles: &'a [Profile], wanted: &str) -> Option<&'a Prof
     by_id.or_else(|| profiles.iter().find(|profile| profile.name == wanted))
 }
 
-/// The folder of the profile that a payload names. A profile that there is not is the host's to refuse.
-pub(super) async fn folder(client: &Client, payload: &Value) -> Result<Option<PathBuf>, ApiError> {
+/// The profile that a payload names. One that there is not is the host's to refuse.
+pub(super) async fn of_payload(client: &Client, payload: &Value) -> Result<Option<Profile>, ApiError> {
     let Some(name) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
-    let profiles = client.list_profiles().await?;
-    let folder = find(&profiles, name).and_then(|profile| profile.config.get("cwd")?.as_str());
-    Ok(folder.map(PathBuf::from))
+    Ok(find(&client.list_profiles().await?, name).cloned())
+}
+
+/// The folder that a profile names.
+pub(super) fn folder(profile: &Profile) -> Option<PathBuf> {
+    profile.config.get("cwd")?.as_str().map(PathBuf::from)
 }
 
 async fn named(client: &Client, wanted: &str) -> Result<Profile, ApiError> {

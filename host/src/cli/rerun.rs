@@ -40,11 +40,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let mut overrides = payload::part(arguments.start.gather()?)?;
+    let output = arguments.manner.output(context)?;
+    let given = arguments.start.gather(true, arguments.manner.is_quiet(context))?;
+    let mut overrides = payload::part(given)?;
     for field in &arguments.clear {
         clear(&mut overrides, field)?;
     }
-    submit::execute(context, &arguments.manner, async |client| {
+    submit::execute(context, &arguments.manner, output, async |client| {
         let run_id = ids::run(client, &arguments.run).await?;
         let summary = client.get_run(run_id).await?.summary;
         let text = |name: &str| overrides.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -1,8 +1,29 @@
 //! Ctrl-C and SIGTERM, taken as the wish to cancel.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::model::{ApiError, ErrorKind};
+
+/// Ctrl-C was pressed, and taken as a wish.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C was pressed while somebody listened.
+pub(super) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Ends this program as Ctrl-C ends one that does not listen. The shell, which got the same signal, then ends its loop
+/// or script; after an exit with a code it would go on. Comes back only if that fails.
+pub(super) fn die_of_interrupt() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action installs no handler.
+    if unsafe { sigaction(signal::Signal::SIGINT, &default) }.is_ok() {
+        let _ = signal::raise(signal::Signal::SIGINT);
+    }
+}
 
 /// Both signals. From its making on, neither ends the program by itself.
 #[derive(Debug)]
@@ -22,7 +43,7 @@ impl Signals {
     /// Waits for one. Cancel-safe.
     pub(super) async fn next(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
+            _ = self.interrupt.recv() => INTERRUPTED.store(true, Ordering::Relaxed),
             _ = self.terminate.recv() => {}
         }
     }

@@ -7,13 +7,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::destination::Destination;
 use super::exit::Exit;
 use super::output::complain;
 use super::signals::Signals;
 use super::{ask, clean, environment, export, follow};
 use crate::api::client::Client;
 use crate::api::types::StartRunResult;
-use crate::model::ApiError;
+use crate::model::{ApiError, ErrorKind};
 
 /// How a run is submitted and followed.
 #[derive(Debug, Args)]
@@ -24,12 +25,40 @@ pub(super) struct Manner {
     /// No progress: only the answer and errors
     #[arg(long, short)]
     quiet: bool,
-    /// Write the answer to a file as well, once the run is done
+    /// Write the answer to a file as well, when the run is done
     #[arg(long, value_name = "FILE", conflicts_with = "detach")]
     output: Option<PathBuf>,
+    /// Let --output replace a read-only file
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Print the run id and return
     #[arg(long, short)]
     detach: bool,
+}
+
+impl Manner {
+    /// Whether only the answer and errors are to be shown.
+    pub(super) const fn is_quiet(&self, context: &Context<'_>) -> bool {
+        self.quiet || context.json
+    }
+
+    /// Where the answer goes beside standard output. What cannot be written to is refused before anything else is done.
+    ///
+    /// # Errors
+    /// As [`Destination::prepare`], and `INVALID_PARAMS` where events go to standard output.
+    pub(super) fn output(&self, context: &Context<'_>) -> Result<Option<Destination>, ApiError> {
+        let Some(path) = &self.output else { return Ok(None) };
+        let destination = Destination::prepare(path, self.force).map_err(|error| error.at("--output"))?;
+        if !destination.is_stdout() {
+            return Ok(Some(destination));
+        }
+        if context.json {
+            let message = "with --json, the events go to standard output: name a file for the answer";
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--output"));
+        }
+        // It goes there anyway.
+        Ok(None)
+    }
 }
 
 /// A call that starts a run.
@@ -44,14 +73,14 @@ pub(super) struct Request {
     pub(super) folder: Option<PathBuf>,
 }
 
-/// Makes a request, submits it, and follows its run to the end.
+/// Makes a request, submits it, and follows its run to the end. `output` is what [`Manner::output`] gave.
 pub(super) async fn execute(
     context: &mut Context<'_>,
     manner: &Manner,
+    output: Option<Destination>,
     make: impl AsyncFnOnce(&Client) -> Result<Request, ApiError>,
 ) -> Result<Exit, ApiError> {
-    let quiet = manner.quiet || context.json;
-    let output = manner.output.as_deref().map(export::answer_file).transpose()?;
+    let quiet = manner.is_quiet(context);
     let mut signals = Signals::listen()?;
     let prepare = async {
         let client = context.client().await?;
@@ -83,10 +112,10 @@ pub(super) async fn execute(
     }
     let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel };
     let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
-    if let (Exit::Done, Some(path)) = (exit, output) {
-        export::write_answer(&client, started.run_id, &path).await?;
+    match (exit, output) {
+        (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,
+        _ => Ok(exit),
     }
-    Ok(exit)
 }
 
 /// A run that the host has acknowledged.

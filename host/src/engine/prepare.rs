@@ -21,6 +21,8 @@ use crate::model::{
 use crate::plugins::ProviderInstance;
 use crate::plugins::types as plugin;
 
+/// What a run is about. Without it the agent would work on nothing, so dropping it is no matter of a warning.
+const PIPED_CONTENT: &str = "/harness/pipedContent";
 /// Longest argument that the system takes (Linux: 32 pages).
 const MAX_ARGUMENT: usize = 128 * 1024;
 
@@ -78,7 +80,7 @@ pub(crate) fn inherited(
 /// Asks the plugin for the command line.
 ///
 /// # Errors
-/// `INVALID_PARAMS` where the plugin refuses the payload; `UNENFORCEABLE` where something restricts the agent that
+/// `INVALID_PARAMS` where the plugin refuses the payload or what was piped would be lost; `UNENFORCEABLE` where something restricts the agent that
 /// nobody can enforce and the operator has not allowed that; `PLUGIN_FAILED`, also where the plugin sets variables that it
 /// may not set.
 pub(crate) fn prepare(
@@ -109,6 +111,12 @@ pub(crate) fn prepare(
     });
     if !against.is_empty() {
         return Err(unenforceable(&against));
+    }
+    if let Some(lost) = warnings.iter().find(|dropped| dropped.pointer == PIPED_CONTENT) {
+        let message = format!("the agent would not get what was piped: {}", lost.reason);
+        return Err(ApiError::new(ErrorKind::InvalidParams, message)
+            .at(PIPED_CONTENT)
+            .hint("put the text into the prompt, or leave it out"));
     }
     let warnings = warnings
         .into_iter()

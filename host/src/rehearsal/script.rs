@@ -106,6 +106,8 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
     let line_rest = line_rest.trim();
     // For the words that take a text: everything after the word, further lines too.
     let rest = || prompt.trim_start().strip_prefix(word).unwrap_or_default().trim_start_matches([' ', '\t']).to_owned();
+    // What was piped to the run is no part of a command or a document.
+    let alone = || rest().split_once("\n\n<stdin>\n").map_or_else(rest, |(alone, _)| alone.to_owned());
     let mut arguments = line_rest.split_whitespace();
     let mut count = |what: &str, default: Option<u64>, most: u64| match (arguments.next(), default) {
         (None, Some(default)) => Ok(default),
@@ -117,9 +119,9 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
     Ok(match word {
         "SAY" => Act::Say(rest()),
         "THINK" => Act::Think(rest()),
-        "JSON" => Act::Json(rest()),
+        "JSON" => Act::Json(alone()),
         "RUN" if line_rest.is_empty() => return Err("RUN needs a command".to_owned()),
-        "RUN" => Act::Run(rest()),
+        "RUN" => Act::Run(alone()),
         "SLOW" => Act::Slow(count("how many chunks", None, MAX_CHUNKS)?),
         "BIG" => Act::Big(count("how many KiB", None, MAX_BIG_KIB)?),
         "USAGE" => Act::Usage(count("input tokens", None, u64::MAX)?, count("output tokens", None, u64::MAX)?),
@@ -197,6 +199,9 @@ mod tests {
     fn first_word_decides_and_anything_else_is_echoed() {
         assert_eq!(read("SAY hello there\nand more\n").unwrap(), Act::Say("hello there\nand more".into()));
         assert_eq!(read("\n  RUN echo a\necho b").unwrap(), Act::Run("echo a\necho b".into()));
+        assert_eq!(read("RUN ls\n\n<stdin>\na log\n</stdin>\n").unwrap(), Act::Run("ls".into()));
+        assert_eq!(read("JSON {}\n\n<stdin>\na\n</stdin>\n").unwrap(), Act::Json("{}".into()));
+        assert_eq!(read("SAY so\n\n<stdin>\na\n</stdin>").unwrap(), Act::Say("so\n\n<stdin>\na\n</stdin>".into()));
         assert_eq!(read("please SAY no").unwrap(), Act::Say("please SAY no".into()));
         assert_eq!(read("-- dashes first").unwrap(), Act::Say("-- dashes first".into()));
         assert_eq!(read("MODEL trains are fun").unwrap(), Act::Say("MODEL trains are fun".into()));

@@ -179,7 +179,7 @@ pub(crate) static METHODS: &[Method] = &[
         /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run. With a
         /// `path`, the class `operate` is needed. No path leads through a link or into the host's own folders. Over TCP only
         /// files are replaced that an earlier export has written.
-        run export_run("runId", "format", "path", "overwrite"):
+        run export_run("runId", "format", "path", "overwrite", "transient"):
         ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
     },
     method! {

@@ -91,7 +91,9 @@ pub(super) fn export(
     }
     let entry = AuditEntry::new(AuditKind::Export, caller.peer.actor()).run(params.run_id);
     let exported = engine.export_run(params, caller.peer.is_remote())?;
-    engine.audit(entry.fact("path", &exported.path).fact("format", params.format).fact("bytes", exported.bytes));
+    // The host does not know where the caller of a transient export puts it.
+    let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
+    engine.audit(entry.fact("format", params.format).fact("bytes", exported.bytes));
     Ok(exported)
 }
 

@@ -145,6 +145,18 @@ pub struct ExportRunParams {
     /// Whether a file at `path` may be replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overwrite: bool,
+    /// Whether the file is for the caller, who deletes it: it gets a name of its own in the folder of exports, and is not
+    /// recorded with the run. Only over the unix socket, and without `path`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transient: bool,
+}
+
+impl ExportRunParams {
+    /// An export to the folder of exports.
+    #[must_use]
+    pub const fn new(run_id: RunId, format: ExportFormat) -> Self {
+        Self { run_id, format, path: None, overwrite: false, transient: false }
+    }
 }
 
 /// `export_run`
@@ -153,8 +165,9 @@ pub struct ExportRunParams {
 pub struct ExportRunResult {
     /// The file, readable for its owner alone.
     pub path: PathBuf,
-    /// The artifact that the run's record names it by.
-    pub artifact_id: ArtifactId,
+    /// The artifact that the run's record names it by; a transient file has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_id: Option<ArtifactId>,
     /// Its size in bytes.
     pub bytes: u64,
 }

@@ -37,23 +37,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let given = arguments.start.gather()?;
+    let output = arguments.manner.output(context)?;
+    let given = arguments.start.gather(false, arguments.manner.is_quiet(context))?;
     let (names_folder, here) = (given.names_folder(), current_folder());
     let mut params = payload::message(given)?;
-    submit::execute(context, &arguments.manner, async |client| {
+    submit::execute(context, &arguments.manner, output, async |client| {
         let conversation_id = ids::conversation(client, &arguments.chat).await?;
         let wanted = GetConversationParams { conversation_id, limit: Some(1), offset: None };
         let conversation = client.get_conversation(&wanted).await?.conversation;
         params["conversationId"] = json!(conversation_id);
+        let of_profile = profiles::of_payload(client, &params).await?.as_ref().and_then(profiles::folder);
         // The first message says where; for later ones the host knows.
-        if !names_folder && conversation.cwd.is_none() && profiles::folder(client, &params).await?.is_none() {
+        if !names_folder && conversation.cwd.is_none() && of_profile.is_none() {
             params["cwd"] = text(&here?)?.into();
         }
         let named = params.get("cwd").and_then(Value::as_str).map(PathBuf::from);
-        let folder = match named.or(conversation.cwd) {
-            Some(folder) => Some(folder),
-            None => profiles::folder(client, &params).await?,
-        };
+        let folder = named.or(conversation.cwd).or(of_profile);
         Ok(Request { method: "send_conversation_message", params, provider: conversation.provider, folder })
     })
     .await

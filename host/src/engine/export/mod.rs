@@ -12,6 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use tempfile::NamedTempFile;
 
 use super::Engine;
 use crate::api::types::{ExportRunParams, ExportRunResult};
@@ -48,13 +49,14 @@ impl From<io::Error> for Failure {
 }
 
 impl Engine {
-    /// Writes a run to a file, and records that file as an artifact of the run. Of a run that has not ended, what there
-    /// is so far. A `remote` caller replaces only files that an earlier export has written.
+    /// Writes a run to a file, and records that file as an artifact of the run, unless it is transient. Of a run that has
+    /// not ended, what there is so far. A `remote` caller replaces only files that an earlier export has written.
     ///
     /// # Errors
     /// `NOT_FOUND` for a run that there is not; `CONFLICT` for a file that exists, or an answer where there is none;
     /// `POLICY_DENIED` for a file that a remote caller may not replace; `INVALID_PARAMS` for a path that cannot be; `IO`.
     pub(crate) fn export_run(&self, params: &ExportRunParams, remote: bool) -> Result<ExportRunResult, ApiError> {
+        check_transient(params, remote)?;
         let run = self.storage.read(|reader| reader.run(params.run_id))?;
         let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
         let redactor = self.redactor();
@@ -72,7 +74,12 @@ impl Engine {
                 ApiError::new(ErrorKind::Io, format!("failed to write {}: {error}", target.path.display()))
             }
         };
-        let bytes = self.write_export(params, &run, redactor, &target).map_err(failed)?;
+        let file = self.write_export(params, &run, redactor, &target).map_err(failed)?;
+        if params.transient {
+            let (path, bytes) = target.leave(file).map_err(Failure::Io).map_err(failed)?;
+            return Ok(ExportRunResult { path, artifact_id: None, bytes });
+        }
+        let bytes = target.persist(file).map_err(Failure::Io).map_err(failed)?;
         let artifact = Artifact {
             artifact_id: ArtifactId::generate(),
             kind: params.format.name().to_owned(),
@@ -87,7 +94,7 @@ impl Engine {
             target.remove();
             return Err(error.into());
         }
-        Ok(ExportRunResult { path: target.path, artifact_id: artifact.artifact_id, bytes })
+        Ok(ExportRunResult { path: target.path, artifact_id: Some(artifact.artifact_id), bytes })
     }
 
     /// The folder of exports that no path was given for.
@@ -96,7 +103,8 @@ impl Engine {
         configured.unwrap_or_else(|| self.paths.data_dir.join("exports"))
     }
 
-    /// Removes what a host that was killed while it exported has left in the exports folder.
+    /// Removes what a host that was killed while it exported has left in the exports folder, and what the caller of a
+    /// transient export has.
     pub(super) fn sweep_exports(&self) {
         let Ok(entries) = std::fs::read_dir(self.exports_folder()) else { return };
         for entry in entries.flatten() {
@@ -144,7 +152,7 @@ impl Engine {
         run: &RunRecord,
         redactor: RunRedactor,
         target: &Target,
-    ) -> Result<u64, Failure> {
+    ) -> Result<NamedTempFile, Failure> {
         let mut out = BufWriter::with_capacity(1 << 16, target.begin()?);
         match params.format {
             ExportFormat::Txt => {
@@ -173,8 +181,7 @@ impl Engine {
                 page.finish(run)?;
             }
         }
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(target.persist(file)?)
+        Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
     }
 
     /// Every event of a run that is there now, redacted, in order.
@@ -213,6 +220,16 @@ impl Engine {
         rewriter.finish(&mut ready);
         ready.iter().try_for_each(each)?;
         Ok(())
+    }
+}
+
+/// A file that nothing names must be deleted by its caller, who has to be on this machine.
+fn check_transient(params: &ExportRunParams, remote: bool) -> Result<(), ApiError> {
+    let wrong = |message: &str| Err(ApiError::new(ErrorKind::InvalidParams, message).at("/transient"));
+    match params.transient {
+        true if params.path.is_some() => wrong("a transient export goes to no path"),
+        true if remote => wrong("transient exports are made for callers on the unix socket"),
+        _ => Ok(()),
     }
 }
 

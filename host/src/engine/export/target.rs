@@ -90,6 +90,13 @@ impl Target {
         Ok(bytes)
     }
 
+    /// Leaves the finished file under the name that it was begun with. Returns its path and its size in bytes.
+    pub(super) fn leave(&self, file: NamedTempFile<File>) -> io::Result<(PathBuf, u64)> {
+        let (file, path) = file.keep().map_err(|error| error.error)?;
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        Ok((folder.join(path.file_name().unwrap_or_default()), file.metadata()?.len()))
+    }
+
     /// Removes the file again.
     pub(super) fn remove(&self) {
         let _ = unlinkat(&self.folder, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
