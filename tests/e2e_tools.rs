@@ -200,7 +200,7 @@ fn policy_that_fails_over_many_uses_is_not_set_aside_for_other_runs() {
 fn run_whose_output_is_not_understood_any_more_is_ended_where_a_denial_would_end_it() {
     for (config, ends) in [(END, true), ("", false)] {
         let bed = bed(config, &[("evil", hostile::provider("evil", ProviderStage::Read, Fault::Trap))]);
-        bed.file("script", &format!("{}; sleep {}; touch done", say_word(), if ends { 600 } else { 1 }));
+        bed.file("script", format!("{}; sleep {}; touch done", say_word(), if ends { 600 } else { 1 }));
         let events = bed.events_of(&["evil", "hello"]);
         check_story(&events);
         assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "plugin_failed", "{events:#?}");
