@@ -13,7 +13,7 @@ mod support;
 use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
-use support::guests::hostile::{self, Fault, WORD};
+use support::guests::hostile::{self, Fault, ProviderStage, WORD};
 use support::guests::tools::{self, CHECK, Verdict};
 use support::{Bed, Needles, check_story, end_of, of_type, semantics, warning_codes};
 
@@ -178,7 +178,58 @@ fn policy_that_fails_over_a_use_denies_it_and_is_not_waited_for() {
         assert_eq!(warning_codes(&events), ["TOOL_DENIED"]);
         let message = of_type(&events, "run.warning")[0]["payload"]["message"].as_str().unwrap();
         assert!(message.contains("policy evil") && message.contains(fault.told()), "{message}");
+        assert_eq!(message.matches("evil").count(), 1, "{message}");
     }
+}
+
+#[test]
+fn policy_that_fails_over_many_uses_is_not_set_aside_for_other_runs() {
+    let bed = bed("", &[("evil", hostile::policy_at_tool("evil", Fault::Trap))]);
+    for _ in 0..6 {
+        let events = use_tool(&bed, &say_word(), json!({}));
+        assert_eq!(records(&events)[0]["findings"][0]["check"], "policy-failed", "{events:#?}");
+        let message = of_type(&events, "run.warning")[0]["payload"]["message"].as_str().unwrap();
+        assert!(message.contains(Fault::Trap.told()), "{message}");
+    }
+    let events = use_tool(&bed, "echo fine", json!({}));
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
+    assert_eq!(warning_codes(&events), [""; 0]);
+}
+
+#[test]
+fn run_whose_output_is_not_understood_any_more_is_ended_where_a_denial_would_end_it() {
+    for (config, ends) in [(END, true), ("", false)] {
+        let bed = bed(config, &[("evil", hostile::provider("evil", ProviderStage::Read, Fault::Trap))]);
+        bed.file("script", format!("{}; sleep {}; touch done", say_word(), if ends { 600 } else { 1 }));
+        let events = bed.events_of(&["evil", "hello"]);
+        check_story(&events);
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "plugin_failed", "{events:#?}");
+        assert_eq!(warning_codes(&events).iter().filter(|code| **code == "PLUGIN_FAILED").count(), 1);
+        assert_eq!(bed.work().join("done").exists(), !ends);
+        bed.assert_nothing_runs(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn line_that_is_too_long_to_be_read_counts_as_a_use_that_nobody_judged() {
+    const SHORT: &str = "[runner]\nmax_transcript_line_mib = 1\n";
+    let long = "head -c 2000000 /dev/zero | tr '\\0' x; echo";
+    for (config, reason) in [("", "completed"), (END, "policy_denied")] {
+        let bed = reporting(&format!("{config}{SHORT}"));
+        bed.file("script", long);
+        let events = bed.events_of(&["reporter", "hello"]);
+        check_story(&events);
+        let [record] = records(&events)[..] else { panic!("{events:#?}") };
+        assert_eq!(record["findings"][0]["check"], "tool-not-judged", "{record}");
+        let denied = warning_codes(&events).iter().filter(|code| **code == "TOOL_DENIED").count();
+        assert_eq!(denied, usize::from(config.is_empty()));
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], reason, "{config}");
+    }
+    // Nobody would be asked about a use.
+    let bed = bed(&format!("{END}{SHORT}"), &[("reporter", tools::reporter_of_results("reporter", WORD))]);
+    bed.file("script", long);
+    let events = bed.events_of(&["reporter", "hello"]);
+    assert_eq!((records(&events).len(), &end_of(&events).unwrap()["payload"]["reason"]), (0, &json!("completed")));
 }
 
 #[test]

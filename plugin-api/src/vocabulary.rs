@@ -213,7 +213,7 @@ pub mod facts {
         REPOSITORY = "repository";
         /// `{runMicroUsd, conversationMicroUsd, dayMicroUsd, monthMicroUsd}`.
         SPEND = "spend";
-        /// `{total, byKind: {shell: 3}}`: uses in this attempt so far, without the one that is judged.
+        /// `{total, byKind: {shell: 3}}`: uses that were reported before in this attempt, each id counted once.
         TOOLS = "tools";
         /// Findings of earlier stages of this run, each `{stage, policy, check, verdict, pointer, message}`.
         FINDINGS = "findings";
@@ -221,6 +221,8 @@ pub mod facts {
         PAYLOAD = "payload";
         /// `{files, network}`: what the host itself bounds, whatever the CLI's own sandbox does. Each true or false.
         SANDBOX = "sandbox";
+        /// No facts: the policy has nothing to say about tool uses, and need not be asked about them.
+        NO_TOOLS = "no-tools";
     }
 }
 

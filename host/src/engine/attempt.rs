@@ -298,7 +298,9 @@ impl Stage<'_> {
         let exit = pumped.exit.status;
         let outcome = pumped.transcript.and_then(|mut transcript| {
             let files = self.collect(ready);
-            transcript.finish(exit_status(exit, &pumped.side), &files).map_err(|error| error.to_string())
+            transcript
+                .finish(exit_status(exit, &pumped.side, pumped.cut_short), &files)
+                .map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
@@ -385,7 +387,8 @@ impl Stage<'_> {
     }
 }
 
-const fn exit_status(status: runner::ExitStatus, side: &HostSide) -> plugin::ExitStatus {
+/// `cut_short` says that the host has ended the child.
+const fn exit_status(status: runner::ExitStatus, side: &HostSide, cut_short: bool) -> plugin::ExitStatus {
     let (code, signal) = match status {
         runner::ExitStatus::Code(code) => (Some(code), None),
         runner::ExitStatus::Signal(signal) => (None, Some(signal)),
@@ -395,6 +398,24 @@ const fn exit_status(status: runner::ExitStatus, side: &HostSide) -> plugin::Exi
         code,
         signal,
         timed_out: matches!(side, HostSide::TimedOut),
-        canceled: matches!(side, HostSide::Canceled | HostSide::HostStops | HostSide::Denied(_)),
+        canceled: match side {
+            HostSide::Canceled | HostSide::HostStops => true,
+            HostSide::Denied(_) | HostSide::Unreadable => cut_short,
+            HostSide::Nothing | HostSide::TimedOut | HostSide::StorageFailed => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::verdict::Denial;
+
+    #[test]
+    fn plugin_is_told_of_a_denial_as_a_cancel_only_where_the_host_has_ended_the_child() {
+        let denied = HostSide::Denied(Denial { message: String::new(), hint: None });
+        let canceled = |side: &HostSide, cut_short| exit_status(runner::ExitStatus::Code(0), side, cut_short).canceled;
+        assert!(canceled(&denied, true) && !canceled(&denied, false));
+        assert!(canceled(&HostSide::Canceled, true) && !canceled(&HostSide::Nothing, false));
     }
 }

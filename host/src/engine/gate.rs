@@ -78,10 +78,18 @@ struct Facts<'a> {
     findings: Option<&'a [EarlierFinding]>,
 }
 
+/// With this among the words that it wants, a policy is not asked about tool uses.
+const NO_TOOLS: &str = "no-tools";
+
+/// Name of the check in the finding about a policy that could not be asked.
+pub(super) const POLICY_FAILED: &str = "policy-failed";
+
 /// What the policies say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Ruling {
     pub(crate) findings: Vec<Finding>,
+    /// Policies that could not be asked.
+    pub(crate) failed: Vec<String>,
 }
 
 impl Ruling {
@@ -151,7 +159,7 @@ impl Gate {
                             &piece,
                             &error,
                         )));
-                        error.to_string()
+                        error.message
                     })
                 }
                 PluginState::Refused { reason } | PluginState::Waiting { reason } => {
@@ -181,9 +189,15 @@ impl Gate {
         self.guards.iter().any(|guard| guard.wants(group))
     }
 
+    /// Whether tool uses are judged. A policy is asked about them unless it says itself that it need not be.
+    pub(crate) fn judges_tools(&self) -> bool {
+        self.guards.is_empty() || self.guards.iter().any(Guard::judges_tools)
+    }
+
     /// Asks every policy. Blocks; calls plugins.
     pub(crate) fn judge(&self, action: &Action, circumstances: &Circumstances<'_>) -> Ruling {
-        let mut findings = Vec::new();
+        let (mut findings, mut failed) = (Vec::new(), Vec::new());
+        let is_tool = matches!(action, Action::Tool(_));
         if self.guards.is_empty() {
             findings.push(Finding {
                 policy: "host".to_owned(),
@@ -195,22 +209,30 @@ impl Gate {
                 hint: Some("see `ostler plugin list`".to_owned()),
             });
         }
-        for guard in &self.guards {
-            let context = self.context(guard, circumstances);
+        for guard in self.guards.iter().filter(|guard| !is_tool || guard.judges_tools()) {
             let found = match &guard.policy {
-                Ok(policy) => policy.evaluate(action, &context).map_err(|error| error.to_string()),
+                Ok(_) if is_tool && circumstances.tools.is_given_up(&guard.name) => {
+                    Err("it has failed over too many tool uses of this attempt".to_owned())
+                }
+                Ok(policy) => {
+                    let context = self.context(guard, circumstances);
+                    policy.evaluate(action, &context).map_err(|error| error.message)
+                }
                 Err(reason) => Err(reason.clone()),
             };
             match found {
                 Ok(found) => findings.extend(found.into_iter().map(|finding| guard.finding(finding))),
-                Err(reason) => findings.push(guard.failed(&reason)),
+                Err(reason) => {
+                    findings.push(guard.failed(&reason));
+                    failed.push(guard.name.clone());
+                }
             }
         }
         if matches!(action, Action::Start(_) | Action::Spawn(_)) {
             refuse_outside_of_grants(circumstances, &mut findings);
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
-        Ruling { findings }
+        Ruling { findings, failed }
     }
 
     fn context(&self, guard: &Guard, at: &Circumstances<'_>) -> ask::Context {
@@ -267,6 +289,10 @@ impl Guard {
         self.wants.iter().any(|want| want == group)
     }
 
+    fn judges_tools(&self) -> bool {
+        !self.wants(NO_TOOLS)
+    }
+
     /// Whether it asks the very plugin that the registry has now.
     fn is_of(&self, registry: &Registry) -> bool {
         self.policy.as_ref().is_ok_and(|policy| policy.is_of(registry))
@@ -294,13 +320,18 @@ impl Guard {
         Finding {
             policy: self.name.clone(),
             digest: self.digest.clone(),
-            check: "policy-failed".to_owned(),
+            check: POLICY_FAILED.to_owned(),
             verdict: Verdict::Deny,
             pointer: None,
-            message: format!("the policy {} could not be asked: {reason}", self.name),
+            message: format!("{}{reason}", failure_begins(&self.name)),
             hint: Some("mend or remove the plugin; `ostler plugin list` names it".to_owned()),
         }
     }
+}
+
+/// How the message about a policy begins that could not be asked.
+pub(super) fn failure_begins(policy: &str) -> String {
+    format!("the policy {policy} could not be asked: ")
 }
 
 fn host_facts() -> Value {
@@ -347,20 +378,29 @@ impl Grants {
 
     /// Looks a path up, as a policy sees it.
     pub(crate) fn check(&self, pointer: impl Into<String>, path: &Path) -> ask::CheckedPath {
-        let (resolved, exists) = resolve(path);
+        self.checked(pointer.into(), path.display().to_string(), &resolve(path))
+    }
+
+    /// A path, as a policy sees it, that was resolved to that.
+    pub(super) fn checked(
+        &self,
+        pointer: String,
+        path: String,
+        (resolved, exists): &(PathBuf, bool),
+    ) -> ask::CheckedPath {
         ask::CheckedPath {
-            pointer: pointer.into(),
-            path: path.display().to_string(),
-            grant: self.containing(&resolved).map(|grant| grant.display().to_string()),
+            pointer,
+            path,
+            grant: self.containing(resolved).map(|grant| grant.display().to_string()),
             resolved: resolved.display().to_string(),
-            exists,
+            exists: *exists,
         }
     }
 }
 
 /// The path with links resolved as far as it exists, and whether all of it does. Where a dangling link is on the way, it
 /// could lead anywhere, and counts as leading out of every grant.
-fn resolve(path: &Path) -> (PathBuf, bool) {
+pub(super) fn resolve(path: &Path) -> (PathBuf, bool) {
     if let Ok(resolved) = path.canonicalize() {
         return (resolved, true);
     }
@@ -511,6 +551,46 @@ mod tests {
         let finding = &found["findings"][0];
         let parts = ["stage", "policy", "check", "verdict", "pointer", "message"].map(|part| &finding[part]);
         assert_eq!(parts, ["spawn", "strict", "odd", "warn", "/prompt", "odd"]);
+    }
+
+    fn gate_of(wants: &[&[&str]]) -> Gate {
+        let guard = |(number, wants): (usize, &&[&str])| Guard {
+            name: format!("p{number}"),
+            digest: String::new(),
+            policy: Err("it is broken".to_owned()),
+            wants: wants.iter().map(|want| (*want).to_owned()).collect(),
+        };
+        Gate { guards: wants.iter().enumerate().map(guard).collect(), allow_advanced: false }
+    }
+
+    #[test]
+    fn policy_is_asked_about_tool_uses_unless_it_says_that_it_need_not_be() {
+        let (grants, snapshot, tools) = (Grants::default(), snapshot(), Tally::default());
+        let at = circumstances("/", &grants, Vec::new(), &snapshot, &tools);
+        let asked = |wants: &[&[&str]], action: &Action| gate_of(wants).judge(action, &at).failed;
+        let call = ask::ToolCall {
+            id: String::new(),
+            kind: "shell".to_owned(),
+            name: String::new(),
+            input: "null".to_owned(),
+            commands: Vec::new(),
+            cwd: None,
+            files: Vec::new(),
+            urls: Vec::new(),
+            mcp: None,
+            parent: None,
+            extra: None,
+        };
+        let tool = Action::Tool(call);
+        assert_eq!(asked(&[&["payload"], &["no-tools"], &[]], &tool), ["p0", "p2"]);
+        assert_eq!(asked(&[&["no-tools"]], &Action::Input(String::new())), ["p0"]);
+        let found = gate_of(&[]).judge(&tool, &at).findings;
+        assert_eq!(found[0].check, "no-policy", "without any policy, everything is denied");
+        for (wants, judges) in
+            [(&[][..], true), (&[&["no-tools"][..]][..], false), (&[&["no-tools"], &["tools"]], true)]
+        {
+            assert_eq!(gate_of(wants).judges_tools(), judges, "{wants:?}");
+        }
     }
 
     #[test]

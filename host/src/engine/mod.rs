@@ -35,6 +35,7 @@ mod gate;
 mod launch;
 mod live;
 mod load;
+mod lookup;
 mod message;
 mod narrate;
 mod native_policy;

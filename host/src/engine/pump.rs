@@ -47,6 +47,8 @@ pub(crate) struct Parts<'a> {
 pub(crate) struct Pumped {
     pub(crate) exit: Exit,
     pub(crate) side: HostSide,
+    /// Whether the host has ended the child.
+    pub(crate) cut_short: bool,
     /// Still there unless it failed.
     pub(crate) transcript: Result<Transcript, String>,
     pub(crate) narrator: Narrator,
@@ -80,6 +82,7 @@ struct Pump<'a> {
     stderr: Lane,
     kept: Option<KeptText>,
     side: HostSide,
+    cut_short: bool,
     exit: Option<Exit>,
     started: Instant,
     deadline: Instant,
@@ -140,6 +143,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         stderr: lane(),
         kept,
         side: HostSide::Nothing,
+        cut_short: false,
         exit: None,
         started,
         deadline: started + parts.time_limit,
@@ -159,6 +163,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
     Pumped {
         exit: pump.exit.unwrap_or(Exit { status: ExitStatus::Unknown, usage: Usage::default() }),
         side: pump.side,
+        cut_short: pump.cut_short,
         transcript: pump.transcript,
         narrator: pump.narrator,
         kept_text: pump.kept.map(KeptText::into_text),
@@ -205,9 +210,10 @@ impl Pump<'_> {
 
     /// The first cause counts. A child that has ended by itself is left to its own end, unless what it said cannot stand.
     fn end_child(&mut self, side: HostSide) {
-        let even_after_exit = matches!(side, HostSide::StorageFailed | HostSide::Denied(_));
+        let even_after_exit = matches!(side, HostSide::StorageFailed | HostSide::Denied(_) | HostSide::Unreadable);
         if self.side == HostSide::Nothing && (self.exit.is_none() || even_after_exit) {
             self.side = side;
+            self.cut_short = self.exit.is_none();
             self.child.stop(self.stop, self.grace);
         }
     }
@@ -294,8 +300,14 @@ impl Pump<'_> {
             .map(|line| plugin::Line { stream: name, text: line.text.to_owned(), truncated: line.truncated })
             .collect();
         let count = lines.len();
+        let unread = lines.iter().filter(|line| line.truncated && stream == Stream::Stdout).count();
         let step = self.guest(|transcript| transcript.read(&lines));
         let indexes = self.take(step);
+        for _ in 0..unread {
+            if let Some(judged) = self.tools.unread_line() {
+                self.act_on(judged);
+            }
+        }
         if self.keep_raw || indexes.is_empty() {
             return Vec::new();
         }
@@ -326,6 +338,9 @@ impl Pump<'_> {
         let event = self.recorder.warning(warning_code::PLUGIN_FAILED, format!("{what}: {error}"), facts);
         self.transcript = Err(error.to_string());
         self.store(vec![event]);
+        if self.tools.end_unseen() {
+            self.end_child(HostSide::Unreadable);
+        }
     }
 
     /// Does what a step says; returns the indexes of the lines that it has covered.

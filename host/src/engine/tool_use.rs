@@ -11,8 +11,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::gate::{Gate, Grants, Ruling};
-use super::native_policy::deny;
+use super::gate::{self, Gate, Grants, Ruling};
+use super::lookup::Lookups;
+use super::native_policy::{POLICY as HOST, deny};
 use super::question::Question;
 use super::record::Recorder;
 use super::verdict::Denial;
@@ -42,15 +43,41 @@ const MAX_DEPTH: usize = 128;
 /// Most of a tool's name that stands in a message, in bytes.
 const MAX_NAME: usize = 100;
 
+/// Tool uses of an attempt over which a policy may fail. It is not asked about later ones, and denies them.
+const MAX_FAULTS: u32 = 5;
+
+/// What policies are shown of one use, in bytes: of all texts together, of what names the use, and of its folder. An entry
+/// of a list takes some itself.
+const MAX_SHOWN: usize = 1 << 20;
+const MAX_WORD: usize = 2 * MAX_PATH;
+const ENTRY: usize = 64;
+
+/// Places of one use that are named as cut.
+const MAX_CUT: usize = 100;
+
 /// Tool uses of an attempt, for the policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Tally {
     total: u64,
     by_kind: BTreeMap<String, u64>,
+    /// Uses over which a policy has failed, by its name.
+    #[serde(skip)]
+    faults: BTreeMap<String, u32>,
 }
 
 impl Tally {
+    /// Whether a policy is not to be asked any more.
+    pub(super) fn is_given_up(&self, policy: &str) -> bool {
+        self.faults.get(policy).is_some_and(|count| *count >= MAX_FAULTS)
+    }
+
+    fn note_faults(&mut self, policies: &[String]) {
+        for policy in policies {
+            *self.faults.entry(policy.clone()).or_default() += 1;
+        }
+    }
+
     fn count(&mut self, kind: &str) {
         self.total += 1;
         let known = self.by_kind.contains_key(kind) || self.by_kind.len() < MAX_KINDS;
@@ -65,6 +92,9 @@ pub(crate) struct ToolUses<'a> {
     question: Question<'a>,
     /// The payload as the policies see it: written once, because an agent uses many tools.
     payload: Option<Box<RawValue>>,
+    /// Whether some policy is asked about tool uses.
+    judges: bool,
+    lookups: Lookups,
     known: Known,
     tally: Tally,
     denials: Denials<'a>,
@@ -89,13 +119,25 @@ pub(super) enum Judged {
 impl<'a> ToolUses<'a> {
     /// Of an attempt that `question` describes.
     pub(super) fn new(gate: &'a Gate, question: Question<'a>, recorder: &'a Recorder, rule: ReportedTools) -> Self {
-        let payload = question.payload_fact(gate);
-        let denials = Denials::new(recorder, rule);
-        Self { gate, question, payload, known: Known::default(), tally: Tally::default(), denials }
+        let judges = gate.judges_tools();
+        let payload = judges.then(|| question.payload_fact(gate)).flatten();
+        Self {
+            gate,
+            question,
+            payload,
+            judges,
+            lookups: Lookups::new(),
+            known: Known::default(),
+            tally: Tally::default(),
+            denials: Denials::new(recorder, rule),
+        }
     }
 
     /// The uses in a step that have not been judged.
     pub(super) fn news(&mut self, events: &[Semantic]) -> Vec<ToolUse> {
+        if !self.judges {
+            return Vec::new();
+        }
         events.iter().filter_map(|event| self.known.take(event)).collect()
     }
 
@@ -103,13 +145,16 @@ impl<'a> ToolUses<'a> {
     pub(super) fn judge(&mut self, tool_use: ToolUse, in_time: bool) -> Judged {
         let ToolUse { call, is_new } = tool_use;
         let (kind, question) = (call.kind.clone(), &self.question);
-        let paths = if in_time { checked_paths(&call, question.cwd, question.grants) } else { Vec::new() };
-        let action = Action::Tool(call);
-        let ruling = if in_time {
-            question.judge(self.gate, &action, paths, self.payload.as_deref(), &self.tally)
+        let call = shown(call);
+        let (action, ruling) = if in_time {
+            let paths = checked_paths(&call, question.cwd, question.grants, &mut self.lookups);
+            let action = Action::Tool(call);
+            let ruling = question.judge(self.gate, &action, paths, self.payload.as_deref(), &self.tally);
+            (action, ruling)
         } else {
-            Ruling { findings: vec![not_asked()] }
+            (Action::Tool(call), not_judged(ENDING))
         };
+        self.tally.note_faults(&ruling.failed);
         if is_new {
             self.tally.count(&kind);
         }
@@ -117,6 +162,20 @@ impl<'a> ToolUses<'a> {
             return Judged::Nothing;
         }
         self.denials.follow(self.question.audit(&action, &ruling))
+    }
+
+    /// What follows from a line of the CLI's protocol that was too long to be read: it could tell of a use. None where no
+    /// policy would be asked about that.
+    pub(super) fn unread_line(&mut self) -> Option<Judged> {
+        let nothing =
+            ToolOutput { id: String::new(), output: String::new(), is_error: false, exit_code: None, extra: None };
+        let action = Action::Tool(ToolCall { input: String::new(), extra: None, ..call_of(&nothing) });
+        self.judges.then(|| self.denials.follow(self.question.audit(&action, &not_judged(LONG_LINE))))
+    }
+
+    /// Whether the run is to end where nobody can say any more what tools it uses.
+    pub(super) fn end_unseen(&self) -> bool {
+        self.denials.rule == ReportedTools::End
     }
 
     /// How many denied uses have no record of their own, if any.
@@ -177,15 +236,31 @@ impl<'a> Denials<'a> {
     }
 
     fn message(&self, tool: &AuditedTool, finding: &Finding) -> String {
-        // Redaction first: a cut could take away the part by which a key is recognized.
-        let mut name = self.recorder.clean(if tool.name.is_empty() { &tool.tool } else { &tool.name });
-        name.truncate(name.floor_char_boundary(MAX_NAME));
         let (policy, found) = (&finding.policy, &finding.message);
-        let judgement = match finding.verdict {
-            Verdict::Ask => format!("for which the policy {policy} wants a person's consent, and nobody can be asked"),
-            _ => format!("which the policy {policy} denies"),
+        if *policy == HOST && finding.check == NOT_JUDGED && finding.message == LONG_LINE {
+            return format!("the CLI may have used a tool about which no policy was asked: {found}");
+        }
+        // Redaction first: a cut could take away the part by which a key is recognized.
+        let cut = |text: &str| {
+            let mut text = self.recorder.clean(text);
+            text.truncate(text.floor_char_boundary(MAX_NAME));
+            text
         };
-        format!("the CLI has used the tool {name}, {judgement}: {found}")
+        let tool = match (tool.name.as_str(), tool.tool.as_str()) {
+            ("", "" | OTHER) => "a tool that it did not name".to_owned(),
+            ("", kind) => format!("a tool of the kind {}", cut(kind)),
+            (name, _) => format!("the tool {}", cut(name)),
+        };
+        let reason = found.strip_prefix(&gate::failure_begins(policy)).filter(|_| finding.check == gate::POLICY_FAILED);
+        let judgement = match (finding.verdict, reason) {
+            (_, Some(reason)) => format!("about which the policy {policy} could not be asked: {reason}"),
+            _ if *policy == HOST && finding.check == NOT_JUDGED => format!("about which no policy was asked: {found}"),
+            (Verdict::Ask, _) => {
+                format!("for which the policy {policy} wants a person's consent, and nobody can be asked: {found}")
+            }
+            _ => format!("which the policy {policy} denies: {found}"),
+        };
+        format!("the CLI has used {tool}, {judgement}")
     }
 }
 
@@ -229,6 +304,11 @@ impl Known {
 /// A use of which only the result is known.
 fn call_of(result: &ToolOutput) -> ToolCall {
     let ToolOutput { id, output, is_error, exit_code, extra: _ } = result;
+    let kept = &output[..output.floor_char_boundary(MAX_SHOWN / 2)];
+    let mut extra = json!({"result": {"output": kept, "isError": is_error, "exitCode": exit_code}});
+    if kept.len() < output.len() {
+        extra["cut"] = json!(["/extra/result/output"]);
+    }
     ToolCall {
         id: id.clone(),
         kind: OTHER.to_owned(),
@@ -240,8 +320,84 @@ fn call_of(result: &ToolOutput) -> ToolCall {
         urls: Vec::new(),
         mcp: None,
         parent: None,
-        extra: Some(json!({"result": {"output": output, "isError": is_error, "exitCode": exit_code}}).to_string()),
+        extra: Some(extra.to_string()),
     }
+}
+
+/// A use as the policies are shown it: no longer than they can be expected to take. What names it comes first, and then
+/// what is short. Where something is left out, `extra.cut` says where.
+fn shown(mut call: ToolCall) -> ToolCall {
+    let (mut room, mut cut) = (MAX_SHOWN, Vec::new());
+    let words = [("/id", &mut call.id), ("/kind", &mut call.kind), ("/name", &mut call.name)];
+    let optional = [("/parent", &mut call.parent), ("/cwd", &mut call.cwd)];
+    let optional = optional.into_iter().filter_map(|(pointer, word)| Some((pointer, word.as_mut()?)));
+    let mcp = call.mcp.iter_mut().flat_map(|mcp| [("/mcp/server", &mut mcp.server), ("/mcp/tool", &mut mcp.tool)]);
+    for (pointer, word) in words.into_iter().chain(optional).chain(mcp) {
+        shorten(word, MAX_WORD, pointer, &mut cut);
+        room = room.saturating_sub(word.len());
+    }
+    // Half of a path or an address would be another one.
+    let fitting = |lengths: &mut dyn Iterator<Item = usize>, room: &mut usize| {
+        let fits = |length: &usize| room.checked_sub(length + ENTRY).map(|rest| *room = rest).is_some();
+        lengths.take_while(fits).count()
+    };
+    let count = fitting(&mut call.files.iter().map(|file| file.path.len()), &mut room);
+    truncate(&mut call.files, count, "/files", &mut cut);
+    let count = fitting(&mut call.urls.iter().map(String::len), &mut room);
+    truncate(&mut call.urls, count, "/urls", &mut cut);
+    let count = room / ENTRY;
+    truncate(&mut call.commands, count, "/commands", &mut cut);
+    room -= call.commands.len() * ENTRY;
+    for (index, command) in call.commands.iter_mut().enumerate() {
+        shorten(command, room, &format!("/commands/{index}"), &mut cut);
+        room -= command.len();
+    }
+    for (index, file) in call.files.iter_mut().enumerate() {
+        if let Some(change) = &mut file.change {
+            shorten(change, room, &format!("/files/{index}/change"), &mut cut);
+            room -= change.len();
+        }
+    }
+    if call.input.len() > room {
+        // It is JSON, and as a text at most twice as long: what has to be escaped in it is escaped already.
+        shorten(&mut call.input, room / 2, "/input", &mut cut);
+        call.input = serde_json::Value::from(call.input).to_string();
+        room = 0;
+    }
+    if call.extra.as_ref().is_some_and(|extra| extra.len() > room) {
+        cut.push("/extra".to_owned());
+        call.extra = None;
+    }
+    if !cut.is_empty() {
+        mark(&mut call.extra, cut);
+    }
+    call
+}
+
+fn shorten(text: &mut String, most: usize, pointer: &str, cut: &mut Vec<String>) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        cut.push(pointer.to_owned());
+    }
+}
+
+fn truncate<T>(list: &mut Vec<T>, most: usize, pointer: &str, cut: &mut Vec<String>) {
+    if list.len() > most {
+        list.truncate(most);
+        cut.push(pointer.to_owned());
+    }
+}
+
+/// Says in `extra` what was cut. Of more than a policy needs to see it, the first.
+fn mark(extra: &mut Option<String>, mut cut: Vec<String>) {
+    cut.truncate(MAX_CUT);
+    let known = extra.as_ref().and_then(|extra| serde_json::from_str(extra).ok());
+    let mut fields: serde_json::Map<String, serde_json::Value> = known.unwrap_or_default();
+    if let Some(before) = fields.get("cut").and_then(serde_json::Value::as_array) {
+        cut.extend(before.iter().filter_map(|pointer| pointer.as_str().map(str::to_owned)));
+    }
+    fields.insert("cut".to_owned(), cut.into());
+    *extra = Some(serde_json::Value::from(fields).to_string());
 }
 
 /// A set that forgets what was inserted first.
@@ -272,23 +428,34 @@ impl Recent {
     }
 }
 
-/// The paths of a use: its folder, and its files relative to that. They are what the host sees there now.
-fn checked_paths(call: &ToolCall, cwd: &Path, grants: &Grants) -> Vec<CheckedPath> {
+/// The paths of a use: its folder, and its files relative to that. They are what the host sees there now, as far as it
+/// gets to see it.
+fn checked_paths(call: &ToolCall, cwd: &Path, grants: &Grants, lookups: &mut Lookups) -> Vec<CheckedPath> {
     let folder = call.cwd.as_ref().map_or_else(|| cwd.to_owned(), |folder| cwd.join(folder));
-    let check = |pointer: String, told: &String| {
-        let path = folder.join(told);
-        let bounded = path.as_os_str().len() <= MAX_PATH && path.components().count() <= MAX_DEPTH;
-        bounded.then(|| CheckedPath { path: told.clone(), ..grants.check(pointer, &path) })
-    };
+    let told_folder = call.cwd.iter().map(|told| ("/cwd".to_owned(), told, folder.clone()));
     let files = call.files.iter().take(MAX_FILES).enumerate();
-    let files = files.filter_map(|(index, file)| check(format!("/files/{index}"), &file.path));
-    call.cwd.iter().filter_map(|told| check("/cwd".to_owned(), told)).chain(files).collect()
+    let files = files.map(|(index, file)| (format!("/files/{index}"), &file.path, folder.join(&file.path)));
+    let bounded = |path: &Path| path.as_os_str().len() <= MAX_PATH && path.components().count() <= MAX_DEPTH;
+    let (told, paths): (Vec<_>, Vec<_>) = told_folder
+        .chain(files)
+        .filter(|(_, _, path)| bounded(path))
+        .map(|(pointer, told, path)| ((pointer, told), path))
+        .unzip();
+    let found = told.into_iter().zip(lookups.look_up(paths));
+    found.filter_map(|((pointer, told), path)| Some(grants.checked(pointer, told.clone(), &path?))).collect()
 }
 
-/// What the host says of a use for which there was no time.
-fn not_asked() -> Finding {
-    let message = "the policies were not asked about it, because the run was being ended".to_owned();
-    Finding { pointer: None, hint: None, ..deny("tool-not-judged", String::new(), message, "") }
+/// Name of the check in the host's findings about what no policy was asked about.
+const NOT_JUDGED: &str = "tool-not-judged";
+
+/// Why no policy was asked.
+const ENDING: &str = "the run was being ended";
+const LONG_LINE: &str = "a line of its output was too long to be read";
+
+/// What the host says where no policy was asked.
+fn not_judged(reason: &str) -> Ruling {
+    let finding = Finding { pointer: None, hint: None, ..deny(NOT_JUDGED, String::new(), reason.to_owned(), "") };
+    Ruling { findings: vec![finding], failed: Vec::new() }
 }
 
 #[cfg(test)]
@@ -397,7 +564,7 @@ mod tests {
         let file = |path: &str| FileAccess { path: path.to_owned(), effect: FileEffect::Read, change: None };
         let mut call = ToolCall { files: paths.map(file).to_vec(), ..call("1", "") };
         let look = |call: &ToolCall| {
-            let found = checked_paths(call, &grant, &grants).into_iter();
+            let found = checked_paths(call, &grant, &grants, &mut Lookups::new()).into_iter();
             let found = found.map(|path| (path.pointer, path.path, path.exists, path.grant.is_some()));
             found.collect::<Vec<_>>()
         };
@@ -419,9 +586,105 @@ mod tests {
         // In a folder of its own.
         call.cwd = Some("sub".to_owned());
         let found = look(&call);
-        assert_eq!(found[0], ("/cwd".to_owned(), "sub".to_owned(), false, true));
+        assert_eq!(found[0], ("/cwd".to_owned(), "sub".to_owned(), true, true));
         assert_eq!(told(&found[1..]), expected(true));
         assert_eq!(granted(&found[1..]), [true, false, false, false]);
+    }
+
+    fn lengths(call: &ToolCall) -> usize {
+        let files = call.files.iter().map(|file| file.path.len() + file.change.as_ref().map_or(0, String::len));
+        let texts = call.commands.iter().chain(&call.urls).chain(&call.cwd).chain(&call.extra);
+        let words = [&call.id, &call.kind, &call.name, &call.input];
+        files.sum::<usize>() + texts.chain(words).map(String::len).sum::<usize>()
+    }
+
+    fn cut(call: &ToolCall) -> Vec<String> {
+        let extra: Value = serde_json::from_str(call.extra.as_deref().unwrap_or("null")).unwrap();
+        serde_json::from_value(extra["cut"].clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn use_of_common_size_is_shown_as_it_is() {
+        let file = FileAccess { path: "a".to_owned(), effect: FileEffect::Modify, change: Some("x".repeat(1000)) };
+        let call = ToolCall {
+            files: vec![file; 100],
+            input: Value::from("x".repeat(MAX_SHOWN / 2)).to_string(),
+            extra: Some("{\"a\":1}".to_owned()),
+            ..call("1", "ls")
+        };
+        assert_eq!(shown(call.clone()), call);
+    }
+
+    #[test]
+    fn long_use_is_shown_within_the_bound_and_says_what_is_cut() {
+        let long = || "ä\"".repeat(MAX_SHOWN);
+        let file =
+            |path: &str, change| FileAccess { path: path.to_owned(), effect: FileEffect::Create, change: Some(change) };
+        let all = ToolCall {
+            name: long(),
+            cwd: Some(long()),
+            commands: vec!["ls".to_owned(), long(), long()],
+            files: vec![file("a", long())],
+            urls: vec!["a.example".to_owned()],
+            input: Value::from(long()).to_string(),
+            extra: Some(json!({"a": long()}).to_string()),
+            ..call("1", "")
+        };
+        let found = shown(all);
+        assert!(lengths(&found) < MAX_SHOWN + 4096, "{}", lengths(&found));
+        assert_eq!((found.id.as_str(), found.commands[0].as_str(), found.files[0].path.as_str()), ("1", "ls", "a"));
+        assert_eq!(cut(&found), ["/name", "/cwd", "/commands/1", "/commands/2", "/files/0/change", "/input", "/extra"]);
+        let input: Value = serde_json::from_str(&found.input).unwrap();
+        assert!(input.is_string());
+
+        let alone = ToolCall {
+            input: json!({"content": long()}).to_string(),
+            extra: Some(json!({"a": 1}).to_string()),
+            ..call("1", "ls")
+        };
+        let found = shown(alone);
+        assert_eq!(cut(&found), ["/input", "/extra"]);
+        let input: String = serde_json::from_str(&found.input).unwrap();
+        assert!(input.starts_with("{\"content\":\"ä") && found.input.len() > MAX_SHOWN / 4, "{}", found.input.len());
+        assert!(lengths(&found) < MAX_SHOWN + 4096);
+
+        // Each is short.
+        let many = ToolCall {
+            files: vec![file("a", String::new()); MAX_SHOWN],
+            commands: vec![String::new(); MAX_SHOWN],
+            urls: vec!["b".to_owned(); MAX_SHOWN],
+            ..call("1", "")
+        };
+        let found = shown(many);
+        assert_eq!(cut(&found)[..3], ["/files", "/urls", "/commands"]);
+        assert!(found.files.len() + found.urls.len() + found.commands.len() <= MAX_SHOWN / ENTRY);
+    }
+
+    #[test]
+    fn long_result_without_a_start_is_shown_by_its_beginning() {
+        let output = ToolOutput { output: "x".repeat(MAX_SHOWN), ..result("1") };
+        let found = shown(call_of(&output));
+        let extra: Value = serde_json::from_str(found.extra.as_deref().unwrap()).unwrap();
+        assert_eq!(extra["result"]["output"].as_str().unwrap().len(), MAX_SHOWN / 2);
+        assert_eq!(cut(&found), ["/extra/result/output"]);
+    }
+
+    #[test]
+    fn folder_that_was_cut_is_not_looked_up() {
+        let file = FileAccess { path: "a".to_owned(), effect: FileEffect::Read, change: None };
+        let call = shown(ToolCall { cwd: Some("/".repeat(3 * MAX_WORD)), files: vec![file], ..call("1", "") });
+        assert_eq!(checked_paths(&call, Path::new("/"), &Grants::default(), &mut Lookups::new()).len(), 0);
+    }
+
+    #[test]
+    fn policy_that_fails_over_many_uses_of_an_attempt_is_given_up() {
+        let mut tally = Tally::default();
+        for _ in 0..MAX_FAULTS {
+            assert!(!tally.is_given_up("evil"));
+            tally.note_faults(&["evil".to_owned()]);
+        }
+        assert!(tally.is_given_up("evil") && !tally.is_given_up("strict"));
+        assert_eq!(serde_json::to_value(&tally).unwrap(), json!({"total": 0, "byKind": {}}));
     }
 
     #[test]
@@ -430,10 +693,11 @@ mod tests {
         let file = |path: String| FileAccess { path, effect: FileEffect::Read, change: None };
         let odd = ["x".repeat(MAX_PATH + 1), "a/".repeat(MAX_DEPTH + 1), "plain".to_owned()];
         let mut call = ToolCall { files: odd.map(file).to_vec(), ..call("1", "") };
-        let found = checked_paths(&call, Path::new("/"), &grants);
+        let mut lookups = Lookups::new();
+        let found = checked_paths(&call, Path::new("/"), &grants, &mut lookups);
         assert_eq!(found.iter().map(|path| path.pointer.as_str()).collect::<Vec<_>>(), ["/files/2"]);
         call.files = vec![file("plain".to_owned()); MAX_FILES + 1];
-        assert_eq!(checked_paths(&call, Path::new("/"), &grants).len(), MAX_FILES);
+        assert_eq!(checked_paths(&call, Path::new("/"), &grants, &mut lookups).len(), MAX_FILES);
     }
 
     const SECRET: &str = "hunter2-hunter2";
@@ -463,7 +727,7 @@ mod tests {
         }
     }
 
-    fn shown(events: &[NewEvent]) -> Vec<Value> {
+    fn texts(events: &[NewEvent]) -> Vec<Value> {
         events.iter().map(|event| serde_json::from_str(&event.payload).unwrap()).collect()
     }
 
@@ -489,7 +753,7 @@ mod tests {
             let Judged::Denied { events, end: None } = denials.follow(audit(&name, &[verdict, Verdict::Warn])) else {
                 panic!("{verdict:?}");
             };
-            let shown = shown(&events);
+            let shown = texts(&events);
             assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
             let [record, warning] = shown.as_slice() else { panic!("{shown:?}") };
             assert_eq!(record["findings"].as_array().unwrap().len(), 2);
@@ -526,6 +790,45 @@ mod tests {
     }
 
     #[test]
+    fn message_about_a_denied_use_says_each_thing_once() {
+        let recorder = recorder();
+        let denials = Denials::new(&recorder, ReportedTools::Warn);
+        let say = |name: &str, kind: &str, finding: &Finding| {
+            let tool = AuditedTool { id: String::new(), tool: kind.to_owned(), name: name.to_owned() };
+            denials.message(&tool, finding)
+        };
+        let found = Finding { message: "no".to_owned(), ..audit("", &[Verdict::Deny]).findings.remove(0) };
+        assert_eq!(
+            say("", OTHER, &found),
+            "the CLI has used a tool that it did not name, which the policy strict denies: no"
+        );
+        assert_eq!(
+            say("", "shell", &found),
+            "the CLI has used a tool of the kind shell, which the policy strict denies: no"
+        );
+        let failed = Finding {
+            check: gate::POLICY_FAILED.to_owned(),
+            message: format!("{}it ran too long", gate::failure_begins("strict")),
+            ..found
+        };
+        assert_eq!(
+            say("Bash", "shell", &failed),
+            "the CLI has used the tool Bash, about which the policy strict could not be asked: it ran too long"
+        );
+        let late = &not_judged(ENDING).findings[0];
+        assert_eq!(
+            say("Bash", "shell", late),
+            "the CLI has used the tool Bash, about which no policy was asked: the run was being ended"
+        );
+        let line = &not_judged(LONG_LINE).findings[0];
+        let message = say("", OTHER, line);
+        assert_eq!(
+            message,
+            "the CLI may have used a tool about which no policy was asked: a line of its output was too long to be read"
+        );
+    }
+
+    #[test]
     fn denials_beyond_the_bound_are_counted() {
         let recorder = recorder();
         let mut denials = Denials::new(&recorder, ReportedTools::Warn);
@@ -536,7 +839,7 @@ mod tests {
             told += events.len() as u64;
         }
         assert_eq!(told, 2 * MAX_RECORDED);
-        let rest = shown(&[denials.left_out().unwrap()]);
+        let rest = texts(&[denials.left_out().unwrap()]);
         assert_eq!((&rest[0]["code"], &rest[0]["count"]), (&json!("TOOL_DENIED"), &json!(3)));
     }
 

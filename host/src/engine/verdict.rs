@@ -98,6 +98,8 @@ pub(crate) enum HostSide {
     StorageFailed,
     /// A policy denied a tool use, and that ends runs.
     Denied(Denial),
+    /// The output is not understood any more, so that no policy would see further tool uses, and that ends runs.
+    Unreadable,
 }
 
 /// Why a policy ended a run.
@@ -146,7 +148,8 @@ pub(crate) fn conclude(
         HostSide::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),
         HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
         HostSide::Denied(denial) => Some(Ending { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) }),
-        HostSide::Nothing => None,
+        // Nobody can say what became of an output that is not understood.
+        HostSide::Nothing | HostSide::Unreadable => None,
     };
     if let Some(ending) = ended_by_host(side) {
         return ending;
@@ -316,6 +319,13 @@ mod tests {
         let ending = conclude(side, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PolicyDenied));
         assert_eq!((ending.message.as_str(), ending.hint.as_deref()), ("no shells", Some("do without")));
+    }
+
+    #[test]
+    fn run_that_was_ended_because_nothing_reads_its_output_has_failed_for_that() {
+        let ending =
+            conclude(HostSide::Unreadable, ExitStatus::Code(0), Err("trap".to_owned()), None, None, None, &|| None);
+        assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PluginFailed));
     }
 
     #[test]

@@ -247,6 +247,8 @@ pub(super) struct Configured {
     pub(super) plugin: Arc<Plugin>,
     settings: Arc<str>,
     health: Arc<Health>,
+    /// Whether its faults and successes count towards setting the plugin aside.
+    counted: bool,
 }
 
 impl Configured {
@@ -257,9 +259,14 @@ impl Configured {
     pub(super) fn new(plugin: &Arc<Plugin>, settings: &Value) -> Result<Self, PluginError> {
         let settings = plugin.check_settings(settings)?;
         let health = plugin.health(&settings);
-        let configured = Self { plugin: Arc::clone(plugin), settings: settings.into(), health };
+        let configured = Self { plugin: Arc::clone(plugin), settings: settings.into(), health, counted: true };
         configured.check_health()?;
         Ok(configured)
+    }
+
+    /// The same, for calls whose faults set nothing aside.
+    pub(super) fn uncounted(&self) -> Self {
+        Self { counted: false, ..self.clone() }
     }
 
     /// A fresh, configured instance.
@@ -297,7 +304,9 @@ impl Configured {
         let world = &live.world;
         let answer = self.plugin.runtime.enter(&mut live.store, self.plugin.call_limits(), |store| call(world, store));
         let answer = self.judge(answer)?;
-        self.health.success();
+        if self.counted {
+            self.health.success();
+        }
         Ok(answer)
     }
 
@@ -314,7 +323,9 @@ impl Configured {
     /// An answer that has the right type but breaks the interface. Counts as a fault.
     pub(super) fn broken(&self, message: impl Into<String>) -> PluginError {
         let message = message.into();
-        self.health.fault(&message);
+        if self.counted {
+            self.health.fault(&message);
+        }
         self.error(PluginErrorKind::Trap, message)
     }
 
@@ -330,7 +341,7 @@ impl Configured {
         match answer {
             Ok(answer) => Ok(answer),
             Err(fault) => {
-                if fault.kind.is_fault() {
+                if self.counted && fault.kind.is_fault() {
                     self.health.fault(&fault.message);
                 }
                 Err(self.error(fault.kind, fault.message))

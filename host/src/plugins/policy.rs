@@ -10,6 +10,8 @@ use super::types::{Action, Context, Finding};
 /// A policy plugin with settings. Every method blocks; call them from no async worker.
 pub struct PolicyInstance {
     configured: Configured,
+    /// For tool uses: what a run does must not set a policy aside for other runs.
+    for_tools: Configured,
     wants: Vec<String>,
 }
 
@@ -23,7 +25,7 @@ impl PolicyInstance {
     pub(super) fn new(configured: Configured) -> Result<Self, PluginError> {
         let mut live = configured.start::<PolicyPlugin>()?;
         let wants = configured.call(&mut live, |world, store| world.ostler_plugin_policy().call_wants(store))?;
-        Ok(Self { configured, wants })
+        Ok(Self { for_tools: configured.uncounted(), configured, wants })
     }
 
     /// Groups of facts for `context.facts` that it needs. Asked once.
@@ -44,13 +46,14 @@ impl PolicyInstance {
         PluginIdentity::of(&self.configured.plugin)
     }
 
-    /// Every finding, from a fresh instance: nothing of one evaluation can reach another.
+    /// Every finding, from a fresh instance: nothing of one evaluation can reach another. Faults over tool uses do not count
+    /// towards setting the plugin aside.
     ///
     /// # Errors
     /// If the plugin is set aside or faults. The caller takes that for a denial.
     pub fn evaluate(&self, action: &Action, context: &Context) -> Result<Vec<Finding>, PluginError> {
-        let mut live = self.configured.start::<PolicyPlugin>()?;
-        self.configured
-            .call(&mut live, |world, store| world.ostler_plugin_policy().call_evaluate(store, action, context))
+        let configured = if matches!(action, Action::Tool(_)) { &self.for_tools } else { &self.configured };
+        let mut live = configured.start::<PolicyPlugin>()?;
+        configured.call(&mut live, |world, store| world.ostler_plugin_policy().call_evaluate(store, action, context))
     }
 }

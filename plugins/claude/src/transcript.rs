@@ -395,8 +395,9 @@ impl PrintTranscript {
             events.push(items::other("structured-output", input.as_object().unwrap_or(&empty)));
             if self.structured_uses.len() < OPEN_AGENTS {
                 self.structured_uses.push(id.to_owned());
+                return;
             }
-            return;
+            // Its result will not be recognized, and must belong to something.
         }
         events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
         events.extend(items::plan(name, input));
@@ -427,14 +428,13 @@ impl PrintTranscript {
     /// What the structured answer's tool says is no result of work.
     fn tool_result(&mut self, block: &Value, beside: &Value, events: &mut Vec<Semantic>) {
         let id = items::text(block, "tool_use_id");
-        let accepted = beside.as_str() == Some("Structured output provided successfully");
         if let Some(place) = self.structured_uses.iter().position(|known| known == id) {
             self.structured_uses.swap_remove(place);
-            if !accepted {
+            if beside.as_str() != Some("Structured output provided successfully") {
                 let empty = Map::new();
                 events.push(items::other("structured-output-refused", block.as_object().unwrap_or(&empty)));
             }
-        } else if !accepted {
+        } else {
             events.push(Semantic::ToolResult(items::result(block, beside)));
         }
     }

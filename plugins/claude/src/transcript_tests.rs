@@ -222,6 +222,35 @@ fn structured_answer_that_claude_refuses_is_no_tool_use() {
     assert!(matches!(&events[..], [Semantic::ToolResult(_)]), "it is another's: {events:?}");
 }
 
+#[test]
+fn result_of_a_tool_that_looks_like_an_accepted_structured_answer_is_reported() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let result = json!({ "type": "tool_result", "tool_use_id": "toolu_1", "content": "x" });
+    let accepted = "Structured output provided successfully";
+    let line = json!({ "type": "user", "message": { "content": [result] }, "tool_use_result": accepted });
+    let events = read_one(&mut transcript, OutputStream::Stdout, &line.to_string()).events;
+    assert!(matches!(&events[..], [Semantic::ToolResult(result)] if result.id == "toolu_1"), "{events:?}");
+}
+
+#[test]
+fn structured_answers_beyond_those_that_are_followed_are_uses_of_a_tool_with_a_name() {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let mut begin = |number: usize| {
+        let block =
+            json!({ "type": "tool_use", "id": format!("toolu_{number}"), "name": "StructuredOutput", "input": {} });
+        let line = json!({ "type": "assistant", "message": { "id": "m", "content": [block] } });
+        let events = read_one(&mut transcript, OutputStream::Stdout, &line.to_string()).events;
+        events.into_iter().find_map(|event| match event {
+            Semantic::ToolStart(call) => Some(call.name),
+            _ => None,
+        })
+    };
+    for number in 0..OPEN_AGENTS {
+        assert_eq!(begin(number), None, "{number}");
+    }
+    assert_eq!(begin(OPEN_AGENTS).as_deref(), Some("StructuredOutput"));
+}
+
 /// The deltas of a message and the message as a whole have the same id, and say the same.
 #[test]
 fn deltas_add_up_to_their_message() {

@@ -59,7 +59,7 @@ impl Plugin for Guardrails {
 
 impl Policy for Guardrails {
     fn wants(&self) -> Vec<String> {
-        vec![facts::PAYLOAD.to_owned(), facts::SANDBOX.to_owned()]
+        [facts::PAYLOAD, facts::SANDBOX, facts::NO_TOOLS].map(str::to_owned).to_vec()
     }
 
     fn evaluate(&self, action: Action, context: Context) -> Vec<Finding> {

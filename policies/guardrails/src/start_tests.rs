@@ -332,7 +332,7 @@ fn other_stages_are_not_its_subject() {
     let other = ostler_plugin::policy::OtherAction { kind: "something".to_owned(), payload: "{}".to_owned() };
     assert!(evaluate(&json!({}), Action::Other(other), context()).is_empty());
     let guardrails = Guardrails::configure(Settings::default()).unwrap();
-    assert_eq!(guardrails.wants(), ["payload", "sandbox"]);
+    assert_eq!(guardrails.wants(), ["payload", "sandbox", "no-tools"]);
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -17,7 +17,7 @@ use crate::plugins::Containment;
 pub(super) use self::variables::launch_variables;
 
 /// The name under which the host's own findings stand in records and errors.
-const POLICY: &str = "host";
+pub(super) const POLICY: &str = "host";
 
 /// What the checks depend on.
 #[derive(Clone, Copy, Debug)]
