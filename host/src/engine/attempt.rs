@@ -302,8 +302,10 @@ impl Stage<'_> {
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
+        // Work that was done in time is not late because its CLI was waited for.
+        let ran = if pumped.side == HostSide::WorkDone { Duration::ZERO } else { pumped.ran };
         let interrupted = || {
-            let late = || (pumped.ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
+            let late = || (ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
             self.live.stop_cause().map(HostSide::from).or_else(late)
         };
         let ending = verdict::conclude(
@@ -387,6 +389,8 @@ impl Stage<'_> {
 
 const fn exit_status(status: runner::ExitStatus, side: &HostSide) -> plugin::ExitStatus {
     let (code, signal) = match status {
+        // The host has ended it, which says nothing about the work.
+        _ if matches!(side, HostSide::WorkDone) => (None, None),
         runner::ExitStatus::Code(code) => (Some(code), None),
         runner::ExitStatus::Signal(signal) => (None, Some(signal)),
         runner::ExitStatus::Unknown => (None, None),

@@ -96,6 +96,8 @@ pub(crate) enum HostSide {
     HostStops,
     /// The output could not be stored.
     StorageFailed,
+    /// The CLI did not end although its work was done.
+    WorkDone,
     /// A policy denied a tool use, and that ends runs.
     Denied(Denial),
 }
@@ -146,7 +148,7 @@ pub(crate) fn conclude(
         HostSide::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),
         HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
         HostSide::Denied(denial) => Some(Ending { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) }),
-        HostSide::Nothing => None,
+        HostSide::Nothing | HostSide::WorkDone => None,
     };
     if let Some(ending) = ended_by_host(side) {
         return ending;
@@ -316,6 +318,13 @@ mod tests {
         let ending = conclude(side, ExitStatus::Code(0), Ok(outcome(None)), None, None, None, &|| None);
         assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PolicyDenied));
         assert_eq!((ending.message.as_str(), ending.hint.as_deref()), ("no shells", Some("do without")));
+    }
+
+    #[test]
+    fn run_whose_cli_was_ended_after_its_work_has_the_adapters_outcome() {
+        let ending =
+            conclude(HostSide::WorkDone, ExitStatus::Signal(15), Ok(outcome(None)), None, None, None, &|| None);
+        assert_eq!((ending.status(), ending.final_text.as_deref()), (RunStatus::Completed, Some("done")));
     }
 
     #[test]

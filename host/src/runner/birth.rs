@@ -11,6 +11,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe2, read, setsid, write};
 
+use super::attributes;
 use super::keeper::{leave, read_exactly};
 use super::linux;
 use super::sandbox::{self, Handover, Init, InitReport, Maker, Namespaces, SetupError};
@@ -219,6 +220,7 @@ fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<In
     let setup = |errno| ChildFailure::at(Stage::Setup, errno);
     setsid().map_err(setup)?;
     reset_signals().map_err(setup)?;
+    attributes::be_as_usual();
     let [stdin, stdout, stderr] = stdio;
     nix::unistd::dup2_stdin(stdin).map_err(setup)?;
     nix::unistd::dup2_stdout(stdout).map_err(setup)?;
