@@ -10,7 +10,7 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 use support::guests::tools;
-use support::{Cli, KEY, Studio, answer, cases, end_of, of_type, semantics, tool_outputs};
+use support::{Cli, KEY, Studio, answer, cases, end_of, of_type, semantics, tool_outputs, warning_codes};
 
 static CLAUDE: Cli = Cli {
     name: "claude",
@@ -102,6 +102,35 @@ fn permissions_are_not_skipped_as_root() {
         done.ok();
         assert!(made);
     }
+}
+
+/// A prompt that leaves a command in the background.
+fn in_background(command: &str) -> String {
+    let input = json!({ "command": command, "description": "work", "run_in_background": true });
+    format!("TOOL Bash {input}")
+}
+
+#[test]
+fn turn_that_follows_a_command_in_the_background_belongs_to_the_run() {
+    let Some(studio) = studio() else { return };
+    let events = studio.events_with(&in_background("sleep 2; echo slept"), &studio.free_shell());
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
+    assert_eq!(semantics(&events, "turn_complete").len(), 2, "{events:#?}");
+    assert!(!warning_codes(&events).contains(&"CLI_ENDED"), "{events:#?}");
+}
+
+#[test]
+fn command_in_the_background_that_never_ends_does_not_hold_the_run() {
+    let Some(studio) = studio() else { return };
+    // Before claude's own patience ends, where it has one.
+    studio.bed.run(&["settings", "set", "runner.background_seconds", "1"]).ok();
+    let events = studio.events_with(&in_background("tail -f /dev/null"), &studio.free_shell());
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
+    assert!(answer(&events).contains("running in background"), "{events:#?}");
+    let warnings = of_type(&events, "run.warning");
+    let ended = warnings.iter().find(|warning| warning["payload"]["code"] == "CLI_ENDED").unwrap();
+    assert_eq!(ended["payload"]["background"][0]["description"], "work", "{ended}");
+    studio.bed.assert_nothing_runs(support::PATIENCE);
 }
 
 #[test]

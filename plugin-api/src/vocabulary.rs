@@ -115,6 +115,10 @@ pub mod notices {
         STARTING = "starting";
         /// A new turn begins. Facts: `turn`.
         TURN_STARTED = "turn-started";
+        /// All that was asked is done, and the CLI has nothing left to do but to end; the host ends one that does not.
+        /// What the agent does after that, or `turn-started`, takes it back. Facts: `background`, what the CLI still waits
+        /// for, each `{id, kind, description}`.
+        WORK_DONE = "work-done";
         /// The plan or to-do list of the agent. Facts: `steps`, each `{text, status}`.
         PLAN = "plan";
         /// The session's history was summarised to make room.

@@ -308,8 +308,17 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
     guest(name, &data, &configure, &functions).provider()
 }
 
-/// A provider that runs a program with these arguments to learn what it can do.
+/// A provider that runs a program with these arguments to learn what it can do, and finds that it can be used.
 pub fn prober(name: &str, executable: &str, args: &[&str]) -> Vec<u8> {
+    probing(name, executable, args, 5000, 0)
+}
+
+/// The same, for a program that has so many milliseconds to answer, and is then found to be of no use.
+pub fn refuser(name: &str, executable: &str, args: &[&str], timeout_ms: u32) -> Vec<u8> {
+    probing(name, executable, args, timeout_ms, 2)
+}
+
+fn probing(name: &str, executable: &str, args: &[&str], timeout_ms: u32, support: u32) -> Vec<u8> {
     let mut data = Data::new();
     let (id, id_length) = data.text(name);
     let (program, program_length) = data.text(executable);
@@ -318,13 +327,14 @@ pub fn prober(name: &str, executable: &str, args: &[&str]) -> Vec<u8> {
     let texts = data.words(&texts);
     // id; args; environment; timeout-ms
     let count = u32::try_from(args.len()).unwrap();
-    let probe = data.words(&[id, id_length, texts, count, 0, 0, 5000]);
+    let probe = data.words(&[id, id_length, texts, count, 0, 0, timeout_ms]);
     let probes = data.words(&[probe, 1]);
     let mut info = [0_u32; 19];
     info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
     let info = data.words(&info);
     let mode = data.words(&[0]);
     let mut capabilities = [0_u32; 15];
+    capabilities[0] = support;
     capabilities[6..8].copy_from_slice(&[mode, 1]);
     let capabilities = data.words(&capabilities);
     let at = |address: u32| format!("i32.const {address}");

@@ -64,6 +64,8 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         let into = &mut config.runner;
         runner.number(r, "grace_seconds", 1..=300, &mut into.grace_seconds);
         runner.number(r, "exit_grace_ms", 0..=60_000, &mut into.exit_grace_ms);
+        runner.number(r, "linger_seconds", 1..=3_600, &mut into.linger_seconds);
+        runner.number(r, "background_seconds", 1..=86_400, &mut into.background_seconds);
         runner.number(r, "max_line_bytes", 256..=16_777_216, &mut into.max_line_bytes);
         runner.number(r, "max_transcript_line_mib", 1..=256, &mut into.max_transcript_line_mib);
         runner.number(r, "max_buffer_mib", 1..=256, &mut into.max_buffer_mib);

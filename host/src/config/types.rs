@@ -135,6 +135,10 @@ pub struct RunnerConfig {
     pub grace_seconds: u64,
     /// How long output is read on after the child's exit while a descendant holds it open.
     pub exit_grace_ms: u64,
+    /// How long a CLI may go on after its work is done before it is ended.
+    pub linger_seconds: u64,
+    /// The same where it still waits for work in the background.
+    pub background_seconds: u64,
     /// Longest line that is stored and shown, in bytes.
     pub max_line_bytes: usize,
     /// Longest line that a plugin's transcript gets, in MiB.
@@ -172,6 +176,18 @@ impl RunnerConfig {
     #[must_use]
     pub const fn exit_grace(&self) -> Duration {
         Duration::from_millis(self.exit_grace_ms)
+    }
+
+    /// `linger_seconds` as a duration.
+    #[must_use]
+    pub const fn linger(&self) -> Duration {
+        Duration::from_secs(self.linger_seconds)
+    }
+
+    /// `background_seconds` as a duration.
+    #[must_use]
+    pub const fn background(&self) -> Duration {
+        Duration::from_secs(self.background_seconds)
     }
 
     /// `max_transcript_line_mib` in bytes.

@@ -304,8 +304,10 @@ impl Stage<'_> {
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
+        // Work that was done in time is not late because its CLI was waited for.
+        let ran = if pumped.side == HostSide::WorkDone { Duration::ZERO } else { pumped.ran };
         let interrupted = || {
-            let late = || (pumped.ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
+            let late = || (ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
             self.live.stop_cause().map(HostSide::from).or_else(late)
         };
         let ending = verdict::conclude(
@@ -390,6 +392,8 @@ impl Stage<'_> {
 /// `cut_short` says that the host has ended the child.
 const fn exit_status(status: runner::ExitStatus, side: &HostSide, cut_short: bool) -> plugin::ExitStatus {
     let (code, signal) = match status {
+        // The host has ended it, which says nothing about the work.
+        _ if matches!(side, HostSide::WorkDone) => (None, None),
         runner::ExitStatus::Code(code) => (Some(code), None),
         runner::ExitStatus::Signal(signal) => (None, Some(signal)),
         runner::ExitStatus::Unknown => (None, None),
@@ -401,7 +405,7 @@ const fn exit_status(status: runner::ExitStatus, side: &HostSide, cut_short: boo
         canceled: match side {
             HostSide::Canceled | HostSide::HostStops => true,
             HostSide::Denied(_) | HostSide::Unreadable => cut_short,
-            HostSide::Nothing | HostSide::TimedOut | HostSide::StorageFailed => false,
+            HostSide::Nothing | HostSide::TimedOut | HostSide::StorageFailed | HostSide::WorkDone => false,
         },
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,13 @@ use crate::storage::{Durability, SnapshotKey};
 /// it changes.
 const FRESH: Duration = Duration::from_secs(3600);
 
+/// Longest time that a probe may take, whatever its plugin asks for, and where it has not answered before.
+const LONGEST_PROBE: Duration = Duration::from_secs(60);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(180);
+
+/// How much longer each further try may take.
+const MORE_PATIENCE: u32 = 3;
+
 /// Most bytes of a probe's output that a plugin gets, for each stream.
 const MAX_PROBE_OUTPUT: usize = 1 << 20;
 
@@ -30,6 +38,8 @@ pub(crate) struct Known {
     pub(crate) snapshot: Arc<CapabilitySnapshot>,
     /// How runs refer to it in storage.
     pub(crate) key: Option<SnapshotKey>,
+    /// Whether it only says that the CLI has not answered in time, which holds for nobody else.
+    pub(crate) unanswered: bool,
 }
 
 /// What is known, by provider instance and fingerprint.
@@ -50,6 +60,16 @@ impl Cache {
 struct Slot {
     known: Option<(Known, Instant)>,
     refreshing: bool,
+    /// How often in a row the CLI has not answered in time. That is no verdict: the next to need one asks again.
+    unanswered: u32,
+}
+
+/// What came of the probes.
+#[derive(Debug)]
+struct Probed {
+    snapshot: CapabilitySnapshot,
+    /// Whether a CLI that has not answered in time is why it cannot be used.
+    unanswered: bool,
 }
 
 /// A provider whose program was found.
@@ -76,7 +96,11 @@ impl Engine {
         if known.snapshot.support == Support::Blocked {
             let reasons = known.snapshot.reasons.join("; ");
             let message = format!("provider {} cannot be used: {reasons}", provider.name);
-            let hint = format!("see `ostler capabilities --refresh`; {}", instance.describe().install_hint);
+            let hint = if known.unanswered {
+                "try again: a first start can take long".to_owned()
+            } else {
+                format!("see `ostler capabilities --refresh`; {}", instance.describe().install_hint)
+            };
             return Err(ApiError::new(ErrorKind::ProviderBlocked, message).hint(hint));
         }
         Ok(Installed { executable, known })
@@ -170,7 +194,13 @@ impl Engine {
             }
             return Ok(known);
         }
-        let snapshot = self.probe(setup, provider, instance, executable, caller)?;
+        let Probed { snapshot, unanswered } =
+            self.probe(setup, provider, instance, executable, caller, held.unanswered)?;
+        if unanswered {
+            held.unanswered = held.unanswered.saturating_add(1);
+            return Ok(Known { snapshot: Arc::new(snapshot), key: None, unanswered });
+        }
+        held.unanswered = 0;
         let known = self.remember(snapshot, &fingerprint);
         held.known = Some((known.clone(), Instant::now()));
         Ok(known)
@@ -185,14 +215,14 @@ impl Engine {
         let age = clock::now().duration_since(stored.snapshot.detected_at);
         let age = Duration::try_from(age).unwrap_or_default();
         let made = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-        Some((Known { snapshot: Arc::new(stored.snapshot), key: Some(stored.key) }, made))
+        Some((Known { snapshot: Arc::new(stored.snapshot), key: Some(stored.key), unanswered: false }, made))
     }
 
     fn remember(&self, snapshot: CapabilitySnapshot, fingerprint: &str) -> Known {
         let (stored, fingerprint) = (snapshot.clone(), fingerprint.to_owned());
         let write = self.storage.write_urgent(Durability::Batched, move |tx| tx.put_snapshot(&fingerprint, &stored));
         let key = write.wait().inspect_err(|error| tracing::warn!(%error, "a capability snapshot was not stored")).ok();
-        Known { snapshot: Arc::new(snapshot), key }
+        Known { snapshot: Arc::new(snapshot), key, unanswered: false }
     }
 
     fn refresh_later(
@@ -209,12 +239,15 @@ impl Engine {
             let setup = engine.setup();
             let made = provider
                 .instance()
-                .and_then(|instance| engine.probe(&setup, &provider, instance, &executable, caller.as_ref()));
-            let known = made.map(|snapshot| (engine.remember(snapshot, &fingerprint), Instant::now()));
+                .and_then(|instance| engine.probe(&setup, &provider, instance, &executable, caller.as_ref(), 0));
+            let known = made.map(|Probed { snapshot, unanswered }| {
+                // What was known holds until there is an answer.
+                (!unanswered).then(|| (engine.remember(snapshot, &fingerprint), Instant::now()))
+            });
             let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
             held.refreshing = false;
             match known {
-                Ok(known) => held.known = Some(known),
+                Ok(known) => held.known = known.or(held.known.take()),
                 Err(error) => tracing::warn!(provider = provider.name, %error, "capabilities were not refreshed"),
             }
         };
@@ -223,7 +256,7 @@ impl Engine {
         }
     }
 
-    /// Runs the probes and lets the plugin judge.
+    /// Runs the probes and lets the plugin judge. `unanswered`: how often the CLI has not answered in time before.
     fn probe(
         &self,
         setup: &Setup,
@@ -231,7 +264,8 @@ impl Engine {
         instance: &ProviderInstance,
         executable: &Executable,
         caller: Option<&BTreeMap<String, String>>,
-    ) -> Result<CapabilitySnapshot, ApiError> {
+        unanswered: u32,
+    ) -> Result<Probed, ApiError> {
         let inherited = Sources {
             host: &self.environment,
             caller,
@@ -254,7 +288,7 @@ impl Engine {
                 environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
                 cwd: self.paths.data_dir.clone(),
                 marker: format!("probe-{}", uuid::Uuid::now_v7()),
-                timeout: Duration::from_millis(u64::from(probe.timeout_ms).clamp(100, 60_000)),
+                timeout: patience(probe.timeout_ms, unanswered),
                 max_output: MAX_PROBE_OUTPUT,
                 sandbox: Sandbox::default(),
             };
@@ -281,17 +315,29 @@ impl Engine {
             check_variables(&setup.config.policy, instance, &probe.environment)?;
         }
         let mut results: Vec<plugin::ProbeResult> = Vec::new();
+        let mut silent = None;
         for probe in probes {
             // A CLI that hangs once would hang each time, and somebody waits for the answer.
             let hangs = results.last().is_some_and(|last| matches!(last.outcome, plugin::ProbeOutcome::TimedOut));
-            let result = match hangs {
-                true => plugin::ProbeResult { id: probe.id, outcome: plugin::ProbeOutcome::TimedOut },
-                false => run(probe),
-            };
+            if hangs {
+                results.push(plugin::ProbeResult { id: probe.id, outcome: plugin::ProbeOutcome::TimedOut });
+                continue;
+            }
+            let asked = (probe.args.join(" "), probe.timeout_ms);
+            let result = run(probe);
+            if matches!(result.outcome, plugin::ProbeOutcome::TimedOut) {
+                silent = Some(asked);
+            }
             results.push(result);
         }
         let detected = instance.detect(&results).map_err(|error| super::plugin_error(&error))?;
-        Ok(self.snapshot(provider, instance, executable, detected))
+        let mut snapshot = self.snapshot(provider, instance, executable, detected);
+        let silent = silent.filter(|_| snapshot.support == Support::Blocked);
+        if let Some((args, limit)) = &silent {
+            let [now, next] = [unanswered, unanswered.saturating_add(1)].map(|tries| patience(*limit, tries));
+            snapshot.reasons.insert(0, no_answer(&executable.path, args, now, next));
+        }
+        Ok(Probed { snapshot, unanswered: silent.is_some() })
     }
 
     fn snapshot(
@@ -332,6 +378,23 @@ impl Engine {
             detected_at: clock::now(),
         }
     }
+}
+
+/// How long a probe may take whose plugin asks for so much time, where the CLI has not answered in time so often before.
+fn patience(timeout_ms: u32, unanswered: u32) -> Duration {
+    let asked = Duration::from_millis(u64::from(timeout_ms)).clamp(Duration::from_millis(100), LONGEST_PROBE);
+    let factor = MORE_PATIENCE.saturating_pow(unanswered.min(16));
+    asked.saturating_mul(factor).min(LONGEST_PATIENCE)
+}
+
+/// What is known of a CLI that did not answer in time.
+fn no_answer(executable: &Path, args: &str, limit: Duration, next: Duration) -> String {
+    format!(
+        "`{} {args}` did not answer within {} s; the next try waits for up to {} s",
+        executable.display(),
+        limit.as_secs_f64(),
+        next.as_secs_f64()
+    )
 }
 
 fn flag(flag: plugin::OptionalFlag) -> OptionalFlag {

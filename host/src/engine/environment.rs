@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::{Problem, StartPayload, matches_name, secret_like, words};
+use crate::model::{Problem, StartPayload, is_of_caller, matches_name, secret_like, words};
 use crate::redaction::{KnownSecret, PLACEHOLDER};
 
 /// Pieces that were taken out of one payload and are looked for in the run's output.
@@ -15,7 +15,8 @@ const MAX_REMOVED: usize = 256;
 pub(crate) struct Sources<'a> {
     /// The host's own environment.
     pub(crate) host: &'a BTreeMap<String, String>,
-    /// What the caller sent; where it is there, it alone answers for `PATH` and for the plugin's names.
+    /// What the caller sent; where it is there, it alone answers for `PATH`, for the plugin's names, and for those base
+    /// variables that are the caller's to say.
     pub(crate) caller: Option<&'a BTreeMap<String, String>>,
     /// Names of the base variables, which every child gets.
     pub(crate) base: &'a [String],
@@ -32,13 +33,18 @@ pub(crate) struct Sources<'a> {
 impl Sources<'_> {
     /// What the child inherits, before the plugin's launch adds to it.
     pub(crate) fn inherited(&self) -> BTreeMap<String, String> {
+        let base = |name: &str| self.base.iter().any(|pattern| matches_name(pattern, name));
         let mut variables: BTreeMap<String, String> = self
             .host
             .iter()
-            .filter(|(name, _)| self.base.iter().any(|pattern| matches_name(pattern, name)))
+            .filter(|(name, _)| base(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let named = |name: &str| name == "PATH" || self.inherit.iter().any(|pattern| matches_name(pattern, name));
+        let named = |name: &str| {
+            name == "PATH"
+                || self.inherit.iter().any(|pattern| matches_name(pattern, name))
+                || is_of_caller(name) && base(name)
+        };
         let answering = self.caller.unwrap_or(self.host);
         if self.caller.is_some() {
             variables.retain(|name, _| !named(name));
@@ -235,6 +241,27 @@ mod tests {
         assert_eq!(sources.inherited(), expected);
         let expected = map(&[("PATH", "/host"), ("HOME", "/home/a"), ("CODEX_HOME", "/old")]);
         assert_eq!(Sources { caller: None, ..sources }.inherited(), expected);
+    }
+
+    #[test]
+    fn the_caller_alone_answers_for_language_time_and_proxies_that_are_base_variables() {
+        let host = map(&[("LANG", "C"), ("TZ", "UTC"), ("https_proxy", "http://old:1"), ("TERM", "dumb")]);
+        let caller =
+            map(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C.UTF-8"), ("TERM", "xterm"), ("HTTP_PROXY", "http://p")]);
+        let base = ["LANG", "LC_*", "TZ", "https_proxy", "TERM"].map(str::to_owned);
+        let empty = BTreeMap::new();
+        let sources = Sources {
+            host: &host,
+            caller: Some(&caller),
+            base: &base,
+            inherit: &[],
+            configured: &empty,
+            token: None,
+            payload: &empty,
+        };
+        let expected = map(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C.UTF-8"), ("TERM", "dumb")]);
+        assert_eq!(sources.inherited(), expected);
+        assert_eq!(Sources { caller: None, ..sources }.inherited(), host);
     }
 
     #[test]

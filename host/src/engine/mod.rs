@@ -64,6 +64,7 @@ mod tokens;
 mod tool_use;
 mod trust;
 mod verdict;
+mod work;
 
 #[cfg(test)]
 mod field_tests;

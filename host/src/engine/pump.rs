@@ -13,6 +13,7 @@ use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
 use super::tool_use::{Judged, ToolUses};
 use super::verdict::HostSide;
+use super::work::Work;
 use crate::config::Config;
 use crate::failpoint;
 use crate::model::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
@@ -83,6 +84,7 @@ struct Pump<'a> {
     kept: Option<KeptText>,
     side: HostSide,
     cut_short: bool,
+    work: Work,
     exit: Option<Exit>,
     started: Instant,
     deadline: Instant,
@@ -144,6 +146,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         kept,
         side: HostSide::Nothing,
         cut_short: false,
+        work: Work::new(runner),
         exit: None,
         started,
         deadline: started + parts.time_limit,
@@ -183,7 +186,7 @@ impl Pump<'_> {
             self.take(step);
         }
         loop {
-            let until = (self.side == HostSide::Nothing).then_some(self.deadline);
+            let until = self.next_deadline();
             match self.child.next(until) {
                 Event::Output { stream, bytes } => self.on_output(stream, &bytes),
                 Event::EndOfStream(stream) => self.on_end(stream),
@@ -195,8 +198,7 @@ impl Pump<'_> {
                         self.end_child(cause.into());
                     }
                 }
-                Event::Deadline if Instant::now() >= self.deadline => self.end_child(HostSide::TimedOut),
-                Event::Deadline => {}
+                Event::Deadline => self.on_deadline(),
                 Event::Contained(contained) => {
                     self.live.detach();
                     return contained;
@@ -206,6 +208,40 @@ impl Pump<'_> {
                 self.end_child(HostSide::StorageFailed);
             }
         }
+    }
+
+    /// When something is to be done although nothing happens.
+    fn next_deadline(&self) -> Option<Instant> {
+        let lingering = self.work.until().filter(|_| self.exit.is_none());
+        (self.side == HostSide::Nothing).then(|| lingering.map_or(self.deadline, |until| until.min(self.deadline)))
+    }
+
+    /// The time limit of the run, or of a CLI whose work is done. The work that is done counts, though its CLI waits for
+    /// the limit.
+    fn on_deadline(&mut self) {
+        let now = Instant::now();
+        let late = now >= self.deadline;
+        if self.exit.is_none() && self.work.until().is_some_and(|until| late || now >= until) {
+            self.end_finished();
+        } else if late {
+            self.end_child(HostSide::TimedOut);
+        }
+    }
+
+    /// Ends a CLI whose work is done, and says so.
+    fn end_finished(&mut self) {
+        let Some((lingered, background)) = self.work.lingered() else { return };
+        let seconds = lingered.as_secs();
+        let waits = match background.len() {
+            0 => String::new(),
+            1 => ", waiting for a task in the background".to_owned(),
+            count => format!(", waiting for {count} tasks in the background"),
+        };
+        let message = format!("the CLI still ran {seconds} s after its work was done{waits}; it was ended");
+        let facts = json!({"lingeredMs": u64::try_from(lingered.as_millis()).ok(), "background": background});
+        let event = self.recorder.warning(warning_code::CLI_ENDED, message, facts);
+        self.store(vec![event]);
+        self.end_child(HostSide::WorkDone);
     }
 
     /// The first cause counts. A child that has ended by itself is left to its own end, unless what it said cannot stand.
@@ -300,6 +336,10 @@ impl Pump<'_> {
             .map(|line| plugin::Line { stream: name, text: line.text.to_owned(), truncated: line.truncated })
             .collect();
         let count = lines.len();
+        if self.side == HostSide::WorkDone {
+            // The outcome is settled: what a protocol says of its own end is no part of it.
+            return vec![stream == Stream::Stdout && !self.keep_raw; count];
+        }
         let unread = lines.iter().filter(|line| line.truncated && stream == Stream::Stdout).count();
         let step = self.guest(|transcript| transcript.read(&lines));
         let indexes = self.take(step);
@@ -345,7 +385,8 @@ impl Pump<'_> {
 
     /// Does what a step says; returns the indexes of the lines that it has covered.
     fn take(&mut self, step: Option<plugin::Step>) -> Vec<u32> {
-        let Some(step) = step else { return Vec::new() };
+        let Some(mut step) = step else { return Vec::new() };
+        self.work.hear(&mut step.events);
         let asked: Vec<String> = step
             .events
             .iter()
@@ -535,7 +576,7 @@ impl Pump<'_> {
             list.iter().map(|process| json!({"pid": process.pid, "name": process.name})).collect()
         };
         // After a stop, ending the descendants is what was asked for; otherwise the CLI has left them behind.
-        if contained.killed_total > 0 && self.side == HostSide::Nothing {
+        if contained.killed_total > 0 && matches!(self.side, HostSide::Nothing | HostSide::WorkDone) {
             let message = format!("the CLI left {} processes behind; they were ended", contained.killed_total);
             let facts = json!({"count": contained.killed_total, "processes": named(&contained.killed)});
             let event = self.recorder.warning(warning_code::PROCESSES_ENDED, message, facts);

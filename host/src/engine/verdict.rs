@@ -96,6 +96,8 @@ pub(crate) enum HostSide {
     HostStops,
     /// The output could not be stored.
     StorageFailed,
+    /// The CLI did not end although its work was done.
+    WorkDone,
     /// A policy denied a tool use, and that ends runs.
     Denied(Denial),
     /// The output is not understood any more, so that no policy would see further tool uses, and that ends runs.
@@ -149,7 +151,7 @@ pub(crate) fn conclude(
         HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
         HostSide::Denied(denial) => Some(Ending { hint: denial.hint, ..base(EndReason::PolicyDenied, denial.message) }),
         // Nobody can say what became of an output that is not understood.
-        HostSide::Nothing | HostSide::Unreadable => None,
+        HostSide::Nothing | HostSide::WorkDone | HostSide::Unreadable => None,
     };
     if let Some(ending) = ended_by_host(side) {
         return ending;
@@ -326,6 +328,13 @@ mod tests {
         let ending =
             conclude(HostSide::Unreadable, ExitStatus::Code(0), Err("trap".to_owned()), None, None, None, &|| None);
         assert_eq!((ending.status(), ending.reason), (RunStatus::Failed, EndReason::PluginFailed));
+    }
+
+    #[test]
+    fn run_whose_cli_was_ended_after_its_work_has_the_adapters_outcome() {
+        let ending =
+            conclude(HostSide::WorkDone, ExitStatus::Signal(15), Ok(outcome(None)), None, None, None, &|| None);
+        assert_eq!((ending.status(), ending.final_text.as_deref()), (RunStatus::Completed, Some("done")));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::model::{ApiError, ErrorKind};
 use crate::ownership;
 use crate::plugins::{CacheOptions, Kind, KnownFile, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
 use crate::redaction::{Fault, FaultSink, Masks, RunRedactor};
-use crate::runner::{Zygote, be_opaque, start_zygote};
+use crate::runner::{Zygote, be_opaque, become_neutral, start_zygote};
 use crate::storage::{DataLock, LockError, Options, PluginFileRow, Reader, Storage};
 
 /// The hidden verb that serves as zygote, where the first one died.
@@ -120,6 +120,8 @@ impl LocalCommands for Local {
 /// # Errors
 /// Why it could not come up.
 fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>) -> Result<(), ApiError> {
+    // What all that follows inherits.
+    become_neutral();
     // First of all: the zygote must be forked while there is one thread, and while nothing is open that it must not keep.
     let zygote = zygote()?;
     // Runs are processes of the same user: none of them may read this one's memory or environment.

@@ -356,6 +356,8 @@ pub mod warning_code {
     pub const LEFTOVER_PROCESS: &str = "LEFTOVER_PROCESS";
     /// The CLI left processes behind, which were ended.
     pub const PROCESSES_ENDED: &str = "PROCESSES_ENDED";
+    /// The CLI still ran when its work was done, and was ended. Facts: `lingeredMs`, and `background`, what it waited for.
+    pub const CLI_ENDED: &str = "CLI_ENDED";
     /// Output was withheld because no redactor could run.
     pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
     /// The child did not read its whole input.

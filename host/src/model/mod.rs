@@ -53,4 +53,4 @@ pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::secret_like;
 pub(crate) use secret_name::words;
 pub use validate::{strip_nulls, validate_document};
-pub use variable_name::matches_name;
+pub use variable_name::{is_of_caller, matches_name};

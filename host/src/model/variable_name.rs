@@ -11,6 +11,29 @@ pub fn matches_name(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// Variables that tell how the one who submits a run works: in what language and time, and by which way into the
+/// network. The host's own are those of whoever happened to start it.
+const OF_CALLER: [&str; 12] = [
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+
+/// Whether a variable is the caller's to say.
+#[must_use]
+pub fn is_of_caller(name: &str) -> bool {
+    OF_CALLER.iter().any(|pattern| matches_name(pattern, name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use nix::unistd::{ForkResult, Pid, execve, fork, getpid, pipe2, read, setsid, write};
 
+use super::attributes;
 use super::containment::{self, Proof};
 use super::keeper::{leave, read_exactly, wait_any};
 use super::linux::{self, ChildWatch};
@@ -259,6 +260,7 @@ fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<In
     let setup = |errno| ChildFailure::at(Stage::Setup, errno);
     setsid().map_err(setup)?;
     reset_signals().map_err(setup)?;
+    attributes::be_as_usual();
     let [stdin, stdout, stderr] = stdio;
     nix::unistd::dup2_stdin(stdin).map_err(setup)?;
     nix::unistd::dup2_stdout(stdout).map_err(setup)?;

@@ -27,6 +27,7 @@
 //! tests with the test binary itself (`tests::zygote` here), integration tests with `CARGO_BIN_EXE_ostler` and the
 //! hidden verb.
 
+mod attributes;
 mod birth;
 mod child;
 mod containment;
@@ -54,6 +55,7 @@ pub(crate) mod tests;
 mod wire;
 mod zygote;
 
+pub use attributes::become_neutral;
 pub use birth::serve_as_init;
 pub use child::{Child, Prepared, Waker, WriteRefused};
 pub use entry::{serve_zygote, start_zygote};

@@ -4,6 +4,7 @@
 //! nobody to ask in such a run: claude refuses what it would ask about. What it cannot be held to is reported in
 //! `launch.dropped`.
 
+mod background;
 mod detect;
 mod failure;
 mod flags;

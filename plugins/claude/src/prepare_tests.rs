@@ -68,6 +68,27 @@ fn the_least_run() {
 }
 
 #[test]
+fn instructions_of_a_resumed_message_count_where_claude_keeps_the_first_ones() {
+    let newer = Capabilities {
+        extra: installed()
+            .extra
+            .map(|extra| extra.replace("\"--resume\"", "\"--resume\",\"--system-prompt-snapshot\"")),
+        ..installed()
+    };
+    let off = |capabilities: &Capabilities, harness: Value, resume: bool| {
+        let resume_session = resume.then(|| "00000000-0000-4000-8000-000000000001".to_owned());
+        let request = RunRequest { resume_session, ..request(&json!({ "harness": harness })) };
+        has(&prepare(&Settings::default(), &request, capabilities).unwrap(), "--system-prompt-snapshot=off")
+    };
+    for harness in [json!({"systemPrompt": "x"}), json!({"appendSystemPrompt": "x"}), json!({"tools": ["shell"]})] {
+        assert!(off(&newer, harness.clone(), true), "{harness}");
+        assert!(!off(&newer, harness.clone(), false) && !off(&installed(), harness, true));
+    }
+    assert!(off(&newer, json!({"continueSession": true, "systemPrompt": "x"}), false));
+    assert!(!off(&newer, json!({}), true));
+}
+
+#[test]
 fn prompts_go_by_standard_input_whatever_they_are() {
     for prompt in ["--help", "-", "x\u{0}y", &"long ".repeat(60 * 1024)] {
         let launch = launch(&RunRequest { prompt: prompt.to_owned(), ..request(&json!({})) });

@@ -21,7 +21,8 @@ pub(crate) fn read(event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bo
         "status" if word(event, "status") == "compacting" => {
             events.push(Semantic::Progress(notice(notices::COMPACTED, "the history is being summarised")));
         }
-        "status" | "hook_started" => {}
+        // What begins and ends in the background is told one by one, too.
+        "status" | "hook_started" | "background_tasks_changed" => {}
         "compact_boundary" => {
             let facts = event.get("compact_metadata").unwrap_or(&Value::Null);
             events.push(Semantic::Progress(notice_with(notices::COMPACTED, "the history was summarised", facts)));

@@ -8,13 +8,15 @@ use ostler_plugin::provider::{
 };
 use ostler_plugin::vocabulary::{failures, notices};
 use ostler_plugin::{Transcript, strip_ansi};
-use ostler_provider_kit::events::{notice, notice_with, piece};
+use ostler_provider_kit::events::{notice, notice_with, piece, work_done};
 use ostler_provider_kit::failure::{failure, shorten};
+use ostler_provider_kit::json_lines::ends_with_member;
 use ostler_provider_kit::payload::Payload;
-use ostler_provider_kit::transcript::{self, KEPT_BYTES, KEPT_LINES, StandardError};
+use ostler_provider_kit::transcript::{self, KEPT_BYTES, KEPT_LINES, StandardError, Unread};
 use ostler_provider_kit::{answer, session};
 use serde_json::{Map, Value, json};
 
+use crate::background::Background;
 use crate::failure::{self, Request};
 use crate::items;
 use crate::usage::Meter;
@@ -25,6 +27,9 @@ const OPEN_AGENTS: usize = 256;
 
 /// What claude says to the model, and then shows as the answer, where the wanted form was not kept.
 const ENFORCER: &str = "[structured-output-enforce]";
+
+/// Members that the last line alone has, wherever its `type` stands.
+const LAST_LINE: [&str; 4] = ["total_cost_usd", "modelUsage", "terminal_reason", "permission_denials"];
 
 /// Follows one attempt of `claude --print`.
 #[derive(Debug)]
@@ -47,7 +52,11 @@ pub struct PrintTranscript {
     failed_request: Option<(String, String)>,
     resets_at_ms: Option<u64>,
     end: Option<End>,
-    lost_end: bool,
+    /// Whether the last line has come, and no other turn has begun since.
+    turn_over: bool,
+    background: Background,
+    /// Why a line was not read that is not known to be another than the last.
+    unread: Option<Unread>,
     stderr: StandardError,
 }
 
@@ -73,6 +82,8 @@ struct End {
     text: Option<String>,
     structured: Option<Value>,
     errors: Vec<String>,
+    /// Why something of it that decides about the run is not known.
+    unread: Option<Unread>,
 }
 
 impl End {
@@ -88,6 +99,11 @@ impl End {
                 text.starts_with("Unknown command: /")
                     || (text.starts_with('/') && text.ends_with("isn't available in this environment."))
             })
+    }
+
+    /// The failure where what decides about the run was not read.
+    fn unread(&self) -> Option<Failure> {
+        self.unread.map(|unread| unread.failure("claude's last line"))
     }
 
     fn message(&self) -> String {
@@ -122,31 +138,62 @@ impl PrintTranscript {
             failed_request: None,
             resets_at_ms: None,
             end: None,
-            lost_end: false,
+            turn_over: false,
+            background: Background::default(),
+            unread: None,
             stderr: StandardError::default(),
         }
     }
 
     /// A line of standard output. False where it is no event, and stays raw.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
-        if line.truncated {
-            self.lost_end |= line.text.starts_with(r#"{"type":"result""#);
-            events.push(Semantic::Warning(notice(notices::PROTOCOL, "a line of claude was too long to be read")));
-            return false;
+        let heard = transcript::objects("claude", line, events, |event, events| self.event(&event, events));
+        if let Some(known) = &heard.lost {
+            self.lost(known, Unread::of(line), events);
         }
-        let Ok(Value::Object(event)) = serde_json::from_str(line.text.trim()) else { return false };
+        heard.covered
+    }
+
+    /// A line that is not whole.
+    fn lost(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
+        match known.get("type").and_then(Value::as_str) {
+            Some("result") => self.result(known, Some(why), events),
+            // Its type can come after what is known.
+            None if LAST_LINE.iter().any(|member| known.contains_key(*member)) => {
+                self.result(known, Some(why), events);
+            }
+            None => self.unread = Some(why),
+            Some(_) => {}
+        }
+    }
+
+    /// An event. False where it is not understood.
+    fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
-        self.session(kind, &event, events);
+        self.session(kind, event, events);
         match kind {
-            "system" => return system::read(&event, events),
-            "stream_event" => return self.partial(&event, events),
-            "assistant" => return self.assistant(&event, events),
-            "user" => return self.user(&event, events),
-            "result" => self.result(&event, events),
-            "rate_limit_event" => self.resets_at_ms = system::limits(&event, events).or(self.resets_at_ms),
-            _ => events.push(items::other(kind, &event)),
+            "system" => return self.system(event, events),
+            "stream_event" => return self.partial(event, events),
+            "assistant" => return self.assistant(event, events),
+            "user" => return self.user(event, events),
+            "result" => self.result(event, None, events),
+            "rate_limit_event" => self.resets_at_ms = system::limits(event, events).or(self.resets_at_ms),
+            _ => events.push(items::other(kind, event)),
         }
         true
+    }
+
+    /// A line of type `system`. Between two turns it can say that claude waits for less than before, or begins another.
+    fn system(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
+        if event.get("subtype").and_then(Value::as_str) == Some("init") {
+            self.turn_over = false;
+        }
+        let changed = self.background.hear(event);
+        let covered = system::read(event, events);
+        if changed && self.turn_over {
+            events.push(work_done(&self.background.open()));
+        }
+        covered
     }
 
     /// Every line names the session; the first of those that only a session that was found can have tells it. (Hooks
@@ -265,18 +312,32 @@ impl PrintTranscript {
         true
     }
 
-    fn result(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
+    /// The last line. `cut`: why it is not whole.
+    fn result(&mut self, event: &Map<String, Value>, cut: Option<Unread>, events: &mut Vec<Semantic>) {
         let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let errors = event.get("errors").and_then(Value::as_array);
         let status = event.get("api_error_status").and_then(Value::as_u64);
+        let subtype = word("subtype");
+        let text = event.get("result").and_then(Value::as_str);
+        let shorter = cut.is_some() && ends_with_member(event, "result");
+        // The answer has come before, whole.
+        let beginning = text.filter(|text| shorter && !text.is_empty());
+        let answer = self.answer.as_deref().filter(|answer| beginning.is_some_and(|text| answer.starts_with(text)));
+        let success = event.get("is_error").and_then(Value::as_bool);
+        let structured = event.get("structured_output").filter(|value| !value.is_null());
+        let known = success == Some(false)
+            && (answer.is_some() || text.is_some() && !shorter)
+            && (!self.wants_structure || structured.is_some() && !ends_with_member(event, "structured_output"));
         let end = End {
-            is_error: event.get("is_error").and_then(Value::as_bool) != Some(false),
-            subtype: word("subtype"),
+            // No word of success is none.
+            is_error: success.unwrap_or(cut.is_none()) || subtype.starts_with("error"),
+            subtype,
             terminal_reason: word("terminal_reason"),
             status: status.and_then(|status| u16::try_from(status).ok()),
             turns: event.get("num_turns").and_then(Value::as_u64),
-            text: event.get("result").and_then(Value::as_str).map(str::to_owned),
-            structured: event.get("structured_output").filter(|value| !value.is_null()).cloned(),
+            text: answer.or(text).map(str::to_owned),
+            structured: structured.cloned(),
+            unread: cut.filter(|_| !known),
             errors: errors
                 .into_iter()
                 .flatten()
@@ -291,15 +352,20 @@ impl PrintTranscript {
         events.push(Semantic::Usage(self.meter.total(event)));
         let answer = self.answer_of(&end);
         events.push(Semantic::TurnComplete(TurnEnd {
-            status: match (end.is_error, end.interrupted()) {
-                (false, _) => TurnStatus::Completed,
-                (true, true) => TurnStatus::Interrupted,
-                (true, false) => TurnStatus::Failed,
+            status: match (end.is_error, end.interrupted(), end.unread) {
+                (false, _, None) => TurnStatus::Completed,
+                (true, true, _) => TurnStatus::Interrupted,
+                (true, false, _) | (false, _, Some(_)) => TurnStatus::Failed,
             },
             text: answer.filter(|_| !end.is_error),
-            message: end.is_error.then(|| end.message()),
+            message: if end.is_error { Some(end.message()) } else { end.unread().map(|failure| failure.message) },
         }));
         self.end = Some(end);
+        self.turn_over = true;
+        let queued = event.get("queued_turn_count").and_then(Value::as_u64).unwrap_or_default();
+        if queued == 0 {
+            events.push(work_done(&self.background.open()));
+        }
     }
 
     /// The run's answer; what claude says itself in place of one is none.
@@ -338,10 +404,7 @@ impl PrintTranscript {
             Some(end) if end.is_error => return Some(self.told(end, resumes)),
             Some(end) if end.refused_command() => return Some(failure::command(&end.message())),
             // An exit code after the last line says nothing about the work.
-            Some(_) => return None,
-            None if self.lost_end => {
-                return Some(transcript::too_long("claude's last line"));
-            }
+            Some(end) => return end.unread(),
             None => {}
         }
         if exit.code != Some(0)
@@ -356,6 +419,11 @@ impl PrintTranscript {
             let said = said.map_or_else(String::new, |line| format!(": {line}"));
             let message = format!("claude was told to terminate {early}{said}");
             return Some(failure(FailureKind::Unknown, failures::INTERRUPTED, &message, None));
+        }
+        if exit.code == Some(0)
+            && let Some(unread) = self.unread
+        {
+            return Some(unread.failure("a line of claude, which may have been its last,"));
         }
         Some(transcript::ended_early("claude", exit, early, said))
     }

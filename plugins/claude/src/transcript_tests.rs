@@ -367,6 +367,138 @@ fn a_last_line_that_was_cut_is_no_end() {
     assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")));
 }
 
+fn line(text: &str, truncated: bool) -> Line {
+    Line { stream: OutputStream::Stdout, text: text.to_owned(), truncated }
+}
+
+/// What a run comes to that exits with code 0 after these lines, the last of them cut by the host or not.
+fn outcome_of(lines: &[&str], truncated: bool) -> Outcome {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    for (index, text) in lines.iter().enumerate() {
+        transcript.read(vec![line(text, truncated && index + 1 == lines.len())]);
+    }
+    transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new())
+}
+
+/// The members that come before `type` in the last line of newer versions.
+const NEWER: &str = r#""duration_api_ms":1,"total_cost_usd":0.5,"modelUsage":{"m":{"inputTokens":7,"outputTokens":3}},"permission_denials":[],"terminal_reason":"completed","is_error":false,"num_turns":1,"subtype":"success""#;
+
+const SAID: &str = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a long answer"}]}}"#;
+
+#[test]
+fn last_line_with_half_a_surrogate_pair_keeps_answer_and_usage() {
+    let text = format!(r#"{{{NEWER},"result":"party \ud83c","type":"result","uuid":"u"}}"#);
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let step = transcript.read(vec![line(&text, false)]);
+    assert_eq!(step.covered, [0]);
+    assert!(step.events.iter().any(|event| matches!(event,
+        Semantic::Usage(usage) if (usage.output_tokens, usage.cost_micro_usd) == (Some(3), Some(500_000)))));
+    let outcome = transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new());
+    assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("party \u{fffd}")));
+}
+
+#[test]
+fn last_line_with_another_document_or_a_great_number_is_the_end() {
+    let result = r#"{"type":"result","subtype":"success","is_error":false,"duration_ms":1e400,"result":"x"}"#;
+    for text in [result.to_owned(), format!("{SAID}{result}"), format!("{result} {{}}")] {
+        let outcome = outcome_of(&[&text], false);
+        assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("x")), "{text}");
+    }
+}
+
+#[test]
+fn last_line_that_was_cut_behind_the_answer_is_the_end() {
+    let cut = r#"{"type":"result","subtype":"success","is_error":false,"result":"x","permission_denials":[{"tool_name":"Write","tool_input":{"content":"aaaa"#;
+    let outcome = outcome_of(&[cut], true);
+    assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("x")));
+}
+
+#[test]
+fn last_line_that_was_cut_in_an_answer_that_came_before_is_the_end() {
+    let cut = format!(r#"{{{NEWER},"result":"a lon"#);
+    let outcome = outcome_of(&[SAID, &cut], true);
+    assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("a long answer")));
+}
+
+#[test]
+fn last_line_that_was_cut_in_an_unknown_answer_tells_its_beginning() {
+    for (cut, text) in [
+        (format!(r#"{{{NEWER},"result":"another ans"#), "another ans"),
+        (r#"{"duration_api_ms":1,"total_cost_usd":0.5,"modelUsage":{"m":{"inp"#.to_owned(), "a long answer"),
+    ] {
+        let outcome = outcome_of(&[SAID, &cut], true);
+        let failure = outcome.failure.unwrap();
+        assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")), "{cut}");
+        assert_eq!(failure.message, "claude's last line was longer than a line may be, and was not read as a whole");
+        assert_eq!(outcome.final_text.as_deref(), Some(text), "{cut}");
+    }
+}
+
+#[test]
+fn last_line_that_was_cut_and_is_an_error_fails_as_it_says() {
+    let cut =
+        r#"{"type":"result","subtype":"error_max_turns","is_error":true,"errors":["Reached maximum"],"usage":{"inp"#;
+    assert_eq!(outcome_of(&[cut], true).failure.unwrap().code.as_deref(), Some("max-turns"));
+}
+
+#[test]
+fn unread_line_that_may_have_been_the_last_is_told() {
+    let outcome = outcome_of(&[SAID, r#"{"uuid":"u","session_id"#], false);
+    let failure = outcome.failure.unwrap();
+    assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")));
+    assert_eq!(outcome.final_text.as_deref(), Some("a long answer"));
+    // One that is known to be another explains nothing.
+    let outcome = outcome_of(&[r#"{"type":"user","message":{"content":"aaa"#], true);
+    assert_eq!(outcome.failure.unwrap().code.as_deref(), Some("ended-early"));
+}
+
+#[test]
+fn error_in_the_last_line_s_subtype_fails_the_run() {
+    let outcome = outcome_of(&[r#"{"type":"result","subtype":"error_max_turns","is_error":false}"#], false);
+    assert_eq!(outcome.failure.unwrap().code.as_deref(), Some("max-turns"));
+}
+
+/// The backgrounds of the notices that the work is done, and where another turn begins, in order.
+fn work(lines: &[&str]) -> Vec<String> {
+    let mut transcript = PrintTranscript::new(&RunRequest::default());
+    let events = transcript.read(lines.iter().map(|text| line(text, false)).collect()).events;
+    let told = events.iter().filter_map(|event| match event {
+        Semantic::Progress(notice) if notice.code == "work-done" => {
+            let facts: Value = serde_json::from_str(notice.facts.as_deref().unwrap()).unwrap();
+            let ids = facts["background"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
+            Some(format!("done {}", ids.collect::<Vec<_>>().join(" ")).trim_end().to_owned())
+        }
+        Semantic::Progress(notice) if notice.code == "turn-started" => Some("turn".to_owned()),
+        _ => None,
+    });
+    told.collect()
+}
+
+const DONE: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"x","queued_turn_count":0}"#;
+const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s"}"#;
+
+#[test]
+fn work_is_done_with_the_last_line() {
+    assert_eq!(work(&[INIT, SAID, DONE]), ["turn", "done"]);
+    let queued = DONE.replace("count\":0", "count\":1");
+    assert_eq!(work(&[INIT, &queued, INIT, DONE]), ["turn", "turn", "done"]);
+}
+
+#[test]
+fn what_runs_in_the_background_is_told_with_the_end_of_the_work_and_when_it_ends() {
+    let started =
+        r#"{"type":"system","subtype":"task_started","task_id":"b1","description":"x","task_type":"local_bash"}"#;
+    let running = r#"{"type":"system","subtype":"task_updated","task_id":"b1","patch":{"status":"running"}}"#;
+    let updated = r#"{"type":"system","subtype":"task_updated","task_id":"b1","patch":{"status":"completed"}}"#;
+    let notified = r#"{"type":"system","subtype":"task_notification","task_id":"b1","status":"stopped"}"#;
+    assert_eq!(work(&[started, running, DONE, updated, notified]), ["done b1", "done"]);
+    assert_eq!(work(&[started, DONE, notified, INIT, DONE]), ["done b1", "done", "turn", "done"]);
+    assert_eq!(work(&[started, updated, DONE]), ["done"]);
+    let list = |tasks: &str| format!(r#"{{"type":"system","subtype":"background_tasks_changed","tasks":[{tasks}]}}"#);
+    let two = list(r#"{"task_id":"b1","task_type":"local_bash"},{"task_id":"b2"}"#);
+    assert_eq!(work(&[started, &two, DONE, &list("")]), ["done b1 b2", "done"]);
+}
+
 #[test]
 fn what_is_kept_stays_within_bounds() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());

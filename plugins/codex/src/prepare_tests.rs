@@ -107,6 +107,7 @@ fn sandbox_and_network() {
         [("/harness/permissions/networkAccess", false)]
     );
     let launch = permissions(json!({"networkAccess": false}));
+    assert_eq!(config(&launch, "web_search"), Some(toml::Value::String("disabled".to_owned())));
     assert!(has(&launch, "--sandbox=read-only") && dropped(&launch).is_empty());
     assert_eq!(dropped(&permissions(json!({"networkAccess": true}))), [("/harness/permissions/networkAccess", false)]);
 }
@@ -247,7 +248,7 @@ fn a_list_of_tools_is_kept_or_refused() {
     let launch = of(&json!({"tools": ["file_read", "web_fetch", "mcp"]}));
     assert_eq!(dropped(&launch), [("/harness/tools/0", false), ("/harness/tools/1", false)]);
     let launch = of(&json!({"tools": ["web_search", "mcp"], "permissions": {"networkAccess": false}}));
-    assert!(config(&launch, "web_search").is_none());
+    assert_eq!(config(&launch, "web_search"), Some(toml::Value::String("disabled".to_owned())));
     let launch = of(&json!({"tools": ["shell"], "mcp": {"servers": [{"name": "a", "command": "x"}]}}));
     assert_eq!(dropped(&launch), [("/harness/mcp/servers", false)]);
     assert!(config(&launch, "mcp_servers.a").is_none());

@@ -8,10 +8,10 @@ use ostler_plugin::provider::{
 };
 use ostler_plugin::vocabulary::notices;
 use ostler_plugin::{Transcript, strip_ansi};
-use ostler_provider_kit::events::{notice, notice_with, piece};
+use ostler_provider_kit::events::{notice, notice_with, piece, work_done};
 use ostler_provider_kit::failure::{http_status, shorten, wait_ms};
 use ostler_provider_kit::payload::Payload;
-use ostler_provider_kit::transcript::{self, KEPT_BYTES, StandardError};
+use ostler_provider_kit::transcript::{self, KEPT_BYTES, StandardError, Unread};
 use ostler_provider_kit::{answer, session};
 use serde_json::{Map, Value, json};
 
@@ -35,8 +35,10 @@ pub struct ExecTranscript {
     started: bool,
     turn: Turn,
     answer: Option<String>,
-    /// A message that was too long to be read.
-    lost_message: bool,
+    /// Why the last message was not read as a whole.
+    lost_message: Option<Unread>,
+    /// Why a line was not read that may have been the last.
+    unread: Option<Unread>,
     /// The last `error` that was no retry.
     error: Option<String>,
     /// What codex was trying again when it last said so.
@@ -65,7 +67,8 @@ impl ExecTranscript {
             started: false,
             turn: Turn::Pending,
             answer: None,
-            lost_message: false,
+            lost_message: None,
+            unread: None,
             error: None,
             retrying: None,
             open: BTreeMap::new(),
@@ -75,23 +78,46 @@ impl ExecTranscript {
 
     /// A line of standard output. False where it is no event, and stays raw.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
-        if line.truncated {
-            self.lost_message |= line.text.contains("\"agent_message\"");
-            events.push(Semantic::Warning(notice(notices::PROTOCOL, "a line of codex was too long to be read")));
-            return false;
+        let heard = transcript::objects("codex", line, events, |event, events| self.event(&event, events));
+        if let Some(known) = &heard.lost {
+            self.lost(known, Unread::of(line), events);
         }
-        let Ok(Value::Object(event)) = serde_json::from_str(line.text.trim()) else { return false };
+        heard.covered
+    }
+
+    /// A line that is not whole.
+    fn lost(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
+        let field = |object: &Map<String, Value>, key: &str| {
+            object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let item = known.get("item").and_then(Value::as_object);
+        match field(known, "type").as_str() {
+            "turn.completed" => self.completed(known, events),
+            "turn.failed" => self.failed(known, events),
+            "item.completed" => {
+                if let Some(item) = item.filter(|item| field(item, "type") == "agent_message") {
+                    self.answer = Some(field(item, "text"));
+                    self.lost_message = Some(why);
+                }
+            }
+            "" => self.unread = Some(why),
+            _ => {}
+        }
+    }
+
+    /// An event. False where it is not understood.
+    fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
         match kind {
-            "thread.started" => return self.thread(&event, events),
+            "thread.started" => return self.thread(event, events),
             "turn.started" => events.push(Semantic::Progress(notice(notices::TURN_STARTED, "the turn has begun"))),
-            "item.started" => return self.item(&event, Phase::Started, events),
-            "item.updated" => return self.item(&event, Phase::Updated, events),
-            "item.completed" => return self.item(&event, Phase::Completed, events),
-            "turn.completed" => self.completed(&event, events),
-            "turn.failed" => self.failed(&event, events),
-            "error" => self.error(&event, events),
-            _ => events.push(items::other(kind, &event)),
+            "item.started" => return self.item(event, Phase::Started, events),
+            "item.updated" => return self.item(event, Phase::Updated, events),
+            "item.completed" => return self.item(event, Phase::Completed, events),
+            "turn.completed" => self.completed(event, events),
+            "turn.failed" => self.failed(event, events),
+            "error" => self.error(event, events),
+            _ => events.push(items::other(kind, event)),
         }
         true
     }
@@ -128,7 +154,7 @@ impl ExecTranscript {
         match items::read(id, kind, item, phase) {
             Meaning::Message(text) => {
                 self.answer = Some(text.clone());
-                self.lost_message = false;
+                self.lost_message = None;
                 events.push(Semantic::Text(piece(id, &text, None)));
             }
             Meaning::Thinking(text) => events.push(Semantic::Thinking(piece(id, &text, None))),
@@ -181,6 +207,7 @@ impl ExecTranscript {
             text: self.answer.clone(),
             message: None,
         }));
+        events.push(work_done(&[]));
     }
 
     fn failed(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
@@ -193,6 +220,7 @@ impl ExecTranscript {
             text: None,
             message: Some(failure::readable(&message)),
         }));
+        events.push(work_done(&[]));
     }
 
     fn error(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
@@ -242,8 +270,10 @@ impl ExecTranscript {
         }
         match &self.turn {
             Turn::Failed(message) => return Some(failure::turn(message)),
-            // An exit code after the last event says nothing about the work.
-            Turn::Completed if exit.code == Some(0) || self.error.is_none() => return self.lost_answer(),
+            // An exit code after the last event says nothing about the work, nor does it where the host has ended codex.
+            Turn::Completed if self.error.is_none() || exit.code == Some(0) || exit.signal.or(exit.code).is_none() => {
+                return self.lost_message.map(|why| why.failure("codex's last message"));
+            }
             _ => {}
         }
         if let Some(error) = &self.error {
@@ -257,11 +287,12 @@ impl ExecTranscript {
             return Some(failure);
         }
         let said = self.retrying.as_deref().or(self.stderr.last());
+        if exit.code == Some(0)
+            && let Some(why) = self.unread
+        {
+            return Some(why.failure("a line of codex, which may have been its last,"));
+        }
         Some(transcript::ended_early("codex", exit, "before its turn was done", said))
-    }
-
-    fn lost_answer(&self) -> Option<Failure> {
-        self.lost_message.then(|| transcript::too_long("codex's last message"))
     }
 }
 

@@ -276,6 +276,54 @@ fn a_message_that_was_cut_is_not_an_answer() {
 }
 
 #[test]
+fn lines_that_need_mending_keep_answer_and_usage() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    let text = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"party \ud83c"}}{"type":"turn.completed","usage":{"output_tokens":3,"input_tokens":1e400}}"#;
+    let step = read_one(&mut transcript, OutputStream::Stdout, text);
+    assert_eq!(step.covered, [0]);
+    assert!(step.events.iter().any(|event| matches!(event, Semantic::Usage(usage) if usage.output_tokens == Some(3))));
+    let outcome = transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new());
+    assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("party \u{fffd}")));
+}
+
+#[test]
+fn last_line_that_was_cut_is_the_end() {
+    let answered = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"x"}}"#;
+    let outcome = |last: &str| {
+        let mut transcript = ExecTranscript::new(&RunRequest::default());
+        read_one(&mut transcript, OutputStream::Stdout, answered);
+        read_one(&mut transcript, OutputStream::Stdout, last);
+        transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new())
+    };
+    assert_eq!(outcome(r#"{"type":"turn.completed","usage":{"inp"#).failure, None);
+    let failed = outcome(r#"{"type":"turn.failed","error":{"message":"unexpected status 401 Unauthorized","mo"#);
+    assert_eq!(failed.failure.unwrap().kind, FailureKind::Authentication);
+    let unread = outcome(r#"{"usage":{"inp"#);
+    assert_eq!(unread.failure.unwrap().code.as_deref(), Some("protocol"));
+    assert_eq!(unread.final_text.as_deref(), Some("x"));
+}
+
+#[test]
+fn work_is_done_with_the_end_of_the_turn() {
+    for last in [r#"{"type":"turn.completed","usage":{}}"#, r#"{"type":"turn.failed","error":{"message":"x"}}"#] {
+        let mut transcript = ExecTranscript::new(&RunRequest::default());
+        let events = read_one(&mut transcript, OutputStream::Stdout, last).events;
+        assert!(
+            matches!(events.last(), Some(Semantic::Progress(notice)) if notice.code == "work-done"),
+            "{last}: {events:?}"
+        );
+    }
+}
+
+#[test]
+fn codex_that_the_host_ended_after_its_turn_has_done_its_work() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    read_one(&mut transcript, OutputStream::Stdout, r#"{"type":"error","message":"overloaded"}"#);
+    read_one(&mut transcript, OutputStream::Stdout, r#"{"type":"turn.completed"}"#);
+    assert_eq!(transcript.finish(ExitStatus::default(), Vec::new()).failure, None);
+}
+
+#[test]
 fn standard_error_is_kept_within_bounds() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     for number in 0..10_000 {

@@ -30,6 +30,13 @@ pub fn plan(steps: &[Value]) -> Semantic {
     Semantic::Progress(notice_with(notices::PLAN, &message, &json!({ "steps": steps })))
 }
 
+/// All that was asked is done, and the CLI has nothing left to do but to end. `background` is what it still waits for,
+/// each with an `id`, a `kind` and a `description`.
+#[must_use]
+pub fn work_done(background: &[Value]) -> Semantic {
+    Semantic::Progress(notice_with(notices::WORK_DONE, "the work is done", &json!({ "background": background })))
+}
+
 /// What the plugin has no word for: its fields as they are, by the CLI's name and its own word for the kind.
 #[must_use]
 pub fn other(cli: &str, kind: &str, fields: &Map<String, Value>) -> Semantic {

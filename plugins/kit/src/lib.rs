@@ -9,6 +9,7 @@ pub mod events;
 pub mod failure;
 pub mod flags;
 pub mod help;
+pub mod json_lines;
 pub mod payload;
 mod plugin;
 pub mod prepare;

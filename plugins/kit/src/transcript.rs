@@ -1,9 +1,12 @@
 //! Reading what a CLI prints, line by line, and what its end means where it did not say.
 
 use ostler_plugin::provider::{ExitStatus, Failure, FailureKind, Line, OutputStream, Semantic, Step};
-use ostler_plugin::vocabulary::failures;
+use ostler_plugin::vocabulary::{failures, notices};
+use serde_json::{Map, Value};
 
+use crate::events::notice;
 use crate::failure::{failure, shorten};
+use crate::json_lines;
 
 /// Most lines of standard error that are kept to explain a failure.
 pub const KEPT_LINES: usize = 40;
@@ -20,6 +23,43 @@ pub fn step(lines: &[Line], mut read: impl FnMut(OutputStream, &Line, &mut Vec<S
         }
     }
     step
+}
+
+/// What a line of a JSON protocol was, for its transcript.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heard {
+    /// Whether the events have the line's whole meaning.
+    pub covered: bool,
+    /// What is known of an object in it that is not whole: the members before the cut. Empty is nothing.
+    pub lost: Option<Map<String, Value>>,
+}
+
+/// Gives each object of a line of standard output to `read`, which adds events and says whether they have its whole
+/// meaning. Where something of the line cannot be read, a warning says so.
+pub fn objects(
+    cli: &str,
+    line: &Line,
+    events: &mut Vec<Semantic>,
+    mut read: impl FnMut(Map<String, Value>, &mut Vec<Semantic>) -> bool,
+) -> Heard {
+    let reading = json_lines::read(&line.text);
+    let mut covered = !reading.documents.is_empty();
+    for document in reading.documents {
+        covered &= match document {
+            Value::Object(object) => read(object, events),
+            _ => false,
+        };
+    }
+    if reading.broken.is_none() && !line.truncated {
+        return Heard { covered, lost: None };
+    }
+    let what = if line.truncated { "was too long to be read" } else { "could not be read" };
+    events.push(Semantic::Warning(notice(notices::PROTOCOL, &format!("a line of {cli} {what}"))));
+    let known = match reading.broken {
+        Some(Value::Object(known)) => known,
+        _ => Map::new(),
+    };
+    Heard { covered: false, lost: Some(known) }
 }
 
 /// The lines of standard error that can explain a failure: the first say what is wrong with a command line, the last
@@ -66,12 +106,34 @@ pub fn ended_early(cli: &str, exit: &ExitStatus, early: &str, said: Option<&str>
     failure(kind, code, &format!("{cli} {how} {early}{said}"), None)
 }
 
-/// The failure of a run whose end (`what`, such as `codex's last message`) came in a line that was too long to be read.
-#[must_use]
-pub fn too_long(what: &str) -> Failure {
-    let message = format!("{what} was longer than a line may be, and was not read");
-    let hint = "ask for a shorter answer, or raise the runner's limit for protocol lines";
-    failure(FailureKind::Incomplete, failures::PROTOCOL, &message, Some(hint))
+/// Why a line was not read as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It was longer than the host's limit.
+    TooLong,
+    /// It is no JSON, or ends too early.
+    Malformed,
+}
+
+impl Unread {
+    /// Why this line was not.
+    #[must_use]
+    pub const fn of(line: &Line) -> Self {
+        if line.truncated { Self::TooLong } else { Self::Malformed }
+    }
+
+    /// The failure of a run whose end (`what`, such as `codex's last message`) came in such a line.
+    #[must_use]
+    pub fn failure(self, what: &str) -> Failure {
+        let (how, hint) = match self {
+            Self::TooLong => (
+                "was longer than a line may be, and was not read as a whole",
+                Some("ask for a shorter answer, or raise `max_transcript_line_mib` of the runner"),
+            ),
+            Self::Malformed => ("could not be read as a whole", None),
+        };
+        failure(FailureKind::Incomplete, failures::PROTOCOL, &format!("{what} {how}"), hint)
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +172,26 @@ mod tests {
             (FailureKind::Unknown, "crashed".to_owned(), "x was ended by signal 9 too soon".to_owned())
         );
         assert_eq!(of(None, None, None), (FailureKind::Unknown, early(), "x ended too soon".to_owned()));
+    }
+
+    #[test]
+    fn line_with_several_objects_is_covered_where_each_is_understood() {
+        let hear = |text: &str, truncated| {
+            let line = Line { stream: OutputStream::Stdout, text: text.to_owned(), truncated };
+            let (mut events, mut seen) = (Vec::new(), Vec::new());
+            let heard = objects("x", &line, &mut events, |object, _| {
+                let known = object.contains_key("type");
+                seen.push(object);
+                known
+            });
+            (heard.covered, heard.lost.map(|lost| Value::Object(lost).to_string()), seen.len(), events.len())
+        };
+        assert_eq!(hear(r#"{"type":1}{"type":2}"#, false), (true, None, 2, 0));
+        assert_eq!(hear(r#"{"type":1}{"other":2}"#, false), (false, None, 2, 0));
+        assert_eq!(hear("[1]", false), (false, None, 0, 0));
+        assert_eq!(hear("loading", false), (false, None, 0, 0));
+        assert_eq!(hear(r#"{"type":1}{"a":"b"#, false), (false, Some(r#"{"a":"b"}"#.to_owned()), 1, 1));
+        assert_eq!(hear(r#"{"type":1}"#, true), (false, Some("{}".to_owned()), 1, 1));
     }
 
     #[test]

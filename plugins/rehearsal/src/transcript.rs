@@ -6,7 +6,11 @@ use ostler_plugin::{
         RunRequest, Semantic, SessionInfo, SessionOrigin, Step, TextPiece, ToolCall, ToolOutput, ToolPiece, TurnEnd,
         TurnStatus, Usage,
     },
-    vocabulary::{failures, notices, tools},
+    vocabulary::{failures, tools},
+};
+use ostler_provider_kit::{
+    events::work_done,
+    transcript::{Unread, objects},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -108,6 +112,8 @@ pub struct Transcript {
     /// Whether any text of the answer has been seen.
     spoke: bool,
     last: Option<Last>,
+    /// Why a line was not read that may have been the last.
+    unread: Option<Unread>,
     /// The last complaint on standard error.
     complaint: Option<String>,
 }
@@ -126,14 +132,26 @@ impl Transcript {
             session: None,
             spoke: false,
             last: None,
+            unread: None,
             complaint: None,
         }
     }
 
-    /// The events of a protocol line; `None` if it is none.
-    fn protocol(&mut self, text: &str) -> Option<Vec<Semantic>> {
+    /// A line of standard output. True if its meaning is in `events`.
+    fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
+        let heard = objects("the rehearsal", line, events, |object, events| {
+            self.protocol(Value::Object(object)).map(|told| events.extend(told)).is_some()
+        });
+        if heard.lost.is_some() {
+            self.unread = Some(Unread::of(line));
+        }
+        heard.covered
+    }
+
+    /// The events of an object of the protocol; `None` if it is none.
+    fn protocol(&mut self, object: Value) -> Option<Vec<Semantic>> {
         let piece = |message, text| TextPiece { message, text, parent: None };
-        let event: Event = serde_json::from_str(text).ok()?;
+        let event: Event = serde_json::from_value(object).ok()?;
         Some(match event {
             Event::Session { session, resumed } => vec![self.session(session, resumed)],
             Event::Notice { code, message } => {
@@ -214,6 +232,7 @@ impl Transcript {
             message: last.failure.as_ref().map(|failure| failure.message.clone()),
         }));
         self.last = Some(last);
+        events.push(work_done(&[]));
         events
     }
 
@@ -237,6 +256,11 @@ impl Transcript {
     fn broken_off(&self, exit: &ExitStatus) -> Option<Failure> {
         let complaint = self.complaint.as_deref().unwrap_or_default();
         let message = complaint.strip_prefix("error: ").unwrap_or(complaint);
+        if exit.code == Some(0)
+            && let Some(unread) = self.unread
+        {
+            return Some(unread.failure("a line of the rehearsal, which may have been its last,"));
+        }
         let (kind, code, fallback) = match (exit.code, exit.signal) {
             (Some(0), _) if self.plain => return None,
             (Some(0), _) => (
@@ -279,21 +303,7 @@ impl ostler_plugin::Transcript for Transcript {
         for (index, line) in (0_u32..).zip(lines) {
             let covered = match line.stream {
                 OutputStream::Stdout if self.plain => false,
-                OutputStream::Stdout if line.truncated => {
-                    step.events.push(Semantic::Warning(Notice {
-                        code: notices::PROTOCOL.to_owned(),
-                        message: "a line of the rehearsal was too long to be read".to_owned(),
-                        facts: None,
-                    }));
-                    false
-                }
-                OutputStream::Stdout => match self.protocol(&line.text) {
-                    Some(events) => {
-                        step.events.extend(events);
-                        true
-                    }
-                    None => false,
-                },
+                OutputStream::Stdout => self.stdout(&line, &mut step.events),
                 OutputStream::Stderr => self.stderr(&line.text, &mut step.events),
             };
             if covered {

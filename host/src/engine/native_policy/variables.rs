@@ -2,7 +2,7 @@
 
 use super::names::{host_protects, is_harmless, matches, outweighs};
 use super::{NativeChecks, TokenChecks, deny};
-use crate::model::{Finding, escape_pointer, matches_name};
+use crate::model::{Finding, escape_pointer, is_of_caller, matches_name};
 use crate::plugins::Containment;
 
 /// What the lists say of a name.
@@ -66,7 +66,7 @@ fn is_protected(needs: &Containment, name: &str) -> bool {
 fn moving_of_caller<'a>(needs: &'a Containment, token: &TokenChecks<'a>) -> impl Iterator<Item = &'a String> {
     let token = *token;
     token.caller.into_iter().flatten().filter_map(move |(name, value)| {
-        let taken = token.inherit.iter().any(|pattern| matches_name(pattern, name));
+        let taken = is_of_caller(name) || token.inherit.iter().any(|pattern| matches_name(pattern, name));
         let kept = token.configured.contains_key(name) || token.host.get(name) == Some(value);
         (taken && !kept && name != "PATH" && is_protected(needs, name)).then_some(name)
     })
@@ -188,7 +188,8 @@ mod tests {
             ("MODEL_SERVER", "http://127.0.0.1:9"),
             ("SSL_CERT_FILE", "/caller"),
             ("CLI_SETTLED", "/caller"),
-            ("HTTP_PROXY", "not taken"),
+            ("HTTP_PROXY", "http://127.0.0.1:9"),
+            ("NODE_OPTIONS", "not taken"),
         ]);
         let (inherit, configured) =
             (texts(&["CLI_*", "MODEL_SERVER", "SSL_CERT_FILE"]), map(&[("CLI_SETTLED", "/operator")]));
@@ -204,6 +205,7 @@ mod tests {
         let expected = [
             "/harness/processEnv/HTTPS_PROXY",
             "/harness/processEnv/MODEL_SERVER",
+            "/clientEnvironment/HTTP_PROXY",
             "/clientEnvironment/MODEL_SERVER",
             "/clientEnvironment/SSL_CERT_FILE",
         ];

@@ -39,6 +39,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     mcp::servers(&mut launch, rights);
     launch.limits();
     launch.instructions();
+    launch.forget_the_first_prompt();
     launch.structured_output();
     launch.formats();
     let files = launch.attachments();
@@ -222,6 +223,17 @@ impl<'a> Builder<'a> {
             } else {
                 self.option(flag, text, pointer);
             }
+        }
+    }
+
+    /// Newer versions send the first message's system prompt and tools with every later one, whatever that asks for.
+    fn forget_the_first_prompt(&mut self) {
+        const SNAPSHOT: &str = "--system-prompt-snapshot";
+        let harness = self.harness;
+        let goes_on = self.request.resume_session.is_some() || harness.continue_session == Some(true);
+        let asks = harness.system_prompt.is_some() || harness.append_system_prompt.is_some() || harness.tools.is_some();
+        if goes_on && asks && self.detected.has(SNAPSHOT) {
+            self.args.push(format!("{SNAPSHOT}=off"));
         }
     }
 

@@ -208,6 +208,11 @@ impl<'a> Builder<'a> {
     fn permissions(&mut self, sandbox: Option<Sandbox>) {
         let permissions = &self.harness.permissions;
         let network = "/harness/permissions/networkAccess";
+        let searches = self.harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == "web_search"));
+        if permissions.network_access == Some(false) && searches {
+            // The model's service searches by itself, past every sandbox.
+            self.config("web_search", "\"disabled\"", network);
+        }
         // Without a mode from the run codex's own configuration decides, and that may be full access. `read-only` is the
         // default of `exec`, and keeps from the network.
         let sandbox = sandbox.or((permissions.network_access == Some(false)).then_some(Sandbox::ReadOnly));

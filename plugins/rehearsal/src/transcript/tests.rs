@@ -51,7 +51,7 @@ fn failure(name: &str) -> Failure {
 fn a_plain_answer() {
     let reading = plain("say");
     let piece = |text: &str| TextPiece { message: "answer".into(), text: text.into(), parent: None };
-    assert_eq!(reading.events.len(), 7);
+    assert_eq!(reading.events.len(), 8);
     assert_eq!(reading.events[0], Semantic::Session(SessionInfo { id: SESSION.into(), origin: SessionOrigin::Fresh }));
     assert!(matches!(&reading.events[1], Semantic::Progress(notice) if notice.code == "rehearsal"));
     assert_eq!(reading.events[2], Semantic::TextDelta(piece("hello ")));
@@ -61,6 +61,7 @@ fn a_plain_answer() {
         matches!(&reading.events[5], Semantic::Usage(usage) if usage.output_tokens == Some(3) && !usage.whole_session)
     );
     assert!(matches!(&reading.events[6], Semantic::TurnComplete(end) if end.status == TurnStatus::Completed));
+    assert!(matches!(&reading.events[7], Semantic::Progress(notice) if notice.code == "work-done"));
     assert!(reading.uncovered.is_empty(), "{:?}", reading.uncovered);
     assert_eq!(reading.outcome.final_text.as_deref(), Some("hello there"));
     assert_eq!(reading.outcome.failure, None);
@@ -186,6 +187,27 @@ fn lines_that_are_no_protocol_stay_output() {
     let step = transcript.read(long);
     assert!(step.covered.is_empty());
     assert!(matches!(&step.events[..], [Semantic::Warning(notice)] if notice.code == "protocol"));
+}
+
+#[test]
+fn last_line_that_needs_mending_is_the_end() {
+    let mut transcript = Transcript::new(&RunRequest::default());
+    let text = format!(
+        r#"{{"type":"text","message":"m","text":"party"}}{{"type":"result","session":"{SESSION}","status":"completed","text":"party \ud83c"}}"#
+    );
+    let step = transcript.read(lines(&text, OutputStream::Stdout));
+    assert_eq!(step.covered, [0]);
+    let outcome = transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new());
+    assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("party \u{fffd}")));
+}
+
+#[test]
+fn line_that_cannot_be_read_is_told_where_there_is_no_last_line() {
+    let mut transcript = Transcript::new(&RunRequest::default());
+    let step = transcript.read(lines(r#"{"session":"x","text":"some te"#, OutputStream::Stdout));
+    assert!(matches!(&step.events[..], [Semantic::Warning(notice)] if notice.code == "protocol"));
+    let exit = ExitStatus { code: Some(0), ..ExitStatus::default() };
+    assert_eq!(transcript.finish(exit, Vec::new()).failure.unwrap().code.as_deref(), Some("protocol"));
 }
 
 #[test]
