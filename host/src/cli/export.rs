@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::clean;
 use super::context::{Context, absolute};
 use super::exit::Exit;
@@ -76,16 +76,21 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     Ok(Exit::Done)
 }
 
-/// Writes a file to standard output, a line at a time.
+/// Writes a file to standard output, block by block.
 fn copy(path: &Path, out: &mut Output) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| {
         ApiError::new(ErrorKind::Io, format!("failed to read {}: {error}", clean::line(&path.display().to_string())))
     };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
-    let (mut line, mut shown) = (Vec::new(), Answer::default());
-    while file.read_until(b'\n', &mut line).map_err(failed)? > 0 && !out.closed() {
-        shown.write(out, &String::from_utf8_lossy(&line))?;
-        line.clear();
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut block, mut shown) = (vec![0; 1 << 16], Answer::default());
+    while !out.closed() {
+        let length = match file.read(&mut block) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        shown.write(out, block.get(..length).unwrap_or_default())?;
     }
     shown.finish(out)
 }
@@ -110,23 +115,18 @@ pub(super) fn answer_file(path: &Path) -> Result<PathBuf, ApiError> {
 /// Writes the answer of a run that is done to a file, which appears when it is complete.
 pub(super) async fn write_answer(client: &Client, run_id: RunId, path: &Path) -> Result<(), ApiError> {
     let run = client.get_run(run_id).await?;
-    let structured = run.structured_output.map(|output| output.to_string());
-    let Some(mut answer) = run.final_text.or(structured) else {
-        return Err(ApiError::new(ErrorKind::NotFound, format!("run {run_id} gave no answer")));
-    };
-    if !answer.ends_with('\n') {
-        answer.push('\n');
-    }
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
-        file.write_all(answer.as_bytes())?;
-        file.persist(path).map_err(|error| error.error).map(drop)
-    };
-    write().map_err(|error: std::io::Error| {
+    let failed = |error: std::io::Error| {
         let shown = clean::line(&path.display().to_string());
         ApiError::new(ErrorKind::Io, format!("failed to write the answer to {shown}: {error}"))
             .hint(format!("`ostler export {run_id} --format txt` writes it again"))
-    })
+    };
+    let file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+    let mut file = BufWriter::new(file);
+    if !answer::copy(client, &run, &mut |piece| file.write_all(piece).map_err(failed)).await? {
+        return Err(ApiError::new(ErrorKind::NotFound, format!("run {run_id} gave no answer")));
+    }
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.persist(path).map_err(|error| failed(error.error)).map(drop)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(super) struct Manner {
     /// Let agents work in the run's folder, now and later
     #[arg(long)]
     grant: bool,
-    /// No progress: only the answer and errors
+    /// No progress: only the answer, errors, and what leaves the outcome in doubt
     #[arg(long, short)]
     quiet: bool,
     /// Write the answer to a file as well, once the run is done
@@ -81,7 +81,7 @@ pub(super) async fn execute(
         }
         return Ok(Exit::Done);
     }
-    let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel };
+    let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel, filed: output.is_some() };
     let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
     if let (Exit::Done, Some(path)) = (exit, output) {
         export::write_answer(&client, started.run_id, &path).await?;

@@ -9,7 +9,8 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
-use crate::model::{Event, EventType};
+use crate::engine::foreign;
+use crate::model::{Event, EventType, chunk_bytes, chunk_members};
 use crate::redaction::{RunRedactor, StreamRedactor};
 
 /// Events that wait behind a held piece, at most; then the piece is let go as it is.
@@ -61,6 +62,9 @@ impl Rewriter {
         let number = self.first + self.waiting.len() as u64;
         match part(&event) {
             Part::Piece(key) => {
+                if event.kind == EventType::ChunkStdout {
+                    open_up(&mut event);
+                }
                 let redactor = &self.redactor;
                 let open = self.open.entry(key).or_insert_with(|| Open { stream: redactor.stream(), last: number });
                 let mut text = String::new();
@@ -122,11 +126,33 @@ impl Rewriter {
     fn let_go(&mut self, ready: &mut Vec<Event>) {
         let holding = self.open.values().filter(|open| open.stream.held() > 0).map(|open| open.last).min();
         while holding.is_none_or(|held| self.first < held) {
-            let Some((event, bytes)) = self.waiting.pop_front() else { break };
+            let Some((mut event, bytes)) = self.waiting.pop_front() else { break };
             self.bytes -= bytes;
             self.first += 1;
+            if event.kind == EventType::ChunkStdout {
+                close_up(&mut event);
+            }
             ready.push(event);
         }
+    }
+}
+
+/// Puts into the text of a chunk what stands for bytes that are no UTF-8.
+fn open_up(event: &mut Event) {
+    let text = foreign::text_of(&chunk_bytes(&event.payload));
+    if let Value::Object(members) = &mut event.payload {
+        members.shift_remove("base64");
+        members.insert("text".to_owned(), text.into());
+    }
+}
+
+/// Takes it out again.
+fn close_up(event: &mut Event) {
+    let Some(text) = text_of(event) else { return };
+    let (text, base64) = chunk_members(foreign::bytes_of(text));
+    if let Value::Object(members) = &mut event.payload {
+        members.insert("text".to_owned(), text.into());
+        members.extend(base64.map(|base64| ("base64".to_owned(), base64.into())));
     }
 }
 
