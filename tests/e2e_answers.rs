@@ -151,6 +151,25 @@ fn secrets_are_taken_out_of_lines_of_any_length() {
 }
 
 #[test]
+fn a_private_key_is_taken_out_whatever_ends_its_lines() {
+    let bed = Bed::granted(CONFIG);
+    let lines: Vec<String> =
+        (0..20_u64).map(|line| format!("{:x}", (line + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)).repeat(4)).collect();
+    let needles = Needles::new(&lines);
+    let (begin, end) =
+        (["-----BEGIN RSA PRIVATE", " KEY-----"].concat(), ["-----END RSA PRIVATE", " KEY-----"].concat());
+    for ends in ["\n", "\r\n", "\r"] {
+        let key = [&[begin.clone()], lines.as_slice(), &[end.clone()]].concat().join(ends);
+        bed.file("document", format!("before{ends}{key}{ends}after{ends}"));
+        let done = bed.run(&["run", "-q", "sh", "cat document"]).ok();
+        needles.assert_not_in("standard output", &done.stdout);
+        assert!(done.stdout.starts_with(&format!("before{ends}[REDACTED:")), "{:?}", done.stdout);
+        assert!(done.stdout.ends_with(&format!("]{ends}after{ends}")), "{:?}", done.stdout);
+    }
+    needles.assert_not_below(&bed.home(), &[]);
+}
+
+#[test]
 fn an_agents_answer_of_three_mebibytes_comes_whole() {
     let bed = Bed::granted("");
     let done = finish(bed.command(&["run", "-q", "--output", "out", "rehearsal", "BIG 3072"]));

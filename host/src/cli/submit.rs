@@ -21,7 +21,7 @@ pub(super) struct Manner {
     /// Let agents work in the run's folder, now and later
     #[arg(long)]
     grant: bool,
-    /// No progress: only the answer, errors, and what leaves the outcome in doubt
+    /// No progress: only the answer, errors, and doubtful outcomes
     #[arg(long, short)]
     quiet: bool,
     /// Write the answer to a file as well, once the run is done

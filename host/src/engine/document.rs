@@ -1,21 +1,25 @@
 //! Standard output that is the answer: kept as it came, line ends, a last line without one and all other bytes
 //! included, but for its secrets.
 
+use std::borrow::Cow;
+
 use memchr::memrchr2;
 
-use super::foreign::{self, Decoder};
+use super::foreign::ByteRedactor;
 use crate::model::{AnswerPlace, Chunk, MAX_FINAL_TEXT, Output, chunk_members};
+use crate::redaction::RunRedactor;
 use crate::storage::{Pending, Written};
 
 /// What comes without the end of a line waits up to so many bytes before it goes on as a piece of its line.
 const PIECE: usize = 64 * 1024;
 
 /// An answer on its way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Document {
-    decoder: Decoder,
+    redactor: ByteRedactor,
+    told_redactions: u64,
     /// What waits for the end of its line.
-    waiting: String,
+    waiting: Vec<u8>,
     /// The last read ended with a CR: a LF that comes next ends no other line.
     after_cr: bool,
     lines: u64,
@@ -27,6 +31,15 @@ pub(crate) struct Document {
     full: bool,
     first: Option<Pending<Vec<Written>>>,
     newest: Option<Pending<Vec<Written>>>,
+}
+
+/// A piece of an answer, redacted.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// As it is stored and told.
+    pub(crate) chunk: Chunk,
+    /// How many bytes of the answer it is.
+    size: usize,
 }
 
 /// What standard output said in the end.
@@ -44,17 +57,51 @@ pub(crate) struct Printed {
 
 impl Document {
     /// One of which nothing has come.
-    pub(crate) fn new() -> Self {
-        Self { printed: Printed { blank: true, ..Printed::default() }, ..Self::default() }
+    pub(crate) fn new(redactor: &RunRedactor) -> Self {
+        Self {
+            redactor: ByteRedactor::new(redactor),
+            told_redactions: 0,
+            waiting: Vec::new(),
+            after_cr: false,
+            lines: 0,
+            unfinished: false,
+            printed: Printed { blank: true, ..Printed::default() },
+            bytes: 0,
+            full: false,
+            first: None,
+            newest: None,
+        }
     }
 
-    /// Takes what one read brought. Gives what is ready for redaction: whole lines, or a piece of a long one.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<String> {
+    /// Takes what one read brought. Gives what is ready, redacted: whole lines, or a piece of a long one.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Piece> {
+        let piece = self.collect(bytes)?;
+        let ready = self.redactor.push(&piece);
+        self.piece(ready)
+    }
+
+    /// The stream has ended: gives what waited.
+    pub(crate) fn finish(&mut self) -> Option<Piece> {
+        self.lines += u64::from(std::mem::take(&mut self.unfinished));
+        if self.printed.lost > 0 {
+            return None;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut ready = self.redactor.push(&waiting);
+        ready.extend(self.redactor.finish());
+        self.piece(ready)
+    }
+
+    fn collect(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         self.count_lines(bytes);
+        if self.printed.lost > 0 {
+            // Nobody will see it: it costs no redaction.
+            self.printed.lost += bytes.len() as u64;
+            return None;
+        }
         let seen = self.waiting.len();
-        self.decoder.push(bytes, &mut self.waiting);
-        let new = self.waiting.as_bytes().get(seen..).unwrap_or_default();
-        let end = match memrchr2(b'\r', b'\n', new) {
+        self.waiting.extend_from_slice(bytes);
+        let end = match memrchr2(b'\r', b'\n', bytes) {
             Some(last) => seen + last + 1,
             None if self.waiting.len() >= PIECE => self.waiting.len(),
             None => return None,
@@ -63,11 +110,16 @@ impl Document {
         Some(std::mem::replace(&mut self.waiting, rest))
     }
 
-    /// The stream has ended: gives what waited.
-    pub(crate) fn finish(&mut self) -> String {
-        self.lines += u64::from(std::mem::take(&mut self.unfinished));
-        self.decoder.finish(&mut self.waiting);
-        std::mem::take(&mut self.waiting)
+    fn piece(&mut self, ready: Vec<u8>) -> Option<Piece> {
+        if ready.is_empty() {
+            return None;
+        }
+        let size = ready.len();
+        let count = self.redactor.count();
+        let redactions = count - std::mem::replace(&mut self.told_redactions, count);
+        let (text, base64) = chunk_members(Cow::Owned(ready));
+        self.printed.blank &= text.trim().is_empty();
+        Some(Piece { chunk: Chunk { text, redactions, truncated: false, lossy: base64.is_some(), base64 }, size })
     }
 
     /// Lines so far. CR, LF and CRLF end lines.
@@ -75,18 +127,9 @@ impl Document {
         self.lines
     }
 
-    /// A piece that has been redacted, as it is stored and told, and how many bytes it has.
-    pub(crate) fn chunk(&mut self, piece: &str, redactions: u64) -> (Chunk, usize) {
-        let bytes = foreign::bytes_of(piece);
-        let size = bytes.len();
-        let (text, base64) = chunk_members(bytes);
-        self.printed.blank &= text.trim().is_empty();
-        (Chunk { text, redactions, truncated: false, lossy: base64.is_some(), base64 }, size)
-    }
-
-    /// That piece has been handed to the storage.
-    pub(crate) fn kept(&mut self, text: &str, size: usize, written: Pending<Vec<Written>>) {
-        self.take(text, size);
+    /// A piece has been handed to the storage.
+    pub(crate) fn kept(&mut self, piece: &Piece, written: Pending<Vec<Written>>) {
+        self.take(&piece.chunk.text, piece.size);
         if self.first.is_none() {
             self.first = Some(written);
         } else {
@@ -94,9 +137,10 @@ impl Document {
         }
     }
 
-    /// There was no room for that piece.
-    pub(crate) const fn lost(&mut self, size: usize) {
-        self.printed.lost += size as u64;
+    /// There was no room for a piece: nor is there for anything after it.
+    pub(crate) fn lost(&mut self, piece: &Piece) {
+        let behind = self.redactor.held() + std::mem::take(&mut self.waiting).len();
+        self.printed.lost += (piece.size + behind) as u64;
     }
 
     /// All of it, with its place in the storage: waits for it.
@@ -143,40 +187,51 @@ impl Document {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::model::chunk_bytes;
+    use crate::redaction::{IgnoreFaults, Masks, OperatorRules, Redactor};
 
-    fn pieces(reads: &[&[u8]]) -> (Vec<String>, u64) {
-        let mut document = Document::new();
-        let mut pieces: Vec<String> = reads.iter().filter_map(|read| document.push(read)).collect();
-        pieces.push(document.finish());
-        (pieces, document.lines())
+    fn plain_redactor() -> RunRedactor {
+        let redactor = Redactor::compile(Vec::new(), OperatorRules::default()).unwrap();
+        RunRedactor::new(Arc::new(redactor), Arc::new(Masks::new([])), Arc::new(IgnoreFaults))
+    }
+
+    fn pieces(reads: &[&[u8]]) -> (Vec<Vec<u8>>, u64) {
+        let mut document = Document::new(&plain_redactor());
+        let mut pieces: Vec<Piece> = reads.iter().filter_map(|read| document.push(read)).collect();
+        pieces.extend(document.finish());
+        let bytes = |piece: Piece| chunk_bytes(&json!(piece.chunk)).into_owned();
+        (pieces.into_iter().map(bytes).collect(), document.lines())
     }
 
     #[test]
-    fn pieces_end_with_lines_and_keep_their_ends() {
-        let (pieces, lines) = pieces(&[b"a\r", b"\nb\rc", b"d\r\n\r\n", b"e"]);
-        assert_eq!(pieces, ["a\r", "\nb\r", "cd\r\n\r\n", "e"]);
+    fn pieces_are_whole_lines_and_keep_their_ends() {
+        let (pieces, lines) = pieces(&[b"a\r", b"\nb\nc", b"d\r\n\r\n", b"e"]);
+        assert_eq!(pieces, [&b"a\r\nb\n"[..], b"cd\r\n\r\n", b"e"]);
         assert_eq!(lines, 5);
     }
 
     #[test]
     fn a_line_without_an_end_comes_in_pieces_of_bounded_size() {
-        let mut document = Document::new();
+        let mut document = Document::new(&plain_redactor());
         let read = vec![b'x'; 10_000];
         let mut come = 0;
         for _ in 0..1000 {
-            come += document.push(&read).map_or(0, |piece| piece.len());
-            assert!(document.waiting.len() < PIECE);
+            come += document.push(&read).map_or(0, |piece| piece.size);
+            assert!(document.waiting.len() < PIECE && document.redactor.held() < 4 * PIECE);
         }
-        assert_eq!(come + document.finish().len(), 10_000_000);
+        assert_eq!(come + document.finish().map_or(0, |piece| piece.size), 10_000_000);
         assert_eq!(document.lines(), 1);
     }
 
     #[test]
     fn the_head_of_a_long_answer_ends_between_characters() {
-        let mut document = Document::new();
+        let mut document = Document::new(&plain_redactor());
         for _ in 0..4 {
             let text = "xä€".repeat(60_000);
             document.take(&text, text.len());
@@ -197,7 +252,7 @@ mod tests {
             cuts.sort_unstable();
             let reads: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
             let (parts, lines) = pieces(&reads);
-            prop_assert_eq!(foreign::bytes_of(&parts.concat()).into_owned(), bytes.clone());
+            prop_assert_eq!(parts.concat(), bytes.clone());
             prop_assert_eq!(lines, pieces(&[&bytes]).1);
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::conclude::KnownSession;
-use super::document::{Document, Printed};
+use super::document::{Document, Piece, Printed};
 use super::live::Live;
 use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
@@ -121,7 +121,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         Err(error) => (Err(error.to_string()), Some(error)),
     };
     let started = Instant::now();
-    let document = (parts.form == plugin::OutputForm::Text).then(Document::new);
+    let document = (parts.form == plugin::OutputForm::Text).then(|| Document::new(parts.recorder.redactor()));
     let mut pump = Pump {
         run: parts.run,
         live: parts.live,
@@ -220,9 +220,8 @@ impl Pump<'_> {
         }
         self.lane(stream).metrics.bytes += bytes.len() as u64;
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
-            if let Some(piece) = document.push(bytes) {
-                self.on_piece(&piece);
-            }
+            let piece = document.push(bytes);
+            self.tell_piece(piece);
         } else if let Some(batch) = self.lane(stream).splitter.push(bytes) {
             self.on_lines(stream, &batch);
         }
@@ -235,10 +234,7 @@ impl Pump<'_> {
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
             let piece = document.finish();
             self.stdout.metrics.lines = document.lines();
-            self.on_piece(&piece);
-            let mut rest = String::new();
-            self.stdout.redactor.finish(&mut rest);
-            self.tell_piece(&rest);
+            self.tell_piece(piece);
             return;
         }
         if let Some(batch) = self.lane(stream).splitter.finish() {
@@ -271,26 +267,17 @@ impl Pump<'_> {
         }
     }
 
-    /// A piece of the answer: no guest reads it, and nothing of it is cut.
-    fn on_piece(&mut self, piece: &str) {
-        let mut ready = String::new();
-        self.stdout.redactor.push(piece, &mut ready);
-        self.tell_piece(&ready);
-    }
-
-    fn tell_piece(&mut self, piece: &str) {
-        let Some(document) = self.document.as_mut().filter(|_| !piece.is_empty()) else { return };
-        let redactions = self.stdout.new_redactions();
-        let (chunk, size) = document.chunk(piece, redactions);
-        let payload = Payload::ChunkStdout(chunk);
-        let event = self.recorder.redacted(&payload);
+    /// Stores a piece of the answer: no guest reads it, and nothing of it is cut.
+    fn tell_piece(&mut self, piece: Option<Piece>) {
+        let Some(piece) = piece else { return };
+        let event = self.recorder.redacted(&Payload::ChunkStdout(piece.chunk.clone()));
         let room = self.take_room(&event);
-        let (Some(document), Payload::ChunkStdout(chunk)) = (&mut self.document, payload) else { return };
+        let Some(document) = &mut self.document else { return };
         if room {
             self.events += 1;
-            document.kept(&chunk.text, size, self.output.append_and_tell(vec![event]));
+            document.kept(&piece, self.output.append_and_tell(vec![event]));
         } else {
-            document.lost(size);
+            document.lost(&piece);
         }
     }
 
