@@ -230,7 +230,7 @@ impl Holder {
     fn start(bed: &Bed, run: impl FnOnce(&str) -> String) -> Self {
         let gate = bed.work().join("holder-gate");
         let _ = fs::remove_file(&gate);
-        let run = run(&format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display()));
+        let run = run(&format!("while [ ! -e {} ]; do sleep 0.02; done; echo let go", gate.display()));
         until("the holder", support::PATIENCE, || (bed.record(&run)["status"] == "running").then_some(()));
         Self { run, gate }
     }

@@ -54,8 +54,8 @@ impl Answer {
 
 /// Whether a record holds only the beginning of its answer.
 pub(super) fn is_cut(run: &RunRecord) -> bool {
-    let held = run.final_text.as_ref().map_or(0, String::len);
-    run.answer.as_ref().is_some_and(|place| place.bytes + place.lost_bytes > held as u64)
+    let held = run.final_text.as_deref().unwrap_or_default();
+    run.answer.as_ref().is_some_and(|place| place.exceeds(held))
 }
 
 /// Gives the whole answer of a run piece by piece, and whether there is one. What a program printed comes as it was; a

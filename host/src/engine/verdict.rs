@@ -30,7 +30,7 @@ pub(crate) struct Ending {
     /// The answer, not redacted; or the beginning of the one that stands at `answer`.
     pub(crate) final_text: Option<String>,
     /// Where the answer is stored piece by piece.
-    pub(crate) answer: Option<AnswerPlace>,
+    pub(crate) answer: Option<Box<AnswerPlace>>,
     /// What the CLI gave for the schema.
     pub(crate) structured: Structured,
     pub(crate) retry_after: Option<Duration>,
@@ -141,7 +141,8 @@ pub(crate) fn conclude(
         Some(_) => (true, None),
         None => (false, printed),
     };
-    let (place, lost) = printed.as_ref().map_or((None, 0), |printed| (printed.place.clone(), printed.lost));
+    let (place, lost) =
+        printed.as_ref().map_or((None, 0), |printed| (printed.place.clone().map(Box::new), printed.lost));
     let silent = printed.as_ref().is_some_and(|printed| printed.blank) && !may_be_silent;
     let final_text = printed.map(|printed| printed.head).or_else(|| said.map(str::to_owned));
     let base = |reason, message: String| Ending {

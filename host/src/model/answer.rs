@@ -41,6 +41,14 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl AnswerPlace {
+    /// Whether the answer is longer than this beginning of it, or may be.
+    #[must_use]
+    pub const fn exceeds(&self, final_text: &str) -> bool {
+        let held = final_text.len();
+        // Where bytes are no UTF-8, the text is longer than they are; what is full ends less than a character before that.
+        self.bytes + self.lost_bytes > held as u64 || held + 4 > MAX_FINAL_TEXT
+    }
+
     /// The piece that an event of the run holds; `None` for every other event.
     #[must_use]
     pub fn piece<'a>(&self, event: &'a Event) -> Option<Cow<'a, [u8]>> {
@@ -132,6 +140,16 @@ mod tests {
         assert_eq!(read(&place(Output::Text, None), &events), b"a\r\n\xffb");
         assert_eq!(read(&place(Output::Lines, Some("m")), &events), b"one two");
         assert_eq!(read(&place(Output::Lines, None), &events), b"whole");
+    }
+
+    #[test]
+    fn an_answer_exceeds_its_beginning_if_that_is_full() {
+        let of = |bytes, lost_bytes| AnswerPlace { bytes, lost_bytes, ..place(Output::Text, None) };
+        assert!(!of(5, 0).exceeds("whole"));
+        assert!(!of(1, 0).exceeds("\u{fffd}"));
+        assert!(of(6, 0).exceeds("begin"));
+        assert!(of(5, 1).exceeds("begin"));
+        assert!(of(900_000, 0).exceeds(&"\u{fffd}".repeat(MAX_FINAL_TEXT / 3)));
     }
 
     proptest! {

@@ -502,7 +502,7 @@ pub struct RunEnd {
     /// What the user can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Where the whole answer stands, where `final_text` may not be all of it.
+    /// Where the whole answer stands, where `finalText` may not be all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerPlace>,
     /// The answer, redacted. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.

@@ -276,7 +276,7 @@ pub struct RunRecord {
     /// The provider's session, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// Where the whole answer stands, where `final_text` may not be all of it.
+    /// Where the whole answer stands, where `finalText` may not be all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerPlace>,
     /// The answer. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.

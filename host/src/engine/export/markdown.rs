@@ -117,7 +117,7 @@ impl<W: Write> Page<W> {
             write!(self.out, "\n## Answer\n\n<pre>{}</pre>\n", escaped(&pretty(output)))?;
         } else if let Some(answer) = &run.final_text {
             write!(self.out, "\n## Answer\n\n{}\n", answer.trim_end())?;
-            if let Some(place) = run.answer.as_ref().filter(|place| place.bytes > answer.len() as u64) {
+            if let Some(place) = run.answer.as_ref().filter(|place| place.exceeds(answer)) {
                 write!(self.out, "\n_The beginning of {} bytes, all of which stand above._\n", place.bytes)?;
             }
         }
