@@ -221,6 +221,7 @@ fn one(
         &Outcome {
             status: if failed { RunStatus::Failed } else { RunStatus::Completed },
             end: RunEnd {
+                answer: None,
                 exit_code: Some(i32::from(failed)),
                 reason: if failed { EndReason::Unknown } else { EndReason::Completed },
                 code: None,

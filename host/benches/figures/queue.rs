@@ -20,7 +20,7 @@ capacity = 20000
 plugin = "command"
 executable = "/bin/sleep"
 concurrency = 2
-settings = { args = ["{prompt}"] }
+settings = { args = ["{prompt}"], silence = "fine" }
 "#;
 
 /// Clients that fill the queue.

@@ -20,7 +20,7 @@ const CONFIG: &str = r#"
 plugin = "command"
 executable = "/bin/true"
 concurrency = 2
-settings = { args = ["{prompt}"] }
+settings = { args = ["{prompt}"], silence = "fine" }
 
 [providers.date]
 plugin = "command"

@@ -23,6 +23,8 @@ pub enum Exit {
     Unavailable,
     /// The queue is full, or it contradicts the present state.
     Conflict,
+    /// The run did what was asked, but not all of its answer could be delivered, or not it alone.
+    Undelivered,
     /// A defect, or a plugin that failed.
     Internal,
     /// Reading or writing failed.
@@ -44,6 +46,7 @@ impl Exit {
             Self::NotFound => 5,
             Self::Unavailable => 6,
             Self::Conflict => 7,
+            Self::Undelivered => 8,
             Self::Internal => 70,
             Self::Io => 74,
             Self::Canceled => 130,

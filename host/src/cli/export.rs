@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::answer;
 use super::clean;
 use super::context::{Context, absolute};
 use super::destination::Destination;
@@ -112,23 +113,26 @@ pub(super) async fn write_answer(
     signals: &mut Signals,
 ) -> Result<Exit, ApiError> {
     let run = client.get_run(run_id).await?;
-    let structured = run.structured_output.map(|output| output.to_string());
-    let Some(mut answer) = run.final_text.or(structured) else {
-        return Err(ApiError::new(ErrorKind::NotFound, format!("run {run_id} gave no answer")));
+    let hint = || format!("`ostler show {run_id}` shows the answer, `ostler export {run_id} --format txt` writes it");
+    let failed = |error: io::Error| {
+        ApiError::new(ErrorKind::Io, format!("failed to read the answer of run {run_id}: {error}")).hint(hint())
     };
-    if !answer.ends_with('\n') {
-        answer.push('\n');
+    // All of it first: nothing of an answer that is not whole may reach the file.
+    let mut whole = BufWriter::new(tempfile::tempfile().map_err(failed)?);
+    if !answer::copy(client, &run, &mut |piece| whole.write_all(piece).map_err(failed)).await? {
+        return Err(ApiError::new(ErrorKind::NotFound, format!("run {run_id} gave no answer")));
     }
+    let mut whole = whole.into_inner().map_err(|error| failed(error.into_error()))?;
+    whole.rewind().map_err(failed)?;
     let writing = tokio::task::spawn_blocking(move || {
         let mut draft = destination.begin()?;
-        draft.write_all(answer.as_bytes()).map_err(|error| draft.failed(&error))?;
+        io::copy(&mut whole, &mut draft).map_err(|error| draft.failed(&error))?;
         draft.finish()
     });
     let written = tokio::select! {
         written = writing => written.unwrap_or_else(|error| Err(ApiError::internal(error))),
         () = signals.next() => return Ok(Exit::Canceled),
     };
-    let hint = || format!("`ostler show {run_id}` shows the answer, `ostler export {run_id} --format txt` writes it");
     written.map_err(|error| error.hint(hint())).map(|()| Exit::Done)
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Options<'a> {
     pub(super) quiet: bool,
     /// It is to be cancelled at once: the user said so before its id was known.
     pub(super) cancel: bool,
+    /// The answer goes to a file as well, so that standard output need not be it.
+    pub(super) filed: bool,
 }
 
 /// Shows a run until it has ended, and gives its outcome.
@@ -41,6 +43,8 @@ pub(super) async fn follow(
     let quiet = options.quiet || context.json;
     let mut view = View {
         json: context.json,
+        filed: options.filed,
+        run: format::short_id(run_id),
         printer: Printer::new(format::short_id(run_id)),
         answer: Answer::default(),
         progress: Progress::new(options.label, quiet, &context.out),
@@ -110,6 +114,8 @@ impl Cancel {
 /// What follows a run on the user's side.
 struct View {
     json: bool,
+    filed: bool,
+    run: String,
     printer: Printer,
     answer: Answer,
     progress: Progress,
@@ -127,6 +133,9 @@ impl View {
             self.answer.write(out, &step.answer)?;
         }
         if step.end.is_some() {
+            if out.stdout_terminal {
+                self.answer.write(out, self.printer.break_line().as_bytes())?;
+            }
             self.answer.finish(out)?;
             self.progress.hide();
         }
@@ -135,6 +144,15 @@ impl View {
         }
         if let Some(activity) = step.activity {
             self.progress.set(activity);
+        }
+        if step.end == Some(Exit::Done) && step.mixed && !self.filed && !out.stdout_terminal {
+            let id = &self.run;
+            let text = format!(
+                "standard output holds what earlier attempts of run {id} printed as well\n\
+                 hint: `ostler export {id} --format txt --output -` prints the answer alone"
+            );
+            self.tell(out, &Note { level: Level::Error, text })?;
+            return Ok(Some(Exit::Undelivered));
         }
         Ok(step.end)
     }
@@ -149,7 +167,7 @@ impl View {
     /// Shows a note, on a line of its own also where the agent's text is on the same terminal.
     fn tell(&mut self, out: &mut Output, note: &Note) -> Result<(), ApiError> {
         if self.progress.wants(note) && out.stdout_terminal {
-            self.answer.write(out, self.printer.break_line())?;
+            self.answer.write(out, self.printer.break_line().as_bytes())?;
         }
         self.progress.note(note);
         Ok(())

@@ -111,7 +111,8 @@ Examples:
 Exit codes:
   0 done           1 run failed     2 usage              3 timeout
   4 denied         5 not found      6 provider or folder unavailable
-  7 queue full or conflict         70 internal          74 I/O      130 canceled
+  7 queue full or conflict         8 done, but the answer was not delivered whole, or not alone
+  70 internal      74 I/O          130 canceled
 
 Environment:
   OSTLER_HOME   one folder for configuration, data, socket and plugins (otherwise the XDG folders)

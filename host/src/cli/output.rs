@@ -59,11 +59,16 @@ impl Output {
 
     /// Writes text to standard output as it is.
     pub(super) fn write(&mut self, text: &str) -> Result<(), ApiError> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// Writes bytes to standard output as they are.
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         if self.closed {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.closed = true;

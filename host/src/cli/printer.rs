@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::exit::Exit;
 use super::format;
 use crate::model::{
-    Chunk, CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Output, PolicyAudit,
-    Progress, RunEnd, RunStarted, Semantic, StructuredOutput, StructuredOutputInvalid, Usage, Verdict, Warning,
+    CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Output, PolicyAudit, Progress,
+    RunEnd, RunStarted, Semantic, StructuredOutput, StructuredOutputInvalid, Usage, Verdict, Warning, chunk_bytes,
+    warning_code,
 };
 
 /// Lines of the CLI's error output that are kept to explain a failure.
@@ -26,6 +27,8 @@ pub(super) enum Level {
     Info,
     /// Something is not as was asked.
     Warning,
+    /// It is in doubt that the run did what was asked: not even who wants no progress may miss that.
+    Doubt,
     /// Something failed.
     Error,
 }
@@ -49,12 +52,14 @@ pub(super) enum Activity {
 /// What one event asks to show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Step {
-    /// Text of the agent, to be appended to what was shown of it before.
-    pub(super) answer: String,
+    /// More of the answer, to be appended to what was shown of it before.
+    pub(super) answer: Vec<u8>,
     pub(super) notes: Vec<Note>,
     pub(super) activity: Option<Activity>,
     /// The run has ended.
     pub(super) end: Option<Exit>,
+    /// At the end: before the answer, other attempts have printed something, which was shown too.
+    pub(super) mixed: bool,
 }
 
 impl Step {
@@ -72,12 +77,19 @@ pub(super) struct Printer {
     line_start: bool,
     /// The agent's words of this attempt were shown.
     answered: bool,
+    /// Bytes of the document that standard output is: of this attempt, and of those before.
+    printed: u64,
+    printed_before: u64,
+    /// The host has not kept all that the run said.
+    trimmed: bool,
     /// The message whose pieces are being shown.
     current: Option<String>,
     /// What was shown of messages that are not complete.
     open: HashMap<String, String>,
     /// Messages that were shown to their end.
     done: HashSet<String>,
+    /// What was shown of the last of these.
+    last: Option<String>,
     structured: Option<Value>,
     usage: Option<Usage>,
     run_ms: u64,
@@ -94,6 +106,10 @@ impl Printer {
             output: Output::Lines,
             line_start: true,
             answered: false,
+            printed: 0,
+            printed_before: 0,
+            trimmed: false,
+            last: None,
             current: None,
             open: HashMap::new(),
             done: HashSet::new(),
@@ -120,10 +136,8 @@ impl Printer {
         let mut step = Step::default();
         match event.kind {
             EventType::RunStarted => self.with(event, &mut step, Self::started),
-            EventType::ChunkStdout => self.with(event, &mut step, Self::stdout),
-            EventType::ChunkStderr => {
-                self.with(event, &mut step, |printer, chunk: &Chunk, _| printer.keep_tail(&chunk.text));
-            }
+            EventType::ChunkStdout => self.stdout(&event.payload, &mut step),
+            EventType::ChunkStderr => self.keep_tail(&String::from_utf8_lossy(&chunk_bytes(&event.payload))),
             EventType::Progress => self.with(event, &mut step, Self::progress),
             EventType::PolicyAudit => self.with(event, &mut step, Self::audit),
             EventType::CompatibilityWarning => {
@@ -132,8 +146,10 @@ impl Printer {
                 });
             }
             EventType::Semantic => self.with(event, &mut step, Self::semantic),
-            EventType::Warning => self.with(event, &mut step, |_, warning: &Warning, step| {
-                step.note(Level::Warning, warning.message.clone());
+            EventType::Warning => self.with(event, &mut step, |printer, warning: &Warning, step| {
+                printer.trimmed |= warning.code == warning_code::BUFFER_TRIMMED;
+                let doubt = warning_code::leaves_doubt(&warning.code);
+                step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
             }),
             EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
                 step.note(Level::Error, format!("{} is not there any more; {}", missing.path, missing.install_hint));
@@ -176,6 +192,9 @@ impl Printer {
         self.end_line(step);
         self.output = started.output;
         self.answered = false;
+        self.printed_before += std::mem::take(&mut self.printed);
+        self.trimmed = false;
+        self.last = None;
         self.current = None;
         self.open.clear();
         self.done.clear();
@@ -188,14 +207,15 @@ impl Printer {
         step.activity = Some(Activity::Working(String::new()));
     }
 
-    fn stdout(&mut self, chunk: &Chunk, step: &mut Step) {
+    fn stdout(&mut self, chunk: &Value, step: &mut Step) {
+        let bytes = chunk_bytes(chunk);
         match self.output {
             Output::Text => {
-                self.answered |= !chunk.text.trim().is_empty();
-                self.append(&chunk.text, step);
+                self.printed += bytes.len() as u64;
+                self.append(&bytes, step);
             }
             // The plugin could make nothing of these lines; they may say why the run fails.
-            Output::Lines => self.keep_tail(&chunk.text),
+            Output::Lines => self.keep_tail(&String::from_utf8_lossy(&bytes)),
         }
     }
 
@@ -279,7 +299,7 @@ impl Printer {
         }
         self.answered |= !text.trim().is_empty();
         self.open.entry(message.to_owned()).or_default().push_str(text);
-        self.append(text, step);
+        self.append(text.as_bytes(), step);
         step.activity = Some(Activity::Working(String::new()));
     }
 
@@ -305,8 +325,9 @@ impl Printer {
                 self.end_line(step);
             }
             self.answered |= !rest.trim().is_empty();
-            self.append(rest, step);
+            self.append(rest.as_bytes(), step);
         }
+        self.last = Some(text.map_or(shown, str::to_owned));
         self.current = None;
         self.end_line(step);
         step.activity = Some(Activity::Working(String::new()));
@@ -325,11 +346,15 @@ impl Printer {
     }
 
     fn ended(&mut self, kind: EventType, end: &RunEnd, step: &mut Step) {
-        if !self.answered {
+        if self.printed > 0 {
+            step.mixed = self.printed_before > 0;
+        } else if self.answered {
+            self.make_up(end, step);
+        } else {
             let structured = self.structured.take().map(|value| value.to_string());
             let text = end.final_text.clone().filter(|text| !text.trim().is_empty()).or(structured);
             if let Some(text) = text {
-                self.append(&text, step);
+                self.append(text.as_bytes(), step);
             }
         }
         self.end_line(step);
@@ -365,19 +390,37 @@ impl Printer {
             }
         }
         step.end = Exit::of_run(kind, end.reason);
-    }
-
-    fn append(&mut self, text: &str, step: &mut Step) {
-        if let Some(last) = text.chars().next_back() {
-            step.answer.push_str(text);
-            self.line_start = last == '\n';
+        let wanted = end.answer.as_ref().filter(|place| place.output == Output::Text).map(|place| place.bytes);
+        if step.end == Some(Exit::Done) && wanted.is_some_and(|bytes| bytes != self.printed) {
+            step.note(Level::Error, format!("not all of the answer of run {id} has come"));
+            step.end = Some(Exit::Undelivered);
         }
     }
 
-    /// Ends the line that the agent's text is in, if it is in one.
+    /// Adds the answer where the host has not kept the events that said it.
+    fn make_up(&mut self, end: &RunEnd, step: &mut Step) {
+        let Some(text) = end.final_text.as_deref().filter(|_| self.trimmed && end.answer.is_none()) else { return };
+        match self.current.clone() {
+            Some(message) => self.whole(&message, Some(text), step),
+            None if self.last.as_deref().is_some_and(|last| last.trim() == text.trim()) => {}
+            None => {
+                self.end_line(step);
+                self.append(text.as_bytes(), step);
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8], step: &mut Step) {
+        if let Some(last) = bytes.last() {
+            step.answer.extend_from_slice(bytes);
+            self.line_start = *last == b'\n';
+        }
+    }
+
+    /// Ends the line that the agent's text is in, if it is in one. What a program printed gets nothing added.
     fn end_line(&mut self, step: &mut Step) {
-        if !self.line_start {
-            step.answer.push('\n');
+        if !self.line_start && self.output == Output::Lines {
+            step.answer.push(b'\n');
             self.line_start = true;
         }
     }
@@ -448,15 +491,15 @@ mod tests {
     /// What stands on standard output after these events, and the notes.
     fn play(events: &[(EventType, Value)]) -> (String, Vec<Note>, Option<Exit>) {
         let mut printer = Printer::new("1a2b3c4d".to_owned());
-        let (mut answer, mut notes, mut end) = (String::new(), Vec::new(), None);
+        let (mut answer, mut notes, mut end) = (Vec::new(), Vec::new(), None);
         for (kind, payload) in events {
             let step = printer.take(&event(*kind, payload.clone()));
-            answer.push_str(&step.answer);
+            answer.extend_from_slice(&step.answer);
             notes.extend(step.notes);
             end = end.or(step.end);
-            assert_eq!(printer.at_line_start(), answer.is_empty() || answer.ends_with('\n'));
+            assert_eq!(printer.at_line_start(), answer.is_empty() || answer.ends_with(b"\n"));
         }
-        (answer, notes, end)
+        (String::from_utf8_lossy(&answer).into_owned(), notes, end)
     }
 
     fn answer(events: &[(EventType, Value)]) -> String {
@@ -515,6 +558,62 @@ mod tests {
         let chunk = (EventType::ChunkStdout, json!({"text": "one\ntwo\n", "redactions": 0}));
         assert_eq!(answer(&[started("text", 1), chunk.clone(), completed(Some("two"))]), "one\ntwo\n");
         assert_eq!(answer(&[started("lines", 1), chunk, completed(Some("two"))]), "two\n");
+    }
+
+    #[test]
+    fn what_a_program_printed_is_passed_on_byte_for_byte() {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let mut take = |(kind, payload): (EventType, Value)| printer.take(&event(kind, payload));
+        take(started("text", 1));
+        let first = take((EventType::ChunkStdout, json!({"text": "a\r\nb\rc", "redactions": 0})));
+        let second = take((EventType::ChunkStdout, json!({"text": "\u{fffd}", "redactions": 0, "base64": "/w=="})));
+        let end = json!({"reason": "completed", "message": "done", "finalText": "a\r\nb\rc\u{fffd}",
+            "answer": {"output": "text", "bytes": 7, "fromCursor": 1, "toCursor": 2}});
+        let last = take((EventType::RunCompleted, end));
+        assert_eq!([first.answer, second.answer, last.answer].concat(), b"a\r\nb\rc\xff");
+        assert_eq!((last.end, last.mixed), (Some(Exit::Done), false));
+    }
+
+    #[test]
+    fn an_answer_of_which_a_piece_never_came_is_no_success() {
+        let chunk = (EventType::ChunkStdout, json!({"text": "half", "redactions": 0}));
+        let end = json!({"reason": "completed", "message": "done", "finalText": "halfwhole",
+            "answer": {"output": "text", "bytes": 9, "fromCursor": 1, "toCursor": 2}});
+        let (shown, notes, exit) = play(&[started("text", 1), chunk, (EventType::RunCompleted, end)]);
+        assert_eq!((shown.as_str(), exit), ("half", Some(Exit::Undelivered)));
+        assert_eq!(notes.last().map(|note| note.level), Some(Level::Error));
+    }
+
+    #[test]
+    fn an_attempt_that_printed_before_the_answer_is_told() {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let chunk = || (EventType::ChunkStdout, json!({"text": "x", "redactions": 0}));
+        let events = [started("text", 1), chunk(), started("text", 2), chunk(), completed(Some("x"))];
+        let steps = events.map(|(kind, payload)| printer.take(&event(kind, payload)));
+        assert_eq!(steps.map(|step| step.mixed), [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn an_answer_whose_events_were_not_kept_is_shown_at_the_end() {
+        let trimmed = (EventType::Warning, json!({"code": "BUFFER_TRIMMED", "message": "no room"}));
+        let cut = [started("lines", 1), delta("m", "Hel"), trimmed.clone(), completed(Some("Hello"))];
+        assert_eq!(answer(&cut), "Hello\n");
+        let dropped = [
+            started("lines", 1),
+            said("text", json!({"message": "m", "text": "I look"})),
+            trimmed.clone(),
+            completed(Some("Hello")),
+        ];
+        assert_eq!(answer(&dropped), "I look\nHello\n");
+        let (shown, notes, _) = play(&[
+            started("lines", 1),
+            delta("m", "Hello"),
+            said("text", json!({"message": "m"})),
+            trimmed,
+            completed(Some("Hello")),
+        ]);
+        assert_eq!(shown, "Hello\n");
+        assert!(notes.iter().any(|note| note.level == Level::Doubt));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Errors only.
+    /// Errors only, and what leaves the outcome in doubt.
     Quiet,
     Plain,
     Spinner,
@@ -93,7 +93,7 @@ impl Progress {
     /// Whether a note is to be shown.
     pub(super) fn wants(&self, note: &Note) -> bool {
         match self.mode {
-            Mode::Quiet => note.level == Level::Error,
+            Mode::Quiet => matches!(note.level, Level::Error | Level::Doubt),
             Mode::Plain => true,
             // The spinner itself says it.
             Mode::Spinner => note.level != Level::Detail,
@@ -109,7 +109,7 @@ impl Progress {
         let text = clean::text(note.text.trim_end()).replace('\n', "\n  ");
         complain(&match note.level {
             Level::Detail | Level::Info => paint(self.color, DIM, &text),
-            Level::Warning => format!("{} {text}", paint(self.color, WARN, "warning:")),
+            Level::Warning | Level::Doubt => format!("{} {text}", paint(self.color, WARN, "warning:")),
             Level::Error => format!("{} {text}", paint(self.color, BAD, "error:")),
         });
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Output, WARN};
-use super::{clean, format, ids};
+use super::{answer, clean, format, ids};
 use crate::model::{ApiError, EndReason, RunRecord};
 
 const EXAMPLES: &str = "\
@@ -29,13 +29,18 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     if context.json {
         context.out.document(&run)?;
     } else {
-        let text = render(&run, &context.out);
-        context.out.write(&text)?;
+        let (before, after) = render(&run, &context.out);
+        context.out.write(&before)?;
+        if answer::is_cut(&run) {
+            answer::show(&client, &run, &mut context.out).await?;
+        }
+        context.out.write(&after)?;
     }
     Ok(Exit::Done)
 }
 
-fn render(run: &RunRecord, out: &Output) -> String {
+/// What stands before a long answer, and what after it; a short one is in the former.
+fn render(run: &RunRecord, out: &Output) -> (String, String) {
     let summary = &run.summary;
     let mut page = Page { out, text: String::new() };
     page.field("run", &summary.run_id.to_string());
@@ -72,11 +77,15 @@ fn render(run: &RunRecord, out: &Output) -> String {
         page.field("warning", &warning_text(warning));
     }
     page.section("prompt", run.payload.get("prompt").and_then(Value::as_str));
-    let answer = run.final_text.as_deref().filter(|text| !text.trim().is_empty());
-    page.section("answer", answer);
+    if answer::is_cut(run) {
+        page.heading("answer");
+    } else {
+        page.section("answer", run.final_text.as_deref().filter(|text| !text.trim().is_empty()));
+    }
+    let before = std::mem::take(&mut page.text);
     let structured = run.structured_output.as_ref().map(|value| format!("{value:#}"));
     page.section("structured output", structured.as_deref());
-    page.text
+    (before, page.text)
 }
 
 fn warning_text(warning: &Value) -> String {
@@ -109,6 +118,12 @@ impl Page<'_> {
     fn section(&mut self, name: &str, body: Option<&str>) {
         let Some(body) = body else { return };
         let body = if self.out.stdout_terminal { clean::text(body) } else { body.to_owned() };
-        self.text.push_str(&format!("\n{}\n{}\n", self.out.styled(BOLD, name), body.trim_end()));
+        self.heading(name);
+        self.text.push_str(body.trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, name: &str) {
+        self.text.push_str(&format!("\n{}\n", self.out.styled(BOLD, name)));
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Manner {
     /// Let agents work in the run's folder, now and later
     #[arg(long)]
     grant: bool,
-    /// No progress: only the answer and errors
+    /// No progress: only the answer, errors, and doubtful outcomes
     #[arg(long, short)]
     quiet: bool,
     /// Write the answer to a file as well, when the run is done
@@ -110,7 +110,7 @@ pub(super) async fn execute(
         }
         return Ok(Exit::Done);
     }
-    let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel };
+    let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel, filed: output.is_some() };
     let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
     match (exit, output) {
         (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,

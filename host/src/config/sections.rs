@@ -68,7 +68,6 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
         runner.number(r, "background_seconds", 1..=86_400, &mut into.background_seconds);
         runner.number(r, "max_line_bytes", 256..=16_777_216, &mut into.max_line_bytes);
         runner.number(r, "max_transcript_line_mib", 1..=256, &mut into.max_transcript_line_mib);
-        runner.number(r, "max_buffer_mib", 1..=256, &mut into.max_buffer_mib);
         if let Some(names) = runner.texts(r, "inherit_environment", variable_glob) {
             into.inherit_environment = names;
         }

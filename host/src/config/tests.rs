@@ -37,7 +37,7 @@ fn the_default_text_sets_every_value() {
             },
             "runner": {
                 "graceSeconds": 5, "exitGraceMs": 500, "lingerSeconds": 10, "backgroundSeconds": 300, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
-                "maxBufferMib": 2, "inheritEnvironment": config.runner.inherit_environment,
+                "inheritEnvironment": config.runner.inherit_environment,
                 "limits": {"processes": 0, "memoryMib": 0, "openFiles": 0, "fileSizeMib": 0}
             },
             "storage": {"raw": false, "maxStoredMib": 1024, "exports": null},

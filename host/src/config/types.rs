@@ -143,8 +143,6 @@ pub struct RunnerConfig {
     pub max_line_bytes: usize,
     /// Longest line that a plugin's transcript gets, in MiB.
     pub max_transcript_line_mib: usize,
-    /// Output of one stream that is kept in memory, in MiB.
-    pub max_buffer_mib: usize,
     /// Names of the variables that every child inherits; `*` may stand at the end.
     pub inherit_environment: Vec<String>,
     /// Resource limits of children.
@@ -194,12 +192,6 @@ impl RunnerConfig {
     #[must_use]
     pub const fn max_transcript_line_bytes(&self) -> usize {
         self.max_transcript_line_mib << 20
-    }
-
-    /// `max_buffer_mib` in bytes.
-    #[must_use]
-    pub const fn max_buffer_bytes(&self) -> usize {
-        self.max_buffer_mib << 20
     }
 }
 

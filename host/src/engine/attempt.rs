@@ -310,12 +310,13 @@ impl Stage<'_> {
             let late = || (ran + ended.elapsed() > limit).then_some(HostSide::TimedOut);
             self.live.stop_cause().map(HostSide::from).or_else(late)
         };
+        let on_stdout = pumped.printed.is_some();
         let ending = verdict::conclude(
             pumped.side,
             exit,
             outcome,
             harness.structured_output.as_ref(),
-            pumped.kept_text,
+            pumped.printed,
             pumped.narrator.rate_limit(),
             &interrupted,
         );
@@ -340,8 +341,10 @@ impl Stage<'_> {
             peak_memory_bytes: Some(pumped.exit.usage.peak_rss).filter(|bytes| *bytes > 0),
             cpu_ms: Some(millis(pumped.exit.usage.user + pumped.exit.usage.system)),
         };
-        let told_text =
-            pumped.narrator.text_told() || ending.final_text.as_ref().is_some_and(|text| !text.trim().is_empty());
+        // Where standard output is the answer, the verdict has looked whether nothing there is right.
+        let told_text = on_stdout
+            || pumped.narrator.text_told()
+            || ending.final_text.as_ref().is_some_and(|text| !text.trim().is_empty());
         Attempted {
             ending,
             metrics: Some(metrics),

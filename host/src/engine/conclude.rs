@@ -218,6 +218,7 @@ fn outcome(recorder: &Recorder, ending: &Ending) -> Outcome {
         code: ending.code.as_deref().map(|code| recorder.clean(code)),
         message: recorder.clean(&ending.message),
         hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
+        answer: ending.answer.as_deref().cloned(),
         final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
     };
     Outcome { status: ending.status(), end, usage: None, at: record::now() }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::conclude::KnownSession;
+use super::document::{Document, Piece, Printed};
 use super::live::Live;
 use super::narrate::{Narrator, TextKey, Told};
 use super::record::Recorder;
@@ -53,8 +54,8 @@ pub(crate) struct Pumped {
     /// Still there unless it failed.
     pub(crate) transcript: Result<Transcript, String>,
     pub(crate) narrator: Narrator,
-    /// The end of the answer, where standard output is the answer.
-    pub(crate) kept_text: Option<String>,
+    /// What standard output said, where that is the answer.
+    pub(crate) printed: Option<Printed>,
     pub(crate) stdout: StreamMetrics,
     pub(crate) stderr: StreamMetrics,
     pub(crate) events: u64,
@@ -73,7 +74,6 @@ struct Pump<'a> {
     tools: ToolUses<'a>,
     /// Until when tool uses are judged, where the run is to end.
     judged_until: Option<Instant>,
-    form: plugin::OutputForm,
     duplex: bool,
     stop: StopSignal,
     grace: Duration,
@@ -81,7 +81,8 @@ struct Pump<'a> {
     narrator: Narrator,
     stdout: Lane,
     stderr: Lane,
-    kept: Option<KeptText>,
+    /// Where standard output is the answer: it takes that stream's splitter's place.
+    document: Option<Document>,
     side: HostSide,
     cut_short: bool,
     work: Work,
@@ -125,7 +126,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         Err(error) => (Err(error.to_string()), Some(error)),
     };
     let started = Instant::now();
-    let kept = (parts.form == plugin::OutputForm::Text).then(|| KeptText::new(runner.max_buffer_bytes()));
+    let document = (parts.form == plugin::OutputForm::Text).then(|| Document::new(parts.recorder.redactor()));
     let mut pump = Pump {
         run: parts.run,
         live: parts.live,
@@ -135,7 +136,6 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         transcript,
         tools: parts.tools,
         judged_until: None,
-        form: parts.form,
         duplex: parts.duplex,
         stop: parts.stop,
         grace: runner.grace(),
@@ -143,7 +143,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         narrator: Narrator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
         stdout: lane(),
         stderr: lane(),
-        kept,
+        document,
         side: HostSide::Nothing,
         cut_short: false,
         work: Work::new(runner),
@@ -169,7 +169,7 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         cut_short: pump.cut_short,
         transcript: pump.transcript,
         narrator: pump.narrator,
-        kept_text: pump.kept.map(KeptText::into_text),
+        printed: pump.document.map(Document::into_printed),
         stdout: pump.stdout.metrics,
         stderr: pump.stderr.metrics,
         events: pump.events,
@@ -260,9 +260,11 @@ impl Pump<'_> {
             self.first_byte = Some(self.started.elapsed());
             failpoint::reach("chunk.before");
         }
-        let lane = self.lane(stream);
-        lane.metrics.bytes += bytes.len() as u64;
-        if let Some(batch) = lane.splitter.push(bytes) {
+        self.lane(stream).metrics.bytes += bytes.len() as u64;
+        if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
+            let piece = document.push(bytes);
+            self.tell_piece(piece);
+        } else if let Some(batch) = self.lane(stream).splitter.push(bytes) {
             self.on_lines(stream, &batch);
         }
         if first {
@@ -271,6 +273,12 @@ impl Pump<'_> {
     }
 
     fn on_end(&mut self, stream: Stream) {
+        if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
+            let piece = document.finish();
+            self.stdout.metrics.lines = document.lines();
+            self.tell_piece(piece);
+            return;
+        }
         if let Some(batch) = self.lane(stream).splitter.finish() {
             self.on_lines(stream, &batch);
         }
@@ -301,11 +309,24 @@ impl Pump<'_> {
         }
     }
 
+    /// Stores a piece of the answer: no guest reads it, and nothing of it is cut.
+    fn tell_piece(&mut self, piece: Option<Piece>) {
+        let Some(piece) = piece else { return };
+        let event = self.recorder.redacted(&Payload::ChunkStdout(piece.chunk.clone()));
+        let room = self.take_room(&event);
+        let Some(document) = &mut self.document else { return };
+        if room {
+            self.events += 1;
+            document.kept(&piece, self.output.append_and_tell(vec![event]));
+        } else {
+            document.lost(&piece);
+        }
+    }
+
     fn on_lines(&mut self, stream: Stream, batch: &Batch) {
         let count = batch.lines().len();
         self.lane(stream).metrics.lines += count as u64;
-        let answer = self.form == plugin::OutputForm::Text && stream == Stream::Stdout;
-        let covered = if answer || self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
+        let covered = if self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
         self.tell_cut(stream, batch);
         let lane = self.lane(stream);
         let mut ready = String::new();
@@ -510,15 +531,8 @@ impl Pump<'_> {
         if text.is_empty() {
             return;
         }
-        if stream == Stream::Stdout
-            && let Some(kept) = &mut self.kept
-        {
-            kept.push(&text);
-        }
-        let lane = self.lane(stream);
-        let redactions = lane.redactor.count() - lane.told_redactions;
-        lane.told_redactions = lane.redactor.count();
-        let chunk = Chunk { text, redactions, truncated, lossy };
+        let redactions = self.lane(stream).new_redactions();
+        let chunk = Chunk { text, redactions, truncated, lossy, base64: None };
         let payload = match stream {
             Stream::Stdout => Payload::ChunkStdout(chunk),
             Stream::Stderr => Payload::ChunkStderr(chunk),
@@ -598,57 +612,10 @@ impl Pump<'_> {
     }
 }
 
-/// The end of a long text, within a limit.
-struct KeptText {
-    text: String,
-    limit: usize,
-    left_out: bool,
-}
-
-impl KeptText {
-    const fn new(limit: usize) -> Self {
-        Self { text: String::new(), limit, left_out: false }
-    }
-
-    fn push(&mut self, piece: &str) {
-        self.text.push_str(piece);
-        // Cut rarely, so that a flood costs one copy for each time that the limit has come in.
-        if self.text.len() > self.limit.saturating_mul(2) {
-            let start = self.text.ceil_char_boundary(self.text.len() - self.limit);
-            self.text.drain(..start);
-            self.left_out = true;
-        }
-    }
-
-    fn into_text(mut self) -> String {
-        if self.text.len() > self.limit {
-            let start = self.text.ceil_char_boundary(self.text.len() - self.limit);
-            self.text.drain(..start);
-            self.left_out = true;
-        }
-        if self.left_out { format!("[what came before was left out]\n{}", self.text) } else { self.text }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_flood_is_kept() {
-        let mut kept = KeptText::new(10);
-        for number in 0..100 {
-            kept.push(&format!("äö{number:02}\n"));
-        }
-        let text = kept.into_text();
-        assert!(text.ends_with("äö99\n"), "{text}");
-        assert!(text.len() < 60, "{text}");
-    }
-
-    #[test]
-    fn a_short_text_is_kept_whole() {
-        let mut kept = KeptText::new(10);
-        kept.push("abc\n");
-        assert_eq!(kept.into_text(), "abc\n");
+impl Lane {
+    /// How many secrets were taken out since this was asked last.
+    fn new_redactions(&mut self) -> u64 {
+        let count = self.redactor.count();
+        count - std::mem::replace(&mut self.told_redactions, count)
     }
 }

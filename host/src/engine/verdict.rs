@@ -6,15 +6,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::answer;
+use super::document::Printed;
 use super::live::StopCause;
 use crate::clock;
-use crate::model::{EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
+use crate::model::{AnswerPlace, EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use crate::plugins::types as plugin;
 use crate::runner::ExitStatus;
 use crate::storage::SessionUsage;
-
-/// Longest answer that is kept with a run, in bytes.
-pub(crate) const MAX_FINAL_TEXT: usize = 1 << 20;
 
 /// Most tokens, or millionths of a US dollar, that one run can have used; a plugin that says more is mistaken, and its
 /// figure is left out.
@@ -29,8 +27,10 @@ pub(crate) struct Ending {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) exit: Option<ExitStatus>,
-    /// The answer, not redacted.
+    /// The answer, not redacted; or the beginning of the one that stands at `answer`.
     pub(crate) final_text: Option<String>,
+    /// Where the answer is stored piece by piece.
+    pub(crate) answer: Option<Box<AnswerPlace>>,
     /// What the CLI gave for the schema.
     pub(crate) structured: Structured,
     pub(crate) retry_after: Option<Duration>,
@@ -45,6 +45,7 @@ impl Ending {
             hint: None,
             exit: None,
             final_text: None,
+            answer: None,
             structured: Structured::NotAsked,
             retry_after: None,
         }
@@ -121,13 +122,15 @@ impl From<StopCause> for HostSide {
 }
 
 /// Puts the end together. What the host did wins over what the CLI says: a run that was cancelled stays so, even if the
-/// CLI then finishes its work. `interrupted` is asked while an answer is held against its schema.
+/// CLI then finishes its work. Of what was `printed`, where standard output is the answer, nothing may be missing, and
+/// there must be something of it unless the plugin says otherwise. `interrupted` is asked while an answer is held against
+/// its schema.
 pub(crate) fn conclude(
     side: HostSide,
     exit: ExitStatus,
     outcome: Result<plugin::Outcome, String>,
     wanted: Option<&StructuredOutputSpec>,
-    kept_text: Option<String>,
+    printed: Option<Printed>,
     limited: Option<plugin::RetryTime>,
     interrupted: &dyn Fn() -> Option<HostSide>,
 ) -> Ending {
@@ -135,10 +138,21 @@ pub(crate) fn conclude(
         Ok(outcome) => (Some(outcome), None),
         Err(reason) => (None, Some(reason)),
     };
-    let final_text = outcome.as_ref().and_then(|outcome| outcome.final_text.clone()).or(kept_text).map(cut);
+    let said = outcome.as_ref().and_then(|outcome| outcome.final_text.as_deref());
+    // Where standard output is the answer, an empty text of the plugin says only that printing nothing is right.
+    let (may_be_silent, printed) = match said {
+        Some("") => (true, printed),
+        Some(_) => (true, None),
+        None => (false, printed),
+    };
+    let (place, lost) =
+        printed.as_ref().map_or((None, 0), |printed| (printed.place.clone().map(Box::new), printed.lost));
+    let silent = printed.as_ref().is_some_and(|printed| printed.blank) && !may_be_silent;
+    let final_text = printed.map(|printed| printed.head).or_else(|| said.map(str::to_owned));
     let base = |reason, message: String| Ending {
         exit: Some(exit),
         final_text: final_text.clone(),
+        answer: place.clone(),
         ..Ending::new(reason, message)
     };
     let ended_by_host = |side| match side {
@@ -170,6 +184,22 @@ pub(crate) fn conclude(
             ..base(reason, failure.message)
         };
     }
+    if lost > 0 {
+        let message = format!("the answer is longer than a run may store: {lost} bytes at its end were not kept");
+        return Ending {
+            code: Some("answer-too-long".to_owned()),
+            hint: Some("raise `max_stored_mib` in [storage], or let the program write to a file".to_owned()),
+            ..base(EndReason::Limit, message)
+        };
+    }
+    if silent {
+        let message = "the program printed nothing, and what it prints is the answer";
+        return Ending {
+            code: Some("no-output".to_owned()),
+            hint: Some("where that is right, `silence = \"fine\"` in the provider's settings says so".to_owned()),
+            ..base(EndReason::Incomplete, message.to_owned())
+        };
+    }
     let structured = match wanted {
         None => Structured::NotAsked,
         Some(wanted) => match answer::check(wanted, outcome.structured_output.as_deref(), interrupted) {
@@ -193,15 +223,6 @@ pub(crate) fn conclude(
     };
     ending.structured = structured;
     ending
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_FINAL_TEXT {
-        let end = text.floor_char_boundary(MAX_FINAL_TEXT);
-        text.truncate(end);
-        text.push_str("\n[the rest was left out]");
-    }
-    text
 }
 
 const fn failure_reason(kind: plugin::FailureKind) -> EndReason {
@@ -383,8 +404,35 @@ mod tests {
     }
 
     #[test]
-    fn long_answers_are_cut_between_characters() {
-        let text = cut("ä".repeat(MAX_FINAL_TEXT));
-        assert!(text.len() < MAX_FINAL_TEXT + 64);
+    fn an_answer_of_which_something_is_missing_fails_the_run() {
+        let silent = || Printed { blank: true, ..Printed::default() };
+        let cut = || Printed { head: "so far".to_owned(), lost: 7, ..Printed::default() };
+        let end = |said: Option<&str>, printed| {
+            let outcome = plugin::Outcome { final_text: said.map(str::to_owned), ..outcome(None) };
+            conclude(HostSide::Nothing, ExitStatus::Code(0), Ok(outcome), None, Some(printed), None, &|| None)
+        };
+        let told = |ending: Ending| (ending.reason, ending.code, ending.final_text);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(told(end(None, silent())), (EndReason::Incomplete, text("no-output"), text("")));
+        assert_eq!(told(end(Some(""), silent())), (EndReason::Completed, None, text("")));
+        assert_eq!(told(end(Some(""), cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
+        assert_eq!(told(end(None, cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
+        // A plugin that has the answer from elsewhere needs nothing on standard output.
+        assert_eq!(told(end(Some("mine"), silent())), (EndReason::Completed, None, text("mine")));
+    }
+
+    #[test]
+    fn a_failure_of_a_silent_program_is_told_in_its_own_words() {
+        let failure = plugin::Failure {
+            kind: plugin::FailureKind::Unknown,
+            code: None,
+            message: "exit 1".to_owned(),
+            hint: None,
+            retry: None,
+        };
+        let outcome = plugin::Outcome { final_text: None, failure: Some(failure), ..outcome(None) };
+        let printed = Printed { blank: true, ..Printed::default() };
+        let ending = conclude(HostSide::Nothing, ExitStatus::Code(1), Ok(outcome), None, Some(printed), None, &|| None);
+        assert_eq!((ending.reason, ending.message.as_str()), (EndReason::Unknown, "exit 1"));
     }
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::names;
-use super::{Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, SandboxRecord, Usage};
+use super::{
+    AnswerPlace, Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, SandboxRecord, Usage,
+};
 
 names! {
     /// The name of an event.
@@ -234,7 +236,8 @@ pub struct RunStarted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Chunk {
-    /// Whole lines, redacted.
+    /// Redacted. Whole lines, whose ends are LF; a piece of standard output that is the answer is as the child wrote it,
+    /// and a long line comes in several.
     pub text: String,
     /// How many secrets were taken out.
     pub redactions: u64,
@@ -244,6 +247,9 @@ pub struct Chunk {
     /// Bytes that are no UTF-8 were replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
+    /// The piece in base64, where standard output is the answer and some of it is no UTF-8: `text` has U+FFFD there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
 }
 
 /// `run.progress`
@@ -369,6 +375,12 @@ pub mod warning_code {
     /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or `count`, of
     /// those that have no record of their own.
     pub const TOOL_DENIED: &str = "TOOL_DENIED";
+
+    /// Whether a warning leaves in doubt that the run did what was asked, so that nobody may miss it.
+    #[must_use]
+    pub fn leaves_doubt(code: &str) -> bool {
+        [BUFFER_TRIMMED, INPUT_UNREAD, NO_TEXT_EMITTED, OUTPUT_WITHHELD].contains(&code)
+    }
 }
 
 /// `run.warning`
@@ -492,7 +504,10 @@ pub struct RunEnd {
     /// What the user can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The answer, redacted.
+    /// Where the whole answer stands, where `finalText` may not be all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerPlace>,
+    /// The answer, redacted. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! (schemars). Nothing here does I/O, and every other module may use it.
 
 mod access;
+mod answer;
 mod audit;
 mod bounded_schema;
 mod conversation;
@@ -23,6 +24,7 @@ mod validate;
 mod variable_name;
 
 pub use access::{AccessClass, AccessToken, Actor};
+pub use answer::{AnswerPlace, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
 pub use audit::{AuditKind, AuditRecord, AuditVerdict};
 pub use bounded_schema::{BoundedSchema, SchemaError, unexpected_members};
 pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};

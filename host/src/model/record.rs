@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ArtifactId, ConversationId, RunId, RunMode, SandboxRecord, SandboxSupport};
+use super::{AnswerPlace, ArtifactId, ConversationId, RunId, RunMode, SandboxRecord, SandboxSupport};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $vdoc:literal])+ $variant:ident = $text:literal,)+ }) => {
@@ -276,7 +276,10 @@ pub struct RunRecord {
     /// The provider's session, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// The answer.
+    /// Where the whole answer stands, where `finalText` may not be all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerPlace>,
+    /// The answer. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,
     /// The object that was asked for by a schema.

@@ -1,16 +1,16 @@
 //! The answer of a run, stored once: where events have said it already, the terminal event refers to them.
 //!
 //! In the row of such an event [`MEMBER`] stands in place of `finalText`. Nobody sees it but this file: whoever reads the
-//! event gets the text, as if it had been stored there.
+//! event gets the text, as if it had been stored there: all of it, or of a long one the beginning and the place of the rest.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{EventType, RunEnd};
+use crate::model::{AnswerPlace, EventType, MAX_FINAL_TEXT, Output, RunEnd};
 
 use super::StorageError;
-use super::rows::{json_of, text};
+use super::rows::{json_of, text, unsigned};
 
 /// Answers that are shorter, in bytes, are not worth a reference.
 const WORTH: usize = 256;
@@ -20,6 +20,8 @@ const LOOKED_AT: i64 = 4096;
 const MEMBER: &str = "finalTextIn";
 /// The member that readers get.
 const SHOWN: &str = "finalText";
+/// The member that says where the whole answer stands.
+const PLACE: &str = "answer";
 
 /// Events of the same run that say the answer together.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,10 +40,19 @@ struct Reference {
 pub(super) fn stored(conn: &Connection, run: i64, end: &RunEnd) -> Result<String, StorageError> {
     let answer = end.final_text.as_deref().filter(|answer| answer.len() >= WORTH);
     // What cannot be looked up can still be stored: an end must not fail because of an event before it.
-    let Some(reference) = answer.and_then(|answer| find(conn, run, answer).ok().flatten()) else {
+    let found = answer.and_then(|answer| match &end.answer {
+        Some(place) => Some((Reference::of(place)?, Some(place.clone()))),
+        None => {
+            let (reference, output) = find(conn, run, answer).ok().flatten()?;
+            let place = (answer.len() > MAX_FINAL_TEXT).then(|| reference.place(output, answer.len()));
+            Some((reference, place))
+        }
+    });
+    let Some((reference, place)) = found else {
         return text(end);
     };
-    let mut document = serde_json::to_value(RunEnd { final_text: None, ..end.clone() }).unwrap_or_default();
+    let mut document =
+        serde_json::to_value(RunEnd { final_text: None, answer: place, ..end.clone() }).unwrap_or_default();
     if let Value::Object(members) = &mut document {
         members.insert(MEMBER.to_owned(), serde_json::to_value(reference).unwrap_or_default());
     }
@@ -52,7 +63,7 @@ pub(super) fn stored(conn: &Connection, run: i64, end: &RunEnd) -> Result<String
 pub(super) fn restore(conn: &Connection, run: i64, end: &mut Value) -> Result<usize, StorageError> {
     let Some(reference) = end.as_object_mut().and_then(|members| members.shift_remove(MEMBER)) else { return Ok(0) };
     let Ok(reference) = serde_json::from_value::<Reference>(reference) else { return Ok(0) };
-    let answer = said(conn, run, &reference)?;
+    let answer = said(conn, run, &reference, MAX_FINAL_TEXT)?;
     let length = answer.len();
     if let Value::Object(members) = end {
         members.insert(SHOWN.to_owned(), answer.into());
@@ -60,24 +71,48 @@ pub(super) fn restore(conn: &Connection, run: i64, end: &mut Value) -> Result<us
     Ok(length)
 }
 
-/// The answer that a stored end holds, or refers to.
-pub(super) fn of_end(conn: &Connection, run: i64, mut end: Value) -> Result<Option<String>, StorageError> {
+/// The answer that a stored end holds, or refers to, and where all of it stands.
+pub(super) fn of_end(
+    conn: &Connection,
+    run: i64,
+    mut end: Value,
+) -> Result<(Option<String>, Option<AnswerPlace>), StorageError> {
     restore(conn, run, &mut end)?;
-    Ok(match end.get_mut(SHOWN) {
+    let place = end.get_mut(PLACE).map(Value::take).and_then(|place| serde_json::from_value(place).ok());
+    let answer = match end.get_mut(SHOWN) {
         Some(Value::String(answer)) => Some(std::mem::take(answer)),
         _ => None,
-    })
+    };
+    Ok((answer, place))
 }
 
-/// Where the answer was said, to the letter.
-fn find(conn: &Connection, run: i64, answer: &str) -> Result<Option<Reference>, StorageError> {
+impl Reference {
+    /// The pieces at a place; `None` where it cannot be.
+    fn of(place: &AnswerPlace) -> Option<Self> {
+        let number = |cursor| i64::try_from(cursor).ok();
+        let (from, to) = (number(place.from_cursor)?, number(place.to_cursor)?);
+        Some(Self { from, to, message: place.message.clone() })
+    }
+
+    /// The same for readers who do not get the answer whole.
+    fn place(&self, output: Output, bytes: usize) -> AnswerPlace {
+        let message = self.message.clone();
+        let (from_cursor, to_cursor) = (unsigned(self.from), unsigned(self.to));
+        AnswerPlace { output, bytes: bytes as u64, from_cursor, to_cursor, message, lost_bytes: 0 }
+    }
+}
+
+/// Where the answer was said, to the letter; and by the text of the agent, or on standard output.
+fn find(conn: &Connection, run: i64, answer: &str) -> Result<Option<(Reference, Output)>, StorageError> {
+    // One byte more tells a longer text from this one.
+    let limit = answer.len() + 1;
     if let Some(reference) = in_text(conn, run)?
-        && said(conn, run, &reference)? == answer
+        && said(conn, run, &reference, limit)? == answer
     {
-        return Ok(Some(reference));
+        return Ok(Some((reference, Output::Lines)));
     }
     match in_output(conn, run, answer.len())? {
-        Some(reference) if said(conn, run, &reference)? == answer => Ok(Some(reference)),
+        Some(reference) if said(conn, run, &reference, limit)? == answer => Ok(Some((reference, Output::Text))),
         _ => Ok(None),
     }
 }
@@ -123,12 +158,12 @@ fn in_output(conn: &Connection, run: i64, length: usize) -> Result<Option<Refere
     Ok(None)
 }
 
-/// What those events say.
-fn said(conn: &Connection, run: i64, reference: &Reference) -> Result<String, StorageError> {
+/// What those events say, up to a limit of bytes.
+fn said(conn: &Connection, run: i64, reference: &Reference, limit: usize) -> Result<String, StorageError> {
     let mut statement = conn.prepare_cached(
         "SELECT payload ->> 'text' AS piece FROM run_events
          WHERE cursor BETWEEN ?2 AND ?3 AND +run = ?1
-             AND CASE WHEN ?4 IS NULL THEN type = ?5 OR (type = ?6 AND payload ->> 'kind' = 'text')
+             AND CASE WHEN ?4 IS NULL THEN type = ?5 OR (?2 = ?3 AND type = ?6 AND payload ->> 'kind' = 'text')
                  ELSE type = ?6 AND payload ->> 'kind' = 'text_delta' AND payload ->> 'message' = ?4 END
          ORDER BY cursor",
     )?;
@@ -136,8 +171,12 @@ fn said(conn: &Connection, run: i64, reference: &Reference) -> Result<String, St
     let (output, semantic) = (EventType::ChunkStdout.name(), EventType::Semantic.name());
     let mut rows = statement.query(params![run, from, to, message, output, semantic])?;
     let mut answer = String::new();
-    while let Some(row) = rows.next()? {
-        answer.push_str(row.get_ref("piece")?.as_str_or_null().ok().flatten().unwrap_or_default());
+    while answer.len() <= limit
+        && let Some(row) = rows.next()?
+    {
+        let piece = row.get_ref("piece")?.as_str_or_null().ok().flatten().unwrap_or_default();
+        answer.push_str(piece);
     }
+    answer.truncate(answer.floor_char_boundary(limit));
     Ok(answer)
 }

@@ -118,6 +118,7 @@ impl Reader {
                     payload: optional_json_of(row, "payload")?.unwrap_or(Value::Null),
                     sealed_pointers: json_of(row, "sealed_pointers")?,
                     session_id: row.get("session_id")?,
+                    answer: None,
                     final_text: None,
                     structured_output: None,
                     usage: optional_json_of(row, "usage")?,
@@ -134,7 +135,9 @@ impl Reader {
         let Some((mut record, num, snapshot, terminal)) = found else {
             return Ok(None);
         };
-        record.final_text = terminal.map(|end| answers::of_end(&self.conn, num, end)).transpose()?.flatten();
+        if let Some(end) = terminal {
+            (record.final_text, record.answer) = answers::of_end(&self.conn, num, end)?;
+        }
         self.notable(num, &mut record)?;
         record.sandbox = self.sandbox_of(num)?;
         record.capabilities = snapshot.map(|key| self.snapshot(SnapshotKey(key))).transpose()?.flatten();

@@ -55,7 +55,8 @@ impl WriteTx<'_> {
             .query_row(params![num, i64::try_from(LENGTH).unwrap_or(i64::MAX)], |row| {
                 Ok((row.get::<_, Option<String>>("prompt")?.unwrap_or_default(), optional_json_of(row, "end")?))
             })?;
-        let answer = end.map(|end| answers::of_end(self.conn, num, end)).transpose()?.flatten().unwrap_or_default();
+        let end = end.map(|end| answers::of_end(self.conn, num, end)).transpose()?;
+        let answer = end.and_then(|(answer, _)| answer).unwrap_or_default();
         let answer = beginning(&answer);
         self.execute(
             "INSERT OR REPLACE INTO run_texts (rowid, prompt, answer) VALUES (?1, ?2, ?3)",

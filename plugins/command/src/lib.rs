@@ -87,7 +87,7 @@ impl Provider for Command {
     }
 
     fn transcript(&self, _request: RunRequest, _capabilities: Capabilities) -> CommandTranscript {
-        CommandTranscript::new(self.settings.success_codes.clone())
+        CommandTranscript::new(self.settings.success_codes.clone(), self.settings.silence)
     }
 }
 

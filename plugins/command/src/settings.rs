@@ -20,6 +20,8 @@ pub struct Settings {
     pub environment: Vec<String>,
     /// Exit codes that mean success.
     pub success_codes: Vec<i32>,
+    /// What it means that the program succeeds without printing anything.
+    pub silence: Silence,
     /// Arguments that make the program print its version. Without them it is not asked.
     pub version_args: Option<Vec<String>>,
     /// First signal of a stop.
@@ -54,6 +56,17 @@ pub enum PromptBy {
     Argument,
 }
 
+/// What it means that a program succeeds without printing anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Silence {
+    /// There is no answer: the run has failed.
+    #[default]
+    Fails,
+    /// The answer is empty.
+    Fine,
+}
+
 /// First signal of a stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +85,7 @@ impl Default for Settings {
             prompt: None,
             environment: Vec::new(),
             success_codes: vec![0],
+            silence: Silence::default(),
             version_args: None,
             stop: StopBy::default(),
             default_model: None,
@@ -101,6 +115,10 @@ pub(crate) const SCHEMA: &str = r#"{
     },
     "successCodes": {
       "type": "array", "minItems": 1, "maxItems": 256, "items": {"type": "integer", "minimum": 0, "maximum": 255}, "default": [0]
+    },
+    "silence": {
+      "enum": ["fails", "fine"], "default": "fails",
+      "description": "what it means that the program succeeds without printing anything: it gave no answer, or an empty one"
     },
     "versionArgs": {
       "type": ["array", "null"], "maxItems": 16, "items": {"type": "string"},

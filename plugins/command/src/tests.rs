@@ -42,6 +42,7 @@ fn refused(plugin: &Command, request: RunRequest) -> Vec<(String, String)> {
 fn every_setting_stands_in_the_schema() {
     let all = json!({
         "args": ["a", ["b", "{model}"]], "prompt": "stdin", "environment": ["A"], "successCodes": [0, 3], "versionArgs": ["-V"],
+        "silence": "fine",
         "stop": "interrupt", "defaultModel": "m", "tokenVariable": "T", "displayName": "D", "installHint": "H",
     });
     let schema: Value = serde_json::from_str(&Command::settings_schema().unwrap()).unwrap();
@@ -236,6 +237,18 @@ fn the_exit_decides() {
     assert_eq!(end(&[], killed).unwrap().code.as_deref(), Some("signal-9"));
     assert_eq!(end(&["x"], ExitStatus { canceled: true, ..killed }), None);
     assert_eq!(end(&["x"], ExitStatus { timed_out: true, ..killed }), None);
+}
+
+#[test]
+fn silence_is_an_answer_only_where_the_settings_say_so() {
+    let ends = |settings: Value, code: i32| {
+        let mut transcript = plugin(&settings).transcript(RunRequest::default(), Capabilities::default());
+        transcript.finish(ExitStatus { code: Some(code), ..ExitStatus::default() }, Vec::new())
+    };
+    assert_eq!(ends(json!({}), 0), Outcome::default());
+    assert_eq!(ends(json!({"silence": "fails"}), 0).final_text, None);
+    assert_eq!(ends(json!({"silence": "fine"}), 0).final_text.as_deref(), Some(""));
+    assert_eq!(ends(json!({"silence": "fine"}), 1).final_text, None);
 }
 
 proptest! {

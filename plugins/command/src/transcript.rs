@@ -4,6 +4,8 @@ use ostler_plugin::provider::{CollectedFile, ExitStatus, Failure, FailureKind, L
 use ostler_plugin::{Transcript, strip_ansi};
 use ostler_provider_kit::failure::shorten;
 
+use crate::settings::Silence;
+
 /// Longest message that is made of a line, in bytes.
 const MAX_MESSAGE: usize = 2000;
 
@@ -11,12 +13,13 @@ const MAX_MESSAGE: usize = 2000;
 #[derive(Debug)]
 pub struct CommandTranscript {
     success_codes: Vec<i32>,
+    silence: Silence,
     last: Option<String>,
 }
 
 impl CommandTranscript {
-    pub(crate) fn new(success_codes: Vec<i32>) -> Self {
-        Self { success_codes, last: None }
+    pub(crate) fn new(success_codes: Vec<i32>, silence: Silence) -> Self {
+        Self { success_codes, silence, last: None }
     }
 }
 
@@ -39,7 +42,11 @@ impl Transcript for CommandTranscript {
             return Outcome::default();
         }
         let (code, ended) = match (exit.code, exit.signal) {
-            (Some(code), None) if self.success_codes.contains(&code) => return Outcome::default(),
+            (Some(code), None) if self.success_codes.contains(&code) => {
+                // The host has the answer; an empty text says that it may be empty.
+                let final_text = (self.silence == Silence::Fine).then(String::new);
+                return Outcome { final_text, ..Outcome::default() };
+            }
             (_, Some(signal)) => (format!("signal-{signal}"), format!("the program was ended by signal {signal}")),
             (Some(code), None) => (format!("exit-{code}"), format!("the program exited with code {code}")),
             (None, None) => ("no-exit".to_owned(), "the program ended without an exit code".to_owned()),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::output::{BOLD, DIM};
-use super::super::{clean, format, ids, runs};
+use super::super::{answer, clean, format, ids, runs};
 use crate::api::client::Client;
 use crate::api::types::GetConversationParams;
 use crate::model::{ApiError, Conversation, ErrorKind, RunSummary};
@@ -51,8 +51,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     context.out.write(&text)?;
     if arguments.text {
         for run in &found.runs {
-            let text = said(&client, run, context).await?;
-            context.out.write(&text)?;
+            said(&client, run, context).await?;
         }
     } else if !found.runs.is_empty() {
         context.out.line("")?;
@@ -84,18 +83,23 @@ fn head(conversation: &Conversation, runs: u64, context: &Context<'_>) -> String
     text
 }
 
-/// A prompt and what came of it.
-async fn said(client: &Client, run: &RunSummary, context: &Context<'_>) -> Result<String, ApiError> {
+/// Shows a prompt and what came of it.
+async fn said(client: &Client, run: &RunSummary, context: &mut Context<'_>) -> Result<(), ApiError> {
     let record = client.get_run(run.run_id).await?;
-    let shown = |text: &str| if context.out.stdout_terminal { clean::text(text) } else { text.to_owned() };
+    let out = &mut context.out;
+    let terminal = out.stdout_terminal;
+    let shown = |text: &str| if terminal { clean::text(text) } else { text.to_owned() };
     let prompt = record.payload.get("prompt").and_then(serde_json::Value::as_str).unwrap_or_default();
     let quoted: String = shown(prompt.trim_end()).lines().map(|line| format!("> {line}\n")).collect();
-    let outcome = match record.final_text.as_deref().filter(|text| !text.trim().is_empty()) {
-        Some(answer) => shown(answer.trim_end()),
+    out.write(&format!("\n{}\n", out.styled(BOLD, quoted.trim_end())))?;
+    if answer::is_cut(&record) {
+        return answer::show(client, &record, out).await;
+    }
+    match record.final_text.as_deref().filter(|text| !text.trim().is_empty()) {
+        Some(answer) => out.line(shown(answer.trim_end())),
         None => {
             let message = run.message.as_deref().unwrap_or_default();
-            context.out.styled(DIM, format!("({} {})", run.status, clean::line(message)).replace(" )", ")").as_str())
+            out.line(out.styled(DIM, &format!("({} {})", run.status, clean::line(message)).replace(" )", ")")))
         }
-    };
-    Ok(format!("\n{}\n{outcome}\n", context.out.styled(BOLD, quoted.trim_end())))
+    }
 }

@@ -117,6 +117,9 @@ impl<W: Write> Page<W> {
             write!(self.out, "\n## Answer\n\n<pre>{}</pre>\n", escaped(&pretty(output)))?;
         } else if let Some(answer) = &run.final_text {
             write!(self.out, "\n## Answer\n\n{}\n", answer.trim_end())?;
+            if let Some(place) = run.answer.as_ref().filter(|place| place.exceeds(answer)) {
+                write!(self.out, "\n_The beginning of {} bytes, all of which stand above._\n", place.bytes)?;
+            }
         }
         if let Some(usage) = run.usage.as_ref().and_then(usage_lines) {
             write!(self.out, "\n## Usage\n\n{usage}")?;

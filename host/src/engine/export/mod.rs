@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 use super::Engine;
 use crate::api::types::{ExportRunParams, ExportRunResult};
 use crate::config::create_private_dir;
-use crate::model::{ApiError, Artifact, ArtifactId, ErrorKind, Event, ExportFormat, RunId, RunRecord};
+use crate::model::{ApiError, Artifact, ArtifactId, ErrorKind, Event, ExportFormat, Output, RunId, RunRecord};
 use crate::redaction::RunRedactor;
 use crate::storage::{Durability, ReadLimit, Reader, StorageError, StorageErrorKind};
 
@@ -61,9 +61,8 @@ impl Engine {
         let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
         let redactor = self.redactor();
         redact_record(&redactor, &mut run);
-        if params.format == ExportFormat::Txt && run.final_text.is_none() {
-            let message = format!("run {} has no answer: it is {}", params.run_id, run.summary.status);
-            return Err(ApiError::new(ErrorKind::Conflict, message).hint("export it as md, json or jsonl"));
+        if params.format == ExportFormat::Txt {
+            has_answer(&run)?;
         }
         let target = self.export_target(params, remote)?;
         let failed = |failure| match failure {
@@ -155,13 +154,7 @@ impl Engine {
     ) -> Result<NamedTempFile, Failure> {
         let mut out = BufWriter::with_capacity(1 << 16, target.begin()?);
         match params.format {
-            ExportFormat::Txt => {
-                let answer = run.final_text.as_deref().unwrap_or_default();
-                out.write_all(answer.as_bytes())?;
-                if !answer.ends_with('\n') {
-                    out.write_all(b"\n")?;
-                }
-            }
+            ExportFormat::Txt => self.write_answer(run, redactor, &mut out)?,
             ExportFormat::Jsonl => self.each_event(params.run_id, redactor, |event| line(&mut out, event, "\n"))?,
             ExportFormat::Json => {
                 out.write_all(b"{\"run\":")?;
@@ -182,6 +175,29 @@ impl Engine {
             }
         }
         Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?)
+    }
+
+    /// Writes the answer: from its pieces, where the record may not have all of it.
+    fn write_answer(&self, run: &RunRecord, redactor: RunRedactor, out: &mut impl Write) -> Result<(), Failure> {
+        let mut last = None;
+        if let Some(place) = &run.answer {
+            self.each_event(run.summary.run_id, redactor, |event| match place.piece(event) {
+                Some(piece) => {
+                    last = piece.last().copied().or(last);
+                    out.write_all(&piece)
+                }
+                None => Ok(()),
+            })?;
+        } else {
+            let answer = run.final_text.as_deref().unwrap_or_default();
+            last = answer.as_bytes().last().copied();
+            out.write_all(answer.as_bytes())?;
+        }
+        let as_printed = run.answer.as_ref().is_some_and(|place| place.output == Output::Text);
+        if !as_printed && last.is_some_and(|last| last != b'\n') {
+            out.write_all(b"\n")?;
+        }
+        Ok(())
     }
 
     /// Every event of a run that is there now, redacted, in order.
@@ -231,6 +247,18 @@ fn check_transient(params: &ExportRunParams, remote: bool) -> Result<(), ApiErro
         true if remote => wrong("transient exports are made for callers on the unix socket"),
         _ => Ok(()),
     }
+}
+
+/// Whether there is an answer, all of it.
+fn has_answer(run: &RunRecord) -> Result<(), ApiError> {
+    let lost = run.answer.as_ref().map_or(0, |place| place.lost_bytes);
+    let (id, status) = (run.summary.run_id, run.summary.status);
+    let message = match (&run.final_text, lost) {
+        (None, _) => format!("run {id} has no answer: it is {status}"),
+        (Some(_), 0) => return Ok(()),
+        (Some(_), lost) => format!("the answer of run {id} is not whole: {lost} bytes at its end were not kept"),
+    };
+    Err(ApiError::new(ErrorKind::Conflict, message).hint("export it as md, json or jsonl"))
 }
 
 /// Takes the secrets out of the texts of a record by the rules of today. Ids, times and names are left as they are.

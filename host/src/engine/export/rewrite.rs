@@ -5,11 +5,14 @@
 //! belongs to that piece; it waits until the next piece or the end of the text shows whether it is a secret's beginning,
 //! and what comes after it waits behind it.
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
-use crate::model::{Event, EventType};
+use crate::engine::foreign::ByteRedactor;
+use crate::model::{Event, EventType, chunk_bytes, chunk_members};
 use crate::redaction::{RunRedactor, StreamRedactor};
 
 /// Events that wait behind a held piece, at most; then the piece is let go as it is.
@@ -34,9 +37,76 @@ enum Part {
     Other,
 }
 
+/// Redacts the pieces of a text, or of a stream of bytes.
+#[derive(Debug)]
+enum Stream {
+    Text(StreamRedactor),
+    Bytes(Box<ByteRedactor>),
+}
+
+impl Stream {
+    /// Of standard output bytes are kept, of everything else text.
+    fn new(redactor: &RunRedactor, key: &Key) -> Self {
+        match key {
+            Key::Stdout => Self::Bytes(Box::new(ByteRedactor::new(redactor))),
+            Key::Stderr | Key::Text(..) => Self::Text(redactor.stream()),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match self {
+            Self::Text(stream) => stream.held(),
+            Self::Bytes(stream) => stream.held(),
+        }
+    }
+
+    /// Puts in the place of the piece that an event holds what is ready after it.
+    fn push(&mut self, payload: &mut Value) {
+        match self {
+            Self::Text(stream) => {
+                if let Some(Value::String(piece)) = payload.get_mut("text") {
+                    let mut text = String::new();
+                    stream.push(piece, &mut text);
+                    *piece = text;
+                }
+            }
+            Self::Bytes(stream) => {
+                let ready = stream.push(&chunk_bytes(payload));
+                put(payload, ready);
+            }
+        }
+    }
+
+    /// Adds what was held back to the piece that an event holds.
+    fn finish(&mut self, payload: &mut Value) {
+        match self {
+            Self::Text(stream) => {
+                if let Some(Value::String(text)) = payload.get_mut("text") {
+                    stream.finish(text);
+                }
+            }
+            Self::Bytes(stream) => {
+                let mut bytes = chunk_bytes(payload).into_owned();
+                bytes.extend(stream.finish());
+                put(payload, bytes);
+            }
+        }
+    }
+}
+
+/// Makes these bytes the piece of a chunk.
+fn put(payload: &mut Value, bytes: Vec<u8>) {
+    let (text, base64) = chunk_members(Cow::Owned(bytes));
+    if let Value::Object(members) = payload {
+        members.shift_remove("base64");
+        members.insert("text".to_owned(), text.into());
+        members.extend(base64.map(|base64| ("base64".to_owned(), base64.into())));
+    }
+}
+
 #[derive(Debug)]
 struct Open {
-    stream: StreamRedactor,
+    stream: Stream,
     /// The number of the event to which the held text belongs.
     last: u64,
 }
@@ -62,12 +132,14 @@ impl Rewriter {
         match part(&event) {
             Part::Piece(key) => {
                 let redactor = &self.redactor;
-                let open = self.open.entry(key).or_insert_with(|| Open { stream: redactor.stream(), last: number });
-                let mut text = String::new();
-                if let Some(Value::String(piece)) = event.payload.get_mut("text") {
-                    open.stream.push(piece, &mut text);
-                    std::mem::swap(piece, &mut text);
-                }
+                let open = match self.open.entry(key) {
+                    Entry::Occupied(open) => open.into_mut(),
+                    Entry::Vacant(place) => {
+                        let stream = Stream::new(redactor, place.key());
+                        place.insert(Open { stream, last: number })
+                    }
+                };
+                open.stream.push(&mut event.payload);
                 open.last = number;
             }
             Part::Whole(key) => {
@@ -110,12 +182,9 @@ impl Rewriter {
 
     /// Adds what a stream held back to the piece that it came with.
     fn end(&mut self, mut open: Open) {
-        let mut rest = String::new();
-        open.stream.finish(&mut rest);
         let index = open.last.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        let piece = index.and_then(|index| self.waiting.get_mut(index));
-        if let Some(Value::String(text)) = piece.and_then(|(event, _)| event.payload.get_mut("text")) {
-            text.push_str(&rest);
+        if let Some((event, _)) = index.and_then(|index| self.waiting.get_mut(index)) {
+            open.stream.finish(&mut event.payload);
         }
     }
 
@@ -218,6 +287,19 @@ mod tests {
         assert_eq!(text, "it is [REDACTED:thing], they say");
         assert_eq!(text_of(&out[2]), Some("another"));
         assert_eq!(out[1].payload["message"], "or [REDACTED:thing]?");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_through_and_a_secret_beside_them_does_not() {
+        let (head, tail) = SECRET.split_at(9);
+        let (text, base64) = chunk_members(Cow::Owned([b"\xff\r", head.as_bytes()].concat()));
+        let events = vec![
+            event(1, EventType::ChunkStdout, json!({"text": text, "redactions": 0, "lossy": true, "base64": base64})),
+            event(2, EventType::ChunkStdout, json!({"text": format!("{tail}\r"), "redactions": 0})),
+        ];
+        let out = rewrite(events);
+        let bytes: Vec<u8> = out.iter().flat_map(|event| chunk_bytes(&event.payload).into_owned()).collect();
+        assert_eq!(bytes, b"\xff\r[REDACTED:thing]\r");
     }
 
     #[test]

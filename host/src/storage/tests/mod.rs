@@ -145,6 +145,7 @@ fn outcome(status: RunStatus) -> Outcome {
             code: None,
             message: "it ended".to_owned(),
             hint: None,
+            answer: None,
             final_text: Some("the answer".to_owned()),
         },
         usage: None,

@@ -1,0 +1,164 @@
+//! The answer of a run that its record does not hold as it is: where it stands, and how it is read from there.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Event, EventType, Output};
+
+/// Most bytes of an answer that a record and the last event of a run hold.
+pub const MAX_FINAL_TEXT: usize = 1 << 20;
+
+/// Where an answer stands that `finalText` does not hold as it is: because it is the child's standard output, byte for
+/// byte, or because it is longer than `finalText` may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnswerPlace {
+    /// `text`: the pieces are those of `run.chunk.stdout`. `lines`: they are those of `run.semantic`, kind `text_delta`, or
+    /// a single one of kind `text`.
+    pub output: Output,
+    /// Bytes of all pieces.
+    pub bytes: u64,
+    /// Cursor of the first piece; 0 where none was kept.
+    pub from_cursor: u64,
+    /// Cursor of the last piece.
+    pub to_cursor: u64,
+    /// The message whose `text_delta` the pieces are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Bytes that came after the last piece and were not kept, because the run had stored as much as it may.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl AnswerPlace {
+    /// Whether the answer is longer than this beginning of it, or may be.
+    #[must_use]
+    pub const fn exceeds(&self, final_text: &str) -> bool {
+        let held = final_text.len();
+        // Where bytes are no UTF-8, the text is longer than they are; what is full ends less than a character before that.
+        self.bytes + self.lost_bytes > held as u64 || held + 4 > MAX_FINAL_TEXT
+    }
+
+    /// The piece that an event of the run holds; `None` for every other event.
+    #[must_use]
+    pub fn piece<'a>(&self, event: &'a Event) -> Option<Cow<'a, [u8]>> {
+        if !(self.from_cursor..=self.to_cursor).contains(&event.cursor) {
+            return None;
+        }
+        let text = |name: &str| event.payload.get(name).and_then(Value::as_str);
+        let holds = match (self.output, event.kind) {
+            (Output::Text, EventType::ChunkStdout) => return Some(chunk_bytes(&event.payload)),
+            (Output::Lines, EventType::Semantic) => match &self.message {
+                Some(message) => text("kind") == Some("text_delta") && text("message") == Some(message),
+                None => text("kind") == Some("text"),
+            },
+            _ => false,
+        };
+        holds.then(|| Cow::Borrowed(text("text").unwrap_or_default().as_bytes()))
+    }
+}
+
+/// The bytes of a `run.chunk.stdout`, as the child wrote them but for its secrets.
+#[must_use]
+pub fn chunk_bytes(payload: &Value) -> Cow<'_, [u8]> {
+    let member = |name: &str| payload.get(name).and_then(Value::as_str);
+    match member("base64").and_then(|encoded| STANDARD.decode(encoded).ok()) {
+        Some(bytes) => Cow::Owned(bytes),
+        None => Cow::Borrowed(member("text").unwrap_or_default().as_bytes()),
+    }
+}
+
+/// Bytes as the members `text` and `base64` of a chunk: the second only where they are no UTF-8.
+#[must_use]
+pub fn chunk_members(bytes: Cow<'_, [u8]>) -> (String, Option<String>) {
+    match String::from_utf8(bytes.into_owned()) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let bytes = error.as_bytes();
+            (String::from_utf8_lossy(bytes).into_owned(), Some(STANDARD.encode(bytes)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::EventId;
+
+    fn event(cursor: u64, kind: EventType, payload: Value) -> Event {
+        Event {
+            cursor,
+            event_id: EventId::generate(),
+            run_id: None,
+            conversation_id: None,
+            seq: Some(cursor),
+            kind,
+            payload,
+            timestamp: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn place(output: Output, message: Option<&str>) -> AnswerPlace {
+        let message = message.map(str::to_owned);
+        AnswerPlace { output, bytes: 0, from_cursor: 2, to_cursor: 8, message, lost_bytes: 0 }
+    }
+
+    fn read(place: &AnswerPlace, events: &[Event]) -> Vec<u8> {
+        events.iter().filter_map(|event| place.piece(event)).flat_map(Cow::into_owned).collect()
+    }
+
+    #[test]
+    fn only_the_pieces_of_the_answer_are_read() {
+        let delta = |message: &str, text: &str| json!({"kind": "text_delta", "message": message, "text": text});
+        let events = [
+            event(1, EventType::ChunkStdout, json!({"text": "an attempt before"})),
+            event(2, EventType::ChunkStdout, json!({"text": "a\r\n"})),
+            event(3, EventType::ChunkStderr, json!({"text": "trouble"})),
+            event(4, EventType::Semantic, delta("m", "one ")),
+            event(5, EventType::Semantic, delta("n", "aside")),
+            event(6, EventType::Semantic, json!({"kind": "text", "message": "m", "text": "whole"})),
+            event(7, EventType::Semantic, delta("m", "two")),
+            event(8, EventType::ChunkStdout, json!({"text": "\u{fffd}b", "base64": "/2I="})),
+            event(9, EventType::ChunkStdout, json!({"text": "later"})),
+        ];
+        assert_eq!(read(&place(Output::Text, None), &events), b"a\r\n\xffb");
+        assert_eq!(read(&place(Output::Lines, Some("m")), &events), b"one two");
+        assert_eq!(read(&place(Output::Lines, None), &events), b"whole");
+    }
+
+    #[test]
+    fn an_answer_exceeds_its_beginning_if_that_is_full() {
+        let of = |bytes, lost_bytes| AnswerPlace { bytes, lost_bytes, ..place(Output::Text, None) };
+        assert!(!of(5, 0).exceeds("whole"));
+        assert!(!of(1, 0).exceeds("\u{fffd}"));
+        assert!(of(6, 0).exceeds("begin"));
+        assert!(of(5, 1).exceeds("begin"));
+        assert!(of(900_000, 0).exceeds(&"\u{fffd}".repeat(MAX_FINAL_TEXT / 3)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_from_a_chunk(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let (text, base64) = chunk_members(Cow::Borrowed(&bytes));
+            prop_assert_eq!(base64.is_none(), std::str::from_utf8(&bytes).is_ok());
+            let payload = json!({"text": text, "base64": base64});
+            prop_assert_eq!(chunk_bytes(&payload).into_owned(), bytes);
+        }
+    }
+}
