@@ -126,7 +126,7 @@ fn bytes_of_every_kind_come_unchanged() {
 fn secrets_are_taken_out_of_lines_of_any_length() {
     let bed = Bed::granted(CONFIG);
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
-    let needles = Needles::new(&[secret.clone()]);
+    let needles = Needles::new(std::slice::from_ref(&secret));
     // Across the borders of pieces, and far behind what a log shows of a line.
     let offsets = [0, 65_520, 65_536, 99_990, 131_060, 1_048_560, 5_000_000];
     let (mut document, mut wanted) = (String::new(), String::new());
@@ -159,8 +159,8 @@ fn a_private_key_is_taken_out_whatever_ends_its_lines() {
     let (begin, end) =
         (["-----BEGIN RSA PRIVATE", " KEY-----"].concat(), ["-----END RSA PRIVATE", " KEY-----"].concat());
     for ends in ["\n", "\r\n", "\r"] {
-        let key = [&[begin.clone()], lines.as_slice(), &[end.clone()]].concat().join(ends);
-        bed.file("document", format!("before{ends}{key}{ends}after{ends}"));
+        let key = lines.join(ends);
+        bed.file("document", format!("before{ends}{begin}{ends}{key}{ends}{end}{ends}after{ends}"));
         let done = bed.run(&["run", "-q", "sh", "cat document"]).ok();
         needles.assert_not_in("standard output", &done.stdout);
         assert!(done.stdout.starts_with(&format!("before{ends}[REDACTED:")), "{:?}", done.stdout);

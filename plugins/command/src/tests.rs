@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use ostler_plugin::provider::{
-    ExitStatus, FailureKind, Line, OutputForm, OutputStream, ProbeOutcome, ProbeOutput, RunMode, StopSignal, Support,
+    ExitStatus, FailureKind, Line, Outcome, OutputForm, OutputStream, ProbeOutcome, ProbeOutput, RunMode, StopSignal,
+    Support,
 };
 use ostler_plugin::{Transcript, types::Problem};
 use proptest::prelude::*;
