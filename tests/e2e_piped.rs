@@ -107,7 +107,7 @@ fn programs_of_one_prompt_get_what_was_piped() {
     let piped =
         |provider: &str, prompt: &str| bed.run_with_input(&["run", provider, prompt], b"THE DIFF\n").ok().stdout;
     assert_eq!(piped("sh", "echo got $(cat)"), "got THE DIFF\n");
-    assert_eq!(piped("cat", "review this"), "review this\n\n<stdin>\nTHE DIFF\n</stdin>\n");
+    assert_eq!(piped("cat", "review this"), "review this\n\n<stdin>\nTHE DIFF\n</stdin>");
     assert!(piped("rehearsal", "RUN echo ran").contains("ran"));
 }
 

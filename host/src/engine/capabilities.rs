@@ -47,12 +47,15 @@ pub(crate) struct Known {
 pub(crate) struct Cache {
     /// One slot for each fingerprint; its lock is held while the probes run, so that they run once for all who wait.
     slots: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
+    /// What is to be said of CLIs that have not answered in time.
+    silent: Mutex<HashMap<String, Known>>,
 }
 
 impl Cache {
     /// Forgets what is known here: what is in force has changed. What still holds is found in storage.
     pub(super) fn forget(&self) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -62,6 +65,17 @@ struct Slot {
     refreshing: bool,
     /// How often in a row the CLI has not answered in time. That is no verdict: the next to need one asks again.
     unanswered: u32,
+}
+
+/// For what capabilities are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// For a list: it does not wait for a CLI that has not answered before.
+    ForList,
+    /// For a run, which needs an answer.
+    ForRun,
+    /// For an answer of now.
+    Anew,
 }
 
 /// What came of the probes.
@@ -92,7 +106,7 @@ impl Engine {
     ) -> Result<Installed, ApiError> {
         let instance = provider.instance()?;
         let executable = self.executable(provider, instance, caller)?;
-        let known = self.capabilities_of(setup, provider, instance, &executable, caller, false)?;
+        let known = self.capabilities_of(setup, provider, instance, &executable, caller, Asking::ForRun)?;
         if known.snapshot.support == Support::Blocked {
             let reasons = known.snapshot.reasons.join("; ");
             let message = format!("provider {} cannot be used: {reasons}", provider.name);
@@ -158,7 +172,8 @@ impl Engine {
         let snapshot = |provider: &Arc<Provider>| {
             let instance = provider.instance()?;
             let executable = self.executable(provider, instance, caller)?;
-            self.capabilities_of(&setup, provider, instance, &executable, caller, refresh)
+            let asking = if refresh { Asking::Anew } else { Asking::ForList };
+            self.capabilities_of(&setup, provider, instance, &executable, caller, asking)
         };
         let made = providers.iter().map(|provider| match snapshot(provider) {
             Ok(known) => CapabilitySnapshot::clone(&known.snapshot),
@@ -174,18 +189,25 @@ impl Engine {
         instance: &Arc<ProviderInstance>,
         executable: &Executable,
         caller: Option<&BTreeMap<String, String>>,
-        refresh: bool,
+        asking: Asking,
     ) -> Result<Known, ApiError> {
         let fingerprint = provider.fingerprint(instance, executable);
+        let key = format!("{} {fingerprint}", provider.name);
+        let silent = || self.capabilities.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking == Asking::ForList
+            && let Some(known) = silent().get(&key)
+        {
+            return Ok(known.clone());
+        }
         let slot = {
             let mut slots = self.capabilities.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(format!("{} {fingerprint}", provider.name)).or_default())
+            Arc::clone(slots.entry(key.clone()).or_default())
         };
         let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if held.known.is_none() {
             held.known = self.recall(provider, &fingerprint);
         }
-        if let Some((known, made)) = held.known.as_ref().filter(|_| !refresh) {
+        if let Some((known, made)) = held.known.as_ref().filter(|_| asking != Asking::Anew) {
             let known = known.clone();
             if made.elapsed() > FRESH && !held.refreshing {
                 held.refreshing = true;
@@ -198,9 +220,12 @@ impl Engine {
             self.probe(setup, provider, instance, executable, caller, held.unanswered)?;
         if unanswered {
             held.unanswered = held.unanswered.saturating_add(1);
-            return Ok(Known { snapshot: Arc::new(snapshot), key: None, unanswered });
+            let known = Known { snapshot: Arc::new(snapshot), key: None, unanswered };
+            silent().insert(key, known.clone());
+            return Ok(known);
         }
         held.unanswered = 0;
+        silent().remove(&key);
         let known = self.remember(snapshot, &fingerprint);
         held.known = Some((known.clone(), Instant::now()));
         Ok(known)
