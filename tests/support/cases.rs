@@ -401,6 +401,7 @@ pub fn leaks(studio: &Studio) {
 /// What a contained agent tries to reach is held, in each bounded mode and by each back end.
 #[track_caller]
 pub fn escapes(studio: &Studio) {
+    let studio = &Studio::open_outside_of_temporary_folders(studio.cli).expect("it was there a moment ago");
     for backend in super::escape::BACK_ENDS {
         studio.use_back_end(backend);
         if super::escape::holds(&studio.bed, backend) {

@@ -42,9 +42,18 @@ pub struct Studio {
 impl Studio {
     /// `None`, said on standard error, where there is no such CLI.
     pub fn open(cli: &'static Cli) -> Option<Self> {
+        Self::open_in(Bed::new, cli)
+    }
+
+    /// The same outside of the temporary folders of the system, which are private to a contained run.
+    pub fn open_outside_of_temporary_folders(cli: &'static Cli) -> Option<Self> {
+        Self::open_in(|| Bed::outside_of_temporary_folders(""), cli)
+    }
+
+    fn open_in(bed: impl FnOnce() -> Bed, cli: &'static Cli) -> Option<Self> {
         let executable = agent_cli(cli.name, cli.variable)?;
         let server = ModelServer::start().unwrap();
-        let studio = Self { bed: Bed::new(), server, cli };
+        let studio = Self { bed: bed(), server, cli };
         fs::create_dir(studio.own_folder()).unwrap();
         studio.configure(&executable, cli.settings);
         studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
