@@ -91,6 +91,18 @@ fn a_process_of_a_run_is_refused_on_the_socket() {
     assert!(refused[0]["facts"]["reason"].as_str().unwrap().contains("process of a run"), "{refused:?}");
 }
 
+#[test]
+fn a_process_of_a_run_starts_no_host_of_its_own() {
+    let bed = Bed::granted("");
+    bed.host();
+    let call = format!("{} --home {} runs", support::binary().display(), bed.work().join("other").display());
+    let events = bed.events_of(&["rehearsal", &format!("RUN {call} > said 2>&1; echo \"code $?\" >> said")]);
+    let said = fs::read_to_string(bed.work().join("said")).unwrap();
+    assert!(said.contains("a process of a run may not call the host, and may start none"), "{said}");
+    assert!(said.contains("code 4"), "{said}");
+    assert!(support::of_type(&events, "run.warning").is_empty(), "{events:?}");
+}
+
 /// The same by hand, without the command line: whatever is sent, no method is reached.
 #[test]
 fn a_process_of_a_run_reaches_no_method() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::api::client::{Client, ClientConfig, ClientError, HostCommand};
 use crate::config::Paths;
 use crate::model::{ApiError, ErrorKind};
+use crate::runner::MARKER_VARIABLE;
 
 use super::output::Output;
 use super::{Global, LocalCommands};
@@ -52,8 +53,13 @@ impl<'a> Context<'a> {
         Ok(ClientConfig { socket, start, version: VERSION.to_owned(), any_version })
     }
 
-    /// How this binary starts itself as a host in the background.
+    /// How this binary starts itself as a host in the background. In a run it does not: a contained run sees no host, and a
+    /// second one would end with the run.
     fn host_command(&self) -> Result<HostCommand, ApiError> {
+        if std::env::var_os(MARKER_VARIABLE).is_some() {
+            let message = "a process of a run may not call the host, and may start none";
+            return Err(ApiError::new(ErrorKind::PolicyDenied, message).hint("call Ostler from outside of the run"));
+        }
         let program = std::env::current_exe().map_err(|error| {
             ApiError::new(ErrorKind::Io, format!("failed to find this program's own file: {error}"))
         })?;

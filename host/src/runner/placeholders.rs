@@ -22,6 +22,10 @@ use super::remove::FOLDER;
 const FOLDER_MODE: u32 = 0o551;
 const FILE_MODE: u32 = 0o440;
 
+/// Modes of what somebody has filled: it is the user's then.
+const FILLED_FOLDER_MODE: u32 = 0o755;
+const FILLED_FILE_MODE: u32 = 0o644;
+
 /// Tries where others remove the same placeholder meanwhile.
 const TRIES: usize = 3;
 
@@ -83,12 +87,20 @@ impl Placeholders {
             let Some(name) = placeholder.path.file_name() else { continue };
             // The lock that is held becomes an exclusive one, or is let go.
             let Ok(file) = lock.unlock() else { continue };
-            let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-            if placeholder.is_there() {
-                let how = if placeholder.folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
-                let _ = unlinkat(&parent, name, how);
+            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            let how = if placeholder.folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+            if !placeholder.is_there() || unlinkat(&parent, name, how).is_err() {
+                give_away(&lock, placeholder.folder);
             }
         }
+    }
+}
+
+/// Gives what somebody has filled meanwhile a mode with which its owner can work.
+fn give_away(place: &OwnedFd, folder: bool) {
+    let (own, theirs) = if folder { (FOLDER_MODE, FILLED_FOLDER_MODE) } else { (FILE_MODE, FILLED_FILE_MODE) };
+    if fstat(place).is_ok_and(|found| found.st_mode & 0o7777 == own) {
+        let _ = fchmod(place.as_fd(), Mode::from_bits_truncate(theirs));
     }
 }
 
@@ -154,6 +166,20 @@ mod tests {
         assert!(wanted.iter().all(Placeholder::is_there));
         second.remove();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn folder_that_somebody_filled_stays_and_can_be_used() {
+        let root = tempfile::tempdir().unwrap();
+        let mut held = Placeholders::make(&wanted(root.path()));
+        let folder = root.path().join("folder");
+        // As root may, or an owner who has changed the mode and changed it back.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(folder.join("settings.json"), "the user's").unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE)).unwrap();
+        held.remove();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, FILLED_FOLDER_MODE);
+        assert!(folder.join("settings.json").exists() && !root.path().join("settings.json").exists());
     }
 
     #[test]
