@@ -436,6 +436,7 @@ fn normalize(path: &Path) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+    use super::super::tool_use::unknown_tool;
     use super::*;
 
     #[test]
@@ -568,19 +569,7 @@ mod tests {
         let (grants, snapshot, tools) = (Grants::default(), snapshot(), Tally::default());
         let at = circumstances("/", &grants, Vec::new(), &snapshot, &tools);
         let asked = |wants: &[&[&str]], action: &Action| gate_of(wants).judge(action, &at).failed;
-        let call = ask::ToolCall {
-            id: String::new(),
-            kind: "shell".to_owned(),
-            name: String::new(),
-            input: "null".to_owned(),
-            commands: Vec::new(),
-            cwd: None,
-            files: Vec::new(),
-            urls: Vec::new(),
-            mcp: None,
-            parent: None,
-            extra: None,
-        };
+        let call = ask::ToolCall { kind: "shell".to_owned(), ..unknown_tool() };
         let tool = Action::Tool(call);
         assert_eq!(asked(&[&["payload"], &["no-tools"], &[]], &tool), ["p0", "p2"]);
         assert_eq!(asked(&[&["no-tools"]], &Action::Input(String::new())), ["p0"]);

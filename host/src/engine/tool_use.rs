@@ -309,8 +309,13 @@ fn call_of(result: &ToolOutput) -> ToolCall {
     if kept.len() < output.len() {
         extra["cut"] = json!(["/extra/result/output"]);
     }
+    ToolCall { id: id.clone(), extra: Some(extra.to_string()), ..unknown_tool() }
+}
+
+/// A use of a tool of which nothing is known.
+pub(super) fn unknown_tool() -> ToolCall {
     ToolCall {
-        id: id.clone(),
+        id: String::new(),
         kind: OTHER.to_owned(),
         name: String::new(),
         input: "null".to_owned(),
@@ -320,7 +325,7 @@ fn call_of(result: &ToolOutput) -> ToolCall {
         urls: Vec::new(),
         mcp: None,
         parent: None,
-        extra: Some(extra.to_string()),
+        extra: None,
     }
 }
 

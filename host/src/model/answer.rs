@@ -94,25 +94,10 @@ pub fn chunk_members(bytes: Cow<'_, [u8]>) -> (String, Option<String>) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::model::EventId;
-
-    fn event(cursor: u64, kind: EventType, payload: Value) -> Event {
-        Event {
-            cursor,
-            event_id: EventId::generate(),
-            run_id: None,
-            conversation_id: None,
-            seq: Some(cursor),
-            kind,
-            payload,
-            timestamp: Timestamp::UNIX_EPOCH,
-        }
-    }
 
     fn place(output: Output, message: Option<&str>) -> AnswerPlace {
         let message = message.map(str::to_owned);
@@ -127,15 +112,15 @@ mod tests {
     fn only_the_pieces_of_the_answer_are_read() {
         let delta = |message: &str, text: &str| json!({"kind": "text_delta", "message": message, "text": text});
         let events = [
-            event(1, EventType::ChunkStdout, json!({"text": "an attempt before"})),
-            event(2, EventType::ChunkStdout, json!({"text": "a\r\n"})),
-            event(3, EventType::ChunkStderr, json!({"text": "trouble"})),
-            event(4, EventType::Semantic, delta("m", "one ")),
-            event(5, EventType::Semantic, delta("n", "aside")),
-            event(6, EventType::Semantic, json!({"kind": "text", "message": "m", "text": "whole"})),
-            event(7, EventType::Semantic, delta("m", "two")),
-            event(8, EventType::ChunkStdout, json!({"text": "\u{fffd}b", "base64": "/2I="})),
-            event(9, EventType::ChunkStdout, json!({"text": "later"})),
+            Event::sample(1, EventType::ChunkStdout, json!({"text": "an attempt before"})),
+            Event::sample(2, EventType::ChunkStdout, json!({"text": "a\r\n"})),
+            Event::sample(3, EventType::ChunkStderr, json!({"text": "trouble"})),
+            Event::sample(4, EventType::Semantic, delta("m", "one ")),
+            Event::sample(5, EventType::Semantic, delta("n", "aside")),
+            Event::sample(6, EventType::Semantic, json!({"kind": "text", "message": "m", "text": "whole"})),
+            Event::sample(7, EventType::Semantic, delta("m", "two")),
+            Event::sample(8, EventType::ChunkStdout, json!({"text": "\u{fffd}b", "base64": "/2I="})),
+            Event::sample(9, EventType::ChunkStdout, json!({"text": "later"})),
         ];
         assert_eq!(read(&place(Output::Text, None), &events), b"a\r\n\xffb");
         assert_eq!(read(&place(Output::Lines, Some("m")), &events), b"one two");

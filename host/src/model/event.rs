@@ -100,6 +100,16 @@ pub struct Event {
     pub timestamp: Timestamp,
 }
 
+#[cfg(test)]
+impl Event {
+    /// An event that no run has stored.
+    pub(crate) fn sample(cursor: u64, kind: EventType, payload: Value) -> Self {
+        let event_id = EventId::generate();
+        let (run_id, conversation_id, seq) = (None, None, Some(cursor));
+        Self { cursor, event_id, run_id, conversation_id, seq, kind, payload, timestamp: Timestamp::UNIX_EPOCH }
+    }
+}
+
 /// An event that is not stored yet: storage gives it its cursor and its number.
 #[derive(Clone, Debug)]
 pub struct NewEvent {

@@ -228,12 +228,10 @@ mod tests {
 
     use std::sync::Arc;
 
-    use jiff::Timestamp;
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::model::EventId;
     use crate::redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
 
     const SECRET: &str = "xq7-plain-words-of-a-secret";
@@ -242,19 +240,6 @@ mod tests {
         let secret = KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() };
         let redactor = Redactor::compile(Vec::new(), OperatorRules::default()).unwrap();
         RunRedactor::new(Arc::new(redactor), Arc::new(Masks::new([secret])), Arc::new(IgnoreFaults))
-    }
-
-    fn event(cursor: u64, kind: EventType, payload: Value) -> Event {
-        Event {
-            cursor,
-            event_id: EventId::generate(),
-            run_id: None,
-            conversation_id: None,
-            seq: Some(cursor),
-            kind,
-            payload,
-            timestamp: Timestamp::UNIX_EPOCH,
-        }
     }
 
     fn rewrite(events: Vec<Event>) -> Vec<Event> {
@@ -268,7 +253,7 @@ mod tests {
     }
 
     fn delta(cursor: u64, message: &str, text: &str) -> Event {
-        event(cursor, EventType::Semantic, json!({"kind": "text_delta", "message": message, "text": text}))
+        Event::sample(cursor, EventType::Semantic, json!({"kind": "text_delta", "message": message, "text": text}))
     }
 
     #[test]
@@ -276,10 +261,10 @@ mod tests {
         let (head, tail) = SECRET.split_at(9);
         let events = vec![
             delta(1, "a", &format!("it is {head}")),
-            event(2, EventType::Warning, json!({"code": "X", "message": format!("or {SECRET}?")})),
+            Event::sample(2, EventType::Warning, json!({"code": "X", "message": format!("or {SECRET}?")})),
             delta(3, "b", "another"),
             delta(4, "a", &format!("{tail}, they say")),
-            event(5, EventType::Semantic, json!({"kind": "text", "message": "a"})),
+            Event::sample(5, EventType::Semantic, json!({"kind": "text", "message": "a"})),
         ];
         let out = rewrite(events);
         assert_eq!(out.iter().map(|event| event.cursor).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -294,8 +279,12 @@ mod tests {
         let (head, tail) = SECRET.split_at(9);
         let (text, base64) = chunk_members(Cow::Owned([b"\xff\r", head.as_bytes()].concat()));
         let events = vec![
-            event(1, EventType::ChunkStdout, json!({"text": text, "redactions": 0, "lossy": true, "base64": base64})),
-            event(2, EventType::ChunkStdout, json!({"text": format!("{tail}\r"), "redactions": 0})),
+            Event::sample(
+                1,
+                EventType::ChunkStdout,
+                json!({"text": text, "redactions": 0, "lossy": true, "base64": base64}),
+            ),
+            Event::sample(2, EventType::ChunkStdout, json!({"text": format!("{tail}\r"), "redactions": 0})),
         ];
         let out = rewrite(events);
         let bytes: Vec<u8> = out.iter().flat_map(|event| chunk_bytes(&event.payload).into_owned()).collect();
@@ -309,7 +298,7 @@ mod tests {
         let mut ready = Vec::new();
         rewriter.push(delta(0, "a", head), &mut ready);
         for cursor in 1..10_000 {
-            rewriter.push(event(cursor, EventType::Progress, json!({"stage": "queued"})), &mut ready);
+            rewriter.push(Event::sample(cursor, EventType::Progress, json!({"stage": "queued"})), &mut ready);
             assert!(rewriter.waiting.len() <= MOST_WAITING);
         }
         assert_eq!(text_of(&ready[0]), Some(head));
@@ -327,9 +316,9 @@ mod tests {
             places.sort_unstable();
             let mut events = Vec::new();
             for pair in places.windows(2) {
-                events.push(event(0, EventType::ChunkStdout, json!({"text": text[pair[0]..pair[1]], "redactions": 0})));
+                events.push(Event::sample(0, EventType::ChunkStdout, json!({"text": text[pair[0]..pair[1]], "redactions": 0})));
                 if between {
-                    events.push(event(0, EventType::Progress, json!({"stage": "x"})));
+                    events.push(Event::sample(0, EventType::Progress, json!({"stage": "x"})));
                 }
             }
             let count = events.len();

@@ -218,8 +218,7 @@ impl Plan {
             if !self.is_shown(folder) {
                 break;
             }
-            let write = true;
-            self.bind(folder, write, identity_of(folder)?);
+            self.bind(folder, true, identity_of(folder)?);
         }
         Ok(())
     }
