@@ -15,14 +15,14 @@ const HEAD: &str = "# API
 
 <!-- Generated from the method table and the types; `OSTLER_UPDATE_DOCS=1 cargo test -p ostler --lib reference` writes it. -->
 
-JSON-RPC 2.0. Parameters go by name, or as an array in the order of the tables below. The same as an OpenRPC document, with
-every schema: the method `rpc.discover`. How to connect stands in [clients.md](clients.md).
+JSON-RPC 2.0. Parameters are passed by name, or as an array in the order of the tables below. The method `rpc.discover` returns
+the same as an OpenRPC document, with all schemas. See [clients.md](clients.md) for how to connect.
 
-Each method names the class that a client needs for it: `read`, `run` or `operate`, each of which may do what the ones before
-it may. [clients.md](clients.md) says which client has which class.
+Each method requires a class: `read`, `run` or `operate`. Each class includes the ones before it.
+[clients.md](clients.md) lists the classes of clients.
 
-Errors have the JSON-RPC codes for calls that are malformed, and codes of their own for what the host refuses; either way
-`data` is an object with `kind`, `message`, and where there is one `hint`, `retryable`, `pointer`, `problems` and `findings`.
+Malformed calls have the standard JSON-RPC error codes; errors of the host have their own codes. In both cases `data` is an object
+with `kind` and `message`, and optionally `hint`, `retryable`, `pointer`, `problems` and `findings`.
 ";
 
 fn page() -> String {

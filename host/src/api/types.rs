@@ -25,7 +25,7 @@ pub use settings::*;
 pub use streams::*;
 pub use tokens::*;
 
-/// Version of the wire protocol. Client and host must agree on it and on the package version.
+/// Version of the API protocol. Client and host must agree on it and on the package version.
 pub const PROTOCOL: u32 = 1;
 
 /// Header that carries the package version in every request and response.
@@ -40,8 +40,8 @@ pub const ORIGIN_HEADER: &str = "x-ostler-origin";
 pub struct GrantWorkspaceParams {
     /// The folder, absolute.
     pub path: PathBuf,
-    /// Whether settings of agent CLIs that lie in the folder itself (hooks, permissions, MCP servers) count for runs.
-    /// Without it that stays as it is; of a folder that was not granted before they do not count.
+    /// Whether runs use agent settings in the folder itself (hooks, permissions, MCP servers). Without it, an existing
+    /// grant keeps its value, and a new grant does not trust them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_settings: Option<bool>,
 }

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a client may do. Each class may do what the ones before it may.
+/// What a client may do. Each class includes the ones before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessClass {
-    /// Look at runs, events and the host.
+    /// Read runs, events and the status of the host.
     Read,
-    /// Start and cancel runs, and what belongs to them: conversations, profiles, exports to the host's own folder.
+    /// Start and cancel runs; manage conversations and profiles; export to the host's own folder.
     #[default]
     Run,
-    /// Change the host: settings, grants, tokens, retention, plugins, exports to a path, its end.
+    /// Change the host: settings, grants, tokens, retention, plugins, exports to a path, stopping it.
     Operate,
 }
 
@@ -86,11 +86,11 @@ pub struct AccessToken {
     /// When it was created; for `default`, when the host started to listen.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
-    /// When it stops to be valid. Without it, never.
+    /// When it expires. Without it, never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, at most a minute behind.
+    /// When it was last used, with a delay of at most a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub last_used_at: Option<Timestamp>,

@@ -13,24 +13,24 @@ use super::{Event, EventType, Output};
 /// Most bytes of an answer that a record and the last event of a run hold.
 pub const MAX_FINAL_TEXT: usize = 1 << 20;
 
-/// Where an answer stands that `finalText` does not hold as it is: because it is the child's standard output, byte for
-/// byte, or because it is longer than `finalText` may be.
+/// The location of an answer that `finalText` does not contain exactly: because it is the child's standard output, byte
+/// for byte, or because it is longer than the limit of `finalText`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnswerPlace {
-    /// `text`: the pieces are those of `run.chunk.stdout`. `lines`: they are those of `run.semantic`, kind `text_delta`, or
-    /// a single one of kind `text`.
+    /// `text`: the pieces are in `run.chunk.stdout`. `lines`: they are in `run.semantic` of kind `text_delta`, or in a
+    /// single one of kind `text`.
     pub output: Output,
     /// Bytes of all pieces.
     pub bytes: u64,
-    /// Cursor of the first piece; 0 where none was kept.
+    /// Cursor of the first piece; 0 if none was stored.
     pub from_cursor: u64,
     /// Cursor of the last piece.
     pub to_cursor: u64,
     /// The message whose `text_delta` the pieces are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Bytes that came after the last piece and were not kept, because the run had stored as much as it may.
+    /// Bytes after the last piece that were not stored, because the run had reached its storage limit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost_bytes: u64,
 }

@@ -11,7 +11,7 @@ use super::record::names;
 names! {
     /// What an audit record is about.
     AuditKind {
-        /// A run was asked for, and taken or refused.
+        /// A run was requested, and accepted or refused.
         Submit = "submit",
         /// A child of a run was started.
         Spawn = "spawn",
@@ -35,7 +35,7 @@ names! {
         Plugin = "plugin",
         /// A connection or a call was refused.
         Refused = "refused",
-        /// Something about the audit trail itself.
+        /// An event of the audit trail itself.
         Audit = "audit",
     }
 }
@@ -49,7 +49,7 @@ pub struct AuditRecord {
     /// When it happened.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// What it is about.
+    /// Its subject.
     pub kind: AuditKind,
     /// Who did it: `host`, `unix pid=… uid=…` or `token NAME`.
     pub actor: String,
@@ -76,7 +76,7 @@ pub struct AuditVerdict {
     pub last: u64,
     /// Hash of the newest record, in hex. Kept elsewhere, it proves later that nothing before it was changed.
     pub head: String,
-    /// The first record that does not fit, where there is one.
+    /// The first record that does not match, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken_at: Option<u64>,
     /// What is wrong.

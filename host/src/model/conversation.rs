@@ -17,30 +17,30 @@ pub struct Conversation {
     pub conversation_id: ConversationId,
     /// Provider instance of all its runs.
     pub provider: String,
-    /// Its title; without one until its first message gives it the first line of its prompt.
+    /// Its title. Until the first message sets it to the first line of its prompt, it may have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What the client keeps with it: an object.
+    /// Metadata of the client: an object.
     pub metadata: Value,
     /// The provider's session that its next message resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// The folder of its last run: where the next one works, if its message names none.
+    /// The folder of its last run, and the default folder of the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
-    /// When it was archived, if it is: then it takes no messages.
+    /// When it was archived. An archived conversation accepts no messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub archived_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
-    /// When anything of it last changed, or a run of it ended.
+    /// When it was last changed, or a run of it ended.
     #[schemars(with = "String")]
     pub updated_at: Timestamp,
 }
 
-/// A conversation as a list shows it.
+/// A conversation in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConversationSummary {
@@ -60,7 +60,7 @@ pub struct ConversationSummary {
 pub struct LastRun {
     /// The run.
     pub run_id: RunId,
-    /// Where it stands.
+    /// Its status.
     pub status: RunStatus,
 }
 
@@ -74,9 +74,9 @@ pub struct Profile {
     pub name: String,
     /// Provider instance of the runs that it is for.
     pub provider: String,
-    /// The defaults: a part of a start payload.
+    /// The defaults: a partial start payload.
     pub config: Value,
-    /// When it was made.
+    /// When it was created.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
     /// When it last changed.

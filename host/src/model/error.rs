@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorKind {
     /// A parameter is missing, unknown, of the wrong type or out of range.
     InvalidParams,
-    /// A policy denied it; `findings` say why.
+    /// A policy denied it; `findings` contains the reasons.
     PolicyDenied,
     /// It restricts the agent in a way that neither the CLI nor the host can enforce.
     Unenforceable,
-    /// There is no such thing.
+    /// The object does not exist.
     NotFound,
-    /// As many runs wait as may wait.
+    /// The queue has reached its capacity.
     QueueFull,
     /// The provider's executable is not installed.
     CliMissing,
-    /// The working folder does not exist or is no folder.
+    /// The work folder does not exist or is not a folder.
     CwdMissing,
-    /// The provider's CLI is there but cannot be used.
+    /// The provider's CLI is installed but cannot be used.
     ProviderBlocked,
-    /// A plugin trapped, overran its limits or could not be loaded.
+    /// A plugin trapped, exceeded its limits or could not be loaded.
     PluginFailed,
-    /// It contradicts the present state.
+    /// It conflicts with the current state.
     Conflict,
     /// Reading or writing failed.
     Io,
@@ -61,7 +61,7 @@ impl ErrorKind {
 pub struct Problem {
     /// JSON Pointer (RFC 6901) into the document; empty for the whole.
     pub pointer: String,
-    /// What is wrong there, and what would be right.
+    /// What is wrong there, and what is expected.
     pub message: String,
 }
 
@@ -69,13 +69,13 @@ pub struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Nothing against it.
+    /// No objection.
     Allow,
-    /// Go on, and say so.
+    /// Continue with a warning.
     Warn,
-    /// A person must agree; where nobody can be asked, it denies.
+    /// A person must approve; if nobody can be asked, this denies.
     Ask,
-    /// Not to be done.
+    /// Refused.
     Deny,
 }
 
@@ -91,7 +91,7 @@ pub struct Finding {
     pub check: String,
     /// How strict the finding is.
     pub verdict: Verdict,
-    /// JSON Pointer into the start payload, if one field is to blame.
+    /// JSON Pointer into the start payload, if one field caused the finding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// What was found.
@@ -103,13 +103,13 @@ pub struct Finding {
 
 /// An error as a client sees it: the `data` of a JSON-RPC error.
 ///
-/// Its texts are redacted where it leaves the host, not where it is made.
+/// Its texts are redacted when it leaves the host, not when it is created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiError {
     /// What kind of error it is.
     pub kind: ErrorKind,
-    /// What is wrong and what to do.
+    /// What is wrong.
     pub message: String,
     /// What the user can do about it, a sentence or a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,13 +117,13 @@ pub struct ApiError {
     /// Whether the same call may succeed later.
     #[serde(default)]
     pub retryable: bool,
-    /// The field to blame, when it is one.
+    /// The field that caused the error, if it is a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Every problem of the document, when there are several.
+    /// All problems of the document, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// What the policies found.
+    /// Findings of the policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
 }
@@ -164,7 +164,7 @@ impl ApiError {
         Self::new(ErrorKind::Internal, message.to_string())
     }
 
-    /// There is no such thing.
+    /// The object does not exist.
     #[must_use]
     pub fn not_found(what: &str, id: impl fmt::Display) -> Self {
         Self::new(ErrorKind::NotFound, format!("there is no {what} {id}"))

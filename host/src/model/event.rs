@@ -15,17 +15,17 @@ use super::{
 names! {
     /// The name of an event.
     EventType {
-        /// An attempt has begun.
+        /// An attempt has started.
         RunStarted = "run.started",
-        /// A conversation was made.
+        /// A conversation was created.
         ConversationCreated = "conversation.created",
         /// A conversation has a new title.
         ConversationRenamed = "conversation.renamed",
         /// A conversation's fields changed, or a run of it ended.
         ConversationUpdated = "conversation.updated",
-        /// A conversation was archived or taken back.
+        /// A conversation was archived or unarchived.
         ConversationArchived = "conversation.archived",
-        /// The provider session of a conversation is another, or none.
+        /// The provider session of a conversation has changed or was removed.
         ConversationSessionUpdated = "conversation.session_updated",
         /// A message was sent to a conversation.
         ConversationMessageSent = "conversation.message_sent",
@@ -33,35 +33,35 @@ names! {
         ChunkStdout = "run.chunk.stdout",
         /// Lines of the child's standard error.
         ChunkStderr = "run.chunk.stderr",
-        /// A stage of the run's life.
+        /// A stage in the life cycle of the run.
         Progress = "run.progress",
-        /// What the policies found.
+        /// Findings of the policies.
         PolicyAudit = "run.policy_audit",
-        /// An option that could not be honoured.
+        /// An option that has no effect.
         CompatibilityWarning = "run.compatibility_warning",
-        /// What a piece of the output means.
+        /// The meaning of a piece of output.
         Semantic = "run.semantic",
-        /// Something went less well than it should.
+        /// A problem that did not end the run.
         Warning = "run.warning",
         /// A connection that the run made, or was refused.
         Network = "run.network",
-        /// The CLI was gone when its turn came.
+        /// The CLI was no longer there when the run should start.
         CliMissing = "run.cli_missing",
-        /// The working folder was gone when its turn came.
+        /// The work folder was no longer there when the run should start.
         CwdMissing = "run.cwd_missing",
-        /// Figures of an attempt.
+        /// Metrics of an attempt.
         RunnerMetrics = "run.runner_metrics",
         /// The child has ended.
         CliExit = "run.cli_exit",
-        /// The object that was asked for by a schema.
+        /// The object that was requested with a schema.
         StructuredOutput = "run.structured_output",
-        /// The answer does not fit the schema.
+        /// The answer does not match the schema.
         StructuredOutputInvalid = "run.structured_output_invalid",
-        /// The run did what was asked.
+        /// The run completed.
         RunCompleted = "run.completed",
         /// The run failed.
         RunFailed = "run.failed",
-        /// Somebody ended the run.
+        /// The run was canceled.
         RunCanceled = "run.canceled",
     }
 }
@@ -74,11 +74,11 @@ impl EventType {
     }
 }
 
-/// A stored event, as every transport delivers it.
+/// A stored event, as delivered by every transport.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Grows over the whole host.
+    /// Increases across the whole host.
     pub cursor: u64,
     /// Its id.
     pub event_id: EventId,
@@ -95,7 +95,7 @@ pub struct Event {
     pub kind: EventType,
     /// Its payload, by type.
     pub payload: Value,
-    /// When it was made.
+    /// When it was created.
     #[schemars(with = "String")]
     pub timestamp: Timestamp,
 }
@@ -121,7 +121,7 @@ pub struct NewEvent {
     pub kind: EventType,
     /// Its payload as JSON text, redacted.
     pub payload: String,
-    /// When it was made.
+    /// When it was created.
     pub timestamp: Timestamp,
 }
 
@@ -196,7 +196,7 @@ pub struct AdapterInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConversationSession {
-    /// The provider's session that the next message resumes; null where the next one begins anew.
+    /// The provider's session that the next message resumes; null if the next message starts a new session.
     pub session_id: Option<String>,
 }
 
@@ -214,9 +214,9 @@ pub struct MessageSent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {
-    /// A protocol: the answer comes as `run.semantic`.
+    /// A protocol: the answer is in `run.semantic`.
     Lines,
-    /// The answer itself: it comes as `run.chunk.stdout`.
+    /// The answer itself, in `run.chunk.stdout`.
     Text,
 }
 
@@ -224,7 +224,7 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStarted {
-    /// What bounds the run. Missing in events of older versions.
+    /// The sandbox of the run. Missing in events of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRecord>,
     /// Provider instance.
@@ -235,7 +235,7 @@ pub struct RunStarted {
     pub pid: u32,
     /// The provider plugin.
     pub adapter: AdapterInfo,
-    /// As the CLI says it.
+    /// As reported by the CLI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_version: Option<String>,
     /// What the child's standard output is.
@@ -246,18 +246,18 @@ pub struct RunStarted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Chunk {
-    /// Redacted. Whole lines, whose ends are LF; a piece of standard output that is the answer is as the child wrote it,
-    /// and a long line comes in several.
+    /// Redacted. Whole lines that end with LF. If standard output is the answer, the text is as the child wrote it, and
+    /// a long line is split into several pieces.
     pub text: String,
-    /// How many secrets were taken out.
+    /// Number of secrets that were redacted.
     pub redactions: u64,
-    /// A line was cut.
+    /// A line was truncated.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Bytes that are no UTF-8 were replaced.
+    /// Invalid UTF-8 was replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lossy: bool,
-    /// The piece in base64, where standard output is the answer and some of it is no UTF-8: `text` has U+FFFD there.
+    /// The piece in base64, if standard output is the answer and the piece is not valid UTF-8: `text` has U+FFFD there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base64: Option<String>,
 }
@@ -276,8 +276,8 @@ pub struct Progress {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyAudit {
-    /// `start`, `spawn`, or `tool` for a tool use that the CLI has reported. Of tool uses, only those with findings have
-    /// a record.
+    /// `start`, `spawn`, or `tool` for a tool use that the CLI has reported. Tool uses have a record only if there are
+    /// findings.
     pub stage: String,
     /// `allow`, `warn`, `ask` or `deny`: the strictest of all findings.
     pub verdict: String,
@@ -295,33 +295,33 @@ pub struct PolicyAudit {
     /// Names of the child's variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_names: Vec<String>,
-    /// The tool use that was judged, at the stage `tool`.
+    /// The tool use that was evaluated, at the stage `tool`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<AuditedTool>,
-    /// Who asked: `cli`, `rpc`, `http`, `mcp`.
+    /// Origin of the request: `cli`, `rpc`, `http`, `mcp`.
     pub origin: String,
     /// The grant that contains the working folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<PathBuf>,
-    /// Whether that grant lets settings of agent CLIs count that lie in the folder itself.
+    /// Whether that grant trusts agent settings in the folder itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trust_settings: bool,
     /// The profile that was merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// What the CLI could do: support, version, features.
+    /// Features of the CLI: support, version, features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Value>,
     /// Every finding.
     pub findings: Vec<Finding>,
 }
 
-/// The tool use of a `run.policy_audit`. The event `tool_start` with the same `id` says what it did.
+/// The tool use of a `run.policy_audit`. The event `tool_start` with the same `id` has the details.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditedTool {
     /// The CLI's id of this use.
     pub id: String,
-    /// Kind of the tool, in the words of the plugin guide: `shell`, `file_write`.
+    /// Kind of the tool, from the vocabulary of the plugin guide: `shell`, `file_write`.
     pub tool: String,
     /// The CLI's own name of the tool.
     pub name: String,
@@ -332,7 +332,7 @@ pub struct AuditedTool {
 pub struct CompatibilityWarning {
     /// JSON Pointer into the start payload.
     pub pointer: String,
-    /// Why it cannot be honoured.
+    /// Why it has no effect.
     pub reason: String,
 }
 
@@ -341,7 +341,7 @@ pub struct CompatibilityWarning {
 pub struct Semantic {
     /// `session`, `text_delta`, `text`, `thinking_delta`, `thinking`, `tool_start`, `tool_delta`, `tool_result`,
     /// `approval_requested`, `approval_withdrawn`, `usage`, `turn_complete`, `progress`, `warning`, `rate_limited`,
-    /// `error`, or a kind that only the plugin knows.
+    /// `error`, or a kind that is specific to the plugin.
     pub kind: String,
     /// Fields of the kind.
     #[serde(flatten)]
@@ -398,7 +398,7 @@ pub mod warning_code {
 pub struct Warning {
     /// One of the codes of the contract.
     pub code: String,
-    /// What happened, in words.
+    /// What happened, as text.
     pub message: String,
     /// Facts of the code.
     #[serde(flatten)]
@@ -409,7 +409,7 @@ pub struct Warning {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CliMissing {
-    /// The path or the names that were looked for.
+    /// The path or names that were searched.
     pub path: String,
     /// How to install it.
     pub install_hint: String,
@@ -433,7 +433,7 @@ pub struct StreamMetrics {
     pub lines: u64,
 }
 
-/// `run.runner_metrics`: figures of one attempt. Times are milliseconds.
+/// `run.runner_metrics`: metrics of one attempt. Times are milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
@@ -447,7 +447,7 @@ pub struct Metrics {
     pub events: u64,
     /// Tool uses that the CLI reported.
     pub tool_calls: u64,
-    /// Tokens and money.
+    /// Tokens and cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// From the acknowledgement, or the last attempt's end, to the start of this attempt.
@@ -491,9 +491,9 @@ pub struct StructuredOutput {
 /// `run.structured_output_invalid`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StructuredOutputInvalid {
-    /// Every place where it does not fit.
+    /// Every position that does not match.
     pub errors: Vec<super::Problem>,
-    /// What came instead, redacted; null if nothing did.
+    /// The actual value, redacted; null if there is none.
     pub value: Value,
 }
 
@@ -506,18 +506,18 @@ pub struct RunEnd {
     pub exit_code: Option<i32>,
     /// Why it ended.
     pub reason: EndReason,
-    /// Finer, in the plugin's words: `http-429`.
+    /// A more specific code of the plugin: `http-429`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What happened, in words.
+    /// What happened, as text.
     pub message: String,
     /// What the user can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Where the whole answer stands, where `finalText` may not be all of it.
+    /// The location of the whole answer, if `finalText` may contain only part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerPlace>,
-    /// The answer, redacted. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.
+    /// The answer, redacted. If it is longer than 1 MiB, only the beginning; `answer` then locates the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,
 }

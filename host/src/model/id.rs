@@ -57,7 +57,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// One execution of a provider for one prompt, all its attempts together.
+    /// One execution of a provider for one prompt, including all attempts.
     RunId;
     /// A thread of runs that resume the same provider session.
     ConversationId;
@@ -65,6 +65,6 @@ ids! {
     EventId;
     /// Named defaults for the start payload.
     ProfileId;
-    /// A file that a run left behind on purpose: an export, for instance.
+    /// A file that belongs to a run, for example an export.
     ArtifactId;
 }

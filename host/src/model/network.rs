@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::record::names;
 
 names! {
-    /// What became of a connection.
+    /// The result of a connection.
     NetworkVerdict {
-        /// It was allowed and made.
+        /// It was allowed and established.
         Allowed = "allowed",
         /// It was not allowed.
         Refused = "refused",
-        /// It was allowed and could not be made.
+        /// It was allowed but could not be established.
         Failed = "failed",
     }
 }
@@ -22,25 +22,25 @@ names! {
     NetworkReason {
         /// No rule of the run's allow list names the host and port.
         NotAllowed = "not_allowed",
-        /// The name leads to this machine.
+        /// The name resolves to this machine.
         LoopbackAddress = "loopback_address",
-        /// The name leads to a private network, and no rule of the configuration names it.
+        /// The name resolves to a private network, and no rule of the configuration names it.
         PrivateAddress = "private_address",
-        /// The name leads to a link-local address.
+        /// The name resolves to a link-local address.
         LinkLocalAddress = "link_local_address",
-        /// The name leads to a cloud's metadata service.
+        /// The name resolves to a cloud's metadata service.
         MetadataAddress = "metadata_address",
-        /// The name leads to an address that no host on the internet has.
+        /// The name resolves to an address that is not used on the internet.
         ReservedAddress = "reserved_address",
-        /// Something else than TLS, or TLS that cannot be read, where the host is allowed for TLS alone.
+        /// Not TLS, or TLS that cannot be parsed, although the host is allowed for TLS only.
         NotTls = "not_tls",
-        /// The TLS handshake asks for no name.
+        /// The TLS handshake contains no name.
         NameMissing = "name_missing",
-        /// The TLS handshake asks for another host.
+        /// The TLS handshake names another host.
         OtherName = "other_name",
         /// The name has no address.
         Unresolvable = "unresolvable",
-        /// The host takes no connection.
+        /// The host accepts no connection.
         Unreachable = "unreachable",
         /// The look-up or the connection took too long.
         TimedOut = "timed_out",
@@ -49,15 +49,16 @@ names! {
 
 /// `run.network`
 ///
-/// Repeated decisions about the same host are counted and told in one event at the end of the run.
+/// Repeated decisions about the same host are counted and reported in one event at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
-    /// The host that the run asked for; `*` for those that are not told one by one. An IPv6 address stands in brackets.
+    /// The host that the run requested; `*` for several hosts that are not reported individually. An IPv6 address is in
+    /// brackets.
     pub host: String,
     /// The port; 0 for several.
     pub port: u16,
-    /// What became of it.
+    /// The result.
     pub verdict: NetworkVerdict,
     /// Why it was refused or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,8 +68,8 @@ pub struct Network {
     pub detail: Option<String>,
     /// Bytes that the run sent.
     pub bytes_up: u64,
-    /// Bytes that it got.
+    /// Bytes that it received.
     pub bytes_down: u64,
-    /// Connections or requests that the event stands for.
+    /// Number of connections or requests that the event covers.
     pub connections: u64,
 }

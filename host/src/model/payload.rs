@@ -14,10 +14,10 @@ use super::{ApiError, validate_document};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartPayload {
-    /// Provider instance: `codex`, or a name of the configuration.
+    /// Provider instance: `codex`, or a name from the configuration.
     #[schemars(length(min = 1, max = 64))]
     pub provider: String,
-    /// What the agent is told. Not blank.
+    /// The prompt for the agent. Must not be blank.
     #[schemars(length(max = 8_388_608), regex(pattern = r"\S"))]
     pub prompt: String,
     /// Model name in the CLI's own terms.
@@ -30,17 +30,17 @@ pub struct StartPayload {
     /// What the CLI prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_format: Option<OutputFormat>,
-    /// Working folder, absolute, inside an active grant.
+    /// Absolute path of the work folder, inside an active grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub cwd: Option<PathBuf>,
-    /// Flags of the CLI, of those that the plugin lists.
+    /// Flags of the CLI, from the list of the plugin.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub optional_flags: BTreeMap<String, FlagValue>,
     /// Profile to merge under this payload: an id or a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile_id: Option<String>,
-    /// Higher leaves the queue earlier.
+    /// Jobs with a higher priority start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -10, max = 10))]
     pub queue_priority: Option<i32>,
@@ -52,11 +52,11 @@ pub struct StartPayload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub scheduled_at: Option<Timestamp>,
-    /// Further attempts after a failure that may pass.
+    /// Maximum number of retries after a temporary failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub max_retries: Option<u32>,
-    /// Delay before the first retry, in milliseconds; doubles with each.
+    /// Delay before the first retry in milliseconds; doubles with each retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 100, max = 600_000))]
     pub retry_backoff_ms: Option<u64>,
@@ -98,7 +98,7 @@ impl StartPayload {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FlagValue {
-    /// Given without a value; `false` leaves it out.
+    /// The flag without a value; `false` omits it.
     Switch(bool),
     /// A whole number.
     Integer(i64),
@@ -110,14 +110,14 @@ pub enum FlagValue {
     List(Vec<String>),
 }
 
-/// How a run talks to its user.
+/// How a run communicates with its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunMode {
     /// One prompt, one answer.
     #[default]
     NonInteractive,
-    /// A session that takes more input.
+    /// A session that accepts more input.
     Interactive,
 }
 
@@ -129,7 +129,7 @@ pub enum OutputFormat {
     Text,
     /// One JSON document at the end.
     Json,
-    /// JSON lines as things happen.
+    /// JSON lines while the run progresses.
     StreamJson,
 }
 
@@ -147,17 +147,17 @@ pub enum InputFormat {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Harness {
-    /// Provider session to go on from.
+    /// Provider session to resume.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub resume_session_id: Option<String>,
-    /// Go on from the newest session of the working folder.
+    /// Resume the newest session of the work folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_session: Option<bool>,
     /// What the CLI reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_format: Option<InputFormat>,
-    /// Further folders that the agent may work in, each inside a grant.
+    /// Additional folders that the agent may work in, each inside a grant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub additional_directories: Vec<PathBuf>,
@@ -167,22 +167,22 @@ pub struct Harness {
     /// What the agent may do without asking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
-    /// Bounds of the run.
+    /// Limits of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// Servers of the Model Context Protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<Mcp>,
-    /// What the answer must look like.
+    /// The required structure of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_output: Option<StructuredOutputSpec>,
     /// Replaces the CLI's own system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_prompt: Option<String>,
-    /// Goes after the CLI's system prompt.
+    /// Is appended to the CLI's system prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub append_system_prompt: Option<String>,
-    /// Text that the agent gets beside the prompt.
+    /// Text that the agent gets in addition to the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub piped_content: Option<String>,
     /// Images for the model.
@@ -199,12 +199,12 @@ pub struct Harness {
     /// The only programs on the child's PATH.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_allowlist: Option<CliAllowlist>,
-    /// What every shell of the child runs first.
+    /// Script that every shell of the child runs first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell_prelude: Option<ShellPrelude>,
 }
 
-/// A kind of tool, in terms that belong to no CLI.
+/// A kind of tool, independent of the CLI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -221,15 +221,15 @@ pub enum Tool {
     Task,
 }
 
-/// What the run may change and reach. The host enforces it.
+/// What the run can change and reach. The host enforces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxMode {
-    /// It changes nothing but its own temporary files, and reaches the allowed hosts alone.
+    /// It can change only its own temporary files and reach only allowed hosts.
     ReadOnly,
-    /// It changes the working folder and the additional ones, and reaches the allowed hosts alone.
+    /// It can change the work folder and additional folders, and reach only allowed hosts.
     WorkspaceWrite,
-    /// It does what the user may, but does not see the host's own files.
+    /// It has the permissions of the user, but cannot see the host's own files.
     FullAccess,
 }
 
@@ -249,13 +249,13 @@ impl SandboxMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalPolicy {
-    /// Before everything that is not known to be harmless.
+    /// Before every action that is not known to be harmless.
     Untrusted,
     /// When something failed inside the sandbox.
     OnFailure,
     /// When the model wants to.
     OnRequest,
-    /// Never; what is not allowed is refused.
+    /// Never; actions that are not allowed are refused.
     Never,
 }
 
@@ -263,26 +263,28 @@ pub enum ApprovalPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Permissions {
-    /// What the run may change and reach. Without it, the setting `sandbox.mode`.
+    /// What the run can change and reach. Without it, the setting `sandbox.mode`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox_mode: Option<SandboxMode>,
-    /// Tools run without a question.
+    /// Tools run without asking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_approve: Option<bool>,
-    /// Whether the run reaches the whole network. Without it, only with full access; else the allowed hosts alone.
+    /// Whether the run can reach the whole network. Default: only with full access; otherwise only the allowed hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_access: Option<bool>,
     /// When the CLI asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_policy: Option<ApprovalPolicy>,
-    /// Hosts that a contained run may reach besides those of the model and of the configuration: `api.example.com`,
-    /// `*.example.com`, `git.example.com:8443`, or `localhost:8080` for one port of this machine. Without a port, 443.
+    /// Hosts that a sandboxed run may reach, in addition to those of the model and of the configuration:
+    /// `api.example.com`,
+    /// `*.example.com`, `git.example.com:8443`, or `localhost:8080` for one port of this machine. The default port is
+    /// 443.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 300)))]
     pub allow_hosts: Vec<String>,
 }
 
-/// Bounds of the run.
+/// Limits of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
@@ -298,7 +300,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 5_000, max = 10_800_000))]
     pub timeout_ms: Option<u64>,
-    /// Lines of a tool's result that are kept; 0 is no limit.
+    /// Number of lines of a tool's result to keep; 0 means no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20_000))]
     pub max_tool_result_lines: Option<u32>,
@@ -313,11 +315,11 @@ pub struct Mcp {
     pub servers: Vec<McpServer>,
 }
 
-/// How an MCP server is reached.
+/// The transport of an MCP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum McpTransport {
-    /// A program on pipes.
+    /// A program with pipes.
     Stdio,
     /// Streamable HTTP.
     Http,
@@ -332,7 +334,7 @@ pub struct McpServer {
     /// Its name, unique in the list.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     pub name: String,
-    /// How it is reached; without it, `stdio` with a command and `http` with a URL.
+    /// Its transport. Default: `stdio` with a command, `http` with a URL.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<McpTransport>,
     /// The program (stdio).
@@ -344,35 +346,35 @@ pub struct McpServer {
     /// Its environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Its address (http, sse).
+    /// Its URL (http, sse).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// HTTP headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The only tools of it that may be used.
+    /// Allow only these tools of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled_tools: Option<Vec<String>>,
-    /// Tools of it that may not be used.
+    /// Tools of the server that are not allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled_tools: Option<Vec<String>>,
-    /// `false` leaves it out.
+    /// `false` omits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
-/// What the answer must look like.
+/// The required structure of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StructuredOutputSpec {
     /// JSON Schema of the answer.
     pub schema: Value,
-    /// Whether an answer that does not fit fails the run; `true` where nothing is said.
+    /// Whether the run fails if the answer does not match; default `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 
-/// An image or a file for the model: its bytes, or where it lies.
+/// An image or a file for the model: its bytes or its path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attachment {
@@ -390,7 +392,7 @@ pub struct Attachment {
     pub path: Option<PathBuf>,
 }
 
-/// The only programs on the child's PATH. It limits names; it is no sandbox.
+/// The only programs on the child's PATH. It limits names and is not a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CliAllowlist {
@@ -403,10 +405,10 @@ pub struct CliAllowlist {
     /// Name of the wrapper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wrapper_name: Option<String>,
-    /// Where the folder is made; private to the run where nothing is said.
+    /// Path of the folder. By default, it is private to the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_dir: Option<PathBuf>,
-    /// Whether `binDir` stays after the run.
+    /// Whether `binDir` is kept after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_bin_dir: Option<bool>,
 }
@@ -418,7 +420,7 @@ pub enum AllowlistMode {
     /// A file for each program.
     #[default]
     Shims,
-    /// One file that takes the program's name.
+    /// One file that takes the name of the program as an argument.
     Wrapper,
 }
 
@@ -426,28 +428,28 @@ pub enum AllowlistMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AllowlistEntry {
-    /// The name by which it is called.
+    /// The name under which it is called.
     pub name: String,
     /// Absolute path of the program.
     pub path: PathBuf,
-    /// Arguments that go before the caller's.
+    /// Arguments that are inserted before the caller's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Variables that it gets on top.
+    /// Additional variables for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
 }
 
-/// What every shell of the child runs first.
+/// Script that every shell of the child runs first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShellPrelude {
     /// The text of the script.
     pub content: String,
-    /// Whether bash (`BASH_ENV`) and zsh (`ZDOTDIR`) run it; `true` where nothing is said.
+    /// Whether bash (`BASH_ENV`) and zsh (`ZDOTDIR`) run it; default `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash_env: Option<bool>,
-    /// Whether `ENV` names it; `true` where nothing is said.
+    /// Whether `ENV` names it; default `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sh_env: Option<bool>,
 }

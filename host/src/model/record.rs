@@ -50,19 +50,19 @@ macro_rules! names {
 pub(super) use names;
 
 names! {
-    /// Where a run stands.
+    /// Status of a run.
     RunStatus {
-        /// It waits for its turn, its time or its next attempt.
+        /// It waits for a slot, its scheduled time or its next attempt.
         Queued = "queued",
-        /// An attempt is under way.
+        /// An attempt is running.
         Running = "running",
-        /// It did what was asked.
+        /// It completed.
         Completed = "completed",
-        /// It did not, and no attempt is left.
+        /// It failed, and no attempt is left.
         Failed = "failed",
-        /// Somebody ended it.
+        /// It was canceled.
         Canceled = "canceled",
-        /// Its host died under it.
+        /// The host died while it was running.
         Interrupted = "interrupted",
     }
 }
@@ -78,59 +78,59 @@ impl RunStatus {
 names! {
     /// Why a run ended, or why an attempt is repeated.
     EndReason {
-        /// It did what was asked.
+        /// It completed.
         Completed = "completed",
-        /// Somebody ended it.
+        /// It was canceled.
         Canceled = "canceled",
-        /// Its time was up.
+        /// It exceeded its time limit.
         Timeout = "timeout",
-        /// Its host died under it.
+        /// The host died while it was running.
         Interrupted = "interrupted",
         /// The child could not be started.
         SpawnFailed = "spawn_failed",
-        /// The CLI was gone when its turn came.
+        /// The CLI was no longer there when the run should start.
         CliMissing = "cli_missing",
-        /// The working folder was gone when its turn came.
+        /// The work folder was no longer there when the run should start.
         CwdMissing = "cwd_missing",
         /// The login was refused or is missing.
         Authentication = "authentication",
-        /// Something that may pass.
+        /// A temporary failure.
         Transient = "transient",
         /// Too many requests.
         RateLimited = "rate_limited",
-        /// The session to resume is not known.
+        /// The session to resume does not exist.
         ResumeInvalid = "resume_invalid",
-        /// The command line or its configuration was refused by the CLI.
+        /// The CLI rejected the command line or its configuration.
         Usage = "usage",
         /// A limit of the model or of the CLI.
         Limit = "limit",
-        /// The output ends before the work does.
+        /// The output ended before the work was complete.
         Incomplete = "incomplete",
-        /// The answer does not fit the schema that was asked for.
+        /// The answer does not match the requested schema.
         StructuredOutput = "structured_output",
         /// A policy denied the command line or a tool.
         PolicyDenied = "policy_denied",
-        /// The installed CLI and the host cannot enforce what was asked.
+        /// Neither the installed CLI nor the host can enforce a requested restriction.
         Unenforceable = "unenforceable",
-        /// A plugin failed, and nothing could take its place.
+        /// A plugin failed, and there was no fallback.
         PluginFailed = "plugin_failed",
-        /// The host could not go on: disk full, for instance.
+        /// The host could not continue, for example because the disk is full.
         HostFailed = "host_failed",
-        /// The CLI failed and does not say why.
+        /// The CLI failed without a reason.
         Unknown = "unknown",
     }
 }
 
 names! {
-    /// Where a job stands in the queue.
+    /// State of a job in the queue.
     JobState {
-        /// It may start as soon as there is a slot.
+        /// It starts as soon as a slot is free.
         Ready = "ready",
-        /// It waits for its time.
+        /// It waits for its scheduled time.
         Scheduled = "scheduled",
         /// It waits for its next attempt.
         Retrying = "retrying",
-        /// It waits for the messages before it in its conversation, whatever slots are free.
+        /// It waits for earlier messages of its conversation, even if slots are free.
         Held = "held",
         /// It has a slot.
         Running = "running",
@@ -140,9 +140,9 @@ names! {
 }
 
 names! {
-    /// What the installed CLI is good for.
+    /// Level of support for the installed CLI.
     Support {
-        /// All that the plugin knows.
+        /// All features that the plugin knows work.
         Supported = "supported",
         /// Some features are missing.
         Degraded = "degraded",
@@ -152,7 +152,7 @@ names! {
 }
 
 names! {
-    /// How many values a flag takes.
+    /// Number of values that a flag takes.
     FlagValues {
         /// A switch.
         None = "none",
@@ -164,13 +164,13 @@ names! {
 }
 
 names! {
-    /// The form of an exported run.
+    /// The format of an exported run.
     ExportFormat {
-        /// A page to read: prompt, what happened with tool uses folded, answer, usage.
+        /// A readable page: prompt, events with tool uses folded, answer, usage.
         Md = "md",
         /// Everything: the run's record and its events.
         Json = "json",
-        /// The events, one a line.
+        /// The events, one per line.
         Jsonl = "jsonl",
         /// The answer alone.
         Txt = "txt",
@@ -183,38 +183,38 @@ names! {
 pub struct Page<T> {
     /// The items of this page.
     pub items: Vec<T>,
-    /// How many there are in all.
+    /// Total number of items.
     pub total: u64,
 }
 
-/// Tokens and money of one attempt. None is 'not told', which is not zero.
+/// Tokens and cost of one attempt. Missing means unknown, which is not zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// All that the model read, from caches too.
+    /// Input tokens, including cached ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// The part of it that came from a cache.
+    /// Input tokens that were read from a cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_input_tokens: Option<u64>,
-    /// The part of it that was written to a cache.
+    /// Input tokens that were written to a cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write_tokens: Option<u64>,
-    /// All that the model wrote, reasoning too.
+    /// Output tokens, including reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// The part of it that was reasoning.
+    /// Output tokens for reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
     /// Millionths of a US dollar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micro_usd: Option<u64>,
-    /// True where the CLI tells only the session's total and the host has no record of what came before this run.
+    /// True if the CLI reports only the total of the session and the host has no record of usage before this run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole_session: bool,
 }
 
-/// A run as a list shows it. All texts are redacted.
+/// A run in a list. All texts are redacted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
@@ -230,20 +230,20 @@ pub struct RunSummary {
     pub model: Option<String>,
     /// With pipes or as a session.
     pub mode: RunMode,
-    /// Where it stands.
+    /// Its status.
     pub status: RunStatus,
     /// First line of the prompt, at most 80 characters.
     pub title: String,
-    /// Where it works.
+    /// Its work folder.
     pub cwd: PathBuf,
-    /// Its place in the queue's order: -10 to 10.
+    /// Its priority in the queue: -10 to 10.
     pub queue_priority: i32,
     /// Attempts so far.
     pub attempt: u32,
     /// Why it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    /// What ended it, in words.
+    /// Why it ended, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Exit code of the last attempt's child.
@@ -252,17 +252,17 @@ pub struct RunSummary {
     /// When it was acknowledged.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
-    /// When its last attempt was started. Never before it was acknowledged, even if the clock was set in between.
+    /// When its last attempt was started. Never before it was acknowledged, even if the system clock was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub started_at: Option<Timestamp>,
-    /// When it ended. Never before it was started, even if the clock was set in between.
+    /// When it ended. Never before it was started, even if the system clock was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<Timestamp>,
 }
 
-/// A run with everything that is known of it. All texts are redacted.
+/// A run with all its data. All texts are redacted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunRecord {
@@ -271,41 +271,41 @@ pub struct RunRecord {
     pub summary: RunSummary,
     /// The effective start payload, after profile merge, redacted.
     pub payload: Value,
-    /// Pointers of the payload whose true values were sealed because they hold secrets.
+    /// Pointers into the payload whose original values were stored encrypted because they contain secrets.
     pub sealed_pointers: Vec<String>,
     /// The provider's session, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// Where the whole answer stands, where `finalText` may not be all of it.
+    /// The location of the whole answer, if `finalText` may contain only part of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerPlace>,
-    /// The answer. Of one that is longer than 1 MiB, where `answer` says where it stands, the beginning.
+    /// The answer. If it is longer than 1 MiB, only the beginning; `answer` then locates the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_text: Option<String>,
-    /// The object that was asked for by a schema.
+    /// The object that was requested with a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured_output: Option<Value>,
-    /// Tokens and money.
+    /// Tokens and cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The `run.warning` and `run.compatibility_warning` payloads so far.
     pub warnings: Vec<Value>,
-    /// What bounded it. Missing before its first attempt, and in runs of older versions.
+    /// The sandbox of the run. Missing before its first attempt, and in runs of older versions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxRecord>,
-    /// What the CLI could do when the run was prepared.
+    /// Features of the CLI when the run was prepared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<CapabilitySnapshot>,
-    /// Files that it left behind on purpose.
+    /// Files that belong to it.
     pub artifacts: Vec<Artifact>,
     /// Its newest job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRecord>,
-    /// Who asked for it: `cli`, `rpc`, `http`, `mcp`.
+    /// Origin of the request: `cli`, `rpc`, `http`, `mcp`.
     pub origin: String,
 }
 
-/// A file that a run left behind on purpose.
+/// A file that belongs to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
@@ -313,39 +313,39 @@ pub struct Artifact {
     pub artifact_id: ArtifactId,
     /// What it is: `md`, `json`, `jsonl`, `txt`.
     pub kind: String,
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was made.
+    /// When it was created.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
 }
 
-/// A job of the queue: a run that waits or works.
+/// A job of the queue: a queued or running run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRecord {
     /// The run.
     pub run_id: RunId,
-    /// Provider instance: the lane that it waits in.
+    /// Provider instance, which is also its lane in the queue.
     pub provider: String,
-    /// Where it stands.
+    /// Its status.
     pub state: JobState,
     /// The attempt that it is, or will be. Counts from 1.
     pub attempt: u32,
-    /// As asked for.
+    /// As requested.
     pub priority: i32,
-    /// With what waiting has added: one for each aging step.
+    /// The priority including aging: waiting raises it by one per aging step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_priority: Option<f64>,
-    /// Runs that leave before it, plus one; only for ready jobs.
+    /// Number of runs that start before it, plus one; only for ready jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// When it began to wait.
+    /// When it was queued.
     #[schemars(with = "String")]
     pub enqueued_at: Timestamp,
-    /// It does not start before.
+    /// It does not start before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub not_before: Option<Timestamp>,
@@ -360,7 +360,7 @@ pub struct Grant {
     /// When it was granted.
     #[schemars(with = "String")]
     pub created_at: Timestamp,
-    /// Whether settings of agent CLIs that lie in the folder itself (hooks, permissions, MCP servers) count for runs.
+    /// Whether runs use agent settings in the folder itself (hooks, permissions, MCP servers).
     #[serde(default)]
     pub trust_settings: bool,
 }
@@ -369,19 +369,19 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OptionalFlag {
-    /// As it is written: `--search`.
+    /// The flag as written: `--search`.
     pub name: String,
     /// What it does.
     pub summary: String,
     /// How many values it takes.
     pub values: FlagValues,
-    /// Only where the operator has switched advanced options on.
+    /// Only allowed if the operator has enabled advanced options.
     pub advanced: bool,
-    /// Fields of the permissions block that it can widen.
+    /// Fields of `permissions` that it can widen.
     pub widens: Vec<String>,
 }
 
-/// What one installed CLI can do, as its plugin detected it.
+/// The features of one installed CLI, as detected by its plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapabilitySnapshot {
@@ -394,9 +394,9 @@ pub struct CapabilitySnapshot {
     /// The executable that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<PathBuf>,
-    /// What the CLI is good for.
+    /// Level of support for the CLI.
     pub support: Support,
-    /// As the CLI says it.
+    /// As reported by the CLI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_version: Option<String>,
     /// Harness features that work.
@@ -407,13 +407,13 @@ pub struct CapabilitySnapshot {
     pub optional_flags: Vec<OptionalFlag>,
     /// Why support is degraded or blocked, or a feature is missing.
     pub reasons: Vec<String>,
-    /// How to install the CLI, where it is missing.
+    /// How to install the CLI, if it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub install_hint: Option<String>,
-    /// What the plugin wants to remember of its probes.
+    /// Data that the plugin stores about its probes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<String>,
-    /// What this machine holds of the containment of runs, alike for every provider. Not stored.
+    /// The sandbox that this machine supports, the same for every provider. Not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxSupport>,
     /// When the probes ran.

@@ -10,54 +10,54 @@ use super::RunId;
 use super::record::names;
 
 names! {
-    /// What a retention policy is about.
+    /// The scope of a retention policy.
     RetentionScopeKind {
-        /// Everything that no narrower scope is about.
+        /// All runs without a narrower scope.
         Global = "global",
         /// The runs of a provider instance.
         Provider = "provider",
-        /// The runs in a folder and below.
+        /// The runs in a folder and its subfolders.
         Workspace = "workspace",
     }
 }
 
 names! {
-    /// Where a limit stands.
+    /// The origin of a limit.
     RetentionOrigin {
-        /// In the configuration that is built in.
+        /// In the built-in configuration.
         Default = "default",
-        /// In the configuration's file.
+        /// In the configuration file.
         File = "file",
-        /// Set with `set_retention`, which goes before the file.
+        /// Set with `set_retention`, which overrides the file.
         Override = "override",
     }
 }
 
 names! {
-    /// The limit by which a run goes.
+    /// The limit that a run exceeds.
     RetentionRule {
         /// It ended too long ago.
         Days = "days",
-        /// It is among the oldest of more than may be kept.
+        /// It is one of the oldest runs, and the size limit is exceeded.
         Megabytes = "megabytes",
     }
 }
 
-/// A number and where it stands.
+/// A limit and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionLimit {
-    /// Days or megabytes (10^6 bytes); 0 is without limit.
+    /// Days or megabytes (10^6 bytes); 0 means no limit.
     pub value: u64,
-    /// Where it stands.
+    /// Its origin.
     pub origin: RetentionOrigin,
 }
 
-/// How long and how much is kept of one scope's ended runs. A limit that is not there is the wider scope's.
+/// The retention limits of one scope. A missing limit is inherited from the wider scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionPolicy {
-    /// What it is about.
+    /// Its scope.
     pub scope: RetentionScopeKind,
     /// Provider instance or folder; missing for `global`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,16 +65,16 @@ pub struct RetentionPolicy {
     /// Days after a run's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<RetentionLimit>,
-    /// Megabytes of all runs that count here.
+    /// Megabytes of all runs in this scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub megabytes: Option<RetentionLimit>,
-    /// Ended runs that count against `megabytes` here.
+    /// Finished runs that count towards `megabytes` in this scope.
     pub runs: u64,
-    /// About what they take, in bytes.
+    /// Approximate size in bytes.
     pub bytes: u64,
 }
 
-/// A run that goes.
+/// A run that is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionItem {
@@ -84,14 +84,14 @@ pub struct RetentionItem {
     pub provider: String,
     /// First line of its prompt, at most 80 characters, redacted.
     pub title: String,
-    /// Where it worked.
+    /// Its work folder.
     pub cwd: PathBuf,
     /// When it ended.
     #[schemars(with = "String")]
     pub ended_at: Timestamp,
-    /// About what it takes, in bytes.
+    /// Approximate size in bytes.
     pub bytes: u64,
-    /// The limit by which it goes.
+    /// The limit that it exceeds.
     pub rule: RetentionRule,
     /// The scope whose limit it is.
     pub scope: RetentionScopeKind,
@@ -104,24 +104,24 @@ pub struct RetentionItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionReport {
-    /// Whether it only says what would go.
+    /// Whether it only reports what would be deleted.
     pub dry_run: bool,
-    /// When it was looked at.
+    /// When the limits were checked.
     #[schemars(with = "String")]
     pub at: Timestamp,
     /// Runs.
     pub runs: u64,
-    /// About what they and the events took, in bytes.
+    /// Approximate size of the runs and events in bytes.
     pub bytes: u64,
-    /// Events without a run: audit records of refused submits, for instance.
+    /// Events without a run, for example audit records of refused submits.
     pub events: u64,
-    /// Conversations that no run is left of and that have not changed for as long.
+    /// Conversations without runs that have not changed for the same time.
     pub conversations: u64,
-    /// The runs, the longest ended first, at most a thousand of them.
+    /// The runs, oldest first, at most 1000.
     pub items: Vec<RetentionItem>,
     /// Files in the host's folders that could not be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files_left: Vec<PathBuf>,
-    /// False where the host's end came before the last of them was gone; the rest goes at its next start.
+    /// False if the host stopped before all were deleted; the rest is deleted at its next start.
     pub complete: bool,
 }

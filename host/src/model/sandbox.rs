@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::SandboxMode;
 
-/// What enforces the containment of a run.
+/// What enforces the sandbox of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxBackend {
-    /// Namespaces that the host makes.
+    /// Namespaces that the host creates.
     Namespaces,
-    /// Namespaces that the system's `bwrap` makes.
+    /// Namespaces that the system's `bwrap` creates.
     Bwrap,
     /// Landlock and seccomp.
     Landlock,
@@ -38,43 +38,43 @@ impl SandboxBackend {
     }
 }
 
-/// What bounds a run.
+/// The sandbox of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxRecord {
-    /// What the run may change and reach.
+    /// What the run can change and reach.
     pub mode: SandboxMode,
-    /// What enforces it. None where nothing does.
+    /// What enforces it. Missing if nothing does.
     pub backend: Option<SandboxBackend>,
     /// Its network.
     pub egress: Egress,
-    /// What the back end cannot hold, for people.
+    /// What the back end cannot enforce, as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<String>,
 }
 
-/// What a run reaches of the network.
+/// The network that a run can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Egress {
-    /// Whatever the host reaches.
+    /// Everything that the host can reach.
     Open,
     /// The hosts of an allow list.
     AllowList,
 }
 
-/// What this machine can hold.
+/// The sandbox that this machine supports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxSupport {
-    /// The back end in use. None where no back end holds.
+    /// The back end in use. Missing if no back end works.
     pub backend: Option<SandboxBackend>,
-    /// The mode of runs that do not say one.
+    /// The mode of runs that do not specify one.
     pub default_mode: SandboxMode,
-    /// What the back end cannot hold, for people.
+    /// What the back end cannot enforce, as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<String>,
-    /// Better back ends that do not hold here, and why.
+    /// Preferred back ends that do not work here, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }

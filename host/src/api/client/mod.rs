@@ -49,7 +49,7 @@ pub struct Health {
     pub version: String,
     /// Process id of the host.
     pub pid: u32,
-    /// Version of the wire protocol.
+    /// Version of the API protocol.
     pub protocol: u32,
     /// Whether it takes no runs any more, because it is about to end.
     #[serde(default)]

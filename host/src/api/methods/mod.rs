@@ -94,19 +94,20 @@ macro_rules! method {
 /// Every method that works.
 pub(crate) static METHODS: &[Method] = &[
     method! {
-        /// Starts a run: merges, checks, asks the policies, stores and queues it. What was acknowledged is never lost.
+        /// Starts a run: merges and validates the payload, evaluates the policies, stores and queues the run. An
+        /// acknowledged run is never lost.
         run start_run(): StartRunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw runs::start
     },
     method! {
-        /// Makes a conversation: a thread of runs of one provider. Without a title it takes the first line of its first
+        /// Creates a conversation: a thread of runs of one provider. The default title is the first line of its first
         /// prompt.
         run create_conversation("provider", "title", "metadata"):
         CreateConversationParams => Conversation, [NotFound], conversations::create
     },
     method! {
-        /// Conversations, the last changed first. Archived ones only on request.
+        /// Conversations, most recently changed first. Archived ones only on request.
         read list_conversations("provider", "includeArchived", "search", "limit", "offset"):
         ListConversationsParams => Page<ConversationSummary>, [], conversations::list
     },
@@ -116,8 +117,8 @@ pub(crate) static METHODS: &[Method] = &[
         GetConversationParams => ConversationResult, [NotFound], conversations::get
     },
     method! {
-        /// Starts a run as the next message of a conversation. It resumes the conversation's session when those before it
-        /// have ended, and works in the folder of the last one. An archived conversation refuses it.
+        /// Starts a run as the next message of a conversation. It resumes the session of the conversation when the
+        /// earlier messages have ended, and works in the folder of the last one. Fails if the conversation is archived.
         run send_conversation_message(): SendMessageParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
         raw conversations::send
@@ -128,18 +129,18 @@ pub(crate) static METHODS: &[Method] = &[
         RenameConversationParams => Conversation, [NotFound], conversations::rename
     },
     method! {
-        /// Changes what the client keeps with a conversation: metadata as a JSON merge patch, and the title.
+        /// Changes the metadata of a conversation with a JSON merge patch, and its title.
         run update_conversation("conversationId", "title", "metadata"):
         UpdateConversationParams => Conversation, [NotFound], raw conversations::update
     },
     method! {
-        /// Archives a conversation, or takes it back. Messages that it has taken are still answered.
+        /// Archives or unarchives a conversation. Messages that were already accepted still run.
         run archive_conversation("conversationId", "archived"):
         ArchiveConversationParams => Conversation, [NotFound], conversations::archive
     },
     method! {
-        /// Starts a run with the effective payload of another, with overrides merged over it. A message becomes the next
-        /// message of its conversation. Where the payload held secrets, which are gone with the run's end, the overrides
+        /// Starts a run with the effective payload of another one, with overrides merged into it. A message becomes the
+        /// next message of its conversation. Secrets of the payload are deleted when the run ends, so the overrides
         /// must supply them.
         run rerun("runId", "overrides", "clientEnvironment"): RerunParams => StartRunResult,
         [PolicyDenied, Unenforceable, NotFound, QueueFull, CliMissing, CwdMissing, ProviderBlocked, PluginFailed, Conflict],
@@ -150,16 +151,18 @@ pub(crate) static METHODS: &[Method] = &[
         read list_profiles("provider"): ListProfilesParams => Vec<Profile>, [], profiles::list
     },
     method! {
-        /// Makes a profile, or changes the one of that id. One that holds secrets is refused: nothing seals it.
+        /// Creates a profile, or changes the one with this id. A profile that contains secrets is refused, because
+        /// profiles are not encrypted.
         run save_profile("id", "name", "provider", "config"):
         SaveProfileParams => Profile, [NotFound, Conflict], profiles::save
     },
     method! {
-        /// Deletes a profile. Runs that were started with it keep what it gave them.
+        /// Deletes a profile. Existing runs keep the values that they got from it.
         run delete_profile("profileId"): ProfileParams => Profile, [NotFound], profiles::delete
     },
     method! {
-        /// Ends a run and answers when it has ended. One that had ended already is no error; the answer says so.
+        /// Cancels a run and returns when it has ended. If it had already ended, that is not an error; the result
+        /// reports it.
         run cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
     },
     method! {
@@ -176,29 +179,30 @@ pub(crate) static METHODS: &[Method] = &[
         read get_run_events("runId", "after", "limit"): RunEventsParams => RunEventsResult, [NotFound], runs::events
     },
     method! {
-        /// Writes a run to a file, redacted once more by the rules of today, and records the file with the run. With a
-        /// `path`, the class `operate` is needed. No path leads through a link or into the host's own folders. Over TCP only
-        /// files are replaced that an earlier export has written.
+        /// Writes a run to a file, redacted again with the current rules, and records the file with the run. A `path`
+        /// requires the class `operate`, and must not lead through a link or into the host's own folders. Over TCP, only
+        /// files that an earlier export has written are replaced.
         run export_run("runId", "format", "path", "overwrite", "transient"):
         ExportRunParams => ExportRunResult, [NotFound, Conflict], runs::export
     },
     method! {
-        /// Begins an event stream on a connection that stays: stored events after a cursor, then every new one, each as a
-        /// notification `run_event`. Without a cursor it begins now, or for a run or a conversation at its start.
+        /// Starts an event stream on a persistent connection: stored events after a cursor, then every new one, each as
+        /// a notification `run_event`. Without a cursor, the stream starts now, or for a run or conversation at its
+        /// beginning.
         read subscribe("after", "runId", "conversationId", "types"):
         SubscribeParams => SubscribeResult, [NotFound, Conflict], streams::subscribe
     },
     method! {
-        /// Ends an event stream of this connection. Events that are on their way may still arrive.
+        /// Ends an event stream of this connection. Events that were already sent may still arrive.
         read unsubscribe("subscriptionId"): UnsubscribeParams => UnsubscribeResult, [NotFound, Conflict], streams::unsubscribe
     },
     method! {
-        /// Jobs with their position and effective priority, in the order in which they leave.
+        /// Jobs with their position and effective priority, in the order in which they will start.
         read list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
     },
     method! {
-        /// What the installed CLIs can do: the newest snapshot for each provider. Missing CLIs are `blocked`, with a hint.
-        /// With `refresh`, which starts programs, the class `run` is needed.
+        /// The features of the installed CLIs: the newest snapshot for each provider. Missing CLIs are `blocked`, with
+        /// a hint. `refresh` starts programs and requires the class `run`.
         read list_capabilities("refresh", "provider", "clientEnvironment"):
         ListCapabilitiesParams => Vec<CapabilitySnapshot>, [NotFound], host::capabilities
     },
@@ -207,104 +211,108 @@ pub(crate) static METHODS: &[Method] = &[
         read list_workspace_grants(): NoParams => Vec<Grant>, [], workspace::list
     },
     method! {
-        /// Lets runs work in a folder and everything below it. Granting it twice is no error.
+        /// Allows runs to work in a folder and everything below it. It is not an error if the grant exists.
         operate grant_workspace("path", "trustSettings"): GrantWorkspaceParams => Grant, [CwdMissing], workspace::grant
     },
     method! {
-        /// Takes a grant back. Running runs go on.
+        /// Revokes a grant. Running runs continue.
         operate revoke_workspace("path"): WorkspaceParams => Grant, [NotFound], workspace::revoke
     },
     method! {
-        /// How long and how much is kept of ended runs, with what there is, and what was deleted last.
+        /// The retention limits of finished runs, current usage, and the last deletion.
         read get_retention(): NoParams => RetentionState, [], retention::get
     },
     method! {
-        /// Sets limits of a scope over those of the configuration's file. They are enforced within the hour.
+        /// Sets limits of a scope, which override the configuration file. They take effect within an hour.
         operate set_retention("scope", "name", "days", "megabytes"):
         SetRetentionParams => RetentionPolicy, [NotFound], retention::set
     },
     method! {
-        /// Takes back what was set for a scope: the configuration's file and the wider scopes hold.
+        /// Removes the limits that were set for a scope: the configuration file and the wider scopes apply again.
         operate unset_retention("scope", "name"): UnsetRetentionParams => RetentionState, [NotFound], retention::unset
     },
     method! {
-        /// Deletes now what is too old or too much, the longest ended runs first, or only says what would go.
+        /// Deletes finished runs that exceed a retention limit, oldest first, or only reports what would be deleted.
         operate apply_retention("dryRun"): ApplyRetentionParams => RetentionReport, [], retention::apply
     },
     method! {
-        /// Keeps a token for a provider, in place of an earlier one. Its runs get it in the variable that the plugin names.
+        /// Stores a token for a provider and replaces an earlier one. Its runs get it in the variable that the plugin
+        /// names.
         operate save_provider_token("provider", "token"):
         ProviderTokenParams => TokenState, [NotFound, PluginFailed], tokens::save
     },
     method! {
-        /// Deletes the token of a provider. That there is none is no error.
+        /// Deletes the token of a provider. It is not an error if there is none.
         operate clear_provider_token("provider"): ProviderParams => TokenState, [NotFound], tokens::clear
     },
     method! {
-        /// Whether a provider has a token. The token itself is never told.
+        /// Whether a provider has a token. The token itself is never returned.
         read has_provider_token("provider"): ProviderParams => TokenState, [NotFound, PluginFailed], tokens::has
     },
     method! {
-        /// The access tokens: who may call over TCP, and what. The tokens themselves are never told.
+        /// The access tokens for the TCP API and their classes. The tokens themselves are never returned.
         operate list_access_tokens(): NoParams => Vec<AccessToken>, [], access::list
     },
     method! {
-        /// Creates an access token and tells it once. It is valid at once.
+        /// Creates an access token and returns it once. It is valid immediately.
         operate create_access_token("name", "class", "expiresInSeconds"):
         CreateAccessTokenParams => CreatedAccessToken, [Conflict], access::create
     },
     method! {
-        /// Revokes an access token. Its holder is refused from the next call on, and its connections and event streams end.
+        /// Revokes an access token. All further calls with it are refused, and its connections and event streams are
+        /// closed.
         operate revoke_access_token("name"): RevokeAccessTokenParams => AccessToken, [NotFound], access::revoke
     },
     method! {
-        /// Records of the audit trail: the newest ones, or those after a number.
+        /// Records of the audit trail: the newest ones, or the ones after a number.
         read list_audit("kind", "runId", "after", "limit"): ListAuditParams => ListAuditResult, [], audit::list
     },
     method! {
-        /// Checks that no record of the audit trail was changed, moved or deleted, and names the first that does not fit.
+        /// Checks that no record of the audit trail was changed, moved or deleted, and returns the first one that does
+        /// not match.
         read verify_audit(): NoParams => AuditVerdict, [], audit::verify
     },
     method! {
-        /// Deletes the oldest records of an intact audit trail. What is left still proves itself.
+        /// Deletes the oldest records of an intact audit trail. The remaining records can still be verified.
         operate prune_audit("olderThanDays"): PruneAuditParams => PruneAuditResult, [Conflict], audit::prune
     },
     method! {
-        /// Every plugin that was found, with its state, and the provider instances that they make.
+        /// Every plugin that was found, with its state, and the provider instances of the plugins.
         read list_plugins(): NoParams => ListPluginsResult, [], host::plugins
     },
     method! {
-        /// What a provider plugin that waits for approval runs and sees. With its digest, approves it: nothing of a new
-        /// provider runs before.
+        /// What a provider plugin that waits for approval would run and read. With its digest, approves it; nothing of
+        /// a new provider runs before that.
         operate trust_plugin("name", "digest"): TrustPluginParams => TrustPluginResult,
         [NotFound, Conflict, PluginFailed], host::trust_plugin
     },
     method! {
-        /// Reads the configuration and looks at the plugin folder now, and puts in force what has changed. Runs that are
-        /// under way keep what they began with. A host does this by itself when the files change.
+        /// Reloads the configuration and the plugin folder and applies changes. Running runs keep what they started
+        /// with. The host does this automatically when the files change.
         operate reload(): NoParams => Reload, [], host::reload
     },
     method! {
-        /// The settings in force: defaults, the configuration over them, and over both what was set at run time.
+        /// The active settings: defaults, overridden by the configuration file, overridden by values that were set at
+        /// run time.
         read get_settings("origins"): GetSettingsParams => Settings, [], host::settings
     },
     method! {
-        /// Sets values over the configuration, or takes them back, and answers with the settings in force. All of the patch
-        /// comes in force at once and outlasts the host, or nothing of it. What decides whom the host trusts and what it
-        /// runs can be set in the configuration file only.
+        /// Overrides values of the configuration, or resets them, and returns the active settings. The patch is applied
+        /// and stored as a whole, or not at all. Settings that decide what the host trusts and runs can only be set in
+        /// the configuration file.
         operate update_settings("patch", "origins"): UpdateSettingsParams => Settings, [], raw host::update_settings
     },
     method! {
-        /// How the host is: what runs and waits, its limits, its places, and what went wrong.
+        /// The status of the host: running and queued jobs, limits, paths and problems.
         read get_status(): NoParams => Status, [], host::status
     },
     method! {
-        /// Ends the host. Running runs are interrupted; waiting ones go on after its next start.
+        /// Stops the host. Running runs are interrupted; queued ones continue after its next start.
         operate stop("ifIdle"): StopParams => StopResult, [Conflict], host::stop
     },
     Method {
         name: "rpc.discover",
-        about: "The OpenRPC document of this host: every method and every event, with their schemas.\n",
+        about: "The OpenRPC document of this host: all methods and events with their schemas.\n",
         params: &[],
         class: AccessClass::Read,
         errors: &[],

@@ -14,7 +14,7 @@ pub struct CreateAccessTokenParams {
     /// What its holder may do.
     #[serde(default)]
     pub class: AccessClass,
-    /// Seconds until it stops to be valid, at most ten years. Without it, it is valid until it is revoked.
+    /// Seconds until it expires, at most ten years. Without it, the token is valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 315_360_000))]
     pub expires_in_seconds: Option<u64>,
@@ -24,9 +24,9 @@ pub struct CreateAccessTokenParams {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedAccessToken {
-    /// The token. It is stored nowhere and never told again.
+    /// The token. It is not stored and never returned again.
     pub token: String,
-    /// What is known of it.
+    /// Its stored data.
     pub access_token: AccessToken,
 }
 
@@ -57,7 +57,7 @@ pub struct ListAuditParams {
     /// Only records after this number, the oldest of them first. Without it, the newest records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// At most so many; 50 where nothing is said.
+    /// Maximum number of results (default 50).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
@@ -69,7 +69,7 @@ pub struct ListAuditParams {
 pub struct ListAuditResult {
     /// The records, in their order.
     pub records: Vec<AuditRecord>,
-    /// Whether there are more: after the last one where `after` was given, else before the first one.
+    /// Whether there are more: after the last one if `after` was given, otherwise before the first one.
     pub more: bool,
 }
 
@@ -77,7 +77,7 @@ pub struct ListAuditResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PruneAuditParams {
-    /// Records that are older than so many days are deleted.
+    /// Delete records that are older than this number of days.
     #[schemars(range(min = 0, max = 36500))]
     pub older_than_days: u32,
 }
@@ -88,6 +88,6 @@ pub struct PruneAuditParams {
 pub struct PruneAuditResult {
     /// Records that were deleted.
     pub deleted: u64,
-    /// Number of the oldest record that is left.
+    /// Number of the oldest remaining record.
     pub first: u64,
 }

@@ -17,10 +17,10 @@ pub struct CreateConversationParams {
     /// Provider instance of all its runs.
     #[schemars(length(min = 1, max = 64))]
     pub provider: String,
-    /// Its title, one line of at most 200 characters. Without one it takes the first line of its first prompt.
+    /// The title, one line of at most 200 characters. The default is the first line of its first prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// What the client wants to keep with it: an object of at most 16 KiB. Members that are null are left out.
+    /// Metadata of the client: an object of at most 16 KiB. Members that are null are omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -32,18 +32,18 @@ pub struct ListConversationsParams {
     /// Only conversations of this provider instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Archived ones, too.
+    /// Include archived conversations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_archived: Option<bool>,
     /// Only conversations that have these words in the title, or in prompt and answer of one run; see `list_runs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub search: Option<String>,
-    /// At most so many; 50 where nothing is said.
+    /// Maximum number of results (default 50).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
-    /// So many are left out first.
+    /// Number of results to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
 }
@@ -54,11 +54,11 @@ pub struct ListConversationsParams {
 pub struct GetConversationParams {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// At most so many of its newest runs; 200 where nothing is said.
+    /// Maximum number of its newest runs (default 200).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
-    /// So many of the newest runs are left out first.
+    /// Number of newest runs to skip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
 }
@@ -69,9 +69,9 @@ pub struct GetConversationParams {
 pub struct ConversationResult {
     /// The conversation.
     pub conversation: Conversation,
-    /// Its newest runs, in the order in which they were asked for.
+    /// Its newest runs, in the order in which they were requested.
     pub runs: Vec<RunSummary>,
-    /// How many runs it has in all.
+    /// Total number of its runs.
     pub total_runs: u64,
 }
 
@@ -91,10 +91,10 @@ pub struct RenameConversationParams {
 pub struct UpdateConversationParams {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// Its new title; without it, it keeps its own.
+    /// The new title; without it, the title is unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// A JSON merge patch (RFC 7396) of its metadata: what it names is set, and with null taken away.
+    /// A JSON merge patch (RFC 7396) for its metadata: null removes a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -105,7 +105,7 @@ pub struct UpdateConversationParams {
 pub struct ArchiveConversationParams {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// Whether it is to be archived; true where nothing is said. False takes it back.
+    /// True (the default) archives the conversation, false unarchives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived: Option<bool>,
 }
@@ -149,7 +149,7 @@ pub(crate) const OF_THE_CONVERSATION: &[&str] = &["provider", "mode"];
 pub struct RerunParams {
     /// The run whose payload is taken.
     pub run_id: RunId,
-    /// A part of a start payload that goes over it: objects member by member, null takes a field away.
+    /// A partial start payload that overrides it: objects are merged by member, null removes a field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Map<String, Value>>,
     /// Variables of the caller, as for `start_run`.

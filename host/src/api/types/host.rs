@@ -20,7 +20,7 @@ pub struct ListCapabilitiesParams {
     /// Only this provider instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Variables of the caller, `PATH` above all: what is installed depends on them.
+    /// Environment of the caller, in particular `PATH`: it determines which CLIs are found.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub client_environment: BTreeMap<String, String>,
 }
@@ -31,7 +31,7 @@ pub struct ListCapabilitiesParams {
 pub struct ListPluginsResult {
     /// Every plugin that was found, refused ones included.
     pub plugins: Vec<PluginInfo>,
-    /// The provider instances that they make.
+    /// The provider instances of these plugins.
     pub providers: Vec<ProviderInfo>,
 }
 
@@ -39,9 +39,9 @@ pub struct ListPluginsResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginInfo {
-    /// Its name; for a file that could not be read, the file's.
+    /// Its name; for a file that could not be read, the name of the file.
     pub name: String,
-    /// `provider`, `redactor` or `policy`; null where it could not be told.
+    /// `provider`, `redactor` or `policy`; null if it is unknown.
     pub kind: Option<String>,
     /// Its version.
     pub version: Option<String>,
@@ -51,13 +51,13 @@ pub struct PluginInfo {
     pub digest: String,
     /// `bundled`, or the path of its file.
     pub source: String,
-    /// `ready`; `failed` where it could not be put to use with its settings; `set-aside` or `refused`; `waiting` for a
-    /// provider whose digest nobody has approved.
+    /// `ready`; `failed` if it cannot be used with its settings; `set-aside` (disabled after failures) or `refused`;
+    /// `waiting` for a provider whose digest is not approved.
     pub state: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why what its file holds now is not in force: it cannot be used, so what the file held before stays.
+    /// Why the current content of its file is not active: it cannot be used, so the previous content stays active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub displaced: Option<String>,
     /// JSON Schema of its settings.
@@ -71,12 +71,12 @@ pub struct PluginInfo {
 pub struct TrustPluginParams {
     /// Name of a provider plugin that waits for approval.
     pub name: String,
-    /// Its digest, as an answer without one has it. Approves the plugin; without it nothing changes.
+    /// Its digest, as returned by a call without one. Approves the plugin; without it nothing changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
-/// `trust_plugin`: what a provider plugin runs and sees.
+/// `trust_plugin`: what a provider plugin runs and reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrustPluginResult {
@@ -86,16 +86,16 @@ pub struct TrustPluginResult {
     pub version: String,
     /// SHA-256 of the component, in hex.
     pub digest: String,
-    /// The programs that it runs, by name or path; the first that is found.
+    /// The programs that it runs, by name or path; the first one that exists is used.
     pub executables: Vec<String>,
-    /// Commands that it runs with the program to learn what it can do, before any run.
+    /// Commands that detect the features of the program before any run.
     pub probes: Vec<PluginProbe>,
-    /// Variables that the program gets from the caller or the host; a `*` at the end stands for anything.
+    /// Variables that the program inherits from the caller or the host; a trailing `*` matches anything.
     pub inherit_environment: Vec<String>,
-    /// The variable that carries a stored token, if it takes one.
+    /// The variable for a stored token, if it supports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_variable: Option<String>,
-    /// Paths outside of the work folder that its runs may change, as the plugin writes them.
+    /// Paths outside of the work folder that its runs may change, as written by the plugin.
     #[serde(default)]
     pub writes: Vec<String>,
     /// Paths that its runs may read although they are hidden by default.
@@ -108,7 +108,7 @@ pub struct TrustPluginResult {
     pub approved: bool,
 }
 
-/// One command that a provider plugin runs to learn what its program can do.
+/// One command that a provider plugin runs to detect the features of its program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginProbe {
@@ -128,9 +128,9 @@ pub struct ProviderInfo {
     pub plugin: String,
     /// For people.
     pub display_name: String,
-    /// Variables that its CLI takes from the caller; a `*` at the end stands for anything.
+    /// Variables that its CLI inherits from the caller; a trailing `*` matches anything.
     pub inherit_environment: Vec<String>,
-    /// Model where the payload names none.
+    /// Model if the payload does not name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_model: Option<String>,
     /// Why it cannot be used, if it cannot.
@@ -142,7 +142,7 @@ pub struct ProviderInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StopParams {
-    /// Only if nothing runs or waits; otherwise `CONFLICT`.
+    /// Only if no run is running or queued; otherwise `CONFLICT`.
     pub if_idle: bool,
 }
 
@@ -150,11 +150,11 @@ pub struct StopParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StopResult {
-    /// The host ends now; running runs are interrupted, waiting ones go on after its next start.
+    /// The host is stopping; running runs are interrupted, queued ones continue after its next start.
     pub stopping: bool,
     /// Runs that were running.
     pub running: u64,
-    /// Runs that wait.
+    /// Queued runs.
     pub waiting: u64,
 }
 
@@ -164,57 +164,57 @@ pub struct StopResult {
 pub struct Status {
     /// Package version of the host.
     pub version: String,
-    /// Version of the wire protocol.
+    /// Version of the API protocol.
     pub protocol: u32,
     /// Process id of the host.
     pub pid: u32,
     /// When it was started.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// Whether it ends itself when idle.
+    /// Whether it exits when idle.
     pub background: bool,
     /// Folder of the database.
     pub data_folder: PathBuf,
     /// The socket.
     pub socket: PathBuf,
-    /// The API over TCP, where it is served.
+    /// The API over TCP, if enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpStatus>,
-    /// The host's own log.
+    /// The log of the host.
     pub log_file: PathBuf,
     /// The configuration file, whether or not it exists.
     pub config_file: PathBuf,
     /// Runs with a slot.
     pub running: u64,
-    /// Runs that wait for a slot.
+    /// Queued runs that wait for a slot.
     pub ready: u64,
-    /// Runs that wait for their time.
+    /// Queued runs that wait for their scheduled time.
     pub scheduled: u64,
-    /// Runs that wait for the messages before them in their conversation.
+    /// Queued runs that wait for earlier messages of their conversation.
     pub held: u64,
-    /// Runs with a slot at one time, at most.
+    /// Maximum number of concurrent runs.
     pub global_limit: u32,
-    /// Runs that may wait, at most.
+    /// Maximum number of queued runs.
     pub capacity: u32,
     /// Open event streams.
     pub subscribers: u64,
     /// Newest cursor.
     pub cursor: u64,
-    /// How secrets of waiting payloads are sealed: where the key lies.
+    /// Location of the key that encrypts secrets of queued payloads.
     pub seal_key: String,
-    /// Where tokens of providers that are saved now will lie: `secret-service`, `keyutils` or `file` and what that means,
-    /// or `none` and why.
+    /// The store for new tokens of providers: `secret-service`, `keyutils` or `file` with an explanation, or `none`
+    /// with the reason.
     pub token_store: String,
-    /// What this machine can hold of the containment of runs.
+    /// The sandbox that this machine supports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxSupport>,
-    /// What is wrong at present: configuration, plugins, storage.
+    /// Current problems: configuration, plugins, storage.
     pub problems: Vec<String>,
-    /// The last reloads of configuration, plugins and settings, newest first; ten at most.
+    /// The last reloads of configuration, plugins and settings, newest first; at most ten.
     pub reloads: Vec<Reload>,
 }
 
-/// What made the host look at its configuration and its plugins again.
+/// What triggered a reload of configuration and plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReloadTrigger {
@@ -241,55 +241,55 @@ impl ReloadTrigger {
     }
 }
 
-/// `reload`: one look at configuration and plugins, and what it has changed.
+/// `reload`: a reload of configuration and plugins, and its changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reload {
-    /// When it came in force.
+    /// When it took effect.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// What it was made for.
+    /// What triggered it.
     pub trigger: ReloadTrigger,
-    /// Whether the configuration could be taken over. If not, what was in force before stays; changed plugins are in
-    /// force all the same.
+    /// Whether the configuration could be applied. If not, the previous one stays active; changed plugins are active
+    /// anyway.
     pub ok: bool,
-    /// Keys of the configuration with another value than before, as the file has them; 50 at most.
+    /// Changed keys of the configuration, as written in the file; at most 50.
     pub changed: Vec<String>,
-    /// Changed keys that are not named.
+    /// Number of changed keys that are not listed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_changed: u64,
-    /// Those of the changed keys that come in force when the host starts again.
+    /// Changed keys that take effect when the host restarts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restart: Vec<String>,
-    /// Plugins that are not what they were.
+    /// Plugins that have changed.
     pub plugins: Vec<PluginChangeInfo>,
-    /// What is wrong with the configuration; 50 at most.
+    /// Problems of the configuration; at most 50.
     pub problems: Vec<ReloadProblem>,
 }
 
-/// What became of a plugin.
+/// What happened to a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginChangeInfo {
-    /// Its name; for a file that is no plugin, the file's.
+    /// Its name; for a file that is not a plugin, the name of the file.
     pub name: String,
-    /// `provider`, `redactor` or `policy`; null where it could not be told.
+    /// `provider`, `redactor` or `policy`; null if it is unknown.
     pub kind: Option<String>,
-    /// `added`, `removed`, `replaced`, `kept` (its file holds something that cannot be used, and what was in force before
-    /// stays) or `refused` (the file holds no plugin that can be used, and none was in force before).
+    /// `added`, `removed`, `replaced`, `kept` (its file cannot be used, and the previous plugin stays active) or
+    /// `refused` (its file cannot be used, and there was no plugin before).
     pub change: String,
     /// Why it was kept or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Something that is wrong with the configuration.
+/// A problem of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReloadProblem {
-    /// JSON pointer into the settings as `get_settings` gives them; empty for the file as a whole.
+    /// JSON pointer into the result of `get_settings`; empty for the file as a whole.
     pub pointer: String,
-    /// The key as the file has it; empty for the file as a whole.
+    /// The key as written in the file; empty for the file as a whole.
     pub key: String,
     /// Line of the file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -297,7 +297,7 @@ pub struct ReloadProblem {
     /// Character of the line, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u64>,
-    /// What is wrong there, and what would be right.
+    /// What is wrong there, and what is expected.
     pub message: String,
 }
 
@@ -327,7 +327,7 @@ impl std::fmt::Display for ReloadProblem {
     }
 }
 
-/// Where the host is reached over TCP.
+/// The address of the host over TCP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpStatus {

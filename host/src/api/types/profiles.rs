@@ -19,7 +19,7 @@ pub struct ListProfilesParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SaveProfileParams {
-    /// The profile to change; without it, one is made.
+    /// The profile to change; without it, a new one is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<ProfileId>,
     /// Its name, unique: one line of at most 64 characters.
@@ -27,7 +27,7 @@ pub struct SaveProfileParams {
     /// Provider instance of the runs that it is for.
     #[schemars(length(min = 1, max = 64))]
     pub provider: String,
-    /// The defaults: a part of a start payload, without `provider` and `profileId`, and without secrets.
+    /// The defaults: a partial start payload, without `provider` and `profileId`, and without secrets.
     pub config: Map<String, Value>,
 }
 

@@ -9,10 +9,10 @@ use crate::model::{RetentionPolicy, RetentionReport, RetentionScopeKind};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionState {
-    /// Every scope that has limits of its own, `global` first. Each limit of a run is the one of the narrowest scope that
-    /// states it: the innermost folder's, then the provider's, then the global one.
+    /// Every scope that has its own limits, `global` first. For each limit of a run, the narrowest scope that sets it
+    /// applies: the innermost folder, then the provider, then the global one.
     pub policies: Vec<RetentionPolicy>,
-    /// What was deleted when the limits were enforced last, since the host's start; its list of runs is left out.
+    /// The last enforcement of the limits since the host started, without the list of runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<RetentionReport>,
 }
@@ -26,12 +26,11 @@ pub struct SetRetentionParams {
     /// Provider instance, or absolute path of a folder; not for `global`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Days after a run's end; 0 keeps it for ever. Where it is missing, what was set before stays.
+    /// Days after the end of a run; 0 means no limit. Without it, the current value is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 36_500))]
     pub days: Option<u32>,
-    /// Megabytes (10^6 bytes) of all runs that count here; 0 is without limit. Where it is missing, what was set before
-    /// stays.
+    /// Megabytes (10^6 bytes) of all runs in this scope; 0 means no limit. Without it, the current value is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000_000))]
     pub megabytes: Option<u64>,
@@ -52,6 +51,6 @@ pub struct UnsetRetentionParams {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ApplyRetentionParams {
-    /// Only say what would go.
+    /// Only report what would be deleted.
     pub dry_run: bool,
 }

@@ -18,8 +18,8 @@ pub struct StartRunParams {
     /// What to start.
     #[serde(flatten)]
     pub payload: StartPayload,
-    /// Variables of the caller that the CLI may get: `PATH`, and those that the provider names. Sealed, never stored as
-    /// they are. Without them the CLI gets the host's.
+    /// Environment of the caller for the CLI: `PATH`, and the variables that the provider names. Stored encrypted only.
+    /// Without it, the CLI gets the variables of the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub client_environment: BTreeMap<String, String>,
 }
@@ -30,7 +30,7 @@ fn as_a_profile_may_complete_it(schema: &mut Schema) {
         required.retain(|name| name != "provider");
     }
     if let Some(Value::String(text)) = schema.pointer_mut("/properties/provider/description") {
-        text.push_str(" Required where no profile is given.");
+        text.push_str(" Required unless a profile is given.");
     }
 }
 
@@ -54,9 +54,9 @@ pub struct RunParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CancelResult {
-    /// Where the run stands now; it has ended.
+    /// Current status of the run; it has ended.
     pub status: RunStatus,
-    /// True if it had ended before it was asked to.
+    /// True if it had ended before the request.
     pub already_ended: bool,
 }
 
@@ -67,15 +67,15 @@ pub struct ListRunsParams {
     /// Only runs of this provider instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Only runs that stand there.
+    /// Only runs with this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<RunStatus>,
     /// Only runs of this conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<ConversationId>,
-    /// Only runs with these words in the prompt or the answer, in the first 256 KiB of each. All words count, in any
-    /// order, and may go on: `auth` finds `authentication`; what stands in quotation marks must occur as it is, but for
-    /// case, accents and punctuation. Redacted values are not found.
+    /// Only runs with these words in the prompt or the answer, in the first 256 KiB of each. All words must occur, in
+    /// any order, and match as prefixes: `auth` finds `authentication`. Text in quotation marks must occur exactly,
+    /// except for case, accents and punctuation. Redacted values are not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub search: Option<String>,
@@ -87,11 +87,11 @@ pub struct ListRunsParams {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub date_to: Option<Timestamp>,
-    /// At most so many; 50 where nothing is said.
+    /// Maximum number of results (default 50).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
-    /// So many are left out first.
+    /// Number of results to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
 }
@@ -105,7 +105,7 @@ pub struct RunEventsParams {
     /// Only events after this cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// At most so many; 500 where nothing is said. Fewer come where they are large.
+    /// Maximum number of events (default 500). The result has fewer if they are large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 5000))]
     pub limit: Option<u32>,
@@ -117,7 +117,7 @@ pub struct RunEventsParams {
 pub struct RunEventsResult {
     /// The events, oldest first.
     pub events: Vec<Event>,
-    /// Whether the run has more of them after the last one.
+    /// Whether the run has more events after the last one.
     pub more: bool,
 }
 
@@ -125,7 +125,7 @@ pub struct RunEventsResult {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListJobsParams {
-    /// Only jobs that stand there; without it, all that have not ended.
+    /// Only jobs in this state; without it, all jobs that have not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
 }
@@ -134,19 +134,19 @@ pub struct ListJobsParams {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExportRunParams {
-    /// The run. Of one that has not ended, what there is so far is written.
+    /// The run. If it has not ended, the file contains what exists so far.
     pub run_id: RunId,
     /// The form.
     pub format: ExportFormat,
-    /// Absolute path of the file, in a folder that exists. Without it, the file goes to the folder of exports, takes the
-    /// place of an earlier one of the same form there, and is deleted with the run.
+    /// Absolute path of the file, in a folder that exists. Without it, the file is written to the folder of exports,
+    /// replaces an earlier one of the same format there, and is deleted with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Whether a file at `path` may be replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overwrite: bool,
-    /// Whether the file is for the caller, who deletes it: it gets a name of its own in the folder of exports, and is not
-    /// recorded with the run. Only over the unix socket, and without `path`.
+    /// Whether the caller deletes the file: it gets a unique name in the folder of exports and is not recorded with the
+    /// run. Only over the unix socket, and without `path`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub transient: bool,
 }
@@ -163,9 +163,9 @@ impl ExportRunParams {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportRunResult {
-    /// The file, readable for its owner alone.
+    /// The file, readable only by its owner.
     pub path: PathBuf,
-    /// The artifact that the run's record names it by; a transient file has none.
+    /// The artifact of the run; a transient file has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_id: Option<ArtifactId>,
     /// Its size in bytes.

@@ -12,7 +12,7 @@ use crate::config::{Config, Origin};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct GetSettingsParams {
-    /// Tell where each value comes from.
+    /// Include the origin of each value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origins: Option<bool>,
 }
@@ -21,16 +21,16 @@ pub struct GetSettingsParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpdateSettingsParams {
-    /// What to set, in the shape of the settings: members are merged, lists are taken whole, null takes back what was set
-    /// there and below.
+    /// Values to set, in the structure of the settings: members are merged, lists are replaced, null resets a member
+    /// and everything below it.
     pub patch: Map<String, Value>,
-    /// Tell where each value comes from.
+    /// Include the origin of each value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origins: Option<bool>,
 }
 
-/// `get_settings`, `update_settings`: the settings in force. They are the configuration, section by section, with the
-/// names of its keys in camel case. What may be secret is `(hidden)`.
+/// `get_settings`, `update_settings`: the active settings. They have the sections of the configuration, with its keys
+/// in camel case. Values that may be secret are `(hidden)`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = with_sections)]
@@ -38,7 +38,7 @@ pub struct Settings {
     /// The sections.
     #[serde(flatten)]
     pub sections: Map<String, Value>,
-    /// Where each value comes from, by its JSON pointer, if that was asked for.
+    /// The origin of each value by JSON pointer, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origins: Option<BTreeMap<String, Origin>>,
 }

@@ -9,7 +9,7 @@ use crate::model::{ConversationId, EventType, RunId};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SubscribeParams {
-    /// Only events after this cursor; without it, from now on, or for one run from its start.
+    /// Only events after this cursor. Without it, only new events, or for a run or conversation all events.
     pub after: Option<u64>,
     /// Only events of this run.
     pub run_id: Option<RunId>,
@@ -23,11 +23,11 @@ pub struct SubscribeParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscribeResult {
-    /// Stands in every `run_event` of this stream, for `unsubscribe`.
+    /// Included in every `run_event` of this stream; used for `unsubscribe`.
     pub subscription_id: u64,
     /// The stream begins after this cursor.
     pub cursor: u64,
-    /// Cursor of the first event that is kept, where retention has taken some that were asked for.
+    /// Cursor of the first available event, if requested events were deleted by retention.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncated: Option<u64>,
 }
@@ -36,7 +36,7 @@ pub struct SubscribeResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnsubscribeParams {
-    /// What `subscribe` gave.
+    /// The value that `subscribe` returned.
     pub subscription_id: u64,
 }
 
@@ -44,6 +44,6 @@ pub struct UnsubscribeParams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnsubscribeResult {
-    /// The stream has ended; what is on its way may still arrive.
+    /// The stream has ended; events that were already sent may still arrive.
     pub subscription_id: u64,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct ProviderTokenParams {
     /// Provider instance.
     pub provider: String,
-    /// The token: at most 16 KiB, without control characters. It goes to the token store and nowhere else.
+    /// The token: at most 16 KiB, without control characters. It is stored only in the token store.
     pub token: String,
 }
 
@@ -33,13 +33,13 @@ pub struct ProviderParams {
 pub struct TokenState {
     /// Whether the provider has a token that its runs can get.
     pub stored: bool,
-    /// The store in which it lies, or should: `secret-service`, `keyutils` or `file`.
+    /// The store that contains it, or should: `secret-service`, `keyutils` or `file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
-    /// The variable in which runs get it. Without one, the provider takes no token.
+    /// The variable in which runs get it. Missing if the provider does not support tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
-    /// Why a token that should be there cannot be had. Runs of the provider fail until it is set or cleared.
+    /// Why a token that should exist cannot be read. Runs of the provider fail until it is set or cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
