@@ -1,4 +1,4 @@
-//! Builds the bundled plugins from source, makes components of them and embeds those.
+//! Builds the bundled plugins from source, makes components of them and embeds those. Builds and embeds the reaper, too.
 //!
 //! A nested cargo builds the guest crates for `wasm32-unknown-unknown` into a target folder of their own (`guest` below
 //! the host's), one for all profiles of the host, so the host's own lock on its folder is never asked for. What the
@@ -35,6 +35,10 @@ const GUESTS: &[Guest] = &[
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "plugin";
+
+/// Package and program.
+const REAPER: &str = "ostler-reaper";
+
 const READY_MADE: &str = "OSTLER_PLUGIN_COMPONENTS";
 
 /// Variables of the outer build that must not reach the nested one: wrappers (clippy, sccache), flags for the host's
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), String> {
     let out = PathBuf::from(variable("OUT_DIR")?);
+    build_reaper(&out)?;
     let components = match env::var_os(READY_MADE).filter(|folder| !folder.is_empty()) {
         Some(folder) => ready_made(&PathBuf::from(folder))?,
         None => build_components(&out)?,
@@ -113,7 +118,8 @@ fn build_components(out: &Path) -> Result<Vec<PathBuf>, String> {
     let root = host.parent().ok_or("the host's package has no parent folder")?.to_owned();
     let target_folder = guest_target_folder(out)?;
     ensure_target()?;
-    compile(&root, &target_folder)?;
+    let packages: Vec<&str> = GUESTS.iter().map(|guest| guest.package).collect();
+    compile(&root, &target_folder, TARGET, "--lib", &packages)?;
 
     let modules = target_folder.join(TARGET).join(PROFILE);
     for shared in ["Cargo.toml", "Cargo.lock", "plugin-api/Cargo.toml", "plugin-api/wit"] {
@@ -180,17 +186,27 @@ fn ensure_target() -> Result<(), String> {
     ))
 }
 
+/// Builds the small program that stays as process 1 of a run.
+fn build_reaper(out: &Path) -> Result<(), String> {
+    let host = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let root = host.parent().ok_or("the host's package has no parent folder")?.to_owned();
+    let (target_folder, target) = (guest_target_folder(out)?, variable("TARGET")?);
+    compile(&root, &target_folder, &target, "--bins", &[REAPER])?;
+    println!("cargo::rerun-if-changed={}", host.join("reaper/Cargo.toml").display());
+    let program = target_folder.join(target).join(PROFILE).join(REAPER);
+    watch_sources(&program.with_extension("d"))?;
+    let bytes = fs::read(&program).map_err(|error| format!("failed to read {}: {error}", program.display()))?;
+    write_if_changed(&out.join(REAPER), &bytes)
+}
+
 /// Runs the nested cargo.
-fn compile(root: &Path, target_folder: &Path) -> Result<(), String> {
+fn compile(root: &Path, target_folder: &Path, target: &str, kind: &str, packages: &[&str]) -> Result<(), String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.arg("build").arg("--manifest-path").arg(root.join("Cargo.toml"));
-    command
-        .args(["--profile", PROFILE, "--target", TARGET, "--locked", "--lib"])
-        .arg("--target-dir")
-        .arg(target_folder);
-    for guest in GUESTS {
-        command.args(["--package", guest.package]);
+    command.args(["--profile", PROFILE, "--target", target, "--locked", kind]).arg("--target-dir").arg(target_folder);
+    for package in packages {
+        command.args(["--package", package]);
     }
     command.current_dir(root);
     for name in OUTER_ONLY {
@@ -205,12 +221,14 @@ fn compile(root: &Path, target_folder: &Path) -> Result<(), String> {
         }
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", same_paths_everywhere(root));
-    let status = command.status().map_err(|error| format!("failed to start cargo for the bundled plugins: {error}"))?;
+    let status =
+        command.status().map_err(|error| format!("failed to start cargo for {}: {error}", packages.join(", ")))?;
     if status.success() {
         Ok(())
     } else {
         Err(format!(
-            "failed to build the bundled plugins for {TARGET}: cargo ended with {status}; its messages are above"
+            "failed to build {} for {target}: cargo ended with {status}; its messages are above",
+            packages.join(", ")
         ))
     }
 }

@@ -204,7 +204,7 @@ pub(super) fn end(init: &Init) {
 /// Collects everything that has ended, whatever it was.
 fn collect_all() -> Proof {
     loop {
-        match wait_any(false) {
+        match wait_any() {
             Ok(Some(_)) => {}
             Ok(None) => return Proof::SomeLeft,
             Err(Errno::ECHILD) => return Proof::NoneLeft,
@@ -218,6 +218,8 @@ fn collect_all() -> Proof {
 pub fn serve_as_init(args: impl Iterator<Item = OsString>) -> ! {
     sandbox::be_opaque();
     let fds: Option<Vec<OwnedFd>> = args.map(|number| adopt(&number)).collect();
+    // `bwrap` may have left something open.
+    linux::close_all_but(&fds.iter().flatten().map(AsRawFd::as_raw_fd).collect::<Vec<_>>());
     let fds = fds.and_then(|fds| <[OwnedFd; 7]>::try_from(fds).ok());
     let Some([control, program, gate, failure, stdin, stdout, stderr]) = fds else { leave() };
     let Some((expected, frame)) = sandbox::take_over(program) else { leave() };

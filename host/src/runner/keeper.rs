@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::{Pid, getpid, read, setsid, write};
+use ostler_reaper::Reaped;
 
 use super::birth::{self, ChildFailure, Newborn};
 use super::containment::{self, Ended, Proof, descendants};
@@ -246,14 +247,14 @@ impl Keeper {
     fn reap(&mut self) -> Proof {
         self.hear_init();
         loop {
-            let (pid, status, usage) = match wait_any(false) {
-                Ok(Some(ended)) => ended,
+            let (pid, exit) = match wait_any() {
+                Ok(Some(reaped)) => reaped,
                 Ok(None) => return Proof::SomeLeft,
                 Err(Errno::ECHILD) => return Proof::NoneLeft,
                 Err(_) => return Proof::Unknown,
             };
             if pid == self.child.as_raw() {
-                self.child_exited(Exit { status, usage });
+                self.child_exited(exit);
             } else if self.init.as_ref().is_some_and(|init| init.is_own(pid)) {
                 // What it said last is still to be read. If it said nothing of the program, the kernel has ended both.
                 self.hear_init();
@@ -417,28 +418,25 @@ pub(super) fn read_exactly(fd: BorrowedFd<'_>, mut buffer: &mut [u8]) -> nix::Re
     Ok(true)
 }
 
-/// Collects one ended child with what it used; nothing if none has ended yet and `block` does not wait for one.
-pub(super) fn wait_any(block: bool) -> nix::Result<Option<(i32, ExitStatus, Usage)>> {
-    let mut status = 0;
-    // SAFETY: all zeros is a valid value of this plain structure.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    let options = if block { 0 } else { libc::WNOHANG };
-    // SAFETY: both pointers are to live, writable values of the right types.
-    let pid = Errno::result(unsafe { libc::wait4(-1, &raw mut status, options, &raw mut usage) })?;
-    if pid == 0 {
-        return Ok(None);
-    }
-    let status = if libc::WIFSIGNALED(status) {
-        ExitStatus::Signal(libc::WTERMSIG(status))
+/// Collects one ended child with what it used; nothing if none has ended yet.
+pub(super) fn wait_any() -> nix::Result<Option<(i32, Exit)>> {
+    let reaped = ostler_reaper::wait_any(false).map_err(|error| linux::errno_of(&error))?;
+    Ok(reaped.map(|(pid, reaped)| (pid, exit_of(&reaped))))
+}
+
+/// How a process ended, from what the kernel says of it.
+pub(super) const fn exit_of(reaped: &Reaped) -> Exit {
+    let status = if libc::WIFSIGNALED(reaped.status) {
+        ExitStatus::Signal(libc::WTERMSIG(reaped.status))
     } else {
-        ExitStatus::Code(libc::WEXITSTATUS(status))
+        ExitStatus::Code(libc::WEXITSTATUS(reaped.status))
     };
-    let time = |value: libc::timeval| {
-        Duration::from_secs(value.tv_sec.try_into().unwrap_or(0))
-            + Duration::from_micros(value.tv_usec.try_into().unwrap_or(0))
+    let usage = Usage {
+        user: Duration::from_micros(reaped.user_micros),
+        system: Duration::from_micros(reaped.system_micros),
+        peak_rss: reaped.peak_rss_kib.saturating_mul(1024),
     };
-    let peak_rss = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok(Some((pid, status, Usage { user: time(usage.ru_utime), system: time(usage.ru_stime), peak_rss })))
+    Exit { status, usage }
 }
 
 /// Makes zygote and keepers deaf to what a terminal or a service manager sends to everything at once.

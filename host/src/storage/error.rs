@@ -196,10 +196,12 @@ impl From<rusqlite::Error> for StorageError {
                 format!("the row contradicts another: {}", detail.as_deref().unwrap_or("constraint failed")),
             ),
             ErrorCode::TooBig => Self::new(Kind::Invalid, "a value is larger than a row may be (1 GB)"),
-            // All statements are fixed: where one names what is not there, the file's own account of its tables is wrong.
+            // All statements are fixed: if one fails as a statement, the file's header or its own account of its tables is
+            // wrong.
             ErrorCode::Unknown
                 if detail.as_deref().is_some_and(|detail| {
                     [
+                        "unsupported file format",
                         "no such column",
                         "no such table",
                         "no such index",

@@ -7,6 +7,7 @@
 //! with what was mounted before it lets the program start.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -14,11 +15,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{ForkResult, execve, fork, geteuid};
+use nix::unistd::{ForkResult, Pid, execve, execveat, fork, geteuid};
 use serde::{Deserialize, Serialize};
 
 use super::super::birth::ChildFailure;
@@ -34,6 +35,9 @@ const PLACES: [&str; 4] = ["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap
 
 /// Bytes of shared memory (`/dev/shm`) of one child, at most.
 const SHARED_MEMORY: &str = "536870912";
+
+/// The program of the package `ostler-reaper`.
+const REAPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ostler-reaper"));
 
 /// What `bwrap` says is far shorter.
 const MAX_COMPLAINT: u64 = 400;
@@ -419,6 +423,25 @@ pub(in super::super) fn start(
         }
         ForkResult::Parent { child } => Ok(Init::made_by(child, control, complaint)),
     }
+}
+
+/// The reaper, to be executed.
+pub(super) fn reaper() -> Setup<OwnedFd> {
+    in_memory(c"ostler-reaper", &[REAPER])
+}
+
+/// Executes the reaper in place of this process. `opaque` is the end of a pipe that the reaper closes when nobody can
+/// look into it any more.
+pub(super) fn execute_reaper(reaper: &OwnedFd, control: &OwnedFd, program: Pid, opaque: &OwnedFd) -> Setup<Infallible> {
+    let at = |errno| SetupError::at("execute the reaper")(errno);
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| at(Errno::EINVAL));
+    let numbers = [control.as_raw_fd(), program.as_raw(), opaque.as_raw_fd()].map(|number| number.to_string());
+    let argv = std::iter::once("ostler-init".to_owned()).chain(numbers).map(|word| text(word.into_bytes()));
+    let argv = argv.collect::<Setup<Vec<_>>>()?;
+    let envp = std::env::vars_os().map(|(name, value)| text([name.as_bytes(), b"=", value.as_bytes()].concat()));
+    let envp = envp.collect::<Setup<Vec<_>>>()?;
+    [control, opaque].iter().try_for_each(|fd| keep_on_exec(fd.as_raw_fd())).map_err(at)?;
+    execveat(reaper, c"", &argv, &envp, AtFlags::AT_EMPTY_PATH).map_err(at)
 }
 
 fn keep_on_exec(fd: RawFd) -> nix::Result<()> {

@@ -1,25 +1,27 @@
 //! Process 1 of a child's PID namespace: builds the view, starts the program, collects orphans, reports the end.
 //!
-//! It is a copy of the keeper in new namespaces, or, where `bwrap` makes those, a new process of this program.
+//! It is a copy of the keeper in new namespaces, or, where `bwrap` makes those, a new process of this program, which
+//! executes the reaper once the program's process exists.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
     setsockopt, socketpair, sockopt,
 };
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, pipe2, read};
+use ostler_reaper::{REPORT, Reaped};
 
 use super::super::birth::ChildFailure;
 use super::super::event::{Exit, ExitStatus};
-use super::super::keeper::{leave, wait_any};
+use super::super::keeper::{exit_of, leave};
 use super::super::linux::{self, ProcessHandle};
-use super::super::wire::Report;
 use super::bwrap::{self, Expected};
 use super::{MAX_SOCKETS, Namespaces, Setup, SetupError, network, privileges, view};
 
@@ -31,7 +33,6 @@ const READY: u8 = b'r';
 const ADMITTED: u8 = b'a';
 const LISTENERS: u8 = b'l';
 const PROGRAM: u8 = b'p';
-const REPORT: u8 = b'x';
 
 /// The keeper's side.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ pub(in super::super) fn start(
                 Ok(listeners.unwrap_or_default())
             };
             privileges::be_transparent();
-            if let Err(error) = serve(&theirs, set_up, become_program, &fail) {
+            if let Err(error) = serve(&theirs, set_up, become_program, &fail, None) {
                 fail(error.into());
             }
             leave()
@@ -121,7 +122,8 @@ pub(in super::super) fn serve_made(
         bwrap::verify(expected)?;
         Ok(namespaces.network.as_ref().map(network::listen).transpose()?.unwrap_or_default())
     };
-    if let Err(error) = serve(control, set_up, become_program, &fail) {
+    let reaper = bwrap::reaper();
+    if let Err(error) = reaper.and_then(|reaper| serve(control, set_up, become_program, &fail, Some(&reaper))) {
         fail(error.into());
     }
     leave()
@@ -209,10 +211,7 @@ impl Init {
             READY => received.sender.map_or(InitReport::End, InitReport::Ready),
             LISTENERS => InitReport::Listeners(received.fds),
             PROGRAM => received.sender.map_or(InitReport::End, InitReport::Program),
-            REPORT => match Report::decode(rest) {
-                Some(Report::Exited(exit)) => InitReport::Exited(exit),
-                _ => InitReport::Nothing,
-            },
+            REPORT => Reaped::decode(rest).map_or(InitReport::Nothing, |reaped| InitReport::Exited(exit_of(&reaped))),
             _ => InitReport::Nothing,
         }
     }
@@ -281,12 +280,14 @@ fn identity_map(own: &str) -> String {
     ranges.collect()
 }
 
-/// The life of process 1. `set_up` makes the namespaces what they are to be, and returns the sockets for the host.
+/// The life of process 1. `set_up` makes the namespaces what they are to be, and returns the sockets for the host. If
+/// there is a `reaper`, process 1 executes it once the program's process exists.
 fn serve(
     control: &OwnedFd,
     set_up: impl FnOnce() -> Setup<Vec<OwnedFd>>,
     become_program: impl FnOnce() -> ChildFailure,
     fail: &impl Fn(ChildFailure),
+    reaper: Option<&OwnedFd>,
 ) -> Setup {
     let lost = |errno| SetupError::at("reach the keeper")(errno);
     let say = |kind: u8, fds: &[RawFd]| {
@@ -309,9 +310,14 @@ fn serve(
         let raw: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
         say(LISTENERS, &raw).map_err(lost)?;
     }
+    let failed = |errno| SetupError::at("make the program's process")(errno);
+    // Its end says that process 1 has executed the reaper and that nobody can look into it.
+    let (private, opaque) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
     // SAFETY: this process has one thread, so that the copy may do whatever this one may.
-    let program = match unsafe { fork() }.map_err(SetupError::at("make the program's process"))? {
+    let program = match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
+            drop(opaque);
+            while read(&private, &mut byte) == Err(Errno::EINTR) {}
             // Were process 1 to end now, the kernel would end this one as well.
             if say(PROGRAM, &[]).is_ok() {
                 // It closes `control`, as all that it does not need.
@@ -321,29 +327,12 @@ fn serve(
         }
         ForkResult::Parent { child } => child,
     };
-    linux::close_all_but(&[control.as_raw_fd()]);
-    collect(control, program)
-}
-
-/// Collects what ends, and reports the program's end. Returns never: ends when nothing is left.
-fn collect(control: &OwnedFd, program: Pid) -> ! {
-    loop {
-        match wait_any(true) {
-            Ok(Some((pid, status, usage))) if pid == program.as_raw() => {
-                let mut message = vec![REPORT];
-                let report = Report::Exited(Exit { status, usage }).encode().unwrap_or_default();
-                // Without the length that a stream needs.
-                message.extend_from_slice(report.get(4..).unwrap_or_default());
-                let iov = [IoSlice::new(&message)];
-                let sent = sendmsg::<UnixAddr>(control.as_raw_fd(), &iov, &[], MsgFlags::MSG_NOSIGNAL, None);
-                if sent.is_err() {
-                    leave();
-                }
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => leave(),
-        }
+    if let Some(reaper) = reaper {
+        match bwrap::execute_reaper(reaper, control, program, &opaque)? {}
     }
+    linux::close_all_but(&[control.as_raw_fd()]);
+    ostler_reaper::collect(control.as_raw_fd(), program.as_raw());
+    leave()
 }
 
 /// The end of a program whose process 1 went without a word of it: somebody killed it, and the namespace with it.

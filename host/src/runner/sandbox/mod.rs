@@ -83,7 +83,7 @@ pub enum Maker {
     /// This program.
     #[default]
     Own,
-    /// The system's `bwrap`. Process 1 is this program again, with [`INIT_VERB`].
+    /// The system's `bwrap`. Process 1 is this program again, with [`INIT_VERB`], until it executes the reaper.
     Bwrap,
 }
 

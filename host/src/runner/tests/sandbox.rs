@@ -373,6 +373,42 @@ fn contained_child_sees_its_own_processes_and_not_the_host() {
 }
 
 #[test]
+fn process_one_tells_a_run_nothing_but_its_name() {
+    for scene in Scene::each() {
+        let script = "cat /proc/1/comm; readlink /proc/1/exe || echo no exe; readlink /proc/1/fd/* || echo no fd; \
+                  (exec 3</proc/1/mem) 2>/dev/null || echo no mem; cat /proc/1/environ 2>/dev/null || echo no environ";
+        let told = scene.run(scene.view(), script);
+        let out: Vec<&str> =
+            text(&told.stdout).lines().filter(|line| line.starts_with("no ") || *line == "ostler-init").collect();
+        assert_eq!(out, ["ostler-init", "no exe", "no fd", "no mem", "no environ"], "{}", text(&told.stdout));
+    }
+}
+
+#[test]
+fn process_one_that_bwrap_started_is_the_reaper_and_takes_under_a_mebibyte() {
+    for scene in Scene::each().filter(|scene| scene.maker == Maker::Bwrap) {
+        let mut child = start(&scene.zygote, &scene.spec(scene.view(), "echo up; sleep 300"));
+        lines(&mut child, 1);
+        let below = containment::descendants(&[child.identity().keeper_pid], &|_| false);
+        let first = below.iter().find(|found| found.name == "ostler-init").unwrap();
+        let exe = fs::read_link(format!("/proc/{}/exe", first.pid));
+        let memory = fs::read_to_string(format!("/proc/{}/smaps_rollup", first.pid));
+        child.stop(StopSignal::Terminate, Duration::from_secs(5));
+        follow(&mut child);
+        let (Ok(exe), Ok(memory)) = (exe, memory) else {
+            eprintln!("SKIPPED: only root may look into process 1");
+            return;
+        };
+        assert_eq!(exe, Path::new("/memfd:ostler-reaper (deleted)"));
+        let private = memory
+            .lines()
+            .filter(|line| line.starts_with("Private_"))
+            .map(|line| line.split_ascii_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap());
+        assert!(private.sum::<u64>() < 1024, "{memory}");
+    }
+}
+
+#[test]
 fn signals_exit_codes_and_usage_reach_the_host_through_process_one() {
     for scene in Scene::each() {
         for (script, status) in [("exit 7", ExitStatus::Code(7)), ("kill -TERM $$", ExitStatus::Signal(15))] {

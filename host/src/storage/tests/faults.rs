@@ -82,12 +82,7 @@ proptest! {
     ) {
         let (mut database, mut log, run_id) = killed();
         if !in_log {
-            // All of it in the file itself.
-            let home = Home::new();
-            fs::write(home.path(), &database).unwrap();
-            fs::write(home.beside("-wal"), &log).unwrap();
-            drop(home.open());
-            database = fs::read(home.path()).unwrap();
+            database = checkpointed(&database, &log);
             log.clear();
         }
         let target = if in_log { &mut log } else { &mut database };
@@ -105,17 +100,52 @@ proptest! {
             prop_assert!(error.of_the_file(), "{error:?}");
             prop_assert!(fs::read(home.path()).unwrap() == before, "left as it was");
         } else {
-            let storage = home.open();
-            for result in [
-                storage.read(|r| r.run(run_id).map(drop)),
-                storage.read(|r| r.runs(&RunFilter::default(), 10, 0).map(drop)),
-                storage.read(|r| r.run_events(run_id, 0, ReadLimit { events: 1000, bytes: 1 << 30 }).map(drop)),
-                storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().map(drop),
-            ] {
-                if let Err(error) = result {
-                    prop_assert!(matches!(error.kind(), StorageErrorKind::Damaged | StorageErrorKind::NotFound), "{error:?}");
-                }
+            for error in errors_in_use(&home.open(), run_id) {
+                prop_assert!(matches!(error.kind(), StorageErrorKind::Damaged | StorageErrorKind::NotFound), "{error:?}");
             }
+        }
+    }
+}
+
+/// The database file with everything in it that the log holds.
+fn checkpointed(database: &[u8], log: &[u8]) -> Vec<u8> {
+    let home = Home::new();
+    fs::write(home.path(), database).unwrap();
+    fs::write(home.beside("-wal"), log).unwrap();
+    drop(home.open());
+    fs::read(home.path()).unwrap()
+}
+
+/// What fails when a database is read and written.
+fn errors_in_use(storage: &Storage, run_id: RunId) -> Vec<StorageError> {
+    let results = [
+        storage.read(|r| r.run(run_id).map(drop)),
+        storage.read(|r| r.runs(&RunFilter::default(), 10, 0).map(drop)),
+        storage.read(|r| r.run_events(run_id, 0, ReadLimit { events: 1000, bytes: 1 << 30 }).map(drop)),
+        storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().map(drop),
+    ];
+    results.into_iter().filter_map(Result::err).collect()
+}
+
+#[test]
+fn damaged_header_is_an_error_of_the_file_at_every_byte() {
+    let (database, log, run_id) = killed();
+    let database = checkpointed(&database, &log);
+    let home = Home::new();
+    for place in 0..100 {
+        for mask in [0x01, 0x08, 0xff] {
+            let mut damaged = database.clone();
+            damaged[place] ^= mask;
+            fs::write(home.path(), &damaged).unwrap();
+            let errors = match home.try_open() {
+                Err(error) => vec![error],
+                Ok(storage) => errors_in_use(&storage, run_id),
+            };
+            for error in errors {
+                assert!(error.of_the_file() || error.kind() == StorageErrorKind::NotFound, "byte {place}: {error:?}");
+            }
+            let _ = fs::remove_file(home.beside("-wal"));
+            let _ = fs::remove_file(home.beside("-shm"));
         }
     }
 }
