@@ -297,11 +297,28 @@ impl<'a> Walk<'a> {
         self.refused("stop", json!({ "ifIdle": true }), "CONFLICT");
         self.ok("list_queue_jobs", json!({}));
         self.ok("list_queue_jobs", json!({ "state": "ready" }));
+        self.ok("set_queue_priority", json!({ "runId": held[1], "priority": -3 }));
+        self.refused("set_queue_priority", json!({ "runId": held[1], "priority": 11 }), "INVALID_PARAMS");
+        self.refused("set_queue_priority", json!({ "runId": held[0], "priority": 1 }), "CONFLICT");
+        self.refused("set_queue_priority", json!({ "runId": NOBODY, "priority": 1 }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": held[0] }), "CONFLICT");
+        for method in ["pause_queue", "resume_queue"] {
+            self.ok(method, json!({ "provider": "rehearsal" }));
+            self.refused(method, json!({ "provider": "nobody" }), "NOT_FOUND");
+            self.ok(method, json!({}));
+        }
         for run in held.iter().rev() {
             self.ok("cancel_run", json!({ "runId": run }));
         }
         self.ok("cancel_run", json!({ "runId": held[0] }));
         self.refused("cancel_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.ok("delete_run", json!({ "runId": held[2] }));
+        self.refused("delete_run", json!({ "runId": held[2] }), "NOT_FOUND");
+        let after = |run: &str| self.payload("SAY x", json!({ "startAfter": { "runIds": [run] } }));
+        let (canceled, nobody) = (after(&held[0]), after(NOBODY));
+        self.refused("start_run", canceled, "CONFLICT");
+        self.refused("start_run", nobody, "NOT_FOUND");
 
         let sent = self.ok("send_conversation_message", message(&talk, json!({})))["runId"].clone();
         self.ends(sent.as_str().unwrap());
@@ -317,7 +334,17 @@ impl<'a> Walk<'a> {
         self.ok("rename_conversation", json!({ "conversationId": talk, "title": "another" }));
         self.ok("update_conversation", json!({ "conversationId": talk, "metadata": { "colour": "red" } }));
         self.ok("archive_conversation", json!({ "conversationId": talk }));
+        let ended = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
+        self.ok("delete_conversation", json!({ "conversationId": ended }));
+        let held = self.hold();
+        let message = json!({ "conversationId": talk, "prompt": "SAY x" });
+        self.ok("archive_conversation", json!({ "conversationId": talk, "archived": false }));
+        let waits = self.ok("send_conversation_message", message)["runId"].clone();
+        self.refused("delete_conversation", json!({ "conversationId": talk }), "CONFLICT");
+        self.ok("cancel_run", json!({ "runId": waits }));
+        self.ok("cancel_run", json!({ "runId": held }));
         for (method, more) in [
+            ("delete_conversation", json!({})),
             ("get_conversation", json!({})),
             ("rename_conversation", json!({ "title": "x" })),
             ("update_conversation", json!({ "title": "x" })),
@@ -331,8 +358,8 @@ impl<'a> Walk<'a> {
 
     fn look_back(&mut self, run: &str) {
         self.ok("list_runs", json!({}));
-        let search =
-            json!({ "provider": "rehearsal", "status": "completed", "search": "say", "limit": 2, "offset": 1 });
+        let search = json!({ "provider": "rehearsal", "status": "completed", "search": "say", "limit": 2, "offset": 1,
+                "cwd": self.work() });
         self.ok("list_runs", search);
         self.ok("get_run", json!({ "runId": run }));
         self.refused("get_run", json!({ "runId": NOBODY }), "NOT_FOUND");

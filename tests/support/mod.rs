@@ -32,6 +32,7 @@ pub mod model_server;
 mod processes;
 mod record;
 mod studio;
+pub mod terminal;
 mod wire;
 
 pub use aftermath::{Calm, check_database, check_log, database};
@@ -44,6 +45,7 @@ pub use leaks::Needles;
 pub use processes::{Process, below, carrying, peak_memory, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use studio::{Cli, KEY, Studio};
+pub use terminal::Terminal;
 pub use wire::{CallError, Place, call, events, post, stored_events};
 
 use sha2::{Digest, Sha256};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::model::{EndReason, ErrorKind, EventType};
+use crate::model::{EndReason, ErrorKind, EventType, RunStatus};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,12 @@ pub enum Exit {
     Internal,
     /// Reading or writing failed.
     Io,
+    /// `wait` has waited as long as it was to wait, and a run has not ended.
+    StillRunning,
     /// Somebody ended it.
     Canceled,
+    /// The user has left a run that goes on.
+    Detached,
 }
 
 impl Exit {
@@ -49,7 +53,20 @@ impl Exit {
             Self::Undelivered => 8,
             Self::Internal => 70,
             Self::Io => 74,
+            Self::StillRunning => 124,
             Self::Canceled => 130,
+            Self::Detached => 131,
+        }
+    }
+
+    /// The outcome of a run that stands there; `None` where it has not ended.
+    #[must_use]
+    pub const fn of_status(status: RunStatus, reason: EndReason) -> Option<Self> {
+        match status {
+            RunStatus::Queued | RunStatus::Running => None,
+            RunStatus::Completed => Self::of_run(EventType::RunCompleted, reason),
+            RunStatus::Canceled => Self::of_run(EventType::RunCanceled, reason),
+            RunStatus::Failed | RunStatus::Interrupted => Self::of_run(EventType::RunFailed, reason),
         }
     }
 
@@ -133,6 +150,10 @@ mod tests {
                 _ => 1,
             };
             assert_eq!(code, Some(expected), "{reason}");
+            let by_status = |status| Exit::of_status(status, *reason).map(Exit::code);
+            assert_eq!(by_status(RunStatus::Failed), Some(expected), "{reason}");
+            assert_eq!((by_status(RunStatus::Queued), by_status(RunStatus::Running)), (None, None));
+            assert_eq!((by_status(RunStatus::Completed), by_status(RunStatus::Canceled)), (Some(0), Some(130)));
         }
     }
 }

@@ -12,13 +12,22 @@ use super::format;
 use super::output::{Output, complain};
 use super::printer::{Level, Note, Printer};
 use super::progress::{Progress, TICK};
-use super::signals::Signals;
+use super::signals::{Detach, Signals};
 use crate::api::client::{Client, ClientError, StreamItem};
 use crate::api::types::{CancelResult, SubscribeParams};
-use crate::model::{ApiError, Event, RunId};
+use crate::model::{ApiError, Event, JobRecord, RunId, WaitReason};
 
 /// Between two questions for a waiting run's place.
 const ASK_PLACE: Duration = Duration::from_secs(2);
+
+/// What Ctrl-C and SIGTERM mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnInterrupt {
+    /// They cancel the run; the second one leaves.
+    Cancel,
+    /// They leave the run, which continues.
+    Leave,
+}
 
 /// How to follow.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +39,9 @@ pub(super) struct Options<'a> {
     pub(super) cancel: bool,
     /// The answer goes to a file as well, so that standard output need not be it.
     pub(super) filed: bool,
+    pub(super) on_interrupt: OnInterrupt,
+    /// Events up to this cursor are taken in and not shown: the user joins the run there.
+    pub(super) joined_at: Option<u64>,
 }
 
 /// Shows a run until it has ended, and gives its outcome.
@@ -44,6 +56,8 @@ pub(super) async fn follow(
     let mut view = View {
         json: context.json,
         filed: options.filed,
+        joined_at: options.joined_at,
+        told_of_pause: String::new(),
         run: format::short_id(run_id),
         printer: Printer::new(format::short_id(run_id)),
         answer: Answer::default(),
@@ -52,6 +66,7 @@ pub(super) async fn follow(
     let mut events = client.follow(SubscribeParams { run_id: Some(run_id), ..SubscribeParams::default() });
     let mut places = watch_place(client, run_id, view.progress.visible());
     let mut tick = tokio::time::interval(TICK);
+    let mut detach = Detach::listen()?;
     let mut cancel = Cancel::NotAsked;
     if options.cancel {
         cancel = view.cancel(&mut context.out, client, run_id)?;
@@ -59,7 +74,18 @@ pub(super) async fn follow(
     loop {
         tokio::select! {
             biased;
+            () = detach.next(), if matches!(cancel, Cancel::NotAsked) => {
+                view.progress.hide();
+                let id = format::short_id(run_id);
+                complain(&format!("left run {id}, which continues; `ostler attach {id}` follows it again"));
+                return Ok(Exit::Detached);
+            }
             () = signals.next() => {
+                if options.on_interrupt == OnInterrupt::Leave {
+                    view.progress.hide();
+                    complain(&format!("left run {}, which continues", format::short_id(run_id)));
+                    return Ok(Exit::Canceled);
+                }
                 if !matches!(cancel, Cancel::NotAsked) {
                     view.progress.hide();
                     complain(&format!("left; run {} is being canceled by the host", format::short_id(run_id)));
@@ -81,7 +107,7 @@ pub(super) async fn follow(
                 }
                 Err(error) => return Err(error.into()),
             },
-            Some(place) = places.receiver.recv() => view.progress.place(place),
+            Some(job) = places.receiver.recv() => view.waits(&mut context.out, &job)?,
             _ = tick.tick(), if view.progress.moves() => view.progress.tick(view.printer.at_line_start()),
         }
         if !view.progress.waiting() {
@@ -115,6 +141,9 @@ impl Cancel {
 struct View {
     json: bool,
     filed: bool,
+    joined_at: Option<u64>,
+    /// What was told last of a pause for which the run waits.
+    told_of_pause: String,
     run: String,
     printer: Printer,
     answer: Answer,
@@ -123,6 +152,9 @@ struct View {
 
 impl View {
     fn show(&mut self, out: &mut Output, event: &Event) -> Result<Option<Exit>, ApiError> {
+        if self.joined_at.is_some_and(|joined| event.cursor <= joined) {
+            return Ok(self.pass_over(event));
+        }
         if self.json {
             out.json_line(event)?;
             return Ok(self.printer.take(event).end);
@@ -157,6 +189,37 @@ impl View {
         Ok(step.end)
     }
 
+    /// The run still waits: at another place, or because somebody has paused the queue.
+    fn waits(&mut self, out: &mut Output, job: &JobRecord) -> Result<(), ApiError> {
+        if let Some(place) = job.position {
+            self.progress.place(place);
+        }
+        let paused = match job.reason {
+            Some(WaitReason::Paused) => "the queue is paused; `ostler queue resume` resumes it".to_owned(),
+            Some(WaitReason::ProviderPaused) => {
+                format!("{0} is paused; `ostler queue resume {0}` resumes it", job.provider)
+            }
+            _ => String::new(),
+        };
+        if paused != self.told_of_pause {
+            self.told_of_pause.clone_from(&paused);
+            if !paused.is_empty() {
+                self.tell(out, &Note { level: Level::Warning, text: paused })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what happened before the user joined.
+    fn pass_over(&mut self, event: &Event) -> Option<Exit> {
+        let step = self.printer.take(event);
+        let _ = self.printer.break_line();
+        if let Some(activity) = step.activity {
+            self.progress.set(activity);
+        }
+        step.end
+    }
+
     fn cancel(&mut self, out: &mut Output, client: &Client, run_id: RunId) -> Result<Cancel, ApiError> {
         let text = format!("canceling run {}; once more to leave at once", format::short_id(run_id));
         self.tell(out, &Note { level: Level::Info, text })?;
@@ -174,9 +237,9 @@ impl View {
     }
 }
 
-/// Asks for the place of a run while it waits.
+/// Asks where a run stands in the queue while it waits.
 struct Places {
-    receiver: mpsc::Receiver<u64>,
+    receiver: mpsc::Receiver<JobRecord>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -202,9 +265,9 @@ fn watch_place(client: &Client, run_id: RunId, wanted: bool) -> Places {
             loop {
                 tokio::time::sleep(ASK_PLACE).await;
                 let Ok(jobs) = client.glance_at_queue().await else { continue };
-                let place = jobs.iter().find(|job| job.run_id == run_id).and_then(|job| job.position);
-                if let Some(place) = place
-                    && sender.send(place).await.is_err()
+                let job = jobs.into_iter().find(|job| job.run_id == run_id);
+                if let Some(job) = job
+                    && sender.send(job).await.is_err()
                 {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Ids as people write them: whole, or enough of their beginning or end.
+//! Ids as people write them: whole, or enough of their beginning or end, or `last`, `@` and `@2` for the newest ones.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -17,10 +17,22 @@ const MAX_LOOKED_AT: u64 = 50_000;
 /// Things in one page.
 const PAGE: u32 = 1000;
 
+/// The runs that `texts` name, each once. All names first, so that a wrong one stops the whole command.
+pub(super) async fn runs(client: &Client, texts: &[String]) -> Result<Vec<RunId>, ApiError> {
+    let mut found = Vec::new();
+    for text in texts {
+        let id = run(client, text).await?;
+        if !found.contains(&id) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
 /// The run that `text` names.
 pub(super) async fn run(client: &Client, text: &str) -> Result<RunId, ApiError> {
-    let id = resolve(&RUN, text, async |offset| {
-        let params = ListRunsParams { limit: Some(PAGE), offset: Some(offset), ..ListRunsParams::default() };
+    let id = resolve(&RUN, text, async |offset, limit| {
+        let params = ListRunsParams { limit: Some(limit), offset: Some(offset), ..ListRunsParams::default() };
         let page = client.list_runs(&params).await?;
         let items = page.items.into_iter();
         let items = items.map(|run| Named { id: *run.run_id.as_uuid(), at: run.created_at, title: run.title });
@@ -31,10 +43,10 @@ pub(super) async fn run(client: &Client, text: &str) -> Result<RunId, ApiError> 
 
 /// The conversation that `text` names, archived or not.
 pub(super) async fn conversation(client: &Client, text: &str) -> Result<ConversationId, ApiError> {
-    let id = resolve(&CONVERSATION, text, async |offset| {
+    let id = resolve(&CONVERSATION, text, async |offset, limit| {
         let params = ListConversationsParams {
             include_archived: Some(true),
-            limit: Some(PAGE),
+            limit: Some(limit),
             offset: Some(offset),
             ..ListConversationsParams::default()
         };
@@ -71,16 +83,20 @@ struct Named {
 async fn resolve(
     kind: &Kind,
     text: &str,
-    page: impl AsyncFn(u64) -> Result<(Vec<Named>, u64), ApiError>,
+    page: impl AsyncFn(u64, u32) -> Result<(Vec<Named>, u64), ApiError>,
 ) -> Result<Uuid, ApiError> {
     let wanted = match kind.parse(text)? {
         Wanted::Whole(id) => return Ok(id),
+        Wanted::Newest(number) => {
+            let (items, total) = page(number - 1, 1).await?;
+            return items.first().map(|item| item.id).ok_or_else(|| kind.too_few(number, total));
+        }
         Wanted::Part(part) => part,
     };
     let mut found: Vec<Named> = Vec::new();
     let mut offset = 0;
     loop {
-        let (items, total) = page(offset).await?;
+        let (items, total) = page(offset, PAGE).await?;
         offset += items.len() as u64;
         let ended = items.is_empty() || offset >= total.min(MAX_LOOKED_AT);
         found.extend(items.into_iter().filter(|item| matches(item.id, &wanted)));
@@ -93,12 +109,22 @@ async fn resolve(
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     Whole(Uuid),
+    /// The newest is 1.
+    Newest(u64),
     /// Hexadecimal digits, lower case, without hyphens.
     Part(String),
 }
 
 impl Kind {
     fn parse(&self, text: &str) -> Result<Wanted, ApiError> {
+        if matches!(text, "last" | "@") {
+            return Ok(Wanted::Newest(1));
+        }
+        if let Some(number) = text.strip_prefix('@') {
+            let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+            let number = number.parse().ok().filter(|number| digits && *number > 0);
+            return number.map(Wanted::Newest).ok_or_else(|| self.not_an_id(text));
+        }
         let digits: String = text.chars().filter(|character| *character != '-').collect::<String>().to_lowercase();
         let hexadecimal = digits.chars().all(|character| character.is_ascii_hexdigit());
         if hexadecimal && digits.len() == 32 {
@@ -116,8 +142,21 @@ impl Kind {
     }
 
     fn not_an_id(&self, text: &str) -> ApiError {
-        ApiError::new(ErrorKind::InvalidParams, format!("{:?} is no {} id", clean::line(text), self.name))
-            .hint(format!("{}; the beginning or the end of an id is enough", self.hint()))
+        ApiError::new(ErrorKind::InvalidParams, format!("{:?} is not a valid {} id", clean::line(text), self.name))
+            .hint(format!(
+                "{}; the beginning or the end of an id is enough, and `@` or `last` is the newest",
+                self.hint()
+            ))
+    }
+
+    fn too_few(&self, number: u64, total: u64) -> ApiError {
+        let name = self.name;
+        let message = match total {
+            0 => format!("there are no {name}s yet"),
+            1 => format!("there is no {name} @{number}: there is only one"),
+            _ => format!("there is no {name} @{number}: there are only {total}"),
+        };
+        ApiError::new(ErrorKind::NotFound, message).hint(self.hint())
     }
 
     fn hint(&self) -> String {
@@ -162,7 +201,11 @@ mod tests {
         assert_eq!(RUN.parse(ID).unwrap(), whole);
         assert_eq!(RUN.parse(&ID.replace('-', "").to_uppercase()).unwrap(), whole);
         assert_eq!(RUN.parse("0199-9999").unwrap(), Wanted::Part("01999999".to_owned()));
-        for wrong in ["", "abc", "xyzw", "0199 9999", &format!("{ID}0"), "--", "\u{1b}[2J"] {
+        for (text, number) in [("last", 1), ("@", 1), ("@1", 1), ("@12", 12)] {
+            assert_eq!(RUN.parse(text).unwrap(), Wanted::Newest(number), "{text}");
+        }
+        let wrong = ["", "abc", "xyzw", "0199 9999", &format!("{ID}0"), "--", "\u{1b}[2J", "@0", "@+1", "@x", "LAST"];
+        for wrong in wrong {
             assert_eq!(CONVERSATION.parse(wrong).unwrap_err().kind, ErrorKind::InvalidParams, "{wrong:?}");
         }
     }

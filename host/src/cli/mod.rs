@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod clean;
+mod confirm;
 mod context;
 mod destination;
 mod environment;
@@ -16,17 +17,21 @@ mod follow;
 mod format;
 mod ids;
 mod input;
+mod live_log;
 mod options;
 mod output;
 mod payload;
 mod piped;
 mod printer;
 mod progress;
+mod schedule;
 mod signals;
 mod submit;
 mod table;
+mod times;
 
 mod access;
+mod attach;
 mod audit;
 mod cancel;
 mod capabilities;
@@ -39,9 +44,11 @@ mod logs;
 mod plugin;
 mod profiles;
 mod queue;
+mod queue_watch;
 mod redact;
 mod rerun;
 mod retention;
+mod rm;
 mod rpc;
 mod run;
 mod runs;
@@ -52,6 +59,7 @@ mod show;
 mod status;
 mod stop;
 mod token;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -112,7 +120,8 @@ Exit codes:
   0 done           1 run failed     2 usage              3 timeout
   4 denied         5 not found      6 provider or folder unavailable
   7 queue full or conflict         8 done, but the answer was not delivered whole, or not alone
-  70 internal      74 I/O          130 canceled
+  70 internal      74 I/O          124 `wait --timeout` expired
+  130 canceled     131 left with Ctrl-\\, the run continues
 
 Environment:
   OSTLER_HOME   one folder for configuration, data, socket and plugins (otherwise the XDG folders)
@@ -152,7 +161,10 @@ enum Command {
     Search(search::Arguments),
     Show(show::Arguments),
     Logs(logs::Arguments),
+    Attach(attach::Arguments),
+    Wait(wait::Arguments),
     Cancel(cancel::Arguments),
+    Rm(rm::Arguments),
     Export(export::Arguments),
     Queue(queue::Arguments),
     Capabilities(capabilities::Arguments),
@@ -216,7 +228,10 @@ impl Command {
                 Self::Search(arguments) => search::execute(context, arguments).await,
                 Self::Show(arguments) => show::execute(context, &arguments).await,
                 Self::Logs(arguments) => logs::execute(context, &arguments).await,
+                Self::Attach(arguments) => attach::execute(context, &arguments).await,
+                Self::Wait(arguments) => wait::execute(context, &arguments).await,
                 Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Rm(arguments) => rm::execute(context, &arguments).await,
                 Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,

@@ -57,6 +57,19 @@ impl Output {
         }
     }
 
+    /// One that is no terminal.
+    #[cfg(test)]
+    pub(super) const fn plain() -> Self {
+        Self {
+            stdout_terminal: false,
+            stderr_terminal: false,
+            color: false,
+            stderr_color: false,
+            width: None,
+            closed: false,
+        }
+    }
+
     /// Writes text to standard output as it is.
     pub(super) fn write(&mut self, text: &str) -> Result<(), ApiError> {
         self.write_bytes(text.as_bytes())

@@ -228,6 +228,16 @@ impl Printer {
                 if fact("held") == Some(&Value::Bool(true)) {
                     step.note(Level::Info, "waits for the messages before it in the conversation".to_owned());
                 }
+                let after = fact("startAfter").and_then(|after| after.get("runIds")?.as_array());
+                let after: Vec<String> =
+                    after.into_iter().flatten().filter_map(Value::as_str).map(format::short_id).collect();
+                if !after.is_empty() {
+                    step.note(Level::Info, format!("waits for the end of {}", after.join(", ")));
+                }
+                let scheduled = fact("scheduledAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
+                if let Some(time) = scheduled.filter(|time| *time > jiff::Timestamp::now()) {
+                    step.note(Level::Info, format!("starts at {}", format::local(time)));
+                }
             }
             "retry_scheduled" => {
                 self.end_line(step);

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::ids;
 use super::options::StartArguments;
 use super::payload;
+use super::schedule::ScheduleArguments;
 use super::submit::{self, Manner, Request};
 use crate::model::{ApiError, ErrorKind};
 
@@ -36,6 +37,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FIELD")]
     clear: Vec<String>,
     #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[command(flatten)]
     manner: Manner,
 }
 
@@ -48,6 +51,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     }
     submit::execute(context, &arguments.manner, output, async |client| {
         let run_id = ids::run(client, &arguments.run).await?;
+        arguments.schedule.apply(client, &mut overrides).await?;
         let summary = client.get_run(run_id).await?.summary;
         let text = |name: &str| overrides.get(name).and_then(Value::as_str).map(str::to_owned);
         let provider = text("provider").unwrap_or(summary.provider);

@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::options::StartArguments;
 use super::payload::{self, Given};
 use super::profiles;
+use super::schedule::ScheduleArguments;
 use super::submit::{self, Manner, Request};
 use crate::model::ApiError;
 
@@ -22,6 +23,8 @@ Examples:
   ostler run codex - < task.md                         the prompt comes from standard input
   ostler run codex --schema answer.json \"list the crates\" | jq .
   ostler run --profile careful \"what is this?\"         the profile names the provider
+  ostler run codex --at 22:00 --detach \"run the tests\"   starts in the evening
+  ostler run codex --after @ \"then fix what failed\"     when the newest run has completed
   ostler run codex --detach \"run the tests\"            prints the run id and returns
   ostler run --payload job.json --json                 a whole start payload; events as JSON lines
   ostler run codex -- \"--verbose does nothing, why?\"   a prompt that begins with a dash
@@ -30,7 +33,8 @@ The agent works in the current folder, unless --cwd, the payload or the profile 
 The answer goes to standard output, progress to standard error.
 Standard input is read if it is a pipe or a file that was given to this command alone. In a loop
 or script that reads it, and behind a program like sudo or timeout, --stdin is required.
-Ctrl-C cancels the run and waits for its end; a second one leaves at once.";
+Ctrl-C cancels the run and waits for its end; a second one leaves at once.
+Ctrl-\\ leaves the run, which continues; `ostler attach` follows it again.";
 
 /// Submit a run and follow it to its end
 #[derive(Debug, Args)]
@@ -45,11 +49,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SESSION")]
     resume: Option<String>,
     #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[command(flatten)]
     manner: Manner,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let Arguments { mut provider, mut start, resume, manner } = arguments;
+    let Arguments { mut provider, mut start, resume, schedule, manner } = arguments;
     let output = manner.output(context)?;
     if start.profile.is_some() && provider.is_some() && !is_provider(context, provider.as_deref()).await? {
         start.prompt.set_if_missing(&mut provider);
@@ -58,6 +64,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let names_folder = given.names_folder();
     let mut params = payload::build(given, &current_folder()?)?;
     submit::execute(context, &manner, output, async |client| {
+        schedule.apply(client, &mut params).await?;
         let profile = profiles::of_payload(client, &params).await?;
         // Where nothing but a profile names a folder, that goes before the current one.
         if let Some(folder) = profile.as_ref().and_then(profiles::folder).filter(|_| !names_folder) {

@@ -1,13 +1,15 @@
 //! `ostler runs`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use jiff::Timestamp;
 
-use super::context::Context;
+use super::context::{Context, absolute};
 use super::exit::Exit;
-use super::format;
 use super::output::{BAD, BUSY, DIM, GOOD, WARN, complain};
 use super::table::{Cell, Table};
+use super::{format, ids, times};
 use crate::api::types::ListRunsParams;
 use crate::model::{ApiError, RunStatus, RunSummary};
 
@@ -16,9 +18,13 @@ Examples:
   ostler runs                           the newest 20
   ostler runs --status failed -n 100
   ostler runs --provider codex --json | jq -r '.items[].runId'
+  ostler runs --since 2h --cwd .        of this folder and below, in the last two hours
+  ostler runs --since yesterday --until today --status completed
+  ostler runs --chat 1a2b3c4d           of a conversation
   ostler runs --search 'flaky \"connection reset\"'
 
-Every verb takes the short id that the list shows, or any beginning or end of the whole one.";
+Every verb takes the short id that the list shows, or any beginning or end of the whole one. `@` or
+`last` is the newest run, `@2` the one before it.";
 
 /// List runs, newest first
 #[derive(Debug, Args)]
@@ -30,6 +36,18 @@ pub(super) struct Arguments {
     /// Only runs that stand there
     #[arg(long, value_parser = ["queued", "running", "completed", "failed", "canceled", "interrupted"])]
     status: Option<String>,
+    /// Only runs that were submitted since then: 2h, 3d, today, 18:30, 2026-12-01, "2026-12-01 09:00"
+    #[arg(long, value_name = "TIME", value_parser = times::parse_past)]
+    since: Option<Timestamp>,
+    /// Only runs that were submitted before: as for --since
+    #[arg(long, value_name = "TIME", value_parser = times::parse_past)]
+    until: Option<Timestamp>,
+    /// Only runs that worked in this folder or below it
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Only runs of this conversation
+    #[arg(long, value_name = "CHAT")]
+    chat: Option<String>,
     /// Only runs with these words in prompt and answer; see `ostler search --help`
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
@@ -42,22 +60,30 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
-    let filtered = arguments.provider.is_some() || arguments.status.is_some() || arguments.search.is_some();
+    let client = context.client().await?;
+    let conversation_id = match &arguments.chat {
+        Some(chat) => Some(ids::conversation(&client, chat).await?),
+        None => None,
+    };
     let params = ListRunsParams {
         provider: arguments.provider,
         status: arguments.status.as_deref().and_then(RunStatus::from_name),
+        conversation_id,
+        cwd: arguments.cwd.as_deref().map(absolute).transpose()?,
         search: arguments.search,
+        date_from: arguments.since,
+        date_to: arguments.until,
         limit: Some(arguments.limit),
         offset: arguments.offset,
-        ..ListRunsParams::default()
     };
-    let page = context.client().await?.list_runs(&params).await?;
+    let page = client.list_runs(&params).await?;
     if context.json {
         context.out.document(&page)?;
         return Ok(Exit::Done);
     }
     if page.items.is_empty() {
-        complain(match (page.total, filtered) {
+        let whole = ListRunsParams { limit: params.limit, offset: params.offset, ..ListRunsParams::default() };
+        complain(match (page.total, params != whole) {
             (0, false) => "no runs yet",
             (0, true) => "no such runs",
             _ => "no more runs",

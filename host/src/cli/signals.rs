@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM, taken as the wish to cancel.
+//! Ctrl-C and SIGTERM, taken as the wish to cancel, and Ctrl-\, taken as the wish to leave.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, Signal, SignalKind};
 
 use crate::model::{ApiError, ErrorKind};
 
@@ -34,9 +34,6 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, ApiError> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
-        };
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
@@ -47,4 +44,23 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Ctrl-\ (SIGQUIT). From its making on, it does not end the program by itself.
+#[derive(Debug)]
+pub(super) struct Detach(Signal);
+
+impl Detach {
+    pub(super) fn listen() -> Result<Self, ApiError> {
+        listen(SignalKind::quit()).map(Self)
+    }
+
+    /// Waits for it. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        let _ = self.0.recv().await;
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, ApiError> {
+    unix::signal(kind).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
 }

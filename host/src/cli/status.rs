@@ -44,7 +44,12 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
 
 fn waiting(status: &Status) -> String {
     let held = if status.held == 0 { String::new() } else { format!("{} behind others, ", status.held) };
-    format!("{} ready, {} scheduled, {held}of at most {}", status.ready, status.scheduled, status.capacity)
+    let paused = match (status.queue_paused, status.paused_providers.as_slice()) {
+        (true, _) => "; the queue is paused (`ostler queue resume`)".to_owned(),
+        (false, []) => String::new(),
+        (false, providers) => format!("; paused: {} (`ostler queue resume PROVIDER`)", providers.join(", ")),
+    };
+    format!("{} ready, {} scheduled, {held}of at most {}{paused}", status.ready, status.scheduled, status.capacity)
 }
 
 fn sandbox(status: &Status) -> String {

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::destination::Destination;
 use super::exit::Exit;
+use super::follow::OnInterrupt;
 use super::output::complain;
 use super::signals::Signals;
-use super::{ask, clean, environment, export, follow};
+use super::{ask, clean, environment, export, follow, schedule};
 use crate::api::client::Client;
 use crate::api::types::StartRunResult;
 use crate::model::{ApiError, ErrorKind};
@@ -107,10 +108,18 @@ pub(super) async fn execute(
             context.out.document(&started)?;
         } else {
             context.out.line(started.run_id)?;
+            schedule::announce(&request.params, quiet);
         }
         return Ok(Exit::Done);
     }
-    let options = follow::Options { label: &request.provider, quiet: manner.quiet, cancel, filed: output.is_some() };
+    let options = follow::Options {
+        label: &request.provider,
+        quiet: manner.quiet,
+        cancel,
+        filed: output.is_some(),
+        on_interrupt: OnInterrupt::Cancel,
+        joined_at: None,
+    };
     let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
     match (exit, output) {
         (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,

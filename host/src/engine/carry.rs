@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::StartAfter;
+
 /// Stored with the run's job as JSON, and gone with the run's end. Nothing in it is secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -13,6 +15,9 @@ pub(crate) struct Carry {
     /// For a run of a conversation, once it has been started: where it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<Base>,
+    /// The runs that it is to start after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<StartAfter>,
 }
 
 /// The conversation as a run's first attempt found it. Later attempts begin there again and not where the attempt before
@@ -42,7 +47,7 @@ mod tests {
     #[test]
     fn what_an_earlier_version_stored_is_read() {
         let read = Carry::read(Some(r#"{"retries": 2, "withoutResume": true}"#));
-        assert_eq!(read, Carry { retries: 2, without_resume: true, base: None });
+        assert_eq!(read, Carry { retries: 2, without_resume: true, base: None, after: None });
         assert_eq!(Carry::read(None), Carry::default());
         assert_eq!(Carry::read(Some("?")), Carry::default());
         let kept = Carry { base: Some(Base { session: None }), ..read };

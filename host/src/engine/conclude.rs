@@ -140,8 +140,18 @@ impl Engine {
         }
     }
 
-    /// Ends a run, and lets go of it.
+    /// Ends a run, lets go of it, and settles with those that were to start after it.
     fn end(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: &[NewEvent], facts: &Facts) {
+        self.end_one(live, recorder, ending, events, facts);
+        self.settle_dependents(live.run(), ending.status() == RunStatus::Completed);
+    }
+
+    /// Ends a run that was to start after another one, and leaves those that were to start after it to the caller.
+    pub(super) fn end_alone(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending) {
+        self.end_one(live, recorder, ending, &[], &Facts::default());
+    }
+
+    fn end_one(&self, live: &Arc<Live>, recorder: &Recorder, ending: &Ending, events: &[NewEvent], facts: &Facts) {
         let outcome = outcome(recorder, ending);
         failpoint::reach("end.before");
         let mut tries = 0;

@@ -11,14 +11,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::dependencies::Dependencies;
 use super::live::{Live, StopCause};
 use super::submit::time;
 use crate::clock;
 use crate::failpoint;
-use crate::model::{RunId, RunStatus};
+use crate::model::{RunId, RunStatus, StartAfter};
 use crate::scheduler::{
-    Admit, Counts, Job, JobView, Limits, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time,
+    Admit, Counts, Job, JobView, Limits, Pauses, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time,
 };
+use crate::storage::StoredPauses;
 
 /// The longest sleep while something waits for a time of day: the wall clock may be set meanwhile.
 const LONGEST_NAP: Duration = Duration::from_secs(30);
@@ -37,6 +39,9 @@ struct State {
     scheduler: Scheduler<RunId>,
     reserved: HashMap<RunId, Reservation>,
     live: HashMap<RunId, Arc<Live>>,
+    dependencies: Dependencies,
+    /// Which change of the pauses is in force.
+    pauses_change: u64,
     stopping: bool,
 }
 
@@ -86,6 +91,8 @@ impl Dispatcher {
             scheduler: Scheduler::new(limits),
             reserved: HashMap::new(),
             live: HashMap::new(),
+            dependencies: Dependencies::default(),
+            pauses_change: 0,
             stopping: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), busy: watch::channel(0).0 }
@@ -131,9 +138,13 @@ impl Dispatcher {
     /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, and
     /// hears whether it is held by its series, so that what it tells comes first; it runs under the lock and must not
     /// block. A run that was cancelled meanwhile comes back: the caller ends and releases it.
+    ///
+    /// A job that is to start after others is blocked by all of them. The caller looks afterwards which of them have ended
+    /// already, and passes those to [`Self::settle`]: whatever ends later does so by itself.
     pub(crate) fn admit(
         &self,
         job: Job<RunId>,
+        after: Option<&StartAfter>,
         placed: impl FnOnce(&dyn Fn() -> Option<usize>, bool),
     ) -> Result<(), Arc<Live>> {
         let mut state = self.lock();
@@ -145,9 +156,10 @@ impl Dispatcher {
         }
         let (run, now) = (job.id, self.now(&mut state));
         state.reserved.remove(&run);
+        let blocked = after.is_some_and(|after| state.dependencies.add(run, after));
         // A duplicate cannot be: ids are fresh. Capacity was reserved.
-        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, ..job }, now);
-        let held = state.scheduler.state(&run) == Some(JobPlace::Held);
+        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, blocked, ..job }, now);
+        let held = !blocked && state.scheduler.state(&run) == Some(JobPlace::Held);
         placed(&|| state.scheduler.position(&run).map(|place| place.overall), held);
         self.tell(&state);
         self.changed.notify_all();
@@ -182,6 +194,7 @@ impl Dispatcher {
         let now = self.now(&mut state);
         match state.scheduler.cancel(&run, now) {
             Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Held | JobPlace::Running) => {
+                state.dependencies.forget(run);
                 let live = Live::new(run);
                 live.stop(StopCause::Canceled);
                 state.live.insert(run, Arc::clone(&live));
@@ -192,6 +205,57 @@ impl Dispatcher {
             }
             None => Found::Nowhere,
         }
+    }
+
+    /// A run has ended: those that were to start after it do not wait for it any more. Gives the ones that cannot start
+    /// now, because it has not completed; they are out of the queue, and the caller ends and releases them.
+    pub(crate) fn settle(&self, ended: RunId, completed: bool) -> Vec<Arc<Live>> {
+        let mut state = self.lock();
+        let settled = state.dependencies.settle(ended, completed);
+        if settled.is_empty() {
+            return Vec::new();
+        }
+        let now = self.now(&mut state);
+        let mut failed = Vec::new();
+        for (run, can_start) in settled {
+            if can_start {
+                state.scheduler.unblock(&run, now);
+            } else if state.scheduler.cancel(&run, now).is_some() {
+                let live = Live::new(run);
+                state.live.insert(run, Arc::clone(&live));
+                failed.push(live);
+            }
+        }
+        self.tell(&state);
+        drop(state);
+        self.changed.notify_all();
+        failed
+    }
+
+    /// The runs that a run still waits for.
+    pub(crate) fn waits_for(&self, run: RunId) -> Vec<RunId> {
+        self.lock().dependencies.of(run)
+    }
+
+    /// Gives a waiting run another priority. Returns where it is; a running one keeps its own.
+    pub(crate) fn set_priority(&self, run: RunId, priority: i32) -> Option<JobPlace> {
+        self.lock().scheduler.set_priority(&run, priority)
+    }
+
+    /// Puts pauses in force, unless later ones are already.
+    pub(crate) fn set_pauses(&self, pauses: &StoredPauses) {
+        let mut state = self.lock();
+        if pauses.change >= state.pauses_change {
+            state.pauses_change = pauses.change;
+            state.scheduler.set_pauses(Pauses { all: pauses.all, lanes: pauses.providers.clone() });
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Pauses {
+        self.lock().scheduler.pauses().clone()
     }
 
     /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
@@ -215,6 +279,7 @@ impl Dispatcher {
                     enqueued_at: again.since,
                     arrival: 0,
                     start: if again.delay.is_zero() { Start::Now } else { Start::After(start) },
+                    blocked: false,
                     admit: Admit::Readmitted,
                 };
                 state.scheduler.again(job, now);

@@ -15,13 +15,15 @@ use crate::plugins::types as plugin;
 use crate::plugins::{ProviderInstance, Registry, RegistryOptions};
 
 /// Fields that the host sees to by itself, whatever the provider.
-const OF_THE_HOST: [&str; 25] = [
+const OF_THE_HOST: [&str; 27] = [
     "/provider",
     "/mode",
     "/profileId",
     "/queuePriority",
     "/timeoutSeconds",
     "/scheduledAt",
+    "/startAfter/runIds",
+    "/startAfter/evenIfFailed",
     "/maxRetries",
     "/retryBackoffMs",
     // Where the child starts.

@@ -1,7 +1,7 @@
 //! What clients ask about, and what they ask to be changed besides runs.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ use crate::api::types::{
 use crate::clock;
 use crate::model::{
     ApiError, CapabilitySnapshot, ErrorKind, Grant, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, Support,
+    WaitReason,
 };
-use crate::scheduler::{JobView, State};
+use crate::scheduler::{JobView, State, Wait};
 use crate::storage::{Durability, EventFilter, ReadLimit, RunFilter};
 
 /// Runs on a page where nothing is said.
@@ -77,6 +78,7 @@ impl Engine {
             && let Some(view) = self.dispatcher.view(run)
         {
             place(job, &view);
+            self.add_dependencies(job);
         }
         Ok(record)
     }
@@ -86,10 +88,12 @@ impl Engine {
     /// # Errors
     /// If the database cannot be read.
     pub(crate) fn list_runs(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
+        let cwd = params.cwd.as_deref().map(folder_of_filter).transpose()?;
         let filter = RunFilter {
             provider: params.provider.clone(),
             status: params.status,
             conversation_id: params.conversation_id,
+            cwd,
             from: params.date_from,
             until: params.date_to,
             search: params.search.clone(),
@@ -141,6 +145,7 @@ impl Engine {
         for job in &mut jobs {
             if let Some(view) = views.get(&job.run_id) {
                 place(job, view);
+                self.add_dependencies(job);
             }
         }
         jobs.retain(|job| params.state.is_none_or(|state| state == job.state));
@@ -157,6 +162,12 @@ impl Engine {
             (rank(job), position, job.not_before.unwrap_or(job.enqueued_at))
         });
         Ok(jobs)
+    }
+
+    fn add_dependencies(&self, job: &mut JobRecord) {
+        if job.reason == Some(WaitReason::Dependency) {
+            job.waits_for = self.dispatcher.waits_for(job.run_id);
+        }
     }
 
     /// What the installed CLIs can do.
@@ -248,7 +259,7 @@ impl Engine {
     /// How the host is.
     pub(crate) fn status(&self) -> Status {
         let setup = self.setup();
-        let counts = self.dispatcher.counts();
+        let (counts, pauses) = (self.dispatcher.counts(), self.dispatcher.pauses());
         let mut problems = self.reloading.problems(&setup);
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
@@ -268,6 +279,8 @@ impl Engine {
             ready: counts.ready as u64,
             scheduled: counts.scheduled as u64,
             held: counts.held as u64,
+            queue_paused: pauses.all,
+            paused_providers: pauses.lanes.into_iter().collect(),
             global_limit: u32::try_from(setup.config.scheduler.global).unwrap_or(u32::MAX),
             capacity: u32::try_from(setup.config.scheduler.capacity).unwrap_or(u32::MAX),
             subscribers: self.subscribers.load(Ordering::Relaxed) as u64,
@@ -300,9 +313,29 @@ impl Engine {
     }
 }
 
+/// A folder as runs have it: links resolved. One that is gone may still have runs.
+fn folder_of_filter(path: &Path) -> Result<PathBuf, ApiError> {
+    if !path.is_absolute() || path.to_str().is_none_or(|path| path.contains('\0')) {
+        let message = "must be an absolute path";
+        return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/cwd"));
+    }
+    Ok(path.canonicalize().unwrap_or_else(|_| path.components().collect()))
+}
+
 /// Adds to the record of a job what only the queue knows.
 fn place(job: &mut JobRecord, view: &JobView<RunId>) {
     job.position = view.place.map(|place| place.overall as u64);
+    job.reason = view.wait.map(|wait| match wait {
+        Wait::Time => WaitReason::Scheduled,
+        Wait::Delay => WaitReason::Retry,
+        Wait::Blocked => WaitReason::Dependency,
+        Wait::Series => WaitReason::Conversation,
+        Wait::Paused => WaitReason::Paused,
+        Wait::LanePaused => WaitReason::ProviderPaused,
+        Wait::LaneParked => WaitReason::RateLimited,
+        Wait::LaneFull => WaitReason::ProviderLimit,
+        Wait::Full => WaitReason::GlobalLimit,
+    });
     job.effective_priority = (view.state == State::Ready).then_some(view.effective_priority);
     match view.state {
         State::Running => job.state = JobState::Running,

@@ -110,6 +110,7 @@ impl Engine {
 
     fn queue_again(&self, recovery: &Recovery) {
         let job = &recovery.job;
+        let ran = job.state == JobState::Running;
         let start = match job.state {
             // It was put back a moment ago; what storage says now counts.
             JobState::Running => {
@@ -128,11 +129,17 @@ impl Engine {
             enqueued_at: time(job.enqueued_at),
             arrival: recovery.arrival,
             start,
+            blocked: false,
             admit: Admit::Readmitted,
         };
-        let queued = self.dispatcher.admit(job, |_, _| ());
+        // One that has run already has waited for the others.
+        let after = Carry::read(recovery.carry.as_deref()).after.filter(|_| recovery.job.attempt <= 1 && !ran);
+        let queued = self.dispatcher.admit(job, after.as_ref(), |_, _| ());
         if let Err(live) = queued {
             self.end_waiting(&live);
+        }
+        if let Some(after) = &after {
+            self.settle_ended(after);
         }
     }
 }

@@ -44,6 +44,8 @@ impl Engine {
             caller = source.caller;
         }
         let mut payload = source.payload;
+        // What it waited for is over.
+        remove(&mut payload, "/startAfter");
         replace_lost(run, &mut payload, &source.lost, &overrides)?;
         let profile = overrides.get("profileId").cloned();
         merge(&mut payload, overrides.clone(), Nulls::Clear);

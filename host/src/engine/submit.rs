@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::capabilities::{Installed, for_plugin};
+use super::carry::Carry;
 use super::check;
 use super::dispatch::Refused;
 use super::environment::{known_secrets, open_values};
@@ -26,6 +27,7 @@ use super::resume;
 use super::sandbox::Containment;
 use super::seal::Sealed;
 use super::setup::{Provider, Setup};
+use super::start_after;
 use crate::api::types::StartRunResult;
 use crate::clock;
 use crate::failpoint;
@@ -285,11 +287,20 @@ impl Submission<'_> {
             priority: new_run.priority,
             enqueued_at: timestamp(enqueued_at),
             not_before: waits,
-            carry: None,
+            carry: self.payload.start_after.as_ref().and_then(|after| {
+                let carry = Carry { after: Some(after.clone()), ..Carry::default() };
+                carry.to_text()
+            }),
         };
+        let after = self.payload.start_after.clone();
         let (run, message) = (self.run, self.message.cloned());
         failpoint::reach("insert.before");
         let write = move |tx: &mut WriteTx<'_>| {
+            if let Some(after) = &after
+                && let Err(refused) = start_after::check(tx, after)?
+            {
+                return Ok(Err(refused));
+            }
             let joins = match &message {
                 None => None,
                 Some(message) => match message.admit(tx)? {
@@ -334,17 +345,24 @@ impl Submission<'_> {
             enqueued_at,
             arrival,
             start: scheduled.filter(|at| *at > clock::now()).map_or(Start::Now, |at| Start::At(time(at))),
+            blocked: false,
             admit: Admit::Readmitted,
         };
-        let queued = self.engine.dispatcher.admit(job, |place, held| {
+        let after = self.payload.start_after.as_ref();
+        let queued = self.engine.dispatcher.admit(job, after, |place, held| {
             let held = held.then_some(true);
-            let facts = json!({"position": place(), "held": held, "scheduledAt": self.payload.scheduled_at});
+            let facts = json!({
+                "position": place(), "held": held, "scheduledAt": self.payload.scheduled_at, "startAfter": after,
+            });
             let event = self.recorder.progress("queued", facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
             drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
         });
         if let Err(live) = queued {
             self.engine.end_waiting(&live);
+        }
+        if let Some(after) = after {
+            self.engine.settle_ended(after);
         }
     }
 }

@@ -55,7 +55,7 @@ impl Ending {
     pub(crate) const fn status(&self) -> RunStatus {
         match self.reason {
             EndReason::Completed => RunStatus::Completed,
-            EndReason::Canceled => RunStatus::Canceled,
+            EndReason::Canceled | EndReason::DependencyFailed => RunStatus::Canceled,
             EndReason::Interrupted => RunStatus::Interrupted,
             _ => RunStatus::Failed,
         }

@@ -27,6 +27,10 @@ names! {
         Token = "token",
         /// An access token was created or revoked.
         Access = "access",
+        /// A run or a conversation was deleted on request.
+        Delete = "delete",
+        /// The queue was paused or resumed, or the priority of a run was changed.
+        Queue = "queue",
         /// A run was written to a file.
         Export = "export",
         /// A question of a run was answered.

@@ -40,13 +40,13 @@ pub use network::{Network, NetworkReason, NetworkVerdict};
 pub use network_host::{Host, HostPattern, HostRule};
 pub use payload::{
     AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
-    Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartPayload,
-    StructuredOutputSpec, Tool,
+    Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartAfter,
+    StartPayload, StructuredOutputSpec, Tool,
 };
 pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
-    RunRecord, RunStatus, RunSummary, Support, Usage,
+    RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason,
 };
 pub use retention::{
     RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,

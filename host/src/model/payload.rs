@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ApiError, validate_document};
+use super::{ApiError, RunId, validate_document};
 
 /// What a run is asked to do. Missing fields take their default from the profile, the plugin or the table of the contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,9 @@ pub struct StartPayload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub scheduled_at: Option<Timestamp>,
+    /// Runs that must end before this one starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_after: Option<StartAfter>,
     /// Maximum number of retries after a temporary failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
@@ -92,6 +95,18 @@ impl StartPayload {
         let limit = self.harness.as_ref().and_then(|harness| harness.limits.as_ref()?.timeout_ms);
         limit.map_or(whole, |limit| limit.min(whole))
     }
+}
+
+/// Runs that must end before another one starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartAfter {
+    /// The runs. If one of them does not complete, the run that waits for it is canceled.
+    #[schemars(length(min = 1, max = 32))]
+    pub run_ids: Vec<RunId>,
+    /// Whether to start even if one of them failed or was canceled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub even_if_failed: bool,
 }
 
 /// The value of an optional flag.

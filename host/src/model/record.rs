@@ -82,6 +82,8 @@ names! {
         Completed = "completed",
         /// It was canceled.
         Canceled = "canceled",
+        /// A run in its `startAfter` did not complete.
+        DependencyFailed = "dependency_failed",
         /// It exceeded its time limit.
         Timeout = "timeout",
         /// The host died while it was running.
@@ -130,12 +132,37 @@ names! {
         Scheduled = "scheduled",
         /// It waits for its next attempt.
         Retrying = "retrying",
-        /// It waits for earlier messages of its conversation, even if slots are free.
+        /// It waits for other runs, even if slots are free: for earlier messages of its conversation, or for the runs in its
+        /// `startAfter`.
         Held = "held",
         /// It has a slot.
         Running = "running",
         /// It has ended.
         Done = "done",
+    }
+}
+
+names! {
+    /// Why a job waits.
+    WaitReason {
+        /// It waits for its `scheduledAt`.
+        Scheduled = "scheduled",
+        /// It waits for the delay before its next attempt.
+        Retry = "retry",
+        /// It waits for the runs in its `startAfter`.
+        Dependency = "dependency",
+        /// It waits for earlier messages of its conversation.
+        Conversation = "conversation",
+        /// The queue is paused.
+        Paused = "paused",
+        /// Its provider is paused.
+        ProviderPaused = "provider_paused",
+        /// Its provider reported a rate limit.
+        RateLimited = "rate_limited",
+        /// The maximum number of concurrent runs of its provider is reached.
+        ProviderLimit = "provider_limit",
+        /// The maximum number of concurrent runs is reached.
+        GlobalLimit = "global_limit",
     }
 }
 
@@ -349,6 +376,15 @@ pub struct JobRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub not_before: Option<Timestamp>,
+    /// First line of the prompt, at most 80 characters. Redacted.
+    #[serde(default)]
+    pub title: String,
+    /// Why it waits. Missing if it is running or about to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<WaitReason>,
+    /// The runs that must end before it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<RunId>,
 }
 
 /// A folder in which runs may work.

@@ -1,6 +1,6 @@
 //! The scheduler itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,15 @@ impl Limits {
     pub(super) fn aging_ms(&self) -> u64 {
         u64::try_from(self.aging.as_millis()).unwrap_or(u64::MAX).max(1)
     }
+}
+
+/// What starts nothing because somebody has paused it, until it is resumed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pauses {
+    /// All lanes.
+    pub all: bool,
+    /// Single lanes.
+    pub lanes: BTreeSet<String>,
 }
 
 /// When a job may start.
@@ -76,6 +85,8 @@ pub struct Job<J> {
     pub arrival: u64,
     /// When it may start.
     pub start: Start,
+    /// Whether it waits for other jobs first, which the caller knows: until [`Scheduler::unblock`].
+    pub blocked: bool,
     /// Whether the capacity applies.
     pub admit: Admit,
 }
@@ -87,7 +98,7 @@ pub enum State {
     Ready,
     /// It waits for a time.
     Scheduled,
-    /// It waits for those before it in its series, whatever its time and the slots are.
+    /// It waits for those before it in its series, or until it is unblocked, whatever its time and the slots are.
     Held,
     /// It holds a slot.
     Running,
@@ -118,6 +129,7 @@ pub(super) struct Entry {
     /// Waiting counts from here (queue time).
     pub(super) since: Time,
     pub(super) phase: Phase,
+    pub(super) blocked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +139,7 @@ pub(super) enum Phase {
     At(Time),
     /// Until a queue time.
     After(Time),
-    /// Until it leads its series; then as this says.
+    /// Until it leads its series and is not blocked; then as this says.
     Held(Start),
     Running,
 }
@@ -144,8 +156,9 @@ pub struct Scheduler<J> {
     /// Jobs that wait for a queue time.
     pub(super) after: BTreeMap<(Time, Arrival), J>,
     series: SeriesMap<J>,
-    /// Jobs that are held by their series.
+    /// Jobs that are held by their series, or blocked.
     pub(super) held: usize,
+    pub(super) pauses: Pauses,
     pub(super) running: usize,
     next_sequence: u64,
 }
@@ -163,6 +176,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             after: BTreeMap::new(),
             series: SeriesMap::default(),
             held: 0,
+            pauses: Pauses::default(),
             running: 0,
             next_sequence: 0,
         }
@@ -244,12 +258,13 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(job.lane),
         };
-        let held = job.series.is_some_and(|series| {
+        let follows = job.series.is_some_and(|series| {
             self.series.join(series, &job.id);
             !self.series.leads(series, &job.id)
         });
+        let (blocked, held) = (job.blocked, job.blocked || follows);
         let phase = if held { Phase::Held(job.start) } else { Phase::Ready };
-        let entry = Entry { lane, series: job.series, priority: job.priority, arrival, since, phase };
+        let entry = Entry { lane, series: job.series, priority: job.priority, arrival, since, phase, blocked };
         self.jobs.insert(job.id.clone(), entry);
         if held {
             self.held += 1;
@@ -284,13 +299,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
     pub fn take_ready(&mut self, now: Time) -> Option<J> {
         let queue_now = self.clock.observe(now);
         self.promote(now, queue_now);
-        if self.running >= self.limits.global {
+        if self.running >= self.limits.global || self.pauses.all {
             return None;
         }
         let name = self
             .lanes
             .iter()
             .filter(|(name, lane)| lane.running < self.limits.of_lane(name) && !lane.is_parked(queue_now))
+            .filter(|(name, _)| !self.pauses.lanes.contains(&***name))
             .filter_map(|(name, lane)| lane.ready.first_key_value().map(|(key, _)| (*key, name)))
             .min_by_key(|(key, _)| *key)
             .map(|(_, name)| Arc::clone(name))?;
@@ -322,6 +338,51 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             self.remove(id, now);
         }
         Some(state)
+    }
+
+    /// What a blocked job waited for has happened. Says whether it was blocked.
+    pub fn unblock(&mut self, id: &J, now: Time) -> bool {
+        self.clock.observe(now);
+        let Some(entry) = self.jobs.get_mut(id).filter(|entry| entry.blocked) else {
+            return false;
+        };
+        entry.blocked = false;
+        let (series, phase) = (entry.series, entry.phase);
+        if let Phase::Held(start) = phase
+            && series.is_none_or(|series| self.series.leads(series, id))
+        {
+            self.held = self.held.saturating_sub(1);
+            self.begin_to_wait(id.clone(), start);
+        }
+        true
+    }
+
+    /// Gives a waiting job another priority. Returns the state that it is in, in which nothing has changed if it runs;
+    /// none where there is no such job.
+    pub fn set_priority(&mut self, id: &J, priority: i32) -> Option<State> {
+        let aging = self.limits.aging_ms();
+        let entry = self.jobs.get_mut(id)?;
+        if entry.phase != Phase::Running {
+            let before = std::mem::replace(&mut entry.priority, priority);
+            if entry.phase == Phase::Ready
+                && let Some(lane) = self.lanes.get_mut(&entry.lane)
+                && let Some(id) = lane.ready.remove(&Key::new(entry.since, before, aging, entry.arrival))
+            {
+                lane.ready.insert(Key::new(entry.since, priority, aging, entry.arrival), id);
+            }
+        }
+        Some(state_of(entry.phase))
+    }
+
+    /// What is paused.
+    #[must_use]
+    pub const fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    /// Starts nothing where these say so; running jobs go on.
+    pub fn set_pauses(&mut self, pauses: Pauses) {
+        self.pauses = pauses;
     }
 
     /// Starts nothing in the lane until the wall clock shows `until`; running jobs go on, and other lanes too. Of
@@ -466,8 +527,9 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let Some(leader) = self.series.leave(series, id) else {
             return false;
         };
-        // A place that is only held stays in the lead until its job is there.
-        let Some(Phase::Held(start)) = self.jobs.get(&leader).map(|entry| entry.phase) else {
+        // A place that is only held stays in the lead until its job is there, and so does a blocked job.
+        let leader_entry = self.jobs.get(&leader).filter(|entry| !entry.blocked);
+        let Some(Phase::Held(start)) = leader_entry.map(|entry| entry.phase) else {
             return false;
         };
         self.held = self.held.saturating_sub(1);

@@ -4,7 +4,7 @@
 //! what may start. It keeps four promises:
 //!
 //! 1. **Slots.** At most `global` jobs run at a time, and at most the lane's own limit in each lane (a lane is a
-//!    provider instance). A busy or parked lane never holds back a free slot from another.
+//!    provider instance). A busy, parked or paused lane never holds back a free slot from another.
 //! 2. **Order.** The effective priority of a waiting job is `priority + waited / aging`. It grows at the same rate for
 //!    all jobs, so the order of two waiting jobs never changes, and the static key `since − priority × aging` stands
 //!    for it: each lane is a B-tree on that key, and the next job is the least key among the lanes that have a slot.
@@ -14,6 +14,7 @@
 //! 3. **Series.** Jobs of one series run one after another, in the order in which they came, a retry before those that
 //!    came after its job. One that is held by its series takes no slot and stands in nobody's way; it has waited since
 //!    it came, and joins the others of its lane with that.
+//!    A job that is *blocked* waits for something that only the caller knows, and in the meantime as one that is held.
 //! 4. **Admission.** At most `capacity` jobs are pending, scheduled and held ones included; what the host has acknowledged
 //!    before (retries, jobs from storage after a restart) is always admitted.
 //!
@@ -38,5 +39,5 @@ mod model_tests;
 mod tests;
 
 pub use self::clock::{QueueClock, Time};
-pub use self::core::{Admit, Job, Limits, Scheduler, Start, State, SubmitError};
-pub use self::view::{Counts, JobView, LaneView, Place, Snapshot};
+pub use self::core::{Admit, Job, Limits, Pauses, Scheduler, Start, State, SubmitError};
+pub use self::view::{Counts, JobView, LaneView, Place, Snapshot, Wait};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Admit, Counts, Job, Limits, Place, Scheduler, Start, State, SubmitError, Time};
+use super::{Admit, Counts, Job, Limits, Pauses, Place, Scheduler, Start, State, SubmitError, Time};
 
 const LANES: [&str; 3] = ["alpha", "beta", "gamma"];
 const SERIES: u128 = 3;
@@ -22,7 +22,17 @@ enum Step {
         priority: i32,
         enqueued: i64,
         start: Begin,
+        blocked: bool,
         admit: Admit,
+    },
+    Unblock(usize),
+    Reprioritize {
+        job: usize,
+        priority: i32,
+    },
+    Pause {
+        all: bool,
+        lane: Option<usize>,
     },
     /// Takes a place in a series.
     Hold(u128),
@@ -68,7 +78,9 @@ struct Known {
     priority: i32,
     enqueued: i64,
     start: Start,
-    /// Set when the job's time has come (at once where there is none) and nothing in its series holds it.
+    /// It waits until it is unblocked.
+    blocked: bool,
+    /// Set when the job's time has come (at once where there is none), it is not blocked, and nothing in its series holds it.
     since: Option<i64>,
     running: bool,
 }
@@ -84,6 +96,7 @@ struct Model {
     places: Vec<(u32, u128, u64)>,
     next_turn: u64,
     parked: BTreeMap<usize, i64>,
+    pauses: Pauses,
     wall: i64,
     queue: i64,
     /// The clock that nobody sets, where the scheduler is told of it.
@@ -93,7 +106,9 @@ struct Model {
 impl Model {
     fn new(limits: Limits, noticing: bool) -> Self {
         let steady = noticing.then_some(0);
-        Self { limits, jobs: vec![], places: vec![], next_turn: 0, parked: BTreeMap::new(), wall: 0, queue: 0, steady }
+        let pauses = Pauses::default();
+        let (jobs, places, parked) = (vec![], vec![], BTreeMap::new());
+        Self { limits, jobs, places, next_turn: 0, parked, pauses, wall: 0, queue: 0, steady }
     }
 
     fn turn(&mut self) -> u64 {
@@ -109,6 +124,11 @@ impl Model {
         jobs.chain(places).any(|(other, earlier)| other == series && earlier < turn)
     }
 
+    /// Whether it waits for others, whatever its time is.
+    fn waits(&self, job: &Known) -> bool {
+        job.blocked || self.held(job.series)
+    }
+
     /// Takes a job out; those that only waited for it are ready at once.
     fn remove(&mut self, id: u32) {
         self.jobs.retain(|job| job.id != id);
@@ -116,7 +136,7 @@ impl Model {
     }
 
     fn let_go(&mut self) {
-        let free: Vec<bool> = self.jobs.iter().map(|job| !self.held(job.series)).collect();
+        let free: Vec<bool> = self.jobs.iter().map(|job| !self.waits(job)).collect();
         for (job, _) in self.jobs.iter_mut().zip(free).filter(|(job, free)| *free && job.start == Start::Now) {
             job.since = job.since.or(Some(job.enqueued));
         }
@@ -166,7 +186,7 @@ impl Model {
 
     fn promote(&mut self) {
         let offset = self.queue - self.wall;
-        let held: Vec<bool> = self.jobs.iter().map(|job| self.held(job.series)).collect();
+        let held: Vec<bool> = self.jobs.iter().map(|job| self.waits(job)).collect();
         let waiting = self.jobs.iter_mut().zip(held).filter(|(job, held)| job.since.is_none() && !held);
         for (job, _) in waiting {
             let due = match job.start {
@@ -180,10 +200,12 @@ impl Model {
 
     fn take(&mut self) -> Option<u32> {
         self.promote();
-        if self.running(None) >= self.limits.global {
+        if self.running(None) >= self.limits.global || self.pauses.all {
             return None;
         }
-        let free = |job: &&Known| self.running(Some(job.lane)) < self.limit(job.lane) && !self.is_parked(job.lane);
+        let paused = |lane: usize| self.pauses.lanes.contains(LANES[lane]);
+        let stands = |lane: usize| self.is_parked(lane) || paused(lane);
+        let free = |job: &&Known| self.running(Some(job.lane)) < self.limit(job.lane) && !stands(job.lane);
         let id = self.ready().into_iter().find(free)?.id;
         self.jobs.iter_mut().find(|job| job.id == id)?.running = true;
         Some(id)
@@ -195,7 +217,7 @@ impl Model {
             return Err(SubmitError::QueueFull { pending, capacity });
         }
         self.queue = self.queue.max(job.enqueued);
-        let since = (job.start == Start::Now && !self.held(job.series)).then_some(job.enqueued);
+        let since = (job.start == Start::Now && !self.waits(job)).then_some(job.enqueued);
         self.jobs.push(Known { since, ..job.clone() });
         Ok(())
     }
@@ -204,7 +226,7 @@ impl Model {
         match (job.running, job.since) {
             (true, _) => State::Running,
             (false, Some(_)) => State::Ready,
-            (false, None) if self.held(job.series) => State::Held,
+            (false, None) if self.waits(job) => State::Held,
             (false, None) => State::Scheduled,
         }
     }
@@ -214,7 +236,7 @@ impl Model {
     fn next_wakeup(&self) -> (Option<i64>, bool) {
         let offset = self.queue - self.wall;
         let ready = self.ready();
-        let waiting = self.jobs.iter().filter(|job| job.since.is_none() && !self.held(job.series));
+        let waiting = self.jobs.iter().filter(|job| job.since.is_none() && !self.waits(job));
         let scheduled = waiting.map(|job| match job.start {
             Start::At(time) => time.as_ms(),
             Start::After(time) => time.as_ms() - offset,
@@ -246,11 +268,15 @@ fn step() -> impl Strategy<Value = Step> {
     let enqueued = prop_oneof![6 => Just(0_i64), 2 => (-20_i64..1).prop_map(|n| n * 100), 1 => 1_i64..2000];
     let series = prop_oneof![1 => Just(None), 2 => (0..SERIES).prop_map(Some)];
     prop_oneof![
-        8 => (0..LANES.len(), series, -10..=10_i32, enqueued, start.clone(), admit).prop_map(
-            |(lane, series, priority, enqueued, start, admit)| {
-                Step::Submit { lane, series, priority, enqueued, start, admit }
+        8 => (0..LANES.len(), series, -10..=10_i32, enqueued, start.clone(), prop::bool::weighted(0.2), admit).prop_map(
+            |(lane, series, priority, enqueued, start, blocked, admit)| {
+                Step::Submit { lane, series, priority, enqueued, start, blocked, admit }
             }
         ),
+        2 => any::<usize>().prop_map(Step::Unblock),
+        2 => (any::<usize>(), -10..=10_i32).prop_map(|(job, priority)| Step::Reprioritize { job, priority }),
+        1 => (prop::bool::weighted(0.3), prop::option::of(0..LANES.len()))
+            .prop_map(|(all, lane)| Step::Pause { all, lane }),
         2 => (0..SERIES).prop_map(Step::Hold),
         2 => (any::<usize>(), 0..LANES.len(), start).prop_map(|(place, lane, start)| Step::Fill { place, lane, start }),
         1 => any::<usize>().prop_map(Step::GiveUp),
@@ -314,14 +340,37 @@ impl Pair {
         self.read_clocks();
         let now = self.now();
         match step {
-            Step::Submit { lane, series, priority, enqueued, start, admit } => {
+            Step::Submit { lane, series, priority, enqueued, start, blocked, admit } => {
                 let start = self.start(*start);
                 self.next_id += 1;
                 let series = series.map(|series| (series, self.model.turn()));
                 let (id, enqueued) = (self.next_id, self.model.queue + enqueued);
-                let (lane, priority) = (*lane, *priority);
-                let known = Known { id, lane, series, priority, enqueued, start, since: None, running: false };
+                let (lane, priority, blocked) = (*lane, *priority, *blocked);
+                let known = Known { id, lane, series, priority, enqueued, start, blocked, since: None, running: false };
                 self.submit(&known, *admit);
+            }
+            Step::Unblock(index) => {
+                let blocked: Vec<u32> = self.model.jobs.iter().filter(|job| job.blocked).map(|job| job.id).collect();
+                if let Some(id) = nth(&blocked, *index).copied() {
+                    assert!(self.real.unblock(&id, now));
+                    assert!(!self.real.unblock(&id, now), "it is not blocked any more");
+                    self.model.jobs.iter_mut().find(|job| job.id == id).unwrap().blocked = false;
+                    self.model.let_go();
+                }
+            }
+            Step::Reprioritize { job, priority } => {
+                assert_eq!(self.real.set_priority(&u32::MAX, 0), None);
+                if let Some(known) = nth(&self.model.jobs, *job).cloned() {
+                    assert_eq!(self.real.set_priority(&known.id, *priority), Some(self.model.state_of(&known)));
+                    let changed = self.model.jobs.iter_mut().find(|job| job.id == known.id && !job.running);
+                    changed.into_iter().for_each(|job| job.priority = *priority);
+                }
+            }
+            Step::Pause { all, lane } => {
+                let lanes = lane.iter().map(|lane| LANES[*lane].to_owned()).collect();
+                let pauses = Pauses { all: *all, lanes };
+                self.real.set_pauses(pauses.clone());
+                self.model.pauses = pauses;
             }
             Step::Hold(series) => {
                 self.next_id += 1;
@@ -333,14 +382,15 @@ impl Pair {
                 if let Some((id, series, turn)) = nth(&self.model.places, *place).copied() {
                     self.model.places.retain(|place| place.0 != id);
                     let (series, start) = (Some((series, turn)), self.start(*start));
-                    let (lane, enqueued) = (*lane, self.model.queue);
-                    let known = Known { id, lane, series, priority: 0, enqueued, start, since: None, running: false };
+                    let (lane, enqueued, blocked) = (*lane, self.model.queue, false);
+                    let (priority, since, running) = (0, None, false);
+                    let known = Known { id, lane, series, priority, enqueued, start, blocked, since, running };
                     self.submit(&known, Admit::Readmitted);
                 }
             }
             Step::GiveUp(index) => {
                 if let Some((id, series, _)) = nth(&self.model.places, *index).copied() {
-                    let free = |model: &Model| model.jobs.iter().filter(|job| !model.held(job.series)).count();
+                    let free = |model: &Model| model.jobs.iter().filter(|job| !model.waits(job)).count();
                     let before = free(&self.model);
                     self.model.places.retain(|place| place.0 != id);
                     self.model.let_go();
@@ -374,7 +424,7 @@ impl Pair {
                 if let Some(id) = self.nth_running(*running) {
                     let known = self.model.jobs.iter().find(|job| job.id == id).unwrap().clone();
                     let start = Start::After(Time::from_ms(self.model.queue + delay));
-                    let again = Known { start, since: None, running: false, ..known };
+                    let again = Known { start, since: None, running: false, blocked: false, ..known };
                     // Its series is known to the scheduler.
                     assert!(self.real.again(Job { series: None, ..job(&again, Admit::Readmitted) }, now));
                     assert!(!self.real.again(job(&again, Admit::Readmitted), now), "it holds no slot any more");
@@ -439,7 +489,7 @@ impl Pair {
         assert_eq!(real.is_idle(), model.jobs.is_empty());
         for job in &model.jobs {
             assert_eq!(real.state(&job.id), Some(model.state_of(job)));
-            assert!(!job.running || !model.held(job.series), "it runs beside one of its series");
+            assert!(!job.running || !model.waits(job), "it runs beside one of its series, or is blocked");
         }
         let wakeup = real.next_wakeup().map(Time::as_ms);
         let (expected, or_over) = model.next_wakeup();
@@ -492,6 +542,7 @@ fn job(known: &Known, admit: Admit) -> Job<u32> {
         enqueued_at: Time::from_ms(known.enqueued),
         arrival: 0,
         start: known.start,
+        blocked: known.blocked,
         admit,
     }
 }

@@ -19,7 +19,7 @@ fn ms(ms: i64) -> Time {
 
 fn job(id: u64, lane: &str, priority: i32, enqueued_at: Time) -> Job<u64> {
     let (lane, series) = (lane.to_owned(), None);
-    Job { id, lane, series, priority, enqueued_at, arrival: 0, start: Start::Now, admit: Admit::Fresh }
+    Job { id, lane, series, priority, enqueued_at, arrival: 0, start: Start::Now, blocked: false, admit: Admit::Fresh }
 }
 
 fn submit(queue: &mut Scheduler<u64>, id: u64, lane: &str, priority: i32, now: Time) {

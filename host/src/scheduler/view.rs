@@ -49,6 +49,31 @@ pub struct JobView<J> {
     pub place: Option<Place>,
     /// Scheduled jobs only: what the wall clock will show when it becomes ready.
     pub due: Option<Time>,
+    /// Why it does not run; none for one that does, or will in this moment.
+    pub wait: Option<Wait>,
+}
+
+/// Why a job waits. Where several reasons hold, the one that ends last as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For a time of the wall clock.
+    Time,
+    /// For the end of a delay: a retry.
+    Delay,
+    /// For other jobs, until it is unblocked.
+    Blocked,
+    /// For those before it in its series.
+    Series,
+    /// Everything is paused.
+    Paused,
+    /// Its lane is paused.
+    LanePaused,
+    /// Its lane is parked.
+    LaneParked,
+    /// As many jobs run in its lane as may.
+    LaneFull,
+    /// As many jobs run as may.
+    Full,
 }
 
 /// One lane as a listing shows it.
@@ -129,6 +154,30 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 Phase::After(time) => Some(self.clock.wall_time(time)),
                 Phase::Ready | Phase::Held(_) | Phase::Running => None,
             },
+            wait: match entry.phase {
+                Phase::Running => None,
+                Phase::At(_) => Some(Wait::Time),
+                Phase::After(_) => Some(Wait::Delay),
+                Phase::Held(_) if entry.blocked => Some(Wait::Blocked),
+                Phase::Held(_) => Some(Wait::Series),
+                Phase::Ready => self.wait_of_lane(&entry.lane, queue_now),
+            },
+        }
+    }
+
+    /// Why the ready jobs of a lane do not run.
+    fn wait_of_lane(&self, name: &str, queue_now: Time) -> Option<Wait> {
+        let lane = self.lanes.get(name);
+        if self.pauses.all {
+            Some(Wait::Paused)
+        } else if self.pauses.lanes.contains(name) {
+            Some(Wait::LanePaused)
+        } else if lane.is_some_and(|lane| lane.is_parked(queue_now)) {
+            Some(Wait::LaneParked)
+        } else if lane.map_or(0, |lane| lane.running) >= self.limits.of_lane(name) {
+            Some(Wait::LaneFull)
+        } else {
+            (self.running >= self.limits.global).then_some(Wait::Full)
         }
     }
 

@@ -32,11 +32,13 @@ mod answers;
 mod audit;
 mod catalog;
 mod conversations;
+mod erase;
 mod error;
 mod events;
 mod lock;
 mod open;
 mod output;
+mod pauses;
 mod pending;
 mod plugins;
 mod reader;
@@ -55,6 +57,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -63,6 +66,7 @@ pub use audit::{AuditFilter, AuditKey, NewAudit};
 pub use error::{StorageError, StorageErrorKind};
 pub use lock::{DataLock, Holder, LockError};
 pub use output::Output;
+pub use pauses::StoredPauses;
 pub use pending::Pending;
 pub use plugins::PluginFileRow;
 pub use reader::Reader;
@@ -193,6 +197,15 @@ impl Storage {
             return Ok(true);
         }
         self.write(Durability::Batched, search::index_some).wait()
+    }
+
+    /// Moves the write-ahead log into the file and cuts it to nothing, so that what was erased stands nowhere any more.
+    /// Blocks until that is done, `patience` at most; then the writer goes on trying. Returns whether it is done.
+    ///
+    /// # Errors
+    /// Where the database cannot be written.
+    pub fn empty_log(&self, patience: Duration) -> Result<bool, StorageError> {
+        self.shared.writer.empty_log(patience)
     }
 
     /// A number that is another one after every write: what was read before is still true while it is the same.

@@ -1,7 +1,7 @@
 //! What `runs`, `run_bodies` and `scheduler_jobs` say: one run, lists of them, what a host takes up again.
 
 use rusqlite::types::Value as Sql;
-use rusqlite::{OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
 
 use crate::model::{
@@ -12,7 +12,7 @@ use crate::model::{
 use super::reader::Reader;
 use super::rows::{
     count_of, id_of, json, json_of, micros, mode_from_name, name_of, optional_id_of, optional_json_of,
-    optional_name_of, optional_time_of, path_of, time_of, unsigned,
+    optional_name_of, optional_time_of, path_of, path_text, time_of, unsigned,
 };
 use super::{Recovery, RunFilter, SessionUsage, SnapshotKey, StorageError, answers, search};
 
@@ -23,7 +23,8 @@ pub(super) const SUMMARY: &str = "r.run_id, r.provider, r.model, r.mode, r.statu
       WHERE l.run = r.num) AS conversation_id";
 
 /// Columns of a job, in the names that [`job`] reads.
-const JOB: &str = "r.run_id, j.provider, j.state, j.attempt, j.priority, j.enqueued_us, j.not_before_us";
+const JOB: &str = "r.run_id, j.provider, j.state, j.attempt, j.priority, j.enqueued_us, j.not_before_us, \
+     r.title";
 
 pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     Ok(RunSummary {
@@ -57,7 +58,19 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
         position: None,
         enqueued_at: time_of(row, "enqueued_us")?,
         not_before: optional_time_of(row, "not_before_us")?,
+        title: row.get("title")?,
+        reason: None,
+        waits_for: Vec::new(),
     })
+}
+
+/// Where a run stands.
+pub(super) fn run_status(conn: &Connection, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
+    let found = conn
+        .prepare_cached("SELECT status FROM runs WHERE run_id = ?1")?
+        .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| name_of(row, "status", RunStatus::from_name))
+        .optional()?;
+    Ok(found)
 }
 
 impl Reader {
@@ -88,12 +101,7 @@ impl Reader {
     /// # Errors
     /// Where the database cannot be read.
     pub fn run_status(&self, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
-        let found = self
-            .conn
-            .prepare_cached("SELECT status FROM runs WHERE run_id = ?1")?
-            .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| name_of(row, "status", RunStatus::from_name))
-            .optional()?;
-        Ok(found)
+        run_status(&self.conn, run_id)
     }
 
     /// A run with everything that is known of it. Its job has neither position nor effective priority: the scheduler
@@ -215,7 +223,8 @@ impl Reader {
     pub fn runs(&self, filter: &RunFilter, limit: u64, offset: u64) -> Result<Page<RunSummary>, StorageError> {
         let (condition, mut values) = self.run_condition(filter)?;
         let dated = filter.from.is_some() || filter.until.is_some();
-        let listed = if values.is_empty() || filter.conversation_id.is_some() || filter.search.is_some() {
+        let others = filter.conversation_id.is_some() || filter.search.is_some() || filter.cwd.is_some();
+        let listed = if values.is_empty() || others {
             ""
         } else if dated {
             "INDEXED BY runs_by_creation"
@@ -271,6 +280,13 @@ impl Reader {
         if let Some(id) = filter.conversation_id {
             parts.push("f.num IN (SELECT run FROM conversation_runs WHERE conversation = ?)");
             values.push(Sql::Integer(self.conversation_num(id)?.unwrap_or(0)));
+        }
+        if let Some(cwd) = &filter.cwd {
+            // '0' comes right after '/': everything below the folder lies between.
+            let folder = path_text(cwd)?.trim_end_matches('/');
+            parts.push("(f.cwd = ? OR (f.cwd >= ? AND f.cwd < ?))");
+            let whole = if folder.is_empty() { "/" } else { folder };
+            values.extend([whole.to_owned(), format!("{folder}/"), format!("{folder}0")].map(Sql::Text));
         }
         if let Some(search) = &filter.search {
             parts.push("f.num IN (SELECT rowid FROM run_texts WHERE run_texts MATCH ?)");

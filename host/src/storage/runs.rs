@@ -6,6 +6,7 @@ use crate::model::{EndReason, EventType, JobState, NewEvent, RunId, RunStatus, U
 
 use super::retention::{EVENT_BYTES, RUN_BYTES};
 use super::rows::{micros, mode_name, number, path_text, text, unsigned};
+use super::run_reads::run_status;
 use super::tx::{RunMemory, WriteTx};
 use super::{
     NewJob, NewRun, Outcome, Requeued, SnapshotKey, Started, StorageError, StorageErrorKind, Written, answers,
@@ -102,12 +103,31 @@ impl WriteTx<'_> {
             return Ok(());
         }
         // Otherwise the pages that a long one took would keep it until they are used again.
-        self.conn.execute_batch("PRAGMA secure_delete = ON")?;
-        let deleted = self.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [run]);
-        self.conn.execute_batch("PRAGMA secure_delete = FAST")?;
-        deleted?;
-        self.memory.scrub = true;
-        Ok(())
+        self.erasing(|tx| tx.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [run])).map(drop)
+    }
+
+    /// Where a run stands, as the writes before this one left it.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn run_status(&self, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
+        run_status(self.conn, run_id)
+    }
+
+    /// Gives a run that has not ended another priority. Returns whether it has not.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown run.
+    pub fn set_priority(&mut self, run_id: RunId, priority: i32) -> Result<bool, StorageError> {
+        let num = self.run_num(run_id)?;
+        let changed = self.execute(
+            "UPDATE scheduler_jobs SET priority = ?2 WHERE run = ?1 AND state <> 'done'",
+            params![num, priority],
+        )?;
+        if changed > 0 {
+            self.execute("UPDATE runs SET priority = ?2 WHERE num = ?1", params![num, priority])?;
+        }
+        Ok(changed > 0)
     }
 
     /// An attempt begins: the run works, its job has a slot. Returns whether it does: false where the run has ended

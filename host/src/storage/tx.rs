@@ -31,6 +31,8 @@ pub(super) struct Memory {
     pub(super) audit_head: Option<ChainEnd>,
     /// Whether a seal was deleted whose bytes may still stand in the write-ahead log.
     pub(super) scrub: bool,
+    /// Whether somebody waits for an empty log.
+    pub(super) scrub_at_once: bool,
     runs: HashMap<RunId, RunMemory>,
     conversations: HashMap<ConversationId, i64>,
 }

@@ -145,6 +145,8 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// The conversation that they belong to. One that does not exist has none.
     pub conversation_id: Option<ConversationId>,
+    /// They work in this folder or below it: an absolute path without links. UTF-8.
+    pub cwd: Option<PathBuf>,
     /// Made at this time or later.
     pub from: Option<Timestamp>,
     /// Made before this time.

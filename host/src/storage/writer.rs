@@ -64,6 +64,8 @@ struct Queue {
     limit: usize,
     /// Transactions that were tried to commit, whether or not they could be.
     commits: AtomicU64,
+    /// How often the log was emptied.
+    scrubs: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -248,6 +250,7 @@ impl Writer {
             room: Condvar::new(),
             limit: limit.max(1),
             commits: AtomicU64::new(0),
+            scrubs: AtomicU64::new(0),
         });
         let mut worker = Worker {
             conn: opened.conn,
@@ -302,6 +305,26 @@ impl Writer {
         }
         self.queue.put(state, Request::new(Durability::Batched, bytes, task), false);
         pending
+    }
+
+    pub(super) fn empty_log(&self, patience: Duration) -> Result<bool, StorageError> {
+        let until = Instant::now() + patience;
+        let queue = Arc::clone(&self.queue);
+        // Counted on the writer's thread: a log that was emptied before does not count.
+        let asked = self.submit(Durability::Batched, true, move |tx| {
+            tx.memory.scrub_at_once = true;
+            Ok(queue.scrubs.load(Ordering::SeqCst))
+        });
+        let before = asked.wait()?;
+        let mut state = self.queue.lock();
+        while self.queue.scrubs.load(Ordering::SeqCst) == before {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.closed || left.is_zero() {
+                return Ok(false);
+            }
+            state = self.queue.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(true)
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -517,7 +540,8 @@ impl Worker {
             self.scrub_at = Some(now + SCRUB_QUIET);
             self.scrub_latest.get_or_insert(now + SCRUB_LATEST);
         }
-        if self.scrub_latest.is_some_and(|latest| latest <= Instant::now()) {
+        let at_once = std::mem::take(&mut self.memory.scrub_at_once);
+        if at_once || self.scrub_latest.is_some_and(|latest| latest <= Instant::now()) {
             self.scrub();
         }
     }
@@ -531,6 +555,11 @@ impl Worker {
             (self.scrub_at, self.scrub_latest) = (None, None);
             self.next_checkpoint = CHECKPOINT_PAGES;
             WAL_PAGES.set(0);
+            // Counted under the lock, so that nobody who looks before falls asleep after.
+            let state = self.queue.lock();
+            self.queue.scrubs.fetch_add(1, Ordering::SeqCst);
+            drop(state);
+            self.queue.room.notify_all();
         } else {
             // A reader holds it, or the disk is full.
             let again = Instant::now() + SCRUB_AGAIN;

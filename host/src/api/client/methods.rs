@@ -9,18 +9,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Client, ClientError, EventStream};
 use crate::api::types::{
-    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateAccessTokenParams,
-    CreateConversationParams, CreatedAccessToken, ExportRunParams, ExportRunResult, GetConversationParams,
-    GetSettingsParams, GrantWorkspaceParams, ListAuditParams, ListAuditResult, ListCapabilitiesParams,
-    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
-    ProfileParams, ProviderParams, ProviderTokenParams, PruneAuditParams, PruneAuditResult, Reload,
-    RenameConversationParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult, RunParams,
-    SaveProfileParams, SetRetentionParams, Settings, StartRunResult, Status, StopParams, StopResult, SubscribeParams,
-    TokenState, TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationParams, ConversationResult,
+    CreateAccessTokenParams, CreateConversationParams, CreatedAccessToken, DeletedConversation, DeletedRun,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams, ListAuditParams,
+    ListAuditResult, ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult,
+    ListProfilesParams, ListRunsParams, NoParams, PauseParams, ProfileParams, ProviderParams, ProviderTokenParams,
+    PruneAuditParams, PruneAuditResult, QueuePauses, Reload, RenameConversationParams, RetentionState,
+    RevokeAccessTokenParams, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SetQueuePriorityParams,
+    SetRetentionParams, Settings, StartRunResult, Status, StopParams, StopResult, SubscribeParams, TokenState,
+    TrustPluginParams, TrustPluginResult, UnsetRetentionParams, UpdateSettingsParams, WorkspaceParams,
 };
 use crate::model::{
-    AccessToken, AuditVerdict, CapabilitySnapshot, Conversation, ConversationSummary, ErrorKind, Grant, JobRecord,
-    Page, Profile, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
+    AccessToken, AuditVerdict, CapabilitySnapshot, Conversation, ConversationId, ConversationSummary, ErrorKind, Grant,
+    JobRecord, Page, Profile, RetentionPolicy, RetentionReport, RunId, RunRecord, RunSummary,
 };
 
 /// How many hosts that are about to end one submit outlasts. There is one in ordinary conditions.
@@ -90,6 +91,25 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn cancel_run(&self, run_id: RunId) -> Result<CancelResult, ClientError> {
         self.call("cancel_run", &RunParams { run_id }).await
+    }
+
+    /// Deletes an ended run for good.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if it has not ended.
+    pub async fn delete_run(&self, run_id: RunId) -> Result<DeletedRun, ClientError> {
+        self.call("delete_run", &RunParams { run_id }).await
+    }
+
+    /// Deletes a conversation with its runs for good.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if one of them has not ended.
+    pub async fn delete_conversation(
+        &self,
+        conversation_id: ConversationId,
+    ) -> Result<DeletedConversation, ClientError> {
+        self.call("delete_conversation", &ConversationParams { conversation_id }).await
     }
 
     /// A run with all that is known of it.
@@ -205,6 +225,30 @@ impl Client {
     /// As [`call`](Self::call).
     pub async fn list_queue_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ClientError> {
         self.call("list_queue_jobs", params).await
+    }
+
+    /// Starts no more runs, of one provider or at all.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn pause_queue(&self, provider: Option<String>) -> Result<QueuePauses, ClientError> {
+        self.call("pause_queue", &PauseParams { provider }).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn resume_queue(&self, provider: Option<String>) -> Result<QueuePauses, ClientError> {
+        self.call("resume_queue", &PauseParams { provider }).await
+    }
+
+    /// Gives a waiting run another priority.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); `CONFLICT` if it does not wait.
+    pub async fn set_queue_priority(&self, run_id: RunId, priority: i32) -> Result<JobRecord, ClientError> {
+        self.call("set_queue_priority", &SetQueuePriorityParams { run_id, priority }).await
     }
 
     /// What the installed CLIs can do.

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::super::rpc::Caller;
 use super::super::types::{
-    ArchiveConversationParams, ConversationResult, CreateConversationParams, GetConversationParams,
-    ListConversationsParams, RenameConversationParams,
+    ArchiveConversationParams, ConversationParams, ConversationResult, CreateConversationParams, DeletedConversation,
+    GetConversationParams, ListConversationsParams, RenameConversationParams,
 };
 use super::{Answer, result, runs};
-use crate::engine::Engine;
-use crate::model::{ApiError, Conversation, ConversationSummary, Page};
+use crate::engine::{AuditEntry, Engine};
+use crate::model::{ApiError, AuditKind, Conversation, ConversationSummary, Page};
 
 pub(super) fn create(
     engine: &Arc<Engine>,
@@ -54,6 +54,17 @@ pub(super) fn rename(
 /// Takes the metadata as they came: null means something in a patch.
 pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
     result(&engine.update_conversation(params)?)
+}
+
+pub(super) fn delete(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &ConversationParams,
+) -> Result<DeletedConversation, ApiError> {
+    let deleted = engine.delete_conversation(params.conversation_id)?;
+    let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).fact("what", "conversation");
+    engine.audit_now(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
+    Ok(deleted)
 }
 
 pub(super) fn archive(

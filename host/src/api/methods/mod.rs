@@ -22,14 +22,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::document;
 use super::rpc::Caller;
 use super::types::{
-    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationResult, CreateAccessTokenParams,
-    CreateConversationParams, CreatedAccessToken, ExportRunParams, ExportRunResult, GetConversationParams,
-    GetSettingsParams, GrantWorkspaceParams, ListAuditParams, ListAuditResult, ListCapabilitiesParams,
-    ListConversationsParams, ListJobsParams, ListPluginsResult, ListProfilesParams, ListRunsParams, NoParams,
-    ProfileParams, ProviderParams, ProviderTokenParams, PruneAuditParams, PruneAuditResult, Reload,
-    RenameConversationParams, RerunParams, RetentionState, RevokeAccessTokenParams, RunEventsParams, RunEventsResult,
-    RunParams, SaveProfileParams, SendMessageParams, SetRetentionParams, Settings, StartRunParams, StartRunResult,
-    Status, StopParams, StopResult, SubscribeParams, SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult,
+    ApplyRetentionParams, ArchiveConversationParams, CancelResult, ConversationParams, ConversationResult,
+    CreateAccessTokenParams, CreateConversationParams, CreatedAccessToken, DeletedConversation, DeletedRun,
+    ExportRunParams, ExportRunResult, GetConversationParams, GetSettingsParams, GrantWorkspaceParams, ListAuditParams,
+    ListAuditResult, ListCapabilitiesParams, ListConversationsParams, ListJobsParams, ListPluginsResult,
+    ListProfilesParams, ListRunsParams, NoParams, PauseParams, ProfileParams, ProviderParams, ProviderTokenParams,
+    PruneAuditParams, PruneAuditResult, QueuePauses, Reload, RenameConversationParams, RerunParams, RetentionState,
+    RevokeAccessTokenParams, RunEventsParams, RunEventsResult, RunParams, SaveProfileParams, SendMessageParams,
+    SetQueuePriorityParams, SetRetentionParams, Settings, StartRunParams, StartRunResult, Status, StopParams,
+    StopResult, SubscribeParams, SubscribeResult, TokenState, TrustPluginParams, TrustPluginResult,
     UnsetRetentionParams, UnsubscribeParams, UnsubscribeResult, UpdateConversationParams, UpdateSettingsParams,
     WorkspaceParams,
 };
@@ -139,6 +140,11 @@ pub(crate) static METHODS: &[Method] = &[
         ArchiveConversationParams => Conversation, [NotFound], conversations::archive
     },
     method! {
+        /// Deletes a conversation with all its runs, as `delete_run` does. None of them may be queued or running.
+        operate delete_conversation("conversationId"):
+        ConversationParams => DeletedConversation, [NotFound, Conflict], conversations::delete
+    },
+    method! {
         /// Starts a run with the effective payload of another one, with overrides merged into it. A message becomes the
         /// next message of its conversation. Secrets of the payload are deleted when the run ends, so the overrides
         /// must supply them.
@@ -166,12 +172,17 @@ pub(crate) static METHODS: &[Method] = &[
         run cancel_run("runId"): RunParams => CancelResult, [NotFound], runs::cancel
     },
     method! {
+        /// Deletes an ended run: its rows, events, files in the host's folders and words in the search index, also from free
+        /// pages and the write-ahead log. The audit trail keeps a record of the deletion. Returns when this is done.
+        operate delete_run("runId"): RunParams => DeletedRun, [NotFound, Conflict], runs::delete
+    },
+    method! {
         /// A run with its warnings, capability snapshot, artifacts and newest job.
         read get_run("runId"): RunParams => RunRecord, [NotFound], runs::get
     },
     method! {
         /// Runs, newest first.
-        read list_runs("provider", "status", "conversationId", "search", "dateFrom", "dateTo", "limit", "offset"):
+        read list_runs("provider", "status", "conversationId", "cwd", "search", "dateFrom", "dateTo", "limit", "offset"):
         ListRunsParams => Page<RunSummary>, [], runs::list
     },
     method! {
@@ -199,6 +210,20 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Jobs with their position and effective priority, in the order in which they will start.
         read list_queue_jobs("state"): ListJobsParams => Vec<JobRecord>, [], runs::jobs
+    },
+    method! {
+        /// Pauses a provider or the whole queue until `resume_queue`: no more runs start. Running runs continue, and new
+        /// runs are accepted. Survives a restart of the host.
+        operate pause_queue("provider"): PauseParams => QueuePauses, [NotFound], runs::pause
+    },
+    method! {
+        /// Resumes a provider or the queue. Providers that were paused individually stay paused when the queue is resumed.
+        operate resume_queue("provider"): PauseParams => QueuePauses, [NotFound], runs::resume
+    },
+    method! {
+        /// Changes the priority of a waiting run.
+        run set_queue_priority("runId", "priority"):
+        SetQueuePriorityParams => JobRecord, [NotFound, Conflict], runs::set_priority
     },
     method! {
         /// The features of the installed CLIs: the newest snapshot for each provider. Missing CLIs are `blocked`, with

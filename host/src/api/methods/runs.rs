@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::rpc::Caller;
 use super::super::types::{
-    CancelResult, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult,
-    RunParams, StartRunResult,
+    CancelResult, DeletedRun, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, PauseParams,
+    QueuePauses, RunEventsParams, RunEventsResult, RunParams, SetQueuePriorityParams, StartRunResult,
 };
 use super::{Answer, result};
 use crate::engine::{AuditEntry, Engine};
@@ -69,6 +69,13 @@ pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Re
     engine.cancel_run(params.run_id)
 }
 
+pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
+    let deleted = engine.delete_run(params.run_id)?;
+    let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).run(params.run_id);
+    engine.audit_now(entry.fact("what", "run"))?;
+    Ok(deleted)
+}
+
 pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<RunRecord, ApiError> {
     engine.get_run(params.run_id)
 }
@@ -95,6 +102,32 @@ pub(super) fn export(
     let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
     engine.audit(entry.fact("format", params.format).fact("bytes", exported.bytes));
     Ok(exported)
+}
+
+pub(super) fn pause(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
+    let pauses = engine.pause_queue(params)?;
+    engine.audit(queue_entry(caller, "pause").fact("provider", &params.provider));
+    Ok(pauses)
+}
+
+pub(super) fn resume(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
+    let pauses = engine.resume_queue(params)?;
+    engine.audit(queue_entry(caller, "resume").fact("provider", &params.provider));
+    Ok(pauses)
+}
+
+pub(super) fn set_priority(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &SetQueuePriorityParams,
+) -> Result<JobRecord, ApiError> {
+    let job = engine.set_queue_priority(params)?;
+    engine.audit(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
+    Ok(job)
+}
+
+fn queue_entry(caller: &Caller, what: &str) -> AuditEntry {
+    AuditEntry::new(AuditKind::Queue, caller.peer.actor()).fact("what", what)
 }
 
 pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {

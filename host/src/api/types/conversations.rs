@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,27 @@ pub struct UpdateConversationParams {
     /// A JSON merge patch (RFC 7396) for its metadata: null removes a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+}
+
+/// `delete_conversation`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConversationParams {
+    /// The conversation.
+    pub conversation_id: ConversationId,
+}
+
+/// `delete_conversation`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletedConversation {
+    /// The deleted conversation.
+    pub conversation_id: ConversationId,
+    /// Number of its runs, which were deleted with it.
+    pub runs: u64,
+    /// Their files that could not be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files_left: Vec<PathBuf>,
 }
 
 /// `archive_conversation`

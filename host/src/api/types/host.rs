@@ -190,8 +190,14 @@ pub struct Status {
     pub ready: u64,
     /// Queued runs that wait for their scheduled time.
     pub scheduled: u64,
-    /// Queued runs that wait for earlier messages of their conversation.
+    /// Queued runs that wait for other runs: for earlier messages of their conversation, or for the runs in `startAfter`.
     pub held: u64,
+    /// Whether the queue is paused, so that no runs start.
+    #[serde(default)]
+    pub queue_paused: bool,
+    /// Provider instances that were paused individually.
+    #[serde(default)]
+    pub paused_providers: Vec<String>,
     /// Maximum number of concurrent runs.
     pub global_limit: u32,
     /// Maximum number of queued runs.

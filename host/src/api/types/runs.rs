@@ -60,6 +60,17 @@ pub struct CancelResult {
     pub already_ended: bool,
 }
 
+/// `delete_run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletedRun {
+    /// The deleted run.
+    pub run_id: RunId,
+    /// Its files that could not be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files_left: Vec<PathBuf>,
+}
+
 /// `list_runs`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -73,6 +84,10 @@ pub struct ListRunsParams {
     /// Only runs of this conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<ConversationId>,
+    /// Only runs that work in this folder or below it. An absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub cwd: Option<PathBuf>,
     /// Only runs with these words in the prompt or the answer, in the first 256 KiB of each. All words must occur, in
     /// any order, and match as prefixes: `auth` finds `authentication`. Text in quotation marks must occur exactly,
     /// except for case, accents and punctuation. Redacted values are not found.
@@ -128,6 +143,36 @@ pub struct ListJobsParams {
     /// Only jobs in this state; without it, all jobs that have not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<JobState>,
+}
+
+/// `pause_queue` and `resume_queue`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PauseParams {
+    /// The provider instance. Without it, the whole queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+}
+
+/// `pause_queue` and `resume_queue`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuePauses {
+    /// Whether the whole queue is paused.
+    pub paused: bool,
+    /// Provider instances that were paused individually.
+    pub paused_providers: Vec<String>,
+}
+
+/// `set_queue_priority`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetQueuePriorityParams {
+    /// The run, which must be waiting.
+    pub run_id: RunId,
+    /// Its new priority: -10 (last) to 10 (first).
+    #[schemars(range(min = -10, max = 10))]
+    pub priority: i32,
 }
 
 /// `export_run`

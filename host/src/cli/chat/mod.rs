@@ -1,6 +1,7 @@
 //! `ostler chat`
 
 mod change;
+mod delete;
 mod list;
 mod new;
 mod send;
@@ -41,6 +42,7 @@ enum Action {
     Rename(change::Rename),
     Update(change::Update),
     Archive(change::Archive),
+    Delete(delete::Arguments),
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
@@ -52,5 +54,6 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         Action::Rename(arguments) => change::rename(context, arguments).await,
         Action::Update(arguments) => change::update(context, arguments).await,
         Action::Archive(arguments) => change::archive(context, &arguments).await,
+        Action::Delete(arguments) => delete::execute(context, &arguments).await,
     }
 }

@@ -11,6 +11,7 @@ use super::super::ids;
 use super::super::options::StartArguments;
 use super::super::payload;
 use super::super::profiles;
+use super::super::schedule::ScheduleArguments;
 use super::super::submit::{self, Manner, Request};
 use crate::api::types::GetConversationParams;
 use crate::model::{ApiError, ErrorKind};
@@ -33,6 +34,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     start: StartArguments,
     #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[command(flatten)]
     manner: Manner,
 }
 
@@ -43,6 +46,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     let mut params = payload::message(given)?;
     submit::execute(context, &arguments.manner, output, async |client| {
         let conversation_id = ids::conversation(client, &arguments.chat).await?;
+        arguments.schedule.apply(client, &mut params).await?;
         let wanted = GetConversationParams { conversation_id, limit: Some(1), offset: None };
         let conversation = client.get_conversation(&wanted).await?.conversation;
         params["conversationId"] = json!(conversation_id);

@@ -5,6 +5,7 @@
 //! in between; the file is made shorter in slices as well. An interruption leaves nothing that the next look would not
 //! take: the plan is made anew from what is there.
 
+mod erase;
 mod plan;
 mod policy;
 
@@ -22,7 +23,7 @@ use crate::model::{
 };
 use crate::storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, StorageError};
 
-use plan::{Plan, Usage, Victim, before, survey};
+use plan::{Plan, Usage, before, survey};
 use policy::{Policies, ScopePolicy};
 
 /// From one look to the next.
@@ -66,6 +67,15 @@ struct Counted {
     version: u64,
     scopes: Vec<ScopePolicy>,
     usage: Vec<Usage>,
+}
+
+/// How rows are deleted.
+#[derive(Clone, Copy, Debug)]
+enum Deletion {
+    /// What they said may stand in free pages until these are used again.
+    Plain,
+    /// Nothing of them stays.
+    Erasing,
 }
 
 /// A conversation that goes if none of its runs is left.
@@ -343,7 +353,8 @@ impl Engine {
     /// Deletes what was decided. `false` where the host's end came first.
     fn delete(&self, plan: &Plan, quiet: &[Quiet], files_left: &mut Vec<PathBuf>) -> Result<bool, StorageError> {
         for victims in plan.victims.chunks(BATCH) {
-            if !self.delete_runs(victims, files_left)? {
+            let runs: Vec<RunId> = victims.iter().map(|victim| victim.run_id).collect();
+            if !self.delete_runs(&runs, Deletion::Plain, files_left)? {
                 return Ok(false);
             }
         }
@@ -389,11 +400,12 @@ impl Engine {
         }
     }
 
-    fn delete_runs(&self, victims: &[Victim], files_left: &mut Vec<PathBuf>) -> Result<bool, StorageError> {
+    /// Deletes ended runs with their files in the host's folders. `false` where the host's end came first.
+    fn delete_runs(&self, runs: &[RunId], how: Deletion, files_left: &mut Vec<PathBuf>) -> Result<bool, StorageError> {
         // Files first: a run that is still on record after an interruption is deleted by the next look, a file that
         // nothing names would stay.
-        for victim in victims {
-            for file in self.storage.read(|reader| reader.kept_files(victim.run_id))? {
+        for run in runs {
+            for file in self.storage.read(|reader| reader.kept_files(*run))? {
                 match std::fs::remove_file(&file) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         tracing::warn!(file = %file.display(), %error, "a file of a deleted run was left");
@@ -403,13 +415,17 @@ impl Engine {
                 }
             }
         }
-        let mut left: Vec<RunId> = victims.iter().map(|victim| victim.run_id).collect();
+        let mut left = runs.to_vec();
         while !left.is_empty() {
             if self.retention.stopping() {
                 return Ok(false);
             }
             let runs = left.clone();
-            let gone = self.storage.write(Durability::Batched, move |tx| tx.delete_runs(&runs, SLICE)).wait()?;
+            let write = self.storage.write(Durability::Batched, move |tx| match how {
+                Deletion::Plain => tx.delete_runs(&runs, SLICE),
+                Deletion::Erasing => tx.erasing(|tx| tx.delete_runs(&runs, SLICE)),
+            });
+            let gone = write.wait()?;
             left.drain(..gone.min(left.len()));
         }
         Ok(true)
