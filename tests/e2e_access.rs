@@ -352,7 +352,8 @@ fn a_batch_has_a_bounded_answer() {
 fn stalled_large_frames_of_one_peer_hold_up_no_other() {
     let (bed, address, token) = on_tcp();
     let half = vec![b' '; 300 << 10];
-    let mut stalled: Vec<TcpStream> = (0..6)
+    // More than the host reads at a time of all peers together.
+    let mut stalled: Vec<TcpStream> = (0..12)
         .map(|_| {
             let mut stream = TcpStream::connect(&address).unwrap();
             let head = format!(
@@ -400,9 +401,15 @@ fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
     assert_eq!(outcomes, ["taken", "refused"], "{submits:#?}");
     assert!(submits[0]["actor"].as_str().unwrap().starts_with("unix pid="), "{submits:#?}");
     assert_eq!(submits[1]["facts"]["error"], "POLICY_DENIED");
-    for kind in ["probe", "settings", "grant", "revoke"] {
+    for kind in ["settings", "grant", "revoke"] {
         assert!(!audit(&bed, kind).is_empty(), "{kind}");
     }
+    // Who has had the CLIs looked at, and what was run for that.
+    let probes: Vec<Value> = audit(&bed, "probe").iter().map(|record| record["facts"].clone()).collect();
+    assert!(probes.iter().any(|facts| facts["action"] == "refresh"), "{probes:#?}");
+    let binary = json!(support::binary());
+    let ran = |facts: &&Value| facts["provider"] == "rehearsal" && facts["executable"] == binary;
+    assert!(probes.iter().find(ran).is_some_and(|facts| facts["args"].is_array()), "{probes:#?}");
     let changed =
         audit(&bed, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
     assert!(changed, "a changed file is on record");

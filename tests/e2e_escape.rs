@@ -68,7 +68,7 @@ fn full_access_hides_what_belongs_to_the_host() {
 
 #[test]
 fn run_without_a_mode_is_contained_by_the_setting() {
-    let bed = Bed::granted("");
+    let bed = Bed::outside_of_temporary_folders("");
     bed.host();
     if !holds(&bed, "namespaces") {
         return;
@@ -239,7 +239,8 @@ fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
 
 #[test]
 fn folder_that_is_swapped_after_the_check_is_not_entered() {
-    let bed = Bed::granted("");
+    // Nothing but the check itself holds the run.
+    let bed = Bed::granted("[sandbox]\nbackends = []\n");
     let (work, outside) = (bed.work(), bed.root().join("outside"));
     fs::create_dir(&outside).unwrap();
     let run = bed.submit("SLOW 3", &json!({})).unwrap();
@@ -325,15 +326,15 @@ fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
 #[test]
 fn providers_of_every_kind_are_contained_alike() {
     for backend in BACK_ENDS {
-        let bed = Bed::with_config(&format!(
+        let bed = Bed::outside_of_temporary_folders(&format!(
             "[plugins]\ntrust = \"folder\"\n[sandbox]\nbackends = [\"{backend}\"]\n\
              [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = {{ args = [\"script\"] }}\n"
         ));
-        fs::create_dir(bed.home().join("plugins")).unwrap();
+        bed.stop();
         // It claims nothing, and runs the same script.
         let foreign = hostile::provider("foreign", ProviderStage::Begin, Fault::Trap);
         fs::write(bed.home().join("plugins/foreign.wasm"), foreign).unwrap();
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+        bed.host();
         if !holds(&bed, backend) {
             continue;
         }
@@ -413,7 +414,8 @@ fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
         if !holds(&bed, backend) {
             continue;
         }
-        let run = bed.submit("RUN env -i setsid sleep 4321 & sleep 300", &json!({})).unwrap();
+        // Its parent ends at once, so that nothing but the namespace holds it.
+        let run = bed.submit("RUN (env -i setsid sleep 4321 &); sleep 300", &json!({})).unwrap();
         let left = until("the daemon runs", PATIENCE, || daemon(host, "4321"));
         for process in of_name(host, "ostler-keeper").into_iter().chain(of_name(host, "ostler-zygote")) {
             support::signal(process.pid, Signal::SIGKILL);
@@ -426,10 +428,17 @@ fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
 
 #[test]
 fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
-    for config in ["", "[sandbox]\nbackends = []\n"] {
+    for (config, prompt) in [
+        ("", "RUN (env -i setsid sleep 4322 &); sleep 300"),
+        // Without a namespace, what is still below the program is found.
+        ("[sandbox]\nbackends = []\n", "RUN env -i setsid sleep 4322 & sleep 300"),
+    ] {
         let bed = Bed::granted(config);
         let host = bed.host();
-        let run = bed.submit("RUN env -i setsid sleep 4322 & sleep 300", &json!({})).unwrap();
+        if config.is_empty() && !holds(&bed, "namespaces") {
+            continue;
+        }
+        let run = bed.submit(prompt, &json!({})).unwrap();
         let left = until("the daemon runs", PATIENCE, || daemon(host, "4322"));
         for process in of_name(host, "ostler-zygote") {
             support::signal(process.pid, Signal::SIGSTOP);
@@ -450,11 +459,24 @@ fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
 fn host_shows_its_environment_to_no_run() {
     let configurations = ["", "[sandbox]\nbackends = [\"landlock\"]\n", "[sandbox]\nbackends = []\n"];
     for config in configurations {
-        let mut bed = Bed::granted(config);
+        let mut bed = Bed::with_config(config);
+        let environment = |process: i32| fs::read(format!("/proc/{process}/environ"));
+        let root = nix::unistd::geteuid().is_root();
+        if root {
+            // Where nothing contains it, a run of root may look at everything.
+            bed.give_to(54_324);
+        }
+        // The first client starts the host; those to come are not the host's.
         bed.set("PRIVATE_NOTE", "nobody's business");
+        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
         let host = bed.host();
-        // The clients to come are not the host's.
         bed.unset("PRIVATE_NOTE");
+        if root {
+            let found = environment(host).unwrap();
+            assert!(String::from_utf8_lossy(&found).contains("nobody's business"), "the host has nothing to show");
+        } else {
+            assert!(environment(host).is_err(), "another process of the user can look at it");
+        }
         let script = format!(
             "for process in {host} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
              tr '\\0' '\\n'; echo end"
@@ -462,10 +484,6 @@ fn host_shows_its_environment_to_no_run() {
         for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
             let output = tool_outputs(&agent(&bed, &permissions, &script));
             assert!(output.contains("end") && !output.contains("nobody's business"), "{config}{permissions}: {output}");
-        }
-        // Not even without a sandbox, by the user's own processes that are not root.
-        if !nix::unistd::geteuid().is_root() {
-            assert!(fs::read(format!("/proc/{host}/environ")).is_err());
         }
         let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o700);

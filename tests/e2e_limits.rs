@@ -50,9 +50,13 @@ fn schemas_that_ask_for_endless_work_are_refused_and_the_host_goes_on() {
     bed.run(&["run", "rehearsal", "SAY hello"]).ok();
     let calm = Calm::of(&bed);
     let began = Instant::now();
-    let error = bed.call("start_run", &structured(&bed, doubled(40))).unwrap_err();
-    assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
-    assert!(error.text().contains("/harness/structuredOutput/schema"), "{}", error.text());
+    // Too long a chain, and too many schemas for one value.
+    for (levels, reason) in [(40, "lead through more than"), (31, "expand to more than")] {
+        let error = bed.call("start_run", &structured(&bed, doubled(levels))).unwrap_err();
+        assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
+        let text = error.text();
+        assert!(text.contains("/harness/structuredOutput/schema") && text.contains(reason), "{levels}: {text}");
+    }
     // Doubled by the members of the answer: each level of the schema is small, the work is not.
     let twice = json!({"properties": {"c": {"$ref": "#"}}});
     let deep = (0..60).fold("{}".to_owned(), |inner, _| format!("{{\"c\":{inner}}}"));
