@@ -240,6 +240,30 @@ fn providers_set_no_variables_that_load_code_or_that_they_have_not_declared() {
 }
 
 #[test]
+fn probes_get_no_variables_that_load_code_or_that_are_not_declared() {
+    let touch = |name: &str| format!("touch {name}");
+    let made = [
+        ("plain", hostile::prober("plain", "sh", &["-c", &touch("plain")])),
+        (
+            "loader",
+            hostile::prober_that_sets("loader", "sh", &["-c", &touch("loader")], ("LD_PRELOAD", "/tmp/none.so")),
+        ),
+        ("silent", hostile::prober_that_sets("silent", "sh", &["-c", &touch("silent")], ("UNDECLARED", "told"))),
+    ];
+    let bed = bed(&made, "");
+    // Where probes work.
+    let ran = |name: &str| bed.home().join("data").join(name).exists();
+    for (name, variable) in [("loader", "LD_PRELOAD"), ("silent", "UNDECLARED")] {
+        let found = bed.call("list_capabilities", &json!({ "refresh": true, "provider": name })).unwrap();
+        assert_eq!(found[0]["support"], "blocked", "{found}");
+        assert!(found[0]["reasons"].to_string().contains(variable), "{found}");
+        assert!(!ran(name), "the probe of {name} ran");
+    }
+    let found = bed.call("list_capabilities", &json!({ "refresh": true, "provider": "plain" })).unwrap();
+    assert!(found[0]["support"] == "supported" && ran("plain"), "{found}");
+}
+
+#[test]
 fn provider_gets_the_variables_that_it_names_and_never_all() {
     let made = [
         ("greedy", hostile::provider_that_inherits("greedy", "*")),

@@ -240,14 +240,17 @@ fn sound_that_inherits(name: &str, data: &mut Data, environment: &[(&str, &str)]
     // ok: args, …
     let mut launch = [0_u32; 18];
     launch[1..3].copy_from_slice(&[args, 1]);
-    let variables: Vec<u32> = environment
-        .iter()
-        .flat_map(|(name, value)| [data.text(name), data.text(value)])
-        .flat_map(|(at, length)| [at, length])
-        .collect();
-    launch[3..5].copy_from_slice(&[data.words(&variables), u32::try_from(environment.len()).unwrap()]);
+    let (variables, count) = named_values(data, environment);
+    launch[3..5].copy_from_slice(&[variables, count]);
     let launch = data.words(&launch);
     Sound { info, capabilities, launch }
+}
+
+/// Address and length of a list of variables.
+fn named_values(data: &mut Data, variables: &[(&str, &str)]) -> (u32, u32) {
+    let texts = variables.iter().flat_map(|(name, value)| [data.text(name), data.text(value)]);
+    let texts: Vec<u32> = texts.flat_map(|(at, length)| [at, length]).collect();
+    (data.words(&texts), u32::try_from(variables.len()).unwrap())
 }
 
 /// A provider whose launch sets a variable.
@@ -310,15 +313,27 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
 
 /// A provider that runs a program with these arguments to learn what it can do, and finds that it can be used.
 pub fn prober(name: &str, executable: &str, args: &[&str]) -> Vec<u8> {
-    probing(name, executable, args, 5000, 0)
+    probing(name, executable, args, &[], 5000, 0)
+}
+
+/// The same, with a variable for the program.
+pub fn prober_that_sets(name: &str, executable: &str, args: &[&str], variable: (&str, &str)) -> Vec<u8> {
+    probing(name, executable, args, &[variable], 5000, 0)
 }
 
 /// The same, for a program that has so many milliseconds to answer, and is then found to be of no use.
 pub fn refuser(name: &str, executable: &str, args: &[&str], timeout_ms: u32) -> Vec<u8> {
-    probing(name, executable, args, timeout_ms, 2)
+    probing(name, executable, args, &[], timeout_ms, 2)
 }
 
-fn probing(name: &str, executable: &str, args: &[&str], timeout_ms: u32, support: u32) -> Vec<u8> {
+fn probing(
+    name: &str,
+    executable: &str,
+    args: &[&str],
+    environment: &[(&str, &str)],
+    timeout_ms: u32,
+    support: u32,
+) -> Vec<u8> {
     let mut data = Data::new();
     let (id, id_length) = data.text(name);
     let (program, program_length) = data.text(executable);
@@ -327,7 +342,8 @@ fn probing(name: &str, executable: &str, args: &[&str], timeout_ms: u32, support
     let texts = data.words(&texts);
     // id; args; environment; timeout-ms
     let count = u32::try_from(args.len()).unwrap();
-    let probe = data.words(&[id, id_length, texts, count, 0, 0, timeout_ms]);
+    let (variables, set) = named_values(&mut data, environment);
+    let probe = data.words(&[id, id_length, texts, count, variables, set, timeout_ms]);
     let probes = data.words(&[probe, 1]);
     let mut info = [0_u32; 19];
     info[..6].copy_from_slice(&[id, id_length, id, id_length, executables, 1]);
