@@ -32,6 +32,9 @@ pub struct Containment {
     /// Variables that `prepare` sets in `Launch::environment`. It may also set those of the other lists and those that
     /// the CLI inherits; the host refuses a launch that sets another one.
     pub sets: Vec<String>,
+    /// Files that decide what the probes print: settings of the CLI. The host asks the probes again when one of them
+    /// changes, or when a run has another one by its variables.
+    pub detection: Vec<String>,
 }
 
 impl Containment {

@@ -119,6 +119,9 @@ pub mod notices {
         /// What the agent does after that, or `turn-started`, takes it back. Facts: `background`, what the CLI still waits
         /// for, each `{id, kind, description}`.
         WORK_DONE = "work-done";
+        /// The CLI continues past a limit of the run that it does not enforce. The host ends it immediately, and later
+        /// activity does not cancel this. `finish` reports why the run failed.
+        STOP = "stop";
         /// The plan or to-do list of the agent. Facts: `steps`, each `{text, status}`.
         PLAN = "plan";
         /// The session's history was summarised to make room.

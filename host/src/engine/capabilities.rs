@@ -29,6 +29,9 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(180);
 /// How much longer each further try may take.
 const MORE_PATIENCE: u32 = 3;
 
+/// Snapshots that are remembered; there are more where settings of the CLIs change often.
+const MAX_SLOTS: usize = 64;
+
 /// Most bytes of a probe's output that a plugin gets, for each stream.
 const MAX_PROBE_OUTPUT: usize = 1 << 20;
 
@@ -191,7 +194,8 @@ impl Engine {
         caller: Option<&BTreeMap<String, String>>,
         asking: Asking,
     ) -> Result<Known, ApiError> {
-        let fingerprint = provider.fingerprint(instance, executable);
+        let variables = self.probe_environment(setup, provider, caller);
+        let fingerprint = provider.fingerprint(instance, executable, &variables);
         let key = format!("{} {fingerprint}", provider.name);
         let silent = || self.capabilities.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if asking == Asking::ForList
@@ -201,6 +205,10 @@ impl Engine {
         }
         let slot = {
             let mut slots = self.capabilities.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            if slots.len() >= MAX_SLOTS && !slots.contains_key(&key) {
+                // What holds is found in storage, or out again.
+                slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+            }
             Arc::clone(slots.entry(key.clone()).or_default())
         };
         let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,6 +289,26 @@ impl Engine {
         }
     }
 
+    /// What probes inherit.
+    fn probe_environment(
+        &self,
+        setup: &Setup,
+        provider: &Provider,
+        caller: Option<&BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
+        Sources {
+            host: &self.environment,
+            caller,
+            base: &setup.config.runner.inherit_environment,
+            inherit: provider.inherit_environment(),
+            configured: &provider.config.environment,
+            // A probe needs no login.
+            token: None,
+            payload: &BTreeMap::new(),
+        }
+        .inherited()
+    }
+
     /// Runs the probes and lets the plugin judge. `unanswered`: how often the CLI has not answered in time before.
     fn probe(
         &self,
@@ -291,17 +319,7 @@ impl Engine {
         caller: Option<&BTreeMap<String, String>>,
         unanswered: u32,
     ) -> Result<Probed, ApiError> {
-        let inherited = Sources {
-            host: &self.environment,
-            caller,
-            base: &setup.config.runner.inherit_environment,
-            inherit: provider.inherit_environment(),
-            configured: &provider.config.environment,
-            // A probe needs no login.
-            token: None,
-            payload: &BTreeMap::new(),
-        }
-        .inherited();
+        let inherited = self.probe_environment(setup, provider, caller);
         let run = |probe: plugin::Probe| {
             let entry = AuditEntry::by_host(AuditKind::Probe).fact("provider", &provider.name);
             self.audit(entry.fact("executable", &executable.path).fact("args", &probe.args));

@@ -186,8 +186,8 @@ fn restricts(payload: &Value, pointer: &str) -> bool {
         "permissions/approvalPolicy" => asked != "never",
         _ => {
             let rest = field.split_once('/').map_or("", |(_, rest)| rest);
+            // An entry of the list that is dropped is one tool less.
             field == "tools"
-                || field.starts_with("tools/")
                 || field.starts_with("cliAllowlist")
                 || matches!(field, "limits/maxBudgetUsd" | "limits/maxTurns")
                 || (field.starts_with("mcp/") && (rest.ends_with("enabledTools") || rest.ends_with("disabledTools")))
@@ -279,7 +279,7 @@ mod tests {
     fn what_restricts_is_known_without_the_plugin() {
         let payload = json!({"harness": {
             "permissions": {"sandboxMode": "read-only", "networkAccess": true, "approvalPolicy": "never"},
-            "tools": [], "limits": {"maxTurns": 3, "timeoutMs": 6000}, "systemPrompt": "x",
+            "tools": ["file_read"], "limits": {"maxTurns": 3, "timeoutMs": 6000}, "systemPrompt": "x",
             "mcp": {"servers": [{"name": "a", "disabledTools": ["b"], "url": "c"}]}
         }});
         for pointer in [
@@ -296,6 +296,7 @@ mod tests {
             "/harness/systemPrompt",
             "/harness/mcp/servers/0/url",
             "/harness/limits/maxBudgetUsd",
+            "/harness/tools/0",
         ] {
             assert!(!restricts(&payload, pointer), "{pointer}");
         }

@@ -230,6 +230,10 @@ impl Pump<'_> {
 
     /// Ends a CLI whose work is done, and says so.
     fn end_finished(&mut self) {
+        if self.work.stopped() {
+            // Why, the outcome says.
+            return self.end_child(HostSide::WorkDone);
+        }
         let Some((lingered, background)) = self.work.lingered() else { return };
         let seconds = lingered.as_secs();
         let waits = match background.len() {
@@ -408,6 +412,9 @@ impl Pump<'_> {
     fn take(&mut self, step: Option<plugin::Step>) -> Vec<u32> {
         let Some(mut step) = step else { return Vec::new() };
         self.work.hear(&mut step.events);
+        if self.work.stopped() {
+            self.end_child(HostSide::WorkDone);
+        }
         let asked: Vec<String> = step
             .events
             .iter()

@@ -3,6 +3,7 @@
 //! One immutable snapshot. A run takes it when it begins and keeps it to its end, whatever is put in force meanwhile.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::gate::Gate;
 use super::native_policy::TokenChecks;
 use super::rules::{self, Redaction};
+use super::sandbox::resolve;
 use super::trust::is_interpreter;
 use crate::api::types::{PluginInfo, ProviderInfo};
 use crate::config::{Config, Executable as Configured, PluginTrust, ProviderConfig};
@@ -160,18 +162,38 @@ impl Provider {
         }
     }
 
-    /// What a capability snapshot is valid for: this program, this plugin, these settings.
-    pub(crate) fn fingerprint(&self, instance: &ProviderInstance, executable: &Executable) -> String {
+    /// What a capability snapshot is valid for: this program, this plugin, these settings, and the CLI's own settings for a
+    /// child with these variables.
+    pub(crate) fn fingerprint(
+        &self,
+        instance: &ProviderInstance,
+        executable: &Executable,
+        variables: &BTreeMap<String, String>,
+    ) -> String {
         let modified = executable.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let settings = Value::Object(self.config.settings.clone());
         format!(
-            "{} {} {modified} {} {settings} {:?}",
+            "{} {} {modified} {} {settings} {:?}{}",
             executable.path.display(),
             executable.size,
             instance.plugin().digest,
-            self.config.environment.keys()
+            self.config.environment.keys(),
+            own_settings(&instance.containment().detection, variables),
         )
     }
+}
+
+/// The files of the CLI that its probes depend on, as they are now. One that cannot be looked at counts as missing.
+fn own_settings(paths: &[String], variables: &BTreeMap<String, String>) -> String {
+    let mut found = String::new();
+    for path in paths.iter().filter_map(|text| resolve(text, variables)) {
+        let state = std::fs::metadata(&path).ok().map(|file| {
+            let modified = file.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            (file.len(), modified.unwrap_or_default().as_nanos())
+        });
+        let _ = write!(found, " {} {state:?}", path.display());
+    }
+    found
 }
 
 /// The host's own binary. One that was replaced while the host runs is reached through the process itself.

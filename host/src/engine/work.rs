@@ -10,6 +10,8 @@ use crate::plugins::types::{Notice, Semantic};
 
 /// Code of the notice by which a transcript says that the work is done.
 const WORK_DONE: &str = "work-done";
+/// Code of the notice by which it says that the CLI goes on although it must not.
+const STOP: &str = "stop";
 /// Code of the notice by which it says that more work has begun.
 const TURN_STARTED: &str = "turn-started";
 
@@ -26,6 +28,8 @@ struct Done {
     since: Instant,
     /// What the CLI still waits for.
     background: Vec<Value>,
+    /// Whether the CLI is to be ended at once, whatever it does.
+    stop: bool,
 }
 
 impl Work {
@@ -37,11 +41,18 @@ impl Work {
     pub(crate) fn hear(&mut self, events: &mut Vec<Semantic>) {
         events.retain(|event| {
             match event {
-                Semantic::Progress(notice) if notice.code == WORK_DONE => {
-                    self.done = Some(Done { since: Instant::now(), background: background(notice) });
+                Semantic::Progress(notice) if notice.code == STOP => {
+                    self.done = Some(Done { since: Instant::now(), background: Vec::new(), stop: true });
                     return false;
                 }
-                event if goes_on(event) => self.done = None,
+                Semantic::Progress(notice) if notice.code == WORK_DONE => {
+                    if !self.stopped() {
+                        let background = background(notice);
+                        self.done = Some(Done { since: Instant::now(), background, stop: false });
+                    }
+                    return false;
+                }
+                event if goes_on(event) && !self.stopped() => self.done = None,
                 _ => {}
             }
             true
@@ -51,7 +62,15 @@ impl Work {
     /// When a CLI that has not ended by then is to be ended. Nothing while there is work.
     pub(crate) fn until(&self) -> Option<Instant> {
         let done = self.done.as_ref()?;
+        if done.stop {
+            return Some(done.since);
+        }
         done.since.checked_add(if done.background.is_empty() { self.linger } else { self.background })
+    }
+
+    /// Whether the CLI is to be ended at once.
+    pub(crate) fn stopped(&self) -> bool {
+        self.done.as_ref().is_some_and(|done| done.stop)
     }
 
     /// How long the work has been done, and what the CLI still waits for.
@@ -104,7 +123,7 @@ mod tests {
 
     #[test]
     fn codes_stand_in_the_vocabulary() {
-        for code in [WORK_DONE, TURN_STARTED] {
+        for code in [WORK_DONE, STOP, TURN_STARTED] {
             assert!(ostler_plugin::vocabulary::notices::ALL.contains(&code), "{code}");
         }
     }
@@ -130,6 +149,15 @@ mod tests {
             work.hear(&mut vec![notice(WORK_DONE, Some(facts))]);
             assert_eq!(left(&work), Some(10), "{facts}");
         }
+    }
+
+    #[test]
+    fn nothing_takes_back_that_the_cli_is_to_stop() {
+        let mut work = work();
+        let mut events = vec![notice(STOP, None), notice(TURN_STARTED, None), notice(WORK_DONE, None)];
+        work.hear(&mut events);
+        assert!(work.stopped());
+        assert_eq!((left(&work), events.len()), (Some(0), 1));
     }
 
     #[test]

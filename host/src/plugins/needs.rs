@@ -30,6 +30,8 @@ pub struct Containment {
     pub endpoints: Vec<String>,
     /// Variables that `prepare` sets by itself.
     pub sets: Vec<String>,
+    /// Files that decide what the probes print.
+    pub detection: Vec<String>,
 }
 
 /// What `prepare` is told about the containment of a run: `host-facts.extra`.
@@ -71,7 +73,9 @@ impl Containment {
                 return Err(format!("`extra.containment.{name}` has an entry that cannot be used: {shown:?}"));
             }
         }
-        for (name, list) in [("write", &self.write), ("read", &self.read), ("protect", &self.protect)] {
+        for (name, list) in
+            [("write", &self.write), ("read", &self.read), ("protect", &self.protect), ("detection", &self.detection)]
+        {
             let rooted = |path: &String| path.starts_with('/') || path.starts_with("~/") || path.starts_with('$');
             let plain = |path: &String| path.split('/').all(|part| part != "..");
             if let Some(wrong) = list.iter().find(|path| !rooted(path) || !plain(path)) {
@@ -82,7 +86,7 @@ impl Containment {
         Ok(())
     }
 
-    fn lists(&self) -> [(&'static str, &Vec<String>); 8] {
+    fn lists(&self) -> [(&'static str, &Vec<String>); 9] {
         [
             ("write", &self.write),
             ("read", &self.read),
@@ -92,6 +96,7 @@ impl Containment {
             ("code", &self.code),
             ("endpoints", &self.endpoints),
             ("sets", &self.sets),
+            ("detection", &self.detection),
         ]
     }
 }

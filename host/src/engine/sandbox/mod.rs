@@ -29,6 +29,7 @@ use crate::runner::{Backend, FileIdentity, Network, ProbeReport, TEMPORARY_FOLDE
 use crate::storage::Storage;
 
 pub(crate) use decide::{Containment, REMEDY, Reach};
+pub(crate) use places::resolve;
 pub(crate) use view::{CheckedFolder, Sources, TEMPORARY};
 
 /// The hidden verb under which this program tries what a sandbox holds.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// What such a path means for a child with those variables. `None` where it names a variable that the child lacks.
 /// The path is absolute then, and nothing is known of what is there.
-pub(super) fn resolve(text: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
+pub(crate) fn resolve(text: &str, variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     let home = || variables.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
     if let Some(rest) = text.strip_prefix("~/") {
         return Some(join(&home()?, rest));
