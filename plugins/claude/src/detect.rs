@@ -26,7 +26,14 @@ const REQUIRED: [&str; 7] = [
 ];
 
 /// Modes of `--permission-mode` that runs need.
-const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", "default", "dontAsk"];
+const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", ASKING, "dontAsk"];
+
+/// The mode that asks about what is not harmless; newer versions list it by another name and take both.
+const ASKING: &str = "default";
+const ASKING_NEWER: &str = "manual";
+
+/// A mode in which a model decides instead of asking.
+pub(crate) const AUTO: &str = "auto";
 
 /// What [`crate::prepare`] needs to know of the installed version; travels in `capabilities.extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,7 +41,7 @@ const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", "default", "dontAs
 pub(crate) struct Detected {
     /// Long options of `claude`.
     pub options: BTreeSet<String>,
-    /// Those of [`MODES`] that it has.
+    /// Those of [`MODES`] and [`AUTO`] that it has.
     pub modes: BTreeSet<String>,
     /// Whether system prompts can come from files.
     pub prompt_files: bool,
@@ -77,8 +84,9 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     if let Some(reason) = kit::missing(&options, &REQUIRED, "claude", "claude") {
         return kit::blocked(reason, version);
     }
-    let modes: BTreeSet<String> =
-        MODES.into_iter().filter(|mode| page.contains(&format!("\"{mode}\""))).map(str::to_owned).collect();
+    let listed = help::choices(&page, "--permission-mode");
+    let has = |mode: &str| listed.contains(mode) || (mode == ASKING && listed.contains(ASKING_NEWER));
+    let modes: BTreeSet<String> = MODES.into_iter().chain([AUTO]).filter(|mode| has(mode)).map(str::to_owned).collect();
     for mode in MODES.into_iter().filter(|mode| !modes.contains(*mode)) {
         reasons.push(format!("`claude --permission-mode` has no {mode}, so permissions can be set in part only"));
     }

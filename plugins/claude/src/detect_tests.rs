@@ -35,7 +35,7 @@ fn the_captured_version_is_supported() {
     assert!(flags.contains(&"--fork-session") && !flags.contains(&"--settings"));
     let detected = Detected::of(&capabilities).unwrap();
     assert!(detected.prompt_files);
-    assert_eq!(detected.modes.len(), MODES.len());
+    assert_eq!(detected.modes.len(), MODES.len() + 1, "{:?}", detected.modes);
 }
 
 #[test]
@@ -43,6 +43,20 @@ fn every_probe_is_read_by_detect() {
     let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
     assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());
     assert!(probes().iter().all(|probe| probe.environment.iter().any(|entry| entry.name == "DISABLE_AUTOUPDATER")));
+}
+
+#[test]
+fn mode_counts_only_where_the_option_lists_it() {
+    let modes = |page: &str| {
+        let found = detect(&answers(&[(HELP, exited(page, 0))]));
+        Detected::of(&found).unwrap().modes.into_iter().collect::<Vec<_>>()
+    };
+    let page = captures().part("help", "stdout");
+    let newer = page.replace("\"default\",", "\"manual\",");
+    assert_ne!(newer, page);
+    assert_eq!(modes(&newer), ["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk"]);
+    let without = page.replace("\"default\",", "");
+    assert_eq!(modes(&without), ["acceptEdits", "auto", "bypassPermissions", "dontAsk"], "said elsewhere in the help");
 }
 
 #[test]

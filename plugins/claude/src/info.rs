@@ -149,6 +149,7 @@ fn containment(settings: &Settings) -> Containment {
         endpoints: ENDPOINTS.map(str::to_owned).to_vec(),
         code: CODE.map(str::to_owned).to_vec(),
         sets: SETS.map(str::to_owned).to_vec(),
+        detection: Vec::new(),
     }
 }
 

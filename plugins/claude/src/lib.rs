@@ -5,6 +5,7 @@
 //! `launch.dropped`.
 
 mod background;
+mod bounds;
 mod detect;
 mod failure;
 mod flags;

@@ -30,12 +30,18 @@ fn json_file(launch: &Launch, path: &str) -> Value {
     serde_json::from_str(file(launch, path)).unwrap()
 }
 
+/// The argument after the last of these.
+fn after(launch: &Launch, flag: &str) -> Option<String> {
+    let place = launch.args.iter().rposition(|arg| arg == flag)?;
+    launch.args.get(place + 1).cloned()
+}
+
 /// Rules of the private settings.
 fn rules(launch: &Launch, list: &str) -> Vec<String> {
     if !launch.files.iter().any(|file| file.path == "settings.json") {
         return Vec::new();
     }
-    assert!(has(launch, "--settings=/private/settings.json"));
+    assert_eq!(after(launch, "--settings").as_deref(), Some("/private/settings.json"));
     let rules = json_file(launch, "settings.json")["permissions"][list].clone();
     serde_json::from_value::<Option<Vec<String>>>(rules).unwrap().unwrap_or_default()
 }
@@ -50,11 +56,14 @@ const BASE: [&str; 4] = ["--print", "--output-format=stream-json", "--verbose", 
 fn the_least_run() {
     let launch = of(&json!({}));
     let mut args = BASE.to_vec();
-    args.extend(["--setting-sources=user", "--add-dir=/work"]);
+    args.extend(["--setting-sources", "user", "--add-dir=/work"]);
     args.push("--session-id=00000000-0000-4000-8000-000000000000");
+    args.extend(["--settings", "/private/settings.json"]);
     assert_eq!(launch.args, args);
     assert_eq!(launch.stdin.as_deref(), Some(&b"do it"[..]));
-    assert!(launch.dropped.is_empty() && launch.files.is_empty());
+    assert!(launch.dropped.is_empty());
+    // No model decides in place of the user.
+    assert_eq!(json_file(&launch, "settings.json"), json!({"permissions": {"disableAutoMode": "disable"}}));
     assert_eq!(launch.stop, StopSignal::Interrupt);
     for (name, value) in [
         ("DISABLE_AUTOUPDATER", "1"),
@@ -243,7 +252,7 @@ fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
         request.host.extra = extra.map(str::to_owned);
         let settings: Settings = serde_json::from_value(settings.clone()).unwrap();
         let launch = prepare(&settings, &request, &installed()).unwrap();
-        launch.args.iter().rev().find_map(|arg| arg.strip_prefix("--setting-sources=").map(str::to_owned))
+        after(&launch, "--setting-sources")
     };
     let trusted = Some(r#"{"trustedSettings": true}"#);
     let (plain, project) = (json!({}), json!({"trustedSources": ["user", "project"]}));
@@ -263,8 +272,7 @@ fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
 
 #[test]
 fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
-    let sources =
-        |launch: &Launch| launch.args.iter().find_map(|arg| arg.strip_prefix("--setting-sources=").map(str::to_owned));
+    let sources = |launch: &Launch| after(launch, "--setting-sources");
     for harness in [
         json!({"permissions": {"sandboxMode": "read-only"}}),
         json!({"permissions": {"sandboxMode": "workspace-write"}}),
@@ -456,7 +464,8 @@ fn attachments_are_named_and_may_be_read() {
 fn shells_do_not_see_the_token() {
     let mut request =
         request(&json!({"harness": {"processEnv": {"CLAUDE_ENV_FILE": "/w/it's.sh", "A": "secret-value"}}}));
-    assert!(launch(&request).files.is_empty(), "no token, nothing to hide");
+    let hides = |launch: &Launch| launch.files.iter().any(|file| file.path == "shell-environment.sh");
+    assert!(!hides(&launch(&request)), "no token, nothing to hide");
     request.host.environment_names = vec!["ANTHROPIC_API_KEY".to_owned()];
     let launch = launch(&request);
     assert_eq!(variable(&launch, "CLAUDE_ENV_FILE"), Some("/private/shell-environment.sh"));
@@ -500,6 +509,59 @@ fn settings_of_the_instance() {
     assert_eq!(document["permissions"]["allow"], json!(["Bash(ls:*)", "WebFetch", "WebSearch"]));
     assert_eq!(document["permissions"]["deny"][0], "Bash(rm:*)");
     assert_eq!(document["hooks"]["SessionStart"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_model_decides_about_permissions_only_where_somebody_wants_that() {
+    let auto_mode = |launch: &Launch| {
+        let known = launch.files.iter().any(|file| file.path == "settings.json");
+        known.then(|| json_file(launch, "settings.json")["permissions"]["disableAutoMode"].clone())
+    };
+    assert_eq!(auto_mode(&of(&json!({}))), Some(json!("disable")));
+    let wanted = json!({"config": {"permissions": {"defaultMode": "auto"}}});
+    assert_eq!(auto_mode(&with(&wanted, &json!({}))), Some(Value::Null));
+    let launch = launch(&request(&json!({"optionalFlags": {"--permission-mode": "auto"}})));
+    assert_eq!(auto_mode(&launch), None);
+    let mut older = installed();
+    let mut detected = Detected::of(&older).unwrap();
+    detected.modes.remove("auto");
+    older.extra = serde_json::to_string(&detected).ok();
+    let launch = prepare(&Settings::default(), &request(&json!({})), &older).unwrap();
+    assert_eq!(auto_mode(&launch), None, "there is none");
+}
+
+#[test]
+fn shell_that_writes_by_redirection_is_taken_from_read_only_runs() {
+    let mut capabilities = installed();
+    let mut request = request(&json!({"harness": {"permissions": {"sandboxMode": "read-only"}}}));
+    let shell = |launch: &Launch| !rules(launch, "deny").iter().any(|rule| rule == "Bash");
+    assert!(shell(&launch(&request)));
+    let mut detected = Detected::of(&capabilities).unwrap();
+    detected.options.remove("--debug-file");
+    capabilities.extra = serde_json::to_string(&detected).ok();
+    let older = prepare(&Settings::default(), &request, &capabilities).unwrap();
+    assert!(!shell(&older));
+    assert_eq!(dropped(&older), [("/harness/permissions", false)]);
+    // The host's sandbox holds what it writes.
+    request.host.extra = Some(r#"{"sandboxed": true}"#.to_owned());
+    assert!(shell(&prepare(&Settings::default(), &request, &capabilities).unwrap()));
+}
+
+#[test]
+fn read_only_run_leaves_no_prompt_for_later() {
+    let denied = rules(&of(&json!({"permissions": {"sandboxMode": "read-only"}})), "deny");
+    for tool in ["CronCreate", "CronDelete", "ScheduleWakeup", "Write"] {
+        assert!(denied.iter().any(|rule| rule == tool), "{tool}: {denied:?}");
+    }
+}
+
+#[test]
+fn server_that_is_asked_over_the_network_is_told_where_there_is_to_be_none() {
+    let harness = json!({
+        "permissions": {"networkAccess": false}, "tools": ["mcp"],
+        "mcp": {"servers": [{"name": "a", "command": "x"}, {"name": "b", "url": "https://b.example"}]},
+    });
+    assert_eq!(dropped(&of(&harness)), [("/harness/mcp/servers/1", false)]);
 }
 
 #[test]
@@ -596,7 +658,13 @@ proptest! {
         for (given, written) in [(&argument, &server["args"][0]), (&value, &server["env"]["A"])] {
             prop_assert_eq!(&expand(written.as_str().unwrap()), given);
         }
-        for argument in &launch.args {
+        for (index, argument) in launch.args.iter().enumerate() {
+            let before = index.checked_sub(1).map_or("", |index| launch.args[index].as_str());
+            let own = APART.contains(&argument.as_str());
+            prop_assert!(!own || launch.args.get(index + 1).is_some_and(|value| !value.starts_with('-')));
+            if own || APART.contains(&before) {
+                continue;
+            }
             let bare = ["--print", "--verbose", "--include-partial-messages", "--strict-mcp-config"].contains(&argument.as_str());
             prop_assert!(bare || argument.split_once('=').is_some_and(|(flag, _)| flag.starts_with("--") && flag.len() < 32), "{}", argument);
         }

@@ -8,7 +8,7 @@ use ostler_plugin::provider::{
 };
 use ostler_plugin::vocabulary::{failures, notices};
 use ostler_plugin::{Transcript, strip_ansi};
-use ostler_provider_kit::events::{notice, notice_with, piece, work_done};
+use ostler_provider_kit::events::{notice, notice_with, piece, stop, work_done};
 use ostler_provider_kit::failure::{failure, shorten};
 use ostler_provider_kit::json_lines::ends_with_member;
 use ostler_provider_kit::payload::Payload;
@@ -17,6 +17,7 @@ use ostler_provider_kit::{answer, session};
 use serde_json::{Map, Value, json};
 
 use crate::background::Background;
+use crate::bounds::{self, Bounds};
 use crate::failure::{self, Request};
 use crate::items;
 use crate::usage::Meter;
@@ -55,6 +56,7 @@ pub struct PrintTranscript {
     /// Whether the last line has come, and no other turn has begun since.
     turn_over: bool,
     background: Background,
+    bounds: Bounds,
     /// Why a line was not read that is not known to be another than the last.
     unread: Option<Unread>,
     stderr: StandardError,
@@ -68,6 +70,10 @@ struct Message {
     open: Option<u64>,
     /// Number of the block after the last one that came whole.
     next: u64,
+    /// Whether something of its text was shown.
+    said: bool,
+    /// Whether it came to its end, or a text of it came whole.
+    whole: bool,
 }
 
 /// The last line.
@@ -140,6 +146,7 @@ impl PrintTranscript {
             end: None,
             turn_over: false,
             background: Background::default(),
+            bounds: Bounds::new(payload.harness.limits.max_turns, payload.harness.structured_output.is_some()),
             unread: None,
             stderr: StandardError::default(),
         }
@@ -241,13 +248,23 @@ impl PrintTranscript {
         match items::text(event, "type") {
             "message_start" => {
                 let message = event.get("message").unwrap_or(&Value::Null);
-                *self.agent(parent) = Message { id: items::text(message, "id").to_owned(), open: None, next: 0 };
+                self.begin(items::text(message, "id"), parent, events);
                 self.meter.begin(message.get("usage"));
+                if parent.is_none() && self.bounds.begin() {
+                    events.push(stop());
+                }
             }
             "content_block_start" => self.agent(parent).open = event.get("index").and_then(Value::as_u64),
             "content_block_stop" => self.agent(parent).open = None,
             "content_block_delta" => self.delta(event, parent, events),
             "message_delta" => {
+                let over = event.get("delta").and_then(|delta| delta.get("stop_reason")).is_some_and(Value::is_string);
+                if over {
+                    self.agent(parent).whole = true;
+                }
+                if over && parent.is_none() {
+                    self.bounds.end();
+                }
                 if let Some(usage) = event.get("usage") {
                     events.push(Semantic::Usage(self.meter.update(usage)));
                 }
@@ -258,12 +275,24 @@ impl PrintTranscript {
         true
     }
 
+    /// An agent begins a message. One that it was in the middle of has broken off, and is said again.
+    fn begin(&mut self, id: &str, parent: Option<&str>, events: &mut Vec<Semantic>) {
+        let before = std::mem::replace(self.agent(parent), Message { id: id.to_owned(), ..Message::default() });
+        if before.said && !before.whole {
+            let message = "the model's stream broke off; what it was saying is said again from its beginning";
+            events.push(Semantic::Warning(notice(notices::REQUEST_FAILED, message)));
+        }
+    }
+
     fn delta(&mut self, event: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
         let delta = event.get("delta").unwrap_or(&Value::Null);
         let index = event.get("index").and_then(Value::as_u64).unwrap_or_default();
         let id = format!("{}:{index}", self.agent(parent).id);
         match items::text(delta, "type") {
-            "text_delta" => events.push(Semantic::TextDelta(piece(&id, items::text(delta, "text"), parent))),
+            "text_delta" => {
+                self.agent(parent).said = true;
+                events.push(Semantic::TextDelta(piece(&id, items::text(delta, "text"), parent)));
+            }
             "thinking_delta" => {
                 events.push(Semantic::ThinkingDelta(piece(&id, items::text(delta, "thinking"), parent)));
             }
@@ -277,16 +306,16 @@ impl PrintTranscript {
         let parent = line.get("parent_tool_use_id").and_then(Value::as_str);
         let Some(message) = line.get("message") else { return false };
         let Some(blocks) = message.get("content").and_then(Value::as_array) else { return false };
-        let id = items::text(message, "id").to_owned();
+        let id = items::text(message, "id");
         let error = line.get("error").and_then(Value::as_str);
-        let agent = self.agent(parent);
-        if agent.id != id {
-            *agent = Message { id, open: None, next: 0 };
+        if self.agent(parent).id != id {
+            self.begin(id, parent, events);
         }
         for block in blocks {
             let agent = self.agent(parent);
             let index = agent.open.unwrap_or(agent.next);
             agent.next = index.saturating_add(1);
+            agent.whole = true;
             let id = format!("{}:{index}", agent.id);
             match items::text(block, "type") {
                 "text" => {
@@ -362,6 +391,7 @@ impl PrintTranscript {
         }));
         self.end = Some(end);
         self.turn_over = true;
+        self.bounds.turn_over();
         let queued = event.get("queued_turn_count").and_then(Value::as_u64).unwrap_or_default();
         if queued == 0 {
             events.push(work_done(&self.background.open()));
@@ -399,6 +429,9 @@ impl PrintTranscript {
         if exit.canceled || exit.timed_out {
             return None;
         }
+        if let Some(failure) = self.bounds.failure() {
+            return Some(failure);
+        }
         let resumes = (self.asked_session.is_some() || self.continues) && !self.told_session;
         match &self.end {
             Some(end) if end.is_error => return Some(self.told(end, resumes)),
@@ -433,8 +466,7 @@ impl PrintTranscript {
         let message = end.message();
         match end.subtype.as_str() {
             "error_max_turns" => {
-                let hint = "raise limits.maxTurns, or resume the session";
-                return failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(hint));
+                return failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(bounds::MORE_TURNS));
             }
             "error_max_budget_usd" => {
                 let hint = "raise limits.maxBudgetUsd, or resume the session";
@@ -466,6 +498,9 @@ impl PrintTranscript {
                 return;
             }
             // Its result will not be recognized, and must belong to something.
+        }
+        if parent.is_none() {
+            self.bounds.works();
         }
         events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
         events.extend(items::plan(name, input));

@@ -534,3 +534,48 @@ proptest! {
         soup::batches_make_no_difference(|| PrintTranscript::new(&RunRequest::default()), &lines, cut)?;
     }
 }
+
+/// Lines of the stream of one message, up to where it breaks off or is complete.
+fn streamed(id: &str, text: &str, complete: bool) -> Vec<String> {
+    let event = |event: Value| json!({ "type": "stream_event", "session_id": "s", "event": event }).to_string();
+    let mut lines = vec![
+        event(json!({ "type": "message_start", "message": { "id": id } })),
+        event(json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text" } })),
+        event(json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } })),
+    ];
+    // claude closes what has broken off, too.
+    lines.push(event(json!({ "type": "content_block_stop", "index": 0 })));
+    if complete {
+        lines.push(event(json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } })));
+    }
+    lines.push(event(json!({ "type": "message_stop" })));
+    lines
+}
+
+#[test]
+fn message_that_breaks_off_and_is_said_again_is_told() {
+    for (complete, told) in [(false, 1), (true, 0)] {
+        let mut transcript = PrintTranscript::new(&RunRequest::default());
+        let mut lines = streamed("m1", "half an", complete);
+        let block = json!({ "type": "text", "text": "half an answer" });
+        lines.push(json!({ "type": "assistant", "message": { "id": "m2", "content": [block] } }).to_string());
+        let events: Vec<Semantic> =
+            lines.iter().flat_map(|line| read_one(&mut transcript, OutputStream::Stdout, line).events).collect();
+        let warnings = events.iter().filter(|event| matches!(event, Semantic::Warning(_))).count();
+        assert_eq!(warnings, told, "{events:?}");
+    }
+}
+
+#[test]
+fn run_that_goes_past_its_limit_on_turns_is_stopped_and_fails_for_that() {
+    let payload = json!({ "harness": { "limits": { "maxTurns": 1 } } });
+    let mut transcript = PrintTranscript::new(&RunRequest { payload: payload.to_string(), ..RunRequest::default() });
+    let mut stops = |lines: Vec<String>| {
+        let events = lines.iter().flat_map(|line| read_one(&mut transcript, OutputStream::Stdout, line).events);
+        events.filter(|event| matches!(event, Semantic::Progress(notice) if notice.code == notices::STOP)).count()
+    };
+    assert_eq!(stops(streamed("m1", "a", true)), 0);
+    assert_eq!(stops(streamed("m2", "b", false)), 1);
+    let failure = transcript.finish(ExitStatus::default(), Vec::new()).failure.unwrap();
+    assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Limit, Some("max-turns")));
+}

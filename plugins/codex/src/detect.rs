@@ -16,6 +16,9 @@ const EXEC: &str = "exec-help";
 const RESUME: &str = "resume-help";
 const FEATURES: &str = "features";
 const MCP: &str = "mcp-servers";
+const AGENTS_KEY: &str = "agents-key";
+const REQUIRED_KEY: &str = "required-key";
+const APPROVAL_KEY: &str = "approval-key";
 
 /// Without these `exec` cannot be driven at all: its output not read, its sandbox not set.
 const REQUIRED: [&str; 3] = ["--json", "--sandbox", "--config"];
@@ -28,6 +31,12 @@ pub(crate) struct Detected {
     pub options: BTreeSet<String>,
     /// Whether `codex exec resume` is there.
     pub resume: bool,
+    /// Whether `resume --last` looks in the folder of the run alone. Those that do not, up to 0.87, have more faults.
+    pub resume_here: bool,
+    /// Whether `agents.enabled=false` takes sub-agents away, in resumed sessions too.
+    pub agents_key: bool,
+    /// Whether an MCP server can be `required`, so that one that does not start is no secret.
+    pub required_key: bool,
     /// Features that `-c features.NAME=false` turns off. None: codex did not tell.
     pub features: Option<BTreeSet<String>>,
     /// MCP servers of codex's own configuration. None: codex did not tell.
@@ -52,6 +61,13 @@ pub(crate) fn probes() -> Vec<Probe> {
         (RESUME, &["exec", "resume", "--help"]),
         (FEATURES, &["features", "list"]),
         (MCP, &["mcp", "list", "--json"]),
+        // No help tells of keys of the configuration. What codex knows it refuses with a value of another type.
+        (AGENTS_KEY, &["mcp", "list", "--json", "-c", "agents.enabled=false"]),
+        (REQUIRED_KEY, &["mcp", "list", "--json", "-c", "mcp_servers.ostler={command=\"true\",required=1}"]),
+        (
+            APPROVAL_KEY,
+            &["mcp", "list", "--json", "-c", "mcp_servers.ostler={command=\"true\",default_tools_approval_mode=1}"],
+        ),
     ]
     .into_iter()
     .map(|(id, args)| Probe {
@@ -77,13 +93,22 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     if let Some(reason) = kit::missing(&options, &REQUIRED, "codex exec", "codex") {
         return kit::blocked(reason, version);
     }
-    let resume = match kit::page(results, RESUME) {
-        Ok(page) => help::long_options(&page).contains("--last"),
+    let (resume, resume_here) = match kit::page(results, RESUME) {
+        Ok(page) => {
+            let options = help::long_options(&page);
+            // It takes the filter away.
+            (options.contains("--last"), options.contains("--all"))
+        }
         Err(reason) => {
             reasons.push(format!("sessions cannot be resumed: `codex exec resume --help` {reason}"));
-            false
+            (false, false)
         }
     };
+    if resume && !resume_here {
+        reasons.push(
+            "`codex exec resume --last` takes sessions of other folders, so `continue` is not available".to_owned(),
+        );
+    }
     let features = kit::page(results, FEATURES).map(|list| feature_names(&list));
     if let Err(reason) = &features {
         reasons.push(format!("tools cannot be restricted: `codex features list` {reason}"));
@@ -94,7 +119,23 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
             "the MCP servers of codex's own configuration are not known: `codex mcp list --json` {reason}"
         ));
     }
-    let detected = Detected { options, resume, features: features.ok(), mcp_servers: servers.ok() };
+    // Versions around 0.120 ask about calls of MCP tools and know no approval of a server. They have a worse fault, too.
+    let refuses = |id: &str| servers.is_ok() && kit::output(results, id).is_ok_and(|output| output.code != 0);
+    let asks = features.as_ref().is_ok_and(|features| features.contains("tool_call_mcp_elicitation"));
+    if asks && kit::page(results, APPROVAL_KEY).is_ok() {
+        let reason = "this version of codex notes every folder in which it runs as trusted, whatever it is told; install a current codex";
+        return kit::blocked(reason.to_owned(), version);
+    }
+    let detected = Detected {
+        options,
+        resume,
+        resume_here,
+        agents_key: features.as_ref().is_ok_and(|features| features.contains("multi_agent"))
+            && kit::page(results, AGENTS_KEY).is_ok(),
+        required_key: refuses(REQUIRED_KEY),
+        features: features.ok(),
+        mcp_servers: servers.ok(),
+    };
     finish(version, &detected, reasons)
 }
 
@@ -105,7 +146,6 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::AUTO_APPROVE,
         f::MCP,
         f::MCP_HTTP,
-        f::MCP_TOOL_FILTER,
         f::SYSTEM_PROMPT,
         f::APPEND_SYSTEM_PROMPT,
         f::PIPED_CONTENT,
@@ -115,16 +155,22 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::USAGE,
     ];
     if detected.features.is_some() {
-        features.push(f::TOOLS);
+        // Versions without the list pass over lists of MCP tools, and do not send images.
+        features.extend([f::TOOLS, f::MCP_TOOL_FILTER]);
+        if detected.has("--image") {
+            features.push(f::IMAGES);
+        }
     }
     if detected.resume {
-        features.extend([f::RESUME, f::CONTINUE]);
+        features.push(f::RESUME);
     }
-    let table: [(&str, &[&str]); 4] = [
+    if detected.resume_here {
+        features.push(f::CONTINUE);
+    }
+    let table: [(&str, &[&str]); 3] = [
         ("--model", &[f::MODEL]),
         ("--add-dir", &[f::ADDITIONAL_DIRECTORIES]),
         ("--output-schema", &[f::STRUCTURED_OUTPUT]),
-        ("--image", &[f::IMAGES]),
     ];
     features.extend(kit::offered(&detected.options, "codex exec", &table, &mut reasons));
     kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)

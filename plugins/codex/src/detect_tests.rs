@@ -15,8 +15,14 @@ fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
         (RESUME, "help-exec-resume"),
         (FEATURES, "features-list"),
         (MCP, "mcp-list"),
+        (AGENTS_KEY, "mcp-list"),
+        (REQUIRED_KEY, "mcp-list"),
+        (APPROVAL_KEY, "mcp-list"),
     ];
-    probes::answers(&captures(), &probes, replaced)
+    // It knows the keys, and refuses their values.
+    let mut all = replaced.to_vec();
+    all.extend([REQUIRED_KEY, APPROVAL_KEY].map(|key| (key, exited("", 1))));
+    probes::answers(&captures(), &probes, &all)
 }
 
 /// Capabilities of codex 0.169.0, for other tests.
@@ -40,6 +46,28 @@ fn the_captured_version_is_supported() {
     assert!(detected.features.as_ref().unwrap().contains("shell_tool"));
     assert!(!detected.features.as_ref().unwrap().contains("undo"), "removed features cannot be turned off");
     assert!(!capabilities.extra.unwrap().contains("made-up"), "secrets of the servers are not kept");
+}
+
+#[test]
+fn keys_of_the_configuration_are_known_by_what_is_refused() {
+    let of = |replaced: &[(&str, ProbeOutcome)]| detect(&answers(replaced));
+    let detected = |replaced: &[(&str, ProbeOutcome)]| Detected::of(&of(replaced)).unwrap();
+    let captured = detected(&[]);
+    assert!(captured.agents_key && captured.required_key && captured.resume_here);
+    assert!(!detected(&[(AGENTS_KEY, exited("", 1))]).agents_key);
+    assert!(!detected(&[(REQUIRED_KEY, exited("[]", 0))]).required_key);
+    // Where the list itself fails, a refusal says nothing.
+    assert!(!detected(&[(MCP, exited("", 1))]).required_key);
+    assert_blocked(&of(&[(APPROVAL_KEY, exited("[]", 0))]), "trusted");
+}
+
+#[test]
+fn sessions_of_other_folders_are_not_gone_on_with() {
+    let page = captures().part("help-exec-resume", "stdout").replace("--all", "--every");
+    let capabilities = detect(&answers(&[(RESUME, exited(&page, 0))]));
+    assert_eq!(capabilities.support, Support::Degraded);
+    let has = |feature: &str| capabilities.features.iter().any(|known| known == feature);
+    assert!(has(f::RESUME) && !has(f::CONTINUE));
 }
 
 #[test]

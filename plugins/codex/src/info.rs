@@ -58,6 +58,10 @@ fn containment(settings: &Settings) -> Containment {
         code: vec!["CODEX_*".to_owned()],
         // Headers of MCP servers.
         sets: vec!["OSTLER_MCP_*".to_owned()],
+        // Its MCP servers stand there.
+        detection: ["${CODEX_HOME:-~/.codex}/config.toml", "/etc/codex/config.toml", "/etc/codex/managed_config.toml"]
+            .map(str::to_owned)
+            .to_vec(),
         ..Containment::default()
     }
 }

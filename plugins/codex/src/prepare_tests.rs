@@ -283,6 +283,11 @@ fn instructions_schema_and_directories() {
         "systemPrompt": "Be \"brief\"", "appendSystemPrompt": "--x\n\u{7f}\\", "additionalDirectories": ["/a b", "-c"],
         "structuredOutput": {"schema": {"type": "object", "x": null}, "strict": true},
     }));
+    // Nobody has named the mode in which they count.
+    assert_eq!(
+        dropped(&launch),
+        [("/harness/additionalDirectories/0", false), ("/harness/additionalDirectories/1", false)]
+    );
     assert_eq!(config(&launch, "model_instructions_file"), toml_str("/private/system-prompt.md"));
     assert_eq!(file(&launch, "system-prompt.md"), "Be \"brief\"");
     assert_eq!(config(&launch, "developer_instructions"), toml_str("--x\n\u{7f}\\"));
@@ -444,4 +449,94 @@ proptest! {
             }
         }
     }
+}
+
+/// What the captured version would launch if it were another.
+fn of_version(change: impl Fn(&mut Detected), request: &RunRequest) -> Result<Launch, Error> {
+    let mut capabilities = installed();
+    let mut detected = Detected::of(&capabilities).unwrap();
+    change(&mut detected);
+    capabilities.extra = serde_json::to_string(&detected).ok();
+    prepare(&Settings::default(), request, &capabilities)
+}
+
+#[test]
+fn lists_hold_on_sessions_that_go_on_or_are_refused() {
+    let request = RunRequest {
+        resume_session: Some("019a0000-0000-7000-8000-00000000dead".to_owned()),
+        ..request(&json!({"harness": {"tools": ["shell", "file_read"]}}))
+    };
+    assert_eq!(config(&launch(&request), "agents.enabled"), off());
+    let older = of_version(|detected| detected.agents_key = false, &request).unwrap();
+    assert_eq!((config(&older, "agents.enabled"), dropped(&older)), (None, vec![("/harness/tools", true)]));
+    let without = |detected: &mut Detected| {
+        detected.agents_key = false;
+        detected.features.as_mut().unwrap().remove("multi_agent");
+    };
+    assert!(dropped(&of_version(without, &request).unwrap()).is_empty(), "there are none");
+}
+
+#[test]
+fn images_cannot_be_viewed_without_reading_or_the_list_is_refused() {
+    let request = request(&json!({"harness": {"tools": ["shell"]}}));
+    assert_eq!(config(&launch(&request), "features.view_image"), off());
+    let named = |name: &'static str| {
+        move |detected: &mut Detected| {
+            let features = detected.features.as_mut().unwrap();
+            features.remove("view_image");
+            features.insert(name.to_owned());
+        }
+    };
+    let launch = of_version(named("view_image_tool"), &request).unwrap();
+    assert_eq!((config(&launch, "features.view_image_tool"), dropped(&launch).len()), (off(), 0));
+    assert_eq!(dropped(&of_version(named("other"), &request).unwrap()), [("/harness/tools", true)]);
+}
+
+#[test]
+fn server_that_does_not_start_is_no_secret() {
+    let server = json!({"harness": {"mcp": {"servers": [{"name": "a", "command": "x", "enabledTools": ["t"]}]}}});
+    let table = |launch: &Launch| config(launch, "mcp_servers.a").unwrap();
+    let launch = launch(&request(&server));
+    assert_eq!(table(&launch)["required"].as_bool(), Some(true));
+    assert!(dropped(&launch).is_empty());
+    let silent = |detected: &mut Detected| detected.required_key = false;
+    let launch = of_version(silent, &request(&server)).unwrap();
+    assert!(table(&launch).get("required").is_none());
+    assert_eq!(dropped(&launch), [("/harness/mcp/servers/0", false)]);
+}
+
+#[test]
+fn faults_of_older_versions_are_told_or_refused() {
+    let older = |detected: &mut Detected| detected.resume_here = false;
+    let continues = request(&json!({"harness": {"continueSession": true}}));
+    assert!(has(&launch(&continues), "--last"));
+    let mut sandboxed = continues.clone();
+    sandboxed.host.extra = Some(r#"{"sandboxed": true}"#.to_owned());
+    let launch = of_version(older, &sandboxed).unwrap();
+    assert!(!has(&launch, "--last") && !has(&launch, "resume"));
+    assert_eq!(dropped(&launch), [("/cwd", false), ("/harness/continueSession", false)]);
+    // Nothing holds what the folder would start.
+    assert_eq!(launches::problems(of_version(older, &continues)), ["/cwd"]);
+    let mut trusted = request(&json!({"harness": {
+        "systemPrompt": "x", "cliAllowlist": {"entries": []}, "permissions": {"sandboxMode": "read-only"},
+    }}));
+    trusted.host.extra = Some(r#"{"trustedSettings": true}"#.to_owned());
+    let launch = of_version(older, &trusted).unwrap();
+    assert_eq!(config(&launch, "experimental_instructions_file"), config(&launch, "model_instructions_file"));
+    assert_eq!(dropped(&launch), [("/harness/cliAllowlist", true)]);
+}
+
+#[test]
+fn appended_prompt_of_a_session_that_goes_on_is_told() {
+    let payload = json!({"harness": {"appendSystemPrompt": "x"}});
+    assert!(dropped(&launch(&request(&payload))).is_empty());
+    let resumed = RunRequest { resume_session: Some("name".to_owned()), ..request(&payload) };
+    assert_eq!(dropped(&launch(&resumed)), [("/harness/appendSystemPrompt", false)]);
+}
+
+#[test]
+fn nothing_is_left_to_codex_where_nothing_is_approved() {
+    assert!(has(&of(&json!({"permissions": {"autoApprove": false}})), "--sandbox=read-only"));
+    let named = of(&json!({"permissions": {"autoApprove": false, "sandboxMode": "workspace-write"}}));
+    assert!(has(&named, "--sandbox=workspace-write"));
 }

@@ -37,6 +37,12 @@ pub fn work_done(background: &[Value]) -> Semantic {
     Semantic::Progress(notice_with(notices::WORK_DONE, "the work is done", &json!({ "background": background })))
 }
 
+/// The CLI goes on although it must not: the host ends it at once, and the transcript's `finish` says why it failed.
+#[must_use]
+pub fn stop() -> Semantic {
+    Semantic::Progress(notice(notices::STOP, "the CLI goes past a limit of the run"))
+}
+
 /// What the plugin has no word for: its fields as they are, by the CLI's name and its own word for the kind.
 #[must_use]
 pub fn other(cli: &str, kind: &str, fields: &Map<String, Value>) -> Semantic {

@@ -46,6 +46,22 @@ pub fn long_options(page: &str) -> BTreeSet<String> {
     found
 }
 
+/// The words in quotes or after `choices:` that a help page lists for an option, up to the next option's line.
+#[must_use]
+pub fn choices(page: &str, option: &str) -> BTreeSet<String> {
+    let mut lines = page.lines().skip_while(|line| {
+        let line = line.trim_start();
+        !(line.starts_with('-') && line.split([' ', ',', '=']).any(|word| word == option))
+    });
+    let first = lines.next().unwrap_or_default().to_owned();
+    let rest = lines.take_while(|line| !line.trim_start().starts_with('-') && !line.trim().is_empty());
+    let text = rest.fold(first, |all, line| format!("{all} {}", line.trim()));
+    let Some((_, listed)) = text.split_once("choices:") else { return BTreeSet::new() };
+    let listed = listed.split(')').next().unwrap_or_default();
+    let word = |part: &str| part.trim().trim_matches('"').to_owned();
+    listed.split(',').map(word).filter(|word| !word.is_empty() && !word.contains([' ', ':'])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -70,10 +86,19 @@ mod tests {
         assert_eq!(long_options(page).into_iter().collect::<Vec<_>>(), ["--config", "--json", "--no-thing"]);
     }
 
+    #[test]
+    fn choices_are_those_of_the_option_alone() {
+        let page = "  --format <f>  the \"default\" way (choices: \"text\",\n     \"json\", default: \"text\")\n  -m, --mode <m>  what it may do\n      (choices: \"all\", \"manual\",\n      \"dontAsk\")\n  --other  said of \"default\"\n";
+        let of = |option: &str| choices(page, option).into_iter().collect::<Vec<_>>();
+        assert_eq!(of("--mode"), ["all", "dontAsk", "manual"]);
+        assert_eq!(of("--format"), ["json", "text"]);
+        assert!(of("--other").is_empty() && of("--absent").is_empty());
+    }
+
     proptest! {
         #[test]
         fn anything_is_read_without_a_panic(text in "\\PC{0,200}") {
-            let _ = (version(&text), long_options(&text));
+            let _ = (version(&text), long_options(&text), choices(&text, "--x"));
         }
     }
 }

@@ -53,6 +53,14 @@ pub fn continues(request: &RunRequest, harness: &Harness, dropped: &mut DroppedO
     continues
 }
 
+/// Says that an MCP server at an address is network, too. Whoever names it wants it, so it is asked all the same.
+pub fn warn_of_network(harness: &Harness, pointer: &str, dropped: &mut DroppedOptions) {
+    if harness.permissions.network_access == Some(false) {
+        dropped
+            .convenience(pointer, "`networkAccess` is false, and this server is asked over the network all the same");
+    }
+}
+
 /// What goes to standard input as text: the prompt, these files by `(name, media type, path)`, and piped content.
 #[must_use]
 pub fn input(request: &RunRequest, harness: &Harness, files: &[(&str, &str, &str)], problems: &mut Problems) -> String {

@@ -1,6 +1,7 @@
 //! MCP servers. Their environment and headers may be secret, so they go into a private file.
 
 use ostler_provider_kit::payload::McpServer;
+use ostler_provider_kit::prepare;
 use serde_json::{Map, Value, json};
 
 use super::Builder;
@@ -145,6 +146,7 @@ fn remote(launch: &mut Builder<'_>, kind: &str, server: &McpServer, pointer: &st
         launch.problems.push(format!("{pointer}/url"), format!("is missing; a server of type {kind} is an address"));
         return None;
     };
+    prepare::warn_of_network(launch.harness, pointer, &mut launch.dropped);
     let url = literal(launch, url);
     let headers: Map<String, Value> =
         server.headers.iter().map(|(name, value)| (name.clone(), literal(launch, value).into())).collect();

@@ -336,7 +336,7 @@ impl<'a> Builder<'a> {
         }
         self.problems.into_result()?;
         Ok(Launch {
-            args: self.args,
+            args: self.args.into_iter().flat_map(apart).collect(),
             environment: self.environment,
             stdin: Some(input.into_bytes()),
             files: self.files,
@@ -345,6 +345,21 @@ impl<'a> Builder<'a> {
             dropped: self.dropped.into_vec(),
             ..Launch::default()
         })
+    }
+}
+
+/// Options that versions up to 2.0.71 look for before they read their command line, and find only where the value is an
+/// argument of its own. All versions take that.
+const APART: [&str; 2] = ["--settings", flags::SETTING_SOURCES];
+
+/// The argument as claude takes it.
+fn apart(argument: String) -> Vec<String> {
+    match argument.split_once('=') {
+        // What begins with a dash would become a flag.
+        Some((flag, value)) if APART.contains(&flag) && !value.starts_with('-') => {
+            vec![flag.to_owned(), value.to_owned()]
+        }
+        _ => vec![argument],
     }
 }
 

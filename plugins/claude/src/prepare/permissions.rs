@@ -7,6 +7,7 @@
 //! grant does not trust it reads nothing of the folder.
 
 use super::Builder;
+use crate::detect::AUTO;
 use crate::flags;
 use crate::settings::Source;
 
@@ -34,6 +35,13 @@ fn names(kind: &str) -> &'static [&'static str] {
 
 /// What changes files, without a shell.
 const WRITERS: [&str; 5] = ["Edit", "Write", "NotebookEdit", "EnterWorktree", "ExitWorktree"];
+
+/// What leaves prompts for later, some of them in a file of the project. A run has no later.
+const SCHEDULERS: [&str; 3] = ["CronCreate", "CronDelete", "ScheduleWakeup"];
+
+/// An option that came with or after the version from which on `dontAsk` sees that a redirection writes (2.1.2; before
+/// 2.0.53 it saw that, too). No help tells of the fault itself.
+const SINCE_REDIRECTIONS: &str = "--debug-file";
 
 /// What claude asks about nothing, or about what it has no rule for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +90,17 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
             mode(launch, "acceptEdits", SANDBOX_MODE);
             launch.dropped.convenience(
                 SANDBOX_MODE,
-                "claude refuses what it would ask about, most shell commands too, as there is nobody to ask; with `autoApprove` it asks about nothing",
+                "claude refuses what it would ask about, most shell commands too, as there is nobody to ask; `workspace-write` with `autoApprove` runs them inside of the host's sandbox",
             );
         }
         _ => {}
+    }
+    let auto_by_flag = launch.payload.optional_flags.get(flags::PERMISSION_MODE).is_some_and(
+        |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == AUTO),
+    );
+    if launch.detected.modes.contains(AUTO) && !auto_by_flag {
+        // Some versions take it where nobody names a mode, and then a model approves what nobody has approved.
+        launch.private.without_auto_mode();
     }
     let flagged = flagged_bypass(launch);
     match flagged {
@@ -146,8 +161,16 @@ fn read_only(launch: &mut Builder<'_>, bypass: bool) {
     if !bypass {
         mode(launch, "dontAsk", SANDBOX_MODE);
     }
-    for tool in WRITERS {
+    for tool in WRITERS.into_iter().chain(SCHEDULERS) {
         launch.private.deny(tool);
+    }
+    if !launch.host.sandboxed && !launch.detected.has(SINCE_REDIRECTIONS) {
+        // Nothing else keeps the shell from writing.
+        launch.private.deny("Bash");
+        launch.dropped.convenience(
+            SANDBOX_MODE_WITH_WRITERS,
+            "the shell of the installed claude writes files by redirection in read-only runs, too, so there is none; install a current claude",
+        );
     }
     let listed = launch
         .harness

@@ -49,6 +49,18 @@ impl PrivateSettings {
         some("/excludedCommands") || some("/network/allowedDomains")
     }
 
+    /// No model decides what is approved, unless the instance wants that.
+    pub(super) fn without_auto_mode(&mut self) {
+        let wanted = self.config.get("permissions").and_then(|permissions| permissions.get("defaultMode"));
+        if wanted.is_some_and(|mode| mode == crate::detect::AUTO) {
+            return;
+        }
+        let permissions = self.config.entry("permissions").or_insert_with(|| json!({}));
+        if let Value::Object(permissions) = permissions {
+            permissions.entry("disableAutoMode").or_insert_with(|| "disable".into());
+        }
+    }
+
     pub(super) fn allow(&mut self, rule: impl Into<String>) {
         self.allow.push(rule.into());
     }

@@ -7,6 +7,7 @@ use ostler_plugin::escape_pointer;
 use ostler_plugin::provider::NameValue;
 use ostler_provider_kit::argument::{is_variable_name, shell_quote};
 use ostler_provider_kit::payload::McpServer;
+use ostler_provider_kit::prepare;
 
 use super::Builder;
 use crate::toml_text;
@@ -58,7 +59,13 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
                 table.push((key, toml_text::strings(tools)));
             }
         }
-        table.push(("enabled", (server.enabled != Some(false)).to_string()));
+        let enabled = server.enabled != Some(false);
+        table.push(("enabled", enabled.to_string()));
+        if launch.detected.required_key {
+            table.push(("required", enabled.to_string()));
+        } else if enabled {
+            launch.dropped.convenience(&pointer, "the installed codex does not say when a server does not start");
+        }
         if approve {
             table.push(("default_tools_approval_mode", toml_text::string("approve")));
         }
@@ -110,6 +117,7 @@ fn http(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &st
                 .push(format!("{pointer}/{name}"), "an http server has none; say `type: stdio` or leave it out");
         }
     }
+    prepare::warn_of_network(launch.harness, pointer, &mut launch.dropped);
     let mut headers = Vec::new();
     for (number, (name, value)) in server.headers.iter().enumerate() {
         if value.contains(['\0', '\r', '\n']) {

@@ -190,6 +190,15 @@ impl<'a> Builder<'a> {
             self.problems.push(format!("/optionalFlags/{}", flags::TRUST), reason);
         }
         tools::distrust_project(self, "/cwd");
+        if !self.detected.resume_here && self.feature("shell_snapshot") == Some(true) {
+            let reason = "the installed codex starts the MCP servers that the folder itself names, trusted or not; install a current codex";
+            if self.host.sandboxed {
+                self.dropped.convenience("/cwd", format!("{reason} (the host's sandbox holds them)"));
+            } else {
+                self.problems
+                    .push("/cwd", format!("{reason}, or trust the folder with `ostler grants add --trust-settings`"));
+            }
+        }
     }
 
     fn blank_in_shells(&mut self, variable: &str) {
@@ -215,7 +224,8 @@ impl<'a> Builder<'a> {
         }
         // Without a mode from the run codex's own configuration decides, and that may be full access. `read-only` is the
         // default of `exec`, and keeps from the network.
-        let sandbox = sandbox.or((permissions.network_access == Some(false)).then_some(Sandbox::ReadOnly));
+        let restricts = permissions.network_access == Some(false) || permissions.auto_approve == Some(false);
+        let sandbox = sandbox.or(restricts.then_some(Sandbox::ReadOnly));
         if self.host.sandboxed {
             // The host bounds the whole run, and codex's own sandbox cannot start inside of that.
             self.option("--sandbox", Sandbox::FullAccess.word(), "/harness/permissions/sandboxMode");
@@ -223,6 +233,12 @@ impl<'a> Builder<'a> {
         }
         if let Some(sandbox) = sandbox {
             self.option("--sandbox", sandbox.word(), "/harness/permissions/sandboxMode");
+        }
+        if self.harness.cli_allowlist.is_some() && sandbox != Some(Sandbox::FullAccess) && !self.detected.resume_here {
+            self.dropped.restriction(
+                "/harness/cliAllowlist",
+                "the sandbox of the installed codex runs no command with an allowlist; install a current codex",
+            );
         }
         match (permissions.network_access, sandbox) {
             (None, _) | (Some(true), Some(Sandbox::FullAccess)) | (Some(false), Some(Sandbox::ReadOnly)) => {}
@@ -262,12 +278,30 @@ impl<'a> Builder<'a> {
         // For the tools of MCP servers see `mcp`.
     }
 
+    /// Whether a session goes on, as far as codex can.
+    fn goes_on(&self) -> bool {
+        let resumes = self.request.resume_session.is_some() && self.detected.resume;
+        resumes || self.continues()
+    }
+
+    fn continues(&self) -> bool {
+        self.request.resume_session.is_none()
+            && self.harness.continue_session == Some(true)
+            && self.detected.resume_here
+    }
+
     fn directories(&mut self, sandbox: Option<Sandbox>) {
         let harness = self.harness;
         for (index, directory) in harness.additional_directories.iter().enumerate() {
             let pointer = format!("/harness/additionalDirectories/{index}");
             if !self.detected.has("--add-dir") {
                 self.dropped.convenience(pointer, "the installed codex has no --add-dir");
+            } else if sandbox.is_none() && !self.host.sandboxed {
+                self.option("--add-dir", directory, &pointer);
+                self.dropped.convenience(
+                    pointer,
+                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; name that sandboxMode",
+                );
             } else if sandbox == Some(Sandbox::ReadOnly) {
                 self.dropped
                     .convenience(pointer, "codex's read-only sandbox writes nowhere; every folder can be read anyway");
@@ -285,11 +319,22 @@ impl<'a> Builder<'a> {
                     .convenience("/harness/systemPrompt", "codex takes no empty system prompt; its own is used");
             } else {
                 let path = self.file("system-prompt.md", text, false);
-                self.config("model_instructions_file", &toml_text::string(&path), "/harness/systemPrompt");
+                let path = toml_text::string(&path);
+                self.config("model_instructions_file", &path, "/harness/systemPrompt");
+                if !self.detected.resume_here {
+                    // Its name before.
+                    self.config("experimental_instructions_file", &path, "/harness/systemPrompt");
+                }
             }
         }
         if let Some(text) = harness.append_system_prompt.as_ref().filter(|text| !text.is_empty()) {
             self.config("developer_instructions", &toml_text::string(text), "/harness/appendSystemPrompt");
+            if self.goes_on() {
+                self.dropped.convenience(
+                    "/harness/appendSystemPrompt",
+                    "codex keeps what a session was begun with; another text counts in new sessions only",
+                );
+            }
         }
     }
 
@@ -337,8 +382,8 @@ impl<'a> Builder<'a> {
         for Placed { pointer, image, attachment } in attachments(self.request, self.harness) {
             if !image {
                 files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
-            } else if !self.detected.has("--image") {
-                self.dropped.convenience(pointer, "the installed codex has no --image");
+            } else if !self.detected.has("--image") || self.detected.features.is_none() {
+                self.dropped.convenience(pointer, "the installed codex does not send images");
             } else if !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
                 self.dropped.convenience(
                     pointer,
@@ -355,15 +400,15 @@ impl<'a> Builder<'a> {
     }
 
     fn session_and_prompt(mut self, files: &[(&str, &str, &str)]) -> Result<Launch, Error> {
-        let continues = kit::continues(self.request, self.harness, &mut self.dropped);
+        let wanted = kit::continues(self.request, self.harness, &mut self.dropped);
+        let continues = self.continues();
         let resume = self.request.resume_session.as_deref();
-        if !self.detected.resume {
+        if resume.is_some() && !self.detected.resume {
             let reason = "the installed codex cannot resume sessions; a new one is begun";
-            if resume.is_some() {
-                self.dropped.convenience("/harness/resumeSessionId", reason);
-            } else if continues {
-                self.dropped.convenience("/harness/continueSession", reason);
-            }
+            self.dropped.convenience("/harness/resumeSessionId", reason);
+        } else if resume.is_none() && wanted && !continues {
+            let reason = "the installed codex does not find the session of the folder; a new one is begun";
+            self.dropped.convenience("/harness/continueSession", reason);
         } else if resume.is_some() || continues {
             self.args.push("resume".to_owned());
         }
@@ -380,7 +425,7 @@ impl<'a> Builder<'a> {
                 }
                 self.args.extend(["--".to_owned(), session.to_owned()]);
             }
-            None if continues && self.detected.resume => self.args.push("--last".to_owned()),
+            None if continues => self.args.push("--last".to_owned()),
             _ => self.args.push("--".to_owned()),
         }
         self.args.push("-".to_owned());

@@ -40,9 +40,10 @@ pub(super) fn restrict(launch: &mut Builder<'_>) -> Option<Sandbox> {
         turn_off(launch, "multi_agent", "sub-agents", false);
         turn_off(launch, "multi_agent_v2", "sub-agents", false);
         turn_off(launch, "goals", "goals that the agent sets itself", false);
+        without_agents(launch);
     }
     if !has("file_read") {
-        turn_off(launch, "view_image", "viewing of image files", false);
+        without_images(launch);
     }
     if !has("file_write") {
         turn_off(launch, "image_generation", "image generation", false);
@@ -78,6 +79,30 @@ fn writing(launch: &mut Builder<'_>, asked: Option<Sandbox>, write: bool, edit: 
         );
     }
     asked
+}
+
+/// Sub-agents of a session that was begun with them: the features do not take those away.
+fn without_agents(launch: &mut Builder<'_>) {
+    if launch.detected.agents_key {
+        launch.config("agents.enabled", "false", POINTER);
+    } else if launch.goes_on() && launch.feature("multi_agent") == Some(true) {
+        launch.dropped.restriction(
+            POINTER,
+            "the installed codex keeps the sub-agents of a session that goes on; list `task`, or begin a new session",
+        );
+    }
+}
+
+/// Viewing of image files, which versions name in two ways. Some cannot be without it.
+fn without_images(launch: &mut Builder<'_>) {
+    for feature in ["view_image", "view_image_tool"] {
+        if launch.feature(feature) == Some(true) {
+            return launch.config(&format!("features.{feature}"), "false", POINTER);
+        }
+    }
+    launch
+        .dropped
+        .restriction(POINTER, "viewing of image files cannot be turned off in the installed codex; list `file_read`");
 }
 
 /// Turns a feature off. Where it must be there and is not, or codex does not tell, the restriction is not kept.
