@@ -20,7 +20,7 @@ fn bed(cli: &str, runner: &str, script: &str) -> Bed {
         _ => (
             "codex-0.169.0",
             "--version) say version;; 'exec --help') say help-exec;; 'exec resume --help') say help-exec-resume;; \
-             'features list') exit 0;; 'mcp list --json') echo '[]'; exit 0;;",
+             'features list') exit 0;; 'mcp list --json'*) echo '[]'; exit 0;;",
         ),
     };
     let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/transcripts").join(version);

@@ -10,30 +10,9 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 use support::guests::tools;
-use support::{Cli, KEY, Studio, answer, cases, end_of, of_type, semantics, tool_outputs, warning_codes};
+use support::{CLAUDE, Studio, answer, cases, end_of, of_type, semantics, tool_outputs, warning_codes};
 
-static CLAUDE: Cli = Cli {
-    name: "claude",
-    variable: "OSTLER_TEST_CLAUDE",
-    protocol: "messages",
-    // As root, claude skips permissions only where it is told that it is in a sandbox.
-    free_shell: || json!({ "permissions": { "autoApprove": true }, "processEnv": { "IS_SANDBOX": "1" } }),
-    absent_session: "019a0000-0000-7000-8000-00000000dead",
-    sessions: "projects",
-    dangerous_flag: "--dangerously-skip-permissions",
-    settings: "{ maxRetries = 0 }",
-    // Of several shells claude takes zsh, and gives that its own PATH after whatever zsh has read.
-    settle: |home, server| {
-        format!(
-            "{{ CLAUDE_CONFIG_DIR = \"{}\", ANTHROPIC_BASE_URL = \"{}\", ANTHROPIC_API_KEY = \"{KEY}\", \
-             SHELL = \"/bin/bash\" }}",
-            home.display(),
-            server.url()
-        )
-    },
-};
-
-cases::suite!(super::CLAUDE);
+cases::suite!(super::support::CLAUDE);
 
 /// Nothing, said on standard error, where there is no claude.
 fn studio() -> Option<Studio> {

@@ -8,29 +8,9 @@ mod support;
 
 use serde_json::json;
 use std::fs;
-use support::{Cli, KEY, Studio, cases, end_of, of_type};
+use support::{CODEX, Studio, cases, end_of, of_type};
 
-static CODEX: Cli = Cli {
-    name: "codex",
-    variable: "OSTLER_TEST_CODEX",
-    protocol: "responses",
-    free_shell: || json!({ "permissions": { "sandboxMode": "full-access" } }),
-    absent_session: "019a0000-0000-7000-8000-00000000dead",
-    sessions: "sessions",
-    dangerous_flag: "--dangerously-bypass-approvals-and-sandbox",
-    settings: "{ modelProvider = \"scripted\", requestMaxRetries = 0, streamMaxRetries = 0 }",
-    settle: |home, server| {
-        let config = format!(
-            "model = \"scripted\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
-             base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\n",
-            server.url()
-        );
-        fs::write(home.join("config.toml"), config).unwrap();
-        format!("{{ CODEX_HOME = \"{}\", SCRIPTED_KEY = \"{KEY}\" }}", home.display())
-    },
-};
-
-cases::suite!(super::CODEX);
+cases::suite!(super::support::CODEX);
 
 #[test]
 fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {

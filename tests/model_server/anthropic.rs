@@ -1,8 +1,8 @@
 //! The Anthropic Messages protocol.
 
 use super::{
-    Request, Response, Seen, Shared, body, credential, new_id,
-    script::{Reply, Tool, Turn, Verdict, without_context},
+    Request, Response, Seen, Shared, body, count_of_type, credential, new_id,
+    script::{LOOK_UP, Reply, Tool, Turn, Verdict, without_context},
 };
 use serde_json::{Value, json};
 use std::{io, thread};
@@ -17,6 +17,8 @@ pub(super) fn answer(shared: &Shared, request: &Request, response: &mut Response
         turns: turn.prompts.len(),
         credential: credential(request),
         system: turn.system.clone(),
+        tools: turn.tools.iter().map(|tool| &tool.name).chain(&turn.deferred).cloned().collect(),
+        images: count_of_type(&body["messages"], "image"),
     });
     match shared.script.decide(&turn) {
         Verdict::Refuse(status, seconds) => {
@@ -49,10 +51,20 @@ fn read(body: &Value) -> Turn {
         ..Turn::default()
     };
     for message in body["messages"].as_array().into_iter().flatten() {
-        if message["role"] != "user" {
-            continue;
-        }
         let content = &message["content"];
+        match message["role"].as_str() {
+            Some("user") => {}
+            Some("system") => {
+                turn.system.push('\n');
+                turn.system.push_str(&text_of(content));
+                continue;
+            }
+            _ => {
+                let uses = content.as_array().into_iter().flatten().filter(|part| part["type"] == "tool_use");
+                turn.called.extend(uses.filter_map(|part| part["name"].as_str().map(str::to_owned)));
+                continue;
+            }
+        }
         let results: Vec<String> = content
             .as_array()
             .into_iter()
@@ -61,11 +73,12 @@ fn read(body: &Value) -> Turn {
             .map(|part| text_of(&part["content"]))
             .collect();
         let text = without_context(&text_of(content));
-        if !results.is_empty() {
-            turn.results.extend(results);
-        } else if !text.is_empty() {
+        turn.results.extend(results);
+        // A new prompt can come with the results of the turn before.
+        if !text.is_empty() {
             turn.prompts.push(text);
             turn.results.clear();
+            turn.called.clear();
         }
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
@@ -73,7 +86,19 @@ fn read(body: &Value) -> Turn {
             turn.tools.push(Tool { name: name.to_owned(), input: tool["input_schema"].clone(), namespace: None });
         }
     }
+    // Without the tool that looks them up they are what an earlier turn was told.
+    if turn.tools.iter().any(|tool| tool.name == LOOK_UP) {
+        turn.deferred = deferred(&turn.system);
+    }
     turn
+}
+
+/// Names of tools that the CLI tells of and does not offer before the model has looked them up.
+fn deferred(system: &str) -> Vec<String> {
+    let after = |text: &'static str| system.split(text).nth(1);
+    let Some(list) = after("deferred tools are now available") else { return Vec::new() };
+    let name = |line: &&str| line.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    list.lines().skip(1).take_while(|line| !line.is_empty()).filter(name).map(str::to_owned).collect()
 }
 
 fn text_of(content: &Value) -> String {

@@ -52,6 +52,10 @@ pub struct Seen {
     pub credential: Option<String>,
     /// The system prompt, the CLI's own and what was added.
     pub system: String,
+    /// Names of the tools that the model may use; the kind of those without a name.
+    pub tools: Vec<String>,
+    /// Images in the conversation.
+    pub images: usize,
 }
 
 #[derive(Default)]
@@ -172,6 +176,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         ),
         ("GET" | "HEAD", _) => response.json(200, &json!({})),
         _ => response.json(404, &json!({ "error": { "message": "the scripted model server has nothing here" } })),
+    }
+}
+
+/// Objects of this `type` anywhere in a document.
+fn count_of_type(document: &Value, kind: &str) -> usize {
+    match document {
+        Value::Object(members) => {
+            let own = usize::from(members.get("type").is_some_and(|found| found == kind));
+            own + members.values().map(|member| count_of_type(member, kind)).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(|item| count_of_type(item, kind)).sum(),
+        _ => 0,
     }
 }
 

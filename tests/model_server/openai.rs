@@ -1,7 +1,7 @@
 //! The OpenAI Responses protocol.
 
 use super::{
-    Request, Response, Seen, Shared, body, credential, new_id,
+    Request, Response, Seen, Shared, body, count_of_type, credential, new_id,
     script::{Reply, Tool, Turn, Verdict, without_context},
 };
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub(super) fn answer(shared: &Shared, request: &Request, response: &mut Response
         turns: turn.prompts.len(),
         credential: credential(request),
         system: turn.system.clone(),
+        tools: turn.tools.iter().map(|tool| tool.name.clone()).collect(),
+        images: count_of_type(&body["input"], "input_image"),
     });
     match shared.script.decide(&turn) {
         Verdict::Refuse(status, seconds) => {
@@ -70,7 +72,8 @@ fn read(body: &Value) -> Turn {
         let members = tool["tools"].as_array();
         let namespace = members.and(tool["name"].as_str());
         for tool in members.map_or_else(|| vec![tool], |members| members.iter().collect()) {
-            if let Some(name) = tool["name"].as_str() {
+            // Tools of the model's own service have a kind alone.
+            if let Some(name) = tool["name"].as_str().or(tool["type"].as_str()) {
                 turn.tools.push(Tool {
                     name: name.to_owned(),
                     input: tool["parameters"].clone(),

@@ -6,6 +6,9 @@
 //! | `JSON value` | the value: through a tool for structured output if the CLI offers one, otherwise as text |
 //! | `RUN command` | a call of the CLI's shell tool; when its result has come back, that result |
 //! | `TOOL name input` | the same with any tool, by its name or the end of it, and a JSON object |
+//! | `LOOP command` | a call of the shell tool after each result, without end |
+//! | `MISFIT value` | the value through the tool for structured output, again and again, whatever the CLI says of it |
+//! | `READ …` | a call of `Read` with the first file that the CLI or its adapter names below the prompt |
 //! | `THINK text` | reasoning, then the text |
 //! | `SLOW n` | n pieces, 200 ms apart |
 //! | `BIG n` | n KiB |
@@ -33,9 +36,23 @@ pub(super) struct Turn {
     pub(super) prompts: Vec<String>,
     /// Results of tools after the newest prompt.
     pub(super) results: Vec<String>,
+    /// Names of the tools that were called after it.
+    pub(super) called: Vec<String>,
     pub(super) tools: Vec<Tool>,
+    /// Names of tools that have to be looked up before they are offered.
+    pub(super) deferred: Vec<String>,
     pub(super) stream: bool,
 }
+
+impl Turn {
+    /// Whether the last result is that of a look-up, so that the call is still to come.
+    fn has_looked_up(&self) -> bool {
+        self.called.last().is_some_and(|name| name == LOOK_UP)
+    }
+}
+
+/// The tool with which tools are looked up.
+pub(super) const LOOK_UP: &str = "ToolSearch";
 
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
@@ -120,7 +137,7 @@ impl Script {
             }
             return Verdict::Reply(Reply::say("recovered"));
         }
-        if !turn.results.is_empty() {
+        if !turn.results.is_empty() && !matches!(word, "LOOP" | "MISFIT") && !turn.has_looked_up() {
             return Verdict::Reply(Reply::say(match word {
                 "JSON" => rest.to_owned(),
                 _ => format!("the tool said: {}", turn.results.join("\n")),
@@ -129,15 +146,21 @@ impl Script {
         Verdict::Reply(match word {
             "SAY" => Reply::say(rest),
             "THINK" => Reply { thinking: Some(format!("thinking of {rest}")), ..Reply::say(rest) },
-            "RUN" => shell_call(&turn.tools, rest).map_or_else(
+            "RUN" | "LOOP" => shell_call(&turn.tools, rest).map_or_else(
                 || Reply::say("there is no shell tool"),
                 |call| Reply { call: Some(call), ..Reply::default() },
             ),
-            "TOOL" => any_call(&turn.tools, rest).map_or_else(
+            "TOOL" => any_call(turn, rest).map_or_else(
                 || Reply::say("there is no such tool"),
                 |call| Reply { call: Some(call), ..Reply::default() },
             ),
-            "JSON" => structured(&turn.tools, rest),
+            "READ" => named_file(prompt)
+                .and_then(|path| any_call(turn, &format!("Read {}", json!({ "file_path": path }))))
+                .map_or_else(
+                    || Reply::say("there is nothing to read"),
+                    |call| Reply { call: Some(call), ..Reply::default() },
+                ),
+            "JSON" | "MISFIT" => structured(&turn.tools, rest),
             "SLOW" => Reply {
                 pieces: (1..=number(5).min(MAX_PIECES)).map(|n| format!("piece {n} ")).collect(),
                 pause: Duration::from_millis(200),
@@ -225,10 +248,20 @@ fn shell_call(tools: &[Tool], command: &str) -> Option<Call> {
     Some(Call { name: tool.name.clone(), input: Value::Object(input), namespace: tool.namespace.clone() })
 }
 
+/// The path in the first line `name (type): path`.
+fn named_file(prompt: &str) -> Option<&str> {
+    prompt.lines().find_map(|line| line.split_once("): ").map(|(_, path)| path.trim()))
+}
+
 /// `name input`. CLIs put the name of a server before that of its tool.
-fn any_call(tools: &[Tool], words: &str) -> Option<Call> {
+fn any_call(turn: &Turn, words: &str) -> Option<Call> {
     let (name, input) = words.split_once(' ').unwrap_or((words, "{}"));
-    let tool = tools.iter().find(|tool| tool.name == name || tool.name.ends_with(&format!("__{name}")))?;
+    let fits = |known: &str| known == name || known.ends_with(&format!("__{name}"));
+    let Some(tool) = turn.tools.iter().find(|tool| fits(&tool.name)) else {
+        let deferred = turn.deferred.iter().find(|known| fits(known)).filter(|_| !turn.has_looked_up())?;
+        let input = json!({ "query": format!("select:{deferred}") });
+        return Some(Call { name: LOOK_UP.to_owned(), input, namespace: None });
+    };
     let Ok(Value::Object(mut input)) = serde_json::from_str(input) else { return None };
     complete(&tool.input, &mut input);
     Some(Call { name: tool.name.clone(), input: Value::Object(input), namespace: tool.namespace.clone() })

@@ -98,10 +98,15 @@ impl Bed {
     /// A bed with a configuration and its working folder granted, outside of the temporary folders of the system. Those
     /// are private to a contained run, so that nothing in them has to be hidden.
     pub fn outside_of_temporary_folders(config: &str) -> Self {
-        let bed = Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")));
+        let bed = Self::outside();
         bed.configure(config);
         bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
         bed
+    }
+
+    /// An empty home outside of the temporary folders of the system.
+    pub fn outside() -> Self {
+        Self::below(Path::new(env!("CARGO_TARGET_TMPDIR")))
     }
 
     fn below(folder: &Path) -> Self {

@@ -37,6 +37,7 @@ pub struct Studio {
     pub bed: Bed,
     pub server: ModelServer,
     pub cli: &'static Cli,
+    executable: PathBuf,
 }
 
 impl Studio {
@@ -47,42 +48,42 @@ impl Studio {
 
     /// The same outside of the temporary folders of the system, which are private to a contained run.
     pub fn open_outside_of_temporary_folders(cli: &'static Cli) -> Option<Self> {
-        Self::open_in(|| Bed::outside_of_temporary_folders(""), cli)
+        Self::open_in(Bed::outside, cli)
     }
 
     fn open_in(bed: impl FnOnce() -> Bed, cli: &'static Cli) -> Option<Self> {
-        let executable = agent_cli(cli.name, cli.variable)?;
-        let server = ModelServer::start().unwrap();
-        let studio = Self { bed: bed(), server, cli };
+        agent_cli(cli.name, cli.variable).map(|executable| Self::with(bed(), cli, executable, ""))
+    }
+
+    /// One whose CLI is this program. `more` goes into the host's configuration.
+    pub fn with(bed: Bed, cli: &'static Cli, executable: PathBuf, more: &str) -> Self {
+        let studio = Self { bed, server: ModelServer::start().unwrap(), cli, executable };
         fs::create_dir(studio.own_folder()).unwrap();
-        studio.configure(&executable, cli.settings);
+        studio.configure(cli.settings, more);
         studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
-        Some(studio)
+        studio
     }
 
     /// Other settings of the plugin from now on.
     pub fn reconfigure(&self, settings: &str) {
         self.bed.stop();
-        let executable = agent_cli(self.cli.name, self.cli.variable).expect("it was there a moment ago");
-        self.configure(&executable, settings);
+        self.configure(settings, "");
     }
 
     /// A host whose runs are held by that back end alone, from now on.
     pub fn use_back_end(&self, backend: &str) {
-        self.reconfigure(self.cli.settings);
-        let file = self.bed.home().join("config.toml");
-        let config = fs::read_to_string(&file).unwrap();
-        fs::write(file, format!("{config}[sandbox]\nbackends = [\"{backend}\"]\n")).unwrap();
+        self.bed.stop();
+        self.configure(self.cli.settings, &format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         self.bed.host();
     }
 
-    fn configure(&self, executable: &Path, settings: &str) {
+    fn configure(&self, settings: &str, more: &str) {
         let environment = (self.cli.settle)(&self.own_folder(), &self.server);
         self.bed.configure(&format!(
             "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\n\
-             environment = {environment}\nsettings = {settings}\nallow_hosts = [\"{}\"]\n",
+             environment = {environment}\nsettings = {settings}\nallow_hosts = [\"{}\"]\n{more}",
             self.cli.name,
-            executable.display(),
+            self.executable.display(),
             self.server.url().trim_start_matches("http://"),
         ));
     }
