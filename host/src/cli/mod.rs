@@ -80,13 +80,13 @@ use context::Context;
 
 /// What verbs need that does not go through the host's socket.
 pub trait LocalCommands {
-    /// Redacts `input` to `output` with the redactor that the host would use, and gives the number of secrets taken
-    /// out. Writes nothing of what it could not check.
+    /// Redacts `inputs`, one after the other, to `output` with the redactor that the host would use, and gives the number
+    /// of secrets taken out. All other bytes stay as they are. Writes nothing of what it could not check.
     ///
     /// # Errors
     /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
     /// configuration.
-    fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError>;
+    fn redact(&self, paths: &Paths, inputs: &mut [Box<dyn Read>], output: &mut dyn Write) -> Result<u64, ApiError>;
 
     /// The configuration that a host starting now would have: defaults, file, and what was set at run time.
     ///

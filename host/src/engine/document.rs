@@ -5,9 +5,8 @@ use std::borrow::Cow;
 
 use memchr::memrchr2;
 
-use super::foreign::ByteRedactor;
 use crate::model::{AnswerPlace, Chunk, MAX_FINAL_TEXT, Output, chunk_members};
-use crate::redaction::RunRedactor;
+use crate::redaction::{ByteRedactor, RunRedactor};
 use crate::storage::{Pending, Written};
 
 /// What comes without the end of a line waits up to so many bytes before it goes on as a piece of its line.

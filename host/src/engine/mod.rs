@@ -33,7 +33,6 @@ mod document;
 mod environment;
 mod export;
 mod features;
-mod foreign;
 mod gate;
 mod launch;
 mod live;

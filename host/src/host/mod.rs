@@ -30,7 +30,7 @@ use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
 use crate::ownership;
 use crate::plugins::{CacheOptions, Kind, KnownFile, Registry, RegistryOptions, bundled_are_compiled, compile_bundled};
-use crate::redaction::{Fault, FaultSink, Masks, RunRedactor};
+use crate::redaction::{ByteRedactor, Fault, FaultSink, Masks, RunRedactor};
 use crate::runner::{Zygote, be_opaque, become_neutral, start_zygote};
 use crate::storage::{DataLock, LockError, Options, PluginFileRow, Reader, Storage};
 
@@ -65,32 +65,35 @@ impl FirstFault {
 }
 
 impl LocalCommands for Local {
-    fn redact(&self, paths: &Paths, input: &mut dyn Read, output: &mut dyn Write) -> Result<u64, ApiError> {
+    fn redact(&self, paths: &Paths, inputs: &mut [Box<dyn Read>], output: &mut dyn Write) -> Result<u64, ApiError> {
         let config = self.config(paths)?;
         let (registry, _) = open_registry(paths, &config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
         let redactor = engine::load_redactor(&config, &registry)?;
         let faults = Arc::new(FirstFault::default());
         let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::clone(&faults) as Arc<dyn FaultSink>);
-        let mut stream = run.stream();
         let mut piece = vec![0_u8; REDACT_PIECE];
-        let mut ready = String::new();
+        let mut count = 0;
         let io = |error: std::io::Error| ApiError::new(ErrorKind::Io, error.to_string());
-        loop {
-            let read = match input.read(&mut piece) {
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(io(error)),
-            };
-            match piece.get(..read) {
-                None | Some([]) => stream.finish(&mut ready),
-                Some(bytes) => stream.push_bytes(bytes, &mut ready),
+        for input in inputs {
+            let mut stream = ByteRedactor::new(&run);
+            loop {
+                let read = match input.read(&mut piece) {
+                    Ok(read) => read,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(io(error)),
+                };
+                let ready = match piece.get(..read) {
+                    None | Some([]) => stream.finish(),
+                    Some(bytes) => stream.push(bytes),
+                };
+                output.write_all(&ready).and_then(|()| output.flush()).map_err(io)?;
+                if read == 0 {
+                    break;
+                }
             }
-            output.write_all(ready.as_bytes()).and_then(|()| output.flush()).map_err(io)?;
-            ready.clear();
-            if read == 0 {
-                return faults.error().map_or_else(|| Ok(stream.count()), Err);
-            }
+            count += stream.count();
         }
+        faults.error().map_or(Ok(count), Err)
     }
 
     fn config(&self, paths: &Paths) -> Result<Config, ApiError> {

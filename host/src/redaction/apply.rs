@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::{memchr, memmem, memrchr};
 
 use super::blocks::{OpenBlock, follow};
 use super::credentials::Before;
-use super::matcher::{Line, Scratch, overlap, search};
+use super::matcher::{Line, Scratch, overlap, search, search_view};
 use super::rules::{Candidate, Fault};
 use super::run::{Shared, Unscanned};
+use super::spread::{Beside, Lines, Named};
 use super::text::{KNOWN_VALUE, WITHHELD, floor_boundary, kebab, odd_backslashes_before, whole_escapes};
-use super::views::{WINDOW_STEP, is_base64, lines_with_invisibles, padding, visible_view};
+use super::views::{View, WINDOW_STEP, is_base64, lines_with_invisibles, padding, visible_view};
 
 /// Longest stretch of one line that is examined at once, in bytes.
 pub(super) const LIMIT: usize = 64 * 1024;
@@ -35,6 +36,8 @@ pub(super) struct State {
     /// The line before was base64 of a width at which programs break lines, and held a secret: what follows at the same
     /// width is its rest.
     base64: Option<Continued>,
+    /// A name whose value is to come on a later line.
+    pub(super) named: Option<Named>,
 }
 
 /// A base64 text that goes on.
@@ -51,6 +54,8 @@ struct Continued {
 pub(super) enum PieceEnd {
     /// With a line, with the text, or where no find can lie across.
     Clean,
+    /// With the whole text, perhaps in the middle of a line.
+    Last,
     /// In the middle of a long line: its last part is kept back to be examined again.
     Forced,
 }
@@ -102,6 +107,7 @@ impl Applier<'_> {
         }
         let shared = self.shared;
         search(&shared.redactor, &shared.masks, self.scratch, self.text, start, &|name| shared.knows(name));
+        self.spread(start, piece);
         self.verify();
         let mut spans = Vec::new();
         let mut headers = Vec::new();
@@ -122,6 +128,33 @@ impl Applier<'_> {
         let spans = merge(spans);
         let count = self.write(start, end, &spans, out);
         (end, count)
+    }
+
+    /// Shows the rules values whose names are on other lines.
+    fn spread(&mut self, start: usize, piece: PieceEnd) {
+        let shared = self.shared;
+        let mut lines = Lines::new(&mut self.state.named);
+        let mut take = |line: Range<usize>| {
+            let found = self.text.get(line.clone()).and_then(|text| lines.line(text, line.start));
+            let Some(Beside { before, value }) = found else { return };
+            let Some(view) = View::beside(&before, self.text, &value) else { return };
+            let known = |name: &str| shared.knows(name);
+            search_view(&shared.redactor, &shared.masks, self.scratch, &view, before.len(), &known);
+            let finds = &mut self.scratch.known;
+            shared.masks.each_credential(view.text.as_bytes(), before.len(), Before::Line, |range, name| {
+                finds.push((view.original(&range), name));
+            });
+        };
+        let mut at = start;
+        let mut line = memrchr(b'\n', self.text.as_bytes().get(..start).unwrap_or_default()).map_or(0, |end| end + 1);
+        while let Some(length) = memchr(b'\n', self.text.as_bytes().get(at..).unwrap_or_default()) {
+            take(line..at + length);
+            at += length + 1;
+            line = at;
+        }
+        if piece == PieceEnd::Last && line < self.text.len() {
+            take(line..self.text.len());
+        }
     }
 
     /// Asks plugins about the candidates of their rules and drops what they deny.
@@ -391,7 +424,9 @@ impl Applier<'_> {
             };
             let mut line = Line::none();
             line.seek(self.text.as_bytes(), header.start);
-            open = Some(OpenBlock::new(rule, self.text, line.start, header.start));
+            let before = self.text.as_bytes().get(line.start..header.start).unwrap_or_default();
+            let begin = memrchr(b'\r', before).map_or(line.start, |cr| line.start + cr + 1);
+            open = Some(OpenBlock::new(rule, self.text, begin, header.start));
             at = header.end;
         }
     }
@@ -452,6 +487,7 @@ fn line_break(text: &[u8], at: usize) -> Option<(usize, bool)> {
         [b'\r'] => Some((at + 1, true)),
         [b'\n', ..] => Some((at + 1, false)),
         [b'\r', b'\n', ..] => Some((at + 2, false)),
+        [b'\r', ..] => Some((at + 1, false)),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::memchr3;
 
 use super::compile::CompiledBlock;
 
@@ -87,14 +87,16 @@ pub(super) fn follow(
     (at, false)
 }
 
-/// The end of the line that begins at `start`, and where the next begins. The two characters `\n` end a line too,
-/// however often the backslash was escaped.
+/// The end of the line that begins at `start`, and where the next begins. A CR ends a line, too, and so do the two
+/// characters `\n`, however often the backslash was escaped.
 fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
     let mut at = start;
-    while let Some(found) = memchr2(b'\n', b'\\', text.get(at..).unwrap_or_default()) {
+    while let Some(found) = memchr3(b'\n', b'\r', b'\\', text.get(at..).unwrap_or_default()) {
         let end = at + found;
-        if text.get(end) == Some(&b'\n') {
-            return (end, end + 1);
+        match text.get(end..) {
+            Some([b'\r', b'\n', ..]) => return (end + 1, end + 2),
+            Some([b'\n' | b'\r', ..]) => return (end, end + 1),
+            _ => {}
         }
         let backslashes = text.get(end..).unwrap_or_default().iter().take_while(|b| **b == b'\\').count();
         at = end + backslashes;

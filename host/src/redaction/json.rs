@@ -9,10 +9,15 @@ const MAX_IN_CONTEXT: usize = 8 * 1024;
 
 /// Redacts every string and key. Returns how many placeholders were put in.
 pub(super) fn redact_value(run: &RunRedactor, value: &mut Value) -> u64 {
+    redact_named(run, None, value)
+}
+
+/// The same for the value of a key.
+fn redact_named(run: &RunRedactor, key: Option<&str>, value: &mut Value) -> u64 {
     match value {
-        Value::String(text) => redact_string(run, None, text),
+        Value::String(text) => redact_string(run, key.map(Context::Key), text),
         Value::Array(items) => redact_array(run, items),
-        Value::Object(members) => redact_object(run, members),
+        Value::Object(members) => redact_object(run, key, members),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
@@ -32,20 +37,20 @@ fn redact_array(run: &RunRedactor, items: &mut [Value]) -> u64 {
     count
 }
 
-fn redact_object(run: &RunRedactor, members: &mut Map<String, Value>) -> u64 {
+/// `own` is the key whose value the object is.
+fn redact_object(run: &RunRedactor, own: Option<&str>, members: &mut Map<String, Value>) -> u64 {
     let mut count = 0;
-    // `{"name": "DB_PASSWORD", "value": "…"}` says what `{"DB_PASSWORD": "…"}` says.
-    let named =
-        ["name", "key", "Name", "Key"].into_iter().find_map(|key| members.get(key)?.as_str()).map(str::to_owned);
+    // `{"name": "DB_PASSWORD", "value": "…"}` and `{"DB_PASSWORD": {"value": "…"}}` say what `{"DB_PASSWORD": "…"}` says.
+    let named = ["name", "key", "Name", "Key", "ParameterKey"]
+        .into_iter()
+        .find_map(|key| members.get(key)?.as_str())
+        .or(own)
+        .map(str::to_owned);
     let mut renamed = false;
     for (key, value) in members.iter_mut() {
-        count += match value {
-            Value::String(text) => {
-                let context = if key.eq_ignore_ascii_case("value") { named.as_deref().unwrap_or(key) } else { key };
-                redact_string(run, Some(Context::Key(context)), text)
-            }
-            other => redact_value(run, other),
-        };
+        let is_value = ["value", "ParameterValue"].iter().any(|name| key.eq_ignore_ascii_case(name));
+        let context = named.as_deref().filter(|_| is_value).unwrap_or(key);
+        count += redact_named(run, Some(context), value);
         renamed |= run.redact(key).count > 0;
     }
     if renamed {

@@ -24,6 +24,8 @@ const MAX_DEPTH: u8 = 3;
 pub(super) const ESCAPE_REACH: usize = 512;
 /// Candidates of one rule that may overlap; a text that has more is no ordinary text.
 const MAX_OVERLAPPING: u32 = 8;
+/// How often finds of one rule may lie over each other, on average, before they count.
+const DENSE: usize = 3;
 /// Times a search is repeated around one keyword.
 const MAX_TRIES: usize = 64;
 
@@ -141,7 +143,11 @@ struct Cover {
     rule: u32,
     start: usize,
     end: usize,
-    /// Finds that overlap one another so far.
+    /// Where the first of those began that overlap one another so far, and how long they are together.
+    first: usize,
+    bytes: usize,
+    /// How many of them lay over one another many times. That one ends where the next begins is no more than what a list of
+    /// names looks like.
     finds: u32,
 }
 
@@ -193,6 +199,39 @@ pub(super) fn search(
     let Search { placeholders, out, scratch, .. } = search;
     scratch.placeholders = placeholders;
     scratch.pending = out;
+}
+
+/// Adds what the rules find in a view of which only what comes after `before` bytes stands where it is shown.
+pub(super) fn search_view(
+    redactor: &Redactor,
+    masks: &Masks,
+    scratch: &mut Scratch,
+    view: &View,
+    before: usize,
+    known: &dyn Fn(&str) -> bool,
+) {
+    let mut search = Search {
+        redactor,
+        masks,
+        scratch: &mut *scratch,
+        text: &view.text,
+        start: 0,
+        decoded: false,
+        depth: 1,
+        known,
+        placeholders: Vec::new(),
+        covered: Vec::new(),
+        out: Vec::new(),
+    };
+    search.run();
+    let finds = search.out;
+    for find in finds.into_iter().filter(|find| find.secret.start >= before) {
+        let secret = view.original(&find.secret);
+        let whole = secret.clone();
+        if !scratch.placeholders.iter().any(|placeholder| overlap(placeholder, &whole)) {
+            scratch.pending.push(Pending { secret, whole, ..find });
+        }
+    }
 }
 
 impl Search<'_> {
@@ -476,7 +515,8 @@ impl Search<'_> {
     fn cover(&mut self, index: u32, whole: &Range<usize>, settled: bool) -> u32 {
         let finds = if settled { MAX_OVERLAPPING } else { 0 };
         let Some(cover) = self.covered.iter_mut().find(|cover| cover.rule == index) else {
-            self.covered.push(Cover { rule: index, start: whole.start, end: whole.end, finds });
+            let Range { start, end } = *whole;
+            self.covered.push(Cover { rule: index, start, end, first: start, bytes: whole.len(), finds });
             return finds;
         };
         if whole.start == cover.start {
@@ -485,11 +525,13 @@ impl Search<'_> {
         }
         cover.start = whole.start;
         if whole.start >= cover.end {
-            cover.finds = finds;
-        } else {
-            cover.finds = (cover.finds + 1).max(finds);
+            *cover = Cover { first: whole.start, bytes: 0, finds, ..*cover };
         }
         cover.end = cover.end.max(whole.end);
+        cover.bytes += whole.len();
+        if cover.bytes > DENSE * (cover.end - cover.first) {
+            cover.finds = (cover.finds + 1).max(finds);
+        }
         cover.finds
     }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod blocks;
+mod bytes;
 mod compile;
 mod credentials;
 mod cut;
@@ -17,11 +18,13 @@ mod measure;
 mod parts;
 mod rules;
 mod run;
+mod spread;
 mod stream;
 mod syntax;
 mod text;
 mod views;
 
+pub use bytes::ByteRedactor;
 pub use compile::{CompileError, CompileErrors, Redactor};
 pub use masks::{KnownSecret, Masks};
 pub use rules::{

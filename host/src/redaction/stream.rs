@@ -8,6 +8,7 @@ use super::apply::{LIMIT, PieceEnd, State, process};
 use super::cut::safe_cut;
 use super::matcher::CONTEXT;
 use super::run::RunRedactor;
+use super::spread;
 use super::text::floor_boundary;
 
 /// Up to this many bytes, an unfinished line is looked at whenever it grows; beyond, whenever it has grown by an eighth.
@@ -26,7 +27,7 @@ pub struct StreamRedactor {
     released: usize,
     /// Length of the latter at which it is looked at again.
     next_look: usize,
-    /// It has lines that are finished: a known value may go on in the next one.
+    /// It has lines that are finished: a known value may go on in the next one, or a value find its name there.
     wrapped: bool,
     /// The beginning of a character whose end has not come yet.
     partial: Vec<u8>,
@@ -100,7 +101,7 @@ impl StreamRedactor {
             self.take("\u{fffd}", out);
         }
         if self.held() > 0 {
-            self.process(self.text.len(), PieceEnd::Clean, out);
+            self.process(self.text.len(), PieceEnd::Last, out);
         }
         self.state = State::default();
         self.start_line();
@@ -148,10 +149,16 @@ impl StreamRedactor {
         }
     }
 
-    /// The beginning of the lines that wait for the next one: a known value begins there that may go on in it.
+    /// The beginning of the lines that wait for the next one: a known value begins there that may go on in it, or there is
+    /// a value of which it may have the name.
     fn held_lines(&self, lines: &str) -> usize {
-        let Some(begins) = self.run.shared.masks.wrapped_before(lines.as_bytes()) else { return lines.len() };
-        memrchr(b'\n', lines.as_bytes().get(..begins).unwrap_or_default()).map_or(0, |newline| newline + 1)
+        let line_of =
+            |at: usize| memrchr(b'\n', lines.as_bytes().get(..at).unwrap_or_default()).map_or(0, |newline| newline + 1);
+        let last = line_of(lines.len().saturating_sub(1));
+        let unnamed = lines.get(last..).is_some_and(spread::awaits_name);
+        let held = if unnamed { last } else { lines.len() };
+        let wrapped = self.run.shared.masks.wrapped_before(lines.as_bytes());
+        wrapped.map_or(held, |begins| line_of(begins).min(held))
     }
 
     /// Lets go of a finished line, with those that waited for it, as far as no known value goes on in the next one.
@@ -189,6 +196,9 @@ impl StreamRedactor {
     fn release(&mut self, out: &mut String) {
         let held = self.text.len() - self.released;
         if held == 0 || held < self.next_look || self.state.block.is_some() || self.wrapped {
+            return;
+        }
+        if self.released == 0 && spread::may_be_value(self.state.named.as_ref(), &self.text) {
             return;
         }
         let cut = safe_cut(&self.run.shared, &self.text, self.released);

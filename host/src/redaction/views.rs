@@ -24,6 +24,14 @@ pub(super) struct View {
 }
 
 impl View {
+    /// A text with something before it that stands elsewhere.
+    pub(super) fn beside(before: &str, text: &str, range: &Range<usize>) -> Option<Self> {
+        let shown = text.get(range.clone())?;
+        let mut origin = vec![0; before.len()];
+        origin.extend(0..=shown.len() as u32);
+        Some(Self { text: format!("{before}{shown}"), origin, base: range.start })
+    }
+
     /// The same for bytes that were taken over one by one: without what was left out after the last of them.
     pub(super) fn original_of_bytes(&self, range: &Range<usize>) -> Range<usize> {
         let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {

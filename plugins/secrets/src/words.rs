@@ -67,6 +67,14 @@ pub(crate) fn words(name: &str) -> Vec<String> {
 pub(crate) fn is_wordy(text: &str) -> bool {
     let words = words(text);
     let readable = words.iter().all(|word| {
+        // `2d`, `128bit`
+        let counted = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        if counted.len() < word.len()
+            && (1..=3).contains(&counted.len())
+            && counted.bytes().all(|b| b.is_ascii_lowercase())
+        {
+            return word.len() - counted.len() <= 4;
+        }
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let digits = word.len() - letters.len();
         digits <= 4 && (letters.is_empty() || (letters.bytes().all(|b| !b.is_ascii_digit()) && is_word(letters)))
@@ -74,7 +82,7 @@ pub(crate) fn is_wordy(text: &str) -> bool {
     // Random text falls apart into scraps, too, each of which could be an abbreviation.
     let scraps = words
         .iter()
-        .filter(|word| word.len() <= 3 || (word.len() <= 5 && word.ends_with(|c: char| c.is_ascii_digit())))
+        .filter(|word| word.len() <= 3 || (word.len() <= 4 && word.ends_with(|c: char| c.is_ascii_digit())))
         .count();
     readable && (words.len() < 4 || scraps * 2 <= words.len())
 }

@@ -11,9 +11,8 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
-use crate::engine::foreign::ByteRedactor;
 use crate::model::{Event, EventType, chunk_bytes, chunk_members};
-use crate::redaction::{RunRedactor, StreamRedactor};
+use crate::redaction::{ByteRedactor, RunRedactor, StreamRedactor};
 
 /// Events that wait behind a held piece, at most; then the piece is let go as it is.
 const MOST_WAITING: usize = 2000;

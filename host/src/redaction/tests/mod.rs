@@ -2,12 +2,15 @@
 
 mod bundled;
 mod gaps;
+mod kinds;
 mod masks;
 mod measure;
+mod ordinary;
 mod recall;
 mod requirements;
 mod rules;
 mod samples;
+mod spread;
 mod streams;
 mod words;
 

@@ -57,9 +57,10 @@ fn requirement_02_no_tail_of_a_longer_secret_is_left() {
 #[test]
 fn requirement_03_keys_of_several_lines() {
     let key = ["-----BEGIN RSA PRIVATE KEY-----", "", BODY, BODY, "KfWBltWiwWgyfYNz2z/ySnGBFYMKgIH4"];
-    let forms: [fn(usize, &str) -> String; 7] = [
+    let forms: [fn(usize, &str) -> String; 8] = [
         |_, line| format!("{line}\n"),
         |_, line| format!("{line}\r\n"),
+        |_, line| format!("{line}\r"),
         |_, line| format!("      {line}\n"),
         |number, line| format!("{:>6}\t{line}\n", number + 1),
         |_, line| format!("+{line}\n"),

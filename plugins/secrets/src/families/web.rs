@@ -42,7 +42,7 @@ pub(super) fn rules() -> Vec<Spec> {
         )
         .up_to(2200)
         .judged(),
-        shape("url-credentials", "password in a URL", r#"://[^\s/:@"'<>\\?#]{0,}(?::|%3[aA])([^\s/@"'<>\\]{1,}(?:/[^\s/@"'<>\\]{1,64}){0,2})@[A-Za-z0-9\[_$%{.\-]"#, &["://"]).up_to(600).judged(),
+        shape("url-credentials", "password in a URL", r#"://[^\s/:@"'<>\\?#]{0,}(?::|%3[aA])([^\s/@"'<>\\]{1,}(?:/[^\s/@"'<>\\]{1,64}){0,2}(?:@[^\s/@"'<>\\,;?&=()]{0,64}){0,4})@[A-Za-z0-9\[_$%{.\-]"#, &["://"]).up_to(600).judged(),
         shape("url-credentials", "token in a URL", r#"://([A-Za-z0-9_\-.~%]{16,})@[A-Za-z0-9\[.\-]"#, &["://"]).up_to(400).judged(),
         shape(
             "url-credentials",

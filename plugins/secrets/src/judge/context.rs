@@ -43,6 +43,49 @@ pub(super) enum Class {
     Weak,
 }
 
+/// Words that end in `pass` and are no passwords.
+const PASSES: &[&str] = &[
+    "bypass",
+    "compass",
+    "surpass",
+    "trespass",
+    "subpass",
+    "prepass",
+    "minipass",
+    "multipass",
+    "onepass",
+    "overpass",
+    "underpass",
+    "twopass",
+    "singlepass",
+];
+/// What passes over something, as renderers and compilers do.
+const STEPS: &[&str] = &[
+    "render",
+    "depth",
+    "shader",
+    "compute",
+    "stencil",
+    "sub",
+    "draw",
+    "lighting",
+    "shadow",
+    "opaque",
+    "transparent",
+    "bloom",
+    "optimization",
+    "first",
+    "second",
+    "single",
+    "multi",
+    "did",
+    "will",
+    "can",
+    "tests",
+    "test",
+    "compile",
+];
+
 /// Where a value stands.
 #[derive(Debug)]
 pub(super) struct Place<'t> {
@@ -50,7 +93,18 @@ pub(super) struct Place<'t> {
     pub(super) before_name: &'t str,
     pub(super) operator: Operator,
     pub(super) quoted: bool,
+    /// The line ends between the two, in escaped text.
+    pub(super) broken: bool,
+    pub(super) name_quoted: bool,
+    /// The type between the two is that of a number.
+    pub(super) is_number: bool,
 }
+
+/// Types of numbers in a declaration.
+const NUMBERS: [&str; 17] = [
+    "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "int", "number", "DWORD",
+    "ULONG", "GLenum",
+];
 
 const QUOTES: [char; 4] = ['"', '\'', '`', '\\'];
 
@@ -70,7 +124,8 @@ impl<'t> Place<'t> {
                 rest = shorter.trim_end();
             }
         }
-        let unassigned = without_tags(without_colour(rest));
+        let (rest_of_line, broken) = without_break(without_colour(rest));
+        let unassigned = without_tags(rest_of_line);
         rest = unassigned;
         let mut operator = Operator::Blank;
         for (text, meaning) in [
@@ -111,7 +166,8 @@ impl<'t> Place<'t> {
             rest = named;
         }
         let (before_name, name) = split_name(before, rest);
-        let place = Self { name, before_name, operator, quoted };
+        let name_quoted = rest.trim_end_matches([']', ')', '*']).ends_with(QUOTES) || rest.ends_with(';');
+        let place = Self { name, before_name, operator, quoted, broken, name_quoted, is_number: false };
         // A type between name and operator, as in `token: &str = "…"`, if there is no telling name nearer.
         if operator == Operator::Assign
             && unassigned.ends_with('=')
@@ -123,7 +179,8 @@ impl<'t> Place<'t> {
             && named.ends_with(|c: char| c.is_alphanumeric() || c == '_')
         {
             let (before_name, name) = split_name(before, named);
-            return Self { name, before_name, operator, quoted };
+            let is_number = NUMBERS.contains(&kind.trim()) || kind.trim().ends_with("_uint");
+            return Self { name, before_name, operator, quoted, broken, name_quoted, is_number };
         }
         place
     }
@@ -181,13 +238,17 @@ impl<'t> Place<'t> {
             return Some(Class::Password)
                 .filter(|_| !qualified(&["hashed", "forgot", "reset", "show", "min", "max", "encrypted"]));
         }
-        if last == "pass"
-            || (last.ends_with("pass")
-                && last.len() <= 9
-                && !["bypass", "compass", "surpass", "trespass"].contains(&last))
-        {
+        if last == "pass" || (last.ends_with("pass") && last.len() <= 9 && !PASSES.contains(&last)) {
+            let called = matches!(self.operator, Operator::Call | Operator::Comma)
+                && self.name.rsplit('.').next() == Some("pass");
             return Some(Class::Password).filter(|_| {
-                !qualifiers.is_empty() || last != "pass" || self.quoted || self.name == "PASS" || self.is_flag()
+                !called
+                    && !qualified(STEPS)
+                    && (!qualifiers.is_empty()
+                        || last != "pass"
+                        || self.quoted
+                        || self.name == "PASS"
+                        || self.is_flag())
             });
         }
         if last.ends_with("secret")
@@ -232,6 +293,8 @@ impl<'t> Place<'t> {
                 "theme",
                 "color",
                 "public",
+                "request",
+                "idempotency",
             ];
             return Some(Class::Token).filter(|_| !qualified(OTHER));
         }
@@ -308,6 +371,14 @@ impl<'t> Place<'t> {
                 "node",
                 "tree",
                 "state",
+                "socket",
+                "accept",
+                "recv",
+                "receive",
+                "import",
+                "export",
+                "min",
+                "max",
             ];
             if qualified(OTHER) {
                 return None;
@@ -385,6 +456,17 @@ impl<'t> Place<'t> {
             && self.name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     }
 
+    /// `trait Secret: `: what follows says something of a type.
+    pub(super) fn is_declared(&self) -> bool {
+        let words = self.before_name.trim_end();
+        self.operator == Operator::Assign
+            && !self.quoted
+            && words.len() < self.before_name.len()
+            && ["trait", "struct", "enum", "type", "class", "interface", "impl", "use", "where"]
+                .iter()
+                .any(|word| words.strip_suffix(word).is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric())))
+    }
+
     /// `--name value`.
     pub(super) fn is_flag(&self) -> bool {
         self.before_name.ends_with('-')
@@ -425,6 +507,15 @@ fn without_tags(text: &str) -> &str {
     }
 }
 
+/// `name: |\\n  ` without the end of the line, where it is escaped, and whether there was one.
+fn without_break(text: &str) -> (&str, bool) {
+    let bare = text.trim_end_matches([' ', '\t', '+', '-']);
+    let Some(line) = bare.strip_suffix('n').filter(|line| line.ends_with('\\')) else { return (text, false) };
+    let line = line.trim_end_matches(['\\', ' ', '\t', '-', '+']);
+    let line = line.strip_suffix(['|', '>']).filter(|line| line.trim_end().ends_with(':')).unwrap_or(line).trim_end();
+    if line.ends_with([':', '=']) { (line, true) } else { (text, false) }
+}
+
 /// Without opening quotes, escaped or written for markup.
 fn without_quotes(text: &str) -> &str {
     let bare = text.trim_end_matches(QUOTES);
@@ -441,7 +532,10 @@ fn pair(text: &str) -> Option<&str> {
     }
     let before = without_quotes(before).trim_end_matches([' ', '\t', '+', '-']);
     let before = before.strip_suffix('n').map_or(before, |rest| if rest.ends_with('\\') { rest } else { before });
-    Some(without_quotes(before.trim_end_matches(['\\', ' ', '\t', ',']))).filter(|name| !name.is_empty())
+    let before = before.trim_end_matches(['\\', ' ', '\t', ',']);
+    // The object that the name has.
+    let before = before.strip_suffix('{').map_or(before, |name| name.trim_end_matches([' ', '\t', ':', '=']));
+    Some(without_quotes(before)).filter(|name| !name.is_empty())
 }
 
 /// Splits the name off the end of `rest`, which is a beginning of `before`.

@@ -7,7 +7,10 @@ mod values;
 use ostler_plugin::redactor::Candidate;
 
 use context::{Class, Operator, Place};
-use values::{is_code, is_digest, is_digits, is_placeholder, is_uuid};
+use values::{
+    is_address, is_code, is_digest, is_digits, is_expression, is_number, is_pattern, is_placeholder, is_time, is_uuid,
+    is_variable, is_version, without_number,
+};
 
 use crate::words::{entropy, is_wordy, randomness};
 
@@ -23,13 +26,16 @@ pub(crate) const EXAMPLES: &[&str] = &[
     r"^.{0,16}(?i:change[_-]?me|place[_-]?holder).{0,16}$",
     r"^(?:toolu|msg|call|resp|req|chatcmpl|run|thread|asst|item|rs|fc|srvtoolu|batch|file|org|proj|user|acct|cus|sub|evt|pi|ch|in|price|prod)_[A-Za-z0-9]+$",
     r"^sk_test_(?:4eC39HqLyjWDarjtT1zdp7dc|BQokikJOvBiI2HlWgH4olfQ2)$",
+    // Public keys of SSH.
+    r"^AAAA(?:B3NzaC1|C3NzaC1|E2VjZHNh|GnNr|I(?:mVjZHNh|nNr))",
     r"^eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l",
 ];
 
 /// Whether a candidate is a secret.
 pub(crate) fn is_secret(candidate: &Candidate) -> bool {
     let value = without_escape(&candidate.secret, &candidate.before);
-    if is_placeholder(value) {
+    // Addresses of Ethereum are public.
+    if is_placeholder(value) || is_address(value) {
         return false;
     }
     let place = Place::parse(&candidate.before);
@@ -42,8 +48,8 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
         | "generic-api-key" => {
             if is_sql(before) {
                 password(value, &place)
-            } else if says(before) {
-                !is_code(value) && is_random(value, 8) && value.bytes().any(|b| b.is_ascii_digit())
+            } else if let Some(name) = said(before) {
+                says(name, value)
             } else {
                 assigned(&place, value, candidate)
             }
@@ -53,12 +59,13 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
             encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32))
         }
         "http-bearer-opaque" => bearer(value, before),
-        "npm-legacy-auth-token" => !is_wordy(value),
+        // In `.npmrc`, the name is a key by itself.
+        "npm-legacy-auth-token" => place.name.starts_with('_') && !is_wordy(value) && !is_code(value),
         "session-cookie" => cookie(&place, value, before),
         "url-credentials" => url(&place, value, before),
         "curl-auth-user" => curl_user(value, before),
         "netrc-password" => netrc(value, before),
-        "pgpass-password" => !is_code(value) && !is_wordy(value),
+        "pgpass-password" => !is_code(value) && !is_wordy(value) && !before.contains("arn:"),
         "connection-string-password" => connection_string(value, candidate),
         "cli-password-flag" => flag(&place, value, before),
         "kubernetes-secret-yaml" => {
@@ -67,7 +74,9 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
         "kubeconfig" => place.name.ends_with("client-key-data") || is_random(value, 40),
         "aws-secret-access-key" => is_random(value, 40) && !is_digest(value),
         "ethereum-private-key" => {
-            !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"])
+            // `alice.eth` is a name.
+            !place.name.ends_with("eth")
+                && !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"])
         }
         _ => vendor(value, before),
     }
@@ -89,10 +98,55 @@ fn is_sql(before: &str) -> bool {
     words.ends_with("with password") || words.ends_with("identified by") || words.ends_with("set password")
 }
 
-/// `the password is: `
-fn says(before: &str) -> bool {
-    let words = before.trim_end_matches(['"', '\'', '`', '\\', ' ']);
-    words.ends_with(" is:") || words.ends_with(" was:")
+/// `the password is: `, `the token for the builds was changed to `: what is before the verb.
+fn said(before: &str) -> Option<&str> {
+    let words = before.trim_end_matches(['"', '\'', '`', '\\', ' ', '\t', '*', '(']);
+    let colon = [" is:", " was:"].iter().find_map(|verb| words.strip_suffix(verb));
+    // Without a colon, a blank follows the verb.
+    let verb = || {
+        let words = before.trim_end_matches(['"', '\'', '`', '\\', '*', '(']);
+        let words = words.strip_suffix([' ', '\t'])?.trim_end();
+        let words = words.strip_suffix(" now").unwrap_or(words);
+        let words = [" set to", " changed to"].iter().find_map(|verb| words.strip_suffix(verb)).unwrap_or(words);
+        Some([" is", " was"].iter().find_map(|verb| words.strip_suffix(verb)).unwrap_or(words))
+            .filter(|left| left.len() < before.trim_end().len() && before.trim_end().len() - left.len() >= 3)
+    };
+    colon.or_else(verb)
+}
+
+/// A value that a sentence gives to a name.
+fn says(words: &str, value: &str) -> bool {
+    let value = value.trim_end_matches(['.', ',', ';', ':', '!', '?', '*']);
+    if is_code(value) || is_number(value) || is_time(value) || is_version(value) || !is_random(value, 8) {
+        return false;
+    }
+    let lower = words.to_ascii_lowercase();
+    let end = ["password", "passwd", "passcode", "passphrase", "pwd", "pass", "secret", "token", "key", "credential"]
+        .iter()
+        .filter_map(|word| lower.rfind(word).map(|at| at + word.len()))
+        .max();
+    // Its qualifier is a word of its own: `the sort key`.
+    let Some(name) = end.and_then(|end| words.get(..end)) else { return false };
+    let start = name.rmatch_indices([' ', '\t']).nth(1).map_or(0, |(at, _)| at + 1);
+    let name = name.get(start..).unwrap_or(name).replace(['"', '\'', '`', '*'], "").replace([' ', '\t'], "_");
+    let place = Place {
+        name: &name,
+        before_name: "",
+        operator: Operator::Assign,
+        quoted: true,
+        broken: false,
+        is_number: false,
+        name_quoted: false,
+    };
+    let digit = value.bytes().any(|b| b.is_ascii_digit());
+    let letter = value.bytes().any(|b| b.is_ascii_alphabetic());
+    match place.class() {
+        Some(Class::Key | Class::Weak) => {
+            digit && letter && is_random(value, 12) && !is_uuid(value) && (!is_digest(value) || place.is_credential())
+        }
+        Some(_) => digit && letter,
+        None => false,
+    }
 }
 
 fn is_random(value: &str, least: usize) -> bool {
@@ -113,8 +167,35 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     let Some(class) = place.class() else { return false };
     // The password of a URL, which has rules of its own.
     let in_url = place.before_name.ends_with("://");
-    // The name of a resource, whose last part is a path of names.
-    if place.before_name.ends_with(':') && place.before_name.contains("arn:") {
+    // The name of a resource, whose last part is a path of names, and that of a type of resources.
+    if place.before_name.ends_with(':') && (place.before_name.contains("arn:") || place.before_name.contains("AWS::")) {
+        return false;
+    }
+    if place.is_declared() || is_time(value) || is_version(value) || is_pattern(value) {
+        return false;
+    }
+    if !place.quoted && (is_number(value) || is_expression(value) || is_type(place, value, &candidate.after)) {
+        return false;
+    }
+    // A name for the name: `X_PASSWORD = "X_PASSWORD"`.
+    if is_same_name(place.name, value) {
+        return false;
+    }
+    // `pub const X_PASSWORD: u32 = 100004`, `const X_PASSWORD = 100004;`
+    let constant = !place.quoted && candidate.after.starts_with(';') && place.before_name.trim_end().ends_with("const");
+    if is_digits(value) && (place.is_number || constant) {
+        return false;
+    }
+    // A line that was broken before the value has nothing else.
+    if place.broken
+        && !place.quoted
+        && !candidate.after.trim_start_matches(',').is_empty()
+        && !candidate.after.trim_start_matches(',').starts_with(['\\', '"', '\''])
+    {
+        return false;
+    }
+    // Its rule leaves the prefix of such an address out.
+    if value.len() == 40 && candidate.before.ends_with("0x") && is_digest(value) {
         return false;
     }
     if in_url || place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '['])))
@@ -136,26 +217,56 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     if place.operator == Operator::Comma && !place.quoted && value.contains(['=', '(']) {
         return false;
     }
+    // Where the name has no quotes either, it stands for a value of its own: `hash(password, salt)`.
+    if place.operator == Operator::Comma && !place.name_quoted && !place.names_variable() && !is_random(value, 16) {
+        return false;
+    }
+    if place.operator == Operator::Comma && !place.quoted && !place.names_variable() && !is_random(value, 16) {
+        return false;
+    }
+    let id = without_number(value);
     match class {
         Class::Passphrase => passphrase(value, place.quoted) || password(value, place),
         Class::Password => password(value, place),
-        Class::Secret => password(value, place) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(value),
+        Class::Secret => password(value, place) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(id),
         Class::Token | Class::Key if place.is_flag() => {
             is_random(value, 10) && (!is_digest(value) || place.is_credential())
         }
-        Class::Token => is_random(value, 16) && (!is_uuid(value) || place.is_credential()),
+        Class::Token => is_random(value, 16) && (!is_uuid(id) || place.is_credential()),
         Class::Key => {
             is_random(value, 16)
-                && (!is_uuid(value) || place.is_credential())
+                && (!is_uuid(id) || place.is_credential())
                 && (!is_digest(value) || place.is_credential())
                 && !(is_digest(value) && context::mentions(place.before_name, context::DIGESTS))
         }
         Class::Weak => {
             // `Linux-node-<digest>`: a cache's key.
             let last = value.rsplit(['-', ':', '/', '.']).next().unwrap_or(value);
-            is_random(value, 20) && !is_uuid(value) && !is_digest(value) && !is_digest(last)
+            is_random(value, 20) && !is_uuid(id) && !is_digest(value) && !is_digest(last)
         }
     }
+}
+
+/// Whether name and value are the same, however they are written.
+fn is_same_name(name: &str, value: &str) -> bool {
+    let bare = |text: &str| -> String {
+        text.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    value.len() >= 12 && bare(name) == bare(value)
+}
+
+/// Whether a type stands where a value would: `NAME: Type = …`, `field: Type,` of a declaration.
+fn is_type(place: &Place<'_>, value: &str, after: &str) -> bool {
+    let name =
+        !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '<' | '>'));
+    let after = after.trim_start();
+    let declared = place.before_name.trim_end();
+    name && place.operator == Operator::Assign
+        && (after.starts_with("= ")
+            || after.starts_with("+ ")
+            || declared.ends_with("pub")
+            || declared.ends_with(" pub(crate)"))
+        && value.chars().next().is_some_and(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// Several words, as people choose them and generators like diceware make them.
@@ -169,6 +280,8 @@ fn passphrase(value: &str, quoted: bool) -> bool {
     let plain = |part: &&str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
     parts.len() >= 3
         && parts.iter().all(plain)
+        // The name of such a thing.
+        && !parts.last().is_some_and(|last| context::contains_any(last, &["passphrase", "password", "phrase"]))
         && !parts.iter().any(|part| PROSE.contains(&part.to_ascii_lowercase().as_str()))
         && (value.contains(['-', ' ']) || value.chars().any(|c| c.is_ascii_digit()))
         && (parts.len() >= 4 || value.chars().any(|c| c.is_ascii_digit() || c.is_uppercase()) || !quoted)
@@ -227,13 +340,22 @@ fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
     let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"]
         .iter()
         .any(|word| name.contains(word));
-    if telling { value.len() >= 12 && !is_wordy(value) } else { is_random(value, 20) && !is_uuid(value) }
+    let digit = value.bytes().any(|b| b.is_ascii_digit());
+    if telling {
+        value.len() >= 12 && !is_wordy(value) && (digit || is_random(value, 12))
+    } else {
+        is_random(value, 20) && !is_uuid(value)
+    }
 }
 
 fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
     if let Some(after_scheme) = before.rfind("://").and_then(|at| before.get(at + 3..))
         && !after_scheme.contains(['/', '?', '#'])
     {
+        // The public key of a node.
+        if before.ends_with("enode://") {
+            return false;
+        }
         let Some(user) = after_scheme
             .strip_suffix(':')
             .or_else(|| after_scheme.strip_suffix("%3A"))
@@ -241,6 +363,9 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
         else {
             return is_random(value, 16);
         };
+        if is_digits(value) && value.len() <= 5 && user == "localhost" {
+            return false;
+        }
         let port = value.split('/').next().unwrap_or_default();
         let is_port =
             !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && value.len() > port.len();
@@ -262,30 +387,34 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
 }
 
 fn curl_user(value: &str, before: &str) -> bool {
-    let flag_at = before
-        .trim_end_matches(['"', '\'', '\\'])
-        .rfind(" -")
-        .or_else(|| before.rfind("\n-"))
-        .or_else(|| before.rfind("\"-"));
-    if is_digits(value)
-        || is_code(value)
-        || values::is_common_password(value)
-        || (flag_at.is_none() && !before.starts_with('-'))
-    {
+    // The flag is a word by itself, or begins the word that ends with the user's name.
+    let mut words =
+        before.rsplit(|c: char| c.is_whitespace() || "\"'\\,=[(`".contains(c)).filter(|word| !word.is_empty());
+    let flagged = words.by_ref().take(2).any(|word| word.starts_with('-'));
+    if !flagged || value.starts_with("//") || is_digits(value) || is_code(value) || values::is_common_password(value) {
         return false;
     }
     let fetches = context::mentions(before, &["curl", "wget", "http"]);
     if fetches { !value.trim().is_empty() } else { value.len() >= 8 && !is_wordy(value) }
 }
 
+/// `machine HOST login USER password VALUE`, on one line or on several.
 fn netrc(value: &str, before: &str) -> bool {
     let head = before.trim_end().strip_suffix("password").unwrap_or(before);
+    let login = head.rfind("login ").or_else(|| head.rfind("account "));
+    let head = login.and_then(|at| head.get(..at)).unwrap_or(head);
+    let mut words = head.split_whitespace().rev();
+    let (host, machine) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let named = host.contains(['.', ':']) || host.contains("localhost") || host.bytes().any(|b| b.is_ascii_digit());
+    if machine.ends_with("machine") && named && login.is_some() {
+        return true;
+    }
+    if is_code(value) || is_wordy(value) || value.len() < 6 {
+        return false;
+    }
     // A time that a log puts before each line has no letters but these.
     let bare = !head.chars().any(|c| c.is_alphabetic() && !matches!(c, 'T' | 'Z'));
-    (bare || head.ends_with("\\n") || head.contains("login ") || head.contains("machine "))
-        && value.len() >= 6
-        && !is_wordy(value)
-        && !is_code(value)
+    bare || head.ends_with("\\n") || machine.ends_with("machine") || host.ends_with("default") || is_random(value, 8)
 }
 
 fn connection_string(value: &str, candidate: &Candidate) -> bool {
@@ -303,12 +432,21 @@ fn connection_string(value: &str, candidate: &Candidate) -> bool {
         "username=",
         "endpoint=",
         "address=",
+        "driver=",
+        "dsn=",
     ];
+    if context::mentions(&candidate.before, &["jdbc:oracle:", "sqlplus", "sqlldr", "expdp", "impdp"]) {
+        let value = value.trim_matches(['"', '\\']);
+        let user = candidate.before.trim_end_matches(['"', '\\']).strip_suffix('/').unwrap_or_default();
+        return !is_placeholder(value) && !is_variable(value) && !user.ends_with(value) && value.len() >= 3;
+    }
     let near = |text: &str| context::contains_any(text, PARTS);
     (near(&candidate.before) || near(&candidate.after))
         && !is_code(value)
         && !values::is_common_password(value)
         && value.len() >= 4
+        && !(candidate.before.ends_with('=')
+            && (is_expression(value) || value.starts_with('=') || value.contains("),")))
 }
 
 fn flag(place: &Place<'_>, value: &str, before: &str) -> bool {

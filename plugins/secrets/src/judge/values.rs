@@ -2,7 +2,27 @@
 
 use crate::words::{is_wordy, randomness};
 
-const NOTHING: [&str; 44] = [
+const NOTHING: [&str; 64] = [
+    "base64",
+    "base64url",
+    "latin1",
+    "utf8",
+    "utf-8",
+    "utf16le",
+    "ucs2",
+    "pbkdf2",
+    "scrypt",
+    "argon2",
+    "argon2id",
+    "md5",
+    "sha1",
+    "sha256",
+    "sha384",
+    "sha512",
+    "hs256",
+    "rs256",
+    "es256",
+    "oauth2",
     "none",
     "null",
     "nil",
@@ -62,6 +82,7 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || value.contains("{{")
         || value.contains("%(")
         || value.contains("#{")
+        || is_field(value)
         || is_variable(value)
         || [
             "your-",
@@ -101,13 +122,21 @@ fn marks_placeholder(lower: &str, value: &str, word: &str) -> bool {
 }
 
 /// `$NAME`, `$env:NAME`, `%NAME%`, `@name`, `:name`.
-fn is_variable(value: &str) -> bool {
+pub(super) fn is_variable(value: &str) -> bool {
     let name = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'))
     };
     let upper = |text: &str| name(text) && !text.chars().any(|c| c.is_ascii_lowercase());
     value.strip_prefix('$').is_some_and(|rest| name(rest) && (upper(rest) || is_wordy(rest)))
         || value.strip_prefix('%').and_then(|rest| rest.strip_suffix('%')).is_some_and(name)
+}
+
+/// `{password}`, as strings are put together.
+fn is_field(value: &str) -> bool {
+    let name = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+    })
 }
 
 fn one_character(value: &str) -> bool {
@@ -150,6 +179,7 @@ pub(super) fn is_code(value: &str) -> bool {
         || value.starts_with("../")
         || value.starts_with("~/")
         || (value.starts_with('/') && wordy)
+        || is_file(value)
         || (value.starts_with(['&', '*', '@']) && wordy)
         || (value.contains(['.', '/', '[', '(', '<']) && wordy && !value.chars().any(|c| "!@#$%^&*".contains(c)))
         || [
@@ -170,6 +200,121 @@ pub(super) fn is_code(value: &str) -> bool {
         ]
         .iter()
         .any(|start| value.starts_with(start))
+}
+
+/// The name of a file, with or without folders.
+fn is_file(value: &str) -> bool {
+    const ENDINGS: [&str; 20] = [
+        "html", "htm", "md", "json", "yaml", "yml", "toml", "xml", "txt", "js", "mjs", "ts", "tsx", "py", "rs", "go",
+        "pem", "key", "crt", "java",
+    ];
+    value.rsplit_once('.').is_some_and(|(name, ending)| {
+        ENDINGS.contains(&ending) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-./*~".contains(c))
+    })
+}
+
+/// An expression without quotes around it: a call, an index, a path of names, a type of several.
+pub(super) fn is_expression(value: &str) -> bool {
+    // What compressed scripts are full of.
+    const CODE: [&str; 13] = ["}}", "){", "})", ":!0", ":!1", "=!0", "=!1", "=void", "==", "()", "?.", "??", "=this."];
+    if value.starts_with('=') || CODE.iter().any(|part| value.contains(part) && !value.ends_with("==")) {
+        return true;
+    }
+    let value = value.trim_start_matches(['&', '*', '%', '@', '!', '-']);
+    let name = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '$'))
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '$'))
+    };
+    if value.contains("::") && name(value) {
+        return true;
+    }
+    // A chain of names, or several of them.
+    let plain = |part: &str| {
+        name(part) && !part.contains([':', '.']) && (part.len() <= 2 || is_wordy(part) || randomness(part) < 0.3)
+    };
+    let first = value.split(['=', '|', '.']).next().unwrap_or_default();
+    if value.contains(['.', '|']) && first.len() < value.len() && value.split(['.', '|', '=']).all(plain) {
+        return true;
+    }
+    let Some(head) = value.find(['(', '[', '{', '<']).and_then(|at| value.get(..at)) else { return false };
+    let head = head.trim_end_matches(['!', ':']);
+    name(head)
+        && (is_wordy(head)
+            || head.contains("::")
+            || head.contains('$')
+            || !head.bytes().any(|b| b.is_ascii_digit())
+            || head.contains('.') && head.split('.').all(plain))
+}
+
+/// A number as source code writes it: `0x80`, `4097u32`, `0xC000006B_u32`, `10L`.
+pub(super) fn is_number(value: &str) -> bool {
+    const TYPES: [&str; 14] =
+        ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "u128", "i128", "usize", "isize", "f64", "n"];
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let body = hex.unwrap_or(digits);
+    let typed = TYPES.iter().find_map(|kind| body.strip_suffix(kind));
+    let bare = typed.unwrap_or_else(|| body.trim_end_matches(['u', 'U', 'l', 'L'])).trim_end_matches('_');
+    let all = |digit: fn(&u8) -> bool| bare.bytes().all(|b| b == b'_' || digit(&b));
+    !bare.is_empty()
+        && match hex {
+            Some(_) => bare.len() <= 19 && all(u8::is_ascii_hexdigit),
+            None => bare.len() < digits.len() && all(u8::is_ascii_digit),
+        }
+}
+
+/// A day, a time of the day, or both.
+pub(super) fn is_time(value: &str) -> bool {
+    let form = |text: &str, form: &str| {
+        text.len() >= form.len()
+            && text.bytes().zip(form.bytes()).all(|(b, f)| if f == b'0' { b.is_ascii_digit() } else { b == f })
+    };
+    let rest = value.bytes().skip(10).all(|b| b.is_ascii_digit() || b"T:.+-Z _".contains(&b));
+    (form(value, "0000-00-00") && rest)
+        || (form(value, "00:00:00") && value.bytes().all(|b| b.is_ascii_digit() || b":.Z".contains(&b)))
+}
+
+/// `^7.1.3`, `>=2.0.0-beta.1`: a version, or a range of them.
+pub(super) fn is_version(value: &str) -> bool {
+    let bare = value.trim_start_matches(['^', '~', '<', '>', '=', 'v', ' ']);
+    let mut parts = bare.splitn(3, '.');
+    let number = |part: Option<&str>| {
+        part.is_some_and(|part| {
+            (1..=5).contains(&part.len()) && (part == "x" || part == "*" || part.bytes().all(|b| b.is_ascii_digit()))
+        })
+    };
+    number(parts.next())
+        && number(parts.next())
+        && value.len() <= 40
+        && parts.next().is_none_or(|rest| {
+            rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, 'x' | '*'))
+                && rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '*'))
+                && rest
+                    .split(['.', '-', '+'])
+                    .all(|part| part.len() <= 12 && (is_wordy(part) || part.bytes().all(|b| b.is_ascii_hexdigit())))
+        })
+}
+
+/// A regular expression.
+pub(super) fn is_pattern(value: &str) -> bool {
+    const PARTS: [&str; 16] = [
+        "a-zA-Z", "Z0-9", "[A-Z", "[a-z", "[0-9", "[^", "\\d", "\\w", "\\s", "\\b", "(?:", "(?=", "(?i", ".*", ".+",
+        "]+",
+    ];
+    let parts = PARTS.iter().filter(|part| value.contains(**part)).count();
+    parts >= 2 || (parts == 1 && value.starts_with(['/', '^']))
+}
+
+/// An address of Ethereum.
+pub(super) fn is_address(value: &str) -> bool {
+    value.strip_prefix("0x").is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Without a number that tells one of several from the others: `<id>:0`.
+pub(super) fn without_number(value: &str) -> &str {
+    let bare = value.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = value.len() - bare.len();
+    bare.strip_suffix([':', '/', '#', '_']).filter(|_| (1..=6).contains(&number)).unwrap_or(value)
 }
 
 pub(super) fn is_digits(value: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Redaction of bytes: whatever is no secret comes out as it went in.
 //!
-//! Redaction knows text alone, and lines that end with LF. A byte that is no UTF-8 becomes one of 128 characters at the end of the last private plane, which mean nothing to any rule.
+//! Redaction knows text alone, and lines that end with LF. A byte that is no UTF-8 becomes one of 128 characters at the end
+//! of the last private plane, which mean nothing to any rule.
 //! Where one of these characters itself is in the input, its four bytes are taken for such bytes; so nothing is lost, in
 //! whatever pieces it comes. A CR without a LF is shown to redaction as the end of a line that it is, and put back.
 
@@ -9,7 +10,8 @@ use std::collections::VecDeque;
 
 use memchr::{memchr, memchr_iter, memmem};
 
-use crate::redaction::{RunRedactor, StreamRedactor};
+use super::run::RunRedactor;
+use super::stream::StreamRedactor;
 
 /// What a byte above 0x7f is added to.
 const BASE: u32 = 0x0010_ff00;
@@ -18,7 +20,7 @@ const LEAD: u8 = 0xf4;
 
 /// Redacts a stream of bytes.
 #[derive(Debug)]
-pub(crate) struct ByteRedactor {
+pub struct ByteRedactor {
     decoder: Decoder,
     redactor: StreamRedactor,
     /// A CR has come, and what follows it has not.
@@ -31,7 +33,8 @@ pub(crate) struct ByteRedactor {
 }
 
 impl ByteRedactor {
-    pub(crate) fn new(redactor: &RunRedactor) -> Self {
+    /// For one stream of bytes.
+    pub fn new(redactor: &RunRedactor) -> Self {
         Self {
             decoder: Decoder::default(),
             redactor: redactor.stream(),
@@ -43,7 +46,7 @@ impl ByteRedactor {
     }
 
     /// Takes further bytes and gives what is ready.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = String::with_capacity(bytes.len() + 1);
         if self.after_cr && !bytes.is_empty() {
             text.push('\r');
@@ -62,7 +65,7 @@ impl ByteRedactor {
     }
 
     /// Ends the stream, and gives what was held back.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
+    pub fn finish(&mut self) -> Vec<u8> {
         let mut text = String::from(if std::mem::take(&mut self.after_cr) { "\r" } else { "" });
         self.decoder.finish(&mut text);
         let mut ready = String::new();
@@ -73,12 +76,12 @@ impl ByteRedactor {
     }
 
     /// How many placeholders were put in so far.
-    pub(crate) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.redactor.count()
     }
 
     /// Bytes that wait for more.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.redactor.held() + self.decoder.partial.len() + usize::from(self.after_cr)
     }
 
