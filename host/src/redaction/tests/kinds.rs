@@ -120,6 +120,7 @@ fn keeps_names_of_resources_and_public_keys() {
         "let key = \"AAAAC3NzaC1lZDI1NTE5AAAAIJHnq2vX0k9v1z8x7q2m9k4v1z8x7q2m9k4v1z8\";\n",
         "See [section 3.4: If-Unmodified-Since](https://docs.example.org/html/rfc#3.4)\n",
         "- [abort-multipart-upload](https://docs.example.org/cli/latest/reference/abort)\n",
+        "--vscode-tab-unfocusedForeground:#33333359;--vscode-tab-border:#f3f3f3\nreturn t<-u+i&&(t=-u+i):t>u-i8&&(t=u-i)\n",
         "(\"alice.eth\", \"0x787192fc5378cc32aa956ddfdedbf26b24e8d78e40109add0eea2c1a012c3dec\"),\n",
     ]);
 }
@@ -172,6 +173,13 @@ fn takes_passwords_of_logins_without_a_scheme() {
     kept(&["jdbc:oracle:thin:scott/${DB_PASSWORD}@db:1521:x\n", "jdbc:oracle:thin:@//db.example.org:1521/orcl\n"]);
     taken("my}}Kettle;Orb7it", &["Driver={ODBC Driver 18};Server=db;Uid=app;pwd={my}}Kettle;Orb7it};Encrypt=yes\n"]);
     taken("it''s;Kettle7", &["Server=db;User Id=app;Password='it''s;Kettle7';Encrypt=true\n"]);
+}
+
+#[test]
+fn takes_passwords_that_look_like_code() {
+    taken("my}}Kettle(7).x", &["DB_PASSWORD=my}}Kettle(7).x\n", "password: \"my}}Kettle(7).x\"\n"]);
+    taken("k7==Kettle9", &["DB_PASSWORD=k7==Kettle9\n"]);
+    taken("it.was.Kettle9x", &["DB_PASSWORD=it.was.Kettle9x\n"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use ostler_plugin::redactor::Candidate;
 
 use context::{Class, Operator, Place};
 use values::{
-    is_address, is_code, is_digest, is_digits, is_expression, is_number, is_pattern, is_placeholder, is_time, is_uuid,
-    is_variable, is_version, without_number,
+    is_address, is_code, is_compressed, is_digest, is_digits, is_expression, is_number, is_pattern, is_placeholder,
+    is_time, is_uuid, is_variable, is_version, without_number,
 };
 
 use crate::words::{entropy, is_wordy, randomness};
@@ -174,7 +174,11 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     if place.is_declared() || is_time(value) || is_version(value) || is_pattern(value) {
         return false;
     }
-    if !place.quoted && (is_number(value) || is_expression(value) || is_type(place, value, &candidate.after)) {
+    // `NAME=…` of a shell or of a file of variables is no code; where blanks are missing otherwise, it was compressed.
+    let variable = place.names_variable() && candidate.before.ends_with('=');
+    let compact = !variable && candidate.before.ends_with([':', '=']);
+    let code = |value| !variable && (is_expression(value) || (compact && is_compressed(value)));
+    if !place.quoted && (is_number(value) || code(value) || is_type(place, value, &candidate.after)) {
         return false;
     }
     // A name for the name: `X_PASSWORD = "X_PASSWORD"`.
@@ -250,7 +254,7 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
 /// Whether name and value are the same, however they are written.
 fn is_same_name(name: &str, value: &str) -> bool {
     let bare = |text: &str| -> String {
-        text.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
+        text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
     };
     value.len() >= 12 && bare(name) == bare(value)
 }
@@ -387,14 +391,20 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
 }
 
 fn curl_user(value: &str, before: &str) -> bool {
+    const SHORT: [&str; 12] = ["-u", "-su", "-ssu", "-ku", "-sku", "-lu", "-slu", "-fsslu", "-fu", "-iu", "-vu", "-xu"];
+    let fetches = context::mentions(before, &["curl", "wget", "http"]);
     // The flag is a word by itself, or begins the word that ends with the user's name.
-    let mut words =
-        before.rsplit(|c: char| c.is_whitespace() || "\"'\\,=[(`".contains(c)).filter(|word| !word.is_empty());
-    let flagged = words.by_ref().take(2).any(|word| word.starts_with('-'));
+    let parts = |c: char| c.is_whitespace() || "\"'\\,=[(`".contains(c);
+    let mut words = before.rsplit(parts).filter(|word| !word.is_empty());
+    let flagged = words.by_ref().take(2).enumerate().any(|(at, word)| {
+        let flag = word.trim_end_matches(':').to_ascii_lowercase();
+        let attached =
+            at == 0 && fetches && SHORT.iter().any(|short| flag.starts_with(short)) && !flag.starts_with("--");
+        flag == "--user" || flag == "--proxy-user" || SHORT.contains(&flag.as_str()) || attached
+    });
     if !flagged || value.starts_with("//") || is_digits(value) || is_code(value) || values::is_common_password(value) {
         return false;
     }
-    let fetches = context::mentions(before, &["curl", "wget", "http"]);
     if fetches { !value.trim().is_empty() } else { value.len() >= 8 && !is_wordy(value) }
 }
 

@@ -215,9 +215,7 @@ fn is_file(value: &str) -> bool {
 
 /// An expression without quotes around it: a call, an index, a path of names, a type of several.
 pub(super) fn is_expression(value: &str) -> bool {
-    // What compressed scripts are full of.
-    const CODE: [&str; 13] = ["}}", "){", "})", ":!0", ":!1", "=!0", "=!1", "=void", "==", "()", "?.", "??", "=this."];
-    if value.starts_with('=') || CODE.iter().any(|part| value.contains(part) && !value.ends_with("==")) {
+    if value.starts_with('=') {
         return true;
     }
     let value = value.trim_start_matches(['&', '*', '%', '@', '!', '-']);
@@ -244,6 +242,12 @@ pub(super) fn is_expression(value: &str) -> bool {
             || head.contains('$')
             || !head.bytes().any(|b| b.is_ascii_digit())
             || head.contains('.') && head.split('.').all(plain))
+}
+
+/// What compressed scripts are full of.
+pub(super) fn is_compressed(value: &str) -> bool {
+    const CODE: [&str; 13] = ["}}", "){", "})", ":!0", ":!1", "=!0", "=!1", "=void", "==", "()", "?.", "??", "=this."];
+    CODE.iter().any(|part| value.trim_end_matches('=').contains(part))
 }
 
 /// A number as source code writes it: `0x80`, `4097u32`, `0xC000006B_u32`, `10L`.
