@@ -19,14 +19,14 @@ Examples:
   kubectl logs web | ostler redact
   ostler redact build.log deploy.log > shared.log
 
-The same rules as for runs: the redactor plugins and [redaction] of the configuration. All other bytes
-stay as they are. It needs no host.";
+The same rules as for runs: the redactor plugins and [redaction] of the configuration. All other
+bytes stay as they are. It needs no host.";
 
 /// Print files, or standard input, without their secrets
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Files to print one after the other; - is standard input, which is read if no file is named
+    /// Files to print, one after the other; - is standard input (the default)
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
