@@ -372,6 +372,7 @@ impl<'t> Place<'t> {
                 "tree",
                 "state",
                 "socket",
+                "websocket",
                 "accept",
                 "recv",
                 "receive",

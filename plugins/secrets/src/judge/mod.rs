@@ -341,6 +341,9 @@ fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
     if !context::mentions(before, &["cookie"]) && !sessions.contains(&name.as_str()) && !name.starts_with("__") {
         return false;
     }
+    if !place.quoted && before.ends_with("= ") && is_expression(value) {
+        return false;
+    }
     let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"]
         .iter()
         .any(|word| name.contains(word));

@@ -234,12 +234,13 @@ pub(super) fn is_expression(value: &str) -> bool {
     if value.contains(['.', '|']) && first.len() < value.len() && value.split(['.', '|', '=']).all(plain) {
         return true;
     }
-    let Some(head) = value.find(['(', '[', '{', '<']).and_then(|at| value.get(..at)) else { return false };
+    let Some((head, inside)) = value.split_once(['(', '[', '{', '<']) else { return false };
     let head = head.trim_end_matches(['!', ':']);
     name(head)
         && (is_wordy(head)
             || head.contains("::")
             || head.contains('$')
+            || is_number(inside.trim_end_matches([')', ']', '}']))
             || !head.bytes().any(|b| b.is_ascii_digit())
             || head.contains('.') && head.split('.').all(plain))
 }
