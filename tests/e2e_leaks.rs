@@ -296,3 +296,29 @@ fn masks_the_telling_members_of_a_document_and_leaves_its_ordinary_lines_to_othe
     let run = events[0]["runId"].as_str().unwrap().to_owned();
     look_everywhere(&bed, &needles, &run, &[]);
 }
+
+#[test]
+fn redact_prints_files_and_leaves_all_other_bytes() {
+    let bed = Bed::new();
+    let (secret, folder) = (token(3), bed.root().join("texts"));
+    std::fs::create_dir(&folder).unwrap();
+    let before = [b"caf\xe9 \xff\x00\r\n", "- name: DB_PASSWORD\n  value: ".as_bytes()].concat();
+    let first = [before.as_slice(), b"x7Qm2kV9tR4wZs81\r\nlast\rline"].concat();
+    std::fs::write(folder.join("a.log"), &first).unwrap();
+    std::fs::write(folder.join("b.log"), format!("token {secret} here\n")).unwrap();
+
+    let mut command = bed.command(&["redact", "a.log", "b.log", "-"]);
+    command.current_dir(&folder).stdin(std::fs::File::open(folder.join("b.log")).unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let line = b"token [REDACTED:github-pat] here\n";
+    let expected =
+        [before.as_slice(), b"[REDACTED:generic-password]\r\nlast\rline", line.as_slice(), line.as_slice()].concat();
+    assert_eq!(output.stdout, expected, "{}", String::from_utf8_lossy(&output.stdout));
+
+    // All that is wrong at once, and nothing printed.
+    let missing = bed.run(&["redact", &folder.join("b.log").to_string_lossy(), "/nowhere/x.log", "/"]).code(74);
+    assert_eq!(missing.stdout, "");
+    assert!(missing.stderr.contains("/nowhere/x.log: No such file"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("/: is a folder"), "{}", missing.stderr);
+}
