@@ -36,6 +36,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(host::ZYGOTE_VERB) => runner::serve_zygote(),
         Some(engine::PROBE_VERB) => engine::probe_sandbox(args.into_iter().skip(2)),
         Some(host::COMPILE_VERB) => host::compile(args.into_iter().skip(2)),
+        Some(cli::COMPLETE_VERB) => cli::complete(args.into_iter().skip(2), &host::Local),
         _ => cli::main(args, &host::Local),
     }
 }

@@ -10,13 +10,19 @@ use crate::model::ApiError;
 
 const EXAMPLES: &str = "\
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions
   ostler completions bash > ~/.local/share/bash-completion/completions/ostler
-  ostler completions zsh > ~/.zfunc/_ostler        with ~/.zfunc in fpath, before compinit
+
+  mkdir -p ~/.config/fish/completions
   ostler completions fish > ~/.config/fish/completions/ostler.fish
 
-A shell that is started afterwards completes verbs and options. It needs no host.";
+  mkdir -p ~/.zfunc
+  ostler completions zsh > ~/.zfunc/_ostler         # ~/.zfunc must be in fpath, before compinit
 
-/// Print what makes a shell complete verbs and options
+New shells complete commands, options and fixed values, and in bash, zsh and fish also providers,
+runs, conversations, profiles, settings and files. No host is started for that.";
+
+/// Print a shell completion script
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -25,8 +31,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
-    let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "ostler", &mut script);
-    context.out.write(&String::from_utf8_lossy(&script))?;
+    let script = match arguments.shell {
+        Shell::Bash => include_str!("complete/ostler.bash").to_owned(),
+        Shell::Fish => include_str!("complete/ostler.fish").to_owned(),
+        Shell::Zsh => include_str!("complete/ostler.zsh").to_owned(),
+        // Without names: these scripts are made from the definition alone.
+        shell => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ostler", &mut script);
+            String::from_utf8_lossy(&script).into_owned()
+        }
+    };
+    context.out.write(&script)?;
     Ok(Exit::Done)
 }

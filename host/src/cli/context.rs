@@ -70,7 +70,8 @@ impl<'a> Context<'a> {
     }
 }
 
-fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
+/// The places of the home that is named, or of the environment.
+pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
     let Some(home) = home else {
         return Paths::from_environment().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()));
     };

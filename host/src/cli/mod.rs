@@ -7,6 +7,7 @@
 mod answer;
 mod ask;
 mod clean;
+mod complete;
 mod confirm;
 mod context;
 mod destination;
@@ -41,6 +42,7 @@ mod config;
 mod export;
 mod grants;
 mod logs;
+mod man;
 mod plugin;
 mod profiles;
 mod queue;
@@ -71,6 +73,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use complete::{COMPLETE_VERB, Nameable, Named, complete};
 pub use exit::Exit;
 pub use serve::ServeOptions;
 
@@ -99,6 +102,9 @@ pub trait LocalCommands {
     /// # Errors
     /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
     fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError>;
+
+    /// What can be named on the command line, for completions. Whatever cannot be read is left out: nobody can be told.
+    fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named>;
 
     /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
     ///
@@ -183,6 +189,7 @@ enum Command {
     Access(access::Arguments),
     Audit(audit::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
@@ -213,6 +220,7 @@ impl Command {
             Self::Redact(arguments) => return redact::execute(context, &arguments),
             Self::Serve(arguments) => return serve::execute(context, &arguments),
             Self::Completions(arguments) => return completions::execute(context, &arguments),
+            Self::Man(arguments) => return man::execute(context, &arguments),
             _ => {}
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -247,7 +255,7 @@ impl Command {
                 Self::Audit(arguments) => audit::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
-                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) => Ok(Exit::Done),
+                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) | Self::Man(_) => Ok(Exit::Done),
             }
         });
         // A thread may still wait for an answer on the terminal; it must not keep the program.

@@ -125,6 +125,12 @@ pub(super) fn file_only(pointer: &str) -> Option<&'static str> {
     FILE_ONLY.iter().find(|(above, _)| lies_in(pointer, above)).map(|(_, why)| *why)
 }
 
+/// Whether a value can be set at run time.
+#[must_use]
+pub fn is_settable(pointer: &str) -> bool {
+    file_only(pointer).is_none()
+}
+
 /// What to tell somebody who sets what can be set in the file only.
 pub(super) fn file_only_message(pointer: &str, why: &str) -> String {
     let key = file_key(pointer);

@@ -2,6 +2,7 @@
 
 mod log;
 mod log_files;
+mod names;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ use self::watch::Watch;
 use crate::api::guard::{self, Guard};
 use crate::api::server::{self, Connections, Tcp};
 use crate::api::types::{HttpStatus, ReloadTrigger};
-use crate::cli::{LocalCommands, ServeOptions};
+use crate::cli::{LocalCommands, Nameable, Named, ServeOptions};
 use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source, create_private_dir, secret_file};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
@@ -106,6 +107,10 @@ impl LocalCommands for Local {
     fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
         let (registry, _) = open_registry(paths, config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
         Ok(engine::complaints(config, &registry))
+    }
+
+    fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named> {
+        names::names(*self, paths, what)
     }
 
     fn serve(
