@@ -40,6 +40,8 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     let background = arguments.background;
     let json = context.json;
     let ready: Box<dyn FnOnce(&Path) + Send> = Box::new(move |socket| {
+        // A service manager that waits for it; without one there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         if background {
             report_ready();
         } else if json {
