@@ -232,7 +232,7 @@ mod tests {
     struct Fixed;
 
     impl LocalCommands for Fixed {
-        fn redact(&self, _: &Paths, _: &mut dyn Read, _: &mut dyn Write) -> Result<u64, ApiError> {
+        fn redact(&self, _: &Paths, _: &mut [Box<dyn Read>], _: &mut dyn Write) -> Result<u64, ApiError> {
             Err(ApiError::internal("not asked"))
         }
         fn config(&self, _: &Paths) -> Result<Config, ApiError> {
