@@ -194,6 +194,9 @@ impl PrintTranscript {
     fn system(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         if event.get("subtype").and_then(Value::as_str) == Some("init") {
             self.turn_over = false;
+            if let Some(version) = event.get("claude_code_version").and_then(Value::as_str) {
+                self.meter.version(version);
+            }
         }
         let changed = self.background.hear(event);
         let covered = system::read(event, events);

@@ -1,7 +1,7 @@
 //! Tokens and cost of one attempt.
 //!
-//! A `claude --print` process is one attempt, and what it counts begins with it: after a resume too its figures hold
-//! nothing of earlier runs. Until the last line tells the totals, those of the main agent's messages stand in for them,
+//! A `claude --print` process is one attempt. In older versions what it counts begins with it, after a resume too; newer
+//! ones count the session in their last line. Until the last line tells the totals, those of the main agent's messages stand in for them,
 //! so that a run that is stopped has figures too.
 
 use ostler_plugin::provider::{Counter, Usage};
@@ -65,9 +65,21 @@ pub(crate) struct Meter {
     done: Tokens,
     /// The message under way.
     current: Tokens,
+    /// Whether the last line counts earlier runs of its session, too.
+    whole_session: bool,
 }
 
+/// The first version whose last line counts earlier runs of a session that goes on. No help tells, and nothing in the line.
+const COUNTS_SESSIONS: [u64; 3] = [2, 1, 277];
+
 impl Meter {
+    /// The version that the first line names.
+    pub(crate) fn version(&mut self, version: &str) {
+        let mut parts = version.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
+        let numbers: [u64; 3] = std::array::from_fn(|_| parts.next().unwrap_or(0));
+        self.whole_session = numbers >= COUNTS_SESSIONS;
+    }
+
     /// `message_start`.
     pub(crate) fn begin(&mut self, usage: Option<&Value>) {
         self.done = self.done.plus(self.current);
@@ -103,7 +115,8 @@ impl Meter {
         let all = told.most(seen);
         // A cost that leaves out what was seen would be too low.
         let cost = result.get("total_cost_usd").and_then(Value::as_f64).filter(|_| all == told);
-        Usage { cost_micro_usd: cost.and_then(micro), others, ..all.into_usage() }
+        let whole_session = self.whole_session && models.is_some();
+        Usage { cost_micro_usd: cost.and_then(micro), others, whole_session, ..all.into_usage() }
     }
 }
 
@@ -156,6 +169,19 @@ mod tests {
         assert!(!usage.whole_session);
         let others: Vec<_> = usage.others.iter().map(|counter| (counter.name.as_str(), counter.value)).collect();
         assert_eq!(others, [("turns", 3.0), ("web-searches", 2.0)]);
+    }
+
+    #[test]
+    fn newer_versions_count_the_whole_session() {
+        let result = json!({"modelUsage": {"a": {"inputTokens": 240, "outputTokens": 14}}, "total_cost_usd": 0.001});
+        for (version, whole) in
+            [("2.1.197", false), ("2.1.332", true), ("2.2.0-beta.1", true), ("3", true), ("", false)]
+        {
+            let mut meter = Meter::default();
+            meter.version(version);
+            let usage = meter.total(result.as_object().unwrap());
+            assert_eq!((usage.whole_session, usage.input_tokens), (whole, Some(240)), "{version}");
+        }
     }
 
     #[test]
