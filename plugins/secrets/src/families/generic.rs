@@ -23,8 +23,8 @@ const VALUE: &str = concat!(
 );
 /// A sentence that says a value. It must have a digit; what ends the sentence is no part of it.
 const SAID: &str = concat!(
-    r#"["'`*]{0,3}(?:[ \t]{1,2}(?:for|of|to|on|in)[ \t]{1,2}[\w.@\-'"` \t]{1,40}?)?[ \t]{1,3}(?i:is|was|(?:is |was )?(?:now|set to|changed to))"#,
-    r#"[ \t]{1,3}(?:now[ \t]{1,2})?[\\"'`*(]{0,4}([^\s"'`\\;,<>()\[\]{}|&]{0,}?[0-9][^\s"'`\\;,<>()\[\]{}|&]{2,}[^\s"'`\\;,<>()\[\]{}|&.:!?*])"#,
+    r#"["'`*]{0,3}(?:[ \t](?:for|of|to|on|in)(?:[ \t][\w.@\-'"`]+){1,5}?)?[ \t]{1,2}(?:is|was|(?:is |was )?(?:now|set to|changed to))"#,
+    r#"[ \t]{1,2}(?:now[ \t])?[\\"'`*(]{0,4}([^\s"'`\\;,<>()\[\]{}|&]{0,}?[0-9][^\s"'`\\;,<>()\[\]{}|&]{2,}[^\s"'`\\;,<>()\[\]{}|&.:!?*])"#,
 );
 /// A value after nothing but blanks: it must have a digit, or prose would be proposed all the time.
 const AFTER_BLANKS: &str =
