@@ -67,9 +67,10 @@ pub(crate) fn words(name: &str) -> Vec<String> {
 pub(crate) fn is_wordy(text: &str) -> bool {
     let words = words(text);
     let readable = words.iter().all(|word| {
-        // `2d`, `128bit`
+        // `2d`, `128bit`, as a part of a name
         let counted = word.trim_start_matches(|c: char| c.is_ascii_digit());
-        if counted.len() < word.len()
+        if words.len() >= 3
+            && counted.len() < word.len()
             && (1..=3).contains(&counted.len())
             && counted.bytes().all(|b| b.is_ascii_lowercase())
         {
@@ -82,7 +83,10 @@ pub(crate) fn is_wordy(text: &str) -> bool {
     // Random text falls apart into scraps, too, each of which could be an abbreviation.
     let scraps = words
         .iter()
-        .filter(|word| word.len() <= 3 || (word.len() <= 4 && word.ends_with(|c: char| c.is_ascii_digit())))
+        .filter(|word| {
+            let digit = |c: char| c.is_ascii_digit();
+            word.len() <= 3 || word.starts_with(digit) || (word.len() <= 4 && word.ends_with(digit))
+        })
         .count();
     readable && (words.len() < 4 || scraps * 2 <= words.len())
 }
