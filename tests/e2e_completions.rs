@@ -176,7 +176,7 @@ fn answers_nothing_and_starts_no_host_when_something_is_wrong() {
     let bed = Bed::with_config("this is no TOML");
     let database = bed.home().join("data/ostler.db");
     fs::write(&database, "this is no database").unwrap();
-    for words in [&["ostler", "show", "a"][..], &["ostler", "chat", "show", "a"], &["ostler", "no", "such", "a"]] {
+    for words in [&["ostler", "show", "a"][..], &["ostler", "chat", "show", "a"], &["ostler", "no", "such", "zz"]] {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
