@@ -111,7 +111,7 @@ fn what_lives_is_refused_and_nothing_is_deleted_then() {
     let chat = bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
     bed.run(&["chat", "send", &chat, "SAY hello"]).ok();
     let live = bed.detach(&["rehearsal", "SLEEP 600"]);
-    bed.wait_for_count("running", 1);
+    until("a run on record as running", PATIENCE, || (bed.record(&live)["status"] == "running").then_some(()));
     let waiting = bed.run(&["chat", "send", "--detach", &chat, "SAY waits"]).ok().stdout.trim().to_owned();
 
     let refused = bed.run(&["rm", "--yes", &done, &live, &waiting]).code(7);

@@ -13,7 +13,7 @@ const ONE: &str = "[scheduler]\nglobal = 1\n";
 /// A run that holds a slot until it is canceled.
 fn hold(bed: &Bed) -> String {
     let run = bed.detach(&["rehearsal", "SLEEP 600"]);
-    bed.wait_for_count("running", 1);
+    until("a run on record as running", PATIENCE, || (bed.record(&run)["status"] == "running").then_some(()));
     run
 }
 
@@ -123,12 +123,19 @@ fn dependencies_outlast_the_host() {
     let strict = bed.detach(&["rehearsal", "--after", &first, "SAY strict"]);
     let scheduled = bed.detach(&["rehearsal", "--in", "1h", "SAY scheduled"]);
     let after_scheduled = bed.detach(&["rehearsal", "--after", &scheduled, "SAY after the scheduled one"]);
-    // The next host finds that the first run has ended with this one.
-    bed.stop();
+    // The next host finds that the first run was running when this one died.
+    support::signal(bed.host(), nix::sys::signal::Signal::SIGKILL);
+    until("the end of the host", PATIENCE, || bed.health().is_err().then_some(()));
     bed.host();
     bed.run(&["wait", &after_first]).ok();
     bed.run(&["wait", &strict]).code(130);
+    assert_eq!(bed.record(&first)["status"], "interrupted");
     assert_eq!(bed.record(&strict)["reason"], "dependency_failed");
+    // And once more after a host that has ended by itself.
+    bed.stop();
+    bed.host();
+    let shown = bed.run(&["show", &after_scheduled]).ok().stdout;
+    assert!(shown.contains(&format!("the end of {}", &scheduled[28..])), "{shown}");
     let record = bed.record(&after_scheduled);
     assert_eq!((&record["status"], &record["job"]["reason"]), (&json!("queued"), &json!("dependency")), "{record}");
     assert_eq!(record["job"]["waitsFor"], json!([scheduled]));

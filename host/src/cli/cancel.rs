@@ -27,7 +27,7 @@ Returns when the runs have ended and nothing of them is alive. Canceling an ende
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Run ids, or beginnings or ends of them
+    /// Run ids, beginnings or ends of them, or `@` for the newest
     #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "RUN")]
     runs: Vec<String>,
     /// Cancel all queued and running runs

@@ -16,7 +16,7 @@ pub(super) async fn confirm(yes: bool, question: String) -> Result<bool, ApiErro
         return Ok(true);
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = "nobody can be asked whether to go on: standard input or standard error is not a terminal";
+        let message = "cannot ask for confirmation: standard input or standard error is not a terminal";
         return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--yes").hint("add --yes"));
     }
     let asked = tokio::task::spawn_blocking(move || ask(&question)).await;

@@ -33,7 +33,7 @@ With --output, an existing file is replaced; a device or a FIFO is written to.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Run id, or a beginning or end of one
+    /// Run id, the beginning or end of one, or `@` for the newest
     run: String,
     /// The format [default: from FILE's extension; md if it has none]
     #[arg(long, short, value_parser = ["md", "json", "jsonl", "txt"])]

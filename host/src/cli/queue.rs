@@ -152,8 +152,8 @@ pub(super) fn table(jobs: &[JobRecord], short: bool, now: Timestamp) -> Table {
     table
 }
 
-/// Why a job does not start.
-fn reason(job: &JobRecord) -> String {
+/// What a job waits for; empty if it does not wait.
+pub(super) fn reason(job: &JobRecord) -> String {
     let time = || job.not_before.map(format::local).unwrap_or_default();
     match job.reason {
         None => String::new(),

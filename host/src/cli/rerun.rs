@@ -29,7 +29,7 @@ Secrets of the first run are gone with its end: where it had some, they must be 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Run id, or a beginning or end of one
+    /// Run id, the beginning or end of one, or `@` for the newest
     run: String,
     #[command(flatten)]
     start: StartArguments,

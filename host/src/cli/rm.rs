@@ -9,8 +9,8 @@ use super::confirm::confirm;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::complain;
-use super::{clean, format, ids};
-use crate::api::client::Client;
+use super::{clean, failure, format, ids};
+use crate::api::client::{Client, ClientError};
 use crate::api::types::GetConversationParams;
 use crate::model::{ApiError, Conversation, ErrorKind, RunId, RunSummary};
 
@@ -64,13 +64,12 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         complain("nothing was deleted");
         return Ok(Exit::Canceled);
     }
-    let mut results = Vec::new();
+    let mut deletions = Deletions::default();
     for run in runs {
-        let deleted = client.delete_run(run.run_id).await?;
-        tell(context, &format::short_id(run.run_id), &deleted.files_left)?;
-        results.push(deleted);
+        let deleted = client.delete_run(run.run_id).await;
+        deletions.add(context, &short(run.run_id), deleted, |deleted| &deleted.files_left)?;
     }
-    finish(context, &results)
+    deletions.finish(context)
 }
 
 /// Deletes conversations with all their runs.
@@ -94,13 +93,13 @@ pub(super) async fn delete_chats(
         complain("nothing was deleted");
         return Ok(Exit::Canceled);
     }
-    let mut results = Vec::new();
+    let mut deletions = Deletions::default();
     for (chat, _) in chats {
-        let deleted = client.delete_conversation(chat.conversation_id).await?;
-        tell(context, &format::short_id(chat.conversation_id), &deleted.files_left)?;
-        results.push(deleted);
+        let id = format::short_id(chat.conversation_id);
+        let deleted = client.delete_conversation(chat.conversation_id).await;
+        deletions.add(context, &id, deleted, |deleted| &deleted.files_left)?;
     }
-    finish(context, &results)
+    deletions.finish(context)
 }
 
 /// The runs that the texts name. All that live are named at once, and then nothing is deleted.
@@ -132,19 +131,50 @@ fn described_chat(chat: &Conversation, runs: u64) -> String {
     format!("conversation {}{title} with {runs}", format::short_id(chat.conversation_id))
 }
 
-fn tell(context: &mut Context<'_>, id: &str, files_left: &[PathBuf]) -> Result<(), ApiError> {
-    if !context.json {
-        context.out.line(format!("deleted {id}"))?;
-    }
-    for file in files_left {
-        complain(&format!("warning: failed to delete {}", clean::line(&file.display().to_string())));
-    }
-    Ok(())
+/// What became of what was to be deleted. One that fails does not keep the others.
+#[derive(Debug)]
+struct Deletions<T> {
+    deleted: Vec<T>,
+    failed: Option<Exit>,
 }
 
-fn finish(context: &mut Context<'_>, results: &[impl Serialize]) -> Result<Exit, ApiError> {
-    if context.json {
-        context.out.document(&results)?;
+impl<T> Default for Deletions<T> {
+    fn default() -> Self {
+        Self { deleted: Vec::new(), failed: None }
     }
-    Ok(Exit::Done)
+}
+
+impl<T: Serialize> Deletions<T> {
+    fn add(
+        &mut self,
+        context: &mut Context<'_>,
+        id: &str,
+        outcome: Result<T, ClientError>,
+        files_left: impl Fn(&T) -> &[PathBuf],
+    ) -> Result<(), ApiError> {
+        let deleted = match outcome {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                let error = ApiError::from(error);
+                failure::report(&error, context.json);
+                self.failed = Some(Exit::from(error.kind));
+                return Ok(());
+            }
+        };
+        if !context.json {
+            context.out.line(format!("deleted {id}"))?;
+        }
+        for file in files_left(&deleted) {
+            complain(&format!("warning: failed to delete {}", clean::line(&file.display().to_string())));
+        }
+        self.deleted.push(deleted);
+        Ok(())
+    }
+
+    fn finish(self, context: &mut Context<'_>) -> Result<Exit, ApiError> {
+        if context.json {
+            context.out.document(&self.deleted)?;
+        }
+        Ok(self.failed.unwrap_or(Exit::Done))
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Output, WARN};
-use super::{answer, clean, format, ids};
+use super::{answer, clean, format, ids, queue};
 use crate::model::{ApiError, EndReason, RunRecord};
 
 const EXAMPLES: &str = "\
@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Run id, or a beginning or end of one
+    /// Run id, the beginning or end of one, or `@` for the newest
     run: String,
 }
 
@@ -58,6 +58,7 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
     if let Some(job) = run.job.as_ref().filter(|_| !summary.status.ended()) {
         page.option("place", job.position.map(|place| place.to_string()).as_deref());
         page.option("not before", job.not_before.map(format::local_full).as_deref());
+        page.option("waits for", Some(queue::reason(job)).filter(|reason| !reason.is_empty()).as_deref());
     }
     page.option("exit code", summary.exit_code.map(|code| code.to_string()).as_deref());
     page.field("created", &format!("{} by {}", format::local_full(summary.created_at), run.origin));

@@ -425,15 +425,61 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn nothing_is_taken_once_an_idle_host_has_made_up_its_mind() {
-        let dispatcher = Dispatcher::new(Limits {
+    fn dispatcher() -> Dispatcher {
+        Dispatcher::new(Limits {
             global: 1,
             per_lane: 1,
             lanes: Default::default(),
             capacity: 4,
             aging: Duration::from_secs(30),
-        });
+        })
+    }
+
+    fn job(id: RunId) -> Job<RunId> {
+        Job {
+            id,
+            lane: "codex".to_owned(),
+            series: None,
+            priority: 0,
+            enqueued_at: Time::from_ms(0),
+            arrival: 0,
+            start: Start::Now,
+            blocked: false,
+            admit: Admit::Readmitted,
+        }
+    }
+
+    #[test]
+    fn pauses_of_an_earlier_change_do_not_replace_later_ones() {
+        let dispatcher = dispatcher();
+        dispatcher.set_pauses(&StoredPauses { all: true, change: 7, ..StoredPauses::default() });
+        dispatcher.set_pauses(&StoredPauses { all: false, change: 6, ..StoredPauses::default() });
+        assert!(dispatcher.pauses().all);
+        dispatcher.set_pauses(&StoredPauses { all: false, change: 8, ..StoredPauses::default() });
+        assert!(!dispatcher.pauses().all);
+    }
+
+    #[test]
+    fn a_run_that_was_canceled_while_it_waited_for_another_is_not_settled_again() {
+        let dispatcher = dispatcher();
+        let (first, second, third) = (RunId::generate(), RunId::generate(), RunId::generate());
+        let after = StartAfter { run_ids: vec![first], even_if_failed: false };
+        for run in [second, third] {
+            dispatcher.admit(job(run), Some(&after), |_, held| assert!(!held, "nothing in a series holds it")).unwrap();
+        }
+        assert_eq!((dispatcher.counts().held, dispatcher.waits_for(second)), (2, vec![first]));
+        let Found::Waiting(live) = dispatcher.cancel(second) else { panic!("it waits") };
+        dispatcher.release(&live, RunStatus::Canceled, None);
+        let failed = dispatcher.settle(first, false);
+        assert_eq!(failed.iter().map(|live| live.run()).collect::<Vec<_>>(), [third]);
+        assert!(!dispatcher.close_if_idle(), "the caller has not ended it yet");
+        failed.iter().for_each(|live| assert!(dispatcher.release(live, RunStatus::Canceled, None)));
+        assert!(dispatcher.settle(first, false).is_empty() && dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn nothing_is_taken_once_an_idle_host_has_made_up_its_mind() {
+        let dispatcher = dispatcher();
         let (first, second) = (RunId::generate(), RunId::generate());
         dispatcher.reserve(first, None, || ()).unwrap();
         assert!(!dispatcher.close_if_idle(), "an acknowledgement is being written");

@@ -13,7 +13,7 @@ use crate::model::{ApiError, Conversation, ErrorKind};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ostler chat rename 1a2b3c4d \"the parser\"")]
 pub(super) struct Rename {
-    /// Conversation id, or a beginning or end of one
+    /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
     /// Its new title
     title: String,
@@ -32,7 +32,7 @@ pub(super) async fn rename(context: &mut Context<'_>, arguments: Rename) -> Resu
 #[command(after_help = "Examples:\n  ostler chat update 1a2b3c4d --meta ticket=1234 --meta owner=me\n  \
     ostler chat update 1a2b3c4d --unset ticket")]
 pub(super) struct Update {
-    /// Conversation id, or a beginning or end of one
+    /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
     /// Set a member of its metadata
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_meta, required_unless_present_any = ["unset", "title"])]
@@ -72,7 +72,7 @@ pub(super) async fn update(context: &mut Context<'_>, arguments: Update) -> Resu
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ostler chat archive 1a2b3c4d\n  ostler chat archive --undo 1a2b3c4d")]
 pub(super) struct Archive {
-    /// Conversation id, or a beginning or end of one
+    /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
     /// Take it back
     #[arg(long)]

@@ -19,7 +19,7 @@ or running run is refused.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Conversation ids, or beginnings or ends of them
+    /// Conversation ids, beginnings or ends of them, or `@` for the newest
     #[arg(required = true, value_name = "CHAT")]
     chats: Vec<String>,
     #[command(flatten)]

@@ -29,7 +29,7 @@ Ctrl-C cancels the message and waits for its end; a second one leaves at once.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Conversation id, or a beginning or end of one
+    /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
     #[command(flatten)]
     start: StartArguments,

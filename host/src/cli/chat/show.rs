@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Conversation id, or a beginning or end of one
+    /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
     /// Show prompts and answers in place of the list of runs
     #[arg(long)]

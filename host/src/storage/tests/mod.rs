@@ -2,6 +2,7 @@
 
 mod answers;
 mod audit;
+mod erase;
 mod faults;
 mod invariants;
 mod lock;
