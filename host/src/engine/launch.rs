@@ -14,6 +14,7 @@ use super::capabilities::for_plugin;
 use super::check;
 use super::environment::{known_secrets, open_values, search_path};
 use super::gate::{EarlierFinding, Grants};
+use super::hold::Hold;
 use super::native_policy::NativeChecks;
 use super::prepare::{self, Prepared};
 use super::question::Question;
@@ -410,6 +411,10 @@ impl Stage<'_> {
         let start =
             Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
+        let hold = start.process.as_deref().and_then(|identity| {
+            let noted = Hold::note(&self.engine.private_parent(), run, started.attempt, identity);
+            noted.inspect_err(|error| tracing::warn!(%run, %error, "no note of a child that waits")).ok()
+        });
         // Where a run of a conversation begins is settled with its first start.
         let carry = self.loaded.carry.base.as_ref().and_then(|_| self.loaded.carry.to_text());
         // Not urgent: what was told before must come before it.
@@ -429,6 +434,9 @@ impl Stage<'_> {
             return Err(SpawnFailure::Stopped(Stopped::Ending(ending)));
         }
         failpoint::reach("spawn.recorded");
+        if let Some(hold) = hold {
+            hold.end().map_err(|error| SpawnFailure::Stopped(io_error(error).into()))?;
+        }
         let child = prepared.start().map_err(SpawnFailure::Spawn)?;
         failpoint::reach("spawn.after");
         Ok((child, proxy))

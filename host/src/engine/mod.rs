@@ -34,6 +34,7 @@ mod environment;
 mod export;
 mod features;
 mod gate;
+mod hold;
 mod launch;
 mod live;
 mod load;
@@ -458,7 +459,7 @@ fn plugin_error(error: &PluginError) -> ApiError {
 /// The same error without secrets, in all its texts.
 fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
     let mut document = record::to_value(error);
-    redactor.redact_json(&mut document);
+    redactor.for_own_words().redact_json(&mut document);
     serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Engine;
 use super::carry::Carry;
+use super::hold::{self, was_held};
 use super::message::series;
 use super::record::Recorder;
 use super::submit::{time, timestamp};
@@ -31,7 +32,14 @@ impl Engine {
         self.end_processes(&left);
         let private = self.private_parent();
         own_folder(&private)?;
-        let swept = sweep(&private, |name: &OsStr| !of_an_attempt(name));
+        let held: HashSet<RunId> = left
+            .iter()
+            .filter(|Recovery { job, process, .. }| {
+                job.state == JobState::Running && was_held(&private, job.run_id, job.attempt, process.as_deref())
+            })
+            .map(|recovery| recovery.job.run_id)
+            .collect();
+        let swept = sweep(&private, |name: &OsStr| !name.to_str().is_some_and(of_an_attempt));
         for (folder, error) in &swept.failed {
             tracing::warn!(folder = %folder.display(), error, "a private folder of a dead run was not removed");
         }
@@ -41,13 +49,20 @@ impl Engine {
         let mut settled = HashSet::new();
         for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
             let run = recovery.job.run_id;
-            if requeue && self.requeue_interrupted(recovery) {
+            let back = if held.contains(&run) {
+                self.requeue_held(recovery)
+            } else {
+                requeue && self.requeue_interrupted(recovery)
+            };
+            if back {
                 continue;
             }
             settled.insert(run);
             self.end_interrupted(run, "the host died while the run was running")?;
             failpoint::reach("recover.settled");
         }
+        // Not before: a host that dies meanwhile has another one look again.
+        hold::forget_all(&private);
         for recovery in left.iter().filter(|recovery| !settled.contains(&recovery.job.run_id)) {
             self.queue_again(recovery);
         }
@@ -81,6 +96,17 @@ impl Engine {
         }
         let backoff = payload.as_ref().and_then(|payload| payload.get("retryBackoffMs")?.as_u64());
         let delay = Duration::from_millis(backoff.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS));
+        self.put_back(recovery, delay, &Carry { retries: carry.retries + 1, ..carry })
+    }
+
+    /// Puts a run back whose child had not been released: nothing has happened, so that this is none of its retries.
+    fn requeue_held(&self, recovery: &Recovery) -> bool {
+        self.put_back(recovery, Duration::ZERO, &Carry::read(recovery.carry.as_deref()))
+    }
+
+    /// The attempt was recorded, so that the next one has another number.
+    fn put_back(&self, recovery: &Recovery, delay: Duration, carry: &Carry) -> bool {
+        let run = recovery.job.run_id;
         let (now, attempt) = (clock::now(), recovery.job.attempt + 1);
         let next = now.checked_add(delay).unwrap_or(now);
         let recorder = Recorder::new(Some(run), None, self.redactor());
@@ -88,7 +114,6 @@ impl Engine {
             "retry_scheduled",
             json!({"attempt": attempt, "nextRunAt": next, "reason": EndReason::Interrupted}),
         );
-        let carry = Carry { retries: carry.retries + 1, ..carry };
         let back = Requeued {
             state: JobState::Retrying,
             attempt,
@@ -157,9 +182,8 @@ fn own_folder(path: &Path) -> Result<(), ApiError> {
 }
 
 /// Whether a folder is named as those of attempts are: the run's id and a number.
-fn of_an_attempt(name: &OsStr) -> bool {
-    let parts = name.to_str().and_then(|name| name.rsplit_once('-'));
-    parts.is_some_and(|(run, number)| run.parse::<RunId>().is_ok() && number.parse::<u32>().is_ok())
+pub(super) fn of_an_attempt(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(run, number)| run.parse::<RunId>().is_ok() && number.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -170,9 +194,9 @@ mod tests {
 
     #[test]
     fn only_folders_of_attempts_are_taken_for_such() {
-        assert!(of_an_attempt(OsStr::new(&format!("{}-2", RunId::generate()))));
+        assert!(of_an_attempt(&format!("{}-2", RunId::generate())));
         for name in ["photos", "run-1", "-1", "", "01a205bb-d409-728a-8f30-2ffbf0cb53de"] {
-            assert!(!of_an_attempt(OsStr::new(name)), "{name}");
+            assert!(!of_an_attempt(name), "{name}");
         }
     }
 

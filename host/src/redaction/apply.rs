@@ -83,7 +83,14 @@ pub(super) fn process(
     out: &mut String,
 ) -> (usize, u64) {
     if shared.redactor.withhold {
-        return (text.len(), withhold(text, start, out));
+        if shared.unscanned == Unscanned::Withheld {
+            return (text.len(), withhold(text, start, out));
+        }
+        let mut masked = String::new();
+        let (end, count) = shared.redactor.with_scratch(|scratch| {
+            Applier { shared, state, scratch, text, names: Vec::new() }.run(start, piece, &mut masked)
+        });
+        return (end, count + withhold_unusual(&masked, out));
     }
     shared
         .redactor
@@ -548,6 +555,37 @@ fn pieces(text: &str, range: &Range<usize>, json: bool) -> Vec<Range<usize>> {
         }
     }
     parts
+}
+
+/// Letters of a word, and digits of a number, that are ordinary.
+const WORD: usize = 16;
+/// Letters and digits of a word that has both.
+const MIXED: usize = 6;
+
+/// Without rules, what the host says of itself must be readable, and nobody knows what in it is a secret: words that are no
+/// ordinary words or numbers are replaced.
+fn withhold_unusual(text: &str, out: &mut String) -> u64 {
+    let mut count = 0;
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end();
+        if word.split(|character: char| !character.is_alphanumeric()).all(is_usual) {
+            out.push_str(piece);
+            continue;
+        }
+        out.push_str("[REDACTED:");
+        out.push_str(WITHHELD);
+        out.push(']');
+        out.push_str(piece.get(word.len()..).unwrap_or_default());
+        count += 1;
+    }
+    count
+}
+
+fn is_usual(part: &str) -> bool {
+    let is = |kind: fn(char) -> bool| part.chars().all(kind);
+    let most = if is(char::is_alphabetic) || is(|character| character.is_ascii_digit()) { WORD } else { MIXED };
+    let address = part.strip_prefix("0x").is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
+    part.chars().count() <= if address { 2 + WORD } else { most }
 }
 
 /// Replaces everything but white space, line by line.

@@ -189,7 +189,8 @@ impl Redactor {
         builder.finish(plugins)
     }
 
-    /// A redactor for when no rules can be had: all text but white space is replaced by `[REDACTED:withheld]`.
+    /// A redactor for when no rules can be had: all text but white space is replaced by `[REDACTED:withheld]`; of the host's
+    /// own words ([`Unscanned::ByRules`](super::Unscanned)) only what is no ordinary word.
     pub fn withholding() -> Self {
         let mut redactor = Builder::default().finish(Vec::new()).unwrap_or_else(|_| unreachable_empty());
         redactor.withhold = true;

@@ -84,6 +84,16 @@ impl RunRedactor {
         Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default(), unscanned }) }
     }
 
+    /// The same redactor for the host's own words, such as errors, where there are no rules: they must be readable.
+    #[must_use]
+    pub fn for_own_words(&self) -> Self {
+        if !self.shared.redactor.withhold {
+            return self.clone();
+        }
+        let Shared { redactor, masks, faults, .. } = &*self.shared;
+        Self::with(Arc::clone(redactor), Arc::clone(masks), Arc::clone(faults), Unscanned::ByRules)
+    }
+
     /// Redacts a whole text.
     pub fn redact<'t>(&self, text: &'t str) -> Redacted<'t> {
         let mut stream = self.stream();

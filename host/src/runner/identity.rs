@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::linux;
+
 /// The environment variable that holds [`SpawnSpec::marker`](super::SpawnSpec::marker) in every process of a run.
 pub const MARKER_VARIABLE: &str = "OSTLER_RUN_MARKER";
 
@@ -21,4 +23,12 @@ pub struct ProcessIdentity {
     pub boot_id: String,
     /// The value of [`MARKER_VARIABLE`].
     pub marker: String,
+}
+
+impl ProcessIdentity {
+    /// Whether the machine has not been started again since.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        !self.boot_id.is_empty() && self.boot_id == linux::boot_id()
+    }
 }

@@ -40,7 +40,7 @@ pub fn end_leftovers(recorded: &[ProcessIdentity]) -> LeftoverReport {
 
 /// Everything alive that provably belongs to the attempt; never this process nor what it descends from.
 pub(super) fn belonging_to(identity: &ProcessIdentity) -> Vec<Process> {
-    let same_boot = !identity.boot_id.is_empty() && identity.boot_id == linux::boot_id();
+    let same_boot = identity.is_of_this_boot();
     let is_recorded = |process: &Process| {
         let is = |pid, ticks| pid != 0 && process.pid == pid && process.start_ticks == ticks;
         same_boot && (is(identity.pid, identity.start_ticks) || is(identity.keeper_pid, identity.keeper_start_ticks))

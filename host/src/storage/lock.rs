@@ -29,6 +29,34 @@ pub struct Holder {
     pub pid: u32,
     /// Its version.
     pub version: String,
+    /// When it was started, in the kernel's clock ticks since boot: another process may get its id.
+    #[serde(default)]
+    pub start_ticks: u64,
+    /// What it does before it takes connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting: Option<String>,
+}
+
+impl Holder {
+    /// The host that holds a data folder, if it lives. Takes no lock: a host that starts at the same moment would find it
+    /// taken.
+    #[must_use]
+    pub fn of(folder: &Path) -> Option<Self> {
+        let holder = read_holder(&mut File::open(folder.join(FILE)).ok()?)?;
+        (start_ticks(holder.pid)? == holder.start_ticks).then_some(holder)
+    }
+}
+
+/// When a process that lives was started.
+fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    if fields.next() == Some("Z") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// Why a data folder cannot be had.
@@ -106,10 +134,29 @@ impl DataLock {
             }
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
-        let holder = Holder { pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned() };
-        let text = serde_json::to_string(&holder).map_err(|error| io_error(error.into()))?;
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{text}")).map_err(io_error)?;
-        Ok(Self { file, path })
+        let lock = Self { file, path: path.clone() };
+        lock.note(Some("starting")).map_err(io_error)?;
+        Ok(lock)
+    }
+
+    /// Notes what this host does before it takes connections; None when it does.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn note(&self, starting: Option<&str>) -> io::Result<()> {
+        let pid = std::process::id();
+        let holder = Holder {
+            pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start_ticks: start_ticks(pid).unwrap_or_default(),
+            starting: starting.map(str::to_owned),
+        };
+        let text = serde_json::to_string(&holder)? + "\n";
+        let mut file = &self.file;
+        file.rewind()?;
+        file.write_all(text.as_bytes())?;
+        // Afterwards: whoever reads meanwhile finds the beginning whole.
+        file.set_len(text.len() as u64)
     }
 
     /// The lock's file.
@@ -131,5 +178,6 @@ impl Drop for DataLock {
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(4096).read_to_string(&mut text).ok()?;
-    serde_json::from_str(text.trim()).ok()
+    // What is behind it is left of a longer note.
+    serde_json::from_str(text.lines().next()?).ok()
 }

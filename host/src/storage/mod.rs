@@ -86,12 +86,22 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The largest the database may grow, in pages of 4 KiB; None is without limit. For tests of a full disk.
     pub max_pages: Option<u32>,
+    /// How long one try to lock the database waits for another program.
+    pub busy_timeout: Duration,
+    /// How long writes wait for another program that holds the database. Until then nothing fails: writers block, and with
+    /// them the runs whose output they write.
+    pub busy_patience: Duration,
 }
 
 impl Default for Options {
-    /// 4 MiB may wait; no limit on the file.
+    /// 4 MiB may wait; no limit on the file; two minutes for other programs.
     fn default() -> Self {
-        Self { queue_bytes: 4 << 20, max_pages: None }
+        Self {
+            queue_bytes: 4 << 20,
+            max_pages: None,
+            busy_timeout: Duration::from_secs(5),
+            busy_patience: Duration::from_secs(120),
+        }
     }
 }
 
@@ -123,7 +133,7 @@ impl Storage {
         let opened = open::open(path, options)?;
         let (sender, committed) = watch::channel(opened.last_cursor);
         let readers = reader::Pool::new(path);
-        let writer = writer::Writer::start(opened, path, options.queue_bytes, sender)?;
+        let writer = writer::Writer::start(opened, path, options, sender)?;
         Ok(Self { shared: Arc::new(Shared { readers, writer, committed, path: path.to_owned() }) })
     }
 

@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -27,6 +26,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0005_access_and_audit.sql")),
     M::up(include_str!("migrations/0006_plugins.sql")),
     M::up(include_str!("migrations/0007_trust_settings.sql")),
+    M::up(include_str!("migrations/0008_search_without_spaces.sql")),
 ];
 
 /// Tables without which no run can be taken up: looked through at every start, because they are small.
@@ -42,9 +42,6 @@ const VITAL: &[&str] = &[
     "plugin_files",
     "plugin_trust",
 ];
-
-/// How long a locked database is waited for.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database of at most this size (bytes) is looked through as a whole when it is opened.
 const LOOKED_THROUGH: u64 = 16 << 20;
@@ -213,7 +210,7 @@ fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, S
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // Until it is known to be ours and sound, closing it must not fold the log into it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     let value = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (value("application_id")?, value("user_version")?);
@@ -250,7 +247,13 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StorageError> {
 
 fn migration_failed(path: &Path, error: rusqlite_migration::Error) -> StorageError {
     match error {
-        rusqlite_migration::Error::RusqliteError { err, .. } => StorageError::from(err),
+        rusqlite_migration::Error::RusqliteError { err, .. } => match StorageError::from(err) {
+            // A migration that this version has tried fails for one reason: its tables are there already, or are others.
+            error if error.kind() == StorageErrorKind::Internal => {
+                damaged(path, "its tables are not those of its version")
+            }
+            error => error,
+        },
         other => StorageError::new(
             StorageErrorKind::Internal,
             format!("failed to bring the database {} up to date: {other}", path.display()),

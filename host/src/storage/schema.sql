@@ -52,7 +52,7 @@ CREATE TABLE runs (
     terminal_cursor INTEGER,
     -- About how many bytes its events and texts take in the file, known at its end.
     stored_bytes INTEGER NOT NULL DEFAULT 0,
-    -- 1: run_texts has what there is by now.
+    -- 1: run_texts has what there is by now. 2: it is to be read again, and its size counts already.
     indexed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 -- What lists filter by: counting and picking go along one of these. Runs of one status and provider lie in the order of
@@ -63,7 +63,7 @@ CREATE INDEX runs_by_session ON runs (session_id, provider) WHERE session_id IS 
 CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
 -- Retention goes along this one.
 CREATE INDEX runs_by_end ON runs (ended_us) WHERE ended_us IS NOT NULL;
-CREATE INDEX runs_to_index ON runs (num) WHERE indexed = 0;
+CREATE INDEX runs_to_index ON runs (num) WHERE indexed <> 1;
 
 -- Long texts of a run, written once. Apart from `runs`, so that a change of status does not write megabytes again.
 CREATE TABLE run_bodies (
@@ -108,11 +108,11 @@ CREATE TABLE conversations (
     archived_us INTEGER,
     created_us INTEGER NOT NULL,
     updated_us INTEGER NOT NULL,
-    -- 1: conversation_texts has the title.
+    -- 1: conversation_texts has the title. 2: it is to be read again.
     indexed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX conversations_by_update ON conversations (updated_us);
-CREATE INDEX conversations_to_index ON conversations (num) WHERE indexed = 0;
+CREATE INDEX conversations_to_index ON conversations (num) WHERE indexed <> 1;
 
 -- The runs of a conversation, in order.
 CREATE TABLE conversation_runs (

@@ -4,6 +4,12 @@
 //! date by and by: whatever makes or changes a text only marks it (`indexed = 0`), for writing into an index several times
 //! a run would cost each run more than its own rows do. Who searches has the marked ones read first, see
 //! [`Storage::index_texts`](super::Storage::index_texts).
+//!
+//! The tokenizer of the index takes what is between spaces and punctuation for a word. Scripts that put no spaces between
+//! words (Chinese, Japanese, Thai and others) are therefore indexed character by character, see [`segmented`]: a search for
+//! some characters finds them wherever they are side by side.
+
+use std::borrow::Cow;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -60,11 +66,12 @@ impl WriteTx<'_> {
         let answer = beginning(&answer);
         self.execute(
             "INSERT OR REPLACE INTO run_texts (rowid, prompt, answer) VALUES (?1, ?2, ?3)",
-            params![num, prompt, answer],
+            params![num, segmented(&prompt), segmented(answer)],
         )?;
         let bytes = prompt.len() + answer.len();
         self.execute(
-            "UPDATE runs SET indexed = 1, stored_bytes = stored_bytes + ?2 WHERE num = ?1",
+            "UPDATE runs SET stored_bytes = stored_bytes + CASE indexed WHEN 2 THEN 0 ELSE ?2 END, indexed = 1
+             WHERE num = ?1",
             params![num, i64::try_from(bytes / BYTES_OF_TEXT_FOR_ONE).unwrap_or(0)],
         )?;
         Ok(bytes)
@@ -73,10 +80,13 @@ impl WriteTx<'_> {
     fn index_titles(&mut self) -> Result<bool, StorageError> {
         for _ in 0..SLICE_RUNS {
             let Some(num) = first_unindexed(self.conn, "conversations")? else { return Ok(true) };
+            let title: Option<String> = self
+                .conn
+                .prepare_cached("SELECT title FROM conversations WHERE num = ?1")?
+                .query_row([num], |row| row.get(0))?;
             self.execute(
-                "INSERT OR REPLACE INTO conversation_texts (rowid, title)
-                 SELECT num, coalesce(title, '') FROM conversations WHERE num = ?1",
-                [num],
+                "INSERT OR REPLACE INTO conversation_texts (rowid, title) VALUES (?1, ?2)",
+                params![num, segmented(&title.unwrap_or_default())],
             )?;
             self.execute("UPDATE conversations SET indexed = 1 WHERE num = ?1", [num])?;
         }
@@ -113,7 +123,7 @@ impl WriteTx<'_> {
 fn first_unindexed(conn: &rusqlite::Connection, table: &str) -> Result<Option<i64>, StorageError> {
     let found = conn
         .prepare_cached(&format!(
-            "SELECT num FROM {table} INDEXED BY {table}_to_index WHERE indexed = 0 ORDER BY num LIMIT 1"
+            "SELECT num FROM {table} INDEXED BY {table}_to_index WHERE indexed <> 1 ORDER BY num LIMIT 1"
         ))?
         .query_row([], |row| row.get(0))
         .optional()?;
@@ -133,6 +143,36 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(LENGTH)]
 }
 
+/// A text whose characters of scripts without spaces stand by themselves.
+fn segmented(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || !text.contains(has_no_spaces) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + text.len() / 2);
+    for character in text.chars() {
+        if has_no_spaces(character) {
+            out.extend([' ', character, ' ']);
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a character is of a script that puts no spaces between words. Hangul is one of them: its particles and compounds
+/// are written together with the word that somebody searches for.
+const fn has_no_spaces(character: char) -> bool {
+    matches!(character,
+        // Thai, Lao, Tibetan, Burmese, Khmer
+        '\u{0e00}'..='\u{0fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
+        // Hiragana, katakana, Bopomofo, Han, Yi
+        | '\u{3005}'..='\u{3007}' | '\u{3040}'..='\u{312f}' | '\u{31a0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{a000}'..='\u{a4cf}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}'
+        | '\u{20000}'..='\u{3ffff}'
+        // Hangul
+        | '\u{ac00}'..='\u{d7a3}')
+}
+
 /// What a user types, in the language of the index: all words must occur, in any order, and may go on (`auth` finds
 /// `authentication`); what stands between quotation marks must occur to the letter, but for case, accents and
 /// punctuation. Where there is no letter or digit to search for, it is a phrase of no words, and finds nothing.
@@ -144,7 +184,7 @@ pub(super) fn expression(search: &str) -> String {
         let pieces: Vec<&str> = if quoted { vec![piece] } else { piece.split_whitespace().collect() };
         for piece in pieces.into_iter().filter(|piece| piece.contains(char::is_alphanumeric)) {
             // SQLite takes a text up to a zero byte.
-            let piece = piece.replace('\0', " ");
+            let piece = segmented(piece).replace('\0', " ");
             parts.push(format!("\"{piece}\"{}", if quoted { "" } else { " *" }));
         }
     }
@@ -160,6 +200,7 @@ mod tests {
         assert_eq!(expression("fix auth"), "\"fix\" * \"auth\" *");
         assert_eq!(expression("say \"hello  world\" now"), "\"say\" * \"hello  world\" \"now\" *");
         assert_eq!(expression("an \"open end"), "\"an\" * \"open end\"");
+        assert_eq!(expression("部署auth \"方案\""), "\" 部  署 auth\" * \" 方  案 \"");
         // Nothing of the index's own language gets through.
         assert_eq!(expression("a OR b* -c ^d"), "\"a\" * \"OR\" * \"b*\" * \"-c\" * \"^d\" *");
         for nothing in ["", "  ", "\"", "\"\"", "- * ()", "\0"] {

@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use crate::failpoint;
 use crate::model::NewEvent;
 
-use super::open::{BUSY_TIMEOUT, Opened};
+use super::open::Opened;
 use super::output::Failure;
 use super::pending::{Resolver, closed, promise};
 use super::rows::unsigned;
 use super::tx::{Memory, WriteTx};
-use super::{Durability, Pending, StorageError, StorageErrorKind, Written};
+use super::{Durability, Options, Pending, StorageError, StorageErrorKind, Written};
 
 /// Bytes of events in one transaction: some milliseconds, so that an urgent write does not wait longer.
 const GROUP_BYTES: usize = 512 << 10;
@@ -241,14 +241,14 @@ impl Writer {
     pub(super) fn start(
         opened: Opened,
         path: &Path,
-        limit: usize,
+        options: &Options,
         committed: watch::Sender<u64>,
     ) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
-            limit: limit.max(1),
+            limit: options.queue_bytes.max(1),
             commits: AtomicU64::new(0),
             scrubs: AtomicU64::new(0),
         });
@@ -258,6 +258,8 @@ impl Writer {
             queue: Arc::clone(&queue),
             committed,
             path: path.to_owned(),
+            busy_timeout: options.busy_timeout,
+            busy_patience: options.busy_patience,
             // As SQLite begins.
             synchronous: None,
             next_checkpoint: CHECKPOINT_PAGES,
@@ -354,6 +356,8 @@ struct Worker {
     queue: Arc<Queue>,
     committed: watch::Sender<u64>,
     path: PathBuf,
+    busy_timeout: Duration,
+    busy_patience: Duration,
     synchronous: Option<Durability>,
     next_checkpoint: u32,
     /// When the log is to be emptied because a deleted seal stands in it, if nothing is to be written until then.
@@ -399,8 +403,16 @@ impl Worker {
     }
 
     fn write(&mut self, group: &mut [Request]) {
-        let Err(lost) = self.transaction(group) else {
-            return self.settle(group);
+        let began = Instant::now();
+        let lost = loop {
+            let Err(lost) = self.transaction(group) else {
+                return self.settle(group);
+            };
+            // Another program holds the database: that passes. The queue is bounded, so that its callers wait as well.
+            let passes = lost.at_once && lost.error.kind() == StorageErrorKind::Busy;
+            if !passes || began.elapsed() >= self.busy_patience || self.queue.lock().closed {
+                break lost;
+            }
         };
         if lost.at_once || group.len() == 1 {
             return fail(group, &lost.error);
@@ -550,7 +562,7 @@ impl Worker {
     fn scrub(&mut self) {
         let _ = self.conn.busy_timeout(SCRUB_PATIENCE);
         let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
+        let _ = self.conn.busy_timeout(self.busy_timeout);
         if busy.is_ok_and(|busy| busy == 0) {
             (self.scrub_at, self.scrub_latest) = (None, None);
             self.next_checkpoint = CHECKPOINT_PAGES;

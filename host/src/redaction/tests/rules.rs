@@ -199,6 +199,25 @@ fn without_rules_everything_is_withheld() {
 }
 
 #[test]
+fn without_rules_the_words_of_the_host_stay_readable_and_what_could_be_a_secret_does_not() {
+    let known = KnownSecret { name: String::new(), value: "Tz4mQ8vLw2Xk".to_owned() };
+    let (masks, faults) = (Arc::new(Masks::new([known])), Arc::new(IgnoreFaults));
+    let run = RunRedactor::with(Arc::new(Redactor::withholding()), masks, faults, Unscanned::ByRules);
+    for plain in [
+        "redactor secrets: failed to start: mmap failed to reserve 0x104000000 bytes: Cannot allocate memory (os error 12)",
+        "no redactor plugin can run; see `ostler plugin list`\n",
+        "PLUGIN_FAILED /plugins/redactor/secrets wasm32 x86_64 8000000 KiB",
+        "größer als 100 MiB",
+    ] {
+        assert_eq!(run.redact(plain).text, plain);
+    }
+    let token = ["gh", "p_K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
+    let text = format!("the setting {token} is wrong, key=x7Qm2kV9tR4w too\n");
+    assert_eq!(run.redact(&text).text, "the setting [REDACTED:withheld] is wrong, [REDACTED:withheld] too\n");
+    assert_eq!(run.redact("it is Tz4mQ8vLw2Xk").text, "it is [REDACTED:known-value]");
+}
+
+#[test]
 fn documents_are_read_with_their_keys() {
     let run = redactor();
     let mut document = json!({

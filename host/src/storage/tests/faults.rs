@@ -194,6 +194,54 @@ fn a_full_disk_is_said_and_passes() {
     assert_eq!(storage.trouble(), None);
 }
 
+/// Holds the database as another program would, until it is dropped.
+fn held(home: &Home) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(home.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    other
+}
+
+#[test]
+fn database_that_another_program_holds_for_a_while_fails_no_write() {
+    let home = Home::new();
+    let busy_timeout = std::time::Duration::from_millis(20);
+    let options = Options { queue_bytes: 1000, busy_timeout, ..Options::default() };
+    let storage = Storage::open(&home.path(), &options).unwrap();
+    let run_id = submit(&storage);
+    let other = held(&home);
+    let output = storage.output();
+    // More than may wait: whoever writes is slowed down.
+    let writing = std::thread::spawn(move || {
+        (0..20)
+            .try_for_each(|_| output.append(vec![chunk(run_id, &"w".repeat(500))]))
+            .and_then(|()| output.finish().wait())
+    });
+    let trouble = std::iter::repeat_with(|| storage.trouble()).find_map(|trouble| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        trouble
+    });
+    assert_eq!(trouble.unwrap().kind(), StorageErrorKind::Busy);
+    // Several tries later.
+    std::thread::sleep(10 * busy_timeout);
+    assert!(!writing.is_finished(), "nothing was given up");
+    drop(other);
+    writing.join().unwrap().unwrap();
+    assert_eq!(all_events(&storage, &EventFilter::default(), ReadLimit::default()).len(), 20);
+    assert_eq!(storage.trouble(), None);
+}
+
+#[test]
+fn database_that_another_program_holds_for_ever_fails_writes_after_the_patience() {
+    let home = Home::new();
+    let short = std::time::Duration::from_millis(30);
+    let options = Options { busy_timeout: short / 3, busy_patience: short, ..Options::default() };
+    let storage = Storage::open(&home.path(), &options).unwrap();
+    let _other = held(&home);
+    let error = storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Busy);
+    assert!(error.advice().unwrap().contains("other program"), "{error:?}");
+}
+
 #[test]
 fn a_write_that_is_too_large_does_not_take_others_with_it() {
     let home = Home::new();

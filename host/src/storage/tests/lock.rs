@@ -15,6 +15,26 @@ fn the_second_host_learns_who_holds_the_folder() {
 }
 
 #[test]
+fn holder_says_what_it_does_until_it_is_ready_and_only_while_it_lives() {
+    let home = Home::new();
+    let folder = home.folder.path();
+    assert_eq!(Holder::of(folder), None);
+    let lock = DataLock::acquire(folder).unwrap();
+    assert_eq!(Holder::of(folder).unwrap().starting.as_deref(), Some("starting"));
+    lock.note(Some("compiling plugins (3 of 6)")).unwrap();
+    assert_eq!(Holder::of(folder).unwrap().starting.as_deref(), Some("compiling plugins (3 of 6)"));
+    lock.note(None).unwrap();
+    let holder = Holder::of(folder).unwrap();
+    assert_eq!((holder.pid, holder.starting.clone()), (std::process::id(), None));
+    // A process that has got the id of a dead host.
+    let other = Holder { start_ticks: holder.start_ticks + 1, ..holder };
+    std::fs::write(folder.join("host.lock"), serde_json::to_string(&other).unwrap()).unwrap();
+    assert_eq!(Holder::of(folder), None);
+    drop(lock);
+    assert_eq!(Holder::of(folder), None);
+}
+
+#[test]
 fn a_lock_of_a_dead_host_does_not_hold() {
     let home = Home::new();
     std::fs::write(home.folder.path().join("host.lock"), "{\"pid\":1,\"version\":\"0\"}\n").unwrap();

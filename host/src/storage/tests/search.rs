@@ -85,6 +85,67 @@ fn prompts_and_answers_are_found_by_their_words() {
     assert_eq!(found(&storage, "something"), [next]);
 }
 
+#[test]
+fn text_without_spaces_is_found_by_any_part_of_it() {
+    let (_home, storage) = home();
+    let chinese = asked(&storage, "今天讨论了部署方案, 以及auth模块");
+    let japanese = asked(&storage, "デプロイの手順を説明してください");
+    let korean = asked(&storage, "배포서버를 확인해줘");
+    let thai = asked(&storage, "วิธีติดตั้งระบบ");
+    for (search, expected) in [
+        ("部署", vec![chinese]),
+        ("部署方案", vec![chinese]),
+        ("方案 讨论", vec![chinese]),
+        ("署部", vec![]),
+        ("部案", vec![]),
+        ("auth模", vec![chinese]),
+        ("auth", vec![chinese]),
+        ("\"了部署\"", vec![chinese]),
+        ("手順", vec![japanese]),
+        ("デプロイ", vec![japanese]),
+        ("プロ", vec![japanese]),
+        ("서버", vec![korean]),
+        ("확인", vec![korean]),
+        ("ติดตั้ง", vec![thai]),
+    ] {
+        assert_eq!(found(&storage, search), expected, "{search}");
+    }
+    answered(&storage, korean, "部署完了");
+    assert_eq!(found(&storage, "部署"), [korean, chinese]);
+    let row = Conversation { title: Some("关于部署的讨论".to_owned()), ..new_conversation() };
+    let id = row.conversation_id;
+    write(&storage, move |tx| tx.insert_conversation(&row)).unwrap();
+    storage.index_texts().unwrap();
+    let filter = ConversationFilter { search: Some("部署".to_owned()), ..ConversationFilter::default() };
+    let page = storage.read(|reader| reader.conversations(&filter, 10, 0)).unwrap();
+    assert_eq!(page.items.iter().map(|item| item.conversation.conversation_id).collect::<Vec<_>>(), [id]);
+}
+
+/// A home of the version before the one that segments texts.
+#[test]
+fn texts_that_an_earlier_version_has_indexed_are_indexed_again_and_their_size_counts_once() {
+    let (home, storage) = home();
+    let run = asked(&storage, "今天讨论了部署方案");
+    answered(&storage, run, "好的");
+    assert_eq!(found(&storage, "部署"), [run]);
+    drop(storage);
+    let conn = rusqlite::Connection::open(home.path()).unwrap();
+    let bytes = || conn.query_row("SELECT stored_bytes FROM runs", [], |row| row.get::<_, i64>(0)).unwrap();
+    let before = bytes();
+    conn.execute_batch(
+        "INSERT INTO run_texts (run_texts) VALUES ('delete-all');
+         INSERT INTO run_texts (rowid, prompt, answer) SELECT num, '今天讨论了部署方案', '好的' FROM runs;
+         DROP INDEX runs_to_index; DROP INDEX conversations_to_index;
+         CREATE INDEX runs_to_index ON runs (num) WHERE indexed = 0;
+         CREATE INDEX conversations_to_index ON conversations (num) WHERE indexed = 0;
+         PRAGMA user_version = 7;",
+    )
+    .unwrap();
+    let storage = home.open();
+    assert_eq!(found(&storage, "部署"), [run]);
+    assert_eq!(bytes(), before);
+}
+
 /// Every byte that the index holds.
 fn index_bytes(home: &Home) -> Vec<u8> {
     let conn = rusqlite::Connection::open(home.path()).unwrap();

@@ -109,7 +109,7 @@ fn an_urgent_write_goes_first_and_others_keep_their_order() {
 #[test]
 fn output_waits_while_too_much_of_it_waits() {
     let home = Home::new();
-    let storage = Storage::open(&home.path(), &Options { queue_bytes: 10_000, max_pages: None }).unwrap();
+    let storage = Storage::open(&home.path(), &Options { queue_bytes: 10_000, ..Options::default() }).unwrap();
     let run_id = submit(&storage);
     let gate = hold(&storage);
     let text = "x".repeat(6_000);
