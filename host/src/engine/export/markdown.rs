@@ -1,11 +1,13 @@
 //! A run as a page to read: the prompt, what happened with tool uses folded, the answer, what it took.
 //!
-//! The agent's texts are Markdown and stand as they are. Everything else is shown as it came: in `<pre>`, where only
+//! The agent's texts are Markdown and are written as they are; what they leave open is closed behind them. Everything else is shown as it came: in `<pre>`, where only
 //! three characters mean anything, so that a text of any length can be written as it is read.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
+
+use super::open_markup::OpenMarkup;
 
 use crate::model::{Event, EventType, Output, RunRecord, Usage};
 
@@ -23,6 +25,8 @@ enum Open {
 pub(super) struct Page<W> {
     out: W,
     open: Open,
+    /// What the agent's text has left open.
+    markup: OpenMarkup,
     /// Whether standard output is the answer.
     text_output: bool,
 }
@@ -33,7 +37,7 @@ impl<W: Write> Page<W> {
         head(&mut out, run)?;
         let prompt = run.payload.get("prompt").and_then(Value::as_str).unwrap_or_default();
         write!(out, "\n## Prompt\n\n<pre>{}</pre>\n\n## Transcript\n", escaped(prompt))?;
-        Ok(Self { out, open: Open::Nothing, text_output: false })
+        Ok(Self { out, open: Open::Nothing, markup: OpenMarkup::default(), text_output: false })
     }
 
     /// Adds an event, if a reader has something of it.
@@ -116,7 +120,10 @@ impl<W: Write> Page<W> {
         if let Some(output) = &run.structured_output {
             write!(self.out, "\n## Answer\n\n<pre>{}</pre>\n", escaped(&pretty(output)))?;
         } else if let Some(answer) = &run.final_text {
-            write!(self.out, "\n## Answer\n\n{}\n", answer.trim_end())?;
+            let answer_end = answer.trim_end();
+            self.markup.push(answer_end);
+            let closing = self.markup.close();
+            write!(self.out, "\n## Answer\n\n{answer_end}{}", if closing.is_empty() { "\n" } else { &closing })?;
             if let Some(place) = run.answer.as_ref().filter(|place| place.exceeds(answer)) {
                 write!(self.out, "\n_The beginning of {} bytes, all of which stand above._\n", place.bytes)?;
             }
@@ -134,6 +141,7 @@ impl<W: Write> Page<W> {
             self.out.write_all(b"\n")?;
             self.open = Open::Text(message.to_owned());
         }
+        self.markup.push(piece);
         self.out.write_all(piece.as_bytes())
     }
 
@@ -166,7 +174,10 @@ impl<W: Write> Page<W> {
     fn close(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => Ok(()),
-            Open::Text(_) => self.out.write_all(b"\n"),
+            Open::Text(_) => {
+                let closing = self.markup.close();
+                self.out.write_all(if closing.is_empty() { b"\n" } else { closing.as_bytes() })
+            }
             Open::Folded(_) => self.out.write_all(b"</pre>\n\n</details>\n"),
         }
     }
@@ -398,6 +409,18 @@ mod tests {
         - Tokens written: 3
         - Cost: 1.500000 USD
         "#);
+    }
+
+    #[test]
+    fn what_a_text_leaves_open_is_closed_before_the_page_goes_on() {
+        let text = page(&[
+            said(json!({"kind": "text_delta", "message": "a", "text": "```sh\nmake"})),
+            said(json!({"kind": "tool_start", "id": "1", "tool": "shell", "name": "Bash", "commands": ["ls"]})),
+            said(json!({"kind": "text", "message": "b", "text": "<!-- a thought"})),
+            (EventType::Warning, json!({"code": "W", "message": "seen"})),
+        ]);
+        assert!(text.contains("\n```sh\nmake\n```\n\n<details><summary>Bash: ls"), "{text}");
+        assert!(text.contains("\n<!-- a thought\n-->\n\n> **W**: seen\n"), "{text}");
     }
 
     #[test]

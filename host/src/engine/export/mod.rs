@@ -5,6 +5,7 @@
 //! complete; nothing is left of one that fails. Which places there are, [`target`] says.
 
 mod markdown;
+mod open_markup;
 mod rewrite;
 mod target;
 
