@@ -40,7 +40,7 @@ fn served(bed: &Bed) -> (String, String) {
 
 /// A new access token.
 fn token(bed: &Bed, name: &str, class: &str) -> String {
-    let created = bed.call("create_access_token", &json!({"name": name, "class": class})).unwrap();
+    let created = bed.call("create_access_token", &json!({"name": name, "accessClass": class})).unwrap();
     created["token"].as_str().unwrap().to_owned()
 }
 
@@ -153,7 +153,7 @@ fn a_token_may_do_what_its_class_says() {
         ("update_settings", json!({"patch": {"scheduler": {"global": 9}}})),
         ("save_provider_token", json!({"provider": "codex", "token": "x"})),
         ("set_retention", json!({"scope": "global", "days": 1})),
-        ("create_access_token", json!({"name": "more", "class": "operate"})),
+        ("create_access_token", json!({"name": "more", "accessClass": "operate"})),
         ("list_access_tokens", json!({})),
         ("reload", json!({})),
         ("stop", json!({})),
@@ -213,9 +213,9 @@ fn access_tokens_are_made_listed_and_revoked() {
 
     let listed = bed.run(&["access", "list", "--json"]).ok().json();
     let of = |name: &str| listed.as_array().unwrap().iter().find(|token| token["name"] == name).unwrap().clone();
-    assert_eq!((&of("ci")["class"], &of("ci")["valid"]), (&json!("read"), &json!(true)));
+    assert_eq!((&of("ci")["accessClass"], &of("ci")["valid"]), (&json!("read"), &json!(true)));
     assert!(of("ci")["lastUsedAt"].is_string() && of("ci")["expiresAt"].is_string(), "{listed}");
-    assert_eq!(of("default")["class"], "run");
+    assert_eq!(of("default")["accessClass"], "run");
     assert!(bed.run(&["access", "list"]).ok().stdout.contains("default"));
 
     // Nowhere but with its holder.

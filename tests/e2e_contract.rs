@@ -178,7 +178,7 @@ fn over_the_socket() {
 fn port(scene: &Scene) -> (String, String) {
     let status = scene.bed.call("get_status", &json!({})).unwrap();
     let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let token = scene.bed.call("create_access_token", &json!({"name": "all", "class": "operate"})).unwrap();
+    let token = scene.bed.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
     (address, token["token"].as_str().unwrap().to_owned())
 }
 

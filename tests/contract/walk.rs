@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
         self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": 31 } }, "origins": true }));
         self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": null } } }));
         self.refused("update_settings", json!({ "patch": { "scheduler": { "global": 0 } } }), "INVALID_PARAMS");
-        self.ok("create_access_token", json!({ "name": "ci", "class": "read", "expiresInSeconds": 3600 }));
+        self.ok("create_access_token", json!({ "name": "ci", "accessClass": "read", "expiresInSeconds": 3600 }));
         self.refused("create_access_token", json!({ "name": "ci" }), "CONFLICT");
         self.refused("create_access_token", json!({ "name": "a b" }), "INVALID_PARAMS");
         self.ok("list_access_tokens", json!({}));

@@ -9,6 +9,7 @@ mod http;
 mod lines;
 mod methods;
 mod peer;
+mod portable;
 #[cfg(test)]
 mod reference;
 mod refusals;

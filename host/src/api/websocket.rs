@@ -12,7 +12,7 @@ use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Exhausted;
 use super::duplex::{self, Session};
@@ -32,6 +32,13 @@ pub(super) const PROTOCOL_TOKEN: &str = "bearer.";
 /// How often the host asks whether the client is still there. Whoever says nothing for [`FRAME_TIME`], neither an answer
 /// to that nor a whole message, is gone.
 const PING: Duration = Duration::from_secs(20);
+
+/// How long the host waits for the client's Close frame.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// How long answers that are still being made are waited for when the host ends the connection. Less than
+/// [`duplex::finish_writing`] waits.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 pub(super) async fn upgrade(
     State(shared): State<Shared>,
@@ -56,19 +63,26 @@ pub(super) async fn upgrade(
 }
 
 async fn serve(socket: WebSocket, shared: Shared, origin: String, peer: Arc<Peer>, open: Open) {
-    let (sink, source) = socket.split();
+    let (sink, mut source) = socket.split();
     let (session, waiting) = Session::open(&shared, origin, Arc::clone(&peer));
-    let (close, reason) = watch::channel(Reason::Gone);
-    // It ends when nobody is left who could have something to send.
+    let (close, reason) = watch::channel(None);
     let writer = tokio::spawn(write(sink, waiting, reason));
     let reason = tokio::select! {
-        reason = read(source, &session, &shared, &peer) => reason,
+        reason = read(&mut source, &session, &shared, &peer) => reason,
         () = peer.ended() => Reason::Revoked,
     };
-    close.send_replace(reason);
+    close.send_replace(Some(reason));
     drop(session);
     duplex::finish_writing(writer).await;
+    finish_handshake(source).await;
     drop(open);
+}
+
+/// Waits a moment for the other half of the closing handshake (RFC 6455, 7.1.1): the client's Close frame, if the host
+/// closes the connection. If the client has closed it, this ends at once. The host then closes the TCP connection first.
+async fn finish_handshake(mut source: SplitStream<WebSocket>) {
+    let ended = async { while let Some(Ok(_)) = source.next().await {} };
+    let _ = timeout(patience(CLOSE_TIME), ended).await;
 }
 
 /// Why a connection ends.
@@ -80,6 +94,10 @@ enum Reason {
     Silent,
     /// A message was longer than is taken.
     TooLarge,
+    /// A text was not UTF-8.
+    NotText,
+    /// What came breaks the protocol.
+    Malformed,
     /// Too many large messages came at a time.
     Exhausted,
     /// The client's token was revoked, or has expired.
@@ -88,7 +106,22 @@ enum Reason {
     Stopping,
 }
 
-async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Shared, peer: &Peer) -> Reason {
+impl Reason {
+    /// What the library says of an error; axum gives no type for it.
+    fn of_error(text: &str) -> Self {
+        if text.contains("too long") || text.contains("too big") {
+            Self::TooLarge
+        } else if text.contains("UTF-8") {
+            Self::NotText
+        } else if text.contains("protocol error") && !text.contains("without closing handshake") {
+            Self::Malformed
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &Shared, peer: &Peer) -> Reason {
     let mut closing = shared.closing.clone();
     loop {
         let deadline = Instant::now() + patience(FRAME_TIME);
@@ -105,11 +138,7 @@ async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Sh
             Ok(Some(Err(error))) => {
                 let text = error.to_string();
                 tracing::debug!(%error, "a WebSocket ended early");
-                return if text.contains("too long") || text.contains("too big") {
-                    Reason::TooLarge
-                } else {
-                    Reason::Gone
-                };
+                return Reason::of_error(&text);
             }
         };
         // It is whole already: only the room to work on it is wanted.
@@ -122,33 +151,61 @@ async fn read(mut source: SplitStream<WebSocket>, session: &Session, shared: &Sh
     }
 }
 
+/// Sends what waits, until the connection is to end; then the Close frame.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
     mut waiting: mpsc::Receiver<Answer>,
-    reason: watch::Receiver<Reason>,
+    reason: watch::Receiver<Option<Reason>>,
 ) {
-    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-    loop {
-        let message = tokio::select! {
-            answer = waiting.recv() => match answer {
-                Some(Answer { text, held }) => (Message::Text(text.into()), held),
-                None => break,
-            },
-            _ = ping.tick() => (Message::Ping(Vec::new().into()), Vec::new()),
-        };
-        let (message, held) = message;
-        if sink.send(message).await.is_err() {
-            return;
-        }
-        drop(held);
+    let (mut gone, mut closing) = (reason.clone(), reason.clone());
+    tokio::select! {
+        () = send_all(&mut sink, &mut waiting) => {}
+        // Nothing may follow a Close frame, and nobody reads what would have been sent.
+        _ = gone.wait_for(|reason| *reason == Some(Reason::Gone)) => {}
+        // The last answers have a moment.
+        () = last_moment(&mut closing) => {}
     }
-    let (code, text) = match *reason.borrow() {
+    let reason = (*reason.borrow()).unwrap_or(Reason::Gone);
+    let (code, text) = match reason {
         Reason::TooLarge => (close_code::SIZE, "a message is too long"),
+        Reason::NotText => (close_code::INVALID, "a text is not UTF-8"),
+        Reason::Malformed => (close_code::PROTOCOL, "a frame breaks the protocol"),
         Reason::Silent => (close_code::POLICY, "no whole message and no answer to a ping came in time"),
         Reason::Exhausted => (close_code::AGAIN, "too many large messages at a time"),
         Reason::Revoked => (close_code::POLICY, "the access token was revoked or has expired"),
         Reason::Stopping => (close_code::AWAY, "the host ends"),
         Reason::Gone => (close_code::NORMAL, ""),
     };
-    let _ = sink.send(Message::Close(Some(CloseFrame { code, reason: text.into() }))).await;
+    if reason != Reason::Gone {
+        let _ = sink.send(Message::Close(Some(CloseFrame { code, reason: text.into() }))).await;
+    }
+    // Sends what is left to be sent. If the client has closed the connection, that is the answer to its Close frame, which
+    // the library has made.
+    let _ = sink.close().await;
+}
+
+/// Sends answers and events until nobody is left who could make one, or the client does not take them any more.
+async fn send_all(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut mpsc::Receiver<Answer>) {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    loop {
+        let (message, held) = tokio::select! {
+            answer = waiting.recv() => match answer {
+                Some(Answer { text, held }) => (Message::Text(text.into()), held),
+                None => return,
+            },
+            _ = ping.tick() => (Message::Ping(Vec::new().into()), Vec::new()),
+        };
+        if sink.send(message).await.is_err() {
+            return;
+        }
+        drop(held);
+    }
+}
+
+/// Returns when the connection has been about to end for [`LAST_ANSWERS`].
+async fn last_moment(reason: &mut watch::Receiver<Option<Reason>>) {
+    if reason.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(LAST_ANSWERS).await;
 }

@@ -82,6 +82,7 @@ pub struct AccessToken {
     /// Its name. `default` is the one in the file that `get_status` names.
     pub name: String,
     /// What its holder may do.
+    #[serde(rename = "accessClass")]
     pub class: AccessClass,
     /// When it was created; for `default`, when the host started to listen.
     #[schemars(with = "String")]

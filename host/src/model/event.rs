@@ -88,7 +88,8 @@ pub struct Event {
     /// The conversation that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<ConversationId>,
-    /// Counts from 1 in each run without gaps; null for events without a run.
+    /// Counts from 1 in each run without gaps; absent for events without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// Its name.
     #[serde(rename = "type")]
@@ -197,6 +198,7 @@ pub struct AdapterInfo {
 #[serde(rename_all = "camelCase")]
 pub struct ConversationSession {
     /// The provider's session that the next message resumes; null if the next message starts a new session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
 }
 

@@ -45,6 +45,7 @@ pub struct SandboxRecord {
     /// What the run can change and reach.
     pub mode: SandboxMode,
     /// What enforces it. Missing if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<SandboxBackend>,
     /// Its network.
     pub egress: Egress,
@@ -68,6 +69,7 @@ pub enum Egress {
 #[serde(rename_all = "camelCase")]
 pub struct SandboxSupport {
     /// The back end in use. Missing if no back end works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<SandboxBackend>,
     /// The mode of runs that do not specify one.
     pub default_mode: SandboxMode,

@@ -159,7 +159,7 @@ pub(crate) static METHODS: &[Method] = &[
     method! {
         /// Creates a profile, or changes the one with this id. A profile that contains secrets is refused, because
         /// profiles are not encrypted.
-        run save_profile("id", "name", "provider", "config"):
+        run save_profile("name", "provider", "config", "id"):
         SaveProfileParams => Profile, [NotFound, Conflict], profiles::save
     },
     method! {
@@ -280,7 +280,7 @@ pub(crate) static METHODS: &[Method] = &[
     },
     method! {
         /// Creates an access token and returns it once. It is valid immediately.
-        operate create_access_token("name", "class", "expiresInSeconds"):
+        operate create_access_token("name", "accessClass", "expiresInSeconds"):
         CreateAccessTokenParams => CreatedAccessToken, [Conflict], access::create
     },
     method! {

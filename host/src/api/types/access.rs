@@ -12,7 +12,7 @@ pub struct CreateAccessTokenParams {
     /// Its name: at most 64 letters, digits, hyphens, underscores and dots.
     pub name: String,
     /// What its holder may do.
-    #[serde(default)]
+    #[serde(default, rename = "accessClass")]
     pub class: AccessClass,
     /// Seconds until it expires, at most ten years. Without it, the token is valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -42,10 +42,13 @@ pub struct PluginInfo {
     /// Its name; for a file that could not be read, the name of the file.
     pub name: String,
     /// `provider`, `redactor` or `policy`; null if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// One line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// SHA-256 of the component, in hex.
     pub digest: String,
@@ -280,6 +283,7 @@ pub struct PluginChangeInfo {
     /// Its name; for a file that is not a plugin, the name of the file.
     pub name: String,
     /// `provider`, `redactor` or `policy`; null if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// `added`, `removed`, `replaced`, `kept` (its file cannot be used, and the previous plugin stays active) or
     /// `refused` (its file cannot be used, and there was no plugin before).

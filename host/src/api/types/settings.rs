@@ -48,7 +48,7 @@ fn with_sections(schema: &mut Schema) {
     let Ok(config) = Config::builtin() else { return };
     let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
     for (name, section) in config.shown() {
-        let mut described = schema_of(&section);
+        let mut described = schema_of(&name, &section);
         if let (Value::Object(members), Some(keys)) = (&mut described, keys_of(&section)) {
             members.insert("description".to_owned(), keys.into());
         }
@@ -68,17 +68,19 @@ fn keys_of(section: &Value) -> Option<String> {
 }
 
 /// What may stand where the defaults have this value. A value that is not set by default may be anything.
-fn schema_of(value: &Value) -> Value {
+fn schema_of(name: &str, value: &Value) -> Value {
     match value {
         Value::Null => json!({}),
         Value::Bool(_) => json!({"type": "boolean", "default": value}),
         Value::Number(number) if number.is_f64() => json!({"type": "number", "default": value}),
         Value::Number(_) => json!({"type": "integer", "default": value}),
         Value::String(_) => json!({"type": "string", "default": value}),
-        Value::Array(_) => json!({"type": "array", "default": value}),
+        // A list that is empty by default does not say of what: of texts, but for rules.
+        Value::Array(_) if name == "rules" => json!({"type": "array", "items": {"type": "object"}, "default": value}),
+        Value::Array(_) => json!({"type": "array", "items": {"type": "string"}, "default": value}),
         Value::Object(members) => {
             let properties: Map<String, Value> =
-                members.iter().map(|(name, value)| (name.clone(), schema_of(value))).collect();
+                members.iter().map(|(name, value)| (name.clone(), schema_of(name, value))).collect();
             json!({"type": "object", "properties": properties})
         }
     }
