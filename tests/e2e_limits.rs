@@ -204,3 +204,22 @@ fn ordinary_user_reads_what_is_the_users_own() {
     fs::set_permissions(bed.home().join("config.toml"), Permissions::from_mode(0o644)).unwrap();
     bed.run(&["runs"]).ok();
 }
+
+/// As `ulimit -v` on a shared machine.
+fn with_address_space(bed: &Bed, bytes: u64, args: &[&str]) -> support::Done {
+    let inner = bed.command(args);
+    let mut outer = std::process::Command::new("prlimit");
+    outer.arg(format!("--as={bytes}")).arg(inner.get_program()).args(inner.get_args());
+    outer.current_dir(bed.work()).env_clear();
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bed.finish(outer)
+}
+
+#[test]
+fn run_under_a_limit_on_the_address_space_works() {
+    let bed = Bed::granted("");
+    let done = with_address_space(&bed, 4 << 30, &["run", "-q", "rehearsal", "SAY under a limit"]).ok();
+    assert_eq!(done.stdout.trim(), "under a limit");
+    let status = bed.call("get_status", &json!({})).unwrap();
+    assert_eq!(status["problems"], json!([]));
+}

@@ -176,11 +176,194 @@ fn a_message_that_would_be_too_long_ends_the_websocket_unread() {
     bed.call("get_status", &json!({})).unwrap();
 }
 
+/// A frame as a client sends it: short, and masked with zeros.
+fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+
+/// One short frame of the host's: its opcode and its payload.
+fn host_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert!(head[1] < 126, "a short frame: {head:?}");
+    let mut payload = vec![0; head[1].into()];
+    stream.read_exact(&mut payload).unwrap();
+    (head[0] & 0x0f, payload)
+}
+
+/// The lock of a host that starts, with this process in its place.
+#[test]
+fn status_says_what_a_starting_host_does_and_others_wait_for_it() {
+    let bed = Bed::new();
+    let data = bed.home().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
+    let lock = data.join("host.lock");
+    let holder = |starting: Value| {
+        let holder = json!({"pid": std::process::id(), "version": "0", "start_ticks": ticks, "starting": starting});
+        std::fs::write(&lock, format!("{holder}\n")).unwrap();
+    };
+    holder(json!("compiling plugins (3 of 6)"));
+    let done = bed.run(&["status"]).code(5);
+    assert!(done.stdout.contains("a host is starting") && done.stdout.contains("(3 of 6)"), "{}", done.stdout);
+    let status: Value = serde_json::from_str(&bed.run(&["--json", "status"]).code(5).stdout).unwrap();
+    assert_eq!((&status["state"], &status["running"]), (&json!("starting"), &json!(false)));
+    // Nobody starts another one meanwhile; when the lock is free, somebody does.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| bed.run(&["runs"]).ok());
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!bed.socket().exists());
+        holder(Value::Null);
+        waiting.join().unwrap();
+    });
+    bed.run(&["status"]).ok();
+}
+
+/// A cron job has no runtime folder, a login session has one: both meet the same host.
+#[test]
+fn host_of_a_home_with_a_long_path_is_found_from_any_environment() {
+    let bed = Bed::new();
+    let home = bed.root().join("h".repeat(120));
+    let status = |variables: &[(&str, &str)]| {
+        let mut command = bed.command(&["status", "--json"]);
+        command.env("OSTLER_HOME", &home).envs(variables.iter().copied());
+        let done = bed.finish(command).ok();
+        serde_json::from_str::<Value>(&done.stdout).unwrap()
+    };
+    let mut start = bed.command(&["runs"]);
+    start.env("OSTLER_HOME", &home).env("XDG_RUNTIME_DIR", bed.root());
+    bed.finish(start).ok();
+    let session = status(&[("XDG_RUNTIME_DIR", "/run/elsewhere")]);
+    let cron = status(&[]);
+    assert_eq!(session["pid"], cron["pid"]);
+    let socket = std::path::Path::new(cron["socket"].as_str().unwrap());
+    assert_eq!(socket, home.join("data/host.sock"));
+    assert!(socket.exists());
+    // Another program reaches it from the folder.
+    let script = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('host.sock')";
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", script]).current_dir(socket.parent().unwrap());
+    bed.finish(python).ok();
+    let mut stop = bed.command(&["stop"]);
+    stop.env("OSTLER_HOME", &home);
+    bed.finish(stop).ok();
+    assert!(!socket.exists());
+}
+
+/// The code of the first block in this language on the page about clients.
+fn example(language: &str) -> String {
+    let page = include_str!("../docs/clients.md");
+    let (_, code) = page.split_once(&format!("```{language}\n")).unwrap();
+    code.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn examples_of_the_page_about_clients_run_as_they_are() {
+    let bed = Bed::new();
+    let mut folders = vec![std::path::Path::new(env!("CARGO_BIN_EXE_ostler")).parent().unwrap().to_owned()];
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    let has = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+    let path = std::env::join_paths(&folders).unwrap();
+    for (language, file, program, needed) in [
+        ("bash", "client.sh", "bash", &["curl", "jq"][..]),
+        ("python", "client.py", "python3", &[]),
+        ("js", "client.mjs", "node", &[]),
+    ] {
+        if let Some(missing) = needed.iter().chain([&program]).find(|program| !has(program)) {
+            eprintln!("SKIPPED: the example in {language} needs {missing}");
+            continue;
+        }
+        let code = example(language);
+        assert!((15..=32).contains(&code.lines().count()), "{language}: {} lines", code.lines().count());
+        // A shell goes on after an error, unless it is told.
+        bed.file(file, &if language == "bash" { format!("set -euo pipefail\n{code}") } else { code });
+        let like = bed.command(&[]);
+        let mut command = std::process::Command::new(program);
+        command.arg(file).current_dir(bed.work()).env_clear();
+        command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", &path);
+        let done = bed.finish(command).ok();
+        assert_eq!(done.stdout.trim(), "hello", "{language}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn close_frame_of_the_client_is_answered_with_its_code_and_then_the_end() {
+    let (bed, address, token) = on_tcp("");
+    let bearer = format!("host: {address}\r\nauthorization: Bearer {token}\r\n{WEBSOCKET}");
+    for subscribed in [false, true] {
+        for (sent, answered) in [
+            (&[0x03, 0xe8][..], &[0x03, 0xe8][..]),
+            (&[0x0f, 0xa0, b'b', b'y', b'e'], &[0x0f, 0xa0, b'b', b'y', b'e']),
+            (&[], &[]),
+        ] {
+            let close = |mut stream: &mut dyn ByteStream| {
+                if subscribed {
+                    let call = br#"{"jsonrpc":"2.0","id":1,"method":"subscribe"}"#;
+                    stream.write_all(&client_frame(TEXT, call)).unwrap();
+                    assert_eq!(host_frame(&mut stream).0, TEXT);
+                }
+                stream.write_all(&client_frame(CLOSE, sent)).unwrap();
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).unwrap();
+                let mut expected = vec![0x88, u8::try_from(answered.len()).unwrap()];
+                expected.extend_from_slice(answered);
+                assert_eq!(rest, expected, "subscribed: {subscribed}");
+            };
+            close(&mut upgraded(UnixStream::connect(bed.socket()).unwrap(), "/ws", WEBSOCKET));
+            close(&mut upgraded(TcpStream::connect(&address).unwrap(), "/ws", &bearer));
+        }
+    }
+    // A code that nobody may send.
+    let rest = after_upgrade(&bed, "/ws", WEBSOCKET, &client_frame(CLOSE, &1005_u16.to_be_bytes()));
+    assert_eq!(rest.get(2..4), Some(1002_u16.to_be_bytes().as_slice()), "{rest:?}");
+    // A frame that is not masked.
+    let rest = after_upgrade(&bed, "/ws", WEBSOCKET, &[0x81, 1, b'x']);
+    assert_eq!(rest.get(2..4), Some(1002_u16.to_be_bytes().as_slice()), "{rest:?}");
+}
+
+#[test]
+fn host_that_ends_closes_a_websocket_with_a_code_and_takes_the_answer() {
+    let bed = Bed::granted("");
+    bed.host();
+    let mut stream = upgraded(UnixStream::connect(bed.socket()).unwrap(), "/ws", WEBSOCKET);
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| bed.run(&["stop"]).ok());
+        let (opcode, payload) = host_frame(&mut stream);
+        assert_eq!((opcode, payload.get(..2)), (CLOSE, Some(1001_u16.to_be_bytes().as_slice())));
+        stream.write_all(&client_frame(CLOSE, &payload)).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+        stopping.join().unwrap();
+    });
+}
+
+/// A stream of either kind.
+trait ByteStream: Read + Write {}
+
+impl<S: Read + Write> ByteStream for S {}
+
 /// The answer to the head of an upgrade, and what else is written behind it, to the end of the connection.
 fn after_upgrade(bed: &Bed, target: &str, headers: &str, more: &[u8]) -> Vec<u8> {
-    let mut stream = UnixStream::connect(bed.socket()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("GET {target} HTTP/1.1\r\nhost: ostler\r\nconnection: upgrade\r\n{headers}\r\n");
+    let mut stream = upgraded(UnixStream::connect(bed.socket()).unwrap(), target, headers);
+    // A host that refuses what it reads may close before it has read it all.
+    let _ = stream.write_all(more);
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    rest
+}
+
+/// A connection after the answer to the head of an upgrade.
+fn upgraded<S: Read + Write + SetTimeout>(mut stream: S, target: &str, headers: &str) -> S {
+    stream.set_timeout();
+    let host = if headers.starts_with("host: ") { "" } else { "host: ostler\r\n" };
+    let head = format!("GET {target} HTTP/1.1\r\n{host}connection: upgrade\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -189,11 +372,23 @@ fn after_upgrade(bed: &Bed, target: &str, headers: &str, more: &[u8]) -> Vec<u8>
         answer.push(byte[0]);
     }
     assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    // A host that refuses what it reads may close before it has read it all.
-    let _ = stream.write_all(more);
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest);
-    rest
+    stream
+}
+
+trait SetTimeout {
+    fn set_timeout(&self);
+}
+
+impl SetTimeout for UnixStream {
+    fn set_timeout(&self) {
+        self.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+}
+
+impl SetTimeout for TcpStream {
+    fn set_timeout(&self) {
+        self.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
 }
 
 const WEBSOCKET: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\

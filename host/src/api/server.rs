@@ -26,6 +26,7 @@ use super::http::{Shared, failure, router};
 use super::peer::Peer;
 use super::refusals::Refusals;
 use super::slots::Slots;
+use crate::config::SocketAddress;
 use crate::engine::{AuditEntry, Engine};
 use crate::model::{Actor, ApiError, AuditKind, ErrorKind};
 use crate::runner::{Standing, standing_of_peer};
@@ -110,7 +111,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(SocketAddress::of(path)?.path())?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }

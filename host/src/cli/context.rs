@@ -8,7 +8,8 @@ use crate::config::Paths;
 use crate::model::{ApiError, ErrorKind};
 use crate::runner::MARKER_VARIABLE;
 
-use super::output::Output;
+use super::clean;
+use super::output::{Output, complain};
 use super::{Global, LocalCommands};
 
 /// This binary's version, which the host's must equal.
@@ -32,25 +33,23 @@ impl<'a> Context<'a> {
     /// A client of a host of this version, which is started if need be.
     pub(super) async fn client(&self) -> Result<Client, ApiError> {
         let start = if self.no_start { None } else { Some(self.host_command()?) };
-        Ok(Client::connect(self.client_config(start, false)?).await?)
+        Ok(Client::connect(self.client_config(start, false)).await?)
     }
 
     /// A client of whatever host is running; `None` if there is none.
     pub(super) async fn client_of_running(&self) -> Result<Option<Client>, ApiError> {
-        match Client::connect(self.client_config(None, true)?).await {
+        match Client::connect(self.client_config(None, true)).await {
             Ok(client) => Ok(Some(client)),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn client_config(&self, start: Option<HostCommand>, any_version: bool) -> Result<ClientConfig, ApiError> {
-        // Where the socket lies in a shared place, its folder is checked before anything is said there.
-        if self.paths.socket.parent() != Some(self.paths.data_dir.as_path()) {
-            self.paths.create_runtime().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))?;
-        }
+    fn client_config(&self, start: Option<HostCommand>, any_version: bool) -> ClientConfig {
         let socket = self.paths.socket.clone();
-        Ok(ClientConfig { socket, start, version: VERSION.to_owned(), any_version })
+        // Nobody watches a pipe.
+        let progress = (self.out.stderr_terminal && !self.json).then_some(show_start as fn(&str));
+        ClientConfig { start, any_version, progress, ..ClientConfig::new(socket, VERSION) }
     }
 
     /// How this binary starts itself as a host in the background. In a run it does not: a contained run sees no host, and a
@@ -70,6 +69,11 @@ impl<'a> Context<'a> {
     }
 }
 
+/// What a host does that takes long to start.
+fn show_start(step: &str) {
+    complain(&clean::line(&format!("{step}…")));
+}
+
 /// The places of the home that is named, or of the environment.
 pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
     let Some(home) = home else {
@@ -79,8 +83,7 @@ pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
         return Err(ApiError::new(ErrorKind::InvalidParams, "--home names no folder").at("--home"));
     }
     let variable = |name: &str| if name == "OSTLER_HOME" { Some(home.into()) } else { std::env::var_os(name) };
-    Paths::resolve(&variable, None, nix::unistd::Uid::effective().as_raw())
-        .map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))
+    Paths::resolve(&variable, None).map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))
 }
 
 /// The current folder.

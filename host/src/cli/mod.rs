@@ -75,7 +75,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use complete::{COMPLETE_VERB, Nameable, Named, complete};
 pub use exit::Exit;
-pub use serve::ServeOptions;
+pub use serve::{Progress, ServeOptions};
 
 use crate::config::{Complaint, Config, Paths};
 use crate::model::ApiError;
@@ -106,12 +106,18 @@ pub trait LocalCommands {
     /// What can be named on the command line, for completions. Whatever cannot be read is left out: nobody can be told.
     fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named>;
 
-    /// Runs a host until it ends. Calls `ready` with the socket's path once connections are taken.
+    /// Runs a host until it ends. Calls `progress` with what it does until then, and `ready` with the socket's path once
+    /// connections are taken.
     ///
     /// # Errors
     /// Why it could not start: `CONFLICT` where another host holds the lock.
-    fn serve(&self, paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>)
-    -> Result<(), ApiError>;
+    fn serve(
+        &self,
+        paths: &Paths,
+        options: ServeOptions,
+        progress: Progress,
+        ready: Box<dyn FnOnce(&Path) + Send>,
+    ) -> Result<(), ApiError>;
 }
 
 const EXAMPLES: &str = "\

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +12,7 @@ use super::clean;
 use super::context::{Context, VERSION};
 use super::exit::Exit;
 use super::output::complain;
-use crate::api::client::READY_LINE;
+use crate::api::client::{PROGRESS, READY_LINE};
 use crate::model::ApiError;
 
 const EXAMPLES: &str = "\
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     #[arg(long, hide = true)]
     background: bool,
 }
+
+/// Told what a host does before it is ready, where that may take long.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +55,15 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
             complain(&format!("ostler {VERSION} listens on {socket}; Ctrl-C ends it"));
         }
     });
-    context.local.serve(&context.paths, ServeOptions { background }, ready)?;
+    let terminal = context.out.stderr_terminal;
+    let progress: Progress = Arc::new(move |step| {
+        if background {
+            complain(&format!("{PROGRESS}{step}"));
+        } else if terminal && !json {
+            complain(&clean::line(&format!("{step}…")));
+        }
+    });
+    context.local.serve(&context.paths, ServeOptions { background }, progress, ready)?;
     Ok(Exit::Done)
 }
 

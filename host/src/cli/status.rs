@@ -10,13 +10,14 @@ use super::output::{DIM, Output, WARN};
 use super::{clean, format};
 use crate::api::types::Status;
 use crate::model::ApiError;
+use crate::storage::Holder;
 
 const EXAMPLES: &str = "\
 Examples:
   ostler status
   ostler status --json | jq .logFile
 
-Starts no host: where none is running, it says so and exits with 5.";
+Starts no host: if none is running, or one is still starting, it says so and exits with 5.";
 
 /// Say whether a host is running, and how it is
 #[derive(Debug, Args)]
@@ -25,10 +26,22 @@ pub(super) struct Arguments {}
 
 pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<Exit, ApiError> {
     let Some(client) = context.client_of_running().await? else {
+        let holder = Holder::of(&context.paths.data_dir);
         if context.json {
-            context.out.document(&json!({"running": false, "socket": context.paths.socket}))?;
+            let mut document = json!({"running": false, "socket": context.paths.socket});
+            if let Some(Holder { pid, starting, .. }) = holder {
+                document["pid"] = pid.into();
+                document["state"] = if starting.is_some() { "starting" } else { "ending" }.into();
+                document["doing"] = starting.into();
+            }
+            context.out.document(&document)?;
         } else {
-            context.out.line("no host is running")?;
+            let line = match holder {
+                None => "no host is running".to_owned(),
+                Some(Holder { pid, starting: Some(step), .. }) => format!("a host is starting (process {pid}): {step}"),
+                Some(Holder { pid, .. }) => format!("a host is ending (process {pid})"),
+            };
+            context.out.line(clean::line(&line))?;
         }
         return Ok(Exit::NotFound);
     };

@@ -106,23 +106,6 @@ pub fn check_private_dir(path: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// As [`create_private_dir`] for a folder in a place where everybody can make one: a link is refused, because somebody
-/// else may have laid it.
-pub(super) fn create_in_shared_place(path: &Path) -> Result<(), FolderError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(FolderError::Create { path: path.to_path_buf(), source });
-        }
-        _ => {}
-    }
-    let metadata =
-        std::fs::symlink_metadata(path).map_err(|source| FolderError::Inspect { path: path.to_path_buf(), source })?;
-    if !metadata.is_dir() {
-        return Err(FolderError::NotAFolder { path: path.to_path_buf() });
-    }
-    check_private_dir(path)
-}
-
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FolderError> {
     let (owner, user) = (metadata.uid(), Uid::effective().as_raw());
     if owner == user { Ok(()) } else { Err(FolderError::Owner { path: path.to_path_buf(), owner, user }) }

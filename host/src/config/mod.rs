@@ -36,7 +36,7 @@ pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
 pub use self::overrides::{Overrides, is_settable, needs_restart};
-pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError};
+pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError, SocketAddress};
 pub use self::place::Complaint;
 pub use self::shown::{HIDDEN, ShownValue, file_key, wire_names};
 pub use self::source::Source;

@@ -1,23 +1,60 @@
 //! Where everything lies.
 //!
-//! `OSTLER_HOME` moves everything into one folder; otherwise the XDG folders hold it. The socket lies in the data
-//! folder, not in the runtime folder: whoever shares the data then finds the host, whether or not a login session has
-//! set `XDG_RUNTIME_DIR` (a cron job has not). Only where that path would be longer than a socket address can hold
-//! does it move to a runtime folder, under a name that is made from the data folder's.
+//! `OSTLER_HOME` moves everything into one folder; otherwise the XDG folders hold it. The socket is always in the data
+//! folder, not in the runtime folder: whoever shares the data finds the host, whether or not a login session has set
+//! `XDG_RUNTIME_DIR` (a cron job has none). A path that is longer than a socket address can hold is reached through a
+//! descriptor of the folder, see [`SocketAddress`].
 
+use std::borrow::Cow;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Uid;
-use sha2::{Digest, Sha256};
+use nix::libc;
 
-use super::folders::{FolderError, create_in_shared_place, create_private_dir};
-use crate::hex::hex;
+use super::folders::{FolderError, create_private_dir};
 
 /// The longest path that the address of a unix socket can hold, in bytes.
 pub const MAX_SOCKET_PATH: usize = 107;
+
+/// The path of a socket in a form that fits into an address, whatever its length.
+///
+/// A path that is too long becomes one below `/proc/self/fd`: the socket is in the same folder, and everybody who knows the
+/// folder finds it. A place that is computed from the environment would differ between a login session and a cron job.
+#[derive(Debug)]
+pub struct SocketAddress<'a> {
+    path: Cow<'a, Path>,
+    /// Must stay open as long as the path is used.
+    _folder: Option<File>,
+}
+
+impl<'a> SocketAddress<'a> {
+    /// An address for the socket at this path.
+    ///
+    /// # Errors
+    /// If the path is too long for an address and its folder cannot be opened.
+    pub fn of(path: &'a Path) -> io::Result<Self> {
+        if path.as_os_str().len() <= MAX_SOCKET_PATH {
+            return Ok(Self { path: Cow::Borrowed(path), _folder: None });
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        };
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let folder = OpenOptions::new().read(true).custom_flags(flags).open(folder)?;
+        let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+        Ok(Self { path: Cow::Owned(path), _folder: Some(folder) })
+    }
+
+    /// What to bind or to connect to. Valid as long as this value lives.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// The folders and files of one Ostler. All paths are absolute; nothing exists before [`Paths::create`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +71,8 @@ pub struct Paths {
     pub cache_dir: PathBuf,
     /// The host's log.
     pub log_dir: PathBuf,
-    /// The host's socket. At most [`MAX_SOCKET_PATH`] bytes.
+    /// The host's socket, in the data folder. Use it through [`SocketAddress`].
     pub socket: PathBuf,
-    /// The folder of the socket, where it is not the data folder.
-    runtime: Option<Runtime>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Runtime {
-    /// One that the login session made.
-    Session(PathBuf),
-    /// One in `/tmp`, where everybody can lay traps.
-    Shared(PathBuf),
 }
 
 /// Why there is no place.
@@ -70,32 +97,23 @@ impl Paths {
     /// # Errors
     /// Where it names none and there is no home folder.
     pub fn from_environment() -> Result<Self, PathsError> {
-        Self::resolve(&|name| std::env::var_os(name), etcetera::home_dir().ok().as_deref(), Uid::effective().as_raw())
+        Self::resolve(&|name| std::env::var_os(name), etcetera::home_dir().ok().as_deref())
     }
 
-    /// The places that an environment names, for a user. `home` is the user's home folder.
+    /// The places that an environment names. `home` is the user's home folder.
     ///
     /// # Errors
     /// As [`Paths::from_environment`].
-    pub fn resolve(
-        variable: &dyn Fn(&str) -> Option<OsString>,
-        home: Option<&Path>,
-        user: u32,
-    ) -> Result<Self, PathsError> {
+    pub fn resolve(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Result<Self, PathsError> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let mut paths = match given("OSTLER_HOME") {
+        match given("OSTLER_HOME") {
             Some(home) => {
                 let home =
                     std::path::absolute(&home).map_err(|source| PathsError::Relative { home: home.clone(), source })?;
-                Self::under(home)
+                Ok(Self::under(home))
             }
-            None => Self::xdg(&given, home)?,
-        };
-        if paths.socket.as_os_str().len() > MAX_SOCKET_PATH {
-            let session = given("XDG_RUNTIME_DIR").filter(|folder| folder.is_absolute());
-            paths.move_socket(session, user);
+            None => Self::xdg(&given, home),
         }
-        Ok(paths)
     }
 
     fn under(home: PathBuf) -> Self {
@@ -108,7 +126,6 @@ impl Paths {
             socket: data_dir.join("host.sock"),
             data_dir,
             home: Some(home),
-            runtime: None,
         }
     }
 
@@ -130,30 +147,7 @@ impl Paths {
             log_dir: state_dir.join("log"),
             socket: data_dir.join("host.sock"),
             data_dir,
-            runtime: None,
         })
-    }
-
-    /// Gives the socket a short path: in the session's runtime folder, else in one of the user's own below `/tmp`.
-    fn move_socket(&mut self, session: Option<PathBuf>, user: u32) {
-        let digest = Sha256::digest(canonical(&self.data_dir).as_os_str().as_bytes());
-        let name = format!("{}.sock", hex(digest.get(..8).unwrap_or_default()));
-        // The folder that a login session makes is found without the variable too.
-        let usual = || {
-            let folder = PathBuf::from(format!("/run/user/{user}"));
-            std::fs::metadata(&folder).is_ok_and(|data| data.is_dir() && data.uid() == user).then_some(folder)
-        };
-        let session = session.or_else(usual).map(|folder| folder.join("ostler"));
-        let fits = |folder: &PathBuf| folder.join(&name).as_os_str().len() <= MAX_SOCKET_PATH;
-        let (folder, runtime) = match session.filter(fits) {
-            Some(folder) => (folder.clone(), Runtime::Session(folder)),
-            None => {
-                let folder = PathBuf::from(format!("/tmp/ostler-{user}"));
-                (folder.clone(), Runtime::Shared(folder))
-            }
-        };
-        self.socket = folder.join(name);
-        self.runtime = Some(runtime);
     }
 
     /// The folders in which nobody but the host writes.
@@ -162,7 +156,7 @@ impl Paths {
         [&self.data_dir, &self.cache_dir, &self.log_dir]
     }
 
-    /// Makes the folders that the host writes to (data, cache, log, runtime), each for the user alone, and checks those
+    /// Makes the folders that the host writes to (data, cache, log), each for the user alone, and checks those
     /// that exist. The plugin folder, which is the user's, is made where it is missing and otherwise left as it is.
     ///
     /// # Errors
@@ -175,31 +169,6 @@ impl Paths {
             // A host works without it.
             let _ = create_private_dir(&self.plugins_dir);
         }
-        self.create_runtime()
+        Ok(())
     }
-
-    /// Makes and checks the folder of the socket alone. A client does this before it trusts a socket there.
-    ///
-    /// # Errors
-    /// As [`Paths::create`].
-    pub fn create_runtime(&self) -> Result<(), FolderError> {
-        match &self.runtime {
-            None => Ok(()),
-            Some(Runtime::Session(folder)) => create_private_dir(folder),
-            Some(Runtime::Shared(folder)) => create_in_shared_place(folder),
-        }
-    }
-}
-
-/// The path with links resolved as far as it exists, so that two names of one folder, before and after it is made,
-/// give one digest.
-fn canonical(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    for ancestor in path.ancestors() {
-        if let Ok(resolved) = ancestor.canonicalize() {
-            return rest.iter().rev().fold(resolved, |folder, name| folder.join(name));
-        }
-        rest.extend(ancestor.file_name());
-    }
-    path.to_path_buf()
 }

@@ -5,13 +5,12 @@ use std::ffi::OsString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{FolderError, MAX_SOCKET_PATH, Paths, PathsError, create_private_dir};
+use super::{FolderError, MAX_SOCKET_PATH, Paths, PathsError, SocketAddress, create_private_dir};
 
 fn resolve(variables: &[(&str, &str)], home: Option<&str>) -> Result<Paths, PathsError> {
     let variables: BTreeMap<_, _> = variables.iter().copied().collect();
     let lookup = |name: &str| variables.get(name).map(OsString::from);
-    // A user that does not exist, so that no runtime folder of this machine takes part.
-    Paths::resolve(&lookup, home.map(Path::new), 4_000_000_000)
+    Paths::resolve(&lookup, home.map(Path::new))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -53,42 +52,40 @@ fn a_relative_home_is_made_absolute() {
 }
 
 #[test]
-fn a_socket_path_always_fits() {
-    // "/data/host.sock" is 15 bytes long.
-    let longest = format!("/{}", "h".repeat(MAX_SOCKET_PATH - 16));
-    let paths = resolve(&[("OSTLER_HOME", &longest)], None).unwrap();
-    assert_eq!(paths.socket.as_os_str().len(), MAX_SOCKET_PATH);
-    assert!(paths.socket.starts_with(&longest));
-
-    let deep = format!("{longest}h");
-    let session = resolve(&[("OSTLER_HOME", &deep), ("XDG_RUNTIME_DIR", "/run/session")], None).unwrap();
-    assert!(session.socket.starts_with("/run/session/ostler"), "{}", session.socket.display());
-    let long_session = format!("/{}", "r".repeat(100));
-    for runtime in [&[][..], &[("XDG_RUNTIME_DIR", long_session.as_str())], &[("XDG_RUNTIME_DIR", "relative")]] {
+fn socket_is_in_the_data_folder_whatever_the_environment_and_the_length() {
+    let deep = format!("/{}", "h".repeat(200));
+    let mut places = Vec::new();
+    for runtime in [&[][..], &[("XDG_RUNTIME_DIR", "/run/session")], &[("XDG_RUNTIME_DIR", "relative")]] {
         let variables: Vec<_> = [("OSTLER_HOME", deep.as_str())].into_iter().chain(runtime.iter().copied()).collect();
-        let paths = resolve(&variables, None).unwrap();
-        assert!(paths.socket.starts_with("/tmp/ostler-4000000000"), "{}", paths.socket.display());
-        assert!(paths.socket.as_os_str().len() <= MAX_SOCKET_PATH);
-        assert_eq!(paths, resolve(&variables, None).unwrap(), "client and host agree");
+        places.push(resolve(&variables, None).unwrap());
     }
-    let other = resolve(&[("OSTLER_HOME", &format!("{deep}x")), ("XDG_RUNTIME_DIR", "/run/session")], None).unwrap();
-    assert_ne!(other.socket, session.socket, "each home has a socket of its own");
+    assert!(places.iter().all(|paths| *paths == places[0]));
+    assert_eq!(places[0].socket, Path::new(&deep).join("data/host.sock"));
 }
 
 #[test]
-fn two_names_of_one_deep_home_are_one() {
+fn socket_is_reached_at_every_length_of_its_path() {
     let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().canonicalize().unwrap();
-    std::fs::create_dir(folder.join("real")).unwrap();
-    symlink(folder.join("real"), folder.join("link")).unwrap();
-    let socket = |name: &str| {
-        let home = folder.join(name).join("x".repeat(100));
-        resolve(&[("OSTLER_HOME", home.to_str().unwrap())], None).unwrap().socket
+    let at = |length: usize| {
+        let name = "host.sock";
+        // With a slash before and behind it.
+        let rest = length - folder.path().as_os_str().len() - name.len() - 2;
+        let middle = folder.path().join("d".repeat(rest));
+        std::fs::create_dir_all(&middle).unwrap();
+        middle.join(name)
     };
-    let before = socket("real");
-    assert_eq!(before, socket("link"));
-    std::fs::create_dir_all(folder.join("real").join("x".repeat(100)).join("data")).unwrap();
-    assert_eq!(before, socket("link"), "making the folder does not move the socket");
+    for length in [MAX_SOCKET_PATH - 1, MAX_SOCKET_PATH, MAX_SOCKET_PATH + 1, 200] {
+        let socket = at(length);
+        assert_eq!(socket.as_os_str().len(), length);
+        let address = SocketAddress::of(&socket).unwrap();
+        assert!(address.path().as_os_str().len() <= MAX_SOCKET_PATH);
+        let _listener = std::os::unix::net::UnixListener::bind(address.path()).unwrap();
+        drop(address);
+        assert!(socket.exists(), "{length}");
+        std::os::unix::net::UnixStream::connect(SocketAddress::of(&socket).unwrap().path()).unwrap();
+    }
+    let missing = folder.path().join("m".repeat(150)).join("host.sock");
+    assert_eq!(SocketAddress::of(&missing).unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]
@@ -118,20 +115,6 @@ fn what_is_no_folder_of_ours_is_refused() {
     let dangling = folder.path().join("dangling");
     symlink("nowhere", &dangling).unwrap();
     assert!(matches!(create_private_dir(&dangling).unwrap_err(), FolderError::NotAFolder { .. }));
-}
-
-#[test]
-fn a_link_in_a_shared_place_is_a_trap() {
-    let folder = tempfile::tempdir().unwrap();
-    let (target, link, own) = (folder.path().join("target"), folder.path().join("link"), folder.path().join("own"));
-    std::fs::create_dir(&target).unwrap();
-    symlink(&target, &link).unwrap();
-    assert!(create_private_dir(&link).is_ok(), "elsewhere a link is the user's own choice");
-    let error = super::folders::create_in_shared_place(&link).unwrap_err();
-    assert!(matches!(error, FolderError::NotAFolder { .. }), "{error}");
-    super::folders::create_in_shared_place(&own).unwrap();
-    super::folders::create_in_shared_place(&own).unwrap();
-    assert_eq!(mode(&own), 0o700);
 }
 
 /// Only root can give a folder away, only another can be kept from writing.

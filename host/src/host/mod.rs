@@ -7,9 +7,10 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use self::watch::Watch;
 use crate::api::guard::{self, Guard};
 use crate::api::server::{self, Connections, Tcp};
 use crate::api::types::{HttpStatus, ReloadTrigger};
-use crate::cli::{LocalCommands, Nameable, Named, ServeOptions};
+use crate::cli::{LocalCommands, Nameable, Named, Progress, ServeOptions};
 use crate::config::{Complaint, Config, ConfigErrors, Overrides, Paths, Source, create_private_dir, secret_file};
 use crate::engine::{self, Engine};
 use crate::model::{ApiError, ErrorKind};
@@ -40,6 +41,9 @@ pub const ZYGOTE_VERB: &str = "__zygote";
 
 /// The hidden verb that compiles the bundled plugins into a folder.
 pub const COMPILE_VERB: &str = "__compile";
+
+/// Most bytes that a process which compiles may say.
+const MAX_STEPS: u64 = 1 << 20;
 
 /// Bytes that `ostler redact` reads at a time.
 const REDACT_PIECE: usize = 64 * 1024;
@@ -68,7 +72,8 @@ impl FirstFault {
 impl LocalCommands for Local {
     fn redact(&self, paths: &Paths, inputs: &mut [Box<dyn Read>], output: &mut dyn Write) -> Result<u64, ApiError> {
         let config = self.config(paths)?;
-        let (registry, _) = open_registry(paths, &config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
+        let (registry, _) =
+            open_registry(paths, &config, known_plugins(paths), Arc::new(crate::plugins::NoLog), Arc::new(|_| ()))?;
         let redactor = engine::load_redactor(&config, &registry)?;
         let faults = Arc::new(FirstFault::default());
         let run = RunRedactor::new(redactor, Arc::new(Masks::none()), Arc::clone(&faults) as Arc<dyn FaultSink>);
@@ -105,7 +110,8 @@ impl LocalCommands for Local {
     }
 
     fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<Complaint>, ApiError> {
-        let (registry, _) = open_registry(paths, config, known_plugins(paths), Arc::new(crate::plugins::NoLog))?;
+        let (registry, _) =
+            open_registry(paths, config, known_plugins(paths), Arc::new(crate::plugins::NoLog), Arc::new(|_| ()))?;
         Ok(engine::complaints(config, &registry))
     }
 
@@ -117,9 +123,10 @@ impl LocalCommands for Local {
         &self,
         paths: &Paths,
         options: ServeOptions,
+        progress: Progress,
         ready: Box<dyn FnOnce(&Path) + Send>,
     ) -> Result<(), ApiError> {
-        serve(paths, options, ready)
+        serve(paths, options, &progress, ready)
     }
 }
 
@@ -127,7 +134,12 @@ impl LocalCommands for Local {
 ///
 /// # Errors
 /// Why it could not come up.
-fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Send>) -> Result<(), ApiError> {
+fn serve(
+    paths: &Paths,
+    options: ServeOptions,
+    progress: &Progress,
+    ready: Box<dyn FnOnce(&Path) + Send>,
+) -> Result<(), ApiError> {
     // What all that follows inherits.
     become_neutral();
     // First of all: the zygote must be forked while there is one thread, and while nothing is open that it must not keep.
@@ -141,18 +153,22 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         LockError::Held { .. } => ApiError::new(ErrorKind::Conflict, error.to_string()),
         LockError::Io { .. } => io(&error),
     })?;
+    let lock = Arc::new(lock);
+    let starting = Arc::new(AtomicBool::new(true));
+    let progress = noted(&lock, &starting, progress);
     let source = Source::read(&paths.config_file).map_err(|errors| unread(&errors))?;
     // Without what was set: that lies in the database, and its opening is worth a line in the log.
     let file = source.config(&Overrides::default()).map_err(|errors| unread(&errors))?;
     let log = Log::init(&paths.log_dir, &file.log).map_err(|error| io(&error))?;
+    note(&lock, "opening the database");
     let storage = Storage::open(&database(paths), &Options::default())?;
     let set = Overrides::from_rows(storage.read(Reader::settings)?);
     let (config, unfit) = source.config_with_fitting(&set).map_err(|errors| unread(&errors))?;
-    compile_apart(paths);
+    compile_apart(paths, &progress);
     let approved = storage.read(Reader::plugin_trust)?;
     let files = storage.read(Reader::plugin_files)?.into_iter().filter_map(known_file).collect();
     let plugins = KnownPlugins { approved: approved.clone(), files };
-    let (registry, problems) = open_registry(paths, &config, plugins, Arc::new(log.plugin_lines()))?;
+    let (registry, problems) = open_registry(paths, &config, plugins, Arc::new(log.plugin_lines()), progress)?;
     let watch = Watch::new();
     let trace = watch.tracer();
     let follow = move |config: &Config, redactor| {
@@ -186,6 +202,7 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
         server::listen(&paths.socket)
     };
     let listener = listener.map_err(|error| cannot_listen(&paths.socket, &error))?;
+    note(&lock, "taking up what an earlier host has left");
     if let Err(error) = engine.start() {
         engine.shut_down();
         let _ = std::fs::remove_file(&paths.socket);
@@ -194,6 +211,14 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     if let Err(error) = watch.start(&engine) {
         engine.watching(Some(error.to_string()));
     }
+    let noted = Arc::clone(&lock);
+    let ready = Box::new(move |socket: &Path| {
+        starting.store(false, Ordering::Relaxed);
+        if let Err(error) = noted.note(None) {
+            tracing::warn!(%error, "the lock does not say that the host is ready");
+        }
+        ready(socket);
+    });
     let served = runtime.block_on(serve_until_stopped(paths, listener, &engine, options.background, ready));
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!("the host ends");
@@ -201,6 +226,27 @@ fn serve(paths: &Paths, options: ServeOptions, ready: Box<dyn FnOnce(&Path) + Se
     drop(engine);
     drop(lock);
     served
+}
+
+/// Says what the host does, to those who look at the lock. Whoever waits for the host gives it more time then.
+fn note(lock: &DataLock, step: &str) {
+    if let Err(error) = lock.note(Some(step)) {
+        tracing::debug!(%error, step, "the lock does not say what the host does");
+    }
+}
+
+/// The same for what may take long, and to whoever has started the host; nothing once it is ready.
+fn noted(lock: &Arc<DataLock>, starting: &Arc<AtomicBool>, progress: &Progress) -> Progress {
+    let (lock, starting, progress) = (Arc::downgrade(lock), Arc::clone(starting), Arc::clone(progress));
+    Arc::new(move |step| {
+        if !starting.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(lock) = lock.upgrade() {
+            note(&lock, step);
+        }
+        progress(step);
+    })
 }
 
 /// A write beyond the limit on the size of files fails like any other that the system refuses, in place of ending the
@@ -340,8 +386,8 @@ fn database(paths: &Paths) -> PathBuf {
     paths.data_dir.join("ostler.db")
 }
 
-/// Lets another process compile what the cache lacks. What that cannot do, this one does later.
-fn compile_apart(paths: &Paths) {
+/// Lets another process compile what neither the program nor the cache has. What that cannot do, this one does later.
+fn compile_apart(paths: &Paths, progress: &Progress) {
     // Why there is none is told when the plugins are opened.
     let Ok(cache) = code_cache(paths) else { return };
     if bundled_are_compiled(&cache) {
@@ -349,19 +395,34 @@ fn compile_apart(paths: &Paths) {
     }
     let mut compiler = Command::new("/proc/self/exe");
     compiler.arg(COMPILE_VERB).arg(&cache.folder).arg(code_key_file(paths)).env_clear().current_dir("/");
-    let ended = compiler.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let started = compiler.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut compiler) = started.inspect_err(|error| tracing::warn!(%error, "no process to compile plugins")) else {
+        return;
+    };
+    if let Some(steps) = compiler.stdout.take() {
+        for step in BufReader::new(steps.take(MAX_STEPS)).lines().map_while(Result::ok) {
+            progress(&format!("first start: {step}"));
+        }
+    }
+    let ended = compiler.wait();
     tracing::debug!(?ended, "the bundled plugins were compiled");
 }
 
-/// Compiles the bundled plugins into a folder, with the key of a file: the whole life of a process with [`COMPILE_VERB`].
+/// Compiles the bundled plugins into a folder, with the key of a file, and says on each line what it does: the whole life of
+/// a process with [`COMPILE_VERB`].
 #[must_use]
 pub fn compile(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let cache = args.next().zip(args.next()).and_then(|(folder, key_file)| {
         let key = secret_file::read_or_make_key(Path::new(&key_file)).ok()?;
         Some(CacheOptions { folder: folder.into(), key })
     });
-    let compiled = cache.is_some_and(|cache| compile_bundled(cache).is_ok());
+    let compiled = cache.is_some_and(|cache| compile_bundled(&cache, Arc::new(say_step)).is_ok());
     if compiled { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The host that listens may have gone: what is compiled is kept all the same.
+fn say_step(step: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{step}");
 }
 
 /// The key that proves that compiled code was written by a host of this user.
@@ -407,6 +468,7 @@ fn open_registry(
     config: &Config,
     known: KnownPlugins,
     log: Arc<dyn crate::plugins::PluginLog>,
+    progress: Progress,
 ) -> Result<(Registry, Vec<String>), ApiError> {
     let folder = engine::plugin_folder(&config.plugins, paths);
     ownership::check(folder).map_err(|untrusted| {
@@ -424,6 +486,7 @@ fn open_registry(
         log,
         admission: engine::admission(&config.plugins, &known.approved),
         known_files: known.files,
+        progress,
         ..RegistryOptions::default()
     };
     let (registry, problems) = Registry::open(&options).map_err(|error| {

@@ -11,6 +11,8 @@ pub struct Bundled {
     pub kind: Kind,
     /// The component.
     pub component: &'static [u8],
+    /// Its machine code, as the build script has made it; empty where there is none for this target.
+    pub code: &'static [u8],
 }
 
 /// All bundled plugins, as the build script has made them.

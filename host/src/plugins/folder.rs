@@ -98,7 +98,7 @@ impl FileLoader<'_> {
             Some(known) if known.digest == sha256_hex(&bytes) => self.adapt(known),
             _ => {
                 let bytes = bytes.into();
-                Plugin::load(self.runtime, self.limits, &label(path), &bytes, self.log)
+                Plugin::load(self.runtime, self.limits, &label(path), &bytes, &[], self.log)
                     .map(Arc::new)
                     // A plugin that was loaded says its kind itself.
                     .inspect_err(|_| kind = inspect::kind_of(&bytes).ok())

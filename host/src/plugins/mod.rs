@@ -5,7 +5,8 @@
 //! fails its call; its instance is dropped and a fresh one is made for the next. One that fails again and again is set
 //! aside (`health`) and every later use is refused with an error that names it.
 //!
-//! [`Registry`] loads the plugins; compiled code is kept on disk (`cache`). From it come configured instances:
+//! [`Registry`] loads the plugins. The code of the bundled ones is made when the host is built (`code`); other code is kept
+//! on disk (`cache`). From it come configured instances:
 //! [`ProviderInstance`] keeps a warm guest for its questions and makes one of its own for each [`Transcript`],
 //! [`PolicyInstance`] takes a fresh one for each evaluation, [`RedactorInstance`] keeps warm ones. Those keep the code
 //! that they were made of, so that another registry can take the place of theirs.
@@ -17,6 +18,7 @@ mod admission;
 mod bindings;
 mod bundled;
 mod cache;
+mod code;
 mod error;
 mod folder;
 mod health;
@@ -55,3 +57,4 @@ pub use registry::{
     PluginChange, PluginChangeKind, PluginDescription, PluginProblem, PluginSource, PluginState, Registry,
     RegistryOptions,
 };
+pub use runtime::Progress;

@@ -109,7 +109,8 @@ pub(super) struct Live<W> {
 }
 
 impl Plugin {
-    /// Loads a component and asks it who it is. `label` stands for the plugin until it has said its name.
+    /// Loads a component and asks it who it is. `label` stands for the plugin until it has said its name. `made` is its code
+    /// as the build script has made it, or empty.
     ///
     /// # Errors
     /// Why it is refused, without the label.
@@ -118,13 +119,14 @@ impl Plugin {
         limits: &Arc<Limits>,
         label: &str,
         bytes: &Arc<[u8]>,
+        made: &'static [u8],
         log: &Arc<dyn PluginLog>,
     ) -> Result<Self, String> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         check_size(size, limits)?;
         let kind = inspect::kind_of(bytes)?;
         let digest = sha256_hex(bytes);
-        let component = runtime.load(bytes, &digest, limits.compile_time)?;
+        let component = runtime.load(bytes, made, &digest, limits.compile_time, &format!("the plugin {label}"))?;
         let unfit = |error: wasmtime::Error| format!("it does not fit the {kind} interface: {error:#}");
         let pre = runtime.linker.instantiate_pre(&component).map_err(unfit)?;
         let code = match kind {

@@ -22,7 +22,7 @@ use super::plugin::{Configured, Plugin};
 use super::policy::PolicyInstance;
 use super::provider::ProviderInstance;
 use super::redactor::RedactorInstance;
-use super::runtime::Runtime;
+use super::runtime::{Progress, Runtime};
 
 /// How long compiled code is kept of plugins that are not there any more.
 const CACHE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -46,6 +46,8 @@ pub struct RegistryOptions {
     pub admission: Admission,
     /// What an earlier registry knew of the files of the folder: [`Registry::known_files`].
     pub known_files: Vec<KnownFile>,
+    /// Told while plugins are compiled.
+    pub progress: Progress,
 }
 
 impl Default for RegistryOptions {
@@ -59,6 +61,7 @@ impl Default for RegistryOptions {
             log: Arc::new(NoLog),
             admission: Admission::default(),
             known_files: Vec::new(),
+            progress: Arc::new(|_| ()),
         }
     }
 }
@@ -229,11 +232,12 @@ impl Registry {
     /// # Errors
     /// If the engine cannot be set up on this machine.
     pub fn open(options: &RegistryOptions) -> Result<(Self, Vec<PluginProblem>), PluginError> {
-        let (runtime, cache_problem) = Runtime::new(options.cache.as_ref())
+        let (runtime, cache_problem) = Runtime::new(options.cache.as_ref(), Arc::clone(&options.progress))
             .map_err(|message| PluginError::new("engine", PluginErrorKind::Host, message))?;
         let limits = Arc::new(options.limits.clone());
         let bundled = options.bundled.iter().map(|bundled| {
-            let loaded = Plugin::load(&runtime, &limits, bundled.name, &Arc::from(bundled.component), &options.log);
+            let component = Arc::from(bundled.component);
+            let loaded = Plugin::load(&runtime, &limits, bundled.name, &component, bundled.code, &options.log);
             (bundled, loaded.map(Arc::new))
         });
         let empty = Self {
@@ -282,7 +286,8 @@ impl Registry {
             Err(reason) if same_limits => (*bundled, Err(reason.clone())),
             Err(_) => {
                 let component = Arc::from(bundled.component);
-                (*bundled, Plugin::load(&self.runtime, &limits, bundled.name, &component, &self.log).map(Arc::new))
+                let loaded = Plugin::load(&self.runtime, &limits, bundled.name, &component, bundled.code, &self.log);
+                (*bundled, loaded.map(Arc::new))
             }
         });
         let mut problems = Vec::new();

@@ -14,13 +14,26 @@ use wasmtime::{
 
 use super::bindings::provider::ostler::plugin::{log as log_interface, types as types_interface};
 use super::cache::{CacheOptions, CodeCache};
+use super::code::config;
 use super::error::PluginErrorKind;
 use super::limits::{Budget, CallLimits, INSTANCES, LimitExceeded, MOST_TABLE_ELEMENTS};
 use super::log::{Level, LogGate};
 use super::ticker::{TICK, Ticker};
 
-/// Stack of a guest, taken from the calling thread, whose own must be larger.
-const GUEST_STACK: usize = 1024 * 1024;
+/// Told while a component is compiled, again and again: what is done.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Between two words about a compilation.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// How much longer than its time a compilation may take that does not get the processor.
+const SLOWEST: u32 = 20;
+
+/// An address space of less than this has no room for memories that are reserved as a whole, 4 GiB each.
+const SCARCE: u64 = 64 << 30;
+
+/// Bytes that a memory can grow by in place where the address space is scarce.
+const SCARCE_GROWTH: u64 = 1 << 20;
 
 /// Stack of the thread that compiles.
 const COMPILER_STACK: usize = 8 * 1024 * 1024;
@@ -97,6 +110,7 @@ pub(super) struct Runtime {
     pub(super) cache: Option<CodeCache>,
     slot: Arc<CompileSlot>,
     compiled: AtomicU64,
+    progress: Progress,
 }
 
 impl Runtime {
@@ -104,10 +118,11 @@ impl Runtime {
     ///
     /// # Errors
     /// If wasmtime does not support this machine, or no thread can be started.
-    pub(super) fn new(cache: Option<&CacheOptions>) -> Result<(Arc<Self>, Option<String>), String> {
-        // A limit on the address space may leave no room for the pool.
-        let engine = Engine::new(&pooled())
-            .or_else(|_| Engine::new(&config()))
+    pub(super) fn new(cache: Option<&CacheOptions>, progress: Progress) -> Result<(Arc<Self>, Option<String>), String> {
+        // Something else than a limit may leave no room for the pool.
+        let engine = if address_space().is_some() { Err(()) } else { Engine::new(&pooled()).map_err(drop) };
+        let engine = engine
+            .or_else(|()| single_engine())
             .map_err(|error| format!("failed to set up the plugin engine: {error:#}"))?;
         let mut linker = Linker::new(&engine);
         log_interface::add_to_linker::<HostState, HasSelf<HostState>>(&mut linker, |state| state)
@@ -121,7 +136,7 @@ impl Runtime {
             Some(Err(problem)) => (None, Some(problem)),
         };
         let slot = Arc::default();
-        Ok((Arc::new(Self { engine, linker, ticker, cache, slot, compiled: AtomicU64::new(0) }), problem))
+        Ok((Arc::new(Self { engine, linker, ticker, cache, slot, compiled: AtomicU64::new(0), progress }), problem))
     }
 
     /// How many components this engine has compiled, not counting those from the cache.
@@ -129,12 +144,20 @@ impl Runtime {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// The component's code, from the cache or compiled.
+    /// The component's code: as it was made with this program, from the cache, or compiled. `what` names it while it is
+    /// compiled.
     ///
     /// # Errors
     /// If it is not valid, or takes longer than `time`.
-    pub(super) fn load(&self, bytes: &Arc<[u8]>, digest: &str, time: Duration) -> Result<Component, String> {
-        if let Some(component) = self.cached(digest) {
+    pub(super) fn load(
+        &self,
+        bytes: &Arc<[u8]>,
+        made: &'static [u8],
+        digest: &str,
+        time: Duration,
+        what: &str,
+    ) -> Result<Component, String> {
+        if let Some(component) = made_with_this_program(&self.engine, made).or_else(|| self.cached(digest)) {
             return Ok(component);
         }
         let turn = CompileSlot::acquire(&self.slot, time).ok_or_else(|| {
@@ -159,9 +182,7 @@ impl Runtime {
             .stack_size(COMPILER_STACK)
             .spawn(compile)
             .map_err(|error| format!("failed to start a thread to compile it: {error}"))?;
-        let component = receiver
-            .recv_timeout(time)
-            .map_err(|_| format!("it took longer than {} seconds to compile", time.as_secs()))??;
+        let component = self.wait_for(&receiver, time, what)??;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         if let Some(cache) = &self.cache
             && let Err(error) = cache.store(digest, &component)
@@ -169,6 +190,24 @@ impl Runtime {
             tracing::warn!(%error, "failed to keep a compiled plugin; the next start compiles it again");
         }
         Ok(component)
+    }
+
+    /// Waits for a compilation. The time that counts is the processor's: a machine that is slow, or busy with other things,
+    /// refuses no plugin.
+    fn wait_for<T>(&self, receiver: &mpsc::Receiver<T>, time: Duration, what: &str) -> Result<T, String> {
+        let (began, used_before) = (Instant::now(), processor_time());
+        loop {
+            (self.progress)(&format!("compiling {what}"));
+            match receiver.recv_timeout(BEAT.min(time)) {
+                Ok(compiled) => return Ok(compiled),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err("its compilation failed".to_owned()),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            let (passed, used) = (began.elapsed(), processor_time().saturating_sub(used_before));
+            if passed >= time && (used >= time || passed >= time * SLOWEST) {
+                return Err(format!("it took longer than {} seconds to compile", time.as_secs()));
+            }
+        }
     }
 
     fn cached(&self, digest: &str) -> Option<Component> {
@@ -214,24 +253,6 @@ impl Runtime {
     }
 }
 
-/// How every engine of this build is set up: compiled code fits all of them.
-pub(super) fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .max_wasm_stack(GUEST_STACK)
-        // The same answer on every machine.
-        .cranelift_nan_canonicalization(true)
-        .relaxed_simd_deterministic(true)
-        // Neither backtraces nor debuggers look into guests.
-        .generate_address_map(false)
-        .native_unwind_info(false)
-        .wasm_memory64(false);
-    config
-}
-
 /// As [`config`], with instances in a pool of places that are mapped once: mapping and unmapping memory for each instance
 /// takes longer than most calls, and stops the other threads besides. Compiled code is the same with and without.
 fn pooled() -> Config {
@@ -258,6 +279,44 @@ fn pooled() -> Config {
     config
 }
 
+/// An engine without a pool. Its code fits those with one.
+pub(super) fn single_engine() -> wasmtime::Result<Engine> {
+    Engine::new(&address_space().map_or_else(config, |_| scarce()))
+}
+
+/// The limit on the address space, in bytes, if it is low (`ulimit -v`).
+pub(super) fn address_space() -> Option<u64> {
+    let (limit, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_AS).ok()?;
+    (limit < SCARCE).then_some(limit)
+}
+
+/// As [`config`], where the address space is scarce: a memory takes what it uses, and code checks its bounds.
+fn scarce() -> Config {
+    let mut config = config();
+    config
+        .memory_reservation(0)
+        .memory_reservation_for_growth(SCARCE_GROWTH)
+        .memory_guard_size(0)
+        .memory_may_move(true);
+    config
+}
+
+/// Code that the build script has made of a component, if it fits this engine and this processor.
+pub(super) fn made_with_this_program(engine: &Engine, code: &'static [u8]) -> Option<Component> {
+    if code.is_empty() {
+        return None;
+    }
+    // SAFETY: the bytes were made by the build script with `Engine::precompile_component`, and are a part of this program.
+    // wasmtime itself refuses code of another version, with other settings, or for another processor.
+    let loaded = unsafe { Component::deserialize(engine, code) };
+    loaded.inspect_err(|error| tracing::debug!(%error, "code that was made with this program does not fit")).ok()
+}
+
+/// Time that the processors have worked for this process.
+fn processor_time() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
 fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
 }
@@ -274,6 +333,11 @@ fn classify(error: &wasmtime::Error, limits: &CallLimits) -> Fault {
         return Fault { kind: PluginErrorKind::Host, message };
     }
     let text = format!("{error:#}");
+    if let Some(limit) = address_space().filter(|_| text.contains("mmap") || text.contains("os error 12")) {
+        let message =
+            format!("out of address space: ulimit -v is {} KiB; Ostler needs about 1 GiB ({text})", limit / 1024);
+        return Fault { kind: PluginErrorKind::Host, message };
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => Fault {
             kind: PluginErrorKind::Timeout,

@@ -16,9 +16,10 @@ use super::{ClientConfig, ClientError, Health};
 use crate::api::lines;
 use crate::api::types::{PROTOCOL, StopParams, StopResult};
 use crate::model::{ApiError, ErrorKind};
+use crate::storage::Holder;
 
-/// How long a host may take to come up, or to go away.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a host may take to go away.
+const END_LIMIT: Duration = Duration::from_secs(30);
 /// How long a host may take to say who it is.
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
 /// How long a call may take: a cancel waits for the run's end, a start for the CLI's probes.
@@ -53,8 +54,18 @@ impl Connector {
 
     /// Makes sure that a host of the right version listens.
     pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
-        let deadline = Instant::now() + START_LIMIT;
+        let mut deadline = Instant::now() + self.config.start_limit;
+        let mut step = None;
         loop {
+            // Somebody else may have started one.
+            let now = self.starting();
+            if now != step {
+                deadline = Instant::now() + self.config.start_limit;
+                if let Some(now) = &now {
+                    self.tell(now);
+                }
+                step = now;
+            }
             let trouble = match self.health().await {
                 Ok(health) if self.accepts(&health) => return Ok(health),
                 Ok(health) => {
@@ -63,11 +74,20 @@ impl Connector {
                 }
                 Err(error @ ClientError::NotRunning { .. }) => match &self.config.start {
                     None => return Err(error),
-                    Some(command) => match launch::start(command, deadline).await? {
-                        Launched::Ready => continue,
-                        // Another starter holds the lock: its host will answer soon, or go away.
-                        Launched::Beaten(reason) => ClientError::Start(Box::new(reason)),
-                    },
+                    // It takes connections when it is ready, and another one would only find the folder taken.
+                    Some(_) if step.is_some() => {
+                        let step = step.as_deref().unwrap_or_default();
+                        let message =
+                            format!("the host that another program has started was not ready in time: {step}");
+                        ClientError::Start(Box::new(ApiError::new(ErrorKind::Internal, message).hint("try again")))
+                    }
+                    Some(command) => {
+                        match launch::start(command, self.config.start_limit, |step| self.tell(step)).await? {
+                            Launched::Ready => continue,
+                            // Another starter holds the lock: its host will answer soon, or go away.
+                            Launched::Beaten(reason) => ClientError::Start(Box::new(reason)),
+                        }
+                    }
                 },
                 // It was about to end when it was asked.
                 Err(error @ ClientError::Broken { .. }) => error,
@@ -77,6 +97,17 @@ impl Connector {
                 return Err(trouble);
             }
             self.wait_for_answer(deadline).await;
+        }
+    }
+
+    /// What a host does that holds the data folder and takes no connections yet.
+    pub(super) fn starting(&self) -> Option<String> {
+        Holder::of(self.config.socket.parent()?)?.starting
+    }
+
+    fn tell(&self, step: &str) {
+        if let Some(progress) = self.config.progress {
+            progress(step);
         }
     }
 
@@ -138,7 +169,7 @@ impl Connector {
         }
         match self.health().await {
             Ok(health) if !health.ending => return Ok(false),
-            Ok(health) if !self.is_gone_by(health.pid, Instant::now() + START_LIMIT).await => return Ok(false),
+            Ok(health) if !self.is_gone_by(health.pid, Instant::now() + END_LIMIT).await => return Ok(false),
             // Gone already, or just now.
             _ => {}
         }

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::ClientError;
 use crate::api::types::{ORIGIN_HEADER, VERSION_HEADER};
+use crate::config::SocketAddress;
 use crate::model::{ApiError, ErrorKind};
 
 /// Longest answer that is read, in bytes. Event streams have their own limit.
@@ -73,7 +74,8 @@ pub(super) async fn send(
 
 /// Connects, and makes sure that it is the user's own host that listens: prompts and variables are sent to it.
 async fn open(socket: &Path) -> Result<UnixStream, ClientError> {
-    let stream = match tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(socket)).await {
+    let address = SocketAddress::of(socket).map_err(|error| ClientError::from_connect(socket.to_owned(), &error))?;
+    let stream = match tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(address.path())).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(ClientError::from_connect(socket.to_owned(), &error)),
         Err(_) => {

@@ -17,12 +17,15 @@ use crate::model::{ApiError, ErrorKind};
 /// The line that a background host writes to its standard error when its socket takes connections.
 pub const READY_LINE: &str = "ostler: ready";
 
+/// Before a line that says what a background host does until then. Each such line gives it more time.
+pub const PROGRESS: &str = "ostler: starting: ";
+
 /// At most so much of what a starting host writes is read.
 const MAX_REPORT: usize = 64 * 1024;
 
 /// How a host is started: a program that stays when its starter goes, and reports on standard error until it is ready.
 ///
-/// Its report is [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
+/// Its report is lines that begin with [`PROGRESS`], then [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCommand {
     /// The program, absolute.
@@ -42,8 +45,12 @@ pub(super) enum Launched {
     Beaten(ApiError),
 }
 
-/// Starts a host and waits until it is ready or has failed.
-pub(super) async fn start(command: &HostCommand, deadline: Instant) -> Result<Launched, ClientError> {
+/// Starts a host and waits until it is ready or has failed, or has done the same thing for longer than `limit`.
+pub(super) async fn start(
+    command: &HostCommand,
+    limit: Duration,
+    mut progress: impl FnMut(&str),
+) -> Result<Launched, ClientError> {
     let failed = |error: io::Error| {
         let message = format!("{}: {error}", command.program.display());
         ClientError::Start(Box::new(ApiError::new(ErrorKind::Io, message)))
@@ -53,6 +60,7 @@ pub(super) async fn start(command: &HostCommand, deadline: Instant) -> Result<La
     let mut pipe = Receiver::from_owned_fd(OwnedFd::from(pipe)).map_err(failed)?;
     let mut report = Vec::new();
     let mut open = true;
+    let (mut deadline, mut heard) = (Instant::now() + limit, 0);
     let mut look = tokio::time::interval(Duration::from_millis(20));
     loop {
         let mut buffer = [0; 4096];
@@ -70,13 +78,26 @@ pub(super) async fn start(command: &HostCommand, deadline: Instant) -> Result<La
                 if Instant::now() >= deadline {
                     let _ = child.kill();
                     let _ = child.wait();
-                    let message = format!("it was not ready in time{}", quote(&report));
-                    return Err(ClientError::Start(Box::new(ApiError::new(ErrorKind::Internal, message))));
+                    let seconds = limit.as_secs();
+                    let message = format!("it was not ready in time: no progress for {seconds} s{}", quote(&report));
+                    let error = ApiError::new(ErrorKind::Internal, message).hint(
+                        "try again: what was done is kept (compiled plugins). The log says more: see `ostler config path`",
+                    );
+                    return Err(ClientError::Start(Box::new(error)));
                 }
             }
         }
         if is_ready(&report) {
             return Ok(Launched::Ready);
+        }
+        // A host that repeats itself is at work: it does so for a bounded time.
+        let steps = steps(&report);
+        if steps.len() != heard {
+            heard = steps.len();
+            deadline = Instant::now() + limit;
+            if let Some(step) = steps.last() {
+                progress(step);
+            }
         }
     }
 }
@@ -127,6 +148,16 @@ fn drain(pipe: &Receiver, report: &mut Vec<u8>) {
     }
 }
 
+/// What the host has said that it does, line by line.
+fn steps(report: &[u8]) -> Vec<String> {
+    // Only whole lines.
+    let end = report.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+    let lines = report.get(..end).unwrap_or_default().split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| Some(String::from_utf8_lossy(line.strip_prefix(PROGRESS.as_bytes())?).into_owned()))
+        .collect()
+}
+
 fn is_ready(report: &[u8]) -> bool {
     report.split(|byte| *byte == b'\n').any(|line| line == READY_LINE.as_bytes())
 }
@@ -149,7 +180,8 @@ fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientErr
 /// The last words of a host that kept to no form.
 fn quote(report: &[u8]) -> String {
     let text = String::from_utf8_lossy(report);
-    let tail: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).rev().take(8).collect();
+    let told = |line: &&str| !line.trim().is_empty() && !line.starts_with(PROGRESS);
+    let tail: Vec<&str> = text.lines().filter(told).rev().take(8).collect();
     if tail.is_empty() {
         return String::new();
     }

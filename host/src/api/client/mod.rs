@@ -19,12 +19,13 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use error::ClientError;
 pub use events::{EventStream, StreamItem};
-pub use launch::{HostCommand, READY_LINE};
+pub use launch::{HostCommand, PROGRESS, READY_LINE};
 
 use connect::Connector;
 
@@ -39,6 +40,19 @@ pub struct ClientConfig {
     pub version: String,
     /// Talk to a host of any version: for asking and stopping.
     pub any_version: bool,
+    /// How long a host that starts may do the same thing.
+    pub start_limit: Duration,
+    /// Told what a host that starts does, where that takes longer than a moment.
+    pub progress: Option<fn(&str)>,
+}
+
+impl ClientConfig {
+    /// A client of the host of this version that is running at a socket.
+    #[must_use]
+    pub fn new(socket: PathBuf, version: impl Into<String>) -> Self {
+        let (version, start_limit) = (version.into(), Duration::from_secs(30));
+        Self { socket, start: None, version, any_version: false, start_limit, progress: None }
+    }
 }
 
 /// What `GET /healthz` answers.

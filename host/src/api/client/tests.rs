@@ -26,7 +26,7 @@ impl Place {
     }
 
     fn config(&self) -> ClientConfig {
-        ClientConfig { socket: self.socket(), start: None, version: VERSION.to_owned(), any_version: false }
+        ClientConfig::new(self.socket(), VERSION)
     }
 
     /// A host that a shell script stands for.
@@ -299,6 +299,30 @@ async fn a_host_that_does_not_come_up_says_why() {
     let told = ApiError::from(Client::connect(config).await.unwrap_err());
     assert_eq!(told.kind, ErrorKind::Io);
     assert!(told.message.contains("/nowhere/ostler"), "{told:?}");
+}
+
+#[tokio::test]
+async fn start_limit_counts_from_the_last_step_of_the_host() {
+    static SEEN: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    let place = Place::new();
+    let limit = std::time::Duration::from_millis(700);
+    let steps = "for step in 1 2 3 4; do echo \"ostler: starting: step $step\" >&2; sleep 0.4; done;";
+    let mut config = place.config_with_start(&format!("{steps} {START_SUCCESSOR}"));
+    config.start_limit = limit;
+    config.progress = Some(|step| SEEN.lock().unwrap().push(step.to_owned()));
+    let successor = successor(&place, json!([]));
+    let began = std::time::Instant::now();
+    Client::connect(config).await.unwrap();
+    assert!(began.elapsed() > 2 * limit, "{:?}", began.elapsed());
+    assert_eq!(*SEEN.lock().unwrap(), ["step 1", "step 2", "step 3", "step 4"]);
+    drop(successor.await.unwrap());
+
+    let place = Place::new();
+    let mut config = place.config_with_start("echo 'ostler: starting: step 1' >&2; exec sleep 60");
+    config.start_limit = std::time::Duration::from_millis(100);
+    let told = ApiError::from(Client::connect(config).await.unwrap_err());
+    assert!(told.message.contains("not ready in time"), "{told:?}");
+    assert!(told.hint.unwrap().contains("try again"));
 }
 
 #[tokio::test]

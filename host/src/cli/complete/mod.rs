@@ -245,6 +245,7 @@ mod tests {
             &self,
             _: &Paths,
             _: super::super::ServeOptions,
+            _: super::super::Progress,
             _: Box<dyn FnOnce(&Path) + Send>,
         ) -> Result<(), ApiError> {
             Err(ApiError::internal("not asked"))

@@ -370,8 +370,8 @@ impl OpenMarkup {
         while !rest.is_empty() {
             let (next, taken) = next_state(self.raw, rest);
             // In a comment, or a script that looks like one, only what opens counts.
-            if rest.starts_with('<') {
-                self.tag(&rest[1..], self.raw == Raw::Text);
+            if let Some(behind) = rest.strip_prefix('<') {
+                self.tag(behind, self.raw == Raw::Text);
             }
             self.raw = next;
             rest = &rest[taken..];

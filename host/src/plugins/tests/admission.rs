@@ -27,7 +27,7 @@ fn reloaded(bench: &Bench, registry: &Registry, admission: &Admission) -> Regist
 /// As a host carries a policy of that name.
 fn bundled(name: &'static str) -> &'static [Bundled] {
     let component: &'static [u8] = Guest { name, ..Guest::default() }.policy().leak();
-    Vec::leak(vec![Bundled { name, kind: Kind::Policy, component }])
+    Vec::leak(vec![Bundled { name, kind: Kind::Policy, component, code: &[] }])
 }
 
 #[test]

@@ -84,6 +84,7 @@ impl Bench {
             log,
             admission: trusting(),
             known_files: Vec::new(),
+            progress: Arc::new(|_| ()),
         })
         .unwrap()
     }
