@@ -210,7 +210,7 @@ fn cli_that_did_not_answer_in_time_is_asked_again_for_longer() {
     fs::write(bed.home().join("plugins/slow.wasm"), hostile::refuser("slow", "slow", &["--version"], 300)).unwrap();
     bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
     let questions = || fs::read_to_string(&asked).unwrap_or_default().lines().count();
-    let capabilities = || bed.run(&["capabilities", "slow", "--json"]).ok().stdout;
+    let capabilities = || bed.run(&["capabilities", "slow", "--json"]).code(6).stdout;
     let refused = || bed.run(&["run", "slow", "hello"]).all();
 
     let said = refused();
@@ -231,7 +231,7 @@ fn cli_that_did_not_answer_in_time_is_asked_again_for_longer() {
     assert!(capabilities().contains("did not answer within"));
     assert_eq!(questions(), before);
     fs::write(&awake, "").unwrap();
-    let said = bed.run(&["capabilities", "slow", "--refresh", "--json"]).ok().stdout;
+    let said = bed.run(&["capabilities", "slow", "--refresh", "--json"]).code(6).stdout;
     assert!(!said.contains("did not answer"), "{said}");
     // An answer is one, even if it is no.
     let before = questions();

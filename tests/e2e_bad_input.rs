@@ -43,7 +43,7 @@ fn fields_out_of_range_of_the_wrong_type_or_unknown() {
     let bed = Bed::granted("");
     for (more, pointer) in [
         (json!({ "timeoutSeconds": 4 }), "/timeoutSeconds"),
-        (json!({ "timeoutSeconds": 10_801 }), "/timeoutSeconds"),
+        (json!({ "timeoutSeconds": 604_801 }), "/timeoutSeconds"),
         (json!({ "timeoutSeconds": "30" }), "/timeoutSeconds"),
         (json!({ "queuePriority": 11 }), "/queuePriority"),
         (json!({ "queuePriority": -11 }), "/queuePriority"),

@@ -117,7 +117,7 @@ fn what_is_no_text_or_too_long_or_wanted_twice_is_refused_before_the_run() {
     for (typed, part) in [
         (
             "printf 'a\\377' | \"$OSTLER\" run rehearsal hello",
-            "the piped text in standard input is no UTF-8 text (byte 1)",
+            "the piped text in standard input is not valid UTF-8 (byte 1)",
         ),
         (
             "head -c 8388609 /dev/zero | tr '\\0' x | \"$OSTLER\" run rehearsal hello",

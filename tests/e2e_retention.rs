@@ -50,7 +50,7 @@ fn a_dry_run_says_what_goes_and_then_it_goes() {
 
     let cursor = bed.story(&big)[0]["cursor"].as_u64().unwrap();
     let text = bed.run(&["retention", "apply"]).ok().stdout;
-    assert!(text.contains("2 runs went"), "{text}");
+    assert!(text.contains("2 runs deleted"), "{text}");
     assert_eq!(runs(&bed), [another.clone(), newest]);
     let error = bed.call("get_run", &json!({"runId": big})).unwrap_err();
     assert_eq!(error.kind(), "NOT_FOUND");
@@ -124,7 +124,7 @@ fn limits_are_set_taken_back_and_checked() {
         "one after the other"
     );
     let text = bed.run(&["retention", "show"]).ok().stdout;
-    assert!(text.contains("for ever (set)") && text.contains("7 (set)"), "{text}");
+    assert!(text.contains("forever (set)") && text.contains("7 (set)"), "{text}");
     let back = bed.run(&["retention", "unset", "--json"]).ok().json();
     assert_eq!(back["policies"][0]["days"]["origin"], "file");
 

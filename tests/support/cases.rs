@@ -270,7 +270,7 @@ pub fn a_cancel_in_a_tool(studio: &Studio) {
     assert!(!sleeping(), "the tool's shell is still alive");
 }
 
-/// A session goes on with its history and with what the run may do; one that does not exist is begun anew, once.
+/// A session goes on with its history and with what the run may do; one that does not exist fails the run.
 #[track_caller]
 pub fn sessions(studio: &Studio) {
     let first = studio.events(&["TURNS"]);
@@ -293,10 +293,10 @@ pub fn sessions(studio: &Studio) {
     assert_eq!(answer(&fourth), "4");
     assert_eq!(of_type(&fourth, "run.compatibility_warning")[0]["payload"]["pointer"], "/cwd");
 
+    // A session that was named is resumed, or the run fails.
     let events = studio.events(&["--resume", studio.cli.absent_session, "SAY anew"]);
-    assert_eq!(answer(&events), "anew");
-    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
-    assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+    assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "no new start");
 }
 
 /// The second turn of a conversation knows the first, although the host was started again in between; where the CLI has

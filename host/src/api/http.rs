@@ -62,12 +62,15 @@ pub(super) fn router(shared: Shared) -> Router {
         .fallback(|| async {
             failure(
                 StatusCode::NOT_FOUND,
-                &ApiError::new(ErrorKind::NotFound, "there are /rpc, /events, /ws, /lines and /healthz"),
+                &ApiError::new(
+                    ErrorKind::NotFound,
+                    "no such path; use POST /rpc, GET /events, GET /ws or GET /healthz",
+                ),
             )
         })
         .method_not_allowed_fallback(|| async {
-            let error =
-                ApiError::new(ErrorKind::InvalidParams, "POST /rpc, GET /events, GET /ws, GET /lines, GET /healthz");
+            let message = "this method is not allowed here; use POST /rpc, GET /events, GET /ws or GET /healthz";
+            let error = ApiError::new(ErrorKind::InvalidParams, message);
             failure(StatusCode::METHOD_NOT_ALLOWED, &error)
         })
         .with_state(shared)

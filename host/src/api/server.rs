@@ -105,7 +105,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => std::fs::remove_file(path)?,
         Ok(_) => {
-            let message = format!("{} exists and is no socket; move it away", path.display());
+            let message = format!("{} exists and is not a socket; move it away", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -18,11 +18,11 @@ Examples:
   ostler access add ci --expires 30d > token.txt
   ostler access revoke ci
 
-Access tokens are for clients over TCP ([http] listen in the configuration); the unix socket needs none. A token of the
-class `read` looks, `run` starts and cancels runs, too, `operate` may do what you may. The one named `default` lies in the
-file that `ostler status` names, and has the class `run`; revoked, it is replaced at the host's next start.";
+Access tokens are for clients over TCP ([http] listen in config.toml); the unix socket needs none. The class `read` allows \
+reading, `run` also starting and canceling runs, `operate` everything that you may do. The token named `default` has the \
+class `run` and is in the file that `ostler status` names; if revoked, it is replaced at the next start of the host.";
 
-/// Say who may call over TCP, and what they may do
+/// Manage access over TCP
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -35,24 +35,24 @@ enum Action {
     /// List the access tokens, without the tokens themselves
     #[command(after_help = "Examples:\n  ostler access list --json")]
     List,
-    /// Create an access token and print it, this once
+    /// Create an access token and print it once
     #[command(
         after_help = "Examples:\n  ostler access add dashboard --class read\n  ostler access add ci --expires 30d"
     )]
     Add {
-        /// Its name: letters, digits, hyphens, underscores, dots
+        /// Name: letters, digits, hyphens, underscores, dots
         name: String,
-        /// What its holder may do
+        /// What the token allows
         #[arg(long, value_parser = ["read", "run", "operate"], default_value = "run")]
         class: String,
-        /// How long it is valid: 90s, 15m, 12h, 30d [default: until it is revoked]
+        /// Validity: 90s, 15m, 12h, 30d [default: until it is revoked]
         #[arg(long, value_name = "DURATION", value_parser = seconds)]
         expires: Option<u64>,
     },
-    /// Revoke an access token: its holder is refused at once
+    /// Revoke an access token, effective at once
     #[command(after_help = "Examples:\n  ostler access revoke ci")]
     Revoke {
-        /// Its name
+        /// Name
         name: String,
     },
 }
@@ -65,14 +65,14 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if context.json {
                 context.out.document(&tokens)?;
             } else if tokens.is_empty() {
-                complain("there is no access token; `ostler access add NAME` creates one");
+                complain("no access tokens; `ostler access add NAME` creates one");
             } else {
                 table(&tokens).print(&mut context.out)?;
             }
         }
         Action::Add { name, class, expires } => {
             let class = AccessClass::from_name(class)
-                .ok_or_else(|| ApiError::new(ErrorKind::InvalidParams, "there is no such class").at("--class"))?;
+                .ok_or_else(|| ApiError::new(ErrorKind::InvalidParams, "this class does not exist").at("--class"))?;
             let params = CreateAccessTokenParams { name: name.clone(), class, expires_in_seconds: *expires };
             let created = client.create_access_token(&params).await?;
             if context.json {
@@ -81,7 +81,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
                 // Alone on standard output, so that it can be sent to a file.
                 context.out.line(&created.token)?;
                 let name = clean::line(&created.access_token.name);
-                complain(&format!("this is the token {name} of the class {class}; it is not shown again"));
+                complain(&format!("this is the token {name} (class {class}); it is not shown again"));
             }
         }
         Action::Revoke { name } => {

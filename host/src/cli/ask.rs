@@ -1,9 +1,12 @@
 //! Grants on the way to a run: given with `--grant`, or asked for on a terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use nix::sys::termios::{FlushArg, tcflush};
 
 use super::clean;
+use super::output::complain;
 use crate::model::{ApiError, ErrorKind, Verdict};
 
 /// The guardrails' check that a run works inside a grant, by the name that their findings bear.
@@ -36,10 +39,39 @@ pub(super) fn can_ask() -> bool {
 
 /// Asks whether agents may work in a folder. Blocks until a line was typed; the end of input is a no.
 pub(super) fn may_work_in(folder: &Path) -> bool {
+    if let Some(warning) = too_broad(folder) {
+        complain(&format!("warning: {warning}"));
+    }
     let folder = clean::line(&folder.display().to_string());
-    let question = format!("Let agents work in {folder}, now and later? [y/N] ");
+    confirm(&format!("Allow agents to work in {folder}, now and later?"))
+}
+
+/// Why a folder is more than an agent should get, if it is.
+pub(super) fn too_broad(folder: &Path) -> Option<String> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let home = home.map(|home| home.canonicalize().unwrap_or(home));
+    breadth(folder, home.as_deref())
+}
+
+fn breadth(folder: &Path, home: Option<&Path>) -> Option<String> {
+    let advice = "grant the folder of a project instead";
+    if folder.parent().is_none() {
+        return Some(format!("this grant covers the whole file system; {advice}"));
+    }
+    let home = home.filter(|home| home.parent().is_some())?;
+    let shown = clean::line(&folder.display().to_string());
+    if folder == home {
+        return Some(format!("{shown} is your home folder: agents may change almost everything in it; {advice}"));
+    }
+    home.starts_with(folder).then(|| format!("{shown} contains your home folder; {advice}"))
+}
+
+/// Asks a question that only a typed yes answers with yes. What was typed before it was asked is no answer.
+pub(super) fn confirm(question: &str) -> bool {
+    let question = format!("{question} [y/N] ");
     // The lock must not be held while waiting: whoever interrupts the question wants to say so.
     let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
+    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     let mut line = String::new();
     asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
 }
@@ -50,12 +82,12 @@ fn is_yes(line: &str) -> bool {
 
 /// The command that grants a folder, as a shell takes it.
 pub(super) fn grant_command(folder: &Path) -> String {
-    format!("ostler grants add {}", quoted(folder))
+    format!("ostler grant add {}", quoted(folder))
 }
 
 /// The command that takes a grant back, as a shell takes it.
 pub(super) fn revoke_command(folder: &Path) -> String {
-    format!("ostler grants revoke {}", quoted(folder))
+    format!("ostler grant revoke {}", quoted(folder))
 }
 
 fn quoted(folder: &Path) -> String {
@@ -106,7 +138,20 @@ mod tests {
 
     #[test]
     fn the_command_survives_a_shell() {
-        assert_eq!(grant_command(Path::new("/home/me/a_b.c")), "ostler grants add /home/me/a_b.c");
-        assert_eq!(grant_command(Path::new("/it's $HOME")), r"ostler grants add '/it'\''s $HOME'");
+        assert_eq!(grant_command(Path::new("/home/me/a_b.c")), "ostler grant add /home/me/a_b.c");
+        assert_eq!(grant_command(Path::new("/it's $HOME")), r"ostler grant add '/it'\''s $HOME'");
+    }
+
+    #[test]
+    fn warns_of_a_grant_that_covers_the_home_folder() {
+        let home = Some(Path::new("/home/me"));
+        for folder in ["/", "/home", "/home/me"] {
+            assert!(breadth(Path::new(folder), home).is_some(), "{folder}");
+        }
+        for folder in ["/home/me/src", "/home/you", "/srv"] {
+            assert!(breadth(Path::new(folder), home).is_none(), "{folder}");
+        }
+        assert!(breadth(Path::new("/srv"), None).is_none());
+        assert!(breadth(Path::new("/srv"), Some(Path::new("/"))).is_none(), "an account without a home");
     }
 }

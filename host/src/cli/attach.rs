@@ -16,7 +16,7 @@ Examples:
   ostler attach @                       the newest run
   ostler attach --from-start 1a2b3c4d   everything that it has said so far, too
 
-Ctrl-C or Ctrl-\\ leaves the run, which continues; `ostler cancel` cancels it.
+Ctrl-C or Ctrl-\\ leaves the run, which continues; `ostler cancel` cancels it. \
 A run that has ended is shown from its start. The exit code is the run's.";
 
 /// Follow a running or queued run

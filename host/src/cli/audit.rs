@@ -22,16 +22,16 @@ Examples:
   ostler audit list                     the newest records
   ostler audit list --kind refused
   ostler audit list --run 1a2b3c4d
-  ostler audit verify                   exit code 1 where a record was changed or is missing
+  ostler audit verify                   exit code 1 if a record was changed or is missing
   ostler audit export audit.jsonl
 
-The trail says who asked for runs, changed settings, grants and tokens, wrote exports, and what was refused. Each record
-carries a hash of the one before it, and the host signs the newest one. Records stay when their runs are deleted.";
+The audit trail records who started runs, changed settings, grants and tokens and wrote exports, and what was refused. \
+Each record has a hash of the previous one, and the host signs the newest one. Records stay when their runs are deleted.";
 
 /// Records on one page of an export.
 const PAGE: u32 = 1000;
 
-/// Show and check who did what
+/// Show and verify the audit trail
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -51,26 +51,26 @@ enum Action {
         /// Only records about this run
         #[arg(long)]
         run: Option<String>,
-        /// At most so many
+        /// Maximum number of results
         #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
-    /// Check that no record was changed, moved or deleted
+    /// Verify that no record was changed, moved or deleted
     #[command(after_help = "Examples:\n  ostler audit verify\n  ostler audit verify --json | jq -r .head")]
     Verify,
     /// Write every record as a line of JSON
     #[command(after_help = "Examples:\n  ostler audit export audit.jsonl\n  ostler audit export - | jq .kind")]
     Export {
-        /// The file; `-` writes to standard output
+        /// File; `-` writes to standard output
         file: PathBuf,
         /// Replace a read-only file
         #[arg(long)]
         force: bool,
     },
-    /// Delete the oldest records of an intact trail; the rest still proves itself
+    /// Delete the oldest records of an intact trail; the rest can still be verified
     #[command(after_help = "Examples:\n  ostler audit prune --older-than 365")]
     Prune {
-        /// Records older than so many days are deleted
+        /// Delete records older than this many days
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
         older_than: u32,
     },
@@ -93,7 +93,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if context.json {
                 context.out.document(&listed.records)?;
             } else if listed.records.is_empty() {
-                complain("there is no such record");
+                complain("no matching records");
             } else {
                 table(&listed.records).print(&mut context.out)?;
             }
@@ -179,6 +179,6 @@ fn table(records: &[AuditRecord]) -> Table {
 fn kind(name: &str) -> Result<AuditKind, String> {
     AuditKind::from_name(name).ok_or_else(|| {
         let known: Vec<&str> = AuditKind::ALL.iter().map(|kind| kind.name()).collect();
-        format!("there is no such kind; there are {}", known.join(", "))
+        format!("unknown kind; available: {}", known.join(", "))
     })
 }

@@ -21,7 +21,7 @@ Examples:
   ostler cancel 1a2b3c4d 5e6f7a8b
   ostler cancel --all                   all queued and running runs
 
-Returns when the runs have ended and nothing of them is alive. Canceling an ended run is no error.";
+Returns when the runs and all their processes have ended. Canceling an ended run is not an error.";
 
 /// Cancel runs and wait until they have ended
 #[derive(Debug, Args)]

@@ -19,14 +19,14 @@ Examples:
   mkdir -p ~/.zfunc
   ostler completions zsh > ~/.zfunc/_ostler         # ~/.zfunc must be in fpath, before compinit
 
-New shells complete commands, options and fixed values, and in bash, zsh and fish also providers,
+New shells complete commands, options and fixed values, and in bash, zsh and fish also providers, \
 runs, conversations, profiles, settings and files. No host is started for that.";
 
 /// Print a shell completion script
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 

@@ -1,32 +1,35 @@
 //! `ostler config`
 
+mod edit;
+
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind as IoKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
 use super::format;
 use super::output::{DIM, complain};
-use crate::config::{Config, DEFAULT_TEXT, Origin, ShownValue};
+use crate::config::{Config, ConfigError, ConfigErrors, DEFAULT_TEXT, Origin, ShownValue};
 use crate::model::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler config init                 write the commented default configuration
-  ostler config check                say what is wrong with yours
-  ostler config show                 every value, and which of them are yours
-  $EDITOR \"$(ostler config path)\"     in force when you save it
+  ostler config init                 create a commented default configuration
+  ostler config edit                 edit it; it is checked before it becomes active
+  ostler config check                show errors in your configuration
+  ostler config show                 show all values and mark your own
 
-A host takes up changes by itself; what is wrong changes nothing, and `ostler status` shows it. Runs that are under way
-keep what they began with. `ostler config check` needs no host; it asks the plugins about their settings, too.";
+The host reloads changes automatically. If the file is invalid, the previous configuration stays active, and \
+`ostler status` shows the errors. New runs use the new configuration, running ones keep the old. `ostler config check` \
+needs no host; it also checks the settings of plugins.";
 
-/// Look at the configuration, check it, begin one
+/// Show, check, edit or create the configuration
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -36,24 +39,29 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print where your configuration file is, or would be
+    /// Print the path of your configuration file
     #[command(after_help = "Examples:\n  ostler config path\n  ostler config path --json    all folders and files")]
     Path,
     /// Check a configuration file and show every problem with its line
     #[command(after_help = "Examples:\n  ostler config check\n  ostler config check ./draft.toml")]
     Check {
-        /// The file; yours where none is named
+        /// File [default: your configuration file]
         file: Option<PathBuf>,
     },
-    /// Have the running host read the configuration and look at its plugins now
+    /// Edit the configuration with $VISUAL or $EDITOR
+    #[command(after_help = "Examples:\n  ostler config edit\n  EDITOR=\"code --wait\" ostler config edit\n\n\
+                            The text is checked before it replaces your configuration. If it is invalid, it is kept, \
+                            and the next `ostler config edit` continues with it.")]
+    Edit,
+    /// Reload configuration and plugins
     #[command(after_help = "Examples:\n  ostler config reload\n  ostler config reload --json | jq .changed\n\n\
-                            A host does this by itself when the files change, but may not notice where they lie on another\n\
-                            machine. SIGHUP does the same. Plugins that were set aside are tried again.")]
+                            The host does this automatically when the files change, but may not notice changes on a \
+                            network file system. SIGHUP does the same. Disabled plugins are tried again.")]
     Reload,
-    /// Print every value that a host starting now would have
+    /// Print all values that a new host would use
     #[command(after_help = "Examples:\n  ostler config show\n  ostler config show --json | jq .scheduler")]
     Show,
-    /// Write the commented default configuration, unless there is a file already
+    /// Create a commented default configuration, unless the file exists
     #[command(after_help = "Examples:\n  ostler config init")]
     Init,
 }
@@ -62,6 +70,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     match &arguments.action {
         Action::Path => path(context),
         Action::Check { file } => check(context, file.as_deref()),
+        Action::Edit => edit::edit(context).await,
         Action::Reload => reload(context).await,
         Action::Show => show(context),
         Action::Init => init(context),
@@ -84,21 +93,24 @@ fn path(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     Ok(Exit::Done)
 }
 
+/// What is wrong with a configuration file, for the host and for the plugins.
+pub(super) fn validate(context: &Context<'_>, path: &Path) -> Result<Result<(), ConfigErrors>, ApiError> {
+    Ok(match Config::load_existing(path) {
+        Ok(config) => {
+            let complaints = context.local.complaints(&context.paths, &config)?;
+            if complaints.is_empty() { Ok(()) } else { Err(Config::place(path, &complaints)) }
+        }
+        Err(errors) => Err(errors),
+    })
+}
+
 fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiError> {
     let path = file.unwrap_or(&context.paths.config_file).to_owned();
-    let result = match file {
-        Some(path) => Config::load_existing(path),
-        // Without a file of one's own the defaults are in force, which is right.
-        None => Config::load(Some(&path)),
-    };
     let exists = path.exists();
-    let result = match result {
-        // The defaults are the plugins' own.
-        Ok(config) if exists => {
-            let complaints = context.local.complaints(&context.paths, &config)?;
-            if complaints.is_empty() { Ok(config) } else { Err(Config::place(&path, &complaints)) }
-        }
-        other => other,
+    let result = match file {
+        // Without a file the defaults are active, which is right.
+        None if !exists => Config::load(Some(&path)).map(drop),
+        _ => validate(context, &path)?,
     };
     match result {
         Ok(_) if context.json => context.out.document(&json!({"file": path, "exists": exists, "valid": true}))?,
@@ -108,11 +120,15 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
         }
         Ok(_) => {
             let path = clean::line(&path.display().to_string());
-            context.out.line(format!(
-                "{path} does not exist; the defaults are in force (`ostler config init` writes them there)"
-            ))?;
+            context
+                .out
+                .line(format!("{path} does not exist, so the defaults are active (`ostler config init` creates it)"))?;
         }
-        Err(errors) if context.json => return Err(errors.to_api_error()),
+        Err(errors) if context.json => {
+            let problems: Vec<_> = errors.errors().iter().map(problem).collect();
+            context.out.document(&json!({"file": path, "exists": exists, "valid": false, "problems": problems}))?;
+            return Ok(Exit::from(errors.to_api_error().kind));
+        }
         Err(errors) => {
             complain(clean::text(&errors.report()).trim_end());
             return Ok(Exit::from(errors.to_api_error().kind));
@@ -121,10 +137,18 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
     Ok(Exit::Done)
 }
 
+/// A problem for a program. The line itself may hold a secret and is left out.
+fn problem(error: &ConfigError) -> Value {
+    json!({
+        "line": error.position.map(|at| at.line), "column": error.position.map(|at| at.column),
+        "key": error.key, "message": error.message, "hint": error.hint,
+    })
+}
+
 async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     let Some(client) = context.client_of_running().await? else {
         let error = ApiError::new(ErrorKind::NotFound, "no host is running");
-        return Err(error.hint("there is nothing to do: a host reads the configuration when it starts"));
+        return Err(error.hint("nothing to do: the host reads the configuration when it starts"));
     };
     let reload = client.reload().await?;
     if context.json {
@@ -133,7 +157,7 @@ async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     }
     let told = format::reload(&reload);
     if told.is_empty() {
-        context.out.line("nothing has changed")?;
+        context.out.line("nothing changed")?;
     }
     for line in told {
         context.out.line(clean::line(&line))?;
@@ -169,21 +193,25 @@ fn init(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     Ok(Exit::Done)
 }
 
+fn create_folder(folder: &Path) -> Result<(), ApiError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        ApiError::new(ErrorKind::Io, format!("failed to create the folder {}: {error}", folder.display()))
+            .hint("create it, or choose another folder with OSTLER_HOME")
+    })
+}
+
 /// Writes a file that must not be there yet, readable by the user alone: it may come to hold secrets.
 fn write_new(path: &Path, text: &str) -> Result<(), ApiError> {
     let name = path.display();
     let failed = |error: std::io::Error| match error.kind() {
         IoKind::AlreadyExists => {
-            ApiError::new(ErrorKind::Conflict, format!("{name} exists already and is left as it is"))
+            ApiError::new(ErrorKind::Conflict, format!("{name} already exists and was not changed"))
                 .hint("`ostler config check` checks it")
         }
         _ => ApiError::new(ErrorKind::Io, format!("failed to write {name}: {error}")),
     };
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-            ApiError::new(ErrorKind::Io, format!("failed to make the folder {}: {error}", folder.display()))
-                .hint("make it, or choose another place with OSTLER_HOME")
-        })?;
+        create_folder(folder)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {

@@ -8,9 +8,8 @@ use crate::config::Paths;
 use crate::model::{ApiError, ErrorKind};
 use crate::runner::MARKER_VARIABLE;
 
-use super::clean;
 use super::output::{Output, complain};
-use super::{Global, LocalCommands};
+use super::{Global, JsonForm, LocalCommands, clean};
 
 /// This binary's version, which the host's must equal.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -18,6 +17,8 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What a verb works with.
 pub(super) struct Context<'a> {
     pub(super) json: bool,
+    /// Of a run that is followed, one object at its end instead of its events.
+    pub(super) json_result: bool,
     pub(super) paths: Paths,
     pub(super) out: Output,
     pub(super) local: &'a dyn LocalCommands,
@@ -27,13 +28,20 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(global: &Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
         let paths = resolve_paths(global.home.as_deref())?;
-        Ok(Self { json: global.json, paths, out: Output::detect(), local, no_start: global.no_start })
+        let (json, json_result) = (global.json.is_some(), global.json == Some(JsonForm::Result));
+        Ok(Self { json, json_result, paths, out: Output::detect(), local, no_start: global.no_start })
     }
 
     /// A client of a host of this version, which is started if need be.
     pub(super) async fn client(&self) -> Result<Client, ApiError> {
         let start = if self.no_start { None } else { Some(self.host_command()?) };
-        Ok(Client::connect(self.client_config(start, false)).await?)
+        let missing = self.paths.home.as_deref().filter(|home| start.is_some() && !home.exists());
+        let client = Client::connect(self.client_config(start, false)).await?;
+        if let Some(home) = missing.filter(|_| !self.json) {
+            // A typing error in the name of a folder would otherwise look as if everything was gone.
+            complain(&format!("created {}: nothing was there yet", clean::line(&home.display().to_string())));
+        }
+        Ok(client)
     }
 
     /// A client of whatever host is running; `None` if there is none.
@@ -56,8 +64,8 @@ impl<'a> Context<'a> {
     /// second one would end with the run.
     fn host_command(&self) -> Result<HostCommand, ApiError> {
         if std::env::var_os(MARKER_VARIABLE).is_some() {
-            let message = "a process of a run may not call the host, and may start none";
-            return Err(ApiError::new(ErrorKind::PolicyDenied, message).hint("call Ostler from outside of the run"));
+            let message = "a process inside a run may not call the host or start one";
+            return Err(ApiError::new(ErrorKind::PolicyDenied, message).hint("call Ostler from outside the run"));
         }
         let program = std::env::current_exe().map_err(|error| {
             ApiError::new(ErrorKind::Io, format!("failed to find this program's own file: {error}"))
@@ -80,7 +88,7 @@ pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
         return Paths::from_environment().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()));
     };
     if home.as_os_str().is_empty() {
-        return Err(ApiError::new(ErrorKind::InvalidParams, "--home names no folder").at("--home"));
+        return Err(ApiError::new(ErrorKind::InvalidParams, "--home is empty; name a folder").at("--home"));
     }
     let variable = |name: &str| if name == "OSTLER_HOME" { Some(home.into()) } else { std::env::var_os(name) };
     Paths::resolve(&variable, None).map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))
@@ -99,6 +107,6 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, ApiError> {
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    let folder = current_folder()?;
-    Ok(if path == Path::new(".") { folder } else { folder.join(path) })
+    // Without the `.` that people write before and in paths; a `..` may lead elsewhere by a link, and stays.
+    Ok(current_folder()?.join(path).components().collect())
 }

@@ -20,14 +20,14 @@ use crate::model::{ApiError, ErrorKind, ExportFormat, RunId};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler export 1a2b3c4d                           a page to read, in the folder of exports
+  ostler export 1a2b3c4d                           a Markdown page in the exports folder
   ostler export 1a2b3c4d --output run.json         the format follows the extension
   ostler export 1a2b3c4d --format txt --output -   the answer, on standard output
 
-Formats: md (a page to read), json (the record and all events), jsonl (the events, one a line),
-txt (the answer alone).
-Without --output, the file is created in the folder of exports and deleted with the run.
-With --output, an existing file is replaced; a device or a FIFO is written to.";
+Formats: md (a page to read), json (the run and all events), jsonl (one event per line), txt (only the answer).
+
+Without --output, the file is created in the exports folder and deleted with the run. With --output, an existing file is \
+replaced; a device or a FIFO is written to.";
 
 /// Write a run to a file
 #[derive(Debug, Args)]
@@ -35,10 +35,10 @@ With --output, an existing file is replaced; a device or a FIFO is written to.";
 pub(super) struct Arguments {
     /// Run id, the beginning or end of one, or `@` for the newest
     run: String,
-    /// The format [default: from FILE's extension; md if it has none]
+    /// Format [default: from FILE's extension, otherwise md]
     #[arg(long, short, value_parser = ["md", "json", "jsonl", "txt"])]
     format: Option<String>,
-    /// The file; `-` writes to standard output
+    /// File; `-` writes to standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace a read-only file

@@ -5,55 +5,130 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use anstream::ColorChoice;
-use clap::error::ErrorKind as ClapKind;
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use serde_json::json;
 
-use super::clean;
 use super::exit::Exit;
-use super::output::{BAD, WARN, complain, paint};
+use super::output::{BAD, WARN, colored, complain, paint};
+use super::{Cli, clean, option_names};
 use crate::model::{ApiError, ErrorKind, Verdict};
 
 /// Writes an error to standard error: for a person, or as `{"error": …}` on one line.
 pub(super) fn report(error: &ApiError, json: bool) {
     let stderr = io::stderr();
-    let terminal = stderr.is_terminal();
     if json {
         let text = json!({"error": error}).to_string();
-        complain(&if terminal { clean::json(&text) } else { text });
+        complain(&if stderr.is_terminal() { clean::json(&text) } else { text });
     } else {
-        let color = terminal && anstream::AutoStream::choice(&stderr) != ColorChoice::Never;
-        complain(render(error, color).trim_end());
+        complain(render(&option_names::of_error(error.clone()), colored(&stderr)).trim_end());
     }
 }
 
 /// Writes what is wrong with the command line, or the help that was asked for.
-pub(super) fn report_usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
+pub(super) fn report_usage(mut error: clap::Error, args: &[OsString]) -> ExitCode {
+    let hint = better_hint(&mut error, args);
     let asked = matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion);
-    let json = args.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    let json = args.iter().take_while(|argument| *argument != "--").any(|argument| {
+        argument.to_str().is_some_and(|argument| argument == "--json" || argument.starts_with("--json="))
+    });
     if json && !asked {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
-        report(&ApiError::new(ErrorKind::InvalidParams, message).hint("see `ostler help`"), true);
+        let hint = hint.unwrap_or_else(|| "see `ostler help`".to_owned());
+        report(&ApiError::new(ErrorKind::InvalidParams, message).hint(hint), true);
     } else {
         let _ = error.print();
+        if let Some(hint) = hint {
+            complain(&format!("hint: {hint}"));
+        }
     }
     if asked { Exit::Done.into() } else { Exit::Usage.into() }
+}
+
+/// Corrects the tips of an error of the command line, and gives a hint where there is a better one.
+fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
+    let text = |error: &clap::Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    match error.kind() {
+        ClapKind::InvalidSubcommand => {
+            let wrong = text(error, ContextKind::InvalidSubcommand)?;
+            error.remove(ContextKind::SuggestedSubcommand);
+            let near = nearest(&wrong, &known_commands(&typed_commands(args)))?;
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near]));
+            None
+        }
+        ClapKind::UnknownArgument => {
+            let wrong = text(error, ContextKind::InvalidArg)?;
+            // "To pass it as a value" helps nobody who mistyped an option.
+            error.remove(ContextKind::Suggested);
+            if wrong.starts_with('-') {
+                let suggested = text(error, ContextKind::SuggestedArg);
+                if suggested.is_some_and(|near| likeness(&wrong, &near) < LIKE) {
+                    error.remove(ContextKind::SuggestedArg);
+                }
+                return None;
+            }
+            takes_prompt(args).then(|| "put the prompt in quotation marks if it has several words".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// From here on two names are taken for one with a typing error.
+const LIKE: f64 = 0.6;
+
+/// How alike two names are, from 0 to 1. Two letters in the wrong order are one error.
+fn likeness(one: &str, other: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(one.trim_start_matches('-'), other.trim_start_matches('-'))
+}
+
+/// The name that was probably meant.
+pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
+    let near = known.iter().map(|name| (likeness(wrong, name), name)).filter(|(likeness, _)| *likeness >= LIKE);
+    near.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.clone())
+}
+
+/// The commands that were typed, as far as they are known: `chat`, `send`.
+fn typed_commands(args: &[OsString]) -> Vec<clap::Command> {
+    let mut found = vec![Cli::command()];
+    for argument in args.iter().skip(1).filter_map(|argument| argument.to_str()) {
+        let next = found.last().and_then(|command| command.find_subcommand(argument)).cloned();
+        found.extend(next);
+    }
+    found
+}
+
+fn known_commands(typed: &[clap::Command]) -> Vec<String> {
+    let visible =
+        typed.last().into_iter().flat_map(clap::Command::get_subcommands).filter(|command| !command.is_hide_set());
+    visible.flat_map(|command| command.get_name_and_visible_aliases()).map(str::to_owned).collect()
+}
+
+/// Whether what was typed is a command whose last argument is a prompt.
+fn takes_prompt(args: &[OsString]) -> bool {
+    let typed = typed_commands(args);
+    typed.last().is_some_and(|command| command.get_positionals().any(|argument| argument.get_id() == "prompt"))
 }
 
 /// An error over several lines: the message, each problem with its pointer, each finding, the hint.
 pub(super) fn render(error: &ApiError, color: bool) -> String {
     let mut text = paint(color, BAD, "error:");
-    if error.problems.len() > 1 {
-        // The message of such an error strings the problems together; they follow one by one.
-        let _ = writeln!(text, " {} problems", error.problems.len());
+    let listed = ApiError::invalid(error.problems.clone()).message;
+    // A message that only strings several problems together is replaced by the list of them.
+    let head = match error.message.strip_suffix(&listed) {
+        Some(before) if error.problems.len() > 1 => format!("{before}{} problems", error.problems.len()),
+        _ => error.message.clone(),
+    };
+    let _ = writeln!(text, " {}", indent(&head));
+    if error.problems.len() > 1 || !error.message.ends_with(&listed) {
         for problem in &error.problems {
             let pointer = if problem.pointer.is_empty() { "(the whole)" } else { &problem.pointer };
             let _ = writeln!(text, "  {}: {}", clean::line(pointer), indent(&problem.message));
         }
-    } else {
-        let _ = writeln!(text, " {}", indent(&error.message));
     }
     for finding in &error.findings {
         let word = match finding.verdict {
@@ -105,7 +180,7 @@ mod tests {
 
     #[test]
     fn one_error_with_findings_and_hint() {
-        let mut error = ApiError::new(ErrorKind::PolicyDenied, "a policy denied the run").hint("ostler grants add /x");
+        let mut error = ApiError::new(ErrorKind::PolicyDenied, "a policy denied the run").hint("ostler grant add /x");
         error.findings = vec![
             finding(Verdict::Allow, None, None),
             finding(Verdict::Deny, Some("/cwd"), Some("grant it")),
@@ -116,7 +191,7 @@ mod tests {
           denied by guardrails/cwd-in-grant /cwd: /x is in no grant
             hint: grant it
           warning by guardrails/cwd-in-grant: /x is in no grant
-        hint: ostler grants add /x
+        hint: ostler grant add /x
         ");
     }
 
@@ -143,6 +218,44 @@ mod tests {
           (the whole): is
             no object
         ");
+    }
+
+    #[test]
+    fn a_message_of_its_own_stands_above_its_problems() {
+        let problem = |message: &str| Problem { pointer: "--env A".to_owned(), message: message.to_owned() };
+        let mut error = ApiError::new(ErrorKind::Conflict, "the values are gone");
+        error.problems = vec![problem("pass it again")];
+        assert_eq!(render(&error, false), "error: the values are gone\n  --env A: pass it again\n");
+        let problems = vec![problem("one"), problem("two")];
+        let mut error = ApiError::invalid(problems);
+        error.message = format!("config.toml: {}", error.message);
+        assert_eq!(render(&error, false), "error: config.toml: 2 problems\n  --env A: one\n  --env A: two\n");
+    }
+
+    #[test]
+    fn a_mistyped_command_is_told_the_nearest_one() {
+        let commands = known_commands(&[Cli::command()]);
+        for (wrong, near) in
+            [("rnu", Some("run")), ("rusn", Some("runs")), ("cahpabilities", Some("capabilities")), ("xyzzy", None)]
+        {
+            assert_eq!(nearest(wrong, &commands).as_deref(), near, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_behind_a_prompt_get_a_hint_about_quotation_marks() {
+        let hint = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let mut error = <Cli as clap::Parser>::try_parse_from(&args).unwrap_err();
+            (better_hint(&mut error, &args), error.to_string())
+        };
+        let (quote, _) = hint(&["ostler", "run", "codex", "explain", "this", "repository"]);
+        assert!(quote.unwrap().contains("quotation marks"));
+        assert_eq!(hint(&["ostler", "show", "1a2b", "3c4d"]).0, None);
+        let (_, message) = hint(&["ostler", "run", "codex", "x", "--zat", "17:00"]);
+        assert!(!message.contains("auto-approve"), "{message}");
+        let (_, message) = hint(&["ostler", "run", "codex", "x", "--timout", "5m"]);
+        assert!(message.contains("'--timeout'"), "{message}");
     }
 
     #[test]

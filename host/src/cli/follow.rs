@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 use super::answer::Answer;
 use super::context::Context;
 use super::exit::Exit;
-use super::format;
 use super::output::{Output, complain};
 use super::printer::{Level, Note, Printer};
 use super::progress::{Progress, TICK};
 use super::signals::{Detach, Signals};
+use super::{format, result};
 use crate::api::client::{Client, ClientError, StreamItem};
 use crate::api::types::{CancelResult, SubscribeParams};
 use crate::model::{ApiError, Event, JobRecord, RunId, WaitReason};
@@ -55,6 +55,7 @@ pub(super) async fn follow(
     let quiet = options.quiet || context.json;
     let mut view = View {
         json: context.json,
+        json_result: context.json_result,
         filed: options.filed,
         joined_at: options.joined_at,
         told_of_pause: String::new(),
@@ -88,7 +89,7 @@ pub(super) async fn follow(
                 }
                 if !matches!(cancel, Cancel::NotAsked) {
                     view.progress.hide();
-                    complain(&format!("left; run {} is being canceled by the host", format::short_id(run_id)));
+                    complain(&format!("exiting; the host is still canceling run {}", format::short_id(run_id)));
                     return Ok(Exit::Canceled);
                 }
                 cancel = view.cancel(&mut context.out, client, run_id)?;
@@ -98,11 +99,14 @@ pub(super) async fn follow(
             item = events.next() => match item {
                 Ok(StreamItem::Event(event)) => {
                     if let Some(exit) = view.show(&mut context.out, &event)? {
+                        if context.json_result {
+                            result::print(context, client, run_id, exit).await?;
+                        }
                         return Ok(exit);
                     }
                 }
                 Ok(StreamItem::Interrupted(_)) => {
-                    let text = "the connection to the host broke; trying again".to_owned();
+                    let text = "lost the connection to the host; reconnecting".to_owned();
                     view.tell(&mut context.out, &Note { level: Level::Warning, text })?;
                 }
                 Err(error) => return Err(error.into()),
@@ -140,6 +144,7 @@ impl Cancel {
 /// What follows a run on the user's side.
 struct View {
     json: bool,
+    json_result: bool,
     filed: bool,
     joined_at: Option<u64>,
     /// What was told last of a pause for which the run waits.
@@ -156,7 +161,9 @@ impl View {
             return Ok(self.pass_over(event));
         }
         if self.json {
-            out.json_line(event)?;
+            if !self.json_result {
+                out.json_line(event)?;
+            }
             return Ok(self.printer.take(event).end);
         }
         let step = self.printer.take(event);
@@ -221,7 +228,8 @@ impl View {
     }
 
     fn cancel(&mut self, out: &mut Output, client: &Client, run_id: RunId) -> Result<Cancel, ApiError> {
-        let text = format!("canceling run {}; once more to leave at once", format::short_id(run_id));
+        let id = format::short_id(run_id);
+        let text = format!("canceling run {id} (press Ctrl-C again to exit without waiting)");
         self.tell(out, &Note { level: Level::Info, text })?;
         let client = client.clone();
         Ok(Cancel::Asked(tokio::spawn(async move { client.cancel_run(run_id).await })))

@@ -25,6 +25,9 @@ pub(super) fn moment(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String
         "%H:%M:%S"
     } else if time.year() == now.year() {
         "%b %e %H:%M"
+    } else if time > now {
+        // When something will happen is wanted to the minute.
+        "%Y-%m-%d %H:%M"
     } else {
         "%Y-%m-%d"
     };
@@ -64,7 +67,12 @@ pub(super) fn reload(reload: &Reload) -> Vec<String> {
         lines.push(format!("and {} more", reload.more_changed));
     }
     if !reload.restart.is_empty() {
-        lines.push(format!("in force when the host starts again (`ostler stop`): {}", reload.restart.join(", ")));
+        let verb = if reload.restart.len() == 1 && reload.restart.iter().all(|key| !key.ends_with('s')) {
+            "changes"
+        } else {
+            "change"
+        };
+        lines.push(format!("{} {verb} after a restart (`ostler stop`)", reload.restart.join(", ")));
     }
     lines.extend(reload.plugins.iter().map(|plugin| {
         let kind = plugin.kind.as_deref().unwrap_or("plugin");
@@ -93,16 +101,16 @@ pub(super) fn count(number: u64) -> String {
 pub(super) fn usage(usage: &Usage) -> String {
     let mut parts = Vec::new();
     if let Some(tokens) = usage.input_tokens {
-        parts.push(format!("{} tokens read", count(tokens)));
+        parts.push(format!("{} input tokens", count(tokens)));
     }
     if let Some(tokens) = usage.output_tokens {
-        parts.push(format!("{} written", count(tokens)));
+        parts.push(format!("{} output tokens", count(tokens)));
     }
     if let Some(cost) = usage.cost_micro_usd.filter(|cost| *cost > 0) {
         parts.push(format!("{}.{:04} USD", cost / 1_000_000, cost % 1_000_000 / 100));
     }
     if usage.whole_session && !parts.is_empty() {
-        parts.push("counting the whole session".to_owned());
+        parts.push("for the whole session".to_owned());
     }
     parts.join(", ")
 }
@@ -122,6 +130,7 @@ mod tests {
         assert_eq!(at("2026-03-05T22:10:09Z"), "00:10:09", "after midnight where the user is");
         assert_eq!(at("2026-03-05T20:10:09Z"), "Mar  5 22:10");
         assert_eq!(at("2025-12-31T20:10:09Z"), "2025-12-31");
+        assert_eq!(at("2027-01-05T16:30:00Z"), "2027-01-05 18:30");
     }
 
     #[test]
@@ -147,7 +156,7 @@ mod tests {
             whole_session: true,
             ..Usage::default()
         };
-        assert_eq!(usage(&told), "1,500 tokens read, 20 written, 1.2345 USD, counting the whole session");
+        assert_eq!(usage(&told), "1,500 input tokens, 20 output tokens, 1.2345 USD, for the whole session");
         assert_eq!(usage(&Usage::default()), "");
     }
 

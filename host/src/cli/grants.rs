@@ -1,25 +1,25 @@
-//! `ostler grants`
+//! `ostler grant`
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::clean;
 use super::context::{Context, absolute, current_folder};
 use super::exit::Exit;
 use super::format;
 use super::output::{DIM, complain};
 use super::table::{Cell, Table};
+use super::{ask, clean};
 use crate::model::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler grants list
-  ostler grants add              the current folder and all below it
-  ostler grants add --trust-settings ~/work/mine
-  ostler grants revoke ~/work";
+  ostler grant list
+  ostler grant add              the current folder and everything below it
+  ostler grant add --trust-settings ~/work/mine
+  ostler grant revoke ~/work";
 
-/// Say in which folders agents may work
+/// Manage the folders in which agents may work
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -30,25 +30,25 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the granted folders
-    #[command(after_help = "Examples:\n  ostler grants list --json")]
+    #[command(after_help = "Examples:\n  ostler grant list --json")]
     List,
-    /// Let agents work in a folder and all below it, for good
-    #[command(after_help = "Examples:\n  ostler grants add\n  ostler grants add ~/src/project\n  \
-                            ostler grants add --trust-settings ~/src/mine")]
+    /// Allow agents to work in a folder and everything below it, until it is revoked
+    #[command(after_help = "Examples:\n  ostler grant add\n  ostler grant add ~/src/project\n  \
+                            ostler grant add --trust-settings ~/src/mine")]
     Add {
-        /// The folder; the current one where none is named
+        /// Folder [default: the current one]
         folder: Option<PathBuf>,
-        /// Let agent settings in the folder itself count: they can start programs (hooks, MCP servers) and allow tools
+        /// Use the agent settings in the folder, which can start programs (hooks, MCP servers) and allow tools
         #[arg(long)]
         trust_settings: bool,
-        /// Take that trust back and keep the grant
+        /// Ignore the agent settings in the folder again
         #[arg(long, conflicts_with = "trust_settings")]
         no_trust_settings: bool,
     },
-    /// Take a grant back; runs under way go on
-    #[command(after_help = "Examples:\n  ostler grants revoke\n  ostler grants revoke ~/src/project")]
+    /// Revoke a grant; running runs continue
+    #[command(after_help = "Examples:\n  ostler grant revoke\n  ostler grant revoke ~/src/project")]
     Revoke {
-        /// The folder; the current one where none is named
+        /// Folder [default: the current one]
         folder: Option<PathBuf>,
     },
 }
@@ -67,8 +67,12 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if context.json {
                 context.out.document(&grant)?;
             } else {
-                let trust = if grant.trust_settings { "; its own agent settings count" } else { "" };
+                let trust = if grant.trust_settings { "; its own agent settings are used" } else { "" };
                 context.out.line(format!("agents may work in {}{trust}", shown(&grant.path)))?;
+            }
+            if let Some(warning) = ask::too_broad(&grant.path).filter(|_| !context.json) {
+                complain(&format!("warning: {warning}"));
+                complain(&format!("hint: `{}` revokes it", clean::line(&ask::revoke_command(&grant.path))));
             }
             Ok(Exit::Done)
         }
@@ -90,7 +94,7 @@ async fn list(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     if context.json {
         context.out.document(&grants)?;
     } else if grants.is_empty() {
-        complain("no folder is granted; `ostler grants add` grants the current one");
+        complain("no folder is granted; `ostler grant add` grants the current one");
     } else {
         let mut table = Table::new(&["FOLDER", "SETTINGS", "SINCE"], 0);
         for grant in &grants {

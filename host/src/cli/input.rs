@@ -36,8 +36,9 @@ pub(super) fn json(what: &str, path: &Path) -> Result<Value, ApiError> {
     } else {
         (clean::line(&path.display().to_string()), file_text(what, path)?)
     };
-    serde_json::from_str(&text)
-        .map_err(|error| ApiError::new(ErrorKind::InvalidParams, format!("the {what} in {name} is no JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| {
+        ApiError::new(ErrorKind::InvalidParams, format!("the {what} in {name} is not valid JSON: {error}"))
+    })
 }
 
 fn text(what: &str, from: &str, reader: impl Read) -> Result<String, ApiError> {
@@ -49,7 +50,7 @@ fn text(what: &str, from: &str, reader: impl Read) -> Result<String, ApiError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        ApiError::new(ErrorKind::InvalidParams, format!("the {what} in {from} is no UTF-8 text (byte {at})"))
+        ApiError::new(ErrorKind::InvalidParams, format!("the {what} in {from} is not valid UTF-8 (byte {at})"))
     })
 }
 
@@ -69,7 +70,7 @@ mod tests {
         let error = text("prompt", "standard input", io::repeat(b'x')).unwrap_err();
         assert_eq!(error.message, "the prompt in standard input is longer than 8 MiB");
         let error = text("prompt", "p.txt", &b"ab\xff"[..]).unwrap_err();
-        assert_eq!(error.message, "the prompt in p.txt is no UTF-8 text (byte 2)");
+        assert_eq!(error.message, "the prompt in p.txt is not valid UTF-8 (byte 2)");
         assert_eq!(error.kind, ErrorKind::InvalidParams);
     }
 

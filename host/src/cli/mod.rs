@@ -6,6 +6,7 @@
 
 mod answer;
 mod ask;
+mod attachments;
 mod clean;
 mod complete;
 mod confirm;
@@ -19,6 +20,7 @@ mod format;
 mod ids;
 mod input;
 mod live_log;
+mod option_names;
 mod options;
 mod output;
 mod payload;
@@ -39,6 +41,7 @@ mod capabilities;
 mod chat;
 mod completions;
 mod config;
+mod doctor;
 mod export;
 mod grants;
 mod logs;
@@ -49,6 +52,7 @@ mod queue;
 mod queue_watch;
 mod redact;
 mod rerun;
+mod result;
 mod retention;
 mod rm;
 mod rpc;
@@ -61,6 +65,7 @@ mod show;
 mod status;
 mod stop;
 mod token;
+mod version;
 mod wait;
 
 #[cfg(test)]
@@ -71,7 +76,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use complete::{COMPLETE_VERB, Nameable, Named, complete};
 pub use exit::Exit;
@@ -123,21 +129,36 @@ pub trait LocalCommands {
 const EXAMPLES: &str = "\
 Examples:
   ostler run rehearsal --grant \"SAY hello\"     try it without an agent CLI
-  ostler run codex \"explain this repository\"   one run, followed to its end
-  ostler run codex --detach - < task.md        queue it and go on
-  ostler runs                                  what ran, newest first
-  ostler chat new codex                        a conversation, whose messages know each other
+  ostler run codex \"explain this repository\"   start a run and follow it
+  ostler run codex --detach - < task.md        start a run in the background
+  ostler runs                                  list runs, newest first
+  ostler chat new codex                        start a conversation
+  ostler doctor                                check the installation
 
 Exit codes:
-  0 done           1 run failed     2 usage              3 timeout
-  4 denied         5 not found      6 provider or folder unavailable
-  7 queue full or conflict         8 done, but the answer was not delivered whole, or not alone
-  70 internal      74 I/O          124 `wait --timeout` expired
-  130 canceled     131 left with Ctrl-\\, the run continues
+  0   done
+  1   run failed
+  2   usage
+  3   timeout
+  4   denied
+  5   not found; no host is running
+  6   provider or folder unavailable
+  7   queue full or conflict
+  8   done, but the answer was not delivered complete, or not alone
+  70  internal error
+  74  I/O error
+  124 `wait --timeout` expired
+  130 canceled
+  131 left with Ctrl-\\, the run continues
 
 Environment:
-  OSTLER_HOME   one folder for configuration, data, socket and plugins (otherwise the XDG folders)
-  NO_COLOR      no colours";
+  OSTLER_HOME     use this folder for configuration, data, socket and plugins
+  VISUAL, EDITOR  editor for `ostler config edit`
+  NO_COLOR        no colors
+  CLICOLOR_FORCE  colors, also in a pipe
+
+Commands that manage something have a singular name (`grant add`), lists a plural one (`runs`); \
+the other form works as well.";
 
 /// Runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
 #[derive(Debug, Parser)]
@@ -153,59 +174,123 @@ pub(crate) struct Cli {
 /// Options of every verb.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
-    /// Print results, and errors on standard error, as JSON
-    #[arg(long, global = true, help_heading = "Global options")]
-    json: bool,
-    /// Fail where no host is running instead of starting one
+    /// Print results, and errors on standard error, as JSON. Commands that follow a run print its events, or with
+    /// `--json=result` one object at its end
+    #[arg(long, global = true, value_name = "FORM", num_args = 0..=1, require_equals = true,
+        default_missing_value = "events", hide_possible_values = true, help_heading = "Global options")]
+    json: Option<JsonForm>,
+    /// Fail if no host is running
     #[arg(long, global = true, help_heading = "Global options")]
     no_start: bool,
-    /// Keep everything in this folder; as OSTLER_HOME
+    /// Use this folder for all files (same as OSTLER_HOME)
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     home: Option<PathBuf>,
+    /// When to use colors: auto, always, never
+    #[arg(long, global = true, value_name = "WHEN", hide_possible_values = true, help_heading = "Global options")]
+    color: Option<ColorWhen>,
+}
+
+/// What a command that follows a run prints with `--json`. All others print their one result in either form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum JsonForm {
+    /// An event on each line.
+    Events,
+    /// One object at the end.
+    Result,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ColorWhen {
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorWhen {
+    /// What the arguments say, before they are parsed: errors of the command line have colours, too.
+    fn find(args: &[OsString]) -> Option<Self> {
+        let mut args =
+            args.iter().skip(1).take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
+        let mut found = None;
+        while let Some(argument) = args.next() {
+            let value = match argument.strip_prefix("--color") {
+                Some("") => args.next(),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            found = value.and_then(|value| Self::from_str(value, false).ok()).or(found);
+        }
+        found
+    }
+
+    fn apply(self) {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::AlwaysAnsi,
+            Self::Never => ColorChoice::Never,
+        }
+        .write_global();
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Arguments>),
     Rerun(Box<rerun::Arguments>),
+    #[command(alias = "chats")]
     Chat(chat::Arguments),
+    #[command(visible_alias = "ls")]
     Runs(runs::Arguments),
     Search(search::Arguments),
     Show(show::Arguments),
+    #[command(visible_alias = "log")]
     Logs(logs::Arguments),
     Attach(attach::Arguments),
     Wait(wait::Arguments),
+    #[command(visible_alias = "kill")]
     Cancel(cancel::Arguments),
     Rm(rm::Arguments),
     Export(export::Arguments),
+    #[command(visible_alias = "ps")]
     Queue(queue::Arguments),
+    #[command(alias = "capability")]
     Capabilities(capabilities::Arguments),
-    Profiles(profiles::Arguments),
-    Grants(grants::Arguments),
+    #[command(alias = "profiles")]
+    Profile(profiles::Arguments),
+    #[command(alias = "grants")]
+    Grant(grants::Arguments),
     Redact(redact::Arguments),
+    #[command(alias = "plugins")]
     Plugin(plugin::Arguments),
     Retention(retention::Arguments),
     Config(config::Arguments),
+    #[command(alias = "setting")]
     Settings(settings::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
     Stop(stop::Arguments),
+    Doctor(doctor::Arguments),
     Rpc(rpc::Arguments),
+    #[command(alias = "tokens")]
     Token(token::Arguments),
     Access(access::Arguments),
     Audit(audit::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    Version(version::Arguments),
 }
 
 /// The command line's entry: `args` begin with the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(color) = ColorWhen::find(&args) {
+        color.apply();
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return failure::report_usage(&error, &args),
+        Err(error) => return failure::report_usage(error, &args),
     };
-    let json = cli.global.json;
+    let json = cli.global.json.is_some();
     let result = Context::new(&cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
     match result {
         Ok(Exit::Canceled) if signals::interrupted() => {
@@ -227,6 +312,7 @@ impl Command {
             Self::Serve(arguments) => return serve::execute(context, &arguments),
             Self::Completions(arguments) => return completions::execute(context, &arguments),
             Self::Man(arguments) => return man::execute(context, &arguments),
+            Self::Version(arguments) => return version::execute(context, &arguments),
             _ => {}
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -249,8 +335,8 @@ impl Command {
                 Self::Export(arguments) => export::execute(context, &arguments).await,
                 Self::Queue(arguments) => queue::execute(context, arguments).await,
                 Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
-                Self::Profiles(arguments) => profiles::execute(context, arguments).await,
-                Self::Grants(arguments) => grants::execute(context, &arguments).await,
+                Self::Profile(arguments) => profiles::execute(context, arguments).await,
+                Self::Grant(arguments) => grants::execute(context, &arguments).await,
                 Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
                 Self::Retention(arguments) => retention::execute(context, &arguments).await,
                 Self::Config(arguments) => config::execute(context, &arguments).await,
@@ -260,8 +346,11 @@ impl Command {
                 Self::Access(arguments) => access::execute(context, &arguments).await,
                 Self::Audit(arguments) => audit::execute(context, &arguments).await,
                 Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Doctor(arguments) => doctor::execute(context, &arguments).await,
                 Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
-                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) | Self::Man(_) => Ok(Exit::Done),
+                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) | Self::Man(_) | Self::Version(_) => {
+                    Ok(Exit::Done)
+                }
             }
         });
         // A thread may still wait for an answer on the terminal; it must not keep the program.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::attachments;
 use super::context::absolute;
 use super::input;
 use super::payload::{self, Given};
@@ -13,7 +14,7 @@ use crate::model::{ApiError, ErrorKind};
 /// Where the prompt comes from.
 #[derive(Debug, Args)]
 pub(super) struct PromptArguments {
-    /// What the agent is told; `-` reads it from standard input
+    /// The task for the agent; `-` reads it from standard input
     #[arg(conflicts_with = "file")]
     prompt: Option<String>,
     /// Read the prompt from a file
@@ -51,46 +52,71 @@ impl PromptArguments {
 /// Fields of the payload that have an option of their own.
 #[derive(Debug, Args)]
 pub(super) struct PayloadOptions {
-    /// Folder in which the agent works
+    /// Title of the run in lists [default: first line of the prompt]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Working folder of the agent
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Model, in the CLI's own terms
+    /// Further folder that the agent may work in (repeatable)
+    #[arg(long = "add-dir", value_name = "DIR")]
+    add_dirs: Vec<PathBuf>,
+    /// Model, as the CLI names it
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Place in the queue's order: -10 (last) to 10 (first)
+    /// Queue priority from -10 (last) to 10 (first) [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// Time limit from the agent's start: 90s, 10m, 2h [default: 300s]
+    /// Time limit from the agent's start, 5s to 7d: 90s, 10m, 2h, 1d [default: see `runner.timeout_seconds`]
     #[arg(long, value_name = "TIME", value_parser = payload::parse_seconds)]
     timeout: Option<u64>,
-    /// Further attempts after a failure that may pass
-    #[arg(long, value_name = "N")]
-    retries: Option<u64>,
-    /// JSON Schema that the answer must fit
+    /// Retry up to N times, at most 10, after a temporary failure [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    retries: Option<i64>,
+    /// Maximum number of turns of the model, 1 to 100000
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    max_turns: Option<i64>,
+    /// Maximum cost in US dollars: 2.5
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    max_budget: Option<f64>,
+    /// JSON Schema that the answer must match
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
-    /// What the run may change and reach; without it, as `sandbox.mode` in the configuration says
+    /// What the run may change and reach [default: see `sandbox.mode`]
     #[arg(long, value_name = "MODE", value_parser = ["read-only", "workspace-write", "full-access"])]
     sandbox: Option<String>,
-    /// The whole network (on), or the hosts of the model and those that you allow (off)
-    #[arg(long, value_name = "WHICH", value_parser = ["on", "off"])]
+    /// Network access: `on` for all hosts, `off` for the model's hosts only
+    #[arg(long, value_name = "ACCESS", value_parser = ["on", "off"])]
     network: Option<String>,
-    /// The only tools that the agent may use, one for each option
+    /// Allow only this tool (repeatable): file_read, file_write, file_edit, file_search, content_search, shell,
+    /// web_fetch, web_search, mcp, task
     #[arg(long = "tool", value_name = "NAME")]
     tools: Vec<String>,
-    /// Host that a contained run may reach besides the model's, HOST or HOST:PORT; for a port of this machine localhost:PORT
+    /// Let a contained run reach this host, HOST or HOST:PORT, or localhost:PORT on this machine (repeatable)
     #[arg(long = "allow-host", value_name = "HOST")]
     allow_hosts: Vec<String>,
-    /// Let the agent act without asking, as far as its sandbox goes
+    /// Let the agent act without asking, within its sandbox
     #[arg(long)]
     auto_approve: bool,
-    /// MCP servers for the agent, as JSON: what `harness.mcp` takes, or a list of servers
+    /// Image for the model: PNG, JPEG, GIF or WebP, in a granted folder (repeatable)
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// File for the model, in a granted folder (repeatable)
+    #[arg(long = "attach", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// MCP servers for the agent as JSON: an object like `harness.mcp`, or an array of servers
     #[arg(long, value_name = "FILE")]
     mcp: Option<PathBuf>,
-    /// Text that goes behind the CLI's own system prompt
+    /// Replace the CLI's system prompt
+    #[arg(long, value_name = "TEXT")]
+    system_prompt: Option<String>,
+    /// Append to the CLI's system prompt
     #[arg(long, value_name = "TEXT")]
     append_system_prompt: Option<String>,
-    /// Variable for the agent; NAME alone passes your own value on
+    /// Flag for the CLI itself, of those that `ostler capabilities PROVIDER` lists (repeatable)
+    #[arg(long = "flag", value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    /// Environment variable for the agent; NAME alone passes your own value (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
 }
@@ -104,10 +130,10 @@ pub(super) struct StartArguments {
     piped: PipedArguments,
     #[command(flatten)]
     options: PayloadOptions,
-    /// Take what is not said otherwise from a profile
+    /// Use this profile for options not given
     #[arg(long, value_name = "NAME")]
     pub(super) profile: Option<String>,
-    /// Start payload, or a part of it, as JSON (`-`: standard input); other options go over it
+    /// Start payload, or a part of it, as JSON (`-`: standard input); other options override it
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
 }
@@ -165,21 +191,34 @@ impl PayloadOptions {
     pub(super) fn gather(&self, base: Option<&Path>) -> Result<Given, ApiError> {
         Ok(Given {
             base: base.map(|path| input::json("payload", path)).transpose()?,
+            title: self.title.clone(),
             cwd: self.cwd.as_deref().map(absolute).transpose()?,
+            add_dirs: some(self.add_dirs.iter().map(|folder| absolute(folder)).collect::<Result<_, _>>()?),
             model: self.model.clone(),
             priority: self.priority,
             timeout_seconds: self.timeout,
             retries: self.retries,
+            max_turns: self.max_turns,
+            max_budget: self.max_budget,
             schema: self.schema.as_deref().map(|path| input::json("schema", path)).transpose()?,
             sandbox: self.sandbox.clone(),
-            tools: (!self.tools.is_empty()).then(|| self.tools.clone()),
+            tools: some(self.tools.clone()),
             network: self.network.as_deref().map(|which| which == "on"),
-            allow_hosts: (!self.allow_hosts.is_empty()).then(|| self.allow_hosts.clone()),
+            allow_hosts: some(self.allow_hosts.clone()),
             auto_approve: self.auto_approve.then_some(true),
-            mcp: self.mcp.as_deref().map(|path| input::json("mcp", path)).transpose()?,
+            mcp: self.mcp.as_deref().map(|path| input::json("MCP configuration", path)).transpose()?,
+            images: some(attachments::read("--image", &self.images)?),
+            files: some(attachments::read("--attach", &self.files)?),
+            system_prompt: self.system_prompt.clone(),
             append_system_prompt: self.append_system_prompt.clone(),
+            flags: payload::parse_flags(&self.flags)?,
             env: payload::parse_env(&self.env, |name| std::env::var(name))?,
             ..Given::default()
         })
     }
+}
+
+/// An option that was not given leaves its field out.
+fn some<T>(values: Vec<T>) -> Option<Vec<T>> {
+    (!values.is_empty()).then_some(values)
 }

@@ -1,9 +1,14 @@
 //! Standard output and error, and what is known of the terminal.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 
-use anstream::ColorChoice;
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
@@ -23,6 +28,27 @@ pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
 /// It went wrong.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// What standard output is, for what may be shown beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StdoutKind {
+    /// The answer and what is shown on standard error are on one terminal.
+    Terminal,
+    /// Another program reads it, and may write to the terminal at any time: `| tee log`.
+    Pipe,
+    /// A file or a device: nothing of it is seen.
+    Other,
+}
+
+impl StdoutKind {
+    fn of(stream: &impl AsFd) -> Self {
+        let kind = stream.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+        match kind.map(|found| found.file_type()) {
+            Ok(kind) if kind.is_fifo() || kind.is_socket() => Self::Pipe,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Where output goes. A reader that has gone away is no error: what is left is not printed.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -34,6 +60,10 @@ pub(super) struct Output {
     pub(super) color: bool,
     /// Standard error takes colours.
     pub(super) stderr_color: bool,
+    /// What standard output is.
+    pub(super) stdout_kind: StdoutKind,
+    /// Standard error is a terminal whose cursor can be moved: a line can be redrawn.
+    pub(super) cursor: bool,
     /// Columns, where standard output is a terminal.
     pub(super) width: Option<usize>,
     closed: bool,
@@ -45,9 +75,11 @@ impl Output {
         let (stdout_terminal, stderr_terminal) = (stdout.is_terminal(), stderr.is_terminal());
         Self {
             stdout_terminal,
+            stdout_kind: if stdout_terminal { StdoutKind::Terminal } else { StdoutKind::of(&stdout) },
             stderr_terminal,
-            color: stdout_terminal && anstream::AutoStream::choice(&stdout) != ColorChoice::Never,
-            stderr_color: stderr_terminal && anstream::AutoStream::choice(&stderr) != ColorChoice::Never,
+            color: colored(&stdout),
+            stderr_color: colored(&stderr),
+            cursor: stderr_terminal && moves_cursor(std::env::var_os("TERM").as_deref()),
             width: if stdout_terminal {
                 terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))
             } else {
@@ -132,6 +164,16 @@ impl Output {
     }
 }
 
+/// Whether a stream takes colours, by `--color`, NO_COLOR, CLICOLOR_FORCE, TERM and whether it is a terminal.
+pub(super) fn colored(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// Whether a terminal of this kind understands more than lines of text.
+fn moves_cursor(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 /// The text in a style, if there are to be colours.
 pub(super) fn paint(color: bool, style: Style, text: &str) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
@@ -140,4 +182,17 @@ pub(super) fn paint(color: bool, style: Style, text: &str) -> String {
 /// Writes a line to standard error. Nobody is told if that fails: there is no place left to tell it.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_or_unknown_terminal_gets_lines() {
+        assert!(moves_cursor(Some(OsStr::new("xterm-256color"))));
+        for term in [None, Some(""), Some("dumb")] {
+            assert!(!moves_cursor(term.map(OsStr::new)), "{term:?}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Whether standard input goes to the agent with the prompt.
 #[derive(Debug, Args)]
 pub(super) struct PipedArguments {
-    /// Send standard input to the agent with the prompt [default: if it is for this command alone]
+    /// Send standard input to the agent with the prompt [default: if it is a pipe or file for this command only]
     #[arg(long)]
     stdin: bool,
     /// Do not read standard input
@@ -84,8 +84,8 @@ impl PipedArguments {
             Source::Shared => {
                 if !situation.quiet && waits() {
                     complain(
-                        "warning: standard input is not read, because other programs have it, too; \
-                         --stdin reads it, --no-stdin hides this warning",
+                        "warning: standard input is not read, because other programs share it; \
+                         use --stdin to read it or --no-stdin to hide this warning",
                     );
                 }
                 Ok(None)
@@ -141,7 +141,7 @@ fn patiently() -> Result<String, ApiError> {
     let gone = |error| ApiError::internal(format!("the reader of standard input ended: {error}"));
     match receiver.recv_timeout(SILENCE) {
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            let end = if io::stdin().is_terminal() { "Ctrl-D ends it" } else { "--no-stdin does not read it" };
+            let end = if io::stdin().is_terminal() { "Ctrl-D ends it" } else { "use --no-stdin to skip it" };
             complain(&format!("waiting for the end of standard input ({end})"));
             receiver.recv().map_err(|error| gone(error.to_string()))?
         }

@@ -15,17 +15,17 @@ const EXAMPLES: &str = "\
 Examples:
   ostler plugin list
   ostler plugin list --json | jq '.plugins[] | {name, digest}'
-  ostler plugin trust opencode        show what a new provider runs, and approve it";
+  ostler plugin trust opencode        show what a new provider runs and approve it";
 
 const TRUST_EXAMPLES: &str = "\
 Examples:
-  ostler plugin trust opencode --dry-run    only look
+  ostler plugin trust opencode --dry-run    only show it
   ostler plugin trust opencode
 
-Nothing of a new provider plugin runs before its digest is approved. Another version of the file waits again.
-[plugins.provider.NAME] sha256 = \"...\" in config.toml approves one digest and no other.";
+Nothing of a new provider plugin runs before its digest is approved. A changed file must be approved again. \
+[plugins.provider.NAME] sha256 = \"...\" in config.toml approves exactly one digest.";
 
-/// Look at the plugins and the providers that they make; approve new ones
+/// Show plugins and their providers, and approve new ones
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -35,15 +35,15 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List every plugin that was found, refused ones too, and the providers
+    /// List all plugins, including refused ones, and the providers
     #[command(after_help = EXAMPLES)]
     List,
-    /// Show what a new provider plugin runs and sees, and approve it
+    /// Show what a new provider plugin runs and reads, and approve it
     #[command(after_help = TRUST_EXAMPLES)]
     Trust {
-        /// Name of a provider plugin that waits
+        /// Name of a provider plugin that waits for approval
         name: String,
-        /// Only show it
+        /// Only show it, do not approve it
         #[arg(long)]
         dry_run: bool,
     },
@@ -135,7 +135,7 @@ fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> Stri
         if let Some(reason) = &plugin.displaced {
             let (name, reason) = (clean::line(&plugin.name), clean::line(reason));
             text.push_str(&format!(
-                "{name}: its file cannot be used as it is now, so the one before stays: {reason}\n"
+                "{name}: its file cannot be used now, so the previous one stays active: {reason}\n"
             ));
         }
     }
@@ -206,7 +206,7 @@ mod tests {
         codex       provider  0.1.0    ready    0123456789ab  bundled       OpenAI Codex
         guardrails  policy    0.1.0    ready    00            /p/g.wasm     Ranges
         evil.wasm   ?         ?        refused  ff            /p/evil.wasm
-        guardrails: its file cannot be used as it is now, so the one before stays: it is damaged
+        guardrails: its file cannot be used now, so the previous one stays active: it is damaged
         evil.wasm: it imports wasi:cli/environment
 
         PROVIDER  PLUGIN  MODEL  NAME

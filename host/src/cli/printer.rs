@@ -1,22 +1,25 @@
 //! From the events of a run to what is shown of it. Pure: it neither prints nor knows of a terminal.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::format;
+use super::{format, option_names};
 use crate::model::{
-    CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Output, PolicyAudit, Progress,
-    RunEnd, RunStarted, Semantic, StructuredOutput, StructuredOutputInvalid, Usage, Verdict, Warning, chunk_bytes,
-    warning_code,
+    CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Network, NetworkReason,
+    NetworkVerdict, Output, PolicyAudit, Progress, RunEnd, RunStarted, Semantic, StructuredOutput,
+    StructuredOutputInvalid, Usage, Verdict, Warning, chunk_bytes, warning_code,
 };
 
 /// Lines of the CLI's error output that are kept to explain a failure.
 const TAIL_LINES: usize = 6;
 /// Characters of such a line.
 const TAIL_WIDTH: usize = 400;
+
+/// Hosts that a failure names.
+const MAX_HOSTS: usize = 5;
 
 /// How much a note matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,11 @@ pub(super) struct Printer {
     /// The last error of this attempt that was shown; the end need not say it again.
     told: Option<String>,
     tail: VecDeque<String>,
+    /// Hosts that the sandbox did not let the run reach: why a run failed, perhaps. Agents ask for many that they can do
+    /// without.
+    refused: BTreeSet<String>,
+    /// Hosts that could not be reached.
+    unreachable: HashSet<String>,
 }
 
 impl Printer {
@@ -118,6 +126,8 @@ impl Printer {
             run_ms: 0,
             told: None,
             tail: VecDeque::new(),
+            refused: BTreeSet::new(),
+            unreachable: HashSet::new(),
         }
     }
 
@@ -142,7 +152,8 @@ impl Printer {
             EventType::PolicyAudit => self.with(event, &mut step, Self::audit),
             EventType::CompatibilityWarning => {
                 self.with(event, &mut step, |_, warning: &CompatibilityWarning, step| {
-                    step.note(Level::Warning, format!("{}: {}", warning.pointer, warning.reason));
+                    let name = option_names::name(&warning.pointer);
+                    step.note(Level::Warning, format!("{name}: {}", option_names::message(&warning.reason)));
                 });
             }
             EventType::Semantic => self.with(event, &mut step, Self::semantic),
@@ -152,8 +163,9 @@ impl Printer {
                 step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
             }),
             EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
-                step.note(Level::Error, format!("{} is not there any more; {}", missing.path, missing.install_hint));
+                step.note(Level::Error, format!("{} no longer exists; {}", missing.path, missing.install_hint));
             }),
+            EventType::Network => self.with(event, &mut step, Self::network),
             EventType::CwdMissing => self.with(event, &mut step, |_, missing: &CwdMissing, step| {
                 step.note(Level::Error, format!("{}: {}", missing.path.display(), missing.message));
             }),
@@ -203,7 +215,7 @@ impl Printer {
         self.tail.clear();
         let version = started.cli_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         let attempt = if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
-        step.note(Level::Detail, format!("{}{version} works on run {}{attempt}", started.provider, self.short_id));
+        step.note(Level::Detail, format!("run {} started ({}{version}{attempt})", self.short_id, started.provider));
         step.activity = Some(Activity::Working(String::new()));
     }
 
@@ -226,7 +238,7 @@ impl Printer {
                 // Most runs start at once. One that does not gets its line when its place is asked for.
                 step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
                 if fact("held") == Some(&Value::Bool(true)) {
-                    step.note(Level::Info, "waits for the messages before it in the conversation".to_owned());
+                    step.note(Level::Info, "waiting for earlier messages of the conversation".to_owned());
                 }
                 let after = fact("startAfter").and_then(|after| after.get("runIds")?.as_array());
                 let after: Vec<String> =
@@ -241,15 +253,38 @@ impl Printer {
             }
             "retry_scheduled" => {
                 self.end_line(step);
-                let reason = fact("reason").and_then(Value::as_str).unwrap_or("it failed");
+                let reason = fact("reason").and_then(Value::as_str).map_or("the attempt failed", describe_reason);
                 let attempt = fact("attempt").and_then(Value::as_u64).map(|attempt| format!(" (attempt {attempt})"));
                 let when = fact("nextRunAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
                 let when = when.map(|time| format!(" at {}", format::local(time))).unwrap_or_default();
-                step.note(Level::Info, format!("trying again{when}{}: {reason}", attempt.unwrap_or_default()));
+                step.note(Level::Info, format!("retrying{when}{}: {reason}", attempt.unwrap_or_default()));
                 step.activity = Some(Activity::Waiting(None));
             }
             "spawn_preparing" => step.activity = Some(Activity::Working("starting".to_owned())),
             _ => {}
+        }
+    }
+
+    fn network(&mut self, network: &Network, step: &mut Step) {
+        let host = format!("{}:{}", network.host, network.port);
+        match network.verdict {
+            NetworkVerdict::Allowed => {}
+            NetworkVerdict::Refused => {
+                if network.reason == Some(NetworkReason::NotAllowed) && network.host != "*" {
+                    self.refused.insert(host);
+                }
+            }
+            // The CLI may try for a long time before it says so.
+            NetworkVerdict::Failed => {
+                let why = match network.reason {
+                    Some(NetworkReason::Unresolvable) => ": its name cannot be resolved",
+                    Some(NetworkReason::TimedOut) => ": the connection timed out",
+                    _ => "",
+                };
+                if self.unreachable.insert(host.clone()) {
+                    step.note(Level::Warning, format!("{host} cannot be reached{why}; check the network connection"));
+                }
+            }
         }
     }
 
@@ -352,7 +387,7 @@ impl Printer {
                 pointer => format!("{pointer}: {}", problem.message),
             })
             .collect();
-        step.note(Level::Warning, format!("the answer does not fit the schema: {}", problems.join("; ")));
+        step.note(Level::Warning, format!("the answer does not match the schema: {}", problems.join("; ")));
     }
 
     fn ended(&mut self, kind: EventType, end: &RunEnd, step: &mut Step) {
@@ -385,7 +420,10 @@ impl Printer {
                     text.push_str(": ");
                     text.push_str(&end.message);
                 }
-                if matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage) {
+                // Of an error that is understood, the CLI's own advice only confuses: its options are not Ostler's.
+                let understood = end.reason == EndReason::Usage && end.hint.is_some();
+                let unexplained = matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage);
+                if unexplained && !understood {
                     // A message that is the last line of the output already is not repeated as such.
                     for line in self.tail.iter().filter(|line| line.trim() != end.message.trim()) {
                         text.push_str("\n| ");
@@ -396,13 +434,21 @@ impl Printer {
                     text.push_str("\nhint: ");
                     text.push_str(hint);
                 }
+                if !self.refused.is_empty() {
+                    let hosts: Vec<&str> = self.refused.iter().map(String::as_str).take(MAX_HOSTS).collect();
+                    let more = if self.refused.len() > MAX_HOSTS { " and others" } else { "" };
+                    text.push_str("\nthe sandbox blocked connections to ");
+                    text.push_str(&hosts.join(", "));
+                    text.push_str(more);
+                    text.push_str("\nhint: if the run needs one of them, allow it with --allow-host HOST");
+                }
                 step.note(Level::Error, text);
             }
         }
         step.end = Exit::of_run(kind, end.reason);
         let wanted = end.answer.as_ref().filter(|place| place.output == Output::Text).map(|place| place.bytes);
         if step.end == Some(Exit::Done) && wanted.is_some_and(|bytes| bytes != self.printed) {
-            step.note(Level::Error, format!("not all of the answer of run {id} has come"));
+            step.note(Level::Error, format!("the answer of run {id} is incomplete"));
             step.end = Some(Exit::Undelivered);
         }
     }
@@ -442,6 +488,19 @@ impl Printer {
             }
             self.tail.push_back(line.chars().take(TAIL_WIDTH).collect());
         }
+    }
+}
+
+/// Why an attempt failed, in words; what is no known reason is told as it is.
+fn describe_reason(reason: &str) -> &str {
+    match reason {
+        "resume_invalid" => "the session could not be resumed",
+        "spawn_failed" => "the CLI could not be started",
+        "rate_limited" => "the provider's rate limit was reached",
+        "transient" => "a temporary failure",
+        "timeout" => "the time limit was exceeded",
+        "unknown" => "it failed for an unknown reason",
+        other => other,
     }
 }
 
@@ -670,6 +729,48 @@ mod tests {
     }
 
     #[test]
+    fn hosts_that_cannot_be_reached_are_told_at_once_and_blocked_ones_only_by_a_failure() {
+        let network = |host: &str, verdict: &str, reason: &str| {
+            let payload = json!({"host": host, "port": 443, "verdict": verdict, "reason": reason, "bytesUp": 0,
+                "bytesDown": 0, "connections": 1});
+            (EventType::Network, payload)
+        };
+        let events = [
+            started("lines", 1),
+            network("telemetry.example", "refused", "not_allowed"),
+            network("api.example", "failed", "unresolvable"),
+            network("api.example", "failed", "unresolvable"),
+        ];
+        let with = |end: (EventType, Value)| -> Vec<Note> {
+            let events: Vec<_> = events.iter().cloned().chain([end]).collect();
+            play(&events).1.into_iter().filter(|note| note.level != Level::Detail).collect()
+        };
+        let good = with(completed(Some("x")));
+        assert_eq!(good.len(), 2, "{good:?}");
+        assert_eq!(
+            good[0].text,
+            "api.example:443 cannot be reached: its name cannot be resolved; check the network connection"
+        );
+        let bad = with((EventType::RunFailed, json!({"reason": "transient", "message": "no answer"})));
+        insta::assert_snapshot!(bad[1].text, @r"
+        run 1a2b3c4d failed (transient): no answer
+        the sandbox blocked connections to telemetry.example:443
+        hint: if the run needs one of them, allow it with --allow-host HOST
+        ");
+    }
+
+    #[test]
+    fn the_advice_of_a_cli_whose_error_is_understood_is_left_out() {
+        let failed = |hint: Option<&str>| {
+            let end = json!({"reason": "usage", "message": "no repository", "hint": hint});
+            let stderr = (EventType::ChunkStderr, json!({"text": "use --trust\n", "redactions": 0}));
+            play(&[started("lines", 1), stderr, (EventType::RunFailed, end)]).1.last().unwrap().text.clone()
+        };
+        assert!(!failed(Some("git init")).contains("--trust"));
+        assert!(failed(None).contains("| use --trust"));
+    }
+
+    #[test]
     fn a_failure_does_not_repeat_what_was_told() {
         let last = |events: &[(EventType, Value)]| play(events).1.last().unwrap().text.clone();
         let failed = |reason: &str| (EventType::RunFailed, json!({"reason": reason, "message": "no login"}));
@@ -699,7 +800,10 @@ mod tests {
             (EventType::Progress, json!({"stage": "queued", "held": true})),
             started("lines", 1),
             said("tool_start", json!({"id": "t", "tool": "mcp", "name": "x", "mcp": {"server": "s", "tool": "t"}})),
-            (EventType::CompatibilityWarning, json!({"pointer": "/harness/limits", "reason": "no limit on turns"})),
+            (
+                EventType::CompatibilityWarning,
+                json!({"pointer": "/harness/limits/maxTurns", "reason": "no limit on turns"}),
+            ),
             said("warning", json!({"code": "reconnecting", "message": "again"})),
             (
                 EventType::RunnerMetrics,
@@ -711,12 +815,12 @@ mod tests {
         ]);
         let lines: Vec<String> = notes.iter().map(|note| format!("{:?}: {}", note.level, note.text)).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-        Info: waits for the messages before it in the conversation
-        Detail: codex works on run 1a2b3c4d
+        Info: waiting for earlier messages of the conversation
+        Detail: run 1a2b3c4d started (codex)
         Detail: mcp: s/t
-        Warning: /harness/limits: no limit on turns
+        Warning: --max-turns: no limit on turns
         Warning: again
-        Info: run 1a2b3c4d done in 3.2s, 1,200 tokens read, 30 written
+        Info: run 1a2b3c4d done in 3.2s, 1,200 input tokens, 30 output tokens
         ");
     }
 }

@@ -1,9 +1,9 @@
-//! `ostler profiles`
+//! `ostler profile`
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::exit::Exit;
@@ -14,18 +14,18 @@ use super::table::{Cell, Table};
 use super::{clean, format};
 use crate::api::client::Client;
 use crate::api::types::SaveProfileParams;
-use crate::model::{ApiError, ErrorKind, Profile};
+use crate::model::{ApiError, ErrorKind, Nulls, Profile, escape_pointer, merge};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler profiles save careful --provider codex --sandbox read-only --timeout 20m
-  ostler profiles save review --provider claude --config review.json
-  ostler profiles list
-  ostler run codex --profile careful \"what could be simpler here?\"
+  ostler profile save careful --provider codex --sandbox read-only --timeout 20m
+  ostler profile save review --provider claude --config review.json
+  ostler profile list
+  ostler run --profile careful \"what could be simpler here?\"
 
-What a run says itself goes over what its profile says.";
+Options of a run override its profile.";
 
-/// Keep defaults for runs under a name
+/// Manage profiles (named default options)
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the profiles
-    #[command(after_help = "Examples:\n  ostler profiles list\n  ostler profiles list --provider codex --json")]
+    #[command(after_help = "Examples:\n  ostler profile list\n  ostler profile list --provider codex --json")]
     List {
         /// Only profiles for this provider
         #[arg(long, value_name = "NAME")]
@@ -44,45 +44,59 @@ enum Action {
     },
     /// Show a profile as JSON
     #[command(
-        after_help = "Examples:\n  ostler profiles show careful\n  ostler profiles show careful --json | jq .config"
+        after_help = "Examples:\n  ostler profile show careful\n  ostler profile show careful --json | jq .config"
     )]
     Show {
-        /// Its name or id
+        /// Name or id of the profile
         profile: String,
     },
-    /// Make a profile, or replace what the one of that name says
+    /// Create a profile, or change the one of that name
     Save(Box<Save>),
-    /// Delete a profile; runs that were started with it keep what it gave them
-    #[command(after_help = "Examples:\n  ostler profiles delete careful")]
+    /// Delete a profile; runs that were started with it are not affected
+    #[command(after_help = "Examples:\n  ostler profile delete careful")]
     Delete {
-        /// Its name or id
+        /// Name or id of the profile
         profile: String,
     },
 }
 
 const SAVE_EXAMPLES: &str = "\
 Examples:
-  ostler profiles save careful --provider codex --sandbox read-only --timeout 20m
-  ostler profiles save review --provider claude --config review.json
-  ostler profiles save careful --model other         replaces the whole profile
+  ostler profile save careful --provider codex --sandbox read-only --timeout 20m
+  ostler profile save review --provider claude --config review.json
+  ostler profile save careful --model other            changes the model, keeps the rest
+  ostler profile save careful --clear timeoutSeconds   removes the time limit
+  ostler profile save careful --replace --model other  removes everything else
 
-Secrets are refused: a provider's key comes from the token store or from the caller's environment.";
+Secrets are refused: a provider's key comes from the token store or from your environment.";
 
 #[derive(Debug, Args)]
 #[command(after_help = SAVE_EXAMPLES)]
 struct Save {
-    /// Its name
+    /// Name of the profile
     name: String,
     #[command(flatten)]
     prompt: PromptArguments,
-    /// Provider of the runs that it is for; a profile that is there keeps its own
+    /// Provider that the profile is for [default: that of the existing profile]
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
     #[command(flatten)]
     options: PayloadOptions,
-    /// Part of a start payload as JSON (`-`: standard input); other options go over it
+    /// Part of a start payload as JSON (`-`: standard input); other options override it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Remove a field of the existing profile: model, harness.permissions.sandboxMode (repeatable)
+    #[arg(long, value_name = "FIELD", conflicts_with = "replace")]
+    clear: Vec<String>,
+    /// Remove everything from the existing profile that is not given now
+    #[arg(long)]
+    replace: bool,
+}
+
+/// A profile as it is now, and the fields that it had before and has no longer.
+struct Saved {
+    profile: Profile,
+    removed: Vec<String>,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> Result<Exit, ApiError> {
@@ -93,7 +107,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
             if context.json {
                 context.out.document(&profiles)?;
             } else if profiles.is_empty() {
-                complain("no profiles; `ostler profiles save` makes one");
+                complain("no profiles; `ostler profile save` creates one");
             } else {
                 table(&profiles).print(&mut context.out)?;
             }
@@ -108,11 +122,17 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
             }
         }
         Action::Save(save) => {
-            let saved = self::save(context, *save).await?;
+            let Saved { profile, removed } = self::save(context, *save).await?;
             if context.json {
-                context.out.document(&saved)?;
+                context.out.document(&profile)?;
             } else {
-                context.out.line(format!("saved {}, for {}", shown(&saved.name), shown(&saved.provider)))?;
+                let sets = shown(&fields(&profile.config));
+                let sets = if sets.is_empty() { "nothing".to_owned() } else { sets };
+                let (name, provider) = (shown(&profile.name), shown(&profile.provider));
+                context.out.line(format!("saved {name} for {provider}; it sets {sets}"))?;
+                if !removed.is_empty() {
+                    context.out.line(format!("removed: {}", shown(&removed.join(", "))))?;
+                }
             }
         }
         Action::Delete { profile } => {
@@ -127,22 +147,59 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     Ok(Exit::Done)
 }
 
-async fn save(context: &mut Context<'_>, save: Save) -> Result<Profile, ApiError> {
+async fn save(context: &mut Context<'_>, save: Save) -> Result<Saved, ApiError> {
     let base = save.config.as_deref();
     save.options.reads_stdin(&save.prompt, base)?;
     let given = Given { prompt: save.prompt.read()?, ..save.options.gather(base)? };
-    let Value::Object(config) = payload::part(given)? else {
-        return Err(ApiError::internal("a part of a payload is an object"));
-    };
+    let mut changes = payload::part(given)?;
+    for field in &save.clear {
+        payload::clear(&mut changes, field)?;
+    }
     let client = context.client().await?;
     let known = client.list_profiles().await?.into_iter().find(|profile| profile.name == save.name);
     let Some(provider) = save.provider.or_else(|| known.as_ref().map(|known| known.provider.clone())) else {
-        let message =
-            format!("there is no profile {:?} yet: say with --provider whose runs it is for", shown(&save.name));
-        return Err(ApiError::new(ErrorKind::InvalidParams, message).at("/provider"));
+        let message = format!("there is no profile {:?} yet: name its provider with --provider", shown(&save.name));
+        return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--provider"));
+    };
+    let before = known.as_ref().map_or_else(|| json!({}), |known| known.config.clone());
+    for field in &save.clear {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        if before.pointer(&pointer).is_none() {
+            let message = format!("--clear {:?}: the profile does not have this field", shown(field));
+            return Err(ApiError::new(ErrorKind::InvalidParams, message)
+                .at("--clear")
+                .hint("`ostler profile show` shows its fields"));
+        }
+    }
+    let mut config = if save.replace { json!({}) } else { before.clone() };
+    merge(&mut config, changes, Nulls::Clear);
+    let Value::Object(config) = config else {
+        return Err(ApiError::internal("the fields of a profile are an object"));
     };
     let id = known.map(|known| known.profile_id);
-    Ok(client.save_profile(&SaveProfileParams { id, name: save.name, provider, config }).await?)
+    let profile = client.save_profile(&SaveProfileParams { id, name: save.name, provider, config }).await?;
+    let removed = removed(&before, &profile.config);
+    Ok(Saved { profile, removed })
+}
+
+/// Fields that a configuration had and has no longer, with dots.
+fn removed(before: &Value, after: &Value) -> Vec<String> {
+    let gone = leaves(before).into_iter().filter(|pointer| after.pointer(pointer).is_none());
+    gone.map(|pointer| pointer.trim_start_matches('/').replace('/', ".")).collect()
+}
+
+/// Pointers to the values of a document; a list is one value.
+fn leaves(document: &Value) -> Vec<String> {
+    match document {
+        Value::Object(members) if !members.is_empty() => members
+            .iter()
+            .flat_map(|(name, value)| {
+                let inner = leaves(value).into_iter();
+                inner.map(|pointer| format!("/{}{pointer}", escape_pointer(name))).collect::<Vec<_>>()
+            })
+            .collect(),
+        _ => vec![String::new()],
+    }
 }
 
 /// The profile of that name or id.
@@ -166,7 +223,7 @@ async fn named(client: &Client, wanted: &str) -> Result<Profile, ApiError> {
     let profiles = client.list_profiles().await?;
     find(&profiles, wanted).cloned().ok_or_else(|| {
         ApiError::not_found("profile", format_args!("{:?}", shown(wanted)))
-            .hint("`ostler profiles list` lists the profiles")
+            .hint("`ostler profile list` lists the profiles")
     })
 }
 
@@ -220,8 +277,6 @@ fn shown(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use serde_json::json;
-
     use super::*;
 
     fn profile(name: &str, id: &str) -> Profile {
@@ -242,6 +297,15 @@ mod tests {
         assert_eq!(find(&profiles, "careful").unwrap().profile_id.to_string(), other);
         assert_eq!(find(&profiles, one).unwrap().name, "fast");
         assert!(find(&profiles, "car").is_none());
+    }
+
+    #[test]
+    fn what_a_profile_lost_is_named() {
+        let before =
+            json!({"model": "m", "harness": {"tools": ["shell"], "permissions": {"sandboxMode": "read-only"}}});
+        let after = json!({"model": "other", "harness": {"tools": []}});
+        assert_eq!(removed(&before, &after), ["harness.permissions.sandboxMode"]);
+        assert!(removed(&json!({}), &after).is_empty() && removed(&before, &before).is_empty());
     }
 
     #[test]

@@ -1,16 +1,34 @@
-//! What a run is doing, on standard error: a spinner on a terminal, plain lines elsewhere, nothing if it is not wanted.
+//! What a run is doing, on standard error: a line that is redrawn on a terminal, plain lines elsewhere, nothing if it is
+//! not wanted.
 
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
 
 use super::clean;
 use super::format;
-use super::output::{BAD, DIM, Output, WARN, complain, paint};
+use super::output::{BAD, DIM, Output, StdoutKind, WARN, complain, paint};
 use super::printer::{Activity, Level, Note};
+use super::table;
 
 /// Between two turns of the spinner.
 pub(super) const TICK: Duration = Duration::from_millis(100);
+
+const TURNS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const SPINNER: Style = AnsiColor::Cyan.on_default();
+
+/// Columns at the end of the line that stay free: what the terminal adds, `^C` for instance, must not break the line.
+const FREE: usize = 4;
+/// Columns where the terminal does not say how many it has.
+const USUAL_WIDTH: usize = 80;
+/// An activity in fewer columns says nothing.
+const MIN_ACTIVITY: usize = 6;
+
+/// To the beginning of the line, and away with everything from there on. A terminal that became narrower has broken the
+/// line into several, of which the cursor is on the first.
+const ERASE: &str = "\r\u{1b}[J";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -25,20 +43,20 @@ enum Mode {
 pub(super) struct Progress {
     mode: Mode,
     color: bool,
-    /// Answer and spinner are on the same terminal, so that the spinner must give way to an unfinished line.
-    shared: bool,
+    stdout: StdoutKind,
     label: String,
     activity: Activity,
     /// The place in the queue that got a line.
     told: Option<u64>,
     since: Instant,
-    bar: Option<ProgressBar>,
+    turn: usize,
+    drawn: bool,
 }
 
 impl Progress {
     /// For a run of a provider.
     pub(super) fn new(label: &str, quiet: bool, out: &Output) -> Self {
-        let mode = match (quiet, out.stderr_terminal) {
+        let mode = match (quiet, out.cursor) {
             (true, _) => Mode::Quiet,
             (false, true) => Mode::Spinner,
             (false, false) => Mode::Plain,
@@ -46,12 +64,13 @@ impl Progress {
         Self {
             mode,
             color: out.stderr_color,
-            shared: out.stdout_terminal,
+            stdout: out.stdout_kind,
             label: clean::line(label),
             activity: Activity::Waiting(None),
             told: None,
             since: Instant::now(),
-            bar: None,
+            turn: 0,
+            drawn: false,
         }
     }
 
@@ -76,7 +95,7 @@ impl Progress {
             return;
         }
         if self.mode == Mode::Plain && self.told != Some(place) {
-            complain(&format!("{} waits at place {place}", self.label));
+            complain(&format!("{}: queued, position {place}", self.label));
         }
         self.told = Some(place);
         self.activity = Activity::Waiting(Some(place));
@@ -114,50 +133,68 @@ impl Progress {
         });
     }
 
-    /// Gives way to the agent's text.
+    /// Gives way to the agent's text. Whoever reads a pipe may write to this terminal at any time, so from then on there
+    /// are plain lines only.
     pub(super) fn make_way(&mut self) {
-        if self.shared {
-            self.hide();
+        match self.stdout {
+            StdoutKind::Terminal => self.hide(),
+            StdoutKind::Pipe if self.mode == Mode::Spinner => {
+                self.hide();
+                self.mode = Mode::Plain;
+            }
+            StdoutKind::Pipe | StdoutKind::Other => {}
         }
     }
 
     /// Moves the spinner on; where it would stand in the middle of the agent's line, it stays hidden.
     pub(super) fn tick(&mut self, at_line_start: bool) {
-        if self.mode != Mode::Spinner || (self.shared && !at_line_start) {
+        if self.mode != Mode::Spinner || (self.stdout == StdoutKind::Terminal && !at_line_start) {
             return;
         }
-        let message = self.message();
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = if self.color { "{spinner:.cyan} {wide_msg:.dim}" } else { "{spinner} {wide_msg}" };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar
-        });
-        bar.set_message(message);
-        bar.tick();
+        self.turn = (self.turn + 1) % TURNS.len();
+        let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
+        let message = self.message(width.unwrap_or(USUAL_WIDTH));
+        let spinner = paint(self.color, SPINNER, TURNS.get(self.turn).copied().unwrap_or_default());
+        // The cursor goes back to the beginning: what the terminal prints there, or a narrower terminal, leaves nothing
+        // behind that the next turn does not erase.
+        draw(&format!("{ERASE}{spinner} {}\r", paint(self.color, DIM, &message)));
+        self.drawn = true;
     }
 
     /// Takes the spinner away.
     pub(super) fn hide(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        if std::mem::take(&mut self.drawn) {
+            draw(ERASE);
         }
     }
 
-    fn message(&self) -> String {
+    /// What goes on and for how long, in as many columns as there are beside the spinner.
+    fn message(&self, width: usize) -> String {
         let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Whole seconds: tenths would flicker.
         let elapsed = format::duration(elapsed).split('.').next().unwrap_or_default().to_owned();
         let elapsed = if elapsed.ends_with(['s', 'm']) { elapsed } else { format!("{elapsed}s") };
-        match &self.activity {
-            Activity::Waiting(Some(place)) => format!("{} · waits at place {place} · {elapsed}", self.label),
-            Activity::Waiting(None) => format!("{} · waits · {elapsed}", self.label),
-            Activity::Working(what) if what.is_empty() => format!("{} · works · {elapsed}", self.label),
-            Activity::Working(what) => format!("{} · {} · {elapsed}", self.label, clean::line(what)),
+        let activity = match &self.activity {
+            Activity::Waiting(Some(place)) => format!("queued, position {place}"),
+            Activity::Waiting(None) => "queued".to_owned(),
+            Activity::Working(what) if what.is_empty() => "working".to_owned(),
+            Activity::Working(what) => clean::line(what),
+        };
+        // The time is what moves: it is never cut off.
+        let room = width.saturating_sub("⠋ ".width() + FREE + elapsed.width() + " · ".width());
+        let label = table::cut(&self.label, room);
+        let left = room.saturating_sub(label.width() + " · ".width());
+        if left < MIN_ACTIVITY && activity.width() > left {
+            return format!("{label} · {elapsed}");
         }
+        format!("{label} · {} · {elapsed}", table::cut(&activity, left))
     }
+}
+
+/// Writes to the terminal in one go. Nobody is told if that fails: there is no place left to tell it.
+fn draw(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 impl Drop for Progress {
@@ -176,14 +213,30 @@ mod tests {
     fn the_message_says_what_goes_on() {
         let out = Output::detect();
         let mut progress = Progress::new("codex", false, &out);
-        assert_eq!(progress.message(), "codex · waits · 0s");
+        assert_eq!(progress.message(80), "codex · queued · 0s");
         progress.set(Activity::Waiting(Some(3)));
-        assert_eq!(progress.message(), "codex · waits at place 3 · 0s");
+        assert_eq!(progress.message(80), "codex · queued, position 3 · 0s");
         progress.place(2);
-        assert_eq!(progress.message(), "codex · waits at place 2 · 0s");
+        assert_eq!(progress.message(80), "codex · queued, position 2 · 0s");
         progress.set(Activity::Working("shell: \u{1b}[2Jls\nmore".to_owned()));
-        assert_eq!(progress.message(), "codex · shell: ␛[2Jls more · 0s");
+        assert_eq!(progress.message(80), "codex · shell: ␛[2Jls more · 0s");
         progress.place(1);
         assert!(!progress.waiting(), "a late answer about the queue changes nothing");
+    }
+
+    #[test]
+    fn the_elapsed_time_is_never_cut_off() {
+        let mut progress = Progress::new("a-provider-with-a-long-name", false, &Output::detect());
+        progress
+            .set(Activity::Working("shell: for i in 1 2 3; do sleep 1; echo 日本語 a very long line; done".to_owned()));
+        for width in 0..120 {
+            let message = progress.message(width);
+            assert!(message.ends_with("· 0s"), "{width}: {message}");
+            if width >= 16 {
+                assert!(message.width() + "⠋ ".width() + FREE <= width, "{width}: {message}");
+            }
+        }
+        assert_eq!(progress.message(60), "a-provider-with-a-long-name · shell: for i in 1 … · 0s");
+        assert_eq!(progress.message(30), "a-provider-with-a… · 0s");
     }
 }

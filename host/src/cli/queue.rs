@@ -21,7 +21,7 @@ Examples:
   ostler queue resume
   ostler queue move 1a2b3c4d --priority 5
 
-PRIORITY is the priority of the run and, after the arrow, its effective priority: waiting raises it.
+PRIORITY is the priority of the run and, after the arrow, its effective priority: waiting raises it. \
 WAITS FOR tells why a run has not started yet.";
 
 /// Show queued and running jobs in order, and control the queue

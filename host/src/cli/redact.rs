@@ -19,10 +19,10 @@ Examples:
   kubectl logs web | ostler redact
   ostler redact build.log deploy.log > shared.log
 
-The same rules as for runs: the redactor plugins and [redaction] of the configuration. All other
-bytes stay as they are. It needs no host.";
+It uses the same rules as runs: the redactor plugins and [redaction] in config.toml. All other bytes are unchanged. \
+It needs no host.";
 
-/// Print files, or standard input, without their secrets
+/// Print files, or standard input, without secrets
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::clean;
 use super::context::{Context, absolute};
 use super::exit::Exit;
 use super::format;
 use super::output::{DIM, Output, WARN, complain};
 use super::table::{Cell, Table};
+use super::{ask, clean};
 use crate::api::types::{ApplyRetentionParams, RetentionState, SetRetentionParams, UnsetRetentionParams};
 use crate::model::{
     ApiError, RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionScopeKind,
@@ -20,13 +20,13 @@ Examples:
   ostler retention show
   ostler retention set --days 30
   ostler retention set --provider codex --megabytes 200
-  ostler retention apply --dry-run       what would go now
+  ostler retention apply --dry-run       shows what would be deleted
 
-Ended runs are deleted when they are too old or too much: when the host starts, and every hour. Each limit of a run is
-the one of the narrowest scope that states it: its folder, then its provider, then all. What is set here goes before the
-configuration's file. A run that has not ended is never deleted.";
+Finished runs are deleted when a limit is exceeded: when the host starts, and every hour. The limit of the narrowest \
+scope counts: the run's folder, then its provider, then all runs. What is set here overrides config.toml. A run that has \
+not ended is never deleted.";
 
-/// Say how long and how much is kept of ended runs
+/// Manage retention of finished runs
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -36,35 +36,38 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the limits, and what is kept
+    /// Show the limits and how much is stored
     #[command(after_help = "Examples:\n  ostler retention show --json")]
     Show,
     /// Set limits for all runs, for those of a provider or for those in a folder
-    #[command(after_help = "Examples:\n  ostler retention set --days 0 --megabytes 5000\n  \
+    #[command(group = clap::ArgGroup::new("limit").required(true).multiple(true),
+        after_help = "Examples:\n  ostler retention set --days 0 --megabytes 5000\n  \
         ostler retention set --workspace ~/src/secret --days 1")]
     Set {
         #[command(flatten)]
         scope: Scope,
-        /// Delete a run so many days after its end; 0 keeps it for ever
-        #[arg(long, value_name = "DAYS", required_unless_present = "megabytes",
-            value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        /// Delete a run this many days after its end; 0 means never
+        #[arg(long, value_name = "DAYS", group = "limit", value_parser = clap::value_parser!(u32).range(0..=36_500))]
         days: Option<u32>,
-        /// Keep so many megabytes (10^6 bytes), the newest runs first; 0 is without limit
-        #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+        /// Keep this many megabytes (10^6 bytes), the newest runs first; 0 means no limit
+        #[arg(long, value_name = "MB", group = "limit", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
         megabytes: Option<u64>,
     },
-    /// Take back what was set: the configuration's file and the wider scopes hold
+    /// Reset the limits of a scope to those of config.toml or of the wider scope
     #[command(after_help = "Examples:\n  ostler retention unset\n  ostler retention unset --provider codex")]
     Unset {
         #[command(flatten)]
         scope: Scope,
     },
-    /// Delete now what is too old or too much
-    #[command(after_help = "Examples:\n  ostler retention apply --dry-run\n  ostler retention apply --json")]
+    /// Delete now what exceeds the limits; asks first on a terminal
+    #[command(after_help = "Examples:\n  ostler retention apply --dry-run\n  ostler retention apply --yes")]
     Apply {
-        /// Only say what would go
+        /// Only show what would be deleted
         #[arg(long)]
         dry_run: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -86,7 +89,7 @@ impl Scope {
             (None, Some(folder)) => {
                 let folder = absolute(folder)?.into_os_string().into_string();
                 let folder = folder.map_err(|_| {
-                    ApiError::new(crate::model::ErrorKind::InvalidParams, "the folder's name is no UTF-8")
+                    ApiError::new(crate::model::ErrorKind::InvalidParams, "the folder's name is not valid UTF-8")
                 })?;
                 (RetentionScopeKind::Workspace, Some(folder))
             }
@@ -113,7 +116,9 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
                 context.out.document(&policy)?;
             } else {
                 context.out.line(format!("{}: {}", scope_text(scope, policy.name.as_deref()), limits(&policy)))?;
-                complain("in force within the hour; `ostler retention apply` does it now, with --dry-run it says what");
+                complain(
+                    "takes effect within an hour. Run `ostler retention apply` to apply now, or add --dry-run to preview",
+                );
             }
         }
         Action::Unset { scope } => {
@@ -126,8 +131,19 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
                 show(&state, &mut context.out)?;
             }
         }
-        Action::Apply { dry_run } => {
-            let report = context.client().await?.apply_retention(&ApplyRetentionParams { dry_run: *dry_run }).await?;
+        Action::Apply { dry_run, yes } => {
+            let client = context.client().await?;
+            if !dry_run && !yes && !context.json && ask::can_ask() {
+                let preview = client.apply_retention(&ApplyRetentionParams { dry_run: true }).await?;
+                if preview.runs > 0 {
+                    tell(&preview, &mut context.out)?;
+                    if !ask::confirm("Delete these runs?") {
+                        complain("nothing was deleted");
+                        return Ok(Exit::Canceled);
+                    }
+                }
+            }
+            let report = client.apply_retention(&ApplyRetentionParams { dry_run: *dry_run }).await?;
             if context.json {
                 context.out.document(&report)?;
             } else {
@@ -141,7 +157,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
 fn show(state: &RetentionState, out: &mut Output) -> Result<(), ApiError> {
     policies(&state.policies).print(out)?;
     if let Some(last) = &state.last {
-        let line = format!("enforced {}: {}", format::local(last.at), summary(last));
+        let line = format!("last cleanup {}: {}", format::local(last.at), summary(last));
         let line = out.styled(DIM, &line);
         out.line(line)?;
     }
@@ -153,7 +169,7 @@ fn policies(policies: &[RetentionPolicy]) -> Table {
     for policy in policies {
         table.row(vec![
             scope_text(policy.scope, policy.name.as_deref()).into(),
-            limit(policy.days, "for ever").into(),
+            limit(policy.days, "forever").into(),
             limit(policy.megabytes, "no limit").into(),
             format::count(policy.runs).into(),
             megabytes(policy.bytes).into(),
@@ -174,11 +190,11 @@ fn tell(report: &RetentionReport, out: &mut Output) -> Result<(), ApiError> {
     }
     out.line(summary(report))?;
     for file in &report.files_left {
-        let line = format!("left, because it could not be deleted: {}", clean::line(&file.display().to_string()));
+        let line = format!("could not be deleted: {}", clean::line(&file.display().to_string()));
         complain(&super::output::paint(out.color, WARN, &line));
     }
     if !report.complete {
-        complain("the host's end came first; the rest goes at its next start");
+        complain("the host stopped before the cleanup was complete; the rest is deleted at its next start");
     }
     Ok(())
 }
@@ -209,21 +225,21 @@ fn summary(report: &RetentionReport) -> String {
     let parts: Vec<String> = there
         .map(|(count, one, many)| format!("{} {}", format::count(*count), if *count == 1 { one } else { many }))
         .collect();
-    let verb = if report.dry_run { "would go" } else { "went" };
     if parts.is_empty() {
-        return format!("nothing {verb}");
+        return if report.dry_run { "nothing to delete" } else { "nothing deleted" }.to_owned();
     }
+    let verb = if report.dry_run { "would be deleted" } else { "deleted" };
     format!("{} {verb}, {}", parts.join(", "), megabytes(report.bytes))
 }
 
 fn limits(policy: &RetentionPolicy) -> String {
     let days = policy.days.map(|days| match days.value {
-        0 => "kept for ever".to_owned(),
+        0 => "kept forever".to_owned(),
         1 => "kept for 1 day".to_owned(),
         days => format!("kept for {days} days"),
     });
     let most = policy.megabytes.map(|most| match most.value {
-        0 => "of any size".to_owned(),
+        0 => "no size limit".to_owned(),
         most => format!("at most {most} MB"),
     });
     days.into_iter().chain(most).collect::<Vec<_>>().join(", ")
@@ -283,13 +299,13 @@ mod tests {
             policy(Workspace, Some("/home/me/secret"), Some(0), None),
         ];
         insta::assert_snapshot!(policies(&shown).render(None, false), @r"
-        SCOPE            DAYS            MEGABYTES       RUNS   KEPT
-        all              90              500 (file)      1,200  1.3 MB
-        provider codex                   no limit (set)  1,200  1.3 MB
-        /home/me/secret  for ever (set)                  1,200  1.3 MB
+        SCOPE            DAYS           MEGABYTES       RUNS   KEPT
+        all              90             500 (file)      1,200  1.3 MB
+        provider codex                  no limit (set)  1,200  1.3 MB
+        /home/me/secret  forever (set)                  1,200  1.3 MB
         ");
-        assert_eq!(limits(&shown[1]), "of any size");
-        assert_eq!(limits(&shown[2]), "kept for ever");
+        assert_eq!(limits(&shown[1]), "no size limit");
+        assert_eq!(limits(&shown[2]), "kept forever");
     }
 
     #[test]
@@ -305,9 +321,9 @@ mod tests {
             files_left: Vec::new(),
             complete: true,
         };
-        assert_eq!(summary(&report), "2 runs, 1 conversation, 3 events without a run would go, 0.2 MB");
+        assert_eq!(summary(&report), "2 runs, 1 conversation, 3 events without a run would be deleted, 0.2 MB");
         report = RetentionReport { dry_run: false, runs: 0, events: 1, conversations: 0, ..report };
-        assert_eq!(summary(&report), "1 event without a run went, 0.2 MB");
-        assert_eq!(summary(&RetentionReport { events: 0, ..report }), "nothing went");
+        assert_eq!(summary(&report), "1 event without a run deleted, 0.2 MB");
+        assert_eq!(summary(&RetentionReport { events: 0, ..report }), "nothing deleted");
     }
 }

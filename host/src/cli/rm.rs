@@ -20,9 +20,9 @@ Examples:
   ostler rm --yes @ @2                  the two newest runs, without a question
   ostler rm --chat 1a2b3c4d             a conversation with all its runs
 
-Deletes the prompt, the answer, the events, exports in the host's folder and the words in the search
-index. The audit trail keeps a record of the deletion. Files that the agent changed, files that you
-exported to a path, and sessions of the agent's CLI are not deleted.
+Deletes the prompt, the answer, the events, exports in the host's folder and the words in the search \
+index. The audit trail keeps a record of the deletion. Files that the agent changed, files that you \
+exported to a path, and sessions of the agent's CLI are not deleted. \
 Queued and running runs are refused; cancel them first with `ostler cancel`.";
 
 /// Delete ended runs permanently

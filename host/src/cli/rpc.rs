@@ -10,17 +10,17 @@ use crate::model::{ApiError, ErrorKind};
 const EXAMPLES: &str = "\
 Examples:
   echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get_status\"}' | ostler rpc --stdio
-  ostler rpc --stdio        for a program that embeds Ostler: requests in, answers and events out
+  ostler rpc --stdio        for a program that embeds Ostler: requests in, responses and events out
 
-One JSON-RPC 2.0 message on each line, in both directions. `subscribe` begins an event stream, whose events come as
-notifications `run_event` between the answers; `rpc.discover` answers with everything that there is. The end of standard
-input ends the connection after the last answer; the host goes on, and so do runs.";
+One JSON-RPC 2.0 message per line, in both directions. `subscribe` starts an event stream; its events are sent as \
+`run_event` notifications between the responses. `rpc.discover` describes all methods and events. The end of standard \
+input closes the connection after the last response; the host and runs continue.";
 
-/// Speak JSON-RPC with the host, line by line
+/// Use JSON-RPC over standard input and output
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// Read requests from standard input, write answers and events to standard output
+    /// Read requests from standard input, write responses and events to standard output
     #[arg(long, required = true)]
     stdio: bool,
 }

@@ -23,8 +23,8 @@ Examples:
   ostler runs --chat 1a2b3c4d           of a conversation
   ostler runs --search 'flaky \"connection reset\"'
 
-Every verb takes the short id that the list shows, or any beginning or end of the whole one. `@` or
-`last` is the newest run, `@2` the one before it.";
+Every command takes the short id from the list, or any beginning or end of the full id. `@` or `last` is the newest run, \
+`@2` the one before it.";
 
 /// List runs, newest first
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// Only runs of this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Only runs that stand there
+    /// Only runs with this status
     #[arg(long, value_parser = ["queued", "running", "completed", "failed", "canceled", "interrupted"])]
     status: Option<String>,
     /// Only runs that were submitted since then: 2h, 3d, today, 18:30, 2026-12-01, "2026-12-01 09:00"
@@ -48,13 +48,13 @@ pub(super) struct Arguments {
     /// Only runs of this conversation
     #[arg(long, value_name = "CHAT")]
     chat: Option<String>,
-    /// Only runs with these words in prompt and answer; see `ostler search --help`
+    /// Only runs with these words in the prompt or answer; see `ostler search --help`
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
-    /// At most so many
+    /// Maximum number of results
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Leave out so many first
+    /// Skip the first N
     #[arg(long, value_name = "N")]
     offset: Option<u64>,
 }
@@ -85,7 +85,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         let whole = ListRunsParams { limit: params.limit, offset: params.offset, ..ListRunsParams::default() };
         complain(match (page.total, params != whole) {
             (0, false) => "no runs yet",
-            (0, true) => "no such runs",
+            (0, true) => "no matching runs",
             _ => "no more runs",
         });
         return Ok(Exit::Done);
@@ -97,7 +97,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
 
 /// Runs as a table; `short` ids are for people.
 pub(super) fn table(runs: &[RunSummary], short: bool, now: Timestamp) -> Table {
-    let mut table = Table::new(&["RUN", "STATUS", "PROVIDER", "CREATED", "TOOK", "TITLE"], 5);
+    let mut table = Table::new(&["RUN", "STATUS", "PROVIDER", "CREATED", "TOOK", "TITLE"], 5).optional(&[4, 2, 3]);
     for run in runs {
         let id = if short { format::short_id(run.run_id) } else { run.run_id.to_string() };
         let took = run.started_at.map(|start| format::between(start, run.ended_at.unwrap_or(now))).unwrap_or_default();

@@ -13,9 +13,8 @@ use crate::api::types::{ListConversationsParams, ListRunsParams};
 use crate::model::ApiError;
 
 const EXAMPLES: &str = "\
-All words must occur, in any order, and each may go on: `auth` finds `authentication`. What stands
-in quotation marks must occur as it is. Case and accents do not count. Secrets are stored nowhere,
-so they are not found.
+All words must occur, in any order. Words match as prefixes: `auth` finds `authentication`. Text in quotation marks \
+must occur exactly. Case and accents are ignored. Secrets are not stored, so they are not found.
 
 Examples:
   ostler search flaky test
@@ -26,13 +25,13 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// What to find
+    /// Words to find
     #[arg(required = true, value_name = "WORDS")]
     words: Vec<String>,
-    /// Only those of this provider
+    /// Only runs and conversations of this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// At most so many runs, and so many conversations
+    /// Maximum number of runs, and of conversations
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }

@@ -19,7 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   ostler serve          run a host here until Ctrl-C
 
-Verbs start a host by themselves where none is running; that one ends after some idle minutes. This one stays.";
+Other commands start a host in the background if none is running; that one stops after some idle minutes. This one stays.";
 
 /// Run a host in the foreground
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
             complain(&json!({"ready": true, "socket": socket, "version": VERSION}).to_string());
         } else {
             let socket = clean::line(&socket.display().to_string());
-            complain(&format!("ostler {VERSION} listens on {socket}; Ctrl-C ends it"));
+            complain(&format!("ostler {VERSION} listens on {socket}; Ctrl-C stops it"));
         }
     });
     let terminal = context.out.stderr_terminal;

@@ -17,14 +17,14 @@ use crate::model::{ApiError, ErrorKind, Problem, document_of, leaves, lies_in, p
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler settings list                          every value in force, and where it comes from
-  ostler settings list --set                    what was set here
-  ostler settings set scheduler.global 4        in force at once, and after a restart
-  ostler settings unset scheduler.global        back to the configuration's value
+  ostler settings list                       all active values and their origin
+  ostler settings list --set                 only values that were set here
+  ostler settings set scheduler.global 4     takes effect at once, and is kept
+  ostler settings unset scheduler.global     back to the value of config.toml
 
-A setting goes before config.toml, which goes before the default. Its keys are those of config.toml.";
+A setting overrides config.toml, which overrides the default. The keys are those of config.toml.";
 
-/// Look at the settings and change them while the host runs
+/// Show and change settings while the host runs
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List the values in force
+    /// List the active values
     #[command(after_help = "Examples:\n  ostler settings list\n  ostler settings list scheduler\n  \
                             ostler settings list --json | jq .origins")]
     List {
@@ -47,27 +47,27 @@ enum Action {
     /// Print one value, or a table as JSON
     #[command(after_help = "Examples:\n  ostler settings get scheduler.global\n  ostler settings get providers.codex")]
     Get {
-        /// The key, as config.toml has it
+        /// Key, as in config.toml
         key: String,
     },
-    /// Set a value over config.toml
+    /// Set a value; it overrides config.toml
     #[command(after_help = "Examples:\n  ostler settings set scheduler.per_provider 2\n  \
                             ostler settings set log.level debug\n  \
                             ostler settings set providers.codex.concurrency 2\n\n\
-                            What decides trust and which programs run (policy, redaction, plugins, providers, http, tokens)\n\
-                            stands in the configuration file only.")]
+                            Settings that decide trust or which programs run (policy, sandbox, redaction, plugins, \
+                            providers, http, tokens) can only be changed in config.toml.")]
     Set {
-        /// The key, as config.toml has it
+        /// Key, as in config.toml
         key: String,
-        /// The value as JSON; what is no JSON is a text
+        /// JSON value; anything else is taken as a string
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
-    /// Take back what was set, with all below it
+    /// Reset a setting and everything below it
     #[command(after_help = "Examples:\n  ostler settings unset scheduler.per_provider\n  \
                             ostler settings unset providers.codex-work log")]
     Unset {
-        /// The keys, as config.toml has them
+        /// Keys, as in config.toml
         #[arg(required = true)]
         keys: Vec<String>,
     },
@@ -80,8 +80,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         Action::Set { key, value } => {
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.clone()));
             if value.is_null() {
-                let error = ApiError::new(ErrorKind::InvalidParams, "null is no value").at("VALUE");
-                return Err(error.hint(format!("`ostler settings unset {key}` takes back what was set")));
+                let error = ApiError::new(ErrorKind::InvalidParams, "null is not a value").at("VALUE");
+                return Err(error.hint(format!("`ostler settings unset {key}` resets the setting")));
             }
             update(context, &[(key, value)]).await
         }
@@ -115,11 +115,12 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
         return Ok(Exit::Done);
     }
     if chosen.is_empty() {
-        complain("nothing is set; `ostler settings set KEY VALUE` does");
+        complain("no settings are set; `ostler settings set KEY VALUE` sets one");
         return Ok(Exit::Done);
     }
     let document = Value::Object(settings.sections);
-    let mut table = Table::new(&["KEY", "VALUE", "FROM"], 1);
+    // The value comes last: a long one must not make every line as long.
+    let mut table = Table::new(&["KEY", "FROM", "VALUE"], 2);
     for (pointer, origin) in chosen {
         let value = document.pointer(pointer).map(Value::to_string).unwrap_or_default();
         let (style, from) = match origin {
@@ -127,7 +128,7 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
             Origin::File => (anstyle::Style::new(), "file"),
             Origin::Override => (GOOD, "set"),
         };
-        table.row(vec![file_key(pointer).into(), clean::json(&value).into(), Cell::styled(style, from)]);
+        table.row(vec![file_key(pointer).into(), Cell::styled(style, from), clean::json(&value).into()]);
     }
     table.print(&mut context.out)?;
     Ok(Exit::Done)
@@ -174,7 +175,7 @@ async fn update(context: &mut Context<'_>, changes: &[(&String, Value)]) -> Resu
     Ok(Exit::Done)
 }
 
-/// Asks the host. For people, problems are told with the keys that they have written.
+/// Asks the host. For people, problems name the keys that they have written.
 async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result<Settings, ApiError> {
     client.update_settings(patch).await.map_err(|error| match ApiError::from(error) {
         error if json || error.problems.is_empty() => error,
@@ -198,9 +199,9 @@ fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -
 fn pointer_of(key: &str) -> Result<String, ApiError> {
     wire_names(key).map(|names| pointer_along(&names)).ok_or_else(|| {
         let shown: String = key.chars().take(64).collect();
-        ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is no key"))
+        ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is not a valid key"))
             .at("KEY")
-            .hint("write it as config.toml has it, with dots: scheduler.global")
+            .hint("write it as in config.toml, with dots: scheduler.global")
     })
 }
 

@@ -6,15 +6,15 @@ use serde_json::Value;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BOLD, DIM, Output, WARN};
-use super::{answer, clean, format, ids, queue};
+use super::{answer, clean, format, ids, option_names, queue};
 use crate::model::{ApiError, EndReason, RunRecord};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler show 1a2b3c4d                             all that is known of a run
-  ostler show 1a2b3c4d --json | jq -r .finalText   its answer alone";
+  ostler show 1a2b3c4d                             details of a run
+  ostler show 1a2b3c4d --json | jq -r .finalText   only the answer";
 
-/// Show a run: what was asked, what came of it
+/// Show details of a run
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -93,7 +93,9 @@ fn warning_text(warning: &Value) -> String {
     let text = |name: &str| warning.get(name).and_then(Value::as_str);
     match (text("message"), text("pointer"), text("reason")) {
         (Some(message), ..) => message.to_owned(),
-        (None, Some(pointer), Some(reason)) => format!("{pointer}: {reason}"),
+        (None, Some(pointer), Some(reason)) => {
+            format!("{}: {}", option_names::name(pointer), option_names::message(reason))
+        }
         _ => warning.to_string(),
     }
 }

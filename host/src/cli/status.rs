@@ -17,9 +17,9 @@ Examples:
   ostler status
   ostler status --json | jq .logFile
 
-Starts no host: if none is running, or one is still starting, it says so and exits with 5.";
+It starts no host. If none is running, or one is still starting, the exit code is 5.";
 
-/// Say whether a host is running, and how it is
+/// Show whether a host is running, and its state
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {}
@@ -56,7 +56,7 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
 }
 
 fn waiting(status: &Status) -> String {
-    let held = if status.held == 0 { String::new() } else { format!("{} behind others, ", status.held) };
+    let held = if status.held == 0 { String::new() } else { format!("{} held, ", status.held) };
     let paused = match (status.queue_paused, status.paused_providers.as_slice()) {
         (true, _) => "; the queue is paused (`ostler queue resume`)".to_owned(),
         (false, []) => String::new(),
@@ -66,7 +66,7 @@ fn waiting(status: &Status) -> String {
 }
 
 fn sandbox(status: &Status) -> String {
-    let Some(sandbox) = &status.sandbox else { return "unknown: the host is older than this command line".to_owned() };
+    let Some(sandbox) = &status.sandbox else { return "unknown: the host is older than this command".to_owned() };
     let notes: Vec<&str> = sandbox.gaps.iter().chain(&sandbox.refused).map(String::as_str).collect();
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
     match sandbox.backend {
@@ -77,7 +77,7 @@ fn sandbox(status: &Status) -> String {
 
 fn render(status: &Status, out: &Output, now: Timestamp) -> String {
     let path = |path: &std::path::Path| path.display().to_string();
-    let kind = if status.background { "in the background, ends when idle" } else { "stays" };
+    let kind = if status.background { "in the background, stops when idle" } else { "stays" };
     let fields = [
         ("host", format!("ostler {}, pid {}, {kind}", status.version, status.pid)),
         ("up", format::between(status.started_at, now)),
@@ -99,12 +99,16 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
     }
     if let Some(reload) = status.reloads.first() {
         let told = match (reload.ok, format::reload(reload)) {
-            (false, _) => "not taken over, see below".to_owned(),
+            (false, _) => "failed, see below".to_owned(),
             (true, changed) if changed.is_empty() => "nothing changed".to_owned(),
             (true, changed) => changed.join(", "),
         };
         let ago = format::between(reload.at, now);
-        let line = clean::line(&format!("{ago} ago ({}): {told}", reload.trigger.name()));
+        let line = match reload.ok {
+            true => format!("{ago} ago ({}): {told}", reload.trigger.name()),
+            false => format!("{told} ({ago} ago, {})", reload.trigger.name()),
+        };
+        let line = clean::line(&line);
         text.push_str(&format!("{}{line}\n", out.styled(DIM, &format!("{:<13}", "reloaded"))));
     }
     for problem in &status.problems {

@@ -20,13 +20,13 @@ use crate::model::{ApiError, ErrorKind};
 /// How a run is submitted and followed.
 #[derive(Debug, Args)]
 pub(super) struct Manner {
-    /// Let agents work in the run's folder, now and later
+    /// Allow agents to work in the run's folder, now and later
     #[arg(long)]
     grant: bool,
-    /// No progress: only the answer, errors, and doubtful outcomes
+    /// Show no progress, only the answer and errors
     #[arg(long, short)]
     quiet: bool,
-    /// Write the answer to a file as well, when the run is done
+    /// Also write the answer to a file, when the run is done
     #[arg(long, value_name = "FILE", conflicts_with = "detach")]
     output: Option<PathBuf>,
     /// Let --output replace a read-only file
@@ -54,7 +54,7 @@ impl Manner {
             return Ok(Some(destination));
         }
         if context.json {
-            let message = "with --json, the events go to standard output: name a file for the answer";
+            let message = "with --json, standard output is for the JSON; name a file for the answer";
             return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--output"));
         }
         // It goes there anyway.
@@ -151,7 +151,7 @@ async fn submit(
                 outcome = &mut call => break outcome,
                 () = signals.next() => {
                     if std::mem::replace(&mut cancel, true) {
-                        complain("left; the run may have been submitted, see `ostler runs`");
+                        complain("exiting; the run may have been submitted, see `ostler runs`");
                         return Ok(None);
                     }
                 }
@@ -193,14 +193,26 @@ async fn grant(client: &Client, folder: &Path, quiet: bool) -> Result<(), ApiErr
     if !quiet {
         let command = ask::revoke_command(&granted.path);
         let folder = clean::line(&granted.path.display().to_string());
-        complain(&format!("granted: agents may work in {folder} (`{}` takes it back)", clean::line(&command)));
+        complain(&format!("granted: agents may work in {folder} (`{}` revokes it)", clean::line(&command)));
     }
     Ok(())
 }
 
 /// The caller's variables that the provider's CLI needs. An unknown provider is the host's to refuse.
 async fn caller_environment(client: &Client, provider: &str) -> Result<BTreeMap<String, String>, ApiError> {
-    let listed = client.list_plugins().await?;
+    let mut listed = client.list_plugins().await?;
+    if !provider.is_empty() && !listed.providers.iter().any(|info| info.name == provider) {
+        // The configuration may have been saved a moment ago, and a host notices that only after another moment.
+        if let Err(error) = client.reload().await {
+            let error = ApiError::from(error);
+            let message = format!("there is no provider {:?} in the active configuration", clean::line(provider));
+            let hint = "config.toml has errors, so its last valid version stays active; see `ostler config check`";
+            if error.kind == ErrorKind::InvalidParams {
+                return Err(ApiError::new(ErrorKind::NotFound, message).at("/provider").hint(hint));
+            }
+        }
+        listed = client.list_plugins().await?;
+    }
     let found = listed.providers.iter().find(|info| info.name == provider);
     let patterns = found.map(|info| info.inherit_environment.as_slice()).unwrap_or_default();
     Ok(environment::to_send(patterns.iter().map(String::as_str), std::env::vars_os()))

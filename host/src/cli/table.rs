@@ -43,13 +43,21 @@ impl From<String> for Cell {
 pub(super) struct Table {
     head: Vec<&'static str>,
     flexible: usize,
+    /// Columns that a narrow terminal does without, the first one first.
+    optional: Vec<usize>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
     /// A table with these headings; `flexible` is the index of the column that is cut first.
     pub(super) fn new(head: &[&'static str], flexible: usize) -> Self {
-        Self { head: head.to_vec(), flexible, rows: Vec::new() }
+        Self { head: head.to_vec(), flexible, optional: Vec::new(), rows: Vec::new() }
+    }
+
+    /// The same where a narrow terminal does without these columns, the first one first, so that the others fit.
+    pub(super) fn optional(mut self, columns: &[usize]) -> Self {
+        self.optional = columns.to_vec();
+        self
     }
 
     pub(super) fn row(&mut self, cells: Vec<Cell>) {
@@ -62,35 +70,60 @@ impl Table {
 
     /// The table as text, cut to `width` columns if there is such a limit.
     pub(super) fn render(&self, width: Option<usize>, color: bool) -> String {
-        let widths = self.widths(width);
+        let columns = self.columns(width);
         let head: Vec<Cell> = self.head.iter().map(|name| Cell::styled(BOLD, name)).collect();
-        std::iter::once(&head).chain(&self.rows).map(|cells| render_row(cells, &widths, width, color)).collect()
+        let row = |cells: &Vec<Cell>| {
+            let shown = columns.iter().filter_map(|(column, width)| Some((cells.get(*column)?, *width)));
+            render_row(&shown.collect::<Vec<_>>(), width, color)
+        };
+        std::iter::once(&head).chain(&self.rows).map(row).collect()
     }
 
-    fn widths(&self, width: Option<usize>) -> Vec<usize> {
+    /// The columns that are shown, with their widths.
+    fn columns(&self, limit: Option<usize>) -> Vec<(usize, usize)> {
+        let mut columns: Vec<(usize, usize)> = self.widths().into_iter().enumerate().collect();
+        let Some(limit) = limit else { return columns };
+        let total = |columns: &[(usize, usize)]| {
+            columns.iter().map(|(_, width)| width).sum::<usize>() + GAP * columns.len().saturating_sub(1)
+        };
+        let shrink = |columns: &mut Vec<(usize, usize)>| {
+            let excess = total(columns).saturating_sub(limit);
+            if let Some((_, width)) = columns.iter_mut().find(|(column, _)| *column == self.flexible) {
+                *width = width.saturating_sub(excess).max(MIN_FLEXIBLE.min(*width));
+            }
+        };
+        for dropped in &self.optional {
+            let mut tried = columns.clone();
+            shrink(&mut tried);
+            if total(&tried) <= limit {
+                break;
+            }
+            columns.retain(|(column, _)| column != dropped);
+        }
+        shrink(&mut columns);
+        columns
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.head.iter().map(|name| name.width()).collect();
         for row in &self.rows {
             for (at, cell) in widths.iter_mut().zip(row) {
                 *at = (*at).max(cell.text.width());
             }
         }
-        let total: usize = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-        if let (Some(limit), Some(flexible)) = (width, widths.get_mut(self.flexible)) {
-            *flexible = flexible.saturating_sub(total.saturating_sub(limit)).max(MIN_FLEXIBLE.min(*flexible));
-        }
         widths
     }
 }
 
-fn render_row(cells: &[Cell], widths: &[usize], limit: Option<usize>, color: bool) -> String {
+fn render_row(cells: &[(&Cell, usize)], limit: Option<usize>, color: bool) -> String {
     let mut line = String::new();
     let mut column = 0;
-    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+    for (index, (cell, width)) in cells.iter().enumerate() {
         let room = limit.map_or(*width, |limit| (*width).min(limit.saturating_sub(column)));
         let text = cut(&cell.text, room);
         let used = text.width();
         line.push_str(&if text.is_empty() { text } else { paint(color, cell.style, &text) });
-        let last = cells.iter().skip(index + 1).all(|cell| cell.text.is_empty());
+        let last = cells.iter().skip(index + 1).all(|(cell, _)| cell.text.is_empty());
         if last || limit.is_some_and(|limit| column + width + GAP >= limit) {
             break;
         }
@@ -148,6 +181,17 @@ mod tests {
         1a2b3c4d  Explain the whole repository, please  1.2s
         99999999  日本語のテキスト zweite Zeile
         ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_what_matters() {
+        let table = table().optional(&[2]);
+        insta::assert_snapshot!(table.render(Some(24), false), @r"
+        RUN       TITLE
+        1a2b3c4d  Explain the w…
+        99999999  日本語のテキ…
+        ");
+        assert!(table.render(Some(30), false).contains("TOOK"), "there is room");
     }
 
     #[test]

@@ -34,6 +34,22 @@ fn help() {
     insta::assert_snapshot!(pages);
 }
 
+/// The terminal breaks lines where it must. A line that is broken in the source as well is broken twice.
+#[test]
+fn paragraphs_of_the_help_have_no_line_breaks() {
+    fn check(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines: Vec<&str> = help.lines().collect();
+        for pair in lines.windows(2) {
+            let is_text = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            let heading = pair[0].ends_with(':');
+            assert!(!(is_text(pair[0]) && is_text(pair[1])) || heading, "{}: {pair:?}", command.get_name());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
+
 fn collect(command: &mut clap::Command, pages: &mut String) {
     command.build();
     let page = command.render_help().to_string();

@@ -15,19 +15,19 @@ use crate::model::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler token set codex               asks for it, and shows nothing of it
+  ostler token set codex               asks for it without showing it
   pass show codex | ostler token set codex
   ostler token status
   ostler token clear codex
 
-A provider's runs get its token in the variable that its plugin names, before what your shell has there. It lies in the
-desktop's keyring, in the kernel's, or in a private file ([tokens] store in the configuration), and is masked in
-everything that is stored, shown or logged. A run does not start where its token cannot be had.";
+Runs of the provider get the token in an environment variable that the plugin names; it overrides the one of your shell. \
+The token is stored in the desktop keyring, the kernel keyring or a private file ([tokens] store in config.toml), and is \
+masked in everything that is stored, shown or logged. If the token cannot be read, runs do not start.";
 
 /// More than any token: the host says what is wrong with one that is too long.
 const MOST_READ: u64 = 64 << 10;
 
-/// Keep the token of a provider
+/// Manage the tokens of providers
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -37,22 +37,22 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Keep a token, in place of an earlier one: asked for on a terminal, else read from standard input
+    /// Store a token and replace an earlier one; it is typed on a terminal or read from standard input
     #[command(after_help = "Examples:\n  ostler token set codex\n  ostler token set codex-work < token.txt")]
     Set {
         /// Provider: claude, codex, or a name from the configuration
         provider: String,
     },
-    /// Delete a token; runs start without one then
+    /// Delete a token; later runs start without one
     #[command(after_help = "Examples:\n  ostler token clear codex")]
     Clear {
         /// Provider
         provider: String,
     },
-    /// Say which providers have a token
+    /// Show which providers have a token
     #[command(after_help = "Examples:\n  ostler token status\n  ostler token status codex --json")]
     Status {
-        /// Only this provider
+        /// Show only this provider
         provider: Option<String>,
     },
 }
@@ -75,13 +75,13 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
                 let store = state.store.as_deref().unwrap_or_default();
                 let variable = state.variable.as_deref().unwrap_or_default();
                 context.out.line(format!(
-                    "kept in {}; runs of {} get it as {}",
-                    clean::line(store),
+                    "stored in {}; runs of {} get it as {}",
+                    store_text(store),
                     clean::line(provider),
                     clean::line(variable)
                 ))?;
                 if store == "keyutils" {
-                    complain("the kernel's keyring forgets it at the next reboot");
+                    complain("the kernel keyring is emptied when the machine restarts");
                 }
             }
         }
@@ -129,7 +129,7 @@ fn table(states: &[(String, TokenState)]) -> Table {
     let mut table = Table::new(&["PROVIDER", "TOKEN", "STORE", "VARIABLE", "PROBLEM"], 4);
     for (provider, state) in states {
         let (style, token) = match (state.stored, &state.problem) {
-            (true, _) => (GOOD, "kept"),
+            (true, _) => (GOOD, "stored"),
             (false, Some(_)) => (BAD, "missing"),
             (false, None) => (DIM, "none"),
         };
@@ -142,6 +142,16 @@ fn table(states: &[(String, TokenState)]) -> Table {
         ]);
     }
     table
+}
+
+/// A store, in words.
+fn store_text(store: &str) -> String {
+    match store {
+        "keyutils" => "the kernel keyring".to_owned(),
+        "secret-service" => "the desktop keyring".to_owned(),
+        "file" => "a private file".to_owned(),
+        other => clean::line(other),
+    }
 }
 
 /// The token: typed without an echo, or the whole of standard input without the line's end.
@@ -163,7 +173,7 @@ fn read_token(provider: &str) -> Result<String, ApiError> {
     let token = token.strip_suffix('\r').unwrap_or(token);
     if token.is_empty() {
         return Err(
-            ApiError::new(ErrorKind::InvalidParams, "no token was given").hint("type it, or give it on standard input")
+            ApiError::new(ErrorKind::InvalidParams, "no token was given").hint("type it, or pass it on standard input")
         );
     }
     Ok(token.to_owned())
@@ -190,7 +200,7 @@ mod tests {
         ];
         insta::assert_snapshot!(table(&states).render(None, false), @r"
         PROVIDER    TOKEN    STORE     VARIABLE       PROBLEM
-        codex       kept     file      CODEX_API_KEY
+        codex       stored   file      CODEX_API_KEY
         codex-work  missing  keyutils  CODEX_API_KEY  it is gone
         other       none               CODEX_API_KEY
         ");

@@ -22,7 +22,7 @@ Examples:
   ostler wait @ --timeout 10m        the newest run, ten minutes at most
   ostler wait @ --json | jq -r '.[0].status'
 
-The exit code is the one that `run` would have had; of several runs, the first that is not 0, in
+The exit code is the one that `run` would have had; of several runs, the first that is not 0, in \
 the order in which they were named. If --timeout expires, it is 124. The runs always continue.";
 
 /// Wait until runs have ended

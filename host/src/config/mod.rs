@@ -35,6 +35,7 @@ use std::path::Path;
 pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
 pub use self::folders::{FolderError, check_private_dir, create_private_dir};
+pub use self::names::nearest;
 pub use self::overrides::{Overrides, is_settable, needs_restart};
 pub use self::paths::{MAX_SOCKET_PATH, Paths, PathsError, SocketAddress};
 pub use self::place::Complaint;

@@ -33,7 +33,7 @@ pub(super) fn is_variable_pattern(name: &str) -> bool {
 }
 
 /// The known name that is nearest to an unknown one, if one is near.
-pub(super) fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |name: &str| -> String {
         name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).take(MAX_NAME).collect()
     };

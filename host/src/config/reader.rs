@@ -83,14 +83,14 @@ impl<'d, 't> Found<'d, 't> {
     pub(super) fn text(&self, reader: &mut Reader<'_>) -> Option<&'d str> {
         let text = self.value.get_ref().as_str();
         if text.is_none() {
-            self.wrong_type(reader, "a text");
+            self.wrong_type(reader, "a string");
         }
         text
     }
 
     fn number<N: TryFrom<i64>>(&self, reader: &mut Reader<'_>, range: &RangeInclusive<i64>) -> Option<N> {
         let (low, high) = (range.start(), range.end());
-        let wanted = format!("a whole number from {low} to {high}");
+        let wanted = format!("an integer from {low} to {high}");
         let DeValue::Integer(number) = self.value.get_ref() else {
             self.wrong_type(reader, wanted);
             return None;
@@ -126,8 +126,8 @@ impl<'d, 't> Found<'d, 't> {
 
 fn wrong_type(place: &Place, value: &Spanned<DeValue<'_>>, path: &KeyPath, r: &mut Reader<'_>, wanted: impl Display) {
     let found = match value.get_ref() {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
         DeValue::Float(_) => "a number with a fraction",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date or time",

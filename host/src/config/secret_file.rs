@@ -63,7 +63,7 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, SecretFileError> 
     };
     let about = file.metadata().map_err(|error| wrong(error.to_string()))?;
     if !about.is_file() {
-        return Err(wrong("it is no file".to_owned()));
+        return Err(wrong("it is not a file".to_owned()));
     }
     if about.uid() != nix::unistd::geteuid().as_raw() {
         return Err(wrong("it belongs to another user".to_owned()));

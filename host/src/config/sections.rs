@@ -62,6 +62,7 @@ fn file(mut file: Table<'_, '_>, reader: &mut Reader<'_>, config: &mut Config) {
     }
     if let Some(mut runner) = file.section(r, "runner") {
         let into = &mut config.runner;
+        runner.number(r, "timeout_seconds", 5..=604_800, &mut into.timeout_seconds);
         runner.number(r, "grace_seconds", 1..=300, &mut into.grace_seconds);
         runner.number(r, "exit_grace_ms", 0..=60_000, &mut into.exit_grace_ms);
         runner.number(r, "linger_seconds", 1..=3_600, &mut into.linger_seconds);

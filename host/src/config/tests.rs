@@ -36,7 +36,7 @@ fn the_default_text_sets_every_value() {
                 "global": 2, "perProvider": 1, "capacity": 512, "agingSeconds": 30, "requeueInterrupted": false
             },
             "runner": {
-                "graceSeconds": 5, "exitGraceMs": 500, "lingerSeconds": 10, "backgroundSeconds": 300, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
+                "timeoutSeconds": 300, "graceSeconds": 5, "exitGraceMs": 500, "lingerSeconds": 10, "backgroundSeconds": 300, "maxLineBytes": 100_000, "maxTranscriptLineMib": 16,
                 "inheritEnvironment": config.runner.inherit_environment,
                 "limits": {"processes": 0, "memoryMib": 0, "openFiles": 0, "fileSizeMib": 0}
             },
@@ -196,14 +196,14 @@ level = \"verbos\"
     assert_eq!(
         problems(text),
         [
-            "2:10 scheduler.global: must be a whole number from 1 to 256, not 0",
+            "2:10 scheduler.global: must be an integer from 1 to 256, not 0",
             "3:1 scheduler.perProvider: unknown key (did you mean per_provider?)",
-            "4:12 scheduler.capacity: must be a whole number from 1 to 1000000, not a text",
+            "4:12 scheduler.capacity: must be an integer from 1 to 1000000, not a string",
             "6:1 runner.grace: unknown key (did you mean grace_seconds?)",
-            "7:18 runner.max_line_bytes: must be a whole number from 256 to 16777216, not a number with a fraction",
+            "7:18 runner.max_line_bytes: must be an integer from 256 to 16777216, not a number with a fraction",
             "8:32 runner.inherit_environment[1]: the whole environment is never passed on (name the variables that agents need)",
             "8:37 runner.inherit_environment[2]: not a name that a variable can have (use letters, digits and _; * may stand at the end)",
-            "8:44 runner.inherit_environment[3]: must be a text, not a whole number",
+            "8:44 runner.inherit_environment[3]: must be a string, not an integer",
             "9:2 web: unknown section or key (known are host, scheduler, runner, storage, retention, policy, sandbox, redaction, plugins, providers, http, tokens, log)",
             "12:10 http.listen: other machines could reach this address (use 127.0.0.1 or [::1], or set allow_remote = true: the traffic is not encrypted)",
             "13:18 http.allowed_hosts[0]: not a host (for example \"ostler.example:7787\")",
@@ -237,11 +237,11 @@ fn a_key_or_table_twice_is_refused() {
 
 #[test]
 fn sections_of_the_wrong_kind() {
-    assert_eq!(problems("scheduler = 3"), ["1:13 scheduler: must be a table, not a whole number"]);
+    assert_eq!(problems("scheduler = 3"), ["1:13 scheduler: must be a table, not an integer"]);
     assert_eq!(problems("[[scheduler]]"), ["1:1 scheduler: must be a table, not a list"]);
-    assert_eq!(problems("[providers]\ncodex = 1"), ["2:9 providers.codex: must be a table, not a whole number"]);
-    assert_eq!(problems("redaction.rules = [1]"), ["1:20 redaction.rules[0]: must be a table, not a whole number"]);
-    assert_eq!(problems("storage.raw = 1"), ["1:15 storage.raw: must be true or false, not a whole number"]);
+    assert_eq!(problems("[providers]\ncodex = 1"), ["2:9 providers.codex: must be a table, not an integer"]);
+    assert_eq!(problems("redaction.rules = [1]"), ["1:20 redaction.rules[0]: must be a table, not an integer"]);
+    assert_eq!(problems("storage.raw = 1"), ["1:15 storage.raw: must be true or false, not an integer"]);
 }
 
 #[test]
@@ -271,11 +271,11 @@ concurrency = 0
             "5:8 providers.a.environment.1A: not a name that a variable can have (use letters, digits and _)"
                 .to_owned(),
             "6:5 providers.a.environment.B: the value holds a NUL (take it out: no variable can hold one)".to_owned(),
-            "7:5 providers.a.environment.C: must be a text, not a whole number".to_owned(),
+            "7:5 providers.a.environment.C: must be a string, not an integer".to_owned(),
             "9:1 providers.b.executible: unknown key (did you mean executable?)".to_owned(),
             "10:22 providers.b.settings.limit: settings cannot hold a number that is not finite".to_owned(),
             "10:34 providers.b.settings.huge: the number does not fit 64 bits".to_owned(),
-            "11:15 providers.b.concurrency: must be a whole number from 1 to 256, not 0".to_owned(),
+            "11:15 providers.b.concurrency: must be an integer from 1 to 256, not 0".to_owned(),
         ]
     );
 }
@@ -305,7 +305,7 @@ pattern = '.*'
         "6:6 redaction.rules[1].id: another rule has this id",
         "7:11 redaction.rules[1].pattern: the pattern matches the empty text",
         "9:1 redaction.rules[2]: id is missing",
-        "10:21 redaction.rules[2].secret_groups[1]: must be a whole number from 0 to 1, not 2",
+        "10:21 redaction.rules[2].secret_groups[1]: must be an integer from 0 to 1, not 2",
         "11:15 redaction.rules[2].min_entropy: must be a number from 0 to 8, not 9",
         "13:1 redaction.allow[0]: pattern is missing",
         "13:10 redaction.allow[0].target: must be one of secret, match, line (did you mean \"line\"?)",

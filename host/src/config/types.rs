@@ -113,7 +113,7 @@ pub struct SchedulerConfig {
     pub per_provider: usize,
     /// Runs that may wait, scheduled ones included.
     pub capacity: usize,
-    /// So much waiting is worth one step of priority.
+    /// Waiting this many seconds raises the priority by 1.
     pub aging_seconds: u64,
     /// Whether a run whose host died under it is queued again if it has retries left.
     pub requeue_interrupted: bool,
@@ -131,6 +131,8 @@ impl SchedulerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerConfig {
+    /// Time limit of runs that name none.
+    pub timeout_seconds: u64,
     /// From the first signal of a stop to the kill, in all.
     pub grace_seconds: u64,
     /// How long output is read on after the child's exit while a descendant holds it open.
@@ -143,7 +145,7 @@ pub struct RunnerConfig {
     pub max_line_bytes: usize,
     /// Longest line that a plugin's transcript gets, in MiB.
     pub max_transcript_line_mib: usize,
-    /// Names of the variables that every child inherits; `*` may stand at the end.
+    /// Names of the variables that every child inherits; a trailing `*` is allowed.
     pub inherit_environment: Vec<String>,
     /// Resource limits of children.
     pub limits: ResourceLimits,

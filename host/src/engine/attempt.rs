@@ -311,7 +311,7 @@ impl Stage<'_> {
             self.live.stop_cause().map(HostSide::from).or_else(late)
         };
         let on_stdout = pumped.printed.is_some();
-        let ending = verdict::conclude(
+        let mut ending = verdict::conclude(
             pumped.side,
             exit,
             outcome,
@@ -322,8 +322,14 @@ impl Stage<'_> {
         );
         let session = pumped.narrator.session().cloned();
         if session.as_ref().is_some_and(|session| session.origin == plugin::SessionOrigin::Replaced) {
-            let message = "the CLI began a new session in place of the one that was to be resumed";
+            let message = "the CLI started a new session instead of resuming the given one";
             self.output(vec![ready.recorder.warning(warning_code::SESSION_REPLACED, message, Value::Null)]);
+            if ending.reason == EndReason::Completed && self.loaded.names_session() {
+                ending = Ending { reason: EndReason::ResumeInvalid, message: message.to_owned(), ..ending };
+            }
+        }
+        if ending.reason == EndReason::Timeout {
+            ending.message = format!("time limit of {} s exceeded", limit.as_secs_f64());
         }
         let usage = pumped.narrator.usage().map(|total| self.own_usage(total, session.as_ref()));
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;

@@ -171,6 +171,21 @@ impl Engine {
         Ok(self.storage.write(Durability::Full, move |tx| tx.begin_audit(&key, new_key, now)).wait()?)
     }
 
+    /// Lets the status of the host tell that the trail is not intact, if so.
+    pub(super) fn report_audit(&self) {
+        match self.verify_audit() {
+            Ok(AuditVerdict { problem: Some(problem), broken_at, .. }) => {
+                let at = broken_at.unwrap_or_default();
+                tracing::error!(record = at, problem, "the audit trail is not intact");
+                self.reloading.report(format!(
+                    "the audit trail is not intact (record {at}: {problem}); see `ostler audit verify`"
+                ));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the audit trail could not be verified"),
+        }
+    }
+
     /// Records of the trail, in their order: the newest, or those after a number.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ impl Engine {
             (Lookup::NotExecutable(found), _) => {
                 let found: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
                 Err(missing(format!(
-                    "the CLI of provider {} is no executable file: {}",
+                    "the CLI of provider {} is not an executable file: {}",
                     provider.name,
                     found.join(", ")
                 )))

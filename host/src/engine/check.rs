@@ -72,7 +72,7 @@ fn check_harness(harness: &Harness, problems: &mut Problems) {
     for (name, value) in &harness.process_env {
         let at = format!("/harness/processEnv/{}", name.replace('~', "~0").replace('/', "~1"));
         if !valid_variable(name) {
-            problems.add(&at, "is no name of a variable: letters, digits and _, not first a digit");
+            problems.add(&at, "is not a valid variable name: letters, digits and _, not first a digit");
         } else if name == MARKER_VARIABLE {
             problems.add(&at, "belongs to the host");
         } else if harness.cli_allowlist.is_some() && matches!(name.as_str(), "PATH" | "BASH_ENV" | "ENV" | "ZDOTDIR") {
@@ -135,7 +135,7 @@ fn check_attachment(attachment: &Attachment, at: &str, problems: &mut Problems) 
         (None, Some(path)) if !path.is_absolute() => problems.add(format!("{at}/path"), "must be an absolute path"),
         (None, Some(path)) => match std::fs::metadata(path) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => problems.add(format!("{at}/path"), "is no file"),
+            Ok(_) => problems.add(format!("{at}/path"), "is not a file"),
             Err(error) => problems.add(format!("{at}/path"), format!("cannot be read: {error}")),
         },
     }

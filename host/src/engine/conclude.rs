@@ -44,7 +44,7 @@ impl Engine {
             }
         }
         if ending.reason == EndReason::Completed && !text_told {
-            let message = "the run ended without a word of the agent";
+            let message = "the agent produced no output";
             events.push(recorder.warning(warning_code::NO_TEXT_EMITTED, message, Value::Null));
         }
         events.extend(metrics.map(|metrics| recorder.event(&Payload::RunnerMetrics(metrics))));
@@ -55,6 +55,10 @@ impl Engine {
         };
         let facts = Facts { usage, session: session.map(|session| KnownSession::new(&session, recorder)) };
         let decision = retry::decide(failed(loaded, &ending), random());
+        let mut ending = ending;
+        if ending.reason == EndReason::ResumeInvalid && decision == Decision::End && ending.hint.is_none() {
+            ending.hint = Some("to start a new session, leave out --resume and --continue".to_owned());
+        }
         let after = match decision {
             Decision::End => None,
             Decision::Retry(delay) => {
@@ -62,7 +66,7 @@ impl Engine {
                 Some((delay, carry))
             }
             Decision::RestartWithoutResume => {
-                let message = "the session to resume is not known any more; the run starts anew";
+                let message = "the session could not be resumed; the run starts again with a new one";
                 events.push(recorder.warning(warning_code::SESSION_RESUME_INVALID, message, Value::Null));
                 Some((Duration::ZERO, Carry { without_resume: true, ..loaded.carry.clone() }))
             }
@@ -283,6 +287,7 @@ fn failed(loaded: &Loaded, ending: &Ending) -> Failed {
         backoff: Duration::from_millis(payload.retry_backoff_ms.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS)),
         retry_after: ending.retry_after,
         resumed: loaded.resumes(),
+        named_session: loaded.names_session(),
         restarted_without_resume: loaded.carry.without_resume,
     }
 }

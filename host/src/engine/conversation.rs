@@ -25,7 +25,7 @@ const MAX_TITLE: usize = 200;
 const MAX_METADATA: usize = 16 << 10;
 
 impl Engine {
-    /// Makes a conversation.
+    /// Creates a conversation.
     ///
     /// # Errors
     /// `NOT_FOUND` for the provider, `INVALID_PARAMS` for a title or metadata that cannot be kept.
@@ -143,7 +143,7 @@ impl Engine {
         })
     }
 
-    /// Archives a conversation, or takes it back. Messages that it has taken are still answered.
+    /// Archives or unarchives a conversation. Messages that it has taken are still answered.
     ///
     /// # Errors
     /// `NOT_FOUND`.

@@ -72,7 +72,7 @@ pub(crate) fn search_path<'a>(
 pub(crate) fn unusable(at: &str, variables: &BTreeMap<String, String>) -> Vec<Problem> {
     let wrong = variables.iter().filter_map(|(name, value)| {
         let message = if name.is_empty() || name.contains(['=', '\0']) {
-            "is no name of a variable"
+            "is not a valid variable name"
         } else if value.contains('\0') {
             "must not contain NUL"
         } else {

@@ -15,7 +15,8 @@ use crate::plugins::types as plugin;
 use crate::plugins::{ProviderInstance, Registry, RegistryOptions};
 
 /// Fields that the host sees to by itself, whatever the provider.
-const OF_THE_HOST: [&str; 27] = [
+const OF_THE_HOST: [&str; 28] = [
+    "/title",
     "/provider",
     "/mode",
     "/profileId",

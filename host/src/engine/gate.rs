@@ -279,7 +279,7 @@ fn refuse_outside_of_grants(at: &Circumstances<'_>, findings: &mut Vec<Finding>)
             continue;
         }
         let message = format!("{folder} is not inside an active grant");
-        let hint = "grant it with `ostler grants add FOLDER`, or use one inside a grant";
+        let hint = "grant it with `ostler grant add FOLDER`, or use one inside a grant";
         findings.push(deny("folder-in-grant", pointer.to_owned(), message, hint));
     }
 }

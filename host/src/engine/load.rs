@@ -45,6 +45,14 @@ impl Loaded {
         harness.resume_session_id.as_deref()
     }
 
+    /// Whether the caller named the session to resume. That of a conversation is the host's choice.
+    pub(super) fn names_session(&self) -> bool {
+        let harness = self.record.payload.get("harness");
+        let field = |name: &str| harness.and_then(|harness| harness.get(name));
+        field("resumeSessionId").is_some_and(|session| !session.is_null())
+            || field("continueSession") == Some(&true.into())
+    }
+
     /// What the plugin is to prepare: once the session is known to be gone, the payload does not ask for it any more.
     pub(super) fn effective(&self) -> StartPayload {
         let mut payload = self.payload.clone();

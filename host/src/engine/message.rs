@@ -103,7 +103,7 @@ impl Message {
         let folder = conversation.cwd.clone();
         let text = "the folder of the conversation's session is gone; a new session is begun in another";
         Self {
-            title: title(&recorder.clean(&payload.prompt)),
+            title: title(&recorder.clean(payload.title.as_deref().unwrap_or(&payload.prompt))),
             cwd: PathBuf::from(recorder.clean(&cwd.display().to_string())),
             brings_session: brings_session(payload),
             folder_gone: folder.as_ref().is_some_and(|folder| !folder.is_dir()),
@@ -202,7 +202,7 @@ fn refuse_archived(conversation: &Conversation) -> Result<(), ApiError> {
     }
     let message = format!("the conversation {} is archived and takes no messages", conversation.conversation_id);
     let command = format!("ostler chat archive --undo {}", conversation.conversation_id);
-    Err(ApiError::new(ErrorKind::Conflict, message).hint(format!("`{command}` takes it back")))
+    Err(ApiError::new(ErrorKind::Conflict, message).hint(format!("`{command}` unarchives it")))
 }
 
 /// Whether a payload says itself what to resume.

@@ -260,6 +260,8 @@ impl Engine {
         let engine = Arc::clone(self);
         // The first run does not wait for it then.
         spawn("sandbox", move || drop(engine.sandbox_report(&engine.setup())))?;
+        let engine = Arc::clone(self);
+        spawn("audit", move || engine.report_audit())?;
         self.look_at_clis();
         Ok(())
     }

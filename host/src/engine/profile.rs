@@ -190,7 +190,7 @@ fn unknown(wanted: &str) -> ApiError {
     let shown: String = wanted.chars().take(MAX_NAME).collect();
     ApiError::not_found("profile", format_args!("{shown:?}"))
         .at("/profileId")
-        .hint("`ostler profiles list` lists the profiles")
+        .hint("`ostler profile list` lists the profiles")
 }
 
 const SECRET: &str = "holds a secret, and profiles are not sealed";

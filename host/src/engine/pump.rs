@@ -78,6 +78,9 @@ struct Pump<'a> {
     stop: StopSignal,
     grace: Duration,
     keep_raw: bool,
+    /// Longest line that a plugin reads, and that is shown, in bytes.
+    longest_read: usize,
+    longest_shown: usize,
     narrator: Narrator,
     stdout: Lane,
     stderr: Lane,
@@ -140,6 +143,8 @@ pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
         stop: parts.stop,
         grace: runner.grace(),
         keep_raw: parts.config.storage.raw,
+        longest_read: runner.max_transcript_line_bytes(),
+        longest_shown: runner.max_line_bytes,
         narrator: Narrator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
         stdout: lane(),
         stderr: lane(),
@@ -331,7 +336,6 @@ impl Pump<'_> {
         let count = batch.lines().len();
         self.lane(stream).metrics.lines += count as u64;
         let covered = if self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
-        self.tell_cut(stream, batch);
         let lane = self.lane(stream);
         let mut ready = String::new();
         let mut cut = false;
@@ -347,6 +351,8 @@ impl Pump<'_> {
                 cut |= line.is_cut();
             }
         }
+        // A line that a plugin has read as a whole is not shown, and nothing of it is missing.
+        self.tell_cut(stream, batch.truncated(), cut);
         self.tell_chunk(stream, ready, cut, batch.lossy());
     }
 
@@ -547,8 +553,8 @@ impl Pump<'_> {
         self.store_counted(&payload);
     }
 
-    fn tell_cut(&mut self, stream: Stream, batch: &Batch) {
-        if self.lane(stream).cut_told || !(batch.truncated() || batch.exceeds_shown()) {
+    fn tell_cut(&mut self, stream: Stream, truncated: bool, cut: bool) {
+        if self.lane(stream).cut_told || !(truncated || cut) {
             return;
         }
         self.lane(stream).cut_told = true;
@@ -556,7 +562,8 @@ impl Pump<'_> {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        let message = format!("a line of {name} was longer than is shown, and was cut");
+        let limit = if truncated { self.longest_read } else { self.longest_shown };
+        let message = format!("output truncated: a line of {name} exceeded {limit} bytes");
         let event = self.recorder.warning(warning_code::LINE_TRUNCATED, message, json!({"stream": name}));
         self.store(vec![event]);
     }
@@ -571,7 +578,7 @@ impl Pump<'_> {
         self.room = 0;
         if !self.trimmed {
             self.trimmed = true;
-            let message = "the run has stored as much output as it may; what follows is not kept";
+            let message = "the run reached the limit of stored output (`max_stored_mib`); further output is not kept";
             let event = self.recorder.warning(warning_code::BUFFER_TRIMMED, message, Value::Null);
             self.store(vec![event]);
         }
@@ -598,7 +605,9 @@ impl Pump<'_> {
         };
         // After a stop, ending the descendants is what was asked for; otherwise the CLI has left them behind.
         if contained.killed_total > 0 && matches!(self.side, HostSide::Nothing | HostSide::WorkDone) {
-            let message = format!("the CLI left {} processes behind; they were ended", contained.killed_total);
+            let count = contained.killed_total;
+            let processes = if count == 1 { "1 process" } else { &format!("{count} processes") };
+            let message = format!("the CLI left {processes} behind, which the host ended");
             let facts = json!({"count": contained.killed_total, "processes": named(&contained.killed)});
             let event = self.recorder.warning(warning_code::PROCESSES_ENDED, message, facts);
             self.store(vec![event]);

@@ -196,7 +196,7 @@ impl Engine {
     /// without it that stays as it is.
     ///
     /// # Errors
-    /// `CWD_MISSING` if it is no folder, `INVALID_PARAMS` if it is not named absolutely or is the root.
+    /// `CWD_MISSING` if it is not a folder, `INVALID_PARAMS` if it is not named absolutely or is the root.
     pub(crate) fn grant(&self, path: &Path, trust_settings: Option<bool>) -> Result<Grant, ApiError> {
         let wrong = |message: &str| ApiError::new(ErrorKind::InvalidParams, message).at("/path");
         if !path.is_absolute() {
@@ -207,7 +207,7 @@ impl Engine {
             return Err(wrong("the root folder cannot be granted: it would allow everything"));
         }
         if resolved.to_str().is_none() {
-            return Err(wrong("the folder's name is no UTF-8"));
+            return Err(wrong("the folder's name is not valid UTF-8"));
         }
         let now = clock::now();
         Ok(self
@@ -227,7 +227,7 @@ impl Engine {
         let Some(grant) = found.cloned() else {
             let covering = grants.iter().find(|grant| resolved.starts_with(&grant.path));
             let hint = covering.map_or_else(
-                || "see `ostler grants list`".to_owned(),
+                || "see `ostler grant list`".to_owned(),
                 |grant| format!("it is covered by the grant of {}", grant.path.display()),
             );
             return Err(ApiError::not_found("grant of", path.display()).at("/path").hint(hint));

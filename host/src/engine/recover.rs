@@ -174,7 +174,7 @@ fn own_folder(path: &Path) -> Result<(), ApiError> {
     let message = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(_) => "it is no folder, or a link to one".to_owned(),
+        Ok(_) => "it is not a folder, or a link to one".to_owned(),
         Err(error) => error.to_string(),
     };
     let message = format!("failed to use {} for the files of runs: {message}", path.display());

@@ -137,7 +137,7 @@ impl Reloading {
     /// What is wrong at present, for people.
     pub(super) fn problems(&self, setup: &Setup) -> Vec<String> {
         let told = self.told();
-        let file = |problem: &ReloadProblem| format!("{problem}; the last valid configuration stays in force");
+        let file = |problem: &ReloadProblem| format!("{problem}; the last valid configuration stays active");
         let mut problems: Vec<String> = told.file.iter().map(file).collect();
         problems.extend(told.set.iter().cloned());
         problems.extend(told.plugins.iter().cloned());
@@ -195,7 +195,7 @@ impl Engine {
         if !decision.faults.is_empty() {
             let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
             let told = problems.iter().map(ReloadProblem::to_problem).collect();
-            let refused = ApiError::invalid(told).hint("what was in force before stays");
+            let refused = ApiError::invalid(told).hint("the previous configuration stays active");
             error.get_or_insert((problems, refused));
         }
         let (problems, error) = error.map_or_else(|| (Vec::new(), None), |(problems, error)| (problems, Some(error)));
@@ -373,7 +373,7 @@ fn placed(fault: &Problem, config: &Config) -> ReloadProblem {
 fn unfit_texts(unfit: &[ConfigError]) -> Vec<String> {
     let text = |error: &ConfigError| {
         let key = file_key(&error.pointer);
-        format!("the setting {key} is not in force: {}; `ostler settings unset {key}` takes it back", error.message)
+        format!("the setting {key} is not active: {}; `ostler settings unset {key}` resets it", error.message)
     };
     unfit.iter().map(text).collect()
 }

@@ -39,7 +39,7 @@ pub(super) fn take_id<T: std::str::FromStr>(params: &mut Value, name: &str) -> R
         None => "is required".to_owned(),
         Some(Value::String(text)) => match text.parse() {
             Ok(id) => return Ok(id),
-            Err(_) => "is no id".to_owned(),
+            Err(_) => "is not a valid id".to_owned(),
         },
         Some(_) => "must be a text".to_owned(),
     };

@@ -11,7 +11,9 @@ use super::profile::explained;
 use super::request;
 use super::submit::Order;
 use crate::api::types::StartRunResult;
-use crate::model::{ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, StartPayload, escape_pointer, merge};
+use crate::model::{
+    ApiError, ConversationId, ErrorKind, Nulls, Problem, RunId, StartPayload, escape_pointer, merge, unknown_nulls,
+};
 
 /// The member of the parameters that holds the changes.
 const OVERRIDES: &str = "overrides";
@@ -37,6 +39,12 @@ impl Engine {
             pointer: format!("/{}", escape_pointer(name)),
             message: format!("unknown field; what is to be different goes into `{OVERRIDES}`"),
         }));
+        problems.extend(
+            unknown_nulls::<StartPayload>(&overrides)?.into_iter().map(|problem| Problem {
+                pointer: format!("/{OVERRIDES}{}", problem.pointer),
+                message: problem.message,
+            }),
+        );
         let (Some(run), true) = (run, problems.is_empty()) else { return Err(ApiError::invalid(problems)) };
 
         let source = self.source(run)?;
@@ -92,17 +100,16 @@ fn replace_lost(run: RunId, payload: &mut Value, lost: &[String], overrides: &Va
         places.into_iter().for_each(|pointer| remove(payload, pointer));
         return Ok(());
     }
-    let message = format!(
-        "the run {run} held secrets at {}, which are gone with its end; `{OVERRIDES}` must supply them",
-        wanted.join(", ")
-    );
-    let mut error =
-        ApiError::new(ErrorKind::Conflict, message).hint("give the values again, or null to leave them out");
+    let message = match wanted.as_slice() {
+        ["/prompt"] => "the prompt contained secrets, which are not kept; pass the prompt again".to_owned(),
+        _ => format!("run {run} contained secrets, which are not kept; pass these fields again"),
+    };
+    let mut error = ApiError::new(ErrorKind::Conflict, message).hint("to rerun without one of these fields, clear it");
     error.problems = wanted
         .iter()
         .map(|pointer| Problem {
             pointer: format!("/{OVERRIDES}{pointer}"),
-            message: "is required: the true value is gone".to_owned(),
+            message: "contained a secret: pass it again".to_owned(),
         })
         .collect();
     error.pointer = error.problems.first().map(|problem| problem.pointer.clone());

@@ -26,6 +26,8 @@ pub(crate) struct Failed {
     pub(crate) retry_after: Option<Duration>,
     /// The attempt was to resume a session.
     pub(crate) resumed: bool,
+    /// The session was named by the caller, who wants that one and no other.
+    pub(crate) named_session: bool,
     /// The automatic new start without resume was made already.
     pub(crate) restarted_without_resume: bool,
 }
@@ -45,7 +47,7 @@ pub(crate) enum Decision {
 /// come back together; what the provider demanded is never cut short by it.
 pub(crate) fn decide(failed: Failed, random: f64) -> Decision {
     if failed.reason == EndReason::ResumeInvalid {
-        return if failed.resumed && !failed.restarted_without_resume {
+        return if failed.resumed && !failed.named_session && !failed.restarted_without_resume {
             Decision::RestartWithoutResume
         } else {
             Decision::End
@@ -83,6 +85,7 @@ mod tests {
             backoff: Duration::from_secs(1),
             retry_after: None,
             resumed: false,
+            named_session: false,
             restarted_without_resume: false,
         }
     }
@@ -111,6 +114,12 @@ mod tests {
         assert_eq!(decide(first, 0.5), Decision::RestartWithoutResume);
         let again = Failed { restarted_without_resume: true, ..first };
         assert_eq!(decide(again, 0.5), Decision::End);
+    }
+
+    #[test]
+    fn a_session_that_the_caller_named_is_not_replaced_by_a_new_one() {
+        let named = Failed { resumed: true, named_session: true, ..failed(EndReason::ResumeInvalid) };
+        assert_eq!(decide(named, 0.5), Decision::End);
     }
 
     #[test]

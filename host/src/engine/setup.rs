@@ -15,7 +15,7 @@ use super::rules::{self, Redaction};
 use super::sandbox::resolve;
 use super::trust::is_interpreter;
 use crate::api::types::{PluginInfo, ProviderInfo};
-use crate::config::{Config, Executable as Configured, PluginTrust, ProviderConfig};
+use crate::config::{Config, Executable as Configured, PluginTrust, ProviderConfig, nearest};
 use crate::model::{ApiError, Problem};
 use crate::plugins::{Kind, PluginError, PluginErrorKind, PluginState, ProviderInstance, Registry};
 use crate::redaction::Redactor;
@@ -260,9 +260,11 @@ impl Setup {
     pub(crate) fn provider(&self, name: &str) -> Result<&Arc<Provider>, ApiError> {
         self.providers.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.providers.keys().map(String::as_str).collect();
+            let near =
+                nearest(name, known.iter().copied()).map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
             ApiError::not_found("provider", format_args!("{:?}", name.chars().take(64).collect::<String>()))
                 .at("/provider")
-                .hint(format!("there are {}", known.join(", ")))
+                .hint(format!("{near}available providers: {}", known.join(", ")))
         })
     }
 

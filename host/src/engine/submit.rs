@@ -91,6 +91,7 @@ impl Engine {
         if payload.model.is_none() {
             payload.model.clone_from(&instance.describe().default_model);
         }
+        payload.timeout_seconds.get_or_insert(setup.config.runner.timeout_seconds);
         if let Some(profile) = profile {
             // The name says more to whoever reads the record, and outlives the profile.
             payload.profile_id = Some(profile.name);
@@ -266,7 +267,7 @@ impl Submission<'_> {
             provider: self.provider.name.clone(),
             model: self.payload.model.as_deref().map(|model| self.recorder.clean(model)),
             mode: self.payload.mode.unwrap_or(RunMode::NonInteractive),
-            title: title(&self.recorder.clean(&self.payload.prompt)),
+            title: title(&self.recorder.clean(self.payload.title.as_deref().unwrap_or(&self.payload.prompt))),
             // Shown and listed; the attempt takes the true one from the payload.
             cwd: PathBuf::from(self.recorder.clean(&self.cwd.display().to_string())),
             priority: self.payload.queue_priority.unwrap_or(0),

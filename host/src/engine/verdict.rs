@@ -158,8 +158,11 @@ pub(crate) fn conclude(
     let ended_by_host = |side| match side {
         HostSide::Canceled => Some(base(EndReason::Canceled, "the run was canceled".to_owned())),
         HostSide::TimedOut => Some(Ending {
-            hint: Some("give it more time with --timeout, or `timeoutSeconds` in the payload".to_owned()),
-            ..base(EndReason::Timeout, "the run took longer than it may".to_owned())
+            hint: Some(
+                "allow more time with --timeout (`timeoutSeconds`), or for all runs with `runner.timeout_seconds`"
+                    .to_owned(),
+            ),
+            ..base(EndReason::Timeout, "the time limit was exceeded".to_owned())
         }),
         HostSide::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),
         HostSide::StorageFailed => Some(base(EndReason::HostFailed, "the output could not be stored".to_owned())),
@@ -217,9 +220,9 @@ pub(crate) fn conclude(
                 pointer => format!(": {pointer}: {}", problem.message),
             });
             let first = first.unwrap_or_default();
-            base(EndReason::StructuredOutput, format!("the answer does not fit the schema{first}"))
+            base(EndReason::StructuredOutput, format!("the answer does not match the schema{first}"))
         }
-        _ => base(EndReason::Completed, "the run did what was asked".to_owned()),
+        _ => base(EndReason::Completed, "completed".to_owned()),
     };
     ending.structured = structured;
     ending

@@ -378,7 +378,11 @@ fn zygote() -> Result<Zygote, ApiError> {
 }
 
 fn unread(errors: &ConfigErrors) -> ApiError {
-    errors.to_api_error().hint("see `ostler config check`")
+    let error = errors.to_api_error().hint("see `ostler config check`");
+    match errors.path() {
+        Some(path) => ApiError { message: format!("{}: {}", path.display(), error.message), ..error },
+        None => error,
+    }
 }
 
 /// The database's file.

@@ -54,5 +54,5 @@ pub use retention::{
 pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::secret_like;
 pub(crate) use secret_name::words;
-pub use validate::{strip_nulls, validate_document};
+pub use validate::{strip_nulls, unknown_nulls, validate_document};
 pub use variable_name::{is_of_caller, matches_name};

@@ -20,6 +20,10 @@ pub struct StartPayload {
     /// The prompt for the agent. Must not be blank.
     #[schemars(length(max = 8_388_608), regex(pattern = r"\S"))]
     pub prompt: String,
+    /// Title in lists, one line; by default the first line of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
+    pub title: Option<String>,
     /// Model name in the CLI's own terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -44,9 +48,9 @@ pub struct StartPayload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -10, max = 10))]
     pub queue_priority: Option<i32>,
-    /// Seconds from the spawn.
+    /// Time limit in seconds from the start of the CLI, at most 7 days. The default is the setting `runner.timeoutSeconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 5, max = 10_800))]
+    #[schemars(range(min = 5, max = 604_800))]
     pub timeout_seconds: Option<u64>,
     /// Not before this time (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +73,7 @@ pub struct StartPayload {
 }
 
 impl StartPayload {
-    /// Seconds that a run may take where nothing else is said.
+    /// Time limit of runs whose record has none, in seconds: those of an earlier version.
     pub const DEFAULT_TIMEOUT_SECONDS: u64 = 300;
     /// Milliseconds before the first retry where nothing else is said.
     pub const DEFAULT_RETRY_BACKOFF_MS: u64 = 1_000;
@@ -313,7 +317,7 @@ pub struct Limits {
     pub max_turns: Option<u32>,
     /// Milliseconds from the spawn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 5_000, max = 10_800_000))]
+    #[schemars(range(min = 5_000, max = 604_800_000))]
     pub timeout_ms: Option<u64>,
     /// Number of lines of a tool's result to keep; 0 means no limit.
     #[serde(skip_serializing_if = "Option::is_none")]

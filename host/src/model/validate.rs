@@ -100,8 +100,20 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
                 message: "is required".to_owned(),
             });
         }
-        ValidationErrorKind::Pattern { .. } if pointer == "/prompt" => {
+        ValidationErrorKind::Pattern { .. } if matches!(pointer.as_str(), "/prompt" | "/title") => {
             problems.push(Problem { pointer, message: "must not be blank".to_owned() });
+        }
+        ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {
+            let message = bounds(schema, error, ["minimum", "maximum"], "");
+            problems.push(Problem { pointer, message });
+        }
+        ValidationErrorKind::MinLength { .. } | ValidationErrorKind::MaxLength { .. } => {
+            let message = bounds(schema, error, ["minLength", "maxLength"], " characters");
+            problems.push(Problem { pointer, message });
+        }
+        ValidationErrorKind::MinItems { .. } | ValidationErrorKind::MaxItems { .. } => {
+            let message = bounds(schema, error, ["minItems", "maxItems"], " items");
+            problems.push(Problem { pointer, message });
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             // An optional field is 'this or null', and null never gets here: the other branch is the one that counts.
@@ -119,6 +131,86 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
             problems.push(Problem { pointer, message: message.replace("\"null\", ", "") });
         }
         _ => problems.push(Problem { pointer, message: error.masked_with("the value").to_string() }),
+    }
+}
+
+/// Members of a part of a document of type `T` that are null and that no such document has. A null says that a field is
+/// cleared, so that [`validate_document`] never sees it.
+///
+/// # Errors
+/// If the schema of the type does not compile.
+pub fn unknown_nulls<T>(part: &Value) -> Result<Vec<Problem>, ApiError>
+where
+    T: JsonSchema + 'static,
+{
+    let checked = checked::<T>()?;
+    let mut problems = Vec::new();
+    find_unknown_nulls(&checked.schema, &checked.schema, part, "", &mut problems);
+    Ok(problems)
+}
+
+fn find_unknown_nulls(root: &Value, schema: &Value, part: &Value, pointer: &str, problems: &mut Vec<Problem>) {
+    let Value::Object(members) = part else { return };
+    let objects = object_schemas(root, schema);
+    if objects.is_empty() {
+        return;
+    }
+    let known: Vec<String> = objects
+        .iter()
+        .filter_map(|object| object.get("properties")?.as_object())
+        .flat_map(|properties| properties.keys().cloned())
+        .collect();
+    let open = objects.iter().any(|object| object.get("additionalProperties") != Some(&Value::Bool(false)));
+    for (name, value) in members {
+        let at = format!("{pointer}/{}", escape_pointer(name));
+        let inner = objects.iter().find_map(|object| object.get("properties")?.get(name));
+        match inner {
+            Some(inner) => find_unknown_nulls(root, inner, value, &at, problems),
+            None if value.is_null() && !open => {
+                let message = match nearest(name, &known) {
+                    Some(near) => format!("unknown field; did you mean {near:?}?"),
+                    None => format!("unknown field; known are {}", known.join(", ")),
+                };
+                problems.push(Problem { pointer: at, message });
+            }
+            None => {}
+        }
+    }
+}
+
+/// The schemas of objects that a schema stands for, whatever it refers to or chooses from.
+fn object_schemas<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#')) {
+        return root.pointer(target).map(|schema| object_schemas(root, schema)).unwrap_or_default();
+    }
+    if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
+        return choices.iter().flat_map(|choice| object_schemas(root, choice)).collect();
+    }
+    let is_object = schema.get("properties").is_some() || schema.get("additionalProperties").is_some();
+    if is_object { vec![schema] } else { Vec::new() }
+}
+
+/// Both ends of the range that was missed, read from the schema.
+fn bounds(schema: &Value, error: &jsonschema::ValidationError<'_>, names: [&str; 2], unit: &str) -> String {
+    let path = error.schema_path().to_string();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let at = resolve(schema, parent);
+    let limits = names.map(|name| at.and_then(|at| at.get(name)));
+    let verb = if unit.is_empty() { "be" } else { "have" };
+    match limits {
+        [Some(least), Some(most)] => format!("must {verb} from {} to {}{unit}", plain(least), plain(most)),
+        [Some(least), None] if least == 1 && !unit.is_empty() => "must not be empty".to_owned(),
+        [Some(least), None] => format!("must {verb} at least {}{unit}", plain(least)),
+        [None, Some(most)] => format!("must {verb} at most {}{unit}", plain(most)),
+        [None, None] => error.masked_with("the value").to_string(),
+    }
+}
+
+/// A limit as people write it: `0`, not `0.0`.
+fn plain(limit: &Value) -> String {
+    match limit.as_f64() {
+        Some(number) if limit.is_f64() => format!("{number}"),
+        _ => limit.to_string(),
     }
 }
 
@@ -245,7 +337,7 @@ mod tests {
         assert_eq!(at("/provider"), Some("is required"), "{found:?}");
         assert_eq!(at("/prompt"), Some("must not be blank"), "{found:?}");
         assert_eq!(at("/timeoutSecond"), Some("unknown field; did you mean \"timeoutSeconds\"?"), "{found:?}");
-        assert!(at("/queuePriority").unwrap().contains("10"), "{found:?}");
+        assert_eq!(at("/queuePriority"), Some("must be from -10 to 10"), "{found:?}");
         assert!(at("/maxRetries").unwrap().contains("integer"), "{found:?}");
         assert!(at("/mode").unwrap().contains("\"non-interactive\", \"interactive\""), "{found:?}");
         assert!(at("/harness/permissions/sandboxmode").unwrap().contains("\"sandboxMode\""), "{found:?}");
@@ -258,6 +350,38 @@ mod tests {
     fn messages_do_not_repeat_values() {
         let found = problems(json!({"provider": "codex", "prompt": "x", "timeoutSeconds": "hunter2-hunter2"}));
         assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+    }
+
+    #[test]
+    fn both_ends_of_a_range_are_named() {
+        let base = json!({"provider": "codex", "prompt": "x"});
+        for (more, pointer, message) in [
+            (json!({"timeoutSeconds": 4}), "/timeoutSeconds", "must be from 5 to 604800"),
+            (
+                json!({"harness": {"limits": {"maxBudgetUsd": -1}}}),
+                "/harness/limits/maxBudgetUsd",
+                "must be from 0 to 1000000",
+            ),
+            (json!({"model": ""}), "/model", "must have from 1 to 256 characters"),
+            (json!({"title": " "}), "/title", "must not be blank"),
+        ] {
+            let mut document = base.clone();
+            document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(problems(document), [(pointer.to_owned(), message.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn only_fields_that_exist_can_be_cleared() {
+        let part = json!({
+            "model": null, "nope": null, "harness": {"limits": {"maxTurns": null, "maxTurn": null}, "processEnv": {"A": null},
+            "mcp": {"servers": null}, "structuredOutput": {"schema": {"x": null}}, "tools": null}, "optionalFlags": {"-x": null}
+        });
+        let mut found = unknown_nulls::<StartPayload>(&part).unwrap();
+        found.sort_by(|one, other| one.pointer.cmp(&other.pointer));
+        let pointers: Vec<&str> = found.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/harness/limits/maxTurn", "/nope"]);
+        assert!(found[0].message.contains("\"maxTurns\""), "{found:?}");
     }
 
     #[test]

@@ -68,7 +68,7 @@ struct Outline {
 impl Outline {
     fn read(bytes: &[u8]) -> Result<Self, String> {
         if !bytes.starts_with(b"\0asm") {
-            return Err("it is no WebAssembly file".to_owned());
+            return Err("it is not a valid WebAssembly file".to_owned());
         }
         let mut outline = Self::default();
         // Sections of nested modules and components are passed over: what they need comes from this component.

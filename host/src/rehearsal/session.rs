@@ -41,9 +41,12 @@ impl Store {
             .or_else(|| variable("REHEARSAL_HOME"))
             .or_else(|| variable("OSTLER_HOME").map(|home| home.join("rehearsal")))
             .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("ostler/rehearsal")))
-            .or_else(|| variable("HOME").map(|home| home.join(".local/state/ostler/rehearsal")))
+            // Without HOME, as the account database has it: where the host keeps its own files then.
+            .or_else(|| {
+                env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".local/state/ostler/rehearsal"))
+            })
             .ok_or_else(|| {
-                io::Error::new(io::ErrorKind::NotFound, "no folder for sessions: set HOME or give --sessions")
+                io::Error::new(io::ErrorKind::NotFound, "no folder for sessions: set HOME or OSTLER_HOME")
             })?;
         Ok(Self { folder })
     }

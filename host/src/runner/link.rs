@@ -259,7 +259,7 @@ fn describe(stage: Stage, errno: Errno, step: &str, executable: &Path, cwd: &Pat
         }
         (Stage::Exec, Errno::ENOEXEC | Errno::ELIBBAD | Errno::EINVAL) => {
             let why =
-                format!("it is no program for this system ({reason}); a script needs a first line like #!/bin/sh");
+                format!("it is not a program for this system ({reason}); a script needs a first line like #!/bin/sh");
             (SpawnErrorKind::NotExecutable, why)
         }
         (Stage::Exec, Errno::E2BIG) => {

@@ -65,7 +65,7 @@ pub enum PrivateError {
         path: String,
     },
     /// The folder of private folders is no folder, or a link to one.
-    #[error("failed to use {} for the files of runs: it is no folder, or a link to one", .path.display())]
+    #[error("failed to use {} for the files of runs: it is not a folder, or a link to one", .path.display())]
     NotAFolder {
         /// Where.
         path: PathBuf,

@@ -108,7 +108,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// As many jobs wait as may wait.
-    #[error("the queue is full: {pending} runs wait and at most {capacity} may")]
+    #[error("the queue is full: {pending} of at most {capacity} runs are waiting")]
     QueueFull {
         /// Jobs that wait, scheduled ones included.
         pending: usize,

@@ -91,7 +91,7 @@ impl WriteTx<'_> {
         if key.is_empty() || key.starts_with('.') {
             return Err(StorageError::new(
                 StorageErrorKind::Invalid,
-                format!("{key:?} is no name of a setting: it must not be empty or begin with a dot"),
+                format!("{key:?} is not a valid name of a setting: it must not be empty or begin with a dot"),
             ));
         }
         self.execute(

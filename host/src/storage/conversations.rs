@@ -18,7 +18,7 @@ const COLUMNS: &str = "c.conversation_id, c.provider, c.title, c.metadata, c.ses
      c.created_us, c.updated_us";
 
 impl WriteTx<'_> {
-    /// Makes a conversation.
+    /// Creates a conversation.
     ///
     /// # Errors
     /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.

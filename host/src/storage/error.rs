@@ -177,7 +177,7 @@ impl From<rusqlite::Error> for StorageError {
         };
         match code {
             ErrorCode::DatabaseCorrupt => Self::new(Kind::Damaged, "it is damaged"),
-            ErrorCode::NotADatabase => Self::new(Kind::Damaged, "it is no SQLite database"),
+            ErrorCode::NotADatabase => Self::new(Kind::Damaged, "it is not an SQLite database"),
             ErrorCode::ReadOnly => Self::new(Kind::ReadOnly, "it is read-only"),
             ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
                 Self::new(Kind::Permission, "access was denied")

@@ -85,7 +85,7 @@ fn check_folder(folder: &Path) -> Result<(), StorageError> {
     if !found.is_dir() {
         return Err(StorageError::new(
             StorageErrorKind::Io,
-            format!("failed to use {shown} as the data folder: it is no folder"),
+            format!("failed to use {shown} as the data folder: it is not a folder"),
         )
         .hint("move it away, or set OSTLER_HOME to another folder"));
     }
@@ -129,7 +129,7 @@ fn prepare_file(path: &Path) -> Result<(), StorageError> {
     if !found.is_file() {
         return Err(StorageError::new(
             StorageErrorKind::Foreign,
-            format!("failed to open the database {}: it is no regular file", path.display()),
+            format!("failed to open the database {}: it is not a regular file", path.display()),
         )
         .hint("move it away, or set OSTLER_HOME to another folder"));
     }
@@ -155,7 +155,7 @@ fn check_header(path: &Path) -> Result<(), StorageError> {
     let number = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
     let (Some(version), Some(application), true) = (number(60), number(68), header.starts_with(b"SQLite format 3\0"))
     else {
-        return Err(damaged(path, "it is no SQLite database"));
+        return Err(damaged(path, "it is not an SQLite database"));
     };
     check_identity(path, i64::from(application), i64::from(version))
 }

@@ -109,7 +109,7 @@ pub(super) fn path_text(path: &Path) -> Result<&str, StorageError> {
     path.to_str().ok_or_else(|| {
         StorageError::new(
             StorageErrorKind::Invalid,
-            format!("the path {} is no UTF-8; give one that is", path.display()),
+            format!("the path {} is not valid UTF-8; use another path", path.display()),
         )
     })
 }

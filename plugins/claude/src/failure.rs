@@ -98,7 +98,8 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
             "stream ended",
         ])
     {
-        return failure(FailureKind::Transient, code::CONNECTION, message, None);
+        let hint = "check the network connection, proxies and the login: `ostler doctor`";
+        return failure(FailureKind::Transient, code::CONNECTION, message, Some(hint));
     }
     if word == "server_error" {
         return failure(FailureKind::Transient, code::SERVER_ERROR, message, None);

@@ -5,6 +5,9 @@ use ostler_plugin::vocabulary::failures as code;
 use ostler_provider_kit::failure::{failure, http_status, mentions, unknown, unprefixed, wait_ms};
 use serde_json::Value;
 
+/// codex names an option of its own as the remedy, which a run does not have.
+const NO_REPOSITORY: &str = "codex refuses to work in this folder, which is not inside a Git repository that it trusts";
+const CONNECT: &str = "check the network connection, proxies and the login: `ostler doctor`";
 const LOG_IN: &str = "log in with `codex login`, or set CODEX_API_KEY";
 
 /// The reason that codex gave for a failed turn.
@@ -113,7 +116,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         "stream closed before",
         "retry limit",
     ]) {
-        return failure(FailureKind::Transient, code::CONNECTION, message, None);
+        return failure(FailureKind::Transient, code::CONNECTION, message, Some(CONNECT));
     }
     if refused_request || status.is_some_and(|status| (400..500).contains(&status)) {
         return failure(FailureKind::Usage, code::BAD_REQUEST, message, None);
@@ -154,11 +157,11 @@ pub(crate) fn from_stderr(lines: &[String], resumed: bool) -> Option<Failure> {
         let kind = if resumed { FailureKind::ResumeInvalid } else { FailureKind::Usage };
         return Some(failure(kind, code::SESSION_NOT_FOUND, unprefixed(line), Some("begin a new session")));
     }
-    if let Some(line) = find(&["Not inside a trusted directory"]) {
+    if find(&["Not inside a trusted directory"]).is_some() {
         return Some(failure(
             FailureKind::Usage,
             code::NOT_A_GIT_REPOSITORY,
-            line,
+            NO_REPOSITORY,
             Some("run `git init` in the folder, or set `settings.skipGitRepoCheck` of the provider"),
         ));
     }

@@ -61,7 +61,7 @@ fn restrictions(payload: &Payload, dropped: &mut DroppedOptions) {
     let permissions = &harness.permissions;
     let mut no = |given: bool, pointer: &str| {
         if given {
-            dropped.restriction(pointer, "this provider is a plain program that cannot be held to it");
+            dropped.restriction(pointer, "this provider is a plain program and cannot enforce it");
         }
     };
     no(harness.tools.is_some(), "/harness/tools");

@@ -173,7 +173,7 @@ fn flags(draft: &mut Draft, settings: &Settings, given: Option<&Map<String, Valu
                 _ => problems.push(pointer, "takes no value: write true"),
             },
             _ => problems
-                .push(pointer, format!("is no flag of the rehearsal; there are {DELAY_FLAG} and {ALLOW_RUN_FLAG}")),
+                .push(pointer, format!("is not a flag of the rehearsal; available: {DELAY_FLAG} and {ALLOW_RUN_FLAG}")),
         }
     }
     problems.into_result()?;

@@ -53,7 +53,7 @@ impl Permissions {
             let known = SandboxMode::ALL.into_iter().find(|mode| value.as_str() == Some(mode.name()));
             known.unwrap_or_else(|| {
                 let hint = "use read-only, workspace-write or full-access";
-                findings.deny("sandbox-mode-known", SANDBOX_MODE, "is no sandbox mode", hint);
+                findings.deny("sandbox-mode-known", SANDBOX_MODE, "is not a valid sandbox mode", hint);
                 SandboxMode::ReadOnly
             })
         });
@@ -70,7 +70,7 @@ impl Permissions {
             let known = ["untrusted", "on-failure", "on-request", "never"];
             known.into_iter().find(|word| value.as_str() == Some(word)).unwrap_or_else(|| {
                 let hint = "use untrusted, on-failure, on-request or never";
-                findings.deny("approval-policy-known", APPROVAL_POLICY, "is no approval policy", hint);
+                findings.deny("approval-policy-known", APPROVAL_POLICY, "is not a valid approval policy", hint);
                 "untrusted"
             })
         });

@@ -15,22 +15,22 @@ struct Range {
 
 const RANGES: [Range; 7] = [
     Range { check: "priority-range", pointer: "/queuePriority", least: -10, most: 10 },
-    Range { check: "timeout-range", pointer: "/timeoutSeconds", least: 5, most: 10_800 },
+    Range { check: "timeout-range", pointer: "/timeoutSeconds", least: 5, most: 604_800 },
     Range { check: "retries-range", pointer: "/maxRetries", least: 0, most: 10 },
     Range { check: "backoff-range", pointer: "/retryBackoffMs", least: 100, most: 600_000 },
-    Range { check: "limit-timeout-range", pointer: "/harness/limits/timeoutMs", least: 5_000, most: 10_800_000 },
+    Range { check: "limit-timeout-range", pointer: "/harness/limits/timeoutMs", least: 5_000, most: 604_800_000 },
     Range { check: "tool-result-lines-range", pointer: "/harness/limits/maxToolResultLines", least: 0, most: 20_000 },
     Range { check: "turns-range", pointer: "/harness/limits/maxTurns", least: 1, most: 100_000 },
 ];
 
-/// Seconds where a payload names no time limit.
+/// Seconds where a payload names no time limit. The host names one in every payload that it checks.
 const DEFAULT_TIMEOUT: i64 = 300;
 
 pub(crate) fn check(payload: &Value, settings: &Settings, findings: &mut Findings) {
     for Range { check, pointer, least, most } in RANGES {
         let Some(value) = at(payload, pointer) else { continue };
         if !value.as_i64().is_some_and(|number| (least..=most).contains(&number)) {
-            let message = format!("must be a whole number from {least} to {most}");
+            let message = format!("must be an integer from {least} to {most}");
             findings.deny(check, pointer, message, &format!("use a number from {least} to {most}"));
         }
     }

@@ -18,7 +18,7 @@ pub struct Settings {
 }
 
 /// Longest time limit that the interface knows, in seconds.
-pub(crate) const LONGEST_TIMEOUT: u64 = 10_800;
+pub(crate) const LONGEST_TIMEOUT: u64 = 604_800;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -54,7 +54,7 @@ pub(crate) const SCHEMA: &str = r#"{
       "description": "sandbox modes that a run may ask for; where not all are listed, a run must name one of them"
     },
     "maxTimeoutSeconds": {
-      "type": "integer", "minimum": 5, "maximum": 10800, "default": 10800,
+      "type": "integer", "minimum": 5, "maximum": 604800, "default": 604800,
       "description": "longest time limit that a run may ask for"
     },
     "forbiddenEnvironment": {

@@ -78,7 +78,7 @@ fn folder(launch: &LaunchSummary, context: &Context, findings: &mut Findings) {
     let cwd = &launch.cwd;
     let granted = context.workspace_grant.as_ref().is_some_and(|grant| *cwd == context.cwd && contains(grant, cwd))
         || context.paths.iter().any(|path| (path.path == *cwd || path.resolved == *cwd) && is_granted(path));
-    let hint = "grant it with `ostler grants add FOLDER`, and submit the run again";
+    let hint = "grant it with `ostler grant add FOLDER`, and submit the run again";
     if !granted {
         let message = format!("the working folder {} is not inside an active grant", shown(cwd));
         findings.deny("cwd-in-grant", "/cwd", message, hint);

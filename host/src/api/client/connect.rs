@@ -24,6 +24,9 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
 /// How long a call may take: a cancel waits for the run's end, a start for the CLI's probes.
 const CALL_LIMIT: Duration = Duration::from_secs(300);
+/// Between two attempts to start a host while another one holds the lock, which is about to end or to answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at something that announces nothing.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
@@ -56,6 +59,7 @@ impl Connector {
     pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
         let mut deadline = Instant::now() + self.config.start_limit;
         let mut step = None;
+        let mut pause = FIRST_PAUSE;
         loop {
             // Somebody else may have started one.
             let now = self.starting();
@@ -96,7 +100,8 @@ impl Connector {
             if Instant::now() >= deadline {
                 return Err(trouble);
             }
-            self.wait_for_answer(deadline).await;
+            self.wait_for_answer(deadline.min(Instant::now() + pause)).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
@@ -111,9 +116,8 @@ impl Connector {
         }
     }
 
-    /// Gives a host that is coming up a second to answer.
-    async fn wait_for_answer(&self, deadline: Instant) {
-        let until = deadline.min(Instant::now() + Duration::from_secs(1));
+    /// Gives a host that is coming up some time to answer.
+    async fn wait_for_answer(&self, until: Instant) {
         while Instant::now() < until {
             tokio::time::sleep(LOOK_AGAIN).await;
             if self.health().await.is_ok() {

@@ -91,7 +91,7 @@ impl From<ClientError> for ApiError {
                 inner
             }
             ClientError::NotRunning { .. } => {
-                Self::new(ErrorKind::Io, message).hint("start one with `ostler serve`, or leave --no-start out")
+                Self::new(ErrorKind::NotFound, message).hint("start one with `ostler serve`, or omit --no-start")
             }
             ClientError::Unreachable { .. } => Self::new(ErrorKind::Io, message),
             ClientError::OtherVersion { .. } => Self::new(ErrorKind::Conflict, message)

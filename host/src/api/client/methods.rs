@@ -128,7 +128,7 @@ impl Client {
         self.call("list_runs", params).await
     }
 
-    /// Makes a conversation.
+    /// Creates a conversation.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -163,7 +163,7 @@ impl Client {
         self.call("rename_conversation", params).await
     }
 
-    /// Archives a conversation, or takes it back.
+    /// Archives or unarchives a conversation.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -170,7 +170,7 @@ async fn without_a_host_nothing_is_started_behind_the_back() {
     drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
     let error = Client::connect(place.config()).await.unwrap_err();
     assert!(matches!(error, ClientError::NotRunning { .. }), "{error:?}");
-    assert_eq!(ApiError::from(error).kind, ErrorKind::Io);
+    assert_eq!(ApiError::from(error).kind, ErrorKind::NotFound);
 }
 
 #[tokio::test]

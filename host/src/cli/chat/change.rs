@@ -9,13 +9,13 @@ use super::super::{clean, format, ids};
 use crate::api::types::{ArchiveConversationParams, RenameConversationParams};
 use crate::model::{ApiError, Conversation, ErrorKind};
 
-/// Give a conversation another title
+/// Change the title of a conversation
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ostler chat rename 1a2b3c4d \"the parser\"")]
 pub(super) struct Rename {
     /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
-    /// Its new title
+    /// New title
     title: String,
 }
 
@@ -27,20 +27,20 @@ pub(super) async fn rename(context: &mut Context<'_>, arguments: Rename) -> Resu
     tell(context, &changed, "is now called")
 }
 
-/// Change what is kept with a conversation
+/// Change the title or metadata of a conversation
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ostler chat update 1a2b3c4d --meta ticket=1234 --meta owner=me\n  \
     ostler chat update 1a2b3c4d --unset ticket")]
 pub(super) struct Update {
     /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
-    /// Set a member of its metadata
+    /// Set a metadata entry (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_meta, required_unless_present_any = ["unset", "title"])]
     meta: Vec<(String, String)>,
-    /// Take a member of its metadata away
+    /// Remove a metadata entry (repeatable)
     #[arg(long, value_name = "NAME")]
     unset: Vec<String>,
-    /// Its new title
+    /// New title
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 }
@@ -49,7 +49,7 @@ pub(super) async fn update(context: &mut Context<'_>, arguments: Update) -> Resu
     let mut patch: Map<String, Value> = arguments.meta.into_iter().map(|(name, value)| (name, value.into())).collect();
     for name in arguments.unset {
         if patch.insert(name.clone(), Value::Null).is_some() {
-            let message = format!("{:?} is to be set and taken away", clean::line(&name));
+            let message = format!("--meta and --unset both name {:?}", clean::line(&name));
             return Err(ApiError::new(ErrorKind::InvalidParams, message));
         }
     }
@@ -68,13 +68,13 @@ pub(super) async fn update(context: &mut Context<'_>, arguments: Update) -> Resu
     Ok(Exit::Done)
 }
 
-/// Archive a conversation: it takes no messages, and lists leave it out
+/// Archive a conversation: it takes no messages, and lists omit it
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ostler chat archive 1a2b3c4d\n  ostler chat archive --undo 1a2b3c4d")]
 pub(super) struct Archive {
     /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
-    /// Take it back
+    /// Unarchive it
     #[arg(long)]
     undo: bool,
 }
@@ -84,7 +84,7 @@ pub(super) async fn archive(context: &mut Context<'_>, arguments: &Archive) -> R
     let conversation_id = ids::conversation(&client, &arguments.chat).await?;
     let params = ArchiveConversationParams { conversation_id, archived: Some(!arguments.undo) };
     let changed = client.archive_conversation(&params).await?;
-    tell(context, &changed, if arguments.undo { "is taken back" } else { "is archived" })
+    tell(context, &changed, if arguments.undo { "is no longer archived" } else { "is archived" })
 }
 
 fn tell(context: &mut Context<'_>, changed: &Conversation, what: &str) -> Result<Exit, ApiError> {

@@ -12,7 +12,7 @@ Examples:
   ostler chat delete 1a2b3c4d
   ostler chat delete --yes 1a2b3c4d 5e6f7a8b
 
-Deletes the conversations with all their runs; see `ostler rm --help`. A conversation with a queued
+Deletes the conversations with all their runs; see `ostler rm --help`. A conversation with a queued \
 or running run is refused.";
 
 /// Delete conversations and their runs permanently

@@ -14,10 +14,10 @@ use crate::model::{ApiError, ConversationSummary};
 const EXAMPLES: &str = "\
 Examples:
   ostler chat list                        the 20 that changed last
-  ostler chat list --archived -n 100      archived ones, too
+  ostler chat list --archived -n 100      includes archived ones
   ostler chat list --provider codex --json | jq -r '.items[].conversationId'
 
-Every verb takes the short id that the list shows, or any beginning or end of the whole one.";
+Every command takes the short id from the list, or any beginning or end of the full id.";
 
 /// List conversations, the last changed first
 #[derive(Debug, Args)]
@@ -26,16 +26,16 @@ pub(super) struct Arguments {
     /// Only conversations with this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Archived ones, too
+    /// Include archived conversations
     #[arg(long)]
     archived: bool,
-    /// Only those with these words in the title, or in prompt and answer of a run; see `ostler search --help`
+    /// Only conversations with these words in the title or in a prompt or answer; see `ostler search --help`
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
-    /// At most so many
+    /// Maximum number of results
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Leave out so many first
+    /// Skip the first N
     #[arg(long, value_name = "N")]
     offset: Option<u64>,
 }
@@ -55,8 +55,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     }
     if page.items.is_empty() {
         complain(match (page.total, params.provider.is_some() || params.search.is_some() || !arguments.archived) {
-            (0, false) => "no conversations yet; `ostler chat new` begins one",
-            (0, true) => "no such conversations",
+            (0, false) => "no conversations yet; `ostler chat new` creates one",
+            (0, true) => "no matching conversations",
             _ => "no more conversations",
         });
         return Ok(Exit::Done);
@@ -67,11 +67,11 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
 }
 
 pub(in super::super) fn table(items: &[ConversationSummary], short: bool) -> Table {
-    let mut table = Table::new(&["CHAT", "PROVIDER", "CHANGED", "RUNS", "LAST", "TITLE"], 5);
+    let mut table = Table::new(&["CHAT", "PROVIDER", "CHANGED", "RUNS", "LAST", "TITLE"], 5).optional(&[3, 1, 2]);
     for item in items {
         let conversation = &item.conversation;
         let id = conversation.conversation_id;
-        let title = conversation.title.as_deref().unwrap_or("(nothing said yet)");
+        let title = conversation.title.as_deref().unwrap_or("(no messages yet)");
         let title = match conversation.archived_at {
             Some(_) => Cell::styled(DIM, &format!("{title} (archived)")),
             None if conversation.title.is_none() => Cell::styled(DIM, title),
@@ -121,7 +121,7 @@ mod tests {
         insta::assert_snapshot!(table(&items, true).render(Some(72), false), @r"
         CHAT      PROVIDER  CHANGED     RUNS  LAST       TITLE
         00000001  codex     2020-03-05  2     completed  what does the parser d…
-        00000002  codex     2020-03-05  0                (nothing said yet)
+        00000002  codex     2020-03-05  0                (no messages yet)
         00000003  codex     2020-03-05  2     completed  done (archived)
         ");
     }

@@ -18,14 +18,14 @@ use crate::model::ApiError;
 const EXAMPLES: &str = "\
 Examples:
   ostler chat new codex --title \"the parser\"      prints the id of a new conversation
-  ostler chat send 1a2b3c4d \"what does it do?\"    a message, followed to its answer
-  ostler chat send 1a2b3c4d \"and why?\"            which knows what was said before
+  ostler chat send 1a2b3c4d \"what does it do?\"    sends a message and shows the answer
+  ostler chat send 1a2b3c4d \"and why?\"            the agent remembers earlier messages
   ostler chat list
   ostler chat show 1a2b3c4d --text
 
-A conversation belongs to one provider, whose session its messages resume, one after another.";
+A conversation belongs to one provider. Its messages run one after another and resume the same session.";
 
-/// Hold conversations: runs that know what was said before
+/// Manage conversations: runs that continue each other
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

@@ -14,16 +14,16 @@ Examples:
   ostler chat new claude --title \"the parser\" --meta ticket=1234
   chat=$(ostler chat new codex) && ostler chat send $chat \"hello\"";
 
-/// Begin a conversation and print its id
+/// Create a conversation and print its id
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Provider: claude, codex, rehearsal, or a name from the configuration
     provider: String,
-    /// Its title [default: the first line of the first message]
+    /// Title [default: the first line of the first message]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// What you want to keep with it
+    /// Metadata to keep with it (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = change::parse_meta)]
     meta: Vec<(String, String)>,
 }

@@ -20,12 +20,13 @@ const EXAMPLES: &str = "\
 Examples:
   ostler chat send 1a2b3c4d \"what does it do?\"
   ostler chat send 1a2b3c4d --file next.md --timeout 20m
-  ostler chat send 1a2b3c4d --detach \"then run the tests\"     queues behind what is being answered
+  ostler chat send 1a2b3c4d --detach \"then run the tests\"     runs after the message before it
 
-A conversation works in the folder of its first message: the current one, if nothing else is said.
-Ctrl-C cancels the message and waits for its end; a second one leaves at once.";
+A conversation works in the folder of its first message, by default the current one.
 
-/// Send a message and follow it to its answer
+Ctrl-C cancels the message and waits for its end; a second one exits without waiting.";
+
+/// Send a message and show the answer
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -64,7 +65,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
 
 fn text(folder: &std::path::Path) -> Result<String, ApiError> {
     folder.to_str().map(str::to_owned).ok_or_else(|| {
-        let message = "the name of the current folder is no UTF-8 text";
+        let message = "the name of the current folder is not valid UTF-8";
         ApiError::new(ErrorKind::InvalidParams, message).at("/cwd")
     })
 }

@@ -14,7 +14,7 @@ use crate::model::{ApiError, Conversation, ErrorKind, RunSummary};
 const EXAMPLES: &str = "\
 Examples:
   ostler chat show 1a2b3c4d                 the conversation and its runs
-  ostler chat show 1a2b3c4d --text          what was said, too
+  ostler chat show 1a2b3c4d --text          with prompts and answers
   ostler chat show 1a2b3c4d --json | jq -r '.runs[].runId'";
 
 /// Show a conversation and its runs
@@ -23,20 +23,21 @@ Examples:
 pub(super) struct Arguments {
     /// Conversation id, the beginning or end of one, or `@` for the newest
     chat: String,
-    /// Show prompts and answers in place of the list of runs
+    /// Show prompts and answers instead of the list of runs
     #[arg(long)]
     text: bool,
-    /// At most so many of its newest runs
+    /// Maximum number of runs, the newest ones
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Leave out so many of the newest runs
+    /// Skip the newest N runs
     #[arg(long, value_name = "N")]
     offset: Option<u64>,
 }
 
 pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
     if arguments.text && context.json {
-        let message = "--text is for people; with --json, `ostler show --json` has what was said in each run";
+        let message =
+            "--text cannot be combined with --json; `ostler show RUN --json` has the prompt and answer of a run";
         return Err(ApiError::new(ErrorKind::InvalidParams, message));
     }
     let client = context.client().await?;

@@ -116,10 +116,12 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ApiError> {
         match errno {
             Errno::ENOTDIR | Errno::ELOOP if at.is_symlink() => {
                 let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-                wrong(format!("leads through the link {}; exports follow no links", at.display()))
+                wrong(format!("the path leads through the link {}; exports do not follow links", at.display()))
                     .hint(format!("name the folder itself: {}", real.display()))
             }
-            Errno::ENOENT | Errno::ENOTDIR => wrong("lies in no folder that exists; make the folder first".to_owned()),
+            Errno::ENOENT | Errno::ENOTDIR => {
+                wrong(format!("the folder {} does not exist; create it first", at.display()))
+            }
             errno => ApiError::new(ErrorKind::Io, format!("failed to open {}: {}", at.display(), errno.desc())),
         }
     };

@@ -167,10 +167,10 @@ impl Engine {
         let handle = check::open_folder(path).map_err(|error| error.at(pointer))?;
         // The policies look paths up by themselves; what was opened here is what the run gets.
         if grants.containing(path).is_none() {
-            let message = format!("{} lies in no granted folder", path.display());
+            let message = format!("{} is not in a granted folder", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message)
                 .at(pointer)
-                .hint("grant it: `ostler grants add DIR`"));
+                .hint("grant it: `ostler grant add DIR`"));
         }
         let identity = FileIdentity::of(&handle).map_err(ApiError::internal)?;
         Ok((CheckedFolder { path: path.to_owned(), identity }, handle))

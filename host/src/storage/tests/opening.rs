@@ -67,7 +67,7 @@ fn a_folder_that_is_missing_or_a_file_is_named() {
     let file = home.folder.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Storage::open(&file.join("ostler.db"), &Options::default()).unwrap_err();
-    assert!(error.message().contains("it is no folder"), "{error}");
+    assert!(error.message().contains("it is not a folder"), "{error}");
 }
 
 /// Only root can give files away.

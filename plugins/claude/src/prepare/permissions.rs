@@ -215,7 +215,7 @@ fn refuse_root(launch: &mut Builder<'_>, pointer: &str) {
     } else if host.root && !told {
         launch.problems.push(
             pointer,
-            "claude does not skip permissions as root; run the host as another user, or leave this out (in a container that is made for it, set IS_SANDBOX=1 in `harness.processEnv`)",
+            "claude does not skip permissions as root; run the host as another user, or leave this out (in a container that is made for it, add `harness.processEnv` IS_SANDBOX=1)",
         );
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Builder<'a> {
         }
         if flags::is_on(&payload.optional_flags, flags::TRUST) {
             let reason =
-                "the grant of the folder does not trust what lies in it; `ostler grants add --trust-settings` does";
+                "the grant of the folder does not trust what lies in it; `ostler grant add --trust-settings` does";
             self.problems.push(format!("/optionalFlags/{}", flags::TRUST), reason);
         }
         tools::distrust_project(self, "/cwd");
