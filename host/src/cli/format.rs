@@ -97,14 +97,18 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
+fn tokens_of(number: u64, kind: &str) -> String {
+    format!("{} {kind} {}", count(number), if number == 1 { "token" } else { "tokens" })
+}
+
 /// Tokens and money in a few words; empty if nothing was told.
 pub(super) fn usage(usage: &Usage) -> String {
     let mut parts = Vec::new();
     if let Some(tokens) = usage.input_tokens {
-        parts.push(format!("{} input tokens", count(tokens)));
+        parts.push(tokens_of(tokens, "input"));
     }
     if let Some(tokens) = usage.output_tokens {
-        parts.push(format!("{} output tokens", count(tokens)));
+        parts.push(tokens_of(tokens, "output"));
     }
     if let Some(cost) = usage.cost_micro_usd.filter(|cost| *cost > 0) {
         parts.push(format!("{}.{:04} USD", cost / 1_000_000, cost % 1_000_000 / 100));
@@ -157,7 +161,8 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(usage(&told), "1,500 input tokens, 20 output tokens, 1.2345 USD, for the whole session");
-        assert_eq!(usage(&Usage::default()), "");
+        let one = Usage { output_tokens: Some(1), ..Usage::default() };
+        assert_eq!((usage(&one).as_str(), usage(&Usage::default()).as_str()), ("1 output token", ""));
     }
 
     #[test]

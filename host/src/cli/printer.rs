@@ -159,6 +159,11 @@ impl Printer {
             EventType::Semantic => self.with(event, &mut step, Self::semantic),
             EventType::Warning => self.with(event, &mut step, |printer, warning: &Warning, step| {
                 printer.trimmed |= warning.code == warning_code::BUFFER_TRIMMED;
+                let reason = warning.facts.get("reason").and_then(Value::as_str);
+                if warning.code == warning_code::NETWORK_REFUSED && reason == Some(NetworkReason::NotAllowed.name()) {
+                    // The end of the run names these hosts together.
+                    return;
+                }
                 let doubt = warning_code::leaves_doubt(&warning.code);
                 step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
             }),
@@ -411,6 +416,9 @@ impl Printer {
                 let usage = self.usage.as_ref().map(format::usage).filter(|usage| !usage.is_empty());
                 let usage = usage.map(|usage| format!(", {usage}")).unwrap_or_default();
                 step.note(Level::Info, format!("run {id} done{time}{usage}"));
+                if let Some(blocked) = self.blocked() {
+                    step.note(Level::Detail, blocked);
+                }
             }
             EventType::RunCanceled => step.note(Level::Info, format!("run {id} was canceled")),
             _ => {
@@ -424,8 +432,9 @@ impl Printer {
                 let understood = end.reason == EndReason::Usage && end.hint.is_some();
                 let unexplained = matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage);
                 if unexplained && !understood {
-                    // A message that is the last line of the output already is not repeated as such.
-                    for line in self.tail.iter().filter(|line| line.trim() != end.message.trim()) {
+                    let said = end.message.trim();
+                    // A line that says what the message says is not repeated, whatever stands before it.
+                    for line in self.tail.iter().filter(|line| said.is_empty() || !line.trim().ends_with(said)) {
                         text.push_str("\n| ");
                         text.push_str(line);
                     }
@@ -434,13 +443,9 @@ impl Printer {
                     text.push_str("\nhint: ");
                     text.push_str(hint);
                 }
-                if !self.refused.is_empty() {
-                    let hosts: Vec<&str> = self.refused.iter().map(String::as_str).take(MAX_HOSTS).collect();
-                    let more = if self.refused.len() > MAX_HOSTS { " and others" } else { "" };
-                    text.push_str("\nthe sandbox blocked connections to ");
-                    text.push_str(&hosts.join(", "));
-                    text.push_str(more);
-                    text.push_str("\nhint: if the run needs one of them, allow it with --allow-host HOST");
+                if let Some(blocked) = self.blocked() {
+                    text.push('\n');
+                    text.push_str(&blocked);
                 }
                 step.note(Level::Error, text);
             }
@@ -451,6 +456,15 @@ impl Printer {
             step.note(Level::Error, format!("the answer of run {id} is incomplete"));
             step.end = Some(Exit::Undelivered);
         }
+    }
+
+    /// The hosts that the sandbox did not let the run reach, if any.
+    fn blocked(&self) -> Option<String> {
+        let hosts: Vec<&str> = self.refused.iter().map(String::as_str).take(MAX_HOSTS).collect();
+        let more = if self.refused.len() > MAX_HOSTS { " and others" } else { "" };
+        let text = format!("the sandbox blocked connections to {}{more}", hosts.join(", "));
+        (!hosts.is_empty())
+            .then(|| format!("{text}\nhint: if the run needs one of them, allow it with --allow-host HOST"))
     }
 
     /// Adds the answer where the host has not kept the events that said it.

@@ -187,6 +187,9 @@ fn todo_list(item: &Map<String, Value>) -> Semantic {
     events::plan(&steps)
 }
 
+const UNTRUSTED: &str =
+    "the codex settings in this folder are not used; `ostler grant add --trust-settings` allows them";
+
 /// An `error` item: codex tells of something and goes on.
 pub(crate) fn warning(message: &str) -> Notice {
     let code = if message.starts_with("Model metadata for ") {
@@ -204,7 +207,9 @@ pub(crate) fn warning(message: &str) -> Notice {
     } else {
         notices::OTHER
     };
-    events::notice(code, message)
+    // Its advice names an option of codex, which runs of Ostler have under another name.
+    let untrusted = message.contains("project-local configuration") && message.contains("--trust");
+    events::notice(code, if untrusted { UNTRUSTED } else { message })
 }
 
 pub(crate) fn delta(id: &str, text: &str) -> Semantic {
