@@ -237,6 +237,6 @@ mod tests {
             }
         }
         assert_eq!(progress.message(60), "a-provider-with-a-long-name · shell: for i in 1 … · 0s");
-        assert_eq!(progress.message(30), "a-provider-with-a… · 0s");
+        assert_eq!(progress.message(30), "a-provider-with-a-… · 0s");
     }
 }

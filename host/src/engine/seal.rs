@@ -163,6 +163,6 @@ mod tests {
         let path = folder.path().join("seal.key");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
         let error = Sealer::open(&path).unwrap_err().to_string();
-        assert!(error.contains("no file"), "{error}");
+        assert!(error.contains("not a file"), "{error}");
     }
 }

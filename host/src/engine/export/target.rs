@@ -119,9 +119,8 @@ fn open_folder(path: &Path) -> Result<OwnedFd, ApiError> {
                 wrong(format!("the path leads through the link {}; exports do not follow links", at.display()))
                     .hint(format!("name the folder itself: {}", real.display()))
             }
-            Errno::ENOENT | Errno::ENOTDIR => {
-                wrong(format!("the folder {} does not exist; create it first", at.display()))
-            }
+            Errno::ENOENT => wrong(format!("the folder {} does not exist; create it first", at.display())),
+            Errno::ENOTDIR => wrong(format!("{} is not a folder", at.display())),
             errno => ApiError::new(ErrorKind::Io, format!("failed to open {}: {}", at.display(), errno.desc())),
         }
     };
@@ -202,8 +201,8 @@ mod tests {
         symlink("victim", at.join("out.md")).unwrap();
         refused(&at.join("link/out.md"), true, &[], "link");
         refused(&at.join("out.md"), true, &[], "link");
-        refused(&at.join("none/out.md"), true, &[], "no folder");
-        refused(&at.join("victim/out.md"), true, &[], "no folder");
+        refused(&at.join("none/out.md"), true, &[], "does not exist");
+        refused(&at.join("victim/out.md"), true, &[], "is not a folder");
         refused(&at.join("real"), true, &[], "folder");
         assert_eq!(std::fs::read_to_string(at.join("victim")).unwrap(), "mine");
     }
