@@ -93,7 +93,7 @@ fn what_a_script_was_given_is_left_with_a_warning_and_read_on_demand() {
         |option: &str| format!("printf 'THE DIFF' | bash -c '\"$OSTLER\" run {option} rehearsal review; true'");
     let done = bed.type_in(&script("")).ok();
     assert_eq!(done.stdout, "review\n");
-    assert!(done.stderr.contains("--stdin reads it, --no-stdin hides this warning"), "{}", done.stderr);
+    assert!(done.stderr.contains("use --stdin to read it or --no-stdin to hide this warning"), "{}", done.stderr);
     for quiet in ["-q", "--no-stdin"] {
         let done = bed.type_in(&script(quiet)).ok();
         assert!(done.stdout == "review\n" && !done.stderr.contains("standard input"), "{}", done.all());

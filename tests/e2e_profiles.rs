@@ -94,8 +94,8 @@ fn a_profile_gives_what_the_payload_does_not_say() {
     let done = bed.run(&["run", "--json", "rehearsal", "--profile", "caerful", "x"]).code(5);
     assert_eq!(done.error()["pointer"], "/profileId");
 
-    // It is replaced as a whole under its name, and what ran with it keeps what it had.
-    bed.run(&["profiles", "save", "careful", "--model", "new"]).ok();
+    // It is replaced as a whole on demand, and what ran with it keeps what it had.
+    bed.run(&["profiles", "save", "careful", "--replace", "--model", "new"]).ok();
     assert_eq!(bed.run(&["profiles", "show", "careful", "--json"]).ok().json()["config"], json!({ "model": "new" }));
     let again = rerun(&bed, &run, json!({ "prompt": "MODEL" }));
     assert_eq!(answer(&again), "of the profile", "the stored payload counts, not the profile of today");
