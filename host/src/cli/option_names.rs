@@ -9,7 +9,7 @@ use crate::config::file_key;
 use crate::model::{ApiError, Problem};
 
 /// Fields of the start payload and what sets them on the command line.
-const FIELDS: [(&str, &str); 28] = [
+const FIELDS: [(&str, &str); 29] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
     ("/title", "--title"),
@@ -18,6 +18,7 @@ const FIELDS: [(&str, &str); 28] = [
     ("/profileId", "--profile"),
     ("/queuePriority", "--priority"),
     ("/timeoutSeconds", "--timeout"),
+    ("/scheduledAt", "--at"),
     ("/maxRetries", "--retries"),
     ("/optionalFlags", "--flag"),
     ("/harness/resumeSessionId", "--resume"),
