@@ -97,6 +97,8 @@ impl Output {
             stderr_terminal: false,
             color: false,
             stderr_color: false,
+            stdout_kind: StdoutKind::Other,
+            cursor: false,
             width: None,
             closed: false,
         }
