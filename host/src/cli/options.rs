@@ -114,7 +114,7 @@ pub(super) struct PayloadOptions {
     #[arg(long, value_name = "TEXT")]
     append_system_prompt: Option<String>,
     /// Flag for the CLI itself, of those that `ostler capabilities PROVIDER` lists (repeatable)
-    #[arg(long = "flag", value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    #[arg(long = "flag", value_name = "FLAG[=VALUE]", allow_hyphen_values = true)]
     flags: Vec<String>,
     /// Environment variable for the agent; NAME alone passes your own value (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]

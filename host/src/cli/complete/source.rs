@@ -48,6 +48,7 @@ const FREE: &[&str] = &[
     "DIGEST",
     "COMMAND",
     "NAME=VALUE",
+    "FLAG[=VALUE]",
     "WHEN",
     "NUMBER",
     "COUNT",
@@ -91,9 +92,9 @@ const BY_VERB: &[(&str, &str, Kind)] = &[
     ("ostler settings unset", "keys", names(Nameable::SettableKeys)),
     ("ostler access revoke", "name", names(Nameable::AccessTokens)),
     ("ostler plugin trust", "name", names(Nameable::Plugins)),
-    ("ostler profiles show", "name", names(Nameable::Profiles)),
-    ("ostler profiles delete", "name", names(Nameable::Profiles)),
-    ("ostler profiles save", "name", names(Nameable::Profiles)),
+    ("ostler profile show", "name", names(Nameable::Profiles)),
+    ("ostler profile delete", "name", names(Nameable::Profiles)),
+    ("ostler profile save", "name", names(Nameable::Profiles)),
 ];
 
 const fn names(what: Nameable) -> Kind {

@@ -196,7 +196,7 @@ impl<'a> Builder<'a> {
                 self.dropped.convenience("/cwd", format!("{reason} (the host's sandbox holds them)"));
             } else {
                 self.problems
-                    .push("/cwd", format!("{reason}, or trust the folder with `ostler grants add --trust-settings`"));
+                    .push("/cwd", format!("{reason}, or trust the folder with `ostler grant add --trust-settings`"));
             }
         }
     }
