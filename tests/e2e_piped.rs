@@ -154,7 +154,7 @@ fn silent(bed: &Bed) -> (Child, String) {
 fn a_writer_that_says_nothing_is_waited_for_and_that_is_said() {
     let bed = Bed::granted("");
     let (mut child, line) = silent(&bed);
-    assert_eq!(line, "waiting for the end of standard input (--no-stdin does not read it)");
+    assert_eq!(line, "waiting for the end of standard input (use --no-stdin to skip it)");
     child.stdin.take().unwrap().write_all(b"THE DIFF").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), with("review this", "THE DIFF"));
