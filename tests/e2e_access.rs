@@ -98,7 +98,7 @@ fn a_process_of_a_run_starts_no_host_of_its_own() {
     let call = format!("{} --home {} runs", support::binary().display(), bed.work().join("other").display());
     let events = bed.events_of(&["rehearsal", &format!("RUN {call} > said 2>&1; echo \"code $?\" >> said")]);
     let said = fs::read_to_string(bed.work().join("said")).unwrap();
-    assert!(said.contains("a process of a run may not call the host, and may start none"), "{said}");
+    assert!(said.contains("a process inside a run may not call the host or start one"), "{said}");
     assert!(said.contains("code 4"), "{said}");
     assert!(support::of_type(&events, "run.warning").is_empty(), "{events:?}");
 }

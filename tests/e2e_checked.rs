@@ -181,7 +181,7 @@ fn trust_in_settings_is_given_and_taken_back_on_purpose() {
     let trusts = |bed: &Bed| bed.call("list_workspace_grants", &json!({})).unwrap()[0]["trustSettings"].clone();
     assert_eq!(trusts(&bed), false);
     let done = bed.run(&["grants", "add", "--trust-settings", folder]).ok();
-    assert!(done.stdout.contains("settings count"), "{}", done.stdout);
+    assert!(done.stdout.contains("settings are used"), "{}", done.stdout);
     assert_eq!(trusts(&bed), true);
     assert!(bed.run(&["grants", "list"]).ok().stdout.contains("trusted"));
     bed.run(&["grants", "add", folder]).ok();

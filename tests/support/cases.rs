@@ -121,8 +121,9 @@ pub fn an_mcp_server(studio: &Studio) {
     };
     let events = server(json!({}));
     assert!(answer(&events).contains("pong open sesame"), "{events:#?}");
-    let start = semantics(&events, "tool_start")[0];
-    assert_eq!(start["tool"], "mcp", "{start}");
+    // Newer releases of claude look a tool up by a tool before they use it.
+    let starts = semantics(&events, "tool_start");
+    let start = starts.iter().find(|start| start["tool"] == "mcp").unwrap_or_else(|| panic!("{starts:?}"));
     assert_eq!((&start["mcp"]["server"], &start["mcp"]["tool"]), (&json!("probe"), &json!("ping")), "{start}");
     for more in [json!({ "disabledTools": ["ping"] }), json!({ "enabledTools": [] }), json!({ "enabled": false })] {
         let events = server(more.clone());

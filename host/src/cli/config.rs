@@ -95,7 +95,26 @@ fn path(context: &mut Context<'_>) -> Result<Exit, ApiError> {
 
 /// What is wrong with a configuration file, for the host and for the plugins.
 pub(super) fn validate(context: &Context<'_>, path: &Path) -> Result<Result<(), ConfigErrors>, ApiError> {
-    Ok(match Config::load_existing(path) {
+    with_plugins(context, path, Config::load_existing(path))
+}
+
+/// What is wrong with the user's own configuration file, which others must not be able to change.
+pub(super) fn validate_own(context: &Context<'_>) -> Result<Result<(), ConfigErrors>, ApiError> {
+    let path = &context.paths.config_file;
+    match Config::load(Some(path)) {
+        // Without a file the defaults are active, which is right.
+        Ok(_) if !path.exists() => Ok(Ok(())),
+        read => with_plugins(context, path, read),
+    }
+}
+
+/// Adds to what was read from a file what the plugins say of it.
+fn with_plugins(
+    context: &Context<'_>,
+    path: &Path,
+    read: Result<Config, ConfigErrors>,
+) -> Result<Result<(), ConfigErrors>, ApiError> {
+    Ok(match read {
         Ok(config) => {
             let complaints = context.local.complaints(&context.paths, &config)?;
             if complaints.is_empty() { Ok(()) } else { Err(Config::place(path, &complaints)) }
@@ -108,9 +127,8 @@ fn check(context: &mut Context<'_>, file: Option<&Path>) -> Result<Exit, ApiErro
     let path = file.unwrap_or(&context.paths.config_file).to_owned();
     let exists = path.exists();
     let result = match file {
-        // Without a file the defaults are active, which is right.
-        None if !exists => Config::load(Some(&path)).map(drop),
-        _ => validate(context, &path)?,
+        Some(_) => validate(context, &path)?,
+        None => validate_own(context)?,
     };
     match result {
         Ok(_) if context.json => context.out.document(&json!({"file": path, "exists": exists, "valid": true}))?,

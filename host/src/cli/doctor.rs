@@ -107,7 +107,7 @@ fn configuration(context: &Context<'_>) -> Check {
     if !context.paths.config_file.exists() {
         return Check::ok(name, format!("{path} does not exist, so the defaults are active"));
     }
-    match config::validate(context, &context.paths.config_file) {
+    match config::validate_own(context) {
         Ok(Ok(())) => Check::ok(name, path),
         Ok(Err(errors)) => {
             let count = errors.errors().len();

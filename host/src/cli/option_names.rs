@@ -9,7 +9,7 @@ use crate::config::file_key;
 use crate::model::{ApiError, Problem};
 
 /// Fields of the start payload and what sets them on the command line.
-const FIELDS: [(&str, &str); 29] = [
+const FIELDS: [(&str, &str); 31] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
     ("/title", "--title"),
@@ -18,7 +18,9 @@ const FIELDS: [(&str, &str); 29] = [
     ("/profileId", "--profile"),
     ("/queuePriority", "--priority"),
     ("/timeoutSeconds", "--timeout"),
+    ("/priority", "--priority"),
     ("/scheduledAt", "--at"),
+    ("/startAfter", "--after"),
     ("/maxRetries", "--retries"),
     ("/optionalFlags", "--flag"),
     ("/harness/resumeSessionId", "--resume"),

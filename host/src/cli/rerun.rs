@@ -64,5 +64,5 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         Ok(Request { method: "rerun", params, provider, folder })
     })
     .await
-    .map_err(|error| option_names::keep_pointers_of(base.as_ref(), &built, error))
+    .map_err(|error| if context.json { error } else { option_names::keep_pointers_of(base.as_ref(), &built, error) })
 }

@@ -86,7 +86,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         Ok(Request { method: "start_run", params, provider, folder })
     })
     .await
-    .map_err(|error| option_names::keep_pointers_of(base.as_ref(), &built, error))
+    .map_err(|error| if context.json { error } else { option_names::keep_pointers_of(base.as_ref(), &built, error) })
 }
 
 /// Refuses a run without a prompt. One argument alone is often the prompt, and the provider was forgotten.

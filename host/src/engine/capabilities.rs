@@ -68,6 +68,8 @@ struct Slot {
     refreshing: bool,
     /// How often in a row the CLI has not answered in time. That is no verdict: the next to need one asks again.
     unanswered: u32,
+    /// When the last probes ended without an answer.
+    silent_at: Option<Instant>,
 }
 
 /// For what capabilities are asked.
@@ -194,6 +196,7 @@ impl Engine {
         caller: Option<&BTreeMap<String, String>>,
         asking: Asking,
     ) -> Result<Known, ApiError> {
+        let asked = Instant::now();
         let variables = self.probe_environment(setup, provider, caller);
         let fingerprint = provider.fingerprint(instance, executable, &variables);
         let key = format!("{} {fingerprint}", provider.name);
@@ -212,6 +215,13 @@ impl Engine {
             Arc::clone(slots.entry(key.clone()).or_default())
         };
         let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has waited for the probes of another asker takes their result, even if it is that the CLI does not answer.
+        if asking != Asking::Anew
+            && held.silent_at.is_some_and(|at| at >= asked || asking == Asking::ForList)
+            && let Some(known) = silent().get(&key)
+        {
+            return Ok(known.clone());
+        }
         if held.known.is_none() {
             held.known = self.recall(provider, &fingerprint);
         }
@@ -228,11 +238,12 @@ impl Engine {
             self.probe(setup, provider, instance, executable, caller, held.unanswered)?;
         if unanswered {
             held.unanswered = held.unanswered.saturating_add(1);
+            held.silent_at = Some(Instant::now());
             let known = Known { snapshot: Arc::new(snapshot), key: None, unanswered };
             silent().insert(key, known.clone());
             return Ok(known);
         }
-        held.unanswered = 0;
+        (held.unanswered, held.silent_at) = (0, None);
         silent().remove(&key);
         let known = self.remember(snapshot, &fingerprint);
         held.known = Some((known.clone(), Instant::now()));

@@ -198,10 +198,11 @@ fn all_fields() -> BTreeSet<String> {
 fn provider(registry: &Registry, name: &str, settings: &Value, answers: &[(&str, &str)]) -> Installed {
     let instance = registry.provider(name, settings).unwrap();
     let read = |file: &str| match file.split_once(':') {
-        Some(("text", text)) => text.to_owned(),
+        Some(("text", text)) => (0, text.to_owned()),
+        Some(("refused", text)) => (1, text.to_owned()),
         _ => {
             let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/transcripts").join(file);
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            (0, std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
         }
     };
     let results: Vec<plugin::ProbeResult> = instance
@@ -210,7 +211,8 @@ fn provider(registry: &Registry, name: &str, settings: &Value, answers: &[(&str,
         .into_iter()
         .map(|probe| {
             let (_, file) = answers.iter().find(|(id, _)| *id == probe.id).expect("every probe has an answer");
-            let output = plugin::ProbeOutput { code: 0, stdout: read(file), stderr: String::new() };
+            let (code, stdout) = read(file);
+            let output = plugin::ProbeOutput { code, stdout, stderr: String::new() };
             plugin::ProbeResult { id: probe.id, outcome: plugin::ProbeOutcome::Exited(output) }
         })
         .collect();
@@ -295,6 +297,10 @@ fn bundled() -> [(&'static str, Installed); 4] {
         ("resume-help", "codex-0.169.0/help-exec-resume.stdout"),
         ("features", "codex-0.169.0/features-list.stdout"),
         ("mcp-servers", "codex-0.169.0/mcp-list.stdout"),
+        ("agents-key", "codex-0.169.0/mcp-list.stdout"),
+        // It knows these keys, and refuses their values.
+        ("required-key", "refused:"),
+        ("approval-key", "refused:"),
     ];
     [
         ("claude", provider(&registry, "claude", &json!({}), &claude)),

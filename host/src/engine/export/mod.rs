@@ -266,6 +266,7 @@ fn has_answer(run: &RunRecord) -> Result<(), ApiError> {
 fn redact_record(redactor: &RunRedactor, run: &mut RunRecord) {
     let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
     clean(&mut run.summary.title);
+    run.job.iter_mut().for_each(|job| clean(&mut job.title));
     run.summary.message.iter_mut().for_each(clean);
     run.final_text.iter_mut().for_each(clean);
     let documents = run.structured_output.iter_mut().chain([&mut run.payload]).chain(&mut run.warnings);

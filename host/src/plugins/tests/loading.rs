@@ -42,8 +42,8 @@ fn what_is_no_plugin_is_refused_with_a_reason() {
     };
     let good = Guest::default().policy();
     for (bytes, reason) in [
-        (b"not a component".to_vec(), "no WebAssembly"),
-        (Vec::new(), "no WebAssembly"),
+        (b"not a component".to_vec(), "not a valid WebAssembly file"),
+        (Vec::new(), "not a valid WebAssembly file"),
         (wat::parse_str("(module)").unwrap(), "module, not a component"),
         (good[..good.len() / 2].to_vec(), "damaged"),
         (wat::parse_str("(component)").unwrap(), "no plugin interface"),
