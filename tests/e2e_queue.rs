@@ -48,8 +48,8 @@ fn a_run_starts_after_those_that_it_depends_on() {
     bed.run(&["cancel", &first]).ok();
     bed.run(&["wait", &second, &third]).ok();
     let ended = |run: &str| bed.record(run)["endedAt"].as_str().unwrap().to_owned();
-    assert!(ended(&first) <= bed.record(&second)["startedAt"].as_str().unwrap().to_owned());
-    assert!(ended(&second) <= bed.record(&third)["startedAt"].as_str().unwrap().to_owned());
+    assert!(ended(&first).as_str() <= bed.record(&second)["startedAt"].as_str().unwrap());
+    assert!(ended(&second).as_str() <= bed.record(&third)["startedAt"].as_str().unwrap());
     // One that has completed is no reason to wait.
     bed.run(&["run", "rehearsal", "--after", &second, "SAY at once"]).ok();
     // A rerun does not wait for what is over.
