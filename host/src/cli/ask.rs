@@ -69,9 +69,10 @@ fn breadth(folder: &Path, home: Option<&Path>) -> Option<String> {
 /// Asks a question that only a typed yes answers with yes. What was typed before it was asked is no answer.
 pub(super) fn confirm(question: &str) -> bool {
     let question = format!("{question} [y/N] ");
+    // Before the question appears: an answer to it must not be dropped, however fast it is typed.
+    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     // The lock must not be held while waiting: whoever interrupts the question wants to say so.
     let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
-    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     let mut line = String::new();
     asked.is_ok() && io::stdin().lock().read_line(&mut line).is_ok() && is_yes(&line)
 }
