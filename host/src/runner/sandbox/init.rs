@@ -311,13 +311,15 @@ fn serve(
         say(LISTENERS, &raw).map_err(lost)?;
     }
     let failed = |errno| SetupError::at("make the program's process")(errno);
-    // Its end says that process 1 has executed the reaper and that nobody can look into it.
-    let (private, opaque) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    // The pipe's end says that process 1 has executed the reaper and that nobody can look into it.
+    let reaper = reaper.map(|reaper| Ok((reaper, pipe2(OFlag::O_CLOEXEC).map_err(failed)?))).transpose()?;
     // SAFETY: this process has one thread, so that the copy may do whatever this one may.
     let program = match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
-            drop(opaque);
-            while read(&private, &mut byte) == Err(Errno::EINTR) {}
+            if let Some((_, (private, opaque))) = reaper {
+                drop(opaque);
+                while read(&private, &mut byte) == Err(Errno::EINTR) {}
+            }
             // Were process 1 to end now, the kernel would end this one as well.
             if say(PROGRAM, &[]).is_ok() {
                 // It closes `control`, as all that it does not need.
@@ -327,8 +329,8 @@ fn serve(
         }
         ForkResult::Parent { child } => child,
     };
-    if let Some(reaper) = reaper {
-        match bwrap::execute_reaper(reaper, control, program, &opaque)? {}
+    if let Some((reaper, (_, opaque))) = &reaper {
+        match bwrap::execute_reaper(reaper, control, program, opaque)? {}
     }
     linux::close_all_but(&[control.as_raw_fd()]);
     ostler_reaper::collect(control.as_raw_fd(), program.as_raw());
