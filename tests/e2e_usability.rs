@@ -9,80 +9,17 @@
 
 mod support;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::pty::{Winsize, openpty};
 use serde_json::{Value, json};
-use support::Bed;
+use support::terminal::CTRL_C;
+use support::{Bed, Terminal};
 
-/// A command on a terminal of its own, and everything that it has written there.
-struct Terminal {
-    child: Child,
-    master: File,
-    shown: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Terminal {
-    /// Starts `script` in a shell whose terminal has so many columns.
-    fn start(bed: &Bed, columns: u16, term: &str, script: &str) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        // The shell is the leader of the terminal's session, so that Ctrl-C reaches what it runs.
-        let mut command = bed.shell("exec setsid --ctty --wait /bin/sh -c \"$SCRIPT\"");
-        command.env("SCRIPT", script).env("TERM", term).stdin(end()).stdout(end()).stderr(end());
-        let child = command.spawn().unwrap();
-        drop(command);
-        drop(pty.slave);
-        let master = File::from(pty.master);
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let (mut from, into) = (master.try_clone().unwrap(), Arc::clone(&shown));
-        let reader = std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut buffer) {
-                into.lock().unwrap().extend_from_slice(&buffer[..count]);
-            }
-        });
-        Self { child, master, shown, reader: Some(reader) }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
-    }
-
-    #[track_caller]
-    fn wait_for(&self, text: &str) {
-        support::until(text, Duration::from_secs(60), || self.text().contains(text).then_some(()));
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// What is left on the screen after the end: the lines of it, without what was erased.
-    fn finish(mut self) -> Vec<String> {
-        let limit = Instant::now() + Duration::from_secs(60);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < limit, "it does not end: {}", self.text());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        self.reader.take().unwrap().join().unwrap();
-        screen(&self.text())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A script on a terminal that has so many columns.
+fn terminal(bed: &Bed, columns: u16, term: &str, script: &str) -> Terminal {
+    Terminal::with(bed.shell(script), columns, term)
 }
 
 /// The lines of a screen that is wide enough for all of them. It knows what Ostler uses: carriage return, line feed,
@@ -126,8 +63,8 @@ fn ostler() -> String {
 fn a_pipe_to_the_same_terminal_leaves_no_spinner_lines_behind() {
     let bed = Bed::granted("");
     let script = format!("{} run rehearsal 'SLOW 5' | tee log", ostler());
-    let terminal = Terminal::start(&bed, 80, "xterm-256color", &script);
-    let lines = terminal.finish();
+    let terminal = terminal(&bed, 80, "xterm-256color", &script);
+    let lines = screen(&terminal.transcript());
     let answer: Vec<&String> = lines.iter().filter(|line| line.starts_with("chunk ")).collect();
     assert_eq!(answer.len(), 5, "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains('⠋') || line.contains("· ")), "{lines:?}");
@@ -139,11 +76,11 @@ fn ctrl_c_leaves_no_spinner_line_behind_at_any_width() {
     let bed = Bed::granted("");
     for columns in [40, 80, 120] {
         let script = format!("exec {} run rehearsal 'SLEEP 600'", ostler());
-        let mut terminal = Terminal::start(&bed, columns, "xterm-256color", &script);
+        let mut terminal = terminal(&bed, columns, "xterm-256color", &script);
         terminal.wait_for("rehearsal · ");
         terminal.wait_for(" · 1s");
-        terminal.type_in("\u{3}");
-        let lines = terminal.finish();
+        terminal.type_keys(CTRL_C);
+        let lines = screen(&terminal.transcript());
         assert!(!lines.iter().any(|line| line.contains(" · ")), "{columns}: {lines:?}");
         assert!(lines[0].starts_with("canceling run "), "{columns}: {lines:?}");
         assert!(lines[1].ends_with("was canceled"), "{columns}: {lines:?}");
@@ -153,10 +90,9 @@ fn ctrl_c_leaves_no_spinner_line_behind_at_any_width() {
 #[test]
 fn a_dumb_terminal_gets_plain_lines_and_no_colors() {
     let bed = Bed::granted("");
-    let terminal = Terminal::start(&bed, 80, "dumb", &format!("exec {} run rehearsal 'RUN true'", ostler()));
-    support::until("the end", Duration::from_secs(60), || terminal.text().contains("done in").then_some(()));
-    let text = terminal.text();
-    terminal.finish();
+    let terminal = terminal(&bed, 80, "dumb", &format!("exec {} run rehearsal 'RUN true'", ostler()));
+    let text = terminal.transcript();
+    assert!(text.contains("done in"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text:?}");
     assert!(text.contains(" started (rehearsal") && text.contains("shell: true"), "{text}");
 }
@@ -181,11 +117,11 @@ fn consent_cannot_be_typed_ahead() {
     let bed = Bed::new();
     // Typed while the shell sleeps, before anything was asked.
     let script = format!("sleep 1; exec {} run rehearsal 'SAY x'", ostler());
-    let mut terminal = Terminal::start(&bed, 200, "xterm", &script);
-    terminal.type_in("y\n");
+    let mut terminal = terminal(&bed, 200, "xterm", &script);
+    terminal.type_keys("y\n");
     terminal.wait_for("now and later? [y/N]");
-    terminal.type_in("n\n");
-    let lines = terminal.finish();
+    terminal.type_keys("n\n");
+    let lines = screen(&terminal.transcript());
     assert!(lines.iter().any(|line| line.contains("denied by")), "{lines:?}");
     assert!(bed.call("list_workspace_grants", &json!({})).unwrap().as_array().unwrap().is_empty());
 }

@@ -27,6 +27,7 @@ pub mod escape;
 mod follow;
 #[path = "../guests/mod.rs"]
 pub mod guests;
+pub mod hostile;
 mod leaks;
 #[path = "../model_server/mod.rs"]
 pub mod model_server;

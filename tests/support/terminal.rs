@@ -22,15 +22,22 @@ pub struct Terminal {
     keyboard: File,
     chunks: Receiver<Vec<u8>>,
     shown: String,
+    /// What was shown before what is in `shown`.
+    earlier: String,
 }
 
 impl Terminal {
     /// Starts a command that leads a session on a new terminal.
-    pub fn start(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    pub fn start(command: Command) -> Self {
+        Self::with(command, 100, "xterm")
+    }
+
+    /// The same on a terminal of that type, with so many columns.
+    pub fn with(mut command: Command, columns: u16, term: &str) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
         let stream = || Stdio::from(pty.slave.try_clone().unwrap());
-        command.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream());
+        command.env("TERM", term).stdin(stream()).stdout(stream()).stderr(stream());
         let name = nix::unistd::ttyname(&pty.slave).unwrap();
         // SAFETY: between fork and exec only system calls are made, on memory that exists already.
         unsafe {
@@ -57,7 +64,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, keyboard, chunks, shown: String::new() }
+        Self { child, keyboard, chunks, shown: String::new(), earlier: String::new() }
     }
 
     /// Types something.
@@ -75,6 +82,7 @@ impl Terminal {
         loop {
             if let Some(at) = self.shown.find(text) {
                 let rest = self.shown.split_off(at + text.len());
+                self.earlier.push_str(&self.shown);
                 self.shown.truncate(at);
                 return std::mem::replace(&mut self.shown, rest);
             }
@@ -88,7 +96,20 @@ impl Terminal {
 
     /// Waits for the end: exit code (128 and the number for a signal), and the rest of what was shown.
     #[track_caller]
-    pub fn finish(mut self) -> (i32, String) {
+    pub fn finish(self) -> (i32, String) {
+        let (code, _, rest) = self.end();
+        (code, rest)
+    }
+
+    /// Waits for the end: everything that was shown since the start.
+    #[track_caller]
+    pub fn transcript(self) -> String {
+        let (_, earlier, rest) = self.end();
+        earlier + &rest
+    }
+
+    #[track_caller]
+    fn end(mut self) -> (i32, String, String) {
         let start = Instant::now();
         loop {
             match self.chunks.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
@@ -99,7 +120,7 @@ impl Terminal {
         }
         let status = self.child.wait().unwrap();
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        (code, std::mem::take(&mut self.shown))
+        (code, std::mem::take(&mut self.earlier), std::mem::take(&mut self.shown))
     }
 }
 
