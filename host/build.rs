@@ -1,4 +1,5 @@
-//! Builds the bundled plugins from source, makes components of them and embeds those. Builds and embeds the reaper, too.
+//! Builds the bundled plugins from source, makes components of them and machine code of those, and embeds both. Builds and
+//! embeds the reaper, too.
 //!
 //! A nested cargo builds the guest crates for `wasm32-unknown-unknown` into a target folder of their own (`guest` below
 //! the host's), one for all profiles of the host, so the host's own lock on its folder is never asked for. What the
@@ -13,6 +14,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+#[path = "src/plugins/code.rs"]
+mod code;
 
 /// A bundled plugin.
 struct Guest {
@@ -60,6 +64,7 @@ const OUTER_ONLY: &[&str] = &[
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/plugins/code.rs");
     println!("cargo::rerun-if-env-changed={READY_MADE}");
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,13 +82,16 @@ fn embed() -> Result<(), String> {
         Some(folder) => ready_made(&PathBuf::from(folder))?,
         None => build_components(&out)?,
     };
+    let compiler = Compiler::for_target(&variable("TARGET")?)?;
     let mut list = String::from("&[\n");
     for (guest, component) in GUESTS.iter().zip(&components) {
+        let code = out.join(format!("{}.code", guest.name));
+        write_if_changed(&code, &compiler.compile(guest, component)?)?;
         // The name in the list is for messages; what counts is what the plugin says of itself.
         let _ = writeln!(
             list,
-            "    Bundled {{ name: {:?}, kind: Kind::{}, component: include_bytes!({:?}), code: &[] }},",
-            guest.name, guest.kind, component
+            "    Bundled {{ name: {:?}, kind: Kind::{}, component: include_bytes!({:?}), code: include_bytes!({:?}) }},",
+            guest.name, guest.kind, component, code
         );
     }
     list.push_str("]\n");
@@ -273,6 +281,45 @@ fn wrap(guest: &Guest, module: &Path) -> Result<Vec<u8>, String> {
             guest.kind.to_lowercase()
         )
     })
+}
+
+/// Makes machine code of components.
+struct Compiler {
+    /// None: the host compiles at its first start.
+    engine: Option<wasmtime::Engine>,
+}
+
+impl Compiler {
+    /// For the target of the host, and for every processor of it that [`code::BASELINE_X86_64`] allows.
+    fn for_target(target: &str) -> Result<Self, String> {
+        if target.split('-').next() != variable("HOST")?.split('-').next() {
+            // The code generator that is built here knows the architecture that it runs on.
+            println!("cargo::warning=no machine code is made for {target}: its host compiles the plugins at the first start");
+            return Ok(Self { engine: None });
+        }
+        let mut config = code::config();
+        let mut engine = || {
+            config.target(target)?;
+            if target.starts_with("x86_64-") {
+                for feature in code::BASELINE_X86_64 {
+                    // SAFETY: wasmtime compares the features that code was made for with the processor's when it loads it.
+                    unsafe { config.cranelift_flag_enable(feature) };
+                }
+            }
+            wasmtime::Engine::new(&config)
+        };
+        let engine = engine().map_err(|error| format!("failed to set up the compiler for {target}: {error:#}"))?;
+        Ok(Self { engine: Some(engine) })
+    }
+
+    /// The code of a component; nothing where none is made.
+    fn compile(&self, guest: &Guest, component: &Path) -> Result<Vec<u8>, String> {
+        let Some(engine) = &self.engine else { return Ok(Vec::new()) };
+        let bytes = fs::read(component).map_err(|error| format!("failed to read {}: {error}", component.display()))?;
+        engine
+            .precompile_component(&bytes)
+            .map_err(|error| format!("failed to compile the component of {}: {error:#}", guest.package))
+    }
 }
 
 /// Leaves the file's time alone where nothing changed, so that the host is not compiled again.
