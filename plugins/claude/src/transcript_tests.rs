@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use ostler_plugin::provider::RetryTime;
-use ostler_provider_kit::testing::captures::{Captures, read_one};
-use ostler_provider_kit::testing::golden::{self, Golden};
-use ostler_provider_kit::testing::soup;
+use ostler_provider_kit_testing::captures::{Captures, read_one};
+use ostler_provider_kit_testing::golden::{self, Golden};
+use ostler_provider_kit_testing::soup;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use ostler_plugin::provider::{ProbeOutcome, RunMode, Support};
-use ostler_provider_kit::testing::probes::{self, assert_blocked, exited};
+use ostler_provider_kit_testing::probes::{self, assert_blocked, exited};
 use proptest::prelude::*;
 
 use super::*;

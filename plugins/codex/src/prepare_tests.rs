@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::unnecessary_wraps)]
 
 use ostler_plugin::provider::RunMode;
-use ostler_provider_kit::testing::launches::{self, attachment, dropped, file, has, request};
+use ostler_provider_kit_testing::launches::{self, attachment, dropped, file, has, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

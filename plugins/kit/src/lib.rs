@@ -16,7 +16,5 @@ pub mod prepare;
 pub mod prompt;
 pub mod session;
 pub mod shell;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod transcript;
 pub mod variables;

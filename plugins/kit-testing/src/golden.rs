@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ostler_plugin::provider::{Outcome, Semantic, Step};
 
-use super::captures::Captures;
-use crate::failure::shorten;
+use crate::captures::Captures;
+use ostler_provider_kit::failure::shorten;
 
 /// Longest text of an event, in bytes.
 const EVENT_TEXT: usize = 90;
