@@ -45,7 +45,11 @@ impl Background {
     }
 }
 
+/// A task that claude waits for. It does not wait for those that watch something or run elsewhere.
 fn entry(task: &Map<String, Value>) -> Option<(String, Value)> {
+    if ["ambient", "off_host"].iter().any(|flag| task.get(*flag) == Some(&Value::Bool(true))) {
+        return None;
+    }
     let word = |key: &str| task.get(key).and_then(Value::as_str).unwrap_or_default();
     let id = Some(word("task_id")).filter(|id| !id.is_empty())?;
     let description = ostler_provider_kit::failure::shorten(word("description"), 200);

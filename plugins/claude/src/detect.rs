@@ -25,6 +25,10 @@ const REQUIRED: [&str; 7] = [
     "--include-partial-messages",
 ];
 
+/// An option that came shortly after the version (2.1.7) from which on a failed request is not repeated without streaming.
+/// No help tells of that itself.
+const SINCE_ONE_REQUEST: &str = "--debug-file";
+
 /// Modes of `--permission-mode` that runs need.
 const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", ASKING, "dontAsk"];
 
@@ -89,6 +93,11 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     let modes: BTreeSet<String> = MODES.into_iter().chain([AUTO]).filter(|mode| has(mode)).map(str::to_owned).collect();
     for mode in MODES.into_iter().filter(|mode| !modes.contains(*mode)) {
         reasons.push(format!("`claude --permission-mode` has no {mode}, so permissions can be set in part only"));
+    }
+    if !options.contains(SINCE_ONE_REQUEST) {
+        reasons.push(
+            "the installed claude repeats a failed request once without streaming, also beyond `maxRetries`".to_owned(),
+        );
     }
     // Said in the description of --bare only.
     let prompt_files = page.contains("--system-prompt[-file]") || options.contains("--system-prompt-file");

@@ -60,6 +60,14 @@ fn mode_counts_only_where_the_option_lists_it() {
 }
 
 #[test]
+fn request_beyond_the_retries_is_a_reason() {
+    let older = captures().part("help", "stdout").replace("--debug-file ", "--debug ");
+    let capabilities = detect(&answers(&[(HELP, exited(&older, 0))]));
+    assert_eq!(capabilities.support, Support::Degraded);
+    assert!(capabilities.reasons.iter().any(|reason| reason.contains("`maxRetries`")), "{:?}", capabilities.reasons);
+}
+
+#[test]
 fn a_newer_version_is_judged_by_its_help() {
     let capabilities = detect(&answers(&[(VERSION, exited("7.0.0-beta.2 (Claude Code)\n", 0))]));
     assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));

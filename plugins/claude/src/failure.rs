@@ -16,6 +16,8 @@ pub(crate) struct Request<'a> {
     pub status: Option<u16>,
     /// claude's word for it: `authentication_failed`, `rate_limit`, `server_error` and so on.
     pub word: &'a str,
+    /// The API's own type of the error, such as `overloaded_error`. Newer versions pass it on.
+    pub kind: &'a str,
     /// When a limit of the account ends, in milliseconds since 1970.
     pub resets_at_ms: Option<u64>,
 }
@@ -36,7 +38,7 @@ pub(crate) fn command(message: &str) -> Failure {
     failure(FailureKind::Usage, code::BAD_REQUEST, message, Some(hint))
 }
 
-fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
+fn classify(Request { message, status, word, kind, .. }: Request<'_>) -> Failure {
     let says = |phrases: &[&str]| mentions(message, phrases);
     let status = status.or_else(|| http_status(message));
     if says(&["not logged in", "please run /login", "run `claude /login`", "invalid api key", "no api key"]) {
@@ -49,6 +51,7 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
         return failure(FailureKind::Limit, code::CONTEXT_LENGTH, message, Some(hint));
     }
     if word == "billing_error"
+        || kind == "billing_error"
         || says(&[
             "usage limit",
             "hit your limit",
@@ -67,7 +70,7 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
     if status == Some(403) || says(&["organization has been disabled", "does not have access to claude"]) {
         return failure(FailureKind::Authentication, code::ACCOUNT, message, Some("check what the account may do"));
     }
-    if status == Some(429) || word == "rate_limit" {
+    if status == Some(429) || word == "rate_limit" || kind == "rate_limit_error" {
         return failure(FailureKind::RateLimited, code::TOO_MANY_REQUESTS, message, None);
     }
     if word == "model_not_found" || says(&["issue with the selected model", "model not found"]) {
@@ -80,12 +83,13 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
     if says(&["usage policy", "unable to respond to this request", "safeguards"]) {
         return failure(FailureKind::Limit, code::REFUSED, message, None);
     }
-    if status.is_some_and(|status| status >= 500) || says(&["overloaded"]) {
-        let overloaded = matches!(status, None | Some(503 | 529));
+    if status.is_some_and(|status| status >= 500) || kind == "overloaded_error" || says(&["overloaded"]) {
+        let overloaded = kind == "overloaded_error" || matches!(status, None | Some(503 | 529));
         let code = if overloaded { code::OVERLOADED } else { code::SERVER_ERROR };
         return failure(FailureKind::Transient, code, message, None);
     }
     if status == Some(408)
+        || kind == "timeout_error"
         || says(&[
             "connection error",
             "unable to connect",
@@ -101,13 +105,16 @@ fn classify(Request { message, status, word, .. }: Request<'_>) -> Failure {
         let hint = "check the network connection, proxies and the login: `ostler doctor`";
         return failure(FailureKind::Transient, code::CONNECTION, message, Some(hint));
     }
-    if word == "server_error" {
+    if word == "server_error" || kind == "api_error" {
         return failure(FailureKind::Transient, code::SERVER_ERROR, message, None);
     }
-    if word == "authentication_failed" {
+    if word == "authentication_failed" || kind == "authentication_error" {
         return failure(FailureKind::Authentication, code::CREDENTIAL_REFUSED, message, Some(LOG_IN));
     }
-    if word == "invalid_request" || status.is_some_and(|status| (400..500).contains(&status)) {
+    if word == "invalid_request"
+        || kind == "invalid_request_error"
+        || status.is_some_and(|status| (400..500).contains(&status))
+    {
         return failure(FailureKind::Usage, code::BAD_REQUEST, message, None);
     }
     unknown(message)
@@ -218,16 +225,33 @@ mod tests {
             ),
             ("API Error: … appears to violate our Usage Policy", None, "", Limit, code::REFUSED),
         ] {
-            let failure = request(Request { message, status, word, resets_at_ms: None });
+            let failure = request(Request { message, status, word, ..Request::default() });
             assert_eq!((failure.kind, failure.code.as_deref()), (kind, Some(code)), "{message}");
         }
         assert_eq!(request(Request { message: "something new", ..Request::default() }).kind, FailureKind::Unknown);
     }
 
     #[test]
+    fn type_of_the_error_decides_where_claude_has_no_word_for_it() {
+        use FailureKind::{Authentication, Limit, RateLimited, Transient, Usage};
+        for (kind, expected, code) in [
+            ("rate_limit_error", RateLimited, code::TOO_MANY_REQUESTS),
+            ("overloaded_error", Transient, code::OVERLOADED),
+            ("api_error", Transient, code::SERVER_ERROR),
+            ("timeout_error", Transient, code::CONNECTION),
+            ("authentication_error", Authentication, code::CREDENTIAL_REFUSED),
+            ("billing_error", Limit, code::QUOTA),
+            ("invalid_request_error", Usage, code::BAD_REQUEST),
+        ] {
+            let failure = request(Request { message: "no", word: "unknown", kind, ..Request::default() });
+            assert_eq!((failure.kind, failure.code.as_deref()), (expected, Some(code)), "{kind}");
+        }
+    }
+
+    #[test]
     fn times_to_try_again() {
         let of = |message: &str, resets_at_ms: Option<u64>| {
-            request(Request { message, status: Some(429), word: "", resets_at_ms }).retry
+            request(Request { message, status: Some(429), resets_at_ms, ..Request::default() }).retry
         };
         assert_eq!(of("Claude AI usage limit reached|1760000000", None), Some(RetryTime::AtUnixMs(1_760_000_000_000)));
         assert_eq!(of("API Error: Request rejected (429) · try again in 3s", None), Some(RetryTime::AfterMs(3000)));
@@ -241,7 +265,7 @@ mod tests {
             message in "(API Error: |\\||[0-9]{0,12}|\\PC){0,12}", word in "[a-z_]{0,8}",
             lines in prop::collection::vec("(Error: |error: )?\\PC{0,60}", 0..4),
         ) {
-            let _ = request(Request { message: &message, status: None, word: &word, resets_at_ms: None });
+            let _ = request(Request { message: &message, word: &word, kind: &word, ..Request::default() });
             let _ = from_words(&lines, true);
         }
     }

@@ -6,6 +6,7 @@
 
 mod background;
 mod bounds;
+mod denials;
 mod detect;
 mod failure;
 mod flags;

@@ -21,7 +21,7 @@ pub(crate) fn read(event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bo
         "status" if word(event, "status") == "compacting" => {
             events.push(Semantic::Progress(notice(notices::COMPACTED, "the history is being summarised")));
         }
-        // What begins and ends in the background is told one by one, too, and denials with the result and in the last line.
+        // What begins and ends in the background is reported one by one, too; `Denials` reads the refused tool uses.
         "status" | "hook_started" | "background_tasks_changed" | "permission_denied" => {}
         "compact_boundary" => {
             let facts = event.get("compact_metadata").unwrap_or(&Value::Null);

@@ -8,16 +8,17 @@ use ostler_plugin::provider::{
 };
 use ostler_plugin::vocabulary::{failures, notices};
 use ostler_plugin::{Transcript, strip_ansi};
-use ostler_provider_kit::events::{notice, notice_with, piece, stop, work_done};
+use ostler_provider_kit::events::{notice, piece, stop, work_done};
 use ostler_provider_kit::failure::{failure, shorten};
 use ostler_provider_kit::json_lines::ends_with_member;
 use ostler_provider_kit::payload::Payload;
 use ostler_provider_kit::transcript::{self, KEPT_BYTES, KEPT_LINES, StandardError, Unread};
 use ostler_provider_kit::{answer, session};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::background::Background;
 use crate::bounds::{self, Bounds};
+use crate::denials::Denials;
 use crate::failure::{self, Request};
 use crate::items;
 use crate::usage::Meter;
@@ -57,6 +58,7 @@ pub struct PrintTranscript {
     turn_over: bool,
     background: Background,
     bounds: Bounds,
+    denials: Denials,
     /// Why a line was not read that is not known to be another than the last.
     unread: Option<Unread>,
     stderr: StandardError,
@@ -72,7 +74,7 @@ struct Message {
     next: u64,
     /// Whether something of its text was shown.
     said: bool,
-    /// Whether it came to its end, or a text of it came whole.
+    /// Whether it came to its end, or its last block came whole.
     whole: bool,
 }
 
@@ -83,6 +85,8 @@ struct End {
     subtype: String,
     terminal_reason: String,
     status: Option<u16>,
+    /// The API's type of the error that ended the turn.
+    error_type: String,
     /// Turns of the model.
     turns: Option<u64>,
     text: Option<String>,
@@ -147,6 +151,7 @@ impl PrintTranscript {
             turn_over: false,
             background: Background::default(),
             bounds: Bounds::new(payload.harness.limits.max_turns, payload.harness.structured_output.is_some()),
+            denials: Denials::default(),
             unread: None,
             stderr: StandardError::default(),
         }
@@ -197,6 +202,9 @@ impl PrintTranscript {
             if let Some(version) = event.get("claude_code_version").and_then(Value::as_str) {
                 self.meter.version(version);
             }
+        }
+        if event.get("subtype").and_then(Value::as_str) == Some("permission_denied") {
+            events.extend(self.denials.event(event).map(Semantic::Warning));
         }
         let changed = self.background.hear(event);
         let covered = system::read(event, events);
@@ -278,11 +286,11 @@ impl PrintTranscript {
         true
     }
 
-    /// An agent begins a message. One that it was in the middle of has broken off, and is said again.
+    /// An agent begins a message. One that it was in the middle of has broken off.
     fn begin(&mut self, id: &str, parent: Option<&str>, events: &mut Vec<Semantic>) {
         let before = std::mem::replace(self.agent(parent), Message { id: id.to_owned(), ..Message::default() });
         if before.said && !before.whole {
-            let message = "the model's stream broke off; what it was saying is said again from its beginning";
+            let message = "the model's stream broke off in the middle of a text, which is not part of the answer";
             events.push(Semantic::Warning(notice(notices::REQUEST_FAILED, message)));
         }
     }
@@ -293,7 +301,10 @@ impl PrintTranscript {
         let id = format!("{}:{index}", self.agent(parent).id);
         match items::text(delta, "type") {
             "text_delta" => {
-                self.agent(parent).said = true;
+                let agent = self.agent(parent);
+                agent.said = true;
+                // Blocks before it may have come whole, such as the model's thinking.
+                agent.whole = false;
                 events.push(Semantic::TextDelta(piece(&id, items::text(delta, "text"), parent)));
             }
             "thinking_delta" => {
@@ -366,6 +377,7 @@ impl PrintTranscript {
             subtype,
             terminal_reason: word("terminal_reason"),
             status: status.and_then(|status| u16::try_from(status).ok()),
+            error_type: word("api_error_type"),
             turns: event.get("num_turns").and_then(Value::as_u64),
             text: answer.or(text).map(str::to_owned),
             structured: structured.cloned(),
@@ -379,7 +391,7 @@ impl PrintTranscript {
                 .collect(),
         };
         for denial in event.get("permission_denials").and_then(Value::as_array).into_iter().flatten() {
-            events.push(Semantic::Warning(denied(denial)));
+            events.extend(self.denials.listed(denial).map(Semantic::Warning));
         }
         events.push(Semantic::Usage(self.meter.total(event)));
         let answer = self.answer_of(&end);
@@ -467,15 +479,15 @@ impl PrintTranscript {
     /// What the last line says of a run that failed; `success` there is no success.
     fn told(&self, end: &End, resumes: bool) -> Failure {
         let message = end.message();
-        match end.subtype.as_str() {
-            "error_max_turns" => {
+        match (end.subtype.as_str(), end.terminal_reason.as_str()) {
+            ("error_max_turns", _) | (_, "max_turns") => {
                 return failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(bounds::MORE_TURNS));
             }
-            "error_max_budget_usd" => {
+            ("error_max_budget_usd", _) | (_, "budget_exhausted") => {
                 let hint = "raise limits.maxBudgetUsd, or resume the session";
                 return failure(FailureKind::Limit, failures::MAX_BUDGET, &message, Some(hint));
             }
-            "error_max_structured_output_retries" => {
+            ("error_max_structured_output_retries", _) | (_, "structured_output_retry_exhausted") => {
                 return failure(FailureKind::Limit, failures::STRUCTURED_OUTPUT, &message, None);
             }
             _ => {}
@@ -487,7 +499,13 @@ impl PrintTranscript {
             return failure;
         }
         let word = self.failed_request.as_ref().map_or("", |(_, word)| word.as_str());
-        failure::request(Request { message: &message, status: end.status, word, resets_at_ms: self.resets_at_ms })
+        failure::request(Request {
+            message: &message,
+            status: end.status,
+            word,
+            kind: &end.error_type,
+            resets_at_ms: self.resets_at_ms,
+        })
     }
 
     fn tool_use(&mut self, block: &Value, parent: Option<&str>, events: &mut Vec<Semantic>) {
@@ -505,7 +523,9 @@ impl PrintTranscript {
         if parent.is_none() {
             self.bounds.works();
         }
-        events.push(Semantic::ToolStart(items::call(id, name, input, parent)));
+        let call = items::call(id, name, input, parent);
+        self.denials.used(&call);
+        events.push(Semantic::ToolStart(call));
         events.extend(items::plan(name, input));
     }
 
@@ -544,20 +564,6 @@ impl PrintTranscript {
             events.push(Semantic::ToolResult(items::result(block, beside)));
         }
     }
-}
-
-/// An entry of `permission_denials`.
-fn denied(denial: &Value) -> ostler_plugin::provider::Notice {
-    let name = items::text(denial, "tool_name");
-    let id = items::text(denial, "tool_use_id");
-    let input = denial.get("tool_input").unwrap_or(&Value::Null);
-    let call = items::call(id, name, input, None);
-    let subject = call.commands.first().or(call.urls.first()).or(call.files.first().map(|file| &file.path));
-    let message = match subject {
-        Some(subject) => format!("claude refused {name}: {}", shorten(subject, 500)),
-        None => format!("claude refused {name}"),
-    };
-    notice_with(notices::TOOL_DENIED, &message, &json!({ "tool": name, "id": id }))
 }
 
 impl Transcript for PrintTranscript {

@@ -7,6 +7,7 @@ use ostler_provider_kit_testing::captures::{Captures, read_one};
 use ostler_provider_kit_testing::golden::{self, Golden};
 use ostler_provider_kit_testing::soup;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -14,14 +15,14 @@ pub(crate) fn captures() -> Captures {
     Captures::of("claude-2.1.197")
 }
 
-/// Every capture, in order, whatever its output format: a single result is a last line, and text is what is no event.
-fn cases() -> Vec<String> {
-    captures().cases()
+/// What claude 2.1.332 does otherwise.
+fn newer() -> Captures {
+    Captures::of("claude-2.1.332")
 }
 
 /// The request that leads to the command of a capture.
-fn request(case: &str) -> RunRequest {
-    let command = captures().command(case);
+fn request(captures: &Captures, case: &str) -> RunRequest {
+    let command = captures.command(case);
     let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
     let has = |word: &str| words.iter().any(|known| known == word);
     let after = |word: &str| words.iter().position(|known| known == word).and_then(|at| words.get(at + 1)).cloned();
@@ -39,7 +40,11 @@ fn request(case: &str) -> RunRequest {
 }
 
 fn replay(case: &str) -> (Step, Outcome) {
-    captures().replay(case, PrintTranscript::new(&request(case)))
+    replay_of(&captures(), case)
+}
+
+fn replay_of(captures: &Captures, case: &str) -> (Step, Outcome) {
+    captures.replay(case, PrintTranscript::new(&request(captures, case)))
 }
 
 fn describe(event: &Semantic) -> String {
@@ -66,13 +71,62 @@ fn describe(event: &Semantic) -> String {
     }
 }
 
-/// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
+/// All captures as one text for each version, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it
+/// anew.
 #[test]
 fn every_capture_reads_as_approved() {
-    let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
-    let cases = cases();
-    golden::check(&approved, Golden { captures: &captures(), cases: &cases, command_bytes: 200 }, replay, describe);
-    assert!(cases.len() > 95, "captures are missing");
+    for (captures, file, least) in [(captures(), "golden.txt", 95), (newer(), "golden-2.1.332.txt", 6)] {
+        let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
+        let cases = captures.cases();
+        let golden = Golden { captures: &captures, cases: &cases, command_bytes: 200 };
+        golden::check(&approved, golden, |case| replay_of(&captures, case), describe);
+        assert!(cases.len() >= least, "captures are missing");
+    }
+}
+
+#[test]
+fn newer_version_reports_a_denial_as_it_happens_and_once() {
+    let (step, outcome) = replay_of(&newer(), "denied");
+    let at = |wanted: &dyn Fn(&Semantic) -> bool| step.events.iter().position(wanted);
+    let denied = |event: &Semantic| matches!(event, Semantic::Warning(notice) if notice.code == notices::TOOL_DENIED);
+    assert!(at(&denied) < at(&|event| matches!(event, Semantic::ToolResult(_))));
+    assert_eq!(step.events.iter().filter(|event| denied(event)).count(), 1);
+    assert!(outcome.failure.is_none());
+}
+
+#[test]
+fn last_of_several_turns_is_the_result() {
+    let (step, outcome) = replay_of(&newer(), "background");
+    let turns = step.events.iter().filter(|event| matches!(event, Semantic::TurnComplete(_))).count();
+    assert_eq!((turns, outcome.failure.is_none()), (2, true));
+    // The tokens of both turns, not of one.
+    let usage = step.events.iter().rev().find_map(|event| match event {
+        Semantic::Usage(usage) => usage.input_tokens,
+        _ => None,
+    });
+    assert_eq!(usage, Some(300));
+}
+
+#[test]
+fn newer_version_fails_with_the_class_of_the_error() {
+    for (case, kind, code) in [
+        ("http-429", FailureKind::RateLimited, "too-many-requests"),
+        ("stream-rate-limit", FailureKind::RateLimited, "too-many-requests"),
+        ("stream-overloaded", FailureKind::Transient, "server-error"),
+        ("max-budget", FailureKind::Limit, "max-budget"),
+    ] {
+        let failure = replay_of(&newer(), case).1.failure.unwrap();
+        assert_eq!((failure.kind, failure.code.as_deref()), (kind, Some(code)), "{case}");
+    }
+}
+
+#[test]
+fn text_that_breaks_off_after_a_whole_block_is_reported_each_time() {
+    let (step, _) = replay_of(&newer(), "stream-overloaded");
+    let broken = |event: &&Semantic| matches!(event, Semantic::Warning(notice) if notice.code == "request-failed");
+    let deltas = step.events.iter().filter(|event| matches!(event, Semantic::TextDelta(_))).count();
+    assert_eq!(step.events.iter().filter(broken).count(), deltas);
+    assert!(deltas > 1);
 }
 
 fn failure_of(case: &str) -> (FailureKind, String) {
@@ -497,6 +551,8 @@ fn what_runs_in_the_background_is_told_with_the_end_of_the_work_and_when_it_ends
     let list = |tasks: &str| format!(r#"{{"type":"system","subtype":"background_tasks_changed","tasks":[{tasks}]}}"#);
     let two = list(r#"{"task_id":"b1","task_type":"local_bash"},{"task_id":"b2"}"#);
     assert_eq!(work(&[started, &two, DONE, &list("")]), ["done b1 b2", "done"]);
+    let watched = list(r#"{"task_id":"b1"},{"task_id":"w","ambient":true},{"task_id":"o","off_host":true}"#);
+    assert_eq!(work(&[&watched, DONE]), ["done b1"]);
 }
 
 #[test]
@@ -519,7 +575,7 @@ fn what_is_kept_stays_within_bounds() {
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let words = r#"(\{|\}|"type"|:|"message"|"assistant"|"content"|"id"|"x"|,|"stream_event"|"event"|"result"|null|[0-9]|\[|\]|\PC){0,24}"#;
-    soup::lines(captures().corpus(&cases()), words)
+    soup::lines(captures().corpus(&captures().cases()), words)
 }
 
 proptest! {

@@ -33,6 +33,8 @@ pub(crate) struct Detected {
     pub resume: bool,
     /// Whether `resume --last` looks in the folder of the run alone. Those that do not, up to 0.87, have more faults.
     pub resume_here: bool,
+    /// Whether `resume` itself takes `--image`. Versions without it take images from `exec`.
+    pub resume_images: bool,
     /// Whether `agents.enabled=false` takes sub-agents away, in resumed sessions too.
     pub agents_key: bool,
     /// Whether an MCP server can be `required`, so that one that does not start is no secret.
@@ -93,17 +95,15 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     if let Some(reason) = kit::missing(&options, &REQUIRED, "codex exec", "codex") {
         return kit::blocked(reason, version);
     }
-    let (resume, resume_here) = match kit::page(results, RESUME) {
-        Ok(page) => {
-            let options = help::long_options(&page);
-            // It takes the filter away.
-            (options.contains("--last"), options.contains("--all"))
-        }
+    let resume_options = match kit::page(results, RESUME) {
+        Ok(page) => help::long_options(&page),
         Err(reason) => {
             reasons.push(format!("sessions cannot be resumed: `codex exec resume --help` {reason}"));
-            (false, false)
+            BTreeSet::new()
         }
     };
+    // `--all` takes the filter by folder away, so that versions without it do not filter.
+    let (resume, resume_here) = (resume_options.contains("--last"), resume_options.contains("--all"));
     if resume && !resume_here {
         reasons.push(
             "`codex exec resume --last` takes sessions of other folders, so `continue` is not available".to_owned(),
@@ -130,6 +130,7 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
         options,
         resume,
         resume_here,
+        resume_images: resume_options.contains("--image"),
         agents_key: features.as_ref().is_ok_and(|features| features.contains("multi_agent"))
             && kit::page(results, AGENTS_KEY).is_ok(),
         required_key: refuses(REQUIRED_KEY),

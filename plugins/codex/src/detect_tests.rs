@@ -71,6 +71,14 @@ fn sessions_of_other_folders_are_not_gone_on_with() {
 }
 
 #[test]
+fn option_for_images_counts_where_resume_has_it() {
+    let page = captures().part("help-exec-resume", "stdout");
+    let images = |page: &str| Detected::of(&detect(&answers(&[(RESUME, exited(page, 0))]))).unwrap().resume_images;
+    assert!(images(&page));
+    assert!(!images(&page.replace("--image <", "--picture <")));
+}
+
+#[test]
 fn every_probe_is_read_by_detect() {
     let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
     assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());

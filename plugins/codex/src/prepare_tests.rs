@@ -493,6 +493,15 @@ fn images_cannot_be_viewed_without_reading_or_the_list_is_refused() {
 }
 
 #[test]
+fn images_come_before_resume_where_resume_takes_none() {
+    let payload = json!({"harness": {"images": [{"name": "a.png", "mimeType": "image/png"}]}});
+    let attachments = vec![attachment("a.png", "image/png", "/p/a.png")];
+    let request = RunRequest { resume_session: Some("name".to_owned()), attachments, ..request(&payload) };
+    let older = of_version(|detected| detected.resume_images = false, &request).unwrap();
+    assert_eq!(older.args[older.args.len() - 5..], ["--image=/p/a.png", "resume", "--", "name", "-"]);
+}
+
+#[test]
 fn server_that_does_not_start_is_no_secret() {
     let server = json!({"harness": {"mcp": {"servers": [{"name": "a", "command": "x", "enabledTools": ["t"]}]}}});
     let table = |launch: &Launch| config(launch, "mcp_servers.a").unwrap();

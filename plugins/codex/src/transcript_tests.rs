@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use ostler_plugin::provider::{FailureKind, RetryTime};
+use ostler_provider_kit::transcript::KEPT_LINES;
 use ostler_provider_kit_testing::captures::{Captures, read_one};
 use ostler_provider_kit_testing::golden::{self, Golden};
 use ostler_provider_kit_testing::soup;
-use ostler_provider_kit::transcript::KEPT_LINES;
 use proptest::prelude::*;
 
 use super::*;

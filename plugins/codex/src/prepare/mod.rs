@@ -409,11 +409,17 @@ impl<'a> Builder<'a> {
         } else if resume.is_none() && wanted && !continues {
             let reason = "the installed codex does not find the session of the folder; a new one is begun";
             self.dropped.convenience("/harness/continueSession", reason);
-        } else if resume.is_some() || continues {
+        }
+        let goes_on = self.goes_on();
+        if goes_on && self.detected.resume_images {
             self.args.push("resume".to_owned());
         }
         for image in std::mem::take(&mut self.images) {
             self.option("--image", &image, "/harness/images");
+        }
+        if goes_on && !self.detected.resume_images {
+            // `exec` takes them for it.
+            self.args.push("resume".to_owned());
         }
         match resume {
             Some(session) if self.detected.resume => {
