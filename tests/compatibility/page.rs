@@ -1,21 +1,24 @@
-//! What was found, as a file between runs and as a page.
+//! The results, as a file that runs merge into and as a page.
 
 use super::{
     cases,
+    fixture::{State, Verdict},
     release::Release,
-    scene::{State, Verdict},
 };
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+
+/// The cell of a release that could not be installed.
+pub(crate) const INSTALLATION: &str = "installation";
 
 /// By CLI, version and case.
 #[derive(Default)]
 pub(crate) struct Results(BTreeMap<String, BTreeMap<String, BTreeMap<String, Verdict>>>);
 
 impl Results {
-    /// Of earlier runs. A file that is not there is none.
+    /// The results of earlier runs; none if there is no file.
     pub(crate) fn read(file: Option<&Path>) -> Self {
         let Some(text) = file.and_then(|file| fs::read_to_string(file).ok()) else { return Self::default() };
-        Self(serde_json::from_str(&text).unwrap_or_else(|error| panic!("the file of results cannot be read: {error}")))
+        Self(serde_json::from_str(&text).unwrap_or_else(|error| panic!("the results cannot be read: {error}")))
     }
 
     pub(crate) fn write(&self, file: &Path) {
@@ -24,9 +27,18 @@ impl Results {
         fs::rename(draft, file).unwrap();
     }
 
+    /// Adds a verdict. A failed installation is forgotten once the release is there.
     pub(crate) fn put(&mut self, release: &Release, case: &str, verdict: Verdict) {
         let versions = self.0.entry(release.cli.to_owned()).or_default();
-        versions.entry(release.version.clone()).or_default().insert(case.to_owned(), verdict);
+        let cells = versions.entry(release.version.clone()).or_default();
+        cells.remove(INSTALLATION);
+        cells.insert(case.to_owned(), verdict);
+    }
+
+    /// The number of cells of these releases that have no verdict.
+    pub(crate) fn missing(&self) -> usize {
+        let releases = self.0.iter().flat_map(|(cli, versions)| versions.values().map(move |cells| (cli, cells)));
+        releases.map(|(cli, cells)| cases::of(cli).filter(|case| !cells.contains_key(case.name)).count()).sum()
     }
 
     fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
@@ -46,7 +58,7 @@ impl Results {
         let mut page = format!(
             "# Compatibility\n\nHow Ostler works with releases of codex and claude. Each release was installed from npm and run through the host against\n\
              a scripted model server on loopback. Of {} cells, {} work, {} are degraded and {} are blocked as declared, {} are wrong.\n\
-             `.ci/run compatibility` (`tests/compatibility`) writes this page.\n\n\
+             `.ci/run compatibility` (see `tests/compatibility`) writes this page.\n\n\
              | mark | |\n|---|---|\n\
              | ✓ | works |\n\
              | d | degraded: the option has no effect, and the run or the list of capabilities says so |\n\
@@ -60,6 +72,12 @@ impl Results {
             self.count(State::Blocked),
             self.count(State::Wrong),
         );
+        match self.missing() {
+            0 => {}
+            count => {
+                let _ = write!(page, "\nThe results are incomplete: {count} cells, which are empty, were not tried.\n");
+            }
+        }
         for (cli, versions) in &self.0 {
             self.table(cli, versions, &mut page);
         }
@@ -82,7 +100,7 @@ impl Results {
         }
         let _ = write!(page, "\n|---|{}\n", "---|".repeat(order.len()));
         let mut notes: Vec<(String, String)> = Vec::new();
-        for case in cases::ALL.iter().filter(|case| versions.values().any(|cells| cells.contains_key(case.name))) {
+        for case in cases::of(cli) {
             let _ = write!(page, "| {} |", case.name);
             for version in &order {
                 let cell = versions.get(*version).and_then(|cells| cells.get(case.name));
@@ -113,7 +131,7 @@ impl Results {
     }
 }
 
-/// Versions in their order.
+/// The numbers of a version, by which versions are ordered.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-']).map(|part| part.parse().unwrap_or(0)).collect()
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Longest time for an installation.
-const PATIENCE: Duration = Duration::from_secs(300);
+const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 
 /// `codex@0.171.0`
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl fmt::Display for Release {
 
 impl Release {
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no release; write codex@VERSION or claude@VERSION");
+        let wrong = || format!("{text:?} is not a release; write codex@VERSION or claude@VERSION");
         let (cli, version) = text.split_once('@').ok_or_else(wrong)?;
         let cli = [CODEX.name, CLAUDE.name].into_iter().find(|known| *known == cli).ok_or_else(wrong)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
@@ -45,7 +45,7 @@ impl Release {
         if self.cli == CODEX.name { "@openai/codex" } else { "@anthropic-ai/claude-code" }
     }
 
-    /// Installs it into a folder of its own below this one, if it is not there, and gives its program.
+    /// Installs it in its own folder below this one, unless it is there already, and returns the path of its program.
     pub(crate) fn install(&self, below: &Path) -> Result<PathBuf, String> {
         let folder = below.join(self.cli).join(&self.version);
         let program = folder.join("node_modules/.bin").join(self.cli);
@@ -66,12 +66,12 @@ impl Release {
         let status = loop {
             match npm.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(100)),
+                Ok(None) if start.elapsed() < INSTALL_LIMIT => thread::sleep(Duration::from_millis(100)),
                 _ => {
                     let _ = npm.kill();
                     let _ = npm.wait();
                     let _ = fs::remove_dir_all(&folder);
-                    return Err(format!("npm has not installed it within {} s", PATIENCE.as_secs()));
+                    return Err(format!("npm has not installed it within {} s", INSTALL_LIMIT.as_secs()));
                 }
             }
         };

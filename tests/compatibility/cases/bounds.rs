@@ -1,7 +1,7 @@
-//! What the agent may do, by effect.
+//! Permissions, checked by their effect.
 
 use super::plant;
-use crate::scene::{Held, Scene, Told, Verdict};
+use crate::fixture::{Fixture, RunReport, SandboxedBy, Verdict};
 use crate::support::Studio;
 use serde_json::{Value, json};
 use std::{
@@ -23,81 +23,85 @@ fn permissions(permissions: &Value) -> Value {
     json!({ "permissions": permissions })
 }
 
-/// By shell and by redirection, new and resumed; on a session that was begun with more rights, too.
-fn reads_only(scene: &Scene<'_>, held: Held) -> Verdict {
-    let studio = scene.studio(held);
+/// Commands and redirections, in a new session and in one that was begun with more rights.
+fn reads_only(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
+    let studio = fixture.studio(by);
     let mut verdict = Verdict::works();
     for resumed in [false, true] {
         let commands = [("echo", "echo x > made"), ("touch", "touch made"), ("sh", "sh -c 'echo x > made'")];
         for (name, command) in commands.into_iter().take(if resumed { 1 } else { commands.len() }) {
-            let folder = scene.folder(studio, &format!("{name}-{resumed}"));
+            let folder = fixture.folder(studio, &format!("{name}-{resumed}"));
             let mut harness = permissions(&json!({ "sandboxMode": "read-only" }));
             if resumed {
-                let first =
-                    scene.run(studio, &folder, "SAY begun", &permissions(&json!({ "sandboxMode": "workspace-write" })));
+                let first = fixture.run(
+                    studio,
+                    &folder,
+                    "SAY begun",
+                    &permissions(&json!({ "sandboxMode": "workspace-write" })),
+                );
                 harness["resumeSessionId"] = json!(first.session());
             }
-            let told = scene.run(studio, &folder, &format!("RUN {command}"), &harness);
+            let run = fixture.run(studio, &folder, &format!("RUN {command}"), &harness);
             let part = if resumed { "resumed" } else { "new" };
-            let seen = format!("`{command}` wrote a file; {}", told.end());
-            verdict = verdict.and(told.restricted(MODE, !folder.join("made").exists(), seen).on(part));
-            verdict = verdict.and(asked(&told));
+            let seen = format!("`{command}` wrote a file; {}", run.end());
+            verdict = verdict.and(run.check_restriction(MODE, !folder.join("made").exists(), seen).on(part));
+            verdict = verdict.and(model_was_asked(&run));
         }
     }
     verdict
 }
 
-/// The model was asked: what was not written was not left out because nothing ran.
-fn asked(told: &Told) -> Verdict {
-    Verdict::that(told.refused.is_some() || !told.seen.is_empty(), format!("the model was never asked; {}", told.end()))
+/// Without a request to the model, a missing file would prove nothing.
+fn model_was_asked(run: &RunReport) -> Verdict {
+    Verdict::that(run.refused.is_some() || !run.seen.is_empty(), format!("the model was never asked; {}", run.end()))
 }
 
-pub(super) fn read_only(scene: &Scene<'_>) -> Verdict {
-    reads_only(scene, Held::ByHost)
+pub(super) fn read_only(fixture: &Fixture<'_>) -> Verdict {
+    reads_only(fixture, SandboxedBy::Host)
 }
 
-pub(super) fn read_only_by_cli(scene: &Scene<'_>) -> Verdict {
-    reads_only(scene, Held::ByCli)
+pub(super) fn read_only_by_cli(fixture: &Fixture<'_>) -> Verdict {
+    reads_only(fixture, SandboxedBy::Cli)
 }
 
-/// Inside of the folder yes, outside of it no.
-fn writes_inside(scene: &Scene<'_>, held: Held) -> Verdict {
-    let studio = scene.studio(held);
+/// Files can be written inside the folder and not outside.
+fn writes_inside(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
+    let studio = fixture.studio(by);
     let mut verdict = Verdict::works();
     for resumed in [false, true] {
-        let folder = scene.folder(studio, &format!("inside-{resumed}"));
+        let folder = fixture.folder(studio, &format!("inside-{resumed}"));
         let outside = studio.bed.root().join(format!("outside-{}", folder.file_name().unwrap().to_string_lossy()));
         let mut harness = permissions(&json!({ "sandboxMode": "workspace-write" }));
         if resumed {
             let first = permissions(&json!({ "sandboxMode": "read-only" }));
-            harness["resumeSessionId"] = json!(scene.run(studio, &folder, "SAY begun", &first).session());
+            harness["resumeSessionId"] = json!(fixture.run(studio, &folder, "SAY begun", &first).session());
         }
-        let told = scene.run(studio, &folder, "RUN touch made", &harness);
+        let run = fixture.run(studio, &folder, "RUN touch made", &harness);
         let part = if resumed { "resumed" } else { "new" };
-        let seen = format!("nothing was made inside; {}; {}", told.answer(), told.end());
-        verdict = verdict.and(told.asked(MODE, folder.join("made").exists(), seen).on(part));
-        let told = scene.run(studio, &folder, &format!("RUN touch {}", outside.display()), &harness);
-        verdict = verdict.and(told.restricted(MODE, !outside.exists(), "a file was made outside").on(part));
+        let seen = format!("nothing was made inside; {}; {}", run.answer(), run.end());
+        verdict = verdict.and(run.check_option(MODE, folder.join("made").exists(), seen).on(part));
+        let run = fixture.run(studio, &folder, &format!("RUN touch {}", outside.display()), &harness);
+        verdict = verdict.and(run.check_restriction(MODE, !outside.exists(), "a file was made outside").on(part));
         let _ = fs::remove_file(outside);
     }
     verdict
 }
 
-pub(super) fn workspace_write(scene: &Scene<'_>) -> Verdict {
-    writes_inside(scene, Held::ByHost)
+pub(super) fn workspace_write(fixture: &Fixture<'_>) -> Verdict {
+    writes_inside(fixture, SandboxedBy::Host)
 }
 
-pub(super) fn workspace_write_by_cli(scene: &Scene<'_>) -> Verdict {
-    writes_inside(scene, Held::ByCli)
+pub(super) fn workspace_write_by_cli(fixture: &Fixture<'_>) -> Verdict {
+    writes_inside(fixture, SandboxedBy::Cli)
 }
 
-/// Whatever the user's own settings allow.
-pub(super) fn nothing_approved(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByCli);
-    let folder = scene.folder(studio, "a");
+/// Holds although the user's own settings allow everything.
+pub(super) fn nothing_approved(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Cli);
+    let folder = fixture.folder(studio, "a");
     let outside = studio.bed.root().join("outside-unapproved");
-    let (file, before) = generous_settings(scene, studio);
-    let told = scene.run(
+    let (file, before) = generous_settings(fixture, studio);
+    let run = fixture.run(
         studio,
         &folder,
         &format!("RUN touch {}", outside.display()),
@@ -107,14 +111,18 @@ pub(super) fn nothing_approved(scene: &Scene<'_>) -> Verdict {
         Some(before) => fs::write(file, before).unwrap(),
         None => fs::remove_file(file).unwrap(),
     }
-    told.restricted("/harness/permissions/autoApprove", !outside.exists(), "a file was made outside of the folder")
-        .and(asked(&told))
+    run.check_restriction(
+        "/harness/permissions/autoApprove",
+        !outside.exists(),
+        "a file was made outside of the folder",
+    )
+    .and(model_was_asked(&run))
 }
 
-/// Gives the user settings that ask about nothing; the file, and what was in it before.
-fn generous_settings(scene: &Scene<'_>, studio: &Studio) -> (PathBuf, Option<String>) {
+/// Writes user settings that allow everything. Returns the file and its previous contents.
+fn generous_settings(fixture: &Fixture<'_>, studio: &Studio) -> (PathBuf, Option<String>) {
     let own = studio.own_folder();
-    if scene.is_codex() {
+    if fixture.is_codex() {
         let file = own.join("config.toml");
         let config = fs::read_to_string(&file).unwrap();
         fs::write(&file, format!("sandbox_mode = \"danger-full-access\"\n{config}")).unwrap();
@@ -126,22 +134,22 @@ fn generous_settings(scene: &Scene<'_>, studio: &Studio) -> (PathBuf, Option<Str
     (file, before)
 }
 
-/// A run that asks for nothing has the host's default: its folder and no more; and the CLI does not decide by a model.
-pub(super) fn no_mode(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
+/// A run without a mode has the default of the host, its own folder, and no model approves commands.
+pub(super) fn no_mode(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
     let outside = studio.bed.root().join("outside-no-mode");
-    let told = scene.run(studio, &folder, &format!("RUN touch {}", outside.display()), &json!({}));
-    let verdict = told.restricted(MODE, !outside.exists(), "a file was made outside").and(asked(&told));
-    if scene.is_codex() {
+    let run = fixture.run(studio, &folder, &format!("RUN touch {}", outside.display()), &json!({}));
+    let verdict = run.check_restriction(MODE, !outside.exists(), "a file was made outside").and(model_was_asked(&run));
+    if fixture.is_codex() {
         return verdict;
     }
-    // Nobody has approved anything, so claude refuses what it would ask about.
-    let told = scene.run(studio, &folder, "RUN touch made", &json!({}));
-    verdict.and(told.restricted(MODE, !folder.join("made").exists(), "a command ran that nobody has approved"))
+    // claude refuses what it would ask about, since nothing is approved.
+    let run = fixture.run(studio, &folder, "RUN touch made", &json!({}));
+    verdict.and(run.check_restriction(MODE, !folder.join("made").exists(), "a command ran that nobody has approved"))
 }
 
-/// A listener on loopback that counts who comes.
+/// A listener on loopback that counts connections.
 fn listener() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -158,10 +166,10 @@ fn listener() -> (u16, Arc<AtomicUsize>) {
     (port, count)
 }
 
-pub(super) fn no_network(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
+pub(super) fn no_network(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
     let (mut verdict, mut session) = (Verdict::works(), None);
-    let folder = scene.folder(studio, "a");
+    let folder = fixture.folder(studio, "a");
     for resumed in [false, true] {
         let (port, count) = listener();
         let command = format!("python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"");
@@ -170,57 +178,60 @@ pub(super) fn no_network(scene: &Scene<'_>) -> Verdict {
         if let Some(session) = &session {
             harness["resumeSessionId"] = json!(session);
         }
-        let told = scene.run(studio, &folder, &format!("RUN {command}"), &harness);
-        session = Some(told.session());
+        let run = fixture.run(studio, &folder, &format!("RUN {command}"), &harness);
+        session = Some(run.session());
         let part = if resumed { "resumed" } else { "new" };
         verdict = verdict.and(
-            told.restricted(NETWORK, count.load(Ordering::SeqCst) == 0, "the shell reached the listener").on(part),
+            run.check_restriction(NETWORK, count.load(Ordering::SeqCst) == 0, "the shell reached the listener")
+                .on(part),
         );
-        let searches = told
+        let searches = run
             .tools()
             .iter()
             .any(|name| ["web_search", "web_search_preview", "WebSearch", "WebFetch"].contains(&name.as_str()));
-        verdict = verdict.and(told.restricted(NETWORK, !searches, "web search is offered").on(part)).and(asked(&told));
+        verdict = verdict
+            .and(run.check_restriction(NETWORK, !searches, "web search is offered").on(part))
+            .and(model_was_asked(&run));
     }
     verdict
 }
 
-/// The payload names the server, so that it may be asked; that this is network is said.
-pub(super) fn no_network_with_http_server(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
+/// The payload names the server, so it may be called, with a warning that this is network access.
+pub(super) fn no_network_with_http_server(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
     let (port, count) = listener();
     let servers = json!([{ "name": "remote", "url": format!("http://127.0.0.1:{port}/mcp") }]);
     let harness = json!({ "permissions": { "networkAccess": false }, "mcp": { "servers": servers } });
-    let told = scene.run(studio, &scene.folder(studio, "a"), "SAY fine", &harness);
+    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY fine", &harness);
     let reached = count.load(Ordering::SeqCst);
-    let warned = told.warned_at("/harness/mcp/servers/0").is_some();
-    told.asked("/harness/mcp/servers/0", reached == 0 || warned, "the server is called, without a word")
+    let warned = run.warned_at("/harness/mcp/servers/0").is_some();
+    run.check_option("/harness/mcp/servers/0", reached == 0 || warned, "the server is called, without a word")
 }
 
-fn foreign(scene: &Scene<'_>, held: Held) -> Verdict {
-    let studio = scene.studio(held);
+fn foreign(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
+    let studio = fixture.studio(by);
     let mut verdict = Verdict::works();
     for (index, mode) in [json!({}), json!({ "sandboxMode": "read-only" })].into_iter().enumerate() {
-        let folder = scene.folder(studio, &index.to_string());
+        let folder = fixture.folder(studio, &index.to_string());
         let proof = folder.join("proof");
         fs::create_dir(&proof).unwrap();
-        plant(scene, studio, &folder, &proof);
-        let told = scene.run(studio, &folder, "SAY explained", &permissions(&mode));
+        plant(fixture, studio, &folder, &proof);
+        let run = fixture.run(studio, &folder, "SAY explained", &permissions(&mode));
         let ran: Vec<String> = fs::read_dir(&proof)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
             .collect();
         let seen = format!("{mode}: what ran: {}", ran.join(" "));
-        // Inside of the host's sandbox a warning is enough.
-        verdict = verdict.and(match held {
-            Held::ByHost => told.asked("/cwd", ran.is_empty(), seen),
-            Held::ByCli => told.restricted("/cwd", ran.is_empty(), seen),
+        // Inside the host's sandbox a warning is enough.
+        verdict = verdict.and(match by {
+            SandboxedBy::Host => run.check_option("/cwd", ran.is_empty(), seen),
+            SandboxedBy::Cli => run.check_restriction("/cwd", ran.is_empty(), seen),
         });
-        verdict = verdict.and(told.asked("/cwd", told.answer() == "explained", told.end()));
-        // Rules of the project do not let a command through, either.
+        verdict = verdict.and(run.check_option("/cwd", run.answer() == "explained", run.end()));
+        // Rules of the project do not allow a command either.
         if mode["sandboxMode"] == "read-only" {
-            let shell = scene.run(studio, &folder, "RUN touch proof/shell", &permissions(&mode));
-            verdict = verdict.and(shell.restricted(
+            let shell = fixture.run(studio, &folder, "RUN touch proof/shell", &permissions(&mode));
+            verdict = verdict.and(shell.check_restriction(
                 MODE,
                 !proof.join("shell").exists(),
                 "a rule of the project let a command through",
@@ -230,27 +241,27 @@ fn foreign(scene: &Scene<'_>, held: Held) -> Verdict {
     verdict
 }
 
-pub(super) fn foreign_project(scene: &Scene<'_>) -> Verdict {
-    foreign(scene, Held::ByHost)
+pub(super) fn foreign_project(fixture: &Fixture<'_>) -> Verdict {
+    foreign(fixture, SandboxedBy::Host)
 }
 
-pub(super) fn foreign_project_by_cli(scene: &Scene<'_>) -> Verdict {
-    foreign(scene, Held::ByCli)
+pub(super) fn foreign_project_by_cli(fixture: &Fixture<'_>) -> Verdict {
+    foreign(fixture, SandboxedBy::Cli)
 }
 
-/// A prompt for later is a file in the project.
-pub(super) fn scheduled_prompt(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByCli);
-    let folder = scene.folder(studio, "a");
+/// A scheduled prompt is a file in the project.
+pub(super) fn scheduled_prompt(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Cli);
+    let folder = fixture.folder(studio, "a");
     let input = json!({ "cron": "7 * * * *", "prompt": "SAY later", "durable": true, "recurring": true });
-    let told = scene.run(
+    let run = fixture.run(
         studio,
         &folder,
         &format!("TOOL CronCreate {input}"),
         &permissions(&json!({ "sandboxMode": "read-only" })),
     );
     let left = files_below(&folder);
-    told.restricted(MODE, left.is_empty(), format!("left in the project: {}", left.join(" ")))
+    run.check_restriction(MODE, left.is_empty(), format!("left in the project: {}", left.join(" ")))
 }
 
 fn files_below(folder: &Path) -> Vec<String> {

@@ -1,17 +1,18 @@
 //! Messages and sessions.
 
-use crate::scene::{Held, Scene, State, Told, Verdict};
-use crate::support::{answer, of_type, semantics};
+use crate::fixture::{Fixture, RunReport, SandboxedBy, State, Verdict};
+use crate::support::{answer, end_of, of_type, semantics};
 use serde_json::json;
+use std::fs;
 
 const RESUME: &str = "/harness/resumeSessionId";
 
-pub(super) fn detection(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let found = scene.capabilities(studio, true);
+pub(super) fn detection(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let found = fixture.capabilities(studio, true);
     let reasons = || found["reasons"].to_string();
     let version = found["cliVersion"].as_str().unwrap_or_default();
-    if version != scene.release.version {
+    if version != fixture.release.version {
         return Verdict::wrong(format!("the version is taken for {version:?}: {}", reasons()));
     }
     match found["support"].as_str() {
@@ -22,21 +23,20 @@ pub(super) fn detection(scene: &Scene<'_>) -> Verdict {
     }
 }
 
-pub(super) fn plain(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let told = scene.run(studio, &scene.folder(studio, "a"), "SAY hello from the script", &json!({}));
-    told.asked("/prompt", told.answer() == "hello from the script", told.end())
+pub(super) fn plain(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY hello from the script", &json!({}));
+    run.check_option("/prompt", run.answer() == "hello from the script", run.end())
 }
 
-pub(super) fn deltas(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let told = scene.run(studio, &scene.folder(studio, "a"), "SAY one two three", &json!({}));
-    if told.refused.is_some() {
-        return told.asked("/prompt", false, "");
+pub(super) fn deltas(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY one two three", &json!({}));
+    if run.refused.is_some() {
+        return run.check_option("/prompt", false, "");
     }
-    let text: String =
-        semantics(&told.events, "text_delta").iter().filter_map(|delta| delta["text"].as_str()).collect();
-    let claims = scene.claims(studio, "text-deltas");
+    let text: String = semantics(&run.events, "text_delta").iter().filter_map(|delta| delta["text"].as_str()).collect();
+    let claims = fixture.claims(studio, "text-deltas");
     match (claims, text == "one two three") {
         (true, holds) => Verdict::that(holds, format!("the deltas are {text:?}")),
         (false, false) => {
@@ -46,17 +46,17 @@ pub(super) fn deltas(scene: &Scene<'_>) -> Verdict {
     }
 }
 
-pub(super) fn dashed(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
+pub(super) fn dashed(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
     let flag = studio.cli.dangerous_flag;
-    let told = scene.run(studio, &scene.folder(studio, "a"), flag, &json!({}));
-    told.asked("/prompt", told.answer() == flag, told.end())
+    let run = fixture.run(studio, &fixture.folder(studio, "a"), flag, &json!({}));
+    run.check_option("/prompt", run.answer() == flag, run.end())
 }
 
-/// What a person sees is the answer, once.
-pub(super) fn broken_stream(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
+/// Standard output is the answer, once.
+pub(super) fn broken_stream(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
     let harness = json!({ "limits": { "timeoutMs": 45_000 } });
     let file = studio.payload("CUT", &json!({ "cwd": folder, "harness": harness }));
     let done = studio.bed.run(&["run", "--payload", file.to_str().unwrap()]);
@@ -78,41 +78,41 @@ pub(super) fn broken_stream(scene: &Scene<'_>) -> Verdict {
     )
 }
 
-pub(super) fn model(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
+pub(super) fn model(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
     let more = |name: &str| json!({ "model": name });
-    let first = scene.run_with(studio, &folder, "MODEL", &json!({}), &more("first-model"));
-    let verdict = first.asked("/model", first.answer() == "first-model", first.answer());
+    let first = fixture.run_with(studio, &folder, "MODEL", &json!({}), &more("first-model"));
+    let verdict = first.check_option("/model", first.answer() == "first-model", first.answer());
     let resumed = json!({ "resumeSessionId": first.session() });
-    let second = scene.run_with(studio, &folder, "MODEL", &resumed, &more("second-model"));
-    verdict.and(second.asked("/model", second.answer() == "second-model", second.answer()).on("resumed"))
+    let second = fixture.run_with(studio, &folder, "MODEL", &resumed, &more("second-model"));
+    verdict.and(second.check_option("/model", second.answer() == "second-model", second.answer()).on("resumed"))
 }
 
 const FIRST: &str = "Mind the gap between the words.";
 const SECOND: &str = "Stand clear of the closing doors.";
 
-fn instructed(scene: &Scene<'_>, field: &str, replaces: bool) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
-    let told = scene.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
+fn instructed(fixture: &Fixture<'_>, field: &str, replaces: bool) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
+    let run = fixture.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
     let pointer = format!("/harness/{field}");
-    let heard = told.answer();
-    // Much of what the CLI itself would say is gone, or is still there.
-    let (own, of_it) = (scene.own_system_prompt().len(), heard.len());
+    let heard = run.answer();
+    // Replacing removes most of the CLI's own prompt; appending keeps it.
+    let (own, of_it) = (fixture.own_system_prompt().len(), heard.len());
     let fits = if replaces { of_it < own } else { of_it >= own };
-    told.asked(&pointer, heard.contains(FIRST) && fits, format!("the system prompt is {}", brief(heard)))
+    run.check_option(&pointer, heard.contains(FIRST) && fits, format!("the system prompt is {}", brief(heard)))
 }
 
-fn instructed_again(scene: &Scene<'_>, field: &str) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
-    let first = scene.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
+fn instructed_again(fixture: &Fixture<'_>, field: &str) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
+    let first = fixture.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
     let again = json!({ "resumeSessionId": first.session(), field: SECOND });
-    let told = scene.run(studio, &folder, "SYSTEM", &again);
-    let heard = told.answer();
+    let run = fixture.run(studio, &folder, "SYSTEM", &again);
+    let heard = run.answer();
     let holds = heard.contains(SECOND) && !heard.contains(FIRST);
-    told.asked(&format!("/harness/{field}"), holds, format!("the system prompt is {}", brief(heard)))
+    run.check_option(&format!("/harness/{field}"), holds, format!("the system prompt is {}", brief(heard)))
 }
 
 fn brief(text: &str) -> String {
@@ -120,64 +120,89 @@ fn brief(text: &str) -> String {
     format!("of {} bytes, {} the first text and {} the second", text.len(), at(FIRST), at(SECOND))
 }
 
-pub(super) fn system_prompt(scene: &Scene<'_>) -> Verdict {
-    instructed(scene, "systemPrompt", true)
+pub(super) fn system_prompt(fixture: &Fixture<'_>) -> Verdict {
+    instructed(fixture, "systemPrompt", true)
 }
 
-pub(super) fn system_prompt_resumed(scene: &Scene<'_>) -> Verdict {
-    instructed_again(scene, "systemPrompt")
+pub(super) fn system_prompt_resumed(fixture: &Fixture<'_>) -> Verdict {
+    instructed_again(fixture, "systemPrompt")
 }
 
-pub(super) fn appended_prompt(scene: &Scene<'_>) -> Verdict {
-    instructed(scene, "appendSystemPrompt", false)
+pub(super) fn appended_prompt(fixture: &Fixture<'_>) -> Verdict {
+    instructed(fixture, "appendSystemPrompt", false)
 }
 
-pub(super) fn appended_prompt_resumed(scene: &Scene<'_>) -> Verdict {
-    instructed_again(scene, "appendSystemPrompt")
+pub(super) fn appended_prompt_resumed(fixture: &Fixture<'_>) -> Verdict {
+    instructed_again(fixture, "appendSystemPrompt")
 }
 
-pub(super) fn resume(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
-    let folder = scene.folder(studio, "a");
-    let first = scene.run(studio, &folder, "TURNS", &json!({}));
-    let second = scene.run(studio, &folder, "TURNS", &json!({ "resumeSessionId": first.session() }));
+pub(super) fn resume(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let folder = fixture.folder(studio, "a");
+    let first = fixture.run(studio, &folder, "TURNS", &json!({}));
+    let second = fixture.run(studio, &folder, "TURNS", &json!({ "resumeSessionId": first.session() }));
     let seen = format!("{} turns, {}, {}", second.answer(), second.origin(), second.end());
     let holds = second.answer() == "2" && second.origin() == "resumed" && second.session() == first.session();
-    second.asked(RESUME, holds, seen)
+    second.check_option(RESUME, holds, seen)
 }
 
-pub(super) fn invalid_resume(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
+/// A session that the payload names is resumed, or the run fails, or the CLI begins another and says so.
+pub(super) fn invalid_resume(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
     let absent = json!({ "resumeSessionId": studio.cli.absent_session });
-    let told = scene.run(studio, &scene.folder(studio, "a"), "SAY anew", &absent);
-    let starts = of_type(&told.events, "run.started").len();
-    // The CLI fails and is started once more, or begins another session by itself, which is told.
-    let holds = told.answer() == "anew" && (starts == 2 || (starts == 1 && told.origin() == "replaced"));
-    told.asked(RESUME, holds, format!("{starts} starts, {}, {}", told.origin(), told.end()))
+    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY anew", &absent);
+    let starts = of_type(&run.events, "run.started").len();
+    let failed = end_of(&run.events).is_some_and(|end| end["payload"]["reason"] == "resume_invalid");
+    let replaced = run.answer() == "anew" && run.origin() == "replaced";
+    let seen = format!("{starts} starts, {}, {}", run.origin(), run.end());
+    run.check_option(RESUME, starts == 1 && (failed || replaced), seen)
 }
 
-/// The newest session of the folder goes on, not that of another; where there is none, a new one begins and is told so.
-pub(super) fn continued(scene: &Scene<'_>) -> Verdict {
-    let studio = scene.studio(Held::ByHost);
+/// A conversation whose session is gone goes on with a new one, after at most one failed start, and says so.
+pub(super) fn lost_session(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
+    let new = studio.bed.run(&["chat", "new", studio.cli.name]).ok();
+    let conversation = new.stdout.trim();
+    let send = || fixture.command(studio, &["chat", "send", "--json", conversation, "TURNS"], "TURNS");
+    let first = send();
+    let begun = first.check_option("/prompt", first.answer() == "1", first.end());
+    if begun.state != State::Works {
+        return begun;
+    }
+    fs::remove_dir_all(studio.own_folder().join(studio.cli.sessions)).unwrap();
+    let second = send();
+    let starts = of_type(&second.events, "run.started").len();
+    let warned = of_type(&second.events, "run.warning")
+        .iter()
+        .any(|warning| warning["payload"]["code"] == "session_resume_invalid");
+    let says_so = (starts == 2 && warned) || (starts == 1 && second.origin() == "replaced");
+    let seen = format!("{} turns, {starts} starts, {}, {}", second.answer(), second.origin(), second.end());
+    second.check_option(RESUME, second.answer() == "1" && says_so, seen)
+}
+
+/// The newest session of the folder is resumed, not one of another folder. If there is none, a new one begins, and the
+/// run says so.
+pub(super) fn continued(fixture: &Fixture<'_>) -> Verdict {
+    let studio = fixture.studio(SandboxedBy::Host);
     let (here, elsewhere, empty) =
-        (scene.folder(studio, "here"), scene.folder(studio, "elsewhere"), scene.folder(studio, "empty"));
+        (fixture.folder(studio, "here"), fixture.folder(studio, "elsewhere"), fixture.folder(studio, "empty"));
     let pointer = "/harness/continueSession";
     let continues = json!({ "continueSession": true });
-    let first = scene.run(studio, &here, "TURNS", &json!({}));
-    scene.run(studio, &elsewhere, "TURNS", &json!({}));
-    let second = scene.run(studio, &here, "TURNS", &continues);
-    let about = |told: &Told| format!("{} turns, {}, {}", told.answer(), told.origin(), told.end());
+    let first = fixture.run(studio, &here, "TURNS", &json!({}));
+    fixture.run(studio, &elsewhere, "TURNS", &json!({}));
+    let second = fixture.run(studio, &here, "TURNS", &continues);
+    let about = |run: &RunReport| format!("{} turns, {}, {}", run.answer(), run.origin(), run.end());
     let holds = second.answer() == "2" && second.session() == first.session() && second.origin() == "resumed";
-    let verdict = second.asked(pointer, holds, about(&second)).on("another folder's session is newer");
+    let verdict = second.check_option(pointer, holds, about(&second)).on("another folder's session is newer");
     let verdict = match verdict.state {
-        // The event of the session and a warning say so.
+        // The session event and a warning say so.
         State::Wrong if second.origin() == "replaced" => Verdict::new(
             State::Degraded,
             "the CLI does not find the session of an earlier run; the run says that another was begun",
         ),
         _ => verdict,
     };
-    let third = scene.run(studio, &empty, "TURNS", &continues);
+    let third = fixture.run(studio, &empty, "TURNS", &continues);
     let anew = third.answer() == "1" && third.origin() != "resumed";
-    verdict.and(third.asked(pointer, anew, about(&third)).on("no session in the folder"))
+    verdict.and(third.check_option(pointer, anew, about(&third)).on("no session in the folder"))
 }

@@ -1,4 +1,4 @@
-//! What is tried on each release.
+//! The cases that are run on each release.
 
 mod bounds;
 mod ends;
@@ -7,8 +7,7 @@ mod messages;
 mod tools;
 
 use super::{
-    release::Release,
-    scene::{Scene, Verdict},
+    fixture::{Fixture, Verdict},
     support::{Studio, hostile},
 };
 use std::{fs, path::Path};
@@ -18,29 +17,28 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// The only CLI that has it.
     only: Option<&'static str>,
-    pub(crate) run: fn(&Scene<'_>) -> Verdict,
+    pub(crate) run: fn(&Fixture<'_>) -> Verdict,
 }
 
-impl Case {
-    pub(crate) fn is_for(&self, release: &Release) -> bool {
-        self.only.is_none_or(|cli| cli == release.cli)
-    }
+/// The rows of the table of a CLI.
+pub(crate) fn of(cli: &str) -> impl Iterator<Item = &'static Case> {
+    ALL.iter().filter(move |case| case.only.is_none_or(|only| only == cli))
 }
 
-const fn both(name: &'static str, run: fn(&Scene<'_>) -> Verdict) -> Case {
+const fn both(name: &'static str, run: fn(&Fixture<'_>) -> Verdict) -> Case {
     Case { name, only: None, run }
 }
 
-const fn claude(name: &'static str, run: fn(&Scene<'_>) -> Verdict) -> Case {
+const fn claude(name: &'static str, run: fn(&Fixture<'_>) -> Verdict) -> Case {
     Case { name, only: Some("claude"), run }
 }
 
-const fn codex(name: &'static str, run: fn(&Scene<'_>) -> Verdict) -> Case {
+const fn codex(name: &'static str, run: fn(&Fixture<'_>) -> Verdict) -> Case {
     Case { name, only: Some("codex"), run }
 }
 
 /// Every row, in the order of the table.
-pub(crate) const ALL: &[Case] = &[
+const ALL: &[Case] = &[
     both("detection", messages::detection),
     both("plain message", messages::plain),
     both("deltas", messages::deltas),
@@ -53,6 +51,7 @@ pub(crate) const ALL: &[Case] = &[
     both("appended prompt, resumed session", messages::appended_prompt_resumed),
     both("resume with history", messages::resume),
     both("invalid resume", messages::invalid_resume),
+    both("lost session of a conversation", messages::lost_session),
     both("continue", messages::continued),
     both("tool call", tools::call),
     both("no tools", tools::none),
@@ -91,9 +90,9 @@ pub(crate) const ALL: &[Case] = &[
     codex("broken configuration of the CLI", ends::broken_configuration),
 ];
 
-/// Everything by which a repository can have the CLI run something. Each leaves a file in the folder `proof`.
-fn plant(scene: &Scene<'_>, studio: &Studio, work: &Path, proof: &Path) {
-    if scene.is_codex() {
+/// Adds everything with which a repository can have the CLI run something. Each leaves a file in the folder `proof`.
+fn plant(fixture: &Fixture<'_>, studio: &Studio, work: &Path, proof: &Path) {
+    if fixture.is_codex() {
         fs::create_dir_all(work.join(".codex")).unwrap();
         let touch = proof.join("server");
         let server = format!("command = \"/bin/sh\"\nargs = [\"-c\", \"touch {}\"]\n", touch.display());

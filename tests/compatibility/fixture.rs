@@ -1,4 +1,4 @@
-//! One release behind private hosts, and what its runs tell.
+//! One release behind private hosts, and what its runs report.
 
 use super::{cases::Case, release::Release};
 use crate::support::{Bed, Studio, answer, check_story, end_of, model_server::Seen, of_type, semantics};
@@ -11,23 +11,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longest time of a run: what never ends by itself shows.
+/// Time limit of a run, so that one that never ends is found.
 const RUN_MS: u64 = 45_000;
 
-/// Longest note in the table.
-const NOTE: usize = 400;
+/// Longest note in the table, in characters.
+const MAX_NOTE: usize = 400;
 
-/// How a cell came out, from good to bad.
+/// The state of a cell, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// It does what the payload asks for.
+    /// The option has its effect.
     Works,
-    /// It does not, and says so before or while it runs.
+    /// It has no effect, and a warning or the capabilities say so.
     Degraded,
-    /// It is refused, with the reason.
+    /// The run is refused, with the reason.
     Blocked,
-    /// It does not, without a word.
+    /// It has no effect, and nothing says so.
     Wrong,
 }
 
@@ -54,7 +54,7 @@ impl Verdict {
     pub(crate) fn new(state: State, note: impl Into<String>) -> Self {
         let note: String = note.into();
         let note = note.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self { state, note: note.chars().take(NOTE).collect() }
+        Self { state, note: note.chars().take(MAX_NOTE).collect() }
     }
 
     pub(crate) fn works() -> Self {
@@ -65,7 +65,7 @@ impl Verdict {
         Self::new(State::Wrong, note)
     }
 
-    /// Works where it holds; otherwise `seen` is wrong.
+    /// Works if it holds; otherwise wrong, with what was seen.
     pub(crate) fn that(holds: bool, seen: impl Into<String>) -> Self {
         if holds { Self::works() } else { Self::wrong(seen) }
     }
@@ -75,23 +75,23 @@ impl Verdict {
         if other.state > self.state { other } else { self }
     }
 
-    /// The same, with a word on which part of the case it is about.
+    /// The same, with the part of the case that it is about.
     pub(crate) fn on(self, part: &str) -> Self {
         if self.state == State::Works { self } else { Self::new(self.state, format!("{part}: {}", self.note)) }
     }
 }
 
-/// A run, or why there is none.
-pub(crate) struct Told {
-    /// Why it was refused.
+/// A run, or its refusal.
+pub(crate) struct RunReport {
+    /// The refusal.
     pub(crate) refused: Option<Value>,
     pub(crate) events: Vec<Value>,
-    /// Requests to the model meanwhile.
+    /// Requests to the model during the run.
     pub(crate) seen: Vec<Seen>,
     prompt: String,
 }
 
-impl Told {
+impl RunReport {
     pub(crate) fn answer(&self) -> &str {
         answer(&self.events)
     }
@@ -110,28 +110,28 @@ impl Told {
         sessions.last().and_then(|session| session["origin"].as_str()).unwrap_or("none").to_owned()
     }
 
-    /// What the end of the run says.
+    /// The last event of the run, or the refusal.
     pub(crate) fn end(&self) -> String {
         if let Some(error) = &self.refused {
             return format!("refused: {}", error["message"].as_str().unwrap_or_default());
         }
-        let Some(end) = end_of(&self.events) else { return "the run has no end".to_owned() };
+        let Some(end) = end_of(&self.events) else { return "the run has no last event".to_owned() };
         let word = |name: &str| end["payload"][name].as_str().unwrap_or_default();
         format!("{} {} {} {}", end["type"].as_str().unwrap_or_default(), word("reason"), word("code"), word("message"))
     }
 
-    /// Names of the tools that the model was offered with the prompt. CLIs ask for things of their own, too.
+    /// Names of the tools that were offered with the prompt. CLIs send requests of their own, too, with other tools.
     pub(crate) fn tools(&self) -> Vec<String> {
         let with_prompt = self.seen.iter().rev().find(|seen| seen.prompt.contains(&self.prompt));
         with_prompt.map(|seen| seen.tools.clone()).unwrap_or_default()
     }
 
-    /// Requests with the prompt of the run.
+    /// Number of requests with the prompt of the run.
     pub(crate) fn requests(&self) -> usize {
         self.seen.iter().filter(|seen| seen.prompt.contains(&self.prompt)).count()
     }
 
-    /// Why it was refused, if what stands at this pointer is the reason.
+    /// The reason of the refusal, if it is about this pointer.
     fn refused_at(&self, pointer: &str) -> Option<String> {
         let error = self.refused.as_ref()?;
         let of = |problem: &Value| {
@@ -146,7 +146,7 @@ impl Told {
         })
     }
 
-    /// The warning about what stands at this pointer, but for the host's own.
+    /// The warning about this pointer, other than that the run is not contained.
     pub(crate) fn warned_at(&self, pointer: &str) -> Option<String> {
         of_type(&self.events, "run.compatibility_warning").into_iter().find_map(|event| {
             let reason = event["payload"]["reason"].as_str().unwrap_or_default();
@@ -155,19 +155,19 @@ impl Told {
         })
     }
 
-    /// An option of convenience: it holds, or a warning says that it does not, or the run is refused.
-    pub(crate) fn asked(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
+    /// Checks an option of convenience: it has its effect, or a warning says that it has not, or the run is refused.
+    pub(crate) fn check_option(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
         self.judge(pointer, holds, seen, true)
     }
 
-    /// An option that restricts the agent: it holds, or the run is refused.
-    pub(crate) fn restricted(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
+    /// Checks an option that restricts the agent: it has its effect, or the run is refused.
+    pub(crate) fn check_restriction(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
         self.judge(pointer, holds, seen, false)
     }
 
-    fn judge(&self, pointer: &str, holds: bool, seen: impl Into<String>, warnings_do: bool) -> Verdict {
+    fn judge(&self, pointer: &str, holds: bool, seen: impl Into<String>, warning_suffices: bool) -> Verdict {
         if let Some(error) = &self.refused {
-            // A release that may not work in a folder at all does not get to the option.
+            // A release that may not work in the folder at all is refused before the option is looked at.
             return match self.refused_at(pointer).or_else(|| self.refused_at("/cwd")) {
                 Some(reason) => Verdict::new(State::Blocked, reason),
                 None if error["kind"] == "PROVIDER_BLOCKED" => {
@@ -179,14 +179,14 @@ impl Told {
         if holds {
             return Verdict::works();
         }
-        match self.warned_at(pointer).filter(|_| warnings_do) {
+        match self.warned_at(pointer).filter(|_| warning_suffices) {
             Some(reason) => Verdict::new(State::Degraded, reason),
             None => Verdict::wrong(seen),
         }
     }
 }
 
-/// Whether one pointer is the other, or stands in it or around it.
+/// Whether the pointers are the same, or one contains the other.
 fn related(a: &str, b: &str) -> bool {
     let within = |inner: &str, outer: &str| {
         inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/') && !outer.is_empty())
@@ -194,27 +194,27 @@ fn related(a: &str, b: &str) -> bool {
     within(a, b) || within(b, a)
 }
 
-/// What bounds the runs of a scene.
+/// Which sandbox holds the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// The host, where this machine can.
-    ByHost,
-    /// The CLI alone: no back end, and the operator lets go what only the host could enforce.
-    ByCli,
+pub(crate) enum SandboxedBy {
+    /// That of the host, if this machine has a back end.
+    Host,
+    /// That of the CLI alone: the host has no back end, and the operator allows what it cannot enforce.
+    Cli,
 }
 
 /// One release behind private hosts.
-pub(crate) struct Scene<'a> {
+pub(crate) struct Fixture<'a> {
     pub(crate) release: &'a Release,
     executable: PathBuf,
     by_host: OnceCell<Studio>,
     by_cli: OnceCell<Studio>,
     own_system_prompt: OnceCell<String>,
-    /// Name of the case under way, for its folder.
+    /// Name of the current case, for its folder.
     case: RefCell<&'static str>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Fixture<'a> {
     pub(crate) fn new(release: &'a Release, executable: PathBuf) -> Self {
         Self {
             release,
@@ -226,8 +226,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Tries a case. A panic is what it found.
-    pub(crate) fn attempt(&self, case: &Case) -> Verdict {
+    /// Runs a case. A panic is a wrong cell.
+    pub(crate) fn check(&self, case: &Case) -> Verdict {
         self.case.replace(case.name);
         caught(|| (case.run)(self))
     }
@@ -236,48 +236,55 @@ impl<'a> Scene<'a> {
         self.release.cli == "codex"
     }
 
-    /// The host that the cases share. What one changes of the CLI's own settings it puts back.
-    pub(crate) fn studio(&self, held: Held) -> &Studio {
-        match held {
-            Held::ByHost => self.by_host.get_or_init(|| self.open(held)),
-            Held::ByCli => self.by_cli.get_or_init(|| self.open(held)),
+    /// The host that the cases share. A case that changes the CLI's own settings restores them.
+    pub(crate) fn studio(&self, by: SandboxedBy) -> &Studio {
+        match by {
+            SandboxedBy::Host => self.by_host.get_or_init(|| self.open(by)),
+            SandboxedBy::Cli => self.by_cli.get_or_init(|| self.open(by)),
         }
     }
 
-    /// What the CLI tells its model by itself.
+    /// The system prompt that the CLI sends by default.
     pub(crate) fn own_system_prompt(&self) -> &str {
         self.own_system_prompt.get_or_init(|| {
-            let studio = self.studio(Held::ByHost);
+            let studio = self.studio(SandboxedBy::Host);
             let folder = studio.bed.work();
             self.run(studio, &folder, "SYSTEM", &json!({})).answer().to_owned()
         })
     }
 
-    fn open(&self, held: Held) -> Studio {
-        let more = match held {
-            Held::ByHost => "[runner]\nbackground_seconds = 1\n",
-            Held::ByCli => {
+    fn open(&self, by: SandboxedBy) -> Studio {
+        let more = match by {
+            SandboxedBy::Host => "[runner]\nbackground_seconds = 1\n",
+            SandboxedBy::Cli => {
                 "[sandbox]\nbackends = []\nmode = \"full-access\"\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n"
             }
         };
-        // codex warns of a home below the temporary folders, and what lies there is private to a contained run.
+        // codex warns about a home below the temporary folders, and these are private to a contained run.
         Studio::with(Bed::outside(), self.release.cli(), self.executable.clone(), more)
     }
 
-    /// What the host says that the release can do.
+    /// The capabilities of the release as the host reports them.
     pub(crate) fn capabilities(&self, studio: &Studio, refresh: bool) -> Value {
         studio.bed.host();
-        let asked = json!({ "provider": self.release.cli, "refresh": refresh });
-        studio.bed.call("list_capabilities", &asked).unwrap()[0].take()
+        let params = json!({ "provider": self.release.cli, "refresh": refresh });
+        studio.bed.call("list_capabilities", &params).unwrap()[0].take()
     }
 
-    /// Whether this word is among the features.
+    /// Whether the capabilities list this feature.
     pub(crate) fn claims(&self, studio: &Studio, feature: &str) -> bool {
         let found = self.capabilities(studio, false);
         found["features"].as_array().is_some_and(|features| features.iter().any(|word| word == feature))
     }
 
-    /// A folder in which a run of this case works, fresh for each name.
+    /// The reason in the capabilities that contains this text.
+    pub(crate) fn declared(&self, studio: &Studio, text: &str) -> Option<String> {
+        let found = self.capabilities(studio, false);
+        let reasons = found["reasons"].as_array()?;
+        reasons.iter().filter_map(Value::as_str).find(|reason| reason.contains(text)).map(str::to_owned)
+    }
+
+    /// A working folder for this case, a new one for each name.
     pub(crate) fn folder(&self, studio: &Studio, name: &str) -> PathBuf {
         let folder = studio.bed.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
         fs::create_dir_all(&folder).unwrap();
@@ -285,40 +292,53 @@ impl<'a> Scene<'a> {
     }
 
     /// Runs a prompt with this `harness` in a folder.
-    pub(crate) fn run(&self, studio: &Studio, folder: &Path, prompt: &str, harness: &Value) -> Told {
+    pub(crate) fn run(&self, studio: &Studio, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
         self.run_with(studio, folder, prompt, harness, &json!({}))
     }
 
-    /// The same with members of the payload beside.
-    pub(crate) fn run_with(&self, studio: &Studio, folder: &Path, prompt: &str, harness: &Value, more: &Value) -> Told {
-        let before = studio.server.seen().len();
+    /// The same with further members of the payload.
+    pub(crate) fn run_with(
+        &self,
+        studio: &Studio,
+        folder: &Path,
+        prompt: &str,
+        harness: &Value,
+        more: &Value,
+    ) -> RunReport {
         let mut harness = harness.clone();
         harness["limits"]["timeoutMs"] = json!(RUN_MS);
         if harness["resumeSessionId"] == "" {
-            // The run before has none: what that says is said again.
+            // The run before was refused and has no session. This one is refused for the same reason.
             harness.as_object_mut().unwrap().remove("resumeSessionId");
         }
         let mut payload = json!({ "cwd": folder, "harness": harness });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let file = studio.payload(prompt, &payload);
-        let done = studio.bed.run(&["run", "--json", "--payload", file.to_str().unwrap()]);
+        self.command(studio, &["run", "--json", "--payload", file.to_str().unwrap()], prompt)
+    }
+
+    /// Runs a command that follows a run with this prompt and prints its events.
+    pub(crate) fn command(&self, studio: &Studio, args: &[&str], prompt: &str) -> RunReport {
+        let before = studio.server.seen().len();
+        let done = studio.bed.run(args);
         let seen = studio.server.seen().split_off(before);
+        let prompt = prompt.to_owned();
         if done.stdout.is_empty() {
-            return Told { refused: Some(done.error()), events: Vec::new(), seen, prompt: prompt.to_owned() };
+            return RunReport { refused: Some(done.error()), events: Vec::new(), seen, prompt };
         }
         let events = done.json_lines();
         check_story(&events);
-        Told { refused: None, events, seen, prompt: prompt.to_owned() }
+        RunReport { refused: None, events, seen, prompt }
     }
 }
 
-/// What a check comes to that panics where something is not as it should be.
+/// The verdict of a check that panics if something is wrong.
 pub(crate) fn caught(check: impl FnOnce() -> Verdict) -> Verdict {
     panic::catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let text = text.unwrap_or_else(|| "a check has failed".to_owned());
-        // A release that may not work in the folder at all.
+        // The release may not work in the folder at all.
         match text.split_once(r#""message":"/cwd: "#).map(|(_, reason)| reason.split('"').next().unwrap_or_default()) {
             Some(reason) => Verdict::new(State::Blocked, reason),
             None => Verdict::wrong(text),
@@ -326,8 +346,8 @@ pub(crate) fn caught(check: impl FnOnce() -> Verdict) -> Verdict {
     })
 }
 
-/// Panics are verdicts here.
-pub(crate) fn keep_quiet_about_panics() {
+/// Hides the messages of panics, which become verdicts.
+pub(crate) fn hide_panics() {
     if std::env::var_os("OSTLER_KEEP_BEDS").is_none() {
         panic::set_hook(Box::new(|_| {}));
     }
