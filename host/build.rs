@@ -294,7 +294,9 @@ impl Compiler {
     fn for_target(target: &str) -> Result<Self, String> {
         if target.split('-').next() != variable("HOST")?.split('-').next() {
             // The code generator that is built here knows the architecture that it runs on.
-            println!("cargo::warning=no machine code is made for {target}: its host compiles the plugins at the first start");
+            println!(
+                "cargo::warning=no machine code is made for {target}: its host compiles the plugins at the first start"
+            );
             return Ok(Self { engine: None });
         }
         let mut config = code::config();
