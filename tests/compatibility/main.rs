@@ -8,6 +8,7 @@
 //!   --releases DIR    folder in which releases are installed and kept; without it, they are removed at the end
 //!   --results FILE    results as JSON; those of this run are merged into it
 //!   --page FILE       write the page with the table of all results
+//!   --select WHICH    cases by their result: all (default), missing (those without one), or wrong (those without one, too)
 //!   --cases NAMES     only cases whose name contains one of these texts, separated by commas
 //!   --parallel N      number of releases at one time, 1 to 4 (default 2)
 //!   --minutes N       start no case after this time (default 180)
@@ -38,12 +39,33 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Which cases to run, by the result of earlier runs.
+#[derive(Clone, Copy)]
+enum Select {
+    All,
+    /// Those without a result: an interrupted run goes on.
+    Missing,
+    /// Those, and those that were wrong.
+    Wrong,
+}
+
+impl Select {
+    fn includes(self, before: Option<State>) -> bool {
+        match (self, before) {
+            (Self::All, _) | (_, None) => true,
+            (Self::Wrong, Some(state)) => state == State::Wrong,
+            (Self::Missing, Some(_)) => false,
+        }
+    }
+}
+
 /// The command line.
 struct Options {
     releases: Vec<Release>,
     folder: Option<PathBuf>,
     results: Option<PathBuf>,
     page: Option<PathBuf>,
+    select: Select,
     cases: Vec<String>,
     parallel: usize,
     limit: Duration,
@@ -59,6 +81,7 @@ impl Options {
             folder: None,
             results: None,
             page: None,
+            select: Select::All,
             cases: Vec::new(),
             parallel: 2,
             limit: Duration::from_secs(180 * 60),
@@ -78,6 +101,14 @@ impl Options {
                 "--releases" => options.folder = Some(PathBuf::from(value)),
                 "--results" => options.results = Some(PathBuf::from(value)),
                 "--page" => options.page = Some(PathBuf::from(value)),
+                "--select" => {
+                    options.select = match value.as_str() {
+                        "all" => Select::All,
+                        "missing" => Select::Missing,
+                        "wrong" => Select::Wrong,
+                        _ => return Err(format!("--select: {value:?} is not all, missing or wrong")),
+                    }
+                }
                 "--cases" => options.cases = value.split(',').map(str::to_owned).collect(),
                 "--parallel" => options.parallel = usize::try_from(number(4)?).unwrap_or(1),
                 "--minutes" => options.limit = Duration::from_secs(60 * number(24 * 60)?),
@@ -90,8 +121,9 @@ impl Options {
         Ok(options)
     }
 
-    fn wants(&self, name: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|word| name.contains(word.as_str()))
+    fn wants(&self, name: &str, before: Option<State>) -> bool {
+        let named = self.cases.is_empty() || self.cases.iter().any(|part| name.contains(part.as_str()));
+        named && self.select.includes(before)
     }
 }
 
@@ -118,6 +150,7 @@ fn main() -> ExitCode {
     let folder = options.folder.clone().unwrap_or_else(|| temporary.as_ref().unwrap().path().to_owned());
     fs::create_dir_all(&folder).unwrap();
     let end = Instant::now() + options.limit;
+    let earlier = results.clone();
     let waiting = Mutex::new(options.releases.iter().cloned().collect::<VecDeque<_>>());
     let found = Mutex::new(&mut results);
     std::thread::scope(|threads| {
@@ -126,7 +159,8 @@ fn main() -> ExitCode {
                 loop {
                     let next = waiting.lock().unwrap().pop_front();
                     let Some(release) = next else { return };
-                    try_release(&release, &folder, &options, end, &|case, verdict| {
+                    let wants = |case: &str| options.wants(case, earlier.state(&release, case));
+                    try_release(&release, &folder, &wants, end, &|case, verdict| {
                         let mut found = found.lock().unwrap();
                         found.put(&release, case, verdict);
                         if let Some(file) = &options.results {
@@ -167,7 +201,7 @@ fn wait_for_signals() {
 fn try_release(
     release: &Release,
     folder: &std::path::Path,
-    options: &Options,
+    wants: &dyn Fn(&str) -> bool,
     end: Instant,
     record: &dyn Fn(&str, Verdict),
 ) {
@@ -183,7 +217,7 @@ fn try_release(
         }
     };
     let fixture = Fixture::new(release, executable);
-    for case in cases::of(release.cli).filter(|case| options.wants(case.name)) {
+    for case in cases::of(release.cli).filter(|case| wants(case.name)) {
         if Instant::now() > end || STOPPED.load(Ordering::SeqCst) {
             eprintln!("{release} {}: not tried", case.name);
             continue;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 pub(crate) const INSTALLATION: &str = "installation";
 
 /// By CLI, version and case.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Results(BTreeMap<String, BTreeMap<String, BTreeMap<String, Verdict>>>);
 
 impl Results {
@@ -33,6 +33,11 @@ impl Results {
         let cells = versions.entry(release.version.clone()).or_default();
         cells.remove(INSTALLATION);
         cells.insert(case.to_owned(), verdict);
+    }
+
+    /// The state of a cell.
+    pub(crate) fn state(&self, release: &Release, case: &str) -> Option<State> {
+        self.0.get(release.cli)?.get(&release.version)?.get(case).map(|verdict| verdict.state)
     }
 
     /// The number of cells of these releases that have no verdict.

@@ -1,6 +1,6 @@
 //! Messages and sessions.
 
-use crate::fixture::{Fixture, RunReport, SandboxedBy, State, Verdict};
+use crate::fixture::{Fixture, RUN_MS, RunReport, SandboxedBy, State, Verdict};
 use crate::support::{answer, end_of, of_type, semantics};
 use serde_json::json;
 use std::fs;
@@ -18,6 +18,7 @@ pub(super) fn detection(fixture: &Fixture<'_>) -> Verdict {
     match found["support"].as_str() {
         Some("supported") => Verdict::works(),
         Some("degraded") => Verdict::new(State::Degraded, reasons()),
+        Some("blocked") if fixture.is_too_slow(studio) => Verdict::wrong(reasons()),
         Some("blocked") => Verdict::new(State::Blocked, reasons()),
         _ => Verdict::wrong(found.to_string()),
     }
@@ -57,7 +58,7 @@ pub(super) fn dashed(fixture: &Fixture<'_>) -> Verdict {
 pub(super) fn broken_stream(fixture: &Fixture<'_>) -> Verdict {
     let studio = fixture.studio(SandboxedBy::Host);
     let folder = fixture.folder(studio, "a");
-    let harness = json!({ "limits": { "timeoutMs": 45_000 } });
+    let harness = json!({ "limits": { "timeoutMs": RUN_MS } });
     let file = studio.payload("CUT", &json!({ "cwd": folder, "harness": harness }));
     let done = studio.bed.run(&["run", "--payload", file.to_str().unwrap()]);
     if done.code != 0 {
