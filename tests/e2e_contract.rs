@@ -47,7 +47,6 @@ const COMMANDS: &[&str] = &[
     "rerun",
     "resume_session",
     "revoke_workspace",
-    "rpc.discover",
     "save_profile",
     "save_provider_token",
     "send_conversation_message",

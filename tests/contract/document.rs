@@ -78,11 +78,15 @@ impl Document {
         self.events.keys().map(String::as_str).collect()
     }
 
-    /// Parameters as an array where those that are given come first in the method's order.
-    pub fn by_position(&self, method: &str, params: &Value) -> Option<Value> {
+    /// Parameters as an array in the method's order, with null for those that are left out before another one. None if some
+    /// are not parameters of the method.
+    pub fn by_position(&self, method: &str, params: &Value) -> Option<Vec<Value>> {
         let (method, given) = (&self.methods[method], params.as_object()?);
-        let values: Vec<Value> = method.params.iter().map_while(|param| given.get(&param.name).cloned()).collect();
-        (method.by_position && values.len() == given.len()).then_some(Value::Array(values))
+        let last = method.params.iter().rposition(|param| given.contains_key(&param.name));
+        let sent = method.params.iter().take(last.map_or(0, |last| last + 1));
+        let values: Vec<Value> = sent.map(|param| given.get(&param.name).cloned().unwrap_or_default()).collect();
+        let known = given.keys().all(|name| method.params.iter().any(|param| param.name == *name));
+        (method.by_position && known).then_some(values)
     }
 
     /// Holds a call and its result against the document.

@@ -80,10 +80,7 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub fn begin(scene: &'a Scene, channel: &'a mut dyn Channel) -> Self {
         let discovered = channel.call("rpc.discover", &json!({})).unwrap();
-        let document = Document::read(&discovered);
-        let mut walk = Self { scene, channel, document, seen: BTreeSet::new() };
-        walk.ok("rpc.discover", json!({}));
-        walk
+        Self { scene, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
     }
 
     /// The methods and events that the document names.
@@ -91,11 +88,14 @@ impl<'a> Walk<'a> {
         &self.document
     }
 
-    /// Calls, checks parameters and result against the document, and does it by position too where that changes nothing.
+    /// Calls, and checks parameters and result against the document. The first successful call of a method is by position,
+    /// all others are by name.
     #[track_caller]
     fn ok(&mut self, method: &str, params: Value) -> Value {
-        let params_sent = self.document.by_position(method, &params).filter(|list| list != &json!([]));
-        let result = self.channel.call(method, params_sent.as_ref().unwrap_or(&params));
+        let first = !self.seen.contains(&(method.to_owned(), "ok".to_owned()));
+        let list = self.document.by_position(method, &params).filter(|list| first && !list.is_empty());
+        let sent = list.map_or_else(|| params.clone(), Value::from);
+        let result = self.channel.call(method, &sent);
         let result = result.unwrap_or_else(|error| panic!("{method} {params}: {error}"));
         self.document.check_call(method, &params, &result);
         self.seen.insert((method.to_owned(), "ok".to_owned()));

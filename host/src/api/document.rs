@@ -14,8 +14,9 @@ use super::rpc;
 use super::types::PROTOCOL;
 use crate::model::{ApiError, ErrorKind, Event, EventType};
 
-/// Version of the OpenRPC specification that the document keeps to.
-const OPENRPC: &str = "1.3.2";
+/// Version of the OpenRPC specification. The document needs nothing newer, and this is the newest version that the types of the
+/// generated TypeScript client allow.
+const OPENRPC: &str = "1.2.6";
 
 /// Where the schemas of named types stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -36,9 +37,15 @@ pub(crate) fn generator() -> SchemaGenerator {
     SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = SCHEMAS.into()).into_generator()
 }
 
+/// The methods that the document lists. Names that begin with `rpc.` are reserved by JSON-RPC, and are not valid names of the
+/// functions that generators make: every OpenRPC client knows `rpc.discover`.
+fn listed() -> impl Iterator<Item = &'static Method> {
+    METHODS.iter().filter(|method| !method.name.starts_with("rpc."))
+}
+
 fn make() -> Value {
     let mut generator = generator();
-    let mut methods: Vec<Value> = METHODS.iter().map(|method| describe(method, &mut generator)).collect();
+    let mut methods: Vec<Value> = listed().map(|method| describe(method, &mut generator)).collect();
     methods.sort_by(|left, right| left["name"].as_str().cmp(&right["name"].as_str()));
     let events: Vec<Value> = EventType::schemas(&mut generator)
         .into_iter()
@@ -92,7 +99,7 @@ fn describe(method: &Method, generator: &mut SchemaGenerator) -> Value {
         "name": method.name,
         "summary": summary.split('\n').map(str::trim).collect::<Vec<_>>().join(" "),
         "description": about.split('\n').map(str::trim).collect::<Vec<_>>().join(" "),
-        "paramStructure": if method.params.is_empty() { "by-name" } else { "either" },
+        "paramStructure": "either",
         "params": parameters(method, &params),
         "result": {"name": result_name, "schema": result},
         "x-class": method.class,
@@ -118,24 +125,19 @@ fn examples(method: &Method, result_name: &str) -> Option<Value> {
     Some(examples.into())
 }
 
-/// The members of a method's parameters, in the order of the table. Without one, those that are required come first, as the
-/// specification wants it.
+/// The parameters of a method, in the order of the table. Required ones come first, as the specification requires.
 fn parameters(method: &Method, schema: &Schema) -> Vec<Value> {
     let members = |name: &str| schema.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
     let properties = members("properties");
     let required: Vec<&str> =
         schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let mut names: Vec<&str> =
-        if method.params.is_empty() { properties.keys().map(String::as_str).collect() } else { method.params.to_vec() };
-    if method.params.is_empty() {
-        names.sort_by_key(|name| !required.contains(name));
-    }
     let title = pascal(method.name);
-    names
-        .into_iter()
+    method
+        .params
+        .iter()
         .map(|name| {
-            let mut schema = properties.get(name).cloned().unwrap_or(Value::Bool(true));
-            let presence = if required.contains(&name) { Presence::Required } else { Presence::Optional };
+            let mut schema = properties.get(*name).cloned().unwrap_or(Value::Bool(true));
+            let presence = if required.contains(name) { Presence::Required } else { Presence::Optional };
             portable(&mut schema, &format!("{title}{}", pascal(name)), presence);
             let about = schema.as_object_mut().and_then(|schema| schema.remove("description"));
             let mut parameter = json!({"name": name, "required": presence == Presence::Required, "schema": schema});
@@ -208,6 +210,16 @@ mod tests {
         let mut titles = std::collections::BTreeMap::new();
         for (at, schema) in schemas() {
             assert!(schema.is_object(), "{at}: {schema}");
+            for name in ["anyOf", "oneOf"] {
+                let choices = schema[name].as_array().map_or(&[][..], Vec::as_slice);
+                let constant = |choice: &Value| choice.get("const").or_else(|| choice.get("enum")).is_some();
+                assert!(choices.is_empty() || !choices.iter().all(constant), "{at}: constants in {name}: {schema}");
+            }
+            let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
+            for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+                let optional = !required.iter().any(|required| required == name);
+                assert!(!optional || member.get("default").is_some(), "{at}/{name}: optional without a default");
+            }
             assert!(!schema["type"].is_array(), "{at}: several types: {schema}");
             assert!(schema["type"] != "array" || schema.get("items").is_some(), "{at}: no items: {schema}");
             if schema.get("$ref").is_some() {
@@ -219,9 +231,42 @@ mod tests {
                 assert!(other.1 == schema, "{at} and {} have the title {title}", other.0);
             }
         }
+        // TypeScript clients have a type for each function, beside those of its parameters and its result.
+        for method in METHODS {
+            assert!(
+                !titles.contains_key(pascal(method.name).as_str()),
+                "{} is a method and a type",
+                pascal(method.name)
+            );
+        }
         assert!(titles.len() > 300, "{}", titles.len());
         for name in ["ConversationSummaryPage", "RunSummaryPage"] {
             assert!(titles.contains_key(name), "{name}");
+        }
+    }
+
+    /// Generators make a class of each component, but only of these two kinds.
+    #[test]
+    fn every_component_is_an_enum_or_an_object_with_members() {
+        for (name, schema) in openrpc()["components"]["schemas"].as_object().unwrap() {
+            let members = schema["properties"].as_object().is_some_and(|members| !members.is_empty());
+            assert!(members || schema["enum"].is_array(), "{name}: {schema}");
+            assert_eq!(*name, pascal(name), "{name} is not the name of a class");
+        }
+    }
+
+    #[test]
+    fn every_method_is_described_as_callable_by_position() {
+        let methods = openrpc()["methods"].as_array().unwrap();
+        assert_eq!(methods.len(), METHODS.len() - 1, "only rpc.discover is not listed");
+        for described in methods {
+            let method = super::super::methods::find(described["name"].as_str().unwrap()).unwrap();
+            assert_eq!(described["paramStructure"], "either", "{}", method.name);
+            let identifier = method.name.chars().all(|character| character.is_ascii_lowercase() || character == '_');
+            assert!(identifier, "{} is not the name of a function", method.name);
+            let names: Vec<&str> =
+                described["params"].as_array().unwrap().iter().map(|param| param["name"].as_str().unwrap()).collect();
+            assert_eq!(names, method.params, "{}", method.name);
         }
     }
 

@@ -1,17 +1,21 @@
 //! Schemas in a form that code generators understand.
 //!
-//! What schemars writes is valid JSON Schema, and generators stumble over parts of it: `"type": ["string", "null"]`, arrays
-//! without `items`, schemas without a name. Here, each schema gets a `title` that is unique in the document and says where it
-//! is, optional members lose their `null` (they are left out instead), and what may be of several types becomes `anyOf`.
+//! schemars writes valid JSON Schema, but generators do not support all of it: `"type": ["string", "null"]`, constants as
+//! `oneOf`, arrays without `items`, schemas without a name. Here, each schema gets a `title` that is unique in the document and
+//! says where it is, constants become `enum`, and what may be of several types becomes `anyOf`. Optional members are left out
+//! instead of being null, and have a default: without one, the classes of a generated Python client require them.
 
 use serde_json::{Map, Value, json};
 
-/// What a schema describes.
+/// The descriptions of the values of an `enum`, by value.
+pub(super) const ENUM_DESCRIPTIONS: &str = "x-enumDescriptions";
+
+/// Whether the described value can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It is always there: null is a value.
+    /// It is always present and may be null.
     Required,
-    /// It may be left out: so it is where there is no value.
+    /// It is left out if it has no value.
     Optional,
 }
 
@@ -24,8 +28,10 @@ pub(super) fn portable(schema: &mut Value, title: &str, presence: Presence) {
     name_types(members, presence);
     choose(members, title, presence);
     let Some(members) = schema.as_object_mut() else { return };
-    if members.get("default") == Some(&Value::Null) {
-        members.remove("default");
+    match presence {
+        Presence::Required if members.get("default") == Some(&Value::Null) => drop(members.remove("default")),
+        Presence::Required => {}
+        Presence::Optional => drop(members.entry("default").or_insert(Value::Null)),
     }
     if members.get("type").is_some_and(|kind| kind == "array") {
         portable(members.entry("items").or_insert_with(|| json!({})), &format!("{title}Item"), Presence::Required);
@@ -94,11 +100,18 @@ fn choose(members: &mut Map<String, Value>, title: &str, presence: Presence) {
         if presence == Presence::Optional {
             choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
         }
+        if name != "allOf"
+            && let Some(mut constants) = enumeration(choices)
+        {
+            members.remove(name);
+            members.append(&mut constants);
+            continue;
+        }
         if let [Value::Object(only)] = choices.as_slice() {
             let mut only = only.clone();
             members.remove(name);
             if only.contains_key("$ref") {
-                members.retain(|name, _| name == "description");
+                members.retain(|name, _| matches!(name.as_str(), "description" | "default"));
             }
             members.append(&mut only);
             continue;
@@ -111,7 +124,38 @@ fn choose(members: &mut Map<String, Value>, title: &str, presence: Presence) {
     }
 }
 
-/// What tells a choice from the others.
+/// The choices as one `enum`, if all are constants of one type. Generators make a type from an `enum`, but not from `oneOf`.
+fn enumeration(choices: &[Value]) -> Option<Map<String, Value>> {
+    let kind = choices.first()?.get("type").filter(|kind| kind.is_string())?;
+    if choices.iter().all(|choice| choice.get("const").is_none()) {
+        return None;
+    }
+    let (mut values, mut descriptions) = (Vec::new(), Map::new());
+    for choice in choices {
+        if choice.get("type") != Some(kind) {
+            return None;
+        }
+        match (choice.get("const"), choice.get("enum").and_then(Value::as_array)) {
+            (Some(value), None) => {
+                if let (Some(name), Some(description)) = (value.as_str(), choice.get("description")) {
+                    descriptions.insert(name.to_owned(), description.clone());
+                }
+                values.push(value.clone());
+            }
+            (None, Some(several)) => values.extend_from_slice(several),
+            _ => return None,
+        }
+    }
+    let mut members = Map::new();
+    members.insert("type".to_owned(), kind.clone());
+    members.insert("enum".to_owned(), values.into());
+    if !descriptions.is_empty() {
+        members.insert(ENUM_DESCRIPTIONS.to_owned(), descriptions.into());
+    }
+    Some(members)
+}
+
+/// The part of a title that distinguishes a choice from the others.
 fn name_of(choice: &Value, index: usize) -> String {
     let constant =
         |schema: &Value| schema.get("const").map(|value| value.as_str().map_or_else(|| value.to_string(), pascal));
@@ -152,7 +196,7 @@ mod tests {
         let nullable = json!({"type": ["string", "null"], "default": null, "description": "d"});
         assert_eq!(
             made(nullable.clone(), Presence::Optional),
-            json!({"type": "string", "description": "d", "title": "T"})
+            json!({"type": "string", "description": "d", "default": null, "title": "T"})
         );
         assert_eq!(
             made(nullable, Presence::Required),
@@ -160,18 +204,39 @@ mod tests {
                 "title": "T"})
         );
         let reference = json!({"anyOf": [{"$ref": "#/x"}, {"type": "null"}], "description": "d", "default": null});
-        assert_eq!(made(reference, Presence::Optional), json!({"description": "d", "$ref": "#/x"}));
-        let constants = json!({"type": ["string", "null"], "enum": ["a", null]});
-        assert_eq!(made(constants, Presence::Optional), json!({"type": "string", "enum": ["a"], "title": "T"}));
+        assert_eq!(made(reference, Presence::Optional), json!({"description": "d", "default": null, "$ref": "#/x"}));
+        let constants = json!({"type": ["string", "null"], "enum": ["a", null], "default": "a"});
+        assert_eq!(
+            made(constants, Presence::Optional),
+            json!({"type": "string", "enum": ["a"], "default": "a", "title": "T"})
+        );
+    }
+
+    #[test]
+    fn constants_of_one_type_become_an_enum() {
+        let constants = json!([
+            {"type": "string", "enum": ["a", "b"]}, {"type": "string", "const": "c", "description": "The third."}]);
+        let expected = json!({
+            "description": "d", "title": "T", "type": "string", "enum": ["a", "b", "c"],
+            "x-enumDescriptions": {"c": "The third."}});
+        assert_eq!(made(json!({"description": "d", "oneOf": constants}), Presence::Required), expected);
+        let nullable = json!({"anyOf": [{"description": "d", "oneOf": constants}, {"type": "null"}]});
+        let mut optional = expected;
+        optional["default"] = Value::Null;
+        assert_eq!(made(nullable, Presence::Optional), optional);
+        let single = json!({"oneOf": [{"type": "string", "const": "a"}]});
+        assert_eq!(made(single, Presence::Required), json!({"type": "string", "enum": ["a"], "title": "T"}));
+        let mixed = json!({"oneOf": [{"type": "string", "const": "a"}, {"type": "integer", "const": 1}]});
+        assert_eq!(made(mixed, Presence::Required)["oneOf"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]
     fn arrays_have_items_and_parts_have_titles() {
-        let schema = json!({"type": "object", "required": ["a"], "properties": {
+        let schema = json!({"type": "object", "required": ["a", "b-c", "d"], "properties": {
             "a": {"type": "array"}, "b-c": true, "d": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}}}});
         assert_eq!(
             made(schema, Presence::Required),
-            json!({"type": "object", "required": ["a"], "title": "T", "properties": {
+            json!({"type": "object", "required": ["a", "b-c", "d"], "title": "T", "properties": {
                 "a": {"type": "array", "items": {"title": "TAItem"}, "title": "TA"},
                 "b-c": {"title": "TBC"},
                 "d": {"type": "object", "title": "TD", "additionalProperties": {"title": "TDValue", "anyOf": [

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::document::openrpc;
+use super::portable::ENUM_DESCRIPTIONS;
 
 /// Set, the test writes the page instead of comparing it.
 const UPDATE: &str = "OSTLER_UPDATE_DOCS";
@@ -15,8 +16,9 @@ const HEAD: &str = "# API
 
 <!-- Generated from the method table and the types; `OSTLER_UPDATE_DOCS=1 cargo test -p ostler --lib reference` writes it. -->
 
-JSON-RPC 2.0. Parameters are passed by name, or as an array in the order of the tables below. The method `rpc.discover` returns
-the same as an OpenRPC document, with all schemas. See [clients.md](clients.md) for how to connect.
+JSON-RPC 2.0. Parameters are passed by name, or as an array in the order of the tables below, with null for parameters that are
+left out. The method `rpc.discover` (class `read`, no parameters) returns the same as an OpenRPC document, with all schemas. See
+[clients.md](clients.md) for how to connect.
 
 Each method requires a class: `read`, `run` or `operate`. Each class includes the ones before it.
 [clients.md](clients.md) lists the classes of clients.
@@ -79,6 +81,14 @@ fn describe(out: &mut String, schema: &Value) {
         }
         return;
     }
+    if let Some(descriptions) = schema[ENUM_DESCRIPTIONS].as_object() {
+        for value in list(schema, "enum") {
+            let about = value.as_str().and_then(|value| descriptions.get(value)?.as_str());
+            let about = about.map_or(String::new(), |about| format!(": {}", about.replace('\n', " ")));
+            writeln!(out, "- `{value}`{about}").unwrap();
+        }
+        return;
+    }
     let choices = [list(schema, "oneOf"), list(schema, "anyOf")].concat();
     if choices.is_empty() {
         writeln!(out, "{}", kind(schema)).unwrap();
@@ -99,8 +109,7 @@ fn kind(schema: &Value) -> String {
         return format!("`{value}`");
     }
     if let Some(values) = schema["enum"].as_array() {
-        let values: Vec<String> =
-            values.iter().filter(|value| !value.is_null()).map(|value| format!("`{value}`")).collect();
+        let values: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
         return values.join(", ");
     }
     for choice in ["anyOf", "oneOf", "allOf"] {

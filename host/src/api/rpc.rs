@@ -28,6 +28,9 @@ const MAX_BATCH_ANSWER: usize = 8 << 20;
 /// The parameter that carries variables of the caller, and with them the choice of programs.
 const VARIABLES: &str = "clientEnvironment";
 
+/// Methods that take a start payload. An array may hold all of it as one object, too.
+const START_METHODS: &[&str] = &["start_run", "send_conversation_message"];
+
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -241,22 +244,27 @@ fn find(name: &str) -> Result<&'static Method, (i32, String)> {
     })
 }
 
-/// Parameters by name, whichever way they were given.
+/// Parameters by name, whichever way they were sent.
 fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String)> {
     match params {
         None | Some(Value::Null) => Ok(Value::Object(Map::new())),
         Some(params @ Value::Object(_)) => Ok(params),
-        Some(Value::Array(values)) if method.params.is_empty() => match <[Value; 1]>::try_from(values) {
-            Ok([whole @ Value::Object(_)]) => Ok(whole),
-            _ => Err((-32602, format!("{} takes one object", method.name))),
-        },
+        Some(Value::Array(mut values))
+            if START_METHODS.contains(&method.name) && matches!(*values, [Value::Object(_)]) =>
+        {
+            Ok(values.remove(0))
+        }
         Some(Value::Array(values)) if values.len() <= method.params.len() => {
             let named = method.params.iter().map(|name| (*name).to_owned()).zip(values);
-            Ok(Value::Object(named.collect()))
+            // A client that leaves out a parameter before another one has nothing else to send in its place.
+            Ok(Value::Object(named.filter(|(_, value)| !value.is_null()).collect()))
+        }
+        Some(Value::Array(_)) if method.params.is_empty() => {
+            Err((-32602, format!("{} takes no parameters", method.name)))
         }
         Some(Value::Array(_)) => Err((
             -32602,
-            format!("{} takes at most {}: {}", method.name, method.params.len(), method.params.join(", ")),
+            format!("{} takes at most {} parameters: {}", method.name, method.params.len(), method.params.join(", ")),
         )),
         Some(_) => Err((-32602, "\"params\" must be an object or an array".to_owned())),
     }
@@ -332,6 +340,32 @@ mod tests {
         let (_, call) =
             read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
         assert_eq!(call.unwrap_or_else(|_| panic!("a call")).params, json!({"runId": "a", "after": 3}));
+    }
+
+    #[test]
+    fn start_payload_is_accepted_by_name_by_position_and_as_one_object() {
+        let named = |params: Value| by_name(find("start_run").unwrap(), Some(params));
+        let payload = json!({"provider": "codex", "prompt": "x", "cwd": "/w"});
+        assert_eq!(named(payload.clone()), Ok(payload.clone()));
+        assert_eq!(named(json!([payload])), Ok(payload.clone()));
+        assert_eq!(named(json!(["x", "codex", null, null, null, null, "/w"])), Ok(payload));
+        assert_eq!(named(json!(["x"])), Ok(json!({"prompt": "x"})));
+        let (code, message) = named(json!(vec![1; 18])).unwrap_err();
+        assert_eq!(code, -32602);
+        assert!(message.starts_with("start_run takes at most 17 parameters: prompt, provider"), "{message}");
+    }
+
+    #[test]
+    fn every_method_is_callable_by_position() {
+        for method in methods::METHODS {
+            let values: Vec<Value> = (0..method.params.len()).map(Value::from).collect();
+            let named = by_name(method, Some(values.clone().into())).unwrap();
+            let expected: Map<String, Value> =
+                method.params.iter().map(|name| (*name).to_owned()).zip(values).collect();
+            assert_eq!(named, Value::Object(expected), "{}", method.name);
+            let (code, _) = by_name(method, Some(vec![1; method.params.len() + 1].into())).unwrap_err();
+            assert_eq!(code, -32602, "{}", method.name);
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ pub struct StartAfter {
 /// The value of an optional flag.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum FlagValue {
     /// The flag without a value; `false` omits it.
     Switch(bool),

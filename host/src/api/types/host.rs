@@ -253,6 +253,7 @@ impl ReloadTrigger {
 /// `reload`: a reload of configuration and plugins, and its changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ReloadResult")]
 pub struct Reload {
     /// When it took effect.
     #[schemars(with = "String")]
