@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use support::{Bed, Calm, PATIENCE, answer, check_story, end_of, of_type, until};
+use support::{Bed, Calm, PATIENCE, answer, carrying, check_story, end_of, of_type, until};
 
 /// What a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
 const STOP: Duration = Duration::from_secs(12);
@@ -194,6 +194,20 @@ fn a_client_that_dies_leaves_its_run_alone() {
     let events = bed.wait_for_end(&id);
     assert!(answer(&events).contains("chunk 8 of 8"));
     check_story(&events);
+}
+
+#[test]
+fn stop_returns_when_the_host_is_gone_and_the_next_start_is_not_delayed() {
+    let bed = Bed::granted("");
+    for round in 0..5 {
+        let pid = bed.host();
+        bed.run(&["stop"]).ok();
+        let is_left = carrying(bed.root()).iter().any(|process| process.pid == pid);
+        assert!(!is_left, "round {round}: stop returned before the host {pid} had ended");
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
+    }
+    // A start that finds the data folder held by a host that is about to end has to wait.
+    assert!(!bed.log().contains("failed to take the data folder"), "{}", bed.log());
 }
 
 #[test]

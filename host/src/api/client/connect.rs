@@ -107,7 +107,7 @@ impl Connector {
 
     /// What a host does that holds the data folder and takes no connections yet.
     pub(super) fn starting(&self) -> Option<String> {
-        Holder::of(self.config.socket.parent()?)?.starting
+        self.holder()?.starting
     }
 
     fn tell(&self, step: &str) {
@@ -116,14 +116,20 @@ impl Connector {
         }
     }
 
-    /// Gives a host that is coming up some time to answer.
+    /// Gives a host that is coming up some time to answer. Returns early if no host holds the data folder any more: another one
+    /// can be started then.
     async fn wait_for_answer(&self, until: Instant) {
         while Instant::now() < until {
             tokio::time::sleep(LOOK_AGAIN).await;
-            if self.health().await.is_ok() {
+            if self.health().await.is_ok() || self.holder().is_none() {
                 return;
             }
         }
+    }
+
+    /// The host that holds the data folder.
+    fn holder(&self) -> Option<Holder> {
+        Holder::of(self.config.socket.parent()?)
     }
 
     fn accepts(&self, health: &Health) -> bool {
@@ -155,9 +161,11 @@ impl Connector {
         Err(stays("does not end although it was asked to"))
     }
 
-    /// Waits until the host of this process id answers no more; `false` where it still does at the deadline.
+    /// Waits until the host with this process id neither answers nor holds the data folder: only then, another one can start.
+    /// `false` if it still does at the deadline.
     pub(super) async fn is_gone_by(&self, pid: u32, deadline: Instant) -> bool {
-        while self.health().await.is_ok_and(|now| now.pid == pid) {
+        let is_there = || self.holder().is_some_and(|holder| holder.pid == pid);
+        while self.health().await.is_ok_and(|now| now.pid == pid) || is_there() {
             if Instant::now() >= deadline {
                 return false;
             }
