@@ -276,3 +276,34 @@ fn bind_mount_below_the_work_folder_is_seen_and_written() {
         machine.end();
     }
 }
+
+/// Without `HOME`, everything is in the home folder that the account database names: the files of the host and the sessions of
+/// the stand-in.
+#[test]
+fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
+    let bed = Bed::new();
+    if bed.type_in("unshare --mount true").code != 0 {
+        eprintln!("SKIPPED: no mount namespace can be made here");
+        return;
+    }
+    let (home, accounts) = (bed.user(), bed.root().join("passwd"));
+    fs::write(&accounts, format!("root:x:0:0:root:{}:/bin/sh\n", home.display())).unwrap();
+    let inside = format!(
+        r#"set -e
+        mount --bind {accounts} /etc/passwd
+        mkdir -p {home}/.cache {home}/.local/share/ostler
+        cp -r "$OSTLER_HOME/cache" {home}/.cache/ostler
+        cp "$OSTLER_HOME/data/code.key" {home}/.local/share/ostler/
+        unset HOME OSTLER_HOME
+        "$OSTLER" grants add > /dev/null
+        "$OSTLER" run rehearsal "SAY at home"
+        "$OSTLER" stop > /dev/null"#,
+        accounts = accounts.display(),
+        home = home.display(),
+    );
+    let done = bed.type_in(&format!("unshare --mount bash -c '{inside}'")).ok();
+    assert_eq!(done.stdout, "at home\n", "{}", done.stderr);
+    let sessions = fs::read_dir(home.join(".local/state/ostler/rehearsal")).unwrap().count();
+    assert_eq!(sessions, 1);
+    assert!(home.join(".local/share/ostler/ostler.db").exists());
+}

@@ -1,6 +1,8 @@
 //! The environment of a child: built from an allowlist, never the whole of anyone's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -57,6 +59,23 @@ impl Sources<'_> {
         variables.extend(self.payload.clone());
         variables
     }
+}
+
+/// The variables of the host that can be passed on. Without `HOME`, it is set to the home folder of the account, in which the host
+/// then keeps its own files: agents keep their sessions and logins there, too.
+pub(crate) fn of_the_host(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    home: Option<PathBuf>,
+) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> =
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    if all.get("HOME").is_none_or(String::is_empty)
+        && let Some(home) =
+            home.filter(|home| home.is_absolute()).and_then(|home| home.into_os_string().into_string().ok())
+    {
+        all.insert("HOME".to_owned(), home);
+    }
+    all
 }
 
 /// The search path that counts for a request.
@@ -199,6 +218,18 @@ mod tests {
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn missing_home_is_the_home_folder_of_the_account() {
+        let of = |home: Option<&str>, account: &str| {
+            let variables = home.map(|home| ("HOME".into(), home.into()));
+            of_the_host(variables.into_iter(), Some(account.into())).remove("HOME")
+        };
+        assert_eq!(of(None, "/home/a").as_deref(), Some("/home/a"));
+        assert_eq!(of(Some(""), "/home/a").as_deref(), Some("/home/a"));
+        assert_eq!(of(Some("/set"), "/home/a").as_deref(), Some("/set"));
+        assert_eq!(of(None, "relative"), None);
     }
 
     #[test]

@@ -214,9 +214,7 @@ impl Engine {
             machine: sandbox::Machine::default(),
             client_tokens: Arc::new(client_tokens),
             audit,
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
+            environment: environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok()),
             started_at: clock::now(),
             background: parts.background,
             subscribers: Arc::default(),
