@@ -342,6 +342,31 @@ fn other_names_of_commands_work() {
     assert_eq!(bed.run(&["version"]).ok().stdout, bed.run(&["--version"]).ok().stdout);
 }
 
+/// The rule of the README. The arrays are the results of API methods, and scripts read them as `.[]`.
+#[test]
+fn json_of_a_list_is_an_object_if_it_has_pages_and_an_array_otherwise() {
+    let bed = Bed::granted("");
+    bed.run(&["run", "rehearsal", "SAY x"]).ok();
+    for list in ["runs", "chat list"] {
+        let page = bed.run(&args_of(list)).ok().json();
+        assert!(page["items"].is_array() && page["total"].is_u64(), "{list}: {page}");
+    }
+    let found = bed.run(&args_of("search x")).ok().json();
+    for part in ["runs", "conversations"] {
+        assert!(found[part]["items"].is_array() && found[part]["total"].is_u64(), "search: {found}");
+    }
+    for list in ["queue", "profile list", "grant list", "capabilities", "access list", "audit list", "wait @"] {
+        let complete = bed.run(&args_of(list)).ok().json();
+        assert!(complete.is_array(), "{list}: {complete}");
+    }
+    let plugins = bed.run(&args_of("plugin list")).ok().json();
+    assert!(plugins["plugins"].is_array() && plugins["providers"].is_array(), "{plugins}");
+}
+
+fn args_of(command: &str) -> Vec<&str> {
+    command.split(' ').chain(["--json"]).collect()
+}
+
 #[test]
 fn a_long_line_that_a_plugin_reads_whole_is_no_warning() {
     let bed = Bed::granted("");
