@@ -1,9 +1,10 @@
-//! What wit-bindgen makes of `wit/`: one set of the common types for all three kinds.
+//! The bindings that wit-bindgen generates from `wit/`, with one set of the common types for all three kinds.
 //!
-//! Each kind is two small worlds here, `common` and its own. wit-component joins the worlds of a module, so the component
-//! exports what the kind's world in `wit/` says. (Three invocations with `plugin` in each would define its macro thrice.)
+//! Each kind consists of two worlds, `common` and its own. wit-component merges the worlds of a module, so that the component
+//! exports what the kind's world in `wit/` specifies. (Three invocations with `plugin` in each would define its macro three
+//! times.)
 //!
-//! Authors use the re-exports in the crate's root; the paths in here follow the names of the WIT package.
+//! Authors use the re-exports in the crate's root; the paths in this module follow the names of the WIT package.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -17,10 +18,10 @@
     clippy::needless_pass_by_value,
     clippy::uninlined_format_args,
     clippy::redundant_closure_for_method_calls,
-    reason = "generated code; its documentation is that of the WIT"
+    reason = "generated code, documented in the WIT package"
 )]
 
-/// What every kind has: the common types, the log, and `plugin`.
+/// The part that all kinds have: the common types, the log, and `plugin`.
 pub mod common {
     wit_bindgen::generate!({
         inline: "

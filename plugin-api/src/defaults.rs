@@ -1,5 +1,4 @@
-//! The neutral value of each record that has one, so that authors write only the fields that matter:
-//! `Step { events, ..Step::default() }`.
+//! Default values of records, so that authors write only the fields that they need: `Step { events, ..Step::default() }`.
 
 use crate::policy::Context;
 use crate::provider::{
@@ -10,7 +9,7 @@ use crate::redactor::{Rule, RuleSet};
 use crate::types::ToolCall;
 
 impl Default for ProviderInfo {
-    /// Names nothing: `id`, `display_name` and `executables` have to be filled in.
+    /// Empty: `id`, `display_name` and `executables` must be set.
     fn default() -> Self {
         Self {
             id: String::new(),
@@ -26,7 +25,7 @@ impl Default for ProviderInfo {
 }
 
 impl Default for Capabilities {
-    /// Supported, non-interactive runs, nothing else.
+    /// Supported, with non-interactive runs and no features.
     fn default() -> Self {
         Self {
             support: Support::Supported,
@@ -41,7 +40,7 @@ impl Default for Capabilities {
 }
 
 impl Default for HostFacts {
-    /// Linux, an ordinary user, no variables.
+    /// Linux, not root, no variables.
     fn default() -> Self {
         Self { os: "linux".to_owned(), root: false, environment_names: Vec::new(), extra: None }
     }
@@ -68,7 +67,7 @@ impl Default for RunRequest {
 }
 
 impl Default for Launch {
-    /// No arguments, empty standard input, output line by line, stopped by an interrupt.
+    /// No arguments, empty standard input, output as lines, stopped by an interrupt.
     fn default() -> Self {
         Self {
             args: Vec::new(),
@@ -86,28 +85,28 @@ impl Default for Launch {
 }
 
 impl Default for Step {
-    /// Nothing to tell and nothing to write.
+    /// No events and nothing to write.
     fn default() -> Self {
         Self { events: Vec::new(), covered: Vec::new(), write: Vec::new(), end_input: false }
     }
 }
 
 impl Default for Outcome {
-    /// The run did what was asked, without a text.
+    /// Success without a text.
     fn default() -> Self {
         Self { final_text: None, structured_output: None, failure: None, extra: None }
     }
 }
 
 impl Default for ExitStatus {
-    /// No code, no signal: fill one in.
+    /// No exit code and no signal: set one of them.
     fn default() -> Self {
         Self { code: None, signal: None, timed_out: false, canceled: false }
     }
 }
 
 impl Default for Usage {
-    /// Nothing told.
+    /// Nothing reported.
     fn default() -> Self {
         Self {
             whole_session: false,
@@ -123,7 +122,7 @@ impl Default for Usage {
 }
 
 impl Default for ToolCall {
-    /// A use of an unrecognised tool.
+    /// A use of a tool of the kind `other`.
     fn default() -> Self {
         Self {
             id: String::new(),
@@ -142,7 +141,7 @@ impl Default for ToolCall {
 }
 
 impl Default for Rule {
-    /// The whole match is the secret, 256 bytes at most; `id` and `pattern` have to be filled in.
+    /// The whole match is the secret, with at most 256 bytes; `id` and `pattern` must be set.
     fn default() -> Self {
         Self {
             id: String::new(),
@@ -162,7 +161,7 @@ impl Default for Rule {
 }
 
 impl Default for RuleSet {
-    /// No rules, no exceptions, `scan` is not called.
+    /// No rules and no exceptions; `scan` is not called.
     fn default() -> Self {
         Self { rules: Vec::new(), allow: Vec::new(), scan_overlap: None, extra: None }
     }

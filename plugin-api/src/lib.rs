@@ -2,8 +2,8 @@
 //!
 //! A plugin is a crate of type `["cdylib", "rlib"]` with one type that implements [`Plugin`] and one of [`Provider`],
 //! [`Redactor`] and [`Policy`], and one call of [`export_provider!`], [`export_redactor!`] or [`export_policy!`].
-//! Built for `wasm32-unknown-unknown` it is the module from which a component is made; built natively the macro expands
-//! to a check of the types only, so that plugins are tested by calling their trait functions.
+//! Built for `wasm32-unknown-unknown`, it is the module from which a component is made. Built natively, the macro only checks
+//! the types, so that tests can call the trait functions of the plugin.
 //!
 //! ```
 //! use ostler_plugin::{Error, Plugin, Policy, policy};
@@ -15,14 +15,14 @@
 //! #[derive(Default, serde::Deserialize)]
 //! #[serde(default, deny_unknown_fields)]
 //! struct Settings {
-//!     /// Hours of the day in which nothing may start.
+//!     /// Hours of the day in which no run may start.
 //!     closed: Vec<String>,
 //! }
 //!
 //! impl Plugin for Curfew {
 //!     const NAME: &'static str = "curfew";
 //!     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-//!     const SUMMARY: &'static str = "refuses runs at the hours that the settings close";
+//!     const SUMMARY: &'static str = "refuses runs at the hours that the settings list";
 //!     type Settings = Settings;
 //!
 //!     fn settings_schema() -> Option<String> {
@@ -49,7 +49,7 @@
 //!             check: "curfew".to_owned(),
 //!             verdict: policy::Verdict::Deny,
 //!             pointer: None,
-//!             message: format!("nothing may start between {hour}:00 and {hour}:59"),
+//!             message: format!("no run may start between {hour}:00 and {hour}:59"),
 //!             hint: Some("schedule the run for later".to_owned()),
 //!         }]
 //!     }
@@ -59,8 +59,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! Every function is pure: no clock, no randomness, no files. The records and variants are those of the WIT package
-//! `ostler:plugin@0.1.0`, whose comments are their documentation.
+//! Every function is pure: it has no clock, no source of randomness and no files. The records and variants are those of the WIT
+//! package `ostler:plugin@0.1.0` and documented there.
 
 /// Compiles the examples of the guide.
 #[cfg(doctest)]
@@ -114,7 +114,7 @@ pub mod policy {
     pub use crate::types::{FileAccess, FileEffect, McpTool, ToolCall};
 }
 
-/// Makes the crate's WebAssembly module a provider plugin. The type implements [`Provider`]; once in a crate.
+/// Makes the crate's WebAssembly module a provider plugin. The type must implement [`Provider`]. Use it once in a crate.
 #[macro_export]
 macro_rules! export_provider {
     ($plugin:ty) => {
@@ -132,7 +132,7 @@ macro_rules! export_provider {
     };
 }
 
-/// Makes the crate's WebAssembly module a redactor plugin. The type implements [`Redactor`]; once in a crate.
+/// Makes the crate's WebAssembly module a redactor plugin. The type must implement [`Redactor`]. Use it once in a crate.
 #[macro_export]
 macro_rules! export_redactor {
     ($plugin:ty) => {
@@ -150,7 +150,7 @@ macro_rules! export_redactor {
     };
 }
 
-/// Makes the crate's WebAssembly module a policy plugin. The type implements [`Policy`]; once in a crate.
+/// Makes the crate's WebAssembly module a policy plugin. The type must implement [`Policy`]. Use it once in a crate.
 #[macro_export]
 macro_rules! export_policy {
     ($plugin:ty) => {

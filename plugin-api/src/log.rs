@@ -1,9 +1,9 @@
-//! Logging into the host's own log.
+//! Logging to the host's log.
 
 pub use crate::bindings::common::ostler::plugin::log::Level;
 
-/// Writes one message into the host's log, tagged there with the plugin's name, redacted and limited in rate and
-/// length. Natively, in a plugin's own tests, it goes to standard error.
+/// Writes a message to the host's log, where it is tagged with the plugin's name, redacted, and limited in rate and length. In
+/// native builds, such as a plugin's own tests, the message goes to standard error.
 pub fn write(level: Level, message: &str) {
     if cfg!(target_arch = "wasm32") {
         crate::bindings::common::ostler::plugin::log::write(level, message);
@@ -12,7 +12,7 @@ pub fn write(level: Level, message: &str) {
     }
 }
 
-/// Writes a formatted message of the given [`Level`] into the host's log: `log!(Warn, "no such item: {id}")`.
+/// Writes a formatted message with a [`Level`] to the host's log: `log!(Warn, "no such item: {id}")`.
 #[macro_export]
 macro_rules! log {
     ($level:ident, $($message:tt)+) => {

@@ -1,4 +1,4 @@
-//! What a plugin author implements.
+//! The traits that plugin authors implement.
 
 use serde::de::DeserializeOwned;
 
@@ -10,12 +10,12 @@ use crate::provider::{
 use crate::redactor::{Candidate, Find, RuleSet};
 use crate::types::Error;
 
-/// Who a plugin is and what settings it takes. Every plugin implements this and one of [`Provider`], [`Redactor`] and
+/// The identity and the settings of a plugin. Every plugin implements this trait and one of [`Provider`], [`Redactor`] and
 /// [`Policy`].
 pub trait Plugin: Sized + 'static {
-    /// Lower-case kebab name, unique among the plugins of its kind.
+    /// Lower-case kebab-case name, unique among the plugins of its kind.
     const NAME: &'static str;
-    /// Semantic version; `env!("CARGO_PKG_VERSION")` as a rule.
+    /// Semantic version, usually `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
     /// One line for listings.
     const SUMMARY: &'static str;
@@ -23,20 +23,20 @@ pub trait Plugin: Sized + 'static {
     /// The settings of one configured instance. `{}` must deserialize: put `#[serde(default)]` on the type.
     type Settings: DeserializeOwned + Default;
 
-    /// JSON Schema (2020-12) of the settings. The host validates against it before it calls `configure`, and reports
-    /// every problem with its pointer. None takes any object.
+    /// JSON Schema (2020-12) of the settings. The host validates the settings before it calls `configure`, and reports every
+    /// problem with its pointer. With none, any object is accepted.
     fn settings_schema() -> Option<String> {
         None
     }
 
-    /// Makes an instance with these settings, which already match the schema.
+    /// Creates an instance with these settings, which already match the schema.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what a schema cannot say; [`Problems`](crate::Problems) collects all of it.
+    /// [`Error::Invalid`] with problems that a schema cannot express; [`Problems`](crate::Problems) collects them.
     fn configure(settings: Self::Settings) -> Result<Self, Error>;
 }
 
-/// Teaches the host one agent CLI.
+/// Describes one agent CLI to the host.
 pub trait Provider: Plugin {
     /// Follows one attempt from its start to its end.
     type Transcript: Transcript;
@@ -44,74 +44,75 @@ pub trait Provider: Plugin {
     /// Facts about the CLI that do not depend on the installed version.
     fn describe(&self) -> ProviderInfo;
 
-    /// Commands that the host runs to learn about the installed CLI.
+    /// Commands that the host runs to detect what the installed CLI supports.
     fn probes(&self) -> Vec<Probe>;
 
-    /// What the installed CLI can do, in the light of the probes.
+    /// What the installed CLI supports, according to the results of the probes.
     fn detect(&self, results: Vec<ProbeResult>) -> Capabilities;
 
     /// How to start the CLI for a run. Called when the run is submitted, and again for each attempt.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with every problem of the payload; [`Error::Unsupported`] where the CLI cannot do it at all.
-    /// An option that can be left out goes into `launch.dropped` instead.
+    /// [`Error::Invalid`] with every problem of the payload; [`Error::Unsupported`] if the CLI does not support the run at all.
+    /// An option that can be left out is listed in `launch.dropped` instead.
     fn prepare(&self, request: RunRequest, capabilities: Capabilities) -> Result<Launch, Error>;
 
-    /// Begins to follow an attempt.
+    /// Starts to follow an attempt.
     fn transcript(&self, request: RunRequest, capabilities: Capabilities) -> Self::Transcript;
 }
 
-/// Follows one attempt. Whatever a protocol needs to remember lives here.
+/// Follows one attempt, and contains the state of the protocol.
 pub trait Transcript: 'static {
-    /// As soon as the child runs: a protocol's opening, with or without the prompt (duplex and pty).
+    /// Called as soon as the child runs. Returns the first messages of the protocol, with or without the prompt (duplex and
+    /// pty).
     fn open(&mut self) -> Step {
         Step::default()
     }
 
-    /// Lines in the order in which they arrived; between the two streams that order proves nothing.
+    /// Called with lines in the order of their arrival. The order between the two streams is not reliable.
     fn read(&mut self, lines: Vec<Line>) -> Step;
 
-    /// One user message, at any time, in the middle of a turn too (duplex and pty).
+    /// Called with a message of the user, at any time, even during a turn (duplex and pty).
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the channel takes no input.
+    /// [`Error::Unsupported`] if the channel accepts no input.
     fn input(&mut self, message: String) -> Result<Step, Error> {
         let _ = message;
-        Err(Error::Unsupported("this provider takes no input while it runs".to_owned()))
+        Err(Error::Unsupported("this provider does not accept input during a run".to_owned()))
     }
 
-    /// The answer to an approval request (duplex). For an id that is not open it does nothing.
+    /// Called with the answer to an approval request (duplex). Does nothing if no request with this id is pending.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the CLI cannot take this decision (an edited input, say).
+    /// [`Error::Unsupported`] if the CLI does not support this decision, for example with a changed input.
     fn decide(&mut self, request_id: String, decision: Decision) -> Result<Step, Error> {
         let _ = (request_id, decision);
         Ok(Step::default())
     }
 
-    /// Interrupts the current turn and keeps the session; nothing where no turn is running.
+    /// Interrupts the current turn and keeps the session. Does nothing if no turn is running.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where only a signal can.
+    /// [`Error::Unsupported`] if only a signal can interrupt the CLI.
     fn interrupt(&mut self) -> Result<Step, Error> {
-        Err(Error::Unsupported("this provider can be interrupted by a signal only".to_owned()))
+        Err(Error::Unsupported("this provider can only be interrupted by a signal".to_owned()))
     }
 
-    /// Called once, after the child has gone and its output has been read. `files` are those of `launch.collect`.
+    /// Called once, after the child has ended and its output has been read, with the files of `launch.collect`.
     fn finish(&mut self, exit: ExitStatus, files: Vec<CollectedFile>) -> Outcome;
 }
 
-/// Finds what must not be stored or shown.
+/// Finds secrets, which must not be stored or shown.
 pub trait Redactor: Plugin {
-    /// The rules that the host matches natively. Called once for each settings.
+    /// The rules that the host matches natively. Called once for each set of settings.
     fn rules(&self) -> RuleSet;
 
-    /// For each candidate of a rule with `verify`, whether it is a secret: as many answers as candidates.
+    /// Whether each candidate of a rule with `verify` is a secret. Returns one value for each candidate.
     fn verify(&self, candidates: Vec<Candidate>) -> Vec<bool> {
         vec![true; candidates.len()]
     }
 
-    /// What no pattern can describe. Only called if `RuleSet::scan_overlap` is set.
+    /// Finds secrets that no pattern can describe. Only called if `RuleSet::scan_overlap` is set.
     fn scan(&self, text: String) -> Vec<Find> {
         let _ = text;
         Vec::new()
@@ -125,6 +126,7 @@ pub trait Policy: Plugin {
         Vec::new()
     }
 
-    /// Every finding, not only the first. The strictest verdict of all policies wins; none is an allow.
+    /// Returns every finding, not only the first. The strictest verdict of all policies applies; without findings, the action is
+    /// allowed.
     fn evaluate(&self, action: Action, context: Context) -> Vec<Finding>;
 }

@@ -1,9 +1,9 @@
-//! Collecting all problems, and all dropped options, before answering.
+//! Collecting all problems and all dropped options of a request.
 
 use crate::provider::DroppedOption;
 use crate::types::{Error, Problem};
 
-/// Collects the problems of a document, so that the user hears of all at once.
+/// Collects the problems of a document, so that all are reported at once.
 ///
 /// ```
 /// use ostler_plugin::Problems;
@@ -17,37 +17,37 @@ use crate::types::{Error, Problem};
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Adds a problem of what the JSON Pointer names; an empty pointer is the whole document.
+    /// Adds a problem with the value at a JSON Pointer. An empty pointer means the whole document.
     pub fn push(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem { pointer: pointer.into(), message: message.into() });
     }
 
-    /// Whether there is none.
+    /// Whether there are no problems.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// [`Error::Invalid`] with all problems.
+    /// Succeeds if there are no problems.
     ///
     /// # Errors
-    /// If there is at least one.
+    /// [`Error::Invalid`] with all problems.
     pub fn into_result(self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }
 }
 
-/// Collects the harness options that a launch cannot honour, for `Launch::dropped`.
+/// Collects the harness options that a launch cannot apply, for `Launch::dropped`.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct DroppedOptions(Vec<DroppedOption>);
 
 impl DroppedOptions {
-    /// An option whose loss only makes the run less convenient or less able.
+    /// Adds an option that does not restrict the agent.
     pub fn convenience(&mut self, pointer: impl Into<String>, reason: impl Into<String>) {
         self.0.push(DroppedOption { pointer: pointer.into(), reason: reason.into(), restricts: false });
     }
 
-    /// An option that was to restrict the agent. The host refuses the run, unless the operator has allowed it.
+    /// Adds an option that restricts the agent. The host refuses the run, unless its configuration allows it.
     pub fn restriction(&mut self, pointer: impl Into<String>, reason: impl Into<String>) {
         self.0.push(DroppedOption { pointer: pointer.into(), reason: reason.into(), restricts: true });
     }
@@ -59,7 +59,7 @@ impl DroppedOptions {
     }
 }
 
-/// A member name or index as it is written in a JSON Pointer: `~` becomes `~0` and `/` becomes `~1`.
+/// Escapes a member name for a JSON Pointer: `~` becomes `~0` and `/` becomes `~1`.
 ///
 /// ```
 /// assert_eq!(ostler_plugin::escape_pointer("a/b~c"), "a~1b~0c");

@@ -1,4 +1,4 @@
-//! What the export macros expand to. Not for authors.
+//! The code that the export macros expand to. Not for authors.
 
 use std::any::Any;
 use std::cell::{OnceCell, RefCell};
@@ -18,31 +18,31 @@ use crate::provider::{
 use crate::redactor::{Candidate, Find, RuleSet};
 use crate::types::{Error, Problem};
 
-/// The component around the plugin `P`.
+/// The component of the plugin `P`.
 pub struct Component<P>(PhantomData<P>);
 
 thread_local! {
-    /// The configured instance. A component holds one plugin, so its type is known where it is taken out.
+    /// The configured instance. A component contains one plugin, so its type is known.
     static INSTANCE: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
-    static HOOKED: OnceCell<()> = const { OnceCell::new() };
+    static HOOK_INSTALLED: OnceCell<()> = const { OnceCell::new() };
 }
 
-/// The configured instance. The host configures before it calls; one that does not, ends the instance.
+/// The configured instance. Aborts if the host has not called `configure` before.
 fn instance<P: Plugin>() -> Rc<P> {
     let configured = INSTANCE.with_borrow(Clone::clone).and_then(|instance| instance.downcast::<P>().ok());
     match configured {
         Some(instance) => instance,
         None => {
-            crate::write_log(crate::Level::Error, "called before it was configured");
+            crate::write_log(crate::Level::Error, "called before `configure`");
             std::process::abort()
         }
     }
 }
 
-/// Sends the message of a panic to the host's log: the trap that follows says only `unreachable`.
+/// Writes panic messages to the host's log: the trap that follows only reports `unreachable`.
 fn report_panics() {
-    HOOKED.with(|hooked| {
-        hooked.get_or_init(|| {
+    HOOK_INSTALLED.with(|installed| {
+        installed.get_or_init(|| {
             if cfg!(target_arch = "wasm32") {
                 std::panic::set_hook(Box::new(|info| crate::write_log(crate::Level::Error, &info.to_string())));
             }
@@ -50,7 +50,7 @@ fn report_panics() {
     });
 }
 
-/// Deserializes and configures.
+/// Deserializes the settings and creates an instance.
 pub(crate) fn configure<P: Plugin>(settings: &str) -> Result<P, Error> {
     let settings = match settings.trim() {
         "" | "null" => P::Settings::default(),
@@ -84,7 +84,7 @@ impl<P: Plugin> PluginGuest for Component<P> {
 }
 
 impl<P: Provider> ProviderGuest for Component<P> {
-    type Transcript = Following<P>;
+    type Transcript = TranscriptResource<P>;
 
     fn describe() -> ProviderInfo {
         instance::<P>().describe()
@@ -104,9 +104,9 @@ impl<P: Provider> ProviderGuest for Component<P> {
 }
 
 /// A transcript of the provider `P` as a resource, whose methods take `&self`.
-pub struct Following<P: Provider>(RefCell<P::Transcript>);
+pub struct TranscriptResource<P: Provider>(RefCell<P::Transcript>);
 
-impl<P: Provider> GuestTranscript for Following<P> {
+impl<P: Provider> GuestTranscript for TranscriptResource<P> {
     fn new(request: RunRequest, capabilities: Capabilities) -> Self {
         Self(RefCell::new(instance::<P>().transcript(request, capabilities)))
     }

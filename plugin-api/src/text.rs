@@ -1,9 +1,9 @@
-//! What several providers need to do with text.
+//! Text functions that several providers use.
 
 use std::borrow::Cow;
 
-/// Takes ANSI escape sequences off a line: CSI (colours, cursor), OSC (titles, links), and two-character escapes.
-/// An unfinished sequence at the end is taken off too. Everything else stays as it is.
+/// Removes ANSI escape sequences from a line: CSI (colors, cursor), OSC (titles, links), and two-character escapes. An
+/// incomplete sequence at the end is removed, too. Everything else is unchanged.
 ///
 /// ```
 /// assert_eq!(ostler_plugin::strip_ansi("\u{1b}[33mwarning\u{1b}[0m: x"), "warning: x");
@@ -22,7 +22,7 @@ pub fn strip_ansi(text: &str) -> Cow<'_, str> {
             continue;
         }
         match rest.next() {
-            // CSI: parameters and intermediates up to a final byte.
+            // CSI: parameter and intermediate bytes up to a final byte.
             Some('[') => {
                 let _ = rest.find(|c| ('@'..='~').contains(c));
             }
@@ -38,7 +38,7 @@ pub fn strip_ansi(text: &str) -> Cow<'_, str> {
                     }
                 }
             }
-            // An nF escape (character sets): intermediates, then one final byte.
+            // An nF escape (character sets): intermediate bytes, then one final byte.
             Some(' '..='/') => {
                 let _ = rest.find(|c| !(' '..='/').contains(c));
             }
@@ -53,7 +53,7 @@ mod tests {
     use super::strip_ansi;
 
     #[test]
-    fn takes_off_every_form() {
+    fn removes_every_kind_of_escape_sequence() {
         for (from, to) in [
             ("\u{1b}[1;31mred\u{1b}[m", "red"),
             ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{7}", "link"),

@@ -1,5 +1,5 @@
-//! The words of the open vocabularies. Strings on the wire, so that both sides may know more than the other; the plugin
-//! guide (`docs/plugins.md`) lists what each means. A word that is not here is passed on and shown as it is.
+//! The words of the extensible vocabularies. They are strings in the interface, so that plugin and host can be of different
+//! versions. The plugin guide (`docs/plugins.md`) describes them. A word that is not listed here is passed on and shown as it is.
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)+) => {
@@ -9,13 +9,13 @@ macro_rules! words {
     };
 }
 
-/// What a CLI can do, for `capabilities.features`. A feature that is missing here makes the host say so before the run:
-/// each word names the payload fields that depend on it.
+/// Features of a CLI, for `capabilities.features`, with the payload fields that depend on them. If a payload uses a field whose
+/// feature is missing, the host reports it before the run.
 pub mod features {
     words! {
         /// `harness.resumeSessionId`.
         RESUME = "resume";
-        /// `harness.continueSession`: going on with the latest session of the folder.
+        /// `harness.continueSession`: continuing the latest session of the folder.
         CONTINUE = "continue";
         /// `model`.
         MODEL = "model";
@@ -23,7 +23,7 @@ pub mod features {
         INPUT_FORMAT = "input-format";
         /// `harness.additionalDirectories`.
         ADDITIONAL_DIRECTORIES = "additional-directories";
-        /// `harness.tools`: the CLI can be held to a list of tools.
+        /// `harness.tools`: the CLI can be restricted to a list of tools.
         TOOLS = "tools";
         /// `harness.permissions.sandboxMode`: the CLI enforces it.
         SANDBOX = "sandbox";
@@ -57,19 +57,19 @@ pub mod features {
         IMAGES = "images";
         /// `harness.files`.
         FILES = "files";
-        /// Text arrives while it is written, not only message by message.
+        /// Text arrives in pieces while the model writes it, not only as whole messages.
         TEXT_DELTAS = "text-deltas";
         /// The model's reasoning, or a summary of it, is shown.
         THINKING = "thinking";
-        /// Uses of tools are reported.
+        /// Tool uses are reported.
         TOOL_EVENTS = "tool-events";
-        /// Tokens are reported.
+        /// Token counts are reported.
         USAGE = "usage";
-        /// Cost is reported.
+        /// The cost is reported.
         COST = "cost";
         /// A turn can be interrupted without ending the session.
         INTERRUPT = "interrupt";
-        /// Input is taken in the middle of a turn.
+        /// Input is accepted during a turn.
         STEER = "steer";
     }
 }
@@ -83,13 +83,13 @@ pub mod tools {
         FILE_WRITE = "file_write";
         /// Changes a part of a file.
         FILE_EDIT = "file_edit";
-        /// Looks for files by name.
+        /// Finds files by name.
         FILE_SEARCH = "file_search";
-        /// Looks for text in files.
+        /// Finds text in files.
         CONTENT_SEARCH = "content_search";
         /// Runs commands.
         SHELL = "shell";
-        /// Fetches an address.
+        /// Fetches a URL.
         WEB_FETCH = "web_fetch";
         /// Searches the web.
         WEB_SEARCH = "web_search";
@@ -97,9 +97,9 @@ pub mod tools {
         MCP = "mcp";
         /// A sub-agent.
         TASK = "task";
-        /// The agent asks the user something.
+        /// The agent asks the user a question.
         QUESTION = "question";
-        /// What the plugin does not recognise. Strict policies refuse it.
+        /// A tool that the plugin does not recognize. Strict policies deny it.
         OTHER = "other";
     }
 }
@@ -107,38 +107,38 @@ pub mod tools {
 /// Codes of `notice` (events `progress`, `warning` and `error`).
 pub mod notices {
     words! {
-        /// The CLI tries a request to its model again. Facts: `attempt`, `maxAttempts`, `status`.
+        /// The CLI retries a request to its model. Facts: `attempt`, `maxAttempts`, `status`.
         CLI_RETRY = "cli-retry";
-        /// The stream from the model broke and is taken up again.
+        /// The connection to the model broke, and the CLI reconnects.
         RECONNECTING = "reconnecting";
-        /// The CLI starts, loads, or waits for something of its own.
+        /// The CLI starts, loads, or waits for something internal.
         STARTING = "starting";
         /// A new turn begins. Facts: `turn`.
         TURN_STARTED = "turn-started";
-        /// All that was asked is done, and the CLI has nothing left to do but to end; the host ends one that does not.
-        /// What the agent does after that, or `turn-started`, takes it back. Facts: `background`, what the CLI still waits
-        /// for, each `{id, kind, description}`.
+        /// The work is complete, and the CLI should exit; otherwise the host ends it. Later activity of the agent, or
+        /// `turn-started`, cancels this. Facts: `background`, the background tasks for which the CLI still waits, each `{id,
+        /// kind, description}`.
         WORK_DONE = "work-done";
-        /// The CLI continues past a limit of the run that it does not enforce. The host ends it immediately, and later
-        /// activity does not cancel this. `finish` reports why the run failed.
+        /// The CLI has exceeded a limit of the run that it does not enforce. The host ends it immediately, and later activity
+        /// does not cancel this. `finish` reports why the run failed.
         STOP = "stop";
-        /// The plan or to-do list of the agent. Facts: `steps`, each `{text, status}`.
+        /// The agent's plan or to-do list. Facts: `steps`, each `{text, status}`.
         PLAN = "plan";
-        /// The session's history was summarised to make room.
+        /// The session's history was summarized to reduce its length.
         COMPACTED = "compacted";
         /// An MCP server has started or is connected. Facts: `server`.
         MCP_SERVER_READY = "mcp-server-ready";
         /// An MCP server did not start or answer. Facts: `server`.
         MCP_SERVER_FAILED = "mcp-server-failed";
-        /// Another model answers than the one that was asked for. Facts: `from`, `to`.
+        /// A model other than the requested one answers. Facts: `from`, `to`.
         MODEL_REROUTED = "model-rerouted";
-        /// The CLI knows nothing of this model and guesses its limits.
+        /// The CLI does not know this model and guesses its limits.
         MODEL_UNKNOWN = "model-unknown";
-        /// Something in the CLI's own configuration is wrong or ignored.
+        /// The CLI's own configuration contains an error or a setting that is ignored.
         CONFIG = "config";
-        /// The CLI or an option of it is to be replaced.
+        /// The CLI or one of its options is deprecated.
         DEPRECATED = "deprecated";
-        /// A tool use was refused by the CLI itself.
+        /// The CLI itself denied a tool use.
         TOOL_DENIED = "tool-denied";
         /// A hook of the CLI ran or failed. Facts: `hook`.
         HOOK = "hook";
@@ -148,27 +148,27 @@ pub mod notices {
         REFUSAL = "refusal";
         /// A request to the model or to a service of the CLI failed. Facts: `status`.
         REQUEST_FAILED = "request-failed";
-        /// What the CLI said has no word of its own.
+        /// A message of the CLI for which there is no other word.
         OTHER = "other";
     }
 }
 
-/// Codes of `failure.code`. `http-NNN` (`http-401`, `http-529`) is one for each status that ended a run.
+/// Codes of `failure.code`. In addition, `http-NNN` (`http-401`, `http-529`) is the HTTP status that ended a run.
 pub mod failures {
     words! {
         /// No login, key or token.
         NOT_LOGGED_IN = "not-logged-in";
         /// The key or token was refused or has expired.
         CREDENTIAL_REFUSED = "credential-refused";
-        /// The account may not do this, or is disabled.
+        /// The account is not allowed to do this, or is disabled.
         ACCOUNT = "account";
-        /// The model does not exist or may not be used.
+        /// The model does not exist or is not available to the account.
         MODEL_UNKNOWN = "model-unknown";
         /// The service is overloaded.
         OVERLOADED = "overloaded";
-        /// The service answered with an error of its own.
+        /// The service answered with an internal error.
         SERVER_ERROR = "server-error";
-        /// No connection to the service, or it broke.
+        /// There was no connection to the service, or it broke.
         CONNECTION = "connection";
         /// Too many requests or tokens in a short time.
         TOO_MANY_REQUESTS = "too-many-requests";
@@ -178,29 +178,29 @@ pub mod failures {
         MAX_TURNS = "max-turns";
         /// `limits.maxBudgetUsd` was reached.
         MAX_BUDGET = "max-budget";
-        /// The conversation is longer than the model takes.
+        /// The conversation is longer than the model's context.
         CONTEXT_LENGTH = "context-length";
-        /// The answer is longer than the model may write.
+        /// The answer reached the output limit of the model.
         OUTPUT_LENGTH = "output-length";
         /// The service refused the request as malformed.
         BAD_REQUEST = "bad-request";
-        /// The model or the service declined for reasons of safety.
+        /// The model or the service refused for safety reasons.
         REFUSED = "refused";
-        /// A flag or option that the CLI does not know.
+        /// The CLI does not know a flag or an option.
         UNKNOWN_OPTION = "unknown-option";
-        /// The CLI's own configuration file is wrong.
+        /// The CLI's own configuration file is invalid.
         CONFIG_INVALID = "config-invalid";
         /// The session to resume does not exist.
         SESSION_NOT_FOUND = "session-not-found";
-        /// The folder is not inside a git repository, and the CLI insists.
+        /// The folder is not inside a git repository, which the CLI requires.
         NOT_A_GIT_REPOSITORY = "not-a-git-repository";
-        /// The CLI does not run as root with these options.
+        /// The CLI refuses to run as root with these options.
         ROOT_REFUSED = "root-refused";
-        /// A server or tool that the run needs did not start.
+        /// An MCP server or tool that the run requires did not start.
         MCP_SERVER_FAILED = "mcp-server-failed";
-        /// The structured answer never matched the schema.
+        /// The structured answer does not match the schema.
         STRUCTURED_OUTPUT = "structured-output";
-        /// The CLI ended in the middle of a turn.
+        /// The CLI ended during a turn.
         ENDED_EARLY = "ended-early";
         /// The turn was interrupted.
         INTERRUPTED = "interrupted";
@@ -211,24 +211,25 @@ pub mod failures {
     }
 }
 
-/// Groups of `context.facts` that a policy may want.
+/// Groups of `context.facts` that a policy may request with `wants`.
 pub mod facts {
     words! {
         /// `{name, os, timeZone}`.
         HOST = "host";
-        /// `{root, remote, branch}`; members that are not known are missing.
+        /// `{root, remote, branch}`; unknown members are omitted.
         REPOSITORY = "repository";
         /// `{runMicroUsd, conversationMicroUsd, dayMicroUsd, monthMicroUsd}`.
         SPEND = "spend";
-        /// `{total, byKind: {shell: 3}}`: uses that were reported before in this attempt, each id counted once.
+        /// `{total, byKind: {shell: 3}}`: earlier tool uses of this attempt. Each id is counted once.
         TOOLS = "tools";
         /// Findings of earlier stages of this run, each `{stage, policy, check, verdict, pointer, message}`.
         FINDINGS = "findings";
-        /// The start payload of the run, for the stages after `start`.
+        /// The start payload of the run, for actions after `start`.
         PAYLOAD = "payload";
-        /// `{files, network}`: what the host itself bounds, whatever the CLI's own sandbox does. Each true or false.
+        /// `{files, network}`: whether the host itself restricts access to files and to the network, regardless of the CLI's
+        /// own sandbox.
         SANDBOX = "sandbox";
-        /// No facts: the policy has nothing to say about tool uses, and need not be asked about them.
+        /// Not a group of facts: the policy does not have to be called for tool uses.
         NO_TOOLS = "no-tools";
     }
 }
@@ -236,7 +237,7 @@ pub mod facts {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn words_are_unique_and_of_one_form() {
+    fn words_are_unique_and_lower_case() {
         for list in
             [super::features::ALL, super::tools::ALL, super::notices::ALL, super::failures::ALL, super::facts::ALL]
         {
