@@ -1,11 +1,11 @@
-//! What claude does beside the turn: shells and sub-agents in the background. It waits for them after its last line, and
-//! begins another turn when one ends.
+//! Background tasks of claude: shells and sub-agents. claude waits for them after its last line, and starts another turn
+//! when one ends.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Tasks that are followed at once.
+/// Maximum number of tasks that are followed.
 const OPEN_TASKS: usize = 64;
 
 /// The tasks that have not ended.
@@ -15,12 +15,12 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    /// Takes a line of type `system`. True where it changes what is open.
-    pub(crate) fn hear(&mut self, event: &Map<String, Value>) -> bool {
+    /// Reads a line of type `system`. Returns whether it changes the running tasks.
+    pub(crate) fn update(&mut self, event: &Map<String, Value>) -> bool {
         let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let status = event.get("patch").and_then(|patch| patch.get("status")).and_then(Value::as_str);
         match (word("subtype"), word("task_id")) {
-            // The whole list of what runs in the background.
+            // The complete list of running tasks.
             ("background_tasks_changed", _) => {
                 let tasks = event.get("tasks").and_then(Value::as_array).into_iter().flatten();
                 let listed = tasks.filter_map(Value::as_object).filter_map(entry).take(OPEN_TASKS).collect();
@@ -39,7 +39,7 @@ impl Background {
         }
     }
 
-    /// What is open.
+    /// The running tasks.
     pub(crate) fn open(&self) -> Vec<Value> {
         self.open.values().cloned().collect()
     }

@@ -1,14 +1,14 @@
-//! Limits of a run that not every version of claude keeps: what goes past them is ended by the host.
+//! Limits that not every version of claude enforces. The host ends a run that exceeds them.
 
 use ostler_plugin::provider::{Failure, FailureKind};
 use ostler_plugin::vocabulary::failures;
 use ostler_provider_kit::failure::failure;
 
-/// Answers in a row that miss the wanted form. claude itself gives up after five, where it does.
+/// Maximum number of consecutive answers that do not match the schema. Newer versions of claude have the same limit.
 const MISSES: u32 = 12;
 
-/// What to do where the limit on turns was reached.
-pub(crate) const MORE_TURNS: &str = "raise limits.maxTurns, or resume the session";
+/// Hint for a run that reached the limit on turns.
+pub(crate) const MORE_TURNS: &str = "increase limits.maxTurns, or resume the session";
 
 /// Counts the messages of the main agent.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Bounds {
     wants_structure: bool,
     turns: u64,
     misses: u32,
-    /// Whether the message under way uses a tool that does something.
+    /// Whether the current message uses a tool that has an effect.
     works: bool,
     reached: Option<Limit>,
 }
@@ -33,7 +33,7 @@ impl Bounds {
         Self { max_turns, wants_structure, ..Self::default() }
     }
 
-    /// A message begins. True where it is one too many.
+    /// A message begins. Returns whether it exceeds a limit.
     pub(crate) fn begin(&mut self) -> bool {
         self.works = false;
         if let Some(most) = self.max_turns.filter(|most| self.turns >= *most) {
@@ -44,31 +44,31 @@ impl Bounds {
         self.reached.is_some()
     }
 
-    /// The message uses a tool that does something.
+    /// The message uses a tool that has an effect.
     pub(crate) fn works(&mut self) {
         self.works = true;
     }
 
-    /// The message has come to its end. One that was cut off is asked for again, and does not count.
+    /// The message is complete. A message that broke off is requested again, and does not count.
     pub(crate) fn end(&mut self) {
         self.turns = self.turns.saturating_add(1);
         self.misses = if self.works { 0 } else { self.misses.saturating_add(1) };
     }
 
-    /// The turn of the run is over; another one has limits of its own.
+    /// The turn of the run is over. Another turn has its own limits.
     pub(crate) fn turn_over(&mut self) {
         (self.turns, self.misses) = (0, 0);
     }
 
-    /// Why the run was ended, if it was.
+    /// Why the run was ended, if it exceeded a limit.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let (code, message, hint) = match self.reached? {
             Limit::Turns(most) => {
-                (failures::MAX_TURNS, format!("the limit of {most} turns is reached"), Some(MORE_TURNS))
+                (failures::MAX_TURNS, format!("the limit of {most} turns was reached"), Some(MORE_TURNS))
             }
             Limit::Form => (
                 failures::STRUCTURED_OUTPUT,
-                format!("the model has missed the wanted form {MISSES} times in a row"),
+                format!("the model did not match the schema {MISSES} times in a row"),
                 None,
             ),
         };
@@ -94,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn message_past_the_limit_on_turns_is_one_too_many() {
+    fn message_after_the_last_allowed_turn_exceeds_the_limit() {
         let mut bounds = Bounds::new(Some(2), false);
-        // A message that was cut off.
+        // A message that broke off.
         assert!(!bounds.begin());
         assert!(!message(&mut bounds, true) && !message(&mut bounds, true));
         assert_eq!(code(&bounds), None);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_never_fit_are_bounded_and_work_is_not() {
+    fn answers_that_miss_the_schema_are_limited_and_work_is_not() {
         let mut bounds = Bounds::new(None, true);
         for _ in 0..1000 {
             assert!(!message(&mut bounds, true));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn another_turn_has_limits_of_its_own() {
+    fn another_turn_has_its_own_limits() {
         let mut bounds = Bounds::new(Some(1), false);
         assert!(!message(&mut bounds, true));
         bounds.turn_over();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn run_without_limits_is_never_stopped() {
+    fn run_without_limits_is_not_stopped() {
         let mut bounds = Bounds::new(None, false);
         for _ in 0..1000 {
             assert!(!message(&mut bounds, false));

@@ -1,4 +1,4 @@
-//! Tool uses that claude refuses. Newer versions report each as it happens; the last line lists all.
+//! Tool uses that claude denies. Newer versions report each one when it happens; the last line lists all.
 
 use std::collections::VecDeque;
 
@@ -10,20 +10,20 @@ use serde_json::{Map, Value, json};
 
 use crate::items;
 
-/// Tool uses that are remembered, and denials that were reported.
+/// Maximum number of tool uses and of reported denials that are kept.
 const KEPT: usize = 256;
 
 /// Reports each denial once.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
-    /// Ids of the newest tool uses, and what each is about.
+    /// Ids of the newest tool uses, with the subject of each.
     uses: VecDeque<(String, String)>,
     /// Ids of the newest denials.
     reported: VecDeque<String>,
 }
 
 impl Denials {
-    /// The agent uses a tool, which may be refused.
+    /// The agent uses a tool, which may be denied.
     pub(crate) fn used(&mut self, call: &ToolCall) {
         if let Some(subject) = subject(call) {
             keep(&mut self.uses, (call.id.clone(), subject));
@@ -35,7 +35,7 @@ impl Denials {
         let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
         let (id, name) = (word("tool_use_id"), word("tool_name"));
         let subject = self.uses.iter().find(|(known, _)| known == id).map(|(_, subject)| subject.clone());
-        // claude's own text is meant for the model.
+        // claude's text is meant for the model.
         let reason = match word("decision_reason") {
             "" => word("decision_reason_type"),
             reason => reason,
@@ -73,7 +73,7 @@ fn keep<T>(list: &mut VecDeque<T>, entry: T) {
     list.push_back(entry);
 }
 
-/// The command, address or file that a call is about.
+/// The command, URL or file of a tool use.
 fn subject(call: &ToolCall) -> Option<String> {
     let first = call.commands.first().or(call.urls.first()).or(call.files.first().map(|file| &file.path));
     first.map(|subject| shorten(subject, 500))
@@ -92,7 +92,7 @@ mod tests {
         event.as_object().cloned().unwrap_or_default()
     }
 
-    fn said(notice: Option<Notice>) -> Option<(String, Value)> {
+    fn reported(notice: Option<Notice>) -> Option<(String, Value)> {
         notice
             .map(|notice| (notice.message, serde_json::from_str(&notice.facts.unwrap_or_default()).unwrap_or_default()))
     }
@@ -103,15 +103,15 @@ mod tests {
         let input = json!({"command": "touch made"});
         denials.used(&items::call("t1", "Bash", &input, None));
         assert_eq!(
-            said(denials.event(&denied("t1", &json!({"decision_reason_type": "mode"})))),
+            reported(denials.event(&denied("t1", &json!({"decision_reason_type": "mode"})))),
             Some(("claude refused Bash: touch made".to_owned(), json!({"tool": "Bash", "id": "t1", "reason": "mode"})))
         );
         let listed = json!({"tool_name": "Bash", "tool_use_id": "t1", "tool_input": input});
-        assert_eq!(said(denials.listed(&listed)), None);
-        // What the last line alone reports.
+        assert_eq!(reported(denials.listed(&listed)), None);
+        // A denial that only the last line reports.
         let other = json!({"tool_name": "WebFetch", "tool_use_id": "t2", "tool_input": {"url": "https://a.example/"}});
         assert_eq!(
-            said(denials.listed(&other)),
+            reported(denials.listed(&other)),
             Some(("claude refused WebFetch: https://a.example/".to_owned(), json!({"tool": "WebFetch", "id": "t2"})))
         );
     }
@@ -120,13 +120,13 @@ mod tests {
     fn denial_of_an_unknown_use_is_reported_without_its_subject() {
         let event = denied("t9", &json!({"decision_reason_type": "rule", "decision_reason": "a deny rule"}));
         assert_eq!(
-            said(Denials::default().event(&event)),
+            reported(Denials::default().event(&event)),
             Some(("claude refused Bash".to_owned(), json!({"tool": "Bash", "id": "t9", "reason": "a deny rule"})))
         );
     }
 
     #[test]
-    fn what_is_remembered_stays_within_bounds() {
+    fn kept_state_is_bounded() {
         let mut denials = Denials::default();
         for number in 0..2000 {
             let id = number.to_string();

@@ -1,4 +1,4 @@
-//! What the installed claude can do, judged by what its help says.
+//! Determines what the installed claude supports from its help.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::flags;
 const VERSION: &str = "version";
 const HELP: &str = "help";
 
-/// Without these a run cannot be driven at all, or cannot be held to anything.
+/// Options without which a run is not possible, or not restricted.
 const REQUIRED: [&str; 7] = [
     "--print",
     "--output-format",
@@ -25,34 +25,35 @@ const REQUIRED: [&str; 7] = [
     "--include-partial-messages",
 ];
 
-/// An option that came shortly after the version (2.1.7) from which on a failed request is not repeated without streaming.
-/// No help tells of that itself.
+/// An option that was added shortly after version 2.1.7, since which a failed request is not repeated without streaming. The
+/// help does not mention that itself.
 const SINCE_ONE_REQUEST: &str = "--debug-file";
 
-/// Modes of `--permission-mode` that runs need.
+/// Modes of `--permission-mode` that runs use.
 const MODES: [&str; 4] = ["acceptEdits", "bypassPermissions", ASKING, "dontAsk"];
 
-/// The mode that asks about what is not harmless; newer versions list it by another name and take both.
+/// The mode that asks about actions that are not known to be harmless. Newer versions list it by another name and accept
+/// both.
 const ASKING: &str = "default";
 const ASKING_NEWER: &str = "manual";
 
 /// A mode in which a model decides instead of asking.
 pub(crate) const AUTO: &str = "auto";
 
-/// What [`crate::prepare`] needs to know of the installed version; travels in `capabilities.extra`.
+/// Properties of the installed version that [`crate::prepare`] needs, stored in `capabilities.extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Detected {
     /// Long options of `claude`.
     pub options: BTreeSet<String>,
-    /// Those of [`MODES`] and [`AUTO`] that it has.
+    /// Those of [`MODES`] and [`AUTO`] that it supports.
     pub modes: BTreeSet<String>,
-    /// Whether system prompts can come from files.
+    /// Whether system prompts can be read from files.
     pub prompt_files: bool,
 }
 
 impl Detected {
-    /// What [`detect`] stored.
+    /// The data that [`detect`] has stored.
     pub(crate) fn of(capabilities: &Capabilities) -> Result<Self, Error> {
         kit::detected(capabilities)
     }
@@ -92,14 +93,14 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     let has = |mode: &str| listed.contains(mode) || (mode == ASKING && listed.contains(ASKING_NEWER));
     let modes: BTreeSet<String> = MODES.into_iter().chain([AUTO]).filter(|mode| has(mode)).map(str::to_owned).collect();
     for mode in MODES.into_iter().filter(|mode| !modes.contains(*mode)) {
-        reasons.push(format!("`claude --permission-mode` has no {mode}, so permissions can be set in part only"));
+        reasons.push(format!("`claude --permission-mode` has no {mode}, so permissions can only be set in part"));
     }
     if !options.contains(SINCE_ONE_REQUEST) {
         reasons.push(
             "the installed claude repeats a failed request once without streaming, also beyond `maxRetries`".to_owned(),
         );
     }
-    // Said in the description of --bare only.
+    // Only mentioned in the description of --bare.
     let prompt_files = page.contains("--system-prompt[-file]") || options.contains("--system-prompt-file");
     let detected = Detected { options, modes, prompt_files };
     finish(version, &detected, reasons)
@@ -133,7 +134,7 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         ("--system-prompt", &[f::SYSTEM_PROMPT]),
         ("--append-system-prompt", &[f::APPEND_SYSTEM_PROMPT]),
     ];
-    features.extend(kit::offered(&detected.options, "claude", &table, &mut reasons));
+    features.extend(kit::optional_features(&detected.options, "claude", &table, &mut reasons));
     for option in ["--session-id", "--strict-mcp-config"] {
         if !detected.has(option) {
             reasons.push(format!("`claude` has no {option}"));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::transcript::tests::captures;
 
-/// What claude 2.1.197 answers, with some answers replaced.
+/// The probe results of claude 2.1.197, with some results replaced.
 fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
     let probes = [(VERSION, "version"), (HELP, "help")];
     probes::answers(&captures(), &probes, replaced)
@@ -19,14 +19,14 @@ pub(crate) fn installed() -> Capabilities {
 }
 
 #[test]
-fn the_captured_version_is_supported() {
+fn captured_version_is_supported() {
     let capabilities = installed();
     assert_eq!(capabilities.support, Support::Supported, "{:?}", capabilities.reasons);
     assert_eq!(capabilities.cli_version.as_deref(), Some("2.1.197"));
     assert!(capabilities.reasons.is_empty());
     let features: Vec<&str> = capabilities.features.iter().map(String::as_str).collect();
     for feature in f::ALL {
-        // There is nobody to ask, and a turn ends by a signal only.
+        // Nobody can be asked, and only a signal interrupts a turn.
         let missing = [f::APPROVALS, f::INTERRUPT, f::STEER].contains(feature);
         assert_eq!(features.contains(feature), !missing, "{feature}");
     }
@@ -39,14 +39,14 @@ fn the_captured_version_is_supported() {
 }
 
 #[test]
-fn every_probe_is_read_by_detect() {
+fn detect_reads_every_probe() {
     let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
     assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());
     assert!(probes().iter().all(|probe| probe.environment.iter().any(|entry| entry.name == "DISABLE_AUTOUPDATER")));
 }
 
 #[test]
-fn mode_counts_only_where_the_option_lists_it() {
+fn mode_is_supported_only_if_the_option_lists_it() {
     let modes = |page: &str| {
         let found = detect(&answers(&[(HELP, exited(page, 0))]));
         Detected::of(&found).unwrap().modes.into_iter().collect::<Vec<_>>()
@@ -60,7 +60,7 @@ fn mode_counts_only_where_the_option_lists_it() {
 }
 
 #[test]
-fn request_beyond_the_retries_is_a_reason() {
+fn request_beyond_the_retries_degrades() {
     let older = captures().part("help", "stdout").replace("--debug-file ", "--debug ");
     let capabilities = detect(&answers(&[(HELP, exited(&older, 0))]));
     assert_eq!(capabilities.support, Support::Degraded);
@@ -68,7 +68,7 @@ fn request_beyond_the_retries_is_a_reason() {
 }
 
 #[test]
-fn a_newer_version_is_judged_by_its_help() {
+fn newer_version_is_judged_by_its_help() {
     let capabilities = detect(&answers(&[(VERSION, exited("7.0.0-beta.2 (Claude Code)\n", 0))]));
     assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));
     let page = captures().part("help", "stdout");
@@ -85,7 +85,7 @@ fn a_newer_version_is_judged_by_its_help() {
 }
 
 #[test]
-fn what_cannot_be_used_is_blocked_with_its_reason() {
+fn unusable_version_is_blocked_with_a_reason() {
     for (id, outcome, word) in [
         (VERSION, ProbeOutcome::NotFound, "not found"),
         (VERSION, ProbeOutcome::TimedOut, "in time"),
@@ -105,7 +105,7 @@ fn what_cannot_be_used_is_blocked_with_its_reason() {
 
 proptest! {
     #[test]
-    fn any_output_is_judged(pages in prop::collection::vec("(-|--print|--verbose|--settings|\n| |\\PC){0,30}", 2), code in -1..3) {
+    fn arbitrary_output_does_not_panic(pages in prop::collection::vec("(-|--print|--verbose|--settings|\n| |\\PC){0,30}", 2), code in -1..3) {
         let replaced: Vec<_> = [VERSION, HELP].iter().zip(&pages).map(|(id, page)| (*id, exited(page, code))).collect();
         let capabilities = detect(&answers(&replaced));
         prop_assert!(capabilities.support == Support::Supported || !capabilities.reasons.is_empty());

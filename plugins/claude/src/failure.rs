@@ -1,4 +1,4 @@
-//! What went wrong, in claude's own words.
+//! Classifies failures by the messages of claude.
 
 use ostler_plugin::provider::{Failure, FailureKind, RetryTime};
 use ostler_plugin::vocabulary::failures as code;
@@ -7,22 +7,22 @@ use ostler_provider_kit::failure::{failure, http_status, mentions, unknown, unpr
 const LOG_IN: &str =
     "log in with `claude`, or set ANTHROPIC_API_KEY (for a token of `claude setup-token`: CLAUDE_CODE_OAUTH_TOKEN)";
 
-/// What claude says of a request that failed for good.
+/// A request that failed permanently, as claude reports it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request<'a> {
-    /// The text in place of an answer.
+    /// The text instead of an answer.
     pub message: &'a str,
-    /// HTTP status, where there was one.
+    /// HTTP status, if there was one.
     pub status: Option<u16>,
-    /// claude's word for it: `authentication_failed`, `rate_limit`, `server_error` and so on.
+    /// The error code of claude: `authentication_failed`, `rate_limit`, `server_error` and so on.
     pub word: &'a str,
-    /// The API's own type of the error, such as `overloaded_error`. Newer versions pass it on.
+    /// The error type of the API, such as `overloaded_error`. Newer versions report it.
     pub kind: &'a str,
-    /// When a limit of the account ends, in milliseconds since 1970.
+    /// When a limit of the account is reset, in milliseconds since 1970.
     pub resets_at_ms: Option<u64>,
 }
 
-/// The reason of a request that failed for good.
+/// The failure of a request that failed permanently.
 pub(crate) fn request(request: Request<'_>) -> Failure {
     let mut failure = classify(request);
     if matches!(failure.kind, FailureKind::RateLimited | FailureKind::Transient | FailureKind::Limit) {
@@ -32,27 +32,27 @@ pub(crate) fn request(request: Request<'_>) -> Failure {
     failure
 }
 
-/// A prompt that claude took for a command of its own, and has no such command for.
+/// The failure of a prompt that claude treated as an unknown command.
 pub(crate) fn command(message: &str) -> Failure {
-    let hint = "claude takes a prompt that begins with `/` for a command of its own; put a word before it";
+    let hint = "claude treats a prompt that begins with `/` as one of its commands; put a word before it";
     failure(FailureKind::Usage, code::BAD_REQUEST, message, Some(hint))
 }
 
 fn classify(Request { message, status, word, kind, .. }: Request<'_>) -> Failure {
-    let says = |phrases: &[&str]| mentions(message, phrases);
+    let contains = |phrases: &[&str]| mentions(message, phrases);
     let status = status.or_else(|| http_status(message));
-    if says(&["not logged in", "please run /login", "run `claude /login`", "invalid api key", "no api key"]) {
-        let refused = status.is_some() || says(&["invalid api key"]);
+    if contains(&["not logged in", "please run /login", "run `claude /login`", "invalid api key", "no api key"]) {
+        let refused = status.is_some() || contains(&["invalid api key"]);
         let code = if refused { code::CREDENTIAL_REFUSED } else { code::NOT_LOGGED_IN };
         return failure(FailureKind::Authentication, code, message, Some(LOG_IN));
     }
-    if says(&["prompt is too long", "context window", "maximum context length", "conversation too long"]) {
-        let hint = "begin a new session, or give a shorter prompt";
+    if contains(&["prompt is too long", "context window", "maximum context length", "conversation too long"]) {
+        let hint = "start a new session, or use a shorter prompt";
         return failure(FailureKind::Limit, code::CONTEXT_LENGTH, message, Some(hint));
     }
     if word == "billing_error"
         || kind == "billing_error"
-        || says(&[
+        || contains(&[
             "usage limit",
             "hit your limit",
             "limit reached",
@@ -61,36 +61,41 @@ fn classify(Request { message, status, word, kind, .. }: Request<'_>) -> Failure
             "spend limit",
         ])
     {
-        let hint = "wait until the limit ends, or use another account";
+        let hint = "wait until the limit is reset, or use another account";
         return failure(FailureKind::Limit, code::QUOTA, message, Some(hint));
     }
-    if status == Some(401) || says(&["token has expired", "oauth token revoked", "oauth token has been revoked"]) {
+    if status == Some(401) || contains(&["token has expired", "oauth token revoked", "oauth token has been revoked"]) {
         return failure(FailureKind::Authentication, code::CREDENTIAL_REFUSED, message, Some(LOG_IN));
     }
-    if status == Some(403) || says(&["organization has been disabled", "does not have access to claude"]) {
-        return failure(FailureKind::Authentication, code::ACCOUNT, message, Some("check what the account may do"));
+    if status == Some(403) || contains(&["organization has been disabled", "does not have access to claude"]) {
+        return failure(
+            FailureKind::Authentication,
+            code::ACCOUNT,
+            message,
+            Some("check the permissions of the account"),
+        );
     }
     if status == Some(429) || word == "rate_limit" || kind == "rate_limit_error" {
         return failure(FailureKind::RateLimited, code::TOO_MANY_REQUESTS, message, None);
     }
-    if word == "model_not_found" || says(&["issue with the selected model", "model not found"]) {
-        return failure(FailureKind::Usage, code::MODEL_UNKNOWN, message, Some("name another model"));
+    if word == "model_not_found" || contains(&["issue with the selected model", "model not found"]) {
+        return failure(FailureKind::Usage, code::MODEL_UNKNOWN, message, Some("use another model"));
     }
-    if word == "max_output_tokens" || says(&["output token maximum"]) {
-        let hint = "ask for less at once, or set CLAUDE_CODE_MAX_OUTPUT_TOKENS";
+    if word == "max_output_tokens" || contains(&["output token maximum"]) {
+        let hint = "request less at a time, or set CLAUDE_CODE_MAX_OUTPUT_TOKENS";
         return failure(FailureKind::Limit, code::OUTPUT_LENGTH, message, Some(hint));
     }
-    if says(&["usage policy", "unable to respond to this request", "safeguards"]) {
+    if contains(&["usage policy", "unable to respond to this request", "safeguards"]) {
         return failure(FailureKind::Limit, code::REFUSED, message, None);
     }
-    if status.is_some_and(|status| status >= 500) || kind == "overloaded_error" || says(&["overloaded"]) {
+    if status.is_some_and(|status| status >= 500) || kind == "overloaded_error" || contains(&["overloaded"]) {
         let overloaded = kind == "overloaded_error" || matches!(status, None | Some(503 | 529));
         let code = if overloaded { code::OVERLOADED } else { code::SERVER_ERROR };
         return failure(FailureKind::Transient, code, message, None);
     }
     if status == Some(408)
         || kind == "timeout_error"
-        || says(&[
+        || contains(&[
             "connection error",
             "unable to connect",
             "request timed out",
@@ -120,16 +125,16 @@ fn classify(Request { message, status, word, kind, .. }: Request<'_>) -> Failure
     unknown(message)
 }
 
-/// `usage limit reached|1760000000`: seconds since 1970.
+/// Parses `usage limit reached|1760000000`, with seconds since 1970.
 fn stamp_ms(message: &str) -> Option<u64> {
     let (_, stamp) = message.rsplit_once('|')?;
     let seconds: u64 = stamp.trim().parse().ok()?;
     (1_000_000_000..100_000_000_000).contains(&seconds).then_some(seconds * 1000)
 }
 
-/// The end of a run that claude itself calls an error, by what it says in `errors` or writes to standard error.
-/// `asked_session`: whether one was to be resumed, and nothing has begun. None where nothing there says why.
-pub(crate) fn from_words(lines: &[String], asked_session: bool) -> Option<Failure> {
+/// The failure of a run that claude reports as an error, from `errors` or its standard error. `resumes`: whether a session
+/// was to be resumed and nothing has started. None if the lines do not explain it.
+pub(crate) fn from_lines(lines: &[String], resumes: bool) -> Option<Failure> {
     let find = |phrases: &[&str]| lines.iter().find(|line| phrases.iter().any(|phrase| line.contains(phrase)));
     let usage =
         |code: &str, line: &str, hint: Option<&str>| Some(failure(FailureKind::Usage, code, unprefixed(line), hint));
@@ -138,22 +143,22 @@ pub(crate) fn from_words(lines: &[String], asked_session: bool) -> Option<Failur
         "--resume requires a valid session",
         "is not a UUID and does not match any session",
     ]) {
-        let kind = if asked_session { FailureKind::ResumeInvalid } else { FailureKind::Usage };
-        let hint = "claude finds a session only from the folder in which it began; begin a new one";
+        let kind = if resumes { FailureKind::ResumeInvalid } else { FailureKind::Usage };
+        let hint = "claude finds a session only in the folder in which it was started; start a new one";
         return Some(failure(kind, code::SESSION_NOT_FOUND, unprefixed(line), Some(hint)));
     }
     if let Some(line) = find(&["cannot be used with root/sudo privileges"]) {
-        return usage(code::ROOT_REFUSED, line, Some("run the host as another user, or leave permissions on"));
+        return usage(code::ROOT_REFUSED, line, Some("run the host as another user, or do not skip permissions"));
     }
     if let Some(line) = find(&["Sandbox required but unavailable", "sandbox required but unavailable"]) {
         return usage(
             code::CONFIG_INVALID,
             line,
-            Some("install what it names, or turn `settings.sandbox` of the provider off"),
+            Some("install what the message lists, or disable `settings.sandbox` of the provider"),
         );
     }
     if let Some(index) = lines.iter().position(|line| line.contains("Invalid MCP configuration")) {
-        // The second line says what is wrong.
+        // The second line contains the problem.
         let message: Vec<&str> = lines.iter().skip(index).take(2).map(|line| unprefixed(line)).collect();
         return usage(code::CONFIG_INVALID, &message.join(" "), None);
     }
@@ -191,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_claude_uses() {
+    fn messages_of_claude_are_classified() {
         use FailureKind::{Authentication, Limit, RateLimited, Transient, Usage};
         for (message, status, word, kind, code) in [
             ("Not logged in · Please run /login", None, "authentication_failed", Authentication, code::NOT_LOGGED_IN),
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn type_of_the_error_decides_where_claude_has_no_word_for_it() {
+    fn error_type_decides_if_claude_has_no_code_for_it() {
         use FailureKind::{Authentication, Limit, RateLimited, Transient, Usage};
         for (kind, expected, code) in [
             ("rate_limit_error", RateLimited, code::TOO_MANY_REQUESTS),
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn times_to_try_again() {
+    fn retry_time_is_read_from_messages() {
         let of = |message: &str, resets_at_ms: Option<u64>| {
             request(Request { message, status: Some(429), resets_at_ms, ..Request::default() }).retry
         };
@@ -261,12 +266,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_are_taken(
+        fn arbitrary_messages_do_not_panic(
             message in "(API Error: |\\||[0-9]{0,12}|\\PC){0,12}", word in "[a-z_]{0,8}",
             lines in prop::collection::vec("(Error: |error: )?\\PC{0,60}", 0..4),
         ) {
             let _ = request(Request { message: &message, word: &word, kind: &word, ..Request::default() });
-            let _ = from_words(&lines, true);
+            let _ = from_lines(&lines, true);
         }
     }
 }

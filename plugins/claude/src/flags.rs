@@ -1,11 +1,11 @@
-//! Flags of claude that `optionalFlags` may set. What the start payload has a field for is not among them.
+//! Flags of claude that `optionalFlags` may set. Flags for which the start payload has a field are not included.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_plugin::Problems;
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
 pub(crate) use ostler_provider_kit::flags::is_on;
-use ostler_provider_kit::flags::{self, EVERYTHING, Known, plain, wide};
+use ostler_provider_kit::flags::{self, EVERYTHING, KnownFlag, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
 
 /// Skips every permission check.
@@ -14,7 +14,7 @@ pub(crate) const PERMISSION_MODE: &str = "--permission-mode";
 pub(crate) const FORK_SESSION: &str = "--fork-session";
 pub(crate) const SETTING_SOURCES: &str = "--setting-sources";
 
-const KNOWN: [Known; 28] = [
+const KNOWN: [KnownFlag; 28] = [
     plain(FORK_SESSION, "give a resumed session a new id and leave the old one as it is", FlagValues::None),
     plain("--no-session-persistence", "keep no session files; the session cannot be resumed", FlagValues::None),
     plain("--effort", "effort level: low, medium, high, xhigh or max", FlagValues::One),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_installed_is_offered_and_what_widens_is_advanced() {
+    fn only_installed_flags_are_listed_and_those_that_widen_are_advanced() {
         let some = installed(&BTreeSet::from(["--effort".to_owned(), "--chrome".to_owned(), "--new-thing".to_owned()]));
         assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--effort", "--chrome"]);
         assert!(all().iter().all(|flag| flag.widens.is_empty() || flag.advanced));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named() {
+    fn all_problems_are_reported() {
         let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
             "--nope": true, "--effort": ["a"], "--bare": "x", "--betas": ["ok", ""], "--agent": true, "--name": "a\u{0}b",
         }))

@@ -6,8 +6,8 @@ use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
-/// Variables that claude reads. Not `CLAUDE_CODE_*` as a whole: what a claude sets for its own children (its session,
-/// its entry point) would mislead one that is started anew.
+/// Variables that claude reads. `CLAUDE_CODE_*` as a whole is not included: variables that a claude sets for its own children
+/// (its session, its entry point) would mislead a new process.
 const INHERITED: [&str; 29] = [
     "ANTHROPIC_*",
     "CLAUDE_CONFIG_DIR",
@@ -40,8 +40,7 @@ const INHERITED: [&str; 29] = [
     "IS_SANDBOX",
 ];
 
-/// Variables that a payload may set: credentials of its own, models, limits and switches. None of them chooses code or
-/// an address.
+/// Variables that a payload may set: its own credentials, models, limits and switches. None of them selects code or a URL.
 const SETTABLE: [&str; 34] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
@@ -79,8 +78,8 @@ const SETTABLE: [&str; 34] = [
     "USE_BUILTIN_RIPGREP",
 ];
 
-/// Variables that say where requests, credentials or telemetry go. claude has many, and each version has more: all of
-/// its own namespace count, except for those that stand in `SETTABLE`.
+/// Variables that determine where requests, credentials or telemetry are sent. claude has many, and each version adds more: its
+/// whole namespace is included, except for those in `SETTABLE`.
 const ENDPOINTS: [&str; 10] = [
     "AGENT_PROXY_*",
     "ANTHROPIC_*",
@@ -94,7 +93,7 @@ const ENDPOINTS: [&str; 10] = [
     "USE_STAGING_OAUTH",
 ];
 
-/// Variables that choose code or configuration, for claude or for the runtime that it is built on.
+/// Variables that select code or configuration, for claude or for its runtime.
 const CODE: [&str; 2] = ["BUN_*", "CLAUDE_*"];
 
 /// Variables that the plugin sets.
@@ -123,9 +122,9 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
     }
 }
 
-/// What claude needs outside of the work folder. It replaces `.claude.json` by a rename, which works only where the
-/// whole folder can be written: with `CLAUDE_CONFIG_DIR` the file lies inside of that folder. Its settings name hooks
-/// and permissions, so a run must not change them.
+/// Requirements of claude outside the working folder. It replaces `.claude.json` by a rename, which requires write access to
+/// the whole folder: with `CLAUDE_CONFIG_DIR` the file is inside that folder. Its settings contain hooks and permissions, so
+/// a run must not change them.
 fn containment(settings: &Settings) -> Containment {
     const FOLDER: &str = "${CLAUDE_CONFIG_DIR:-~/.claude}";
     let protected =
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_shape_the_description() {
+    fn description_depends_on_the_settings() {
         let settings = Settings {
             environment: vec!["AWS_PROFILE".to_owned(), "MCP_TIMEOUT".to_owned()],
             token_variable: "CLAUDE_CODE_OAUTH_TOKEN".to_owned(),

@@ -1,11 +1,11 @@
-//! Tools of claude in terms that belong to no CLI.
+//! Translates tools of claude to tool uses.
 
 use ostler_plugin::provider::{FileAccess, FileEffect, McpTool, Semantic, ToolCall, ToolOutput};
 use ostler_plugin::vocabulary::tools;
 use ostler_provider_kit::events;
 use serde_json::{Map, Value, json};
 
-/// The tool with which the model hands over an answer of the wanted form. It does nothing.
+/// The tool with which the model returns a structured answer. It has no effect.
 pub(crate) const STRUCTURED_OUTPUT: &str = "StructuredOutput";
 
 pub(crate) fn text<'a>(object: &'a Value, key: &str) -> &'a str {
@@ -36,12 +36,12 @@ pub(crate) fn call(id: &str, name: &str, input: &Value, parent: Option<&str>) ->
             call.commands = word("command").into_iter().collect();
             tools::SHELL
         }
-        // A command that runs in the background, whose lines the model is told of.
+        // A command in the background, whose output lines the model gets.
         "Monitor" if word("command").is_some() => {
             call.commands = word("command").into_iter().collect();
             tools::SHELL
         }
-        // Output and end of shells and sub-agents in the background.
+        // Output and end of background shells and sub-agents.
         "BashOutput" | "KillShell" | "KillBash" => tools::SHELL,
         "TaskOutput" | "TaskStop" | "AgentOutputTool" | "Task" | "Agent" | "SendMessage" => tools::TASK,
         "Read" | "NotebookRead" => {
@@ -91,7 +91,7 @@ pub(crate) fn call(id: &str, name: &str, input: &Value, parent: Option<&str>) ->
     call
 }
 
-/// A `tool_result` block, with what the line says of it beside.
+/// A `tool_result` block, with the result in the line itself.
 pub(crate) fn result(block: &Value, beside: &Value) -> ToolOutput {
     let output = match block.get("content") {
         Some(Value::String(text)) => text.clone(),
@@ -99,7 +99,7 @@ pub(crate) fn result(block: &Value, beside: &Value) -> ToolOutput {
         _ => String::new(),
     };
     let is_error = block.get("is_error").and_then(Value::as_bool) == Some(true);
-    // The shell's own result has its streams apart; a failure begins with its exit code.
+    // The shell's own result separates the streams; a failure begins with its exit code.
     let ran = beside.get("stdout").is_some() && beside.get("interrupted").and_then(Value::as_bool) != Some(true);
     let in_background = beside.get("backgroundTaskId").is_some_and(|id| !id.is_null());
     let exit_code = if is_error { exit_code(&output) } else { (ran && !in_background).then_some(0) };
@@ -118,7 +118,7 @@ fn part(part: &Value) -> String {
     }
 }
 
-/// The plan, where a tool use sets one.
+/// The plan, if a tool use sets one.
 pub(crate) fn plan(name: &str, input: &Value) -> Option<Semantic> {
     if name != "TodoWrite" {
         return None;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tools_have_their_kinds() {
+    fn tools_are_mapped_to_kinds() {
         let of = |name: &str, input: Value| call("t", name, &input, None);
         for (name, input, kind) in [
             ("Bash", json!({"command": "ls"}), tools::SHELL),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn results_tell_exit_codes_where_claude_does() {
+    fn exit_codes_are_read_from_results() {
         let bash = json!({"stdout": "a", "stderr": "", "interrupted": false});
         let of = |block: Value, beside: &Value| result(&block, beside);
         let done = of(json!({"tool_use_id": "t", "content": "a", "is_error": false}), &bash);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_to_do_list_is_a_plan() {
+    fn to_do_list_becomes_a_plan() {
         let input = json!({"todos": [{"content": "a", "status": "completed"}, {"content": "b", "status": "pending"}]});
         let event = plan("TodoWrite", &input).unwrap();
         assert!(

@@ -1,7 +1,7 @@
 //! Provider plugin for the claude CLI.
 //!
-//! Runs are `claude --print` with `stream-json` output and partial messages, the prompt on standard input. There is
-//! nobody to ask in such a run: claude refuses what it would ask about. What it cannot be held to is reported in
+//! Runs are `claude --print` with `stream-json` output and partial messages, with the prompt on standard input. Nobody can
+//! be asked in such a run: claude denies what it would ask about. Options that it cannot apply are listed in
 //! `launch.dropped`.
 
 mod background;

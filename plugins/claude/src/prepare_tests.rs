@@ -30,13 +30,13 @@ fn json_file(launch: &Launch, path: &str) -> Value {
     serde_json::from_str(file(launch, path)).unwrap()
 }
 
-/// The argument after the last of these.
+/// The argument after the last occurrence of a flag.
 fn after(launch: &Launch, flag: &str) -> Option<String> {
-    let place = launch.args.iter().rposition(|arg| arg == flag)?;
-    launch.args.get(place + 1).cloned()
+    let position = launch.args.iter().rposition(|arg| arg == flag)?;
+    launch.args.get(position + 1).cloned()
 }
 
-/// Rules of the private settings.
+/// Rules in the private settings.
 fn rules(launch: &Launch, list: &str) -> Vec<String> {
     if !launch.files.iter().any(|file| file.path == "settings.json") {
         return Vec::new();
@@ -53,7 +53,7 @@ fn variable<'a>(launch: &'a Launch, name: &str) -> Option<&'a str> {
 const BASE: [&str; 4] = ["--print", "--output-format=stream-json", "--verbose", "--include-partial-messages"];
 
 #[test]
-fn the_least_run() {
+fn minimal_request_has_the_default_arguments() {
     let launch = of(&json!({}));
     let mut args = BASE.to_vec();
     args.extend(["--setting-sources", "user", "--add-dir=/work"]);
@@ -62,7 +62,7 @@ fn the_least_run() {
     assert_eq!(launch.args, args);
     assert_eq!(launch.stdin.as_deref(), Some(&b"do it"[..]));
     assert!(launch.dropped.is_empty());
-    // No model decides in place of the user.
+    // No model decides instead of the user.
     assert_eq!(json_file(&launch, "settings.json"), json!({"permissions": {"disableAutoMode": "disable"}}));
     assert_eq!(launch.stop, StopSignal::Interrupt);
     for (name, value) in [
@@ -77,7 +77,7 @@ fn the_least_run() {
 }
 
 #[test]
-fn instructions_of_a_resumed_message_count_where_claude_keeps_the_first_ones() {
+fn instructions_of_a_resumed_message_replace_the_first_ones() {
     let newer = Capabilities {
         extra: installed()
             .extra
@@ -98,7 +98,7 @@ fn instructions_of_a_resumed_message_count_where_claude_keeps_the_first_ones() {
 }
 
 #[test]
-fn prompts_go_by_standard_input_whatever_they_are() {
+fn prompts_are_passed_on_standard_input() {
     for prompt in ["--help", "-", "x\u{0}y", &"long ".repeat(60 * 1024)] {
         let launch = launch(&RunRequest { prompt: prompt.to_owned(), ..request(&json!({})) });
         assert_eq!(launch.stdin.unwrap(), prompt.as_bytes());
@@ -114,7 +114,7 @@ fn prompts_go_by_standard_input_whatever_they_are() {
 }
 
 #[test]
-fn modes_of_permission() {
+fn permissions_select_the_permission_mode() {
     let permissions = |permissions: Value| of(&json!({ "permissions": permissions }));
     let mode = |launch: &Launch| {
         let mut modes = launch.args.iter().filter_map(|arg| arg.strip_prefix("--permission-mode="));
@@ -169,7 +169,7 @@ fn modes_of_permission() {
 }
 
 #[test]
-fn root_skips_no_permissions() {
+fn permissions_are_not_skipped_as_root() {
     let as_root = |payload: &Value, names: &[&str]| {
         let mut request = request(payload);
         request.host.root = true;
@@ -191,10 +191,10 @@ fn root_skips_no_permissions() {
         launch(&request(&json!({"optionalFlags": flags})));
     }
     launch(&as_root(&auto, &["IS_SANDBOX"]));
-    let told =
+    let reported =
         |value: &str| json!({"harness": {"permissions": {"autoApprove": true}, "processEnv": {"IS_SANDBOX": value}}});
-    launch(&as_root(&told("1"), &[]));
-    assert_eq!(problems(&as_root(&told("0"), &["IS_SANDBOX"])), ["/harness/permissions/autoApprove"]);
+    launch(&as_root(&reported("1"), &[]));
+    assert_eq!(problems(&as_root(&reported("0"), &["IS_SANDBOX"])), ["/harness/permissions/autoApprove"]);
     launch(&as_root(
         &json!({"harness": {"permissions": {"sandboxMode": "workspace-write", "autoApprove": true}}}),
         &[],
@@ -203,7 +203,7 @@ fn root_skips_no_permissions() {
 }
 
 #[test]
-fn flags_do_not_skip_what_the_run_restricts() {
+fn flags_do_not_override_restrictions_of_the_run() {
     for permissions in
         [json!({"sandboxMode": "read-only"}), json!({"sandboxMode": "workspace-write"}), json!({"autoApprove": false})]
     {
@@ -219,7 +219,7 @@ fn flags_do_not_skip_what_the_run_restricts() {
 }
 
 #[test]
-fn network_is_bounded_or_refused() {
+fn network_is_restricted_or_refused() {
     let network = "/harness/permissions/networkAccess";
     let launch = of(&json!({"permissions": {"networkAccess": false}}));
     assert_eq!(dropped(&launch), [(network, true)]);
@@ -246,7 +246,7 @@ fn network_is_bounded_or_refused() {
 }
 
 #[test]
-fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
+fn settings_of_a_folder_apply_only_if_its_grant_trusts_them() {
     let sources = |settings: &Value, extra: Option<&str>, harness: Value, flags: Value| {
         let mut request = request(&json!({"harness": harness, "optionalFlags": flags}));
         request.host.extra = extra.map(str::to_owned);
@@ -261,7 +261,7 @@ fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
         assert_eq!(sources(&plain, extra, json!({}), json!({})).as_deref(), Some("user"), "{extra:?}");
         assert_eq!(sources(&plain, extra, auto.clone(), json!({})).as_deref(), Some("user"), "{extra:?}");
         assert_eq!(sources(&project, extra, json!({}), json!({})).as_deref(), Some("user,project"), "{extra:?}");
-        // A flag of the payload does not widen that.
+        // A flag of the payload does not change that.
         let flag = json!({"--setting-sources": "user,project,local"});
         assert_eq!(sources(&plain, extra, json!({}), flag).as_deref(), Some("user"), "{extra:?}");
     }
@@ -271,7 +271,7 @@ fn settings_of_a_folder_count_only_where_its_grant_trusts_them() {
 }
 
 #[test]
-fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
+fn restricted_run_does_not_read_settings_that_could_weaken_it() {
     let sources = |launch: &Launch| after(launch, "--setting-sources");
     for harness in [
         json!({"permissions": {"sandboxMode": "read-only"}}),
@@ -302,7 +302,7 @@ fn a_run_that_restricts_reads_no_settings_that_could_widen_it() {
 }
 
 #[test]
-fn a_list_of_tools() {
+fn list_of_tools_is_enforced() {
     let tools = |launch: &Launch| launch.args.iter().find_map(|arg| arg.strip_prefix("--tools=").map(str::to_owned));
     let launch = of(
         &json!({"tools": ["file_read", "file_write", "file_edit", "file_search", "content_search", "shell", "web_fetch", "web_search", "mcp", "task"]}),
@@ -324,7 +324,7 @@ fn a_list_of_tools() {
 }
 
 #[test]
-fn mcp_secrets_are_in_no_argument_and_stay_as_they_are() {
+fn secrets_of_mcp_servers_are_not_in_arguments_and_not_changed() {
     let launch = of(&json!({"mcp": {"servers": [
         {"name": "files", "command": "serve", "args": ["--root", "a b"], "env": {"TOKEN": "s3cret'; rm -rf /\n", "REF": "a${HOME}b"}, "enabledTools": ["read"]},
         {"name": "web", "url": "https://mcp.example/x", "headers": {"Authorization": "Bearer s3cret"}, "disabledTools": ["w"]},
@@ -351,7 +351,7 @@ fn mcp_secrets_are_in_no_argument_and_stay_as_they_are() {
 }
 
 #[test]
-fn mcp_problems_and_refusals() {
+fn invalid_mcp_servers_are_reported() {
     let bad = request(&json!({"harness": {"mcp": {"servers": [
         {"name": "a.b", "command": "x"},
         {"name": "c"},
@@ -379,7 +379,7 @@ fn mcp_problems_and_refusals() {
 }
 
 #[test]
-fn limits_instructions_schema_and_directories() {
+fn limits_instructions_schema_and_directories_are_passed() {
     let launch = of(&json!({
         "limits": {"maxTurns": 3, "maxBudgetUsd": 0.25, "timeoutMs": 5000, "maxToolResultLines": 5},
         "systemPrompt": "Be \"brief\"", "appendSystemPrompt": "--x\n", "additionalDirectories": ["/a b", "-c"],
@@ -411,7 +411,7 @@ fn limits_instructions_schema_and_directories() {
 }
 
 #[test]
-fn sessions() {
+fn sessions_are_resumed_or_started() {
     let launch_with = |resume: Option<&str>, payload: Value| {
         launch(&RunRequest { resume_session: resume.map(str::to_owned), ..request(&payload) })
     };
@@ -433,7 +433,7 @@ fn sessions() {
 }
 
 #[test]
-fn attachments_are_named_and_may_be_read() {
+fn attachments_are_listed_and_may_be_read() {
     let payload = json!({"harness": {
         "images": [{"name": "a.png", "mimeType": "image/png"}, {"name": "b.svg", "mimeType": "image/svg+xml"}],
         "files": [{"name": "n.txt", "mimeType": "text/plain"}, {"name": "o(1).txt", "mimeType": "text/plain"}],
@@ -461,7 +461,7 @@ fn attachments_are_named_and_may_be_read() {
 }
 
 #[test]
-fn shells_do_not_see_the_token() {
+fn shells_do_not_inherit_the_token() {
     let mut request =
         request(&json!({"harness": {"processEnv": {"CLAUDE_ENV_FILE": "/w/it's.sh", "A": "secret-value"}}}));
     let hides = |launch: &Launch| launch.files.iter().any(|file| file.path == "shell-environment.sh");
@@ -478,7 +478,7 @@ fn shells_do_not_see_the_token() {
 }
 
 #[test]
-fn what_the_host_lays_out_for_shells_outlives_claude_s_snapshot() {
+fn path_and_prelude_of_the_host_are_set_after_the_shell_snapshot() {
     let script = |harness: &Value| file(&of(harness), "shell-environment.sh").to_owned();
     assert!(script(&json!({"shellPrelude": {"content": "x"}})).ends_with(" . \"$BASH_ENV\"\n"));
     let allowlist = json!({"entries": [{"name": "ls", "path": "/bin/ls"}]});
@@ -486,14 +486,14 @@ fn what_the_host_lays_out_for_shells_outlives_claude_s_snapshot() {
 }
 
 #[test]
-fn variables_that_the_plugin_sets_are_not_lost_in_silence() {
+fn overridden_variables_are_reported() {
     let launch = of(&json!({"processEnv": {"CLAUDE_CODE_MAX_RETRIES": "9", "DISABLE_TELEMETRY": "1", "A": "b"}}));
     assert_eq!(dropped(&launch), [("/harness/processEnv/CLAUDE_CODE_MAX_RETRIES", false)]);
     assert_eq!(variable(&launch, "CLAUDE_CODE_MAX_RETRIES"), Some("2"));
 }
 
 #[test]
-fn settings_of_the_instance() {
+fn settings_of_the_instance_are_applied() {
     let settings = json!({
         "maxRetries": 0, "nonessentialTraffic": true, "tokenVariable": "CLAUDE_CODE_OAUTH_TOKEN",
         "config": {"effortLevel": "high", "permissions": {"allow": ["Bash(ls:*)"], "deny": ["Bash(rm:*)"]}, "hooks": {"SessionStart": [{"hooks": []}]}},
@@ -512,7 +512,7 @@ fn settings_of_the_instance() {
 }
 
 #[test]
-fn a_model_decides_about_permissions_only_where_somebody_wants_that() {
+fn auto_mode_is_used_only_if_requested() {
     let auto_mode = |launch: &Launch| {
         let known = launch.files.iter().any(|file| file.path == "settings.json");
         known.then(|| json_file(launch, "settings.json")["permissions"]["disableAutoMode"].clone())
@@ -531,7 +531,7 @@ fn a_model_decides_about_permissions_only_where_somebody_wants_that() {
 }
 
 #[test]
-fn shell_that_writes_by_redirection_is_taken_from_read_only_runs() {
+fn shell_that_can_write_by_redirection_is_disabled_in_read_only_runs() {
     let mut capabilities = installed();
     let mut request = request(&json!({"harness": {"permissions": {"sandboxMode": "read-only"}}}));
     let shell = |launch: &Launch| !rules(launch, "deny").iter().any(|rule| rule == "Bash");
@@ -542,13 +542,13 @@ fn shell_that_writes_by_redirection_is_taken_from_read_only_runs() {
     let older = prepare(&Settings::default(), &request, &capabilities).unwrap();
     assert!(!shell(&older));
     assert_eq!(dropped(&older), [("/harness/permissions", false)]);
-    // The host's sandbox holds what it writes.
+    // The host's sandbox prevents writes.
     request.host.extra = Some(r#"{"sandboxed": true}"#.to_owned());
     assert!(shell(&prepare(&Settings::default(), &request, &capabilities).unwrap()));
 }
 
 #[test]
-fn read_only_run_leaves_no_prompt_for_later() {
+fn read_only_run_cannot_schedule_prompts() {
     let denied = rules(&of(&json!({"permissions": {"sandboxMode": "read-only"}})), "deny");
     for tool in ["CronCreate", "CronDelete", "ScheduleWakeup", "Write"] {
         assert!(denied.iter().any(|rule| rule == tool), "{tool}: {denied:?}");
@@ -556,7 +556,7 @@ fn read_only_run_leaves_no_prompt_for_later() {
 }
 
 #[test]
-fn server_that_is_asked_over_the_network_is_told_where_there_is_to_be_none() {
+fn remote_mcp_server_is_reported_if_network_access_is_false() {
     let harness = json!({
         "permissions": {"networkAccess": false}, "tools": ["mcp"],
         "mcp": {"servers": [{"name": "a", "command": "x"}, {"name": "b", "url": "https://b.example"}]},
@@ -565,7 +565,7 @@ fn server_that_is_asked_over_the_network_is_told_where_there_is_to_be_none() {
 }
 
 #[test]
-fn what_the_installed_version_lacks_restricts_nothing() {
+fn missing_options_of_the_version_do_not_enforce_restrictions() {
     let mut capabilities = installed();
     let mut detected = Detected::of(&capabilities).unwrap();
     detected.options.clear();
@@ -600,7 +600,7 @@ fn what_the_installed_version_lacks_restricts_nothing() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let request = RunRequest {
         prompt: String::new(),
         model: Some(String::new()),
@@ -622,7 +622,7 @@ fn all_problems_are_told_at_once() {
     assert!(matches!(prepare(&Settings::default(), &request, &foreign), Err(Error::Internal(_))));
 }
 
-/// What claude makes of references to variables, where there is none but the plugin's own.
+/// Expands references to variables like claude, with only the plugin's own variable set.
 fn expand(text: &str) -> String {
     let Some((head, (name, tail))) = text.split_once("${").and_then(|(head, rest)| Some((head, rest.split_once('}')?)))
     else {
@@ -633,9 +633,9 @@ fn expand(text: &str) -> String {
 }
 
 proptest! {
-    /// Whatever the texts are, each argument is one word of this plugin's own, or a value joined to its flag.
+    /// With arbitrary texts, each argument is a word of this plugin, or a value joined to its flag.
     #[test]
-    fn no_text_becomes_a_flag(
+    fn arbitrary_texts_are_not_parsed_as_flags(
         prompt in "-{0,2}\\PC{1,20}x", model in "-{0,2}\\PC{1,20}", append in any::<String>(), directory in "-{0,2}\\PC{1,20}",
         session in "-{0,2}\\PC{2,20}", argument in any::<String>(), value in "(\\$|\\{|\\}|HOME|\\PC){0,12}",
     ) {
@@ -645,7 +645,7 @@ proptest! {
             "mcp": {"servers": [{"name": "s", "command": "c", "args": [argument], "env": {"A": value}}]},
         }});
         let request = RunRequest { prompt: prompt.clone(), model: Some(model.clone()), resume_session: Some(session.clone()), ..request(&payload) };
-        // Only a NUL is refused, of all texts of this length.
+        // Of texts of this length, only those with NUL are rejected.
         let Ok(launch) = prepare(&Settings::default(), &request, &installed()) else {
             prop_assert!([&model, &directory, &session].iter().any(|text| text.contains('\0')));
             return Ok(());

@@ -11,30 +11,29 @@ use serde_json::{Map, Value};
 pub struct Settings {
     /// Further variables of the host's environment that claude needs, such as those of a cloud account.
     pub environment: Vec<String>,
-    /// Variable in which claude gets the stored provider token: `ANTHROPIC_API_KEY` for a key of the API,
-    /// `CLAUDE_CODE_OAUTH_TOKEN` for what `claude setup-token` gives, `ANTHROPIC_AUTH_TOKEN` for a gateway's bearer token.
+    /// Variable for the stored provider token: `ANTHROPIC_API_KEY` for an API key, `CLAUDE_CODE_OAUTH_TOKEN` for a token of
+    /// `claude setup-token`, `ANTHROPIC_AUTH_TOKEN` for the bearer token of a gateway.
     pub token_variable: String,
-    /// Model where a run names none; without it, claude's own default.
+    /// The default model; without it, claude's own default applies.
     pub default_model: Option<String>,
-    /// How often claude repeats a request that failed.
+    /// How often claude repeats a failed request.
     pub max_retries: u32,
-    /// Which of claude's own settings files count in every run. They can allow tools and run hooks: a run that restricts the
-    /// agent (sandbox, network, tools, or no approval without a question) reads none that is not named here, and a run
-    /// without restrictions reads the user's. Those of the project count in the latter also where the grant of the folder
-    /// trusts them.
+    /// Settings files of claude that apply in every run. They can allow tools and run hooks: a run that restricts the agent
+    /// (sandbox, network, tools, or no automatic approval) reads only the files in this list, and a run without restrictions
+    /// also reads the user's. The latter also reads those of the project, if the grant of the folder trusts them.
     pub trusted_sources: Vec<Source>,
-    /// Whether a run that reads no project settings still gets the instructions of `CLAUDE.md` in its folder.
+    /// Whether a run that does not read project settings still gets the instructions of `CLAUDE.md` in its folder.
     pub project_memory: bool,
-    /// Whether claude runs shell commands inside the sandbox of the operating system (on Linux it needs `bwrap` and
-    /// `socat`). Where that cannot be set up, claude refuses to start.
+    /// Whether claude runs shell commands in the sandbox of the operating system (on Linux it requires `bwrap` and `socat`).
+    /// If it cannot be set up, claude refuses to start.
     pub sandbox: bool,
-    /// Whether claude may send telemetry and error reports, and look for news.
+    /// Whether claude may send telemetry and error reports, and fetch news.
     pub nonessential_traffic: bool,
-    /// Further keys of claude's `settings.json`, handed over in a private file. What a run asks for wins over them.
+    /// Further keys of claude's `settings.json`, passed in a private file. Options of the run override them.
     pub config: Map<String, Value>,
 }
 
-/// One of claude's own settings files.
+/// A settings file of claude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -47,7 +46,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// claude's word for it.
+    /// The name that claude uses.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -81,22 +80,22 @@ pub(crate) const SCHEMA: &str = r#"{
   "properties": {
     "environment": {
       "type": "array", "maxItems": 128, "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*\\*?$"},
-      "description": "further variables that claude inherits, such as those of a cloud account; `*` at the end is allowed"
+      "description": "further variables that claude inherits, such as those of a cloud account; a name may end with `*`"
     },
     "tokenVariable": {
       "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "default": "ANTHROPIC_API_KEY",
-      "description": "variable in which claude gets the stored provider token; CLAUDE_CODE_OAUTH_TOKEN for one of `claude setup-token`"
+      "description": "variable for the stored provider token; CLAUDE_CODE_OAUTH_TOKEN for one of `claude setup-token`"
     },
-    "defaultModel": {"type": "string", "minLength": 1, "maxLength": 256, "description": "model where a run names none"},
+    "defaultModel": {"type": "string", "minLength": 1, "maxLength": 256, "description": "default model"},
     "maxRetries": {
-      "type": "integer", "minimum": 0, "maximum": 100, "default": 2, "description": "how often claude repeats a request that failed"
+      "type": "integer", "minimum": 0, "maximum": 100, "default": 2, "description": "how often claude repeats a failed request"
     },
     "trustedSources": {
       "type": "array", "uniqueItems": true, "items": {"enum": ["user", "project", "local"]}, "default": [],
-      "description": "settings files of claude that a run may read although it restricts the agent; they can allow tools and run hooks"
+      "description": "settings files of claude that a run reads even if it restricts the agent; they can allow tools and run hooks"
     },
     "projectMemory": {
-      "type": "boolean", "default": true, "description": "read CLAUDE.md of the run's folder where project settings are not read"
+      "type": "boolean", "default": true, "description": "read CLAUDE.md of the run's folder if project settings are not read"
     },
     "sandbox": {
       "type": "boolean", "default": false,
@@ -110,11 +109,11 @@ pub(crate) const SCHEMA: &str = r#"{
 }"#;
 
 impl Settings {
-    /// What the schema cannot say.
+    /// Checks what the schema cannot express.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Problems::default();
         variables::check(&self.environment, &self.token_variable, &mut problems);
-        // The plugin adds to these.
+        // The plugin adds to these values.
         for (pointer, is_list) in [
             ("/permissions", false),
             ("/permissions/allow", true),
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_stands_in_the_schema() {
+    fn schema_describes_every_setting() {
         let schema: Value = serde_json::from_str(SCHEMA).unwrap();
         let all = serde_json::json!({
             "environment": ["AWS_*"], "tokenVariable": "CLAUDE_CODE_OAUTH_TOKEN", "defaultModel": "opus", "maxRetries": 0,
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_at_once() {
+    fn all_problems_are_reported_at_once() {
         let settings: Settings = serde_json::from_value(serde_json::json!({
             "environment": ["A B"], "tokenVariable": "1",
             "config": {"permissions": {"allow": "Bash"}, "hooks": [], "sandbox": true},

@@ -1,4 +1,4 @@
-//! Lines of type `system`, and what else tells of claude itself: its start, its retries, its limits.
+//! Lines of type `system` and others about claude itself: its start, its retries, its limits.
 
 use ostler_plugin::provider::{RateLimit, RetryTime, Semantic};
 use ostler_plugin::vocabulary::notices;
@@ -11,21 +11,21 @@ fn word<'a>(event: &'a Map<String, Value>, key: &str) -> &'a str {
     event.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A line of type `system`, but for the session that its `init` tells. False where it is not understood, and stays raw.
+/// Reads a line of type `system`, except for the session in `init`. Returns false if it is unknown and remains raw output.
 pub(crate) fn read(event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
     match word(event, "subtype") {
         "init" => init(event, events),
         "api_retry" => retry(event, events),
-        // Sent every few tokens, and told by everything else that happens.
+        // Sent every few tokens, and implied by all other events.
         "thinking_tokens" => {}
         "status" if word(event, "status") == "compacting" => {
-            events.push(Semantic::Progress(notice(notices::COMPACTED, "the history is being summarised")));
+            events.push(Semantic::Progress(notice(notices::COMPACTED, "the history is being summarized")));
         }
-        // What begins and ends in the background is reported one by one, too; `Denials` reads the refused tool uses.
+        // Start and end of background tasks also have their own lines. `Denials` reads denied tool uses.
         "status" | "hook_started" | "background_tasks_changed" | "permission_denied" => {}
         "compact_boundary" => {
             let facts = event.get("compact_metadata").unwrap_or(&Value::Null);
-            events.push(Semantic::Progress(notice_with(notices::COMPACTED, "the history was summarised", facts)));
+            events.push(Semantic::Progress(notice_with(notices::COMPACTED, "the history was summarized", facts)));
         }
         "hook_response" => hook(event, events),
         "task_started" | "task_progress" | "task_updated" | "task_notification" => task(event, events),
@@ -82,7 +82,7 @@ fn retry(event: &Map<String, Value>, events: &mut Vec<Semantic>) {
     let facts = json!({
         "attempt": number("attempt"), "maxAttempts": number("max_retries"), "status": status, "delayMs": delay,
     });
-    let message = format!("a request to the model failed ({what}) and is tried again");
+    let message = format!("a request to the model failed ({what}) and is retried");
     events.push(Semantic::Progress(notice_with(notices::CLI_RETRY, &message, &facts)));
     if status == Some(429) {
         events.push(Semantic::RateLimited(RateLimit { message, retry: delay.map(RetryTime::AfterMs) }));
@@ -102,7 +102,7 @@ fn hook(event: &Map<String, Value>, events: &mut Vec<Semantic>) {
 
 /// Sub-agents and shells in the background.
 fn task(event: &Map<String, Value>, events: &mut Vec<Semantic>) {
-    let said = ["summary", "description"].into_iter().map(|key| word(event, key)).find(|text| !text.is_empty());
+    let text = ["summary", "description"].into_iter().map(|key| word(event, key)).find(|text| !text.is_empty());
     let status = event.get("patch").and_then(|patch| patch.get("status")).and_then(Value::as_str);
     let status = status.unwrap_or_else(|| match word(event, "subtype") {
         "task_started" => "started",
@@ -113,11 +113,11 @@ fn task(event: &Map<String, Value>, events: &mut Vec<Semantic>) {
         "task": word(event, "task_id"), "tool": word(event, "tool_use_id"), "status": status,
         "usage": event.get("usage").unwrap_or(&Value::Null),
     });
-    let message = format!("task {status}: {}", said.unwrap_or_else(|| word(event, "task_id")));
+    let message = format!("task {status}: {}", text.unwrap_or_else(|| word(event, "task_id")));
     events.push(Semantic::Progress(notice_with(notices::OTHER, &message, &facts)));
 }
 
-/// A `rate_limit_event`: how far the account's limits are used up. Gives when a limit that was reached ends, in
+/// Reads a `rate_limit_event`, the usage of the account's limits. Returns when a limit that was reached is reset, in
 /// milliseconds since 1970.
 pub(crate) fn limits(event: &Map<String, Value>, events: &mut Vec<Semantic>) -> Option<u64> {
     let info = event.get("rate_limit_info").unwrap_or(&Value::Null);
@@ -129,12 +129,12 @@ pub(crate) fn limits(event: &Map<String, Value>, events: &mut Vec<Semantic>) -> 
     };
     match field("status") {
         "rejected" => {
-            let message = format!("the limit of {window} is reached");
+            let message = format!("the limit of {window} was reached");
             events.push(Semantic::RateLimited(RateLimit { message, retry: resets.map(RetryTime::AtUnixMs) }));
             return resets;
         }
         "allowed_warning" => {
-            let message = format!("the limit of {window} is nearly reached");
+            let message = format!("the limit of {window} is almost reached");
             events.push(Semantic::Warning(notice_with(notices::OTHER, &message, info)));
         }
         _ => events.push(other("rate_limit_event", event)),

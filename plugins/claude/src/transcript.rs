@@ -1,4 +1,4 @@
-//! Reads the events of `claude --print --output-format stream-json --include-partial-messages`.
+//! Transcript of `claude --print --output-format stream-json --include-partial-messages`.
 
 use std::collections::BTreeMap;
 
@@ -24,57 +24,57 @@ use crate::items;
 use crate::usage::Meter;
 use crate::{flags, system};
 
-/// Agents (the main one and its sub-agents) whose messages are followed at once.
+/// Maximum number of agents (the main one and its sub-agents) whose messages are followed.
 const OPEN_AGENTS: usize = 256;
 
-/// What claude says to the model, and then shows as the answer, where the wanted form was not kept.
+/// What claude sends to the model, and then prints as the answer, if an answer does not match the schema.
 const ENFORCER: &str = "[structured-output-enforce]";
 
-/// Members that the last line alone has, wherever its `type` stands.
+/// Members that only the last line has, at any position of its `type`.
 const LAST_LINE: [&str; 4] = ["total_cost_usd", "modelUsage", "terminal_reason", "permission_denials"];
 
 /// Follows one attempt of `claude --print`.
 #[derive(Debug)]
 pub struct PrintTranscript {
-    asked_session: Option<String>,
+    requested_session: Option<String>,
     continues: bool,
     forks: bool,
     wants_structure: bool,
-    /// How claude says the session began: `startup`, `resume`. Only a hook tells.
+    /// How the session started according to claude: `startup`, `resume`. Only a hook reports it.
     began_as: Option<String>,
-    told_session: bool,
-    /// Messages under way, by the tool use whose sub-agent writes them; the main agent has none.
+    reported_session: bool,
+    /// The current message of each agent, by the tool use that started the sub-agent; none for the main agent.
     agents: BTreeMap<String, Message>,
-    /// Ids with which the model hands over structured answers, until claude has said what it makes of them.
+    /// Ids of structured answers of the model, until claude has accepted or rejected them.
     structured_uses: Vec<String>,
     meter: Meter,
     /// The last text of the main agent.
     answer: Option<String>,
-    /// The last request that failed: text and claude's word for it.
+    /// The last failed request: its text and claude's error code.
     failed_request: Option<(String, String)>,
     resets_at_ms: Option<u64>,
     end: Option<End>,
-    /// Whether the last line has come, and no other turn has begun since.
+    /// Whether the last line was read, and no other turn has started since.
     turn_over: bool,
     background: Background,
     bounds: Bounds,
     denials: Denials,
-    /// Why a line was not read that is not known to be another than the last.
+    /// Why a line could not be read that may have been the last one.
     unread: Option<Unread>,
     stderr: StandardError,
 }
 
-/// A message of the model under way.
+/// A message of the model that is not complete.
 #[derive(Debug, Default)]
 struct Message {
     id: String,
-    /// Number of the block that the stream is in.
+    /// Number of the current block of the stream.
     open: Option<u64>,
-    /// Number of the block after the last one that came whole.
+    /// Number of the block after the last complete one.
     next: u64,
-    /// Whether something of its text was shown.
-    said: bool,
-    /// Whether it came to its end, or its last block came whole.
+    /// Whether a part of its text was emitted.
+    has_text: bool,
+    /// Whether it is complete, or its last block was received as a whole.
     whole: bool,
 }
 
@@ -92,7 +92,7 @@ struct End {
     text: Option<String>,
     structured: Option<Value>,
     errors: Vec<String>,
-    /// Why something of it that decides about the run is not known.
+    /// Why a part of it that decides about the run is unknown.
     unread: Option<Unread>,
 }
 
@@ -101,8 +101,7 @@ impl End {
         self.terminal_reason.starts_with("aborted")
     }
 
-    /// Whether claude took the prompt for a command of its own that it has not, and asked no model. It calls that a
-    /// success.
+    /// Whether claude treated the prompt as an unknown command and did not call a model. It reports that as success.
     fn refused_command(&self) -> bool {
         self.turns == Some(0)
             && self.text.as_ref().is_some_and(|text| {
@@ -111,16 +110,16 @@ impl End {
             })
     }
 
-    /// The failure where what decides about the run was not read.
+    /// The failure if the part that decides about the run could not be read.
     fn unread(&self) -> Option<Failure> {
         self.unread.map(|unread| unread.failure("claude's last line"))
     }
 
     fn message(&self) -> String {
-        // What claude notes for its own developers says nothing to anybody else.
-        let mut said = self.errors.iter().filter(|error| !error.starts_with("[ede_diagnostic]")).map(String::as_str);
-        if let Some(first) = said.next() {
-            return said.fold(first.to_owned(), |all, error| format!("{all}; {error}"));
+        // Messages of claude for its own developers are omitted.
+        let mut errors = self.errors.iter().filter(|error| !error.starts_with("[ede_diagnostic]")).map(String::as_str);
+        if let Some(first) = errors.next() {
+            return errors.fold(first.to_owned(), |all, error| format!("{all}; {error}"));
         }
         match &self.text {
             Some(text) if !text.is_empty() => text.clone(),
@@ -132,15 +131,15 @@ impl End {
 
 impl PrintTranscript {
     pub(crate) fn new(request: &RunRequest) -> Self {
-        // The host has called `prepare` with the same payload, so that it is one.
+        // The host has called `prepare` with the same payload, so it is valid.
         let payload = Payload::parse(&request.payload).unwrap_or_default();
         Self {
-            asked_session: request.resume_session.clone(),
+            requested_session: request.resume_session.clone(),
             continues: request.resume_session.is_none() && payload.harness.continue_session == Some(true),
             forks: flags::is_on(&payload.optional_flags, flags::FORK_SESSION),
             wants_structure: payload.harness.structured_output.is_some(),
             began_as: None,
-            told_session: false,
+            reported_session: false,
             agents: BTreeMap::new(),
             structured_uses: Vec::new(),
             meter: Meter::default(),
@@ -157,20 +156,20 @@ impl PrintTranscript {
         }
     }
 
-    /// A line of standard output. False where it is no event, and stays raw.
+    /// Reads a line of standard output. Returns false if it is not an event and remains raw output.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
-        let heard = transcript::objects("claude", line, events, |event, events| self.event(&event, events));
-        if let Some(known) = &heard.lost {
-            self.lost(known, Unread::of(line), events);
+        let parsed = transcript::objects("claude", line, events, |event, events| self.event(&event, events));
+        if let Some(known) = &parsed.partial {
+            self.incomplete(known, Unread::of(line), events);
         }
-        heard.covered
+        parsed.covered
     }
 
-    /// A line that is not whole.
-    fn lost(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
+    /// Handles a line that is incomplete.
+    fn incomplete(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
         match known.get("type").and_then(Value::as_str) {
             Some("result") => self.result(known, Some(why), events),
-            // Its type can come after what is known.
+            // Its type can come after the known part.
             None if LAST_LINE.iter().any(|member| known.contains_key(*member)) => {
                 self.result(known, Some(why), events);
             }
@@ -179,7 +178,7 @@ impl PrintTranscript {
         }
     }
 
-    /// An event. False where it is not understood.
+    /// Reads an event. Returns false if it is unknown.
     fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
         self.session(kind, event, events);
@@ -195,7 +194,8 @@ impl PrintTranscript {
         true
     }
 
-    /// A line of type `system`. Between two turns it can say that claude waits for less than before, or begins another.
+    /// Reads a line of type `system`. Between two turns, it can report that a background task has ended, or that another
+    /// turn starts.
     fn system(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         if event.get("subtype").and_then(Value::as_str) == Some("init") {
             self.turn_over = false;
@@ -206,7 +206,7 @@ impl PrintTranscript {
         if event.get("subtype").and_then(Value::as_str) == Some("permission_denied") {
             events.extend(self.denials.event(event).map(Semantic::Warning));
         }
-        let changed = self.background.hear(event);
+        let changed = self.background.update(event);
         let covered = system::read(event, events);
         if changed && self.turn_over {
             events.push(work_done(&self.background.open()));
@@ -214,45 +214,45 @@ impl PrintTranscript {
         covered
     }
 
-    /// Every line names the session; the first of those that only a session that was found can have tells it. (Hooks
-    /// come earlier and say how it began; a session that is not found has a last line only.)
+    /// Every line contains the session. It is reported with the first line that requires an existing session: hooks run
+    /// earlier and report how it started, and a session that is not found has only a last line.
     fn session(&mut self, kind: &str, event: &Map<String, Value>, events: &mut Vec<Semantic>) {
         let subtype = event.get("subtype").and_then(Value::as_str).unwrap_or_default();
         let hook = matches!(subtype, "hook_started" | "hook_response" | "hook_progress");
         if hook && let Some(name) = event.get("hook_name").and_then(Value::as_str) {
             self.began_as = name.strip_prefix("SessionStart:").map(str::to_owned).or(self.began_as.take());
         }
-        if self.told_session || hook || !matches!(kind, "system" | "assistant" | "user" | "stream_event") {
+        if self.reported_session || hook || !matches!(kind, "system" | "assistant" | "user" | "stream_event") {
             return;
         }
         let Some(id) = event.get("session_id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return };
-        self.told_session = true;
+        self.reported_session = true;
         events.push(Semantic::Session(SessionInfo { id: id.to_owned(), origin: self.origin(id) }));
     }
 
     fn origin(&self, id: &str) -> SessionOrigin {
-        match &self.asked_session {
+        match &self.requested_session {
             Some(_) if self.forks => SessionOrigin::Forked,
             Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
-            // A session can be asked for by its title, too, and claude fails where it finds none.
+            // A session can also be resumed by its title, and claude fails if there is none.
             Some(asked) if !session::is_uuid(asked) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
-            // With no session to go on from, claude begins one and says so to its hooks only.
+            // If there is no session to continue, claude starts one and reports that to its hooks only.
             None if self.began_as.as_deref() == Some("startup") => SessionOrigin::Replaced,
             None if self.forks => SessionOrigin::Forked,
             None => SessionOrigin::Resumed,
         }
     }
 
-    /// The messages of an agent. Past the limit all share one place, so that memory stays bounded.
+    /// The message state of an agent. Above the limit, all share one entry, so that memory is bounded.
     fn agent(&mut self, parent: Option<&str>) -> &mut Message {
         let key = parent.unwrap_or_default();
         let key = if self.agents.contains_key(key) || self.agents.len() < OPEN_AGENTS { key } else { "" };
         self.agents.entry(key.to_owned()).or_default()
     }
 
-    /// A `stream_event`: an event of the API's own stream.
+    /// Reads a `stream_event`: an event of the API's own stream.
     fn partial(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let parent = line.get("parent_tool_use_id").and_then(Value::as_str);
         let Some(event) = line.get("event") else { return false };
@@ -286,10 +286,10 @@ impl PrintTranscript {
         true
     }
 
-    /// An agent begins a message. One that it was in the middle of has broken off.
+    /// An agent begins a message. If its previous message is incomplete, that one broke off.
     fn begin(&mut self, id: &str, parent: Option<&str>, events: &mut Vec<Semantic>) {
         let before = std::mem::replace(self.agent(parent), Message { id: id.to_owned(), ..Message::default() });
-        if before.said && !before.whole {
+        if before.has_text && !before.whole {
             let message = "the model's stream broke off in the middle of a text, which is not part of the answer";
             events.push(Semantic::Warning(notice(notices::REQUEST_FAILED, message)));
         }
@@ -302,20 +302,20 @@ impl PrintTranscript {
         match items::text(delta, "type") {
             "text_delta" => {
                 let agent = self.agent(parent);
-                agent.said = true;
-                // Blocks before it may have come whole, such as the model's thinking.
+                agent.has_text = true;
+                // Earlier blocks can be complete, such as the model's thinking.
                 agent.whole = false;
                 events.push(Semantic::TextDelta(piece(&id, items::text(delta, "text"), parent)));
             }
             "thinking_delta" => {
                 events.push(Semantic::ThinkingDelta(piece(&id, items::text(delta, "thinking"), parent)));
             }
-            // The input of a tool comes whole, and signatures and citations are for the API.
+            // The input of a tool is received as a whole, and signatures and citations are for the API.
             _ => {}
         }
     }
 
-    /// A line of type `assistant`: one block of a message, whole.
+    /// Reads a line of type `assistant`: one complete block of a message.
     fn assistant(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let parent = line.get("parent_tool_use_id").and_then(Value::as_str);
         let Some(message) = line.get("message") else { return false };
@@ -355,7 +355,7 @@ impl PrintTranscript {
         true
     }
 
-    /// The last line. `cut`: why it is not whole.
+    /// Reads the last line. `cut`: why it is incomplete.
     fn result(&mut self, event: &Map<String, Value>, cut: Option<Unread>, events: &mut Vec<Semantic>) {
         let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let errors = event.get("errors").and_then(Value::as_array);
@@ -363,7 +363,7 @@ impl PrintTranscript {
         let subtype = word("subtype");
         let text = event.get("result").and_then(Value::as_str);
         let shorter = cut.is_some() && ends_with_member(event, "result");
-        // The answer has come before, whole.
+        // The complete answer was received before.
         let beginning = text.filter(|text| shorter && !text.is_empty());
         let answer = self.answer.as_deref().filter(|answer| beginning.is_some_and(|text| answer.starts_with(text)));
         let success = event.get("is_error").and_then(Value::as_bool);
@@ -372,7 +372,7 @@ impl PrintTranscript {
             && (answer.is_some() || text.is_some() && !shorter)
             && (!self.wants_structure || structured.is_some() && !ends_with_member(event, "structured_output"));
         let end = End {
-            // No word of success is none.
+            // Without a word of success, it is not a success.
             is_error: success.unwrap_or(cut.is_none()) || subtype.starts_with("error"),
             subtype,
             terminal_reason: word("terminal_reason"),
@@ -413,16 +413,16 @@ impl PrintTranscript {
         }
     }
 
-    /// The run's answer; what claude says itself in place of one is none.
+    /// The answer of the run. A message of claude instead of an answer is not one.
     fn answer_of(&self, end: &End) -> Option<String> {
         if end.refused_command() {
             return None;
         }
-        let said = end.text.as_ref().filter(|text| !end.is_error && !text.starts_with(ENFORCER));
-        said.or(self.answer.as_ref()).cloned()
+        let text = end.text.as_ref().filter(|text| !end.is_error && !text.starts_with(ENFORCER));
+        text.or(self.answer.as_ref()).cloned()
     }
 
-    /// A line of standard error. True where its whole meaning is in the events.
+    /// Reads a line of standard error. Returns whether the events contain its complete content.
     fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
         let text = strip_ansi(&line.text);
         let text = text.trim();
@@ -440,32 +440,32 @@ impl PrintTranscript {
     }
 
     fn failure(&self, exit: &ExitStatus) -> Option<Failure> {
-        // Whoever ended the run knows why.
+        // The host knows the reason if it has ended the run.
         if exit.canceled || exit.timed_out {
             return None;
         }
         if let Some(failure) = self.bounds.failure() {
             return Some(failure);
         }
-        let resumes = (self.asked_session.is_some() || self.continues) && !self.told_session;
+        let resumes = (self.requested_session.is_some() || self.continues) && !self.reported_session;
         match &self.end {
-            Some(end) if end.is_error => return Some(self.told(end, resumes)),
+            Some(end) if end.is_error => return Some(self.failure_of(end, resumes)),
             Some(end) if end.refused_command() => return Some(failure::command(&end.message())),
-            // An exit code after the last line says nothing about the work.
+            // After the last line, the exit code has no meaning.
             Some(end) => return end.unread(),
             None => {}
         }
         if exit.code != Some(0)
-            && let Some(failure) = failure::from_words(self.stderr.lines(), resumes)
+            && let Some(failure) = failure::from_lines(self.stderr.lines(), resumes)
         {
             return Some(failure);
         }
         let early = "before its work was done";
-        let said = self.failed_request.as_ref().map(|(text, _)| text.as_str()).or(self.stderr.last());
-        // How it ends by a signal that it catches.
+        let last_line = self.failed_request.as_ref().map(|(text, _)| text.as_str()).or(self.stderr.last());
+        // The exit code after a signal that it handles.
         if (exit.code, exit.signal) == (Some(143), None) {
-            let said = said.map_or_else(String::new, |line| format!(": {line}"));
-            let message = format!("claude was told to terminate {early}{said}");
+            let last_line = last_line.map_or_else(String::new, |line| format!(": {line}"));
+            let message = format!("claude was asked to terminate {early}{last_line}");
             return Some(failure(FailureKind::Unknown, failures::INTERRUPTED, &message, None));
         }
         if exit.code == Some(0)
@@ -473,18 +473,18 @@ impl PrintTranscript {
         {
             return Some(unread.failure("a line of claude, which may have been its last,"));
         }
-        Some(transcript::ended_early("claude", exit, early, said))
+        Some(transcript::ended_early("claude", exit, early, last_line))
     }
 
-    /// What the last line says of a run that failed; `success` there is no success.
-    fn told(&self, end: &End, resumes: bool) -> Failure {
+    /// The failure according to the last line. A subtype `success` is not a success here.
+    fn failure_of(&self, end: &End, resumes: bool) -> Failure {
         let message = end.message();
         match (end.subtype.as_str(), end.terminal_reason.as_str()) {
             ("error_max_turns", _) | (_, "max_turns") => {
                 return failure(FailureKind::Limit, failures::MAX_TURNS, &message, Some(bounds::MORE_TURNS));
             }
             ("error_max_budget_usd", _) | (_, "budget_exhausted") => {
-                let hint = "raise limits.maxBudgetUsd, or resume the session";
+                let hint = "increase limits.maxBudgetUsd, or resume the session";
                 return failure(FailureKind::Limit, failures::MAX_BUDGET, &message, Some(hint));
             }
             ("error_max_structured_output_retries", _) | (_, "structured_output_retry_exhausted") => {
@@ -495,7 +495,7 @@ impl PrintTranscript {
         if end.interrupted() {
             return failure(FailureKind::Incomplete, failures::INTERRUPTED, &message, None);
         }
-        if let Some(failure) = failure::from_words(&end.errors, resumes) {
+        if let Some(failure) = failure::from_lines(&end.errors, resumes) {
             return failure;
         }
         let word = self.failed_request.as_ref().map_or("", |(_, word)| word.as_str());
@@ -518,7 +518,7 @@ impl PrintTranscript {
                 self.structured_uses.push(id.to_owned());
                 return;
             }
-            // Its result will not be recognized, and must belong to something.
+            // Its result will not be recognized, and must belong to a tool use.
         }
         if parent.is_none() {
             self.bounds.works();
@@ -529,7 +529,7 @@ impl PrintTranscript {
         events.extend(items::plan(name, input));
     }
 
-    /// A line of type `user`: results of tools, and what claude puts into the conversation itself.
+    /// Reads a line of type `user`: results of tools, and messages that claude itself adds to the conversation.
     fn user(&mut self, line: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(content) = line.get("message").and_then(|message| message.get("content")).and_then(Value::as_array)
         else {
@@ -543,7 +543,7 @@ impl PrintTranscript {
                 "text" if items::text(block, "text").starts_with("[Request interrupted") => {
                     events.push(Semantic::Progress(notice(notices::OTHER, "the turn was interrupted")));
                 }
-                // What a sub-agent is told stands in the tool use that began it.
+                // The prompt of a sub-agent is in the tool use that started it.
                 "text" if line.get("parent_tool_use_id").is_some_and(Value::is_string) => {}
                 _ => understood = false,
             }
@@ -551,7 +551,7 @@ impl PrintTranscript {
         understood
     }
 
-    /// What the structured answer's tool says is no result of work.
+    /// A result of the tool for structured answers is not a result of work.
     fn tool_result(&mut self, block: &Value, beside: &Value, events: &mut Vec<Semantic>) {
         let id = items::text(block, "tool_use_id");
         if let Some(place) = self.structured_uses.iter().position(|known| known == id) {
@@ -579,7 +579,7 @@ impl Transcript for PrintTranscript {
         let text = self.end.as_ref().map_or_else(|| self.answer.clone(), |end| self.answer_of(end));
         let structured = self.end.as_ref().filter(|end| self.wants_structure && !end.is_error).and_then(|end| {
             let given = end.structured.as_ref().map(ToString::to_string);
-            // A model that does not call the tool may still have answered in the wanted form.
+            // A model that does not call the tool may still have answered with matching JSON.
             given.or_else(|| text.as_deref().and_then(answer::json))
         });
         Outcome { final_text: text, structured_output: structured, failure, extra: None }

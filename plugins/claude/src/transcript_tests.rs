@@ -5,7 +5,7 @@ use std::path::Path;
 use ostler_plugin::provider::RetryTime;
 use ostler_provider_kit_testing::captures::{Captures, read_one};
 use ostler_provider_kit_testing::golden::{self, Golden};
-use ostler_provider_kit_testing::soup;
+use ostler_provider_kit_testing::random_lines;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -15,12 +15,12 @@ pub(crate) fn captures() -> Captures {
     Captures::of("claude-2.1.197")
 }
 
-/// What claude 2.1.332 does otherwise.
+/// Captures of claude 2.1.332 for what it does differently.
 fn newer() -> Captures {
     Captures::of("claude-2.1.332")
 }
 
-/// The request that leads to the command of a capture.
+/// The request for the command of a capture.
 fn request(captures: &Captures, case: &str) -> RunRequest {
     let command = captures.command(case);
     let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
@@ -71,10 +71,9 @@ fn describe(event: &Semantic) -> String {
     }
 }
 
-/// All captures as one text for each version, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it
-/// anew.
+/// Compares the events of all captures of each version with a reviewed file. `UPDATE_GOLDEN=1` writes the files.
 #[test]
-fn every_capture_reads_as_approved() {
+fn captures_match_the_reviewed_events() {
     for (captures, file, least) in [(captures(), "golden.txt", 95), (newer(), "golden-2.1.332.txt", 6)] {
         let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
         let cases = captures.cases();
@@ -85,7 +84,7 @@ fn every_capture_reads_as_approved() {
 }
 
 #[test]
-fn newer_version_reports_a_denial_as_it_happens_and_once() {
+fn newer_version_reports_each_denial_once_when_it_happens() {
     let (step, outcome) = replay_of(&newer(), "denied");
     let at = |wanted: &dyn Fn(&Semantic) -> bool| step.events.iter().position(wanted);
     let denied = |event: &Semantic| matches!(event, Semantic::Warning(notice) if notice.code == notices::TOOL_DENIED);
@@ -108,7 +107,7 @@ fn last_of_several_turns_is_the_result() {
 }
 
 #[test]
-fn newer_version_fails_with_the_class_of_the_error() {
+fn errors_of_the_newer_version_are_classified() {
     for (case, kind, code) in [
         ("http-429", FailureKind::RateLimited, "too-many-requests"),
         ("stream-rate-limit", FailureKind::RateLimited, "too-many-requests"),
@@ -121,7 +120,7 @@ fn newer_version_fails_with_the_class_of_the_error() {
 }
 
 #[test]
-fn text_that_breaks_off_after_a_whole_block_is_reported_each_time() {
+fn text_that_breaks_off_after_a_complete_block_is_reported_each_time() {
     let (step, _) = replay_of(&newer(), "stream-overloaded");
     let broken = |event: &&Semantic| matches!(event, Semantic::Warning(notice) if notice.code == "request-failed");
     let deltas = step.events.iter().filter(|event| matches!(event, Semantic::TextDelta(_))).count();
@@ -135,7 +134,7 @@ fn failure_of(case: &str) -> (FailureKind, String) {
 }
 
 #[test]
-fn failure_classes() {
+fn captured_failures_are_classified() {
     for (case, kind, code) in [
         ("auth-missing", FailureKind::Authentication, "not-logged-in"),
         ("http-401", FailureKind::Authentication, "credential-refused"),
@@ -181,7 +180,7 @@ fn failure_classes() {
 }
 
 #[test]
-fn refusals_and_retries_fail_nothing() {
+fn denials_and_retries_do_not_fail_the_run() {
     for case in [
         "run-write-default",
         "run-write-dontAsk",
@@ -211,13 +210,13 @@ fn refusals_and_retries_fail_nothing() {
             .iter()
             .any(|event| matches!(event, Semantic::RateLimited(limit) if limit.retry == Some(RetryTime::AfterMs(516))))
     );
-    // What claude says in place of an answer is none.
+    // A message of claude instead of an answer is not an answer.
     assert_eq!(replay("http-401").1.final_text, None);
     assert_eq!(replay("command-unknown").1.final_text, None);
 }
 
 #[test]
-fn sessions() {
+fn resumed_and_replaced_sessions_are_reported() {
     let origin = |case: &str| {
         replay(case).0.events.into_iter().find_map(|event| match event {
             Semantic::Session(session) => Some(session.origin),
@@ -243,7 +242,7 @@ fn sessions() {
 }
 
 #[test]
-fn structured_answers() {
+fn structured_output_is_read() {
     assert_eq!(replay("schema-stream").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
     assert_eq!(replay("schema-json").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
     let (_, ignored) = replay("schema-ignored");
@@ -255,7 +254,7 @@ fn structured_answers() {
 }
 
 #[test]
-fn structured_answer_that_claude_refuses_is_no_tool_use() {
+fn rejected_structured_answer_is_not_a_tool_use() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let mut read = |line: Value| {
         let line = Line { stream: OutputStream::Stdout, text: line.to_string(), truncated: false };
@@ -277,7 +276,7 @@ fn structured_answer_that_claude_refuses_is_no_tool_use() {
 }
 
 #[test]
-fn result_of_a_tool_that_looks_like_an_accepted_structured_answer_is_reported() {
+fn tool_result_that_looks_like_an_accepted_structured_answer_is_reported() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let result = json!({ "type": "tool_result", "tool_use_id": "toolu_1", "content": "x" });
     let accepted = "Structured output provided successfully";
@@ -287,7 +286,7 @@ fn result_of_a_tool_that_looks_like_an_accepted_structured_answer_is_reported() 
 }
 
 #[test]
-fn structured_answers_beyond_those_that_are_followed_are_uses_of_a_tool_with_a_name() {
+fn structured_answers_above_the_limit_are_tool_uses() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let mut begin = |number: usize| {
         let block =
@@ -305,9 +304,9 @@ fn structured_answers_beyond_those_that_are_followed_are_uses_of_a_tool_with_a_n
     assert_eq!(begin(OPEN_AGENTS).as_deref(), Some("StructuredOutput"));
 }
 
-/// The deltas of a message and the message as a whole have the same id, and say the same.
+/// The deltas of a message and the complete message have the same id and the same text.
 #[test]
-fn deltas_add_up_to_their_message() {
+fn deltas_add_up_to_the_message() {
     for (case, texts) in
         [("stream-json-partial", 1), ("thinking-partial", 1), ("subagent-partial", 2), ("stdin-interrupt", 2)]
     {
@@ -337,7 +336,7 @@ fn deltas_add_up_to_their_message() {
 }
 
 #[test]
-fn what_a_sub_agent_does_is_marked() {
+fn events_of_sub_agents_have_their_parent() {
     let (step, outcome) = replay("subagent-partial");
     let calls: Vec<_> = step
         .events
@@ -353,7 +352,7 @@ fn what_a_sub_agent_does_is_marked() {
 }
 
 #[test]
-fn events_that_no_capture_has() {
+fn events_without_a_capture_are_read() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let mut read = |text: &str| {
         let step = read_one(&mut transcript, OutputStream::Stdout, text);
@@ -387,7 +386,7 @@ fn events_that_no_capture_has() {
 }
 
 #[test]
-fn the_end_is_told_from_the_last_line_and_the_exit() {
+fn outcome_depends_on_the_last_line_and_the_exit() {
     let end = |lines: &[&str], exit: ExitStatus| {
         let mut transcript = PrintTranscript::new(&RunRequest::default());
         for line in lines {
@@ -412,7 +411,7 @@ fn the_end_is_told_from_the_last_line_and_the_exit() {
 }
 
 #[test]
-fn a_last_line_that_was_cut_is_no_end() {
+fn cut_last_line_without_a_result_is_not_the_end() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let text = r#"{"type":"result","subtype":"success","is_error":false,"result":"aaaa"#.to_owned();
     let step = transcript.read(vec![Line { stream: OutputStream::Stdout, text, truncated: true }]);
@@ -425,7 +424,7 @@ fn line(text: &str, truncated: bool) -> Line {
     Line { stream: OutputStream::Stdout, text: text.to_owned(), truncated }
 }
 
-/// What a run comes to that exits with code 0 after these lines, the last of them cut by the host or not.
+/// The outcome of a run that exits with code 0 after these lines. `truncated`: whether the host has cut the last one.
 fn outcome_of(lines: &[&str], truncated: bool) -> Outcome {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     for (index, text) in lines.iter().enumerate() {
@@ -434,13 +433,13 @@ fn outcome_of(lines: &[&str], truncated: bool) -> Outcome {
     transcript.finish(ExitStatus { code: Some(0), ..ExitStatus::default() }, Vec::new())
 }
 
-/// The members that come before `type` in the last line of newer versions.
+/// The members before `type` in the last line of newer versions.
 const NEWER: &str = r#""duration_api_ms":1,"total_cost_usd":0.5,"modelUsage":{"m":{"inputTokens":7,"outputTokens":3}},"permission_denials":[],"terminal_reason":"completed","is_error":false,"num_turns":1,"subtype":"success""#;
 
-const SAID: &str = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a long answer"}]}}"#;
+const MESSAGE: &str = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a long answer"}]}}"#;
 
 #[test]
-fn last_line_with_half_a_surrogate_pair_keeps_answer_and_usage() {
+fn last_line_with_an_unpaired_surrogate_keeps_answer_and_usage() {
     let text = format!(r#"{{{NEWER},"result":"party \ud83c","type":"result","uuid":"u"}}"#);
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let step = transcript.read(vec![line(&text, false)]);
@@ -452,71 +451,74 @@ fn last_line_with_half_a_surrogate_pair_keeps_answer_and_usage() {
 }
 
 #[test]
-fn last_line_with_another_document_or_a_great_number_is_the_end() {
+fn last_line_with_another_document_or_a_large_number_is_the_end() {
     let result = r#"{"type":"result","subtype":"success","is_error":false,"duration_ms":1e400,"result":"x"}"#;
-    for text in [result.to_owned(), format!("{SAID}{result}"), format!("{result} {{}}")] {
+    for text in [result.to_owned(), format!("{MESSAGE}{result}"), format!("{result} {{}}")] {
         let outcome = outcome_of(&[&text], false);
         assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("x")), "{text}");
     }
 }
 
 #[test]
-fn last_line_that_was_cut_behind_the_answer_is_the_end() {
+fn last_line_cut_after_the_answer_is_the_end() {
     let cut = r#"{"type":"result","subtype":"success","is_error":false,"result":"x","permission_denials":[{"tool_name":"Write","tool_input":{"content":"aaaa"#;
     let outcome = outcome_of(&[cut], true);
     assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("x")));
 }
 
 #[test]
-fn last_line_that_was_cut_in_an_answer_that_came_before_is_the_end() {
+fn last_line_cut_inside_a_known_answer_is_the_end() {
     let cut = format!(r#"{{{NEWER},"result":"a lon"#);
-    let outcome = outcome_of(&[SAID, &cut], true);
+    let outcome = outcome_of(&[MESSAGE, &cut], true);
     assert_eq!((outcome.failure, outcome.final_text.as_deref()), (None, Some("a long answer")));
 }
 
 #[test]
-fn last_line_that_was_cut_in_an_unknown_answer_tells_its_beginning() {
+fn last_line_cut_inside_an_unknown_answer_fails_with_its_beginning() {
     for (cut, text) in [
         (format!(r#"{{{NEWER},"result":"another ans"#), "another ans"),
         (r#"{"duration_api_ms":1,"total_cost_usd":0.5,"modelUsage":{"m":{"inp"#.to_owned(), "a long answer"),
     ] {
-        let outcome = outcome_of(&[SAID, &cut], true);
+        let outcome = outcome_of(&[MESSAGE, &cut], true);
         let failure = outcome.failure.unwrap();
         assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")), "{cut}");
-        assert_eq!(failure.message, "claude's last line was longer than a line may be, and was not read as a whole");
+        assert_eq!(
+            failure.message,
+            "claude's last line was longer than the line limit and could not be read completely"
+        );
         assert_eq!(outcome.final_text.as_deref(), Some(text), "{cut}");
     }
 }
 
 #[test]
-fn last_line_that_was_cut_and_is_an_error_fails_as_it_says() {
+fn cut_last_line_with_an_error_fails_with_that_error() {
     let cut =
         r#"{"type":"result","subtype":"error_max_turns","is_error":true,"errors":["Reached maximum"],"usage":{"inp"#;
     assert_eq!(outcome_of(&[cut], true).failure.unwrap().code.as_deref(), Some("max-turns"));
 }
 
 #[test]
-fn unread_line_that_may_have_been_the_last_is_told() {
-    let outcome = outcome_of(&[SAID, r#"{"uuid":"u","session_id"#], false);
+fn unread_line_that_may_have_been_the_last_is_reported() {
+    let outcome = outcome_of(&[MESSAGE, r#"{"uuid":"u","session_id"#], false);
     let failure = outcome.failure.unwrap();
     assert_eq!((failure.kind, failure.code.as_deref()), (FailureKind::Incomplete, Some("protocol")));
     assert_eq!(outcome.final_text.as_deref(), Some("a long answer"));
-    // One that is known to be another explains nothing.
+    // A line that is known to be another one explains nothing.
     let outcome = outcome_of(&[r#"{"type":"user","message":{"content":"aaa"#], true);
     assert_eq!(outcome.failure.unwrap().code.as_deref(), Some("ended-early"));
 }
 
 #[test]
-fn error_in_the_last_line_s_subtype_fails_the_run() {
+fn error_in_the_subtype_of_the_last_line_fails_the_run() {
     let outcome = outcome_of(&[r#"{"type":"result","subtype":"error_max_turns","is_error":false}"#], false);
     assert_eq!(outcome.failure.unwrap().code.as_deref(), Some("max-turns"));
 }
 
-/// The backgrounds of the notices that the work is done, and where another turn begins, in order.
+/// The notices that the work is done, with their background tasks, and the starts of other turns, in order.
 fn work(lines: &[&str]) -> Vec<String> {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     let events = transcript.read(lines.iter().map(|text| line(text, false)).collect()).events;
-    let told = events.iter().filter_map(|event| match event {
+    let notices = events.iter().filter_map(|event| match event {
         Semantic::Progress(notice) if notice.code == "work-done" => {
             let facts: Value = serde_json::from_str(notice.facts.as_deref().unwrap()).unwrap();
             let ids = facts["background"].as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap());
@@ -525,21 +527,21 @@ fn work(lines: &[&str]) -> Vec<String> {
         Semantic::Progress(notice) if notice.code == "turn-started" => Some("turn".to_owned()),
         _ => None,
     });
-    told.collect()
+    notices.collect()
 }
 
 const DONE: &str = r#"{"type":"result","subtype":"success","is_error":false,"result":"x","queued_turn_count":0}"#;
 const INIT: &str = r#"{"type":"system","subtype":"init","session_id":"s"}"#;
 
 #[test]
-fn work_is_done_with_the_last_line() {
-    assert_eq!(work(&[INIT, SAID, DONE]), ["turn", "done"]);
+fn work_is_complete_with_the_last_line() {
+    assert_eq!(work(&[INIT, MESSAGE, DONE]), ["turn", "done"]);
     let queued = DONE.replace("count\":0", "count\":1");
     assert_eq!(work(&[INIT, &queued, INIT, DONE]), ["turn", "turn", "done"]);
 }
 
 #[test]
-fn what_runs_in_the_background_is_told_with_the_end_of_the_work_and_when_it_ends() {
+fn background_tasks_are_reported_at_the_end_of_the_work_and_when_they_end() {
     let started =
         r#"{"type":"system","subtype":"task_started","task_id":"b1","description":"x","task_type":"local_bash"}"#;
     let running = r#"{"type":"system","subtype":"task_updated","task_id":"b1","patch":{"status":"running"}}"#;
@@ -556,7 +558,7 @@ fn what_runs_in_the_background_is_told_with_the_end_of_the_work_and_when_it_ends
 }
 
 #[test]
-fn what_is_kept_stays_within_bounds() {
+fn kept_state_is_bounded() {
     let mut transcript = PrintTranscript::new(&RunRequest::default());
     for number in 0..3000 {
         read_one(&mut transcript, OutputStream::Stderr, &format!("{number} {}", "x".repeat(5000)));
@@ -575,23 +577,23 @@ fn what_is_kept_stays_within_bounds() {
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let words = r#"(\{|\}|"type"|:|"message"|"assistant"|"content"|"id"|"x"|,|"stream_event"|"event"|"result"|null|[0-9]|\[|\]|\PC){0,24}"#;
-    soup::lines(captures().corpus(&captures().cases()), words)
+    random_lines::lines(captures().corpus(&captures().cases()), words)
 }
 
 proptest! {
     #[test]
-    fn no_soup_of_lines_makes_it_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
-        let step = soup::survives(PrintTranscript::new(&RunRequest::default()), lines, code)?;
+    fn arbitrary_lines_do_not_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
+        let step = random_lines::survives(PrintTranscript::new(&RunRequest::default()), lines, code)?;
         prop_assert!(step.events.iter().filter(|event| matches!(event, Semantic::Session(_))).count() <= 1);
     }
 
     #[test]
     fn batches_make_no_difference(lines in lines(), cut in 0_usize..24) {
-        soup::batches_make_no_difference(|| PrintTranscript::new(&RunRequest::default()), &lines, cut)?;
+        random_lines::batches_make_no_difference(|| PrintTranscript::new(&RunRequest::default()), &lines, cut)?;
     }
 }
 
-/// Lines of the stream of one message, up to where it breaks off or is complete.
+/// Lines of the stream of one message, which breaks off or is complete.
 fn streamed(id: &str, text: &str, complete: bool) -> Vec<String> {
     let event = |event: Value| json!({ "type": "stream_event", "session_id": "s", "event": event }).to_string();
     let mut lines = vec![
@@ -599,7 +601,7 @@ fn streamed(id: &str, text: &str, complete: bool) -> Vec<String> {
         event(json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text" } })),
         event(json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } })),
     ];
-    // claude closes what has broken off, too.
+    // claude also closes messages that broke off.
     lines.push(event(json!({ "type": "content_block_stop", "index": 0 })));
     if complete {
         lines.push(event(json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } })));
@@ -609,8 +611,8 @@ fn streamed(id: &str, text: &str, complete: bool) -> Vec<String> {
 }
 
 #[test]
-fn message_that_breaks_off_and_is_said_again_is_told() {
-    for (complete, told) in [(false, 1), (true, 0)] {
+fn repeated_message_is_reported() {
+    for (complete, expected) in [(false, 1), (true, 0)] {
         let mut transcript = PrintTranscript::new(&RunRequest::default());
         let mut lines = streamed("m1", "half an", complete);
         let block = json!({ "type": "text", "text": "half an answer" });
@@ -618,12 +620,12 @@ fn message_that_breaks_off_and_is_said_again_is_told() {
         let events: Vec<Semantic> =
             lines.iter().flat_map(|line| read_one(&mut transcript, OutputStream::Stdout, line).events).collect();
         let warnings = events.iter().filter(|event| matches!(event, Semantic::Warning(_))).count();
-        assert_eq!(warnings, told, "{events:?}");
+        assert_eq!(warnings, expected, "{events:?}");
     }
 }
 
 #[test]
-fn run_that_goes_past_its_limit_on_turns_is_stopped_and_fails_for_that() {
+fn run_that_exceeds_its_limit_on_turns_is_stopped_and_fails() {
     let payload = json!({ "harness": { "limits": { "maxTurns": 1 } } });
     let mut transcript = PrintTranscript::new(&RunRequest { payload: payload.to_string(), ..RunRequest::default() });
     let mut stops = |lines: Vec<String>| {

@@ -1,13 +1,13 @@
 //! Tokens and cost of one attempt.
 //!
-//! A `claude --print` process is one attempt. In older versions what it counts begins with it, after a resume too; newer
-//! ones count the session in their last line. Until the last line tells the totals, those of the main agent's messages stand in for them,
-//! so that a run that is stopped has figures too.
+//! A `claude --print` process is one attempt. The counters of older versions begin with the process, also after a resume.
+//! The last line of newer versions counts the whole session. Until the last line reports the totals, those of the main
+//! agent's messages are used, so that a stopped run has usage, too.
 
 use ostler_plugin::provider::{Counter, Usage};
 use serde_json::{Map, Value};
 
-/// Tokens as the API counts them: the three kinds of input beside one another.
+/// Tokens as the API counts them: three separate kinds of input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tokens {
     input: u64,
@@ -35,7 +35,7 @@ impl Tokens {
         }
     }
 
-    /// `usage` of the API. Fields that are missing keep their value.
+    /// Updates from `usage` of the API. Missing fields keep their value.
     fn update(self, usage: &Value) -> Self {
         let count = |key: &str, old: u64| usage.get(key).and_then(Value::as_u64).unwrap_or(old);
         Self {
@@ -46,7 +46,7 @@ impl Tokens {
         }
     }
 
-    /// The host counts caches as parts of the input.
+    /// The host counts cached tokens as a part of the input.
     fn into_usage(self) -> Usage {
         Usage {
             whole_session: false,
@@ -59,21 +59,21 @@ impl Tokens {
     }
 }
 
-/// What the messages so far have used.
+/// The usage of the messages so far.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     done: Tokens,
-    /// The message under way.
+    /// The current message.
     current: Tokens,
-    /// Whether the last line counts earlier runs of its session, too.
+    /// Whether the last line includes earlier runs of its session.
     whole_session: bool,
 }
 
-/// The first version whose last line counts earlier runs of a session that goes on. No help tells, and nothing in the line.
+/// The first version whose last line includes earlier runs of a resumed session. Neither the help nor the line tells.
 const COUNTS_SESSIONS: [u64; 3] = [2, 1, 277];
 
 impl Meter {
-    /// The version that the first line names.
+    /// Sets the version from the first line.
     pub(crate) fn version(&mut self, version: &str) {
         let mut parts = version.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
         let numbers: [u64; 3] = std::array::from_fn(|_| parts.next().unwrap_or(0));
@@ -86,18 +86,18 @@ impl Meter {
         self.current = usage.map_or_else(Tokens::default, |usage| Tokens::default().update(usage));
     }
 
-    /// `message_delta`, which holds the totals of the message.
+    /// `message_delta`, which contains the totals of the message.
     pub(crate) fn update(&mut self, usage: &Value) -> Usage {
         self.current = self.current.update(usage);
         self.done.plus(self.current).into_usage()
     }
 
-    /// The totals of the last line. A turn that was interrupted reports zeros; what was seen is more.
+    /// The totals of the last line. An interrupted turn reports zeros; the counters of the messages are higher.
     pub(crate) fn total(&self, result: &Map<String, Value>) -> Usage {
         let seen = self.done.plus(self.current);
         let models = result.get("modelUsage").and_then(Value::as_object).filter(|models| !models.is_empty());
-        let told = match models {
-            // All models of the run, those of sub-agents too.
+        let reported = match models {
+            // All models of the run, including those of sub-agents.
             Some(models) => models.values().fold(Tokens::default(), |sum, model| sum.plus(of_model(model))),
             None => result.get("usage").map_or_else(Tokens::default, |usage| Tokens::default().update(usage)),
         };
@@ -112,9 +112,9 @@ impl Meter {
                 value: f64::from(u32::try_from(searches).unwrap_or(u32::MAX)),
             });
         }
-        let all = told.most(seen);
-        // A cost that leaves out what was seen would be too low.
-        let cost = result.get("total_cost_usd").and_then(Value::as_f64).filter(|_| all == told);
+        let all = reported.most(seen);
+        // A cost that does not include all messages would be too low.
+        let cost = result.get("total_cost_usd").and_then(Value::as_f64).filter(|_| all == reported);
         let whole_session = self.whole_session && models.is_some();
         Usage { cost_micro_usd: cost.and_then(micro), others, whole_session, ..all.into_usage() }
     }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn caches_are_parts_of_the_input_and_all_models_count() {
+    fn input_includes_caches_and_all_models() {
         let result = json!({
             "num_turns": 3, "total_cost_usd": 0.002_199_999_999_999_999_7,
             "usage": {"input_tokens": 1, "output_tokens": 1},
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_versions_count_the_whole_session() {
+    fn last_line_of_newer_versions_counts_the_whole_session() {
         let result = json!({"modelUsage": {"a": {"inputTokens": 240, "outputTokens": 14}}, "total_cost_usd": 0.001});
         for (version, whole) in
             [("2.1.197", false), ("2.1.332", true), ("2.2.0-beta.1", true), ("3", true), ("", false)]
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_add_up_and_an_interrupted_turn_keeps_them() {
+    fn usage_of_messages_is_kept_if_the_turn_is_interrupted() {
         let mut meter = Meter::default();
         meter.begin(Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 7, "output_tokens": 1})));
         assert_eq!(meter.update(&json!({"output_tokens": 20})).output_tokens, Some(20));
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_figure_overflows(counts in prop::collection::vec(any::<u64>(), 4), cost in any::<f64>()) {
+        fn usage_does_not_overflow(counts in prop::collection::vec(any::<u64>(), 4), cost in any::<f64>()) {
             let usage = json!({
                 "input_tokens": counts[0], "cache_read_input_tokens": counts[1], "cache_creation_input_tokens": counts[2], "output_tokens": counts[3],
             });

@@ -1,4 +1,4 @@
-//! What the installed codex can do, judged by what its help says.
+//! Determines what the installed codex supports from its help.
 
 use std::collections::BTreeSet;
 
@@ -20,33 +20,33 @@ const AGENTS_KEY: &str = "agents-key";
 const REQUIRED_KEY: &str = "required-key";
 const APPROVAL_KEY: &str = "approval-key";
 
-/// Without these `exec` cannot be driven at all: its output not read, its sandbox not set.
+/// Options without which `exec` cannot be used: its output could not be parsed, or its sandbox not be set.
 const REQUIRED: [&str; 3] = ["--json", "--sandbox", "--config"];
 
-/// What [`crate::prepare`] needs to know of the installed version; travels in `capabilities.extra`.
+/// Properties of the installed version that [`crate::prepare`] needs, stored in `capabilities.extra`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Detected {
     /// Long options of `codex exec`.
     pub options: BTreeSet<String>,
-    /// Whether `codex exec resume` is there.
+    /// Whether `codex exec resume` exists.
     pub resume: bool,
-    /// Whether `resume --last` looks in the folder of the run alone. Those that do not, up to 0.87, have more faults.
+    /// Whether `resume --last` is restricted to sessions of the run's folder. It is not up to 0.87, which have more faults.
     pub resume_here: bool,
-    /// Whether `resume` itself takes `--image`. Versions without it take images from `exec`.
+    /// Whether `resume` itself accepts `--image`. Versions without it take images from `exec`.
     pub resume_images: bool,
-    /// Whether `agents.enabled=false` takes sub-agents away, in resumed sessions too.
+    /// Whether `agents.enabled=false` disables sub-agents, also in resumed sessions.
     pub agents_key: bool,
-    /// Whether an MCP server can be `required`, so that one that does not start is no secret.
+    /// Whether an MCP server can be `required`, so that a failure to start is reported.
     pub required_key: bool,
-    /// Features that `-c features.NAME=false` turns off. None: codex did not tell.
+    /// Features that `-c features.NAME=false` disables. None if codex does not list them.
     pub features: Option<BTreeSet<String>>,
-    /// MCP servers of codex's own configuration. None: codex did not tell.
+    /// MCP servers in codex's own configuration. None if codex does not list them.
     pub mcp_servers: Option<Vec<String>>,
 }
 
 impl Detected {
-    /// What [`detect`] stored.
+    /// The data that [`detect`] has stored.
     pub(crate) fn of(capabilities: &Capabilities) -> Result<Self, Error> {
         kit::detected(capabilities)
     }
@@ -63,7 +63,7 @@ pub(crate) fn probes() -> Vec<Probe> {
         (RESUME, &["exec", "resume", "--help"]),
         (FEATURES, &["features", "list"]),
         (MCP, &["mcp", "list", "--json"]),
-        // No help tells of keys of the configuration. What codex knows it refuses with a value of another type.
+        // Help pages do not list configuration keys. codex rejects a value of the wrong type only if it knows the key.
         (AGENTS_KEY, &["mcp", "list", "--json", "-c", "agents.enabled=false"]),
         (REQUIRED_KEY, &["mcp", "list", "--json", "-c", "mcp_servers.ostler={command=\"true\",required=1}"]),
         (
@@ -102,11 +102,12 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
             BTreeSet::new()
         }
     };
-    // `--all` takes the filter by folder away, so that versions without it do not filter.
+    // `--all` disables the filter by folder, so versions without it do not filter.
     let (resume, resume_here) = (resume_options.contains("--last"), resume_options.contains("--all"));
     if resume && !resume_here {
         reasons.push(
-            "`codex exec resume --last` takes sessions of other folders, so `continue` is not available".to_owned(),
+            "`codex exec resume --last` also resumes sessions of other folders, so `continue` is not available"
+                .to_owned(),
         );
     }
     let features = kit::page(results, FEATURES).map(|list| feature_names(&list));
@@ -116,10 +117,11 @@ pub(crate) fn detect(results: &[ProbeResult]) -> Capabilities {
     let servers = kit::page(results, MCP).and_then(|list| server_names(&list));
     if let Err(reason) = &servers {
         reasons.push(format!(
-            "the MCP servers of codex's own configuration are not known: `codex mcp list --json` {reason}"
+            "the MCP servers of codex's own configuration are unknown: `codex mcp list --json` {reason}"
         ));
     }
-    // Versions around 0.120 ask about calls of MCP tools and know no approval of a server. They have a worse fault, too.
+    // Versions around 0.120 ask about calls of MCP tools and cannot approve a server in advance. They have a worse fault,
+    // too.
     let refuses = |id: &str| servers.is_ok() && kit::output(results, id).is_ok_and(|output| output.code != 0);
     let asks = features.as_ref().is_ok_and(|features| features.contains("tool_call_mcp_elicitation"));
     if asks && kit::page(results, APPROVAL_KEY).is_ok() {
@@ -156,7 +158,7 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         f::USAGE,
     ];
     if detected.features.is_some() {
-        // Versions without the list pass over lists of MCP tools, and do not send images.
+        // Versions without the list ignore lists of MCP tools, and do not send images.
         features.extend([f::TOOLS, f::MCP_TOOL_FILTER]);
         if detected.has("--image") {
             features.push(f::IMAGES);
@@ -173,11 +175,11 @@ fn finish(version: Option<String>, detected: &Detected, mut reasons: Vec<String>
         ("--add-dir", &[f::ADDITIONAL_DIRECTORIES]),
         ("--output-schema", &[f::STRUCTURED_OUTPUT]),
     ];
-    features.extend(kit::offered(&detected.options, "codex exec", &table, &mut reasons));
+    features.extend(kit::optional_features(&detected.options, "codex exec", &table, &mut reasons));
     kit::usable(version, &features, flags::installed(&detected.options), reasons, detected)
 }
 
-/// `name   stage   on`, a feature a line. Removed ones can no longer be turned off.
+/// Parses `name   stage   on`, one feature per line. Removed features cannot be disabled.
 fn feature_names(list: &str) -> BTreeSet<String> {
     list.lines()
         .filter_map(|line| {
@@ -192,7 +194,7 @@ fn feature_names(list: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Only the names: the rest of the list can hold secrets.
+/// Returns only the names: the rest of the list can contain secrets.
 fn server_names(list: &str) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
     struct Server {
@@ -200,7 +202,7 @@ fn server_names(list: &str) -> Result<Vec<String>, String> {
     }
     serde_json::from_str::<Vec<Server>>(list)
         .map(|servers| servers.into_iter().map(|server| server.name).collect())
-        .map_err(|error| format!("printed something else than a list of servers: {error}"))
+        .map_err(|error| format!("printed something other than a list of servers: {error}"))
 }
 
 #[cfg(test)]

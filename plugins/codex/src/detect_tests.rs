@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::transcript::tests::captures;
 
-/// What codex 0.169.0 answers, with some answers replaced.
+/// The probe results of codex 0.169.0, with some results replaced.
 fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
     let probes = [
         (VERSION, "version"),
@@ -19,7 +19,7 @@ fn answers(replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
         (REQUIRED_KEY, "mcp-list"),
         (APPROVAL_KEY, "mcp-list"),
     ];
-    // It knows the keys, and refuses their values.
+    // It knows the keys and rejects their values.
     let mut all = replaced.to_vec();
     all.extend([REQUIRED_KEY, APPROVAL_KEY].map(|key| (key, exited("", 1))));
     probes::answers(&captures(), &probes, &all)
@@ -31,7 +31,7 @@ pub(crate) fn installed() -> Capabilities {
 }
 
 #[test]
-fn the_captured_version_is_supported() {
+fn captured_version_is_supported() {
     let capabilities = installed();
     assert_eq!(capabilities.support, Support::Supported, "{:?}", capabilities.reasons);
     assert_eq!(capabilities.cli_version.as_deref(), Some("0.169.0"));
@@ -49,20 +49,20 @@ fn the_captured_version_is_supported() {
 }
 
 #[test]
-fn keys_of_the_configuration_are_known_by_what_is_refused() {
+fn configuration_keys_are_detected_by_rejected_values() {
     let of = |replaced: &[(&str, ProbeOutcome)]| detect(&answers(replaced));
     let detected = |replaced: &[(&str, ProbeOutcome)]| Detected::of(&of(replaced)).unwrap();
     let captured = detected(&[]);
     assert!(captured.agents_key && captured.required_key && captured.resume_here);
     assert!(!detected(&[(AGENTS_KEY, exited("", 1))]).agents_key);
     assert!(!detected(&[(REQUIRED_KEY, exited("[]", 0))]).required_key);
-    // Where the list itself fails, a refusal says nothing.
+    // If the list itself fails, a rejection has no meaning.
     assert!(!detected(&[(MCP, exited("", 1))]).required_key);
     assert_blocked(&of(&[(APPROVAL_KEY, exited("[]", 0))]), "trusted");
 }
 
 #[test]
-fn sessions_of_other_folders_are_not_gone_on_with() {
+fn continue_is_not_available_if_it_resumes_sessions_of_other_folders() {
     let page = captures().part("help-exec-resume", "stdout").replace("--all", "--every");
     let capabilities = detect(&answers(&[(RESUME, exited(&page, 0))]));
     assert_eq!(capabilities.support, Support::Degraded);
@@ -71,7 +71,7 @@ fn sessions_of_other_folders_are_not_gone_on_with() {
 }
 
 #[test]
-fn option_for_images_counts_where_resume_has_it() {
+fn images_of_a_resumed_session_need_an_option_of_resume() {
     let page = captures().part("help-exec-resume", "stdout");
     let images = |page: &str| Detected::of(&detect(&answers(&[(RESUME, exited(page, 0))]))).unwrap().resume_images;
     assert!(images(&page));
@@ -79,13 +79,13 @@ fn option_for_images_counts_where_resume_has_it() {
 }
 
 #[test]
-fn every_probe_is_read_by_detect() {
+fn detect_reads_every_probe() {
     let ids: Vec<String> = probes().into_iter().map(|probe| probe.id).collect();
     assert_eq!(ids, answers(&[]).into_iter().map(|result| result.id).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_newer_version_is_judged_by_its_help() {
+fn newer_version_is_judged_by_its_help() {
     let capabilities = detect(&answers(&[(VERSION, exited("codex-cli 7.0.0-beta.2\n", 0))]));
     assert_eq!((capabilities.support, capabilities.cli_version.as_deref()), (Support::Supported, Some("7.0.0-beta.2")));
     let bare = "Options:\n  -c, --config <k=v>\n      --json\n  -s, --sandbox <M>\n";
@@ -99,7 +99,7 @@ fn a_newer_version_is_judged_by_its_help() {
 }
 
 #[test]
-fn what_cannot_be_used_is_blocked_with_its_reason() {
+fn unusable_version_is_blocked_with_a_reason() {
     for (id, outcome, word) in [
         (VERSION, ProbeOutcome::NotFound, "not found"),
         (VERSION, ProbeOutcome::TimedOut, "in time"),
@@ -115,12 +115,12 @@ fn what_cannot_be_used_is_blocked_with_its_reason() {
 }
 
 #[test]
-fn what_can_be_done_without_degrades() {
+fn missing_optional_feature_degrades() {
     for (id, outcome, word) in [
         (VERSION, exited("hello\n", 0), "prints no version"),
         (RESUME, exited("", 2), "resumed"),
         (FEATURES, exited("", 1), "tools cannot be restricted"),
-        (MCP, exited("No servers", 0), "something else than a list"),
+        (MCP, exited("No servers", 0), "something other than a list"),
     ] {
         let capabilities = detect(&answers(&[(id, outcome)]));
         assert_eq!(capabilities.support, Support::Degraded, "{word}");
@@ -131,7 +131,7 @@ fn what_can_be_done_without_degrades() {
 
 proptest! {
     #[test]
-    fn any_output_is_judged(pages in prop::collection::vec("(-|--json|--config|--sandbox|\n| |\\PC){0,30}", 5), code in -1..3) {
+    fn arbitrary_output_does_not_panic(pages in prop::collection::vec("(-|--json|--config|--sandbox|\n| |\\PC){0,30}", 5), code in -1..3) {
         let ids = [VERSION, EXEC, RESUME, FEATURES, MCP];
         let replaced: Vec<_> = ids.iter().zip(&pages).map(|(id, page)| (*id, exited(page, code))).collect();
         let capabilities = detect(&answers(&replaced));

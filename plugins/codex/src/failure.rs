@@ -1,16 +1,16 @@
-//! What went wrong, in codex's own words.
+//! Classifies failures by the messages of codex.
 
 use ostler_plugin::provider::{Failure, FailureKind, RetryTime};
 use ostler_plugin::vocabulary::failures as code;
 use ostler_provider_kit::failure::{failure, http_status, mentions, unknown, unprefixed, wait_ms};
 use serde_json::Value;
 
-/// codex names an option of its own as the remedy, which a run does not have.
+/// codex recommends one of its own options, which a run does not have.
 const NO_REPOSITORY: &str = "codex refuses to work in this folder, which is not inside a Git repository that it trusts";
 const CONNECT: &str = "check the network connection, proxies and the login: `ostler doctor`";
 const LOG_IN: &str = "log in with `codex login`, or set CODEX_API_KEY";
 
-/// The reason that codex gave for a failed turn.
+/// The failure of a turn, from the reason that codex gave.
 pub(crate) fn turn(message: &str) -> Failure {
     let body = error_body(message);
     let (message, detail) = body.as_ref().map_or((message, ""), |body| (body.message.as_str(), body.code.as_str()));
@@ -22,7 +22,7 @@ pub(crate) fn turn(message: &str) -> Failure {
 }
 
 fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
-    let says = |phrases: &[&str]| mentions(message, phrases) || phrases.contains(&detail);
+    let contains = |phrases: &[&str]| mentions(message, phrases) || phrases.contains(&detail);
     let status = http_status(message);
     if let Some(name) =
         message.split_once("Missing environment variable: `").and_then(|(_, rest)| rest.split('`').next())
@@ -32,15 +32,15 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         );
         return failure(FailureKind::Authentication, code::NOT_LOGGED_IN, message, Some(&hint));
     }
-    if says(&["context_length_exceeded", "context window", "maximum context length"]) {
+    if contains(&["context_length_exceeded", "context window", "maximum context length"]) {
         return failure(
             FailureKind::Limit,
             code::CONTEXT_LENGTH,
             message,
-            Some("begin a new session, or give a shorter prompt"),
+            Some("start a new session, or use a shorter prompt"),
         );
     }
-    if says(&[
+    if contains(&[
         "usage limit",
         "insufficient_quota",
         "usage_limit_reached",
@@ -57,11 +57,11 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
             Some("wait until the quota is renewed, or use another account"),
         );
     }
-    if says(&["not logged in", "please log in", "log in again", "sign in again", "codex login"]) {
+    if contains(&["not logged in", "please log in", "log in again", "sign in again", "codex login"]) {
         return failure(FailureKind::Authentication, code::NOT_LOGGED_IN, message, Some(LOG_IN));
     }
     if status == Some(401)
-        || says(&[
+        || contains(&[
             "401 unauthorized",
             "invalid_api_key",
             "incorrect api key",
@@ -73,27 +73,32 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         return failure(FailureKind::Authentication, code::CREDENTIAL_REFUSED, message, Some(LOG_IN));
     }
     if status == Some(403) {
-        return failure(FailureKind::Authentication, code::ACCOUNT, message, Some("check what the account may do"));
+        return failure(
+            FailureKind::Authentication,
+            code::ACCOUNT,
+            message,
+            Some("check the permissions of the account"),
+        );
     }
     if status == Some(429)
-        || says(&["429 too many requests", "rate_limit_exceeded", "rate limit reached", "too many requests"])
+        || contains(&["429 too many requests", "rate_limit_exceeded", "rate limit reached", "too many requests"])
     {
         return failure(FailureKind::RateLimited, code::TOO_MANY_REQUESTS, message, None);
     }
-    if says(&[
+    if contains(&[
         "model_not_found",
         "model not found",
         "model is not supported",
         "not supported when using codex",
         "does not exist or you do not have access",
     ]) {
-        return failure(FailureKind::Usage, code::MODEL_UNKNOWN, message, Some("name another model"));
+        return failure(FailureKind::Usage, code::MODEL_UNKNOWN, message, Some("use another model"));
     }
-    if says(&["content_policy", "safety", "cyber_policy", "flagged for"]) {
+    if contains(&["content_policy", "safety", "cyber_policy", "flagged for"]) {
         return failure(FailureKind::Limit, code::REFUSED, message, None);
     }
     if status.is_some_and(|status| status >= 500)
-        || says(&["server_is_overloaded", "slow_down", "high demand", "overloaded", "at capacity"])
+        || contains(&["server_is_overloaded", "slow_down", "high demand", "overloaded", "at capacity"])
     {
         let code = if status.is_some_and(|status| status != 503 && status != 529) {
             code::SERVER_ERROR
@@ -102,7 +107,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         };
         return failure(FailureKind::Transient, code, message, None);
     }
-    if says(&[
+    if contains(&[
         "stream disconnected",
         "connection failed",
         "error sending request",
@@ -124,7 +129,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
     unknown(message)
 }
 
-/// A message as people read it: the text of an error document in place of the document.
+/// The message for people: the text in an error document instead of the document.
 pub(crate) fn readable(message: &str) -> String {
     error_body(message).map_or_else(|| message.to_owned(), |body| body.message)
 }
@@ -134,7 +139,7 @@ struct ErrorBody {
     code: String,
 }
 
-/// codex passes the body of an HTTP 400 on as it is. Seen: `{"error": {"message": …, "type": …, "code": …}}`.
+/// codex passes on the body of an HTTP 400 unchanged, for example `{"error": {"message": …, "type": …, "code": …}}`.
 fn error_body(message: &str) -> Option<ErrorBody> {
     let start = message.find('{')?;
     let body: Value = serde_json::from_str(message.get(start..)?).ok()?;
@@ -144,18 +149,18 @@ fn error_body(message: &str) -> Option<ErrorBody> {
     Some(ErrorBody { message: text.to_owned(), code: code.unwrap_or_default().to_owned() })
 }
 
-/// The end of a process that told no end of its turn, from what it wrote to standard error.
-/// None where nothing there says why.
+/// The failure of a process that did not report the end of its turn, from its standard error. None if that does not explain
+/// it.
 pub(crate) fn from_stderr(lines: &[String], resumed: bool) -> Option<Failure> {
     let holds = |line: &&String, phrases: &[&str]| phrases.iter().any(|phrase| line.contains(phrase));
-    // codex logs an error with a time stamp, and then says it without one.
+    // codex logs an error with a timestamp, and then prints it without one.
     let find = |phrases: &[&str]| {
         let plain = lines.iter().filter(|line| !line.starts_with(|c: char| c.is_ascii_digit()));
         plain.chain(lines).find(|line| holds(line, phrases))
     };
     if let Some(line) = find(&["no rollout found for thread", "thread/resume failed"]) {
         let kind = if resumed { FailureKind::ResumeInvalid } else { FailureKind::Usage };
-        return Some(failure(kind, code::SESSION_NOT_FOUND, unprefixed(line), Some("begin a new session")));
+        return Some(failure(kind, code::SESSION_NOT_FOUND, unprefixed(line), Some("start a new session")));
     }
     if find(&["Not inside a trusted directory"]).is_some() {
         return Some(failure(
@@ -175,9 +180,9 @@ pub(crate) fn from_stderr(lines: &[String], resumed: bool) -> Option<Failure> {
         return Some(failure(FailureKind::Usage, code::BAD_REQUEST, line, None));
     }
     if let Some(index) = lines.iter().position(|line| line.starts_with("Error loading config")) {
-        // The second line says where: "in `model_reasoning_effort`".
-        let place = lines.get(index + 1).filter(|line| line.starts_with("in `")).map_or("", String::as_str);
-        let message = format!("{} {place}", lines.get(index).map_or("", String::as_str));
+        // The second line contains the location: "in `model_reasoning_effort`".
+        let location = lines.get(index + 1).filter(|line| line.starts_with("in `")).map_or("", String::as_str);
+        let message = format!("{} {location}", lines.get(index).map_or("", String::as_str));
         return Some(failure(
             FailureKind::Usage,
             code::CONFIG_INVALID,
@@ -206,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_codex_uses() {
+    fn messages_of_codex_are_classified() {
         let high = "We’re currently experiencing high demand, which may cause temporary errors.";
         for (message, kind, code) in [
             ("Missing environment variable: `FAKE_API_KEY`.", FailureKind::Authentication, code::NOT_LOGGED_IN),
@@ -257,7 +262,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_are_taken(message in "\\PC{0,120}", lines in prop::collection::vec("(Error: |error: )?\\PC{0,60}", 0..4)) {
+        fn arbitrary_messages_do_not_panic(message in "\\PC{0,120}", lines in prop::collection::vec("(Error: |error: )?\\PC{0,60}", 0..4)) {
             let _ = (turn(&message), from_stderr(&lines, true));
         }
     }

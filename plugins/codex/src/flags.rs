@@ -1,17 +1,17 @@
-//! Flags of `codex exec` that `optionalFlags` may set. What the start payload has a field for is not among them.
+//! Flags of `codex exec` that `optionalFlags` may set. Flags for which the start payload has a field are not included.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_plugin::Problems;
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
 pub(crate) use ostler_provider_kit::flags::is_on;
-use ostler_provider_kit::flags::{self, EVERYTHING, Known, plain, wide};
+use ostler_provider_kit::flags::{self, EVERYTHING, KnownFlag, plain, wide};
 use ostler_provider_kit::payload::FlagValue;
 
-/// Has codex obey the configuration of the project, now and later.
+/// Makes codex use the configuration of the project, now and in later runs.
 pub(crate) const TRUST: &str = "--trust";
 
-const KNOWN: [Known; 16] = [
+const KNOWN: [KnownFlag; 16] = [
     plain("--ephemeral", "keep no session files; the session cannot be resumed", FlagValues::None),
     plain("--ignore-user-config", "do not load config.toml of CODEX_HOME", FlagValues::None),
     plain("--strict-config", "fail on configuration keys that this version does not know", FlagValues::None),
@@ -70,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_installed_is_offered_and_what_widens_is_advanced() {
+    fn only_installed_flags_are_listed_and_those_that_widen_are_advanced() {
         let some =
             installed(&BTreeSet::from(["--ephemeral".to_owned(), "--trust".to_owned(), "--new-thing".to_owned()]));
         assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--ephemeral", "--trust"]);
         assert!(all().iter().all(|flag| flag.widens.is_empty() || flag.advanced));
-        // The commands of a project run beside the sandbox.
+        // The commands of a project run outside the sandbox.
         let trust = all().into_iter().find(|flag| flag.name == TRUST).unwrap();
         assert!(trust.widens.iter().any(|field| field == "sandboxMode"), "{:?}", trust.widens);
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named() {
+    fn all_problems_are_reported() {
         let flags: BTreeMap<String, FlagValue> = serde_json::from_value(serde_json::json!({
             "--nope": true, "--profile": ["a"], "--ephemeral": "x", "--config": ["novalue", ""], "--local-provider": true,
             "--thread-source": "a\u{0}b",

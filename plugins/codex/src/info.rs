@@ -6,7 +6,7 @@ use ostler_provider_kit::variables::{NETWORK, inherited};
 
 use crate::settings::Settings;
 
-/// Variables that codex, or the node wrapper that npm installs as `codex`, reads, beside its logging's `RUST_LOG`.
+/// Variables that codex, or the Node.js wrapper that npm installs as `codex`, reads, except `RUST_LOG`.
 const INHERITED: [&str; 8] = [
     "CODEX_HOME",
     "CODEX_SQLITE_HOME",
@@ -18,7 +18,7 @@ const INHERITED: [&str; 8] = [
     "AZURE_OPENAI_*",
 ];
 
-/// Variables that a payload may set: credentials of its own, and what is logged.
+/// Variables that a payload may set: its own credentials, and the log level.
 const SETTABLE: [&str; 7] = [
     "AZURE_OPENAI_API_KEY",
     "CODEX_ACCESS_TOKEN",
@@ -43,8 +43,9 @@ pub(crate) fn describe(settings: &Settings) -> ProviderInfo {
     }
 }
 
-/// What codex needs outside of the work folder. Its home holds the login, which is replaced when it is refreshed, the
-/// sessions and the logs; the configuration in it starts programs (`mcp_servers`, `notify`), so a run must not change it.
+/// Requirements of codex outside the working folder. Its home contains the login, which codex replaces when it refreshes it,
+/// the sessions and the logs. The configuration in it starts programs (`mcp_servers`, `notify`), so a run must not change
+/// it.
 fn containment(settings: &Settings) -> Containment {
     Containment {
         write: ["${CODEX_HOME:-~/.codex}/", "$CODEX_SQLITE_HOME/", "~/.npm/_logs"].map(str::to_owned).to_vec(),
@@ -54,11 +55,11 @@ fn containment(settings: &Settings) -> Containment {
         hosts: ["api.openai.com", "auth.openai.com", "chatgpt.com", "*.chatgpt.com"].map(str::to_owned).to_vec(),
         settable: [&SETTABLE.map(str::to_owned), settings.environment.as_slice()].concat(),
         endpoints: ["AZURE_OPENAI_*", "CODEX_OSS_*", "OPENAI_*", "OTEL_*"].map(str::to_owned).to_vec(),
-        // Its folders, certificates, log-in servers and what it hands to its own helpers.
+        // Its folders, certificates, login servers, and variables that it passes to its own helpers.
         code: vec!["CODEX_*".to_owned()],
         // Headers of MCP servers.
         sets: vec!["OSTLER_MCP_*".to_owned()],
-        // Its MCP servers stand there.
+        // Its MCP servers are configured there.
         detection: ["${CODEX_HOME:-~/.codex}/config.toml", "/etc/codex/config.toml", "/etc/codex/managed_config.toml"]
             .map(str::to_owned)
             .to_vec(),
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_shape_the_description() {
+    fn description_depends_on_the_settings() {
         let settings = Settings {
             environment: vec!["ACME_KEY".to_owned(), "RUST_LOG".to_owned()],
             token_variable: "ACME_KEY".to_owned(),

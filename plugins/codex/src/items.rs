@@ -1,11 +1,11 @@
-//! Items of the `exec --json` stream in terms that belong to no CLI.
+//! Translates items of the `exec --json` stream to events.
 
 use ostler_plugin::provider::{FileAccess, FileEffect, McpTool, Notice, Semantic, ToolCall, ToolOutput, ToolPiece};
 use ostler_plugin::vocabulary::{notices, tools};
 use ostler_provider_kit::{events, shell};
 use serde_json::{Map, Value, json};
 
-/// How far an item has come.
+/// The progress of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Started,
@@ -13,19 +13,19 @@ pub(crate) enum Phase {
     Completed,
 }
 
-/// What an item means, and what the transcript has to remember of it.
+/// The meaning of an item.
 pub(crate) enum Meaning {
-    /// The agent's answer, so far.
+    /// The agent's answer so far.
     Message(String),
     Thinking(String),
-    /// A tool; the result once it has ended, the output so far otherwise.
+    /// A tool, with its result if it has ended, otherwise with its output so far.
     Tool {
         call: ToolCall,
         progress: String,
         result: Option<ToolOutput>,
     },
     Event(Semantic),
-    /// Nothing that a later event does not say.
+    /// Nothing that a later event does not contain.
     Nothing,
 }
 
@@ -33,7 +33,7 @@ fn text(item: &Map<String, Value>, key: &str) -> String {
     item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Reads an item. The id is there; the type may be one that this version does not know.
+/// Reads an item. Its type may be unknown.
 pub(crate) fn read(id: &str, kind: &str, item: &Map<String, Value>, phase: Phase) -> Meaning {
     let done = phase == Phase::Completed;
     match kind {
@@ -92,7 +92,7 @@ fn mcp(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
         let content = reply.and_then(|reply| reply.get("content")).and_then(Value::as_array);
         let parts: Vec<String> = content.into_iter().flatten().map(content_text).collect();
         let output = error.map_or_else(|| parts.join("\n"), str::to_owned);
-        // What has no place in the text: images, structured content.
+        // Content that is not text: images, structured content.
         let structured = reply.and_then(|reply| reply.get("structured_content")).filter(|value| !value.is_null());
         ToolOutput {
             extra: structured.map(|value| json!({ "structuredContent": value }).to_string()),
@@ -138,7 +138,7 @@ fn file_change(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
 fn web_search(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
     let action = item.get("action").unwrap_or(&Value::Null);
     let url = action.get("url").and_then(Value::as_str);
-    // What is searched for, codex says at the end.
+    // codex reports the query at the end.
     if !done && url.is_none() && text(item, "query").is_empty() {
         return Meaning::Nothing;
     }
@@ -167,12 +167,12 @@ fn sub_agent(id: &str, item: &Map<String, Value>, done: bool) -> Meaning {
         ..ToolCall::default()
     };
     let states = item.get("agents_states").and_then(Value::as_object);
-    let said: Vec<&str> = states
+    let messages: Vec<&str> = states
         .into_iter()
         .flat_map(Map::values)
         .filter_map(|state| state.get("message").and_then(Value::as_str))
         .collect();
-    Meaning::Tool { call, progress: String::new(), result: done.then(|| result(id, said.join("\n"), failed(item))) }
+    Meaning::Tool { call, progress: String::new(), result: done.then(|| result(id, messages.join("\n"), failed(item))) }
 }
 
 fn todo_list(item: &Map<String, Value>) -> Semantic {
@@ -190,7 +190,7 @@ fn todo_list(item: &Map<String, Value>) -> Semantic {
 const UNTRUSTED: &str =
     "the codex settings in this folder are not used; `ostler grant add --trust-settings` allows them";
 
-/// An `error` item: codex tells of something and goes on.
+/// An `error` item: codex reports a problem and continues.
 pub(crate) fn warning(message: &str) -> Notice {
     let code = if message.starts_with("Model metadata for ") {
         notices::MODEL_UNKNOWN
@@ -207,7 +207,7 @@ pub(crate) fn warning(message: &str) -> Notice {
     } else {
         notices::OTHER
     };
-    // Its advice names an option of codex, which runs of Ostler have under another name.
+    // The message recommends an option of codex, for which Ostler has a different one.
     let untrusted = message.contains("project-local configuration") && message.contains("--trust");
     events::notice(code, if untrusted { UNTRUSTED } else { message })
 }

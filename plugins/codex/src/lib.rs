@@ -1,7 +1,7 @@
 //! Provider plugin for the codex CLI.
 //!
-//! Runs are `codex exec --json`, the prompt on standard input. What codex cannot be held to is reported in
-//! `launch.dropped`; `exec` never asks for approval, so whatever needs a question is a restriction that is refused.
+//! Runs are `codex exec --json`, with the prompt on standard input. Options that codex cannot apply are listed in
+//! `launch.dropped`. `exec` never asks for approval, so options that require it are refused as restrictions.
 
 mod detect;
 mod failure;

@@ -20,7 +20,7 @@ fn problems(request: &RunRequest) -> Vec<String> {
     launches::problems(prepare(&Settings::default(), request, &installed()))
 }
 
-/// The value of a `-c key=value`, read as TOML. The last one counts.
+/// The value of a `-c key=value`, parsed as TOML. The last one applies.
 fn config(launch: &Launch, key: &str) -> Option<toml::Value> {
     let prefix = format!("{key}=");
     launch.args.windows(2).rev().find(|pair| pair[0] == "-c" && pair[1].starts_with(&prefix)).map(|pair| {
@@ -38,7 +38,7 @@ fn off() -> Option<toml::Value> {
 }
 
 #[test]
-fn the_least_run() {
+fn minimal_request_has_the_default_arguments() {
     let launch = of(&json!({}));
     let projects = r#"projects={"/work"={trust_level="untrusted"},"/"={trust_level="untrusted"}}"#;
     let retries = "features.unbounded_connection_retries=false";
@@ -63,7 +63,7 @@ fn project_is_distrusted_unless_its_grant_trusts_it() {
             Some("untrusted"),
             "{extra:?}"
         );
-        // Neither a value nor a flag of the payload takes that back.
+        // Neither a value nor a flag of the payload overrides that.
         let flags = json!({"optionalFlags": {"--config": ["projects={\"/work\"={trust_level=\"trusted\"}}"]}});
         let launch = self::launch(&with(extra, flags));
         let last = launch.args.iter().rev().find(|arg| arg.contains("projects=")).unwrap();
@@ -79,7 +79,7 @@ fn project_is_distrusted_unless_its_grant_trusts_it() {
 }
 
 #[test]
-fn prompts_go_by_standard_input_whatever_they_are() {
+fn prompts_are_passed_on_standard_input() {
     for prompt in ["--help", "-", "x\u{0}y", &"long ".repeat(60 * 1024)] {
         let launch = launch(&RunRequest { prompt: prompt.to_owned(), ..request(&json!({})) });
         assert_eq!(launch.stdin.unwrap(), prompt.as_bytes());
@@ -89,7 +89,7 @@ fn prompts_go_by_standard_input_whatever_they_are() {
 }
 
 #[test]
-fn sandbox_and_network() {
+fn sandbox_and_network_access_are_set() {
     let permissions = |permissions: Value| of(&json!({ "permissions": permissions }));
     assert!(has(&permissions(json!({"sandboxMode": "read-only"})), "--sandbox=read-only"));
     assert!(has(&permissions(json!({"sandboxMode": "full-access"})), "--sandbox=danger-full-access"));
@@ -113,7 +113,7 @@ fn sandbox_and_network() {
 }
 
 #[test]
-fn approvals_need_somebody_to_ask() {
+fn approval_policies_that_ask_are_dropped_restrictions() {
     for policy in ["untrusted", "on-failure", "on-request"] {
         assert_eq!(
             dropped(&of(&json!({"permissions": {"approvalPolicy": policy}}))),
@@ -126,7 +126,7 @@ fn approvals_need_somebody_to_ask() {
 }
 
 #[test]
-fn a_resumed_thread_keeps_the_sandbox_that_was_asked_for() {
+fn resumed_thread_uses_the_requested_sandbox() {
     let payload = json!({"harness": {"permissions": {"sandboxMode": "workspace-write"}, "images": [{"name": "a.png", "mimeType": "image/png"}]}});
     let image = attachment("a.png", "image/png", "/p/a.png");
     let request =
@@ -139,7 +139,7 @@ fn a_resumed_thread_keeps_the_sandbox_that_was_asked_for() {
 }
 
 #[test]
-fn sessions() {
+fn sessions_are_resumed_or_started() {
     let launch_with = |resume: Option<&str>, harness: Value| {
         launch(&RunRequest { resume_session: resume.map(str::to_owned), ..request(&json!({"harness": harness})) })
     };
@@ -163,7 +163,7 @@ fn sessions() {
 }
 
 #[test]
-fn mcp_secrets_are_in_no_argument() {
+fn secrets_of_mcp_servers_are_not_in_arguments() {
     let launch = of(&json!({"mcp": {"servers": [
         {"name": "files", "command": "serve", "args": ["--root", "a b"], "env": {"TOKEN": "s3cret'; rm -rf /\n"}, "enabledTools": ["read"]},
         {"name": "web", "url": "https://mcp.example/x", "headers": {"Authorization": "Bearer s3cret", "X-A": "1"}, "disabledTools": ["w"]},
@@ -195,7 +195,7 @@ fn mcp_secrets_are_in_no_argument() {
 }
 
 #[test]
-fn mcp_problems_and_refusals() {
+fn invalid_mcp_servers_are_reported() {
     let bad = request(&json!({"harness": {"mcp": {"servers": [
         {"name": "a.b", "command": "x"},
         {"name": "c"},
@@ -222,7 +222,7 @@ fn mcp_problems_and_refusals() {
 }
 
 #[test]
-fn a_list_of_tools_is_kept_or_refused() {
+fn list_of_tools_is_enforced_or_refused() {
     let launch = of(
         &json!({"tools": ["shell", "file_read", "file_write", "file_edit", "mcp", "task", "web_search", "file_search", "content_search"]}),
     );
@@ -255,7 +255,7 @@ fn a_list_of_tools_is_kept_or_refused() {
 }
 
 #[test]
-fn what_the_installed_version_does_not_tell_restricts_nothing() {
+fn unknown_properties_of_the_version_do_not_enforce_restrictions() {
     let mut capabilities = installed();
     let mut detected = Detected::of(&capabilities).unwrap();
     detected.features = None;
@@ -278,12 +278,12 @@ fn what_the_installed_version_does_not_tell_restricts_nothing() {
 }
 
 #[test]
-fn instructions_schema_and_directories() {
+fn instructions_schema_and_directories_are_passed() {
     let launch = of(&json!({
         "systemPrompt": "Be \"brief\"", "appendSystemPrompt": "--x\n\u{7f}\\", "additionalDirectories": ["/a b", "-c"],
         "structuredOutput": {"schema": {"type": "object", "x": null}, "strict": true},
     }));
-    // Nobody has named the mode in which they count.
+    // The mode in which they apply is not set.
     assert_eq!(
         dropped(&launch),
         [("/harness/additionalDirectories/0", false), ("/harness/additionalDirectories/1", false)]
@@ -302,7 +302,7 @@ fn instructions_schema_and_directories() {
 }
 
 #[test]
-fn attachments_and_piped_content() {
+fn attachments_and_piped_content_are_passed() {
     let payload = json!({"harness": {
         "images": [{"name": "a.png", "mimeType": "image/png"}, {"name": "b.svg", "mimeType": "image/svg+xml"}, {"name": "c,d.png", "mimeType": "image/png"}],
         "files": [{"name": "n.txt", "mimeType": "text/plain"}, {"name": "a.png", "mimeType": "image/png"}],
@@ -328,7 +328,7 @@ fn attachments_and_piped_content() {
 }
 
 #[test]
-fn what_exec_has_nothing_for() {
+fn unsupported_options_are_reported() {
     let launch = launch(&request(&json!({"outputFormat": "json", "harness": {
         "limits": {"maxTurns": 3, "maxBudgetUsd": 1.5, "timeoutMs": 5000, "maxToolResultLines": 5}, "inputFormat": "stream-json",
     }})));
@@ -346,7 +346,7 @@ fn what_exec_has_nothing_for() {
 }
 
 #[test]
-fn shells_keep_what_the_host_shaped_and_do_not_see_the_token() {
+fn shells_keep_the_path_of_the_host_and_do_not_inherit_the_token() {
     for harness in [
         json!({"cliAllowlist": {"entries": []}}),
         json!({"shellPrelude": {"content": "x"}}),
@@ -365,7 +365,7 @@ fn shells_keep_what_the_host_shaped_and_do_not_see_the_token() {
 }
 
 #[test]
-fn settings_come_before_what_a_run_asks_for() {
+fn options_of_the_run_override_settings() {
     let settings: Settings = serde_json::from_value(json!({
         "modelProvider": "fake", "requestMaxRetries": 1, "streamMaxRetries": 0, "skipGitRepoCheck": false,
         "config": {"approval_policy": "on-request", "model_reasoning_effort": "high"},
@@ -387,7 +387,7 @@ fn settings_come_before_what_a_run_asks_for() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let request = RunRequest {
         prompt: String::new(),
         model: Some(String::new()),
@@ -410,9 +410,9 @@ fn all_problems_are_told_at_once() {
 }
 
 proptest! {
-    /// Whatever the texts are, the arguments stay in their places and give the texts back.
+    /// Arbitrary texts do not move the other arguments, and are parsed back.
     #[test]
-    fn no_text_becomes_a_flag(
+    fn arbitrary_texts_are_not_parsed_as_flags(
         prompt in "-{0,2}\\PC{1,20}x", model in "-{0,2}\\PC{1,20}", append in any::<String>(), directory in "-{0,2}\\PC{1,20}",
         session in "-{0,2}\\PC{2,20}", argument in any::<String>(),
     ) {
@@ -421,7 +421,7 @@ proptest! {
             "mcp": {"servers": [{"name": "s", "command": "c", "args": [argument], "env": {"A": "b"}}]},
         }});
         let request = RunRequest { prompt: prompt.clone(), model: Some(model.clone()), resume_session: Some(session.clone()), ..request(&payload) };
-        // Only a NUL is refused, of all texts of this length.
+        // Of texts of this length, only those with NUL are rejected.
         let Ok(launch) = prepare(&Settings::default(), &request, &installed()) else {
             let texts = [&model, &append, &directory, &session, &argument];
             prop_assert!(texts.iter().any(|text| text.contains('\0')) || session == "-");
@@ -437,7 +437,7 @@ proptest! {
         let server = config(&launch, "mcp_servers.s").unwrap();
         prop_assert_eq!(server["args"][0].as_str(), Some(argument.as_str()));
         prop_assert_eq!(&launch.args[launch.args.len() - 4..], ["resume", "--", &session, "-"]);
-        // Every argument before that is a word of this plugin's own, a joined value, or the value of a `-c`.
+        // Every argument before that is a word of this plugin, a joined value, or the value of a `-c`.
         let mut args = launch.args[..launch.args.len() - 4].iter();
         while let Some(arg) = args.next() {
             if arg == "-c" {
@@ -451,7 +451,7 @@ proptest! {
     }
 }
 
-/// What the captured version would launch if it were another.
+/// The launch of a changed version.
 fn of_version(change: impl Fn(&mut Detected), request: &RunRequest) -> Result<Launch, Error> {
     let mut capabilities = installed();
     let mut detected = Detected::of(&capabilities).unwrap();
@@ -461,7 +461,7 @@ fn of_version(change: impl Fn(&mut Detected), request: &RunRequest) -> Result<La
 }
 
 #[test]
-fn lists_hold_on_sessions_that_go_on_or_are_refused() {
+fn tool_lists_apply_to_resumed_sessions_or_are_refused() {
     let request = RunRequest {
         resume_session: Some("019a0000-0000-7000-8000-00000000dead".to_owned()),
         ..request(&json!({"harness": {"tools": ["shell", "file_read"]}}))
@@ -477,7 +477,7 @@ fn lists_hold_on_sessions_that_go_on_or_are_refused() {
 }
 
 #[test]
-fn images_cannot_be_viewed_without_reading_or_the_list_is_refused() {
+fn image_viewing_without_file_read_is_disabled_or_refused() {
     let request = request(&json!({"harness": {"tools": ["shell"]}}));
     assert_eq!(config(&launch(&request), "features.view_image"), off());
     let named = |name: &'static str| {
@@ -493,7 +493,7 @@ fn images_cannot_be_viewed_without_reading_or_the_list_is_refused() {
 }
 
 #[test]
-fn images_come_before_resume_where_resume_takes_none() {
+fn images_come_before_resume_if_resume_does_not_accept_them() {
     let payload = json!({"harness": {"images": [{"name": "a.png", "mimeType": "image/png"}]}});
     let attachments = vec![attachment("a.png", "image/png", "/p/a.png")];
     let request = RunRequest { resume_session: Some("name".to_owned()), attachments, ..request(&payload) };
@@ -502,7 +502,7 @@ fn images_come_before_resume_where_resume_takes_none() {
 }
 
 #[test]
-fn server_that_does_not_start_is_no_secret() {
+fn mcp_server_that_fails_to_start_is_reported() {
     let server = json!({"harness": {"mcp": {"servers": [{"name": "a", "command": "x", "enabledTools": ["t"]}]}}});
     let table = |launch: &Launch| config(launch, "mcp_servers.a").unwrap();
     let launch = launch(&request(&server));
@@ -515,7 +515,7 @@ fn server_that_does_not_start_is_no_secret() {
 }
 
 #[test]
-fn faults_of_older_versions_are_told_or_refused() {
+fn faults_of_older_versions_are_reported_or_refused() {
     let older = |detected: &mut Detected| detected.resume_here = false;
     let continues = request(&json!({"harness": {"continueSession": true}}));
     assert!(has(&launch(&continues), "--last"));
@@ -524,7 +524,7 @@ fn faults_of_older_versions_are_told_or_refused() {
     let launch = of_version(older, &sandboxed).unwrap();
     assert!(!has(&launch, "--last") && !has(&launch, "resume"));
     assert_eq!(dropped(&launch), [("/cwd", false), ("/harness/continueSession", false)]);
-    // Nothing holds what the folder would start.
+    // Nothing prevents the programs of the folder from starting.
     assert_eq!(launches::problems(of_version(older, &continues)), ["/cwd"]);
     let mut trusted = request(&json!({"harness": {
         "systemPrompt": "x", "cliAllowlist": {"entries": []}, "permissions": {"sandboxMode": "read-only"},
@@ -536,7 +536,7 @@ fn faults_of_older_versions_are_told_or_refused() {
 }
 
 #[test]
-fn appended_prompt_of_a_session_that_goes_on_is_told() {
+fn appended_prompt_of_a_resumed_session_is_reported() {
     let payload = json!({"harness": {"appendSystemPrompt": "x"}});
     assert!(dropped(&launch(&request(&payload))).is_empty());
     let resumed = RunRequest { resume_session: Some("name".to_owned()), ..request(&payload) };
@@ -544,7 +544,7 @@ fn appended_prompt_of_a_session_that_goes_on_is_told() {
 }
 
 #[test]
-fn nothing_is_left_to_codex_where_nothing_is_approved() {
+fn mcp_tools_are_not_approved_if_auto_approve_is_false() {
     assert!(has(&of(&json!({"permissions": {"autoApprove": false}})), "--sandbox=read-only"));
     let named = of(&json!({"permissions": {"autoApprove": false, "sandboxMode": "workspace-write"}}));
     assert!(has(&named, "--sandbox=workspace-write"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ostler_plugin::{Error, Problems, escape_pointer};
-use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::argument::argument_problem;
 use ostler_provider_kit::variables;
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,21 +16,21 @@ use crate::toml_text;
 pub struct Settings {
     /// Further variables of the host's environment that codex needs, such as the `env_key` of its model provider.
     pub environment: Vec<String>,
-    /// Variable in which codex gets the stored provider token.
+    /// Variable for the stored provider token.
     pub token_variable: String,
-    /// Model where a run names none; without it, codex's own default.
+    /// The default model; without it, codex's own default applies.
     pub default_model: Option<String>,
-    /// Id of a model provider in codex's own configuration to use. Its retries can then be bounded.
+    /// Id of a model provider in codex's own configuration. Its number of retries can then be limited.
     pub model_provider: Option<String>,
-    /// How often codex repeats a request that failed, for a `modelProvider` that is not built into codex.
+    /// How often codex repeats a failed request, for a `modelProvider` that is not built into codex.
     pub request_max_retries: u32,
-    /// How often codex takes up a stream that broke, for a `modelProvider` that is not built into codex.
+    /// How often codex reconnects to a broken stream, for a `modelProvider` that is not built into codex.
     pub stream_max_retries: u32,
-    /// Whether codex may work in a folder that is no git repository. What Ostler runs in is trusted by a grant already,
-    /// so codex need not look for a second sign of trust.
+    /// Whether codex may work in a folder that is not a git repository. A grant is already a sign of trust, so codex does
+    /// not have to require another one.
     pub skip_git_repo_check: bool,
-    /// Further keys of codex's configuration, dotted, as `-c key=value`. They are arguments, which every process of the
-    /// machine can read: no secrets. What a run asks for wins over them.
+    /// Further dotted keys of codex's configuration, passed as `-c key=value`. They are arguments, which every process on
+    /// the machine can read, so they must not contain secrets. Options of the run override them.
     pub config: BTreeMap<String, Value>,
 }
 
@@ -57,20 +57,20 @@ pub(crate) const SCHEMA: &str = r#"{
   "properties": {
     "environment": {
       "type": "array", "maxItems": 128, "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*\\*?$"},
-      "description": "further variables that codex inherits, such as the env_key of its model provider; `*` at the end is allowed"
+      "description": "further variables that codex inherits, such as the env_key of its model provider; a name may end with `*`"
     },
     "tokenVariable": {
       "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "default": "CODEX_API_KEY",
-      "description": "variable in which codex gets the stored provider token"
+      "description": "variable for the stored provider token"
     },
-    "defaultModel": {"type": "string", "minLength": 1, "maxLength": 256, "description": "model where a run names none"},
+    "defaultModel": {"type": "string", "minLength": 1, "maxLength": 256, "description": "default model"},
     "modelProvider": {
       "type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": 128,
       "description": "id of a model provider in codex's own configuration"
     },
     "requestMaxRetries": {"type": "integer", "minimum": 0, "maximum": 100, "default": 2},
     "streamMaxRetries": {"type": "integer", "minimum": 0, "maximum": 100, "default": 2},
-    "skipGitRepoCheck": {"type": "boolean", "default": true, "description": "work in folders that are no git repository"},
+    "skipGitRepoCheck": {"type": "boolean", "default": true, "description": "work in folders that are not git repositories"},
     "config": {
       "type": "object", "maxProperties": 64, "propertyNames": {"pattern": "^[A-Za-z0-9_.-]+$"},
       "description": "further keys of codex's configuration, dotted; they are visible to every process, so no secrets"
@@ -78,11 +78,11 @@ pub(crate) const SCHEMA: &str = r#"{
   }
 }"#;
 
-/// Providers that codex defines itself; it refuses to have them changed.
+/// Providers that are built into codex, which rejects changes to them.
 const BUILT_IN_PROVIDERS: [&str; 5] = ["openai", "ollama", "ollama-chat", "lmstudio", "amazon-bedrock"];
 
 impl Settings {
-    /// What the schema cannot say.
+    /// Checks what the schema cannot express.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut problems = Problems::default();
         variables::check(&self.environment, &self.token_variable, &mut problems);
@@ -92,9 +92,9 @@ impl Settings {
                 problems.push(&pointer, "is not a dotted key such as `model_reasoning_effort`");
             }
             match toml_text::value(value) {
-                None => problems.push(pointer, "holds null, which TOML cannot express; leave it out"),
+                None => problems.push(pointer, "contains null, which TOML does not support; remove it"),
                 Some(text) => {
-                    if let Some(reason) = unfit(&format!("{key}={text}")) {
+                    if let Some(reason) = argument_problem(&format!("{key}={text}")) {
                         problems.push(pointer, reason);
                     }
                 }
@@ -103,7 +103,7 @@ impl Settings {
         problems.into_result()
     }
 
-    /// The model provider whose retries codex lets its caller change.
+    /// The model provider whose number of retries can be set.
     pub(crate) fn bounded_provider(&self) -> Option<&str> {
         self.model_provider.as_deref().filter(|id| !BUILT_IN_PROVIDERS.contains(id))
     }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_stands_in_the_schema() {
+    fn schema_describes_every_setting() {
         let schema: Value = serde_json::from_str(SCHEMA).unwrap();
         let all = serde_json::json!({
             "environment": ["A", "B_*"], "tokenVariable": "T", "defaultModel": "m", "modelProvider": "p",
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_at_once() {
+    fn all_problems_are_reported_at_once() {
         let settings: Settings = serde_json::from_value(serde_json::json!({
             "environment": ["A B"], "tokenVariable": "1", "config": {"a..b": 1, "n": null},
         }))

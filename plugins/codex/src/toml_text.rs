@@ -1,10 +1,10 @@
-//! Values of `-c key=value`, which codex reads as TOML. Everything is on one line.
+//! Values of `-c key=value`, which codex parses as TOML. Each is on one line.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// A basic string: any text, control characters escaped.
+/// A basic string with escaped control characters.
 pub(crate) fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -25,7 +25,7 @@ pub(crate) fn string(text: &str) -> String {
     out
 }
 
-/// A key, bare where it can be.
+/// A key, without quotes if possible.
 pub(crate) fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if bare { name.to_owned() } else { string(name) }
@@ -37,13 +37,13 @@ pub(crate) fn strings<S: AsRef<str>>(items: &[S]) -> String {
     format!("[{}]", items.join(","))
 }
 
-/// An inline table of values that are TOML already.
+/// An inline table of values that are already TOML.
 pub(crate) fn table<K: AsRef<str>>(entries: &[(K, String)]) -> String {
     let entries: Vec<String> = entries.iter().map(|(name, value)| format!("{}={value}", key(name.as_ref()))).collect();
     format!("{{{}}}", entries.join(","))
 }
 
-/// A JSON value. None where it holds a null, which TOML does not have, or a number outside TOML's range.
+/// A JSON value. None if it contains null, which TOML does not have, or a number outside TOML's range.
 pub(crate) fn value(json: &Value) -> Option<String> {
     Some(match json {
         Value::Null => return None,
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_back_and_stays_on_one_line(text in any::<String>()) {
+        fn text_is_parsed_back_and_stays_on_one_line(text in any::<String>()) {
             let quoted = string(&text);
             let back = read(&quoted);
             prop_assert_eq!(back.as_str(), Some(text.as_str()));
@@ -99,14 +99,14 @@ mod tests {
         }
 
         #[test]
-        fn any_json_is_read_back(json in any_json()) {
+        fn json_is_parsed_back(json in any_json()) {
             let text = value(&json).unwrap();
             prop_assert_eq!(serde_json::to_value(read(&text)).unwrap(), json);
         }
     }
 
     #[test]
-    fn nulls_are_refused() {
+    fn null_is_rejected() {
         assert!(value(&serde_json::json!({"a": [null]})).is_none());
         assert!(value(&serde_json::json!(u64::MAX)).is_none());
     }

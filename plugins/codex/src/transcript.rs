@@ -1,4 +1,4 @@
-//! Reads the events of `codex exec --json`.
+//! Transcript of `codex exec --json`.
 
 use std::collections::BTreeMap;
 
@@ -18,32 +18,32 @@ use serde_json::{Map, Value, json};
 use crate::failure;
 use crate::items::{self, Meaning, Phase};
 
-/// What `exec` says whenever its standard input is no terminal.
+/// Messages that `exec` prints if its standard input is not a terminal.
 const NOISE: [&str; 2] = ["Reading additional input from stdin...", "Reading prompt from stdin..."];
 
-/// Tools that are under way at once; more are not followed for deltas.
+/// Maximum number of running tools whose output is followed.
 const OPEN_TOOLS: usize = 256;
 
 /// Follows one attempt of `codex exec --json`.
 #[derive(Debug)]
 pub struct ExecTranscript {
-    asked_session: Option<String>,
+    requested_session: Option<String>,
     continues: bool,
     fresh_id: String,
     wants_structure: bool,
-    /// Whether codex has told of its thread, and so has begun.
+    /// Whether codex has reported its thread, and so has started.
     started: bool,
     turn: Turn,
     answer: Option<String>,
-    /// Why the last message was not read as a whole.
-    lost_message: Option<Unread>,
-    /// Why a line was not read that may have been the last.
+    /// Why the last message could not be read completely.
+    unread_message: Option<Unread>,
+    /// Why a line could not be read, which may have been the last one.
     unread: Option<Unread>,
-    /// The last `error` that was no retry.
+    /// The last `error` that was not a retry.
     error: Option<String>,
-    /// What codex was trying again when it last said so.
+    /// The last message about a retry.
     retrying: Option<String>,
-    /// Bytes of output shown so far, by tool.
+    /// Bytes of output that were emitted, by tool.
     open: BTreeMap<String, usize>,
     stderr: StandardError,
 }
@@ -57,17 +57,17 @@ enum Turn {
 
 impl ExecTranscript {
     pub(crate) fn new(request: &RunRequest) -> Self {
-        // The host has called `prepare` with the same payload, so that it is one.
+        // The host has called `prepare` with the same payload, so it is valid.
         let harness = Payload::parse(&request.payload).unwrap_or_default().harness;
         Self {
-            asked_session: request.resume_session.clone(),
+            requested_session: request.resume_session.clone(),
             continues: harness.continue_session == Some(true),
             fresh_id: request.fresh_id.clone(),
             wants_structure: harness.structured_output.is_some(),
             started: false,
             turn: Turn::Pending,
             answer: None,
-            lost_message: None,
+            unread_message: None,
             unread: None,
             error: None,
             retrying: None,
@@ -76,17 +76,17 @@ impl ExecTranscript {
         }
     }
 
-    /// A line of standard output. False where it is no event, and stays raw.
+    /// Reads a line of standard output. Returns false if it is not an event and remains raw output.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
-        let heard = transcript::objects("codex", line, events, |event, events| self.event(&event, events));
-        if let Some(known) = &heard.lost {
-            self.lost(known, Unread::of(line), events);
+        let parsed = transcript::objects("codex", line, events, |event, events| self.event(&event, events));
+        if let Some(known) = &parsed.partial {
+            self.incomplete(known, Unread::of(line), events);
         }
-        heard.covered
+        parsed.covered
     }
 
-    /// A line that is not whole.
-    fn lost(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
+    /// Handles a line that is incomplete.
+    fn incomplete(&mut self, known: &Map<String, Value>, why: Unread, events: &mut Vec<Semantic>) {
         let field = |object: &Map<String, Value>, key: &str| {
             object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
@@ -97,7 +97,7 @@ impl ExecTranscript {
             "item.completed" => {
                 if let Some(item) = item.filter(|item| field(item, "type") == "agent_message") {
                     self.answer = Some(field(item, "text"));
-                    self.lost_message = Some(why);
+                    self.unread_message = Some(why);
                 }
             }
             "" => self.unread = Some(why),
@@ -105,12 +105,12 @@ impl ExecTranscript {
         }
     }
 
-    /// An event. False where it is not understood.
+    /// Reads an event. Returns false if it is unknown.
     fn event(&mut self, event: &Map<String, Value>, events: &mut Vec<Semantic>) -> bool {
         let Some(kind) = event.get("type").and_then(Value::as_str) else { return false };
         match kind {
             "thread.started" => return self.thread(event, events),
-            "turn.started" => events.push(Semantic::Progress(notice(notices::TURN_STARTED, "the turn has begun"))),
+            "turn.started" => events.push(Semantic::Progress(notice(notices::TURN_STARTED, "the turn has started"))),
             "item.started" => return self.item(event, Phase::Started, events),
             "item.updated" => return self.item(event, Phase::Updated, events),
             "item.completed" => return self.item(event, Phase::Completed, events),
@@ -129,13 +129,13 @@ impl ExecTranscript {
         true
     }
 
-    /// codex says which thread it works in, not whether it is a new one. Its ids tell their time, and so does the
-    /// attempt's: a thread that is younger than the attempt is new.
+    /// codex reports the id of its thread, but not whether it is new. The ids contain their time, and so does that of the
+    /// attempt: a thread that is newer than the attempt is new.
     fn origin(&self, id: &str) -> SessionOrigin {
         let newer = session::is_newer(id, &self.fresh_id);
-        match &self.asked_session {
+        match &self.requested_session {
             Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
-            // A thread can be asked for by its name, too.
+            // A thread can also be resumed by its name.
             Some(asked) if !session::is_uuid(asked) && newer == Some(false) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
@@ -154,7 +154,7 @@ impl ExecTranscript {
         match items::read(id, kind, item, phase) {
             Meaning::Message(text) => {
                 self.answer = Some(text.clone());
-                self.lost_message = None;
+                self.unread_message = None;
                 events.push(Semantic::Text(piece(id, &text, None)));
             }
             Meaning::Thinking(text) => events.push(Semantic::Thinking(piece(id, &text, None))),
@@ -243,7 +243,7 @@ impl ExecTranscript {
         }
     }
 
-    /// A line of standard error. True where its whole meaning is in the events, or it has none.
+    /// Reads a line of standard error. Returns whether the events contain its complete content, or it has none.
     fn stderr(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
         let text = strip_ansi(&line.text);
         let text = text.trim();
@@ -264,35 +264,35 @@ impl ExecTranscript {
     }
 
     fn failure(&self, exit: &ExitStatus) -> Option<Failure> {
-        // Whoever ended the run knows why.
+        // The host knows the reason if it has ended the run.
         if exit.canceled || exit.timed_out {
             return None;
         }
         match &self.turn {
             Turn::Failed(message) => return Some(failure::turn(message)),
-            // An exit code after the last event says nothing about the work, nor does it where the host has ended codex.
+            // After the last event, or if the host has ended codex, the exit code has no meaning.
             Turn::Completed if self.error.is_none() || exit.code == Some(0) || exit.signal.or(exit.code).is_none() => {
-                return self.lost_message.map(|why| why.failure("codex's last message"));
+                return self.unread_message.map(|why| why.failure("codex's last message"));
             }
             _ => {}
         }
         if let Some(error) = &self.error {
             return Some(failure::turn(error));
         }
-        let resumed = (self.asked_session.is_some() || self.continues) && !self.started;
+        let resumed = (self.requested_session.is_some() || self.continues) && !self.started;
         let explained = failure::from_stderr(self.stderr.lines(), resumed);
         if exit.code != Some(0)
             && let Some(failure) = explained
         {
             return Some(failure);
         }
-        let said = self.retrying.as_deref().or(self.stderr.last());
+        let last_line = self.retrying.as_deref().or(self.stderr.last());
         if exit.code == Some(0)
             && let Some(why) = self.unread
         {
             return Some(why.failure("a line of codex, which may have been its last,"));
         }
-        Some(transcript::ended_early("codex", exit, "before its turn was done", said))
+        Some(transcript::ended_early("codex", exit, "before its turn was done", last_line))
     }
 }
 

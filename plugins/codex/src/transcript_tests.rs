@@ -6,7 +6,7 @@ use ostler_plugin::provider::{FailureKind, RetryTime};
 use ostler_provider_kit::transcript::KEPT_LINES;
 use ostler_provider_kit_testing::captures::{Captures, read_one};
 use ostler_provider_kit_testing::golden::{self, Golden};
-use ostler_provider_kit_testing::soup;
+use ostler_provider_kit_testing::random_lines;
 use proptest::prelude::*;
 
 use super::*;
@@ -15,9 +15,8 @@ pub(crate) fn captures() -> Captures {
     Captures::of("codex-0.169.0")
 }
 
-/// Every capture that is a run, in order, whatever its output format: text is what is no event. Left out are those that
-/// ask codex about itself, which `detect` reads, and those of `app-server`, another protocol, which this plugin does not
-/// speak.
+/// Every capture of a run, in order, in any output format. Captures of probes, which `detect` reads, are omitted, and so are
+/// those of `app-server`, a protocol that this plugin does not use.
 fn cases() -> Vec<String> {
     const NO_RUNS: [&str; 3] = ["features-list", "mcp-list", "version"];
     let mut cases = captures().cases();
@@ -25,12 +24,12 @@ fn cases() -> Vec<String> {
     cases
 }
 
-/// The request that leads to the command of a capture.
+/// The request for the command of a capture.
 fn request(case: &str) -> RunRequest {
     let command = captures().command(case);
     let words: Vec<String> = ostler_provider_kit::shell::split(&command).unwrap();
     let resume = words.iter().position(|word| word == "resume");
-    let asked = resume.and_then(|at| {
+    let requested = resume.and_then(|at| {
         words[at + 1..].iter().find(|word| word.len() > 10 && !word.starts_with('-') && !word.contains('='))
     });
     let mut payload = json!({ "harness": {} });
@@ -41,9 +40,9 @@ fn request(case: &str) -> RunRequest {
         payload["harness"]["structuredOutput"] = json!({ "schema": { "type": "object" } });
     }
     RunRequest {
-        // Between the first turn of the thread that is resumed and the runs that silently began a new one.
+        // Between the first turn of the resumed thread and the runs that silently started a new one.
         fresh_id: "01a201fd-f000-7000-8000-000000000000".to_owned(),
-        resume_session: asked.filter(|_| payload["harness"].get("continueSession").is_none()).cloned(),
+        resume_session: requested.filter(|_| payload["harness"].get("continueSession").is_none()).cloned(),
         payload: payload.to_string(),
         ..RunRequest::default()
     }
@@ -70,9 +69,9 @@ fn describe(event: &Semantic) -> String {
     }
 }
 
-/// All captures as one text, against the one that was read and approved. `UPDATE_GOLDEN=1` writes it anew.
+/// Compares the events of all captures with a reviewed file. `UPDATE_GOLDEN=1` writes the file.
 #[test]
-fn every_capture_reads_as_approved() {
+fn captures_match_the_reviewed_events() {
     let approved = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden.txt");
     let cases = cases();
     golden::check(
@@ -90,7 +89,7 @@ fn failure_of(case: &str) -> (FailureKind, String) {
 }
 
 #[test]
-fn failure_classes() {
+fn captured_failures_are_classified() {
     for (case, kind, code) in [
         ("auth-missing-env-key", FailureKind::Authentication, "not-logged-in"),
         ("http-401", FailureKind::Authentication, "credential-refused"),
@@ -121,7 +120,7 @@ fn failure_classes() {
 }
 
 #[test]
-fn warnings_and_retries_fail_nothing() {
+fn warnings_and_retries_do_not_fail_the_run() {
     for case in [
         "json",
         "mcp-broken",
@@ -144,7 +143,7 @@ fn warnings_and_retries_fail_nothing() {
 }
 
 #[test]
-fn sessions() {
+fn resumed_and_replaced_sessions_are_reported() {
     let origin = |case: &str| {
         replay(case).0.events.into_iter().find_map(|event| match event {
             Semantic::Session(session) => Some((session.id, session.origin)),
@@ -162,7 +161,7 @@ fn sessions() {
 }
 
 #[test]
-fn a_name_is_resumed_where_the_thread_is_older() {
+fn session_name_is_resumed_if_the_thread_is_older() {
     let mut transcript =
         ExecTranscript::new(&RunRequest { resume_session: Some("my thread".to_owned()), ..request("json") });
     let step = transcript.read(captures().lines("turns-first"));
@@ -173,14 +172,14 @@ fn a_name_is_resumed_where_the_thread_is_older() {
 }
 
 #[test]
-fn structured_answers() {
+fn structured_output_is_read_from_the_answer() {
     assert_eq!(replay("schema").1.structured_output.as_deref(), Some(r#"{"verdict":"pass","score":7}"#));
     assert_eq!(replay("schema-violated").1.structured_output, None);
-    assert_eq!(replay("json").1.structured_output, None, "no schema was asked for");
+    assert_eq!(replay("json").1.structured_output, None, "no schema was requested");
 }
 
 #[test]
-fn items_that_no_capture_has() {
+fn items_without_a_capture_are_read() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     let mut read = |text: &str| {
         let step = read_one(&mut transcript, OutputStream::Stdout, text);
@@ -222,7 +221,7 @@ fn items_that_no_capture_has() {
 }
 
 #[test]
-fn output_of_a_tool_under_way_comes_as_deltas() {
+fn output_of_a_running_tool_is_emitted_as_deltas() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     let line = |phase: &str, output: &str| {
         format!(
@@ -244,7 +243,7 @@ fn output_of_a_tool_under_way_comes_as_deltas() {
 }
 
 #[test]
-fn the_end_is_told_from_the_last_event_and_the_exit() {
+fn outcome_depends_on_the_last_event_and_the_exit() {
     let end = |lines: &[&str], exit: ExitStatus| {
         let mut transcript = ExecTranscript::new(&RunRequest::default());
         for line in lines {
@@ -265,7 +264,7 @@ fn the_end_is_told_from_the_last_event_and_the_exit() {
 }
 
 #[test]
-fn a_message_that_was_cut_is_not_an_answer() {
+fn cut_message_is_not_an_answer() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     let text = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"aaaa"#.to_owned();
     let step = transcript.read(vec![Line { stream: OutputStream::Stdout, text, truncated: true }]);
@@ -276,7 +275,7 @@ fn a_message_that_was_cut_is_not_an_answer() {
 }
 
 #[test]
-fn lines_that_need_mending_keep_answer_and_usage() {
+fn repaired_lines_keep_answer_and_usage() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     let text = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"party \ud83c"}}{"type":"turn.completed","usage":{"output_tokens":3,"input_tokens":1e400}}"#;
     let step = read_one(&mut transcript, OutputStream::Stdout, text);
@@ -287,7 +286,7 @@ fn lines_that_need_mending_keep_answer_and_usage() {
 }
 
 #[test]
-fn last_line_that_was_cut_is_the_end() {
+fn cut_last_line_is_the_end() {
     let answered = r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"x"}}"#;
     let outcome = |last: &str| {
         let mut transcript = ExecTranscript::new(&RunRequest::default());
@@ -304,7 +303,7 @@ fn last_line_that_was_cut_is_the_end() {
 }
 
 #[test]
-fn work_is_done_with_the_end_of_the_turn() {
+fn work_is_complete_at_the_end_of_the_turn() {
     for last in [r#"{"type":"turn.completed","usage":{}}"#, r#"{"type":"turn.failed","error":{"message":"x"}}"#] {
         let mut transcript = ExecTranscript::new(&RunRequest::default());
         let events = read_one(&mut transcript, OutputStream::Stdout, last).events;
@@ -316,7 +315,7 @@ fn work_is_done_with_the_end_of_the_turn() {
 }
 
 #[test]
-fn codex_that_the_host_ended_after_its_turn_has_done_its_work() {
+fn run_succeeds_if_the_host_ends_codex_after_its_turn() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     read_one(&mut transcript, OutputStream::Stdout, r#"{"type":"error","message":"overloaded"}"#);
     read_one(&mut transcript, OutputStream::Stdout, r#"{"type":"turn.completed"}"#);
@@ -324,7 +323,7 @@ fn codex_that_the_host_ended_after_its_turn_has_done_its_work() {
 }
 
 #[test]
-fn standard_error_is_kept_within_bounds() {
+fn kept_standard_error_is_bounded() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     for number in 0..10_000 {
         read_one(&mut transcript, OutputStream::Stderr, &format!("{number} {}", "x".repeat(5000)));
@@ -338,17 +337,17 @@ fn standard_error_is_kept_within_bounds() {
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let words = r#"(\{|\}|"type"|:|"item"|"item.completed"|"id"|"x"|,|"thread.started"|"error"|"message"|null|[0-9]|\[|\]|\PC){0,24}"#;
-    soup::lines(captures().corpus(&cases()), words)
+    random_lines::lines(captures().corpus(&cases()), words)
 }
 
 proptest! {
     #[test]
-    fn no_soup_of_lines_makes_it_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
-        soup::survives(ExecTranscript::new(&RunRequest::default()), lines, code)?;
+    fn arbitrary_lines_do_not_panic(lines in lines(), code in prop::option::of(0..3_i32)) {
+        random_lines::survives(ExecTranscript::new(&RunRequest::default()), lines, code)?;
     }
 
     #[test]
     fn batches_make_no_difference(lines in lines(), cut in 0_usize..24) {
-        soup::batches_make_no_difference(|| ExecTranscript::new(&RunRequest::default()), &lines, cut)?;
+        random_lines::batches_make_no_difference(|| ExecTranscript::new(&RunRequest::default()), &lines, cut)?;
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the program: what the settings say.
+//! What a program supports, according to the settings.
 
 use ostler_plugin::provider::{Capabilities, Probe, ProbeOutcome, ProbeResult, RunMode, Support};
 use ostler_plugin::strip_ansi;
@@ -49,17 +49,21 @@ pub(crate) fn detect(settings: &Settings, args: &[Group], results: &[ProbeResult
             }
         }
         Some(ProbeOutcome::Exited(output)) => {
-            let said = strip_ansi(&output.stderr)
+            let output_line = strip_ansi(&output.stderr)
                 .lines()
                 .find(|line| !line.trim().is_empty())
                 .map(|line| shorten(line.trim(), 300));
             (
                 Support::Degraded,
-                format!("exits with code {}{}", output.code, said.map_or_else(String::new, |said| format!(": {said}"))),
+                format!(
+                    "exits with code {}{}",
+                    output.code,
+                    output_line.map_or_else(String::new, |output_line| format!(": {output_line}"))
+                ),
             )
         }
         Some(ProbeOutcome::TimedOut) => {
-            (Support::Blocked, "did not answer in time; correct `settings.versionArgs`, or leave it out".to_owned())
+            (Support::Blocked, "did not answer in time; correct `settings.versionArgs` or remove it".to_owned())
         }
         Some(ProbeOutcome::NotFound) => (Support::Blocked, "was not found".to_owned()),
         Some(ProbeOutcome::Failed(reason)) => (Support::Blocked, format!("could not be run: {}", shorten(reason, 300))),

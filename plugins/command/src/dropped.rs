@@ -1,4 +1,4 @@
-//! What a plain program cannot be asked for, or held to.
+//! Options that a plain program cannot apply or enforce.
 
 use ostler_plugin::DroppedOptions;
 use ostler_plugin::provider::{DroppedOption, RunRequest};
@@ -21,12 +21,12 @@ fn conveniences(args: &[Group], request: &RunRequest, payload: &Payload, dropped
             dropped.convenience(pointer, reason);
         }
     };
-    let plain = "this provider is a plain program that has nothing for it";
+    let plain = "this provider is a plain program and does not support it";
     no(request.model.is_some() && !mentions(args, Placeholder::Model), "/model", "`settings.args` has no `{model}`");
     no(
         request.resume_session.is_some() && !mentions(args, Placeholder::Session),
         "/harness/resumeSessionId",
-        "`settings.args` has no `{session}`; a new session is begun",
+        "`settings.args` has no `{session}`; a new session is started",
     );
     no(harness.continue_session == Some(true), "/harness/continueSession", plain);
     let format = payload.output_format.as_deref();
@@ -36,7 +36,7 @@ fn conveniences(args: &[Group], request: &RunRequest, payload: &Payload, dropped
     no(
         !payload.optional_flags.is_empty(),
         "/optionalFlags",
-        "this provider offers no flags; put them into `settings.args`",
+        "this provider supports no flags; put them into `settings.args`",
     );
     no(!harness.additional_directories.is_empty(), "/harness/additionalDirectories", plain);
     no(!harness.mcp.servers.is_empty(), "/harness/mcp", plain);
@@ -52,7 +52,7 @@ fn conveniences(args: &[Group], request: &RunRequest, payload: &Payload, dropped
     no(
         harness.limits.max_tool_result_lines.is_some_and(|lines| lines > 0),
         "/harness/limits/maxToolResultLines",
-        "the program reports no results of tools",
+        "the program does not report results of tools",
     );
 }
 

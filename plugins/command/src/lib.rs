@@ -1,6 +1,6 @@
 //! Provider plugin for any program that takes a prompt, as an argument or on standard input, and prints text.
 //!
-//! The program is the `executable` of a provider instance; the settings say how its command line is made:
+//! The program is the `executable` of a provider instance. The settings define its command line:
 //!
 //! ```toml
 //! [providers.llm]
@@ -9,8 +9,8 @@
 //! settings = { args = [["--model", "{model}"], "--", "{prompt}"], versionArgs = ["--version"] }
 //! ```
 //!
-//! Nothing is known of the program beyond that, so it is held to nothing either: what a run wants to restrict and the
-//! host does not enforce is reported as a restriction, and the run is refused.
+//! The plugin has no other information about the program and cannot make it enforce a restriction. Restrictions that the
+//! host does not enforce either are reported, and the run is refused.
 
 mod detect;
 mod dropped;
@@ -50,7 +50,7 @@ impl Plugin for Command {
 }
 
 impl Command {
-    /// Nothing is known of the program but what its settings say.
+    /// The program can use only what its settings list.
     fn containment(&self) -> Containment {
         Containment { settable: self.settings.environment.clone(), ..Containment::default() }
     }
@@ -64,7 +64,7 @@ impl Provider for Command {
         ProviderInfo {
             id: "command".to_owned(),
             display_name: settings.display_name.clone(),
-            // Which program it is, the instance's configuration says.
+            // The configuration of the instance sets the program.
             executables: Vec::new(),
             install_hint: settings.install_hint.clone(),
             default_model: settings.default_model.clone(),

@@ -2,7 +2,7 @@
 
 use ostler_plugin::provider::{Launch, OutputForm, RunMode, RunRequest, StopSignal};
 use ostler_plugin::{Error, Problems};
-use ostler_provider_kit::argument::unfit;
+use ostler_provider_kit::argument::argument_problem;
 use ostler_provider_kit::payload::Payload;
 use ostler_provider_kit::prompt;
 
@@ -13,7 +13,7 @@ use crate::template::{Group, Placeholder};
 pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest) -> Result<Launch, Error> {
     if request.mode == RunMode::Interactive {
         return Err(Error::Unsupported(
-            "a provider of the plugin `command` takes one prompt and no further input; leave out `mode`".to_owned(),
+            "a provider of the plugin `command` accepts one prompt and no further input; leave out `mode`".to_owned(),
         ));
     }
     let payload = Payload::parse(&request.payload)?;
@@ -24,7 +24,7 @@ pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest)
     let arguments = arguments(args, request, &mut problems);
     problems.into_result()?;
     let piped = payload.harness.piped_content.as_deref().filter(|piped| !piped.is_empty());
-    // A program that has its prompt in an argument reads beside it what is piped to it.
+    // A program that gets its prompt as an argument can read piped content from standard input.
     let stdin = if mentions(args, Placeholder::Prompt) {
         piped.map(str::to_owned)
     } else {
@@ -43,7 +43,7 @@ pub(crate) fn prepare(settings: &Settings, args: &[Group], request: &RunRequest)
     })
 }
 
-/// Whether the arguments have a place for this.
+/// Whether the arguments contain this placeholder.
 pub(crate) fn mentions(args: &[Group], placeholder: Placeholder) -> bool {
     args.iter().flatten().any(|template| template.count(placeholder) > 0)
 }
@@ -66,14 +66,13 @@ fn arguments(args: &[Group], request: &RunRequest, problems: &mut Problems) -> V
             if template.leading().is_some() && !guarded && argument.starts_with('-') {
                 problems.push(
                     pointer,
-                    "begins with `-`, and the program could take it for a flag; put `--` before its placeholder in `settings.args`, or let the prompt come by standard input",
+                    "begins with `-`, and the program could parse it as a flag; put `--` before its placeholder in `settings.args`, or pass the prompt on standard input",
                 );
             }
-            if let Some(reason) = unfit(&argument) {
-                problems
-                    .push(pointer, format!("{reason}, or let the prompt come by standard input (`settings.prompt`)"));
+            if let Some(reason) = argument_problem(&argument) {
+                problems.push(pointer, format!("{reason}, or pass the prompt on standard input (`settings.prompt`)"));
             }
-            guarded |= template.is_guard();
+            guarded |= template.is_end_of_flags();
             out.push(argument);
         }
     }

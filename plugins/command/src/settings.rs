@@ -1,7 +1,7 @@
 //! Settings of one instance.
 
 use ostler_plugin::{Error, Problems};
-use ostler_provider_kit::argument::{is_variable_name, unfit};
+use ostler_provider_kit::argument::{argument_problem, is_variable_name};
 use serde::Deserialize;
 
 use crate::template::{Group, Placeholder, Template};
@@ -10,29 +10,30 @@ use crate::template::{Group, Placeholder, Template};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
-    /// Arguments. Each is one argument, or a list of arguments that stand or fall together: an element with a
-    /// placeholder that has no value in a run (no model, no session) is left out of its command line.
-    /// Placeholders: `{prompt}`, `{model}`, `{cwd}`, `{session}`; `{{` and `}}` are braces.
+    /// Arguments. Each element is one argument, or a list of arguments that belong together: an element that contains a
+    /// placeholder without a value in this run (no model, no session) is omitted. Placeholders: `{prompt}`, `{model}`,
+    /// `{cwd}`, `{session}`; `{{` and `}}` are braces.
     pub args: Vec<OneOrMany>,
-    /// How the prompt comes: `stdin` or `argument`. Without it, as an argument if `args` has `{prompt}`.
+    /// How the prompt is passed: `stdin` or `argument`. The default is `argument` if `args` contains `{prompt}`, otherwise
+    /// `stdin`.
     pub prompt: Option<PromptBy>,
-    /// Variables of the host's environment that the program needs; `*` at the end is allowed.
+    /// Variables of the host's environment that the program needs. A name may end with `*`.
     pub environment: Vec<String>,
     /// Exit codes that mean success.
     pub success_codes: Vec<i32>,
-    /// What it means that the program succeeds without printing anything.
+    /// Whether a successful run without output has failed or has an empty answer.
     pub silence: Silence,
-    /// Arguments that make the program print its version. Without them it is not asked.
+    /// Arguments with which the program prints its version. Without them, the version is not detected.
     pub version_args: Option<Vec<String>>,
-    /// First signal of a stop.
+    /// The first signal that stops the program.
     pub stop: StopBy,
-    /// Model where a run names none.
+    /// The default model.
     pub default_model: Option<String>,
-    /// Variable in which the program gets the stored provider token.
+    /// Variable for the stored provider token.
     pub token_variable: Option<String>,
-    /// Shown where the program is named to people.
+    /// The name of the program in lists.
     pub display_name: String,
-    /// Shown when the program is not there.
+    /// Shown if the program is not installed.
     pub install_hint: String,
 }
 
@@ -42,11 +43,11 @@ pub struct Settings {
 pub enum OneOrMany {
     /// One argument.
     One(String),
-    /// Arguments that stand or fall together.
+    /// Arguments that are used or omitted together.
     Many(Vec<String>),
 }
 
-/// How the prompt comes to the program.
+/// How the prompt is passed to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptBy {
@@ -56,7 +57,7 @@ pub enum PromptBy {
     Argument,
 }
 
-/// What it means that a program succeeds without printing anything.
+/// The meaning of a successful run without output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Silence {
@@ -67,7 +68,7 @@ pub enum Silence {
     Fine,
 }
 
-/// First signal of a stop.
+/// The first signal of a stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StopBy {
@@ -106,23 +107,23 @@ pub(crate) const SCHEMA: &str = r#"{
     "args": {
       "type": "array", "maxItems": 256,
       "items": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "string"}}]},
-      "description": "arguments, with the placeholders {prompt}, {model}, {cwd} and {session}; a list in the list is left out as a whole where one of its placeholders has no value"
+      "description": "arguments, with the placeholders {prompt}, {model}, {cwd} and {session}; a nested list is omitted as a whole if one of its placeholders has no value"
     },
-    "prompt": {"enum": ["stdin", "argument"], "description": "how the prompt comes to the program"},
+    "prompt": {"enum": ["stdin", "argument"], "description": "how the prompt is passed to the program"},
     "environment": {
       "type": "array", "maxItems": 128, "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*\\*?$"},
-      "description": "variables that the program inherits; `*` at the end is allowed"
+      "description": "variables that the program inherits; a name may end with `*`"
     },
     "successCodes": {
       "type": "array", "minItems": 1, "maxItems": 256, "items": {"type": "integer", "minimum": 0, "maximum": 255}, "default": [0]
     },
     "silence": {
       "enum": ["fails", "fine"], "default": "fails",
-      "description": "what it means that the program succeeds without printing anything: it gave no answer, or an empty one"
+      "description": "the meaning of a successful run without output: no answer (the run fails), or an empty answer"
     },
     "versionArgs": {
       "type": ["array", "null"], "maxItems": 16, "items": {"type": "string"},
-      "description": "arguments that make the program print its version; without them it is not asked"
+      "description": "arguments with which the program prints its version; without them, the version is not detected"
     },
     "stop": {"enum": ["interrupt", "terminate"], "default": "terminate", "description": "first signal of a stop"},
     "defaultModel": {"type": "string", "minLength": 1, "maxLength": 256},
@@ -133,7 +134,7 @@ pub(crate) const SCHEMA: &str = r#"{
 }"#;
 
 impl Settings {
-    /// What the schema cannot say; gives the arguments, read.
+    /// Checks what the schema cannot express, and returns the parsed arguments.
     pub(crate) fn check(&self) -> Result<Vec<Group>, Error> {
         let mut problems = Problems::default();
         let mut groups = Vec::new();
@@ -149,7 +150,7 @@ impl Settings {
                     Ok(template) => group.push(template),
                     Err(reason) => problems.push(&pointer, reason),
                 }
-                if let Some(reason) = unfit(text) {
+                if let Some(reason) = argument_problem(text) {
                     problems.push(pointer, reason);
                 }
             }
@@ -158,24 +159,24 @@ impl Settings {
         let prompts: usize = groups.iter().flatten().map(|template| template.count(Placeholder::Prompt)).sum();
         match (self.prompt, prompts) {
             (Some(PromptBy::Argument), 0) => {
-                problems.push("/args", "has no `{prompt}`, and `prompt` says that it comes as an argument");
+                problems.push("/args", "has no `{prompt}`, but `prompt` is `argument`");
             }
             (Some(PromptBy::Stdin), 1..) => {
-                problems.push("/args", "has `{prompt}`, and `prompt` says that it comes by standard input");
+                problems.push("/args", "has `{prompt}`, but `prompt` is `stdin`");
             }
             (_, 2..) => problems.push("/args", "has `{prompt}` more than once"),
             _ => {}
         }
         for (index, name) in self.environment.iter().enumerate() {
             if !is_variable_name(name.strip_suffix('*').unwrap_or(name)) {
-                problems.push(format!("/environment/{index}"), "is not the name of a variable");
+                problems.push(format!("/environment/{index}"), "is not a valid variable name");
             }
         }
         if self.token_variable.as_ref().is_some_and(|name| !is_variable_name(name)) {
-            problems.push("/tokenVariable", "is not the name of a variable");
+            problems.push("/tokenVariable", "is not a valid variable name");
         }
         for (index, argument) in self.version_args.iter().flatten().enumerate() {
-            if let Some(reason) = unfit(argument) {
+            if let Some(reason) = argument_problem(argument) {
                 problems.push(format!("/versionArgs/{index}"), reason);
             }
         }

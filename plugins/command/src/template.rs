@@ -1,6 +1,6 @@
 //! Arguments with placeholders.
 
-/// What a placeholder stands for.
+/// The value that replaces a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placeholder {
     Prompt,
@@ -20,7 +20,7 @@ impl Placeholder {
         }
     }
 
-    /// Where the value comes from.
+    /// JSON Pointer of the value in the payload.
     pub(crate) fn pointer(self) -> &'static str {
         match self {
             Self::Prompt => "/prompt",
@@ -31,7 +31,7 @@ impl Placeholder {
     }
 }
 
-/// Arguments that stand or fall together.
+/// Arguments that are used or omitted together.
 pub(crate) type Group = Vec<Template>;
 
 /// One argument.
@@ -45,10 +45,10 @@ enum Part {
 }
 
 impl Template {
-    /// Reads `--model={model}`; `{{` and `}}` are braces.
+    /// Parses an argument such as `--model={model}`; `{{` and `}}` are braces.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A message about an invalid placeholder or brace.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -64,7 +64,7 @@ impl Template {
                 rest = after;
             } else if let Some((name, after)) = after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
                 let placeholder = Placeholder::of(name).ok_or_else(|| {
-                    format!("has no placeholder `{{{name}}}`; there are {{prompt}}, {{model}}, {{cwd}} and {{session}}, and {{{{ for a brace")
+                    format!("contains the unknown placeholder `{{{name}}}`; use {{prompt}}, {{model}}, {{cwd}} or {{session}}, and {{{{ for a brace")
                 })?;
                 if !literal.is_empty() {
                     parts.push(Part::Text(std::mem::take(&mut literal)));
@@ -82,12 +82,12 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// How often a placeholder occurs.
+    /// The number of times that a placeholder occurs.
     pub(crate) fn count(&self, placeholder: Placeholder) -> usize {
         self.0.iter().filter(|part| **part == Part::Value(placeholder)).count()
     }
 
-    /// The placeholder that the argument begins with, whose value could make a flag of it.
+    /// The placeholder at the beginning of the argument, whose value could be parsed as a flag.
     pub(crate) fn leading(&self) -> Option<Placeholder> {
         match self.0.first() {
             Some(Part::Value(placeholder)) => Some(*placeholder),
@@ -95,12 +95,12 @@ impl Template {
         }
     }
 
-    /// Whether this is the `--` after which programs take nothing for a flag.
-    pub(crate) fn is_guard(&self) -> bool {
+    /// Whether this is `--`, after which programs do not parse arguments as flags.
+    pub(crate) fn is_end_of_flags(&self) -> bool {
         matches!(self.0.as_slice(), [Part::Text(text)] if text == "--")
     }
 
-    /// The argument with its values. None where one has none.
+    /// The argument with the values of its placeholders. None if a placeholder has no value.
     pub(crate) fn fill<'a>(&self, value: impl Fn(Placeholder) -> Option<&'a str>) -> Option<String> {
         let mut out = String::new();
         for part in &self.0 {

@@ -40,7 +40,7 @@ fn refused(plugin: &Command, request: RunRequest) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_setting_stands_in_the_schema() {
+fn schema_describes_every_setting() {
     let all = json!({
         "args": ["a", ["b", "{model}"]], "prompt": "stdin", "environment": ["A"], "successCodes": [0, 3], "versionArgs": ["-V"],
         "silence": "fine",
@@ -60,7 +60,7 @@ fn every_setting_stands_in_the_schema() {
 }
 
 #[test]
-fn wrong_settings_are_named_together() {
+fn all_invalid_settings_are_reported() {
     let pointers = |settings: Value| {
         configured(&settings).unwrap_err().into_iter().map(|problem| problem.pointer).collect::<Vec<_>>()
     };
@@ -76,7 +76,7 @@ fn wrong_settings_are_named_together() {
 }
 
 #[test]
-fn prompts_by_standard_input_are_of_any_kind() {
+fn prompt_on_standard_input_can_be_any_text() {
     let plugin = plugin(&json!({"args": ["run"]}));
     for prompt in ["--help", "-", &"long ".repeat(60 * 1024)] {
         let launch = prepare(&plugin, request(prompt, &json!({}))).unwrap();
@@ -90,7 +90,7 @@ fn prompts_by_standard_input_are_of_any_kind() {
 }
 
 #[test]
-fn prompts_as_arguments_have_a_length_and_a_guard() {
+fn prompt_as_argument_has_a_maximum_length_and_cannot_be_a_flag() {
     let bare = plugin(&json!({"args": ["ask", "{prompt}"]}));
     let launch = prepare(&bare, request("hi; rm", &json!({"harness": {"pipedContent": "p"}}))).unwrap();
     assert_eq!((launch.args, launch.stdin), (vec!["ask".to_owned(), "hi; rm".to_owned()], Some(b"p".to_vec())));
@@ -109,7 +109,7 @@ fn prompts_as_arguments_have_a_length_and_a_guard() {
 }
 
 #[test]
-fn placeholders_without_a_value_leave_their_group_out() {
+fn group_with_a_placeholder_without_value_is_omitted() {
     let plugin = plugin(
         &json!({"args": [["--model", "{model}"], ["--resume", "{session}"], "--cwd={cwd}", "{{x}}", "--", "{prompt}"]}),
     );
@@ -124,7 +124,7 @@ fn placeholders_without_a_value_leave_their_group_out() {
 }
 
 #[test]
-fn whatever_it_cannot_honour_is_said() {
+fn unsupported_options_are_reported() {
     let plain = plugin(&json!({}));
     let payload = json!({"outputFormat": "json", "optionalFlags": {"--x": true}, "harness": {
         "continueSession": true, "inputFormat": "stream-json", "additionalDirectories": ["/d"], "tools": ["shell"],
@@ -180,7 +180,7 @@ fn whatever_it_cannot_honour_is_said() {
 }
 
 #[test]
-fn detection() {
+fn version_probe_decides_support() {
     let silent = plugin(&json!({"args": [["-m", "{model}"]]}));
     assert!(silent.probes().is_empty());
     let capabilities = silent.detect(Vec::new());
@@ -209,7 +209,7 @@ fn detection() {
 }
 
 #[test]
-fn the_exit_decides() {
+fn exit_code_decides_success() {
     let plugin = plugin(&json!({"successCodes": [0, 3]}));
     let end = |errors: &[&str], exit: ExitStatus| {
         let mut transcript = plugin.transcript(RunRequest::default(), Capabilities::default());
@@ -222,7 +222,7 @@ fn the_exit_decides() {
             assert!(step.events.is_empty() && step.covered.is_empty());
         }
         let outcome = transcript.finish(exit, Vec::new());
-        assert!(outcome.final_text.is_none(), "the host has it");
+        assert!(outcome.final_text.is_none(), "the host has the answer");
         outcome.failure
     };
     let code = |code: i32| ExitStatus { code: Some(code), ..ExitStatus::default() };
@@ -241,7 +241,7 @@ fn the_exit_decides() {
 }
 
 #[test]
-fn silence_is_an_answer_only_where_the_settings_say_so() {
+fn empty_output_is_success_only_if_the_settings_allow_it() {
     let ends = |settings: Value, code: i32| {
         let mut transcript = plugin(&settings).transcript(RunRequest::default(), Capabilities::default());
         transcript.finish(ExitStatus { code: Some(code), ..ExitStatus::default() }, Vec::new())
@@ -254,7 +254,7 @@ fn silence_is_an_answer_only_where_the_settings_say_so() {
 
 proptest! {
     #[test]
-    fn no_value_becomes_a_flag(prompt in any::<String>(), model in any::<String>()) {
+    fn values_are_never_parsed_as_flags(prompt in any::<String>(), model in any::<String>()) {
         let plugin = plugin(&json!({"args": [["-m", "{model}"], "x{prompt}"]}));
         let request = RunRequest { model: Some(model.clone()), ..request(&prompt, &json!({})) };
         if let Ok(launch) = prepare(&plugin, request) {
@@ -265,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn no_template_makes_it_panic(text in "[{}a-z]{0,16}|\\{(prompt|model|cwd)\\}") {
+    fn arbitrary_templates_do_not_panic(text in "[{}a-z]{0,16}|\\{(prompt|model|cwd)\\}") {
         let _ = configured(&json!({"args": [text]}));
     }
 }

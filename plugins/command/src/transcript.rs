@@ -1,4 +1,4 @@
-//! Follows a program whose output is its answer.
+//! Transcript of a program whose output is its answer.
 
 use ostler_plugin::provider::{CollectedFile, ExitStatus, Failure, FailureKind, Line, Outcome, OutputStream, Step};
 use ostler_plugin::{Transcript, strip_ansi};
@@ -6,10 +6,10 @@ use ostler_provider_kit::failure::shorten;
 
 use crate::settings::Silence;
 
-/// Longest message that is made of a line, in bytes.
+/// Maximum number of bytes of a line in a message.
 const MAX_MESSAGE: usize = 2000;
 
-/// Follows one attempt. The host shows and keeps what the program prints; only its last word of trouble is needed here.
+/// Follows one attempt. The host shows and stores the output; only the last line of standard error is needed here.
 #[derive(Debug)]
 pub struct CommandTranscript {
     success_codes: Vec<i32>,
@@ -25,7 +25,7 @@ impl CommandTranscript {
 
 impl Transcript for CommandTranscript {
     fn read(&mut self, lines: Vec<Line>) -> Step {
-        // Only the last line that says something matters: look from the end.
+        // Only the last line that is not blank matters: search from the end.
         let errors = lines.iter().rev().filter(|line| line.stream == OutputStream::Stderr);
         for line in errors {
             let text = strip_ansi(&line.text);
@@ -43,7 +43,7 @@ impl Transcript for CommandTranscript {
         }
         let (code, ended) = match (exit.code, exit.signal) {
             (Some(code), None) if self.success_codes.contains(&code) => {
-                // The host has the answer; an empty text says that it may be empty.
+                // The host has the answer. An empty text means that it may be empty.
                 let final_text = (self.silence == Silence::Fine).then(String::new);
                 return Outcome { final_text, ..Outcome::default() };
             }

@@ -1,11 +1,11 @@
-//! Captured runs of a CLI: for each case a file for the command, what it printed, and how it ended.
+//! Captured runs of a CLI: for each case, files with the command, its output, and its exit code.
 
 use std::path::PathBuf;
 
 use ostler_plugin::Transcript;
 use ostler_plugin::provider::{ExitStatus, Line, Outcome, OutputStream, Step};
 
-/// Longer lines are left out of [`Captures::corpus`]; they make random tests slow and no better.
+/// Longer lines are not part of [`Captures::corpus`]: they make random tests slow, but not better.
 const CORPUS_LINE: usize = 3000;
 
 /// The captures of one version of a CLI.
@@ -15,20 +15,20 @@ pub struct Captures {
 }
 
 impl Captures {
-    /// Those in the folder of this name in `tests/transcripts` of the repository, such as `codex-0.169.0`.
+    /// The captures in this folder of `tests/transcripts`, such as `codex-0.169.0`.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self { folder: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts").join(name) }
     }
 
-    /// One part of a capture: `stdout`, `stderr`, `cmd`, `exit`.
+    /// One part of a capture: `stdout`, `stderr`, `cmd` or `exit`.
     #[must_use]
     pub fn part(&self, case: &str, part: &str) -> String {
         std::fs::read_to_string(self.folder.join(format!("{case}.{part}")))
             .unwrap_or_else(|error| panic!("{case}.{part}: {error}"))
     }
 
-    /// The names of all captures, in order.
+    /// The names of all captures, sorted.
     #[must_use]
     pub fn cases(&self) -> Vec<String> {
         let mut cases: Vec<String> = std::fs::read_dir(&self.folder)
@@ -47,7 +47,7 @@ impl Captures {
         self.part(case, "cmd").lines().last().unwrap().to_owned()
     }
 
-    /// Everything that was printed: standard error first, then standard output.
+    /// The whole output: standard error, then standard output.
     #[must_use]
     pub fn lines(&self, case: &str) -> Vec<Line> {
         let of = |part: &str, stream: OutputStream| {
@@ -59,7 +59,7 @@ impl Captures {
         lines
     }
 
-    /// How the process ended. The file has its exit code, or its signal as a negative number.
+    /// How the process ended. The file contains the exit code, or the signal as a negative number.
     #[must_use]
     pub fn exit(&self, case: &str) -> ExitStatus {
         let code: i32 = self.part(case, "exit").trim().parse().unwrap();
@@ -70,21 +70,21 @@ impl Captures {
         }
     }
 
-    /// What a transcript makes of a capture.
+    /// Reads a capture with a transcript.
     #[must_use]
     pub fn replay(&self, case: &str, mut transcript: impl Transcript) -> (Step, Outcome) {
         let step = transcript.read(self.lines(case));
         (step, transcript.finish(self.exit(case), Vec::new()))
     }
 
-    /// The lines of these cases that are not too long.
+    /// The lines of these cases, without long ones.
     #[must_use]
     pub fn corpus(&self, cases: &[String]) -> Vec<Line> {
         cases.iter().flat_map(|case| self.lines(case)).filter(|line| line.text.len() < CORPUS_LINE).collect()
     }
 }
 
-/// Gives a transcript one whole line.
+/// Passes one complete line to a transcript.
 pub fn read_one(transcript: &mut impl Transcript, stream: OutputStream, text: &str) -> Step {
     transcript.read(vec![Line { stream, text: text.to_owned(), truncated: false }])
 }

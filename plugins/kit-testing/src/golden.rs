@@ -1,4 +1,4 @@
-//! The readings of all captures as one text, against the one that was read and approved.
+//! Compares what transcripts read from all captures with a reviewed file.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,22 +8,22 @@ use ostler_plugin::provider::{Outcome, Semantic, Step};
 use crate::captures::Captures;
 use ostler_provider_kit::failure::shorten;
 
-/// Longest text of an event, in bytes.
+/// Maximum number of bytes of a text in an event.
 const EVENT_TEXT: usize = 90;
 
-/// A text on one line, cut to what an event shows of it.
+/// A text on one line, cut to the length that an event shows.
 #[must_use]
 pub fn short(text: &str) -> String {
     shorten(&text.escape_debug().to_string(), EVENT_TEXT)
 }
 
-/// ` of PARENT` for what a sub-agent does, nothing for the main agent.
+/// ` of PARENT` for events of a sub-agent, nothing for the main agent.
 #[must_use]
 pub fn of(parent: Option<&str>) -> String {
     parent.map_or_else(String::new, |parent| format!(" of {parent}"))
 }
 
-/// An event on one line. Tools and usage are shown whole; a plugin with much of them words them itself.
+/// An event on one line. Tools and usage are shown in full; a plugin may describe them itself.
 #[must_use]
 pub fn describe(event: &Semantic) -> String {
     match event {
@@ -54,18 +54,18 @@ pub fn describe(event: &Semantic) -> String {
     }
 }
 
-/// What is read.
+/// The captures to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Golden<'a> {
     /// The captures of the CLI.
     pub captures: &'a Captures,
-    /// Those that are read, by name.
+    /// The names of the cases.
     pub cases: &'a [String],
-    /// Longest command line that is shown, in bytes.
+    /// Maximum number of bytes of a command line.
     pub command_bytes: usize,
 }
 
-/// Compares the readings with the file `approved`. `UPDATE_GOLDEN=1` writes it anew.
+/// Compares the result with the file `approved`. `UPDATE_GOLDEN=1` writes the file.
 pub fn check(
     approved: &Path,
     golden: Golden<'_>,
@@ -89,7 +89,7 @@ pub fn check(
     assert_eq!(all.lines().count(), text.lines().count());
 }
 
-/// One capture: its events, the lines that stay raw, and how it ended.
+/// Writes one capture: its events, the lines that remain raw, and how it ended.
 fn reading(
     all: &mut String,
     captures: &Captures,

@@ -1,10 +1,10 @@
-//! Requests, and what `prepare` made of them.
+//! Requests, and assertions about their launches.
 
 use ostler_plugin::Error;
 use ostler_plugin::provider::{Attachment, Launch, RunRequest};
 use serde_json::Value;
 
-/// A request with this payload, the prompt `do it`, and `/private/` for the private folder.
+/// A request with this payload, the prompt `do it`, and the private folder `/private/`.
 #[must_use]
 pub fn request(payload: &Value) -> RunRequest {
     RunRequest {
@@ -21,7 +21,7 @@ pub fn attachment(name: &str, mime_type: &str, path: &str) -> Attachment {
     Attachment { name: name.to_owned(), mime_type: mime_type.to_owned(), path: path.to_owned(), size: 1 }
 }
 
-/// The pointers of what was wrong with a request that was refused.
+/// The pointers of all problems of a refused request.
 #[must_use]
 pub fn problems(result: Result<Launch, Error>) -> Vec<String> {
     match result {
@@ -30,13 +30,13 @@ pub fn problems(result: Result<Launch, Error>) -> Vec<String> {
     }
 }
 
-/// Whether this is one of the arguments.
+/// Whether a launch has this argument.
 #[must_use]
 pub fn has(launch: &Launch, argument: &str) -> bool {
     launch.args.iter().any(|arg| arg == argument)
 }
 
-/// What a private file holds.
+/// The contents of a private file.
 #[must_use]
 pub fn file<'a>(launch: &'a Launch, path: &str) -> &'a str {
     let file =
@@ -44,7 +44,7 @@ pub fn file<'a>(launch: &'a Launch, path: &str) -> &'a str {
     std::str::from_utf8(&file.contents).unwrap()
 }
 
-/// What cannot be done: pointer, and whether it restricts.
+/// The dropped options: their pointers, and whether they restrict the agent.
 #[must_use]
 pub fn dropped(launch: &Launch) -> Vec<(&str, bool)> {
     launch.dropped.iter().map(|option| (option.pointer.as_str(), option.restricts)).collect()

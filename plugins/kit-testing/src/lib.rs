@@ -1,5 +1,5 @@
-//! What the tests of provider plugins share: captured runs of a CLI, their replay against an
-//! approved reading, random lines, and requests with what became of them. A failure panics, as in every test.
+//! Helpers for tests of provider plugins: captured runs of a CLI, comparison with a reviewed file,
+//! random lines, and requests with their launches. Like tests, they panic on failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,4 +7,4 @@ pub mod captures;
 pub mod golden;
 pub mod launches;
 pub mod probes;
-pub mod soup;
+pub mod random_lines;

@@ -1,16 +1,16 @@
-//! Answers to probes.
+//! Results of probes.
 
 use ostler_plugin::provider::{Capabilities, ProbeOutcome, ProbeOutput, ProbeResult, Support};
 
 use super::captures::Captures;
 
-/// A probe that printed this to its standard output and exited.
+/// A probe that exited with this standard output.
 #[must_use]
 pub fn exited(stdout: &str, code: i32) -> ProbeOutcome {
     ProbeOutcome::Exited(ProbeOutput { code, stdout: stdout.to_owned(), stderr: String::new() })
 }
 
-/// What the captured version answers, with some answers replaced. `probes` says which capture answers which probe.
+/// The probe results of the captured version, with some results replaced. `probes` maps the id of each probe to a capture.
 #[must_use]
 pub fn answers(captures: &Captures, probes: &[(&str, &str)], replaced: &[(&str, ProbeOutcome)]) -> Vec<ProbeResult> {
     probes
@@ -23,7 +23,7 @@ pub fn answers(captures: &Captures, probes: &[(&str, &str)], replaced: &[(&str, 
         .collect()
 }
 
-/// Asserts that a CLI cannot be used at all, and that the first reason says this.
+/// Asserts that a CLI cannot be used at all, and that the first reason contains this text.
 pub fn assert_blocked(capabilities: &Capabilities, word: &str) {
     assert_eq!(capabilities.support, Support::Blocked, "{word}");
     assert!(capabilities.reasons[0].contains(word), "{:?}", capabilities.reasons);

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// The JSON document that an answer consists of, as compact text. A fence (```` ```json ````) around the whole answer is
-/// taken off; prose beside the document is not guessed at.
+/// Parses an answer that consists of one JSON document, and returns the document as compact text. A code fence (```` ```json
+/// ````) around the whole answer is removed. An answer with text before or after the document is not accepted.
 #[must_use]
 pub fn json(text: &str) -> Option<String> {
     let text = text.trim();
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_fences_and_prose() {
+    fn accepts_documents_with_or_without_a_fence_but_no_other_text() {
         assert_eq!(json(" {\"a\": 1}\n").unwrap(), r#"{"a":1}"#);
         assert_eq!(json("```json\n{\"a\": [1]}\n```").unwrap(), r#"{"a":[1]}"#);
         assert_eq!(json("```\n7\n```\n").unwrap(), "7");

@@ -1,21 +1,21 @@
-//! What may stand in a command line.
+//! Limits and quoting of command line arguments.
 
-/// The longest single argument that Linux starts a process with, without its final NUL.
+/// Maximum length of a single argument on Linux, without the final NUL.
 pub const MAX_BYTES: usize = 128 * 1024 - 1;
 
-/// Why a text cannot be an argument, if it cannot.
+/// The reason why a text cannot be an argument; none if it can.
 #[must_use]
-pub fn unfit(text: &str) -> Option<String> {
+pub fn argument_problem(text: &str) -> Option<String> {
     if text.contains('\0') {
-        Some("contains a NUL character, which no argument can carry; remove it".to_owned())
+        Some("contains a NUL character, which an argument cannot contain; remove it".to_owned())
     } else if text.len() > MAX_BYTES {
-        Some(format!("has {} bytes, and an argument holds at most {MAX_BYTES}; shorten it", text.len()))
+        Some(format!("has {} bytes, but an argument has at most {MAX_BYTES}; shorten it", text.len()))
     } else {
         None
     }
 }
 
-/// The text as one word for a POSIX shell, in single quotes.
+/// Quotes a text as one word for a POSIX shell.
 #[must_use]
 pub fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -38,11 +38,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits() {
-        assert!(unfit("fine").is_none());
-        assert!(unfit(&"x".repeat(MAX_BYTES)).is_none());
-        assert!(unfit(&"x".repeat(MAX_BYTES + 1)).unwrap().contains("131072 bytes"));
-        assert!(unfit("a\0b").unwrap().contains("NUL"));
+    fn rejects_long_arguments_and_nul_characters() {
+        assert!(argument_problem("fine").is_none());
+        assert!(argument_problem(&"x".repeat(MAX_BYTES)).is_none());
+        assert!(argument_problem(&"x".repeat(MAX_BYTES + 1)).unwrap().contains("131072 bytes"));
+        assert!(argument_problem("a\0b").unwrap().contains("NUL"));
         assert!(
             is_variable_name("_A1") && !is_variable_name("1A") && !is_variable_name("A.B") && !is_variable_name("")
         );
@@ -50,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quoted_word_is_read_back(text in "\\PC*") {
+        fn quoted_word_is_split_into_the_original_text(text in "\\PC*") {
             prop_assert_eq!(crate::shell::split(&shell_quote(&text)), Some(vec![text]));
         }
     }

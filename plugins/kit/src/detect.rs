@@ -1,4 +1,4 @@
-//! Judging an installed CLI by what its probes printed.
+//! Determines what an installed CLI supports from the output of its probes.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use serde::de::DeserializeOwned;
 use crate::failure::shorten;
 use crate::help;
 
-/// Longest piece of a CLI's own words in a reason, in bytes.
-const MAX_SAID: usize = 300;
+/// Maximum number of bytes of a CLI's output in a reason.
+const MAX_QUOTE: usize = 300;
 
-/// What a probe printed, or why it printed nothing, as the end of a sentence that begins with the command.
+/// The output of a probe. The error is the end of a sentence that begins with the command.
 ///
 /// # Errors
-/// Fails where the probe did not run to its end.
+/// If the probe did not complete.
 pub fn output<'a>(results: &'a [ProbeResult], id: &str) -> Result<&'a ProbeOutput, String> {
     match results.iter().find(|result| result.id == id).map(|result| &result.outcome) {
         Some(ProbeOutcome::Exited(output)) => Ok(output),
         Some(ProbeOutcome::TimedOut) => Err("did not answer in time".to_owned()),
         Some(ProbeOutcome::NotFound) => Err("was not found".to_owned()),
-        Some(ProbeOutcome::Failed(reason)) => Err(format!("could not be run: {}", shorten(reason, MAX_SAID))),
+        Some(ProbeOutcome::Failed(reason)) => Err(format!("could not be run: {}", shorten(reason, MAX_QUOTE))),
         None => Err("was not run".to_owned()),
     }
 }
@@ -30,26 +30,26 @@ pub fn output<'a>(results: &'a [ProbeResult], id: &str) -> Result<&'a ProbeOutpu
 /// The standard output of a probe that succeeded.
 ///
 /// # Errors
-/// Fails where it did not, with the end of a sentence as [`output`] does.
+/// If the probe did not succeed; the error is the end of a sentence as with [`output`].
 pub fn page(results: &[ProbeResult], id: &str) -> Result<String, String> {
     let output = output(results, id)?;
     if output.code == 0 { Ok(strip_ansi(&output.stdout).into_owned()) } else { Err(exit(output)) }
 }
 
-/// How a probe failed, as the end of a sentence.
+/// Describes how a probe failed, as the end of a sentence.
 fn exit(output: &ProbeOutput) -> String {
     let text = strip_ansi(if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr }).into_owned();
-    let said = match text.lines().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!(": {}", shorten(line.trim(), MAX_SAID)),
+    let quote = match text.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!(": {}", shorten(line.trim(), MAX_QUOTE)),
         None => String::new(),
     };
-    format!("failed with exit code {}{said}", output.code)
+    format!("failed with exit code {}{quote}", output.code)
 }
 
-/// The version that the probe `id`, which is `command`, printed. None is a reason, but not to give up.
+/// The version that the probe `id` (the command line `command`) printed. If there is none, a reason is added.
 ///
 /// # Errors
-/// Gives what is [`blocked`] where the command cannot be run at all.
+/// [`blocked`] if the command cannot be run.
 pub fn version(
     results: &[ProbeResult],
     id: &str,
@@ -67,7 +67,8 @@ pub fn version(
     Ok(version)
 }
 
-/// The options of `required` that are missing, as the reason why `command` of the CLI `cli` cannot be used.
+/// The reason why `command` of the CLI `cli` cannot be used: the options of `required` that are missing. None if it has them
+/// all.
 #[must_use]
 pub fn missing(options: &BTreeSet<String>, required: &[&str], command: &str, cli: &str) -> Option<String> {
     let missing: Vec<&str> = required.iter().copied().filter(|option| !options.contains(*option)).collect();
@@ -75,8 +76,8 @@ pub fn missing(options: &BTreeSet<String>, required: &[&str], command: &str, cli
         .then(|| format!("`{command}` has no {}, which Ostler needs; install a current {cli}", missing.join(", ")))
 }
 
-/// The features that optional options of `command` bring. What is missing becomes a reason.
-pub fn offered<'a>(
+/// The features that `command` supports because it has the options in `table`. A reason is added for each missing option.
+pub fn optional_features<'a>(
     options: &BTreeSet<String>,
     command: &str,
     table: &[(&str, &[&'a str])],
@@ -93,7 +94,7 @@ pub fn offered<'a>(
     features
 }
 
-/// A CLI that cannot be used.
+/// The capabilities of a CLI that cannot be used.
 #[must_use]
 pub fn blocked(reason: String, cli_version: Option<String>) -> Capabilities {
     Capabilities {
@@ -107,7 +108,8 @@ pub fn blocked(reason: String, cli_version: Option<String>) -> Capabilities {
     }
 }
 
-/// A CLI that can be used: in full where there are no reasons, else in part. `detected` is for [`detected`].
+/// The capabilities of a CLI that can be used: supported if there are no reasons, otherwise degraded. [`detected`] returns
+/// `detected`.
 #[must_use]
 pub fn usable(
     cli_version: Option<String>,
@@ -127,10 +129,10 @@ pub fn usable(
     }
 }
 
-/// What the plugin noted in `capabilities.extra`, see [`usable`].
+/// What [`usable`] has stored in `capabilities.extra`.
 ///
 /// # Errors
-/// Fails where the capabilities are not from this plugin.
+/// If the capabilities do not come from this plugin.
 pub fn detected<T: DeserializeOwned>(capabilities: &Capabilities) -> Result<T, Error> {
     serde_json::from_str(capabilities.extra.as_deref().unwrap_or("null"))
         .map_err(|error| Error::Internal(format!("the capabilities do not come from this plugin's detection: {error}")))
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_and_why_there_is_none() {
+    fn missing_version_is_a_reason_and_failed_probe_blocks() {
         let of = |results: &[ProbeResult]| {
             let mut reasons = Vec::new();
             version(results, "v", "x --version", &mut reasons).map(|version| (version, reasons))
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_are_missing_are_named() {
+    fn missing_options_are_listed() {
         let options = BTreeSet::from(["--a".to_owned()]);
         assert_eq!(missing(&options, &["--a"], "x run", "x"), None);
         assert_eq!(
@@ -171,12 +173,12 @@ mod tests {
         );
         let mut reasons = Vec::new();
         let table: [(&str, &[&str]); 2] = [("--a", &["one", "two"]), ("--d", &["three", "four"])];
-        assert_eq!(offered(&options, "x run", &table, &mut reasons), ["one", "two"]);
+        assert_eq!(optional_features(&options, "x run", &table, &mut reasons), ["one", "two"]);
         assert_eq!(reasons, ["`x run` has no --d, so `three`, `four` is not available"]);
     }
 
     #[test]
-    fn what_was_detected_comes_back() {
+    fn detected_data_is_restored_from_capabilities() {
         let capabilities = usable(None, &["f"], Vec::new(), vec!["why".to_owned()], &options());
         assert_eq!(
             (capabilities.support, capabilities.features.as_slice()),

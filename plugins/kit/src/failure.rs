@@ -1,17 +1,17 @@
-//! Failures, and the facts that their messages state, whoever wrote them.
+//! Failures, and facts that can be read from the messages of any CLI.
 
 use ostler_plugin::provider::{Failure, FailureKind};
 
-/// Longest message that is passed on, in bytes.
+/// Maximum length of a message in bytes.
 const MAX_MESSAGE: usize = 4000;
 
-/// A failure with a code of the vocabulary. Its message is cut to a length that can be passed on.
+/// A failure with a code of the vocabulary. The message is cut to its maximum length.
 #[must_use]
 pub fn failure(kind: FailureKind, code: &str, message: &str, hint: Option<&str>) -> Failure {
     Failure { kind, code: Some(code.to_owned()), hint: hint.map(str::to_owned), ..unknown(message) }
 }
 
-/// A failure that nothing more is known of than its message.
+/// A failure of which only the message is known.
 #[must_use]
 pub fn unknown(message: &str) -> Failure {
     Failure {
@@ -23,13 +23,13 @@ pub fn unknown(message: &str) -> Failure {
     }
 }
 
-/// A message without the `Error: ` before it.
+/// Removes `Error: ` from the beginning of a message.
 #[must_use]
 pub fn unprefixed(line: &str) -> &str {
     line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: ")).unwrap_or(line)
 }
 
-/// The HTTP status that a message names: `unexpected status 401 Unauthorized`, `last status: 429`, `HTTP 503`.
+/// The HTTP status in a message: `unexpected status 401 Unauthorized`, `last status: 429`, `HTTP 503`.
 #[must_use]
 pub fn http_status(message: &str) -> Option<u16> {
     let lower = message.to_ascii_lowercase();
@@ -43,8 +43,8 @@ pub fn http_status(message: &str) -> Option<u16> {
     })
 }
 
-/// How long a message asks to wait, in milliseconds: `try again in 1.5s`, `retry after 20 seconds`,
-/// `in 2 days 3 hours 5 minutes`. None where it names no time or a time of day.
+/// The time to wait that a message states, in milliseconds: `try again in 1.5s`, `retry after 20 seconds`, `in 2 days 3
+/// hours 5 minutes`. None if it states no duration, or a time of day.
 #[must_use]
 pub fn wait_ms(message: &str) -> Option<u64> {
     let lower = message.to_ascii_lowercase();
@@ -62,7 +62,7 @@ fn duration_ms(text: &str) -> Option<u64> {
     let mut rest = text.trim_start();
     loop {
         let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
-        // A full stop after a bare number ends the sentence.
+        // A period after a number without a unit ends the sentence.
         let Ok(number) = rest.get(..digits)?.trim_end_matches('.').parse::<f64>() else { break };
         rest = rest.get(digits..)?.trim_start();
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
@@ -79,19 +79,19 @@ fn duration_ms(text: &str) -> Option<u64> {
         rest = rest.get(letters..)?.trim_start_matches([' ', ',']);
         rest = rest.strip_prefix("and ").unwrap_or(rest);
     }
-    // A year is more than any CLI means; it keeps the number far from the type's ends.
+    // No CLI means more than a year. This also prevents overflows.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a year")]
     (found && (0.0..=31_536_000_000.0).contains(&total)).then(|| total.round() as u64)
 }
 
-/// Whether the text holds one of the phrases, in any case.
+/// Whether the text contains one of the phrases, ignoring case.
 #[must_use]
 pub fn mentions(text: &str, phrases: &[&str]) -> bool {
     let lower = text.to_lowercase();
     phrases.iter().any(|phrase| lower.contains(phrase))
 }
 
-/// The text cut to at most `max` bytes, at a character's border, with an ellipsis where something was cut.
+/// Cuts a text to at most `max` bytes at a character boundary, with an ellipsis if something was cut.
 #[must_use]
 pub fn shorten(text: &str, max: usize) -> String {
     if text.len() <= max {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses() {
+    fn http_status_is_found_in_messages() {
         assert_eq!(http_status("unexpected status 401 Unauthorized: x, url: http://h:8399/v1"), Some(401));
         assert_eq!(http_status("exceeded retry limit, last status: 429 Too Many Requests"), Some(429));
         assert_eq!(http_status("API Error: 529 overloaded"), Some(529));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn waits() {
+    fn wait_time_is_found_in_messages() {
         assert_eq!(wait_ms("Rate limit reached. Please try again in 1.898s. Visit"), Some(1898));
         assert_eq!(wait_ms("try again in 28ms"), Some(28));
         assert_eq!(wait_ms("Try again in 2 days 3 hours 5 minutes."), Some(((2 * 24 + 3) * 60 + 5) * 60_000));
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_message_makes_them_panic(text in "(status|try again in |[0-9.]{0,30}| |\\PC){0,12}", max in 0_usize..40) {
+        fn arbitrary_messages_do_not_panic(text in "(status|try again in |[0-9.]{0,30}| |\\PC){0,12}", max in 0_usize..40) {
             let _ = (http_status(&text), wait_ms(&text));
             prop_assert!(shorten(&text, max).len() <= max.max('…'.len_utf8()));
         }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use ostler_plugin::provider::{FlagValues, OptionalFlag};
 use ostler_plugin::{Problems, escape_pointer};
 
-use crate::argument::unfit;
+use crate::argument::argument_problem;
 use crate::payload::FlagValue;
 
-/// All that a flag can widen: for those that run code, or change permissions or the whole configuration.
+/// Everything that a flag can widen: for flags that run code, or change permissions or the whole configuration.
 pub const EVERYTHING: &[&str] =
     &["sandboxMode", "autoApprove", "networkAccess", "approvalPolicy", "tools", "additionalDirectories", "mcp"];
 
-/// Whether a payload sets a switch.
+/// Whether a payload turns a switch on.
 #[must_use]
 pub fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
     flags.get(name) == Some(&FlagValue::Switch(true))
@@ -20,39 +20,39 @@ pub fn is_on(flags: &BTreeMap<String, FlagValue>, name: &str) -> bool {
 
 /// A flag that a plugin knows, whether or not the installed version has it.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// With its dashes.
+pub struct KnownFlag {
+    /// Its name, with dashes.
     pub name: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
-    /// What it takes.
+    /// The number of its values.
     pub values: FlagValues,
-    /// Whether it may be set only where the operator has switched advanced options on.
+    /// Whether it may be set only if the operator has enabled advanced options.
     pub advanced: bool,
-    /// Fields of the payload whose bounds it can undo.
+    /// Fields of the payload whose restrictions it can weaken.
     pub widens: &'static [&'static str],
 }
 
-/// A flag that undoes no bound.
+/// A flag that cannot weaken a restriction.
 #[must_use]
-pub const fn plain(name: &'static str, summary: &'static str, values: FlagValues) -> Known {
-    Known { name, summary, values, advanced: false, widens: &[] }
+pub const fn plain(name: &'static str, summary: &'static str, values: FlagValues) -> KnownFlag {
+    KnownFlag { name, summary, values, advanced: false, widens: &[] }
 }
 
-/// An advanced flag that can undo the bounds in these fields.
+/// An advanced flag that can weaken the restrictions of these fields.
 #[must_use]
 pub const fn wide(
     name: &'static str,
     summary: &'static str,
     values: FlagValues,
     widens: &'static [&'static str],
-) -> Known {
-    Known { name, summary, values, advanced: true, widens }
+) -> KnownFlag {
+    KnownFlag { name, summary, values, advanced: true, widens }
 }
 
-/// The known flags that the installed version has among its options.
+/// The known flags that the installed version has.
 #[must_use]
-pub fn installed(known: &[Known], options: &BTreeSet<String>) -> Vec<OptionalFlag> {
+pub fn installed(known: &[KnownFlag], options: &BTreeSet<String>) -> Vec<OptionalFlag> {
     known
         .iter()
         .filter(|flag| options.contains(flag.name))
@@ -66,8 +66,8 @@ pub fn installed(known: &[Known], options: &BTreeSet<String>) -> Vec<OptionalFla
         .collect()
 }
 
-/// The arguments for the flags of a payload. A value is joined with `=`, so that it cannot be taken for a flag. `cli` is
-/// its name for messages; `refuse` says what is wrong with a flag's value that the CLI would not take.
+/// The arguments for the flags of a payload. A value is joined with `=`, so that it cannot be parsed as a flag. `cli` is the
+/// name of the CLI for messages. `refuse` returns why the CLI would reject the value of a flag.
 pub fn arguments(
     flags: &BTreeMap<String, FlagValue>,
     offered: &[OptionalFlag],
@@ -80,7 +80,8 @@ pub fn arguments(
         let pointer = format!("/optionalFlags/{}", escape_pointer(name));
         let Some(flag) = offered.iter().find(|flag| flag.name == *name) else {
             let names: Vec<&str> = offered.iter().map(|flag| flag.name.as_str()).collect();
-            problems.push(pointer, format!("is not offered by the installed {cli}; it has {}", names.join(", ")));
+            problems
+                .push(pointer, format!("is not supported by the installed {cli}; it supports {}", names.join(", ")));
             continue;
         };
         match (flag.values, value) {
@@ -110,7 +111,7 @@ fn joined(
     refuse: impl Fn(&str, &str) -> Option<&'static str>,
     problems: &mut Problems,
 ) -> Option<String> {
-    if let Some(reason) = unfit(value) {
+    if let Some(reason) = argument_problem(value) {
         problems.push(pointer, reason);
     } else if value.is_empty() {
         problems.push(pointer, "is empty");
@@ -130,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: [Known; 3] = [
-        plain("--quiet", "say less", FlagValues::None),
+    const KNOWN: [KnownFlag; 3] = [
+        plain("--quiet", "print less", FlagValues::None),
         plain("--name", "a name", FlagValues::One),
         wide("--set", "set a key", FlagValues::Many, EVERYTHING),
     ];
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_installed_flags_are_offered() {
+    fn only_installed_flags_are_listed() {
         let some = installed(&KNOWN, &BTreeSet::from(["--set".to_owned(), "--other".to_owned()]));
         assert_eq!(some.iter().map(|flag| flag.name.as_str()).collect::<Vec<_>>(), ["--set"]);
         assert!(some[0].advanced && some[0].widens == EVERYTHING);
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_given_is_told_with_its_place() {
+    fn invalid_flags_are_reported_with_their_pointers() {
         let (args, problems) = of(serde_json::json!({
             "--quiet": "x", "--name": ["a"], "--set": ["a=1", "", "a\u{0}=", "plain"], "--a/b": true,
         }));
@@ -175,11 +176,11 @@ mod tests {
         assert_eq!(
             problems,
             [
-                ("/optionalFlags/--a~1b", "is not offered by the installed x"),
+                ("/optionalFlags/--a~1b", "is not supported by the installed x"),
                 ("/optionalFlags/--name", "takes one value, not a list"),
                 ("/optionalFlags/--quiet", "takes no value"),
                 ("/optionalFlags/--set/1", "is empty"),
-                ("/optionalFlags/--set/2", "contains a NUL character, which no argument can carry"),
+                ("/optionalFlags/--set/2", "contains a NUL character, which an argument cannot contain"),
                 ("/optionalFlags/--set/3", "has no ="),
             ]
         );

@@ -1,8 +1,8 @@
-//! Version lines and help pages.
+//! Parsing of version lines and help pages.
 
 use std::collections::BTreeSet;
 
-/// The first thing in a text that reads like a version: `1.2`, `0.169.0`, `2.1.0-beta.1`.
+/// The first word of a text that looks like a version: `1.2`, `0.169.0`, `2.1.0-beta.1`.
 #[must_use]
 pub fn version(text: &str) -> Option<String> {
     text.split_whitespace().map(|word| word.trim_matches(|c: char| matches!(c, '(' | ')' | ',' | ';' | ':'))).find_map(
@@ -19,8 +19,8 @@ pub fn version(text: &str) -> Option<String> {
     )
 }
 
-/// The long options that a help page lists: words with two dashes at the head of an option's line.
-/// Options that a description only mentions do not count.
+/// The long options that a help page lists: words with two dashes at the beginning of a line. Options that are only
+/// mentioned in a description are ignored.
 #[must_use]
 pub fn long_options(page: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -46,7 +46,7 @@ pub fn long_options(page: &str) -> BTreeSet<String> {
     found
 }
 
-/// The words in quotes or after `choices:` that a help page lists for an option, up to the next option's line.
+/// The quoted values after `choices:` that a help page lists for an option.
 #[must_use]
 pub fn choices(page: &str, option: &str) -> BTreeSet<String> {
     let mut lines = page.lines().skip_while(|line| {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions() {
+    fn version_is_found_in_a_line() {
         assert_eq!(version("codex-cli 0.169.0\n").unwrap(), "0.169.0");
         assert_eq!(version("2.1.197 (Claude Code)").unwrap(), "2.1.197");
         assert_eq!(version("tool v1.2-beta.1, built today").unwrap(), "1.2-beta.1");
@@ -81,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn options_at_the_head_of_a_line_only() {
+    fn options_are_read_at_the_beginning_of_lines_only() {
         let page = "Options:\n  -c, --config <key=value>\n      Examples: - `-c model` - see --other\n      --json\n  --no-thing=<X>  text --later\n";
         assert_eq!(long_options(page).into_iter().collect::<Vec<_>>(), ["--config", "--json", "--no-thing"]);
     }
 
     #[test]
-    fn choices_are_those_of_the_option_alone() {
-        let page = "  --format <f>  the \"default\" way (choices: \"text\",\n     \"json\", default: \"text\")\n  -m, --mode <m>  what it may do\n      (choices: \"all\", \"manual\",\n      \"dontAsk\")\n  --other  said of \"default\"\n";
+    fn choices_of_other_options_are_ignored() {
+        let page = "  --format <f>  the \"default\" way (choices: \"text\",\n     \"json\", default: \"text\")\n  -m, --mode <m>  what it may do\n      (choices: \"all\", \"manual\",\n      \"dontAsk\")\n  --other  instead of \"default\"\n";
         let of = |option: &str| choices(page, option).into_iter().collect::<Vec<_>>();
         assert_eq!(of("--mode"), ["all", "dontAsk", "manual"]);
         assert_eq!(of("--format"), ["json", "text"]);
@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn anything_is_read_without_a_panic(text in "\\PC{0,200}") {
+        fn arbitrary_text_does_not_panic(text in "\\PC{0,200}") {
             let _ = (version(&text), long_options(&text), choices(&text, "--x"));
         }
     }

@@ -1,56 +1,57 @@
-//! Lines of a protocol that writes JSON, one document a line, read as leniently as their writers write.
+//! A lenient parser for protocols with one JSON document per line.
 //!
-//! A line that `serde_json` reads is what `serde_json` makes of it. Only where it reads nothing, the line is mended and
-//! read again:
+//! A line that `serde_json` accepts is parsed by `serde_json`. Only if it is rejected, it is repaired and parsed again:
 //!
-//! - half of a surrogate pair (JavaScript writes one where it cuts a string inside an emoji) becomes U+FFFD,
+//! - an unpaired surrogate (JavaScript writes one if it cuts a string inside an emoji) becomes U+FFFD,
 //! - a number beyond the range of a 64-bit float becomes 1e308 with its sign; `NaN` (Python) becomes `null`,
-//! - control characters and unknown escapes in strings stand for themselves,
-//! - what is nested deeper than can be read becomes text,
-//! - several documents on one line are read one after another,
-//! - of a document that is not whole, what comes before the cut or the fault is read.
+//! - control characters and unknown escapes in strings are taken literally,
+//! - values that are nested too deeply become strings,
+//! - several documents on one line are parsed one after another,
+//! - of an incomplete or invalid document, the part before the cut or the error is parsed.
 
 use serde_json::{Number, Value};
 
-/// Documents inside one another that are read; what is deeper becomes text. `serde_json` takes 127, and what is passed on
-/// gets into other documents.
+/// Maximum nesting depth; what is nested more deeply becomes a string. `serde_json` accepts 127 levels, but results become
+/// parts of other documents.
 const MAX_DEPTH: usize = 100;
 
-/// Stands for a number that is too great to be one: the greatest power of ten that is.
+/// Replaces a number that is too large: the largest power of ten that a 64-bit float can represent.
 const GREATEST: &str = "1e308";
 
-/// What a line holds.
+/// The result of parsing a line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The documents that are whole, in order. None where the line is no JSON at all.
+    /// The complete documents, in order. Empty if the line is not JSON.
     pub documents: Vec<Value>,
-    /// What is known of a document that is not whole, and could be the last: `Null` is nothing. None where all was read.
+    /// The known part of an incomplete document, which can only be the last one; `Null` if nothing is known. None if all
+    /// documents are complete.
     pub broken: Option<Value>,
 }
 
-/// Reads a line. One that is no document, and does not begin as an object does, is not of the protocol.
+/// Parses a line. A line that is not a document and does not look like the beginning of an object is not part of the
+/// protocol.
 #[must_use]
 pub fn read(line: &str) -> Reading {
     let line = line.trim().trim_start_matches('\u{feff}');
     match serde_json::from_str(line) {
         Ok(document) => Reading { documents: vec![document], broken: None },
-        Err(_) if begins_object(line) => mend(line),
+        Err(_) if begins_object(line) => repair(line),
         Err(_) => Reading::default(),
     }
 }
 
-/// Whether this can be the beginning of an object; a text in braces is none.
+/// Whether this can be the beginning of an object, in contrast to other text in braces.
 fn begins_object(line: &str) -> bool {
     line.strip_prefix('{').is_some_and(|rest| matches!(rest.trim_start().chars().next(), None | Some('"' | '}')))
 }
 
-/// Whether the last member of an object is this one. Where the object was cut, that member may have been cut, too.
+/// Whether this is the last member of an object. If the object was cut, the value of its last member may be incomplete.
 #[must_use]
 pub fn ends_with_member(object: &serde_json::Map<String, Value>, name: &str) -> bool {
     object.keys().next_back().is_some_and(|last| last == name)
 }
 
-fn mend(line: &str) -> Reading {
+fn repair(line: &str) -> Reading {
     let mut reading = Reading::default();
     let mut rest = line;
     while !rest.is_empty() {
@@ -58,10 +59,10 @@ fn mend(line: &str) -> Reading {
             reading.broken = Some(Value::Null);
             break;
         }
-        let mut mender = Mender::new(rest);
-        let whole = mender.document();
-        let at = mender.at;
-        match mender.read() {
+        let mut repairer = Repairer::new(rest);
+        let whole = repairer.document();
+        let at = repairer.at;
+        match repairer.read() {
             Ok(document) if whole => reading.documents.push(document),
             Ok(known) | Err(known) => {
                 reading.broken = Some(known);
@@ -73,29 +74,29 @@ fn mend(line: &str) -> Reading {
     reading
 }
 
-/// Writes one document anew, mended.
-struct Mender<'a> {
+/// Writes a repaired copy of one document.
+struct Repairer<'a> {
     text: &'a str,
-    /// How far the text has been read.
+    /// Position up to which the text has been read.
     at: usize,
-    mended: String,
-    /// Brackets that are open: the closing one of each, and whether a member's name comes next.
+    output: String,
+    /// The open brackets: the closing bracket of each, and whether the name of a member comes next.
     open: Vec<(char, bool)>,
-    /// Up to where what is written is whole, but for the brackets.
+    /// Length of the output up to which it is complete, except for closing brackets.
     safe: usize,
 }
 
-/// How a part of a document ends.
+/// Whether a part of a document is complete.
 #[derive(PartialEq)]
 enum Part {
     Whole,
-    /// The text ends, or does not go on as JSON.
+    /// The text ends, or is not JSON from here on.
     Broken,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> Repairer<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: 0, mended: String::with_capacity(text.len()), open: Vec::new(), safe: 0 }
+        Self { text, at: 0, output: String::with_capacity(text.len()), open: Vec::new(), safe: 0 }
     }
 
     fn rest(&self) -> &'a str {
@@ -107,11 +108,11 @@ impl<'a> Mender<'a> {
     }
 
     fn take(&mut self, c: char) {
-        self.mended.push(c);
+        self.output.push(c);
         self.at += c.len_utf8();
     }
 
-    /// Goes to the end of the document. False where it has none; what is written is then closed behind the last whole part.
+    /// Reads to the end of the document. If there is none, returns false and closes the output after its last complete part.
     fn document(&mut self) -> bool {
         while let Some(c) = self.next() {
             let part = match c {
@@ -119,7 +120,7 @@ impl<'a> Mender<'a> {
                 '{' | '[' => {
                     self.take(c);
                     self.open.push(if c == '{' { ('}', true) } else { (']', false) });
-                    self.safe = self.mended.len();
+                    self.safe = self.output.len();
                     Part::Whole
                 }
                 '}' | ']' => {
@@ -131,7 +132,7 @@ impl<'a> Mender<'a> {
                     if self.open.is_empty() {
                         return true;
                     }
-                    self.safe = self.mended.len();
+                    self.safe = self.output.len();
                     Part::Whole
                 }
                 ',' | ':' => {
@@ -156,38 +157,39 @@ impl<'a> Mender<'a> {
         false
     }
 
-    /// Ends what is written behind its last whole part.
+    /// Truncates the output after its last complete part and closes all brackets.
     fn close(&mut self) {
-        self.mended.truncate(self.safe);
-        self.mended.extend(self.open.iter().rev().map(|(close, _)| *close));
+        self.output.truncate(self.safe);
+        self.output.extend(self.open.iter().rev().map(|(close, _)| *close));
     }
 
-    /// A string, from its quote on. One that is cut is whole up to there, if it is no name.
+    /// Reads a string that begins at its quote. The beginning of an incomplete string is kept, unless it is the name of a
+    /// member.
     fn string(&mut self) -> Part {
         let name = self.open.last().is_some_and(|(_, name)| *name);
         self.take('"');
         loop {
             let rest = self.rest();
             let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ').unwrap_or(rest.len());
-            self.mended.push_str(rest.get(..plain).unwrap_or_default());
+            self.output.push_str(rest.get(..plain).unwrap_or_default());
             self.at += plain;
             match self.next() {
                 Some('"') => {
                     self.take('"');
                     if !name {
-                        self.safe = self.mended.len();
+                        self.safe = self.output.len();
                     }
                     return Part::Whole;
                 }
                 Some('\\') if self.escape() => {}
                 Some(c) if c < ' ' => {
                     self.at += c.len_utf8();
-                    self.mended.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    self.output.push_str(&format!("\\u{:04x}", u32::from(c)));
                 }
                 _ => {
                     if !name {
-                        self.mended.push('"');
-                        self.safe = self.mended.len();
+                        self.output.push('"');
+                        self.safe = self.output.len();
                     }
                     return Part::Broken;
                 }
@@ -195,17 +197,17 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// An escape, from its backslash on. False where the text ends in it.
+    /// Reads an escape that begins at its backslash. False if the text ends in it.
     fn escape(&mut self) -> bool {
         let rest = self.rest();
         let Some(kind) = rest.chars().nth(1) else { return false };
         if kind != 'u' {
             if "\"\\/bfnrt".contains(kind) {
-                self.mended.push('\\');
-                self.mended.push(kind);
+                self.output.push('\\');
+                self.output.push(kind);
                 self.at += 2;
             } else {
-                self.mended.push_str("\\\\");
+                self.output.push_str("\\\\");
                 self.at += 1;
             }
             return true;
@@ -219,26 +221,26 @@ impl<'a> Mender<'a> {
             None if rest.len() < 6 && !rest.contains('"') => return false,
             None => ("\\\\", 1),
         };
-        self.mended.push_str(escape);
+        self.output.push_str(escape);
         self.at += length;
         true
     }
 
-    /// A number or a word.
+    /// Reads a number or a word.
     fn scalar(&mut self) -> Part {
         let rest = self.rest();
         let ends = |c: char| c.is_ascii_whitespace() || ",:{}[]\"".contains(c);
-        // The end of the text may have cut it.
+        // At the end of the text, it may be incomplete.
         let Some(length) = rest.find(ends) else { return Part::Broken };
         let word = rest.get(..length).unwrap_or_default();
-        let Some(written) = written(word) else { return Part::Broken };
-        self.mended.push_str(&written);
+        let Some(normalize_scalar) = normalize_scalar(word) else { return Part::Broken };
+        self.output.push_str(&normalize_scalar);
         self.at += length;
-        self.safe = self.mended.len();
+        self.safe = self.output.len();
         Part::Whole
     }
 
-    /// What is nested too deep, from its bracket on, as text.
+    /// Reads a value that is nested too deeply and writes it as a string.
     fn deep(&mut self) -> Part {
         let rest = self.rest();
         let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -255,19 +257,19 @@ impl<'a> Mender<'a> {
         });
         let length = end.map_or(rest.len(), |last| last + 1);
         let text = rest.get(..length).unwrap_or_default();
-        self.mended.push_str(&Value::from(text).to_string());
+        self.output.push_str(&Value::from(text).to_string());
         self.at += length;
-        self.safe = self.mended.len();
+        self.safe = self.output.len();
         if end.is_some() { Part::Whole } else { Part::Broken }
     }
 
-    /// What `serde_json` makes of it; otherwise what it makes of the part before the fault.
+    /// Parses the output. If that fails, returns what can be parsed of the part before the error.
     fn read(self) -> Result<Value, Value> {
-        serde_json::from_str(&self.mended).map_err(|error| {
-            let fault = self.mended.floor_char_boundary(error.column().saturating_sub(1));
-            let mut before = Mender::new(self.mended.get(..fault).unwrap_or_default());
+        serde_json::from_str(&self.output).map_err(|error| {
+            let fault = self.output.floor_char_boundary(error.column().saturating_sub(1));
+            let mut before = Repairer::new(self.output.get(..fault).unwrap_or_default());
             before.document();
-            serde_json::from_str(&before.mended).unwrap_or_default()
+            serde_json::from_str(&before.output).unwrap_or_default()
         })
     }
 }
@@ -278,8 +280,8 @@ fn code_unit(text: &str) -> Option<u32> {
     if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// A number or word as JSON has it; none where it is neither.
-fn written(word: &str) -> Option<String> {
+/// A number or word as valid JSON; none if it is neither.
+fn normalize_scalar(word: &str) -> Option<String> {
     match word {
         "true" | "false" | "null" => return Some(word.to_owned()),
         "NaN" => return Some("null".to_owned()),

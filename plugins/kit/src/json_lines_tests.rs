@@ -12,7 +12,7 @@ fn one(line: &str) -> Value {
 }
 
 #[test]
-fn half_of_a_surrogate_pair_is_read_as_the_replacement_character() {
+fn unpaired_surrogate_becomes_the_replacement_character() {
     assert_eq!(one(r#"{"text":"party \ud83c"}"#), json!({ "text": "party \u{fffd}" }));
     assert_eq!(one(r#"{"text":"\udf89 after"}"#), json!({ "text": "\u{fffd} after" }));
     assert_eq!(one(r#"{"text":"\ud83c\ud83c\udf89"}"#), json!({ "text": "\u{fffd}🎉" }));
@@ -21,7 +21,7 @@ fn half_of_a_surrogate_pair_is_read_as_the_replacement_character() {
 }
 
 #[test]
-fn number_out_of_range_is_read_as_the_greatest() {
+fn number_out_of_range_becomes_the_largest_power_of_ten() {
     for (number, read) in [("1e400", 1e308), ("-1e400", -1e308), ("Infinity", 1e308)] {
         assert_eq!(one(&format!(r#"{{"a":{number},"b":2}}"#)), json!({ "a": read, "b": 2 }));
     }
@@ -32,7 +32,7 @@ fn number_out_of_range_is_read_as_the_greatest() {
 }
 
 #[test]
-fn documents_on_one_line_are_each_read() {
+fn several_documents_on_one_line_are_all_parsed() {
     let reading = read(r#"{"a":1}{"b":"}{"} [2]"#);
     assert_eq!(reading, Reading { documents: vec![json!({ "a": 1 }), json!({ "b": "}{" }), json!([2])], broken: None });
     let reading = read(r#"{"a":"\ud83c"}{"b":1e999} rest"#);
@@ -41,12 +41,12 @@ fn documents_on_one_line_are_each_read() {
 }
 
 #[test]
-fn strings_with_control_characters_and_unknown_escapes_are_read() {
+fn control_characters_and_unknown_escapes_are_taken_literally() {
     assert_eq!(one("{\"a\":\"tab\tescape \\x1b \\u12g4 end\"}"), json!({ "a": "tab\tescape \\x1b \\u12g4 end" }));
 }
 
 #[test]
-fn what_is_nested_too_deep_is_read_as_text() {
+fn deeply_nested_value_becomes_a_string() {
     let deep = format!("{}\"]\"{}", "[".repeat(500), "]".repeat(500));
     let mut value = &one(&format!(r#"{{"deep":{deep},"type":"result"}}"#));
     assert_eq!(value["type"], "result");
@@ -59,7 +59,7 @@ fn what_is_nested_too_deep_is_read_as_text() {
 }
 
 #[test]
-fn of_a_document_that_is_cut_the_beginning_is_known() {
+fn beginning_of_a_cut_document_is_known() {
     let known = |line: &str| {
         let reading = read(line);
         assert!(reading.documents.is_empty(), "{line}");
@@ -78,7 +78,7 @@ fn of_a_document_that_is_cut_the_beginning_is_known() {
 }
 
 #[test]
-fn of_a_document_with_a_fault_what_comes_before_it_is_known() {
+fn part_before_a_syntax_error_is_known() {
     for (line, known) in [
         (r#"{"a":1,"b":what,"c":2}"#, json!({ "a": 1 })),
         (r#"{"a":1 "b":2}"#, json!({ "a": 1 })),
@@ -90,14 +90,14 @@ fn of_a_document_with_a_fault_what_comes_before_it_is_known() {
 }
 
 #[test]
-fn line_that_is_no_json_is_not_of_the_protocol() {
-    for line in ["", "   ", "npm warn something {}", "note: {\"a\":1}", "{it is none}", "[warn] none", "[1,"] {
+fn line_that_is_not_json_is_not_part_of_the_protocol() {
+    for line in ["", "   ", "npm warn something {}", "note: {\"a\":1}", "{not json}", "[warn] text", "[1,"] {
         assert_eq!(read(line), Reading::default(), "{line}");
     }
 }
 
 #[test]
-fn last_member_of_an_object() {
+fn last_member_of_an_object_is_recognized() {
     let object = json!({ "a": 1, "result": "x" });
     assert!(ends_with_member(object.as_object().unwrap(), "result"));
     assert!(!ends_with_member(object.as_object().unwrap(), "a"));
@@ -122,21 +122,21 @@ fn documents() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn ordinary_line_gives_what_serde_json_gives(document in documents()) {
+    fn valid_line_is_parsed_as_by_serde_json(document in documents()) {
         let line = document.to_string();
         let expected: Value = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(read(&line), Reading { documents: vec![expected], broken: None });
     }
 
     #[test]
-    fn mending_changes_no_document_that_needs_none(document in documents()) {
+    fn repair_does_not_change_a_valid_document(document in documents()) {
         let line = json!([document]).to_string();
         let expected: Value = serde_json::from_str(&line).unwrap();
-        prop_assert_eq!(mend(&line), Reading { documents: vec![expected], broken: None });
+        prop_assert_eq!(repair(&line), Reading { documents: vec![expected], broken: None });
     }
 
     #[test]
-    fn documents_in_a_row_are_read_one_by_one(documents in prop::collection::vec(documents(), 2..5), gap in " {0,2}") {
+    fn concatenated_documents_are_parsed_one_by_one(documents in prop::collection::vec(documents(), 2..5), gap in " {0,2}") {
         let documents: Vec<Value> = documents.into_iter().map(|document| json!({ "d": document })).collect();
         let texts: Vec<String> = documents.iter().map(Value::to_string).collect();
         let expected: Vec<Value> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
@@ -144,7 +144,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_documents_are_known_up_to_the_cut(document in documents(), at in any::<prop::sample::Index>()) {
+    fn cut_document_is_known_up_to_the_cut(document in documents(), at in any::<prop::sample::Index>()) {
         let line = json!({ "first": 1, "then": document }).to_string();
         let cut = line.floor_char_boundary(at.index(line.len()));
         let reading = read(&line[..cut]);
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_makes_it_panic(line in r#"(\{|\}|\[|\]|"|\\|\\u[0-9a-fA-F]{0,4}|:|,|-?[0-9]{1,3}(e[0-9]{1,4})?|true|nul|NaN|"a":| |\PC|\x00){0,40}"#) {
-        let _ = (read(&line), mend(&line));
+    fn arbitrary_lines_do_not_panic(line in r#"(\{|\}|\[|\]|"|\\|\\u[0-9a-fA-F]{0,4}|:|,|-?[0-9]{1,3}(e[0-9]{1,4})?|true|nul|NaN|"a":| |\PC|\x00){0,40}"#) {
+        let _ = (read(&line), repair(&line));
     }
 }

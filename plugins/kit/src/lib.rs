@@ -1,6 +1,6 @@
-//! What the bundled provider plugins share: reading the start payload, help pages and shell lines, judging what is
-//! installed, writing flags and input, telling events, and one kind of failure from another. Nothing here knows any
-//! particular CLI.
+//! Code that the bundled provider plugins share: reading the start payload, parsing help pages and shell command lines,
+//! detecting features, building arguments and input, and creating events and failures. It does not depend on any particular
+//! CLI.
 
 pub mod answer;
 pub mod argument;

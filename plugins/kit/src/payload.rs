@@ -1,7 +1,6 @@
 //! The start payload as a provider reads it.
 //!
-//! The host has validated the document, so these types are lenient: a field that is missing is none, a field that this
-//! version does not know is passed over.
+//! The host has validated the document, so these types are lenient: missing fields are none, and unknown fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use ostler_plugin::types::Problem;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a run is asked to do, as far as a command line can depend on it.
+/// The fields of a start payload on which a command line can depend.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Payload {
@@ -27,7 +26,7 @@ pub struct Payload {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum FlagValue {
-    /// Given without a value; `false` leaves it out.
+    /// The flag without a value; `false` omits it.
     Switch(bool),
     /// The flag once for each value.
     List(Vec<FlagScalar>),
@@ -43,7 +42,7 @@ pub enum FlagScalar {
     Integer(i64),
     /// A number.
     Number(f64),
-    /// Text.
+    /// A string.
     Text(String),
 }
 
@@ -61,37 +60,37 @@ impl std::fmt::Display for FlagScalar {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Harness {
-    /// Go on from the newest session of the working folder.
+    /// Continue the newest session of the working folder.
     pub continue_session: Option<bool>,
     /// `text` or `stream-json`.
     pub input_format: Option<String>,
-    /// Further folders that the agent may work in.
+    /// Further folders in which the agent may work.
     pub additional_directories: Vec<String>,
-    /// The only tools that the agent may use; none is 'no restriction'.
+    /// The only tools that the agent may use; none means no restriction.
     pub tools: Option<Vec<String>>,
     /// What the agent may do without asking.
     pub permissions: Permissions,
-    /// Bounds of the run.
+    /// Limits of the run.
     pub limits: Limits,
     /// MCP servers.
     pub mcp: Mcp,
-    /// What the answer must look like.
+    /// The format of the answer.
     pub structured_output: Option<StructuredOutput>,
-    /// Replaces the CLI's own system prompt.
+    /// Replaces the CLI's system prompt.
     pub system_prompt: Option<String>,
-    /// Goes after the CLI's system prompt.
+    /// Is appended to the CLI's system prompt.
     pub append_system_prompt: Option<String>,
-    /// Text that the agent gets beside the prompt.
+    /// Text that the agent gets in addition to the prompt.
     pub piped_content: Option<String>,
     /// Images for the model.
     pub images: Vec<AttachmentName>,
     /// Files for the model.
     pub files: Vec<AttachmentName>,
-    /// Variables of the child's environment; the host sets them.
+    /// Variables of the child's environment, set by the host.
     pub process_env: BTreeMap<String, String>,
-    /// The only programs on the child's PATH; the host sees to it.
+    /// The only programs on the child's PATH, enforced by the host.
     pub cli_allowlist: Option<Value>,
-    /// What every shell of the child runs first; the host sees to it.
+    /// Script that every shell of the child runs first, set up by the host.
     pub shell_prelude: Option<Value>,
 }
 
@@ -101,9 +100,9 @@ pub struct Harness {
 pub struct Permissions {
     /// `read-only`, `workspace-write` or `full-access`.
     pub sandbox_mode: Option<String>,
-    /// Tools run without a question.
+    /// Whether tools run without asking.
     pub auto_approve: Option<bool>,
-    /// Whether the agent's tools reach the network.
+    /// Whether the agent's tools may use the network.
     pub network_access: Option<bool>,
     /// `untrusted`, `on-failure`, `on-request` or `never`.
     pub approval_policy: Option<String>,
@@ -117,7 +116,7 @@ pub struct Limits {
     pub max_budget_usd: Option<f64>,
     /// Turns of the model.
     pub max_turns: Option<u64>,
-    /// Lines of a tool's result that are kept; the host trims.
+    /// Maximum number of lines of a tool's result, enforced by the host.
     pub max_tool_result_lines: Option<u64>,
 }
 
@@ -125,7 +124,7 @@ pub struct Limits {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Mcp {
-    /// The servers, in the payload's order.
+    /// The servers, in the order of the payload.
     pub servers: Vec<McpServer>,
 }
 
@@ -144,20 +143,20 @@ pub struct McpServer {
     pub args: Vec<String>,
     /// Its environment.
     pub env: BTreeMap<String, String>,
-    /// Its address (http, sse).
+    /// Its URL (http, sse).
     pub url: Option<String>,
     /// HTTP headers.
     pub headers: BTreeMap<String, String>,
-    /// The only tools of it that may be used.
+    /// The only tools of the server that may be used.
     pub enabled_tools: Option<Vec<String>>,
-    /// Tools of it that may not be used.
+    /// Tools of the server that may not be used.
     pub disabled_tools: Option<Vec<String>>,
-    /// `false` leaves it out.
+    /// `false` disables the server.
     pub enabled: Option<bool>,
 }
 
 impl McpServer {
-    /// `stdio`, `http` or `sse`: as stated, else by what there is.
+    /// `stdio`, `http` or `sse`: as configured, otherwise derived from the other fields.
     #[must_use]
     pub fn transport(&self) -> &str {
         match &self.kind {
@@ -168,7 +167,7 @@ impl McpServer {
     }
 }
 
-/// What the answer must look like.
+/// The format of the answer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StructuredOutput {
@@ -176,7 +175,7 @@ pub struct StructuredOutput {
     pub schema: Value,
 }
 
-/// An image or file as the payload names it; where it lies, the request's attachments say.
+/// An image or file in the payload. The attachments of the request contain its path.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AttachmentName {
@@ -190,9 +189,9 @@ impl Payload {
     /// Reads the payload of a request.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where the document is not a start payload.
+    /// If the document is not a start payload.
     pub fn parse(document: &str) -> Result<Self, Error> {
-        // `null` in place of a block means that it is missing; serde's `default` is for missing keys only.
+        // A block that is `null` is the same as a missing block, but serde's `default` applies to missing members only.
         let mut value: Value = serde_json::from_str(document).map_err(|error| invalid("", &error.to_string()))?;
         if !value.is_object() {
             return Err(invalid("", "is not an object"));
@@ -206,7 +205,7 @@ fn drop_nulls(value: &mut Value) {
     if let Value::Object(map) = value {
         map.retain(|_, value| !value.is_null());
         for (key, value) in map.iter_mut() {
-            // A schema is the user's own document, in which null means null.
+            // A schema is the user's own document, in which null is a value.
             if key != "schema" {
                 drop_nulls(value);
             }
@@ -216,21 +215,21 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// An attachment with its place in the payload.
+/// An attachment and its pointer in the payload.
 #[derive(Clone, Debug)]
-pub struct Placed<'a> {
+pub struct PayloadAttachment<'a> {
     /// JSON Pointer of its entry.
     pub pointer: String,
-    /// Whether the payload gives it as an image.
+    /// Whether it is in `images`.
     pub image: bool,
-    /// What the host laid out.
+    /// The file that the host has written.
     pub attachment: &'a Attachment,
 }
 
-/// The attachments of a request with their pointers. The host gives them in the payload's order, images first; each is
-/// matched by name and media type, so that another order does no harm.
+/// The attachments of a request with their pointers. They are matched by name and media type, so that their order does not
+/// matter.
 #[must_use]
-pub fn attachments<'a>(request: &'a RunRequest, harness: &Harness) -> Vec<Placed<'a>> {
+pub fn attachments<'a>(request: &'a RunRequest, harness: &Harness) -> Vec<PayloadAttachment<'a>> {
     let mut slots: Vec<(bool, usize, &AttachmentName, bool)> = Vec::new();
     slots.extend(harness.images.iter().enumerate().map(|(index, entry)| (true, index, entry, false)));
     slots.extend(harness.files.iter().enumerate().map(|(index, entry)| (false, index, entry, false)));
@@ -246,7 +245,7 @@ pub fn attachments<'a>(request: &'a RunRequest, harness: &Harness) -> Vec<Placed
             }
             None => (attachment.mime_type.starts_with("image/"), "/harness/files".to_owned()),
         };
-        placed.push(Placed { pointer, image, attachment });
+        placed.push(PayloadAttachment { pointer, image, attachment });
     }
     placed
 }
@@ -270,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nulls_are_missing_fields_but_not_in_a_schema() {
+    fn null_is_a_missing_field_except_in_a_schema() {
         let payload = Payload::parse(
             r#"{"provider":"x","harness":{"permissions":null,"mcp":{"servers":[{"name":"a","env":null,"url":"http://h"}]},
                 "structuredOutput":{"schema":{"enum":[null],"default":null}}},"optionalFlags":{"--a":true,"--b":[1,"x"],"--c":2.5}}"#,

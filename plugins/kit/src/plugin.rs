@@ -1,8 +1,8 @@
-//! A plugin out of its parts.
+//! The parts of a provider plugin.
 
-/// Makes a provider plugin of modules of the calling crate, and exports it: `settings` with `Settings`, its `check` and
-/// its `SCHEMA`; `info::describe`; `detect` with `probes` and `detect`; `prepare::prepare`; and a transcript that is made
-/// of the request. For plugins whose parts are files of their own, so that their root is a list of these.
+/// Defines and exports a provider plugin from modules of the calling crate: `settings` with `Settings`, its method `check`
+/// and `SCHEMA`; `info::describe`; `detect` with `probes` and `detect`; `prepare::prepare`; and a transcript type with
+/// `new(&RunRequest)`.
 #[macro_export]
 macro_rules! agent_cli {
     ($(#[$about:meta])* $plugin:ident, $name:literal, $summary:literal, $transcript:ty) => {

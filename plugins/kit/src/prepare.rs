@@ -1,38 +1,38 @@
-//! Parts of a launch that every CLI takes in the same way.
+//! Parts of a launch that are the same for all CLIs.
 
 use ostler_plugin::provider::{PrivateFile, RunMode, RunRequest};
 use ostler_plugin::{DroppedOptions, Error, Problems};
 
-use crate::argument::unfit;
+use crate::argument::argument_problem;
 use crate::payload::Harness;
 use crate::prompt;
 
-/// Refuses a request for a terminal.
+/// Refuses interactive runs.
 ///
 /// # Errors
-/// Fails where the request is interactive.
+/// If the request is interactive.
 pub fn non_interactive(request: &RunRequest, cli: &str) -> Result<(), Error> {
     if request.mode == RunMode::Interactive {
         return Err(Error::Unsupported(format!(
-            "{cli} runs non-interactively only in this version of the plugin; leave out `mode`"
+            "{cli} only supports non-interactive runs in this version of the plugin; leave out `mode`"
         )));
     }
     Ok(())
 }
 
-/// `--flag=value`, so that no value can be taken for a flag. The pointer names what it comes from.
+/// `--flag=value`, so that the value cannot be parsed as a flag. Problems are reported with `pointer`.
 #[must_use]
 pub fn joined(flag: &str, value: &str, pointer: &str, problems: &mut Problems) -> String {
     let argument = format!("{flag}={value}");
     if value.is_empty() {
         problems.push(pointer, "is empty");
-    } else if let Some(reason) = unfit(&argument) {
+    } else if let Some(reason) = argument_problem(&argument) {
         problems.push(pointer, reason);
     }
     argument
 }
 
-/// Adds a file to those of the private folder; gives its absolute path.
+/// Adds a file to the private folder and returns its absolute path.
 pub fn private_file(
     files: &mut Vec<PrivateFile>,
     request: &RunRequest,
@@ -44,24 +44,23 @@ pub fn private_file(
     format!("{}/{name}", request.private_dir.trim_end_matches('/'))
 }
 
-/// Whether the run goes on from the newest session of its folder. An id beside that wins, and is the session.
+/// Whether the run continues the newest session of its folder. If a session id is given as well, that one is resumed.
 pub fn continues(request: &RunRequest, harness: &Harness, dropped: &mut DroppedOptions) -> bool {
     let continues = harness.continue_session == Some(true);
     if request.resume_session.is_some() && continues {
-        dropped.convenience("/harness/continueSession", "`resumeSessionId` says which session, and wins");
+        dropped.convenience("/harness/continueSession", "`resumeSessionId` overrides it");
     }
     continues
 }
 
-/// Says that an MCP server at an address is network, too. Whoever names it wants it, so it is asked all the same.
+/// Warns that an MCP server with a URL uses the network although `networkAccess` is false.
 pub fn warn_of_network(harness: &Harness, pointer: &str, dropped: &mut DroppedOptions) {
     if harness.permissions.network_access == Some(false) {
-        dropped
-            .convenience(pointer, "`networkAccess` is false, and this server is asked over the network all the same");
+        dropped.convenience(pointer, "this server is used over the network although `networkAccess` is false");
     }
 }
 
-/// What goes to standard input as text: the prompt, these files by `(name, media type, path)`, and piped content.
+/// The text for standard input: the prompt, files as `(name, media type, path)`, and piped content.
 #[must_use]
 pub fn input(request: &RunRequest, harness: &Harness, files: &[(&str, &str, &str)], problems: &mut Problems) -> String {
     let input = prompt::compose(&request.prompt, files, harness.piped_content.as_deref());
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stay_with_their_flags() {
+    fn values_are_joined_with_their_flags() {
         let mut problems = Problems::default();
         assert_eq!(joined("--model", "--x", "/model", &mut problems), "--model=--x");
         joined("--model", "", "/a", &mut problems).clear();
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn private_files_are_named_by_their_path() {
+    fn private_file_returns_its_absolute_path() {
         let mut files = Vec::new();
         let request = RunRequest { private_dir: "/private/".to_owned(), ..RunRequest::default() };
         assert_eq!(private_file(&mut files, &request, "a.sh", "x", true), "/private/a.sh");
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_by_id_wins() {
+    fn session_id_overrides_continue_session() {
         let harness = Harness { continue_session: Some(true), ..Harness::default() };
         let mut dropped = DroppedOptions::default();
         assert!(continues(&RunRequest::default(), &harness, &mut dropped));
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_prompt_and_a_terminal_are_refused() {
+    fn rejects_blank_prompts_and_interactive_runs() {
         let mut problems = Problems::default();
         let request = RunRequest { prompt: " ".to_owned(), ..RunRequest::default() };
         assert_eq!(input(&request, &Harness::default(), &[], &mut problems), " ");

@@ -1,8 +1,8 @@
-//! What goes to the CLI's standard input.
+//! The text for the CLI's standard input.
 
 use std::fmt::Write as _;
 
-/// The prompt with what goes beside it: files by name and path, then piped content in a block of its own.
+/// Joins the prompt, a block with the names and paths of files, and a block with piped content.
 #[must_use]
 pub fn compose(prompt: &str, files: &[(&str, &str, &str)], piped: Option<&str>) -> String {
     let mut text = prompt.to_owned();

@@ -1,7 +1,7 @@
 //! Session ids.
 
-/// Whether a text has the form of a UUID, 8-4-4-4-12 hexadecimal digits: what CLIs take for an id, before they look for
-/// a name.
+/// Whether a text has the form of a UUID, 8-4-4-4-12 hexadecimal digits. CLIs treat such a text as an id, and any other as a
+/// name.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -11,7 +11,7 @@ pub fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Milliseconds since 1970 that a UUID of version 7 carries; none for every other text.
+/// The time in a UUID of version 7, in milliseconds since 1970; none for any other text.
 #[must_use]
 pub fn uuid_time(id: &str) -> Option<u64> {
     if !is_uuid(id) || id.as_bytes().get(14) != Some(&b'7') {
@@ -20,7 +20,7 @@ pub fn uuid_time(id: &str) -> Option<u64> {
     u64::from_str_radix(&format!("{}{}", id.get(..8)?, id.get(9..13)?), 16).ok()
 }
 
-/// Whether a session began after the attempt did. None where the ids do not tell.
+/// Whether a session was created after the attempt began. None if one of the ids has no time.
 #[must_use]
 pub fn is_newer(session: &str, attempt: &str) -> Option<bool> {
     Some(uuid_time(session)? >= uuid_time(attempt)?)
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_of_ids() {
+    fn newer_session_is_recognized_by_its_id() {
         let (old, new) = ("01a201fd-e403-7082-ac62-b4de0273e428", "01a201fd-fa80-7400-b578-220aef725873");
         assert_eq!(is_newer(new, old), Some(true));
         assert_eq!(is_newer(old, new), Some(false));

@@ -1,6 +1,6 @@
-//! Shell command lines as CLIs print them.
+//! Shell command lines in the output of CLIs.
 
-/// Splits a line into words by the quoting rules of POSIX shells. None where a quote is not closed.
+/// Splits a line into words according to the quoting rules of POSIX shells. None if a quote is not closed.
 #[must_use]
 pub fn split(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
@@ -43,8 +43,8 @@ pub fn split(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// What a shell is given, without the wrapper that a CLI puts around it: `/bin/bash -lc 'ls; pwd'` gives `ls; pwd`.
-/// A line that is no such wrapper comes back as it is.
+/// Removes the shell that a CLI puts around a command: `/bin/bash -lc 'ls; pwd'` becomes `ls; pwd`. Other lines are returned
+/// unchanged.
 #[must_use]
 pub fn unwrap(line: &str) -> String {
     let Some(words) = split(line) else { return line.to_owned() };
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappers_are_taken_off() {
+    fn shell_wrappers_are_removed() {
         assert_eq!(unwrap("/bin/bash -lc 'echo tool; ls'"), "echo tool; ls");
         assert_eq!(unwrap("/bin/bash -lc pwd"), "pwd");
         assert_eq!(unwrap("/bin/bash -c 'a '\"'\"'b'\"'\"''"), "a 'b'");
@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(line in "[ '\"\\\\a-c\\n$]{0,24}") {
+        fn arbitrary_lines_do_not_panic(line in "[ '\"\\\\a-c\\n$]{0,24}") {
             let _ = unwrap(&line);
         }
     }

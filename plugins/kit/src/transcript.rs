@@ -1,4 +1,4 @@
-//! Reading what a CLI prints, line by line, and what its end means where it did not say.
+//! Reading the output of a CLI line by line, and describing runs that end unexpectedly.
 
 use ostler_plugin::provider::{ExitStatus, Failure, FailureKind, Line, OutputStream, Semantic, Step};
 use ostler_plugin::vocabulary::{failures, notices};
@@ -8,13 +8,14 @@ use crate::events::notice;
 use crate::failure::{failure, shorten};
 use crate::json_lines;
 
-/// Most lines of standard error that are kept to explain a failure.
+/// Maximum number of lines of standard error that are kept to explain a failure.
 pub const KEPT_LINES: usize = 40;
 
-/// Most bytes of a line that is kept.
+/// Maximum number of bytes of each of these lines.
 pub const KEPT_BYTES: usize = 2000;
 
-/// Gives each line to `read`, with its stream, which adds events and says whether they have the line's whole meaning.
+/// Passes each line and its stream to `read`, which adds events and returns whether they contain the complete content of the
+/// line.
 pub fn step(lines: &[Line], mut read: impl FnMut(OutputStream, &Line, &mut Vec<Semantic>) -> bool) -> Step {
     let mut step = Step::default();
     for (index, line) in (0_u32..).zip(lines) {
@@ -25,23 +26,23 @@ pub fn step(lines: &[Line], mut read: impl FnMut(OutputStream, &Line, &mut Vec<S
     step
 }
 
-/// What a line of a JSON protocol was, for its transcript.
+/// The result of parsing a line of a JSON protocol.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Heard {
-    /// Whether the events have the line's whole meaning.
+pub struct ParsedLine {
+    /// Whether the events contain the complete content of the line.
     pub covered: bool,
-    /// What is known of an object in it that is not whole: the members before the cut. Empty is nothing.
-    pub lost: Option<Map<String, Value>>,
+    /// The known members of an incomplete object; none if all objects are complete.
+    pub partial: Option<Map<String, Value>>,
 }
 
-/// Gives each object of a line of standard output to `read`, which adds events and says whether they have its whole
-/// meaning. Where something of the line cannot be read, a warning says so.
+/// Passes each object in a line of standard output to `read`, which adds events and returns whether they contain its
+/// complete content. If a part of the line cannot be parsed, a warning is added.
 pub fn objects(
     cli: &str,
     line: &Line,
     events: &mut Vec<Semantic>,
     mut read: impl FnMut(Map<String, Value>, &mut Vec<Semantic>) -> bool,
-) -> Heard {
+) -> ParsedLine {
     let reading = json_lines::read(&line.text);
     let mut covered = !reading.documents.is_empty();
     for document in reading.documents {
@@ -51,7 +52,7 @@ pub fn objects(
         };
     }
     if reading.broken.is_none() && !line.truncated {
-        return Heard { covered, lost: None };
+        return ParsedLine { covered, partial: None };
     }
     let what = if line.truncated { "was too long to be read" } else { "could not be read" };
     events.push(Semantic::Warning(notice(notices::PROTOCOL, &format!("a line of {cli} {what}"))));
@@ -59,18 +60,18 @@ pub fn objects(
         Some(Value::Object(known)) => known,
         _ => Map::new(),
     };
-    Heard { covered: false, lost: Some(known) }
+    ParsedLine { covered: false, partial: Some(known) }
 }
 
-/// The lines of standard error that can explain a failure: the first say what is wrong with a command line, the last
-/// what ended a run.
+/// The lines of standard error that can explain a failure: the first ones tell what is wrong with a command line, the last
+/// ones what ended a run.
 #[derive(Clone, Debug, Default)]
 pub struct StandardError {
     lines: Vec<String>,
 }
 
 impl StandardError {
-    /// Keeps a line, cut to [`KEPT_BYTES`]. Past [`KEPT_LINES`] one from the middle goes.
+    /// Adds a line, cut to [`KEPT_BYTES`]. If there are more than [`KEPT_LINES`], a line in the middle is removed.
     pub fn keep(&mut self, text: &str) {
         if self.lines.len() >= KEPT_LINES {
             self.lines.remove(KEPT_LINES / 2);
@@ -91,46 +92,46 @@ impl StandardError {
     }
 }
 
-/// The failure of a run that ended without having told its end. `early` is the end of a sentence, such as `before its
-/// work was done`; `said` is what the CLI last said.
+/// The failure of a run whose output does not tell how it ended. `early` is the end of a sentence, such as `before its work
+/// was done`; `last_line` is the last line of output.
 #[must_use]
-pub fn ended_early(cli: &str, exit: &ExitStatus, early: &str, said: Option<&str>) -> Failure {
-    let said = said.map_or_else(String::new, |line| format!(": {line}"));
-    // Exit code 0 is the CLI's word that it did what it wanted; anything else is a fault that may pass.
+pub fn ended_early(cli: &str, exit: &ExitStatus, early: &str, last_line: Option<&str>) -> Failure {
+    let last_line = last_line.map_or_else(String::new, |line| format!(": {line}"));
+    // With exit code 0, the CLI considers the run successful. Any other end can be a temporary failure.
     let (kind, code, how) = match (exit.code, exit.signal) {
         (_, Some(signal)) => (FailureKind::Unknown, failures::CRASHED, format!("was ended by signal {signal}")),
         (Some(0), None) => (FailureKind::Incomplete, failures::ENDED_EARLY, "exited with code 0".to_owned()),
         (Some(code), None) => (FailureKind::Unknown, failures::ENDED_EARLY, format!("exited with code {code}")),
         (None, None) => (FailureKind::Unknown, failures::ENDED_EARLY, "ended".to_owned()),
     };
-    failure(kind, code, &format!("{cli} {how} {early}{said}"), None)
+    failure(kind, code, &format!("{cli} {how} {early}{last_line}"), None)
 }
 
-/// Why a line was not read as a whole.
+/// Why a line could not be read completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
     /// It was longer than the host's limit.
     TooLong,
-    /// It is no JSON, or ends too early.
+    /// It is not JSON, or incomplete.
     Malformed,
 }
 
 impl Unread {
-    /// Why this line was not.
+    /// The reason for this line.
     #[must_use]
     pub const fn of(line: &Line) -> Self {
         if line.truncated { Self::TooLong } else { Self::Malformed }
     }
 
-    /// The failure of a run whose end (`what`, such as `codex's last message`) came in such a line.
+    /// The failure of a run whose result (`what`, such as `codex's last message`) was in such a line.
     #[must_use]
     pub fn failure(self, what: &str) -> Failure {
         let (how, hint) = match self {
             Self::TooLong => (
-                "was longer than a line may be, and was not read as a whole",
-                Some("ask for a shorter answer, or raise `max_transcript_line_mib` of the runner"),
+                "was longer than the line limit and could not be read completely",
+                Some("ask for a shorter answer, or increase `runner.max_transcript_line_mib`"),
             ),
-            Self::Malformed => ("could not be read as a whole", None),
+            Self::Malformed => ("could not be read completely", None),
         };
         failure(FailureKind::Incomplete, failures::PROTOCOL, &format!("{what} {how}"), hint)
     }
@@ -153,9 +154,10 @@ mod tests {
     }
 
     #[test]
-    fn ends_without_a_word() {
-        let of = |code: Option<i32>, signal: Option<i32>, said: Option<&str>| {
-            let failure = ended_early("x", &ExitStatus { code, signal, ..ExitStatus::default() }, "too soon", said);
+    fn unexpected_end_is_described_by_exit_code_or_signal() {
+        let of = |code: Option<i32>, signal: Option<i32>, last_line: Option<&str>| {
+            let failure =
+                ended_early("x", &ExitStatus { code, signal, ..ExitStatus::default() }, "too soon", last_line);
             (failure.kind, failure.code.unwrap_or_default(), failure.message)
         };
         let early = || "ended-early".to_owned();
@@ -175,27 +177,27 @@ mod tests {
     }
 
     #[test]
-    fn line_with_several_objects_is_covered_where_each_is_understood() {
-        let hear = |text: &str, truncated| {
+    fn line_with_several_objects_is_covered_if_all_are_understood() {
+        let parse = |text: &str, truncated| {
             let line = Line { stream: OutputStream::Stdout, text: text.to_owned(), truncated };
             let (mut events, mut seen) = (Vec::new(), Vec::new());
-            let heard = objects("x", &line, &mut events, |object, _| {
+            let parsed = objects("x", &line, &mut events, |object, _| {
                 let known = object.contains_key("type");
                 seen.push(object);
                 known
             });
-            (heard.covered, heard.lost.map(|lost| Value::Object(lost).to_string()), seen.len(), events.len())
+            (parsed.covered, parsed.partial.map(|partial| Value::Object(partial).to_string()), seen.len(), events.len())
         };
-        assert_eq!(hear(r#"{"type":1}{"type":2}"#, false), (true, None, 2, 0));
-        assert_eq!(hear(r#"{"type":1}{"other":2}"#, false), (false, None, 2, 0));
-        assert_eq!(hear("[1]", false), (false, None, 0, 0));
-        assert_eq!(hear("loading", false), (false, None, 0, 0));
-        assert_eq!(hear(r#"{"type":1}{"a":"b"#, false), (false, Some(r#"{"a":"b"}"#.to_owned()), 1, 1));
-        assert_eq!(hear(r#"{"type":1}"#, true), (false, Some("{}".to_owned()), 1, 1));
+        assert_eq!(parse(r#"{"type":1}{"type":2}"#, false), (true, None, 2, 0));
+        assert_eq!(parse(r#"{"type":1}{"other":2}"#, false), (false, None, 2, 0));
+        assert_eq!(parse("[1]", false), (false, None, 0, 0));
+        assert_eq!(parse("loading", false), (false, None, 0, 0));
+        assert_eq!(parse(r#"{"type":1}{"a":"b"#, false), (false, Some(r#"{"a":"b"}"#.to_owned()), 1, 1));
+        assert_eq!(parse(r#"{"type":1}"#, true), (false, Some("{}".to_owned()), 1, 1));
     }
 
     #[test]
-    fn only_lines_with_a_meaning_are_covered() {
+    fn only_understood_lines_are_covered() {
         let line = |text: &str| Line { stream: OutputStream::Stdout, text: text.to_owned(), truncated: false };
         let step = step(&[line("a"), line("b"), line("a")], |_, line, _| line.text == "a");
         assert_eq!(step.covered, [0, 2]);

@@ -1,4 +1,4 @@
-//! Which variables of the host's environment a CLI gets.
+//! The variables of the host's environment that a CLI inherits.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use ostler_plugin::Problems;
 
 use crate::argument::is_variable_name;
 
-/// What programs on node read to find their way through a network: proxies and certificates.
+/// Variables for network access that programs on Node.js use: proxies and certificates.
 pub const NETWORK: [&str; 11] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -21,8 +21,7 @@ pub const NETWORK: [&str; 11] = [
     "NODE_EXTRA_CA_CERTS",
 ];
 
-/// The variables that a CLI inherits: those that it is known to read, the one of its token, and those that the settings
-/// add. Each stands there once.
+/// The variables that a CLI inherits: known ones, that of its token, and those of the settings. Duplicates are removed.
 #[must_use]
 pub fn inherited(known: &[&[&str]], token: &str, further: &[String]) -> Vec<String> {
     let mut names: Vec<String> = known.iter().copied().flatten().map(|name| (*name).to_owned()).collect();
@@ -37,11 +36,11 @@ pub fn inherited(known: &[&[&str]], token: &str, further: &[String]) -> Vec<Stri
 pub fn check(environment: &[String], token: &str, problems: &mut Problems) {
     for (index, name) in environment.iter().enumerate() {
         if !is_variable_name(name.strip_suffix('*').unwrap_or(name)) {
-            problems.push(format!("/environment/{index}"), "is not the name of a variable");
+            problems.push(format!("/environment/{index}"), "is not a valid variable name");
         }
     }
     if !is_variable_name(token) {
-        problems.push("/tokenVariable", "is not the name of a variable");
+        problems.push("/tokenVariable", "is not a valid variable name");
     }
 }
 
@@ -54,13 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_variable_stands_there_once() {
+    fn duplicate_variables_are_removed() {
         let further = ["B".to_owned(), "T".to_owned(), "C".to_owned()];
         assert_eq!(inherited(&[&["A", "B"], &["D"]], "T", &further), ["A", "B", "D", "T", "C"]);
     }
 
     #[test]
-    fn names_that_no_variable_has() {
+    fn invalid_variable_names_are_reported() {
         let mut problems = Problems::default();
         check(&["A_*".to_owned(), "A B".to_owned(), "*".to_owned()], "1", &mut problems);
         let Err(Error::Invalid(problems)) = problems.into_result() else { panic!("accepted") };

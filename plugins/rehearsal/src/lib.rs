@@ -1,7 +1,7 @@
-//! Provider plugin for the rehearsal: the scripted stand-in agent inside the host's own binary.
+//! Provider plugin for the rehearsal: the scripted stand-in agent in the host's own binary.
 //!
-//! It needs no installed CLI, so it is always there. The stand-in restricts itself by refusing to run commands: what it
-//! is asked to forbid it forbids, or says that it cannot.
+//! It requires no installed CLI, so it is always available. Its only restriction is to refuse commands; it reports
+//! restrictions that it cannot enforce.
 
 mod prepare;
 mod transcript;
@@ -16,7 +16,7 @@ use ostler_plugin::{
 };
 use serde::Deserialize;
 
-/// The verb by which the host's binary is the stand-in.
+/// The command of the host's binary that runs the stand-in.
 const VERB: &str = "__rehearse";
 /// Flags that a payload may set.
 const DELAY_FLAG: &str = "--delay-ms";
@@ -32,7 +32,7 @@ pub struct Rehearsal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Folder for the sessions; by default the stand-in keeps them in the host's home.
+    /// Folder for the sessions; by default in the host's home.
     sessions: Option<String>,
     /// Milliseconds between the chunks of `SLOW`.
     delay: Option<u32>,
@@ -52,7 +52,7 @@ impl Plugin for Rehearsal {
                 "additionalProperties": false,
                 "properties": {
                     "sessions": {
-                        "description": "Folder for the sessions, absolute.",
+                        "description": "Absolute path of the folder for sessions.",
                         "type": "string",
                         "pattern": "^/"
                     },
@@ -74,7 +74,7 @@ impl Plugin for Rehearsal {
 }
 
 impl Rehearsal {
-    /// The stand-in writes nothing but its sessions.
+    /// The stand-in writes nothing except its sessions.
     fn containment(&self) -> Containment {
         let sessions = match &self.settings.sessions {
             Some(folder) => vec![format!("{}/", folder.trim_end_matches('/'))],
@@ -139,8 +139,8 @@ impl Provider for Rehearsal {
     }
 }
 
-/// What the stand-in honours. A sandbox and a list of tools it keeps by refusing to run commands; a budget it keeps
-/// because it costs nothing.
+/// Features of the stand-in. It supports a sandbox and a list of tools by refusing commands, and a budget because it has no
+/// cost.
 const FEATURES: [&str; 18] = [
     features::RESUME,
     features::CONTINUE,
@@ -173,7 +173,7 @@ fn optional_flags() -> Vec<OptionalFlag> {
         },
         OptionalFlag {
             name: ALLOW_RUN_FLAG.to_owned(),
-            summary: "run commands whatever the sandbox and the list of tools say".to_owned(),
+            summary: "run commands regardless of the sandbox and the list of tools".to_owned(),
             values: FlagValues::None,
             advanced: true,
             widens: vec!["sandboxMode".to_owned(), "tools".to_owned()],
@@ -192,9 +192,9 @@ fn version(results: &[ProbeResult]) -> Result<String, String> {
             .map(str::to_owned)
             .ok_or_else(|| "the rehearsal printed no version".to_owned()),
         Some(ProbeOutcome::Exited(output)) => {
-            Err(format!("the rehearsal failed to tell its version: exit code {}", output.code))
+            Err(format!("the rehearsal failed to print its version: exit code {}", output.code))
         }
-        Some(ProbeOutcome::TimedOut) => Err("the rehearsal did not tell its version in time".to_owned()),
+        Some(ProbeOutcome::TimedOut) => Err("the rehearsal did not print its version in time".to_owned()),
         Some(ProbeOutcome::Failed(message)) => Err(format!("the rehearsal failed to start: {message}")),
         Some(ProbeOutcome::NotFound) | None => Err("the host's own binary was not found".to_owned()),
     }
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_blocks_with_a_reason() {
+    fn other_output_blocks_with_a_reason() {
         let strange = ProbeOutcome::Exited(ProbeOutput {
             code: 0,
             stdout: "true (coreutils) 9.4".to_owned(),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_is_json_and_knows_the_settings() {
+    fn schema_is_valid_json_and_lists_the_settings() {
         let schema: serde_json::Value = serde_json::from_str(&Rehearsal::settings_schema().unwrap()).unwrap();
         let known: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
         assert_eq!(known, ["sessions", "delay"]);

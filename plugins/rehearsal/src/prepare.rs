@@ -8,7 +8,7 @@ use ostler_plugin::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The parts of the start payload that matter here. The host has checked their types.
+/// The fields of the start payload that the stand-in uses. The host has validated their types.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Payload {
@@ -58,7 +58,7 @@ struct StructuredOutput {
     schema: Value,
 }
 
-/// Arguments and files as they come together.
+/// Arguments and files of the launch.
 #[derive(Default)]
 struct Draft {
     args: Vec<String>,
@@ -66,12 +66,12 @@ struct Draft {
 }
 
 impl Draft {
-    /// Name and value in one argument, so that no value is taken for a flag.
+    /// Joins name and value in one argument, so that the value cannot be parsed as a flag.
     fn option(&mut self, name: &str, value: &str) {
         self.args.push(format!("{name}={value}"));
     }
 
-    /// Puts a text into a private file and names the file in an option.
+    /// Writes a text to a private file and passes its path as an option.
     fn file(&mut self, private_dir: &str, option: &str, name: &str, contents: &str) {
         self.option(option, &format!("{private_dir}/{name}"));
         self.files.push(PrivateFile {
@@ -85,7 +85,7 @@ impl Draft {
 pub(crate) fn prepare(settings: &Settings, request: &RunRequest) -> Result<Launch, Error> {
     if request.mode == RunMode::Interactive {
         return Err(Error::Unsupported(
-            "the rehearsal answers one prompt and ends: start it with mode `non-interactive`".to_owned(),
+            "the rehearsal answers one prompt and exits: start it with mode `non-interactive`".to_owned(),
         ));
     }
     let payload: Payload = serde_json::from_str(&request.payload).map_err(|error| {
@@ -170,7 +170,7 @@ fn flags(draft: &mut Draft, settings: &Settings, given: Option<&Map<String, Valu
                 Value::Bool(false) => {}
                 Value::String(text) if text.is_empty() => allow_run = true,
                 Value::Array(values) if values.is_empty() => allow_run = true,
-                _ => problems.push(pointer, "takes no value: write true"),
+                _ => problems.push(pointer, "takes no value: use true"),
             },
             _ => problems
                 .push(pointer, format!("is not a flag of the rehearsal; available: {DELAY_FLAG} and {ALLOW_RUN_FLAG}")),
@@ -186,7 +186,7 @@ fn flags(draft: &mut Draft, settings: &Settings, given: Option<&Map<String, Valu
     Ok(Flags { allow_run })
 }
 
-/// As a number, as a text, or as a list of one of them.
+/// The value as a number, a string, or a list of one of these.
 fn milliseconds(value: &Value) -> Option<u64> {
     let value = match value {
         Value::Array(values) if values.len() == 1 => values.first()?,
@@ -196,12 +196,12 @@ fn milliseconds(value: &Value) -> Option<u64> {
     (number <= 60_000).then_some(number)
 }
 
-/// What is to be forbidden, and what cannot be honoured.
+/// Sets the restrictions, and returns those that cannot be enforced.
 fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool, host: HostContainment) -> DroppedOptions {
     let mut dropped = DroppedOptions::default();
     let none = Permissions::default();
     let permissions = harness.permissions.as_ref().unwrap_or(&none);
-    // Where the host confines the commands, the stand-in need not refuse them.
+    // If the host restricts the commands, the stand-in does not have to refuse them.
     if let Some(mode) = permissions.sandbox_mode.as_ref().filter(|_| !host.sandboxed) {
         draft.option("--sandbox", mode);
     }
@@ -228,13 +228,11 @@ fn restrictions(draft: &mut Draft, harness: &Harness, allow_run: bool, host: Hos
         dropped.restriction("/harness/permissions/approvalPolicy", "the rehearsal never asks before it runs a command");
     }
     if harness.mcp.as_ref().and_then(|mcp| mcp.servers.as_ref()).is_some_and(|all| !all.is_empty()) {
-        dropped.convenience("/harness/mcp/servers", "the rehearsal starts no MCP servers");
+        dropped.convenience("/harness/mcp/servers", "the rehearsal does not support MCP servers");
     }
     if harness.additional_directories.as_ref().is_some_and(|all| !all.is_empty()) {
-        dropped.convenience(
-            "/harness/additionalDirectories",
-            "the rehearsal confines its commands to no folder, so there is none to add",
-        );
+        dropped
+            .convenience("/harness/additionalDirectories", "the rehearsal does not restrict its commands to a folder");
     }
     if harness.input_format.as_deref().is_some_and(|format| format != "text") {
         dropped.convenience("/harness/inputFormat", "the rehearsal reads its prompt as text");
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompt_goes_by_standard_input() {
+    fn prompt_is_passed_on_standard_input() {
         let launch = launch(&json!({}));
         assert_eq!(
             launch.args,
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_it_knows_reaches_the_command_line() {
+    fn supported_fields_are_passed_on_the_command_line() {
         let payload = json!({
             "outputFormat": "text",
             "optionalFlags": { "--delay-ms": "5", "--allow-run": true },
@@ -332,13 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_continued_only_when_none_is_named() {
+    fn session_is_continued_only_without_a_session_id() {
         let launch = launch(&json!({ "harness": { "continueSession": true } }));
         assert!(launch.args.iter().any(|arg| arg == "--continue"));
     }
 
     #[test]
-    fn what_it_cannot_honour_is_told() {
+    fn unsupported_options_are_reported() {
         assert_eq!(
             dropped(&json!({ "harness": {
                 "inputFormat": "stream-json",
@@ -359,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn without_commands_there_is_no_network_to_forbid() {
+    fn network_restriction_is_met_if_commands_are_refused() {
         for harness in [
             json!({ "tools": [], "permissions": { "networkAccess": false } }),
             json!({ "permissions": { "networkAccess": false, "sandboxMode": "read-only" } }),
@@ -375,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_are_all_told_with_their_pointers() {
+    fn all_invalid_flags_are_reported_with_their_pointers() {
         let payload = json!({ "optionalFlags": { "--delay-ms": "soon", "--allow-run": 3, "--x/y": 1 } });
         let Err(Error::Invalid(problems)) = prepare(&Settings::default(), &request(&payload)) else {
             panic!("accepted")

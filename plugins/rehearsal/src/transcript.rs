@@ -1,4 +1,4 @@
-//! What the stand-in's output means.
+//! Transcript of the stand-in's output.
 
 use ostler_plugin::{
     provider::{
@@ -15,7 +15,7 @@ use ostler_provider_kit::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// One line of the protocol. Kinds and fields that are not here are passed over.
+/// One line of the protocol. Unknown kinds and fields are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 enum Event {
@@ -104,24 +104,24 @@ struct Reason {
 /// Follows one attempt.
 #[derive(Debug)]
 pub struct Transcript {
-    /// Session that was to be resumed.
+    /// The session to resume.
     wanted: Option<String>,
-    /// Whether the answer comes as plain text that the host itself reads.
+    /// Whether the answer is plain text, which the host reads itself.
     plain: bool,
     session: Option<String>,
-    /// Whether any text of the answer has been seen.
+    /// Whether the answer contains any text so far.
     spoke: bool,
     last: Option<Last>,
-    /// Why a line was not read that may have been the last.
+    /// Why a line could not be read, which may have been the last one.
     unread: Option<Unread>,
-    /// The last complaint on standard error.
-    complaint: Option<String>,
+    /// The last message on standard error.
+    error_line: Option<String>,
 }
 
-/// Start of everything that the stand-in says about itself on standard error.
+/// Prefix of the stand-in's own messages on standard error.
 const PREFIX: &str = "rehearsal: ";
-/// Longest complaint that is kept, in bytes.
-const MAX_COMPLAINT: usize = 4_096;
+/// Maximum length of a message in bytes.
+const MAX_ERROR_LINE: usize = 4_096;
 
 impl Transcript {
     pub(crate) fn new(request: &RunRequest) -> Self {
@@ -133,22 +133,22 @@ impl Transcript {
             spoke: false,
             last: None,
             unread: None,
-            complaint: None,
+            error_line: None,
         }
     }
 
-    /// A line of standard output. True if its meaning is in `events`.
+    /// Reads a line of standard output. Returns whether the events contain its complete content.
     fn stdout(&mut self, line: &Line, events: &mut Vec<Semantic>) -> bool {
-        let heard = objects("the rehearsal", line, events, |object, events| {
-            self.protocol(Value::Object(object)).map(|told| events.extend(told)).is_some()
+        let parsed = objects("the rehearsal", line, events, |object, events| {
+            self.protocol(Value::Object(object)).map(|translated| events.extend(translated)).is_some()
         });
-        if heard.lost.is_some() {
+        if parsed.partial.is_some() {
             self.unread = Some(Unread::of(line));
         }
-        heard.covered
+        parsed.covered
     }
 
-    /// The events of an object of the protocol; `None` if it is none.
+    /// The events of an object of the protocol; `None` for any other object.
     fn protocol(&mut self, object: Value) -> Option<Vec<Semantic>> {
         let piece = |message, text| TextPiece { message, text, parent: None };
         let event: Event = serde_json::from_value(object).ok()?;
@@ -212,7 +212,7 @@ impl Transcript {
         Semantic::Session(SessionInfo { id, origin })
     }
 
-    /// The last line. In the form `json` it is the only one, and says the session and the answer too.
+    /// Reads the last line. In the form `json` it is the only one, and also contains the session and the answer.
     fn result(&mut self, last: Last) -> Vec<Semantic> {
         let mut events = Vec::new();
         if self.session.is_none() {
@@ -236,26 +236,27 @@ impl Transcript {
         events
     }
 
-    /// A line on standard error: remembered if it is the stand-in's own. True if its meaning is in `events`.
+    /// Reads a line of standard error, and keeps it if it is a message of the stand-in. Returns whether the events contain
+    /// its complete content.
     fn stderr(&mut self, text: &str, events: &mut Vec<Semantic>) -> bool {
         let Some(own) = text.strip_prefix(PREFIX) else { return false };
         if let (true, Some(id)) = (self.plain, own.strip_prefix("session ")) {
-            // Resumed or refused: in this form it says no more than the id.
+            // Resumed or not: in this form, only the id is printed.
             let resumed = self.wanted.as_deref() == Some(id);
             events.push(self.session(id.to_owned(), resumed));
             return true;
         }
         if !own.starts_with("see ") {
-            let end = own.floor_char_boundary(own.len().min(MAX_COMPLAINT));
-            self.complaint = Some(own.get(..end).unwrap_or_default().to_owned());
+            let end = own.floor_char_boundary(own.len().min(MAX_ERROR_LINE));
+            self.error_line = Some(own.get(..end).unwrap_or_default().to_owned());
         }
         false
     }
 
-    /// What went wrong when there was no last line to say it.
-    fn broken_off(&self, exit: &ExitStatus) -> Option<Failure> {
-        let complaint = self.complaint.as_deref().unwrap_or_default();
-        let message = complaint.strip_prefix("error: ").unwrap_or(complaint);
+    /// The failure of a run without a last line.
+    fn failure_without_result(&self, exit: &ExitStatus) -> Option<Failure> {
+        let error_line = self.error_line.as_deref().unwrap_or_default();
+        let message = error_line.strip_prefix("error: ").unwrap_or(error_line);
         if exit.code == Some(0)
             && let Some(unread) = self.unread
         {
@@ -274,8 +275,8 @@ impl Transcript {
             (Some(1), None) if message.starts_with("no session with id") => {
                 (FailureKind::ResumeInvalid, Some(failures::SESSION_NOT_FOUND), message.to_owned())
             }
-            (Some(1), None) if self.plain && complaint.starts_with("failed (") => {
-                return Some(plain_failure(complaint));
+            (Some(1), None) if self.plain && error_line.starts_with("failed (") => {
+                return Some(plain_failure(error_line));
             }
             (Some(2), None) => (
                 FailureKind::Usage,
@@ -283,14 +284,14 @@ impl Transcript {
                 "the rehearsal refused its command line".to_owned(),
             ),
             (Some(code), None) => (FailureKind::Unknown, None, format!("the rehearsal ended with exit code {code}")),
-            (_, _) => (FailureKind::Unknown, None, "nobody knows how the rehearsal ended".to_owned()),
+            (_, _) => (FailureKind::Unknown, None, "the rehearsal ended for an unknown reason".to_owned()),
         };
-        // What it says about itself explains an exit code, but not a signal or a silent end.
-        let told = !message.is_empty() && exit.signal.is_none() && exit.code != Some(0);
+        // A message explains an exit code, but not a signal or exit code 0.
+        let explained = !message.is_empty() && exit.signal.is_none() && exit.code != Some(0);
         Some(Failure {
             kind,
             code: code.map(str::to_owned),
-            message: if told { message.to_owned() } else { fallback },
+            message: if explained { message.to_owned() } else { fallback },
             hint: None,
             retry: None,
         })
@@ -315,7 +316,7 @@ impl ostler_plugin::Transcript for Transcript {
 
     fn finish(&mut self, exit: ExitStatus, _: Vec<CollectedFile>) -> Outcome {
         let Some(last) = self.last.take() else {
-            return Outcome { failure: self.broken_off(&exit), ..Outcome::default() };
+            return Outcome { failure: self.failure_without_result(&exit), ..Outcome::default() };
         };
         let failure = match (last.failure, last.status.as_str()) {
             (Some(reason), _) => Some(Failure {
@@ -350,10 +351,10 @@ impl ostler_plugin::Transcript for Transcript {
     }
 }
 
-/// `failed (class): message`, the form of failures where the answer is plain text.
-fn plain_failure(complaint: &str) -> Failure {
+/// Parses `failed (class): message`, the form of failures if the answer is plain text.
+fn plain_failure(error_line: &str) -> Failure {
     let (class, message) =
-        complaint.strip_prefix("failed (").and_then(|rest| rest.split_once("): ")).unwrap_or(("unknown", complaint));
+        error_line.strip_prefix("failed (").and_then(|rest| rest.split_once("): ")).unwrap_or(("unknown", error_line));
     Failure { kind: kind(class), code: None, message: message.to_owned(), hint: None, retry: None }
 }
 

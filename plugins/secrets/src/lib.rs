@@ -1,6 +1,5 @@
-//! The default redactor: tables of rules for the secrets that turn up in what coding agents print, and the judgement
-//! that no pattern can give: whether a value with a telling name is random text or a call, a path, a type, a
-//! placeholder.
+//! The default redactor: rules for the secrets that occur in the output of coding agents, and the checks that a pattern
+//! cannot express: whether a value with a telling name is random text, or a call, a path, a type or a placeholder.
 
 mod families;
 mod judge;
@@ -55,7 +54,7 @@ impl Redactor for Secrets {
             .map(|pattern| Allow { rules: Vec::new(), target: AllowTarget::Secret, pattern: (*pattern).to_owned() })
             .collect();
         for entry in &self.settings.allow {
-            // An exception for disabled rules only must not become one for all.
+            // An exception that applies only to disabled rules must not become one that applies to all rules.
             let rules: Vec<String> = entry.rules.iter().filter(|id| enabled(id)).cloned().collect();
             if entry.rules.is_empty() || !rules.is_empty() {
                 allow.push(Allow { rules, target: entry.target.into(), pattern: entry.pattern.clone() });

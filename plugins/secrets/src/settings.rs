@@ -3,11 +3,11 @@
 use ostler_plugin::redactor::AllowTarget;
 use serde::Deserialize;
 
-/// What the operator can change.
+/// The settings that an operator can change.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Rules that are left out, by id.
+    /// Ids of disabled rules.
     pub disable: Vec<String>,
     /// Further exceptions.
     pub allow: Vec<AllowEntry>,
@@ -19,24 +19,24 @@ pub struct Settings {
 pub struct AllowEntry {
     /// Regular expression.
     pub pattern: String,
-    /// Rules that it belongs to; empty means all.
+    /// Rules to which it applies; empty means all.
     #[serde(default)]
     pub rules: Vec<String>,
-    /// What the pattern is compared with.
+    /// The text that the pattern is matched against.
     #[serde(default)]
     pub target: Target,
 }
 
-/// What an exception is compared with.
+/// The text that an exception is matched against.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// The secret itself.
     #[default]
     Secret,
-    /// The match around it.
+    /// The whole match.
     Match,
-    /// The line around that.
+    /// The line of the match.
     Line,
 }
 
@@ -56,22 +56,22 @@ pub(crate) const SCHEMA: &str = r#"{
   "additionalProperties": false,
   "properties": {
     "disable": {
-      "description": "rules to leave out, by id",
+      "description": "ids of rules to disable",
       "type": "array",
       "items": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"},
       "uniqueItems": true
     },
     "allow": {
-      "description": "exceptions: text that fits one is left alone",
+      "description": "exceptions: text that matches one is not redacted",
       "type": "array",
       "items": {
         "type": "object",
         "additionalProperties": false,
         "required": ["pattern"],
         "properties": {
-          "pattern": {"description": "regular expression; anchor it", "type": "string", "minLength": 1},
-          "rules": {"description": "rules it belongs to; none means all", "type": "array", "items": {"type": "string"}},
-          "target": {"description": "what is compared", "enum": ["secret", "match", "line"]}
+          "pattern": {"description": "regular expression; use anchors", "type": "string", "minLength": 1},
+          "rules": {"description": "rules to which it applies; empty means all", "type": "array", "items": {"type": "string"}},
+          "target": {"description": "the text that the pattern is matched against", "enum": ["secret", "match", "line"]}
         }
       }
     }

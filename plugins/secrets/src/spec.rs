@@ -1,8 +1,8 @@
-//! How a rule is written down in the tables of this crate.
+//! The form of a rule in the tables of this crate.
 
 use ostler_plugin::redactor::{Block, Rule};
 
-/// One row of a table. Made by [`token`], [`shape`] or [`named`], refined by the methods.
+/// One row of a table. [`token`], [`shape`] and [`named`] create it, and its methods change it.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     id: &'static str,
@@ -18,7 +18,7 @@ pub(crate) struct Spec {
     verify: bool,
 }
 
-/// A token that its own prefix gives away. The whole match is the secret.
+/// A token that is recognized by its prefix. The whole match is the secret.
 pub(crate) fn token(id: &'static str, what: &'static str, pattern: &str, keywords: &[&'static str]) -> Spec {
     Spec {
         id,
@@ -35,13 +35,13 @@ pub(crate) fn token(id: &'static str, what: &'static str, pattern: &str, keyword
     }
 }
 
-/// Something that its surroundings give away. The first group is the secret.
+/// A secret that is recognized by its context. The first group is the secret.
 pub(crate) fn shape(id: &'static str, what: &'static str, pattern: &str, keywords: &[&'static str]) -> Spec {
     Spec { groups: vec![1], whole_word: false, ..token(id, what, pattern, keywords) }
 }
 
-/// A value without a prefix of its own, known by the name beside it. `name` is matched without regard to case, must
-/// begin with one of `keywords`, and may go on; `value` is what the name is given.
+/// A value that is recognized by its name. `name` is matched without regard to case, must begin with one of `keywords`, and
+/// may be a part of a longer name. `value` is the pattern of the value.
 pub(crate) fn named(id: &'static str, what: &'static str, name: &str, keywords: &[&'static str], value: &str) -> Spec {
     const COLOUR: &str = r"(?:(?:\x1b|\\{1,3}(?:u001[bB]|x1[bB]|033|e))\[[0-9;]{0,12}m){0,2}";
     const QUOTE: &str = r#"(?:[\\"'`\])*]|&(?:quot|apos|#34|#39);)"#;
@@ -53,37 +53,37 @@ pub(crate) fn named(id: &'static str, what: &'static str, name: &str, keywords: 
 }
 
 impl Spec {
-    /// Which groups are secret, if not the first.
+    /// The groups that contain the secret; the default is the first.
     pub(crate) fn groups(mut self, groups: &[u32]) -> Self {
         self.groups = groups.to_vec();
         self
     }
 
-    /// Longest match in bytes, if not 512.
+    /// Maximum length of a match in bytes; the default is 512.
     pub(crate) fn up_to(mut self, bytes: u32) -> Self {
         self.max_length = bytes;
         self
     }
 
-    /// Least entropy, for tokens whose prefix alone says little.
+    /// Minimum entropy, for tokens with a prefix that is not specific.
     pub(crate) fn entropy(mut self, bits: f32) -> Self {
         self.min_entropy = Some(bits);
         self
     }
 
-    /// [`crate::judge`] has the last word.
+    /// Each match is checked by [`crate::judge`].
     pub(crate) fn judged(mut self) -> Self {
         self.verify = true;
         self
     }
 
-    /// Lines that follow.
+    /// The lines that follow.
     pub(crate) fn block(mut self, body: &str, end: &str, max_lines: u32) -> Self {
         self.block = Some(Block { body: body.to_owned(), end: end.to_owned(), max_lines });
         self
     }
 
-    /// May begin in the middle of a word.
+    /// A match may begin inside a word.
     pub(crate) fn inside_words(mut self) -> Self {
         self.whole_word = false;
         self
@@ -94,7 +94,7 @@ impl Spec {
     }
 
     pub(crate) fn into_rule(self) -> Rule {
-        // The tables say `\w` and `\s` for short. As sets of ASCII they compile to a hundredth of the size.
+        // The tables use `\w` and `\s` for brevity. As ASCII sets they compile to a hundredth of the size.
         let pattern = self.pattern.replace(r"\w", "A-Za-z0-9_").replace(r"\s", r" \t\r\n");
         Rule {
             id: self.id.to_owned(),

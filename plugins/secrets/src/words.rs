@@ -1,4 +1,4 @@
-//! Tells words from random text.
+//! Distinguishes words from random text.
 
 /// Letter pairs that make up most of English and of the identifiers that are built from it.
 const COMMON: &str = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne \
@@ -8,7 +8,7 @@ ap ck lu po ue if up ow bo gi og ov ob ub ef au ep cr rm rn sp sc ks ms ds ds rc
 ye da do go va vo ga pi bi ba bu du ru mu nu gu tp ht ws lt ft pt xt db eb by my ys sy cs fs js rv sw tw qu rl rg lf lv mb nv yp em eg ei eu";
 
 fn common_pair(a: u8, b: u8) -> bool {
-    // 26 × 26 bits, worked out once at compile time.
+    // 26 × 26 bits, computed at compile time.
     const TABLE: [u32; 26] = {
         let mut table = [0u32; 26];
         let pairs = COMMON.as_bytes();
@@ -29,7 +29,7 @@ fn common_pair(a: u8, b: u8) -> bool {
         && TABLE.get(usize::from(a - b'a')).is_some_and(|row| row >> (b - b'a') & 1 == 1)
 }
 
-/// Whether letters read like a word: none of them, a short abbreviation, or mostly common pairs.
+/// Whether letters are a word: an empty text, a short abbreviation, or mostly common pairs.
 pub(crate) fn is_word(letters: &str) -> bool {
     let bytes = letters.as_bytes();
     if bytes.len() <= 3 {
@@ -39,8 +39,7 @@ pub(crate) fn is_word(letters: &str) -> bool {
     common * 100 >= (bytes.len() - 1) * 58 && bytes.iter().any(|b| b"aeiouyAEIOUY".contains(b))
 }
 
-/// The words of a name in any of the usual cases, in lower case: `dbPassword`, `DB_PASSWORD` and `db-password` are all
-/// `db password`.
+/// The words of a name in lower case: `dbPassword`, `DB_PASSWORD` and `db-password` are all `db password`.
 pub(crate) fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let chars: Vec<char> = name.chars().collect();
@@ -63,7 +62,7 @@ pub(crate) fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// Whether text is made of words, abbreviations and small numbers, as names, paths and versions are.
+/// Whether a text consists of words, abbreviations and small numbers, like names, paths and versions.
 pub(crate) fn is_wordy(text: &str) -> bool {
     let words = words(text);
     let readable = words.iter().all(|word| {
@@ -80,7 +79,7 @@ pub(crate) fn is_wordy(text: &str) -> bool {
         let digits = word.len() - letters.len();
         digits <= 4 && (letters.is_empty() || (letters.bytes().all(|b| !b.is_ascii_digit()) && is_word(letters)))
     });
-    // Random text falls apart into scraps, too, each of which could be an abbreviation.
+    // Random text can also be split into short parts that look like abbreviations.
     let scraps = words
         .iter()
         .filter(|word| {
@@ -100,8 +99,8 @@ fn class(byte: u8) -> u8 {
     }
 }
 
-/// How random text looks: around 0 for names, from 0.3 upwards for what a generator made. Counts changes between lower
-/// case, upper case and digits, and letter pairs that are rare in words.
+/// How random a text looks: about 0 for names, at least 0.3 for generated values. Counts changes between lower case, upper
+/// case and digits, and letter pairs that are rare in words.
 pub(crate) fn randomness(text: &str) -> f32 {
     let bytes: Vec<u8> = text.bytes().collect();
     if bytes.len() < 2 {
@@ -116,7 +115,7 @@ pub(crate) fn randomness(text: &str) -> f32 {
         }
         pairs += 1.0;
         if ca != cb {
-            // One capital at the beginning of a word is what names do.
+            // A capital at the beginning of a word is normal in names.
             changes += if ca == 1 && cb == 0 { 0.5 } else { 1.0 };
         }
         if ca != 2 && cb != 2 {
@@ -127,7 +126,7 @@ pub(crate) fn randomness(text: &str) -> f32 {
         }
     }
     special += bytes.iter().filter(|b| b"!@#$%^&*~?+=".contains(b)).count() as f32;
-    // The six letters of hex make pairs that are all common.
+    // Pairs of the six letters of hex are all common.
     let hex = text.bytes().all(|b| b.is_ascii_hexdigit()) && text.bytes().any(|b| b.is_ascii_digit());
     let rare = if hex || letters < 1.0 { 0.0 } else { (0.5 - common / letters) * (letters / 4.0).min(1.0) };
     changes / f32::max(pairs, 1.0) + rare + (special * 0.1).min(0.2)
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_split_in_every_case() {
+    fn names_in_any_case_are_split_into_words() {
         for name in ["db-password", "DB_PASSWORD", "dbPassword", "DbPassword", "db.password"] {
             assert_eq!(words(name), ["db", "password"], "{name}");
         }
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_random_text_differ() {
+    fn words_and_random_text_are_distinguished() {
         for text in [
             "next_token",
             "TokenKind.Secret",

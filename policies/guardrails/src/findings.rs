@@ -2,10 +2,10 @@
 
 use ostler_plugin::policy::{Finding, Verdict};
 
-/// More than these help nobody, and what a policy may answer is bounded.
+/// Maximum number of findings. More are not useful, and the host limits them.
 const MAX_FINDINGS: usize = 200;
 
-/// The findings so far.
+/// The findings collected so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
@@ -13,18 +13,18 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Denies. An empty pointer blames no single field.
+    /// Adds a denial. An empty pointer means that it is not about one field.
     pub(crate) fn deny(&mut self, check: &str, pointer: impl Into<String>, message: impl Into<String>, hint: &str) {
         self.add(Verdict::Deny, check, pointer.into(), message.into(), hint);
     }
 
-    /// Lets it pass, with a word.
+    /// Adds a warning.
     pub(crate) fn warn(&mut self, check: &str, pointer: impl Into<String>, message: impl Into<String>, hint: &str) {
         self.add(Verdict::Warn, check, pointer.into(), message.into(), hint);
     }
 
     fn add(&mut self, verdict: Verdict, check: &str, pointer: String, message: String, hint: &str) {
-        // The first denial is never the one that is left out, since all are denials from there on or it stands already.
+        // The first denial is never omitted: either all later findings are denials, or the list already contains one.
         if self.list.len() >= MAX_FINDINGS && (verdict != Verdict::Deny || self.denies()) {
             self.omitted += 1;
             return;

@@ -1,4 +1,4 @@
-//! `optionalFlags`: only what the plugin lists and the installed CLI has, and nothing that widens the permissions.
+//! `optionalFlags`: only flags that the plugin lists and the installed CLI has, and none that weakens the permissions.
 
 use ostler_plugin::policy::Context;
 use serde::Deserialize;
@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::document::{member, members, shown};
 use crate::findings::Findings;
 use crate::permissions::Permissions;
-use crate::widening::{self, Reading};
+use crate::widening::{self, CheckContext};
 
-/// What the installed CLI can do, as far as it matters here.
+/// The capabilities of the installed CLI that are relevant here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Capabilities {
@@ -47,8 +47,8 @@ pub(crate) fn check(payload: &Value, permissions: &Permissions, context: &Contex
         return;
     }
     let Some(capabilities) = Capabilities::read(context) else {
-        let message = "what the installed CLI can do is not known, so no flag can be allowed";
-        findings.deny("flag-unlisted", block, message, "run `ostler capabilities --refresh`, or leave the flags out");
+        let message = "the capabilities of the installed CLI are unknown, so no flag is allowed";
+        findings.deny("flag-unlisted", block, message, "run `ostler capabilities --refresh`, or remove the flags");
         return;
     };
     for (name, value) in flags {
@@ -56,26 +56,26 @@ pub(crate) fn check(payload: &Value, permissions: &Permissions, context: &Contex
         let Some(offered) = capabilities.optional_flags.iter().find(|offered| offered.name == *name) else {
             let names: Vec<&str> = capabilities.optional_flags.iter().map(|offered| offered.name.as_str()).collect();
             let hint = match names.as_slice() {
-                [] => "leave it out: this provider takes no flags".to_owned(),
-                names => format!("it has {}", names.join(", ")),
+                [] => "remove it: this provider supports no flags".to_owned(),
+                names => format!("it supports {}", names.join(", ")),
             };
-            let message = format!("{} is not a flag that the installed {} offers", shown(name), context.provider);
+            let message = format!("{} is not a flag of the installed {}", shown(name), context.provider);
             findings.deny("flag-unlisted", pointer, message, &hint);
             continue;
         };
         let Some(given) = given(offered, value, &pointer, findings) else { continue };
         if offered.advanced && !context.advanced {
-            let message = format!("{name} is an advanced flag, and the operator has not switched those on");
-            let hint = "leave it out, or set allow_advanced in [policy] of the configuration";
+            let message = format!("{name} is an advanced flag, and advanced flags are not enabled");
+            let hint = "remove it, or set allow_advanced in [policy] of the configuration";
             findings.deny("flag-advanced", &pointer, message, hint);
         }
         widening(offered, permissions, &pointer, findings);
         let effects = widening::of_arguments(&context.plugin, &given);
-        widening::judge(&effects, &Reading::start(permissions, context, &pointer), findings);
+        widening::check(&effects, &CheckContext::start(permissions, context, &pointer), findings);
     }
 }
 
-/// The flag as it would stand on the command line; none where it is off or its value is wrong.
+/// The value of a flag as on the command line; none if it is off or invalid.
 fn given(offered: &Offered, value: &Value, pointer: &str, findings: &mut Findings) -> Option<Vec<String>> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -87,11 +87,11 @@ fn given(offered: &Offered, value: &Value, pointer: &str, findings: &mut Finding
         (_, Value::Bool(false)) => return None,
         (Values::None, Value::Bool(true)) => return Some(vec![name.clone()]),
         (Values::None, _) => (None, "takes no value: use true or false"),
-        (Values::One, value) => (text(value).map(|value| vec![value]), "takes one value: use a text or a number"),
+        (Values::One, value) => (text(value).map(|value| vec![value]), "takes one value: use a string or a number"),
         (Values::Many, Value::Array(items)) => {
-            (items.iter().map(text).collect(), "takes texts or numbers: use a list of them")
+            (items.iter().map(text).collect(), "takes strings or numbers: use a list of them")
         }
-        (Values::Many, value) => (text(value).map(|value| vec![value]), "takes texts or numbers: use a list of them"),
+        (Values::Many, value) => (text(value).map(|value| vec![value]), "takes strings or numbers: use a list of them"),
     };
     let Some(values) = values else {
         findings.deny("flag-value", pointer, format!("{name} {wanted}"), "correct the value");
@@ -105,13 +105,13 @@ fn widening(offered: &Offered, permissions: &Permissions, pointer: &str, finding
     let blocked: Vec<&str> =
         offered.widens.iter().map(String::as_str).filter(|field| permissions.forbids(field)).collect();
     if !blocked.is_empty() {
-        let message = format!("{name} can widen {}, which the payload restricts", blocked.join(", "));
-        let hint = "leave the flag out, or ask for what it gives in the harness";
+        let message = format!("{name} can weaken {}, which the payload restricts", blocked.join(", "));
+        let hint = "remove the flag, or request its effect in the harness";
         findings.deny("flag-widens", pointer, message, hint);
     }
     if permissions.completes_full_access(|field| offered.widens.iter().any(|widened| widened == field)) {
-        let message = format!("with {name}, tools could run both without questions and without a sandbox");
-        let hint = "leave the flag out, or set sandboxMode to workspace-write or read-only";
+        let message = format!("with {name}, tools could run without approval and without a sandbox");
+        let hint = "remove the flag, or set sandboxMode to workspace-write or read-only";
         findings.deny("auto-approve-full-access", pointer, message, hint);
     }
 }

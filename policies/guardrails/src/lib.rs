@@ -1,12 +1,12 @@
-//! `guardrails`: the bundled policy. What no run may do, whichever provider it asks for.
+//! `guardrails`: the bundled policy, with checks that apply to every run of every provider.
 //!
-//! Before a run is queued it judges the start payload: ranges, contradictions, control characters, folders outside the
-//! grants, flags that nobody offered, blocks that are not well-formed. Before the command line is spawned it judges what
-//! the provider plugin made of the payload: that the program is the provider's own, and that neither an argument nor a
-//! settings file gives the agent more than the payload's permissions do. It names everything that is wrong, not only the
-//! first. Where something cannot be judged (an unreadable document, a path that the host did not look up) it denies.
+//! Before a run is queued, it checks the start payload: ranges, contradictions, control characters, folders outside grants,
+//! unknown flags, invalid blocks. Before the command line is spawned, it checks the launch: the program must be the verified
+//! program of the provider, and neither an argument nor a settings file may give the agent more than the payload's
+//! permissions do. It reports all problems, not only the first. What cannot be checked (an unreadable document, a path that
+//! the host has not resolved) is denied.
 //!
-//! Uses of tools are not its subject; other policies judge those.
+//! It does not check tool uses; that is left to other policies.
 
 mod blocks;
 mod document;
@@ -45,7 +45,7 @@ pub struct Guardrails {
 impl Plugin for Guardrails {
     const NAME: &'static str = "guardrails";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const SUMMARY: &'static str = "keeps runs inside their grants, ranges and permissions";
+    const SUMMARY: &'static str = "restricts runs to their grants, ranges and permissions";
     type Settings = Settings;
 
     fn settings_schema() -> Option<String> {

@@ -1,7 +1,6 @@
-//! Folders and files: each inside an active grant, after links are resolved.
+//! Folders and files: each must be inside an active grant after its links are resolved.
 //!
-//! A policy sees no files. The host has looked the paths up and says where they lead; a path that it says nothing of is
-//! refused.
+//! A policy has no access to files. The host has resolved the paths; a path that it has not resolved is denied.
 
 use ostler_plugin::policy::{CheckedPath, Context};
 use serde_json::Value;
@@ -14,7 +13,7 @@ const GRANT_HINT: &str = "grant it with `ostler grant add FOLDER`, or use one in
 pub(crate) fn check(payload: &Value, context: &Context, findings: &mut Findings) {
     match at(payload, "/cwd").and_then(Value::as_str) {
         Some(cwd) if !cwd.is_empty() => granted("cwd-in-grant", "/cwd", cwd, context, findings),
-        _ => findings.deny("cwd-in-grant", "/cwd", "the run names no working folder", "name one inside a grant"),
+        _ => findings.deny("cwd-in-grant", "/cwd", "the run has no working folder", "set one inside a grant"),
     }
     for (pointer, folder) in items(payload, "/harness/additionalDirectories") {
         one("directory-in-grant", &pointer, folder, context, findings);
@@ -41,16 +40,11 @@ fn one(check: &str, pointer: &str, path: &Value, context: &Context, findings: &m
 
 fn granted(check: &str, pointer: &str, path: &str, context: &Context, findings: &mut Findings) {
     if !path.starts_with('/') {
-        findings.deny(check, pointer, "is not an absolute path", "write the whole path");
+        findings.deny(check, pointer, "is not an absolute path", "use an absolute path");
         return;
     }
     let Some(found) = context.paths.iter().find(|found| found.pointer == pointer && found.path == path) else {
-        findings.deny(
-            check,
-            pointer,
-            "the host has not looked this path up",
-            "report this: it is a defect of the host",
-        );
+        findings.deny(check, pointer, "the host has not resolved this path", "report this as a bug of the host");
         return;
     };
     if !is_granted(found) {
@@ -63,12 +57,12 @@ fn granted(check: &str, pointer: &str, path: &str, context: &Context, findings: 
     }
 }
 
-/// Whether the host has found a grant, and the grant really contains the place.
+/// Whether the host has found a grant that really contains the path.
 pub(crate) fn is_granted(path: &CheckedPath) -> bool {
     path.grant.as_ref().is_some_and(|grant| contains(grant, &path.resolved))
 }
 
-/// Whether `path` is `folder` or below it. Both are absolute; `..` in the path is refused.
+/// Whether `path` is `folder` or inside it. Both must be absolute; `..` is not allowed.
 pub(crate) fn contains(folder: &str, path: &str) -> bool {
     if !folder.starts_with('/') || path.split('/').any(|part| part == "..") {
         return false;
@@ -82,7 +76,7 @@ mod tests {
     use super::contains;
 
     #[test]
-    fn a_folder_contains_what_is_below_it() {
+    fn folder_contains_itself_and_paths_inside_it() {
         for (folder, path) in [("/a", "/a"), ("/a", "/a/b"), ("/a/", "/a/b"), ("/", "/x"), ("/", "/"), ("/a", "/a/")] {
             assert!(contains(folder, path), "{path} is in {folder}");
         }

@@ -1,4 +1,4 @@
-//! The permissions block of a payload: what the agent was given.
+//! The permissions block of a payload.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ const AUTO_APPROVE: &str = "/harness/permissions/autoApprove";
 const NETWORK_ACCESS: &str = "/harness/permissions/networkAccess";
 const APPROVAL_POLICY: &str = "/harness/permissions/approvalPolicy";
 
-/// How far the CLI's sandbox lets the agent go.
+/// The access that the CLI's sandbox allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SandboxMode {
@@ -33,21 +33,21 @@ impl SandboxMode {
     }
 }
 
-/// What a payload says about permissions. What it does not say is none.
+/// The permissions in a payload. A field that is not set is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Permissions {
     pub(crate) sandbox: Option<SandboxMode>,
     pub(crate) auto_approve: Option<bool>,
     pub(crate) network: Option<bool>,
     pub(crate) approval: Option<String>,
-    /// Whether the payload names the tools, the folders, the MCP servers that there are to be.
+    /// Whether the payload sets the tools, the folders or the MCP servers.
     names_tools: bool,
     names_directories: bool,
     names_mcp: bool,
 }
 
 impl Permissions {
-    /// Reads the block. A word that is not known counts as the strictest, and is denied anyway.
+    /// Reads the block. An unknown value is denied, and treated as the strictest one.
     pub(crate) fn read(payload: &Value, findings: &mut Findings) -> Self {
         let sandbox = at(payload, SANDBOX_MODE).map(|value| {
             let known = SandboxMode::ALL.into_iter().find(|mode| value.as_str() == Some(mode.name()));
@@ -85,14 +85,14 @@ impl Permissions {
         }
     }
 
-    /// What no payload may ask for.
+    /// Checks permissions that no payload may request.
     pub(crate) fn check(&self, settings: &Settings, findings: &mut Findings) {
         if self.auto_approve == Some(true) && self.sandbox == Some(SandboxMode::FullAccess) {
             findings.deny(
                 "auto-approve-full-access",
                 AUTO_APPROVE,
-                "tools may not run both without questions and without a sandbox",
-                "take autoApprove out, or set sandboxMode to workspace-write or read-only",
+                "tools must not run without approval and without a sandbox",
+                "remove autoApprove, or set sandboxMode to workspace-write or read-only",
             );
         }
         let allowed = &settings.sandbox_modes;
@@ -104,18 +104,18 @@ impl Permissions {
         match self.sandbox {
             Some(mode) if allowed.contains(&mode) => {}
             Some(mode) => {
-                let message = format!("the operator does not allow the sandbox mode {}", mode.name());
+                let message = format!("the sandbox mode {} is not allowed on this host", mode.name());
                 findings.deny("sandbox-mode-allowed", SANDBOX_MODE, message, &hint);
             }
             None => {
-                let message = "the operator allows some sandbox modes only, and the run names none";
+                let message = "only some sandbox modes are allowed on this host, and the run sets none";
                 findings.deny("sandbox-mode-allowed", SANDBOX_MODE, message, &hint);
             }
         }
     }
 
-    /// Whether the payload forbids more of a field that a flag can widen. A field that is not known is forbidden as
-    /// soon as the payload restricts anything.
+    /// Whether the payload restricts a field that a flag can weaken. An unknown field counts as restricted if the payload
+    /// restricts anything.
     pub(crate) fn forbids(&self, field: &str) -> bool {
         let sandboxed = self.sandbox.is_some_and(|mode| mode != SandboxMode::FullAccess);
         match field {
@@ -137,8 +137,8 @@ impl Permissions {
         }
     }
 
-    /// Whether a flag that widens these fields would make, with what the payload asks for, tools that run both without
-    /// questions and without a sandbox.
+    /// Whether a flag that weakens these fields would, together with the payload, allow tools to run without approval and
+    /// without a sandbox.
     pub(crate) fn completes_full_access(&self, widens: impl Fn(&str) -> bool) -> bool {
         let approves = self.auto_approve == Some(true);
         let unbounded = self.sandbox == Some(SandboxMode::FullAccess);

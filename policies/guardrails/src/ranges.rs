@@ -1,4 +1,4 @@
-//! The ranges of the start payload.
+//! The ranges of fields of the start payload.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ const RANGES: [Range; 7] = [
     Range { check: "turns-range", pointer: "/harness/limits/maxTurns", least: 1, most: 100_000 },
 ];
 
-/// Seconds where a payload names no time limit. The host names one in every payload that it checks.
+/// The time limit in seconds of a payload without one. The host sets one in every payload that it checks.
 const DEFAULT_TIMEOUT: i64 = 300;
 
 pub(crate) fn check(payload: &Value, settings: &Settings, findings: &mut Findings) {
@@ -40,17 +40,17 @@ pub(crate) fn check(payload: &Value, settings: &Settings, findings: &mut Finding
     }
     longest_time(payload, settings, findings);
     if at(payload, "/prompt").and_then(Value::as_str).is_none_or(|prompt| prompt.trim().is_empty()) {
-        findings.deny("prompt-blank", "/prompt", "the prompt is blank", "say what the agent is to do");
+        findings.deny("prompt-blank", "/prompt", "the prompt is blank", "describe the task for the agent");
     }
 }
 
-/// What counts is the smaller of the two limits that a payload can state.
+/// The smaller of the two time limits of a payload applies.
 fn longest_time(payload: &Value, settings: &Settings, findings: &mut Findings) {
     let most = i64::try_from(settings.max_timeout_seconds).unwrap_or(i64::MAX);
     let seconds = at(payload, "/timeoutSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT_TIMEOUT);
     let limit = at(payload, "/harness/limits/timeoutMs").and_then(Value::as_i64).unwrap_or(i64::MAX);
     if seconds > most && limit > most.saturating_mul(1000) {
-        let message = format!("the operator allows runs of at most {most} seconds");
+        let message = format!("runs may last at most {most} seconds on this host");
         findings.deny("timeout-allowed", "/timeoutSeconds", message, &format!("set timeoutSeconds to at most {most}"));
     }
 }

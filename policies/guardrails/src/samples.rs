@@ -19,7 +19,7 @@ pub(crate) fn path(pointer: &str, path: &str, grant: Option<&str>) -> CheckedPat
     }
 }
 
-/// A run in a granted folder, of a codex with a few flags.
+/// A run in a granted folder, with a codex that has a few flags.
 pub(crate) fn context() -> Context {
     let flag = |name: &str, values: &str, advanced: bool, widens: &[&str]| {
         json!({
@@ -50,7 +50,7 @@ pub(crate) fn context() -> Context {
     }
 }
 
-/// A payload that nothing is wrong with, with `changes` over it.
+/// A valid payload with changes.
 pub(crate) fn payload(changes: &Value) -> Value {
     let mut payload = json!({"provider": "codex", "prompt": "say hello", "cwd": "/projects/project"});
     merge(&mut payload, changes);
@@ -75,7 +75,7 @@ pub(crate) fn evaluate(settings: &Value, action: Action, context: Context) -> Ve
         let kebab = finding.check.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
         assert!(kebab && !finding.check.is_empty(), "{finding:?}");
         assert!(!finding.message.is_empty(), "{finding:?}");
-        assert!(finding.verdict != Verdict::Deny || finding.hint.is_some(), "a denial says what to do: {finding:?}");
+        assert!(finding.verdict != Verdict::Deny || finding.hint.is_some(), "a denial has a hint: {finding:?}");
     }
     findings
 }
@@ -104,7 +104,7 @@ pub(crate) fn launch(args: &[&str]) -> LaunchSummary {
     }
 }
 
-/// The context of a spawn with that harness.
+/// The context of a spawn with this harness.
 pub(crate) fn spawn_context(harness: &Value) -> Context {
     let payload = payload(&json!({"harness": harness}));
     Context { run_id: Some("run".to_owned()), attempt: 1, facts: json!({"payload": payload}).to_string(), ..context() }

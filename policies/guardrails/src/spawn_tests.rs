@@ -20,9 +20,9 @@ fn permissions(value: Value) -> Value {
     json!({"permissions": value})
 }
 
-/// What the codex plugin really makes of such payloads.
+/// What the codex plugin creates for such payloads.
 #[test]
-fn honest_command_lines_pass() {
+fn command_lines_that_match_the_payload_are_allowed() {
     let read_only = ["exec", "--json", "--skip-git-repo-check", "-c", "allow_login_shell=false", "--model=m"];
     let tail = ["--sandbox=read-only", "-c", "approval_policy=\"never\"", "--", "-"];
     let args: Vec<&str> = read_only.into_iter().chain(tail).collect();
@@ -37,7 +37,7 @@ fn honest_command_lines_pass() {
 }
 
 #[test]
-fn the_sandbox_is_not_taken_away_by_any_spelling() {
+fn every_spelling_that_disables_the_sandbox_is_denied() {
     let spellings: [&[&str]; 14] = [
         &["--sandbox", "danger-full-access"],
         &["--sandbox=danger-full-access"],
@@ -48,7 +48,7 @@ fn the_sandbox_is_not_taken_away_by_any_spelling() {
         &["-csandbox_mode='danger-full-access'"],
         &["--config", "sandbox_mode = danger-full-access"],
         &["--config=\"sandbox_mode\"=\"danger-full-access\""],
-        &["-c", "sandbox_mode=\"a mode of the future\""],
+        &["-c", "sandbox_mode=\"an unknown mode\""],
         &["--no-sandbox"],
         &["--sandbox=false"],
         &["--dangerously-something-new"],
@@ -71,7 +71,7 @@ fn the_sandbox_is_not_taken_away_by_any_spelling() {
 }
 
 #[test]
-fn questions_are_not_taken_away() {
+fn every_spelling_that_disables_approval_is_denied() {
     let bypass = ["exec", "--dangerously-bypass-approvals-and-sandbox"];
     assert_eq!(spawn(&json!({}), &bypass), ["sandbox-widened -", "approval-widened -"]);
     assert_eq!(spawn(&permissions(json!({"autoApprove": true})), &bypass), ["sandbox-widened -"]);
@@ -98,7 +98,7 @@ fn questions_are_not_taken_away() {
 }
 
 #[test]
-fn the_network_is_given_only_where_it_was_asked_for() {
+fn network_access_is_denied_unless_requested() {
     let args = ["-c", "sandbox_workspace_write.network_access=true"];
     assert_eq!(spawn(&permissions(json!({"networkAccess": false})), &args), ["network-widened -"]);
     let findings = evaluate(&json!({}), Action::Spawn(launch(&args)), spawn_context(&json!({})));
@@ -107,7 +107,7 @@ fn the_network_is_given_only_where_it_was_asked_for() {
 }
 
 #[test]
-fn folders_that_are_added_lie_inside_a_grant() {
+fn added_folders_outside_a_grant_are_denied() {
     assert_eq!(spawn(&json!({}), &["--add-dir", "/etc"]), ["directory-widened -"]);
     assert_eq!(spawn(&json!({}), &["--add-dir", "/projects/../etc"]), ["directory-widened -"]);
     assert_eq!(
@@ -116,7 +116,7 @@ fn folders_that_are_added_lie_inside_a_grant() {
     );
     assert_eq!(spawn_of("gemini", &json!({}), &["--include-directories", "/projects/a,/etc"]), ["directory-widened -"]);
     assert_eq!(spawn(&json!({}), &["-C", "/"]), ["directory-widened -"]);
-    // A link below a grant that leads out, as the host has found.
+    // A link inside a grant that leads out of it, as resolved by the host.
     let mut context = spawn_context(&json!({}));
     context.paths.push(path("/harness/additionalDirectories/0", "/projects/link", None));
     let found = denials(&evaluate(&json!({}), Action::Spawn(launch(&["--add-dir", "/projects/link"])), context));
@@ -128,7 +128,7 @@ fn folders_that_are_added_lie_inside_a_grant() {
 }
 
 #[test]
-fn what_stands_behind_the_end_of_flags_is_no_flag() {
+fn arguments_after_the_end_of_flags_are_not_checked_as_flags() {
     assert_eq!(
         spawn(&json!({}), &["exec", "--", "--dangerously-bypass-approvals-and-sandbox", "-s", "danger-full-access"]),
         [""; 0]
@@ -139,7 +139,7 @@ fn what_stands_behind_the_end_of_flags_is_no_flag() {
 }
 
 #[test]
-fn private_files_hide_nothing() {
+fn permissions_in_private_files_are_checked() {
     let with_file = |harness: &Value, name: &str, text: Option<&str>| {
         let mut launch = launch(&["exec"]);
         launch.files.push(LaunchFile { path: format!("/private/{name}"), text: text.map(str::to_owned) });
@@ -158,13 +158,13 @@ fn private_files_hide_nothing() {
     assert_eq!(denials(&with_file(&json!({}), "settings.json", Some("{"))), ["permissions-unreadable -"]);
     let schema = json!({"type": "object", "properties": {"defaultMode": {"type": "string"}}});
     assert!(with_file(&json!({}), "output-schema.json", Some(&schema.to_string())).is_empty());
-    assert!(with_file(&json!({}), "system-prompt.md", Some(toml)).is_empty(), "prose is no setting");
+    assert!(with_file(&json!({}), "system-prompt.md", Some(toml)).is_empty(), "prose is not a setting");
     let unread = with_file(&json!({}), "settings.json", None);
     assert_eq!((unread[0].check.as_str(), unread[0].verdict), ("file-unread", Verdict::Warn));
 }
 
 #[test]
-fn the_program_is_the_verified_one() {
+fn program_other_than_the_verified_one_is_denied() {
     let run = |executable: &str, capabilities: Option<&str>| {
         let launch = LaunchSummary { executable: executable.to_owned(), ..launch(&[]) };
         let mut context = spawn_context(&json!({}));
@@ -182,7 +182,7 @@ fn the_program_is_the_verified_one() {
 }
 
 #[test]
-fn the_grant_has_to_hold_still() {
+fn grant_that_was_revoked_in_the_meantime_is_denied() {
     let revoked = Context { workspace_grant: None, paths: Vec::new(), ..spawn_context(&json!({})) };
     assert_eq!(denials(&evaluate(&json!({}), Action::Spawn(launch(&[])), revoked)), ["cwd-in-grant /cwd"]);
     let elsewhere = LaunchSummary { cwd: "/etc".to_owned(), ..launch(&[]) };
@@ -190,7 +190,7 @@ fn the_grant_has_to_hold_still() {
         denials(&evaluate(&json!({}), Action::Spawn(elsewhere), spawn_context(&json!({})))),
         ["cwd-in-grant /cwd"]
     );
-    // A folder that links lead to: the run starts in the resolved one.
+    // The target of a link: the run starts in the resolved folder.
     let mut linked = spawn_context(&json!({}));
     linked.paths[0].path = "/home/me/link".to_owned();
     linked.workspace_grant = None;
@@ -198,7 +198,7 @@ fn the_grant_has_to_hold_still() {
 }
 
 #[test]
-fn flags_are_looked_at_again() {
+fn flags_are_checked_again_before_spawn() {
     let queued = crate::samples::payload(&json!({"optionalFlags": {"--worktree": true, "--gone": true}}));
     let context = Context { facts: json!({"payload": queued}).to_string(), ..spawn_context(&json!({})) };
     let found = denials(&evaluate(&json!({}), Action::Spawn(launch(&["exec", "--worktree"])), context));
@@ -206,17 +206,17 @@ fn flags_are_looked_at_again() {
 }
 
 #[test]
-fn without_the_payload_nothing_dangerous_passes() {
+fn dangerous_arguments_are_denied_if_the_payload_is_unknown() {
     let context = Context { facts: "{}".to_owned(), ..context() };
-    let judge = |args: &[&str]| evaluate(&json!({}), Action::Spawn(launch(args)), context.clone());
-    let quiet = judge(&["exec", "--sandbox=read-only"]);
-    assert_eq!(quiet.len(), 1);
-    assert_eq!((quiet[0].check.as_str(), quiet[0].verdict), ("payload-unknown", Verdict::Warn));
-    assert_eq!(denials(&judge(&["--sandbox=danger-full-access"])), ["sandbox-widened -"]);
+    let check = |args: &[&str]| evaluate(&json!({}), Action::Spawn(launch(args)), context.clone());
+    let findings = check(&["exec", "--sandbox=read-only"]);
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].check.as_str(), findings[0].verdict), ("payload-unknown", Verdict::Warn));
+    assert_eq!(denials(&check(&["--sandbox=danger-full-access"])), ["sandbox-widened -"]);
 }
 
 #[test]
-fn control_characters_are_refused_here_too() {
+fn control_characters_in_the_command_line_are_denied() {
     let mut odd = launch(&["a\u{0}b", "two\nlines"]);
     odd.environment_names.push("A\nB".to_owned());
     let found = denials(&evaluate(&json!({}), Action::Spawn(odd), spawn_context(&json!({}))));
@@ -224,7 +224,7 @@ fn control_characters_are_refused_here_too() {
 }
 
 #[test]
-fn a_message_shows_no_value() {
+fn messages_do_not_contain_values() {
     let args = ["-c", "sandbox_mode=\"sk-secret-value\"", "-c", "approval_policy=\"sk-secret-value\""];
     let harness = permissions(json!({"approvalPolicy": "never"}));
     let findings = evaluate(&json!({}), Action::Spawn(launch(&args)), spawn_context(&harness));
@@ -235,13 +235,13 @@ fn a_message_shows_no_value() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever stands around it, before the end of flags: a bypass is seen.
+    /// A bypass is found at any position before the end of flags.
     #[test]
-    fn a_bypass_is_seen_among_other_arguments(
+    fn bypass_is_found_among_other_arguments(
         before in prop::collection::vec("(--[a-z]{1,8}(=[a-z]{0,4})?|[a-z]{1,5})", 0..6),
         after in prop::collection::vec("\\PC{0,8}", 0..6),
     ) {
-        // A flag that takes a value would take a word, but never another flag.
+        // A flag that takes a value would consume a word, but never another flag.
         let mut args = before;
         args.push("--dangerously-bypass-approvals-and-sandbox".to_owned());
         args.extend(after);
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn any_command_line_is_judged(
+    fn arbitrary_command_lines_do_not_panic(
         args in prop::collection::vec("\\PC{0,12}|-[cs]=?[a-z_.=\"\\[\\]]{0,20}", 0..8),
         plugin in "(codex|claude|gemini|command)",
         name in "[a-z./]{0,12}(json|toml)?",
@@ -266,15 +266,15 @@ proptest! {
 }
 
 #[test]
-fn the_cli_may_leave_to_the_host_what_the_host_bounds() {
-    let held = |harness: &Value, args: &[&str], sandbox: Value| {
+fn cli_sandbox_may_be_off_if_the_host_enforces_it() {
+    let with_host_sandbox = |harness: &Value, args: &[&str], sandbox: Value| {
         let queued = crate::samples::payload(harness);
         let facts = json!({"payload": queued, "sandbox": sandbox}).to_string();
         denials(&evaluate(&json!({}), Action::Spawn(launch(args)), Context { facts, ..spawn_context(&json!({})) }))
     };
     let read_only = permissions(json!({"sandboxMode": "read-only"}));
     let args = ["exec", "--sandbox=danger-full-access"];
-    assert_eq!(held(&read_only, &args, json!({"files": true, "network": true})), [""; 0]);
-    assert_eq!(held(&read_only, &args, json!({"files": false, "network": true})), ["sandbox-widened -"]);
-    assert_eq!(held(&read_only, &args, json!(7)), ["sandbox-widened -"]);
+    assert_eq!(with_host_sandbox(&read_only, &args, json!({"files": true, "network": true})), [""; 0]);
+    assert_eq!(with_host_sandbox(&read_only, &args, json!({"files": false, "network": true})), ["sandbox-widened -"]);
+    assert_eq!(with_host_sandbox(&read_only, &args, json!(7)), ["sandbox-widened -"]);
 }

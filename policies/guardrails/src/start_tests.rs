@@ -13,7 +13,7 @@ fn advanced() -> Context {
 }
 
 #[test]
-fn an_ordinary_payload_has_no_findings() {
+fn valid_payload_has_no_findings() {
     assert!(start(&json!({})).is_empty());
     let full = json!({
         "model": "m", "mode": "non-interactive", "queuePriority": -10, "timeoutSeconds": 604_800, "maxRetries": 10,
@@ -33,7 +33,7 @@ fn an_ordinary_payload_has_no_findings() {
 }
 
 #[test]
-fn every_problem_is_named_at_once() {
+fn all_problems_are_reported_at_once() {
     let changes = json!({
         "prompt": " \n", "queuePriority": 11, "timeoutSeconds": 4, "maxRetries": -1, "retryBackoffMs": 99,
         "harness": {"limits": {"timeoutMs": 4999, "maxToolResultLines": 20_001, "maxTurns": 0, "maxBudgetUsd": -1}}
@@ -52,12 +52,12 @@ fn every_problem_is_named_at_once() {
             "prompt-blank /prompt",
         ]
     );
-    assert_eq!(start(&json!({"timeoutSeconds": "300", "queuePriority": 1.5})).len(), 2, "the type counts too");
+    assert_eq!(start(&json!({"timeoutSeconds": "300", "queuePriority": 1.5})).len(), 2, "wrong types are denied, too");
     assert!(start(&json!({"timeoutSeconds": null, "harness": null})).is_empty(), "null is missing");
 }
 
 #[test]
-fn what_is_no_payload_is_denied() {
+fn document_that_is_not_a_payload_is_denied() {
     for text in ["", "[]", "{", "null"] {
         let findings = evaluate(&json!({}), Action::Start(text.to_owned()), context());
         assert_eq!(denials(&findings), ["payload-readable -"], "{text:?}");
@@ -65,7 +65,7 @@ fn what_is_no_payload_is_denied() {
 }
 
 #[test]
-fn no_questions_and_no_sandbox_do_not_go_together() {
+fn auto_approve_without_a_sandbox_is_denied() {
     let permissions = |value: Value| json!({"harness": {"permissions": value}});
     let both = permissions(json!({"sandboxMode": "full-access", "autoApprove": true}));
     assert_eq!(start(&both), ["auto-approve-full-access /harness/permissions/autoApprove"]);
@@ -89,18 +89,22 @@ fn no_questions_and_no_sandbox_do_not_go_together() {
 }
 
 #[test]
-fn folders_lie_inside_a_grant_after_links_are_resolved() {
+fn folders_outside_a_grant_after_resolving_links_are_denied() {
     let mut outside = context();
     outside.paths[0].grant = None;
     assert_eq!(start_with(&json!({}), outside, &json!({})), ["cwd-in-grant /cwd"]);
 
     let mut link = context();
     "/etc".clone_into(&mut link.paths[0].resolved);
-    assert_eq!(start_with(&json!({}), link, &json!({})), ["cwd-in-grant /cwd"], "a grant has to contain the place");
+    assert_eq!(
+        start_with(&json!({}), link, &json!({})),
+        ["cwd-in-grant /cwd"],
+        "the grant must contain the resolved path"
+    );
 
     let unseen = Context { paths: Vec::new(), ..context() };
-    assert_eq!(start_with(&json!({}), unseen, &json!({})), ["cwd-in-grant /cwd"], "what nobody looked up");
-    assert_eq!(start(&json!({"cwd": "/projects/other"})), ["cwd-in-grant /cwd"], "another path was looked up");
+    assert_eq!(start_with(&json!({}), unseen, &json!({})), ["cwd-in-grant /cwd"], "a path that was not resolved");
+    assert_eq!(start(&json!({"cwd": "/projects/other"})), ["cwd-in-grant /cwd"], "another path was resolved");
     assert_eq!(start(&json!({"cwd": null})), ["cwd-in-grant /cwd"]);
     assert_eq!(start(&json!({"cwd": "project"})), ["cwd-in-grant /cwd"]);
 
@@ -128,12 +132,12 @@ fn folders_lie_inside_a_grant_after_links_are_resolved() {
 }
 
 #[test]
-fn only_listed_flags_and_advanced_ones_only_by_the_operators_leave() {
+fn unlisted_flags_and_disabled_advanced_flags_are_denied() {
     let flags = |value: Value| json!({"optionalFlags": value});
     assert_eq!(start(&flags(json!({"--nope": true}))), ["flag-unlisted /optionalFlags/--nope"]);
     assert_eq!(start(&flags(json!({"--a/b": false}))), ["flag-unlisted /optionalFlags/--a~1b"]);
     assert_eq!(start(&flags(json!({"--worktree": true}))), ["flag-advanced /optionalFlags/--worktree"]);
-    assert!(start(&flags(json!({"--worktree": false}))).is_empty(), "a flag that is off gives nothing");
+    assert!(start(&flags(json!({"--worktree": false}))).is_empty(), "a flag that is off has no effect");
     assert!(start_with(&json!({}), advanced(), &flags(json!({"--worktree": true}))).is_empty());
     for wrong in [json!({"--ephemeral": "yes"}), json!({"--local-provider": true}), json!({"--local-provider": ["a"]})]
     {
@@ -150,7 +154,7 @@ fn only_listed_flags_and_advanced_ones_only_by_the_operators_leave() {
 }
 
 #[test]
-fn flags_cannot_widen_what_the_payload_restricts() {
+fn flags_that_weaken_a_restriction_are_denied() {
     let run = |flags: Value, harness: Value| {
         start_with(&json!({}), advanced(), &json!({"optionalFlags": flags, "harness": harness}))
     };
@@ -167,18 +171,18 @@ fn flags_cannot_widen_what_the_payload_restricts() {
     ] {
         assert_eq!(run(config(), restricting.clone()), widened, "{restricting}");
     }
-    assert!(run(config(), json!({})).is_empty(), "what nobody restricts");
+    assert!(run(config(), json!({})).is_empty(), "nothing is restricted");
     assert_eq!(run(json!({"--trust": true}), json!({"mcp": {}})), ["flag-widens /optionalFlags/--trust"]);
     assert!(run(json!({"--trust": true}), json!({"permissions": {"networkAccess": false}})).is_empty());
     assert_eq!(
         run(json!({"--odd": true}), json!({"permissions": {"networkAccess": false}})),
         ["flag-widens /optionalFlags/--odd"],
-        "a field of the future counts as restricted"
+        "an unknown field counts as restricted"
     );
 }
 
 #[test]
-fn flags_cannot_complete_what_the_payload_may_not_have() {
+fn flags_that_complete_a_forbidden_combination_are_denied() {
     let run = |flags: Value, permissions: Value| {
         let changes = json!({"optionalFlags": flags, "harness": {"permissions": permissions}});
         start_with(&json!({}), advanced(), &changes)
@@ -207,7 +211,7 @@ fn flags_cannot_complete_what_the_payload_may_not_have() {
 }
 
 #[test]
-fn control_characters_and_nul_are_refused() {
+fn control_characters_and_nul_are_denied() {
     let cases = [
         (json!({"prompt": "a\u{0}b"}), "/prompt"),
         (json!({"prompt": "a\u{1b}[2Jb"}), "/prompt"),
@@ -230,14 +234,14 @@ fn control_characters_and_nul_are_refused() {
         assert_eq!(start(&changes), [format!("control-characters {pointer}")]);
     }
     let name = json!({"unknown": {"a\nb": 1}});
-    assert_eq!(start(&name), ["control-characters /unknown/a\nb"], "names too");
+    assert_eq!(start(&name), ["control-characters /unknown/a\nb"], "names are checked, too");
     let input = |text: &str| denials(&evaluate(&json!({}), Action::Input(text.to_owned()), context()));
     assert_eq!(input("a\u{0}"), ["control-characters -"]);
     assert!(input("two\nlines").is_empty());
 }
 
 #[test]
-fn allowlist_and_prelude_are_well_formed() {
+fn invalid_allowlists_and_preludes_are_denied() {
     let changes = json!({"harness": {
         "cliAllowlist": {
             "entries": [
@@ -285,16 +289,20 @@ fn allowlist_and_prelude_are_well_formed() {
 }
 
 #[test]
-fn settings_draw_it_tighter() {
+fn settings_restrict_modes_and_time() {
     let modes = json!({"sandboxModes": ["read-only"]});
     let sandbox = |mode: &str| json!({"harness": {"permissions": {"sandboxMode": mode}}});
     let denied = ["sandbox-mode-allowed /harness/permissions/sandboxMode"];
     assert!(start_with(&modes, context(), &sandbox("read-only")).is_empty());
     assert_eq!(start_with(&modes, context(), &sandbox("workspace-write")), denied);
-    assert_eq!(start_with(&modes, context(), &json!({})), denied, "the CLI's own default is not known");
+    assert_eq!(start_with(&modes, context(), &json!({})), denied, "the CLI's default mode is unknown");
 
     let time = json!({"maxTimeoutSeconds": 60});
-    assert_eq!(start_with(&time, context(), &json!({})), ["timeout-allowed /timeoutSeconds"], "the default is longer");
+    assert_eq!(
+        start_with(&time, context(), &json!({})),
+        ["timeout-allowed /timeoutSeconds"],
+        "the default time limit is longer"
+    );
     assert!(start_with(&time, context(), &json!({"timeoutSeconds": 60})).is_empty());
     assert!(start_with(&time, context(), &json!({"harness": {"limits": {"timeoutMs": 60_000}}})).is_empty());
 
@@ -304,7 +312,7 @@ fn settings_draw_it_tighter() {
 }
 
 #[test]
-fn the_schema_describes_the_settings() {
+fn schema_describes_the_settings() {
     let schema: Value = serde_json::from_str(&Guardrails::settings_schema().unwrap()).unwrap();
     let defaults: serde_json::Map<_, _> = schema["properties"]
         .as_object()
@@ -318,7 +326,7 @@ fn the_schema_describes_the_settings() {
 }
 
 #[test]
-fn findings_are_bounded_and_never_lose_a_denial() {
+fn number_of_findings_is_limited_without_losing_a_denial() {
     let names: serde_json::Map<_, _> = (0..5000).map(|n| (format!("{n}"), json!("x"))).collect();
     let payload = crate::samples::payload(&json!({"harness": {"processEnv": names}}));
     let findings = evaluate(&json!({}), Action::Start(payload.to_string()), context());
@@ -328,7 +336,7 @@ fn findings_are_bounded_and_never_lose_a_denial() {
 }
 
 #[test]
-fn other_stages_are_not_its_subject() {
+fn other_actions_have_no_findings() {
     let other = ostler_plugin::policy::OtherAction { kind: "something".to_owned(), payload: "{}".to_owned() };
     assert!(evaluate(&json!({}), Action::Other(other), context()).is_empty());
     let guardrails = Guardrails::configure(Settings::default()).unwrap();
@@ -363,9 +371,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever stands in a field: no panic, and an answer with a name.
+    /// Arbitrary values do not cause a panic, and every finding has a name.
     #[test]
-    fn any_document_is_judged(
+    fn arbitrary_documents_do_not_panic(
         field in prop::sample::select(&[
             "harness", "optionalFlags", "prompt", "cwd", "timeoutSeconds", "provider", "other",
         ][..]),
@@ -380,9 +388,9 @@ proptest! {
         start_with(&json!({}), at, &json!({"harness": {inner: value}}));
     }
 
-    /// A number passes exactly where it is in the range.
+    /// A number is accepted exactly if it is in the range.
     #[test]
-    fn ranges_are_exact(priority in -15_i64..15, timeout in prop_oneof![0_i64..20, 604_000_i64..606_000]) {
+    fn range_limits_are_exact(priority in -15_i64..15, timeout in prop_oneof![0_i64..20, 604_000_i64..606_000]) {
         let found = start(&json!({"queuePriority": priority, "timeoutSeconds": timeout}));
         prop_assert_eq!(found.iter().any(|one| one.starts_with("priority")), !(-10..=10).contains(&priority));
         prop_assert_eq!(found.iter().any(|one| one.starts_with("timeout-range")), !(5..=604_800).contains(&timeout));

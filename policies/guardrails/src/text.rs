@@ -1,4 +1,4 @@
-//! Control characters and NUL: refused wherever a text can reach an argument, an environment, a file or a terminal.
+//! Control characters and NUL are denied in every text that can reach an argument, an environment, a file or a terminal.
 
 use ostler_plugin::policy::LaunchSummary;
 use serde_json::Value;
@@ -8,18 +8,18 @@ use crate::findings::Findings;
 
 const CHECK: &str = "control-characters";
 
-/// What a text may hold.
+/// The characters that a text may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// No control character at all: names, paths, flags, addresses.
+    /// No control characters: names, paths, flags, URLs.
     Line,
-    /// Line breaks and tabs: what people and programs write over several lines.
+    /// Also line breaks and tabs: texts of several lines.
     Text,
-    /// Everything but NUL: the output of a program, with its colours.
+    /// Everything except NUL: the output of a program, with colors.
     Data,
 }
 
-/// Fields that are more than a line, by their place in the payload; `*` is any member or item.
+/// Fields that may have several lines, by their pointer in the payload; `*` is any member or item.
 const FIELDS: [(&[&str], Kind); 10] = [
     (&["prompt"], Kind::Text),
     (&["harness", "pipedContent"], Kind::Data),
@@ -32,26 +32,27 @@ const FIELDS: [(&[&str], Kind); 10] = [
     (&["harness", "cliAllowlist", "entries", "*", "args", "*"], Kind::Text),
     (&["harness", "cliAllowlist", "entries", "*", "env", "*"], Kind::Text),
 ];
-/// Below this, everything is text.
+/// All values inside these fields are texts.
 const SCHEMA: [&str; 3] = ["harness", "structuredOutput", "schema"];
 
-/// Checks every text of the payload and every name in it.
+/// Checks all strings and names in the payload.
 pub(crate) fn check(payload: &Value, findings: &mut Findings) {
     walk(payload, &mut Vec::new(), "", findings);
 }
 
-/// Checks input to a session.
+/// Checks input for a session.
 pub(crate) fn check_input(input: &str, findings: &mut Findings) {
     if let Some(found) = first_bad(input, Kind::Text) {
-        findings.deny(CHECK, "", format!("the input holds {}", named(found)), "take it out");
+        findings.deny(CHECK, "", format!("the input contains {}", describe(found)), "remove it");
     }
 }
 
-/// Checks a command line. Arguments may hold line breaks and tabs: instructions and settings go by argument.
+/// Checks a command line. Arguments may contain line breaks and tabs, because instructions and settings are passed as
+/// arguments.
 pub(crate) fn check_launch(launch: &LaunchSummary, findings: &mut Findings) {
     let mut look = |what: &str, text: &str, kind: Kind| {
         if let Some(found) = first_bad(text, kind) {
-            findings.deny(CHECK, "", format!("{what} holds {}", named(found)), "take it out");
+            findings.deny(CHECK, "", format!("{what} contains {}", describe(found)), "remove it");
         }
     };
     look("the program's path", &launch.executable, Kind::Line);
@@ -71,7 +72,7 @@ fn walk<'v>(value: &'v Value, path: &mut Vec<&'v str>, pointer: &str, findings: 
     match value {
         Value::String(text) => {
             if let Some(found) = first_bad(text, kind(path)) {
-                findings.deny(CHECK, pointer, format!("holds {}", named(found)), "take it out");
+                findings.deny(CHECK, pointer, format!("contains {}", describe(found)), "remove it");
             }
         }
         Value::Array(items) => {
@@ -85,8 +86,8 @@ fn walk<'v>(value: &'v Value, path: &mut Vec<&'v str>, pointer: &str, findings: 
             for (name, value) in members {
                 let pointer = member(pointer, name);
                 if let Some(found) = first_bad(name, Kind::Line) {
-                    let message = format!("the name {:?} holds {}", shown(name), named(found));
-                    findings.deny(CHECK, &pointer, message, "take it out");
+                    let message = format!("the name {:?} contains {}", shown(name), describe(found));
+                    findings.deny(CHECK, &pointer, message, "remove it");
                 }
                 path.push(name);
                 walk(value, path, &pointer, findings);
@@ -108,8 +109,8 @@ fn kind(path: &[&str]) -> Kind {
 }
 
 fn first_bad(text: &str, kind: Kind) -> Option<char> {
-    // Control characters are the ASCII ones and U+0080 to U+009F, whose first byte is C2: texts of megabytes without
-    // either are passed over quickly.
+    // Control characters are those of ASCII, and U+0080 to U+009F, whose first byte is C2. Long texts without these bytes
+    // are skipped quickly.
     if !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f || byte == 0xc2) {
         return None;
     }
@@ -120,7 +121,7 @@ fn first_bad(text: &str, kind: Kind) -> Option<char> {
     })
 }
 
-fn named(found: char) -> String {
+fn describe(found: char) -> String {
     match found {
         '\0' => "a NUL".to_owned(),
         '\n' | '\r' => "a line break".to_owned(),

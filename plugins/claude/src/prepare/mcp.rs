@@ -1,4 +1,4 @@
-//! MCP servers. Their environment and headers may be secret, so they go into a private file.
+//! MCP servers. Their environment and headers can be secret, so they are in a private file.
 
 use ostler_provider_kit::payload::McpServer;
 use ostler_provider_kit::prepare;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::Builder;
 use super::permissions::Rights;
 
-/// Holds a dollar sign, see [`literal`].
+/// A variable that contains a dollar sign, see [`literal`].
 const DOLLAR: &str = "OSTLER_DOLLAR";
 
-/// Whether this can stand in a rule of permission, and in the name of a tool.
+/// Whether a permission rule and the name of a tool can contain this name.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
@@ -24,11 +24,11 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
     }
     let offline = harness.permissions.network_access == Some(false);
     if !listed || offline || !servers.is_empty() {
-        // No servers of claude's own configuration beside those of the payload.
+        // Servers in claude's own configuration are not started.
         if launch.detected.has("--strict-mcp-config") {
             launch.args.push("--strict-mcp-config".to_owned());
         } else {
-            let reason = "the installed claude cannot be kept from its own MCP servers";
+            let reason = "the installed claude cannot disable its own MCP servers";
             for (pointer, asked) in [("/harness/tools", !listed), ("/harness/permissions/networkAccess", offline)] {
                 if asked {
                     launch.dropped.restriction(pointer, reason);
@@ -43,19 +43,19 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
         launch.dropped.convenience("/harness/mcp/servers", "the installed claude has no --mcp-config");
         return;
     }
-    // There is nobody to ask, and claude refuses every call of a tool that is not allowed. Whoever names a server in the
-    // payload, past the policies, has approved it, unless the same payload says that nothing is approved.
+    // Nobody can be asked, and claude denies calls of tools that are not allowed. A server in the payload was accepted by
+    // the policies and counts as approved, unless the payload disables approval.
     if !rights.approved && !rights.bypass {
         launch.dropped.convenience(
             "/harness/mcp/servers",
-            "claude refuses the calls of MCP tools: `autoApprove` is false, and there is nobody to ask",
+            "claude denies calls of MCP tools: `autoApprove` is false, and nobody can be asked",
         );
     }
     let mut document = Map::new();
     for (index, server) in servers.iter().enumerate() {
         let pointer = format!("/harness/mcp/servers/{index}");
         if !is_name(&server.name) {
-            launch.problems.push(format!("{pointer}/name"), "claude takes letters, digits, `_` and `-` only");
+            launch.problems.push(format!("{pointer}/name"), "claude allows letters, digits, `_` and `-` only");
             continue;
         }
         let entry = match server.transport() {
@@ -73,14 +73,14 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
     launch.option("--mcp-config", &path, "/harness/mcp");
 }
 
-/// Which tools of a server may be used.
+/// Adds the rules for the tools of a server.
 fn rules(launch: &mut Builder<'_>, server: &McpServer, pointer: &str, rights: Rights) {
     for (field, tools) in [("enabledTools", &server.enabled_tools), ("disabledTools", &server.disabled_tools)] {
         for (index, tool) in tools.iter().flatten().enumerate() {
             if !is_name(tool) {
                 launch.problems.push(
                     format!("{pointer}/{field}/{index}"),
-                    "claude's rules can name letters, digits, `_` and `-` only",
+                    "claude's rules can only contain letters, digits, `_` and `-`",
                 );
             }
         }
@@ -92,7 +92,7 @@ fn rules(launch: &mut Builder<'_>, server: &McpServer, pointer: &str, rights: Ri
     match &server.enabled_tools {
         Some(_) if rights.bypass => launch.dropped.restriction(
             format!("{pointer}/enabledTools"),
-            "claude skips permissions in this run, so other tools of the server could be used too; list `disabledTools`, or leave out `autoApprove`",
+            "claude skips permissions in this run, so other tools of the server could be used too; list `disabledTools`, or remove `autoApprove`",
         ),
         Some(tools) if rights.approved => {
             for tool in tools {
@@ -104,7 +104,7 @@ fn rules(launch: &mut Builder<'_>, server: &McpServer, pointer: &str, rights: Ri
     }
 }
 
-/// A text that claude does not take for a reference to a variable: it replaces every `${NAME}` in these files.
+/// Escapes a text for these files, in which claude expands every `${NAME}`.
 fn literal(launch: &mut Builder<'_>, text: &str) -> String {
     if !text.contains("${") {
         return text.to_owned();
@@ -118,12 +118,12 @@ fn literal(launch: &mut Builder<'_>, text: &str) -> String {
 fn stdio(launch: &mut Builder<'_>, server: &McpServer, pointer: &str) -> Option<Value> {
     for (name, given) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
         if given {
-            let problem = "a stdio server has none; say `type: http` or leave it out";
+            let problem = "a stdio server does not use it; set `type` to `http`, or remove it";
             launch.problems.push(format!("{pointer}/{name}"), problem);
         }
     }
     let Some(command) = server.command.as_ref().filter(|command| !command.is_empty()) else {
-        launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server is a program");
+        launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server requires a program");
         return None;
     };
     let command = literal(launch, command);
@@ -138,12 +138,12 @@ fn remote(launch: &mut Builder<'_>, kind: &str, server: &McpServer, pointer: &st
         [("command", server.command.is_some()), ("args", !server.args.is_empty()), ("env", !server.env.is_empty())];
     for (name, given) in given {
         if given {
-            let problem = format!("a server of type {kind} has none; say `type: stdio` or leave it out");
+            let problem = format!("a server of type {kind} does not use it; set `type` to `stdio`, or remove it");
             launch.problems.push(format!("{pointer}/{name}"), problem);
         }
     }
     let Some(url) = server.url.as_ref().filter(|url| !url.is_empty()) else {
-        launch.problems.push(format!("{pointer}/url"), format!("is missing; a server of type {kind} is an address"));
+        launch.problems.push(format!("{pointer}/url"), format!("is missing; a server of type {kind} requires a URL"));
         return None;
     };
     prepare::warn_of_network(launch.harness, pointer, &mut launch.dropped);

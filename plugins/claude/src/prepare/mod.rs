@@ -1,8 +1,8 @@
 //! The command line of a run.
 //!
-//! `--print` with every option joined to its value by `=`, so that no value can become a flag and no list option can
-//! swallow what follows; the prompt comes by standard input. Rules of permission, which name paths, and MCP servers,
-//! whose headers and environment may be secret, are handed over in private files.
+//! `--print` with every option joined to its value by `=`, so that no value is parsed as a flag and no list option consumes
+//! the next argument. The prompt is passed on standard input. Permission rules, which contain paths, and MCP servers, whose
+//! headers and environment can be secret, are in private files.
 
 mod mcp;
 mod permissions;
@@ -11,7 +11,7 @@ mod private_settings;
 use ostler_plugin::provider::{Capabilities, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
 use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems, escape_pointer};
 use ostler_provider_kit::argument::shell_quote;
-use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
+use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     let payload = Payload::parse(&request.payload)?;
     let detected = Detected::of(capabilities)?;
     let mut launch = Builder::new(settings, request, &payload, &detected);
-    // What a run asks for comes after what its flags may set: of two values of one option, claude takes the later.
+    // Options of the run come after its flags: of two values for an option, claude uses the later one.
     let flags = flags::arguments(&payload.optional_flags, &capabilities.optional_flags, &mut launch.problems);
     launch.args.extend(flags);
     launch.surroundings();
@@ -47,7 +47,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     launch.finish(&files)
 }
 
-/// A launch in the making.
+/// Builds a launch.
 struct Builder<'a> {
     settings: &'a Settings,
     request: &'a RunRequest,
@@ -58,7 +58,7 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     private: PrivateSettings,
-    /// What the host does by itself.
+    /// The containment by the host.
     host: HostContainment,
     dropped: DroppedOptions,
     problems: Problems,
@@ -85,7 +85,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A variable that the run needs. It wins over what the payload sets, which is told.
+    /// Sets a variable that the run requires. If the payload sets it as well, that value is overridden and reported.
     fn set(&mut self, name: &str, value: &str) {
         if self.harness.process_env.get(name).is_some_and(|given| given != value) {
             let pointer = format!("/harness/processEnv/{}", escape_pointer(name));
@@ -98,26 +98,26 @@ impl<'a> Builder<'a> {
         self.environment.push(NameValue { name: name.to_owned(), value: value.to_owned() });
     }
 
-    /// `--flag=value`. The pointer names what it comes from.
+    /// Adds `--flag=value`. Problems are reported with `pointer`.
     fn option(&mut self, flag: &str, value: &str, pointer: &str) {
         let argument = kit::joined(flag, value, pointer, &mut self.problems);
         self.args.push(argument);
     }
 
-    /// Tells that a flag of the payload gives way to what the harness asks for: claude takes the later of the two.
+    /// Reports that the harness overrides a flag of the payload: claude uses the later of the two.
     fn override_flag(&mut self, flag: &str) {
         if self.payload.optional_flags.contains_key(flag) {
-            self.dropped.convenience(format!("/optionalFlags/{flag}"), "`harness` decides this, and wins");
+            self.dropped.convenience(format!("/optionalFlags/{flag}"), "`harness` overrides it");
         }
     }
 
-    /// A file in the private folder; gives its absolute path.
+    /// Adds a file to the private folder and returns its absolute path.
     fn file(&mut self, name: &str, contents: &str) -> String {
         kit::private_file(&mut self.files, self.request, name, contents, false)
     }
 
-    /// What a program that drives claude wants of it: no update under its feet, few retries of its own, because the
-    /// host has retries with a limit that the user sets.
+    /// Sets what automated runs require: no updates during a run, and few retries, because the host has retries with a limit
+    /// that the user sets.
     fn surroundings(&mut self) {
         self.set("DISABLE_AUTOUPDATER", "1");
         self.set("CLAUDE_CODE_MAX_RETRIES", &self.settings.max_retries.to_string());
@@ -128,17 +128,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// What claude's shells run before each command, after the snapshot of the user's login shell, which sets `PATH` anew
-    /// and lays functions over `find`, `grep` and `rg`. What the user has put there goes on to work.
+    /// Writes the script that claude's shells run before each command, after the snapshot of the user's login shell, which
+    /// resets `PATH` and defines functions for `find`, `grep` and `rg`. A script of the user still runs.
     fn guard_shells(&mut self) {
         const BEFORE_COMMANDS: &str = "CLAUDE_ENV_FILE";
         let mut script = String::new();
         if self.harness.shell_prelude.is_some() {
-            // A PATH of the prelude would be lost in the snapshot.
+            // The snapshot would override a PATH of the prelude.
             script.push_str("[ -z \"${BASH_VERSION-}\" ] || [ ! -r \"${BASH_ENV-}\" ] || . \"$BASH_ENV\"\n");
         }
         if self.harness.cli_allowlist.is_some() {
-            // The functions start claude's own programs, whatever the allowlist says.
+            // The functions start claude's own programs, even if the allowlist does not contain them.
             script.push_str("unset -f find grep rg 2>/dev/null || :\n");
         }
         let token = &self.settings.token_variable;
@@ -180,7 +180,7 @@ impl<'a> Builder<'a> {
     fn limits(&mut self) {
         let limits = &self.harness.limits;
         if let Some(turns) = limits.max_turns {
-            // Not in the help, but there; a claude without it refuses to start and says so.
+            // The option exists, but is not in the help. A version without it refuses to start and reports that.
             let pointer = "/harness/limits/maxTurns";
             if turns == 0 {
                 self.problems.push(pointer, "must be at least 1");
@@ -213,7 +213,8 @@ impl<'a> Builder<'a> {
             let Some(text) = text else { continue };
             if text.trim().is_empty() {
                 if flag == "--system-prompt" {
-                    self.dropped.convenience(pointer, "claude takes no empty system prompt; its own is used");
+                    self.dropped
+                        .convenience(pointer, "claude does not support an empty system prompt; its own is used");
                 }
             } else if !self.detected.has(flag) {
                 self.dropped.convenience(pointer, format!("the installed claude has no {flag}"));
@@ -226,7 +227,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Newer versions send the first message's system prompt and tools with every later one, whatever that asks for.
+    /// Newer versions send the system prompt and tools of the first message with all later ones.
     fn forget_the_first_prompt(&mut self) {
         const SNAPSHOT: &str = "--system-prompt-snapshot";
         let harness = self.harness;
@@ -244,7 +245,7 @@ impl<'a> Builder<'a> {
         } else {
             self.dropped.convenience(
                 "/harness/structuredOutput",
-                "the installed claude has no --json-schema; the answer is checked, but the model is not told of the schema",
+                "the installed claude has no --json-schema; the answer is checked, but the model does not get the schema",
             );
         }
     }
@@ -267,25 +268,25 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Files and images are named in the prompt, and `Read` may open them. Gives `(name, media type, path)`.
+    /// Files and images are listed in the prompt, and `Read` may open them. Returns `(name, media type, path)`.
     fn attachments(&mut self) -> Vec<(&'a str, &'a str, &'a str)> {
         let harness = self.harness;
         let can_read = harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == "file_read"));
         let mut files = Vec::new();
-        for Placed { pointer, image, attachment } in attachments(self.request, harness) {
+        for PayloadAttachment { pointer, image, attachment } in attachments(self.request, harness) {
             if !can_read {
                 self.dropped
                     .convenience(pointer, "claude opens files with its tool `file_read`, which `tools` does not list");
                 continue;
             }
             if image && !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
-                let reason = format!("claude takes no images of type {}; convert it to PNG", attachment.mime_type);
+                let reason =
+                    format!("claude does not support images of type {}; convert it to PNG", attachment.mime_type);
                 self.dropped.convenience(pointer, reason);
                 continue;
             }
             if !self.private.allow_reading(&attachment.path) {
-                let reason =
-                    "claude's rules cannot name a path with characters that are patterns to them; rename the file";
+                let reason = "claude's rules cannot contain a path with pattern characters; rename the file";
                 self.dropped.convenience(pointer, reason);
                 continue;
             }
@@ -305,20 +306,20 @@ impl<'a> Builder<'a> {
                 self.option("--resume", session, pointer);
                 goes_on = true;
             } else {
-                self.dropped.convenience(pointer, "the installed claude has no --resume; a new session is begun");
+                self.dropped.convenience(pointer, "the installed claude has no --resume; a new session is started");
             }
         } else if continues {
             if self.detected.has("--continue") {
                 self.args.push("--continue".to_owned());
-                // Only a hook is told whether there was a session to go on from.
+                // Only a hook reports whether there was a session to continue.
                 self.private.watch_the_start();
                 goes_on = true;
             } else {
-                let reason = "the installed claude has no --continue; a new session is begun";
+                let reason = "the installed claude has no --continue; a new session is started";
                 self.dropped.convenience("/harness/continueSession", reason);
             }
         }
-        // claude lets its caller choose the id of a session that is new.
+        // The caller can choose the id of a new session.
         if (!goes_on || forks) && self.detected.has("--session-id") {
             self.args.push(format!("--session-id={}", self.request.fresh_id));
         }
@@ -340,7 +341,7 @@ impl<'a> Builder<'a> {
             environment: self.environment,
             stdin: Some(input.into_bytes()),
             files: self.files,
-            // claude ends its tools' processes on an interrupt only.
+            // claude ends the processes of its tools on an interrupt only.
             stop: StopSignal::Interrupt,
             dropped: self.dropped.into_vec(),
             ..Launch::default()
@@ -348,14 +349,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Options that versions up to 2.0.71 look for before they read their command line, and find only where the value is an
-/// argument of its own. All versions take that.
+/// Options that versions up to 2.0.71 search before they parse their command line. They find them only if the value is a
+/// separate argument, which all versions accept.
 const APART: [&str; 2] = ["--settings", flags::SETTING_SOURCES];
 
-/// The argument as claude takes it.
+/// The arguments in the form that claude accepts.
 fn apart(argument: String) -> Vec<String> {
     match argument.split_once('=') {
-        // What begins with a dash would become a flag.
+        // A value that begins with a dash would be parsed as a flag.
         Some((flag, value)) if APART.contains(&flag) && !value.starts_with('-') => {
             vec![flag.to_owned(), value.to_owned()]
         }

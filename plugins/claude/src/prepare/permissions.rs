@@ -1,10 +1,10 @@
-//! Which tools the agent has, and which of them run without a question.
+//! The tools of the agent, and which of them run without approval.
 //!
-//! In a run of `--print` there is nobody to ask, so that claude refuses what it would ask about; its modes say what that
-//! is. `dontAsk` leaves it reading and looking about, `acceptEdits` also lets it change files in its folders, and
-//! `bypassPermissions` asks about nothing. Rules of claude's own settings files can allow more, and their hooks run
-//! anything, so a run that restricts the agent reads none but those that the operator trusts, and a run in a folder whose
-//! grant does not trust it reads nothing of the folder.
+//! Nobody can be asked in a run of `--print`, so claude denies what it would ask about, which depends on its mode: `dontAsk`
+//! allows reading and searching, `acceptEdits` also allows changes of files in its folders, and `bypassPermissions` allows
+//! everything. Rules in claude's own settings files can allow more, and their hooks run any program. So a run that restricts
+//! the agent only reads the files that the operator trusts, and a run in a folder that its grant does not trust reads no
+//! settings of the folder.
 
 use super::Builder;
 use crate::detect::AUTO;
@@ -16,7 +16,7 @@ const SANDBOX_MODE: &str = "/harness/permissions/sandboxMode";
 const AUTO_APPROVE: &str = "/harness/permissions/autoApprove";
 const NETWORK: &str = "/harness/permissions/networkAccess";
 
-/// claude's names of the tools of a kind.
+/// The tools of claude for a kind of tools.
 fn names(kind: &str) -> &'static [&'static str] {
     match kind {
         "file_read" => &["Read"],
@@ -24,7 +24,7 @@ fn names(kind: &str) -> &'static [&'static str] {
         "file_edit" => &["Edit", "NotebookEdit"],
         "file_search" => &["Glob"],
         "content_search" => &["Grep"],
-        // The other two see to commands in the background.
+        // The other two are for commands in the background.
         "shell" => &["Bash", "TaskOutput", "TaskStop"],
         "web_fetch" => &["WebFetch"],
         "web_search" => &["WebSearch"],
@@ -33,22 +33,22 @@ fn names(kind: &str) -> &'static [&'static str] {
     }
 }
 
-/// What changes files, without a shell.
+/// Tools that change files without a shell.
 const WRITERS: [&str; 5] = ["Edit", "Write", "NotebookEdit", "EnterWorktree", "ExitWorktree"];
 
-/// What leaves prompts for later, some of them in a file of the project. A run has no later.
+/// Tools that schedule prompts, some of them in a file of the project. A run has ended before that.
 const SCHEDULERS: [&str; 3] = ["CronCreate", "CronDelete", "ScheduleWakeup"];
 
-/// An option that came with or after the version from which on `dontAsk` sees that a redirection writes (2.1.2; before
-/// 2.0.53 it saw that, too). No help tells of the fault itself.
+/// An option that was added in or after the version in which `dontAsk` recognizes that a redirection writes (2.1.2; versions
+/// before 2.0.53 recognized it, too). The help does not mention the fault itself.
 const SINCE_REDIRECTIONS: &str = "--debug-file";
 
-/// What claude asks about nothing, or about what it has no rule for.
+/// What claude allows without a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
-    /// No permission is checked at all.
+    /// No permission is checked.
     pub bypass: bool,
-    /// What the payload itself names (MCP servers) runs without a question.
+    /// MCP servers in the payload are allowed.
     pub approved: bool,
 }
 
@@ -61,20 +61,20 @@ enum Sandbox {
 
 pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     let permissions = &launch.harness.permissions;
-    let asked = permissions.sandbox_mode.as_deref();
-    let sandbox = match asked {
+    let requested = permissions.sandbox_mode.as_deref();
+    let sandbox = match requested {
         Some("read-only") => Some(Sandbox::ReadOnly),
         Some("workspace-write") => Some(Sandbox::WorkspaceWrite),
         Some("full-access") => Some(Sandbox::FullAccess),
         Some(other) => {
-            launch.problems.push(SANDBOX_MODE, format!("`{other}` is no sandbox mode"));
+            launch.problems.push(SANDBOX_MODE, format!("`{other}` is not a valid sandbox mode"));
             None
         }
         None => None,
     };
     let bounded = matches!(sandbox, Some(Sandbox::ReadOnly | Sandbox::WorkspaceWrite));
     let auto = permissions.auto_approve;
-    // Where the host bounds the whole run, claude need not ask about what it does inside of that.
+    // If the host restricts the whole run, claude does not have to ask about actions inside its sandbox.
     let mut bypass = auto == Some(true) && (!bounded || launch.host.sandboxed);
     if bypass {
         mode(launch, "bypassPermissions", AUTO_APPROVE);
@@ -84,13 +84,13 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
         Some(Sandbox::ReadOnly) => read_only(launch, bypass),
         Some(Sandbox::WorkspaceWrite) if bypass => {}
         Some(Sandbox::WorkspaceWrite) => mode(launch, "acceptEdits", SANDBOX_MODE),
-        // Without a mode claude's own settings would name one, which may ask about nothing.
+        // Without a mode, claude's own settings would select one, which could allow everything.
         None if auto == Some(false) => mode(launch, "default", AUTO_APPROVE),
         Some(Sandbox::FullAccess) if !bypass => {
             mode(launch, "acceptEdits", SANDBOX_MODE);
             launch.dropped.convenience(
                 SANDBOX_MODE,
-                "claude refuses what it would ask about, most shell commands too, as there is nobody to ask; `workspace-write` with `autoApprove` runs them inside of the host's sandbox",
+                "claude denies what it would ask about, including most shell commands, because nobody can be asked; `workspace-write` with `autoApprove` runs them inside of the host's sandbox",
             );
         }
         _ => {}
@@ -99,15 +99,13 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
         |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == AUTO),
     );
     if launch.detected.modes.contains(AUTO) && !auto_by_flag {
-        // Some versions take it where nobody names a mode, and then a model approves what nobody has approved.
+        // Some versions use it if no mode is set, and then a model approves actions that nobody has approved.
         launch.private.without_auto_mode();
     }
     let flagged = flagged_bypass(launch);
     match flagged {
         Some(pointer) if bounded || permissions.network_access == Some(false) || auto == Some(false) => {
-            launch
-                .problems
-                .push(pointer, "skips the permissions that `harness.permissions` asks for; leave one of them out");
+            launch.problems.push(pointer, "skips the permissions that `harness.permissions` sets; remove one of them");
         }
         Some(pointer) => {
             if !bypass {
@@ -133,7 +131,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
     if let Some(policy) = launch.harness.permissions.approval_policy.as_deref().filter(|policy| *policy != "never") {
         launch.dropped.restriction(
             "/harness/permissions/approvalPolicy",
-            format!("`claude --print` has nobody to ask, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
+            format!("`claude --print` cannot ask anybody, so `{policy}` cannot be enforced; use `never` with a sandboxMode that restricts the run"),
         );
     }
     let filters = launch.harness.mcp.servers.iter().any(|server| server.enabled_tools.is_some());
@@ -151,7 +149,7 @@ fn mode(launch: &mut Builder<'_>, mode: &str, pointer: &str) {
         launch.override_flag(flags::PERMISSION_MODE);
         launch.option(flags::PERMISSION_MODE, mode, pointer);
     } else if mode == "bypassPermissions" {
-        launch.dropped.convenience(pointer, "the installed claude has no mode that asks about nothing");
+        launch.dropped.convenience(pointer, "the installed claude has no mode that allows everything");
     } else {
         launch.dropped.restriction(pointer, format!("the installed claude has no permission mode `{mode}`"));
     }
@@ -165,7 +163,7 @@ fn read_only(launch: &mut Builder<'_>, bypass: bool) {
         launch.private.deny(tool);
     }
     if !launch.host.sandboxed && !launch.detected.has(SINCE_REDIRECTIONS) {
-        // Nothing else keeps the shell from writing.
+        // Nothing else prevents the shell from writing.
         launch.private.deny("Bash");
         launch.dropped.convenience(
             SANDBOX_MODE_WITH_WRITERS,
@@ -184,16 +182,16 @@ fn read_only(launch: &mut Builder<'_>, bypass: bool) {
     }
 }
 
-/// Not below `/harness/tools`: what is taken away there is less than was listed, no restriction that is lost.
+/// The pointer is not inside `/harness/tools`: fewer tools than listed is not a lost restriction.
 const SANDBOX_MODE_WITH_WRITERS: &str = "/harness/permissions";
 
-/// The flag with which a payload skips permissions, if it does.
+/// The flag with which a payload skips permissions, if there is one.
 fn flagged_bypass(launch: &Builder<'_>) -> Option<String> {
     let set = &launch.payload.optional_flags;
     if flags::is_on(set, flags::SKIP_PERMISSIONS) {
         return Some(format!("/optionalFlags/{}", flags::SKIP_PERMISSIONS));
     }
-    // Where the run has a mode of its own, that is the later one.
+    // If the run sets a mode itself, that is the later option.
     let mode = launch.args.iter().rev().find_map(|arg| arg.strip_prefix("--permission-mode="))?;
     let by_flag = set.get(flags::PERMISSION_MODE).is_some_and(
         |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == mode),
@@ -201,21 +199,21 @@ fn flagged_bypass(launch: &Builder<'_>) -> Option<String> {
     (by_flag && mode == "bypassPermissions").then(|| format!("/optionalFlags/{}", flags::PERMISSION_MODE))
 }
 
-/// claude does not skip permissions as root, unless it is told that it is in a sandbox.
+/// claude does not skip permissions as root, unless a variable tells it that it runs in a sandbox.
 fn refuse_root(launch: &mut Builder<'_>, pointer: &str) {
     const IN_SANDBOX: &str = "IS_SANDBOX";
     let host = &launch.request.host;
-    let told = match launch.harness.process_env.get(IN_SANDBOX) {
+    let in_sandbox = match launch.harness.process_env.get(IN_SANDBOX) {
         Some(value) => matches!(value.trim(), "1" | "true" | "yes" | "on"),
         None => host.environment_names.iter().any(|name| name == IN_SANDBOX),
     };
-    if host.root && !told && launch.host.sandboxed {
-        // This is the sandbox that it asks about.
+    if host.root && !in_sandbox && launch.host.sandboxed {
+        // This is such a sandbox.
         launch.set(IN_SANDBOX, "1");
-    } else if host.root && !told {
+    } else if host.root && !in_sandbox {
         launch.problems.push(
             pointer,
-            "claude does not skip permissions as root; run the host as another user, or leave this out (in a container that is made for it, add `harness.processEnv` IS_SANDBOX=1)",
+            "claude does not skip permissions as root; run the host as another user, or remove this option (in a container that is made for it, add `harness.processEnv` IS_SANDBOX=1)",
         );
     }
 }
@@ -224,12 +222,14 @@ fn tools(launch: &mut Builder<'_>) {
     let harness = launch.harness;
     let Some(listed) = &harness.tools else { return };
     if !launch.detected.has("--tools") {
-        launch.dropped.restriction(TOOLS, "the installed claude has no --tools, so it cannot be held to a list");
+        launch
+            .dropped
+            .restriction(TOOLS, "the installed claude has no --tools, so its tools cannot be restricted to a list");
         return;
     }
     let mut built_in: Vec<&str> = listed.iter().flat_map(|kind| names(kind)).copied().collect();
     built_in.dedup();
-    // Empty is none at all.
+    // An empty list means no tools.
     launch.args.push(format!("--tools={}", built_in.join(",")));
 }
 
@@ -244,7 +244,7 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
             if shell && !launch.host.network && (!launch.settings.sandbox || launch.private.opens_sandbox()) {
                 launch.dropped.restriction(
                     NETWORK,
-                    "claude does not keep its shell from the network; give `harness.tools` without `shell`, or turn `settings.sandbox` of the provider on",
+                    "claude does not deny its shell network access; set `harness.tools` without `shell`, or enable `settings.sandbox` of the provider",
                 );
             }
         }
@@ -265,16 +265,16 @@ fn network(launch: &mut Builder<'_>, bypass: bool) {
     }
 }
 
-/// Has claude read none of its own settings files but these and those that the operator trusts. What a repository brings
-/// along (settings, MCP servers, commands, skills) starts programs, so that it counts only where somebody has said so.
+/// Restricts claude to these settings files and those that the operator trusts. The settings of a repository (also MCP
+/// servers, commands, skills) start programs, so they apply only if the grant trusts them.
 fn setting_sources(launch: &mut Builder<'_>, base: &[Source]) {
     let trusted = &launch.settings.trusted_sources;
     let further = trusted.iter().filter(|source| !base.contains(source));
     let words: Vec<&str> = base.iter().chain(further).map(|source| source.word()).collect();
     launch.override_flag(flags::SETTING_SOURCES);
     launch.args.push(format!("{}={}", flags::SETTING_SOURCES, words.join(",")));
-    // Without the project's settings claude does not read its CLAUDE.md either, which only instructs. It reads those of
-    // additional folders, if it is asked to, and the folder itself can be one.
+    // Without the settings of the project, claude does not read its CLAUDE.md either, which only contains instructions. It
+    // can read those of additional folders, and the folder itself can be one.
     let memory = launch.settings.project_memory && !trusted.contains(&Source::Project);
     if memory && launch.detected.has("--add-dir") {
         launch.set("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1");

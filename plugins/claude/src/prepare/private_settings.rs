@@ -1,10 +1,10 @@
-//! The private `settings.json` of a run: what the instance configures, and on top of it what the run needs.
+//! The private `settings.json` of a run: the settings of the instance, and those that the run requires.
 
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
 
-/// Characters that rules of permission read as patterns.
+/// Characters that permission rules treat as patterns.
 const PATTERNS: [char; 10] = ['*', '?', '[', ']', '(', ')', '{', '}', '!', '\\'];
 
 #[derive(Debug, Default)]
@@ -22,26 +22,26 @@ impl PrivateSettings {
             let sandbox = config.entry("sandbox").or_insert_with(|| json!({}));
             if let Value::Object(sandbox) = sandbox {
                 sandbox.insert("enabled".to_owned(), true.into());
-                // Without these it would be a wish: claude would go on without a sandbox, and the model could leave it.
+                // Without these, claude would continue without a sandbox if it cannot start, and the model could leave it.
                 sandbox.insert("failIfUnavailable".to_owned(), true.into());
                 sandbox.insert("allowUnsandboxedCommands".to_owned(), false.into());
             }
         }
         if !own_sandbox {
-            // It cannot start inside of the host's, whatever the user's own settings say.
+            // It cannot start inside the host's sandbox, whatever the user's own settings are.
             config.insert("sandbox".to_owned(), json!({"enabled": false}));
         }
         Self { config, ..Self::default() }
     }
 
-    /// Whether sandboxed commands run without a question.
+    /// Sets whether sandboxed commands run without approval.
     pub(super) fn approve_sandboxed(&mut self, approve: bool) {
         if let Some(Value::Object(sandbox)) = self.config.get_mut("sandbox") {
             sandbox.insert("autoAllowBashIfSandboxed".to_owned(), approve.into());
         }
     }
 
-    /// Whether the configuration lets commands leave the sandbox, or reach the network from inside.
+    /// Whether the configuration lets commands leave the sandbox, or use the network inside it.
     pub(super) fn opens_sandbox(&self) -> bool {
         let sandbox = self.config.get("sandbox").unwrap_or(&Value::Null);
         let some =
@@ -49,7 +49,7 @@ impl PrivateSettings {
         some("/excludedCommands") || some("/network/allowedDomains")
     }
 
-    /// No model decides what is approved, unless the instance wants that.
+    /// Disables approval by a model, unless the settings of the instance enable it.
     pub(super) fn without_auto_mode(&mut self) {
         let wanted = self.config.get("permissions").and_then(|permissions| permissions.get("defaultMode"));
         if wanted.is_some_and(|mode| mode == crate::detect::AUTO) {
@@ -72,7 +72,7 @@ impl PrivateSettings {
         }
     }
 
-    /// Lets `Read` open one file, by its absolute path. False where no rule can name it.
+    /// Lets `Read` open one file by its absolute path. Returns false if no rule can contain the path.
     pub(super) fn allow_reading(&mut self, path: &str) -> bool {
         let plain = path.starts_with('/') && !path.contains(PATTERNS) && !path.chars().any(char::is_control);
         if plain && !path.ends_with([' ', '/']) {
@@ -82,12 +82,12 @@ impl PrivateSettings {
         false
     }
 
-    /// Has claude tell in its output how the session began.
+    /// Makes claude report in its output how the session started.
     pub(super) fn watch_the_start(&mut self) {
         self.watches_start = true;
     }
 
-    /// The document; none where it would say nothing.
+    /// The document; none if it is empty.
     pub(super) fn document(&mut self) -> Option<String> {
         let mut config = std::mem::take(&mut self.config);
         for (list, rules) in [("allow", &mut self.allow), ("deny", &mut self.deny)] {
@@ -101,7 +101,7 @@ impl PrivateSettings {
     }
 }
 
-/// Adds to a list of the document that may be there already.
+/// Adds to a list of the document, which can already exist.
 fn append(config: &mut Map<String, Value>, block: &str, list: &str, more: Vec<Value>) {
     if more.is_empty() {
         return;

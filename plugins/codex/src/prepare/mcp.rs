@@ -1,5 +1,5 @@
-//! MCP servers. Their environment and headers may be secret and so never become arguments: the environment goes into a
-//! private script that starts the server, headers into variables that the configuration names.
+//! MCP servers. Their environment and headers can be secret and are never arguments: the environment is in a private script
+//! that starts the server, headers are in variables that the configuration names.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use ostler_provider_kit::prepare;
 use super::Builder;
 use crate::toml_text;
 
-/// Whether codex takes this as the name of a server, and a dotted key can hold it.
+/// Whether codex accepts the name of a server, and a dotted key can contain it.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
@@ -27,19 +27,19 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
         launch.dropped.convenience("/harness/mcp/servers", "`tools` does not list `mcp`, so no server is started");
         return;
     }
-    // `exec` cannot ask, and codex refuses every call of a tool that was not approved. Whoever names a server in the
-    // payload, past the policies, has approved it, unless the same payload says that nothing is approved.
+    // `exec` cannot ask, and codex rejects calls of tools that were not approved. A server in the payload was accepted by
+    // the policies and counts as approved, unless the payload disables approval.
     let approve = harness.permissions.auto_approve != Some(false);
     if !approve {
         launch.dropped.convenience(
             "/harness/mcp/servers",
-            "codex refuses the calls of MCP tools: `autoApprove` is false, and `codex exec` cannot ask",
+            "codex rejects calls of MCP tools: `autoApprove` is false, and `codex exec` cannot ask",
         );
     }
     for (index, server) in servers.iter().enumerate() {
         let pointer = format!("/harness/mcp/servers/{index}");
         if !is_name(&server.name) {
-            launch.problems.push(format!("{pointer}/name"), "codex takes letters, digits, `_` and `-` only");
+            launch.problems.push(format!("{pointer}/name"), "codex allows letters, digits, `_` and `-` only");
             continue;
         }
         let transport = match server.transport() {
@@ -48,7 +48,7 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
             other => {
                 launch.dropped.convenience(
                     format!("{pointer}/type"),
-                    format!("codex does not speak `{other}` with MCP servers; the server is left out (use `http` where it can)"),
+                    format!("codex does not support `{other}` MCP servers; the server is omitted (use `http` if it supports that)"),
                 );
                 continue;
             }
@@ -64,7 +64,7 @@ pub(super) fn servers(launch: &mut Builder<'_>) {
         if launch.detected.required_key {
             table.push(("required", enabled.to_string()));
         } else if enabled {
-            launch.dropped.convenience(&pointer, "the installed codex does not say when a server does not start");
+            launch.dropped.convenience(&pointer, "the installed codex does not report a server that fails to start");
         }
         if approve {
             table.push(("default_tools_approval_mode", toml_text::string("approve")));
@@ -77,14 +77,15 @@ type Table = Vec<(&'static str, String)>;
 
 fn stdio(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &str) -> Option<Table> {
     let Some(command) = server.command.as_ref().filter(|command| !command.is_empty()) else {
-        launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server is a program");
+        launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server requires a program");
         return None;
     };
     for (name, given) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
         if given {
-            launch
-                .problems
-                .push(format!("{pointer}/{name}"), "a stdio server has none; say `type: http` or leave it out");
+            launch.problems.push(
+                format!("{pointer}/{name}"),
+                "a stdio server does not use it; set `type` to `http`, or remove it",
+            );
         }
     }
     let mut program = command.clone();
@@ -92,7 +93,7 @@ fn stdio(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &s
         let mut script = "#!/bin/sh\n".to_owned();
         for (name, value) in &server.env {
             if !is_variable_name(name) || value.contains('\0') {
-                let reason = "is no variable that a shell can set; use letters, digits and `_`, and no NUL";
+                let reason = "is not a variable that a shell can set; use letters, digits and `_`, without NUL";
                 launch.problems.push(format!("{pointer}/env/{}", escape_pointer(name)), reason);
             }
             let _ = writeln!(script, "export {name}={}", shell_quote(value));
@@ -105,23 +106,24 @@ fn stdio(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &s
 
 fn http(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &str) -> Option<Table> {
     let Some(url) = server.url.as_ref().filter(|url| !url.is_empty()) else {
-        launch.problems.push(format!("{pointer}/url"), "is missing; an http server is an address");
+        launch.problems.push(format!("{pointer}/url"), "is missing; an http server requires a URL");
         return None;
     };
     let given =
         [("command", server.command.is_some()), ("args", !server.args.is_empty()), ("env", !server.env.is_empty())];
     for (name, given) in given {
         if given {
-            launch
-                .problems
-                .push(format!("{pointer}/{name}"), "an http server has none; say `type: stdio` or leave it out");
+            launch.problems.push(
+                format!("{pointer}/{name}"),
+                "an http server does not use it; set `type` to `stdio`, or remove it",
+            );
         }
     }
     prepare::warn_of_network(launch.harness, pointer, &mut launch.dropped);
     let mut headers = Vec::new();
     for (number, (name, value)) in server.headers.iter().enumerate() {
         if value.contains(['\0', '\r', '\n']) {
-            launch.problems.push(format!("{pointer}/headers/{}", escape_pointer(name)), "holds a line break or NUL");
+            launch.problems.push(format!("{pointer}/headers/{}", escape_pointer(name)), "contains a line break or NUL");
         }
         let variable = format!("OSTLER_MCP_{index}_{number}");
         launch.environment.push(NameValue { name: variable.clone(), value: value.clone() });

@@ -1,16 +1,16 @@
 //! The command line of a run.
 //!
-//! `exec [options] -- -` for a new session, `exec [options] resume [images] -- ID -` for one to go on from: options that
-//! stand before `resume` hold for it too, and the sandbox has to be named again, because codex forgets it. Values are
-//! joined to their flag with `=` or quoted as TOML, so that none can become a flag; the prompt comes by standard input.
+//! `exec [options] -- -` starts a new session, `exec [options] resume [images] -- ID -` resumes one. Options before `resume`
+//! apply to it, too. The sandbox must be set again, because codex does not keep it. Values are joined to their flag with `=`
+//! or quoted as TOML, so that none is parsed as a flag. The prompt is passed on standard input.
 
 mod mcp;
 mod tools;
 
 use ostler_plugin::provider::{Capabilities, DroppedOption, Launch, NameValue, PrivateFile, RunRequest, StopSignal};
 use ostler_plugin::{DroppedOptions, Error, HostContainment, Problems};
-use ostler_provider_kit::argument::unfit;
-use ostler_provider_kit::payload::{Harness, Payload, Placed, attachments};
+use ostler_provider_kit::argument::argument_problem;
+use ostler_provider_kit::payload::{Harness, Payload, PayloadAttachment, attachments};
 use ostler_provider_kit::prepare as kit;
 
 use crate::detect::Detected;
@@ -30,7 +30,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
         launch.args.push("--skip-git-repo-check".to_owned());
     }
     launch.configure_instance(settings);
-    // What a run restricts comes after what its flags may set: of two values of one key, codex takes the later.
+    // Restrictions of the run come after its flags: of two values for a key, codex uses the later one.
     let flags = flags::arguments(&payload.optional_flags, &capabilities.optional_flags, &mut launch.problems);
     launch.args.extend(flags);
     launch.bound_retries(settings);
@@ -48,7 +48,7 @@ pub(crate) fn prepare(settings: &Settings, request: &RunRequest, capabilities: &
     launch.session_and_prompt(&files)
 }
 
-/// How far codex's sandbox lets the agent go.
+/// The access that codex's sandbox allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sandbox {
     ReadOnly,
@@ -66,7 +66,7 @@ impl Sandbox {
         }
     }
 
-    /// codex's word for it.
+    /// The name that codex uses.
     fn word(self) -> &'static str {
         match self {
             Self::ReadOnly => "read-only",
@@ -76,7 +76,7 @@ impl Sandbox {
     }
 }
 
-/// A launch in the making.
+/// Builds a launch.
 struct Builder<'a> {
     request: &'a RunRequest,
     harness: &'a Harness,
@@ -85,7 +85,7 @@ struct Builder<'a> {
     environment: Vec<NameValue>,
     files: Vec<PrivateFile>,
     images: Vec<String>,
-    /// What the host does by itself.
+    /// The containment by the host.
     host: HostContainment,
     dropped: DroppedOptions,
     problems: Problems,
@@ -107,27 +107,27 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// `-c key=value`; the value is TOML. The pointer names what it comes from.
+    /// Adds `-c key=value` with a TOML value. Problems are reported with `pointer`.
     fn config(&mut self, key: &str, value: &str, pointer: &str) {
         let argument = format!("{key}={value}");
-        if let Some(reason) = unfit(&argument) {
+        if let Some(reason) = argument_problem(&argument) {
             self.problems.push(pointer, reason);
         }
         self.args.extend(["-c".to_owned(), argument]);
     }
 
-    /// `--flag=value`.
+    /// Adds `--flag=value`.
     fn option(&mut self, flag: &str, value: &str, pointer: &str) {
         let argument = kit::joined(flag, value, pointer, &mut self.problems);
         self.args.push(argument);
     }
 
-    /// A file in the private folder; gives its absolute path.
+    /// Adds a file to the private folder and returns its absolute path.
     fn file(&mut self, name: &str, contents: &str, executable: bool) -> String {
         kit::private_file(&mut self.files, self.request, name, contents, executable)
     }
 
-    /// Whether codex has this feature, so that it can be turned off. None: codex does not tell.
+    /// Whether codex has this feature, so that it can be disabled. None if codex does not list its features.
     fn feature(&self, name: &str) -> Option<bool> {
         self.detected.features.as_ref().map(|features| features.contains(name))
     }
@@ -143,8 +143,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// codex repeats requests for a long time, and for ever while a host name does not resolve; the host has retries of
-    /// its own, with a limit that the user sets. codex lets the number be set only for providers that are not built in.
+    /// codex repeats requests for a long time, and forever while a host name does not resolve. The host has its own retries,
+    /// with a limit that the user sets. codex can limit the number only for providers that are not built in.
     fn bound_retries(&mut self, settings: &Settings) {
         if self.feature("unbounded_connection_retries") == Some(true) {
             self.config("features.unbounded_connection_retries", "false", "");
@@ -159,8 +159,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The agent's shells inherit codex's environment. The provider token is blanked there: no tool needs it. And where
-    /// the host has shaped PATH or a prelude, shells must not be login shells, which would set PATH anew.
+    /// The agent's shells inherit codex's environment. The provider token is blanked there: no tool needs it. If the host
+    /// has set PATH or a prelude, shells must not be login shells, which would reset PATH.
     fn guard_shells(&mut self, settings: &Settings) {
         if self.request.host.environment_names.contains(&settings.token_variable) {
             self.blank_in_shells(&settings.token_variable);
@@ -171,15 +171,15 @@ impl<'a> Builder<'a> {
             || harness.process_env.contains_key("PATH")
         {
             self.config("allow_login_shell", "false", "");
-            // A snapshot of the user's login shell would bring its PATH back.
+            // A snapshot of the user's login shell would restore its PATH.
             if self.feature("shell_snapshot") == Some(true) {
                 self.config("features.shell_snapshot", "false", "");
             }
         }
     }
 
-    /// What a repository brings along starts programs beside codex's sandbox. It counts only where the grant of the folder
-    /// trusts it, and then codex's own word on the folder counts, too.
+    /// The settings of a repository start programs outside codex's sandbox. They apply only if the grant of the folder
+    /// trusts them. In that case, codex's own trust setting for the folder applies as well.
     fn guard_project(&mut self, payload: &Payload) {
         if self.host.trusted_settings {
             return;
@@ -219,15 +219,15 @@ impl<'a> Builder<'a> {
         let network = "/harness/permissions/networkAccess";
         let searches = self.harness.tools.as_ref().is_none_or(|tools| tools.iter().any(|tool| tool == "web_search"));
         if permissions.network_access == Some(false) && searches {
-            // The model's service searches by itself, past every sandbox.
+            // The model's service performs the search, outside every sandbox.
             self.config("web_search", "\"disabled\"", network);
         }
-        // Without a mode from the run codex's own configuration decides, and that may be full access. `read-only` is the
-        // default of `exec`, and keeps from the network.
+        // Without a mode in the payload, codex's own configuration would apply, which can be full access. `read-only` is the
+        // default of `exec`, and denies network access.
         let restricts = permissions.network_access == Some(false) || permissions.auto_approve == Some(false);
         let sandbox = sandbox.or(restricts.then_some(Sandbox::ReadOnly));
         if self.host.sandboxed {
-            // The host bounds the whole run, and codex's own sandbox cannot start inside of that.
+            // The host restricts the whole run, and codex's own sandbox cannot start inside its sandbox.
             self.option("--sandbox", Sandbox::FullAccess.word(), "/harness/permissions/sandboxMode");
             return self.approvals();
         }
@@ -244,20 +244,20 @@ impl<'a> Builder<'a> {
             (None, _) | (Some(true), Some(Sandbox::FullAccess)) | (Some(false), Some(Sandbox::ReadOnly)) => {}
             (Some(true), Some(Sandbox::ReadOnly)) => {
                 self.dropped
-                    .convenience(network, "codex's read-only sandbox never has network; ask for workspace-write");
+                    .convenience(network, "codex's read-only sandbox never has network access; use workspace-write");
             }
             (Some(false), Some(Sandbox::FullAccess)) if self.host.network => {}
             (Some(false), Some(Sandbox::FullAccess)) => {
                 self.dropped.restriction(
                     network,
-                    "codex keeps tools from the network only inside its sandbox; ask for another sandboxMode",
+                    "codex denies tools network access only inside its sandbox; use another sandboxMode",
                 );
             }
             (Some(true), None) => {
                 self.config("sandbox_workspace_write.network_access", "true", network);
                 self.dropped.convenience(
                     network,
-                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; name that sandboxMode",
+                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; set that sandboxMode",
                 );
             }
             (Some(allowed), _) => self.config("sandbox_workspace_write.network_access", &allowed.to_string(), network),
@@ -274,12 +274,12 @@ impl<'a> Builder<'a> {
                 format!("`codex exec` never asks, so `{policy}` cannot be kept; use `never` with a sandboxMode that bounds the run"),
             ),
         }
-        // `autoApprove` needs nothing: `exec` asks about nothing, and refuses what the sandbox does not let through.
-        // For the tools of MCP servers see `mcp`.
+        // `autoApprove` has no option: `exec` never asks, and rejects what the sandbox does not allow. For tools of MCP
+        // servers see `mcp`.
     }
 
-    /// Whether a session goes on, as far as codex can.
-    fn goes_on(&self) -> bool {
+    /// Whether a session is resumed, if codex supports it.
+    fn resumes_session(&self) -> bool {
         let resumes = self.request.resume_session.is_some() && self.detected.resume;
         resumes || self.continues()
     }
@@ -300,11 +300,13 @@ impl<'a> Builder<'a> {
                 self.option("--add-dir", directory, &pointer);
                 self.dropped.convenience(
                     pointer,
-                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; name that sandboxMode",
+                    "has an effect only if codex's own configuration sets the sandbox to workspace-write; set that sandboxMode",
                 );
             } else if sandbox == Some(Sandbox::ReadOnly) {
-                self.dropped
-                    .convenience(pointer, "codex's read-only sandbox writes nowhere; every folder can be read anyway");
+                self.dropped.convenience(
+                    pointer,
+                    "codex's read-only sandbox denies all writes, and allows reading all folders",
+                );
             } else {
                 self.option("--add-dir", directory, &pointer);
             }
@@ -315,24 +317,26 @@ impl<'a> Builder<'a> {
         let harness = self.harness;
         if let Some(text) = &harness.system_prompt {
             if text.trim().is_empty() {
-                self.dropped
-                    .convenience("/harness/systemPrompt", "codex takes no empty system prompt; its own is used");
+                self.dropped.convenience(
+                    "/harness/systemPrompt",
+                    "codex does not support an empty system prompt; its own is used",
+                );
             } else {
                 let path = self.file("system-prompt.md", text, false);
                 let path = toml_text::string(&path);
                 self.config("model_instructions_file", &path, "/harness/systemPrompt");
                 if !self.detected.resume_here {
-                    // Its name before.
+                    // Its earlier name.
                     self.config("experimental_instructions_file", &path, "/harness/systemPrompt");
                 }
             }
         }
         if let Some(text) = harness.append_system_prompt.as_ref().filter(|text| !text.is_empty()) {
             self.config("developer_instructions", &toml_text::string(text), "/harness/appendSystemPrompt");
-            if self.goes_on() {
+            if self.resumes_session() {
                 self.dropped.convenience(
                     "/harness/appendSystemPrompt",
-                    "codex keeps what a session was begun with; another text counts in new sessions only",
+                    "codex keeps the text with which a session was started; another text only applies to new sessions",
                 );
             }
         }
@@ -346,12 +350,12 @@ impl<'a> Builder<'a> {
         } else {
             self.dropped.convenience(
                 "/harness/structuredOutput",
-                "the installed codex has no --output-schema; the answer is checked, but the model is not told of the schema",
+                "the installed codex has no --output-schema; the answer is checked, but the model does not get the schema",
             );
         }
     }
 
-    /// What `exec` has nothing for.
+    /// Options that `exec` does not support.
     fn unavailable(&mut self, payload: &Payload) {
         let limits = &self.harness.limits;
         if limits.max_turns.is_some() {
@@ -360,7 +364,7 @@ impl<'a> Builder<'a> {
         }
         if limits.max_budget_usd.is_some() {
             self.dropped
-                .restriction("/harness/limits/maxBudgetUsd", "`codex exec` knows no cost; use limits.timeoutMs");
+                .restriction("/harness/limits/maxBudgetUsd", "`codex exec` does not report cost; use limits.timeoutMs");
         }
         if let Some(format @ ("text" | "json")) = payload.output_format.as_deref() {
             self.dropped.convenience(
@@ -371,15 +375,15 @@ impl<'a> Builder<'a> {
         if let Some(format) = self.harness.input_format.as_deref().filter(|format| *format != "text") {
             self.dropped.convenience(
                 "/harness/inputFormat",
-                format!("`codex exec` takes its prompt as text, not as `{format}`"),
+                format!("`codex exec` reads its prompt as text, not as `{format}`"),
             );
         }
     }
 
-    /// Images go to `--image`; files are named in the prompt. Gives `(name, media type, path)` of the latter.
+    /// Images are passed with `--image`, files are listed in the prompt. Returns `(name, media type, path)` of the files.
     fn attachments(&mut self) -> Vec<(&'a str, &'a str, &'a str)> {
         let mut files = Vec::new();
-        for Placed { pointer, image, attachment } in attachments(self.request, self.harness) {
+        for PayloadAttachment { pointer, image, attachment } in attachments(self.request, self.harness) {
             if !image {
                 files.push((attachment.name.as_str(), attachment.mime_type.as_str(), attachment.path.as_str()));
             } else if !self.detected.has("--image") || self.detected.features.is_none() {
@@ -387,11 +391,13 @@ impl<'a> Builder<'a> {
             } else if !IMAGE_TYPES.contains(&attachment.mime_type.as_str()) {
                 self.dropped.convenience(
                     pointer,
-                    format!("codex takes no images of type {}; convert it to PNG", attachment.mime_type),
+                    format!("codex does not support images of type {}; convert it to PNG", attachment.mime_type),
                 );
             } else if attachment.path.contains(',') {
-                self.dropped
-                    .convenience(pointer, "codex splits image paths at commas, and this one has one; rename the file");
+                self.dropped.convenience(
+                    pointer,
+                    "codex splits image paths at commas, and this path contains one; rename the file",
+                );
             } else {
                 self.images.push(attachment.path.clone());
             }
@@ -404,29 +410,29 @@ impl<'a> Builder<'a> {
         let continues = self.continues();
         let resume = self.request.resume_session.as_deref();
         if resume.is_some() && !self.detected.resume {
-            let reason = "the installed codex cannot resume sessions; a new one is begun";
+            let reason = "the installed codex cannot resume sessions; a new one is started";
             self.dropped.convenience("/harness/resumeSessionId", reason);
         } else if resume.is_none() && wanted && !continues {
-            let reason = "the installed codex does not find the session of the folder; a new one is begun";
+            let reason = "the installed codex does not find the session of the folder; a new one is started";
             self.dropped.convenience("/harness/continueSession", reason);
         }
-        let goes_on = self.goes_on();
-        if goes_on && self.detected.resume_images {
+        let resumes_session = self.resumes_session();
+        if resumes_session && self.detected.resume_images {
             self.args.push("resume".to_owned());
         }
         for image in std::mem::take(&mut self.images) {
             self.option("--image", &image, "/harness/images");
         }
-        if goes_on && !self.detected.resume_images {
+        if resumes_session && !self.detected.resume_images {
             // `exec` takes them for it.
             self.args.push("resume".to_owned());
         }
         match resume {
             Some(session) if self.detected.resume => {
                 if session.is_empty() || session == "-" {
-                    self.problems.push("/harness/resumeSessionId", "is no session id");
+                    self.problems.push("/harness/resumeSessionId", "is not a valid session id");
                 }
-                if let Some(reason) = unfit(session) {
+                if let Some(reason) = argument_problem(session) {
                     self.problems.push("/harness/resumeSessionId", reason);
                 }
                 self.args.extend(["--".to_owned(), session.to_owned()]);

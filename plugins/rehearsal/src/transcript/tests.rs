@@ -1,4 +1,4 @@
-//! Against output of the stand-in itself, captured under `tests/captures`. The folder was named `/work` in them.
+//! Tests with captured output of the stand-in in `tests/captures`, with the folder `/work`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
@@ -48,7 +48,7 @@ fn failure(name: &str) -> Failure {
 }
 
 #[test]
-fn a_plain_answer() {
+fn text_deltas_and_answer_are_read() {
     let reading = plain("say");
     let piece = |text: &str| TextPiece { message: "answer".into(), text: text.into(), parent: None };
     assert_eq!(reading.events.len(), 8);
@@ -68,7 +68,7 @@ fn a_plain_answer() {
 }
 
 #[test]
-fn a_command_with_its_output() {
+fn command_with_output_is_read() {
     let reading = plain("run");
     let start = reading.events.iter().find_map(|event| match event {
         Semantic::ToolStart(call) => Some(call),
@@ -85,12 +85,12 @@ fn a_command_with_its_output() {
     let result = result.unwrap();
     assert_eq!(result.output, "out\nerr\n");
     assert_eq!((result.is_error, result.exit_code), (true, Some(3)));
-    // A command that fails is the agent's business, not a failed run.
+    // A command that fails does not make the run fail.
     assert_eq!(reading.outcome.failure, None);
 }
 
 #[test]
-fn a_refused_command_is_an_error_of_the_tool() {
+fn refused_command_is_an_error_of_the_tool() {
     let reading = plain("run-refused");
     assert!(reading.events.iter().any(|event| matches!(
         event,
@@ -100,7 +100,7 @@ fn a_refused_command_is_an_error_of_the_tool() {
 }
 
 #[test]
-fn thoughts_and_structured_output_and_tokens() {
+fn thinking_structured_output_and_usage_are_read() {
     let reading = plain("think");
     assert!(reading.events.iter().any(|event| matches!(event, Semantic::Thinking(_))));
     assert_eq!(reading.outcome.final_text.as_deref(), Some("so"));
@@ -116,7 +116,7 @@ fn thoughts_and_structured_output_and_tokens() {
 }
 
 #[test]
-fn each_class_of_failure() {
+fn every_class_of_failure_is_read() {
     for (name, kind, code) in [
         ("fail-unknown", FailureKind::Unknown, None),
         ("fail-authentication", FailureKind::Authentication, Some("http-401")),
@@ -141,25 +141,25 @@ fn each_class_of_failure() {
 }
 
 #[test]
-fn resumed_refused_and_replaced_sessions() {
+fn resumed_missing_and_replaced_sessions_are_reported() {
     let origin = |reading: &Reading| match &reading.events[0] {
         Semantic::Session(session) => session.origin,
         other => panic!("{other:?}"),
     };
-    let asked = |id: &str| RunRequest { resume_session: Some(id.to_owned()), ..RunRequest::default() };
-    assert_eq!(origin(&read("resume", &asked(SESSION))), SessionOrigin::Resumed);
-    // With `--continue` no id is asked for.
+    let resume = |id: &str| RunRequest { resume_session: Some(id.to_owned()), ..RunRequest::default() };
+    assert_eq!(origin(&read("resume", &resume(SESSION))), SessionOrigin::Resumed);
+    // With `--continue`, no session id is requested.
     assert_eq!(origin(&read("resume", &RunRequest::default())), SessionOrigin::Resumed);
-    assert_eq!(origin(&read("say", &asked("another"))), SessionOrigin::Replaced);
-    assert_eq!(origin(&read("say", &asked(SESSION))), SessionOrigin::Replaced);
+    assert_eq!(origin(&read("say", &resume("another"))), SessionOrigin::Replaced);
+    assert_eq!(origin(&read("say", &resume(SESSION))), SessionOrigin::Replaced);
 
-    let invalid = read("resume-invalid", &asked("5eed0000-0000-4000-8000-00000000dead"));
+    let invalid = read("resume-invalid", &resume("5eed0000-0000-4000-8000-00000000dead"));
     assert!(invalid.events.is_empty());
     assert_eq!(invalid.outcome.failure.unwrap().kind, FailureKind::ResumeInvalid);
 }
 
 #[test]
-fn the_other_output_forms() {
+fn other_output_forms_are_read() {
     let reading = plain("format-json");
     assert!(matches!(reading.events[0], Semantic::Session(_)));
     assert!(matches!(&reading.events[1], Semantic::Text(piece) if piece.text == "hello"));
@@ -175,7 +175,7 @@ fn the_other_output_forms() {
 }
 
 #[test]
-fn lines_that_are_no_protocol_stay_output() {
+fn lines_outside_the_protocol_remain_output() {
     let reading = plain("raw");
     assert_eq!(reading.uncovered.len(), 2, "{:?}", reading.uncovered);
     assert!(reading.uncovered.iter().all(|line| line.starts_with("raw: ")));
@@ -190,7 +190,7 @@ fn lines_that_are_no_protocol_stay_output() {
 }
 
 #[test]
-fn last_line_that_needs_mending_is_the_end() {
+fn last_line_that_needs_repair_is_the_result() {
     let mut transcript = Transcript::new(&RunRequest::default());
     let text = format!(
         r#"{{"type":"text","message":"m","text":"party"}}{{"type":"result","session":"{SESSION}","status":"completed","text":"party \ud83c"}}"#
@@ -202,7 +202,7 @@ fn last_line_that_needs_mending_is_the_end() {
 }
 
 #[test]
-fn line_that_cannot_be_read_is_told_where_there_is_no_last_line() {
+fn unreadable_line_is_reported_if_there_is_no_last_line() {
     let mut transcript = Transcript::new(&RunRequest::default());
     let step = transcript.read(lines(r#"{"session":"x","text":"some te"#, OutputStream::Stdout));
     assert!(matches!(&step.events[..], [Semantic::Warning(notice)] if notice.code == "protocol"));
@@ -211,7 +211,7 @@ fn line_that_cannot_be_read_is_told_where_there_is_no_last_line() {
 }
 
 #[test]
-fn ends_without_a_last_line() {
+fn unexpected_ends_are_described() {
     let end = |code, signal| {
         let exit = ExitStatus { code, signal, ..ExitStatus::default() };
         let mut transcript = Transcript::new(&RunRequest::default());

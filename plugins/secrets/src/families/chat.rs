@@ -11,7 +11,7 @@ pub(super) fn rules() -> Vec<Spec> {
         token("slack-user-token", "other Slack tokens", r"xox[aorsc]-[A-Za-z0-9\-]{10,}", &["xoxa-", "xoxo-", "xoxr-", "xoxs-", "xoxc-"]).entropy(3.0),
         token("slack-user-token", "Slack cookie", r"xoxd-[A-Za-z0-9%/+\-]{20,}", &["xoxd-"]),
         token("slack-webhook-url", "Slack webhook", r"(?:https?://)?hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,}", &["hooks.slack"]),
-        // A bot's numeric id in base64, hence the few ways to begin.
+        // A bot's numeric id in base64, hence the few possible beginnings.
         token("discord-bot-token", "Discord bot token", r"(?:M[DTjz]|N[DTjz]|O[DT])[A-Za-z0-9_\-]{20,26}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,40}", &["md", "mt", "mj", "mz", "nd", "nt", "nj", "nz", "od", "ot"]).up_to(96),
         token("discord-webhook-url", "Discord webhook", r"(?:https?://)?(?:(?:ptb|canary)\.)?discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/[0-9]{15,21}/[A-Za-z0-9_\-]{40,}", &["discord.com/api/", "discordapp.com/api/"]),
         token("telegram-bot-api-token", "Telegram bot token", r"[0-9]{8,10}:A[A-Za-z0-9_\-]{32,36}", &[":a"]).up_to(64).inside_words().entropy(3.5),

@@ -2,8 +2,7 @@
 
 use crate::spec::{Spec, named, shape, token};
 
-/// Lines inside an armoured key. A short last line must look like base64, or any word after a key that was cut off
-/// would be taken for it.
+/// Lines of an armored key. A short last line must look like base64: otherwise, any word after a truncated key would match.
 const BODY: &str = concat!(
     r"[A-Za-z0-9+/]{24,}={0,2}|[A-Za-z0-9+/]{2,}={1,2}|=[A-Za-z0-9+/]{4}",
     r"|[A-Za-z0-9+/]*[a-z0-9+/][A-Z][A-Za-z0-9+/]*|[A-Za-z0-9+/]*[A-Za-z][0-9][A-Za-z0-9+/]*|[A-Za-z0-9+/]*[0-9][A-Za-z][A-Za-z0-9+/]*",

@@ -1,5 +1,5 @@
-//! The rules, a file for each family. Where finds overlap the earlier rule gives the name, so the ones that know most
-//! come first and the generic ones last.
+//! The rules, one file for each family. Overlapping finds get the name of the earliest rule, so specific rules come first
+//! and generic ones last.
 
 mod chat;
 mod cloud;

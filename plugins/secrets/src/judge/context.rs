@@ -1,4 +1,4 @@
-//! What stands before a value: its name, how it is assigned, what kind of secret the name announces.
+//! The text before a value: its name, how the value is assigned, and what kind of secret the name indicates.
 
 use crate::words::words;
 
@@ -21,7 +21,7 @@ pub(super) const DIGESTS: &[&str] = &[
     "tree",
 ];
 
-/// How a value is tied to its name.
+/// How a value is assigned to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
     Assign,
@@ -31,7 +31,7 @@ pub(super) enum Operator {
     Blank,
 }
 
-/// What a name announces.
+/// The kind of value that a name indicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Password,
@@ -39,11 +39,11 @@ pub(super) enum Class {
     Secret,
     Token,
     Key,
-    /// `auth`, `cookie`, `credentials` and the like, which hold all sorts of things.
+    /// `auth`, `cookie`, `credentials` and similar names, which can contain anything.
     Weak,
 }
 
-/// Words that end in `pass` and are no passwords.
+/// Words that end with `pass` but are not passwords.
 const PASSES: &[&str] = &[
     "bypass",
     "compass",
@@ -59,7 +59,7 @@ const PASSES: &[&str] = &[
     "twopass",
     "singlepass",
 ];
-/// What passes over something, as renderers and compilers do.
+/// Names of passes, as in renderers and compilers.
 const STEPS: &[&str] = &[
     "render",
     "depth",
@@ -86,17 +86,17 @@ const STEPS: &[&str] = &[
     "compile",
 ];
 
-/// Where a value stands.
+/// The context of a value.
 #[derive(Debug)]
-pub(super) struct Place<'t> {
+pub(super) struct ValueContext<'t> {
     pub(super) name: &'t str,
     pub(super) before_name: &'t str,
     pub(super) operator: Operator,
     pub(super) quoted: bool,
-    /// The line ends between the two, in escaped text.
+    /// Whether the line ends between the name and the value, in escaped text.
     pub(super) broken: bool,
     pub(super) name_quoted: bool,
-    /// The type between the two is that of a number.
+    /// Whether the type between them is a number type.
     pub(super) is_number: bool,
 }
 
@@ -108,8 +108,8 @@ const NUMBERS: [&str; 17] = [
 
 const QUOTES: [char; 4] = ['"', '\'', '`', '\\'];
 
-impl<'t> Place<'t> {
-    /// Reads backwards from a value.
+impl<'t> ValueContext<'t> {
+    /// Parses the text before a value backwards.
     pub(super) fn parse(before: &'t str) -> Self {
         let before = without_colour(before);
         let opened = without_quotes(before);
@@ -156,7 +156,7 @@ impl<'t> Place<'t> {
         }
         rest = without_colour(rest);
         if unassigned.ends_with('=') {
-            // Go writes the type behind the name, with nothing between.
+            // Go writes the type after the name, without a separator.
             let named = rest.strip_suffix(" string").map(str::trim_end);
             rest = named.filter(|named| !named.ends_with(':')).unwrap_or(rest);
         }
@@ -167,11 +167,11 @@ impl<'t> Place<'t> {
         }
         let (before_name, name) = split_name(before, rest);
         let name_quoted = rest.trim_end_matches([']', ')', '*']).ends_with(QUOTES) || rest.ends_with(';');
-        let place = Self { name, before_name, operator, quoted, broken, name_quoted, is_number: false };
-        // A type between name and operator, as in `token: &str = "…"`, if there is no telling name nearer.
+        let context = Self { name, before_name, operator, quoted, broken, name_quoted, is_number: false };
+        // A type between the name and the operator, as in `token: &str = "…"`, if no telling name is nearer.
         if operator == Operator::Assign
             && unassigned.ends_with('=')
-            && place.class().is_none()
+            && context.class().is_none()
             && let Some(colon) = rest.rfind(':').filter(|colon| rest.len() - colon <= 30)
             && let (Some(named), Some(kind)) = (rest.get(..colon), rest.get(colon + 1..))
             && !kind.trim().is_empty()
@@ -182,10 +182,11 @@ impl<'t> Place<'t> {
             let is_number = NUMBERS.contains(&kind.trim()) || kind.trim().ends_with("_uint");
             return Self { name, before_name, operator, quoted, broken, name_quoted, is_number };
         }
-        place
+        context
     }
 
-    /// What the name announces, by its last words; nothing if it speaks of something else (`token_count`, `public_key`).
+    /// The kind that the name indicates with its last words; none if it is about something else (`token_count`,
+    /// `public_key`).
     pub(super) fn class(&self) -> Option<Class> {
         let all = words(self.name);
         let mut names: &[String] = &all;
@@ -405,7 +406,7 @@ impl<'t> Place<'t> {
         weak.contains(&last).then_some(Class::Weak)
     }
 
-    /// Whether the name says beyond doubt that the value lets someone in, so that a UUID or plain hex counts too.
+    /// Whether the name indicates credentials without doubt, so that a UUID or plain hex counts as a secret, too.
     pub(super) fn is_credential(&self) -> bool {
         let all = words(self.name);
         let has = |list: &[&str]| all.iter().any(|word| list.iter().any(|l| word == l));
@@ -450,14 +451,14 @@ impl<'t> Place<'t> {
         words(self.name).last().is_some_and(|word| ["password", "passwd", "pwd", "passcode"].contains(&word.as_str()))
     }
 
-    /// An environment variable: upper case with underscores.
+    /// Whether it is an environment variable: upper case with underscores.
     pub(super) fn names_variable(&self) -> bool {
         self.name.len() >= 3
             && self.name.contains('_')
             && self.name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     }
 
-    /// `trait Secret: `: what follows says something of a type.
+    /// Whether it is a declaration such as `trait Secret: `, which a type follows.
     pub(super) fn is_declared(&self) -> bool {
         let words = self.before_name.trim_end();
         self.operator == Operator::Assign
@@ -473,13 +474,13 @@ impl<'t> Place<'t> {
         self.before_name.ends_with('-')
     }
 
-    /// `$token`, `user.token =`: for a shell variable that is being used, what follows is not its value.
+    /// Whether it is `$token` or `user.token =`: what follows a use of a variable is not its value.
     pub(super) fn is_reference(&self) -> bool {
         self.before_name.ends_with("${") && self.operator != Operator::Assign
     }
 }
 
-/// The text before a value without the colour codes at its end.
+/// Removes color codes at the end of the text.
 fn without_colour(text: &str) -> &str {
     let mut rest = text;
     loop {
@@ -492,7 +493,7 @@ fn without_colour(text: &str) -> &str {
     }
 }
 
-/// `"><value>` and `</key><string>` as if they were `=`: up to the tags, with the sign that ends the first.
+/// Treats `"><value>` and `</key><string>` like `=`: the text up to the tags, with the character that ends the first one.
 fn without_tags(text: &str) -> &str {
     let tag = |text: &'_ str| {
         let inside = text.strip_suffix('>')?;
@@ -501,14 +502,15 @@ fn without_tags(text: &str) -> &str {
     };
     let Some(before) = tag(text).and_then(|at| text.get(..at)) else { return text };
     match tag(before) {
-        // What is closed is the name.
+        // The content of the closed element is the name.
         Some(at) if before.get(at..).is_some_and(|tag| tag.starts_with("</")) => before.get(..at).unwrap_or(before),
         _ if before.ends_with('>') => before,
         _ => text,
     }
 }
 
-/// `name: |\\n  ` without the end of the line, where it is escaped, and whether there was one.
+/// Removes an escaped line end, as in `name: |\
+///   `, and returns whether there was one.
 fn without_break(text: &str) -> (&str, bool) {
     let bare = text.trim_end_matches([' ', '\t', '+', '-']);
     let Some(line) = bare.strip_suffix('n').filter(|line| line.ends_with('\\')) else { return (text, false) };
@@ -517,14 +519,14 @@ fn without_break(text: &str) -> (&str, bool) {
     if line.ends_with([':', '=']) { (line, true) } else { (text, false) }
 }
 
-/// Without opening quotes, escaped or written for markup.
+/// Removes opening quotes, also escaped ones and those of markup.
 fn without_quotes(text: &str) -> &str {
     let bare = text.trim_end_matches(QUOTES);
     let entity = ["&quot;", "&apos;", "&#34;", "&#39;"].iter().find_map(|entity| bare.strip_suffix(entity));
     entity.map_or(bare, |bare| bare.trim_end_matches(QUOTES))
 }
 
-/// `"name": "TOKEN", "value"` up to the name, where the text ends with the second half of such a pair.
+/// If the text ends with the second half of a pair such as `"name": "TOKEN", "value"`, returns the text up to the name.
 fn pair(text: &str) -> Option<&str> {
     let value = without_quotes(text);
     let before = value.strip_suffix("value").or_else(|| value.strip_suffix("Value"))?;
@@ -534,12 +536,12 @@ fn pair(text: &str) -> Option<&str> {
     let before = without_quotes(before).trim_end_matches([' ', '\t', '+', '-']);
     let before = before.strip_suffix('n').map_or(before, |rest| if rest.ends_with('\\') { rest } else { before });
     let before = before.trim_end_matches(['\\', ' ', '\t', ',']);
-    // The object that the name has.
+    // The object that contains the name.
     let before = before.strip_suffix('{').map_or(before, |name| name.trim_end_matches([' ', '\t', ':', '=']));
     Some(without_quotes(before)).filter(|name| !name.is_empty())
 }
 
-/// Splits the name off the end of `rest`, which is a beginning of `before`.
+/// Splits the name off the end of `rest`, which is a prefix of `before`.
 fn split_name<'t>(before: &'t str, rest: &'t str) -> (&'t str, &'t str) {
     let rest = without_quotes(rest).trim_end_matches(|c| QUOTES.contains(&c) || matches!(c, ']' | ')' | '*'));
     let length: usize = rest
@@ -550,7 +552,7 @@ fn split_name<'t>(before: &'t str, rest: &'t str) -> (&'t str, &'t str) {
         .sum();
     let (before_name, name) = rest.split_at(rest.len() - length);
     let bare = name.trim_start_matches(['-', '.']);
-    // The `n` of a newline that was escaped is no part of the name.
+    // The `n` of an escaped newline is not part of the name.
     let (before_name, name) = match before_name.strip_suffix('\\') {
         Some(_) if bare.starts_with(['n', 't', 'r']) && bare.len() > 1 => (before_name, bare.get(1..).unwrap_or(bare)),
         _ => (before.get(..before_name.len() + name.len() - bare.len()).unwrap_or(before_name), bare),
@@ -568,7 +570,7 @@ pub(super) fn contains_any(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-/// Whether what comes next goes on a path or a file name.
+/// Whether the value continues a path or a file name.
 pub(super) fn ends_like_a_path(before: &str) -> bool {
     before.trim_end_matches(['"', '\'', '`']).ends_with('/')
 }

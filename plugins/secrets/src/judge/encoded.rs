@@ -1,4 +1,4 @@
-//! Values that are judged by what they say once base64 is undone.
+//! Values that are base64 and are checked after decoding.
 
 fn decode(value: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(value.len() * 3 / 4);
@@ -22,13 +22,13 @@ fn decode(value: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether the text is all printable ASCII once decoded.
+/// Whether the decoded text is printable ASCII.
 pub(super) fn is_readable(value: &str) -> bool {
     decode(value)
         .is_some_and(|bytes| bytes.len() >= 5 && bytes.iter().all(|b| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t')))
 }
 
-/// `user:password`, possibly with a user or a password that is no ASCII.
+/// Whether it is `user:password`. Both may contain characters that are not ASCII.
 pub(super) fn is_user_and_password(value: &str) -> bool {
     let Some(bytes) = decode(value) else { return false };
     let Ok(text) = String::from_utf8(bytes) else { return false };
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_told_from_words() {
+    fn encoded_credentials_and_words_are_distinguished() {
         assert!(is_user_and_password("b3BzOmREYnVweUZUYUdIMGNTeG94Vw=="));
         assert!(!is_user_and_password("authentication"));
         assert!(is_readable("c2VjcmV0LXZhbHVl"));

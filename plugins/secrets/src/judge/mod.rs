@@ -1,4 +1,4 @@
-//! The last word on candidates that a pattern can only propose.
+//! Decides whether candidates that a pattern has found are secrets.
 
 mod context;
 mod encoded;
@@ -6,7 +6,7 @@ mod values;
 
 use ostler_plugin::redactor::Candidate;
 
-use context::{Class, Operator, Place};
+use context::{Class, Operator, ValueContext};
 use values::{
     is_address, is_code, is_compressed, is_digest, is_digits, is_expression, is_number, is_pattern, is_placeholder,
     is_time, is_uuid, is_variable, is_version, without_number,
@@ -14,11 +14,11 @@ use values::{
 
 use crate::words::{entropy, is_wordy, randomness};
 
-/// Values that documentation shows, and ids that only look like secrets; exceptions from every rule. Each holds for the
-/// whole value, with so little around what marks an example that no real key fits in beside it.
+/// Example values of documentation, and ids that only look like secrets: exceptions from all rules. Each matches the whole
+/// value, with so little text around the marker that no real key can contain it.
 pub(crate) const EXAMPLES: &[&str] = &[
     r"^.{0,16}EXAMPLE(?:KEY)?$",
-    // The secret key of the AWS documentation, in all its variants.
+    // The secret key in the AWS documentation, in all variants.
     r"^[A-Za-z0-9/+]{30}EXAMPLEKEY$",
     r"^(?i:[a-z]{2,8}[-_])*[xX*.•]{5,}$",
     r"^.{0,16}(?:[xX]{8,}|\*{4,})(?:[-_.]?[xX*0]+)*.{0,8}$",
@@ -34,11 +34,11 @@ pub(crate) const EXAMPLES: &[&str] = &[
 /// Whether a candidate is a secret.
 pub(crate) fn is_secret(candidate: &Candidate) -> bool {
     let value = without_escape(&candidate.secret, &candidate.before);
-    // Addresses of Ethereum are public.
+    // Ethereum addresses are public.
     if is_placeholder(value) || is_address(value) {
         return false;
     }
-    let place = Place::parse(&candidate.before);
+    let value_context = ValueContext::parse(&candidate.before);
     let before = &candidate.before;
     match candidate.rule.as_str() {
         "generic-password"
@@ -47,11 +47,11 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
         | "generic-secret-hex"
         | "generic-api-key" => {
             if is_sql(before) {
-                password(value, &place)
-            } else if let Some(name) = said(before) {
-                says(name, value)
+                password(value, &value_context)
+            } else if let Some(name) = sentence_subject(before) {
+                is_stated_secret(name, value)
             } else {
-                assigned(&place, value, candidate)
+                assigned(&value_context, value, candidate)
             }
         }
         "http-basic-auth" => encoded::is_user_and_password(value),
@@ -59,30 +59,31 @@ pub(crate) fn is_secret(candidate: &Candidate) -> bool {
             encoded::is_user_and_password(value) || (!before.contains("\"auth\\\"") && is_random(value, 32))
         }
         "http-bearer-opaque" => bearer(value, before),
-        // In `.npmrc`, the name is a key by itself.
-        "npm-legacy-auth-token" => place.name.starts_with('_') && !is_wordy(value) && !is_code(value),
-        "session-cookie" => cookie(&place, value, before),
-        "url-credentials" => url(&place, value, before),
+        // In `.npmrc`, a key can be a name without a telling word.
+        "npm-legacy-auth-token" => value_context.name.starts_with('_') && !is_wordy(value) && !is_code(value),
+        "session-cookie" => cookie(&value_context, value, before),
+        "url-credentials" => url(&value_context, value, before),
         "curl-auth-user" => curl_user(value, before),
         "netrc-password" => netrc(value, before),
         "pgpass-password" => !is_code(value) && !is_wordy(value) && !before.contains("arn:"),
         "connection-string-password" => connection_string(value, candidate),
-        "cli-password-flag" => flag(&place, value, before),
+        "cli-password-flag" => flag(&value_context, value, before),
         "kubernetes-secret-yaml" => {
-            encoded::is_readable(value) && place.before_name.trim_matches([' ', '\t', '+', '-', '|', '"']).is_empty()
+            encoded::is_readable(value)
+                && value_context.before_name.trim_matches([' ', '\t', '+', '-', '|', '"']).is_empty()
         }
-        "kubeconfig" => place.name.ends_with("client-key-data") || is_random(value, 40),
+        "kubeconfig" => value_context.name.ends_with("client-key-data") || is_random(value, 40),
         "aws-secret-access-key" => is_random(value, 40) && !is_digest(value),
         "ethereum-private-key" => {
             // `alice.eth` is a name.
-            !place.name.ends_with("eth")
+            !value_context.name.ends_with("eth")
                 && !context::mentions(before, &["hash", "tx", "block", "root", "address", "topic", "transaction"])
         }
         _ => vendor(value, before),
     }
 }
 
-/// Without the rest of an escaped character that began before it.
+/// Removes the rest of an escaped character that began before the text.
 fn without_escape<'v>(value: &'v str, before: &str) -> &'v str {
     let rest = value.strip_prefix('u').and_then(|rest| rest.split_at_checked(4));
     match rest {
@@ -98,8 +99,8 @@ fn is_sql(before: &str) -> bool {
     words.ends_with("with password") || words.ends_with("identified by") || words.ends_with("set password")
 }
 
-/// `the password is: `, `the token for the builds was changed to `: what is before the verb.
-fn said(before: &str) -> Option<&str> {
+/// `the password is: `, `the token for the builds was changed to `: the text before the verb.
+fn sentence_subject(before: &str) -> Option<&str> {
     let words = before.trim_end_matches(['"', '\'', '`', '\\', ' ', '\t', '*', '(']);
     let colon = [" is:", " was:"].iter().find_map(|verb| words.strip_suffix(verb));
     // Without a colon, a blank follows the verb.
@@ -114,8 +115,8 @@ fn said(before: &str) -> Option<&str> {
     colon.or_else(verb)
 }
 
-/// A value that a sentence gives to a name.
-fn says(words: &str, value: &str) -> bool {
+/// Whether a sentence states a secret value for a name.
+fn is_stated_secret(words: &str, value: &str) -> bool {
     let value = value.trim_end_matches(['.', ',', ';', ':', '!', '?', '*']);
     if is_code(value) || is_number(value) || is_time(value) || is_version(value) || !is_random(value, 8) {
         return false;
@@ -125,11 +126,11 @@ fn says(words: &str, value: &str) -> bool {
         .iter()
         .filter_map(|word| lower.rfind(word).map(|at| at + word.len()))
         .max();
-    // Its qualifier is a word of its own: `the sort key`.
+    // The qualifier is a separate word: `the sort key`.
     let Some(name) = end.and_then(|end| words.get(..end)) else { return false };
     let start = name.rmatch_indices([' ', '\t']).nth(1).map_or(0, |(at, _)| at + 1);
     let name = name.get(start..).unwrap_or(name).replace(['"', '\'', '`', '*'], "").replace([' ', '\t'], "_");
-    let place = Place {
+    let value_context = ValueContext {
         name: &name,
         before_name: "",
         operator: Operator::Assign,
@@ -140,9 +141,13 @@ fn says(words: &str, value: &str) -> bool {
     };
     let digit = value.bytes().any(|b| b.is_ascii_digit());
     let letter = value.bytes().any(|b| b.is_ascii_alphabetic());
-    match place.class() {
+    match value_context.class() {
         Some(Class::Key | Class::Weak) => {
-            digit && letter && is_random(value, 12) && !is_uuid(value) && (!is_digest(value) || place.is_credential())
+            digit
+                && letter
+                && is_random(value, 12)
+                && !is_uuid(value)
+                && (!is_digest(value) || value_context.is_credential())
         }
         Some(_) => digit && letter,
         None => false,
@@ -156,53 +161,59 @@ fn is_random(value: &str, least: usize) -> bool {
         && entropy(value) >= if value.len() < 24 { 2.5 } else { 2.9 }
 }
 
-/// A value of the right shape beside a provider's name.
+/// A value of the right form next to the name of a provider.
 fn vendor(value: &str, before: &str) -> bool {
     let explained = is_digest(value) && context::mentions(before, context::DIGESTS);
     !(is_wordy(value) || explained || context::ends_like_a_path(before)) && randomness(value) >= 0.15
 }
 
 /// A value with a telling name.
-fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
-    let Some(class) = place.class() else { return false };
-    // The password of a URL, which has rules of its own.
-    let in_url = place.before_name.ends_with("://");
-    // The name of a resource, whose last part is a path of names, and that of a type of resources.
-    if place.before_name.ends_with(':') && (place.before_name.contains("arn:") || place.before_name.contains("AWS::")) {
+fn assigned(value_context: &ValueContext<'_>, value: &str, candidate: &Candidate) -> bool {
+    let Some(class) = value_context.class() else { return false };
+    // The password of a URL, which has its own rules.
+    let in_url = value_context.before_name.ends_with("://");
+    // The name of a resource or of a type of resources: its last part is a path of names.
+    if value_context.before_name.ends_with(':')
+        && (value_context.before_name.contains("arn:") || value_context.before_name.contains("AWS::"))
+    {
         return false;
     }
-    if place.is_declared() || is_time(value) || is_version(value) || is_pattern(value) {
+    if value_context.is_declared() || is_time(value) || is_version(value) || is_pattern(value) {
         return false;
     }
-    // `NAME=…` of a shell or of a file of variables is no code; where blanks are missing otherwise, it was compressed.
-    let variable = place.names_variable() && candidate.before.ends_with('=');
+    // `NAME=…` in a shell or in a file of variables is not code. Other code without blanks is minified.
+    let variable = value_context.names_variable() && candidate.before.ends_with('=');
     let compact = !variable && candidate.before.ends_with([':', '=']);
     let code = |value| !variable && (is_expression(value) || (compact && is_compressed(value)));
-    if !place.quoted && (is_number(value) || code(value) || is_type(place, value, &candidate.after)) {
+    if !value_context.quoted && (is_number(value) || code(value) || is_type(value_context, value, &candidate.after)) {
         return false;
     }
-    // A name for the name: `X_PASSWORD = "X_PASSWORD"`.
-    if is_same_name(place.name, value) {
+    // A constant that contains its own name: `X_PASSWORD = "X_PASSWORD"`.
+    if is_same_name(value_context.name, value) {
         return false;
     }
     // `pub const X_PASSWORD: u32 = 100004`, `const X_PASSWORD = 100004;`
-    let constant = !place.quoted && candidate.after.starts_with(';') && place.before_name.trim_end().ends_with("const");
-    if is_digits(value) && (place.is_number || constant) {
+    let constant = !value_context.quoted
+        && candidate.after.starts_with(';')
+        && value_context.before_name.trim_end().ends_with("const");
+    if is_digits(value) && (value_context.is_number || constant) {
         return false;
     }
-    // A line that was broken before the value has nothing else.
-    if place.broken
-        && !place.quoted
+    // If the line was broken before the value, it contains nothing else.
+    if value_context.broken
+        && !value_context.quoted
         && !candidate.after.trim_start_matches(',').is_empty()
         && !candidate.after.trim_start_matches(',').starts_with(['\\', '"', '\''])
     {
         return false;
     }
-    // Its rule leaves the prefix of such an address out.
+    // The rule does not include the prefix of such an address.
     if value.len() == 40 && candidate.before.ends_with("0x") && is_digest(value) {
         return false;
     }
-    if in_url || place.is_reference() || (!place.quoted && (is_code(value) || candidate.after.starts_with(['(', '['])))
+    if in_url
+        || value_context.is_reference()
+        || (!value_context.quoted && (is_code(value) || candidate.after.starts_with(['(', '['])))
     {
         return false;
     }
@@ -210,38 +221,46 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     if value.contains(char::is_whitespace) && class != Class::Passphrase {
         return false;
     }
-    let blank = place.operator == Operator::Blank;
-    if blank && !place.names_variable() && !place.is_flag() && !is_random(value, 20) {
+    let blank = value_context.operator == Operator::Blank;
+    if blank && !value_context.names_variable() && !value_context.is_flag() && !is_random(value, 20) {
         return false;
     }
-    if place.operator == Operator::Call && !place.quoted {
+    if value_context.operator == Operator::Call && !value_context.quoted {
         return false;
     }
-    // In a list of statements or arguments, what has no quotes is the next one.
-    if place.operator == Operator::Comma && !place.quoted && value.contains(['=', '(']) {
+    // In a list of statements or arguments, a value without quotes is the next element.
+    if value_context.operator == Operator::Comma && !value_context.quoted && value.contains(['=', '(']) {
         return false;
     }
-    // Where the name has no quotes either, it stands for a value of its own: `hash(password, salt)`.
-    if place.operator == Operator::Comma && !place.name_quoted && !place.names_variable() && !is_random(value, 16) {
+    // If the name has no quotes either, it is a variable: `hash(password, salt)`.
+    if value_context.operator == Operator::Comma
+        && !value_context.name_quoted
+        && !value_context.names_variable()
+        && !is_random(value, 16)
+    {
         return false;
     }
-    if place.operator == Operator::Comma && !place.quoted && !place.names_variable() && !is_random(value, 16) {
+    if value_context.operator == Operator::Comma
+        && !value_context.quoted
+        && !value_context.names_variable()
+        && !is_random(value, 16)
+    {
         return false;
     }
     let id = without_number(value);
     match class {
-        Class::Passphrase => passphrase(value, place.quoted) || password(value, place),
-        Class::Password => password(value, place),
-        Class::Secret => password(value, place) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(id),
-        Class::Token | Class::Key if place.is_flag() => {
-            is_random(value, 10) && (!is_digest(value) || place.is_credential())
+        Class::Passphrase => passphrase(value, value_context.quoted) || password(value, value_context),
+        Class::Password => password(value, value_context),
+        Class::Secret => password(value, value_context) && value.len() >= 8 && randomness(value) >= 0.2 || is_uuid(id),
+        Class::Token | Class::Key if value_context.is_flag() => {
+            is_random(value, 10) && (!is_digest(value) || value_context.is_credential())
         }
-        Class::Token => is_random(value, 16) && (!is_uuid(id) || place.is_credential()),
+        Class::Token => is_random(value, 16) && (!is_uuid(id) || value_context.is_credential()),
         Class::Key => {
             is_random(value, 16)
-                && (!is_uuid(id) || place.is_credential())
-                && (!is_digest(value) || place.is_credential())
-                && !(is_digest(value) && context::mentions(place.before_name, context::DIGESTS))
+                && (!is_uuid(id) || value_context.is_credential())
+                && (!is_digest(value) || value_context.is_credential())
+                && !(is_digest(value) && context::mentions(value_context.before_name, context::DIGESTS))
         }
         Class::Weak => {
             // `Linux-node-<digest>`: a cache's key.
@@ -251,7 +270,7 @@ fn assigned(place: &Place<'_>, value: &str, candidate: &Candidate) -> bool {
     }
 }
 
-/// Whether name and value are the same, however they are written.
+/// Whether name and value are the same name in different cases.
 fn is_same_name(name: &str, value: &str) -> bool {
     let bare = |text: &str| -> String {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
@@ -259,13 +278,13 @@ fn is_same_name(name: &str, value: &str) -> bool {
     value.len() >= 12 && bare(name) == bare(value)
 }
 
-/// Whether a type stands where a value would: `NAME: Type = …`, `field: Type,` of a declaration.
-fn is_type(place: &Place<'_>, value: &str, after: &str) -> bool {
+/// Whether the value is a type: `NAME: Type = …`, or `field: Type,` in a declaration.
+fn is_type(value_context: &ValueContext<'_>, value: &str, after: &str) -> bool {
     let name =
         !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '<' | '>'));
     let after = after.trim_start();
-    let declared = place.before_name.trim_end();
-    name && place.operator == Operator::Assign
+    let declared = value_context.before_name.trim_end();
+    name && value_context.operator == Operator::Assign
         && (after.starts_with("= ")
             || after.starts_with("+ ")
             || declared.ends_with("pub")
@@ -273,7 +292,7 @@ fn is_type(place: &Place<'_>, value: &str, after: &str) -> bool {
         && value.chars().next().is_some_and(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// Several words, as people choose them and generators like diceware make them.
+/// Whether it consists of several words, as chosen by people or by generators such as diceware.
 fn passphrase(value: &str, quoted: bool) -> bool {
     const PROSE: [&str; 18] = [
         "the", "for", "is", "to", "your", "enter", "a", "an", "of", "be", "must", "and", "or", "not", "this", "with",
@@ -284,28 +303,28 @@ fn passphrase(value: &str, quoted: bool) -> bool {
     let plain = |part: &&str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
     parts.len() >= 3
         && parts.iter().all(plain)
-        // The name of such a thing.
+        // The name of a passphrase.
         && !parts.last().is_some_and(|last| context::contains_any(last, &["passphrase", "password", "phrase"]))
         && !parts.iter().any(|part| PROSE.contains(&part.to_ascii_lowercase().as_str()))
         && (value.contains(['-', ' ']) || value.chars().any(|c| c.is_ascii_digit()))
         && (parts.len() >= 4 || value.chars().any(|c| c.is_ascii_digit() || c.is_uppercase()) || !quoted)
 }
 
-fn password(value: &str, place: &Place<'_>) -> bool {
+fn password(value: &str, value_context: &ValueContext<'_>) -> bool {
     if value.len() < 6 || value.contains(char::is_whitespace) || is_code(value) {
         return false;
     }
     if is_digits(value) {
-        return place.is_exactly_password() && place.operator != Operator::Blank;
+        return value_context.is_exactly_password() && value_context.operator != Operator::Blank;
     }
     let symbols = value.chars().filter(|c| "!@#$%^&*~?+=|§€£".contains(*c)).count();
     let digits = value.chars().filter(char::is_ascii_digit).count();
     let letters = value.chars().filter(char::is_ascii_alphabetic).count();
     if is_wordy(value) {
-        // Words alone are names and types; words with a number, as in `harbor-saffron-610`, are what people choose.
+        // Words alone are names and types. Words with a number, as in `harbor-saffron-610`, are typical passwords.
         return (digits >= 1
             && letters >= 4
-            && (place.quoted || place.names_variable())
+            && (value_context.quoted || value_context.names_variable())
             && !value.contains(['.', '/', '_', ':']))
             || (digits >= 2 && value.split('-').count() >= 3)
             || (symbols >= 1 && digits >= 1);
@@ -322,10 +341,10 @@ fn bearer(value: &str, before: &str) -> bool {
     if header { value.len() >= 12 && randomness(value) >= 0.1 } else { is_random(value, 16) }
 }
 
-fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
+fn cookie(value_context: &ValueContext<'_>, value: &str, before: &str) -> bool {
     const ATTRIBUTES: [&str; 10] =
         ["path", "domain", "expires", "max-age", "samesite", "priority", "version", "comment", "_ga", "_gid"];
-    let name = place.name.to_ascii_lowercase();
+    let name = value_context.name.to_ascii_lowercase();
     if ATTRIBUTES.iter().any(|attribute| name == *attribute) || name.starts_with("_ga") || is_code(value) {
         return false;
     }
@@ -341,7 +360,7 @@ fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
     if !context::mentions(before, &["cookie"]) && !sessions.contains(&name.as_str()) && !name.starts_with("__") {
         return false;
     }
-    if !place.quoted && before.ends_with("= ") && is_expression(value) {
+    if !value_context.quoted && before.ends_with("= ") && is_expression(value) {
         return false;
     }
     let telling = ["sess", "sid", "auth", "token", "csrf", "jwt", "remember", "login", "sso"]
@@ -355,7 +374,7 @@ fn cookie(place: &Place<'_>, value: &str, before: &str) -> bool {
     }
 }
 
-fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
+fn url(value_context: &ValueContext<'_>, value: &str, before: &str) -> bool {
     if let Some(after_scheme) = before.rfind("://").and_then(|at| before.get(at + 3..))
         && !after_scheme.contains(['/', '?', '#'])
     {
@@ -378,13 +397,13 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
             !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && value.len() > port.len();
         return value.len() >= 3 && !is_port && !value.eq_ignore_ascii_case(user) && !values::is_common_password(value);
     }
-    let opener = place.before_name;
+    let opener = value_context.before_name;
     let in_query = opener.ends_with(['?', '&', ';', '#'])
         || ["%3f", "%3F", "%26", "\\u0026", "amp;"].iter().any(|end| opener.ends_with(end));
     if !in_query || is_code(value) {
         return false;
     }
-    match place.name.to_ascii_lowercase().as_str() {
+    match value_context.name.to_ascii_lowercase().as_str() {
         "password" | "passwd" | "pwd" | "secret" | "client_secret" => value.len() >= 6 && !is_wordy(value),
         "access_token" | "refresh_token" | "id_token" | "auth_token" | "private_token" | "job_token"
         | "session_token" | "api_key" | "apikey" => value.len() >= 12 && !is_wordy(value),
@@ -396,7 +415,7 @@ fn url(place: &Place<'_>, value: &str, before: &str) -> bool {
 fn curl_user(value: &str, before: &str) -> bool {
     const SHORT: [&str; 12] = ["-u", "-su", "-ssu", "-ku", "-sku", "-lu", "-slu", "-fsslu", "-fu", "-iu", "-vu", "-xu"];
     let fetches = context::mentions(before, &["curl", "wget", "http"]);
-    // The flag is a word by itself, or begins the word that ends with the user's name.
+    // The flag is a separate word, or the beginning of the word that ends with the user's name.
     let parts = |c: char| c.is_whitespace() || "\"'\\,=[(`".contains(c);
     let mut words = before.rsplit(parts).filter(|word| !word.is_empty());
     let flagged = words.by_ref().take(2).enumerate().any(|(at, word)| {
@@ -425,7 +444,7 @@ fn netrc(value: &str, before: &str) -> bool {
     if is_code(value) || is_wordy(value) || value.len() < 6 {
         return false;
     }
-    // A time that a log puts before each line has no letters but these.
+    // A timestamp at the beginning of a log line contains no letters other than these.
     let bare = !head.chars().any(|c| c.is_alphabetic() && !matches!(c, 'T' | 'Z'));
     bare || head.ends_with("\\n") || machine.ends_with("machine") || host.ends_with("default") || is_random(value, 8)
 }
@@ -462,19 +481,19 @@ fn connection_string(value: &str, candidate: &Candidate) -> bool {
             && (is_expression(value) || value.starts_with('=') || value.contains("),")))
 }
 
-fn flag(place: &Place<'_>, value: &str, before: &str) -> bool {
+fn flag(value_context: &ValueContext<'_>, value: &str, before: &str) -> bool {
     if is_code(value) || value.starts_with('-') || is_placeholder(value) {
         return false;
     }
-    if !place.is_flag() || place.name.len() <= 1 {
-        // A short flag after the name of a program that takes a password there.
+    if !value_context.is_flag() || value_context.name.len() <= 1 {
+        // A short flag after the name of a program that uses it for a password.
         return value.len() >= 4 && !is_wordy(value) && !is_digits(value) && !before.trim_end().ends_with("--");
     }
-    match place.class() {
+    match value_context.class() {
         Some(Class::Password | Class::Passphrase) => {
             !is_wordy(value)
                 || (value.chars().any(|c| c.is_ascii_digit()) && value.len() >= 8)
-                || passphrase(value, place.quoted)
+                || passphrase(value, value_context.quoted)
         }
         Some(Class::Secret) => value.len() >= 6 && !is_wordy(value),
         Some(Class::Token | Class::Key) => value.len() >= 12 && !is_wordy(value) && randomness(value) >= 0.15,
@@ -492,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn values_decide_not_names_alone() {
+    fn values_decide_in_addition_to_names() {
         for (before, value, after) in [
             ("password: ", "String", ""),
             ("password = ", "os.environ", "[\"X\"]"),
@@ -524,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_with_ports_and_defaults_are_no_credentials() {
+    fn urls_with_ports_or_default_passwords_are_not_credentials() {
         assert!(judge("url-credentials", "redis://:", "qbbGz6qFk52JdX", "@redis"));
         assert!(judge("url-credentials", "https://mirror:", "DHk8U%21qexqDS", "@pkg"));
         assert!(!judge("url-credentials", "http://localhost:", "5173/node_modules/vue", "@3.js"));

@@ -1,4 +1,4 @@
-//! What a value is by itself.
+//! Properties of a value itself.
 
 use crate::words::{is_wordy, randomness};
 
@@ -69,7 +69,7 @@ const NOTHING: [&str; 64] = [
     "any",
 ];
 
-/// Text that stands where a secret would be.
+/// Whether a text is a placeholder for a secret.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let trimmed = lower.trim_matches(['<', '>', '[', ']', '{', '}', '(', ')', '"', '\'', '*', '.', '_', '-']);
@@ -111,17 +111,17 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || is_sequence(&lower)
 }
 
-/// Whether a value is a placeholder for that word in it: a whole key that somebody has put it behind is none.
+/// Whether this word makes a value a placeholder. A complete key after the word does not.
 fn marks_placeholder(lower: &str, value: &str, word: &str) -> bool {
     let Some(at) = lower.find(word) else { return false };
     let real = |part: Option<&str>| {
         part.is_some_and(|part| part.len() >= 20 && !is_wordy(part) && randomness(part) >= 0.25 && !one_character(part))
     };
-    // ASCII alone changed its case, so that positions are the same.
+    // Only the case of ASCII letters was changed, so positions are the same.
     !real(value.get(..at)) && !real(value.get(at + word.len()..))
 }
 
-/// `$NAME`, `$env:NAME`, `%NAME%`, `@name`, `:name`.
+/// Whether it is a variable: `$NAME`, `$env:NAME`, `%NAME%`, `@name`, `:name`.
 pub(super) fn is_variable(value: &str) -> bool {
     let name = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'))
@@ -131,7 +131,7 @@ pub(super) fn is_variable(value: &str) -> bool {
         || value.strip_prefix('%').and_then(|rest| rest.strip_suffix('%')).is_some_and(name)
 }
 
-/// `{password}`, as strings are put together.
+/// Whether it is a field of a format string: `{password}`.
 fn is_field(value: &str) -> bool {
     let name = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| {
@@ -146,7 +146,7 @@ fn one_character(value: &str) -> bool {
     bytes.all(|b| Some(b) == first) || rest.bytes().all(|b| Some(b) == rest.bytes().next())
 }
 
-/// `12345678`, `abcdefgh`, `0123456789abcdef`.
+/// Whether it is a sequence: `12345678`, `abcdefgh`, `0123456789abcdef`.
 fn is_sequence(value: &str) -> bool {
     let steps = value
         .as_bytes()
@@ -167,7 +167,7 @@ pub(super) fn is_common_password(value: &str) -> bool {
         || is_placeholder(value)
 }
 
-/// A call, a path, a URL, a chain of names: something that a program works out, not the secret itself.
+/// Whether it is a call, a path, a URL or a chain of names: an expression, not a secret.
 pub(super) fn is_code(value: &str) -> bool {
     let wordy = is_wordy(value);
     value.contains("://")
@@ -202,7 +202,7 @@ pub(super) fn is_code(value: &str) -> bool {
         .any(|start| value.starts_with(start))
 }
 
-/// The name of a file, with or without folders.
+/// Whether it is the name of a file, with or without folders.
 fn is_file(value: &str) -> bool {
     const ENDINGS: [&str; 20] = [
         "html", "htm", "md", "json", "yaml", "yml", "toml", "xml", "txt", "js", "mjs", "ts", "tsx", "py", "rs", "go",
@@ -213,7 +213,7 @@ fn is_file(value: &str) -> bool {
     })
 }
 
-/// An expression without quotes around it: a call, an index, a path of names, a type of several.
+/// Whether it is an unquoted expression: a call, an index, a path of names, a generic type.
 pub(super) fn is_expression(value: &str) -> bool {
     if value.starts_with('=') {
         return true;
@@ -245,7 +245,7 @@ pub(super) fn is_expression(value: &str) -> bool {
             || head.contains('.') && head.split('.').all(plain))
 }
 
-/// What compressed scripts are full of.
+/// Characters that are frequent in minified scripts.
 pub(super) fn is_compressed(value: &str) -> bool {
     const CODE: [&str; 13] = ["}}", "){", "})", ":!0", ":!1", "=!0", "=!1", "=void", "==", "()", "?.", "??", "=this."];
     CODE.iter().any(|part| value.trim_end_matches('=').contains(part))
@@ -268,7 +268,7 @@ pub(super) fn is_number(value: &str) -> bool {
         }
 }
 
-/// A day, a time of the day, or both.
+/// Whether it is a date, a time of day, or both.
 pub(super) fn is_time(value: &str) -> bool {
     let form = |text: &str, form: &str| {
         text.len() >= form.len()
@@ -279,7 +279,7 @@ pub(super) fn is_time(value: &str) -> bool {
         || (form(value, "00:00:00") && value.bytes().all(|b| b.is_ascii_digit() || b":.Z".contains(&b)))
 }
 
-/// `^7.1.3`, `>=2.0.0-beta.1`: a version, or a range of them.
+/// Whether it is a version or a range of versions: `^7.1.3`, `>=2.0.0-beta.1`.
 pub(super) fn is_version(value: &str) -> bool {
     let bare = value.trim_start_matches(['^', '~', '<', '>', '=', 'v', ' ']);
     let mut parts = bare.splitn(3, '.');
@@ -300,7 +300,7 @@ pub(super) fn is_version(value: &str) -> bool {
         })
 }
 
-/// A regular expression.
+/// Whether it is a regular expression.
 pub(super) fn is_pattern(value: &str) -> bool {
     const PARTS: [&str; 16] = [
         "a-zA-Z", "Z0-9", "[A-Z", "[a-z", "[0-9", "[^", "\\d", "\\w", "\\s", "\\b", "(?:", "(?=", "(?i", ".*", ".+",
@@ -310,12 +310,12 @@ pub(super) fn is_pattern(value: &str) -> bool {
     parts >= 2 || (parts == 1 && value.starts_with(['/', '^']))
 }
 
-/// An address of Ethereum.
+/// Whether it is an Ethereum address.
 pub(super) fn is_address(value: &str) -> bool {
     value.strip_prefix("0x").is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Without a number that tells one of several from the others: `<id>:0`.
+/// Removes an index at the end: `<id>:0`.
 pub(super) fn without_number(value: &str) -> &str {
     let bare = value.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = value.len() - bare.len();
@@ -331,7 +331,7 @@ pub(super) fn is_uuid(value: &str) -> bool {
     parts == [8, 4, 4, 4, 12] && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
-/// As long as a digest, in hex, or one in base64 with its prefix.
+/// Whether it has the length of a digest in hex, or is one in base64 with its prefix.
 pub(super) fn is_digest(value: &str) -> bool {
     (matches!(value.len(), 32 | 40 | 56 | 64 | 96 | 128) && value.bytes().all(|b| b.is_ascii_hexdigit()))
         || ["sha1-", "sha256-", "sha384-", "sha512-", "sha256:", "SHA256:"]
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_known() {
+    fn placeholders_are_recognized() {
         for value in [
             "<paste-your-token>",
             "${ACCESS_TOKEN}",

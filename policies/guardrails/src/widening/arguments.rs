@@ -1,16 +1,16 @@
-//! Reading command lines.
+//! Parsing of command lines.
 
 use super::config::{of_json, of_setting};
 use super::{Effect, Gives};
 
-/// What an argument needs behind it.
+/// The value that an argument requires.
 enum Value<'a> {
     /// `--flag=value`, or the next argument.
     Joined(&'a str),
     Next,
 }
 
-/// What the arguments give. Behind `--`, nothing is a flag.
+/// The permissions that arguments give. Arguments after `--` are not flags.
 pub(crate) fn of_arguments(plugin: &str, arguments: &[String]) -> Vec<Effect> {
     let mut effects = Vec::new();
     let mut rest = arguments.iter().map(String::as_str).take_while(|argument| *argument != "--").peekable();
@@ -24,7 +24,7 @@ pub(crate) fn of_arguments(plugin: &str, arguments: &[String]) -> Vec<Effect> {
             continue;
         }
         if let Some(gives) = alone(plugin, flag) {
-            // `--flag=false` is how some parsers turn a flag off.
+            // Some parsers accept `--flag=false` to turn a flag off.
             let off = matches!(value, Value::Joined("false" | "0" | "off" | "no"));
             effects.extend(gives.into_iter().filter(|_| !off).map(|gives| Effect::new(gives, flag)));
             continue;
@@ -37,7 +37,7 @@ pub(crate) fn of_arguments(plugin: &str, arguments: &[String]) -> Vec<Effect> {
             Value::Next => rest.next_if(|next| !next.starts_with('-')),
         };
         with_value(flag, first.unwrap_or_default(), &mut effects);
-        // Some flags take every word up to the next flag.
+        // Some flags take all words up to the next flag.
         if is_list(plugin, flag) {
             while let Some(more) = rest.next_if(|next| !next.starts_with('-')) {
                 with_value(flag, more, &mut effects);
@@ -47,7 +47,7 @@ pub(crate) fn of_arguments(plugin: &str, arguments: &[String]) -> Vec<Effect> {
     effects
 }
 
-/// Short flags are spelled out; one letter means something else in every CLI.
+/// Replaces short flags by long ones; a letter has a different meaning in every CLI.
 fn long_form<'a>(plugin: &str, argument: &'a str) -> std::borrow::Cow<'a, str> {
     let known: &[(&str, &str)] = match plugin {
         "codex" => &[("-c", "--config"), ("-s", "--sandbox"), ("-a", "--ask-for-approval"), ("-C", "--cd")],
@@ -68,7 +68,7 @@ fn long_form<'a>(plugin: &str, argument: &'a str) -> std::borrow::Cow<'a, str> {
     argument.into()
 }
 
-/// What a flag gives whatever its value is.
+/// The permissions that a flag gives regardless of its value.
 fn alone(plugin: &str, flag: &str) -> Option<Vec<Gives>> {
     use Gives::{AutoApprove, FullAccess, Network, Writes};
     let gives = match flag {
@@ -81,7 +81,7 @@ fn alone(plugin: &str, flag: &str) -> Option<Vec<Gives>> {
         "--allow-all" => vec![FullAccess, AutoApprove, Network],
         "--allow-all-paths" | "--no-sandbox" | "--disable-sandbox" => vec![FullAccess],
         "--allow-all-urls" => vec![Network],
-        // Whoever names a flag so means that it removes a bound.
+        // A flag with such a name removes a restriction.
         unknown if unknown.starts_with("--dangerously-") || unknown.starts_with("--unsafe-") => vec![FullAccess],
         _ => return None,
     };
@@ -126,7 +126,7 @@ fn with_value(flag: &str, value: &str, effects: &mut Vec<Effect>) {
         ("--permission-mode", "default" | "plan" | "dontAsk") | ("--approval-mode", "default" | "plan") => return,
         ("--permission-mode", "acceptEdits" | "auto") | ("--approval-mode", "auto_edit") => Gives::Writes,
         ("--permission-mode" | "--approval-mode", _) => Gives::AutoApprove,
-        // A file is judged where the host shows it.
+        // The file is checked where the launch contains it.
         ("--settings", document) if document.trim_start().starts_with('{') => {
             effects.extend(of_json(document, flag));
             return;

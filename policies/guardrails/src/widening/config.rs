@@ -1,10 +1,10 @@
-//! Reading settings: codex's keys, as `-c key=value` or in a TOML file, and claude's, in JSON.
+//! Parsing of settings: codex's keys, as `-c key=value` or in a TOML file, and claude's, in JSON.
 
 use serde_json::Value;
 
 use super::{Effect, Gives};
 
-/// What one key of codex's configuration gives.
+/// The permissions that a key of codex's configuration gives.
 pub(super) fn of_setting(key: &str, value: &str) -> Vec<Effect> {
     let key: String = key.split('.').map(|part| part.trim().trim_matches(['"', '\''])).collect::<Vec<_>>().join(".");
     let value = value.trim();
@@ -19,11 +19,11 @@ pub(super) fn of_setting(key: &str, value: &str) -> Vec<Effect> {
         "sandbox_workspace_write.network_access" if plain == "false" => return Vec::new(),
         "sandbox_workspace_write.network_access" => Gives::Network,
         "sandbox_workspace_write.writable_roots" => return folders(value, &key),
-        // These only take folders away from the sandbox.
+        // These keys only remove folders from the sandbox.
         "sandbox_workspace_write.exclude_slash_tmp" | "sandbox_workspace_write.exclude_tmpdir_env_var" => {
             return Vec::new();
         }
-        // Whole tables, and the newer profiles of permissions: what they say is not read here.
+        // Whole tables, and the newer permission profiles, are not parsed.
         _ => match key.split('.').next().unwrap_or_default() {
             "sandbox_workspace_write" | "sandbox_permissions" | "default_permissions" | "permissions" => {
                 Gives::Unreadable
@@ -34,7 +34,7 @@ pub(super) fn of_setting(key: &str, value: &str) -> Vec<Effect> {
     vec![Effect::new(gives, &key)]
 }
 
-/// The folders of a list of texts. A list that is more than that cannot be read.
+/// The folders in a list of strings. Any other list is treated as unreadable.
 fn folders(list: &str, key: &str) -> Vec<Effect> {
     let Ok(folders) = serde_json::from_str::<Vec<String>>(&list.replace('\'', "\"")) else {
         return vec![Effect::new(Gives::Unreadable, key)];
@@ -42,8 +42,8 @@ fn folders(list: &str, key: &str) -> Vec<Effect> {
     folders.into_iter().map(|folder| Effect::new(Gives::Directory(folder), key)).collect()
 }
 
-/// What a TOML file gives. Read line by line: the keys that matter stand on lines of their own, and where one of them
-/// does not (a list over several lines), it cannot be read and counts as that.
+/// The permissions that a TOML file gives. It is parsed line by line: relevant keys are on their own lines, and other forms,
+/// such as a list over several lines, are treated as unreadable.
 pub(crate) fn of_toml(text: &str) -> Vec<Effect> {
     let mut section = String::new();
     let mut effects = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn of_toml(text: &str) -> Vec<Effect> {
     effects
 }
 
-/// The value before a `#` that is not inside quotes.
+/// The value without a comment; a `#` inside quotes does not begin one.
 fn without_comment(value: &str) -> &str {
     let mut quote = None;
     for (index, c) in value.char_indices() {
@@ -72,7 +72,7 @@ fn without_comment(value: &str) -> &str {
     value
 }
 
-/// What a JSON document gives, wherever in it the keys stand. A text that is no JSON cannot be read.
+/// The permissions that a JSON document gives, with keys at any depth. Text that is not JSON is treated as unreadable.
 pub(crate) fn of_json(text: &str, source: &str) -> Vec<Effect> {
     let mut effects = Vec::new();
     match serde_json::from_str::<Value>(text) {

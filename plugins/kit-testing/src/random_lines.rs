@@ -1,11 +1,11 @@
-//! Lines as no CLI prints them, and what every transcript must do with them all the same.
+//! Random and damaged lines, and properties that hold for every transcript.
 
 use ostler_plugin::Transcript;
 use ostler_plugin::provider::{ExitStatus, Line, OutputStream, Step};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-/// Captured lines in any order, some of them damaged, between random ones that match `words`.
+/// Captured lines in any order, some of them damaged, mixed with random lines that match `words`.
 pub fn lines(corpus: Vec<Line>, words: &'static str) -> impl Strategy<Value = Vec<Line>> {
     let known = (0..corpus.len(), 0_usize..4000, 0..4_u8, any::<char>()).prop_map(move |(index, at, how, c)| {
         let mut line = corpus[index].clone();
@@ -26,11 +26,10 @@ pub fn lines(corpus: Vec<Line>, words: &'static str) -> impl Strategy<Value = Ve
     prop::collection::vec(prop_oneof![4 => known, 1 => random], 0..24)
 }
 
-/// Reads the lines and ends; gives what was read of them.
+/// Reads the lines, finishes, and returns the events.
 ///
 /// # Errors
-/// Fails the case where covered lines are not among those given, in order, or the transcript wants to write to a CLI
-/// that is not asked anything.
+/// If covered lines are not among the given ones in order, or if the transcript writes to a CLI that reads no input.
 pub fn survives(mut transcript: impl Transcript, lines: Vec<Line>, code: Option<i32>) -> Result<Step, TestCaseError> {
     let count = lines.len();
     let step = transcript.read(lines);
@@ -41,10 +40,10 @@ pub fn survives(mut transcript: impl Transcript, lines: Vec<Line>, code: Option<
     Ok(step)
 }
 
-/// Reads the lines at once, and cut in two.
+/// Reads the lines at once and in two parts.
 ///
 /// # Errors
-/// Fails the case where that gives other events or another outcome.
+/// If that results in other events or another outcome.
 pub fn batches_make_no_difference<T: Transcript>(
     begin: impl Fn() -> T,
     lines: &[Line],
