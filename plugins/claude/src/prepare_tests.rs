@@ -122,7 +122,7 @@ fn permissions_select_the_permission_mode() {
         assert!(modes.next().is_none());
         mode
     };
-    for (given, expected, lost) in [
+    for (harness, expected, options) in [
         (json!({}), None, &[][..]),
         (json!({"autoApprove": false}), Some("default"), &[]),
         (json!({"autoApprove": true}), Some("bypassPermissions"), &[]),
@@ -145,9 +145,9 @@ fn permissions_select_the_permission_mode() {
         (json!({"approvalPolicy": "on-request"}), None, &[("/harness/permissions/approvalPolicy", true)]),
         (json!({"approvalPolicy": "untrusted"}), None, &[("/harness/permissions/approvalPolicy", true)]),
     ] {
-        let launch = permissions(given.clone());
-        assert_eq!(mode(&launch).as_deref(), expected, "{given}");
-        assert_eq!(dropped(&launch), lost, "{given}");
+        let launch = permissions(harness.clone());
+        assert_eq!(mode(&launch).as_deref(), expected, "{harness}");
+        assert_eq!(dropped(&launch), options, "{harness}");
     }
     let launch = permissions(json!({"sandboxMode": "read-only"}));
     for tool in ["Edit", "Write", "NotebookEdit"] {

@@ -233,9 +233,9 @@ impl PrintTranscript {
     fn origin(&self, id: &str) -> SessionOrigin {
         match &self.requested_session {
             Some(_) if self.forks => SessionOrigin::Forked,
-            Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
+            Some(requested) if requested.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
             // A session can also be resumed by its title, and claude fails if there is none.
-            Some(asked) if !session::is_uuid(asked) => SessionOrigin::Resumed,
+            Some(requested) if !session::is_uuid(requested) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
             // If there is no session to continue, claude starts one and reports that to its hooks only.

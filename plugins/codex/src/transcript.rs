@@ -134,9 +134,9 @@ impl ExecTranscript {
     fn origin(&self, id: &str) -> SessionOrigin {
         let newer = session::is_newer(id, &self.fresh_id);
         match &self.requested_session {
-            Some(asked) if asked.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
+            Some(requested) if requested.eq_ignore_ascii_case(id) => SessionOrigin::Resumed,
             // A thread can also be resumed by its name.
-            Some(asked) if !session::is_uuid(asked) && newer == Some(false) => SessionOrigin::Resumed,
+            Some(requested) if !session::is_uuid(requested) && newer == Some(false) => SessionOrigin::Resumed,
             Some(_) => SessionOrigin::Replaced,
             None if !self.continues => SessionOrigin::Fresh,
             None if newer == Some(true) => SessionOrigin::Replaced,

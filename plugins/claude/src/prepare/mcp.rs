@@ -29,8 +29,10 @@ pub(super) fn servers(launch: &mut Builder<'_>, rights: Rights) {
             launch.args.push("--strict-mcp-config".to_owned());
         } else {
             let reason = "the installed claude cannot disable its own MCP servers";
-            for (pointer, asked) in [("/harness/tools", !listed), ("/harness/permissions/networkAccess", offline)] {
-                if asked {
+            for (pointer, is_restricted) in
+                [("/harness/tools", !listed), ("/harness/permissions/networkAccess", offline)]
+            {
+                if is_restricted {
                     launch.dropped.restriction(pointer, reason);
                 }
             }
@@ -116,8 +118,8 @@ fn literal(launch: &mut Builder<'_>, text: &str) -> String {
 }
 
 fn stdio(launch: &mut Builder<'_>, server: &McpServer, pointer: &str) -> Option<Value> {
-    for (name, given) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
-        if given {
+    for (name, is_set) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
+        if is_set {
             let problem = "a stdio server does not use it; set `type` to `http`, or remove it";
             launch.problems.push(format!("{pointer}/{name}"), problem);
         }
@@ -134,10 +136,10 @@ fn stdio(launch: &mut Builder<'_>, server: &McpServer, pointer: &str) -> Option<
 }
 
 fn remote(launch: &mut Builder<'_>, kind: &str, server: &McpServer, pointer: &str) -> Option<Value> {
-    let given =
+    let unused =
         [("command", server.command.is_some()), ("args", !server.args.is_empty()), ("env", !server.env.is_empty())];
-    for (name, given) in given {
-        if given {
+    for (name, is_set) in unused {
+        if is_set {
             let problem = format!("a server of type {kind} does not use it; set `type` to `stdio`, or remove it");
             launch.problems.push(format!("{pointer}/{name}"), problem);
         }

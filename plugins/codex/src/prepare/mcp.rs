@@ -80,8 +80,8 @@ fn stdio(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &s
         launch.problems.push(format!("{pointer}/command"), "is missing; a stdio server requires a program");
         return None;
     };
-    for (name, given) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
-        if given {
+    for (name, is_set) in [("url", server.url.is_some()), ("headers", !server.headers.is_empty())] {
+        if is_set {
             launch.problems.push(
                 format!("{pointer}/{name}"),
                 "a stdio server does not use it; set `type` to `http`, or remove it",
@@ -109,10 +109,10 @@ fn http(launch: &mut Builder<'_>, index: usize, server: &McpServer, pointer: &st
         launch.problems.push(format!("{pointer}/url"), "is missing; an http server requires a URL");
         return None;
     };
-    let given =
+    let unused =
         [("command", server.command.is_some()), ("args", !server.args.is_empty()), ("env", !server.env.is_empty())];
-    for (name, given) in given {
-        if given {
+    for (name, is_set) in unused {
+        if is_set {
             launch.problems.push(
                 format!("{pointer}/{name}"),
                 "an http server does not use it; set `type` to `stdio`, or remove it",
