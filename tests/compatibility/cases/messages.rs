@@ -5,6 +5,9 @@ use crate::support::{answer, end_of, of_type, semantics};
 use serde_json::json;
 use std::fs;
 
+/// Exit code for a provider or a folder that cannot be used.
+const UNAVAILABLE: i32 = 6;
+
 const RESUME: &str = "/harness/resumeSessionId";
 
 pub(super) fn detection(fixture: &Fixture<'_>) -> Verdict {
@@ -61,6 +64,10 @@ pub(super) fn broken_stream(fixture: &Fixture<'_>) -> Verdict {
     let harness = json!({ "limits": { "timeoutMs": RUN_MS } });
     let file = studio.payload("CUT", &json!({ "cwd": folder, "harness": harness }));
     let done = studio.bed.run(&["run", "--payload", file.to_str().unwrap()]);
+    if done.code == UNAVAILABLE {
+        let state = if fixture.is_too_slow(studio) { State::Wrong } else { State::Blocked };
+        return Verdict::new(state, done.stderr);
+    }
     if done.code != 0 {
         // It has failed, and says so.
         return Verdict::that(!done.stderr.is_empty(), "it fails without a word");
