@@ -1,7 +1,7 @@
 //! One release behind private hosts, and what its runs report.
 
 use super::{cases::Case, release::Release};
-use crate::support::{Bed, Studio, answer, check_story, end_of, model_server::Seen, of_type, semantics};
+use crate::support::{AgentFixture, TestHost, answer, check_story, end_of, model_server::Seen, of_type, semantics};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -216,8 +216,8 @@ pub(crate) enum SandboxedBy {
 pub(crate) struct Fixture<'a> {
     pub(crate) release: &'a Release,
     executable: PathBuf,
-    by_host: OnceCell<Studio>,
-    by_cli: OnceCell<Studio>,
+    by_host: OnceCell<AgentFixture>,
+    by_cli: OnceCell<AgentFixture>,
     own_system_prompt: OnceCell<String>,
     /// Name of the current case, for its folder.
     case: RefCell<&'static str>,
@@ -246,7 +246,7 @@ impl<'a> Fixture<'a> {
     }
 
     /// The host that the cases share. A case that changes the CLI's own settings restores them.
-    pub(crate) fn studio(&self, by: SandboxedBy) -> &Studio {
+    pub(crate) fn studio(&self, by: SandboxedBy) -> &AgentFixture {
         match by {
             SandboxedBy::Host => self.by_host.get_or_init(|| self.open(by)),
             SandboxedBy::Cli => self.by_cli.get_or_init(|| self.open(by)),
@@ -262,7 +262,7 @@ impl<'a> Fixture<'a> {
         })
     }
 
-    fn open(&self, by: SandboxedBy) -> Studio {
+    fn open(&self, by: SandboxedBy) -> AgentFixture {
         let more = match by {
             SandboxedBy::Host => "[runner]\nbackground_seconds = 1\n",
             SandboxedBy::Cli => {
@@ -270,7 +270,7 @@ impl<'a> Fixture<'a> {
             }
         };
         // codex warns about a home below the temporary folders, and these are private to a contained run.
-        let studio = Studio::with(Bed::outside(), self.release.cli(), self.executable.clone(), more);
+        let studio = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
         for _ in 0..DETECTIONS {
             if !self.is_too_slow(&studio) {
                 break;
@@ -281,7 +281,7 @@ impl<'a> Fixture<'a> {
     }
 
     /// The capabilities of the release as the host reports them.
-    pub(crate) fn capabilities(&self, studio: &Studio, refresh: bool) -> Value {
+    pub(crate) fn capabilities(&self, studio: &AgentFixture, refresh: bool) -> Value {
         studio.bed.host();
         let params = json!({ "provider": self.release.cli, "refresh": refresh });
         // Detection on a busy machine can take longer than a call may; the next call gets its result.
@@ -296,39 +296,39 @@ impl<'a> Fixture<'a> {
     }
 
     /// Whether the capabilities list this feature.
-    pub(crate) fn claims(&self, studio: &Studio, feature: &str) -> bool {
+    pub(crate) fn claims(&self, studio: &AgentFixture, feature: &str) -> bool {
         let found = self.capabilities(studio, false);
         found["features"].as_array().is_some_and(|features| features.iter().any(|word| word == feature))
     }
 
     /// The reason in the capabilities that contains this text.
-    pub(crate) fn declared(&self, studio: &Studio, text: &str) -> Option<String> {
+    pub(crate) fn declared(&self, studio: &AgentFixture, text: &str) -> Option<String> {
         let found = self.capabilities(studio, false);
         let reasons = found["reasons"].as_array()?;
         reasons.iter().filter_map(Value::as_str).find(|reason| reason.contains(text)).map(str::to_owned)
     }
 
     /// Whether the CLI did not answer when it was detected.
-    pub(crate) fn is_too_slow(&self, studio: &Studio) -> bool {
+    pub(crate) fn is_too_slow(&self, studio: &AgentFixture) -> bool {
         self.declared(studio, NO_ANSWER).is_some()
     }
 
     /// A working folder for this case, a new one for each name.
-    pub(crate) fn folder(&self, studio: &Studio, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, studio: &AgentFixture, name: &str) -> PathBuf {
         let folder = studio.bed.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
         fs::create_dir_all(&folder).unwrap();
         folder
     }
 
     /// Runs a prompt with this `harness` in a folder.
-    pub(crate) fn run(&self, studio: &Studio, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
+    pub(crate) fn run(&self, studio: &AgentFixture, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
         self.run_with(studio, folder, prompt, harness, &json!({}))
     }
 
     /// The same with further members of the payload.
     pub(crate) fn run_with(
         &self,
-        studio: &Studio,
+        studio: &AgentFixture,
         folder: &Path,
         prompt: &str,
         harness: &Value,
@@ -347,7 +347,7 @@ impl<'a> Fixture<'a> {
     }
 
     /// Runs a command that follows a run with this prompt and prints its events.
-    pub(crate) fn command(&self, studio: &Studio, args: &[&str], prompt: &str) -> RunReport {
+    pub(crate) fn command(&self, studio: &AgentFixture, args: &[&str], prompt: &str) -> RunReport {
         let before = studio.server.seen().len();
         let done = studio.bed.run(args);
         let seen = studio.server.seen().split_off(before);

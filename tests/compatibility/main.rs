@@ -21,6 +21,7 @@ mod cases;
 mod fixture;
 mod page;
 mod release;
+#[allow(dead_code, unused_imports, unused_macros, reason = "the end-to-end suites use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

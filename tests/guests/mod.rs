@@ -22,7 +22,10 @@ use wit_parser::Resolve;
 /// The interface that the host speaks.
 fn wit() -> Resolve {
     let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-api/wit")).unwrap();
+    // Packages in different folders use this file.
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wit = package.ancestors().map(|folder| folder.join("plugin-api/wit")).find(|wit| wit.is_dir()).unwrap();
+    resolve.push_dir(wit).unwrap();
     resolve
 }
 

@@ -39,6 +39,7 @@ pub struct ModelServer {
 
 /// One request to a model, as far as tests ask about it.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "the compatibility runs and the end-to-end suites read different fields")]
 pub struct Seen {
     /// `responses` or `messages`.
     pub protocol: &'static str,

@@ -3,8 +3,8 @@
 
 use super::guests::{hostile::WORD, tools};
 use super::{
-    Needles, PATIENCE, Studio, answer, carrying, check_story, end_of, model_server::Secrets, of_type, semantics,
-    studio::KEY, tool_outputs, warning_codes,
+    AgentFixture, PATIENCE, SecretProbe, answer, carrying, check_story, end_of, model_server::Secrets, of_type,
+    semantics, agent_fixture::KEY, tool_outputs, warning_codes,
 };
 use serde_json::{Value, json};
 use std::{
@@ -31,7 +31,7 @@ macro_rules! suite {
             $(
                 #[test]
                 fn $case() {
-                    if let Some(studio) = $crate::support::Studio::open(&$cli) {
+                    if let Some(studio) = $crate::support::AgentFixture::open(&$cli) {
                         $crate::support::cases::$case(&studio);
                     }
                 }
@@ -43,7 +43,7 @@ pub(crate) use suite;
 
 /// An answer, what it cost in tokens, who was asked.
 #[track_caller]
-pub fn a_plain_message(studio: &Studio) {
+pub fn a_plain_message(studio: &AgentFixture) {
     let done = studio.bed.run(&["run", studio.cli.name, "SAY hello from the script"]).ok();
     assert_eq!(done.stdout, "hello from the script\n");
     let events = studio.events(&["USAGE 120 7"]);
@@ -63,7 +63,7 @@ pub fn a_plain_message(studio: &Studio) {
 
 /// The model that was asked for, and what it is told before the prompt.
 #[track_caller]
-pub fn instructions_and_model(studio: &Studio) {
+pub fn instructions_and_model(studio: &AgentFixture) {
     assert_eq!(answer(&studio.events_with("MODEL", &json!({ "model": "another-model" }))), "another-model");
     for field in ["systemPrompt", "appendSystemPrompt"] {
         let events = studio.events_with("SYSTEM", &json!({ "harness": { field: "Mind the gap between the words." } }));
@@ -73,7 +73,7 @@ pub fn instructions_and_model(studio: &Studio) {
 
 /// Files and piped content come to the model with the prompt.
 #[track_caller]
-pub fn attachments(studio: &Studio) {
+pub fn attachments(studio: &AgentFixture) {
     let file = json!({ "name": "notes.txt", "mimeType": "text/plain", "dataUrl": "data:text/plain;base64,aGVsbG8=" });
     let harness = json!({ "files": [file], "pipedContent": "three piped words" });
     let events = studio.events_with("look at these", &json!({ "harness": harness }));
@@ -85,7 +85,7 @@ pub fn attachments(studio: &Studio) {
 
 /// Every shell of the agent runs the prelude, and finds no program but those that are allowed.
 #[track_caller]
-pub fn shells_as_the_host_lays_them_out(studio: &Studio) {
+pub fn shells_as_the_host_lays_them_out(studio: &AgentFixture) {
     let ask = |command: &str, block: &str, value: Value| {
         let mut payload = studio.free_shell();
         payload["harness"][block] = value;
@@ -110,7 +110,7 @@ pub fn shells_as_the_host_lays_them_out(studio: &Studio) {
 
 /// A server of the payload is started with its environment, and its tools are called, but for those that are not to be.
 #[track_caller]
-pub fn an_mcp_server(studio: &Studio) {
+pub fn an_mcp_server(studio: &AgentFixture) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/mcp_server.py");
     let server = |more: Value| {
         let mut server = json!({
@@ -133,7 +133,7 @@ pub fn an_mcp_server(studio: &Studio) {
 
 /// The command that a tool ran, its output, and its effect.
 #[track_caller]
-pub fn a_tool_call(studio: &Studio) {
+pub fn a_tool_call(studio: &AgentFixture) {
     let events = studio.events_with("RUN echo from-the-tool; echo made > made.txt", &studio.free_shell());
     let starts = semantics(&events, "tool_start");
     assert!(
@@ -148,7 +148,7 @@ pub fn a_tool_call(studio: &Studio) {
 
 /// A use of the shell is shown to the policies, and a denial warns or ends the run, whatever the CLI then says.
 #[track_caller]
-pub fn a_denied_tool_use(studio: &Studio) {
+pub fn a_denied_tool_use(studio: &AgentFixture) {
     let policy = tools::policy("strict", WORD, tools::Verdict::Deny, "not with this word");
     fs::create_dir_all(studio.bed.home().join("plugins")).unwrap();
     fs::write(studio.bed.home().join("plugins/strict.wasm"), policy).unwrap();
@@ -186,7 +186,7 @@ pub fn a_denied_tool_use(studio: &Studio) {
 
 /// An answer of the wanted form, one of another, and none.
 #[track_caller]
-pub fn structured_output(studio: &Studio) {
+pub fn structured_output(studio: &AgentFixture) {
     let schema = json!({
         "type": "object", "properties": { "answer": { "type": "integer" } },
         "required": ["answer"], "additionalProperties": false
@@ -207,7 +207,7 @@ pub fn structured_output(studio: &Studio) {
 
 /// A login that the server refuses is named, and asking again would not help.
 #[track_caller]
-pub fn a_refused_login(studio: &Studio) {
+pub fn a_refused_login(studio: &AgentFixture) {
     let events = studio.events_with("FAIL 401", &json!({ "maxRetries": 3, "retryBackoffMs": 100 }));
     let end = end_of(&events).unwrap();
     assert_eq!(end["payload"]["reason"], "authentication", "{end}");
@@ -216,7 +216,7 @@ pub fn a_refused_login(studio: &Studio) {
 
 /// A server that wants fewer requests is asked again, as often as the payload says.
 #[track_caller]
-pub fn too_many_requests(studio: &Studio) {
+pub fn too_many_requests(studio: &AgentFixture) {
     let events = studio.events_with("FAILONCE 429", &json!({ "maxRetries": 2, "retryBackoffMs": 100 }));
     assert_eq!(answer(&events), "recovered", "{events:#?}");
     assert_eq!(of_type(&events, "run.started").len(), 2);
@@ -227,7 +227,7 @@ pub fn too_many_requests(studio: &Studio) {
 
 /// A server that fails is asked as often as the payload says, and by the CLI itself as often as its settings say.
 #[track_caller]
-pub fn a_failing_server(studio: &Studio) {
+pub fn a_failing_server(studio: &AgentFixture) {
     for status in [500, 503] {
         let prompt = format!("FAIL {status}");
         let events = studio.events_with(&prompt, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
@@ -239,7 +239,7 @@ pub fn a_failing_server(studio: &Studio) {
 
 /// A cancel while the model is still talking.
 #[track_caller]
-pub fn a_cancel_in_the_stream(studio: &Studio) {
+pub fn a_cancel_in_the_stream(studio: &AgentFixture) {
     let mut follower = studio.follow("SLOW 500", &json!({}));
     follower.wait_for_type("run.started");
     assert!(studio.server.wait_for("SLOW 500", 1, PATIENCE), "the model was never asked");
@@ -257,7 +257,7 @@ pub fn a_cancel_in_the_stream(studio: &Studio) {
 
 /// A cancel while a tool runs, whose shell is in a session of its own.
 #[track_caller]
-pub fn a_cancel_in_a_tool(studio: &Studio) {
+pub fn a_cancel_in_a_tool(studio: &AgentFixture) {
     // The file tells that the shell is there: CLIs announce a tool before they start it.
     let mut follower = studio.follow("RUN touch begun; sleep 600", &studio.free_shell());
     follower.wait_for("the tool", |event| event["payload"]["kind"] == "tool_start");
@@ -273,7 +273,7 @@ pub fn a_cancel_in_a_tool(studio: &Studio) {
 
 /// A session goes on with its history and with what the run may do; one that does not exist fails the run.
 #[track_caller]
-pub fn sessions(studio: &Studio) {
+pub fn sessions(studio: &AgentFixture) {
     let first = studio.events(&["TURNS"]);
     assert_eq!(answer(&first), "1");
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap().to_owned();
@@ -303,7 +303,7 @@ pub fn sessions(studio: &Studio) {
 /// The second turn of a conversation knows the first, although the host was started again in between; where the CLI has
 /// lost the session, the next turn begins another, once, and says so.
 #[track_caller]
-pub fn a_conversation(studio: &Studio) {
+pub fn a_conversation(studio: &AgentFixture) {
     let bed = &studio.bed;
     let id = bed.run(&["chat", "new", studio.cli.name]).ok().stdout.trim().to_owned();
     let turn = || bed.run(&["chat", "send", &id, "TURNS"]).ok().stdout;
@@ -331,7 +331,7 @@ pub fn a_conversation(studio: &Studio) {
 
 /// Tokens of the turn before stay with the run that had it.
 #[track_caller]
-pub fn usage_of_the_attempt_alone(studio: &Studio) {
+pub fn usage_of_the_attempt_alone(studio: &AgentFixture) {
     let counted = |events: &[Value]| {
         let metrics = of_type(events, "run.runner_metrics");
         metrics.last().unwrap()["payload"]["usage"].clone()
@@ -348,7 +348,7 @@ pub fn usage_of_the_attempt_alone(studio: &Studio) {
 
 /// A prompt that fits in no argument, and one that is a flag to a CLI that does not look out.
 #[track_caller]
-pub fn prompts(studio: &Studio) {
+pub fn prompts(studio: &AgentFixture) {
     let flag = studio.cli.dangerous_flag;
     let words = "abcdefghijklmno ".repeat(300 * 64);
     let long = format!("TURNS\n{words}");
@@ -361,7 +361,7 @@ pub fn prompts(studio: &Studio) {
 
 /// Four runs at one time do not disturb each other.
 #[track_caller]
-pub fn four_at_once(studio: &Studio) {
+pub fn four_at_once(studio: &AgentFixture) {
     thread::scope(|scope| {
         let runs: Vec<_> = (1..=4)
             .map(|number| {
@@ -378,8 +378,8 @@ pub fn four_at_once(studio: &Studio) {
 /// Secrets that the model gives away, cut over deltas, and those of a file that a tool prints, stay hidden wherever the
 /// host writes.
 #[track_caller]
-pub fn leaks(studio: &Studio) {
-    let needles = Needles::new(&[Secrets::github(), Secrets::anthropic()]);
+pub fn leaks(studio: &AgentFixture) {
+    let needles = SecretProbe::new(&[Secrets::github(), Secrets::anthropic()]);
     let own = studio.own_folder();
     let file = studio.bed.file("service.env", format!("PLAIN=1\nSERVICE_TOKEN={}\n", Secrets::github()));
     let leak = studio.payload("LEAK", &json!({}));
@@ -401,8 +401,8 @@ pub fn leaks(studio: &Studio) {
 
 /// What a contained agent tries to reach is held, in each bounded mode and by each back end.
 #[track_caller]
-pub fn escapes(studio: &Studio) {
-    let studio = &Studio::open_outside_of_temporary_folders(studio.cli).expect("it was there a moment ago");
+pub fn escapes(studio: &AgentFixture) {
+    let studio = &AgentFixture::open_outside_of_temporary_folders(studio.cli).expect("it was there a moment ago");
     for backend in super::escape::BACK_ENDS {
         studio.use_back_end(backend);
         if super::escape::holds(&studio.bed, backend) {
@@ -412,7 +412,7 @@ pub fn escapes(studio: &Studio) {
 }
 
 #[track_caller]
-fn escapes_from(studio: &Studio, backend: &str) {
+fn escapes_from(studio: &AgentFixture, backend: &str) {
     for mode in ["workspace-write", "read-only"] {
         let attempts = super::escape::Attempts::prepare(&studio.bed, studio.cli.name, backend != "landlock");
         studio.bed.file("script.sh", attempts.script());
@@ -427,7 +427,7 @@ fn escapes_from(studio: &Studio, backend: &str) {
 
 /// A login is replaced by a rename, as CLIs do, while settings that run code stay as they are.
 #[track_caller]
-pub fn a_login_that_is_refreshed(studio: &Studio) {
+pub fn a_login_that_is_refreshed(studio: &AgentFixture) {
     let own = studio.own_folder();
     let (login, settings) = match studio.cli.name {
         "codex" => ("auth.json", "config.toml"),
@@ -458,7 +458,7 @@ pub fn a_login_that_is_refreshed(studio: &Studio) {
 
 /// Variables that choose code, configuration or an address are refused, all at once, whatever the run may do otherwise.
 #[track_caller]
-pub fn refused_variables(studio: &Studio, names: &[&str]) {
+pub fn refused_variables(studio: &AgentFixture, names: &[&str]) {
     studio.bed.host();
     let variables: serde_json::Map<String, Value> =
         names.iter().map(|name| ((*name).to_owned(), json!("/x"))).collect();

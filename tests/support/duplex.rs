@@ -1,6 +1,6 @@
 //! Clients of the connections that stay: `ostler rpc --stdio` and the WebSocket, each as a stranger would write it.
 
-use super::{Bed, PATIENCE};
+use super::{PATIENCE, TestHost};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -113,7 +113,7 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    pub fn open(bed: &Bed) -> Peer<Self> {
+    pub fn open(bed: &TestHost) -> Peer<Self> {
         let mut child = bed.command(&["rpc", "--stdio"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().unwrap());
@@ -155,12 +155,12 @@ pub struct Web<S>(pub WebSocket<S>);
 
 impl Web<UnixStream> {
     /// Over the host's socket.
-    pub fn over_socket(bed: &Bed) -> Peer<Self> {
+    pub fn over_socket(bed: &TestHost) -> Peer<Self> {
         Self::try_over_socket(bed).expect("a host that takes a WebSocket")
     }
 
     /// The same; `None` where no host listens, or it ends meanwhile.
-    pub fn try_over_socket(bed: &Bed) -> Option<Peer<Self>> {
+    pub fn try_over_socket(bed: &TestHost) -> Option<Peer<Self>> {
         let stream = UnixStream::connect(bed.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = "ws://ostler/ws".into_client_request().unwrap();

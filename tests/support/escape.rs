@@ -9,14 +9,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use super::Bed;
+use super::TestHost;
 use serde_json::json;
 
 /// Every back end of the sandbox.
 pub const BACK_ENDS: [&str; 3] = ["namespaces", "bwrap", "landlock"];
 
 /// Whether a back end holds the bed's runs; says so where it does not.
-pub fn holds(bed: &Bed, backend: &str) -> bool {
+pub fn holds(bed: &TestHost, backend: &str) -> bool {
     let status = bed.call("get_status", &json!({})).unwrap();
     let held = status["sandbox"]["backend"] == backend;
     if !held {
@@ -46,7 +46,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// Lays out what is to be kept from a run of a provider.
-    pub fn prepare(bed: &Bed, provider: &str, protects: bool) -> Self {
+    pub fn prepare(bed: &TestHost, provider: &str, protects: bool) -> Self {
         let (outside, user, work) = (bed.root().join("outside"), bed.user(), bed.work());
         for folder in [
             outside.clone(),
@@ -151,7 +151,7 @@ impl Attempts {
 
     /// Fails with everything that got out, and where the mode does not say whether the work folder can be written.
     #[track_caller]
-    pub fn assert_held(&self, bed: &Bed, output: &str, mode: &str, about: &str) {
+    pub fn assert_held(&self, bed: &TestHost, output: &str, mode: &str, about: &str) {
         assert!(output.contains("done"), "{about}: the script did not end: {output}");
         let may_write = mode == "workspace-write";
         assert_eq!(output.contains("WRITTEN"), may_write, "{about}: {output}");

@@ -1,12 +1,9 @@
 //! What the end-to-end suites share: a private Ostler to talk to, and eyes on its processes.
 //!
-//! A [`Bed`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
+//! A [`TestHost`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
 //! a user would, waits for events and never for time, and ends only what was started from it: every process of a bed
 //! carries the bed's path in its environment.
 #![allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,10 +12,9 @@
     reason = "shared by several suites, none of which uses all of it; a test may panic, and `json!` reads best in place"
 )]
 
-mod aftermath;
+mod agent_fixture;
 mod agents;
-mod bed;
-mod bystander;
+mod background_run;
 pub mod cases;
 mod clis;
 mod dice;
@@ -28,27 +24,28 @@ mod follow;
 #[path = "../guests/mod.rs"]
 pub mod guests;
 pub mod hostile;
-mod leaks;
+mod invariants;
 #[path = "../model_server/mod.rs"]
 pub mod model_server;
 mod processes;
 mod record;
-mod studio;
+mod secret_probe;
 pub mod terminal;
+mod test_host;
 mod wire;
 
-pub use aftermath::{Calm, check_database, check_log, database};
+pub use agent_fixture::{AgentFixture, Cli, KEY};
 pub use agents::agent_cli;
-pub use bed::{Bed, Done};
-pub use bystander::Bystander;
+pub use background_run::BackgroundRun;
 pub use clis::{CLAUDE, CODEX};
 pub use dice::Dice;
 pub use follow::Follower;
-pub use leaks::Needles;
+pub use invariants::{ResourceBaseline, check_database, check_log, database};
 pub use processes::{Process, below, carrying, peak_memory, signal};
 pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
-pub use studio::{Cli, KEY, Studio};
+pub use secret_probe::SecretProbe;
 pub use terminal::Terminal;
+pub use test_host::{Done, TestHost};
 pub use wire::{CallError, Place, call, events, post, stored_events};
 
 use sha2::{Digest, Sha256};

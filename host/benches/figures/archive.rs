@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use ostler::model::{
+use ostler_protocol::{
     Conversation, ConversationId, EndReason, EventType, JobState, NewEvent, RunEnd, RunId, RunMode, RunStatus,
 };
-use ostler::storage::{Durability, NewJob, NewRun, Options, Outcome, Storage, WriteTx};
+use ostler_storage::{Durability, NewJob, NewRun, Options, Outcome, Storage, WriteTx};
 use serde_json::{Value, json};
 
 use crate::Scale;
@@ -160,7 +160,7 @@ fn one(
     conversation: ConversationId,
     at: Timestamp,
     cwd: PathBuf,
-) -> Result<(), ostler::storage::StorageError> {
+) -> Result<(), ostler_storage::StorageError> {
     let provider = if number.is_multiple_of(3) { "second" } else { "first" }.to_owned();
     let prompt = prose(number, 60);
     let payload = json!({"provider": provider, "prompt": prompt, "cwd": cwd, "mode": "non-interactive"}).to_string();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler::plugins::{CODE_KEY_BYTES, CacheOptions, Registry, RegistryOptions};
+use ostler_plugin_host::{CODE_KEY_BYTES, CacheOptions, Registry, RegistryOptions};
 use serde_json::json;
 
 use crate::client::{Connection, PATIENCE};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ostler::plugins::types::{
+use ostler_plugin_host::types::{
     Action, Candidate, Capabilities, Context, HostFacts, Line, OtherAction, OutputStream, RunMode, RunRequest, Support,
 };
-use ostler::plugins::{BUNDLED, Bundled, Registry, RegistryOptions};
+use ostler_plugin_host::{BUNDLED, Bundled, Registry, RegistryOptions};
 use serde_json::json;
 
 use crate::report::{Report, Sample, Target, median, rate, show, thread_time};

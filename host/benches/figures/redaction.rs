@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ostler::config::Config;
-use ostler::plugins::{Registry, RegistryOptions};
-use ostler::redaction::{IgnoreFaults, Masks, Redactor, RunRedactor};
+use ostler_config::Config;
+use ostler_plugin_host::{Registry, RegistryOptions};
+use ostler_redaction::{IgnoreFaults, Masks, Redactor, RunRedactor};
 use regex::{Regex, RegexSetBuilder};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let options = RegistryOptions { cache: Some(home::plugin_cache()), ..RegistryOptions::default() };
     let (registry, _) = Registry::open(&options).unwrap();
     let begun = thread_time();
-    let redactor = ostler::engine::load_redactor(&Config::builtin().unwrap(), &registry).unwrap();
+    let redactor = ostler_engine::load_redactor(&Config::builtin().unwrap(), &registry).unwrap();
     println!("rules asked for and compiled in {}", show(thread_time() - begun));
 
     let rules = registry.redactor("secrets", &json!({})).unwrap();

@@ -2,7 +2,7 @@
 
 use super::plant;
 use crate::fixture::{Fixture, RunReport, SandboxedBy, Verdict};
-use crate::support::Studio;
+use crate::support::AgentFixture;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -120,7 +120,7 @@ pub(super) fn nothing_approved(fixture: &Fixture<'_>) -> Verdict {
 }
 
 /// Writes user settings that allow everything. Returns the file and its previous contents.
-fn generous_settings(fixture: &Fixture<'_>, studio: &Studio) -> (PathBuf, Option<String>) {
+fn generous_settings(fixture: &Fixture<'_>, studio: &AgentFixture) -> (PathBuf, Option<String>) {
     let own = studio.own_folder();
     if fixture.is_codex() {
         let file = own.join("config.toml");

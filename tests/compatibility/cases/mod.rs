@@ -8,7 +8,7 @@ mod tools;
 
 use super::{
     fixture::{Fixture, Verdict},
-    support::{Studio, hostile},
+    support::{AgentFixture, hostile},
 };
 use std::{fs, path::Path};
 
@@ -91,7 +91,7 @@ const ALL: &[Case] = &[
 ];
 
 /// Adds everything with which a repository can have the CLI run something. Each leaves a file in the folder `proof`.
-fn plant(fixture: &Fixture<'_>, studio: &Studio, work: &Path, proof: &Path) {
+fn plant(fixture: &Fixture<'_>, studio: &AgentFixture, work: &Path, proof: &Path) {
     if fixture.is_codex() {
         fs::create_dir_all(work.join(".codex")).unwrap();
         let touch = proof.join("server");

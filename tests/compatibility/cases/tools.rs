@@ -1,7 +1,7 @@
 //! Tool calls, tool lists and MCP servers.
 
 use crate::fixture::{Fixture, RunReport, SandboxedBy, Verdict};
-use crate::support::{Studio, of_type, semantics, tool_outputs};
+use crate::support::{AgentFixture, of_type, semantics, tool_outputs};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -184,7 +184,7 @@ pub(super) fn mcp_added_later(fixture: &Fixture<'_>) -> Verdict {
     verdict.and(run.check_restriction(TOOLS, failed == 0, run.end()).on("removed again"))
 }
 
-fn add_server(studio: &Studio, command: &str) {
+fn add_server(studio: &AgentFixture, command: &str) {
     let own = studio.own_folder();
     let file = own.join("config.toml");
     let config = fs::read_to_string(&file).unwrap();
@@ -193,7 +193,7 @@ fn add_server(studio: &Studio, command: &str) {
     fs::write(file, format!("{config}{server}")).unwrap();
 }
 
-fn remove_server(studio: &Studio) {
+fn remove_server(studio: &AgentFixture) {
     let own = studio.own_folder();
     fs::rename(own.join("config.toml.before"), own.join("config.toml")).unwrap();
 }

@@ -1,0 +1,64 @@
+//! `ostler attach`
+
+use clap::Args;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::follow::{self, OnInterrupt};
+use super::output::complain;
+use super::signals::Signals;
+use super::{format, ids};
+use ostler_protocol::ApiError;
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler attach 1a2b3c4d                what the run says from now on, until it ends
+  ostler attach @                       the newest run
+  ostler attach --from-start 1a2b3c4d   everything that it has said so far, too
+
+Ctrl-C or Ctrl-\\ leaves the run, which continues; `ostler cancel` cancels it. \
+A run that has ended is shown from its start. The exit code is the run's.";
+
+/// Follow a running or queued run
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Run id, the beginning or end of one, or `@` for the newest
+    run: String,
+    /// Also show what the run said before
+    #[arg(long)]
+    from_start: bool,
+    /// No progress: only the answer, errors, and doubtful outcomes
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+    let mut signals = Signals::listen()?;
+    let prepare = async {
+        let client = context.client().await?;
+        let run_id = ids::run(&client, &arguments.run).await?;
+        // The cursor first: what happens after it is shown.
+        let cursor = client.get_status().await?.cursor;
+        let summary = client.get_run(run_id).await?.summary;
+        Ok::<_, ApiError>((client, cursor, summary))
+    };
+    let (client, cursor, summary) = tokio::select! {
+        prepared = prepare => prepared?,
+        () = signals.next() => return Ok(Exit::Canceled),
+    };
+    let lives = !summary.status.ended();
+    if lives && !arguments.quiet && !context.json {
+        let id = format::short_id(summary.run_id);
+        complain(&format!("attached to run {id}; Ctrl-C leaves it running, `ostler cancel {id}` cancels it"));
+    }
+    let options = follow::Options {
+        label: &summary.provider,
+        quiet: arguments.quiet,
+        cancel: false,
+        filed: false,
+        on_interrupt: OnInterrupt::Leave,
+        joined_at: Some(cursor).filter(|_| lives && !arguments.from_start),
+    };
+    follow::follow(context, &client, summary.run_id, &mut signals, options).await
+}

@@ -1,0 +1,111 @@
+//! What every verb has at hand: the global options, the places, the terminal, the way to the host.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use ostler_client::{Client, ClientConfig, ClientError, HostCommand};
+use ostler_config::Paths;
+use ostler_protocol::{ApiError, ErrorKind, MARKER_VARIABLE};
+
+use super::output::{Output, complain};
+use super::{Global, JsonForm, LocalCommands, clean};
+
+/// This binary's version, which the host's must equal.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a verb works with.
+pub(super) struct Context<'a> {
+    pub(super) json: bool,
+    /// Of a run that is followed, one object at its end instead of its events.
+    pub(super) json_result: bool,
+    pub(super) paths: Paths,
+    pub(super) out: Output,
+    pub(super) local: &'a dyn LocalCommands,
+    no_start: bool,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(global: &Global, local: &'a dyn LocalCommands) -> Result<Self, ApiError> {
+        let paths = resolve_paths(global.home.as_deref())?;
+        let (json, json_result) = (global.json.is_some(), global.json == Some(JsonForm::Result));
+        Ok(Self { json, json_result, paths, out: Output::detect(), local, no_start: global.no_start })
+    }
+
+    /// A client of a host of this version, which is started if need be.
+    pub(super) async fn client(&self) -> Result<Client, ApiError> {
+        let start = if self.no_start { None } else { Some(self.host_command()?) };
+        let missing = self.paths.home.as_deref().filter(|home| start.is_some() && !home.exists());
+        let client = Client::connect(self.client_config(start, false)).await?;
+        if let Some(home) = missing.filter(|_| !self.json) {
+            // A typing error in the name of a folder would otherwise look as if everything was gone.
+            complain(&format!("created {}: nothing was there yet", clean::line(&home.display().to_string())));
+        }
+        Ok(client)
+    }
+
+    /// A client of whatever host is running; `None` if there is none.
+    pub(super) async fn client_of_running(&self) -> Result<Option<Client>, ApiError> {
+        match Client::connect(self.client_config(None, true)).await {
+            Ok(client) => Ok(Some(client)),
+            Err(ClientError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn client_config(&self, start: Option<HostCommand>, any_version: bool) -> ClientConfig {
+        let socket = self.paths.socket.clone();
+        // Nobody watches a pipe.
+        let progress = (self.out.stderr_terminal && !self.json).then_some(show_start as fn(&str));
+        ClientConfig { start, any_version, progress, ..ClientConfig::new(socket, VERSION) }
+    }
+
+    /// How this binary starts itself as a host in the background. In a run it does not: a contained run sees no host, and a
+    /// second one would end with the run.
+    fn host_command(&self) -> Result<HostCommand, ApiError> {
+        if std::env::var_os(MARKER_VARIABLE).is_some() {
+            let message = "a process inside a run may not call the host or start one";
+            return Err(ApiError::new(ErrorKind::PolicyDenied, message).hint("call Ostler from outside the run"));
+        }
+        let program = std::env::current_exe().map_err(|error| {
+            ApiError::new(ErrorKind::Io, format!("failed to find this program's own file: {error}"))
+        })?;
+        let args = ["serve", "--background", "--json"].into_iter().map(OsString::from).collect();
+        // Absolute, because the host starts in another folder.
+        let environment = self.paths.home.iter().map(|home| ("OSTLER_HOME".into(), home.clone().into())).collect();
+        Ok(HostCommand { program, args, environment })
+    }
+}
+
+/// What a host does that takes long to start.
+fn show_start(step: &str) {
+    complain(&clean::line(&format!("{step}…")));
+}
+
+/// The places of the home that is named, or of the environment.
+pub(super) fn resolve_paths(home: Option<&Path>) -> Result<Paths, ApiError> {
+    let Some(home) = home else {
+        return Paths::from_environment().map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()));
+    };
+    if home.as_os_str().is_empty() {
+        return Err(ApiError::new(ErrorKind::InvalidParams, "--home is empty; name a folder").at("--home"));
+    }
+    let variable = |name: &str| if name == "OSTLER_HOME" { Some(home.into()) } else { std::env::var_os(name) };
+    Paths::resolve(&variable, None).map_err(|error| ApiError::new(ErrorKind::Io, error.to_string()))
+}
+
+/// The current folder.
+pub(super) fn current_folder() -> Result<PathBuf, ApiError> {
+    std::env::current_dir().map_err(|error| {
+        ApiError::new(ErrorKind::CwdMissing, format!("failed to find the current folder: {error}"))
+            .hint("change to a folder that exists, or name one")
+    })
+}
+
+/// A path that the user gave, made absolute but not resolved: the host does that, and says what is wrong with it.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, ApiError> {
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    // Without the `.` that people write before and in paths; a `..` may lead elsewhere by a link, and stays.
+    Ok(current_folder()?.join(path).components().collect())
+}

@@ -1,0 +1,360 @@
+//! The command line: a file for each verb, and what they share.
+//!
+//! Verbs are clients of the host and know nothing of how it works. The two that are not, `serve` and `redact`, get what
+//! they need through [`LocalCommands`]. Answers go to standard output, everything else to standard error, and the
+//! outcome is the exit code ([`Exit`]).
+
+mod answer;
+mod ask;
+mod attachments;
+mod clean;
+mod complete;
+mod confirm;
+mod context;
+mod destination;
+mod environment;
+mod exit;
+mod failure;
+mod follow;
+mod format;
+mod ids;
+mod input;
+mod live_log;
+mod option_names;
+mod options;
+mod output;
+mod payload;
+mod piped;
+mod printer;
+mod progress;
+mod schedule;
+mod signals;
+mod submit;
+mod table;
+mod times;
+
+mod access;
+mod attach;
+mod audit;
+mod cancel;
+mod capabilities;
+mod chat;
+mod completions;
+mod config;
+mod doctor;
+mod export;
+mod grants;
+mod logs;
+mod man;
+mod plugin;
+mod profiles;
+mod queue;
+mod queue_watch;
+mod redact;
+mod rerun;
+mod result;
+mod retention;
+mod rm;
+mod rpc;
+mod run;
+mod runs;
+mod search;
+mod serve;
+mod settings;
+mod show;
+mod status;
+mod stop;
+mod token;
+mod version;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use complete::{COMPLETE_VERB, Nameable, Named, complete};
+pub use exit::Exit;
+pub use serve::{Progress, ServeOptions};
+
+use context::Context;
+use ostler_config::{Config, ConfigDiagnostic, Paths};
+use ostler_protocol::ApiError;
+
+/// What verbs need that does not go through the host's socket.
+pub trait LocalCommands {
+    /// Redacts `inputs`, one after the other, to `output` with the redactor that the host would use, and gives the number
+    /// of secrets taken out. All other bytes stay as they are. Writes nothing of what it could not check.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where no redactor can run, `IO` where reading or writing fails, and whatever is wrong with the
+    /// configuration.
+    fn redact(&self, paths: &Paths, inputs: &mut [Box<dyn Read>], output: &mut dyn Write) -> Result<u64, ApiError>;
+
+    /// The configuration that a host starting now would have: defaults, file, and what was set at run time.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, and `IO` if what was set cannot be read.
+    fn config(&self, paths: &Paths) -> Result<Config, ApiError>;
+
+    /// What the plugins that the host would have refuse in a configuration.
+    ///
+    /// # Errors
+    /// `PLUGIN_FAILED` where plugins cannot be loaded at all.
+    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError>;
+
+    /// What can be named on the command line, for completions. Whatever cannot be read is left out: nobody can be told.
+    fn names(&self, paths: &Paths, what: Nameable) -> Vec<Named>;
+
+    /// Runs a host until it ends. Calls `progress` with what it does until then, and `ready` with the socket's path once
+    /// connections are taken.
+    ///
+    /// # Errors
+    /// Why it could not start: `CONFLICT` where another host holds the lock.
+    fn serve(
+        &self,
+        paths: &Paths,
+        options: ServeOptions,
+        progress: Progress,
+        ready: Box<dyn FnOnce(&Path) + Send>,
+    ) -> Result<(), ApiError>;
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler run rehearsal --grant \"SAY hello\"     try it without an agent CLI
+  ostler run codex \"explain this repository\"   start a run and follow it
+  ostler run codex --detach - < task.md        start a run in the background
+  ostler runs                                  list runs, newest first
+  ostler chat new codex                        start a conversation
+  ostler doctor                                check the installation
+
+Exit codes:
+  0   done
+  1   run failed
+  2   usage
+  3   timeout
+  4   denied
+  5   not found; no host is running
+  6   provider or folder unavailable
+  7   queue full or conflict
+  8   done, but the answer was not delivered complete, or not alone
+  70  internal error
+  74  I/O error
+  124 `wait --timeout` expired
+  130 canceled
+  131 left with Ctrl-\\, the run continues
+
+Environment:
+  OSTLER_HOME     use this folder for configuration, data, socket and plugins
+  VISUAL, EDITOR  editor for `ostler config edit`
+  NO_COLOR        no colors
+  CLICOLOR_FORCE  colors, also in a pipe
+
+Commands that manage something have a singular name (`grant add`), lists a plural one (`runs`); \
+the other form works as well.";
+
+/// Runs coding-agent CLIs as queued, supervised, redacted and audited jobs.
+#[derive(Debug, Parser)]
+#[command(name = "ostler", version, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true,
+    arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print results, and errors on standard error, as JSON. Commands that follow a run print its events, or with
+    /// `--json=result` one object at its end
+    #[arg(long, global = true, value_name = "FORM", num_args = 0..=1, require_equals = true,
+        default_missing_value = "events", hide_possible_values = true, help_heading = "Global options")]
+    json: Option<JsonForm>,
+    /// Fail if no host is running
+    #[arg(long, global = true, help_heading = "Global options")]
+    no_start: bool,
+    /// Use this folder for all files (same as OSTLER_HOME)
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    home: Option<PathBuf>,
+    /// When to use colors: auto, always, never
+    #[arg(long, global = true, value_name = "WHEN", hide_possible_values = true, help_heading = "Global options")]
+    color: Option<ColorWhen>,
+}
+
+/// What a command that follows a run prints with `--json`. All others print their one result in either form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum JsonForm {
+    /// An event on each line.
+    Events,
+    /// One object at the end.
+    Result,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ColorWhen {
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorWhen {
+    /// What the arguments say, before they are parsed: errors of the command line have colours, too.
+    fn find(args: &[OsString]) -> Option<Self> {
+        let mut args =
+            args.iter().skip(1).take_while(|argument| *argument != "--").filter_map(|argument| argument.to_str());
+        let mut found = None;
+        while let Some(argument) = args.next() {
+            let value = match argument.strip_prefix("--color") {
+                Some("") => args.next(),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            found = value.and_then(|value| Self::from_str(value, false).ok()).or(found);
+        }
+        found
+    }
+
+    fn apply(self) {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::AlwaysAnsi,
+            Self::Never => ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::Arguments>),
+    Rerun(Box<rerun::Arguments>),
+    #[command(alias = "chats")]
+    Chat(chat::Arguments),
+    #[command(visible_alias = "ls")]
+    Runs(runs::Arguments),
+    Search(search::Arguments),
+    Show(show::Arguments),
+    #[command(visible_alias = "log")]
+    Logs(logs::Arguments),
+    Attach(attach::Arguments),
+    Wait(wait::Arguments),
+    #[command(visible_alias = "kill")]
+    Cancel(cancel::Arguments),
+    Rm(rm::Arguments),
+    Export(export::Arguments),
+    #[command(visible_alias = "ps")]
+    Queue(queue::Arguments),
+    #[command(alias = "capability")]
+    Capabilities(capabilities::Arguments),
+    #[command(alias = "profiles")]
+    Profile(profiles::Arguments),
+    #[command(alias = "grants")]
+    Grant(grants::Arguments),
+    Redact(redact::Arguments),
+    #[command(alias = "plugins")]
+    Plugin(plugin::Arguments),
+    Retention(retention::Arguments),
+    Config(config::Arguments),
+    #[command(alias = "setting")]
+    Settings(settings::Arguments),
+    Serve(serve::Arguments),
+    Status(status::Arguments),
+    Stop(stop::Arguments),
+    Doctor(doctor::Arguments),
+    Rpc(rpc::Arguments),
+    #[command(alias = "tokens")]
+    Token(token::Arguments),
+    Access(access::Arguments),
+    Audit(audit::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+    Version(version::Arguments),
+}
+
+/// The command line's entry: `args` begin with the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>, local: &dyn LocalCommands) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(color) = ColorWhen::find(&args) {
+        color.apply();
+    }
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_usage(error, &args),
+    };
+    let json = cli.global.json.is_some();
+    let result = Context::new(&cli.global, local).and_then(|mut context| cli.command.execute(&mut context));
+    match result {
+        Ok(Exit::Canceled) if signals::interrupted() => {
+            signals::die_of_interrupt();
+            Exit::Canceled.into()
+        }
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            failure::report(&error, json);
+            Exit::from(error.kind).into()
+        }
+    }
+}
+
+impl Command {
+    fn execute(self, context: &mut Context<'_>) -> Result<Exit, ApiError> {
+        match self {
+            Self::Redact(arguments) => return redact::execute(context, &arguments),
+            Self::Serve(arguments) => return serve::execute(context, &arguments),
+            Self::Completions(arguments) => return completions::execute(context, &arguments),
+            Self::Man(arguments) => return man::execute(context, &arguments),
+            Self::Version(arguments) => return version::execute(context, &arguments),
+            _ => {}
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ApiError::internal(format!("failed to start the runtime: {error}")))?;
+        let result = runtime.block_on(async {
+            match self {
+                Self::Run(arguments) => run::execute(context, *arguments).await,
+                Self::Rerun(arguments) => rerun::execute(context, *arguments).await,
+                Self::Chat(arguments) => chat::execute(context, arguments).await,
+                Self::Runs(arguments) => runs::execute(context, arguments).await,
+                Self::Search(arguments) => search::execute(context, arguments).await,
+                Self::Show(arguments) => show::execute(context, &arguments).await,
+                Self::Logs(arguments) => logs::execute(context, &arguments).await,
+                Self::Attach(arguments) => attach::execute(context, &arguments).await,
+                Self::Wait(arguments) => wait::execute(context, &arguments).await,
+                Self::Cancel(arguments) => cancel::execute(context, &arguments).await,
+                Self::Rm(arguments) => rm::execute(context, &arguments).await,
+                Self::Export(arguments) => export::execute(context, &arguments).await,
+                Self::Queue(arguments) => queue::execute(context, arguments).await,
+                Self::Capabilities(arguments) => capabilities::execute(context, arguments).await,
+                Self::Profile(arguments) => profiles::execute(context, arguments).await,
+                Self::Grant(arguments) => grants::execute(context, &arguments).await,
+                Self::Plugin(arguments) => plugin::execute(context, &arguments).await,
+                Self::Retention(arguments) => retention::execute(context, &arguments).await,
+                Self::Config(arguments) => config::execute(context, &arguments).await,
+                Self::Settings(arguments) => settings::execute(context, &arguments).await,
+                Self::Status(arguments) => status::execute(context, &arguments).await,
+                Self::Token(arguments) => token::execute(context, &arguments).await,
+                Self::Access(arguments) => access::execute(context, &arguments).await,
+                Self::Audit(arguments) => audit::execute(context, &arguments).await,
+                Self::Stop(arguments) => stop::execute(context, &arguments).await,
+                Self::Doctor(arguments) => doctor::execute(context, &arguments).await,
+                Self::Rpc(arguments) => rpc::execute(context, &arguments).await,
+                Self::Redact(_) | Self::Serve(_) | Self::Completions(_) | Self::Man(_) | Self::Version(_) => {
+                    Ok(Exit::Done)
+                }
+            }
+        });
+        // A thread may still wait for an answer on the terminal; it must not keep the program.
+        runtime.shutdown_background();
+        result
+    }
+}

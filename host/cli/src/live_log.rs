@@ -1,0 +1,248 @@
+//! The log of a run while it happens: texts appear piece by piece.
+
+use std::collections::HashMap;
+
+use super::clean::Cleaner;
+use super::logs::{INDENT, Line, Log, head, render, stream_of};
+use super::output::Output;
+use ostler_protocol::{Event, EventType, Semantic};
+
+/// Turns events into text as they come. A text whose pieces come one by one is an entry that grows.
+#[derive(Debug)]
+pub(super) struct LiveLog {
+    log: Log,
+    /// How much was shown of each text whose end has not come, in bytes.
+    shown: HashMap<String, usize>,
+    /// The entry that grows.
+    current: Option<Growing>,
+}
+
+/// An entry whose line has not ended.
+#[derive(Debug)]
+struct Growing {
+    stream: String,
+    cleaner: Cleaner,
+    at_line_start: bool,
+    /// Blank lines that are shown only if something follows.
+    blank_lines: usize,
+}
+
+impl Growing {
+    fn push(&mut self, text: &str, shown: &mut String) {
+        let text = self.cleaner.push(text);
+        self.append(&text, shown);
+    }
+
+    fn append(&mut self, text: &str, shown: &mut String) {
+        for character in text.chars() {
+            if character == '\n' && self.at_line_start {
+                self.blank_lines += 1;
+                continue;
+            }
+            if std::mem::replace(&mut self.at_line_start, character == '\n') {
+                (0..std::mem::take(&mut self.blank_lines)).for_each(|_| shown.push('\n'));
+                shown.push_str(INDENT);
+            }
+            shown.push(character);
+        }
+    }
+
+    fn finish(mut self, shown: &mut String) {
+        let rest = self.cleaner.finish();
+        self.append(&rest, shown);
+        if !self.at_line_start {
+            shown.push('\n');
+        }
+    }
+}
+
+impl LiveLog {
+    /// Goes on from what has happened before. Of texts that have not ended, nothing was shown.
+    pub(super) fn new(log: Log) -> Self {
+        Self { log, shown: HashMap::new(), current: None }
+    }
+
+    /// What an event adds to what is shown.
+    pub(super) fn take(&mut self, out: &Output, event: &Event) -> String {
+        let mut text = String::new();
+        let semantic = match event.kind {
+            EventType::Semantic => serde_json::from_value::<Semantic>(event.payload.clone()).ok(),
+            _ => None,
+        };
+        let stream = semantic.as_ref().map(stream_of);
+        match (semantic.as_ref().map(|semantic| semantic.kind.as_str()), stream) {
+            (Some(kind @ ("text_delta" | "thinking_delta" | "tool_delta")), Some(stream)) => {
+                self.log.line(event);
+                self.piece(out, event, heading(kind), &stream, &mut text);
+            }
+            (Some("text" | "thinking" | "tool_result"), Some(stream)) if self.shown.contains_key(&stream) => {
+                self.complete(out, event, &stream, &mut text);
+            }
+            _ => {
+                if let Some(line) = self.log.line(event) {
+                    self.entry(out, event, &line, &mut text);
+                }
+            }
+        }
+        if event.kind.terminal() {
+            for stream in self.shown.keys() {
+                self.log.open.remove(stream);
+            }
+            text.push_str(&self.log.unfinished());
+        }
+        text
+    }
+
+    /// Shows what is known of a text and was not shown.
+    fn piece(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) {
+        let Some(joined) = self.log.open.get(stream) else { return };
+        let shown = self.shown.entry(stream.to_owned()).or_default();
+        let Some(rest) = joined.get(*shown..).filter(|rest| !rest.is_empty()) else { return };
+        *shown = joined.len();
+        let rest = rest.to_owned();
+        self.grow(out, event, what, stream, text).push(&rest, text);
+    }
+
+    /// The entry of a stream, which is begun where another one was growing.
+    fn grow(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) -> &mut Growing {
+        if self.current.as_ref().is_none_or(|current| current.stream != stream) {
+            self.close(text);
+            text.push_str(&head(out, event, what));
+        }
+        self.current.get_or_insert_with(|| Growing {
+            stream: stream.to_owned(),
+            cleaner: Cleaner::default(),
+            at_line_start: false,
+            blank_lines: 0,
+        })
+    }
+
+    fn close(&mut self, text: &mut String) {
+        if let Some(current) = self.current.take() {
+            current.finish(text);
+        }
+    }
+
+    fn entry(&mut self, out: &Output, event: &Event, line: &Line, text: &mut String) {
+        self.close(text);
+        text.push_str(&render(out, event, line));
+    }
+
+    /// A text is complete of which something was shown.
+    fn complete(&mut self, out: &Output, event: &Event, stream: &str, text: &mut String) {
+        let shown = self.shown.remove(stream).unwrap_or_default();
+        let joined = self.log.open.get(stream).cloned().unwrap_or_default();
+        let before = joined.get(..shown).unwrap_or_default();
+        let Some(mut line) = self.log.line(event) else { return };
+        if let Some(code) = line.text.strip_suffix(before).filter(|_| line.what == "result") {
+            line.text = code.trim_end().to_owned();
+            // What it printed stands above.
+            if line.text.is_empty() {
+                self.close(text);
+            } else {
+                self.entry(out, event, &line, text);
+            }
+            return;
+        }
+        match line.text.strip_prefix(before) {
+            Some(rest) if !rest.trim().is_empty() => {
+                self.grow(out, event, &line.what, stream, text).push(rest, text);
+                self.close(text);
+            }
+            Some(_) => self.close(text),
+            None if line.text.trim() == before.trim() => self.close(text),
+            // It says something else than its pieces did, and it is what counts.
+            None => self.entry(out, event, &line, text),
+        }
+    }
+}
+
+fn heading(kind: &str) -> &'static str {
+    match kind {
+        "text_delta" => "says",
+        "thinking_delta" => "thinks",
+        _ => "output",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::tests::event;
+
+    fn play(events: &[Value]) -> Vec<String> {
+        let mut live = LiveLog::new(Log::default());
+        let out = Output::plain();
+        let time = crate::format::local(event(EventType::Semantic, json!({})).timestamp);
+        let take = |payload: &Value| {
+            let kind = if payload.get("reason").is_some() { EventType::RunFailed } else { EventType::Semantic };
+            live.take(&out, &event(kind, payload.clone())).replace(&format!("{time} "), "")
+        };
+        events.iter().map(take).collect()
+    }
+
+    fn delta(message: &str, text: &str) -> Value {
+        json!({"kind": "text_delta", "message": message, "text": text})
+    }
+
+    #[test]
+    fn pieces_are_shown_as_they_come_and_not_again() {
+        let shown = play(&[
+            delta("m", "Hel"),
+            delta("m", "lo\n"),
+            delta("m", "\nyou"),
+            delta("m", "\n\n"),
+            json!({"kind": "text", "message": "m", "text": "Hello\n\nyou\n\n"}),
+            json!({"kind": "text", "message": "n", "text": "whole"}),
+        ]);
+        let expected = ["says      Hel", "lo\n", "\n                   you", "\n", "", "says      whole\n"];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn what_comes_in_between_has_a_line_of_its_own() {
+        let shown = play(&[
+            delta("m", "one"),
+            json!({"kind": "tool_start", "id": "t", "tool": "shell", "commands": ["ls"]}),
+            json!({"kind": "tool_delta", "id": "t", "text": "a.rs\n"}),
+            json!({"kind": "tool_result", "id": "t", "isError": false, "exitCode": 0, "output": "a.rs\n"}),
+            delta("m", " two"),
+            json!({"kind": "text", "message": "m", "deltas": [1, 5]}),
+        ]);
+        let expected = [
+            "says      one",
+            "\ntool      shell: ls\n",
+            "output    a.rs\n",
+            "result    [exit 0]\n",
+            "says       two",
+            "\n",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_whole_text_adds_what_its_pieces_left_out_and_corrects_them() {
+        let whole = |text: &str| json!({"kind": "text", "message": "m", "text": text});
+        assert_eq!(play(&[delta("m", "Hel"), whole("Hello")]), ["says      Hel", "lo\n"]);
+        assert_eq!(play(&[delta("m", "Hel"), whole("Goodbye")]), ["says      Hel", "\nsays      Goodbye\n"]);
+    }
+
+    #[test]
+    fn a_text_without_an_end_ends_with_the_run() {
+        let end = json!({"reason": "timeout", "message": "too long"});
+        assert_eq!(play(&[delta("m", "half\u{1b}["), end]), ["says      half", "␛[\nfailed    timeout: too long\n"]);
+    }
+
+    #[test]
+    fn what_was_said_before_is_shown_with_the_next_piece() {
+        let mut log = Log::default();
+        assert_eq!(log.line(&event(EventType::Semantic, delta("m", "Hel"))), None);
+        let mut live = LiveLog::new(log);
+        let shown = live.take(&Output::plain(), &event(EventType::Semantic, delta("m", "lo")));
+        assert!(shown.ends_with("says      Hello"), "{shown}");
+    }
+}

@@ -1,0 +1,333 @@
+//! `ostler logs`
+
+use std::collections::{HashMap, VecDeque};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::live_log::LiveLog;
+use super::output::{BAD, DIM, Output, WARN};
+use super::printer::tool_use;
+use super::{clean, format, ids};
+use ostler_client::StreamItem;
+use ostler_protocol::methods::{RunEventsParams, SubscribeParams};
+use ostler_protocol::{ApiError, EndReason, Event, EventType, Semantic};
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler logs 1a2b3c4d                what happened, line by line
+  ostler logs -f @                    the newest run, and what happens until it ends
+  ostler logs -n 20 1a2b3c4d          the last 20 entries
+  ostler logs --json 1a2b3c4d         every event as a JSON line
+
+With -f, text is shown as it comes, and the exit code is the run's. Ctrl-C leaves the run running.";
+
+/// Entries that `-n` can ask for: they are kept in memory.
+const MAX_TAIL: u64 = 100_000;
+
+/// Show the events of a run
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Run id, the beginning or end of one, or `@` for the newest
+    run: String,
+    /// Continue until the run has ended
+    #[arg(long, short)]
+    follow: bool,
+    /// Show only the last N entries
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_TAIL))]
+    tail: Option<u64>,
+}
+
+pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Result<Exit, ApiError> {
+    let client = context.client().await?;
+    let run_id = ids::run(&client, &arguments.run).await?;
+    let mut log = Log::default();
+    let mut tail = arguments.tail.map(|entries| Tail::new(usize::try_from(entries).unwrap_or(usize::MAX)));
+    let mut after = None;
+    // With -f and all entries, the stream itself begins at the start of the run.
+    while !arguments.follow || tail.is_some() {
+        let page = client.get_run_events(&RunEventsParams { run_id, after, limit: None }).await?;
+        for event in &page.events {
+            let entry = log.entry(context, event)?;
+            match (&mut tail, entry) {
+                (Some(tail), Some(entry)) => tail.push(entry),
+                (None, Some(entry)) => context.out.write(&entry)?,
+                (_, None) => {}
+            }
+            if event.kind.terminal() {
+                // There is nothing to follow any more.
+                let exit = if arguments.follow { exit_of(event) } else { Exit::Done };
+                return log.end(context, tail, exit);
+            }
+        }
+        after = page.events.last().map(|event| event.cursor).or(after);
+        if context.out.closed() || page.events.is_empty() || !page.more {
+            break;
+        }
+    }
+    if !arguments.follow {
+        return log.end(context, tail, Exit::Done);
+    }
+    for entry in tail.into_iter().flat_map(|tail| tail.entries) {
+        context.out.write(&entry)?;
+    }
+    let mut live = LiveLog::new(log);
+    let mut events = client.follow(SubscribeParams { run_id: Some(run_id), after, ..SubscribeParams::default() });
+    loop {
+        let StreamItem::Event(event) = events.next().await? else { continue };
+        if context.json {
+            context.out.json_line(&event)?;
+        } else {
+            let text = live.take(&context.out, &event);
+            context.out.write(&text)?;
+        }
+        if event.kind.terminal() || context.out.closed() {
+            return Ok(exit_of(&event));
+        }
+    }
+}
+
+/// The exit code that `run` would have had; of a run that goes on, none but 0.
+fn exit_of(event: &Event) -> Exit {
+    let reason = event.payload.get("reason").and_then(Value::as_str).and_then(EndReason::from_name);
+    Exit::of_run(event.kind, reason.unwrap_or(EndReason::Unknown)).unwrap_or(Exit::Done)
+}
+
+/// The last entries.
+#[derive(Debug)]
+struct Tail {
+    limit: usize,
+    entries: VecDeque<String>,
+}
+
+impl Tail {
+    const fn new(limit: usize) -> Self {
+        Self { limit, entries: VecDeque::new() }
+    }
+
+    fn push(&mut self, entry: String) {
+        self.entries.push_back(entry);
+        if self.entries.len() > self.limit {
+            self.entries.pop_front();
+        }
+    }
+}
+
+/// Turns events into lines. The pieces of a text are joined and shown when it is complete.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Texts whose end has not come, by [`stream_of`].
+    pub(super) open: HashMap<String, String>,
+}
+
+impl Log {
+    /// An event as it is printed, if it is an entry of its own.
+    fn entry(&mut self, context: &Context<'_>, event: &Event) -> Result<Option<String>, ApiError> {
+        if context.json {
+            let text = serde_json::to_string(event)
+                .map_err(|error| ApiError::internal(format!("failed to write JSON: {error}")))?;
+            let text = if context.out.stdout_terminal { clean::json(&text) } else { text };
+            return Ok(Some(format!("{text}\n")));
+        }
+        Ok(self.line(event).map(|line| render(&context.out, event, &line)))
+    }
+
+    /// Prints what is left: the tail, and texts whose end never came.
+    fn end(&mut self, context: &mut Context<'_>, tail: Option<Tail>, exit: Exit) -> Result<Exit, ApiError> {
+        let (limit, entries) = tail.map_or((usize::MAX, VecDeque::new()), |tail| (tail.limit, tail.entries));
+        for entry in entries {
+            context.out.write(&entry)?;
+        }
+        if limit > 0 {
+            context.out.write(&self.unfinished())?;
+        }
+        Ok(exit)
+    }
+
+    /// Texts whose end never came.
+    pub(super) fn unfinished(&mut self) -> String {
+        let open = self.open.drain();
+        open.map(|(_, text)| format!("{:>19} {}\n", "(unfinished)", clean::text(&text).trim_end())).collect()
+    }
+
+    /// What an event says, without the time; `None` for what another event says too.
+    pub(super) fn line(&mut self, event: &Event) -> Option<Line> {
+        let payload = &event.payload;
+        let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = match event.kind {
+            EventType::Semantic => return self.semantic(&serde_json::from_value(payload.clone()).ok()?),
+            EventType::RunStarted => {
+                let version = text("cliVersion");
+                Line::new(
+                    "start",
+                    format!("{} {version} attempt {} pid {}", text("provider"), payload["attempt"], payload["pid"]),
+                )
+            }
+            EventType::ChunkStdout => Line::new("out", text("text").to_owned()),
+            EventType::ChunkStderr => Line::new("err", text("text").to_owned()),
+            EventType::Progress => Line::new("stage", format!("{}{}", text("stage"), facts(payload, &["stage"]))),
+            EventType::PolicyAudit => {
+                let findings = payload.get("findings").and_then(Value::as_array).map_or(0, Vec::len);
+                let tool = payload.get("tool").and_then(|tool| tool["name"].as_str());
+                let tool = tool.map(|name| format!(" {name}")).unwrap_or_default();
+                Line::new("policy", format!("{}{tool}: {} ({findings} findings)", text("stage"), text("verdict")))
+            }
+            EventType::CompatibilityWarning => Line::new("warning", format!("{}: {}", text("pointer"), text("reason"))),
+            EventType::Warning => Line::new("warning", format!("{}: {}", text("code"), text("message"))),
+            EventType::Network => Line::new(
+                "network",
+                format!(
+                    "{} {}:{}{}",
+                    text("verdict"),
+                    text("host"),
+                    payload["port"],
+                    facts(payload, &["verdict", "host", "port"])
+                ),
+            ),
+            EventType::CliExit => Line::new("exit", facts(payload, &[]).trim_start().to_owned()),
+            EventType::RunnerMetrics => return None,
+            EventType::StructuredOutput => Line::new("result", payload.get("result")?.to_string()),
+            EventType::RunCompleted => Line::new("done", String::new()),
+            EventType::RunFailed => Line::new("failed", format!("{}: {}", text("reason"), text("message"))),
+            EventType::RunCanceled => Line::new("canceled", text("message").to_owned()),
+            other => Line::new(other.name(), facts(payload, &[]).trim_start().to_owned()),
+        };
+        Some(line)
+    }
+
+    fn semantic(&mut self, semantic: &Semantic) -> Option<Line> {
+        let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
+        let whole = |open: &mut HashMap<String, String>, field| {
+            let joined = open.remove(&stream_of(semantic)).unwrap_or_default();
+            text(field).map_or(joined, str::to_owned)
+        };
+        let line = match semantic.kind.as_str() {
+            "text_delta" | "thinking_delta" | "tool_delta" => {
+                self.open.entry(stream_of(semantic)).or_default().push_str(text("text").unwrap_or_default());
+                return None;
+            }
+            "text" => Line::new("says", whole(&mut self.open, "text")),
+            "thinking" => Line::new("thinks", whole(&mut self.open, "text")),
+            "tool_start" => Line::new("tool", tool_use(semantic)),
+            "tool_result" => {
+                let code = semantic.fields.get("exitCode").map(|code| format!("[exit {code}] ")).unwrap_or_default();
+                Line::new("result", format!("{code}{}", whole(&mut self.open, "output")))
+            }
+            "session" => Line::new("session", text("sessionId").unwrap_or_default().to_owned()),
+            "warning" | "error" | "rate_limited" | "progress" => {
+                let what = if semantic.kind == "rate_limited" { "limited" } else { semantic.kind.as_str() };
+                Line::new(what, text("message").unwrap_or_default().to_owned())
+            }
+            "turn_complete" => return None,
+            other => Line::new(other, facts(&Value::Object(semantic.fields.clone()), &[]).trim_start().to_owned()),
+        };
+        Some(line)
+    }
+}
+
+/// The text that an event is a piece of, or the whole of.
+pub(super) fn stream_of(semantic: &Semantic) -> String {
+    let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
+    let id = text("message").or_else(|| text("id")).unwrap_or_default();
+    format!("{}:{id}", semantic.kind.split('_').next().unwrap_or_default())
+}
+
+/// A line of the log: what it is, and what it says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) what: String,
+    pub(super) text: String,
+}
+
+impl Line {
+    pub(super) fn new(what: &str, text: String) -> Self {
+        Self { what: what.to_owned(), text }
+    }
+}
+
+/// The beginning of an entry: the time, and what it is.
+pub(super) fn head(out: &Output, event: &Event, what: &str) -> String {
+    let style = match what {
+        "failed" | "error" => BAD,
+        "warning" | "limited" | "canceled" => WARN,
+        _ => DIM,
+    };
+    let what = out.styled(style, &format!("{:<9}", clean::line(what)));
+    let time = out.styled(DIM, &format::local(event.timestamp));
+    format!("{time} {what} ")
+}
+
+/// An entry, with its line end.
+pub(super) fn render(out: &Output, event: &Event, line: &Line) -> String {
+    // Further lines stand below the first, whether or not there is a terminal: a log is for reading.
+    let text = clean::text(line.text.trim_end()).replace('\n', &format!("\n{INDENT}"));
+    format!("{}\n", format!("{}{text}", head(out, event, &line.what)).trim_end())
+}
+
+/// Further lines of an entry stand below its first.
+pub(super) const INDENT: &str = "                   ";
+
+/// The members of an object in a few words: ` key=value key=value`.
+fn facts(payload: &Value, without: &[&str]) -> String {
+    let members = payload.as_object().into_iter().flatten();
+    members
+        .filter(|(name, value)| !without.contains(&name.as_str()) && !value.is_null())
+        .map(|(name, value)| match value {
+            Value::String(text) => format!(" {name}={text}"),
+            other => format!(" {name}={other}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::tests::event;
+
+    fn lines(events: &[(EventType, Value)]) -> Vec<String> {
+        let mut log = Log::default();
+        events
+            .iter()
+            .filter_map(|(kind, payload)| log.line(&event(*kind, payload.clone())))
+            .map(|line| format!("{}|{}", line.what, line.text))
+            .collect()
+    }
+
+    #[test]
+    fn a_text_in_pieces_is_one_line() {
+        let shown = lines(&[
+            (EventType::RunStarted, json!({"provider": "codex", "cliVersion": "0.169.0", "attempt": 1, "pid": 7})),
+            (EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "Hel"})),
+            (EventType::Semantic, json!({"kind": "tool_start", "id": "t", "tool": "shell", "commands": ["ls"]})),
+            (EventType::Semantic, json!({"kind": "tool_delta", "id": "t", "text": "a.rs"})),
+            (EventType::Semantic, json!({"kind": "tool_result", "id": "t", "isError": false, "exitCode": 0})),
+            (
+                EventType::PolicyAudit,
+                json!({"stage": "tool", "verdict": "deny", "tool": {"id": "t", "tool": "shell", "name": "Bash"},
+                    "findings": [{}]}),
+            ),
+            (EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "lo"})),
+            (EventType::Semantic, json!({"kind": "text", "message": "m", "deltas": [3, 9]})),
+            (EventType::Semantic, json!({"kind": "text", "message": "n", "text": "whole"})),
+            (EventType::CliExit, json!({"code": 0, "durationMs": 12})),
+            (EventType::RunFailed, json!({"reason": "timeout", "message": "its time was up"})),
+        ]);
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        start|codex 0.169.0 attempt 1 pid 7
+        tool|shell: ls
+        result|[exit 0] a.rs
+        policy|tool Bash: deny (1 findings)
+        says|Hello
+        says|whole
+        exit|code=0 durationMs=12
+        failed|timeout: its time was up
+        ");
+    }
+}

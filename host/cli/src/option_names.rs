@@ -1,0 +1,244 @@
+//! Errors in the words of the command line: the host names fields of the payload by JSON Pointer, but whoever typed an
+//! option wants to read its name.
+//!
+//! Only text for people is changed. `--json` keeps the pointers, and so do fields that come from a payload file.
+
+use serde_json::Value;
+
+use ostler_config::file_key;
+use ostler_protocol::{ApiError, Problem};
+
+/// Fields of the start payload and what sets them on the command line.
+const FIELDS: [(&str, &str); 31] = [
+    ("/provider", "PROVIDER"),
+    ("/prompt", "PROMPT"),
+    ("/title", "--title"),
+    ("/cwd", "--cwd"),
+    ("/model", "--model"),
+    ("/profileId", "--profile"),
+    ("/queuePriority", "--priority"),
+    ("/timeoutSeconds", "--timeout"),
+    ("/priority", "--priority"),
+    ("/scheduledAt", "--at"),
+    ("/startAfter", "--after"),
+    ("/maxRetries", "--retries"),
+    ("/optionalFlags", "--flag"),
+    ("/harness/resumeSessionId", "--resume"),
+    ("/harness/continueSession", "--continue"),
+    ("/harness/additionalDirectories", "--add-dir"),
+    ("/harness/tools", "--tool"),
+    ("/harness/permissions/sandboxMode", "--sandbox"),
+    ("/harness/permissions/networkAccess", "--network"),
+    ("/harness/permissions/allowHosts", "--allow-host"),
+    ("/harness/permissions/autoApprove", "--auto-approve"),
+    ("/harness/limits/maxTurns", "--max-turns"),
+    ("/harness/limits/maxBudgetUsd", "--max-budget"),
+    ("/harness/mcp", "--mcp"),
+    ("/harness/structuredOutput", "--schema"),
+    ("/harness/systemPrompt", "--system-prompt"),
+    ("/harness/appendSystemPrompt", "--append-system-prompt"),
+    ("/harness/pipedContent", "standard input"),
+    ("/harness/images", "--image"),
+    ("/harness/files", "--attach"),
+    ("/harness/processEnv", "--env"),
+];
+
+/// Sections of the configuration, whose keys are told as the file has them.
+const SECTIONS: [&str; 13] = [
+    "host",
+    "scheduler",
+    "runner",
+    "storage",
+    "retention",
+    "policy",
+    "sandbox",
+    "redaction",
+    "plugins",
+    "providers",
+    "http",
+    "tokens",
+    "log",
+];
+
+/// Members of the parameters that hold a payload.
+const WRAPPERS: [&str; 2] = ["/overrides", "/config"];
+
+/// What the user knows a field by: its option, its key in the configuration, else the pointer itself.
+pub(super) fn name(pointer: &str) -> String {
+    let inner = WRAPPERS
+        .iter()
+        .find_map(|wrapper| pointer.strip_prefix(wrapper).filter(|rest| rest.starts_with('/')))
+        .unwrap_or(pointer);
+    let found = FIELDS.iter().find_map(|(field, option)| {
+        let rest = inner.strip_prefix(field)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((*option, rest))
+    });
+    if let Some((option, rest)) = found {
+        return match (option, rest.split('/').nth(1)) {
+            // Their values are named by what was typed: `--env NAME=VALUE`.
+            ("--env" | "--flag", Some(name)) => format!("{option} {}", unescaped(name)),
+            ("--schema", _) => match rest.strip_prefix("/schema") {
+                Some(inside) if !inside.is_empty() => format!("{option}, at {inside}"),
+                _ => option.to_owned(),
+            },
+            ("--mcp", Some(_)) => format!("{option}, at {rest}"),
+            // Counted as people count.
+            (_, Some(index)) if index.parse::<usize>().is_ok_and(|index| index > 0) => {
+                format!("{option} (number {})", index.parse::<usize>().map_or(0, |index| index + 1))
+            }
+            _ => option.to_owned(),
+        };
+    }
+    let section = inner.split('/').nth(1).unwrap_or_default();
+    if SECTIONS.contains(&section) { file_key(inner) } else { inner.to_owned() }
+}
+
+/// A message with the names of fields replaced by those of their options.
+pub(super) fn message(text: &str) -> String {
+    let text = text.replace("networkAccess: false", "--network off").replace("networkAccess: true", "--network on");
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find(|character: char| character.is_ascii_alphabetic()) {
+        let (before, word) = rest.split_at(start);
+        let end = word.find(|character: char| !(character.is_ascii_alphanumeric() || character == '.'));
+        let end = word.get(..end.unwrap_or(word.len())).map_or(0, |word| word.trim_end_matches('.').len());
+        let (word, after) = word.split_at(end);
+        out.push_str(before);
+        out.push_str(option_of_field(word).unwrap_or(word));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Only names that are no English words: `prompt` and `model` mean themselves.
+fn option_of_field(word: &str) -> Option<&'static str> {
+    if !word.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let (above, name) = word.rsplit_once('.').unwrap_or(("", word));
+    let found = FIELDS.iter().find(|(field, _)| field.rsplit('/').next() == Some(name));
+    let (field, option) = found?;
+    let inside = field.trim_start_matches('/').replace('/', ".");
+    (above.is_empty() || inside == word).then_some(*option)
+}
+
+/// The error as a person who typed options reads it.
+pub(super) fn of_error(mut error: ApiError) -> ApiError {
+    let listed = ApiError::invalid(error.problems.clone()).message;
+    for problem in &mut error.problems {
+        problem.pointer = name(&problem.pointer);
+        problem.message = message(&problem.message);
+    }
+    error.message = match error.message.strip_suffix(&listed) {
+        Some(before) => format!("{before}{}", ApiError::invalid(error.problems.clone()).message),
+        None => message(&error.message),
+    };
+    error.hint = error.hint.map(|hint| message(&hint));
+    for finding in &mut error.findings {
+        finding.pointer = finding.pointer.as_deref().map(name);
+        finding.message = message(&finding.message);
+        finding.hint = finding.hint.as_deref().map(message);
+    }
+    error
+}
+
+/// Marks the problems of fields that a payload file has, so that they keep their pointers; `built` is the payload that
+/// was made of the file and the options.
+pub(super) fn keep_pointers_of(base: Option<&Value>, built: &Value, mut error: ApiError) -> ApiError {
+    let Some(base) = base else { return error };
+    let of_file = |pointer: &str| {
+        let inner = pointer.strip_prefix("/overrides").unwrap_or(pointer);
+        !inner.is_empty() && base.pointer(inner).is_some_and(|value| built.pointer(inner) == Some(value))
+    };
+    if !error.problems.iter().any(|problem| of_file(&problem.pointer)) {
+        return error;
+    }
+    let hint = error.hint.take();
+    let problems = error.problems.into_iter().map(|Problem { pointer, message }| {
+        let pointer = if of_file(&pointer) { format!("--payload, at {pointer}") } else { pointer };
+        Problem { pointer, message }
+    });
+    ApiError { kind: error.kind, hint, findings: error.findings, ..ApiError::invalid(problems.collect()) }
+}
+
+fn unescaped(name: &str) -> String {
+    name.replace("~1", "/").replace("~0", "~")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use clap::CommandFactory;
+    use serde_json::json;
+
+    use super::super::Cli;
+    use super::*;
+    use ostler_protocol::ErrorKind;
+
+    #[test]
+    fn every_option_of_the_table_exists() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for (field, option) in FIELDS {
+            let Some(long) = option.strip_prefix("--") else { continue };
+            assert!(
+                run.get_arguments().any(|argument| argument.get_long() == Some(long)),
+                "{field}: run has no {option}"
+            );
+        }
+    }
+
+    #[test]
+    fn pointers_become_options_keys_or_stay() {
+        for (pointer, expected) in [
+            ("/timeoutSeconds", "--timeout"),
+            ("/overrides/timeoutSeconds", "--timeout"),
+            ("/config/harness/permissions/sandboxMode", "--sandbox"),
+            ("/harness/tools/0", "--tool"),
+            ("/harness/tools/1", "--tool (number 2)"),
+            ("/harness/processEnv/A B", "--env A B"),
+            ("/harness/processEnv", "--env"),
+            ("/optionalFlags/--delay-ms", "--flag --delay-ms"),
+            ("/harness/structuredOutput/schema/type", "--schema, at /type"),
+            ("/prompt", "PROMPT"),
+            ("/harness/cliAllowlist/entries", "/harness/cliAllowlist/entries"),
+            ("/timeoutSecondsX", "/timeoutSecondsX"),
+            ("/scheduler/perProvider", "scheduler.per_provider"),
+            ("--output", "--output"),
+            ("", ""),
+        ] {
+            assert_eq!(name(pointer), expected, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn messages_name_options_and_leave_words_alone() {
+        for (text, expected) in [
+            ("contradicts resumeSessionId: name a session", "contradicts --resume: name a session"),
+            ("contradicts networkAccess: false, the model", "contradicts --network off, the model"),
+            ("the prompt of the model is /tmp/modelX", "the prompt of the model is /tmp/modelX"),
+            ("set timeoutSeconds to at most 60", "set --timeout to at most 60"),
+            ("größer äöü", "größer äöü"),
+            ("see `harness.processEnv`. Or harness.permissions.autoApprove", "see `--env`. Or --auto-approve"),
+            ("example.maxRetries and a.b.c...", "example.maxRetries and a.b.c..."),
+        ] {
+            assert_eq!(message(text), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_in_options_and_fields_of_a_file_keep_their_pointers() {
+        let problem = |pointer: &str| Problem { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
+        let error = ApiError::invalid(vec![problem("/timeoutSeconds"), problem("/queuePriority")]);
+        let base = json!({"timeoutSeconds": 1, "queuePriority": 11});
+        let built = json!({"timeoutSeconds": 1, "queuePriority": 99});
+        let told = of_error(keep_pointers_of(Some(&base), &built, error.clone()));
+        assert_eq!(told.message, "2 problems: --payload, at /timeoutSeconds: is wrong; --priority: is wrong");
+        assert_eq!(of_error(error).message, "2 problems: --timeout: is wrong; --priority: is wrong");
+        let other = ApiError::new(ErrorKind::Io, "no maxRetries").hint("set maxRetries");
+        let told = of_error(other);
+        assert_eq!((told.message.as_str(), told.hint.as_deref()), ("no --retries", Some("set --retries")));
+    }
+}

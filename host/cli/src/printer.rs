@@ -1,0 +1,840 @@
+//! From the events of a run to what is shown of it. Pure: it neither prints nor knows of a terminal.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::{format, option_names};
+use ostler_protocol::{
+    CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Network, NetworkReason,
+    NetworkVerdict, Output, PolicyAudit, Progress, RunEnd, RunStarted, Semantic, StructuredOutput,
+    StructuredOutputInvalid, Usage, Verdict, Warning, chunk_bytes, warning_code,
+};
+
+/// Lines of the CLI's error output that are kept to explain a failure.
+const TAIL_LINES: usize = 6;
+/// Characters of such a line.
+const TAIL_WIDTH: usize = 400;
+
+/// Hosts that a failure names.
+const MAX_HOSTS: usize = 5;
+
+/// How much a note matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// What a spinner shows anyway.
+    Detail,
+    /// Worth a line.
+    Info,
+    /// Something is not as was asked.
+    Warning,
+    /// It is in doubt that the run did what was asked: not even who wants no progress may miss that.
+    Doubt,
+    /// Something failed.
+    Error,
+}
+
+/// A line about the run, for standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+/// What the run is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It waits for its turn; its place, if known.
+    Waiting(Option<u64>),
+    /// It works at something; empty where nothing is known of it.
+    Working(String),
+}
+
+/// What one event asks to show.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Step {
+    /// More of the answer, to be appended to what was shown of it before.
+    pub(super) answer: Vec<u8>,
+    pub(super) notes: Vec<Note>,
+    pub(super) activity: Option<Activity>,
+    /// The run has ended.
+    pub(super) end: Option<Exit>,
+    /// At the end: before the answer, other attempts have printed something, which was shown too.
+    pub(super) mixed: bool,
+}
+
+impl Step {
+    fn note(&mut self, level: Level, text: impl Into<String>) {
+        self.notes.push(Note { level, text: text.into() });
+    }
+}
+
+/// Follows the events of one run.
+#[derive(Debug)]
+pub(super) struct Printer {
+    short_id: String,
+    output: Output,
+    /// Nothing has been appended after the last line end.
+    line_start: bool,
+    /// The agent's words of this attempt were shown.
+    answered: bool,
+    /// Bytes of the document that standard output is: of this attempt, and of those before.
+    printed: u64,
+    printed_before: u64,
+    /// The host has not kept all that the run said.
+    trimmed: bool,
+    /// The message whose pieces are being shown.
+    current: Option<String>,
+    /// What was shown of messages that are not complete.
+    open: HashMap<String, String>,
+    /// Messages that were shown to their end.
+    done: HashSet<String>,
+    /// What was shown of the last of these.
+    last: Option<String>,
+    structured: Option<Value>,
+    usage: Option<Usage>,
+    run_ms: u64,
+    /// The last error of this attempt that was shown; the end need not say it again.
+    told: Option<String>,
+    tail: VecDeque<String>,
+    /// Hosts that the sandbox did not let the run reach: why a run failed, perhaps. Agents ask for many that they can do
+    /// without.
+    refused: BTreeSet<String>,
+    /// Hosts that could not be reached.
+    unreachable: HashSet<String>,
+}
+
+impl Printer {
+    /// For a run, named in notes by its short id.
+    pub(super) fn new(short_id: String) -> Self {
+        Self {
+            short_id,
+            output: Output::Lines,
+            line_start: true,
+            answered: false,
+            printed: 0,
+            printed_before: 0,
+            trimmed: false,
+            last: None,
+            current: None,
+            open: HashMap::new(),
+            done: HashSet::new(),
+            structured: None,
+            usage: None,
+            run_ms: 0,
+            told: None,
+            tail: VecDeque::new(),
+            refused: BTreeSet::new(),
+            unreachable: HashSet::new(),
+        }
+    }
+
+    /// Whether what was shown of the agent's text so far ends a line.
+    pub(super) const fn at_line_start(&self) -> bool {
+        self.line_start
+    }
+
+    /// Ends the agent's line, because something else is to be shown on the same terminal; gives what has to be written.
+    pub(super) fn break_line(&mut self) -> &'static str {
+        if std::mem::replace(&mut self.line_start, true) { "" } else { "\n" }
+    }
+
+    /// Takes in the next event. A payload that cannot be read is passed over: the event is shown by `logs` all the same.
+    pub(super) fn take(&mut self, event: &Event) -> Step {
+        let mut step = Step::default();
+        match event.kind {
+            EventType::RunStarted => self.with(event, &mut step, Self::started),
+            EventType::ChunkStdout => self.stdout(&event.payload, &mut step),
+            EventType::ChunkStderr => self.keep_tail(&String::from_utf8_lossy(&chunk_bytes(&event.payload))),
+            EventType::Progress => self.with(event, &mut step, Self::progress),
+            EventType::PolicyAudit => self.with(event, &mut step, Self::audit),
+            EventType::CompatibilityWarning => {
+                self.with(event, &mut step, |_, warning: &CompatibilityWarning, step| {
+                    let name = option_names::name(&warning.pointer);
+                    step.note(Level::Warning, format!("{name}: {}", option_names::message(&warning.reason)));
+                });
+            }
+            EventType::Semantic => self.with(event, &mut step, Self::semantic),
+            EventType::Warning => self.with(event, &mut step, |printer, warning: &Warning, step| {
+                printer.trimmed |= warning.code == warning_code::BUFFER_TRIMMED;
+                let reason = warning.facts.get("reason").and_then(Value::as_str);
+                if warning.code == warning_code::NETWORK_REFUSED && reason == Some(NetworkReason::NotAllowed.name()) {
+                    // The end of the run names these hosts together.
+                    return;
+                }
+                let doubt = warning_code::leaves_doubt(&warning.code);
+                step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
+            }),
+            EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
+                step.note(Level::Error, format!("{} no longer exists; {}", missing.path, missing.install_hint));
+            }),
+            EventType::Network => self.with(event, &mut step, Self::network),
+            EventType::CwdMissing => self.with(event, &mut step, |_, missing: &CwdMissing, step| {
+                step.note(Level::Error, format!("{}: {}", missing.path.display(), missing.message));
+            }),
+            EventType::RunnerMetrics => self.with(event, &mut step, |printer, metrics: &Metrics, _| {
+                printer.usage = metrics.usage.clone().or(printer.usage.take());
+                // Truncation is what is wanted; a negative figure saturates to zero.
+                printer.run_ms = metrics.run_ms as u64;
+            }),
+            EventType::StructuredOutput => self.with(event, &mut step, |printer, found: &StructuredOutput, _| {
+                printer.structured = Some(found.result.clone());
+            }),
+            EventType::StructuredOutputInvalid => self.with(event, &mut step, Self::misfit),
+            EventType::RunCompleted | EventType::RunFailed | EventType::RunCanceled => {
+                let kind = event.kind;
+                self.with(event, &mut step, |printer, end: &RunEnd, step| printer.ended(kind, end, step));
+                // An end is an end, even if it cannot be read.
+                step.end = step.end.or_else(|| Exit::of_run(kind, EndReason::Unknown));
+            }
+            _ => {}
+        }
+        step
+    }
+
+    fn with<T: DeserializeOwned>(
+        &mut self,
+        event: &Event,
+        step: &mut Step,
+        act: impl FnOnce(&mut Self, &T, &mut Step),
+    ) {
+        if let Ok(payload) = T::deserialize(&event.payload) {
+            act(self, &payload, step);
+        }
+    }
+
+    fn started(&mut self, started: &RunStarted, step: &mut Step) {
+        self.end_line(step);
+        self.output = started.output;
+        self.answered = false;
+        self.printed_before += std::mem::take(&mut self.printed);
+        self.trimmed = false;
+        self.last = None;
+        self.current = None;
+        self.open.clear();
+        self.done.clear();
+        self.structured = None;
+        self.told = None;
+        self.tail.clear();
+        let version = started.cli_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+        let attempt = if started.attempt > 1 { format!(", attempt {}", started.attempt) } else { String::new() };
+        step.note(Level::Detail, format!("run {} started ({}{version}{attempt})", self.short_id, started.provider));
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    fn stdout(&mut self, chunk: &Value, step: &mut Step) {
+        let bytes = chunk_bytes(chunk);
+        match self.output {
+            Output::Text => {
+                self.printed += bytes.len() as u64;
+                self.append(&bytes, step);
+            }
+            // The plugin could make nothing of these lines; they may say why the run fails.
+            Output::Lines => self.keep_tail(&String::from_utf8_lossy(&bytes)),
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress, step: &mut Step) {
+        let fact = |name: &str| progress.facts.get(name);
+        match progress.stage.as_str() {
+            "queued" | "requeued" => {
+                // Most runs start at once. One that does not gets its line when its place is asked for.
+                step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
+                if fact("held") == Some(&Value::Bool(true)) {
+                    step.note(Level::Info, "waiting for earlier messages of the conversation".to_owned());
+                }
+                let after = fact("startAfter").and_then(|after| after.get("runIds")?.as_array());
+                let after: Vec<String> =
+                    after.into_iter().flatten().filter_map(Value::as_str).map(format::short_id).collect();
+                if !after.is_empty() {
+                    step.note(Level::Info, format!("waits for the end of {}", after.join(", ")));
+                }
+                let scheduled = fact("scheduledAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
+                if let Some(time) = scheduled.filter(|time| *time > jiff::Timestamp::now()) {
+                    step.note(Level::Info, format!("starts at {}", format::local(time)));
+                }
+            }
+            "retry_scheduled" => {
+                self.end_line(step);
+                let reason = fact("reason").and_then(Value::as_str).map_or("the attempt failed", describe_reason);
+                let attempt = fact("attempt").and_then(Value::as_u64).map(|attempt| format!(" (attempt {attempt})"));
+                let when = fact("nextRunAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
+                let when = when.map(|time| format!(" at {}", format::local(time))).unwrap_or_default();
+                step.note(Level::Info, format!("retrying{when}{}: {reason}", attempt.unwrap_or_default()));
+                step.activity = Some(Activity::Waiting(None));
+            }
+            "spawn_preparing" => step.activity = Some(Activity::Working("starting".to_owned())),
+            _ => {}
+        }
+    }
+
+    fn network(&mut self, network: &Network, step: &mut Step) {
+        let host = format!("{}:{}", network.host, network.port);
+        match network.verdict {
+            NetworkVerdict::Allowed => {}
+            NetworkVerdict::Refused => {
+                if network.reason == Some(NetworkReason::NotAllowed) && network.host != "*" {
+                    self.refused.insert(host);
+                }
+            }
+            // The CLI may try for a long time before it says so.
+            NetworkVerdict::Failed => {
+                let why = match network.reason {
+                    Some(NetworkReason::Unresolvable) => ": its name cannot be resolved",
+                    Some(NetworkReason::TimedOut) => ": the connection timed out",
+                    _ => "",
+                };
+                if self.unreachable.insert(host.clone()) {
+                    step.note(Level::Warning, format!("{host} cannot be reached{why}; check the network connection"));
+                }
+            }
+        }
+    }
+
+    fn audit(&mut self, audit: &PolicyAudit, step: &mut Step) {
+        for finding in &audit.findings {
+            let level = match finding.verdict {
+                Verdict::Allow => continue,
+                Verdict::Warn => Level::Warning,
+                // A warning or the end of the run says it.
+                Verdict::Ask | Verdict::Deny if audit.tool.is_some() => continue,
+                Verdict::Ask | Verdict::Deny => Level::Error,
+            };
+            step.note(level, format!("{}/{}: {}", finding.policy, finding.check, finding.message));
+        }
+    }
+
+    fn semantic(&mut self, semantic: &Semantic, step: &mut Step) {
+        let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
+        let message = text("message").unwrap_or_default();
+        // What a sub-agent says is not the run's answer.
+        let own = semantic.fields.get("parent").is_none_or(Value::is_null);
+        match semantic.kind.as_str() {
+            "text_delta" if own => self.delta(message, text("text").unwrap_or_default(), step),
+            "text" if own => self.whole(message, text("text"), step),
+            "thinking_delta" | "thinking" => step.activity = Some(Activity::Working("thinking".to_owned())),
+            "tool_start" => {
+                self.end_line(step);
+                let use_ = tool_use(semantic);
+                step.note(Level::Detail, use_.clone());
+                step.activity = Some(Activity::Working(use_));
+            }
+            "tool_result" => step.activity = Some(Activity::Working(String::new())),
+            "turn_complete" => self.end_line(step),
+            "progress" => {
+                step.note(Level::Detail, message);
+                step.activity = Some(Activity::Working(message.to_owned()));
+            }
+            "warning" | "rate_limited" => step.note(Level::Warning, message),
+            "error" => {
+                self.told = Some(message.trim().to_owned());
+                step.note(Level::Error, message);
+            }
+            "usage" => {
+                self.usage = serde_json::from_value(Value::Object(semantic.fields.clone())).ok();
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, message: &str, text: &str, step: &mut Step) {
+        if text.is_empty() || self.done.contains(message) {
+            return;
+        }
+        if self.current.as_deref() != Some(message) {
+            self.end_line(step);
+            self.current = Some(message.to_owned());
+        }
+        self.answered |= !text.trim().is_empty();
+        self.open.entry(message.to_owned()).or_default().push_str(text);
+        self.append(text.as_bytes(), step);
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    /// A message is complete. Without a text it is what its pieces said.
+    fn whole(&mut self, message: &str, text: Option<&str>, step: &mut Step) {
+        let shown = self.open.remove(message).unwrap_or_default();
+        let repeated = !self.done.insert(message.to_owned());
+        let rest = match text {
+            None => "",
+            Some(_) if repeated => "",
+            Some(text) => match text.strip_prefix(shown.as_str()) {
+                Some(rest) => rest,
+                None if text.trim() == shown.trim() => "",
+                // It says something else than its pieces did, and it is what counts.
+                None => {
+                    self.end_line(step);
+                    text
+                }
+            },
+        };
+        if !rest.is_empty() {
+            if shown.is_empty() || self.current.as_deref() != Some(message) {
+                self.end_line(step);
+            }
+            self.answered |= !rest.trim().is_empty();
+            self.append(rest.as_bytes(), step);
+        }
+        self.last = Some(text.map_or(shown, str::to_owned));
+        self.current = None;
+        self.end_line(step);
+        step.activity = Some(Activity::Working(String::new()));
+    }
+
+    fn misfit(&mut self, misfit: &StructuredOutputInvalid, step: &mut Step) {
+        let problems: Vec<String> = misfit
+            .errors
+            .iter()
+            .map(|problem| match problem.pointer.as_str() {
+                "" => problem.message.clone(),
+                pointer => format!("{pointer}: {}", problem.message),
+            })
+            .collect();
+        step.note(Level::Warning, format!("the answer does not match the schema: {}", problems.join("; ")));
+    }
+
+    fn ended(&mut self, kind: EventType, end: &RunEnd, step: &mut Step) {
+        if self.printed > 0 {
+            step.mixed = self.printed_before > 0;
+        } else if self.answered {
+            self.make_up(end, step);
+        } else {
+            let structured = self.structured.take().map(|value| value.to_string());
+            let text = end.final_text.clone().filter(|text| !text.trim().is_empty()).or(structured);
+            if let Some(text) = text {
+                self.append(text.as_bytes(), step);
+            }
+        }
+        self.end_line(step);
+        let id = &self.short_id;
+        match kind {
+            EventType::RunCompleted => {
+                let time =
+                    if self.run_ms > 0 { format!(" in {}", format::duration(self.run_ms)) } else { String::new() };
+                let usage = self.usage.as_ref().map(format::usage).filter(|usage| !usage.is_empty());
+                let usage = usage.map(|usage| format!(", {usage}")).unwrap_or_default();
+                step.note(Level::Info, format!("run {id} done{time}{usage}"));
+                if let Some(blocked) = self.blocked() {
+                    step.note(Level::Detail, blocked);
+                }
+            }
+            EventType::RunCanceled => step.note(Level::Info, format!("run {id} was canceled")),
+            _ => {
+                let code = end.code.as_deref().map(|code| format!(", {code}")).unwrap_or_default();
+                let mut text = format!("run {id} failed ({}{code})", end.reason.name());
+                if self.told.as_deref() != Some(end.message.trim()) {
+                    text.push_str(": ");
+                    text.push_str(&end.message);
+                }
+                // Of an error that is understood, the CLI's own advice only confuses: its options are not Ostler's.
+                let understood = end.reason == EndReason::Usage && end.hint.is_some();
+                let unexplained = matches!(end.reason, EndReason::Unknown | EndReason::SpawnFailed | EndReason::Usage);
+                if unexplained && !understood {
+                    let said = end.message.trim();
+                    // A line that says what the message says is not repeated, whatever stands before it.
+                    for line in self.tail.iter().filter(|line| said.is_empty() || !line.trim().ends_with(said)) {
+                        text.push_str("\n| ");
+                        text.push_str(line);
+                    }
+                }
+                if let Some(hint) = &end.hint {
+                    text.push_str("\nhint: ");
+                    text.push_str(hint);
+                }
+                if let Some(blocked) = self.blocked() {
+                    text.push('\n');
+                    text.push_str(&blocked);
+                }
+                step.note(Level::Error, text);
+            }
+        }
+        step.end = Exit::of_run(kind, end.reason);
+        let wanted = end.answer.as_ref().filter(|place| place.output == Output::Text).map(|place| place.bytes);
+        if step.end == Some(Exit::Done) && wanted.is_some_and(|bytes| bytes != self.printed) {
+            step.note(Level::Error, format!("the answer of run {id} is incomplete"));
+            step.end = Some(Exit::Undelivered);
+        }
+    }
+
+    /// The hosts that the sandbox did not let the run reach, if any.
+    fn blocked(&self) -> Option<String> {
+        let hosts: Vec<&str> = self.refused.iter().map(String::as_str).take(MAX_HOSTS).collect();
+        let more = if self.refused.len() > MAX_HOSTS { " and others" } else { "" };
+        let text = format!("the sandbox blocked connections to {}{more}", hosts.join(", "));
+        (!hosts.is_empty())
+            .then(|| format!("{text}\nhint: if the run needs one of them, allow it with --allow-host HOST"))
+    }
+
+    /// Adds the answer where the host has not kept the events that said it.
+    fn make_up(&mut self, end: &RunEnd, step: &mut Step) {
+        let Some(text) = end.final_text.as_deref().filter(|_| self.trimmed && end.answer.is_none()) else { return };
+        match self.current.clone() {
+            Some(message) => self.whole(&message, Some(text), step),
+            None if self.last.as_deref().is_some_and(|last| last.trim() == text.trim()) => {}
+            None => {
+                self.end_line(step);
+                self.append(text.as_bytes(), step);
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8], step: &mut Step) {
+        if let Some(last) = bytes.last() {
+            step.answer.extend_from_slice(bytes);
+            self.line_start = *last == b'\n';
+        }
+    }
+
+    /// Ends the line that the agent's text is in, if it is in one. What a program printed gets nothing added.
+    fn end_line(&mut self, step: &mut Step) {
+        if !self.line_start && self.output == Output::Lines {
+            step.answer.push(b'\n');
+            self.line_start = true;
+        }
+    }
+
+    fn keep_tail(&mut self, text: &str) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if self.tail.len() == TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(line.chars().take(TAIL_WIDTH).collect());
+        }
+    }
+}
+
+/// Why an attempt failed, in words; what is no known reason is told as it is.
+fn describe_reason(reason: &str) -> &str {
+    match reason {
+        "resume_invalid" => "the session could not be resumed",
+        "spawn_failed" => "the CLI could not be started",
+        "rate_limited" => "the provider's rate limit was reached",
+        "transient" => "a temporary failure",
+        "timeout" => "the time limit was exceeded",
+        "unknown" => "it failed for an unknown reason",
+        other => other,
+    }
+}
+
+/// A tool use in a few words: `shell: cargo test`.
+pub(super) fn tool_use(semantic: &Semantic) -> String {
+    let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let first = |name: &str, member: Option<&str>| {
+        let item = semantic.fields.get(name)?.as_array()?.first()?;
+        match member {
+            Some(member) => item.get(member)?.as_str(),
+            None => item.as_str(),
+        }
+    };
+    let tool = match text("tool") {
+        Some("other") | None => text("name").unwrap_or("tool"),
+        Some(tool) => tool,
+    };
+    let about = first("commands", None).or_else(|| first("files", Some("path"))).or_else(|| first("urls", None));
+    let mcp = || {
+        let mcp = semantic.fields.get("mcp")?;
+        Some(format!("{}/{}", mcp.get("server")?.as_str()?, mcp.get("tool")?.as_str()?))
+    };
+    match about.map(str::to_owned).or_else(mcp) {
+        Some(about) => format!("{tool}: {about}"),
+        None => tool.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::tests::event;
+
+    fn started(output: &str, attempt: u32) -> (EventType, Value) {
+        let adapter = json!({"name": "codex", "version": "0.1.0", "digest": "00"});
+        let payload = json!({"provider": "codex", "attempt": attempt, "pid": 7, "adapter": adapter, "output": output});
+        (EventType::RunStarted, payload)
+    }
+
+    fn said(kind: &str, mut fields: Value) -> (EventType, Value) {
+        fields["kind"] = kind.into();
+        (EventType::Semantic, fields)
+    }
+
+    fn delta(message: &str, text: &str) -> (EventType, Value) {
+        said("text_delta", json!({"message": message, "text": text}))
+    }
+
+    fn completed(final_text: Option<&str>) -> (EventType, Value) {
+        (EventType::RunCompleted, json!({"reason": "completed", "message": "done", "finalText": final_text}))
+    }
+
+    /// What stands on standard output after these events, and the notes.
+    fn play(events: &[(EventType, Value)]) -> (String, Vec<Note>, Option<Exit>) {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let (mut answer, mut notes, mut end) = (Vec::new(), Vec::new(), None);
+        for (kind, payload) in events {
+            let step = printer.take(&event(*kind, payload.clone()));
+            answer.extend_from_slice(&step.answer);
+            notes.extend(step.notes);
+            end = end.or(step.end);
+            assert_eq!(printer.at_line_start(), answer.is_empty() || answer.ends_with(b"\n"));
+        }
+        (String::from_utf8_lossy(&answer).into_owned(), notes, end)
+    }
+
+    fn answer(events: &[(EventType, Value)]) -> String {
+        play(events).0
+    }
+
+    #[test]
+    fn a_text_is_shown_once_whether_it_comes_in_pieces_or_whole() {
+        let pieces = [started("lines", 1), delta("m", "Hel"), delta("m", "lo")];
+        let ends: [&[(EventType, Value)]; 4] = [
+            &[said("text", json!({"message": "m", "firstDelta": 4, "lastDelta": 5}))],
+            &[said("text", json!({"message": "m", "text": "Hello"}))],
+            &[
+                said("text", json!({"message": "m", "text": "Hello"})),
+                said("text", json!({"message": "m", "text": "Hello"})),
+            ],
+            &[],
+        ];
+        for end in ends {
+            let events: Vec<_> = pieces.iter().chain(end).cloned().chain([completed(Some("Hello"))]).collect();
+            assert_eq!(answer(&events), "Hello\n", "{end:?}");
+        }
+        let whole =
+            [started("lines", 1), said("text", json!({"message": "m", "text": "Hello"})), completed(Some("Hello"))];
+        assert_eq!(answer(&whole), "Hello\n");
+    }
+
+    #[test]
+    fn a_whole_text_adds_what_its_pieces_left_out() {
+        let longer = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Hello"}))];
+        assert_eq!(answer(&longer), "Hello\n");
+        let other = [delta("m", "Hel"), said("text", json!({"message": "m", "text": "Goodbye"}))];
+        assert_eq!(answer(&other), "Hel\nGoodbye\n");
+    }
+
+    #[test]
+    fn messages_and_tools_do_not_share_lines() {
+        let shown = answer(&[
+            started("lines", 1),
+            delta("a", "I look"),
+            said("tool_start", json!({"id": "t", "tool": "shell", "commands": ["ls"]})),
+            said("text", json!({"message": "a", "note": "by its pieces"})),
+            delta("b", "one"),
+            delta("c", "two"),
+            delta("b", "three"),
+            said("text", json!({"message": "d", "text": "four\n"})),
+            said("text_delta", json!({"message": "s", "text": "a sub-agent", "parent": "t"})),
+            said("thinking_delta", json!({"message": "x", "text": "hm"})),
+            completed(None),
+        ]);
+        assert_eq!(shown, "I look\none\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn plain_output_is_the_answer_only_where_the_run_says_so() {
+        let chunk = (EventType::ChunkStdout, json!({"text": "one\ntwo\n", "redactions": 0}));
+        assert_eq!(answer(&[started("text", 1), chunk.clone(), completed(Some("two"))]), "one\ntwo\n");
+        assert_eq!(answer(&[started("lines", 1), chunk, completed(Some("two"))]), "two\n");
+    }
+
+    #[test]
+    fn what_a_program_printed_is_passed_on_byte_for_byte() {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let mut take = |(kind, payload): (EventType, Value)| printer.take(&event(kind, payload));
+        take(started("text", 1));
+        let first = take((EventType::ChunkStdout, json!({"text": "a\r\nb\rc", "redactions": 0})));
+        let second = take((EventType::ChunkStdout, json!({"text": "\u{fffd}", "redactions": 0, "base64": "/w=="})));
+        let end = json!({"reason": "completed", "message": "done", "finalText": "a\r\nb\rc\u{fffd}",
+            "answer": {"output": "text", "bytes": 7, "fromCursor": 1, "toCursor": 2}});
+        let last = take((EventType::RunCompleted, end));
+        assert_eq!([first.answer, second.answer, last.answer].concat(), b"a\r\nb\rc\xff");
+        assert_eq!((last.end, last.mixed), (Some(Exit::Done), false));
+    }
+
+    #[test]
+    fn an_answer_of_which_a_piece_never_came_is_no_success() {
+        let chunk = (EventType::ChunkStdout, json!({"text": "half", "redactions": 0}));
+        let end = json!({"reason": "completed", "message": "done", "finalText": "halfwhole",
+            "answer": {"output": "text", "bytes": 9, "fromCursor": 1, "toCursor": 2}});
+        let (shown, notes, exit) = play(&[started("text", 1), chunk, (EventType::RunCompleted, end)]);
+        assert_eq!((shown.as_str(), exit), ("half", Some(Exit::Undelivered)));
+        assert_eq!(notes.last().map(|note| note.level), Some(Level::Error));
+    }
+
+    #[test]
+    fn an_attempt_that_printed_before_the_answer_is_told() {
+        let mut printer = Printer::new("1a2b3c4d".to_owned());
+        let chunk = || (EventType::ChunkStdout, json!({"text": "x", "redactions": 0}));
+        let events = [started("text", 1), chunk(), started("text", 2), chunk(), completed(Some("x"))];
+        let steps = events.map(|(kind, payload)| printer.take(&event(kind, payload)));
+        assert_eq!(steps.map(|step| step.mixed), [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn an_answer_whose_events_were_not_kept_is_shown_at_the_end() {
+        let trimmed = (EventType::Warning, json!({"code": "BUFFER_TRIMMED", "message": "no room"}));
+        let cut = [started("lines", 1), delta("m", "Hel"), trimmed.clone(), completed(Some("Hello"))];
+        assert_eq!(answer(&cut), "Hello\n");
+        let dropped = [
+            started("lines", 1),
+            said("text", json!({"message": "m", "text": "I look"})),
+            trimmed.clone(),
+            completed(Some("Hello")),
+        ];
+        assert_eq!(answer(&dropped), "I look\nHello\n");
+        let (shown, notes, _) = play(&[
+            started("lines", 1),
+            delta("m", "Hello"),
+            said("text", json!({"message": "m"})),
+            trimmed,
+            completed(Some("Hello")),
+        ]);
+        assert_eq!(shown, "Hello\n");
+        assert!(notes.iter().any(|note| note.level == Level::Doubt));
+    }
+
+    #[test]
+    fn what_was_never_said_is_shown_at_the_end() {
+        let result = (EventType::StructuredOutput, json!({"result": {"a": 1}}));
+        assert_eq!(answer(&[started("lines", 1), result.clone(), completed(None)]), "{\"a\":1}\n");
+        assert_eq!(answer(&[started("lines", 1), result, completed(Some("said"))]), "said\n");
+        assert_eq!(answer(&[started("lines", 1), completed(None)]), "");
+    }
+
+    #[test]
+    fn another_attempt_begins_anew() {
+        let shown = answer(&[
+            started("lines", 1),
+            delta("m", "half an ans"),
+            (EventType::Progress, json!({"stage": "retry_scheduled", "attempt": 2, "reason": "http-429"})),
+            started("lines", 2),
+            delta("m", "whole answer"),
+            said("text", json!({"message": "m", "text": "whole answer"})),
+            completed(Some("whole answer")),
+        ]);
+        assert_eq!(shown, "half an ans\nwhole answer\n");
+    }
+
+    #[test]
+    fn a_failure_says_what_is_known() {
+        let (_, notes, end) = play(&[
+            started("lines", 1),
+            (EventType::ChunkStderr, json!({"text": "warn: x\n\nfatal: no disk\n", "redactions": 0})),
+            (
+                EventType::RunFailed,
+                json!({"reason": "unknown", "code": "exit-1", "message": "codex ended with 1", "hint": "try later"}),
+            ),
+        ]);
+        assert_eq!(end, Some(Exit::RunFailed));
+        let last = notes.last().unwrap();
+        assert_eq!(last.level, Level::Error);
+        insta::assert_snapshot!(last.text, @r"
+        run 1a2b3c4d failed (unknown, exit-1): codex ended with 1
+        | warn: x
+        | fatal: no disk
+        hint: try later
+        ");
+    }
+
+    #[test]
+    fn hosts_that_cannot_be_reached_are_told_at_once_and_blocked_ones_only_by_a_failure() {
+        let network = |host: &str, verdict: &str, reason: &str| {
+            let payload = json!({"host": host, "port": 443, "verdict": verdict, "reason": reason, "bytesUp": 0,
+                "bytesDown": 0, "connections": 1});
+            (EventType::Network, payload)
+        };
+        let events = [
+            started("lines", 1),
+            network("telemetry.example", "refused", "not_allowed"),
+            network("api.example", "failed", "unresolvable"),
+            network("api.example", "failed", "unresolvable"),
+        ];
+        let with = |end: (EventType, Value)| -> Vec<Note> {
+            let events: Vec<_> = events.iter().cloned().chain([end]).collect();
+            play(&events).1.into_iter().filter(|note| note.level != Level::Detail).collect()
+        };
+        let good = with(completed(Some("x")));
+        assert_eq!(good.len(), 2, "{good:?}");
+        assert_eq!(
+            good[0].text,
+            "api.example:443 cannot be reached: its name cannot be resolved; check the network connection"
+        );
+        let bad = with((EventType::RunFailed, json!({"reason": "transient", "message": "no answer"})));
+        insta::assert_snapshot!(bad[1].text, @r"
+        run 1a2b3c4d failed (transient): no answer
+        the sandbox blocked connections to telemetry.example:443
+        hint: if the run needs one of them, allow it with --allow-host HOST
+        ");
+    }
+
+    #[test]
+    fn the_advice_of_a_cli_whose_error_is_understood_is_left_out() {
+        let failed = |hint: Option<&str>| {
+            let end = json!({"reason": "usage", "message": "no repository", "hint": hint});
+            let stderr = (EventType::ChunkStderr, json!({"text": "use --trust\n", "redactions": 0}));
+            play(&[started("lines", 1), stderr, (EventType::RunFailed, end)]).1.last().unwrap().text.clone()
+        };
+        assert!(!failed(Some("git init")).contains("--trust"));
+        assert!(failed(None).contains("| use --trust"));
+    }
+
+    #[test]
+    fn a_failure_does_not_repeat_what_was_told() {
+        let last = |events: &[(EventType, Value)]| play(events).1.last().unwrap().text.clone();
+        let failed = |reason: &str| (EventType::RunFailed, json!({"reason": reason, "message": "no login"}));
+        let error = said("error", json!({"code": "request-failed", "message": "no login"}));
+        let told = [started("lines", 1), error.clone(), failed("authentication")];
+        assert_eq!(last(&told), "run 1a2b3c4d failed (authentication)");
+        let other_attempt = [started("lines", 1), error, started("lines", 2), failed("authentication")];
+        assert_eq!(last(&other_attempt), "run 1a2b3c4d failed (authentication): no login");
+        let chunk = (EventType::ChunkStderr, json!({"text": "no login\n", "redactions": 0}));
+        assert_eq!(last(&[started("lines", 1), chunk, failed("unknown")]), "run 1a2b3c4d failed (unknown): no login");
+    }
+
+    #[test]
+    fn the_end_counts_even_if_it_cannot_be_read() {
+        assert_eq!(play(&[(EventType::RunFailed, json!({"reason": "of the future"}))]).2, Some(Exit::RunFailed));
+        assert_eq!(play(&[(EventType::RunCanceled, json!(7))]).2, Some(Exit::Canceled));
+        assert_eq!(
+            play(&[(EventType::RunFailed, json!({"reason": "timeout", "message": "x"}))]).2,
+            Some(Exit::Timeout)
+        );
+    }
+
+    #[test]
+    fn notes_say_where_the_run_stands() {
+        let (_, notes, _) = play(&[
+            (EventType::Progress, json!({"stage": "queued", "position": 3})),
+            (EventType::Progress, json!({"stage": "queued", "held": true})),
+            started("lines", 1),
+            said("tool_start", json!({"id": "t", "tool": "mcp", "name": "x", "mcp": {"server": "s", "tool": "t"}})),
+            (
+                EventType::CompatibilityWarning,
+                json!({"pointer": "/harness/limits/maxTurns", "reason": "no limit on turns"}),
+            ),
+            said("warning", json!({"code": "reconnecting", "message": "again"})),
+            (
+                EventType::RunnerMetrics,
+                json!({"attempt": 1, "stdout": {"bytes": 1, "lines": 1}, "stderr": {"bytes": 0, "lines": 0},
+                "events": 9, "toolCalls": 1, "usage": {"inputTokens": 1200, "outputTokens": 30}, "queueMs": 1.0,
+                "spawnMs": 2.0, "runMs": 3210.5}),
+            ),
+            completed(None),
+        ]);
+        let lines: Vec<String> = notes.iter().map(|note| format!("{:?}: {}", note.level, note.text)).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        Info: waiting for earlier messages of the conversation
+        Detail: run 1a2b3c4d started (codex)
+        Detail: mcp: s/t
+        Warning: --max-turns: no limit on turns
+        Warning: again
+        Info: run 1a2b3c4d done in 3.2s, 1,200 input tokens, 30 output tokens
+        ");
+    }
+}

@@ -1,0 +1,138 @@
+//! `ostler queue --watch`
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::{format, queue};
+use ostler_client::Client;
+use ostler_protocol::methods::ListJobsParams;
+use ostler_protocol::{ApiError, JobRecord};
+
+/// Between two looks at the queue.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Rows of a terminal that does not say how many it has.
+const ROWS: usize = 24;
+
+/// Shows the queue, and again when it has changed. On a terminal each picture takes the place of the one before.
+pub(super) async fn watch(
+    context: &mut Context<'_>,
+    client: &Client,
+    params: &ListJobsParams,
+) -> Result<Exit, ApiError> {
+    let in_place = context.out.stdout_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let mut screen = Screen::default();
+    let mut before: Option<Vec<JobRecord>> = None;
+    loop {
+        let jobs = client.list_queue_jobs(params).await?;
+        let changed = before.as_deref().is_none_or(|before| differ(before, &jobs));
+        if context.json {
+            if changed {
+                context.out.json_line(&jobs)?;
+            }
+        } else if in_place {
+            // Also where nothing has changed but the time that runs have waited.
+            let paused = queue::pauses(client).await?;
+            let text = picture(context, &jobs, paused.as_deref());
+            let size = terminal_size::terminal_size().map(|(_, height)| usize::from(height.0));
+            context.out.width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+            context.out.write(&screen.draw(&text, size.unwrap_or(ROWS)))?;
+        } else if changed {
+            let paused = queue::pauses(client).await?;
+            let time = format::local(Timestamp::now());
+            let text = format!("{time}\n{}\n", picture(context, &jobs, paused.as_deref()));
+            context.out.write(&text)?;
+        }
+        if context.out.closed() {
+            return Ok(Exit::Done);
+        }
+        before = Some(jobs);
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Whether more has changed than what grows with time.
+fn differ(before: &[JobRecord], after: &[JobRecord]) -> bool {
+    let still = |job: &JobRecord| JobRecord { effective_priority: None, ..job.clone() };
+    before.len() != after.len() || before.iter().zip(after).any(|(before, after)| still(before) != still(after))
+}
+
+fn picture(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> String {
+    let mut text = if jobs.is_empty() {
+        "the queue is empty\n".to_owned()
+    } else {
+        let table = queue::table(jobs, context.out.stdout_terminal, Timestamp::now());
+        table.render(context.out.width, context.out.color)
+    };
+    if let Some(paused) = paused {
+        text.push_str(paused);
+        text.push('\n');
+    }
+    text
+}
+
+/// What stands on the terminal.
+#[derive(Debug, Default)]
+struct Screen {
+    rows: usize,
+}
+
+impl Screen {
+    /// The text in the place of the one before, cut where the terminal ends: a line that has scrolled away could not be
+    /// replaced.
+    fn draw(&mut self, text: &str, height: usize) -> String {
+        let lines: Vec<&str> = text.lines().collect();
+        let room = height.saturating_sub(1).max(2);
+        let shown = if lines.len() > room { room - 1 } else { lines.len() };
+        let mut drawn = match self.rows {
+            0 => String::new(),
+            rows => format!("\u{1b}[{rows}A\r"),
+        };
+        for line in lines.iter().take(shown) {
+            drawn.push_str(&format!("{line}\u{1b}[K\n"));
+        }
+        self.rows = shown;
+        if shown < lines.len() {
+            drawn.push_str(&format!("and {} more\u{1b}[K\n", lines.len() - shown));
+            self.rows += 1;
+        }
+        drawn.push_str("\u{1b}[J");
+        drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::tests::job;
+    use ostler_protocol::JobState;
+
+    #[test]
+    fn each_picture_takes_the_place_of_the_one_before() {
+        let mut screen = Screen::default();
+        assert_eq!(screen.draw("a\nb\n", 24), "a\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
+        assert_eq!(screen.draw("c\n", 24), "\u{1b}[2A\rc\u{1b}[K\n\u{1b}[J");
+        assert_eq!(screen.draw("d\n", 24), "\u{1b}[1A\rd\u{1b}[K\n\u{1b}[J");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut screen = Screen::default();
+        let text: String = (0..10).map(|number| format!("{number}\n")).collect();
+        let drawn = screen.draw(&text, 4);
+        assert_eq!(drawn, "0\u{1b}[K\n1\u{1b}[K\nand 8 more\u{1b}[K\n\u{1b}[J");
+        assert!(screen.draw(&text, 4).starts_with("\u{1b}[3A"));
+    }
+
+    #[test]
+    fn growing_priority_is_no_change() {
+        let before = job("00000001", JobState::Ready, None, "x");
+        let older = JobRecord { effective_priority: Some(3.0), ..before.clone() };
+        assert!(!differ(std::slice::from_ref(&before), &[older]));
+        let moved = JobRecord { priority: 5, ..before.clone() };
+        assert!(differ(std::slice::from_ref(&before), &[moved]));
+        assert!(differ(&[], &[before]));
+    }
+}

@@ -1,0 +1,66 @@
+//! Ctrl-C and SIGTERM, taken as the wish to cancel, and Ctrl-\, taken as the wish to leave.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, sigaction};
+use tokio::signal::unix::{self, Signal, SignalKind};
+
+use ostler_protocol::{ApiError, ErrorKind};
+
+/// Ctrl-C was pressed, and taken as a wish.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C was pressed while somebody listened.
+pub(super) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Ends this program as Ctrl-C ends one that does not listen. The shell, which got the same signal, then ends its loop
+/// or script; after an exit with a code it would go on. Comes back only if that fails.
+pub(super) fn die_of_interrupt() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action installs no handler.
+    if unsafe { sigaction(signal::Signal::SIGINT, &default) }.is_ok() {
+        let _ = signal::raise(signal::Signal::SIGINT);
+    }
+}
+
+/// Both signals. From its making on, neither ends the program by itself.
+#[derive(Debug)]
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, ApiError> {
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for one. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => INTERRUPTED.store(true, Ordering::Relaxed),
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-\ (SIGQUIT). From its making on, it does not end the program by itself.
+#[derive(Debug)]
+pub(super) struct Detach(Signal);
+
+impl Detach {
+    pub(super) fn listen() -> Result<Self, ApiError> {
+        listen(SignalKind::quit()).map(Self)
+    }
+
+    /// Waits for it. Cancel-safe.
+    pub(super) async fn next(&mut self) {
+        let _ = self.0.recv().await;
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, ApiError> {
+    unix::signal(kind).map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to listen for signals: {error}")))
+}

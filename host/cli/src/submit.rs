@@ -1,0 +1,219 @@
+//! From a request to its outcome: what `run`, `rerun` and `chat send` share.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::destination::Destination;
+use super::exit::Exit;
+use super::follow::OnInterrupt;
+use super::output::complain;
+use super::signals::Signals;
+use super::{ask, clean, environment, export, follow, schedule};
+use ostler_client::Client;
+use ostler_protocol::methods::StartRunResult;
+use ostler_protocol::{ApiError, ErrorKind};
+
+/// How a run is submitted and followed.
+#[derive(Debug, Args)]
+pub(super) struct SubmitOptions {
+    /// Allow agents to work in the run's folder, now and later
+    #[arg(long)]
+    grant: bool,
+    /// Show no progress, only the answer and errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// Also write the answer to a file, when the run is done
+    #[arg(long, value_name = "FILE", conflicts_with = "detach")]
+    output: Option<PathBuf>,
+    /// Let --output replace a read-only file
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Print the run id and return
+    #[arg(long, short)]
+    detach: bool,
+}
+
+impl SubmitOptions {
+    /// Whether only the answer and errors are to be shown.
+    pub(super) const fn is_quiet(&self, context: &Context<'_>) -> bool {
+        self.quiet || context.json
+    }
+
+    /// Where the answer goes beside standard output. What cannot be written to is refused before anything else is done.
+    ///
+    /// # Errors
+    /// As [`Destination::prepare`], and `INVALID_PARAMS` where events go to standard output.
+    pub(super) fn output(&self, context: &Context<'_>) -> Result<Option<Destination>, ApiError> {
+        let Some(path) = &self.output else { return Ok(None) };
+        let destination = Destination::prepare(path, self.force).map_err(|error| error.at("--output"))?;
+        if !destination.is_stdout() {
+            return Ok(Some(destination));
+        }
+        if context.json {
+            let message = "with --json, standard output is for the JSON; name a file for the answer";
+            return Err(ApiError::new(ErrorKind::InvalidParams, message).at("--output"));
+        }
+        // It goes there anyway.
+        Ok(None)
+    }
+}
+
+/// A call that starts a run.
+pub(super) struct Request {
+    /// Its method.
+    pub(super) method: &'static str,
+    /// Its parameters, without the caller's variables.
+    pub(super) params: Value,
+    /// The provider instance: it says which variables are sent.
+    pub(super) provider: String,
+    /// Where the run works, as far as it is known here: what is granted.
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// Makes a request, submits it, and follows its run to the end. `output` is what [`SubmitOptions::output`] gave.
+pub(super) async fn execute(
+    context: &mut Context<'_>,
+    manner: &SubmitOptions,
+    output: Option<Destination>,
+    make: impl AsyncFnOnce(&Client) -> Result<Request, ApiError>,
+) -> Result<Exit, ApiError> {
+    let quiet = manner.is_quiet(context);
+    let mut signals = Signals::listen()?;
+    let prepare = async {
+        let client = context.client().await?;
+        let mut request = make(&client).await?;
+        if let Some(folder) = request.folder.as_deref().filter(|_| manner.grant) {
+            grant(&client, folder, quiet).await?;
+        }
+        let variables = caller_environment(&client, &request.provider).await?;
+        if let Some(params) = request.params.as_object_mut() {
+            params.insert("clientEnvironment".to_owned(), json!(variables));
+        }
+        Ok::<_, ApiError>((client, request))
+    };
+    let (client, request) = tokio::select! {
+        prepared = prepare => prepared?,
+        // Nothing was submitted.
+        () = signals.next() => return Ok(Exit::Canceled),
+    };
+    let Some(Submitted { started, cancel }) = submit(&client, &request, quiet, &mut signals).await? else {
+        return Ok(Exit::Canceled);
+    };
+    if manner.detach && !cancel {
+        if context.json {
+            context.out.document(&started)?;
+        } else {
+            context.out.line(started.run_id)?;
+            schedule::announce(&request.params, quiet);
+        }
+        return Ok(Exit::Done);
+    }
+    let options = follow::Options {
+        label: &request.provider,
+        quiet: manner.quiet,
+        cancel,
+        filed: output.is_some(),
+        on_interrupt: OnInterrupt::Cancel,
+        joined_at: None,
+    };
+    let exit = follow::follow(context, &client, started.run_id, &mut signals, options).await?;
+    match (exit, output) {
+        (Exit::Done, Some(output)) => export::write_answer(&client, started.run_id, output, &mut signals).await,
+        _ => Ok(exit),
+    }
+}
+
+/// A run that the host has acknowledged.
+struct Submitted {
+    started: StartRunResult,
+    /// The user wanted to cancel before the acknowledgement was here.
+    cancel: bool,
+}
+
+/// Submits the run, and asks for the grant that lacks where there is somebody to ask. `None` if the user left.
+async fn submit(
+    client: &Client,
+    request: &Request,
+    quiet: bool,
+    signals: &mut Signals,
+) -> Result<Option<Submitted>, ApiError> {
+    let mut asked = false;
+    loop {
+        let mut cancel = false;
+        let call = client.start(request.method, &request.params);
+        tokio::pin!(call);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut call => break outcome,
+                () = signals.next() => {
+                    if std::mem::replace(&mut cancel, true) {
+                        complain("exiting; the run may have been submitted, see `ostler runs`");
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        let error: ApiError = match outcome {
+            Ok(started) => return Ok(Some(Submitted { started, cancel })),
+            Err(error) => error.into(),
+        };
+        let Some(folder) = request.folder.as_deref().filter(|_| ask::lacks_only_grant(&error)) else {
+            return Err(error);
+        };
+        if cancel {
+            return Ok(None);
+        }
+        if asked || quiet || !ask::can_ask() {
+            let hint = format!("`{}`, or repeat the command with --grant", ask::grant_command(folder));
+            return Err(ask::with_hint(error, hint));
+        }
+        asked = true;
+        let wanted = folder.to_owned();
+        let answer = tokio::task::spawn_blocking(move || ask::may_work_in(&wanted));
+        let allowed = tokio::select! {
+            answer = answer => answer.unwrap_or(false),
+            () = signals.next() => {
+                complain("");
+                return Ok(None);
+            }
+        };
+        if !allowed {
+            return Err(ask::with_hint(error, format!("`{}` grants it later", ask::grant_command(folder))));
+        }
+        grant(client, folder, quiet).await?;
+    }
+}
+
+async fn grant(client: &Client, folder: &Path, quiet: bool) -> Result<(), ApiError> {
+    let granted = client.grant_workspace(folder.to_owned(), None).await?;
+    if !quiet {
+        let command = ask::revoke_command(&granted.path);
+        let folder = clean::line(&granted.path.display().to_string());
+        complain(&format!("granted: agents may work in {folder} (`{}` revokes it)", clean::line(&command)));
+    }
+    Ok(())
+}
+
+/// The caller's variables that the provider's CLI needs. An unknown provider is the host's to refuse.
+async fn caller_environment(client: &Client, provider: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut listed = client.list_plugins().await?;
+    if !provider.is_empty() && !listed.providers.iter().any(|info| info.name == provider) {
+        // The configuration may have been saved a moment ago, and a host notices that only after another moment.
+        if let Err(error) = client.reload().await {
+            let error = ApiError::from(error);
+            let message = format!("there is no provider {:?} in the active configuration", clean::line(provider));
+            let hint = "config.toml has errors, so its last valid version stays active; see `ostler config check`";
+            if error.kind == ErrorKind::InvalidParams {
+                return Err(ApiError::new(ErrorKind::NotFound, message).at("/provider").hint(hint));
+            }
+        }
+        listed = client.list_plugins().await?;
+    }
+    let found = listed.providers.iter().find(|info| info.name == provider);
+    let patterns = found.map(|info| info.inherit_environment.as_slice()).unwrap_or_default();
+    Ok(environment::to_send(patterns.iter().map(String::as_str), std::env::vars_os()))
+}

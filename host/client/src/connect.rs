@@ -1,0 +1,255 @@
+//! Finding the host: connect, compare versions, replace, start.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::http::{self, SendError};
+use super::launch::{self, Launched};
+use super::{ClientConfig, ClientError, Health};
+use ostler_private_files::Holder;
+use ostler_protocol::methods::{LINES_PROTOCOL, PROTOCOL, StopParams, StopResult};
+use ostler_protocol::{ApiError, ErrorKind};
+
+/// How long a host may take to go away.
+const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long a host may take to say who it is.
+const HEALTH_LIMIT: Duration = Duration::from_secs(10);
+/// How long a call may take: a cancel waits for the run's end, a start for the CLI's probes.
+const CALL_LIMIT: Duration = Duration::from_secs(300);
+/// Between two attempts to start a host while another one holds the lock, which is about to end or to answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at something that announces nothing.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// Makes connections to one host.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) config: ClientConfig,
+}
+
+impl Connector {
+    pub(super) const fn new(config: ClientConfig) -> Self {
+        Self { config }
+    }
+
+    /// Who listens, without starting anybody.
+    pub(super) async fn health(&self) -> Result<Health, ClientError> {
+        let ask = async {
+            let response = self.send("GET", "/healthz", &[], Bytes::new()).await?;
+            http::read_json(response).await
+        };
+        let answer = tokio::time::timeout(HEALTH_LIMIT, ask).await.map_err(|_| ClientError::Unreachable {
+            socket: self.config.socket.clone(),
+            reason: format!("it did not say who it is within {} s", HEALTH_LIMIT.as_secs()),
+        })?;
+        let value = answer.map_err(|error| error.into_client_error(false))?;
+        serde_json::from_value(value).map_err(|error| ClientError::Protocol(format!("/healthz: {error}")))
+    }
+
+    /// Makes sure that a host of the right version listens.
+    pub(super) async fn ensure(&self) -> Result<Health, ClientError> {
+        let mut deadline = Instant::now() + self.config.start_limit;
+        let mut step = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Somebody else may have started one.
+            let now = self.starting();
+            if now != step {
+                deadline = Instant::now() + self.config.start_limit;
+                if let Some(now) = &now {
+                    self.tell(now);
+                }
+                step = now;
+            }
+            let trouble = match self.health().await {
+                Ok(health) if self.accepts(&health) => return Ok(health),
+                Ok(health) => {
+                    self.retire(&health, deadline).await?;
+                    continue;
+                }
+                Err(error @ ClientError::NotRunning { .. }) => match &self.config.start {
+                    None => return Err(error),
+                    // It takes connections when it is ready, and another one would only find the folder taken.
+                    Some(_) if step.is_some() => {
+                        let step = step.as_deref().unwrap_or_default();
+                        let message =
+                            format!("the host that another program has started was not ready in time: {step}");
+                        ClientError::Start(Box::new(ApiError::new(ErrorKind::Internal, message).hint("try again")))
+                    }
+                    Some(command) => {
+                        match launch::start(command, self.config.start_limit, |step| self.tell(step)).await? {
+                            Launched::Ready => continue,
+                            // Another starter holds the lock: its host will answer soon, or go away.
+                            Launched::Beaten(reason) => ClientError::Start(Box::new(reason)),
+                        }
+                    }
+                },
+                // It was about to end when it was asked.
+                Err(error @ ClientError::Broken { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() >= deadline {
+                return Err(trouble);
+            }
+            self.wait_for_answer(deadline.min(Instant::now() + pause)).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// What a host does that holds the data folder and takes no connections yet.
+    pub(super) fn starting(&self) -> Option<String> {
+        self.holder()?.starting
+    }
+
+    fn tell(&self, step: &str) {
+        if let Some(progress) = self.config.progress {
+            progress(step);
+        }
+    }
+
+    /// Gives a host that is coming up some time to answer. Returns early if no host holds the data folder any more: another one
+    /// can be started then.
+    async fn wait_for_answer(&self, until: Instant) {
+        while Instant::now() < until {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if self.health().await.is_ok() || self.holder().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The host that holds the data folder.
+    fn holder(&self) -> Option<Holder> {
+        Holder::of(self.config.socket.parent()?)
+    }
+
+    fn accepts(&self, health: &Health) -> bool {
+        self.config.any_version || (health.version == self.config.version && health.protocol == PROTOCOL)
+    }
+
+    /// Asks a host of another version to end, if it is idle, and waits until it has.
+    async fn retire(&self, health: &Health, deadline: Instant) -> Result<(), ClientError> {
+        let stays = |state| ClientError::OtherVersion {
+            theirs: health.version.clone(),
+            ours: self.config.version.clone(),
+            pid: health.pid,
+            state,
+        };
+        if self.config.start.is_none() {
+            return Err(stays("none may be started in its place"));
+        }
+        match self.call::<_, StopResult>("stop", &StopParams { if_idle: true }).await {
+            Ok(result) if result.stopping => {}
+            // Gone already.
+            Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) => {}
+            Ok(_) => return Err(stays("busy")),
+            Err(ClientError::Api(error)) if error.kind == ErrorKind::Conflict => return Err(stays("busy")),
+            Err(error) => return Err(error),
+        }
+        if self.is_gone_by(health.pid, deadline).await {
+            return Ok(());
+        }
+        Err(stays("does not end although it was asked to"))
+    }
+
+    /// Waits until the host with this process id neither answers nor holds the data folder: only then, another one can start.
+    /// `false` if it still does at the deadline.
+    pub(super) async fn is_gone_by(&self, pid: u32, deadline: Instant) -> bool {
+        let is_there = || self.holder().is_some_and(|holder| holder.pid == pid);
+        while self.health().await.is_ok_and(|now| now.pid == pid) || is_there() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        true
+    }
+
+    /// After a refusal: whether it came from a host that was about to end, and another one answers now.
+    pub(super) async fn is_replaced(&self) -> Result<bool, ClientError> {
+        if self.config.start.is_none() {
+            return Ok(false);
+        }
+        match self.health().await {
+            Ok(health) if !health.ending => return Ok(false),
+            Ok(health) if !self.is_gone_by(health.pid, Instant::now() + END_LIMIT).await => return Ok(false),
+            // Gone already, or just now.
+            _ => {}
+        }
+        self.ensure().await.map(|_| true)
+    }
+
+    /// A connection that the host has upgraded to lines.
+    pub(super) async fn lines(&self) -> Result<TokioIo<Upgraded>, ClientError> {
+        let headers = [("connection", "upgrade".to_owned()), ("upgrade", LINES_PROTOCOL.to_owned())];
+        let answer = self.send("GET", "/lines", &headers, Bytes::new()).await;
+        let response = answer.map_err(|error| error.into_client_error(false))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            return Err(match http::read_json(response).await {
+                Ok(_) => ClientError::Protocol(format!("/lines: status {status}")),
+                Err(error) => error.into_client_error(false),
+            });
+        }
+        let upgraded = hyper::upgrade::on(response).await;
+        let broken = |error: hyper::Error| ClientError::Broken { reason: http::describe(&error), uncertain: false };
+        Ok(TokioIo::new(upgraded.map_err(broken)?))
+    }
+
+    /// One JSON-RPC call, once.
+    pub(super) async fn call<P: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &P,
+    ) -> Result<R, ClientError> {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let body = serde_json::to_vec(&request)
+            .map_err(|error| ClientError::Protocol(format!("the parameters cannot be written: {error}")))?;
+        let ask = async {
+            let response = self.send("POST", "/rpc", &[], Bytes::from(body)).await?;
+            http::read_json(response).await
+        };
+        let uncertain = method == "start_run";
+        let answer = tokio::time::timeout(CALL_LIMIT, ask)
+            .await
+            .map_err(|_| ClientError::Broken {
+                reason: format!("no answer within {} s", CALL_LIMIT.as_secs()),
+                uncertain,
+            })?
+            .map_err(|error| error.into_client_error(uncertain))?;
+        read_answer(method, answer)
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<hyper::Response<hyper::body::Incoming>, SendError> {
+        http::send(&self.config.socket, &self.config.version, method, target, headers, body).await
+    }
+}
+
+/// Takes the result out of a JSON-RPC response.
+fn read_answer<R: DeserializeOwned>(method: &str, mut answer: Value) -> Result<R, ClientError> {
+    if answer.get("error").is_some_and(|error| !error.is_null()) {
+        let error = http::api_error(&answer).unwrap_or_else(|| {
+            ApiError::new(ErrorKind::Internal, format!("the host refused {method} without a reason"))
+        });
+        return Err(error.into());
+    }
+    let result = answer
+        .get_mut("result")
+        .map(Value::take)
+        .ok_or_else(|| ClientError::Protocol(format!("{method}: neither a result nor an error")))?;
+    serde_json::from_value(result).map_err(|error| ClientError::Protocol(format!("{method}: {error}")))
+}

@@ -1,0 +1,190 @@
+//! Starting a host in the background.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
+
+use super::{ClientError, http};
+use ostler_protocol::{ApiError, ErrorKind};
+
+/// The line that a background host writes to its standard error when its socket takes connections.
+pub const READY_LINE: &str = "ostler: ready";
+
+/// Before a line that says what a background host does until then. Each such line gives it more time.
+pub const PROGRESS: &str = "ostler: starting: ";
+
+/// At most so much of what a starting host writes is read.
+const MAX_REPORT: usize = 64 * 1024;
+
+/// How a host is started: a program that stays when its starter goes, and reports on standard error until it is ready.
+///
+/// Its report is lines that begin with [`PROGRESS`], then [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCommand {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables on top of the caller's.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub(super) enum Launched {
+    /// It takes connections.
+    Ready,
+    /// Another host has the lock.
+    Beaten(ApiError),
+}
+
+/// Starts a host and waits until it is ready or has failed, or has done the same thing for longer than `limit`.
+pub(super) async fn start(
+    command: &HostCommand,
+    limit: Duration,
+    mut progress: impl FnMut(&str),
+) -> Result<Launched, ClientError> {
+    let failed = |error: io::Error| {
+        let message = format!("{}: {error}", command.program.display());
+        ClientError::Start(Box::new(ApiError::new(ErrorKind::Io, message)))
+    };
+    let mut child = spawn(command).map_err(failed)?;
+    let pipe = child.stderr.take().ok_or_else(|| failed(io::Error::other("its standard error is closed")))?;
+    let mut pipe = Receiver::from_owned_fd(OwnedFd::from(pipe)).map_err(failed)?;
+    let mut report = Vec::new();
+    let mut open = true;
+    let (mut deadline, mut heard) = (Instant::now() + limit, 0);
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        let mut buffer = [0; 4096];
+        tokio::select! {
+            read = pipe.read(&mut buffer), if open => match read {
+                Ok(0) | Err(_) => open = false,
+                Ok(count) => keep(&mut report, buffer.get(..count).unwrap_or_default()),
+            },
+            _ = look.tick() => {
+                // Something that the host started may hold the pipe open beyond the host's end.
+                if let Some(status) = child.try_wait().map_err(failed)? {
+                    drain(&pipe, &mut report);
+                    return explain_exit(status, &report);
+                }
+                if Instant::now() >= deadline {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let seconds = limit.as_secs();
+                    let message = format!("it was not ready in time: no progress for {seconds} s{}", quote(&report));
+                    let error = ApiError::new(ErrorKind::Internal, message).hint(
+                        "try again: what was done is kept (compiled plugins). The log says more: see `ostler config path`",
+                    );
+                    return Err(ClientError::Start(Box::new(error)));
+                }
+            }
+        }
+        if is_ready(&report) {
+            return Ok(Launched::Ready);
+        }
+        // A host that repeats itself is at work: it does so for a bounded time.
+        let steps = steps(&report);
+        if steps.len() != heard {
+            heard = steps.len();
+            deadline = Instant::now() + limit;
+            if let Some(step) = steps.last() {
+                progress(step);
+            }
+        }
+    }
+}
+
+fn spawn(command: &HostCommand) -> io::Result<Child> {
+    let mut start = Command::new(&command.program);
+    start.args(&command.args).envs(command.environment.iter().map(|(name, value)| (name, value)));
+    // Away from the caller's folder, which may be removed or unmounted, and from its terminal.
+    start.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec only `setsid` and `close_range` are called, which are async-signal-safe and touch no
+    // memory.
+    unsafe {
+        start.pre_exec(|| {
+            nix::unistd::setsid()?;
+            close_inherited();
+            Ok(())
+        });
+    }
+    start.spawn()
+}
+
+/// Descriptors that the caller's own parent left open, a build tool's for instance: the host would keep them open long
+/// after everybody else has gone. They are closed by the exec; standard input, output and error stay.
+#[cfg(target_os = "linux")]
+fn close_inherited() {
+    // SAFETY: no pointer is passed, and marking descriptors close-on-exec in the forked child affects nobody else. An
+    // old kernel answers with an error, and they stay open.
+    unsafe {
+        let _ = nix::libc::close_range(3, nix::libc::c_uint::MAX, nix::libc::CLOSE_RANGE_CLOEXEC as nix::libc::c_int);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn close_inherited() {}
+
+fn keep(report: &mut Vec<u8>, bytes: &[u8]) {
+    report.extend_from_slice(bytes);
+    if report.len() > MAX_REPORT {
+        // The end says why it failed.
+        report.drain(..report.len() - MAX_REPORT);
+    }
+}
+
+fn drain(pipe: &Receiver, report: &mut Vec<u8>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = pipe.try_read(&mut buffer) {
+        keep(report, buffer.get(..count).unwrap_or_default());
+    }
+}
+
+/// What the host has said that it does, line by line.
+fn steps(report: &[u8]) -> Vec<String> {
+    // Only whole lines.
+    let end = report.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
+    let lines = report.get(..end).unwrap_or_default().split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| Some(String::from_utf8_lossy(line.strip_prefix(PROGRESS.as_bytes())?).into_owned()))
+        .collect()
+}
+
+fn is_ready(report: &[u8]) -> bool {
+    report.split(|byte| *byte == b'\n').any(|line| line == READY_LINE.as_bytes())
+}
+
+/// What a host that ended before it was ready had to say.
+fn explain_exit(status: ExitStatus, report: &[u8]) -> Result<Launched, ClientError> {
+    let text = String::from_utf8_lossy(report);
+    let stated = text.lines().rev().find_map(|line| {
+        let document = serde_json::from_str(line).ok()?;
+        http::api_error(&document)
+    });
+    let error = stated
+        .unwrap_or_else(|| ApiError::new(ErrorKind::Internal, format!("it ended with {status}{}", quote(report))));
+    if error.kind == ErrorKind::Conflict {
+        return Ok(Launched::Beaten(error));
+    }
+    Err(ClientError::Start(Box::new(error)))
+}
+
+/// The last words of a host that kept to no form.
+fn quote(report: &[u8]) -> String {
+    let text = String::from_utf8_lossy(report);
+    let told = |line: &&str| !line.trim().is_empty() && !line.starts_with(PROGRESS);
+    let tail: Vec<&str> = text.lines().filter(told).rev().take(8).collect();
+    if tail.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<&str> = tail.into_iter().rev().collect();
+    format!(": {}", lines.join(" / "))
+}

@@ -1,0 +1,170 @@
+//! Lets a contained run reach the hosts that it was allowed, and no others.
+//!
+//! A run's child lives in a network namespace without a route. On that namespace's loopback there is one listening
+//! socket, whose descriptor the host holds; the child's proxy variables name its address. Whatever the run wants from
+//! the network it therefore has to ask of a [`Proxy`], which
+//!
+//! - takes `CONNECT host:port` and requests for `http://` URLs,
+//! - decides by the run's [`AllowList`] ([`decide`]),
+//! - looks names up itself, refuses addresses that a name must not lead to ([`check_address`]), and connects to exactly
+//!   the address that it checked,
+//! - compares the name in the TLS handshake with the allowed one,
+//! - tells each decision to an [`EgressSink`].
+//!
+//! It sees no content of encrypted connections. Two gaps follow from that: a server that answers for several names may be
+//! asked for another one *inside* of TLS (domain fronting), and an encrypted ClientHello shows its outer name alone.
+//!
+//! The module knows neither runs nor storage. All proxies share one thread ([`Egress`]), so that neither a slow resolver
+//! nor a busy run takes threads from the API.
+//!
+//! ```text
+//! accept ─ hyper ─┬─ CONNECT ── open ── 200 ── first bytes ── copy both ways
+//!                 └─ http://… ─ open ── one request over a connection of its own
+//!                               └ decide → look up → check → connect
+//! ```
+
+mod address;
+mod allow;
+mod forward;
+mod hello;
+mod metered;
+mod open;
+mod proxy;
+mod record;
+mod tunnel;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+pub use self::address::{AddressScope, check_address};
+pub use self::allow::{AllowList, InvalidEntry, Route, RuleSource, decide};
+pub use self::open::{Dial, SystemDial};
+pub use self::proxy::Proxy;
+
+use ostler_protocol::{Network, NetworkReason, NetworkVerdict, Warning, warning_code};
+
+/// Threads that look names up: the system's resolver has no other way.
+const LOOKUP_THREADS: usize = 16;
+/// Connections of one run at a time, at most; more wait until one ends.
+const MAX_CONNECTIONS: usize = 256;
+/// Connections of all runs at a time, at most.
+const MAX_ALL_CONNECTIONS: usize = 8192;
+
+/// Gets the decisions of one run's proxy.
+///
+/// Its methods are called on the thread that all proxies share: they must not wait for anything.
+pub trait EgressSink: Send + Sync {
+    /// A decision, or several of the same kind. Host and detail are what the run said: redact them before they are
+    /// stored or shown.
+    fn event(&self, event: Network);
+}
+
+/// How a host that was refused can be allowed. None where nothing allows it.
+fn remedy(reason: NetworkReason, host: &str, port: u16) -> Option<String> {
+    matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress).then(|| {
+        format!(
+            "to allow it, start the run with --allow-host {host}:{port}, or add \"{host}:{port}\" to allow_hosts in \
+             [sandbox]"
+        )
+    })
+}
+
+/// The warning for a refusal: `run.warning` with the code `NETWORK_REFUSED`. `None` for other decisions, and for the
+/// event that stands for repeated refusals.
+#[must_use]
+pub fn warning(event: &Network) -> Option<Warning> {
+    let reason = event.reason.filter(|_| event.verdict == NetworkVerdict::Refused)?;
+    let (host, port) = (&event.host, event.port);
+    let message = match remedy(reason, host, port) {
+        Some(remedy) => format!("the run may not reach {host}:{port}; {remedy}"),
+        None => format!("the run may not reach {host}:{port}: {}", reason.about().to_lowercase()),
+    };
+    let facts = [("host", host.as_str().into()), ("port", port.into()), ("reason", reason.name().into())];
+    let facts = facts.into_iter().map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value)).collect();
+    Some(Warning { code: warning_code::NETWORK_REFUSED.to_owned(), message, facts })
+}
+
+/// Runs the proxies of all runs. Its thread starts with the first proxy.
+pub struct Egress {
+    runtime: Mutex<Option<Runtime>>,
+    dial: Arc<dyn Dial>,
+    connections: Arc<Semaphore>,
+    each: usize,
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Egress").finish_non_exhaustive()
+    }
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self::with_dial(Arc::new(SystemDial))
+    }
+}
+
+impl Egress {
+    /// With another way to look up and to connect than the system's.
+    #[must_use]
+    pub fn with_dial(dial: Arc<dyn Dial>) -> Self {
+        // Two descriptors for each connection, and half of all for everything else that the host does.
+        let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let all = usize::try_from(descriptors / 4).unwrap_or(MAX_ALL_CONNECTIONS).clamp(32, MAX_ALL_CONNECTIONS);
+        // One run alone must not take what all others need.
+        let each = (all / 4).min(MAX_CONNECTIONS);
+        Self { runtime: Mutex::new(None), dial, connections: Arc::new(Semaphore::new(all)), each }
+    }
+
+    /// Serves one run until the proxy is closed or dropped. The sockets must be listening: `listener` for requests to a
+    /// proxy, each of `ports` for connections to that port of this machine, as far as `allowed` has it.
+    ///
+    /// # Errors
+    /// If the thread cannot be started, or a socket cannot be used.
+    pub fn proxy(
+        &self,
+        listener: TcpListener,
+        ports: Vec<(u16, TcpListener)>,
+        allowed: AllowList,
+        sink: Arc<dyn EgressSink>,
+    ) -> io::Result<Proxy> {
+        let ports = ports.into_iter().map(|(port, listener)| (listener, proxy::Entry::Port(port)));
+        let listeners: Vec<_> = std::iter::once((listener, proxy::Entry::Proxy)).chain(ports).collect();
+        for (listener, _) in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = match &mut *runtime {
+            Some(runtime) => runtime,
+            none => none.insert(start()?),
+        };
+        let shared = proxy::Shared::new(allowed, sink, Arc::clone(&self.dial));
+        Proxy::start(runtime.handle(), listeners, shared, self.each, Arc::clone(&self.connections))
+    }
+}
+
+fn start() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(LOOKUP_THREADS)
+        .thread_name("egress")
+        .enable_all()
+        .build()
+}
+
+impl Drop for Egress {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A look-up that hangs must not hold up the end of the host.
+            runtime.shutdown_background();
+        }
+    }
+}

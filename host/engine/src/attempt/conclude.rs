@@ -1,0 +1,319 @@
+//! Puts the end of an attempt on record: as the end of its run, or as the beginning of the next attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Engine;
+use crate::attempt::Attempted;
+use crate::attempt::carry::RetryState;
+use crate::attempt::load::LoadedRun;
+use crate::attempt::retry::{self, Decision, Failed};
+use crate::attempt::verdict::{self, AttemptOutcome, Structured};
+use crate::queue::dispatch::Requeue;
+use crate::queue::live::{ActiveRun, StopCause};
+use crate::record::{self, Recorder};
+use crate::submit::message;
+use crate::submit::timestamp;
+use ostler_protocol::{
+    EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
+    StructuredOutputInvalid, Usage, warning_code,
+};
+use ostler_storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind, WriteTx};
+use ostler_test_hooks::clock;
+use ostler_test_hooks::failpoint;
+
+/// How often the end of a run is tried to be written where the disk is not to blame, and the pause between two tries.
+const WRITE_TRIES: u32 = 30;
+const WRITE_PAUSE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// The end of an attempt, with everything that follows from it.
+    pub(crate) fn conclude(
+        &self,
+        live: &Arc<ActiveRun>,
+        loaded: &LoadedRun,
+        recorder: &Recorder,
+        attempted: Attempted,
+    ) {
+        let Attempted { ending, metrics, usage, session, text_told } = attempted;
+        let mut events = Vec::new();
+        match &ending.structured {
+            Structured::NotAsked => {}
+            Structured::Valid(value) => {
+                events.push(recorder.event(&Payload::StructuredOutput(StructuredOutput { result: value.clone() })));
+            }
+            Structured::Invalid { errors, value } => {
+                let invalid = StructuredOutputInvalid { errors: errors.clone(), value: value.clone() };
+                events.push(recorder.event(&Payload::StructuredOutputInvalid(invalid)));
+            }
+        }
+        if ending.reason == EndReason::Completed && !text_told {
+            let message = "the agent produced no output";
+            events.push(recorder.warning(warning_code::NO_TEXT_EMITTED, message, Value::Null));
+        }
+        events.extend(metrics.map(|metrics| recorder.event(&Payload::RunnerMetrics(metrics))));
+        let usage = match (&loaded.record.usage, usage) {
+            (Some(before), Some(now)) => Some(verdict::add(before, &now)),
+            (None, now) => now,
+            (Some(_), None) => None,
+        };
+        let facts = Facts { usage, session: session.map(|session| KnownSession::new(&session, recorder)) };
+        let decision = retry::decide(failed(loaded, &ending), random());
+        let mut ending = ending;
+        if ending.reason == EndReason::ResumeInvalid && decision == Decision::End && ending.hint.is_none() {
+            ending.hint = Some("to start a new session, leave out --resume and --continue".to_owned());
+        }
+        let after = match decision {
+            Decision::End => None,
+            Decision::Retry(delay) => {
+                let carry = RetryState { retries: loaded.carry.retries + 1, ..loaded.carry.clone() };
+                Some((delay, carry))
+            }
+            Decision::RestartWithoutResume => {
+                let message = "the session could not be resumed; the run starts again with a new one";
+                events.push(recorder.warning(warning_code::SESSION_RESUME_INVALID, message, Value::Null));
+                Some((Duration::ZERO, RetryState { without_resume: true, ..loaded.carry.clone() }))
+            }
+        };
+        if ending.reason == EndReason::RateLimited
+            && let Some(after) = ending.retry_after
+        {
+            self.dispatcher.park(&loaded.record.summary.provider, after);
+        }
+        match after {
+            // A host that stops leaves the next attempt to its successor.
+            Some((delay, carry)) if live.stop_cause() != Some(StopCause::Canceled) => {
+                self.again(live, loaded, recorder, &ending, events, facts, delay, &carry);
+            }
+            _ => self.end(live, recorder, &ending, &events, &facts),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a transition writes at once")]
+    fn again(
+        &self,
+        live: &Arc<ActiveRun>,
+        loaded: &LoadedRun,
+        recorder: &Recorder,
+        ending: &AttemptOutcome,
+        mut events: Vec<NewEvent>,
+        facts: Facts,
+        delay: Duration,
+        carry: &RetryState,
+    ) {
+        let (run, now, queue_time) = (live.run(), clock::now(), self.dispatcher.queue_time());
+        let next = now.checked_add(delay).unwrap_or(now);
+        let attempt = loaded.job.attempt + 1;
+        events.push(recorder.progress(
+            "retry_scheduled",
+            json!({"attempt": attempt, "nextRunAt": next, "reason": ending.reason, "message": ending.message}),
+        ));
+        let back = Requeued {
+            state: if delay.is_zero() { JobState::Ready } else { JobState::Retrying },
+            attempt,
+            enqueued_at: Some(timestamp(queue_time)),
+            not_before: (!delay.is_zero()).then(|| timestamp(queue_time.after(delay))),
+            reason: Some(ending.reason),
+            message: Some(recorder.clean(&ending.message)),
+            carry: carry.to_text(),
+        };
+        let forget_session = carry.without_resume;
+        let resumed = loaded.resume().map(str::to_owned);
+        failpoint::reach("requeue.before");
+        let written = self.storage.write(Durability::Full, move |tx| {
+            tx.append_events(&events)?;
+            facts.write(tx, run)?;
+            if forget_session {
+                message::forget_session(tx, run, resumed.as_deref(), record::now())?;
+            }
+            tx.set_requeued(run, &back)
+        });
+        match written.wait() {
+            Ok(true) => {
+                failpoint::reach("requeue.after");
+                let summary = &loaded.record.summary;
+                let (lane, priority) = (summary.provider.clone(), summary.queue_priority);
+                let again = Requeue { lane, priority, since: queue_time, delay };
+                if !self.dispatcher.release(live, RunStatus::Queued, Some(again)) {
+                    // It was cancelled in the meantime.
+                    self.end_waiting(live);
+                }
+            }
+            Ok(false) => _ = self.dispatcher.release(live, RunStatus::Canceled, None),
+            Err(error) => {
+                tracing::error!(%run, %error, "a retry was not stored");
+                let failed =
+                    AttemptOutcome::new(EndReason::HostFailed, format!("the retry could not be stored: {error}"));
+                self.end(live, recorder, &failed, &[], &Facts::default());
+            }
+        }
+    }
+
+    /// Ends a run, lets go of it, and settles with those that were to start after it.
+    fn end(
+        &self,
+        live: &Arc<ActiveRun>,
+        recorder: &Recorder,
+        ending: &AttemptOutcome,
+        events: &[NewEvent],
+        facts: &Facts,
+    ) {
+        self.end_one(live, recorder, ending, events, facts);
+        self.settle_dependents(live.run(), ending.status() == RunStatus::Completed);
+    }
+
+    /// Ends a run that was to start after another one, and leaves those that were to start after it to the caller.
+    pub(crate) fn end_alone(&self, live: &Arc<ActiveRun>, recorder: &Recorder, ending: &AttemptOutcome) {
+        self.end_one(live, recorder, ending, &[], &Facts::default());
+    }
+
+    fn end_one(
+        &self,
+        live: &Arc<ActiveRun>,
+        recorder: &Recorder,
+        ending: &AttemptOutcome,
+        events: &[NewEvent],
+        facts: &Facts,
+    ) {
+        let outcome = outcome(recorder, ending);
+        failpoint::reach("end.before");
+        let mut tries = 0;
+        while let Err(error) = self.write_end(live.run(), &outcome, events.to_vec(), facts) {
+            tries += 1;
+            tracing::error!(run = %live.run(), %error, tries, "the end of a run was not stored");
+            // A full disk has room again one day. Until then the run keeps its slot, as the row says: nothing could
+            // start in its place, and whoever cancels it waits for the truth.
+            if self.is_stopping() || (tries >= WRITE_TRIES && !error.of_the_file()) {
+                break;
+            }
+            std::thread::sleep(WRITE_PAUSE);
+        }
+        failpoint::reach("end.after");
+        self.dispatcher.release(live, ending.status(), None);
+    }
+
+    /// Writes the end of a run, once. That it had ended already is no error.
+    fn write_end(
+        &self,
+        run: RunId,
+        outcome: &Outcome,
+        events: Vec<NewEvent>,
+        facts: &Facts,
+    ) -> Result<(), StorageError> {
+        let (outcome, facts) = (outcome.clone(), facts.clone());
+        let written = self.storage.write(Durability::Full, move |tx| {
+            tx.append_events(&events)?;
+            facts.write(tx, run)?;
+            if tx.finish_run(run, &outcome)?.is_some() {
+                message::run_ended(tx, run, outcome.at)?;
+            }
+            Ok(())
+        });
+        match written.wait() {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == StorageErrorKind::Ended => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a run that waits, because it was cancelled; it is in nobody's hands but the caller's.
+    pub(crate) fn end_waiting(&self, live: &Arc<ActiveRun>) {
+        if live.stop_cause() == Some(StopCause::HostStops) {
+            // It goes on after the next start.
+            self.dispatcher.release(live, RunStatus::Queued, None);
+            return;
+        }
+        self.end_unloaded(live, &AttemptOutcome::new(EndReason::Canceled, "the run was canceled before it started"));
+    }
+
+    /// Ends a run of which nothing is known but its id.
+    pub(crate) fn end_unloaded(&self, live: &Arc<ActiveRun>, ending: &AttemptOutcome) {
+        let recorder = Recorder::new(Some(live.run()), None, self.redactor());
+        self.end(live, &recorder, ending, &[], &Facts::default());
+    }
+
+    /// Ends a run that was running under a host that died.
+    ///
+    /// # Errors
+    /// If that cannot be written: the host must not go on beside a row that says that the run still runs.
+    pub(crate) fn end_interrupted(&self, run: RunId, message: &str) -> Result<(), StorageError> {
+        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let ending = AttemptOutcome::new(EndReason::Interrupted, message);
+        self.write_end(run, &outcome(&recorder, &ending), Vec::new(), &Facts::default())
+    }
+}
+
+/// An ending as it is stored.
+fn outcome(recorder: &Recorder, ending: &AttemptOutcome) -> Outcome {
+    let end = RunEnd {
+        exit_code: ending.exit_code(),
+        reason: ending.reason,
+        code: ending.code.as_deref().map(|code| recorder.clean(code)),
+        message: recorder.clean(&ending.message),
+        hint: ending.hint.as_deref().map(|hint| recorder.clean(hint)),
+        answer: ending.answer.as_deref().cloned(),
+        final_text: ending.final_text.as_deref().map(|text| recorder.clean(text)),
+    };
+    Outcome { status: ending.status(), end, usage: None, at: record::now() }
+}
+
+/// What is written beside the events.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    usage: Option<Usage>,
+    session: Option<KnownSession>,
+}
+
+/// The provider's session of an attempt, as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownSession {
+    id: String,
+    /// Redaction has left it as it is, so that it can be resumed.
+    usable: bool,
+}
+
+impl KnownSession {
+    pub(crate) fn new(session: &str, recorder: &Recorder) -> Self {
+        let id = recorder.clean(session);
+        Self { usable: id == session, id }
+    }
+
+    /// Puts it on record, with its run and the conversation of that.
+    pub(crate) fn write(&self, tx: &mut WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
+        message::keep_session(tx, run, &self.id, self.usable, record::now())
+    }
+}
+
+impl Facts {
+    fn write(&self, tx: &mut WriteTx<'_>, run: RunId) -> Result<(), StorageError> {
+        if let Some(usage) = &self.usage {
+            tx.set_usage(run, usage)?;
+        }
+        if let Some(session) = &self.session {
+            session.write(tx, run)?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(loaded: &LoadedRun, ending: &AttemptOutcome) -> Failed {
+    let payload = &loaded.payload;
+    Failed {
+        reason: ending.reason,
+        non_zero_exit: ending.non_zero_exit(),
+        retries_made: loaded.carry.retries,
+        max_retries: payload.max_retries.unwrap_or(0),
+        backoff: Duration::from_millis(payload.retry_backoff_ms.unwrap_or(StartPayload::DEFAULT_RETRY_BACKOFF_MS)),
+        retry_after: ending.retry_after,
+        resumed: loaded.resumes(),
+        named_session: loaded.names_session(),
+        restarted_without_resume: loaded.carry.without_resume,
+    }
+}
+
+/// From 0 to 1. Without randomness every delay is the longest, which is safe.
+fn random() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}

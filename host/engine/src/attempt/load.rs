@@ -1,0 +1,114 @@
+//! A run as storage knows it when its turn comes.
+
+use std::collections::BTreeMap;
+
+use crate::Engine;
+use crate::attempt::carry::{Base, RetryState};
+use crate::attempt::environment;
+use crate::setup::ActiveConfig;
+use crate::submit::message;
+use crate::tokens::TokenVariable;
+use ostler_protocol::{ApiError, ErrorKind, JobRecord, RunId, RunRecord, StartPayload};
+use ostler_redaction::KnownSecret;
+use ostler_schema::validate_document;
+
+/// A run as storage knows it when its turn comes.
+pub(crate) struct LoadedRun {
+    pub(crate) record: RunRecord,
+    pub(crate) job: JobRecord,
+    pub(crate) carry: RetryState,
+    pub(crate) payload: StartPayload,
+    pub(crate) caller: Option<BTreeMap<String, String>>,
+    /// The stored token of its provider, or why it cannot be had.
+    pub(crate) token: Result<Option<TokenVariable>, ApiError>,
+    /// Every token that the host knows, to be masked whoever says it.
+    pub(crate) known_tokens: Vec<KnownSecret>,
+    /// What redaction took out of the stored payload, to be masked whatever it looks like where it turns up.
+    pub(crate) removed: Vec<KnownSecret>,
+    /// It follows other messages of its conversation, and nobody knows their session.
+    pub(crate) knows_nothing: bool,
+}
+
+impl LoadedRun {
+    /// The variable of the token, and its value.
+    pub(crate) fn token(&self) -> Option<(&str, &str)> {
+        let variable = self.token.as_ref().ok()?.as_ref()?;
+        Some((&variable.name, variable.token.reveal()))
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.record.summary.run_id
+    }
+
+    /// The session to resume, unless it has turned out to be invalid.
+    pub(crate) fn resume(&self) -> Option<&str> {
+        let harness = self.payload.harness.as_ref().filter(|_| !self.carry.without_resume)?;
+        harness.resume_session_id.as_deref()
+    }
+
+    /// Whether the caller named the session to resume. That of a conversation is the host's choice.
+    pub(crate) fn names_session(&self) -> bool {
+        let harness = self.record.payload.get("harness");
+        let field = |name: &str| harness.and_then(|harness| harness.get(name));
+        field("resumeSessionId").is_some_and(|session| !session.is_null())
+            || field("continueSession") == Some(&true.into())
+    }
+
+    /// What the plugin is to prepare: once the session is known to be gone, the payload does not ask for it any more.
+    pub(crate) fn effective(&self) -> StartPayload {
+        let mut payload = self.payload.clone();
+        if let Some(harness) = payload.harness.as_mut().filter(|_| self.carry.without_resume) {
+            harness.resume_session_id = None;
+            harness.continue_session = None;
+        }
+        payload
+    }
+
+    pub(crate) fn resumes(&self) -> bool {
+        let continues = self.payload.harness.as_ref().and_then(|harness| harness.continue_session) == Some(true);
+        !self.carry.without_resume && (continues || self.resume().is_some())
+    }
+}
+
+impl Engine {
+    /// A run with its true payload, and with what its conversation adds to that.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or its true values are gone.
+    pub(crate) fn load(&self, run: RunId, setup: &ActiveConfig) -> Result<LoadedRun, ApiError> {
+        let gone = || ApiError::not_found("run", run);
+        let (record, job, carry, seal) = self
+            .storage
+            .read(|reader| Ok((reader.run(run)?, reader.job(run)?, reader.carry(run)?, reader.seal(run)?)))?;
+        let (record, job) = (record.ok_or_else(gone)?, job.ok_or_else(gone)?);
+        let mut carry = RetryState::read(carry.as_deref());
+        let (document, caller) = match seal {
+            Some(seal) => {
+                let sealed = self.sealer.unseal(run, &seal).map_err(|error| ApiError::internal(error.to_string()))?;
+                (sealed.payload, sealed.client_environment)
+            }
+            None if record.sealed_pointers.is_empty() => (record.payload.clone(), None),
+            None => {
+                let message = format!("the sealed values are gone: {}", record.sealed_pointers.join(", "));
+                return Err(ApiError::new(ErrorKind::Conflict, message));
+            }
+        };
+        let removed = environment::removed(&document, &record.payload);
+        let mut payload = validate_document::<StartPayload>(document)?;
+        let mut knows_nothing = false;
+        if let Some(id) = record.summary.conversation_id {
+            let (conversation, place) =
+                self.storage.read(|reader| Ok((reader.conversation(id)?, reader.place_in_conversation(run)?)))?;
+            let first = carry.base.is_none();
+            let found = || Base { session: conversation.and_then(|conversation| conversation.session_id) };
+            if let Some(session) = &carry.base.get_or_insert_with(found).session {
+                message::resume(&mut payload, session);
+            }
+            knows_nothing = first && place > Some(1) && !message::brings_session(&payload);
+        }
+        self.load_tokens();
+        let token = self.token_for(setup, &record.summary.provider);
+        let known_tokens = self.tokens.known();
+        Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
+    }
+}

@@ -1,0 +1,436 @@
+//! A run as a page to read: the prompt, what happened with tool uses folded, the answer, what it took.
+//!
+//! The agent's texts are Markdown and are written as they are; what they leave open is closed behind them. Everything else is shown as it came: in `<pre>`, where only
+//! three characters mean anything, so that a text of any length can be written as it is read.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::open_markup::OpenMarkup;
+
+use ostler_protocol::{Event, EventType, Output, RunRecord, Usage};
+
+/// What the end of the page is inside of.
+#[derive(Debug, PartialEq, Eq)]
+enum Open {
+    Nothing,
+    /// The agent's text of a message.
+    Text(String),
+    /// Something folded: its heading and whose it is.
+    Folded(String),
+}
+
+/// Writes the page, event by event.
+pub(super) struct Page<W> {
+    out: W,
+    open: Open,
+    /// What the agent's text has left open.
+    markup: OpenMarkup,
+    /// Whether standard output is the answer.
+    text_output: bool,
+}
+
+impl<W: Write> Page<W> {
+    /// Begins the page.
+    pub(super) fn begin(mut out: W, run: &RunRecord) -> io::Result<Self> {
+        head(&mut out, run)?;
+        let prompt = run.payload.get("prompt").and_then(Value::as_str).unwrap_or_default();
+        write!(out, "\n## Prompt\n\n<pre>{}</pre>\n\n## Transcript\n", escaped(prompt))?;
+        Ok(Self { out, open: Open::Nothing, markup: OpenMarkup::default(), text_output: false })
+    }
+
+    /// Adds an event, if a reader has something of it.
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
+        let payload = &event.payload;
+        match event.kind {
+            EventType::RunStarted => {
+                self.text_output = payload.get("output") == Some(&serde_json::json!(Output::Text));
+                match payload.get("attempt").and_then(Value::as_u64) {
+                    Some(attempt) if attempt > 1 => self.line(&format!("**Attempt {attempt}**")),
+                    _ => Ok(()),
+                }
+            }
+            EventType::ChunkStdout if self.text_output => self.text("", field(payload, "text")),
+            EventType::ChunkStdout => self.folded("standard output", field(payload, "text")),
+            EventType::ChunkStderr => self.folded("standard error", field(payload, "text")),
+            EventType::Semantic => self.semantic(payload),
+            EventType::Warning => {
+                let message = format!("**{}**: {}", plain(field(payload, "code")), plain(field(payload, "message")));
+                self.line(&format!("> {message}"))
+            }
+            EventType::CompatibilityWarning => {
+                let (pointer, reason) = (field(payload, "pointer"), field(payload, "reason"));
+                self.line(&format!("> {} could not be honoured: {}", plain(pointer), plain(reason)))
+            }
+            EventType::StructuredOutputInvalid => self.fold("the answer does not fit the schema", &pretty(payload)),
+            _ => Ok(()),
+        }
+    }
+
+    fn semantic(&mut self, payload: &Value) -> io::Result<()> {
+        let text = field(payload, "text");
+        match field(payload, "kind") {
+            "text_delta" => self.text(field(payload, "message"), text),
+            "thinking_delta" | "thinking" => self.folded("thinking", text),
+            "tool_delta" => self.folded(&format!("output of {}", field(payload, "id")), text),
+            // A text whose pieces were all told refers to them.
+            "text" if !text.is_empty() => {
+                self.close()?;
+                self.text(field(payload, "message"), text)?;
+                self.close()
+            }
+            "tool_start" => {
+                let name = [field(payload, "name"), field(payload, "tool")];
+                let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or("tool");
+                let (heading, body) = match payload.get("commands").and_then(Value::as_array) {
+                    Some(commands) if !commands.is_empty() => {
+                        let commands: Vec<&str> = commands.iter().filter_map(Value::as_str).collect();
+                        let first = commands.first().and_then(|command| command.lines().next()).unwrap_or_default();
+                        (format!("{name}: {}", shortened(first)), commands.join("\n"))
+                    }
+                    _ => (name.to_owned(), payload.get("input").map(pretty).unwrap_or_default()),
+                };
+                self.fold(&heading, &body)
+            }
+            "tool_result" => {
+                let failed = payload.get("isError") == Some(&Value::Bool(true));
+                let code = payload.get("exitCode").and_then(Value::as_i64);
+                let outcome = match (failed, code) {
+                    (_, Some(code)) => format!("result: exit code {code}"),
+                    (true, None) => "result: failed".to_owned(),
+                    (false, None) => "result".to_owned(),
+                };
+                match payload.get("output").and_then(Value::as_str) {
+                    Some(output) => self.fold(&outcome, output),
+                    None => self.line(&format!("_{outcome}_")),
+                }
+            }
+            "rate_limited" | "warning" | "error" => {
+                self.line(&format!("> **{}**: {}", plain(field(payload, "kind")), plain(field(payload, "message"))))
+            }
+            "approval_requested" => self.fold("approval asked for", &pretty(payload)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the page.
+    pub(super) fn finish(mut self, run: &RunRecord) -> io::Result<W> {
+        self.close()?;
+        if let Some(output) = &run.structured_output {
+            write!(self.out, "\n## Answer\n\n<pre>{}</pre>\n", escaped(&pretty(output)))?;
+        } else if let Some(answer) = &run.final_text {
+            let answer_end = answer.trim_end();
+            self.markup.push(answer_end);
+            let closing = self.markup.close();
+            write!(self.out, "\n## Answer\n\n{answer_end}{}", if closing.is_empty() { "\n" } else { &closing })?;
+            if let Some(place) = run.answer.as_ref().filter(|place| place.exceeds(answer)) {
+                write!(self.out, "\n_The beginning of {} bytes, all of which stand above._\n", place.bytes)?;
+            }
+        }
+        if let Some(usage) = run.usage.as_ref().and_then(usage_lines) {
+            write!(self.out, "\n## Usage\n\n{usage}")?;
+        }
+        Ok(self.out)
+    }
+
+    /// A further piece of the agent's text.
+    fn text(&mut self, message: &str, piece: &str) -> io::Result<()> {
+        if !matches!(&self.open, Open::Text(open) if open == message) {
+            self.close()?;
+            self.out.write_all(b"\n")?;
+            self.open = Open::Text(message.to_owned());
+        }
+        self.markup.push(piece);
+        self.out.write_all(piece.as_bytes())
+    }
+
+    /// A further piece of something folded.
+    fn folded(&mut self, heading: &str, piece: &str) -> io::Result<()> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if !matches!(&self.open, Open::Folded(open) if open == heading) {
+            self.close()?;
+            write!(self.out, "\n<details><summary>{}</summary>\n\n<pre>", escaped(heading))?;
+            self.open = Open::Folded(heading.to_owned());
+        }
+        self.out.write_all(escaped(piece).as_bytes())
+    }
+
+    /// Something folded, as a whole.
+    fn fold(&mut self, heading: &str, body: &str) -> io::Result<()> {
+        self.close()?;
+        let body = if body.is_empty() { " " } else { body };
+        self.folded(heading, body)?;
+        self.close()
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        self.close()?;
+        write!(self.out, "\n{line}\n")
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Nothing => Ok(()),
+            Open::Text(_) => {
+                let closing = self.markup.close();
+                self.out.write_all(if closing.is_empty() { b"\n" } else { closing.as_bytes() })
+            }
+            Open::Folded(_) => self.out.write_all(b"</pre>\n\n</details>\n"),
+        }
+    }
+}
+
+fn head(out: &mut impl Write, run: &RunRecord) -> io::Result<()> {
+    let summary = &run.summary;
+    writeln!(out, "# {}\n", plain(&summary.title))?;
+    let model = summary.model.as_ref().map_or(String::new(), |model| format!(", {model}"));
+    writeln!(out, "- Run: `{}`", summary.run_id)?;
+    writeln!(out, "- Provider: {}{}", plain(&summary.provider), plain(&model))?;
+    let version = run.capabilities.as_ref().and_then(|capabilities| capabilities.cli_version.as_ref());
+    if let Some(version) = version {
+        writeln!(out, "- CLI: {}", plain(version))?;
+    }
+    writeln!(out, "- Folder: {}", plain(&summary.cwd.display().to_string()))?;
+    let reason = match (summary.reason, &summary.message) {
+        (Some(reason), Some(message)) if reason.name() != summary.status.name() => {
+            format!(" ({reason}): {}", plain(message))
+        }
+        _ => String::new(),
+    };
+    writeln!(out, "- Status: {}{reason}", summary.status)?;
+    for (name, time) in
+        [("Submitted", Some(summary.created_at)), ("Started", summary.started_at), ("Ended", summary.ended_at)]
+    {
+        if let Some(time) = time {
+            writeln!(out, "- {name}: {time}")?;
+        }
+    }
+    Ok(())
+}
+
+fn usage_lines(usage: &Usage) -> Option<String> {
+    let mut lines = String::new();
+    let counts = [
+        ("Tokens read", usage.input_tokens),
+        ("of these from a cache", usage.cached_input_tokens),
+        ("Tokens written", usage.output_tokens),
+        ("of these reasoning", usage.reasoning_tokens),
+    ];
+    for (name, count) in counts {
+        if let Some(count) = count {
+            lines.push_str(&format!("- {name}: {count}\n"));
+        }
+    }
+    if let Some(cost) = usage.cost_micro_usd {
+        lines.push_str(&format!("- Cost: {}.{:06} USD\n", cost / 1_000_000, cost % 1_000_000));
+    }
+    if usage.whole_session && !lines.is_empty() {
+        lines.push_str("- (the whole session: what came before this run is not on record)\n");
+    }
+    Some(lines).filter(|lines| !lines.is_empty())
+}
+
+fn field<'a>(payload: &'a Value, name: &str) -> &'a str {
+    payload.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn pretty(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    }
+}
+
+/// The first characters of a line.
+fn shortened(line: &str) -> String {
+    const MOST: usize = 100;
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
+}
+
+/// A text inside of HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// A text on a line of Markdown, which must not be taken for Markdown.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' => out.extend(['\\', character]),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use ostler_protocol::EventId;
+
+    fn record() -> RunRecord {
+        serde_json::from_value(json!({
+            "runId": "01999999-8888-7777-8666-123456789abc", "provider": "codex-work", "model": "m_1",
+            "mode": "non-interactive", "status": "failed", "title": "What <b>does</b> `this` do?", "cwd": "/work",
+            "queuePriority": 0, "attempt": 2, "reason": "timeout", "message": "it took too long",
+            "createdAt": "2027-01-15T08:00:00Z", "startedAt": "2027-01-15T08:00:01Z",
+            "endedAt": "2027-01-15T08:00:09Z",
+            "payload": {"prompt": "What <b>does</b> `this` do?\nSay it."}, "sealedPointers": [],
+            "finalText": "It *works*.\n", "usage": {"inputTokens": 12, "outputTokens": 3, "costMicroUsd": 1_500_000},
+            "warnings": [], "artifacts": [], "origin": "cli"
+        }))
+        .unwrap()
+    }
+
+    fn page(events: &[(EventType, Value)]) -> String {
+        let record = record();
+        let mut page = Page::begin(Vec::new(), &record).unwrap();
+        for (kind, payload) in events {
+            let event = Event {
+                cursor: 1,
+                event_id: EventId::generate(),
+                run_id: None,
+                conversation_id: None,
+                seq: None,
+                kind: *kind,
+                payload: payload.clone(),
+                timestamp: record.summary.created_at,
+            };
+            page.event(&event).unwrap();
+        }
+        String::from_utf8(page.finish(&record).unwrap()).unwrap()
+    }
+
+    fn said(payload: Value) -> (EventType, Value) {
+        (EventType::Semantic, payload)
+    }
+
+    #[test]
+    fn a_page_reads_from_the_prompt_to_the_answer() {
+        let text = page(&[
+            (EventType::RunStarted, json!({"attempt": 2, "output": "lines"})),
+            (EventType::Progress, json!({"stage": "queued"})),
+            said(json!({"kind": "thinking", "message": "t", "text": "hm, a < b"})),
+            said(json!({"kind": "text_delta", "message": "a", "text": "I *look* "})),
+            said(json!({"kind": "text_delta", "message": "a", "text": "at it."})),
+            said(json!({"kind": "text", "message": "a", "first": 1, "last": 2})),
+            said(json!({"kind": "tool_start", "id": "1", "tool": "shell", "name": "Bash", "commands": ["ls\npwd"]})),
+            said(json!({"kind": "tool_result", "id": "1", "isError": false, "exitCode": 0,
+                        "output": "</pre></details>\n```\n\nsrc"})),
+            said(json!({"kind": "tool_start", "id": "2", "tool": "file_read", "name": "Read", "input": {"path": "a"}})),
+            (EventType::ChunkStderr, json!({"text": "one\n"})),
+            (EventType::ChunkStderr, json!({"text": "two\n"})),
+            (EventType::Warning, json!({"code": "SPAWN_RETRY", "message": "again"})),
+        ]);
+        insta::assert_snapshot!(text, @r#"
+        # What &lt;b&gt;does&lt;/b&gt; \`this\` do?
+
+        - Run: `01999999-8888-7777-8666-123456789abc`
+        - Provider: codex-work, m\_1
+        - Folder: /work
+        - Status: failed (timeout): it took too long
+        - Submitted: 2027-01-15T08:00:00Z
+        - Started: 2027-01-15T08:00:01Z
+        - Ended: 2027-01-15T08:00:09Z
+
+        ## Prompt
+
+        <pre>What &lt;b&gt;does&lt;/b&gt; `this` do?
+        Say it.</pre>
+
+        ## Transcript
+
+        **Attempt 2**
+
+        <details><summary>thinking</summary>
+
+        <pre>hm, a &lt; b</pre>
+
+        </details>
+
+        I *look* at it.
+
+        <details><summary>Bash: ls</summary>
+
+        <pre>ls
+        pwd</pre>
+
+        </details>
+
+        <details><summary>result: exit code 0</summary>
+
+        <pre>&lt;/pre&gt;&lt;/details&gt;
+        ```
+
+        src</pre>
+
+        </details>
+
+        <details><summary>Read</summary>
+
+        <pre>{
+          "path": "a"
+        }</pre>
+
+        </details>
+
+        <details><summary>standard error</summary>
+
+        <pre>one
+        two
+        </pre>
+
+        </details>
+
+        > **SPAWN\_RETRY**: again
+
+        ## Answer
+
+        It *works*.
+
+        ## Usage
+
+        - Tokens read: 12
+        - Tokens written: 3
+        - Cost: 1.500000 USD
+        "#);
+    }
+
+    #[test]
+    fn what_a_text_leaves_open_is_closed_before_the_page_goes_on() {
+        let text = page(&[
+            said(json!({"kind": "text_delta", "message": "a", "text": "```sh\nmake"})),
+            said(json!({"kind": "tool_start", "id": "1", "tool": "shell", "name": "Bash", "commands": ["ls"]})),
+            said(json!({"kind": "text", "message": "b", "text": "<!-- a thought"})),
+            (EventType::Warning, json!({"code": "W", "message": "seen"})),
+        ]);
+        assert!(text.contains("\n```sh\nmake\n```\n\n<details><summary>Bash: ls"), "{text}");
+        assert!(text.contains("\n<!-- a thought\n-->\n\n> **W**: seen\n"), "{text}");
+    }
+
+    #[test]
+    fn output_that_is_the_answer_stands_as_it_is() {
+        let text = page(&[
+            (EventType::RunStarted, json!({"attempt": 1, "output": "text"})),
+            (EventType::ChunkStdout, json!({"text": "# It\n"})),
+            (EventType::ChunkStdout, json!({"text": "works\n"})),
+        ]);
+        assert!(text.contains("## Transcript\n\n# It\nworks\n"), "{text}");
+        assert!(!text.contains("<details>"), "{text}");
+    }
+}

@@ -1,0 +1,400 @@
+//! The life of a run, from the request to its terminal event.
+//!
+//! ```text
+//! start_run ── submit ──▶ queue ── dispatch ──▶ attempt ── conclude ──▶ terminal event
+//!                           ▲                                  │
+//!                           └────────────── retry ─────────────┘
+//! ```
+//!
+//! - [`submit`] takes a request through every check, asks the policies, tries to prepare the command line, and
+//!   stores the run in one transaction. From then on it is acknowledged.
+//! - [`dispatch`](queue::dispatch) hands out slots. One lock guards the queue and the table of live runs together.
+//! - [`attempt`] is straight-line code on a thread of its own: prepare, policies, spawn, [`pump`](attempt::pump),
+//!   verdict. Guest calls, redaction and the child's pipes all happen on that thread, so that nothing is handed over
+//!   between a byte and its event, and a slow disk slows the child instead of filling memory.
+//! - [`conclude`](attempt::conclude) writes the end, or the next attempt.
+//!
+//! Everything here blocks; the API calls it off the threads that serve connections.
+
+mod access;
+mod attempt;
+mod audit;
+mod cancel;
+mod capabilities;
+mod conversation;
+mod document;
+mod export;
+mod features;
+mod grants;
+mod lookup;
+mod policy;
+mod queries;
+mod queue;
+mod record;
+mod retention;
+mod sandbox;
+mod seal;
+mod setup;
+mod shutdown;
+mod status;
+mod submit;
+mod tokens;
+
+#[cfg(test)]
+mod field_tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use ostler_config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
+use ostler_plugin_host::types::Error as GuestError;
+use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
+use ostler_protocol::methods::HttpStatus;
+use ostler_protocol::{ApiError, ErrorKind, Problem, RunId, warning_code};
+use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
+use ostler_runner::Zygote;
+use ostler_storage::{Durability, Storage};
+use ostler_test_hooks::clock;
+use ostler_token_store::TokenStore;
+
+use audit::AuditTrail;
+use capabilities::Cache;
+use policy::gate::Grants;
+use queue::dispatch::Dispatcher;
+use queue::threads::Threads;
+use retention::Retention;
+use seal::Sealer;
+use setup::ActiveConfig;
+use setup::reload::{InitialState, Reloading};
+use tokens::Tokens;
+
+pub use access::{ClientToken, ClientTokens};
+pub use audit::AuditEntry;
+pub use sandbox::{PROBE_VERB, probe_sandbox};
+pub use seal::SealError;
+pub use setup::complaints::complaints;
+pub use setup::decide::{admission, limits, plugin_folder};
+pub use setup::reload::{Files, Follow};
+pub use setup::rules::load_redactor;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where everything lies.
+    pub paths: Paths,
+    /// The configuration.
+    pub config: Config,
+    /// The file that it was made of.
+    pub source: Source,
+    /// What was set at run time, over that.
+    pub set: Overrides,
+    /// Digests of the provider plugins that somebody has approved.
+    pub approved: BTreeSet<String>,
+    /// What of it does not fit any more and is not in the configuration.
+    pub unfit: Vec<ConfigError>,
+    /// Called with what is in force, at the beginning and when it has changed.
+    pub follow: Follow,
+    /// The database.
+    pub storage: Storage,
+    /// The plugins.
+    pub registry: Registry,
+    /// Starts children.
+    pub zygote: Zygote,
+    /// Whether the host ends itself when idle.
+    pub background: bool,
+    /// What went wrong when the plugins were loaded.
+    pub problems: Vec<String>,
+}
+
+/// The host's core: everything but the transports.
+pub struct Engine {
+    paths: Paths,
+    storage: Storage,
+    zygote: Zygote,
+    setup: ArcSwap<ActiveConfig>,
+    reloading: Reloading,
+    dispatcher: Dispatcher,
+    sealer: Sealer,
+    capabilities: Cache,
+    retention: Arc<Retention>,
+    tokens: Tokens,
+    machine: sandbox::Machine,
+    client_tokens: Arc<ClientTokens>,
+    audit: AuditTrail,
+    /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
+    environment: BTreeMap<String, String>,
+    started_at: Timestamp,
+    background: bool,
+    subscribers: Arc<AtomicUsize>,
+    stopping: AtomicBool,
+    /// Turns true when somebody asks the host to end.
+    stop: watch::Sender<bool>,
+    /// Where the API is served over TCP, once it is.
+    http: OnceLock<HttpStatus>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Puts the parts together. Nothing runs yet; see [`Engine::start`].
+    ///
+    /// # Errors
+    /// If the key for sealing or the one for the audit trail cannot be had, or the database cannot be read.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, ApiError> {
+        let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
+        let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
+        let audit = AuditTrail::open(&parts.paths.data_dir).map_err(|error| key(&error))?;
+        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
+        let client_tokens = ClientTokens::load(&parts.storage)?;
+        let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
+        let reloading = Reloading::new(InitialState {
+            source: parts.source,
+            set: parts.set,
+            approved: parts.approved,
+            unfit: parts.unfit,
+            problems: parts.problems,
+            follow: parts.follow,
+        });
+        for problem in reloading.problems(&setup) {
+            tracing::warn!(problem);
+        }
+        let engine = Arc::new(Self {
+            dispatcher: Dispatcher::new(setup.limits()),
+            setup: ArcSwap::from_pointee(setup),
+            paths: parts.paths,
+            storage: parts.storage,
+            zygote: parts.zygote,
+            reloading,
+            sealer,
+            capabilities: Cache::default(),
+            retention: Arc::default(),
+            tokens,
+            machine: sandbox::Machine::default(),
+            client_tokens: Arc::new(client_tokens),
+            audit,
+            environment: attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok()),
+            started_at: clock::now(),
+            background: parts.background,
+            subscribers: Arc::default(),
+            stopping: AtomicBool::new(false),
+            stop: watch::channel(false).0,
+            http: OnceLock::new(),
+        });
+        engine.follow();
+        Ok(engine)
+    }
+
+    /// Takes up what an earlier host left, and begins to hand out slots.
+    ///
+    /// # Errors
+    /// If the database cannot be read, or there is no thread to be had.
+    pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
+        // Before anything holds on to one.
+        self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
+        self.remember_plugin_files(&self.setup());
+        self.begin_audit()?;
+        self.recover_pauses()?;
+        self.recover()?;
+        self.sweep_exports();
+        self.start_retention()?;
+        let engine = Arc::clone(self);
+        let attempts = Threads::new("attempt");
+        spawn("dispatch", move || {
+            engine.dispatcher.run(|live| {
+                let attempt = Arc::clone(&engine);
+                let run = live.run();
+                let handed_over = Arc::clone(&live);
+                if let Err(error) = attempts.run(move || attempt.attempt(&handed_over)) {
+                    tracing::error!(%run, %error, "no thread for an attempt");
+                    let ending =
+                        attempt::verdict::AttemptOutcome::new(ostler_protocol::EndReason::HostFailed, error.message);
+                    engine.end_unloaded(&live, &ending);
+                }
+            });
+        })?;
+        let engine = Arc::clone(self);
+        spawn("tokens", move || engine.load_tokens())?;
+        let engine = Arc::clone(self);
+        // The first run does not wait for it then.
+        spawn("sandbox", move || drop(engine.sandbox_report(&engine.setup())))?;
+        let engine = Arc::clone(self);
+        spawn("audit", move || engine.report_audit())?;
+        self.look_at_clis();
+        Ok(())
+    }
+
+    /// The database.
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Lets `get_status` say where the API is served over TCP.
+    pub fn served_over_tcp(&self, http: HttpStatus) {
+        let _ = self.http.set(http);
+    }
+
+    /// Adds to what `get_status` says is wrong, and to the log.
+    pub fn report_problem(&self, problem: String) {
+        tracing::warn!(problem);
+        self.reloading.report(problem);
+    }
+
+    /// `[http]` as it was at the start of the host.
+    #[must_use]
+    pub fn http_config(&self) -> HttpConfig {
+        self.setup().config.http.clone()
+    }
+
+    /// Counts open event streams.
+    pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.subscribers)
+    }
+
+    /// The same error without secrets.
+    pub fn redact_error(&self, error: &ApiError) -> ApiError {
+        clean_error(&self.diagnostics_redactor(), error)
+    }
+
+    /// Takes the secrets out of all texts of a document.
+    pub fn redact_document(&self, document: &mut serde_json::Value) {
+        self.diagnostics_redactor().redact_json(document);
+    }
+
+    /// Redacts the host's own log.
+    fn log_redactor(&self) -> RunRedactor {
+        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
+        let setup = self.setup();
+        let faults = Arc::new(IgnoreFaults);
+        RunRedactor::with(Arc::clone(&setup.redactor), self.tokens.masks(), faults, Unscanned::ByRules)
+    }
+
+    /// Redacts the host's own words for people: problems, reasons, errors. Where a redactor plugin fails, they must say so.
+    fn diagnostics_redactor(&self) -> RunRedactor {
+        let redactor = Arc::clone(&self.setup.load().redactor);
+        RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
+    }
+
+    fn setup(&self) -> Arc<ActiveConfig> {
+        self.setup.load_full()
+    }
+
+    /// Redacts what belongs to no run.
+    fn redactor(&self) -> RunRedactor {
+        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
+    }
+
+    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
+    fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
+        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
+    }
+
+    /// The folders in which runs may work.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn grants(&self) -> Result<Grants, ApiError> {
+        let grants = self.storage.read(ostler_storage::Reader::grants)?;
+        Ok(Grants::new(grants.into_iter().map(|grant| (grant.path, grant.trust_settings))))
+    }
+
+    /// The folder of the attempts' private folders.
+    fn private_parent(&self) -> PathBuf {
+        self.paths.data_dir.join("private")
+    }
+
+    /// The private folder of one attempt, whether or not it exists.
+    fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
+        self.private_parent().join(format!("{run}-{attempt}"))
+    }
+}
+
+/// Tells the faults of redactor plugins.
+struct Faults {
+    storage: Storage,
+    run: Option<RunId>,
+    told: AtomicBool,
+}
+
+impl FaultSink for Faults {
+    fn fault(&self, plugin: &str, fault: &Fault) {
+        if is_news(plugin) {
+            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
+        }
+        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
+        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
+        let payload = serde_json::json!({
+            "code": warning_code::PLUGIN_FAILED,
+            "message": format!(
+                "the redactor plugin {plugin} failed; what it was to look at is withheld (`ostler plugin list` says more)"
+            ),
+            "plugin": plugin,
+        });
+        let event = ostler_protocol::NewEvent {
+            run_id: Some(run),
+            conversation_id: None,
+            kind: ostler_protocol::EventType::Warning,
+            payload: payload.to_string(),
+            timestamp: clock::now(),
+        };
+        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
+    }
+}
+
+/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
+fn is_news(plugin: &str) -> bool {
+    const QUIET: Duration = Duration::from_secs(60);
+    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
+    if news {
+        told.insert(plugin.to_owned(), Instant::now());
+    }
+    news
+}
+
+/// A plugin's failure, as a client sees it.
+fn plugin_error(error: &PluginError) -> ApiError {
+    let problems: Vec<Problem> = error
+        .problems()
+        .iter()
+        .map(|problem| Problem { pointer: problem.pointer.clone(), message: problem.message.clone() })
+        .collect();
+    match &error.kind {
+        PluginErrorKind::Guest(GuestError::Invalid(_)) => ApiError::invalid(problems),
+        PluginErrorKind::Guest(GuestError::Unsupported(message)) => {
+            ApiError::new(ErrorKind::InvalidParams, message.clone())
+        }
+        _ => {
+            let mut failed = ApiError::new(ErrorKind::PluginFailed, error.to_string()).hint("see `ostler plugin list`");
+            failed.problems = problems;
+            failed
+        }
+    }
+}
+
+/// The same error without secrets, in all its texts.
+fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
+    let mut document = record::to_value(error);
+    redactor.for_own_words().redact_json(&mut document);
+    serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
+}
+
+/// Starts a named thread.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), ApiError> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned
+        .map(drop)
+        .map_err(|error| ApiError::new(ErrorKind::Io, format!("failed to start a thread: {error}")).retryable(true))
+}

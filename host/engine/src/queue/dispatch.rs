@@ -1,0 +1,491 @@
+//! Who waits, who has a slot, and the thread that hands slots out.
+//!
+//! One lock guards the scheduler and the table of runs with a slot together, so that at every moment a run is in exactly
+//! one of three places: reserved (its acknowledgement is being written), in the queue, or live. Nothing else happens
+//! under the lock: no I/O, no plugin.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::queue::dependencies::Dependencies;
+use crate::queue::live::{ActiveRun, StopCause};
+use crate::submit::time;
+use ostler_protocol::{RunId, RunStatus, StartAfter};
+use ostler_scheduler::{
+    Admit, Counts, Job, JobView, Limits, Pauses, Scheduler, Snapshot, Start, State as JobPlace, SubmitError, Time,
+};
+use ostler_storage::StoredPauses;
+use ostler_test_hooks::clock;
+use ostler_test_hooks::failpoint;
+
+/// The longest sleep while something waits for a time of day: the wall clock may be set meanwhile.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+
+/// Hands out slots.
+#[derive(Debug)]
+pub(crate) struct Dispatcher {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Jobs that wait or run, for whoever wants to know whether the host is idle.
+    busy: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler<RunId>,
+    reserved: HashMap<RunId, Reservation>,
+    live: HashMap<RunId, Arc<ActiveRun>>,
+    dependencies: Dependencies,
+    /// Which change of the pauses is in force.
+    pauses_change: u64,
+    stopping: bool,
+}
+
+/// A run whose acknowledgement is being written.
+#[derive(Debug)]
+struct Reservation {
+    series: Option<Uuid>,
+    /// It was cancelled meanwhile.
+    canceled: bool,
+}
+
+/// Where a run that is to be cancelled was found.
+#[derive(Debug)]
+pub(crate) enum CancelTarget {
+    /// It waited and has been taken out of the queue: the caller ends it and then releases it.
+    Waiting(Arc<ActiveRun>),
+    /// It has a slot and was asked to stop.
+    Live(Arc<ActiveRun>),
+    /// Its acknowledgement is being written; it will be ended right after.
+    Reserved,
+    /// It neither waits nor runs.
+    Nowhere,
+}
+
+/// Why a fresh run is not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// As many wait as may.
+    Full(SubmitError),
+    /// The host ends.
+    Stopping,
+}
+
+/// How a job enters the queue again.
+#[derive(Clone, Debug)]
+pub(crate) struct Requeue {
+    pub(crate) lane: String,
+    pub(crate) priority: i32,
+    /// From when on it waits, in queue time.
+    pub(crate) since: Time,
+    pub(crate) delay: Duration,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = State {
+            scheduler: Scheduler::new(limits),
+            reserved: HashMap::new(),
+            live: HashMap::new(),
+            dependencies: Dependencies::default(),
+            pauses_change: 0,
+            stopping: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), busy: watch::channel(0).0 }
+    }
+
+    /// Holds a place in the queue for a fresh run while its acknowledgement is written; in its series, too, so that runs
+    /// of a series start in the order in which `write` was called for them. `write` hands the acknowledgement to the
+    /// writer; it runs under the lock and must not block. Every reservation is followed by [`Self::admit`] or
+    /// [`Self::forget`].
+    ///
+    /// # Errors
+    /// If as many runs wait as may, or the host ends: nobody might start another for what was acknowledged then. Then
+    /// `write` was not called.
+    pub(crate) fn reserve<T>(&self, run: RunId, series: Option<Uuid>, write: impl FnOnce() -> T) -> Result<T, Refused> {
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(Refused::Stopping);
+        }
+        state.scheduler.check_capacity(state.reserved.len()).map_err(Refused::Full)?;
+        state.reserved.insert(run, Reservation { series, canceled: false });
+        if let Some(series) = series {
+            state.scheduler.hold_place(series, &run);
+        }
+        self.tell(&state);
+        Ok(write())
+    }
+
+    /// Gives a reservation back.
+    pub(crate) fn forget(&self, run: RunId) {
+        let mut state = self.lock();
+        self.end_reservation(&mut state, run);
+        self.tell(&state);
+    }
+
+    fn end_reservation(&self, state: &mut State, run: RunId) {
+        let series = state.reserved.remove(&run).and_then(|reservation| reservation.series);
+        let now = self.now(state);
+        if series.is_some_and(|series| state.scheduler.give_up_place(series, &run, now)) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, and
+    /// hears whether it is held by its series, so that what it tells comes first; it runs under the lock and must not
+    /// block. A run that was cancelled meanwhile comes back: the caller ends and releases it.
+    ///
+    /// A job that is to start after others is blocked by all of them. The caller looks afterwards which of them have ended
+    /// already, and passes those to [`Self::settle`]: whatever ends later does so by itself.
+    pub(crate) fn admit(
+        &self,
+        job: Job<RunId>,
+        after: Option<&StartAfter>,
+        placed: impl FnOnce(&dyn Fn() -> Option<usize>, bool),
+    ) -> Result<(), Arc<ActiveRun>> {
+        let mut state = self.lock();
+        if state.reserved.get(&job.id).is_some_and(|reservation| reservation.canceled) {
+            self.end_reservation(&mut state, job.id);
+            let live = ActiveRun::new(job.id);
+            state.live.insert(job.id, Arc::clone(&live));
+            return Err(live);
+        }
+        let (run, now) = (job.id, self.now(&mut state));
+        state.reserved.remove(&run);
+        let blocked = after.is_some_and(|after| state.dependencies.add(run, after));
+        // A duplicate cannot be: ids are fresh. Capacity was reserved.
+        let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, blocked, ..job }, now);
+        let held = !blocked && state.scheduler.state(&run) == Some(JobPlace::Held);
+        placed(&|| state.scheduler.position(&run).map(|place| place.overall), held);
+        self.tell(&state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The time to store as the one at which a job began to wait.
+    pub(crate) fn queue_time(&self) -> Time {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.queue_time(now)
+    }
+
+    /// Takes in the queue times that an earlier host stored: none of them lies ahead from here on.
+    pub(crate) fn catch_up(&self, stored: impl Iterator<Item = Time>) {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        stored.for_each(|stored| state.scheduler.catch_up(stored, now));
+    }
+
+    /// Takes a run out of the queue, or asks it to stop.
+    pub(crate) fn cancel(&self, run: RunId) -> CancelTarget {
+        let mut state = self.lock();
+        if let Some(reservation) = state.reserved.get_mut(&run) {
+            reservation.canceled = true;
+            return CancelTarget::Reserved;
+        }
+        if let Some(live) = state.live.get(&run) {
+            live.stop(StopCause::Canceled);
+            return CancelTarget::Live(Arc::clone(live));
+        }
+        let now = self.now(&mut state);
+        match state.scheduler.cancel(&run, now) {
+            Some(JobPlace::Ready | JobPlace::Scheduled | JobPlace::Held | JobPlace::Running) => {
+                state.dependencies.forget(run);
+                let live = ActiveRun::new(run);
+                live.stop(StopCause::Canceled);
+                state.live.insert(run, Arc::clone(&live));
+                self.tell(&state);
+                // Another of its series may have waited for it alone.
+                self.changed.notify_all();
+                CancelTarget::Waiting(live)
+            }
+            None => CancelTarget::Nowhere,
+        }
+    }
+
+    /// A run has ended: those that were to start after it do not wait for it any more. Gives the ones that cannot start
+    /// now, because it has not completed; they are out of the queue, and the caller ends and releases them.
+    pub(crate) fn settle(&self, ended: RunId, completed: bool) -> Vec<Arc<ActiveRun>> {
+        let mut state = self.lock();
+        let settled = state.dependencies.settle(ended, completed);
+        if settled.is_empty() {
+            return Vec::new();
+        }
+        let now = self.now(&mut state);
+        let mut failed = Vec::new();
+        for (run, can_start) in settled {
+            if can_start {
+                state.scheduler.unblock(&run, now);
+            } else if state.scheduler.cancel(&run, now).is_some() {
+                let live = ActiveRun::new(run);
+                state.live.insert(run, Arc::clone(&live));
+                failed.push(live);
+            }
+        }
+        self.tell(&state);
+        drop(state);
+        self.changed.notify_all();
+        failed
+    }
+
+    /// The runs that a run still waits for.
+    pub(crate) fn waits_for(&self, run: RunId) -> Vec<RunId> {
+        self.lock().dependencies.of(run)
+    }
+
+    /// Gives a waiting run another priority. Returns where it is; a running one keeps its own.
+    pub(crate) fn set_priority(&self, run: RunId, priority: i32) -> Option<JobPlace> {
+        self.lock().scheduler.set_priority(&run, priority)
+    }
+
+    /// Puts pauses in force, unless later ones are already.
+    pub(crate) fn set_pauses(&self, pauses: &StoredPauses) {
+        let mut state = self.lock();
+        if pauses.change >= state.pauses_change {
+            state.pauses_change = pauses.change;
+            state.scheduler.set_pauses(Pauses { all: pauses.all, lanes: pauses.providers.clone() });
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Pauses {
+        self.lock().scheduler.pauses().clone()
+    }
+
+    /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
+    /// does not wait again; `false` tells the caller to end it.
+    pub(crate) fn release(&self, live: &Arc<ActiveRun>, status: RunStatus, again: Option<Requeue>) -> bool {
+        let mut state = self.lock();
+        if again.is_some() && live.stop_cause().is_some() {
+            return false;
+        }
+        let now = self.now(&mut state);
+        match again {
+            None => _ = state.scheduler.finished(&live.run(), now),
+            Some(again) => {
+                let start = again.since.after(again.delay);
+                let job = Job {
+                    id: live.run(),
+                    lane: again.lane,
+                    // It keeps its series and its arrival.
+                    series: None,
+                    priority: again.priority,
+                    enqueued_at: again.since,
+                    arrival: 0,
+                    start: if again.delay.is_zero() { Start::Now } else { Start::After(start) },
+                    blocked: false,
+                    admit: Admit::Readmitted,
+                };
+                state.scheduler.again(job, now);
+            }
+        }
+        state.live.remove(&live.run());
+        self.tell(&state);
+        drop(state);
+        self.changed.notify_all();
+        live.release(status);
+        true
+    }
+
+    /// Parks a lane: its runs wait for so long while others go on.
+    pub(crate) fn park(&self, lane: &str, delay: Duration) {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.park(lane, now.after(delay), now);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Other limits from now on. What runs or waits beyond them goes on.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.lock().scheduler.set_limits(limits);
+        self.changed.notify_all();
+    }
+
+    /// How many runs there are in each state.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().scheduler.counts()
+    }
+
+    /// One run in the queue, if it is there.
+    pub(crate) fn view(&self, run: RunId) -> Option<JobView<RunId>> {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.view(&run, now)
+    }
+
+    /// The queue as it is.
+    pub(crate) fn snapshot(&self) -> Snapshot<RunId> {
+        let mut state = self.lock();
+        let now = self.now(&mut state);
+        state.scheduler.snapshot(now)
+    }
+
+    /// How many runs wait, run or are being acknowledged: zero is idle.
+    pub(crate) fn busy(&self) -> watch::Receiver<usize> {
+        self.busy.subscribe()
+    }
+
+    /// Takes nothing any more, if there is nothing. Whoever comes later is refused, and none is acknowledged in between.
+    pub(crate) fn close_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        state.stopping |= Self::jobs(&state) == 0;
+        let closed = state.stopping;
+        drop(state);
+        self.changed.notify_all();
+        closed
+    }
+
+    /// Takes nothing any more, whatever there is; true.
+    pub(crate) fn close(&self) -> bool {
+        self.lock().stopping = true;
+        self.changed.notify_all();
+        true
+    }
+
+    /// Whether nothing is taken any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
+    /// No slot is handed out any more, and every live run is asked to stop. Returns those.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<ActiveRun>> {
+        let mut state = self.lock();
+        state.stopping = true;
+        let live: Vec<_> = state.live.values().cloned().collect();
+        drop(state);
+        live.iter().for_each(|live| live.stop(StopCause::HostStops));
+        self.changed.notify_all();
+        live
+    }
+
+    /// Hands out slots until [`Self::shut_down`]; sleeps while there is nothing to hand out.
+    pub(crate) fn run(&self, mut start: impl FnMut(Arc<ActiveRun>)) {
+        let mut state = self.lock();
+        while !state.stopping {
+            let now = self.now(&mut state);
+            if state.scheduler.pending() > 0 {
+                failpoint::reach("claim.before");
+            }
+            let mut ready = Vec::new();
+            while let Some(run) = state.scheduler.take_ready(now) {
+                let live = ActiveRun::begin(run, state.scheduler.waited(&run, now).unwrap_or_default());
+                state.live.insert(run, Arc::clone(&live));
+                ready.push(live);
+            }
+            if !ready.is_empty() {
+                drop(state);
+                failpoint::reach("claim.after");
+                ready.into_iter().for_each(&mut start);
+                state = self.lock();
+                continue;
+            }
+            state = match state.scheduler.next_wakeup() {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let nap = time.since(now).clamp(Duration::from_millis(1), LONGEST_NAP);
+                    self.changed.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// What the wall clock shows. If it was set, whoever hands out slots looks again: a time of day may have come.
+    fn now(&self, state: &mut State) -> Time {
+        let now = time(clock::now());
+        if state.scheduler.notice_clock(now, clock::uptime()) {
+            self.changed.notify_all();
+        }
+        now
+    }
+
+    fn tell(&self, state: &State) {
+        let busy = Self::jobs(state);
+        self.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);
+    }
+
+    fn jobs(state: &State) -> usize {
+        state.scheduler.pending() + state.reserved.len() + state.live.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    fn dispatcher() -> Dispatcher {
+        Dispatcher::new(Limits {
+            global: 1,
+            per_lane: 1,
+            lanes: Default::default(),
+            capacity: 4,
+            aging: Duration::from_secs(30),
+        })
+    }
+
+    fn job(id: RunId) -> Job<RunId> {
+        Job {
+            id,
+            lane: "codex".to_owned(),
+            series: None,
+            priority: 0,
+            enqueued_at: Time::from_ms(0),
+            arrival: 0,
+            start: Start::Now,
+            blocked: false,
+            admit: Admit::Readmitted,
+        }
+    }
+
+    #[test]
+    fn pauses_of_an_earlier_change_do_not_replace_later_ones() {
+        let dispatcher = dispatcher();
+        dispatcher.set_pauses(&StoredPauses { all: true, change: 7, ..StoredPauses::default() });
+        dispatcher.set_pauses(&StoredPauses { all: false, change: 6, ..StoredPauses::default() });
+        assert!(dispatcher.pauses().all);
+        dispatcher.set_pauses(&StoredPauses { all: false, change: 8, ..StoredPauses::default() });
+        assert!(!dispatcher.pauses().all);
+    }
+
+    #[test]
+    fn a_run_that_was_canceled_while_it_waited_for_another_is_not_settled_again() {
+        let dispatcher = dispatcher();
+        let (first, second, third) = (RunId::generate(), RunId::generate(), RunId::generate());
+        let after = StartAfter { run_ids: vec![first], even_if_failed: false };
+        for run in [second, third] {
+            dispatcher.admit(job(run), Some(&after), |_, held| assert!(!held, "nothing in a series holds it")).unwrap();
+        }
+        assert_eq!((dispatcher.counts().held, dispatcher.waits_for(second)), (2, vec![first]));
+        let CancelTarget::Waiting(live) = dispatcher.cancel(second) else { panic!("it waits") };
+        dispatcher.release(&live, RunStatus::Canceled, None);
+        let failed = dispatcher.settle(first, false);
+        assert_eq!(failed.iter().map(|live| live.run()).collect::<Vec<_>>(), [third]);
+        assert!(!dispatcher.close_if_idle(), "the caller has not ended it yet");
+        failed.iter().for_each(|live| assert!(dispatcher.release(live, RunStatus::Canceled, None)));
+        assert!(dispatcher.settle(first, false).is_empty() && dispatcher.close_if_idle());
+    }
+
+    #[test]
+    fn nothing_is_taken_once_an_idle_host_has_made_up_its_mind() {
+        let dispatcher = dispatcher();
+        let (first, second) = (RunId::generate(), RunId::generate());
+        dispatcher.reserve(first, None, || ()).unwrap();
+        assert!(!dispatcher.close_if_idle(), "an acknowledgement is being written");
+        dispatcher.forget(first);
+        assert!(dispatcher.close_if_idle());
+        assert!(matches!(dispatcher.reserve(second, None, || ()), Err(Refused::Stopping)));
+        assert_eq!(*dispatcher.busy().borrow(), 0);
+    }
+}

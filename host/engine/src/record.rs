@@ -1,0 +1,98 @@
+//! From what happened to an event that can be stored: redacted, and written as JSON once.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use ostler_protocol::{ConversationId, NewEvent, Payload, Progress, RunId, Warning};
+use ostler_redaction::RunRedactor;
+use ostler_test_hooks::clock;
+
+/// Makes the events of one run, or events without a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    run: Option<RunId>,
+    conversation: Option<ConversationId>,
+    redactor: RunRedactor,
+}
+
+impl Recorder {
+    pub(crate) const fn new(run: Option<RunId>, conversation: Option<ConversationId>, redactor: RunRedactor) -> Self {
+        Self { run, conversation, redactor }
+    }
+
+    pub(crate) const fn redactor(&self) -> &RunRedactor {
+        &self.redactor
+    }
+
+    /// An event whose every text is redacted here.
+    pub(crate) fn event(&self, payload: &Payload) -> NewEvent {
+        let mut document = to_value(payload);
+        self.redactor.redact_json(&mut document);
+        self.finish(payload, document.to_string())
+    }
+
+    /// An event whose texts were redacted where they came from, in a stream.
+    pub(crate) fn redacted(&self, payload: &Payload) -> NewEvent {
+        let text = serde_json::to_string(payload).unwrap_or_else(|_| "{}".to_owned());
+        self.finish(payload, text)
+    }
+
+    /// `run.warning` with facts.
+    pub(crate) fn warning(&self, code: &str, message: impl Into<String>, facts: Value) -> NewEvent {
+        let warning = Warning { code: code.to_owned(), message: message.into(), facts: object(facts) };
+        self.event(&Payload::Warning(warning))
+    }
+
+    /// `run.progress` with facts.
+    pub(crate) fn progress(&self, stage: &str, facts: Value) -> NewEvent {
+        self.event(&Payload::Progress(Progress { stage: stage.to_owned(), facts: object(facts) }))
+    }
+
+    /// A text without its secrets.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        self.redactor.redact(text).text.into_owned()
+    }
+
+    fn finish(&self, payload: &Payload, text: String) -> NewEvent {
+        NewEvent {
+            run_id: self.run,
+            conversation_id: self.conversation,
+            kind: payload.kind(),
+            payload: text,
+            timestamp: clock::now(),
+        }
+    }
+}
+
+/// The time, as precisely as storage keeps it: what is answered and told is then what is read later.
+pub(crate) fn now() -> Timestamp {
+    let now = clock::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+/// An event of a conversation and of no run, whose texts are redacted already: they come from storage.
+pub(crate) fn event_of(conversation: ConversationId, payload: &Payload, at: Timestamp) -> NewEvent {
+    NewEvent {
+        run_id: None,
+        conversation_id: Some(conversation),
+        kind: payload.kind(),
+        payload: to_value(payload).to_string(),
+        timestamp: at,
+    }
+}
+
+/// A payload as a document. Everything that the model can hold can be written as JSON.
+pub(crate) fn to_value(payload: &impl Serialize) -> Value {
+    serde_json::to_value(payload).unwrap_or_default()
+}
+
+fn object(facts: Value) -> Map<String, Value> {
+    match facts {
+        Value::Object(mut members) => {
+            members.retain(|_, value| !value.is_null());
+            members
+        }
+        _ => Map::new(),
+    }
+}

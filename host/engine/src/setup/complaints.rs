@@ -1,0 +1,122 @@
+//! What the plugins have to say about a configuration before anything starts with it.
+
+use serde_json::{Map, Value};
+
+use ostler_config::{Config, ConfigDiagnostic};
+use ostler_plugin_host::{Kind, PluginError, PluginErrorKind, PluginState, Registry};
+
+/// Everything in the configuration that its plugins would refuse: plugins that there are not, settings that they do not
+/// take, programs that nobody has named. Blocks; calls plugins.
+#[must_use]
+pub fn complaints(config: &Config, registry: &Registry) -> Vec<ConfigDiagnostic> {
+    let mut all = Vec::new();
+    for (name, provider) in &config.providers {
+        let at = ["providers", name];
+        match registry.provider(&provider.plugin, &settings(&provider.settings)) {
+            Ok(instance) if instance.describe().executables.is_empty() && provider.executable.is_none() => {
+                all.push(ConfigDiagnostic {
+                    path: path(&at, []),
+                    message: format!("plugin {} runs any program, and nobody has said which", provider.plugin),
+                    hint: Some("add executable".to_owned()),
+                });
+            }
+            Ok(_) => {}
+            Err(error) => complain(&at, Kind::Provider, &provider.plugin, &error, registry, &mut all),
+        }
+    }
+    for (name, plugin) in &config.plugins.redactor {
+        if let Err(error) = registry.redactor(name, &settings(&plugin.settings)) {
+            complain(&["plugins", "redactor", name], Kind::Redactor, name, &error, registry, &mut all);
+        }
+    }
+    for (name, plugin) in &config.plugins.policy {
+        if let Err(error) = registry.policy(name, &settings(&plugin.settings)) {
+            complain(&["plugins", "policy", name], Kind::Policy, name, &error, registry, &mut all);
+        }
+    }
+    all
+}
+
+fn settings(settings: &Map<String, Value>) -> Value {
+    Value::Object(settings.clone())
+}
+
+fn path<const N: usize>(at: &[&str], more: [&str; N]) -> Vec<String> {
+    at.iter().chain(&more).map(|step| (*step).to_owned()).collect()
+}
+
+/// One complaint for each problem of the settings, or one about the plugin.
+fn complain(
+    at: &[&str],
+    kind: Kind,
+    plugin: &str,
+    error: &PluginError,
+    registry: &Registry,
+    all: &mut Vec<ConfigDiagnostic>,
+) {
+    match &error.kind {
+        PluginErrorKind::NotFound => {
+            let listed = registry.list();
+            let ready = listed.iter().filter(|other| other.kind == Some(kind) && other.state == PluginState::Ready);
+            let known = ready.map(|other| other.name.as_str());
+            all.push(ConfigDiagnostic::unknown(path(at, ["plugin"]), error.message.clone(), plugin, known));
+        }
+        PluginErrorKind::Settings(problems) => {
+            for problem in problems {
+                let mut path = path(at, ["settings"]);
+                let steps = problem.pointer.split('/').skip(1);
+                path.extend(steps.map(|step| step.replace("~1", "/").replace("~0", "~")));
+                all.push(ConfigDiagnostic { path, message: problem.message.clone(), hint: None });
+            }
+        }
+        _ => all.push(ConfigDiagnostic { path: path(at, ["plugin"]), message: error.message.clone(), hint: None }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use ostler_plugin_host::RegistryOptions;
+
+    #[test]
+    fn plugins_say_what_they_do_not_take() {
+        let config = Config::parse(
+            "[providers.claude.settings]\nmaxRetries = -1\nenviroment = [\"A\"]\nenvironment = [\"A\", \"B C\"]\n\
+             [providers.work]\nplugin = \"claud\"\n[providers.codx]\n[providers.any]\nplugin = \"command\"\n\
+             [plugins.redactor.secrts]\n[plugins.policy.guardrails]\nsettings = { nonsense = 1 }\n\
+             [providers.fine]\nplugin = \"codex\"\nsettings = { requestMaxRetries = 3 }\n",
+        )
+        .unwrap();
+        let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
+        let found: Vec<(String, Option<String>)> = complaints(&config, &registry)
+            .into_iter()
+            .map(|complaint| (complaint.path.join("/"), complaint.hint))
+            .collect();
+        let hint = |near: &str| Some(format!("did you mean {near:?}?"));
+        for wanted in [
+            ("providers/claude/settings/maxRetries", None),
+            ("providers/claude/settings/enviroment", None),
+            ("providers/claude/settings/environment/1", None),
+            ("providers/work/plugin", hint("claude")),
+            ("providers/codx/plugin", hint("codex")),
+            ("providers/any", Some("add executable".to_owned())),
+            ("plugins/redactor/secrts/plugin", hint("secrets")),
+            ("plugins/policy/guardrails/settings/nonsense", None),
+        ] {
+            assert!(found.contains(&(wanted.0.to_owned(), wanted.1.clone())), "{wanted:?}: {found:#?}");
+        }
+        assert!(!found.iter().any(|(path, _)| path.starts_with("providers/fine")), "{found:#?}");
+    }
+
+    #[test]
+    fn what_a_schema_cannot_say_the_plugin_says() {
+        let config =
+            Config::parse("[providers.claude.settings]\nconfig = { permissions = { allow = \"Bash\" } }\n").unwrap();
+        let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
+        let found = complaints(&config, &registry);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].path.join("/"), "providers/claude/settings/config/permissions/allow");
+    }
+}

@@ -1,0 +1,164 @@
+//! Settings: the configuration as it is in force, and what can be changed of it at run time.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::Engine;
+use crate::setup::decide::decide;
+use crate::setup::reload::Change;
+use ostler_config::{ConfigError, HIDDEN, Overrides};
+use ostler_protocol::methods::{ReloadTrigger, Settings};
+use ostler_protocol::{ApiError, Problem, escape_pointer, pointer_names, secret_like};
+use ostler_redaction::RunRedactor;
+use ostler_storage::Durability;
+
+/// Where the patch stands in the parameters.
+const PATCH: &str = "/patch";
+
+impl Engine {
+    /// The settings in force; with `origins`, where each value comes from. Without secrets.
+    pub fn get_settings(&self, origins: bool) -> Settings {
+        let setup = self.setup();
+        let mut sections = Value::Object(setup.config.shown());
+        self.redact_document(&mut sections);
+        let Value::Object(sections) = sections else { return Settings::default() };
+        let origins = origins
+            .then(|| setup.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect());
+        Settings { sections, origins }
+    }
+
+    /// Sets what the patch says over defaults and file, and takes back what it has null for. All of it comes in force at
+    /// once and is stored, or nothing.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMS` with everything that is wrong: unknown, of a wrong type or out of range, refused by a plugin,
+    /// secret, or to be set in the file alone. `IO` if it cannot be stored.
+    pub fn update_settings(self: &Arc<Self>, patch: &Value, origins: bool) -> Result<Settings, ApiError> {
+        let mut basis = self.reloading.begin();
+        let current = self.setup();
+        let (set, mut problems) = basis.set.patched(patch);
+        refuse_secrets(patch, "", None, &self.diagnostics_redactor(), &mut problems);
+        let (config, unfit) = basis
+            .source
+            .config_with_fitting(&set)
+            .map_err(|errors| ApiError::internal(format!("what is in force cannot be read again: {errors}")))?;
+        // What does not fit any more, and did not come with this patch, stays as it is.
+        let mine = unfit.iter().filter(|error| touches(patch, &error.pointer));
+        problems.extend(mine.map(ConfigError::to_problem));
+        let mut decision = None;
+        if problems.is_empty() {
+            let decided = decide(&current, &config, &self.paths, &basis.approved);
+            problems.extend(decided.faults.iter().cloned());
+            decision = Some(decided);
+        }
+        let Some(decision) = decision.filter(|_| problems.is_empty()) else {
+            problems.sort_by(|left, right| left.pointer.cmp(&right.pointer));
+            problems.dedup_by(|left, right| left.pointer == right.pointer);
+            for problem in &mut problems {
+                problem.pointer.insert_str(0, PATCH);
+            }
+            return Err(ApiError::invalid(problems));
+        };
+        self.store_settings(&basis.set, &set)?;
+        basis.set = set;
+        self.put_in_force(&current, Change { decision, trigger: ReloadTrigger::Settings, file: None });
+        self.reloading.tell_unfit(&unfit);
+        drop(basis);
+        Ok(self.get_settings(origins))
+    }
+
+    /// Writes what is different, in one transaction.
+    fn store_settings(&self, before: &Overrides, after: &Overrides) -> Result<(), ApiError> {
+        let (old, new) = (before.rows(), after.rows());
+        if old == new {
+            return Ok(());
+        }
+        let now = ostler_test_hooks::clock::now();
+        let write = self.storage.write_urgent(Durability::Full, move |tx| {
+            for gone in old.keys().filter(|key| !new.contains_key(*key)) {
+                tx.delete_setting(gone)?;
+            }
+            for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(value)) {
+                tx.put_setting(key, value, now)?;
+            }
+            Ok(())
+        });
+        Ok(write.wait()?)
+    }
+}
+
+/// Settings are stored as they are; what is secret must not be among them.
+fn refuse_secrets(
+    value: &Value,
+    pointer: &str,
+    name: Option<&str>,
+    redactor: &RunRedactor,
+    problems: &mut Vec<Problem>,
+) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let pointer = format!("{pointer}/{}", escape_pointer(name));
+                refuse_secrets(value, &pointer, Some(name), redactor, problems);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                refuse_secrets(item, &format!("{pointer}/{index}"), name, redactor, problems);
+            }
+        }
+        Value::String(text) if text == HIDDEN => {
+            let message = "this stands for a value that is not shown; leave it out to keep that".to_owned();
+            problems.push(Problem { pointer: pointer.to_owned(), message });
+        }
+        Value::String(text) => {
+            let why = if name.is_some_and(secret_like) {
+                "has the name of a secret"
+            } else if redactor.redact(text).count > 0 {
+                "holds a secret"
+            } else {
+                return;
+            };
+            let message = format!(
+                "{why}, and settings are stored as they are: set it in config.toml, which you alone can read, or let the agent CLI take it from its own environment"
+            );
+            problems.push(Problem { pointer: pointer.to_owned(), message });
+        }
+        _ => {}
+    }
+}
+
+/// Whether a patch sets something at, above or below a pointer.
+fn touches(patch: &Value, pointer: &str) -> bool {
+    let mut at = patch;
+    for name in pointer_names(pointer) {
+        match at {
+            Value::Object(members) => match members.get(&name) {
+                Some(inner) => at = inner,
+                None => return false,
+            },
+            _ => break,
+        }
+    }
+    !at.is_null()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_answers_for_what_it_sets() {
+        let patch =
+            json!({"redaction": {"rules": [{"id": "x"}]}, "scheduler": {"global": 1, "capacity": null}, "a/b": 1});
+        for pointer in ["/redaction/rules/0/pattern", "/redaction", "/scheduler/global", "", "/a~1b"] {
+            assert!(touches(&patch, pointer), "{pointer}");
+        }
+        for pointer in ["/scheduler/capacity", "/scheduler/perProvider", "/log/level", "/log"] {
+            assert!(!touches(&patch, pointer), "{pointer}");
+        }
+    }
+}

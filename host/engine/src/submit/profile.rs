@@ -1,0 +1,246 @@
+//! Profiles: named defaults for the start payload, and how they come under one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::Engine;
+use crate::attempt::environment::known_secrets;
+use crate::record::now;
+use crate::submit::pointers::{differences, leaves, speaks_of};
+use ostler_protocol::methods::{ListProfilesParams, ProfileParams, SaveProfileParams};
+use ostler_protocol::strip_nulls;
+use ostler_protocol::{ApiError, ErrorKind, Nulls, Problem, Profile, ProfileId, StartPayload, lies_in, merge};
+use ostler_redaction::{Masks, RunRedactor};
+use ostler_schema::validate_document;
+use ostler_storage::{Durability, StorageErrorKind};
+
+/// Characters of a name.
+const MAX_NAME: usize = 64;
+
+/// Bytes of a profile's configuration as JSON.
+const MAX_CONFIG: usize = 256 << 10;
+
+/// A profile that has been merged into a payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub(crate) name: String,
+    /// Pointers at which the payload has the profile's value.
+    given: Vec<String>,
+}
+
+impl Engine {
+    /// Merges the profile that a payload names under it. Its provider is that of the payload, if that names none.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a profile that there is not, `INVALID_PARAMS` for one of another provider.
+    pub(crate) fn apply_profile(&self, payload: &mut Value) -> Result<Option<Applied>, ApiError> {
+        let Some(wanted) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
+        let profile = self.profile(wanted)?;
+        if let Some(provider) = payload.get("provider").and_then(Value::as_str)
+            && provider != profile.provider
+        {
+            let message = format!("the profile {:?} is for provider {}", profile.name, profile.provider);
+            return Err(ApiError::invalid(vec![Problem { pointer: "/profileId".to_owned(), message }]));
+        }
+        let given = leaves(&profile.config).into_iter().filter(|pointer| !speaks_of(payload, pointer)).collect();
+        let mut base = profile.config;
+        if let Value::Object(members) = &mut base {
+            members.insert("provider".to_owned(), profile.provider.into());
+        }
+        merge(&mut base, payload.take(), Nulls::Missing);
+        *payload = base;
+        Ok(Some(Applied { name: profile.name, given }))
+    }
+
+    fn profile(&self, wanted: &str) -> Result<Profile, ApiError> {
+        self.storage.read(|reader| reader.profile(wanted))?.ok_or_else(|| unknown(wanted))
+    }
+
+    /// The profiles, by name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn list_profiles(&self, params: &ListProfilesParams) -> Result<Vec<Profile>, ApiError> {
+        let mut profiles = self.storage.read(ostler_storage::Reader::profiles)?;
+        profiles.retain(|profile| params.provider.as_ref().is_none_or(|provider| profile.provider == *provider));
+        Ok(profiles)
+    }
+
+    /// Makes a profile, or changes the one of that id.
+    ///
+    /// # Errors
+    /// `INVALID_PARAMS` with every problem of it, secrets too: a profile is stored as it is read, and nothing seals it.
+    /// `NOT_FOUND` for an id or a provider that there is not, `CONFLICT` where another profile has the name.
+    pub fn save_profile(&self, params: &SaveProfileParams) -> Result<Profile, ApiError> {
+        let SaveProfileParams { id, name, provider, config } = params;
+        let mut config = Value::Object(config.clone());
+        strip_nulls(&mut config);
+        let mut problems = Vec::new();
+        self.check_name(name, &mut problems);
+        let config = self.check_config(provider, config, &mut problems);
+        if !problems.is_empty() {
+            let secret = problems.iter().any(|problem| problem.message == SECRET);
+            let error = ApiError::invalid(problems);
+            return Err(if secret { error.hint(SECRET_HINT) } else { error });
+        }
+        self.setup().provider(provider)?;
+        let now = now();
+        let known = id.map(|id| self.profile(&id.to_string()).map_err(|error| error.at("/id"))).transpose()?;
+        let profile = Profile {
+            profile_id: known.as_ref().map_or_else(ProfileId::generate, |known| known.profile_id),
+            name: name.clone(),
+            provider: provider.clone(),
+            config,
+            created_at: known.map_or(now, |known| known.created_at),
+            updated_at: now,
+        };
+        let kept = profile.clone();
+        match self.storage.write_urgent(Durability::Full, move |tx| tx.put_profile(&kept)).wait() {
+            Ok(()) => Ok(profile),
+            Err(error) if error.kind() == StorageErrorKind::Exists => {
+                let message = format!("there is another profile with the name {:?}", profile.name);
+                Err(ApiError::new(ErrorKind::Conflict, message).at("/name").hint("give its `id` to change it"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes a profile. Runs that were started with it keep what it gave them.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub fn delete_profile(&self, params: &ProfileParams) -> Result<Profile, ApiError> {
+        let profile = self.profile(&params.profile_id)?;
+        let id = profile.profile_id;
+        let deleted = self.storage.write_urgent(Durability::Full, move |tx| tx.delete_profile(id)).wait()?;
+        if deleted { Ok(profile) } else { Err(unknown(&params.profile_id)) }
+    }
+
+    fn check_name(&self, name: &str, problems: &mut Vec<Problem>) {
+        let wrong = if name.trim().is_empty() || name.trim() != name {
+            "must not be blank, nor begin or end with a space".to_owned()
+        } else if name.chars().any(char::is_control) {
+            "must be one line without control characters".to_owned()
+        } else if name.chars().count() > MAX_NAME {
+            format!("must have at most {MAX_NAME} characters")
+        } else if name.parse::<ProfileId>().is_ok() {
+            "looks like an id; a name must be told from one".to_owned()
+        } else if self.redactor().redact(name).text != name {
+            SECRET.to_owned()
+        } else {
+            return;
+        };
+        problems.push(Problem { pointer: "/name".to_owned(), message: wrong });
+    }
+
+    /// Checks the configuration as a part of a start payload, and gives it as it is kept.
+    fn check_config(&self, provider: &str, config: Value, problems: &mut Vec<Problem>) -> Value {
+        let mut problem = |pointer: &str, message: String| {
+            problems.push(Problem { pointer: format!("/config{pointer}"), message });
+        };
+        let size = config.to_string().len();
+        if size > MAX_CONFIG {
+            problem("", format!("is too large: {size} bytes as JSON, and at most {MAX_CONFIG} are kept"));
+            return config;
+        }
+        for (name, message) in
+            [("provider", "stands beside `config`, not in it"), ("profileId", "a profile cannot name another")]
+        {
+            if config.get(name).is_some() {
+                problem(&format!("/{name}"), message.to_owned());
+            }
+        }
+        // With what a payload must have, the rest is judged as if it were one.
+        let mut whole = Value::Object(Map::from_iter([
+            ("provider".to_owned(), "provider".into()),
+            ("prompt".to_owned(), "prompt".into()),
+        ]));
+        merge(&mut whole, config.clone(), Nulls::Missing);
+        if let Value::Object(members) = &mut whole {
+            members.insert("provider".to_owned(), provider.into());
+            members.shift_remove("profileId");
+        }
+        let parsed = validate_document::<StartPayload>(whole);
+        for pointer in self.secrets_of(&config, parsed.as_ref().ok()) {
+            problem(&pointer, SECRET.to_owned());
+        }
+        if let Err(error) = parsed {
+            for wrong in error.problems.into_iter().filter(|wrong| wrong.pointer != "/provider") {
+                problem(&wrong.pointer, wrong.message);
+            }
+        }
+        config
+    }
+
+    /// Where a configuration holds secrets: by what redaction takes out of it and, where it can be read, by the names of
+    /// its variables and headers.
+    fn secrets_of(&self, config: &Value, payload: Option<&StartPayload>) -> Vec<String> {
+        let known = payload.map(|payload| known_secrets(&BTreeMap::new(), payload)).unwrap_or_default();
+        let masks = Arc::new(Masks::new(known));
+        let redactor = RunRedactor::new(Arc::clone(&self.setup().redactor), masks, self.faults(None));
+        let mut shown = config.clone();
+        redactor.redact_json(&mut shown);
+        differences(config, &shown)
+    }
+}
+
+fn unknown(wanted: &str) -> ApiError {
+    let shown: String = wanted.chars().take(MAX_NAME).collect();
+    ApiError::not_found("profile", format_args!("{shown:?}"))
+        .at("/profileId")
+        .hint("`ostler profile list` lists the profiles")
+}
+
+const SECRET: &str = "holds a secret, and profiles are not sealed";
+const SECRET_HINT: &str = "leave it out: a provider's key belongs into the token store (`ostler token set`) or the \
+     environment of whoever starts the run, any other secret into the payload of each run";
+
+impl Applied {
+    /// Names the profile where an error is about what came from it: whoever asked has not written that.
+    fn explain(&self, mut error: ApiError) -> ApiError {
+        let blamed = error.problems.iter().map(|problem| problem.pointer.as_str()).chain(error.pointer.as_deref());
+        let from_here = |pointer: &str| {
+            !pointer.is_empty() && self.given.iter().any(|given| lies_in(pointer, given) || lies_in(given, pointer))
+        };
+        let mut found: Vec<&str> = blamed.filter(|pointer| from_here(pointer)).collect();
+        found.dedup();
+        if let [first, ..] = found.as_slice() {
+            let told = format!("{first} comes from the profile {:?}", self.name);
+            error.hint = Some(error.hint.map_or(told.clone(), |hint| format!("{hint}; {told}")));
+        }
+        error
+    }
+}
+
+/// The same error, which says what came from a profile.
+pub(crate) fn explained(profile: Option<&Applied>, error: ApiError) -> ApiError {
+    match profile {
+        Some(profile) => profile.explain(error),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_profile_where_that_is_to_blame() {
+        let applied = Applied {
+            name: "fast".to_owned(),
+            given: vec!["/harness/mcp/servers".to_owned(), "/cwd".to_owned(), "/harness/limits/maxTurns".to_owned()],
+        };
+        let hint = |pointer: &str| {
+            let problem = Problem { pointer: pointer.to_owned(), message: "is wrong".to_owned() };
+            applied.explain(ApiError::invalid(vec![problem])).hint
+        };
+        for pointer in ["/cwd", "/harness/mcp/servers/0/command", "/harness/limits"] {
+            assert!(hint(pointer).is_some_and(|hint| hint.contains("profile \"fast\"")), "{pointer}");
+        }
+        for pointer in ["/prompt", "/harness/mcpx", ""] {
+            assert_eq!(hint(pointer), None, "{pointer}");
+        }
+    }
+}

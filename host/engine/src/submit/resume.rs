@@ -1,0 +1,32 @@
+//! Where a session goes on.
+
+use std::path::{Path, PathBuf};
+
+use crate::Engine;
+use ostler_protocol::{ApiError, CompatibilityWarning, StartPayload};
+
+impl Engine {
+    /// The folder in which the session began that a payload resumes, if this host has it on record and it is still there.
+    /// A run that resumes starts in it: some CLIs find their sessions only there, and what was said before is about it.
+    ///
+    /// # Errors
+    /// `IO` where the record cannot be read.
+    pub(crate) fn folder_of_session(
+        &self,
+        provider: &str,
+        payload: &StartPayload,
+    ) -> Result<Option<PathBuf>, ApiError> {
+        let harness = payload.harness.as_ref();
+        let Some(session) = harness.and_then(|harness| harness.resume_session_id.as_deref()) else { return Ok(None) };
+        let runs = self.storage.read(|reader| reader.runs_of_session(provider, session))?;
+        Ok(runs.into_iter().rev().map(|run| run.cwd).find(|folder| folder.is_dir()))
+    }
+}
+
+/// Tells that a run starts elsewhere than was asked.
+pub(crate) fn moved(asked: &Path, began: &Path) -> Option<CompatibilityWarning> {
+    (asked != began).then(|| CompatibilityWarning {
+        pointer: "/cwd".to_owned(),
+        reason: format!("the session began in {}, and a run that resumes it starts there", began.display()),
+    })
+}

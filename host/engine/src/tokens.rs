@@ -1,0 +1,284 @@
+//! Tokens of provider instances: kept in a store outside of the database, given to the child alone, masked everywhere.
+//!
+//! The database knows only which provider has a token, and in which store it lies. A run of such a provider takes it at
+//! dispatch and does not start without it: a store that is locked, or that has forgotten it, must not make the CLI fall
+//! back to another login.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::Engine;
+use crate::setup::{ActiveConfig, Provider};
+use ostler_config::TokenStoreChoice;
+use ostler_protocol::methods::{ProviderParams, ProviderTokenParams, TokenState};
+use ostler_protocol::{ApiError, ErrorKind, Problem};
+use ostler_redaction::{KnownSecret, Masks};
+use ostler_storage::{Durability, Reader};
+use ostler_token_store::{StoreKind, Token, TokenError, TokenStore};
+
+/// The tokens of one host.
+pub(crate) struct Tokens {
+    store: TokenStore,
+    /// Held while one is changed: one at a time.
+    changing: Mutex<()>,
+    /// Whether what an earlier host was given was looked at.
+    loaded: Mutex<bool>,
+    /// Every token that this host has seen, and the name of its placeholder. What is replaced or deleted stays a secret.
+    seen: Mutex<BTreeMap<String, String>>,
+    masks: ArcSwap<Masks>,
+    /// Tokens that could not be read, and so cannot be masked.
+    problems: Mutex<Vec<String>>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// A token and the variable in which the child gets it.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenVariable {
+    pub(crate) name: String,
+    pub(crate) token: Token,
+}
+
+impl Tokens {
+    pub(crate) fn new(store: TokenStore) -> Self {
+        Self {
+            store,
+            changing: Mutex::default(),
+            loaded: Mutex::default(),
+            seen: Mutex::default(),
+            masks: ArcSwap::from_pointee(Masks::none()),
+            problems: Mutex::default(),
+        }
+    }
+
+    /// Masks of every token that this host has seen.
+    pub(crate) fn masks(&self) -> Arc<Masks> {
+        self.masks.load_full()
+    }
+
+    /// The same as values, to be masked together with others.
+    pub(crate) fn known(&self) -> Vec<KnownSecret> {
+        let seen = lock(&self.seen);
+        seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() }).collect()
+    }
+
+    /// Where new tokens go, for people.
+    pub(crate) fn describe(&self, choice: TokenStoreChoice) -> String {
+        match self.store.in_use(wanted(choice)) {
+            Ok(kind) => self.store.describe(kind),
+            Err(error) => format!("none: {}", error.message),
+        }
+    }
+
+    pub(crate) fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
+    /// Remembers a token, so that it is masked from now on. Returns whether it was new.
+    fn remember(&self, provider: &str, token: &Token) -> bool {
+        let mut seen = lock(&self.seen);
+        let new = seen.insert(token.reveal().to_owned(), format!("{provider}-token")).is_none();
+        if new {
+            let known = seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() });
+            self.masks.store(Arc::new(Masks::new(known)));
+        }
+        new
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// None leaves the choice to what there is.
+const fn wanted(choice: TokenStoreChoice) -> Option<StoreKind> {
+    match choice {
+        TokenStoreChoice::Auto => None,
+        TokenStoreChoice::SecretService => Some(StoreKind::SecretService),
+        TokenStoreChoice::Keyutils => Some(StoreKind::Keyutils),
+        TokenStoreChoice::File => Some(StoreKind::File),
+    }
+}
+
+fn failed(error: &TokenError) -> ApiError {
+    ApiError::new(ErrorKind::Io, error.message.clone()).hint(error.hint)
+}
+
+/// The store of a mark. One that this version does not know cannot be used.
+fn kind_of(provider: &str, store: &str) -> Result<StoreKind, ApiError> {
+    StoreKind::from_name(store).ok_or_else(|| {
+        let message = format!("the token of {provider} lies in a store that this version does not know: {store}");
+        ApiError::new(ErrorKind::Io, message).hint(format!("`ostler token set {provider}` keeps it anew"))
+    })
+}
+
+/// A token that must be there and is not.
+fn gone(provider: &str, kind: StoreKind) -> ApiError {
+    let why = match kind {
+        StoreKind::Keyutils => "; the kernel's keyring forgets at a reboot",
+        StoreKind::SecretService | StoreKind::File => "",
+    };
+    ApiError::new(ErrorKind::Io, format!("the token of {provider} is no longer in its store ({kind}){why}")).hint(
+        format!(
+            "`ostler token set {provider}` keeps it anew, `ostler token clear {provider}` lets runs start without one"
+        ),
+    )
+}
+
+impl Engine {
+    /// Keeps a token for a provider instance, in place of an earlier one. Runs that wait take the new one.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not, `INVALID_PARAMS` for one that takes no token or a token that cannot
+    /// be one, `IO` where the store cannot be used; then everything is as before.
+    pub fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
+        let setup = self.setup();
+        let provider = Arc::clone(setup.provider(&params.provider)?);
+        let mut problems = Vec::new();
+        let mut wrong =
+            |pointer: &str, message: String| problems.push(Problem { pointer: pointer.to_owned(), message });
+        let variable = provider.token_variable()?;
+        if variable.is_none() {
+            let message = format!("{} takes no token: its plugin names no variable for one", provider.name);
+            wrong("/provider", message);
+        }
+        let token = Token::parse(params.token.clone());
+        if let Err(what) = &token {
+            wrong("/token", (*what).to_owned());
+        }
+        let (Ok(token), []) = (token, problems.as_slice()) else { return Err(ApiError::invalid(problems)) };
+
+        let _one = lock(&self.tokens.changing);
+        let kind = self.tokens.store.in_use(wanted(setup.config.tokens.store)).map_err(|error| failed(&error))?;
+        let before = self.storage.read(|reader| reader.token_mark(&provider.name))?;
+        // From here on it is a secret, whatever becomes of it.
+        self.learn(&provider.name, &token);
+        self.tokens.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
+        let (name, now) = (provider.name.clone(), Timestamp::now());
+        let write =
+            self.storage.write_urgent(Durability::Full, move |tx| tx.put_token_mark(&name, kind.name(), now)).wait();
+        if let Err(error) = write {
+            if before.as_deref() != Some(kind.name()) {
+                // Without its mark nobody would ever look for it.
+                let _ = self.tokens.store.delete(kind, &provider.name);
+            }
+            return Err(error.into());
+        }
+        if let Some(other) = before.and_then(|name| StoreKind::from_name(&name)).filter(|other| *other != kind)
+            && let Err(error) = self.tokens.store.delete(other, &provider.name)
+        {
+            tracing::warn!(provider = provider.name, store = %other, %error, "an earlier token was left in its store");
+        }
+        lock(&self.tokens.problems).retain(|problem| !problem.starts_with(&problem_of(&provider.name)));
+        tracing::info!(provider = provider.name, store = %kind, "a token was kept");
+        Ok(TokenState { stored: true, store: Some(kind.name().to_owned()), variable, problem: None })
+    }
+
+    /// Deletes the token of a provider. Runs that wait start without one; that there is none is no error.
+    ///
+    /// # Errors
+    /// `IO` where the store cannot be used; the token then counts as kept.
+    pub fn clear_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
+        let _one = lock(&self.tokens.changing);
+        let name = &params.provider;
+        let variable = self.setup().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
+        let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
+            // A name that is no provider's is a mistake, unless it was one's once.
+            self.setup().provider(name)?;
+            return Ok(TokenState { stored: false, store: None, variable, problem: None });
+        };
+        let kind = kind_of(name, &store)?;
+        self.tokens.store.delete(kind, name).map_err(|error| failed(&error))?;
+        let gone = name.clone();
+        self.storage.write_urgent(Durability::Full, move |tx| tx.delete_token_mark(&gone)).wait()?;
+        tracing::info!(provider = name, store = %kind, "a token was deleted");
+        Ok(TokenState { stored: false, store: None, variable, problem: None })
+    }
+
+    /// Whether a provider has a token, and whether it can be had now.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not.
+    pub fn has_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
+        let name = &params.provider;
+        let variable = self.setup().provider(name)?.token_variable()?;
+        let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
+            return Ok(TokenState { stored: false, store: None, variable, problem: None });
+        };
+        let found = self.stored_token(name, &store);
+        let problem = found.as_ref().err().map(|error| error.message.clone());
+        Ok(TokenState { stored: found.is_ok(), store: Some(store), variable, problem })
+    }
+
+    /// The token that a run of this provider is to get, and the variable for it. None where it has none.
+    ///
+    /// # Errors
+    /// Where it has one that cannot be had: the run must not start without it.
+    pub(crate) fn token_for(&self, setup: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
+        let Some(store) = self.storage.read(|reader| reader.token_mark(provider))? else { return Ok(None) };
+        let token = self.stored_token(provider, &store)?;
+        let name = setup.provider(provider)?.token_variable()?.ok_or_else(|| {
+            let message = format!("{provider} has a token, but its plugin names no variable for it any more");
+            ApiError::new(ErrorKind::Conflict, message)
+                .hint(format!("`ostler token clear {provider}` lets runs start without one"))
+        })?;
+        Ok(Some(TokenVariable { name, token }))
+    }
+
+    fn stored_token(&self, provider: &str, store: &str) -> Result<Token, ApiError> {
+        let kind = kind_of(provider, store)?;
+        let found = self.tokens.store.get(kind, provider).map_err(|error| failed(&error))?;
+        let token = found.ok_or_else(|| gone(provider, kind))?;
+        self.learn(provider, &token);
+        Ok(token)
+    }
+
+    /// Reads every token that an earlier host was given, so that all of them are masked. Does it once; whoever comes
+    /// meanwhile waits.
+    pub(crate) fn load_tokens(&self) {
+        let mut loaded = lock(&self.tokens.loaded);
+        if *loaded {
+            return;
+        }
+        *loaded = true;
+        let marks = self.storage.read(Reader::token_marks).unwrap_or_else(|error| {
+            tracing::error!(%error, "it could not be read which providers have a token");
+            Vec::new()
+        });
+        for (provider, store) in marks {
+            if let Err(error) = self.stored_token(&provider, &store) {
+                tracing::warn!(provider, %error, "a token could not be read");
+                lock(&self.tokens.problems).push(format!("{}{}", problem_of(&provider), error.message));
+            }
+        }
+    }
+
+    /// The variable of a provider's token, if it has one: its value is taken at dispatch.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn expected_token(&self, provider: &Provider) -> Result<Option<String>, ApiError> {
+        let marked = self.storage.read(|reader| reader.token_mark(&provider.name))?.is_some();
+        if marked { provider.token_variable() } else { Ok(None) }
+    }
+
+    fn learn(&self, provider: &str, token: &Token) {
+        if self.tokens.remember(provider, token) {
+            // The host's own log masks it from now on.
+            self.follow();
+        }
+    }
+}
+
+/// How a problem of a provider's token begins.
+fn problem_of(provider: &str) -> String {
+    format!("token of {provider}: ")
+}

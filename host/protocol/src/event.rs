@@ -1,0 +1,525 @@
+//! The events of the contract: their names, their payloads and their envelope.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::record::names;
+use super::{
+    AnswerPlace, Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, SandboxRecord, Usage,
+};
+
+names! {
+    /// The name of an event.
+    EventType {
+        /// An attempt has started.
+        RunStarted = "run.started",
+        /// A conversation was created.
+        ConversationCreated = "conversation.created",
+        /// A conversation has a new title.
+        ConversationRenamed = "conversation.renamed",
+        /// A conversation's fields changed, or a run of it ended.
+        ConversationUpdated = "conversation.updated",
+        /// A conversation was archived or unarchived.
+        ConversationArchived = "conversation.archived",
+        /// The provider session of a conversation has changed or was removed.
+        ConversationSessionUpdated = "conversation.session_updated",
+        /// A message was sent to a conversation.
+        ConversationMessageSent = "conversation.message_sent",
+        /// Lines of the child's standard output.
+        ChunkStdout = "run.chunk.stdout",
+        /// Lines of the child's standard error.
+        ChunkStderr = "run.chunk.stderr",
+        /// A stage in the life cycle of the run.
+        Progress = "run.progress",
+        /// Findings of the policies.
+        PolicyAudit = "run.policy_audit",
+        /// An option that has no effect.
+        CompatibilityWarning = "run.compatibility_warning",
+        /// The meaning of a piece of output.
+        Semantic = "run.semantic",
+        /// A problem that did not end the run.
+        Warning = "run.warning",
+        /// A connection that the run made, or was refused.
+        Network = "run.network",
+        /// The CLI was no longer there when the run should start.
+        CliMissing = "run.cli_missing",
+        /// The work folder was no longer there when the run should start.
+        CwdMissing = "run.cwd_missing",
+        /// Metrics of an attempt.
+        RunnerMetrics = "run.runner_metrics",
+        /// The child has ended.
+        CliExit = "run.cli_exit",
+        /// The object that was requested with a schema.
+        StructuredOutput = "run.structured_output",
+        /// The answer does not match the schema.
+        StructuredOutputInvalid = "run.structured_output_invalid",
+        /// The run completed.
+        RunCompleted = "run.completed",
+        /// The run failed.
+        RunFailed = "run.failed",
+        /// The run was canceled.
+        RunCanceled = "run.canceled",
+    }
+}
+
+impl EventType {
+    /// Whether it is the last event of its run.
+    #[must_use]
+    pub const fn terminal(self) -> bool {
+        matches!(self, Self::RunCompleted | Self::RunFailed | Self::RunCanceled)
+    }
+}
+
+/// A stored event, as delivered by every transport.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Increases across the whole host.
+    pub cursor: u64,
+    /// Its id.
+    pub event_id: EventId,
+    /// The run that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The conversation that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
+    /// Counts from 1 in each run without gaps; absent for events without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Its name.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Its payload, by type.
+    pub payload: Value,
+    /// When it was created.
+    #[schemars(with = "String")]
+    pub timestamp: Timestamp,
+}
+
+impl Event {
+    /// An event that no run has stored, for tests.
+    #[must_use]
+    pub fn sample(cursor: u64, kind: EventType, payload: Value) -> Self {
+        let event_id = EventId::generate();
+        let (run_id, conversation_id, seq) = (None, None, Some(cursor));
+        Self { cursor, event_id, run_id, conversation_id, seq, kind, payload, timestamp: Timestamp::UNIX_EPOCH }
+    }
+}
+
+/// An event that is not stored yet: storage gives it its cursor and its number.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The run that it belongs to.
+    pub run_id: Option<RunId>,
+    /// The conversation that it belongs to.
+    pub conversation_id: Option<ConversationId>,
+    /// Its name.
+    pub kind: EventType,
+    /// Its payload as JSON text, redacted.
+    pub payload: String,
+    /// When it was created.
+    pub timestamp: Timestamp,
+}
+
+/// Ties each event to the type of its payload.
+macro_rules! payloads {
+    ($($variant:ident($payload:ty),)+) => {
+        /// The payload of an event.
+        #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+        #[serde(untagged)]
+        #[expect(missing_docs, reason = "each names its type")]
+        pub enum Payload {
+            $($variant($payload),)+
+        }
+
+        impl Payload {
+            /// The name of the event that carries it.
+            #[must_use]
+            pub const fn kind(&self) -> EventType {
+                match self { $(Self::$variant(_) => EventType::$variant,)+ }
+            }
+        }
+
+        impl EventType {
+            /// The events that the host tells, each with the schema of its payload, in the order of their definition.
+            pub fn schemas(generator: &mut SchemaGenerator) -> Vec<(Self, Schema)> {
+                vec![$((Self::$variant, generator.subschema_for::<$payload>()),)+]
+            }
+        }
+    };
+}
+
+payloads! {
+    RunStarted(RunStarted),
+    ConversationCreated(Conversation),
+    ConversationRenamed(Conversation),
+    ConversationUpdated(Conversation),
+    ConversationArchived(Conversation),
+    ConversationSessionUpdated(ConversationSession),
+    ConversationMessageSent(MessageSent),
+    ChunkStdout(Chunk),
+    ChunkStderr(Chunk),
+    Progress(Progress),
+    PolicyAudit(PolicyAudit),
+    CompatibilityWarning(CompatibilityWarning),
+    Semantic(Semantic),
+    Warning(Warning),
+    Network(Network),
+    CliMissing(CliMissing),
+    CwdMissing(CwdMissing),
+    RunnerMetrics(Metrics),
+    CliExit(CliExit),
+    StructuredOutput(StructuredOutput),
+    StructuredOutputInvalid(StructuredOutputInvalid),
+    RunCompleted(RunEnd),
+    RunFailed(RunEnd),
+    RunCanceled(RunEnd),
+}
+
+/// The provider plugin of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdapterInfo {
+    /// Plugin name.
+    pub name: String,
+    /// Plugin version.
+    pub version: String,
+    /// SHA-256 of its component, in hex.
+    pub digest: String,
+}
+
+/// `conversation.session_updated`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationSession {
+    /// The provider's session that the next message resumes; null if the next message starts a new session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
+
+/// `conversation.message_sent`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageSent {
+    /// The run that answers it.
+    pub run_id: RunId,
+    /// Provider instance.
+    pub provider: String,
+}
+
+/// What the child's standard output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// A protocol: the answer is in `run.semantic`.
+    Lines,
+    /// The answer itself, in `run.chunk.stdout`.
+    Text,
+}
+
+/// `run.started`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStarted {
+    /// The sandbox of the run. Missing in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRecord>,
+    /// Provider instance.
+    pub provider: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Process id of the child.
+    pub pid: u32,
+    /// The provider plugin.
+    pub adapter: AdapterInfo,
+    /// As reported by the CLI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cli_version: Option<String>,
+    /// What the child's standard output is.
+    pub output: Output,
+}
+
+/// `run.chunk.stdout`, `run.chunk.stderr`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Chunk {
+    /// Redacted. Whole lines that end with LF. If standard output is the answer, the text is as the child wrote it, and
+    /// a long line is split into several pieces.
+    pub text: String,
+    /// Number of secrets that were redacted.
+    pub redactions: u64,
+    /// A line was truncated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Invalid UTF-8 was replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lossy: bool,
+    /// The piece in base64, if standard output is the answer and the piece is not valid UTF-8: `text` has U+FFFD there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
+/// `run.progress`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// `queued`, `spawn_preparing`, `retry_scheduled`, `requeued` and so on.
+    pub stage: String,
+    /// Facts of the stage.
+    #[serde(flatten)]
+    pub facts: Map<String, Value>,
+}
+
+/// `run.policy_audit`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAudit {
+    /// `start`, `spawn`, or `tool` for a tool use that the CLI has reported. Tool uses have a record only if there are
+    /// findings.
+    pub stage: String,
+    /// `allow`, `warn`, `ask` or `deny`: the strictest of all findings.
+    pub verdict: String,
+    /// Provider instance.
+    pub provider: String,
+    /// Absolute path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<PathBuf>,
+    /// Working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// Argument list, redacted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Names of the child's variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_names: Vec<String>,
+    /// The tool use that was evaluated, at the stage `tool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<AuditedTool>,
+    /// Origin of the request: `cli`, `rpc`, `http`, `mcp`.
+    pub origin: String,
+    /// The grant that contains the working folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<PathBuf>,
+    /// Whether that grant trusts agent settings in the folder itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_settings: bool,
+    /// The profile that was merged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Features of the CLI: support, version, features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Value>,
+    /// Every finding.
+    pub findings: Vec<Finding>,
+}
+
+/// The tool use of a `run.policy_audit`. The event `tool_start` with the same `id` has the details.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedTool {
+    /// The CLI's id of this use.
+    pub id: String,
+    /// Kind of the tool, from the vocabulary of the plugin guide: `shell`, `file_write`.
+    pub tool: String,
+    /// The CLI's own name of the tool.
+    pub name: String,
+}
+
+/// `run.compatibility_warning`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CompatibilityWarning {
+    /// JSON Pointer into the start payload.
+    pub pointer: String,
+    /// Why it has no effect.
+    pub reason: String,
+}
+
+/// `run.semantic`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Semantic {
+    /// `session`, `text_delta`, `text`, `thinking_delta`, `thinking`, `tool_start`, `tool_delta`, `tool_result`,
+    /// `approval_requested`, `approval_withdrawn`, `usage`, `turn_complete`, `progress`, `warning`, `rate_limited`,
+    /// `error`, or a kind that is specific to the plugin.
+    pub kind: String,
+    /// Fields of the kind.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+/// Codes of `run.warning`.
+pub mod warning_code {
+    /// A transient spawn error; it is tried again.
+    pub const SPAWN_RETRY: &str = "SPAWN_RETRY";
+    /// Output beyond the run's limit is not kept.
+    pub const BUFFER_TRIMMED: &str = "BUFFER_TRIMMED";
+    /// A line was longer than is shown or read.
+    pub const LINE_TRUNCATED: &str = "LINE_TRUNCATED";
+    /// The run ended without a word of the agent.
+    pub const NO_TEXT_EMITTED: &str = "NO_TEXT_EMITTED";
+    /// The session to resume is not known; the run starts anew.
+    pub const SESSION_RESUME_INVALID: &str = "session_resume_invalid";
+    /// The CLI began a new session where one was to be resumed.
+    pub const SESSION_REPLACED: &str = "session_replaced";
+    /// A later message of a conversation has no session to go on from.
+    pub const SESSION_ABSENT: &str = "session_absent";
+    /// A plugin failed.
+    pub const PLUGIN_FAILED: &str = "PLUGIN_FAILED";
+    /// Lines of a tool's result were left out.
+    pub const TOOL_RESULT_TRIMMED: &str = "TOOL_RESULT_TRIMMED";
+    /// A process survived SIGKILL.
+    pub const LEFTOVER_PROCESS: &str = "LEFTOVER_PROCESS";
+    /// The CLI left processes behind, which were ended.
+    pub const PROCESSES_ENDED: &str = "PROCESSES_ENDED";
+    /// The CLI still ran when its work was done, and was ended. Facts: `lingeredMs`, and `background`, what it waited for.
+    pub const CLI_ENDED: &str = "CLI_ENDED";
+    /// Output was withheld because no redactor could run.
+    pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
+    /// The child did not read its whole input.
+    pub const INPUT_UNREAD: &str = "INPUT_UNREAD";
+    /// The run made a file that other programs obey: a configuration of tools, for instance. Fact: `path`.
+    pub const PROTECTED_FILE_MADE: &str = "PROTECTED_FILE_MADE";
+    /// The run asked for a host that it may not reach. Facts: `host`, `port`, `reason`.
+    pub const NETWORK_REFUSED: &str = "NETWORK_REFUSED";
+    /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or `count`, of
+    /// those that have no record of their own.
+    pub const TOOL_DENIED: &str = "TOOL_DENIED";
+
+    /// Whether a warning leaves in doubt that the run did what was asked, so that nobody may miss it.
+    #[must_use]
+    pub fn leaves_doubt(code: &str) -> bool {
+        [BUFFER_TRIMMED, INPUT_UNREAD, NO_TEXT_EMITTED, OUTPUT_WITHHELD].contains(&code)
+    }
+}
+
+/// `run.warning`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// One of the codes of the contract.
+    pub code: String,
+    /// What happened, as text.
+    pub message: String,
+    /// Facts of the code.
+    #[serde(flatten)]
+    pub facts: Map<String, Value>,
+}
+
+/// `run.cli_missing`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CliMissing {
+    /// The path or names that were searched.
+    pub path: String,
+    /// How to install it.
+    pub install_hint: String,
+}
+
+/// `run.cwd_missing`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CwdMissing {
+    /// The folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Bytes and lines of one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamMetrics {
+    /// Bytes as the child wrote them.
+    pub bytes: u64,
+    /// Lines.
+    pub lines: u64,
+}
+
+/// `run.runner_metrics`: metrics of one attempt. Times are milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Standard output.
+    pub stdout: StreamMetrics,
+    /// Standard error.
+    pub stderr: StreamMetrics,
+    /// Events of the attempt so far.
+    pub events: u64,
+    /// Tool uses that the CLI reported.
+    pub tool_calls: u64,
+    /// Tokens and cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// From the acknowledgement, or the last attempt's end, to the start of this attempt.
+    pub queue_ms: f64,
+    /// From the start of the attempt to the child's start.
+    pub spawn_ms: f64,
+    /// From the child's start to its first byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<f64>,
+    /// From the child's start to its end.
+    pub run_ms: f64,
+    /// Largest resident set of the child's largest process, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of the child and of those of its children that it waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<f64>,
+}
+
+/// `run.cli_exit`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CliExit {
+    /// Exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Milliseconds from its start.
+    pub duration_ms: u64,
+}
+
+/// `run.structured_output`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StructuredOutput {
+    /// The object, redacted.
+    pub result: Value,
+}
+
+/// `run.structured_output_invalid`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StructuredOutputInvalid {
+    /// Every position that does not match.
+    pub errors: Vec<super::Problem>,
+    /// The actual value, redacted; null if there is none.
+    pub value: Value,
+}
+
+/// `run.completed`, `run.failed`, `run.canceled`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunEnd {
+    /// Exit code of the last attempt's child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// A more specific code of the plugin: `http-429`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What happened, as text.
+    pub message: String,
+    /// What the user can do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The location of the whole answer, if `finalText` may contain only part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerPlace>,
+    /// The answer, redacted. If it is longer than 1 MiB, only the beginning; `answer` then locates the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_text: Option<String>,
+}

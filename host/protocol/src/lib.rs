@@ -1,0 +1,56 @@
+//! The data that crosses the API: what a client sends, what it gets back, and what is stored in between.
+//!
+//! One definition makes the wire format (serde), the schema that input is checked against and the API document
+//! (schemars). Nothing here does I/O, and every other module may use it.
+
+mod access;
+mod answer;
+mod audit;
+mod conversation;
+mod error;
+mod event;
+mod id;
+mod merge;
+pub mod methods;
+mod network;
+mod network_host;
+mod origin;
+mod payload;
+mod pointer;
+mod record;
+mod retention;
+mod sandbox;
+mod secret_name;
+mod variable_name;
+
+pub use access::{AccessClass, AccessToken, Actor};
+pub use answer::{AnswerPlace, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
+pub use audit::{AuditKind, AuditRecord, AuditVerdict};
+pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
+pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
+pub use event::{
+    AdapterInfo, AuditedTool, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event,
+    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic,
+    StreamMetrics, StructuredOutput, StructuredOutputInvalid, Warning, warning_code,
+};
+pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
+pub use merge::{Nulls, merge, merge_patch, strip_nulls};
+pub use network::{Network, NetworkReason, NetworkVerdict};
+pub use network_host::{Host, HostPattern, HostRule};
+pub use origin::Origin;
+pub use payload::{
+    AllowlistEntry, AllowlistMode, ApprovalPolicy, Attachment, CliAllowlist, FlagValue, Harness, InputFormat, Limits,
+    Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartAfter,
+    StartPayload, StructuredOutputSpec, Tool,
+};
+pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names};
+pub use record::{
+    Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
+    RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason,
+};
+pub use retention::{
+    RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionRule, RetentionScopeKind,
+};
+pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
+pub use secret_name::{secret_like, words};
+pub use variable_name::{MARKER_VARIABLE, is_of_caller, matches_name};

@@ -1,0 +1,16 @@
+//! Where the value of a setting comes from.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The configuration that is built in.
+    Default,
+    /// The user's file.
+    File,
+    /// Set at run time, over both.
+    Override,
+}

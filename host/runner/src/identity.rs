@@ -1,0 +1,31 @@
+//! How a process is recognized later, by another host.
+
+use serde::{Deserialize, Serialize};
+
+use super::linux;
+
+/// Tells a child apart from every other process that was or will be: to be recorded before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessIdentity {
+    /// The child's process id, which is also its session and process group.
+    pub pid: i32,
+    /// When the child was forked, in the kernel's clock ticks since boot.
+    pub start_ticks: u64,
+    /// The keeper's process id.
+    pub keeper_pid: i32,
+    /// When the keeper was forked, in the same ticks.
+    pub keeper_start_ticks: u64,
+    /// The boot during which all this holds.
+    pub boot_id: String,
+    /// The value of [`MARKER_VARIABLE`].
+    pub marker: String,
+}
+
+impl ProcessIdentity {
+    /// Whether the machine has not been started again since.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        !self.boot_id.is_empty() && self.boot_id == linux::boot_id()
+    }
+}

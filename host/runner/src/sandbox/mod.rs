@@ -1,0 +1,227 @@
+//! Containment of a child: what it may see, change and reach, enforced by the kernel before the program starts.
+//!
+//! The runner owns the mechanism and knows nothing of providers. [`Sandbox`] says what holds for one child; the
+//! engine makes it of the payload, the configuration and the plugin's declaration.
+//!
+//! # Layers
+//! ```text
+//! privileges   no_new_privs, no capabilities, resource limits, a session keyring of its own      every child
+//! namespaces   user, PID, IPC, mount (and network): `init`, `view`, `network`; or by `bwrap`      where the kernel lets us
+//! Landlock     writes, once more; alone where namespaces are refused: `landlock`                  from Linux 5.13
+//! seccomp      no mounts, no new user namespaces, no kernel keyrings: `filter`                   by mode
+//! ```
+//!
+//! # Who is who in a PID namespace
+//! ```text
+//! keeper ──▶ init (process 1 of the namespace) ──▶ program
+//! ```
+//! The keeper stays outside. `init` builds the view, starts the program, collects every orphan, and reports the
+//! program's end. When `init` ends, the kernel ends everything in the namespace, whatever forked, changed its session or
+//! cleared its environment. `init` itself ends with the keeper (`PR_SET_PDEATHSIG`), so that nothing outlives a keeper
+//! that was killed.
+//!
+//! # The view
+//! The mount namespace begins as a copy of the host's. Everything becomes read-only, folders that must not be seen are
+//! covered, and the folders of the run are mounted on their own paths again, writable. A folder that was checked is
+//! named by its device and inode as well: where the path leads to another folder by now, the child is not started.
+
+mod bwrap;
+mod filter;
+mod init;
+mod landlock;
+mod mounts;
+mod network;
+mod privileges;
+mod probe;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+pub use super::placeholders::Placeholder;
+pub use ostler_protocol::SandboxBackend as Backend;
+
+pub use self::probe::{ProbeReport, RefusedBackend, available, run_probe_child};
+
+pub(super) use self::bwrap::{Handover, start as start_bwrap, take_over};
+pub(super) use self::init::{Init, InitReport, KILLED, serve_made, start as start_init};
+pub use self::privileges::be_opaque;
+pub(super) use self::view::enter;
+
+/// What bounds one child. The default bounds nothing but the privileges that no child gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Namespaces of its own. None leaves the child in the host's.
+    pub namespaces: Option<Namespaces>,
+    /// A Landlock domain.
+    pub landlock: Option<Landlock>,
+    /// What is missing and must not be made by the child: something empty stands in its place, read-only, until the child
+    /// has ended.
+    pub placeholders: Vec<Placeholder>,
+    /// System calls that are refused.
+    pub filter: Filter,
+    /// Resource limits.
+    pub limits: ResourceLimits,
+}
+
+/// Namespaces of a child. PID, IPC and user namespaces come with every one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// Who makes them.
+    pub maker: Maker,
+    /// What it sees of the file system. None is what the host sees.
+    pub view: Option<View>,
+    /// Its network. None is the host's.
+    pub network: Option<Network>,
+}
+
+/// Who makes the namespaces of a child.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Maker {
+    /// This program.
+    #[default]
+    Own,
+    /// The system's `bwrap`. Process 1 is this program again, with [`INIT_VERB`], until it executes the reaper.
+    Bwrap,
+}
+
+/// The hidden verb upon which `main` must call [`serve_as_init`](super::serve_as_init).
+pub const INIT_VERB: &str = "__sandbox_init";
+
+/// What a child sees of the file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Whether the rest of the disk is read-only.
+    pub read_only: bool,
+    /// Files and folders that stay visible, or writable, on their own paths.
+    pub open: Vec<OpenPath>,
+    /// Files and folders below writable ones that are read-only. Missing ones are passed over.
+    pub protect: Vec<PathBuf>,
+    /// Files and folders that look empty. Missing ones are passed over. What is open below them stays open.
+    pub hide: Vec<PathBuf>,
+    /// A private folder of the host that the child sees, writable, as [`TEMPORARY_FOLDERS`].
+    pub tmp: Option<PathBuf>,
+    /// A `/dev` with the few devices that every program expects, in place of the host's.
+    pub minimal_dev: bool,
+}
+
+/// A file or folder that stays open to the child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPath {
+    /// Absolute, links resolved.
+    pub path: PathBuf,
+    /// Whether the child may change it.
+    pub write: bool,
+    /// What was checked: a path that leads to something else by now refuses the start.
+    pub identity: Option<FileIdentity>,
+    /// Whether a missing path refuses the start.
+    pub required: bool,
+}
+
+/// Device and inode of a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    /// Number of the device.
+    pub device: u64,
+    /// Number of the inode. The host keeps the file open, so that no other gets it.
+    pub inode: u64,
+}
+
+impl FileIdentity {
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(fd: impl std::os::fd::AsFd) -> Result<Self, Errno> {
+        let found = nix::sys::stat::fstat(fd)?;
+        Ok(Self { device: found.st_dev, inode: found.st_ino })
+    }
+}
+
+/// A network without a route: loopback, and sockets on it whose other side is the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Port of the proxy on the child's loopback.
+    pub proxy_port: u16,
+    /// Ports of the host's loopback that the child finds on its own.
+    pub forwards: Vec<u16>,
+}
+
+/// Rules of a Landlock domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Landlock {
+    /// Files and folders that may be read and executed. Empty leaves reading unbounded.
+    pub read: Vec<PathBuf>,
+    /// Files and folders that may be changed as well.
+    pub write: Vec<PathBuf>,
+    /// Whether changes are bounded at all.
+    pub bound_writes: bool,
+    /// TCP ports to which the child may connect. None leaves connections unbounded.
+    pub connect: Option<Vec<u16>>,
+}
+
+/// System calls that are refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// Those that reach into the kernel's keyrings or the kernel itself.
+    #[default]
+    Basic,
+    /// Those that mount, and those that make user namespaces, too.
+    Strict,
+    /// And unix sockets: where nothing else keeps a child from those of the system.
+    StrictWithoutUnix,
+    /// And sockets of any kind but TCP: where no network namespace keeps them in.
+    StrictWithoutSockets,
+}
+
+/// Resource limits of each process of a child, where they are set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimits {
+    /// Processes and threads of the user, all runs together.
+    pub processes: Option<u64>,
+    /// Bytes of address space of one process.
+    pub memory: Option<u64>,
+    /// Open descriptors of one process.
+    pub open_files: Option<u64>,
+    /// Bytes of the largest file that a process may write.
+    pub file_size: Option<u64>,
+}
+
+/// Where a child finds its private folder for temporary files.
+pub const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Sockets of one child's network, at most: the proxy's and those of the forwarded ports.
+pub(super) const MAX_SOCKETS: usize = 64;
+
+/// A step of the containment that failed. The program was not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SetupError {
+    /// What was tried, for people: `mount /work`.
+    pub(super) step: String,
+    pub(super) errno: Errno,
+}
+
+impl SetupError {
+    pub(super) fn at(step: impl Into<String>) -> impl FnOnce(Errno) -> Self {
+        let step = step.into();
+        move |errno| Self { step, errno }
+    }
+
+    pub(super) fn on(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
+        let step = format!("{step} {}", path.display());
+        move |errno| Self { step, errno }
+    }
+}
+
+type Setup<T = ()> = Result<T, SetupError>;
+
+/// Restricts this process as the sandbox says, last of all before it executes the program.
+pub(super) fn restrict(sandbox: &Sandbox) -> Setup {
+    privileges::restrict(&sandbox.limits, sandbox.namespaces.is_some() || sandbox.landlock.is_some())?;
+    if let Some(rules) = &sandbox.landlock {
+        landlock::restrict(rules)?;
+    }
+    filter::apply(sandbox.filter)
+}

@@ -1,0 +1,210 @@
+//! JSON-RPC over a connection that stays: calls in any number at a time, and event streams between their answers.
+//!
+//! What carries the frames is somebody else's business: see `websocket` and `lines`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::http::Shared;
+use super::peer::Peer;
+use super::rpc::{self, Answer, Caller};
+use super::stream::{Follower, Opened, Step};
+use ostler_engine::Engine;
+use ostler_protocol::methods::{SubscribeParams, SubscribeResult};
+use ostler_protocol::{ApiError, ErrorKind, Event};
+
+/// Calls of one connection that are worked on at a time; the next is read when one is done.
+const MAX_CALLS: usize = 32;
+
+/// Event streams of one connection.
+const MAX_STREAMS: usize = 64;
+
+/// Texts that may wait to be sent. Whoever makes one more waits, and memory stays bounded.
+const MAX_WAITING: usize = 4;
+
+/// How long the last texts of a connection may take.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Waits a moment for the task that sends what a session wanted to have sent. Whoever does not take it by then is left.
+pub(super) async fn finish_writing(mut writer: JoinHandle<()>) {
+    if tokio::time::timeout(CLOSE_TIME, &mut writer).await.is_err() {
+        writer.abort();
+    }
+}
+
+/// One connection.
+pub(super) struct Session {
+    engine: Arc<Engine>,
+    origin: String,
+    peer: Arc<Peer>,
+    calls: Arc<Semaphore>,
+    streams: Arc<Streams>,
+}
+
+impl Session {
+    /// A session, and what it wants to have sent.
+    pub(super) fn open(shared: &Shared, origin: String, peer: Arc<Peer>) -> (Self, mpsc::Receiver<Answer>) {
+        let (out, waiting) = mpsc::channel(MAX_WAITING);
+        let streams =
+            Arc::new(Streams { closing: shared.closing.clone(), out, open: Mutex::default(), last: AtomicU64::new(0) });
+        let calls = Arc::new(Semaphore::new(MAX_CALLS));
+        (Self { engine: Arc::clone(&shared.engine), origin, peer, calls, streams }, waiting)
+    }
+
+    /// Takes a frame and answers it when it is done. Returns as soon as there is room for the next. What `place` holds is
+    /// held until the answer is made.
+    pub(super) async fn take<P: Send + 'static>(&self, frame: Vec<u8>, place: P) {
+        let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
+        // After that, so that a connection takes no more of the peer's calls than it may have.
+        let call = self.peer.budget().call().await;
+        let beginning = Arc::new(PendingSubscriptions { streams: Arc::clone(&self.streams), begun: Mutex::default() });
+        let caller =
+            Caller { origin: self.origin.clone(), peer: Arc::clone(&self.peer), streams: Some(Arc::clone(&beginning)) };
+        let (engine, out) = (Arc::clone(&self.engine), self.streams.out.clone());
+        tokio::spawn(async move {
+            let answer = rpc::answer(&engine, &caller, &frame).await;
+            drop((frame, place));
+            if let Some(mut answer) = answer {
+                answer.held.extend(call);
+                // Nobody reads any more where this fails.
+                let _ = out.send(answer).await;
+            }
+            // After the answer, so that nobody gets events of a stream whose name they do not know yet.
+            beginning.follow();
+            drop(permit);
+        });
+    }
+
+    /// Answers a frame that could not be read.
+    pub(super) async fn refuse(&self, message: &str) {
+        let _ = self.streams.out.send(rpc::unreadable(message).into()).await;
+    }
+
+    /// Waits until every call has been answered, and ends the event streams.
+    pub(super) async fn finish(self) {
+        let all = u32::try_from(MAX_CALLS).unwrap_or(u32::MAX);
+        let _ = self.calls.acquire_many(all).await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.streams.end();
+    }
+}
+
+/// The event streams of a connection.
+#[derive(Debug)]
+struct Streams {
+    closing: watch::Receiver<bool>,
+    out: mpsc::Sender<Answer>,
+    /// By their number. None where the stream has not begun.
+    open: Mutex<HashMap<u64, Option<AbortHandle>>>,
+    last: AtomicU64,
+}
+
+impl Streams {
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Option<AbortHandle>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.open().drain().filter_map(|(_, stream)| stream).for_each(|stream| stream.abort());
+    }
+}
+
+/// The streams that the calls of one frame begin. They tell nothing before the frame is answered.
+pub(crate) struct PendingSubscriptions {
+    streams: Arc<Streams>,
+    begun: Mutex<Vec<(u64, Follower)>>,
+}
+
+impl fmt::Debug for PendingSubscriptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beginning").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}
+
+impl PendingSubscriptions {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// As [`Follower::open`], and `CONFLICT` where the connection has as many as it may.
+    pub(super) fn subscribe(
+        &self,
+        engine: &Arc<Engine>,
+        params: &SubscribeParams,
+        peer: &Arc<Peer>,
+    ) -> Result<SubscribeResult, ApiError> {
+        let (follower, Opened { after, truncated }) =
+            Follower::open(engine, params, true, self.streams.closing.clone(), Arc::clone(peer))?;
+        let id = self.streams.last.fetch_add(1, Ordering::Relaxed) + 1;
+        {
+            let mut open = self.streams.open();
+            if open.len() >= MAX_STREAMS {
+                let message = format!("a connection has at most {MAX_STREAMS} subscriptions");
+                return Err(ApiError::new(ErrorKind::Conflict, message).hint("end one with `unsubscribe`"));
+            }
+            open.insert(id, None);
+        }
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).push((id, follower));
+        Ok(SubscribeResult { subscription_id: id, cursor: after, truncated })
+    }
+
+    /// Ends a stream. Events that are on their way may still arrive.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where there is none of that number.
+    pub(super) fn unsubscribe(&self, id: u64) -> Result<(), ApiError> {
+        match self.streams.open().remove(&id) {
+            Some(stream) => {
+                stream.inspect(AbortHandle::abort);
+                Ok(())
+            }
+            None => Err(ApiError::not_found("subscription", id)),
+        }
+    }
+
+    /// Lets the streams tell.
+    fn follow(&self) {
+        let begun = std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        for (id, follower) in begun {
+            let mut open = self.streams.open();
+            // It may have been ended by a call of the same frame.
+            if let Some(place) = open.get_mut(&id) {
+                let task = tokio::spawn(tell(id, follower, self.streams.out.clone()));
+                *place = Some(task.abort_handle());
+            }
+        }
+    }
+}
+
+/// Sends the events of one stream. Reads the next ones when these are on their way.
+async fn tell(id: u64, mut follower: Follower, out: mpsc::Sender<Answer>) {
+    while let Some(step) = follower.next().await {
+        let Step::Events(events) = step else { continue };
+        for event in &events {
+            if out.send(notification(id, event).into()).await.is_err() {
+                return;
+            }
+        }
+    }
+    let ended = json!({"jsonrpc": "2.0", "method": "subscription_ended", "params": {"subscriptionId": id}});
+    let _ = out.send(ended.to_string().into()).await;
+}
+
+/// The envelope of an event, with the number of the stream that it comes by.
+fn notification(id: u64, event: &Event) -> String {
+    let mut params = serde_json::to_value(event).unwrap_or_default();
+    if let Value::Object(members) = &mut params {
+        members.insert("subscriptionId".to_owned(), id.into());
+    }
+    json!({"jsonrpc": "2.0", "method": "run_event", "params": params}).to_string()
+}

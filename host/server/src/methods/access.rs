@@ -1,0 +1,29 @@
+//! Access tokens.
+
+use std::sync::Arc;
+
+use super::super::rpc::Caller;
+use ostler_engine::Engine;
+use ostler_protocol::methods::{CreateAccessTokenParams, CreatedAccessToken, NoParams, RevokeAccessTokenParams};
+use ostler_protocol::{AccessToken, ApiError};
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
+pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Vec<AccessToken>, ApiError> {
+    Ok(engine.list_access_tokens())
+}
+
+pub(super) fn create(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &CreateAccessTokenParams,
+) -> Result<CreatedAccessToken, ApiError> {
+    engine.create_access_token(params, caller.peer.actor())
+}
+
+pub(super) fn revoke(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &RevokeAccessTokenParams,
+) -> Result<AccessToken, ApiError> {
+    engine.revoke_access_token(params, caller.peer.actor())
+}

@@ -1,0 +1,76 @@
+//! Conversations.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::rpc::Caller;
+use super::{Answer, result, runs};
+use ostler_engine::{AuditEntry, Engine};
+use ostler_protocol::methods::{
+    ArchiveConversationParams, ConversationParams, ConversationResult, CreateConversationParams, DeletedConversation,
+    GetConversationParams, ListConversationsParams, RenameConversationParams,
+};
+use ostler_protocol::{ApiError, AuditKind, Conversation, ConversationSummary, Page};
+
+pub(super) fn create(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &CreateConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.create_conversation(params)
+}
+
+pub(super) fn list(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &ListConversationsParams,
+) -> Result<Page<ConversationSummary>, ApiError> {
+    engine.list_conversations(params)
+}
+
+pub(super) fn get(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &GetConversationParams,
+) -> Result<ConversationResult, ApiError> {
+    engine.get_conversation(params)
+}
+
+/// Takes the payload as it came: its form is checked together with what else a submit checks.
+pub(super) fn send(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
+    let facts = runs::asked(&params);
+    runs::submitted(engine, caller, "send_conversation_message", &facts, engine.send_message(params, &caller.origin))
+}
+
+pub(super) fn rename(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &RenameConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.rename_conversation(params)
+}
+
+/// Takes the metadata as they came: null means something in a patch.
+pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
+    result(&engine.update_conversation(params)?)
+}
+
+pub(super) fn delete(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &ConversationParams,
+) -> Result<DeletedConversation, ApiError> {
+    let deleted = engine.delete_conversation(params.conversation_id)?;
+    let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).fact("what", "conversation");
+    engine.audit_now(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
+    Ok(deleted)
+}
+
+pub(super) fn archive(
+    engine: &Arc<Engine>,
+    _: &Caller,
+    params: &ArchiveConversationParams,
+) -> Result<Conversation, ApiError> {
+    engine.archive_conversation(params)
+}

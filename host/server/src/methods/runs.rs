@@ -1,0 +1,135 @@
+//! Runs and the queue.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::rpc::Caller;
+use super::{Answer, result};
+use ostler_engine::{AuditEntry, Engine};
+use ostler_protocol::methods::{
+    CancelResult, DeletedRun, ExportRunParams, ExportRunResult, ListJobsParams, ListRunsParams, PauseParams,
+    QueuePauses, RunEventsParams, RunEventsResult, RunParams, SetQueuePriorityParams, StartRunResult,
+};
+use ostler_protocol::{AccessClass, ApiError, AuditKind, JobRecord, Page, RunId, RunRecord, RunSummary};
+
+/// Characters of a text of a payload in the audit trail.
+const MAX_FACT: usize = 1024;
+
+/// Takes the payload as it came: its form is checked together with what else a submit checks.
+pub(super) fn start(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
+    let facts = asked(&params);
+    submitted(engine, caller, "start_run", &facts, engine.start_run(params, &caller.origin))
+}
+
+/// What a start payload asks for, as far as the audit trail keeps it.
+pub(super) fn asked(params: &Value) -> Value {
+    let text = |pointer: &str| {
+        params.pointer(pointer).and_then(Value::as_str).map(|text| text.chars().take(MAX_FACT).collect::<String>())
+    };
+    json!({
+        "provider": text("/provider"),
+        "cwd": text("/cwd"),
+        "sandboxMode": text("/harness/permissions/sandboxMode"),
+        "conversationId": text("/conversationId"),
+    })
+}
+
+/// Puts on record that a run was asked for, and what became of that.
+pub(super) fn submitted(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    method: &str,
+    facts: &Value,
+    outcome: Result<StartRunResult, ApiError>,
+) -> Answer {
+    let mut entry = AuditEntry::new(AuditKind::Submit, caller.peer.actor()).fact("method", method);
+    for (name, value) in facts.as_object().into_iter().flatten() {
+        entry = entry.fact(name, value);
+    }
+    entry = entry.fact("origin", &caller.origin);
+    match &outcome {
+        Ok(started) => engine.audit(entry.run(started.run_id).fact("outcome", "taken")),
+        Err(error) => {
+            let checks: Vec<&str> = error.findings.iter().map(|finding| finding.check.as_str()).collect();
+            let checks = Some(checks).filter(|checks| !checks.is_empty());
+            engine.audit_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
+        }
+    }
+    result(&outcome?)
+}
+
+/// Takes the overrides as they came: null means something there.
+pub(super) fn rerun(engine: &Arc<Engine>, caller: &Caller, params: Value) -> Answer {
+    let facts = json!({"rerunOf": params.get("runId").and_then(Value::as_str).and_then(|id| id.parse::<RunId>().ok())});
+    submitted(engine, caller, "rerun", &facts, engine.rerun(params, &caller.origin))
+}
+
+pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<CancelResult, ApiError> {
+    engine.cancel_run(params.run_id)
+}
+
+pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
+    let deleted = engine.delete_run(params.run_id)?;
+    let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).run(params.run_id);
+    engine.audit_now(entry.fact("what", "run"))?;
+    Ok(deleted)
+}
+
+pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<RunRecord, ApiError> {
+    engine.get_run(params.run_id)
+}
+
+pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
+    engine.list_runs(params)
+}
+
+pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
+    engine.run_events(params)
+}
+
+pub(super) fn export(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &ExportRunParams,
+) -> Result<ExportRunResult, ApiError> {
+    if params.path.is_some() {
+        caller.peer.require(AccessClass::Operate, "export_run with a path")?;
+    }
+    let entry = AuditEntry::new(AuditKind::Export, caller.peer.actor()).run(params.run_id);
+    let exported = engine.export_run(params, caller.peer.is_remote())?;
+    // The host does not know where the caller of a transient export puts it.
+    let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
+    engine.audit(entry.fact("format", params.format).fact("bytes", exported.bytes));
+    Ok(exported)
+}
+
+pub(super) fn pause(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
+    let pauses = engine.pause_queue(params)?;
+    engine.audit(queue_entry(caller, "pause").fact("provider", &params.provider));
+    Ok(pauses)
+}
+
+pub(super) fn resume(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
+    let pauses = engine.resume_queue(params)?;
+    engine.audit(queue_entry(caller, "resume").fact("provider", &params.provider));
+    Ok(pauses)
+}
+
+pub(super) fn set_priority(
+    engine: &Arc<Engine>,
+    caller: &Caller,
+    params: &SetQueuePriorityParams,
+) -> Result<JobRecord, ApiError> {
+    let job = engine.set_queue_priority(params)?;
+    engine.audit(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
+    Ok(job)
+}
+
+fn queue_entry(caller: &Caller, what: &str) -> AuditEntry {
+    AuditEntry::new(AuditKind::Queue, caller.peer.actor()).fact("what", what)
+}
+
+pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
+    engine.list_jobs(params)
+}

@@ -1,0 +1,402 @@
+//! JSON-RPC 2.0: from bytes to calls and back. Knows no transport.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::duplex::PendingSubscriptions;
+use super::methods::{self, Method};
+use super::peer::Peer;
+use ostler_engine::{AuditEntry, Engine};
+use ostler_protocol::{ApiError, AuditKind, ErrorKind};
+
+/// Most calls in one batch.
+const MAX_BATCH: usize = 100;
+
+/// Most values in one frame: each takes up to a hundred times the bytes in memory that it takes on the wire.
+const MAX_VALUES: usize = 250_000;
+
+/// How deep a frame may be nested: what it says comes back inside of other documents, which must be readable too.
+const MAX_DEPTH: usize = 96;
+
+/// Bytes of the answers to one batch after which no more of its calls are made: they lie in memory until they are read.
+const MAX_BATCH_ANSWER: usize = 8 << 20;
+
+/// The parameter that carries variables of the caller, and with them the choice of programs.
+const VARIABLES: &str = "clientEnvironment";
+
+/// Methods that take a start payload. An array may hold all of it as one object, too.
+const START_METHODS: &[&str] = &["start_run", "send_conversation_message"];
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// `cli`, `rpc`, `http` or `mcp`.
+    pub(crate) origin: String,
+    /// Who is at the other end, and what they may do.
+    pub(crate) peer: Arc<Peer>,
+    /// Where event streams can be begun: on connections that stay.
+    pub(crate) streams: Option<Arc<PendingSubscriptions>>,
+}
+
+/// The answer to a frame, as JSON text.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// Held until the text is written: what the peer may have of answers that are not read yet.
+    pub(crate) held: Vec<OwnedSemaphorePermit>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, held: Vec::new() }
+    }
+}
+
+/// Answers one frame, a call or a batch. None where there is nothing to answer, because all were notifications.
+pub(crate) async fn answer(engine: &Arc<Engine>, caller: &Caller, frame: &[u8]) -> Option<Answer> {
+    let bytes = frame.len();
+    if let Err(message) = check_shape(frame) {
+        return Some(unreadable(&message).into());
+    }
+    let frame = match serde_json::from_slice::<Value>(frame) {
+        Ok(frame) => frame,
+        Err(error) => return Some(unreadable(&format!("not JSON: {error}")).into()),
+    };
+    let Value::Array(calls) = frame else {
+        return answer_one(engine, caller, frame).await.map(Answer::from);
+    };
+    if calls.is_empty() || calls.len() > MAX_BATCH {
+        let message = format!("a batch holds 1 to {MAX_BATCH} calls, not {}", calls.len());
+        return Some(failure(Value::Null, -32600, &message).to_string().into());
+    }
+    let Ok(held) = caller.peer.budget().batch(bytes).await else {
+        let error = ApiError::new(ErrorKind::Conflict, "too many batches of this client are not answered yet")
+            .hint("read the answers of the earlier ones, then send it again")
+            .retryable(true);
+        return Some(refusal(&Value::Null, &error).into());
+    };
+    let mut answers = String::from("[");
+    for call in calls {
+        let answer =
+            if answers.len() > MAX_BATCH_ANSWER { not_made(call) } else { answer_one(engine, caller, call).await };
+        let Some(answer) = answer else { continue };
+        if answers.len() > 1 {
+            answers.push(',');
+        }
+        answers.push_str(&answer);
+    }
+    if answers.len() == 1 {
+        return None;
+    }
+    answers.push(']');
+    Some(Answer { text: answers, held: vec![held] })
+}
+
+/// The answer to a call of a batch whose answers are too large already. Nothing of it was done.
+fn not_made(call: Value) -> Option<String> {
+    let id = match read(call) {
+        Ok((id, _)) => id?,
+        Err(failure) => return Some(failure.to_string()),
+    };
+    let message =
+        format!("the answers of this batch have more than {} MiB; this call was not made", MAX_BATCH_ANSWER >> 20);
+    let error = ApiError::new(ErrorKind::Conflict, message).hint("send it again, in a smaller batch").retryable(true);
+    Some(refusal(&id, &error))
+}
+
+/// One call whose form is right.
+struct Call {
+    method: &'static Method,
+    params: Value,
+}
+
+/// Bounds what a frame becomes in memory, before it does.
+fn check_shape(frame: &[u8]) -> Result<(), String> {
+    let (mut values, mut depth) = (0_usize, 0_usize);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in frame {
+        if in_text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b',' => values += 1,
+            b'[' | b'{' => {
+                values += 1;
+                depth += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("a frame is nested at most {MAX_DEPTH} deep"));
+        }
+        if values > MAX_VALUES {
+            return Err(format!("a frame holds at most {MAX_VALUES} values"));
+        }
+    }
+    Ok(())
+}
+
+/// The answer to a call that worked.
+#[derive(Serialize)]
+struct Success<'a> {
+    jsonrpc: &'static str,
+    id: &'a Value,
+    result: &'a RawValue,
+}
+
+async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Option<String> {
+    let (id, call) = match read(call) {
+        Ok(read) => read,
+        Err(failure) => return Some(cleaned(engine, failure).to_string()),
+    };
+    let call = match call {
+        Ok(call) => call,
+        Err((code, message)) => return id.map(|id| cleaned(engine, failure(id, code, &message)).to_string()),
+    };
+    // Storage, plugins and processes block; nothing of that happens on the threads that serve connections.
+    let (engine, caller) = (Arc::clone(engine), caller.clone());
+    let name = call.method.name;
+    let done = tokio::task::spawn_blocking(move || {
+        let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&engine, &caller, name));
+        allowed
+            .and_then(|()| (call.method.call)(&engine, &caller, call.params))
+            .map_err(|error| engine.redact_error(&error))
+    });
+    let result = done.await.unwrap_or_else(|_| {
+        tracing::error!(method = name, "a method panicked");
+        Err(ApiError::internal(format!("a defect in the host ended {name}; its log says more")))
+    });
+    let id = id?;
+    Some(match result {
+        Ok(result) => serde_json::to_string(&Success { jsonrpc: "2.0", id: &id, result: &result })
+            .unwrap_or_else(|error| refusal(&id, &ApiError::internal(format!("failed to write the answer: {error}")))),
+        Err(error) => refusal(&id, &error),
+    })
+}
+
+/// Whether the caller may make this call.
+///
+/// # Errors
+/// `POLICY_DENIED` that says what it needs.
+fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
+    caller.peer.require(call.method.class, call.method.name)?;
+    if caller.peer.is_remote() && call.params.get(VARIABLES).is_some_and(|variables| !variables.is_null()) {
+        let message = format!("{VARIABLES} is taken over the unix socket only: it chooses the programs that are run");
+        return Err(ApiError::new(ErrorKind::PolicyDenied, message)
+            .at(format!("/{VARIABLES}"))
+            .hint("leave it out; the host's own environment and the configuration say what runs get"));
+    }
+    Ok(())
+}
+
+/// Puts a refused call on record.
+fn note_refusal(engine: &Engine, caller: &Caller, method: &str) {
+    engine.audit_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
+}
+
+/// The answer to a call that did not work.
+fn refusal(id: &Value, error: &ApiError) -> String {
+    let (code, message) = (code(error.kind), &error.message);
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": error}}).to_string()
+}
+
+type Read = (Option<Value>, Result<Call, (i32, String)>);
+
+/// Reads one call: its id, and what to do or what is wrong with it. What is no call at all is answered with id null.
+fn read(call: Value) -> Result<Read, Value> {
+    let Value::Object(mut call) = call else {
+        return Err(failure(Value::Null, -32600, "a call is a JSON object"));
+    };
+    let id = call.remove("id");
+    if !matches!(id, None | Some(Value::Null | Value::String(_) | Value::Number(_))) {
+        return Err(failure(Value::Null, -32600, "an id is a string, a number or null"));
+    }
+    let wrong = |message: &str| Err(failure(id.clone().unwrap_or(Value::Null), -32600, message));
+    if call.remove("jsonrpc") != Some(Value::String("2.0".to_owned())) {
+        return wrong("\"jsonrpc\" must be \"2.0\"");
+    }
+    let Some(Value::String(name)) = call.remove("method") else {
+        return wrong("\"method\" must be a string");
+    };
+    let params = call.remove("params");
+    if let Some(member) = call.keys().next() {
+        return wrong(&format!("a call has no member {member:?}"));
+    }
+    Ok((id, find(&name).and_then(|method| Ok(Call { method, params: by_name(method, params)? }))))
+}
+
+fn find(name: &str) -> Result<&'static Method, (i32, String)> {
+    methods::find(name).ok_or_else(|| {
+        let near = methods::nearest(name).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        (-32601, format!("there is no method {:?}{near}", name.chars().take(64).collect::<String>()))
+    })
+}
+
+/// Parameters by name, whichever way they were sent.
+fn by_name(method: &Method, params: Option<Value>) -> Result<Value, (i32, String)> {
+    match params {
+        None | Some(Value::Null) => Ok(Value::Object(Map::new())),
+        Some(params @ Value::Object(_)) => Ok(params),
+        Some(Value::Array(mut values))
+            if START_METHODS.contains(&method.name) && matches!(*values, [Value::Object(_)]) =>
+        {
+            Ok(values.remove(0))
+        }
+        Some(Value::Array(values)) if values.len() <= method.params.len() => {
+            let named = method.params.iter().map(|name| (*name).to_owned()).zip(values);
+            // A client that leaves out a parameter before another one has nothing else to send in its place.
+            Ok(Value::Object(named.filter(|(_, value)| !value.is_null()).collect()))
+        }
+        Some(Value::Array(_)) if method.params.is_empty() => {
+            Err((-32602, format!("{} takes no parameters", method.name)))
+        }
+        Some(Value::Array(_)) => Err((
+            -32602,
+            format!("{} takes at most {} parameters: {}", method.name, method.params.len(), method.params.join(", ")),
+        )),
+        Some(_) => Err((-32602, "\"params\" must be an object or an array".to_owned())),
+    }
+}
+
+/// The JSON-RPC code of a kind of error.
+pub(super) const fn code(kind: ErrorKind) -> i32 {
+    match kind {
+        ErrorKind::InvalidParams => -32602,
+        ErrorKind::Internal => -32603,
+        ErrorKind::PolicyDenied => -32001,
+        ErrorKind::Unenforceable => -32002,
+        ErrorKind::NotFound => -32004,
+        ErrorKind::QueueFull => -32005,
+        ErrorKind::CliMissing => -32006,
+        ErrorKind::CwdMissing => -32007,
+        ErrorKind::ProviderBlocked => -32008,
+        ErrorKind::PluginFailed => -32009,
+        ErrorKind::Conflict => -32010,
+        ErrorKind::Io => -32011,
+    }
+}
+
+/// The same answer without secrets: it may quote what was called.
+fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
+    if let Some(error) = answer.get_mut("error") {
+        engine.redact_document(error);
+    }
+    answer
+}
+
+/// The answer to a frame that could not be read.
+pub(super) fn unreadable(message: &str) -> String {
+    failure(Value::Null, -32700, message).to_string()
+}
+
+/// An answer to what could not be called at all.
+fn failure(id: impl Into<Value>, code: i32, message: &str) -> Value {
+    let error = ApiError::new(ErrorKind::InvalidParams, message);
+    json!({"jsonrpc": "2.0", "id": id.into(), "error": {"code": code, "message": message, "data": error}})
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn code_of(call: Value) -> i64 {
+        match read(call) {
+            Err(answer) => answer["error"]["code"].as_i64().unwrap(),
+            Ok((_, Err((code, _)))) => code.into(),
+            Ok((_, Ok(_))) => 0,
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_call_is_checked() {
+        assert_eq!(code_of(json!(7)), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "1.0", "id": 1, "method": "get_status"})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": {}, "method": "get_status"})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": 7})), -32600);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_state"})), -32601);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": 7})), -32602);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": [1, 2]})), -32602);
+        assert_eq!(code_of(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run", "params": ["x"]})), 0);
+    }
+
+    #[test]
+    fn positions_become_names() {
+        let (_, call) =
+            read(json!({"jsonrpc": "2.0", "id": 1, "method": "get_run_events", "params": ["a", 3]})).unwrap();
+        assert_eq!(call.unwrap_or_else(|_| panic!("a call")).params, json!({"runId": "a", "after": 3}));
+    }
+
+    #[test]
+    fn start_payload_is_accepted_by_name_by_position_and_as_one_object() {
+        let named = |params: Value| by_name(find("start_run").unwrap(), Some(params));
+        let payload = json!({"provider": "codex", "prompt": "x", "cwd": "/w"});
+        assert_eq!(named(payload.clone()), Ok(payload.clone()));
+        assert_eq!(named(json!([payload])), Ok(payload.clone()));
+        assert_eq!(named(json!(["x", "codex", null, null, null, null, "/w"])), Ok(payload));
+        assert_eq!(named(json!(["x"])), Ok(json!({"prompt": "x"})));
+        let (code, message) = named(json!(vec![1; 18])).unwrap_err();
+        assert_eq!(code, -32602);
+        assert!(message.starts_with("start_run takes at most 17 parameters: prompt, provider"), "{message}");
+    }
+
+    #[test]
+    fn every_method_is_callable_by_position() {
+        for method in methods::METHODS {
+            let values: Vec<Value> = (0..method.params.len()).map(Value::from).collect();
+            let named = by_name(method, Some(values.clone().into())).unwrap();
+            let expected: Map<String, Value> =
+                method.params.iter().map(|name| (*name).to_owned()).zip(values).collect();
+            assert_eq!(named, Value::Object(expected), "{}", method.name);
+            let (code, _) = by_name(method, Some(vec![1; method.params.len() + 1].into())).unwrap_err();
+            assert_eq!(code, -32602, "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_method_is_answered_with_the_nearest() {
+        let (_, call) = read(json!({"jsonrpc": "2.0", "id": 1, "method": "list_run"})).unwrap();
+        let Err((_, message)) = call else { panic!("there is no such method") };
+        assert!(message.contains("\"list_runs\""), "{message}");
+    }
+
+    #[test]
+    fn a_frame_that_would_fill_the_memory_is_refused_unread() {
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert!(check_shape(many.as_bytes()).is_err());
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert!(check_shape(deep.as_bytes()).is_err());
+        let text = format!(r#"{{"prompt": "{}\"{}"}}"#, ",".repeat(MAX_VALUES + 1), "[".repeat(MAX_DEPTH + 1));
+        assert_eq!(check_shape(text.as_bytes()), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in ".{0,200}") {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let _ = read(value);
+            }
+        }
+
+        #[test]
+        fn no_call_breaks_the_reader(method in ".{0,30}", id in any::<Option<i64>>(), positions in 0_usize..6) {
+            let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": vec![1; positions]});
+            let _ = read(call);
+        }
+    }
+}

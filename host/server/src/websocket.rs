@@ -1,0 +1,211 @@
+//! `GET /ws`: JSON-RPC over a WebSocket, one frame in each message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::budget::Exhausted;
+use super::duplex::{self, Session};
+use super::http::{FRAME_TIME, MAX_FRAME, Shared, failure, origin};
+use super::peer::Peer;
+use super::rpc::Answer;
+use super::server::Open;
+use ostler_protocol::{ApiError, ErrorKind};
+use ostler_test_hooks::clock::patience;
+
+/// The subprotocol that the host speaks, for clients that want one named.
+const PROTOCOL: &str = "ostler";
+
+/// Before the token, in the name of a subprotocol: what a script in a browser can send with a WebSocket.
+pub(super) const PROTOCOL_TOKEN: &str = "bearer.";
+
+/// How often the host asks whether the client is still there. Whoever says nothing for [`FRAME_TIME`], neither an answer
+/// to that nor a whole message, is gone.
+const PING: Duration = Duration::from_secs(20);
+
+/// How long the host waits for the client's Close frame.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// How long answers that are still being made are waited for when the host ends the connection. Less than
+/// [`duplex::finish_writing`] waits.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+pub(super) async fn upgrade(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Arc<Peer>>,
+    headers: HeaderMap,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(rejection) => {
+            let message = format!("not a WebSocket handshake: {rejection}");
+            return failure(StatusCode::BAD_REQUEST, &ApiError::new(ErrorKind::InvalidParams, message));
+        }
+    };
+    let origin = origin(&peer, &headers);
+    let open = shared.connections.enter();
+    socket
+        .protocols([PROTOCOL])
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME)
+        .on_upgrade(move |socket| serve(socket, shared, origin, peer, open))
+}
+
+async fn serve(socket: WebSocket, shared: Shared, origin: String, peer: Arc<Peer>, open: Open) {
+    let (sink, mut source) = socket.split();
+    let (session, waiting) = Session::open(&shared, origin, Arc::clone(&peer));
+    let (close, reason) = watch::channel(None);
+    let writer = tokio::spawn(write(sink, waiting, reason));
+    let reason = tokio::select! {
+        reason = read(&mut source, &session, &shared, &peer) => reason,
+        () = peer.ended() => Reason::Revoked,
+    };
+    close.send_replace(Some(reason));
+    drop(session);
+    duplex::finish_writing(writer).await;
+    finish_handshake(source).await;
+    drop(open);
+}
+
+/// Waits a moment for the other half of the closing handshake (RFC 6455, 7.1.1): the client's Close frame, if the host
+/// closes the connection. If the client has closed it, this ends at once. The host then closes the TCP connection first.
+async fn finish_handshake(mut source: SplitStream<WebSocket>) {
+    let ended = async { while let Some(Ok(_)) = source.next().await {} };
+    let _ = timeout(patience(CLOSE_TIME), ended).await;
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The client closed it, or is not there any more.
+    Gone,
+    /// The client said nothing for too long.
+    Silent,
+    /// A message was longer than is taken.
+    TooLarge,
+    /// A text was not UTF-8.
+    NotText,
+    /// What came breaks the protocol.
+    Malformed,
+    /// Too many large messages came at a time.
+    Exhausted,
+    /// The client's token was revoked, or has expired.
+    Revoked,
+    /// The host ends.
+    Stopping,
+}
+
+impl Reason {
+    /// What the library says of an error; axum gives no type for it.
+    fn of_error(text: &str) -> Self {
+        if text.contains("too long") || text.contains("too big") {
+            Self::TooLarge
+        } else if text.contains("UTF-8") {
+            Self::NotText
+        } else if text.contains("protocol error") && !text.contains("without closing handshake") {
+            Self::Malformed
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &Shared, peer: &Peer) -> Reason {
+    let mut closing = shared.closing.clone();
+    loop {
+        let deadline = Instant::now() + patience(FRAME_TIME);
+        let message = tokio::select! {
+            message = timeout_at(deadline, source.next()) => message,
+            _ = closing.wait_for(|closing| *closing) => return Reason::Stopping,
+        };
+        let frame: Vec<u8> = match message {
+            Err(_) => return Reason::Silent,
+            Ok(Some(Ok(Message::Text(text)))) => text.as_bytes().to_vec(),
+            Ok(Some(Ok(Message::Binary(bytes)))) => bytes.to_vec(),
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(None | Some(Ok(Message::Close(_)))) => return Reason::Gone,
+            Ok(Some(Err(error))) => {
+                let text = error.to_string();
+                tracing::debug!(%error, "a WebSocket ended early");
+                return Reason::of_error(&text);
+            }
+        };
+        // It is whole already: only the room to work on it is wanted.
+        let work = match peer.budget().read(frame.len()).await {
+            Ok(None) => None,
+            Ok(Some(reading)) => reading.finish().await,
+            Err(Exhausted) => return Reason::Exhausted,
+        };
+        session.take(frame, work).await;
+    }
+}
+
+/// Sends what waits, until the connection is to end; then the Close frame.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut waiting: mpsc::Receiver<Answer>,
+    reason: watch::Receiver<Option<Reason>>,
+) {
+    let (mut gone, mut closing) = (reason.clone(), reason.clone());
+    tokio::select! {
+        () = send_all(&mut sink, &mut waiting) => {}
+        // Nothing may follow a Close frame, and nobody reads what would have been sent.
+        _ = gone.wait_for(|reason| *reason == Some(Reason::Gone)) => {}
+        // The last answers have a moment.
+        () = last_moment(&mut closing) => {}
+    }
+    let reason = (*reason.borrow()).unwrap_or(Reason::Gone);
+    let (code, text) = match reason {
+        Reason::TooLarge => (close_code::SIZE, "a message is too long"),
+        Reason::NotText => (close_code::INVALID, "a text is not UTF-8"),
+        Reason::Malformed => (close_code::PROTOCOL, "a frame breaks the protocol"),
+        Reason::Silent => (close_code::POLICY, "no whole message and no answer to a ping came in time"),
+        Reason::Exhausted => (close_code::AGAIN, "too many large messages at a time"),
+        Reason::Revoked => (close_code::POLICY, "the access token was revoked or has expired"),
+        Reason::Stopping => (close_code::AWAY, "the host ends"),
+        Reason::Gone => (close_code::NORMAL, ""),
+    };
+    if reason != Reason::Gone {
+        let _ = sink.send(Message::Close(Some(CloseFrame { code, reason: text.into() }))).await;
+    }
+    // Sends what is left to be sent. If the client has closed the connection, that is the answer to its Close frame, which
+    // the library has made.
+    let _ = sink.close().await;
+}
+
+/// Sends answers and events until nobody is left who could make one, or the client does not take them any more.
+async fn send_all(sink: &mut SplitSink<WebSocket, Message>, waiting: &mut mpsc::Receiver<Answer>) {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+    loop {
+        let (message, held) = tokio::select! {
+            answer = waiting.recv() => match answer {
+                Some(Answer { text, held }) => (Message::Text(text.into()), held),
+                None => return,
+            },
+            _ = ping.tick() => (Message::Ping(Vec::new().into()), Vec::new()),
+        };
+        if sink.send(message).await.is_err() {
+            return;
+        }
+        drop(held);
+    }
+}
+
+/// Returns when the connection has been about to end for [`LAST_ANSWERS`].
+async fn last_moment(reason: &mut watch::Receiver<Option<Reason>>) {
+    if reason.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(LAST_ANSWERS).await;
+}

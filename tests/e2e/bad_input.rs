@@ -1,0 +1,435 @@
+//! Input that is wrong, one thing at a time: one clear error each, with the right kind, hint and exit code, and nothing
+//! left behind.
+
+use crate::support::duplex::Stdio;
+use crate::support::{Dice, TestHost, post};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+fn payload(bed: &TestHost, more: Value) -> Value {
+    let mut payload = json!({ "provider": "rehearsal", "prompt": "SAY x", "cwd": bed.work() });
+    for (name, value) in more.as_object().unwrap() {
+        payload[name] = value.clone();
+    }
+    payload
+}
+
+/// Checks that a submit is refused and makes no run; gives the error's `data`.
+#[track_caller]
+fn refused(bed: &TestHost, payload: &Value, kind: &str) -> Value {
+    let before = bed.call("list_runs", &json!({})).unwrap()["total"].clone();
+    let error = bed.call("start_run", payload).unwrap_err();
+    assert_eq!(error.kind(), kind, "{payload}: {}", error.text());
+    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], before, "a refused submit made a run");
+    error.data().clone()
+}
+
+#[test]
+fn fields_out_of_range_of_the_wrong_type_or_unknown() {
+    let bed = TestHost::granted("");
+    for (more, pointer) in [
+        (json!({ "timeoutSeconds": 4 }), "/timeoutSeconds"),
+        (json!({ "timeoutSeconds": 604_801 }), "/timeoutSeconds"),
+        (json!({ "timeoutSeconds": "30" }), "/timeoutSeconds"),
+        (json!({ "queuePriority": 11 }), "/queuePriority"),
+        (json!({ "queuePriority": -11 }), "/queuePriority"),
+        (json!({ "maxRetries": 11 }), "/maxRetries"),
+        (json!({ "maxRetries": -1 }), "/maxRetries"),
+        (json!({ "retryBackoffMs": 99 }), "/retryBackoffMs"),
+        (json!({ "prompt": "  \n " }), "/prompt"),
+        (json!({ "prompt": 7 }), "/prompt"),
+        (json!({ "prompt": null }), "/prompt"),
+        (json!({ "mode": "sometimes" }), "/mode"),
+        (json!({ "outputFormat": "xml" }), "/outputFormat"),
+        (json!({ "scheduledAt": "tomorrow" }), "/scheduledAt"),
+        (json!({ "harness": { "tools": ["hammer"] } }), "/harness/tools/0"),
+        (json!({ "harness": { "permissions": { "sandboxMode": "none" } } }), "/harness/permissions/sandboxMode"),
+        (json!({ "harness": { "limits": { "timeoutMs": 1 } } }), "/harness/limits/timeoutMs"),
+        (json!({ "harness": [] }), "/harness"),
+    ] {
+        let data = refused(&bed, &payload(&bed, more.clone()), "INVALID_PARAMS");
+        assert!(data.to_string().contains(pointer), "{more}: {data}");
+    }
+    let data = refused(&bed, &payload(&bed, json!({ "timeoutSecond": 9 })), "INVALID_PARAMS");
+    assert!(data.to_string().contains("/timeoutSecond") && data.to_string().contains("timeoutSeconds"), "{data}");
+    let nested = json!({ "harness": { "permissions": { "sandbox_mode": "read-only" } } });
+    let data = refused(&bed, &payload(&bed, nested), "INVALID_PARAMS");
+    assert!(data.to_string().contains("sandboxMode"), "{data}");
+
+    // Everything that is wrong, at once.
+    let all = json!({ "timeoutSeconds": 1, "queuePriority": 99, "colour": "red", "maxRetries": "many" });
+    let data = refused(&bed, &payload(&bed, all), "INVALID_PARAMS");
+    for pointer in ["/timeoutSeconds", "/queuePriority", "/colour", "/maxRetries"] {
+        assert!(data["problems"].to_string().contains(pointer), "{data}");
+    }
+}
+
+#[test]
+fn fields_that_contradict_each_other() {
+    let bed = TestHost::granted("");
+    let both =
+        json!({ "harness": { "resumeSessionId": "5eed0000-0000-4000-8000-000000000001", "continueSession": true } });
+    let data = refused(&bed, &payload(&bed, both), "INVALID_PARAMS");
+    assert!(data.to_string().contains("/harness/"), "{data}");
+    refused(&bed, &payload(&bed, json!({ "prompt": "nul \u{0} inside" })), "POLICY_DENIED");
+    let interactive = bed.call("start_run", &payload(&bed, json!({ "mode": "interactive" }))).unwrap_err();
+    assert!(
+        ["INVALID_PARAMS", "UNENFORCEABLE", "PROVIDER_BLOCKED"].contains(&interactive.kind()),
+        "{}",
+        interactive.text()
+    );
+    let closed = json!({ "allowHosts": ["api.example.com"], "networkAccess": false });
+    let data = refused(&bed, &payload(&bed, json!({ "harness": { "permissions": closed } })), "INVALID_PARAMS");
+    assert!(data.to_string().contains("/harness/permissions/allowHosts"), "{data}");
+    let flags = json!({ "optionalFlags": { "--delay-ms": "soon" } });
+    let data = refused(&bed, &payload(&bed, flags), "INVALID_PARAMS");
+    assert!(data.to_string().contains("/optionalFlags/--delay-ms"), "{data}");
+    refused(&bed, &payload(&bed, json!({ "optionalFlags": { "--no-such-flag": true } })), "POLICY_DENIED");
+    let unknown = refused(&bed, &payload(&bed, json!({ "provider": "rehersal" })), "NOT_FOUND");
+    assert!(unknown.to_string().contains("rehearsal"), "the nearest name is suggested: {unknown}");
+}
+
+#[test]
+fn the_command_line_says_what_is_wrong_with_it() {
+    let bed = TestHost::granted("");
+    for (args, code) in [
+        (vec!["run"], 2),
+        (vec!["run", "rehearsal"], 2),
+        (vec!["run", "rehearsal", "SAY x", "--no-such-flag"], 2),
+        (vec!["run", "rehearsal", "SAY x", "--priority", "99"], 2),
+        (vec!["run", "rehearsal", "SAY x", "--timeout", "soon"], 2),
+        (vec!["run", "nobody", "SAY x"], 5),
+        (vec!["run", "rehearsal", "--file", "no-such-file"], 74),
+        (vec!["run", "--payload", "no-such-file"], 74),
+        (vec!["run", "rehearsal", "SAY x", "--schema", "no-such-file"], 74),
+        (vec!["run", "rehearsal", "SAY x", "--cwd", "/no/such/folder"], 6),
+        (vec!["show", "018f0000-0000-7000-8000-000000000000"], 5),
+        (vec!["show", "not-an-id"], 2),
+        (vec!["logs", "018f0000-0000-7000-8000-000000000000"], 5),
+        (vec!["no-such-verb"], 2),
+    ] {
+        let done = bed.run(&args);
+        assert_eq!(done.code, code, "{args:?}: {}", done.stderr);
+        assert!(!done.stderr.trim().is_empty() && done.stdout.is_empty(), "{args:?}: {}", done.stdout);
+    }
+    bed.file("broken.json", "{\"provider\": ");
+    let done = bed.run(&["run", "--payload", "broken.json"]).code(2);
+    assert!(done.stderr.contains("line 1"), "{}", done.stderr);
+    bed.file("schema.json", "{\"type\": \"no-such-type\"}");
+    let done = bed.run(&["run", "--json", "rehearsal", "SAY x", "--schema", "schema.json"]).code(2);
+    assert!(done.error().to_string().contains("/harness/structuredOutput"), "{}", done.stderr);
+    assert_eq!(bed.run(&["runs", "--json"]).ok().json()["total"], 0);
+}
+
+#[test]
+fn working_folders_that_are_none() {
+    let bed = TestHost::granted("");
+    let file = bed.file("file", "");
+    let link = bed.work().join("dangling");
+    symlink(bed.work().join("nowhere"), &link).unwrap();
+    let way_out = bed.work().join("way-out");
+    symlink(bed.user(), &way_out).unwrap();
+    refused(&bed, &payload(&bed, json!({ "cwd": bed.work().join("missing") })), "CWD_MISSING");
+    refused(&bed, &payload(&bed, json!({ "cwd": file })), "CWD_MISSING");
+    refused(&bed, &payload(&bed, json!({ "cwd": link })), "CWD_MISSING");
+    let outside = refused(&bed, &payload(&bed, json!({ "cwd": bed.user() })), "POLICY_DENIED");
+    assert!(outside["findings"].to_string().contains("/cwd"), "{outside}");
+    refused(&bed, &payload(&bed, json!({ "cwd": way_out })), "POLICY_DENIED");
+    refused(&bed, &payload(&bed, json!({ "cwd": "relative" })), "INVALID_PARAMS");
+    let beside = json!({ "harness": { "additionalDirectories": [bed.user()] } });
+    let data = refused(&bed, &payload(&bed, beside), "POLICY_DENIED");
+    assert!(data.to_string().contains("/harness/additionalDirectories/0"), "{data}");
+
+    // A link is granted as what it led to then.
+    let (one, other, named) = (bed.root().join("one"), bed.root().join("other"), bed.root().join("named"));
+    fs::create_dir(&one).unwrap();
+    fs::create_dir(&other).unwrap();
+    symlink(&one, &named).unwrap();
+    bed.run(&["grants", "add", named.to_str().unwrap()]).ok();
+    bed.run(&["run", "rehearsal", "--cwd", named.to_str().unwrap(), "SAY x"]).ok();
+    fs::remove_file(&named).unwrap();
+    symlink(&other, &named).unwrap();
+    refused(&bed, &payload(&bed, json!({ "cwd": named })), "POLICY_DENIED");
+
+    // A folder that goes away while the run waits is told at its start.
+    let gone = bed.work().join("gone");
+    fs::create_dir(&gone).unwrap();
+    let holder = bed.detach(&["rehearsal", "SLOW 600"]);
+    let waiting =
+        bed.call("start_run", &payload(&bed, json!({ "cwd": gone }))).unwrap()["runId"].as_str().unwrap().to_owned();
+    fs::remove_dir(&gone).unwrap();
+    bed.run(&["cancel", &holder]).ok();
+    let story = bed.wait_for_end(&waiting);
+    crate::support::check_story(&story);
+    assert_eq!(crate::support::of_type(&story, "run.cwd_missing").len(), 1);
+    assert_eq!(crate::support::end_of(&story).unwrap()["payload"]["reason"], "cwd_missing");
+}
+
+#[test]
+fn agent_clis_that_are_none() {
+    let bed = TestHost::new();
+    let script = |name: &str, text: &str, mode: u32| {
+        let path = bed.root().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let plain = script("plain", "#!/bin/sh\necho 'codex-cli 0.169.0'\n", 0o644);
+    let silent = script("silent", "#!/bin/sh\nexit 0\n", 0o755);
+    let hanging = script("hanging", "#!/bin/sh\nexec sleep 600\n", 0o755);
+    let missing = bed.root().join("missing");
+    let section = |name: &str, path: &Path| {
+        format!("[providers.{name}]\nplugin = \"codex\"\nexecutable = \"{}\"\n", path.display())
+    };
+    bed.configure(
+        &[
+            section("missing", &missing),
+            section("plain", &plain),
+            section("silent", &silent),
+            section("hanging", &hanging),
+        ]
+        .concat(),
+    );
+    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+
+    let data = refused(&bed, &payload(&bed, json!({ "provider": "missing" })), "CLI_MISSING");
+    assert!(data["hint"].as_str().is_some_and(|hint| hint.contains("npm")), "{data}");
+    bed.run(&["run", "missing", "x"]).code(6);
+    let unusable = bed.call("start_run", &payload(&bed, json!({ "provider": "plain" }))).unwrap_err();
+    assert!(["CLI_MISSING", "PROVIDER_BLOCKED"].contains(&unusable.kind()), "{}", unusable.text());
+    assert!(unusable.text().contains("execut"), "it says that it is not executable: {}", unusable.text());
+    refused(&bed, &payload(&bed, json!({ "provider": "silent" })), "PROVIDER_BLOCKED");
+    bed.run(&["run", "silent", "x"]).code(6);
+    let start = Instant::now();
+    refused(&bed, &payload(&bed, json!({ "provider": "hanging" })), "PROVIDER_BLOCKED");
+    assert!(start.elapsed() < Duration::from_secs(30), "a hanging CLI held the submit for {:?}", start.elapsed());
+    let left = crate::support::carrying(bed.root())
+        .into_iter()
+        .filter(|process| process.command.contains("sleep 600"))
+        .count();
+    assert_eq!(left, 0, "the hanging CLI is still alive");
+
+    let listed = bed.call("list_capabilities", &json!({})).unwrap().to_string();
+    assert!(listed.contains("blocked") && listed.contains("installHint"), "{listed}");
+}
+
+#[test]
+fn configurations_that_are_none() {
+    for (text, part) in [
+        ("[scheduler\nglobal = 2\n", "line 1"),
+        ("[scheduler]\nglobal = 2\nglobl = 3\n", "line 3"),
+        ("[scheduler]\nglobal = \"two\"\n", "line 2"),
+        ("[scheduler]\nglobal = 0\n", "line 2"),
+        ("[no_such_section]\n", "line 1"),
+        // What only the plugins know.
+        ("\n[providers.x]\nplugin = \"no-such-plugin\"\n", "line 3"),
+        ("[providers.codex.settings]\nrequestMaxRetries = 2\nrequestMaxRetry = 2\n", "line 3"),
+        ("[providers.claude]\nsettings = { maxRetries = \"many\" }\n", "line 2"),
+        ("[plugins.policy.guardrails.settings]\nx = 1\n", "line 2"),
+        ("[plugins.redactor.secret]\n", "line 1"),
+    ] {
+        let bed = TestHost::with_config(text);
+        let done = bed.run(&["config", "check"]);
+        assert!(done.code == 2, "{text}: {} {}", done.code, done.all());
+        let told = done.all();
+        assert!(told.contains(part) || told.contains(&part.replace("line ", ":")), "{text}: {told}");
+    }
+    let bed = TestHost::with_config("[scheduler]\ngloball = 2\n");
+    assert!(bed.run(&["config", "check"]).code(2).all().contains("global"), "the nearest name is suggested");
+    // A host goes on without a provider that has no plugin, and says so.
+    let bed = TestHost::granted("[providers.x]\nplugin = \"no-such-plugin\"\n");
+    let status = bed.run(&["status", "--json"]).ok().json();
+    assert!(status["problems"].to_string().contains("no-such-plugin"), "{status}");
+    let error = bed.run(&["run", "--json", "x", "SAY x"]).code(70).error();
+    assert_eq!(error["kind"], "PLUGIN_FAILED");
+    assert!(error.to_string().contains("no-such-plugin"), "{error}");
+    bed.run(&["run", "rehearsal", "SAY x"]).ok();
+
+    let bed = TestHost::with_config("[scheduler]\ngloball = 2\n");
+    // A host does not start on it, and whoever wanted one hears why.
+    let done = bed.run(&["runs"]);
+    assert_ne!(done.code, 0);
+    assert!(done.stderr.contains("globall"), "{}", done.stderr);
+    assert!(crate::support::carrying(bed.root()).is_empty(), "something was left behind");
+}
+
+#[test]
+fn data_folders_that_cannot_be_used() {
+    // A place where nothing can be made, whoever asks.
+    let mut bed = TestHost::new();
+    bed.set("OSTLER_HOME", "/proc/ostler");
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("OSTLER_HOME"), "{}", done.stderr);
+
+    let bed = TestHost::new();
+    fs::remove_dir_all(bed.home().join("data")).unwrap();
+    fs::write(bed.home().join("data"), "a file").unwrap();
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("not a folder"), "{}", done.stderr);
+
+    let root = nix::unistd::geteuid().is_root();
+    let bed = TestHost::new();
+    let data = bed.home().join("data");
+    if root {
+        chown(&data, Some(54_321), None).unwrap();
+        let done = bed.run(&["runs"]).code(74);
+        assert!(done.stderr.contains("belongs to user 54321"), "{}", done.stderr);
+        chown(&data, Some(0), None).unwrap();
+    } else {
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+        let done = bed.run(&["runs"]).code(74);
+        assert!(done.stderr.contains("read-only"), "{}", done.stderr);
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    bed.run(&["runs"]).ok();
+}
+
+#[test]
+fn databases_that_are_newer_or_damaged() {
+    let newer = |path: &Path| {
+        let database = rusqlite::Connection::open(path).unwrap();
+        database.pragma_update(None, "user_version", 9_999).unwrap();
+    };
+    let damaged = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes.iter_mut().take(4_096).for_each(|byte| *byte = 0x55);
+        fs::write(path, bytes).unwrap();
+    };
+    for (what, spoil) in [("newer", &newer as &dyn Fn(&Path)), ("damaged", &damaged)] {
+        let bed = TestHost::granted("");
+        bed.run(&["run", "rehearsal", "SAY x"]).ok();
+        bed.stop();
+        let path = fs::read_dir(bed.home().join("data"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0")))
+            .expect("no database");
+        spoil(&path);
+        let before = fs::read(&path).unwrap();
+        let done = bed.run(&["runs"]);
+        assert!([7, 74].contains(&done.code), "{what}: {} {}", done.code, done.stderr);
+        assert!(done.stderr.contains(path.file_name().unwrap().to_str().unwrap()), "{what}: {}", done.stderr);
+        assert_eq!(fs::read(&path).unwrap(), before, "{what}: the file was touched");
+        assert!(crate::support::carrying(bed.root()).is_empty(), "{what}: something was left behind");
+    }
+}
+
+#[test]
+fn a_socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
+    let bed = TestHost::new();
+    let host = bed.host();
+    crate::support::signal(host, nix::sys::signal::Signal::SIGKILL);
+    crate::support::until("the end of the host", crate::support::PATIENCE, || {
+        bed.call("get_status", &json!({})).is_err().then_some(())
+    });
+    assert!(bed.socket().exists());
+    bed.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
+    bed.stop();
+
+    let bed = TestHost::new();
+    fs::write(bed.socket(), "no socket").unwrap();
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("host.sock"), "{}", done.stderr);
+    assert_eq!(fs::read(bed.socket()).unwrap(), b"no socket");
+}
+
+/// Something that is not what was asked for, most of the time.
+fn anything(dice: &mut Dice, depth: u32) -> Value {
+    match dice.below(if depth == 0 { 12 } else { 15 }) {
+        0 => Value::Null,
+        1 => json!(dice.below(2) == 0),
+        2 => json!(dice.below(5)),
+        3 => json!(-1),
+        4 => json!(u64::MAX),
+        5 => json!(1.5e300),
+        6 => json!(""),
+        7 => json!("rehearsal"),
+        8 => json!("\u{0}\u{1b}[31m\u{202e}/../\u{1f980}"),
+        9 => json!("x".repeat(usize::try_from(dice.below(70_000)).unwrap())),
+        10 => json!("0199c0de-0000-7000-8000-000000000000"),
+        11 => json!("/no/such/place"),
+        12 => (0..dice.below(4)).map(|_| anything(dice, depth - 1)).collect(),
+        _ => json!({ "name": anything(dice, depth - 1), "harness": anything(dice, depth - 1) }),
+    }
+}
+
+#[test]
+fn parameters_of_every_shape() {
+    let bed = TestHost::granted("[tokens]\nstore = \"file\"\n");
+    let mut peer = Stdio::open(&bed);
+    let document = peer.call("rpc.discover", json!({}));
+    let mut dice = Dice::new(3);
+    let mut refusals = 0;
+    for method in document["methods"].as_array().unwrap() {
+        let name = method["name"].as_str().unwrap();
+        let params = method["params"].as_array().unwrap();
+        for round in 0..40 {
+            let given: Value = match round % 4 {
+                0 => anything(&mut dice, 2),
+                1 => params.iter().map(|_| anything(&mut dice, 2)).collect(),
+                _ => {
+                    let some = params.iter().filter(|_| dice.below(3) > 0).collect::<Vec<_>>();
+                    let named = some.iter().map(|param| (param["name"].as_str().unwrap(), anything(&mut dice, 2)));
+                    named.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+                }
+            };
+            // Nothing but the end of the host is taken at its word.
+            if name == "stop"
+                && given.as_object().is_none_or(|given| given.values().all(|v| v.is_boolean() || v.is_null()))
+            {
+                continue;
+            }
+            let id = peer.begin(name, given.clone());
+            let answer = peer.answer(id);
+            let error = &answer["error"];
+            if error.is_null() {
+                continue;
+            }
+            refusals += 1;
+            assert_ne!(error["data"]["kind"], "INTERNAL", "{name} {given}: {error}");
+            assert!(error["code"].is_i64() && error["message"].is_string(), "{name} {given}: {answer}");
+        }
+    }
+    assert!(refusals > 500, "only {refusals} refusals");
+    assert_eq!(peer.call("get_status", json!({}))["pid"], bed.host());
+    drop(peer);
+    let log = bed.log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn frames_that_are_none() {
+    let bed = TestHost::new();
+    bed.host();
+    let answer = |frame: &[u8]| {
+        let (status, body) = post(&bed.socket(), frame).unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
+    };
+    let code = |frame: &str| answer(frame.as_bytes()).1["error"]["code"].clone();
+    assert_eq!(code("{"), -32700);
+    assert_eq!(code("not JSON"), -32700);
+    assert_eq!(code("[]"), -32600);
+    assert_eq!(code("7"), -32600);
+    assert_eq!(code(r#"{"jsonrpc":"1.0","id":1,"method":"get_status"}"#), -32600);
+    assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"no_such_method"}"#), -32601);
+    assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"get_run"}"#), -32602);
+    assert_eq!(code(r#"{"jsonrpc":"2.0","id":1,"method":"get_run","params":{"runId":7}}"#), -32602);
+    assert_eq!(answer(b"\xff\xfe{}").1["error"]["code"], -32700);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(code(&deep), -32700);
+    let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"get_status"},{"jsonrpc":"2.0","id":2,"method":"nope"}]"#;
+    let (_, both) = answer(batch.as_bytes());
+    assert_eq!(both.as_array().map(Vec::len), Some(2), "{both}");
+    let many = format!("[{}]", vec![r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#; 10_000].join(","));
+    assert_eq!(code(&many), -32600);
+    let (status, _) = answer(&vec![b' '; 100 << 20]);
+    assert_eq!(status, 413);
+    // And it still works.
+    bed.call("get_status", &json!({})).unwrap();
+}

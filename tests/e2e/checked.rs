@@ -1,0 +1,194 @@
+//! What was checked is what runs: variables and commands of a request, interpreters, stored tokens, and the settings that
+//! a repository brings along.
+
+use crate::support::{CallError, TestHost, answer, end_of, of_type};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// The pointers of what was found against a request, in order.
+fn denied(error: &CallError) -> Vec<String> {
+    assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
+    let findings = error.data()["findings"].as_array().unwrap();
+    let against = findings.iter().filter(|finding| finding["policy"] == "host" && finding["verdict"] == "deny");
+    let mut pointers: Vec<String> =
+        against.map(|finding| finding["pointer"].as_str().unwrap_or_default().to_owned()).collect();
+    pointers.sort();
+    pointers
+}
+
+fn with_variables(variables: &Value) -> Value {
+    json!({ "harness": { "processEnv": variables } })
+}
+
+#[test]
+fn variables_that_no_list_allows_are_refused_all_at_once() {
+    let bed = TestHost::granted("");
+    let variables = json!({
+        "NODE_OPTIONS": "--require=/tmp/x", "LD_LIBRARY_PATH": "/tmp", "PATH": "/tmp", "NOVEL": "1",
+        "DEPLOY_TOKEN": "fine-and-not-a-secret", "LANG": "C"
+    });
+    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
+    let names = ["LD_LIBRARY_PATH", "NODE_OPTIONS", "NOVEL", "PATH"];
+    assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
+    for name in names {
+        assert!(error.text().contains(name), "{name}: {}", error.text());
+    }
+    assert!(error.data()["hint"].as_str().unwrap().contains("allow_environment"), "{}", error.text());
+    // The refusal is on record, like that of any policy.
+    let sql = "SELECT count(*) FROM run_events WHERE run IS NULL AND type = 'run.policy_audit'
+               AND payload LIKE '%\"verdict\":\"deny\"%' AND payload LIKE '%environment-allowed%'";
+    let audits: u32 = crate::support::database(&bed).query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(audits, 1);
+
+    let fine = with_variables(&json!({ "DEPLOY_TOKEN": "a-b-c-d-e-f", "LANG": "C", "REHEARSAL_NOTE": "good day" }));
+    let events = bed.wait_for_end(&bed.submit("ENV REHEARSAL_NOTE", &fine).unwrap());
+    assert_eq!(answer(&events), "good day");
+}
+
+#[test]
+fn operators_list_counts_and_only_whole_names_allow_what_loads_code() {
+    let bed = TestHost::granted("[policy]\nallow_environment = [\"NO*\", \"NODE_PATH\", \"LD_*\"]\n");
+    let variables = json!({ "NOVEL": "1", "NODE_PATH": "/x" });
+    bed.wait_for_end(&bed.submit("SAY fine", &with_variables(&variables)).unwrap());
+    let variables = json!({ "NODE_OPTIONS": "x", "LD_PRELOAD": "x", "DEPLOY_TOKEN": "x" });
+    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
+    let names = ["DEPLOY_TOKEN", "LD_PRELOAD", "NODE_OPTIONS"];
+    assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
+
+    // Whoever may call does not change that: the list is the file's.
+    for patch in [
+        json!({ "policy": { "allowEnvironment": ["NODE_OPTIONS"] } }),
+        json!({ "policy": { "mcpCommands": "always" } }),
+        json!({ "policy": { "shellPreludes": "always" } }),
+    ] {
+        let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+        assert!(error.text().contains("config.toml"), "{}", error.text());
+    }
+}
+
+#[test]
+fn read_only_runs_bring_no_commands_that_nothing_bounds() {
+    let harness = json!({
+        "permissions": { "sandboxMode": "read-only" },
+        "mcp": { "servers": [{ "name": "files", "command": "/bin/true" }, { "name": "web", "url": "http://127.0.0.1:9" }] },
+        "shellPrelude": { "content": "x=1" }
+    });
+    let payload = json!({ "harness": harness });
+    let uncontained = "[sandbox]\nbackends = []\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n";
+    let bed = TestHost::granted(uncontained);
+    let error = bed.submit("SAY never", &payload).unwrap_err();
+    assert_eq!(denied(&error), ["/harness/mcp/servers/0/command", "/harness/shellPrelude"]);
+
+    let always = "mcp_commands = \"always\"\nshell_preludes = \"always\"\n";
+    let bed = TestHost::granted(&format!("{uncontained}{always}"));
+    let events = bed.wait_for_end(&bed.submit("SAY fine", &payload).unwrap());
+    assert_eq!(answer(&events), "fine");
+
+    let bed = TestHost::granted("[policy]\nmcp_commands = \"never\"\nshell_preludes = \"never\"\n");
+    let mut payload = payload;
+    payload["harness"].as_object_mut().unwrap().remove("permissions");
+    assert_eq!(denied(&bed.submit("SAY never", &payload).unwrap_err()).len(), 2);
+}
+
+/// A program that would be found by its name alone, and says that it was.
+fn impostor(bed: &TestHost, name: &str) -> String {
+    let folder = bed.work().join("impostors");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    fs::write(&path, "#!/bin/sh\necho impostor\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:/usr/bin:/bin", folder.display())
+}
+
+#[test]
+fn interpreter_of_an_env_script_is_found_on_the_operators_path() {
+    let bed = TestHost::new();
+    let program = bed.file("program", "#!/usr/bin/env bash\necho \"the true one, and $(tool)\"\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // The operator lets runs set PATH for what the agent starts.
+    bed.configure(&format!(
+        "[policy]\nallow_environment = [\"PATH\"]\n[providers.script]\nplugin = \"command\"\nexecutable = \"{}\"\n",
+        program.display()
+    ));
+    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+    impostor(&bed, "tool");
+    let path = impostor(&bed, "bash");
+    let payload = json!({ "provider": "script", "harness": { "processEnv": { "PATH": path } } });
+    let events = bed.wait_for_end(&bed.submit("x", &payload).unwrap());
+    assert_eq!(answer(&events).trim(), "the true one, and impostor", "{events:#?}");
+}
+
+/// Tokens in a file, which works everywhere.
+const TOKENS: &str = "[tokens]\nstore = \"file\"\n[policy]\nallow_environment = [\"HTTPS_PROXY\", \"NOVEL\"]\n";
+
+fn set_token(bed: &TestHost) {
+    bed.run_with_input(&["token", "set", "rehearsal"], b"plain-looking-words-of-a-token\n").ok();
+}
+
+#[test]
+fn stored_token_goes_nowhere_else() {
+    let mut bed = TestHost::granted(TOKENS);
+    let moving = with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
+    // Without a token the operator's word is enough.
+    bed.wait_for_end(&bed.submit("SAY fine", &moving).unwrap());
+    set_token(&bed);
+    let error = bed.submit("SAY never", &moving).unwrap_err();
+    assert_eq!(denied(&error), ["/harness/processEnv/HTTPS_PROXY"]);
+    let hint = error.data()["hint"].as_str().unwrap();
+    assert!(hint.contains("ostler token clear rehearsal") && hint.contains("[providers.rehearsal]"), "{hint}");
+
+    // A caller whose shell says the same as the host's moves nothing; another value does.
+    bed.run(&["run", "rehearsal", "SAY fine"]).ok();
+    let elsewhere = bed.root().join("elsewhere");
+    bed.set("XDG_STATE_HOME", &elsewhere);
+    let refused = bed.run(&["run", "--json", "rehearsal", "SAY never"]).code(4).error();
+    assert_eq!(refused["pointer"], "/clientEnvironment/XDG_STATE_HOME", "{refused}");
+    // What the operator has settled for the provider counts, whatever the caller says.
+    bed.stop();
+    bed.configure(&format!("{TOKENS}[providers.rehearsal]\nenvironment = {{ XDG_STATE_HOME = \"/tmp\", HTTPS_PROXY = \"http://127.0.0.1:9\" }}\n"));
+    bed.run(&["run", "rehearsal", "SAY fine"]).ok();
+    bed.unset("XDG_STATE_HOME");
+    bed.run(&["token", "clear", "rehearsal"]).ok();
+    bed.wait_for_end(&bed.submit("SAY fine", &moving).unwrap());
+}
+
+#[test]
+fn token_that_is_stored_while_a_run_waits_is_not_moved_either() {
+    let bed = TestHost::granted(TOKENS);
+    bed.host();
+    let holder = bed.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
+    let waiting = bed.submit("SAY never", &with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
+    set_token(&bed);
+    bed.file("go", "");
+    bed.wait_for_end(&holder);
+    let story = bed.wait_for_end(&waiting);
+    let end = &end_of(&story).unwrap()["payload"];
+    assert_eq!(end["reason"], "policy_denied", "{end}");
+    assert!(of_type(&story, "run.started").is_empty(), "{story:#?}");
+    let audits = of_type(&story, "run.policy_audit");
+    assert!(audits.iter().any(|audit| audit["payload"]["stage"] == "spawn" && audit["payload"]["verdict"] == "deny"));
+}
+
+#[test]
+fn trust_in_settings_is_given_and_taken_back_on_purpose() {
+    let bed = TestHost::granted("");
+    let work = bed.work();
+    let folder = work.to_str().unwrap();
+    let trusts = |bed: &TestHost| bed.call("list_workspace_grants", &json!({})).unwrap()[0]["trustSettings"].clone();
+    assert_eq!(trusts(&bed), false);
+    let done = bed.run(&["grants", "add", "--trust-settings", folder]).ok();
+    assert!(done.stdout.contains("settings are used"), "{}", done.stdout);
+    assert_eq!(trusts(&bed), true);
+    assert!(bed.run(&["grants", "list"]).ok().stdout.contains("trusted"));
+    bed.run(&["grants", "add", folder]).ok();
+    assert_eq!(trusts(&bed), true, "granting again takes nothing back");
+    bed.run(&["grants", "add", "--no-trust-settings", folder]).ok();
+    assert_eq!(trusts(&bed), false);
+    let granted = bed.call("grant_workspace", &json!({ "path": work, "trustSettings": true })).unwrap();
+    assert_eq!(granted["trustSettings"], true);
+    let events = bed.events_of(&["rehearsal", "SAY fine"]);
+    let audits = of_type(&events, "run.policy_audit");
+    assert!(audits.iter().all(|audit| audit["payload"]["trustSettings"] == true), "{audits:#?}");
+    bed.run(&["grants", "add", "--trust-settings", "--no-trust-settings", folder]).code(2);
+}

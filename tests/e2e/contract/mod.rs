@@ -1,0 +1,196 @@
+//! The contract, over every transport: each command succeeds and refuses in each way that the document names, each event
+//! is made by a run, and all of it is what the document of the host says.
+
+pub mod channel;
+pub mod document;
+pub mod walk;
+
+use crate::support::duplex::{Stdio, Web};
+use channel::{Channel, Http};
+use serde_json::json;
+use std::collections::BTreeSet;
+use walk::{Scene, Walk};
+
+/// Commands of the contract, with those that a front end needs besides.
+const COMMANDS: &[&str] = &[
+    "answer_approval",
+    "archive_conversation",
+    "cancel_run",
+    "clear_provider_token",
+    "create_conversation",
+    "delete_profile",
+    "end_session",
+    "export_run",
+    "get_conversation",
+    "get_run",
+    "get_run_events",
+    "get_settings",
+    "get_status",
+    "grant_workspace",
+    "has_provider_token",
+    "list_approvals",
+    "list_capabilities",
+    "list_conversations",
+    "list_plugins",
+    "list_profiles",
+    "list_queue_jobs",
+    "list_runs",
+    "list_workspace_grants",
+    "reload",
+    "rename_conversation",
+    "rerun",
+    "resume_session",
+    "revoke_workspace",
+    "save_profile",
+    "save_provider_token",
+    "send_conversation_message",
+    "send_session_input",
+    "start_interactive_session",
+    "start_run",
+    "subscribe",
+    "update_settings",
+];
+
+/// Commands that the host has over and above the contract.
+const OURS: &[&str] = &[
+    "apply_retention",
+    "create_access_token",
+    "delete_conversation",
+    "delete_run",
+    "get_retention",
+    "list_access_tokens",
+    "list_audit",
+    "pause_queue",
+    "prune_audit",
+    "resume_queue",
+    "revoke_access_token",
+    "set_queue_priority",
+    "set_retention",
+    "stop",
+    "trust_plugin",
+    "unset_retention",
+    "unsubscribe",
+    "update_conversation",
+    "verify_audit",
+];
+
+/// Events of the contract.
+const EVENTS: &[&str] = &[
+    "conversation.archived",
+    "conversation.created",
+    "conversation.message_sent",
+    "conversation.renamed",
+    "conversation.session_updated",
+    "conversation.updated",
+    "run.canceled",
+    "run.chunk.stderr",
+    "run.chunk.stdout",
+    "run.cli_exit",
+    "run.cli_missing",
+    "run.compatibility_warning",
+    "run.completed",
+    "run.cwd_missing",
+    "run.failed",
+    "run.policy_audit",
+    "run.progress",
+    "run.runner_metrics",
+    "run.semantic",
+    "run.started",
+    "run.structured_output",
+    "run.structured_output_invalid",
+    "run.warning",
+    "session.closed",
+    "session.input_accepted",
+    "session.opened",
+];
+
+/// Events that the host has over and above the contract. Whether a run makes them depends on its containment.
+const OUR_EVENTS: &[&str] = &["run.network"];
+
+/// What is still to come: the commands and events of interactive sessions, and the commands of approvals. What works
+/// must be taken from here.
+const STILL_TO_COME: &[&str] = &[
+    "answer_approval",
+    "end_session",
+    "list_approvals",
+    "resume_session",
+    "send_session_input",
+    "session.closed",
+    "session.input_accepted",
+    "session.opened",
+    "start_interactive_session",
+];
+
+fn names<'a>(lists: &[&[&'a str]]) -> BTreeSet<&'a str> {
+    lists.concat().into_iter().filter(|name| !STILL_TO_COME.contains(name)).collect()
+}
+
+fn all_of_it(scene: &Scene, channel: &mut dyn Channel) {
+    let stays = channel.stays();
+    let mut walk = Walk::begin(scene, channel);
+    assert_eq!(walk.document().methods().collect::<BTreeSet<_>>(), names(&[COMMANDS, OURS]));
+    assert_eq!(walk.document().events(), names(&[EVENTS, OUR_EVENTS]));
+
+    walk.look_around();
+    walk.keep_things();
+    walk.beginnings();
+    walk.events();
+    let made = walk.check_events();
+    let made = made.iter().map(String::as_str).filter(|name| !OUR_EVENTS.contains(name));
+    assert_eq!(made.collect::<BTreeSet<_>>(), names(&[EVENTS]), "each event was made");
+
+    let (document, seen) = walk.end();
+    let mut promised = BTreeSet::new();
+    for method in document.methods() {
+        // Over a connection that ends with the answer there are no streams, and no other error of them.
+        let streams = !stays && matches!(method, "subscribe" | "unsubscribe");
+        let outcomes: Vec<&str> = if streams {
+            vec!["CONFLICT"]
+        } else {
+            // A second stream with the same number does not exist; 64 streams, and an audit trail that somebody has
+            // changed, are another suite's.
+            let elsewhere = [("unsubscribe", "CONFLICT"), ("prune_audit", "CONFLICT")];
+            let errors = document.errors(method).filter(|kind| !elsewhere.contains(&(method, *kind)));
+            errors.chain(["ok"]).collect()
+        };
+        promised.extend(outcomes.into_iter().map(|outcome| (method.to_owned(), outcome.to_owned())));
+        // `IO` and `INTERNAL` stand for disks and defects: the suites of faults make them.
+        promised.insert((method.to_owned(), "INVALID_PARAMS".to_owned()));
+    }
+    let missing: Vec<_> = promised.difference(&seen).collect();
+    assert!(missing.is_empty(), "promised and not seen: {missing:#?}");
+}
+
+#[test]
+fn over_the_socket() {
+    let scene = Scene::set();
+    all_of_it(&scene, &mut Http::Socket(scene.bed.socket()));
+}
+
+/// The address of the scene's port, and a token that may do everything there.
+fn port(scene: &Scene) -> (String, String) {
+    let status = scene.bed.call("get_status", &json!({})).unwrap();
+    let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let token = scene.bed.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
+    (address, token["token"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn over_tcp() {
+    let scene = Scene::set();
+    let (address, token) = port(&scene);
+    all_of_it(&scene, &mut Http::Port { address, token });
+}
+
+#[test]
+fn over_a_websocket() {
+    let scene = Scene::set();
+    let (address, token) = port(&scene);
+    all_of_it(&scene, &mut Web::over_tcp(&address, &token));
+}
+
+#[test]
+fn over_standard_input_and_output() {
+    let scene = Scene::set();
+    all_of_it(&scene, &mut Stdio::open(&scene.bed));
+}

@@ -1,0 +1,444 @@
+//! A walk through everything that the document promises, over one channel.
+
+use super::channel::Channel;
+use super::document::Document;
+use crate::support::guests::{Guest, TRAP, hostile};
+use crate::support::{PATIENCE, TestHost, end_of, until};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// An id that nothing has.
+const NOBODY: &str = "0199c0de-0000-7000-8000-000000000000";
+
+/// A host with providers that work and providers that do not, and what was there before the latter broke.
+pub struct Scene {
+    pub bed: TestHost,
+    /// Each provider that is broken now, with a conversation and a run of its own from better days.
+    broken: Vec<Broken>,
+}
+
+struct Broken {
+    provider: &'static str,
+    conversation: Value,
+    run: String,
+    /// What it refuses to start with.
+    kind: &'static str,
+}
+
+/// What every host of this suite is told: one run at a time, so that it is known what waits; tokens in a file, because
+/// a machine of CI has no better store.
+const COMMON: &str = "[http]\nlisten = \"127.0.0.1:0\"\n[tokens]\nstore = \"file\"\n\
+    [scheduler]\nglobal = 1\ncapacity = 2\n[providers.other]\nplugin = \"rehearsal\"\n";
+
+impl Scene {
+    /// Sets it, with its host.
+    pub fn set() -> Self {
+        const BROKEN: [(&str, &str); 3] =
+            [("missing", "CLI_MISSING"), ("mute", "PROVIDER_BLOCKED"), ("broken", "PLUGIN_FAILED")];
+        let well = BROKEN.map(|(name, _)| format!("[providers.{name}]\nplugin = \"rehearsal\"\n")).concat();
+        let bed = TestHost::granted(&format!("{COMMON}{well}"));
+        let broken = BROKEN.map(|(provider, kind)| {
+            let run = bed.detach(&[provider, "SAY before"]);
+            bed.wait_for_end(&run);
+            let conversation = bed.call("create_conversation", &json!({ "provider": provider })).unwrap();
+            Broken { provider, conversation: conversation["conversationId"].clone(), run, kind }
+        });
+        bed.stop();
+        let mute = program(&bed, "mute", "exit 0");
+        program(&bed, "fleeting", "cat");
+        bed.configure(&format!(
+            "{COMMON}[providers.missing]\nplugin = \"codex\"\nexecutable = \"{0}/none\"\n\
+             [providers.mute]\nplugin = \"codex\"\nexecutable = \"{mute}\"\n\
+             [providers.broken]\nplugin = \"no-such-plugin\"\n\
+             [providers.fleeting]\nplugin = \"command\"\nexecutable = \"{0}/fleeting\"\n",
+            bed.root().display()
+        ));
+        bed.host();
+        Self { bed, broken: broken.into() }
+    }
+}
+
+/// A shell script outside the working folder; gives its path.
+fn program(bed: &TestHost, name: &str, script: &str) -> String {
+    let path = bed.root().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Somebody who walks.
+pub struct Walk<'a> {
+    scene: &'a Scene,
+    channel: &'a mut dyn Channel,
+    document: Document,
+    /// Methods that worked (`ok`), and what they refused with.
+    seen: BTreeSet<(String, String)>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn begin(scene: &'a Scene, channel: &'a mut dyn Channel) -> Self {
+        let discovered = channel.call("rpc.discover", &json!({})).unwrap();
+        Self { scene, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
+    }
+
+    /// The methods and events that the document names.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Calls, and checks parameters and result against the document. The first successful call of a method is by position,
+    /// all others are by name.
+    #[track_caller]
+    fn ok(&mut self, method: &str, params: Value) -> Value {
+        let first = !self.seen.contains(&(method.to_owned(), "ok".to_owned()));
+        let list = self.document.by_position(method, &params).filter(|list| first && !list.is_empty());
+        let sent = list.map_or_else(|| params.clone(), Value::from);
+        let result = self.channel.call(method, &sent);
+        let result = result.unwrap_or_else(|error| panic!("{method} {params}: {error}"));
+        self.document.check_call(method, &params, &result);
+        self.seen.insert((method.to_owned(), "ok".to_owned()));
+        result
+    }
+
+    /// Calls and wants to be refused with a kind.
+    #[track_caller]
+    fn refused(&mut self, method: &str, params: Value, kind: &str) -> Value {
+        let error = self.channel.call(method, &params).expect_err(method);
+        assert_eq!(self.document.check_error(method, &error), kind, "{method} {params}: {error}");
+        self.seen.insert((method.to_owned(), kind.to_owned()));
+        error
+    }
+
+    fn work(&self) -> Value {
+        json!(self.scene.bed.work())
+    }
+
+    /// A start payload of the stand-in, with `more` over it.
+    fn payload(&self, prompt: &str, more: Value) -> Value {
+        self.scene.bed.payload(prompt, &more)
+    }
+
+    /// Starts a run and waits for its end.
+    #[track_caller]
+    fn run(&mut self, prompt: &str, more: Value) -> String {
+        let run = self.start(prompt, more);
+        self.ends(&run);
+        run
+    }
+
+    #[track_caller]
+    fn start(&mut self, prompt: &str, more: Value) -> String {
+        let started = self.ok("start_run", self.payload(prompt, more));
+        started["runId"].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn ends(&mut self, run: &str) -> Value {
+        let story = self.scene.bed.wait_for_end(run);
+        end_of(&story).unwrap().clone()
+    }
+
+    /// A run that holds the only slot until it is canceled.
+    fn hold(&mut self) -> String {
+        let run = self.start("SLOW 600", json!({}));
+        self.scene.bed.wait_for_count("running", 1);
+        run
+    }
+
+    /// Everything that a front end would ask of a host that has no runs yet, and the errors of it.
+    /// New providers, which wait until somebody has approved them.
+    fn plugins(&mut self) {
+        let folder = self.scene.bed.home().join("plugins");
+        let newcomer = hostile::prober("newcomer", "no-such-program", &["--version"]);
+        let faulty = Guest { name: "faulty", configure: TRAP, ..Guest::default() }.provider();
+        fs::create_dir_all(&folder).unwrap();
+        for (name, component) in [("newcomer", newcomer), ("faulty", faulty)] {
+            fs::write(folder.join(format!("{name}.wasm")), component).unwrap();
+        }
+        self.ok("reload", json!({}));
+        let seen = self.ok("trust_plugin", json!({ "name": "newcomer" }));
+        assert_eq!(seen["approved"], false);
+        self.refused("trust_plugin", json!({ "name": "newcomer", "digest": "00" }), "CONFLICT");
+        self.ok("trust_plugin", json!({ "name": "newcomer", "digest": seen["digest"] }));
+        self.refused("trust_plugin", json!({ "name": "newcomer" }), "NOT_FOUND");
+        self.refused("trust_plugin", json!({ "name": "faulty" }), "PLUGIN_FAILED");
+        fs::remove_file(folder.join("newcomer.wasm")).unwrap();
+        fs::remove_file(folder.join("faulty.wasm")).unwrap();
+        self.ok("reload", json!({}));
+    }
+
+    pub fn look_around(&mut self) {
+        for method in self.document.methods().map(str::to_owned).collect::<Vec<_>>() {
+            let error = self.refused(&method, json!({ "noSuchParameter": 1 }), "INVALID_PARAMS");
+            assert!(error.to_string().contains("noSuchParameter"), "{method}: {error}");
+        }
+        self.ok("get_status", json!({}));
+        self.ok("get_settings", json!({}));
+        self.ok("get_settings", json!({ "origins": true }));
+        self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": 31 } }, "origins": true }));
+        self.ok("update_settings", json!({ "patch": { "scheduler": { "agingSeconds": null } } }));
+        self.refused("update_settings", json!({ "patch": { "scheduler": { "global": 0 } } }), "INVALID_PARAMS");
+        self.ok("create_access_token", json!({ "name": "ci", "accessClass": "read", "expiresInSeconds": 3600 }));
+        self.refused("create_access_token", json!({ "name": "ci" }), "CONFLICT");
+        self.refused("create_access_token", json!({ "name": "a b" }), "INVALID_PARAMS");
+        self.ok("list_access_tokens", json!({}));
+        self.ok("revoke_access_token", json!({ "name": "ci" }));
+        self.refused("revoke_access_token", json!({ "name": "ci" }), "NOT_FOUND");
+        self.ok("list_audit", json!({ "kind": "access", "limit": 5 }));
+        self.ok("list_audit", json!({ "after": 0 }));
+        self.ok("verify_audit", json!({}));
+        self.ok("prune_audit", json!({ "olderThanDays": 1 }));
+        self.ok("reload", json!({}));
+        self.ok("list_plugins", json!({}));
+        self.plugins();
+        self.ok("list_capabilities", json!({}));
+        self.ok("list_capabilities", json!({ "refresh": true, "provider": "missing" }));
+        self.refused("list_capabilities", json!({ "provider": "nobody" }), "NOT_FOUND");
+
+        let folder = self.scene.bed.root().join("granted");
+        fs::create_dir(&folder).unwrap();
+        self.ok("grant_workspace", json!({ "path": folder }));
+        self.ok("list_workspace_grants", json!({}));
+        self.ok("revoke_workspace", json!({ "path": folder }));
+        self.refused("revoke_workspace", json!({ "path": folder }), "NOT_FOUND");
+        self.refused("grant_workspace", json!({ "path": folder.join("none") }), "CWD_MISSING");
+        fs::remove_dir(&folder).unwrap();
+    }
+
+    /// Profiles and tokens.
+    pub fn keep_things(&mut self) {
+        let config = json!({ "timeoutSeconds": 60 });
+        let profile = json!({ "name": "short", "provider": "rehearsal", "config": config });
+        let id = self.ok("save_profile", profile.clone())["profileId"].clone();
+        self.refused("save_profile", profile, "CONFLICT");
+        let changed = json!({ "id": id, "name": "short", "provider": "rehearsal", "config": config });
+        self.ok("save_profile", changed);
+        let unknown = json!({ "id": NOBODY, "name": "x", "provider": "rehearsal", "config": {} });
+        self.refused("save_profile", unknown, "NOT_FOUND");
+        self.ok("list_profiles", json!({ "provider": "rehearsal" }));
+        // The profile supplies the provider.
+        let bare = json!({ "prompt": "SAY profile", "cwd": self.work(), "profileId": id });
+        let run = self.ok("start_run", bare)["runId"].as_str().unwrap().to_owned();
+        self.ends(&run);
+        self.ok("delete_profile", json!({ "profileId": id }));
+        self.refused("delete_profile", json!({ "profileId": id }), "NOT_FOUND");
+        self.refused("start_run", self.payload("SAY x", json!({ "profileId": id })), "NOT_FOUND");
+
+        for (method, more) in
+            [("save_provider_token", json!({ "token": "a-token-of-some-length" })), ("has_provider_token", json!({}))]
+        {
+            let with = |provider: &str| {
+                let mut params = json!({ "provider": provider });
+                params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                params
+            };
+            assert_eq!(self.ok(method, with("rehearsal"))["stored"], true);
+            self.refused(method, with("nobody"), "NOT_FOUND");
+            self.refused(method, with("broken"), "PLUGIN_FAILED");
+        }
+        assert_eq!(self.ok("clear_provider_token", json!({ "provider": "rehearsal" }))["stored"], false);
+        self.refused("clear_provider_token", json!({ "provider": "nobody" }), "NOT_FOUND");
+
+        self.ok("get_retention", json!({}));
+        self.ok("set_retention", json!({ "scope": "provider", "name": "rehearsal", "days": 9 }));
+        self.refused("set_retention", json!({ "scope": "provider", "name": "nobody", "days": 9 }), "NOT_FOUND");
+        self.ok("unset_retention", json!({ "scope": "provider", "name": "rehearsal" }));
+        self.refused("unset_retention", json!({ "scope": "provider", "name": "rehearsal" }), "NOT_FOUND");
+        self.ok("apply_retention", json!({ "dryRun": true }));
+    }
+
+    /// The ways to begin a run: how each is refused.
+    pub fn beginnings(&mut self) {
+        let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
+        let run = self.run("SAY something", json!({}));
+        // Asks the proxy of the run for a host that nobody has allowed.
+        let asks = "import urllib.request as u; u.urlopen('http://model.invalid/')";
+        self.run(&format!("RUN python3 -c \"{asks}\" || true"), json!({}));
+        let lost = self.run(&format!("SAY {secret}"), json!({}));
+        let talk = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
+        let archived = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
+        self.ok("archive_conversation", json!({ "conversationId": archived, "archived": true }));
+
+        let work = self.work();
+        let message = |conversation: &Value, more: Value| {
+            let mut params = json!({ "conversationId": conversation, "prompt": "SAY x", "cwd": work });
+            params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            params
+        };
+        for (more, kind) in [
+            (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
+            (json!({ "harness": { "permissions": { "approvalPolicy": "untrusted" } } }), "UNENFORCEABLE"),
+            (json!({ "cwd": self.scene.bed.root().join("nowhere") }), "CWD_MISSING"),
+        ] {
+            self.refused("start_run", self.payload("SAY x", more.clone()), kind);
+            self.refused("send_conversation_message", message(&talk, more.clone()), kind);
+            self.refused("rerun", json!({ "runId": run, "overrides": more }), kind);
+        }
+        for broken in &self.scene.broken {
+            let payload = self.payload("SAY x", json!({ "provider": broken.provider }));
+            self.refused("start_run", payload, broken.kind);
+            self.refused("send_conversation_message", message(&broken.conversation, json!({})), broken.kind);
+            self.refused("rerun", json!({ "runId": broken.run }), broken.kind);
+        }
+        self.refused("start_run", self.payload("SAY x", json!({ "provider": "nobody" })), "NOT_FOUND");
+        self.refused("send_conversation_message", message(&json!(NOBODY), json!({})), "NOT_FOUND");
+        self.refused("rerun", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.refused("send_conversation_message", message(&archived, json!({})), "CONFLICT");
+        self.refused("rerun", json!({ "runId": lost }), "CONFLICT");
+        self.refused("create_conversation", json!({ "provider": "nobody" }), "NOT_FOUND");
+
+        // One runs and two wait: that is all there is room for.
+        let held = [self.hold(), self.start("SAY x", json!({})), self.start("SAY x", json!({}))];
+        self.refused("start_run", self.payload("SAY x", json!({})), "QUEUE_FULL");
+        self.refused("send_conversation_message", message(&talk, json!({})), "QUEUE_FULL");
+        self.refused("rerun", json!({ "runId": run }), "QUEUE_FULL");
+        self.refused("stop", json!({ "ifIdle": true }), "CONFLICT");
+        self.ok("list_queue_jobs", json!({}));
+        self.ok("list_queue_jobs", json!({ "state": "ready" }));
+        self.ok("set_queue_priority", json!({ "runId": held[1], "priority": -3 }));
+        self.refused("set_queue_priority", json!({ "runId": held[1], "priority": 11 }), "INVALID_PARAMS");
+        self.refused("set_queue_priority", json!({ "runId": held[0], "priority": 1 }), "CONFLICT");
+        self.refused("set_queue_priority", json!({ "runId": NOBODY, "priority": 1 }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": held[0] }), "CONFLICT");
+        for method in ["pause_queue", "resume_queue"] {
+            self.ok(method, json!({ "provider": "rehearsal" }));
+            self.refused(method, json!({ "provider": "nobody" }), "NOT_FOUND");
+            self.ok(method, json!({}));
+        }
+        for run in held.iter().rev() {
+            self.ok("cancel_run", json!({ "runId": run }));
+        }
+        self.ok("cancel_run", json!({ "runId": held[0] }));
+        self.refused("cancel_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.ok("delete_run", json!({ "runId": held[2] }));
+        self.refused("delete_run", json!({ "runId": held[2] }), "NOT_FOUND");
+        let after = |run: &str| self.payload("SAY x", json!({ "startAfter": { "runIds": [run] } }));
+        let (canceled, nobody) = (after(&held[0]), after(NOBODY));
+        self.refused("start_run", canceled, "CONFLICT");
+        self.refused("start_run", nobody, "NOT_FOUND");
+
+        let sent = self.ok("send_conversation_message", message(&talk, json!({})))["runId"].clone();
+        self.ends(sent.as_str().unwrap());
+        let again = self.ok("rerun", json!({ "runId": sent, "overrides": { "prompt": "SAY again" } }))["runId"].clone();
+        self.ends(again.as_str().unwrap());
+        self.talk(&talk);
+        self.look_back(&run);
+    }
+
+    fn talk(&mut self, talk: &Value) {
+        self.ok("list_conversations", json!({ "provider": "rehearsal", "includeArchived": true, "search": "talk" }));
+        self.ok("get_conversation", json!({ "conversationId": talk }));
+        self.ok("rename_conversation", json!({ "conversationId": talk, "title": "another" }));
+        self.ok("update_conversation", json!({ "conversationId": talk, "metadata": { "colour": "red" } }));
+        self.ok("archive_conversation", json!({ "conversationId": talk }));
+        let ended = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
+        self.ok("delete_conversation", json!({ "conversationId": ended }));
+        let held = self.hold();
+        let message = json!({ "conversationId": talk, "prompt": "SAY x" });
+        self.ok("archive_conversation", json!({ "conversationId": talk, "archived": false }));
+        let waits = self.ok("send_conversation_message", message)["runId"].clone();
+        self.refused("delete_conversation", json!({ "conversationId": talk }), "CONFLICT");
+        self.ok("cancel_run", json!({ "runId": waits }));
+        self.ok("cancel_run", json!({ "runId": held }));
+        for (method, more) in [
+            ("delete_conversation", json!({})),
+            ("get_conversation", json!({})),
+            ("rename_conversation", json!({ "title": "x" })),
+            ("update_conversation", json!({ "title": "x" })),
+            ("archive_conversation", json!({})),
+        ] {
+            let mut params = more;
+            params["conversationId"] = json!(NOBODY);
+            self.refused(method, params, "NOT_FOUND");
+        }
+    }
+
+    fn look_back(&mut self, run: &str) {
+        self.ok("list_runs", json!({}));
+        let search = json!({ "provider": "rehearsal", "status": "completed", "search": "say", "limit": 2, "offset": 1,
+                "cwd": self.work() });
+        self.ok("list_runs", search);
+        self.ok("get_run", json!({ "runId": run }));
+        self.refused("get_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.ok("get_run_events", json!({ "runId": run, "after": 0, "limit": 2 }));
+        self.refused("get_run_events", json!({ "runId": NOBODY }), "NOT_FOUND");
+        let path = self.scene.bed.work().join("answer.txt");
+        self.ok("export_run", json!({ "runId": run, "format": "txt", "path": path }));
+        self.refused("export_run", json!({ "runId": run, "format": "txt", "path": path }), "CONFLICT");
+        self.refused("export_run", json!({ "runId": NOBODY, "format": "md" }), "NOT_FOUND");
+        for format in ["md", "json", "jsonl"] {
+            self.ok("export_run", json!({ "runId": run, "format": format }));
+        }
+        // What has artifacts looks different from what has none.
+        self.ok("get_run", json!({ "runId": run }));
+        fs::remove_file(path).unwrap();
+
+        if self.channel.stays() {
+            let stream = self.ok("subscribe", json!({ "after": 0, "runId": run, "types": ["run.completed"] }));
+            self.ok("unsubscribe", json!({ "subscriptionId": stream["subscriptionId"] }));
+            self.refused("unsubscribe", json!({ "subscriptionId": 9_999 }), "NOT_FOUND");
+            self.refused("subscribe", json!({ "runId": NOBODY }), "NOT_FOUND");
+        } else {
+            self.refused("unsubscribe", json!({ "subscriptionId": 1 }), "CONFLICT");
+        }
+        self.refused("subscribe", json!({ "after": 9_000_000_000_u64 }), "CONFLICT");
+    }
+
+    /// A run for every event that those before did not make.
+    pub fn events(&mut self) {
+        let wants = json!({ "structuredOutput": { "schema": {
+            "type": "object", "properties": { "answer": { "type": "integer" } }, "required": ["answer"]
+        } } });
+        self.run(r#"JSON {"answer": 42}"#, json!({ "harness": wants }));
+        self.run(r#"JSON {"answer": "no"}"#, json!({ "harness": wants }));
+        let servers = json!({ "mcp": { "servers": [{ "name": "m", "command": "true" }] } });
+        self.run("SAY more than it can", json!({ "harness": servers }));
+        self.run("FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+        self.run("RUN echo out; echo err >&2", json!({}));
+        program(&self.scene.bed, "fleeting", "cat; echo beside >&2; head -c 200000 /dev/zero | tr '\\0' x");
+        self.run("to a program", json!({ "provider": "fleeting" }));
+
+        // What is there at the submit and gone at the start.
+        let folder = self.scene.bed.work().join("gone");
+        fs::create_dir(&folder).unwrap();
+        let holder = self.hold();
+        let orphans = [
+            self.start("SAY x", json!({ "cwd": folder, "provider": "other" })),
+            self.start("SAY x", json!({ "provider": "fleeting" })),
+        ];
+        fs::remove_dir(&folder).unwrap();
+        fs::remove_file(self.scene.bed.root().join("fleeting")).unwrap();
+        self.ok("cancel_run", json!({ "runId": holder }));
+        for run in orphans {
+            self.ends(&run);
+        }
+    }
+
+    /// Holds every event that was stored against the document; gives their types.
+    pub fn check_events(&mut self) -> BTreeSet<String> {
+        let events = self.channel.events();
+        let mut kinds = BTreeSet::new();
+        for event in &events {
+            self.document.check_event(event);
+            kinds.insert(event["type"].as_str().unwrap().to_owned());
+        }
+        assert!(events.windows(2).all(|pair| pair[0]["cursor"].as_u64() < pair[1]["cursor"].as_u64()));
+        kinds
+    }
+
+    /// Ends the host, which takes nothing more while it waits for a run that will not end. Gives what worked, and what
+    /// was refused how.
+    pub fn end(mut self) -> (Document, BTreeSet<(String, String)>) {
+        let run = self.start("STUBBORN 60", json!({}));
+        self.scene.bed.wait_for_count("running", 1);
+        until("the run to be stubborn", PATIENCE, || {
+            self.scene.bed.story(&run).iter().any(|event| event["type"] == "run.semantic").then_some(())
+        });
+        self.ok("stop", json!({}));
+        self.refused("start_run", self.payload("SAY x", json!({})), "CONFLICT");
+        (self.document, self.seen)
+    }
+}

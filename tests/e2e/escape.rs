@@ -1,0 +1,571 @@
+//! What a contained run can reach: tried from inside, for each mode and back end, and with the real CLIs.
+
+use crate::support::escape::{Attempts, BACK_ENDS, holds};
+use crate::support::guests::hostile::{self, Fault, ProviderStage};
+use crate::support::{PATIENCE, Process, TestHost, end_of, of_type, tool_outputs, until};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Runs a script as the agent of a run, and gives its events.
+#[track_caller]
+fn agent(bed: &TestHost, permissions: &Value, script: &str) -> Vec<Value> {
+    bed.file("script.sh", script);
+    let payload = json!({ "harness": { "permissions": permissions } });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    bed.wait_for_end(&run)
+}
+
+fn sandbox(events: &[Value]) -> &Value {
+    &of_type(events, "run.started")[0]["payload"]["sandbox"]
+}
+
+#[test]
+fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
+    for backend in BACK_ENDS {
+        let bed = TestHost::outside_of_temporary_folders(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        for mode in ["read-only", "workspace-write"] {
+            let attempts = Attempts::prepare(&bed, "rehearsal", backend != "landlock");
+            let events = agent(&bed, &json!({ "sandboxMode": mode }), &attempts.script());
+            let record = sandbox(&events);
+            assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
+            attempts.assert_held(&bed, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
+        }
+    }
+}
+
+#[test]
+fn full_access_hides_what_belongs_to_the_host() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let outside = bed.root().join("outside");
+    let script = format!(
+        "for file in config.toml data/seal.key data/code.key data/ostler.db; do grep -q . {home}/$file 2>/dev/null && echo read; done; \
+         ls {home}/data; echo x > {outside} && echo wrote; pwd",
+        home = bed.home().display(),
+        outside = outside.display()
+    );
+    bed.configure("# nobody's business\n");
+    let output = tool_outputs(&agent(&bed, &json!({ "sandboxMode": "full-access" }), &script));
+    assert!(!output.contains("read") && !output.contains("seal.key"), "{output}");
+    assert!(output.contains("wrote") && outside.exists(), "{output}");
+}
+
+#[test]
+fn run_without_a_mode_is_contained_by_the_setting() {
+    let bed = TestHost::outside_of_temporary_folders("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let outside = bed.root().join("outside");
+    let script = format!("echo x > inside && echo fine; echo x > {}", outside.display());
+    let events = agent(&bed, &json!({}), &script);
+    assert!(tool_outputs(&events).contains("fine"));
+    assert_eq!(sandbox(&events)["mode"], "workspace-write");
+    assert!(!outside.exists());
+    let run = of_type(&events, "run.started")[0]["runId"].as_str().unwrap();
+    assert_eq!(bed.record(run)["sandbox"]["backend"], "namespaces");
+}
+
+#[test]
+fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_default() {
+    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
+    let asked = json!({ "harness": { "permissions": { "sandboxMode": "read-only" } } });
+    let error = bed.submit("SAY never", &asked).unwrap_err();
+    assert_eq!(error.kind(), "UNENFORCEABLE");
+    assert!(error.text().contains("user namespaces"), "{}", error.text());
+    let run = bed.submit("SAY fine", &json!({})).unwrap();
+    let events = bed.wait_for_end(&run);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
+    let warning = of_type(&events, "run.compatibility_warning");
+    assert!(warning[0]["payload"]["reason"].as_str().unwrap().contains("not contained"), "{warning:?}");
+    assert!(sandbox(&events)["backend"].is_null());
+
+    let bed = TestHost::granted("[sandbox]\nbackends = []\nrequire = true\n");
+    assert_eq!(bed.submit("SAY never", &json!({})).unwrap_err().kind(), "UNENFORCEABLE");
+}
+
+#[test]
+fn programs_that_a_run_needs_work_inside() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    // A commit in a linked worktree, whose repository lies outside of the run's folder.
+    let main = bed.root().join("main");
+    let tree = bed.work().join("tree");
+    let git = |folder: &Path, args: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+        let mut command = bed.program("git");
+        command.current_dir(folder).args(identity).args(args).env("HOME", bed.user());
+        bed.finish(command)
+    };
+    fs::create_dir(&main).unwrap();
+    git(&main, &["init", "-q"]).ok();
+    git(&main, &["commit", "-q", "--allow-empty", "-m", "first"]).ok();
+    git(&main, &["worktree", "add", "-q", tree.to_str().unwrap()]).ok();
+    let script = "git -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m second && \
+                  git log --format=%s; git config core.hooksPath /tmp || echo configuration held; \
+                  echo x > $(git rev-parse --git-common-dir)/hooks/pre-commit || echo hooks held";
+    bed.file("tree/script.sh", script);
+    let payload = json!({ "cwd": tree, "harness": {} });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap();
+    let output = tool_outputs(&bed.wait_for_end(&run));
+    for part in ["second\nfirst", "configuration held", "hooks held"] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+
+    // A server that the run starts itself, and a private temporary folder.
+    let script = "python3 - <<'END'\nimport http.server, threading, urllib.request\n\
+                  server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\n\
+                  threading.Thread(target=server.serve_forever, daemon=True).start()\n\
+                  print(urllib.request.urlopen('http://127.0.0.1:%d/' % server.server_port).status)\nEND\n\
+                  echo $TMPDIR; mktemp >/dev/null && echo made";
+    let output = tool_outputs(&agent(&bed, &json!({}), script));
+    assert!(output.contains("200") && output.contains("/tmp") && output.contains("made"), "{output}");
+    assert_eq!(
+        fs::read_dir(bed.work())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
+            .count(),
+        0,
+        "placeholders stay"
+    );
+}
+
+#[test]
+fn payload_opens_nothing_that_is_hidden() {
+    let bed = TestHost::granted("[policy]\nmcp_commands = \"always\"\n");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let secret = bed.user().join(".ssh/id");
+    fs::create_dir_all(secret.parent().unwrap()).unwrap();
+    fs::write(&secret, "PLANTED-SECRET").unwrap();
+    let args = json!([secret, bed.user().join(".ssh"), bed.user(), bed.home().join("config.toml"), "/tmp", "/"]);
+    let servers = json!([{ "name": "a", "command": "/bin/true", "args": args }]);
+    bed.file("script.sh", format!("cat {}; ls {}; echo done", secret.display(), bed.user().join(".ssh").display()));
+    let payload = json!({ "harness": { "mcp": { "servers": servers } } });
+    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    let output = tool_outputs(&bed.wait_for_end(&run));
+    assert!(output.contains("done") && !output.contains("PLANTED") && !output.contains("id\n"), "{output}");
+}
+
+#[test]
+fn tools_of_a_project_build_and_test_inside() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let said = |program: &str, args: &[&str]| {
+        let output =
+            std::process::Command::new(program).args(args).output().ok().filter(|output| output.status.success());
+        output.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    if said("npm", &["--version"]).is_some() {
+        bed.file("package.json", r#"{"name": "x", "version": "1.0.0", "scripts": {"test": "node test.js"}}"#);
+        bed.file("test.js", "require('fs').writeFileSync('tested', ''); console.log('the tests pass')");
+        let output = tool_outputs(&agent(&bed, &json!({}), "npm test 2>&1"));
+        assert!(output.contains("the tests pass") && bed.work().join("tested").exists(), "{output}");
+    } else {
+        eprintln!("SKIPPED: there is no npm");
+    }
+    // Not the proxy of rustup, which looks into the user's home.
+    let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
+        eprintln!("SKIPPED: there is no rustc");
+        return;
+    };
+    fs::create_dir_all(bed.work().join("crate/src")).unwrap();
+    bed.file("crate/Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\n[workspace]\n");
+    bed.file("crate/src/main.rs", "fn main() { println!(\"it was built\"); }");
+    let script = format!("PATH={toolchain}/bin:$PATH cargo run --offline -q --manifest-path crate/Cargo.toml 2>&1");
+    let output = tool_outputs(&agent(&bed, &json!({}), &script));
+    assert!(output.contains("it was built"), "{output}");
+}
+
+#[test]
+fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 1024];
+        let _ = stream.read(&mut bytes);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine").unwrap();
+    });
+    let script = format!(
+        "python3 - <<'END'\nimport urllib.error, urllib.request\n\
+         for url in ['http://127.0.0.1:{port}/', 'http://model.invalid/', 'https://gateway.invalid/']:\n    \
+         try: print(urllib.request.urlopen(url, timeout=10).read().decode())\n    \
+         except urllib.error.HTTPError as error: print(error.read().decode())\n    \
+         except OSError as error: print('closed', error)\nEND"
+    );
+    let permissions = json!({ "allowHosts": [format!("127.0.0.1:{port}")] });
+    let events = agent(&bed, &permissions, &script);
+    serve.join().unwrap();
+    let output = tool_outputs(&events);
+    assert!(output.contains("fine") && output.contains("--allow-host") && output.contains("closed"), "{output}");
+    let refused: Vec<&Value> =
+        of_type(&events, "run.network").into_iter().filter(|event| event["payload"]["verdict"] == "refused").collect();
+    assert!(refused.iter().any(|event| event["payload"]["host"] == "gateway.invalid"), "{refused:?}");
+    let warnings = crate::support::warning_codes(&events);
+    assert!(warnings.contains(&"NETWORK_REFUSED"), "{warnings:?}");
+}
+
+#[test]
+fn folder_that_is_swapped_after_the_check_is_not_entered() {
+    // Nothing but the check itself holds the run.
+    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
+    let (work, outside) = (bed.work(), bed.root().join("outside"));
+    fs::create_dir(&outside).unwrap();
+    let run = bed.submit("SLOW 3", &json!({})).unwrap();
+    let waiting = bed.submit("RUN pwd; touch marker", &json!({})).unwrap();
+    bed.wait_for_count("ready", 1);
+    fs::rename(&work, bed.root().join("moved")).unwrap();
+    symlink(&outside, &work).unwrap();
+    bed.wait_for_end(&run);
+    let events = bed.wait_for_end(&waiting);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.failed", "{events:#?}");
+    assert!(!outside.join("marker").exists());
+}
+
+/// Between the check and the start there is always a moment.
+#[test]
+fn folder_that_is_exchanged_again_and_again_is_never_left() {
+    // Nothing but the check itself holds the run.
+    let program = "executable = \"sh\"\nsettings = { args = [\"-c\", \"touch marker\"] }\n";
+    let config = format!("[sandbox]\nbackends = []\n[providers.mark]\nplugin = \"command\"\n{program}");
+    let bed = TestHost::granted(&config);
+    bed.host();
+    let (inside, outside, link) = (bed.work().join("inside"), bed.root().join("outside"), bed.work().join("link"));
+    fs::create_dir(&inside).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, &link).unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let started = std::thread::scope(|scope| {
+        let (one, other) = (&inside, &link);
+        scope.spawn(move || {
+            use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+            // At the pace of the host's own steps, so that each exchange may lie between two of them.
+            while stopped.recv_timeout(Duration::from_millis(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        let mut started = 0;
+        for _ in 0..300 {
+            // Refused as often as the link is there.
+            let Ok(run) = bed.submit("x", &json!({ "provider": "mark", "cwd": inside })) else { continue };
+            until("the end of the run", PATIENCE, || {
+                let status = bed.record(&run)["status"].as_str().unwrap().to_owned();
+                ["completed", "failed"].contains(&status.as_str()).then_some(())
+            });
+            started += of_type(&bed.story(&run), "run.started").len();
+            if started >= 15 || outside.join("marker").exists() {
+                break;
+            }
+        }
+        drop(stop);
+        started
+    });
+    assert!(!outside.join("marker").exists(), "a run worked outside of what is granted");
+    assert!(started > 0, "no run was ever started, so that this shows nothing");
+}
+
+#[test]
+fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
+    for backend in BACK_ENDS {
+        let bed = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let (more, moved, outside) = (bed.root().join("more"), bed.root().join("moved"), bed.root().join("outside"));
+        fs::create_dir(&more).unwrap();
+        fs::create_dir(&outside).unwrap();
+        bed.run(&["grants", "add", more.to_str().unwrap()]).ok();
+        let script = "echo x > ../more/before; touch begun; until [ -e go ]; do sleep 0.02; done; \
+                      echo x > ../more/after; echo over";
+        bed.file("script.sh", script);
+        let harness = json!({ "additionalDirectories": [more], "permissions": { "sandboxMode": "workspace-write" } });
+        let run = bed.submit("RUN sh ./script.sh", &json!({ "harness": harness })).unwrap();
+        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
+        fs::rename(&more, &moved).unwrap();
+        symlink(&outside, &more).unwrap();
+        bed.file("go", "");
+        let output = tool_outputs(&bed.wait_for_end(&run));
+        assert!(output.contains("over") && moved.join("before").exists(), "{backend}: {output}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{backend}: {output}");
+    }
+}
+
+#[test]
+fn providers_of_every_kind_are_contained_alike() {
+    for backend in BACK_ENDS {
+        let bed = TestHost::outside_of_temporary_folders(&format!(
+            "[plugins]\ntrust = \"folder\"\n[sandbox]\nbackends = [\"{backend}\"]\n\
+             [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = {{ args = [\"script\"] }}\n"
+        ));
+        bed.stop();
+        // It claims nothing, and runs the same script.
+        let foreign = hostile::provider("foreign", ProviderStage::Begin, Fault::Trap);
+        fs::write(bed.home().join("plugins/foreign.wasm"), foreign).unwrap();
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let (outside, secret) = (bed.root().join("outside"), bed.user().join(".ssh/id"));
+        fs::create_dir_all(secret.parent().unwrap()).unwrap();
+        fs::write(&secret, "PLANTED-SECRET").unwrap();
+        bed.file(
+            "script",
+            format!(
+                "echo x > inside && echo wrote; echo x > {}; cat {}; echo over",
+                outside.display(),
+                secret.display()
+            ),
+        );
+        for provider in ["shell", "foreign"] {
+            for (mode, may_write) in [("read-only", false), ("workspace-write", true)] {
+                let _ = fs::remove_file(bed.work().join("inside"));
+                let harness = json!({ "permissions": { "sandboxMode": mode } });
+                let run = bed.submit("hello", &json!({ "provider": provider, "harness": harness })).unwrap();
+                let events = bed.wait_for_end(&run);
+                let chunks = of_type(&events, "run.chunk.stdout").into_iter();
+                let output: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
+                let about = format!("{backend}, {provider}, {mode}: {output}");
+                assert_eq!(sandbox(&events)["backend"], backend, "{about}");
+                assert!(output.contains("over") && !output.contains("PLANTED"), "{about}");
+                assert_eq!(output.contains("wrote"), may_write, "{about}");
+                assert!(!outside.exists(), "{about}");
+            }
+        }
+    }
+}
+
+#[test]
+fn protected_file_that_a_run_makes_is_named() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    let events = agent(
+        &bed,
+        &json!({}),
+        "echo '{}' > .mcp.json; mkdir .claude 2>/dev/null; echo x > .claude/settings.json || echo held",
+    );
+    assert!(tool_outputs(&events).contains("held"));
+    assert!(crate::support::warning_codes(&events).contains(&"PROTECTED_FILE_MADE"));
+    assert!(bed.work().join(".mcp.json").exists() && !bed.work().join(".claude").exists());
+}
+
+/// A process of the host that sleeps for so long, in its own environment and session.
+fn daemon(host: i32, seconds: &str) -> Option<Process> {
+    let line = format!("sleep\0{seconds}\0");
+    crate::support::below(host)
+        .into_iter()
+        .find(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|found| found == line.as_bytes()))
+}
+
+/// Waits until it has gone, wherever it was put meanwhile.
+#[track_caller]
+fn gone(process: &Process, seconds: &str) {
+    let line = format!("sleep\0{seconds}\0");
+    until("the daemon is gone", PATIENCE, || {
+        let found = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        (found != line.as_bytes()).then_some(())
+    });
+}
+
+fn of_name(host: i32, name: &str) -> Vec<Process> {
+    crate::support::below(host).into_iter().filter(|process| process.command == name).collect()
+}
+
+#[test]
+fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
+    for backend in ["namespaces", "bwrap"] {
+        let bed = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        let host = bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        // Its parent ends at once, so that nothing but the namespace holds it.
+        let run = bed.submit("RUN (env -i setsid sleep 4321 &); sleep 300", &json!({})).unwrap();
+        let left = until("the daemon runs", PATIENCE, || daemon(host, "4321"));
+        for process in of_name(host, "ostler-keeper").into_iter().chain(of_name(host, "ostler-zygote")) {
+            crate::support::signal(process.pid, Signal::SIGKILL);
+        }
+        gone(&left, "4321");
+        bed.wait_for_end(&run);
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
+    }
+}
+
+#[test]
+fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
+    for (config, prompt) in [
+        ("", "RUN (env -i setsid sleep 4322 &); sleep 300"),
+        // Without a namespace, what is still below the program is found.
+        ("[sandbox]\nbackends = []\n", "RUN env -i setsid sleep 4322 & sleep 300"),
+    ] {
+        let bed = TestHost::granted(config);
+        let host = bed.host();
+        if config.is_empty() && !holds(&bed, "namespaces") {
+            continue;
+        }
+        let run = bed.submit(prompt, &json!({})).unwrap();
+        let left = until("the daemon runs", PATIENCE, || daemon(host, "4322"));
+        for process in of_name(host, "ostler-zygote") {
+            crate::support::signal(process.pid, Signal::SIGSTOP);
+        }
+        for process in of_name(host, "ostler-keeper") {
+            crate::support::signal(process.pid, Signal::SIGKILL);
+        }
+        gone(&left, "4322");
+        bed.wait_for_end(&run);
+        // The one that notices may have to be tried again.
+        let noticed = bed.run(&["run", "--retries", "1", "rehearsal", "SAY on"]).ok();
+        assert_eq!(noticed.stdout, "on\n", "{config}");
+        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n", "{config}");
+    }
+}
+
+#[test]
+fn host_shows_its_environment_to_no_run() {
+    let configurations = ["", "[sandbox]\nbackends = [\"landlock\"]\n", "[sandbox]\nbackends = []\n"];
+    for config in configurations {
+        let mut bed = TestHost::with_config(config);
+        let environment = |process: i32| fs::read(format!("/proc/{process}/environ"));
+        let root = nix::unistd::geteuid().is_root();
+        if root {
+            // Where nothing contains it, a run of root may look at everything.
+            bed.give_to(54_324);
+        }
+        // The first client starts the host; those to come are not the host's.
+        bed.set("PRIVATE_NOTE", "nobody's business");
+        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+        let host = bed.host();
+        bed.unset("PRIVATE_NOTE");
+        if root {
+            let found = environment(host).unwrap();
+            assert!(String::from_utf8_lossy(&found).contains("nobody's business"), "the host has nothing to show");
+        } else {
+            assert!(environment(host).is_err(), "another process of the user can look at it");
+        }
+        let script = format!(
+            "for process in {host} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
+             tr '\\0' '\\n'; echo end"
+        );
+        for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
+            let output = tool_outputs(&agent(&bed, &permissions, &script));
+            assert!(output.contains("end") && !output.contains("nobody's business"), "{config}{permissions}: {output}");
+        }
+        let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+    }
+}
+
+#[test]
+fn no_run_reaches_the_keyrings_of_the_kernel() {
+    for config in ["", "[sandbox]\nbackends = []\n"] {
+        let bed = TestHost::granted(config);
+        bed.host();
+        // keyctl(KEYCTL_GET_PERSISTENT, -1, KEY_SPEC_PROCESS_KEYRING)
+        let script = "python3 -c 'import ctypes, os\nnumber = {\"x86_64\": 250, \"aarch64\": 219}[os.uname().machine]\n\
+                      print(\"reached\" if ctypes.CDLL(None).syscall(number, 22, -1, -2) > 0 else \"refused\")'";
+        for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
+            let output = tool_outputs(&agent(&bed, &permissions, script));
+            assert_eq!(output.trim(), "refused", "{config}{permissions}");
+        }
+    }
+}
+
+/// Mounts, processes, namespaces and files of runs go with them, however they end.
+#[test]
+fn nothing_is_left_of_runs_however_they_end() {
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let entries = |folder: &Path| {
+        let found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut found: Vec<String> = found.collect();
+        found.sort();
+        found
+    };
+    for backend in BACK_ENDS {
+        let bed = TestHost::granted(&format!(
+            "[sandbox]\nbackends = [\"{backend}\"]\nhide = [\"~/none\", \"/none\", \"$NONE/x\"]\n"
+        ));
+        let host = bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let submit = |prompt: &str, more: Value| bed.submit(prompt, &more).unwrap();
+        bed.wait_for_end(&submit("SAY first", json!({})));
+        let (work, private) = (entries(&bed.work()), bed.home().join("data/private"));
+        let (before, kept) = (mounts(), entries(&private));
+        bed.wait_for_end(&submit("RUN exit 3", json!({})));
+        bed.wait_for_end(&submit("RUN mkdir -p $TMPDIR/a/b; env -i setsid sleep 300 &", json!({})));
+        bed.wait_for_end(&submit("SLOW 600", json!({ "timeoutSeconds": 5 })));
+        let cancelled = submit("RUN touch begun; sleep 300", json!({}));
+        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
+        fs::remove_file(bed.work().join("begun")).unwrap();
+        bed.call("cancel_run", &json!({ "runId": cancelled })).unwrap();
+        bed.wait_for_end(&cancelled);
+        bed.assert_nothing_runs(PATIENCE);
+        until("the end of every keeper", PATIENCE, || of_name(host, "ostler-keeper").is_empty().then_some(()));
+        until("the end of the private folders", PATIENCE, || (entries(&private) == kept).then_some(()));
+        assert_eq!(entries(&bed.work()), work, "{backend}");
+        assert_eq!(entries(&bed.root().join("tmp")), Vec::<String>::new(), "{backend}");
+        assert_eq!(mounts(), before, "{backend}");
+    }
+}
+
+#[test]
+fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
+    let bed = TestHost::granted("");
+    bed.host();
+    if !holds(&bed, "namespaces") {
+        return;
+    }
+    bed.stop();
+    // In a namespace of its own, the host may make no further ones.
+    let serve = bed.command(&["serve"]);
+    let mut outer = bed.program("unshare");
+    outer.args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"]);
+    outer.arg(serve.get_program()).args(serve.get_args()).current_dir(bed.work()).env_clear();
+    outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut host = outer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the host", PATIENCE, || bed.health().ok());
+    let status = bed.call("get_status", &json!({})).unwrap();
+    assert_eq!(status["sandbox"]["backend"], "landlock", "{}", status["sandbox"]);
+    assert!(status["sandbox"]["refused"][0].as_str().unwrap().starts_with("namespaces: "), "{}", status["sandbox"]);
+    let outside = bed.root().join("outside");
+    let script = format!("echo x > inside && echo fine; echo x > {} || echo held", outside.display());
+    let events = agent(&bed, &json!({ "sandboxMode": "workspace-write" }), &script);
+    assert_eq!(sandbox(&events)["backend"], "landlock");
+    let output = tool_outputs(&events);
+    assert!(output.contains("fine") && output.contains("held") && !outside.exists(), "{output}");
+    bed.stop();
+    host.wait().unwrap();
+}

@@ -1,0 +1,216 @@
+//! Input that asks for more work than there is time, and files that somebody else could change, against a real host: each
+//! is refused quickly with a clear error, and the host goes on.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::guests::Guest;
+use crate::support::{ResourceBaseline, TestHost, end_of};
+use serde_json::{Map, Value, json};
+
+/// Far more than a refusal takes, far less than the work would.
+const QUICK: Duration = Duration::from_secs(30);
+
+/// Each level refers twice to the next.
+fn doubled(levels: usize) -> Value {
+    let mut definitions = Map::new();
+    for level in 0..levels {
+        let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+        definitions.insert(format!("d{level}"), json!({"allOf": [next, next]}));
+    }
+    definitions.insert(format!("d{levels}"), json!({"type": "object"}));
+    json!({"$defs": definitions, "$ref": "#/$defs/d0"})
+}
+
+fn structured(bed: &TestHost, schema: Value) -> Value {
+    bed.payload("JSON {}", &json!({"timeoutSeconds": 5, "harness": {"structuredOutput": {"schema": schema}}}))
+}
+
+/// Memory of a process, in KiB.
+fn resident(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn schemas_that_ask_for_endless_work_are_refused_and_the_host_goes_on() {
+    let bed = TestHost::granted("");
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let calm = ResourceBaseline::of(&bed);
+    let began = Instant::now();
+    // Too long a chain, and too many schemas for one value.
+    for (levels, reason) in [(40, "lead through more than"), (31, "expand to more than")] {
+        let error = bed.call("start_run", &structured(&bed, doubled(levels))).unwrap_err();
+        assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
+        let text = error.text();
+        assert!(text.contains("/harness/structuredOutput/schema") && text.contains(reason), "{levels}: {text}");
+    }
+    // Doubled by the members of the answer: each level of the schema is small, the work is not.
+    let twice = json!({"properties": {"c": {"$ref": "#"}}});
+    let deep = (0..60).fold("{}".to_owned(), |inner, _| format!("{{\"c\":{inner}}}"));
+    let prompt = format!("JSON {deep}");
+    let mut payload = structured(&bed, json!({"allOf": [twice, twice]}));
+    payload["prompt"] = prompt.into();
+    let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    let events = bed.wait_for_end(&run);
+    assert!(end_of(&events).is_some());
+    assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    calm.check(&bed);
+    let stopping = Instant::now();
+    bed.stop();
+    assert!(stopping.elapsed() < QUICK, "{:?}", stopping.elapsed());
+}
+
+#[test]
+fn thousands_of_large_patterns_are_refused_with_little_memory() {
+    let bed = TestHost::granted("");
+    let host = bed.host();
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let before = resident(host);
+    let began = Instant::now();
+    let pattern = |number: usize| json!({"pattern": format!("(\\w{{30}}|\\W{{30}}){{10}}{number}")});
+    let properties: Map<String, Value> = (0..3000).map(|number| (format!("p{number}"), pattern(number))).collect();
+    let error = bed.call("start_run", &structured(&bed, json!({"properties": properties}))).unwrap_err();
+    assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
+    assert!(error.text().contains("different patterns"), "{}", error.text());
+    let fewer: Map<String, Value> = (0..150).map(|number| (format!("p{number}"), pattern(number))).collect();
+    let error = bed.call("start_run", &structured(&bed, json!({"properties": fewer}))).unwrap_err();
+    assert!(error.text().contains("smaller repetitions"), "{}", error.text());
+    assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
+    let grown = resident(host).saturating_sub(before);
+    assert!(grown < 100 << 10, "the host grew by {grown} KiB");
+}
+
+#[test]
+fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
+    let mut levels: Vec<String> = (0..31)
+        .map(|level| {
+            format!(r##""d{level}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, level + 1)
+        })
+        .collect();
+    levels.push(r#""d31":{}"#.to_owned());
+    let schema = format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/d0"}}"##, levels.join(","));
+    let bed = TestHost::granted("");
+    let folder = bed.home().join("plugins");
+    fs::create_dir_all(&folder).unwrap();
+    let began = Instant::now();
+    fs::write(
+        folder.join("greedy.wasm"),
+        Guest { name: "greedy", schema: Some(&schema), ..Guest::default() }.provider(),
+    )
+    .unwrap();
+    let reload = bed.run(&["config", "reload", "--json"]).ok().json();
+    assert!(reload["plugins"].to_string().contains("greedy"), "{reload}");
+    let list = bed.run(&["plugin", "list"]).ok().stdout;
+    assert!(list.contains("greedy") && list.contains("expand to more than"), "{list}");
+    bed.run(&["settings", "set", "scheduler.global", "3"]).ok();
+    bed.stop();
+    // And a host that starts with it listens.
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
+}
+
+#[test]
+fn configuration_and_plugins_that_others_could_change_are_refused_with_the_command_that_corrects_it() {
+    let bed = TestHost::granted("[scheduler]\nglobal = 3\n");
+    bed.stop();
+    let config = bed.home().join("config.toml");
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+
+    mode(&config, 0o666);
+    for verb in [&["runs"] as &[&str], &["redact"], &["config", "check"], &["config", "show"], &["serve"]] {
+        let done = bed.run(verb);
+        assert_eq!(done.code, 74, "{verb:?}: {}", done.all());
+        assert!(done.all().contains("`chmod ") && done.all().contains("config.toml"), "{verb:?}: {}", done.all());
+    }
+    mode(&config, 0o600);
+    mode(&bed.home(), 0o777);
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
+    // The sticky bit is not enough for the folder of the file.
+    mode(&bed.home(), 0o1777);
+    bed.run(&["runs"]).code(74);
+    mode(&bed.home(), 0o700);
+    // Nor may others change a folder above it.
+    mode(bed.root(), 0o777);
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
+    mode(bed.root(), 0o700);
+
+    let folder = bed.home().join("plugins");
+    fs::create_dir_all(&folder).unwrap();
+    mode(&folder, 0o777);
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("plugin folder is not trusted") && done.stderr.contains("`chmod "), "{}", done.stderr);
+    mode(&folder, 0o700);
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can give files away");
+        return;
+    }
+    bed.stop();
+    chown(&config, Some(65534), Some(65534)).unwrap();
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("chown root "), "{}", done.stderr);
+    chown(&config, Some(0), Some(0)).unwrap();
+    // A component of another user, in a running host and when one starts.
+    bed.run(&["runs"]).ok();
+    let file = folder.join("theirs.wasm");
+    let draft = bed.root().join("theirs");
+    fs::write(&draft, Guest { name: "theirs", ..Guest::default() }.policy()).unwrap();
+    chown(&draft, Some(65534), Some(65534)).unwrap();
+    fs::rename(&draft, &file).unwrap();
+    for _ in 0..2 {
+        bed.run(&["config", "reload"]).ok();
+        let list = bed.run(&["plugin", "list"]).ok().stdout;
+        assert!(list.contains("not trusted") && list.contains("chown root "), "{list}");
+        bed.stop();
+        bed.run(&["runs"]).ok();
+    }
+}
+
+#[test]
+fn ordinary_user_reads_what_is_the_users_own() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become somebody else");
+        return;
+    }
+    let mut bed = TestHost::with_config("[scheduler]\nglobal = 3\n");
+    bed.give_to(54_322);
+    bed.run(&["config", "check"]).ok();
+    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    bed.stop();
+    // Somebody else's, in a folder of theirs.
+    chown(bed.home().join("config.toml"), Some(54_323), None).unwrap();
+    let done = bed.run(&["runs"]).code(74);
+    assert!(done.stderr.contains("chown "), "{}", done.stderr);
+    // Root's is as good as the user's own.
+    chown(bed.home().join("config.toml"), Some(0), None).unwrap();
+    fs::set_permissions(bed.home().join("config.toml"), Permissions::from_mode(0o644)).unwrap();
+    bed.run(&["runs"]).ok();
+}
+
+/// As `ulimit -v` on a shared machine.
+fn with_address_space(bed: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
+    let inner = bed.command(args);
+    let mut outer = std::process::Command::new("prlimit");
+    outer.arg(format!("--as={bytes}")).arg(inner.get_program()).args(inner.get_args());
+    outer.current_dir(bed.work()).env_clear();
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    bed.finish(outer)
+}
+
+#[test]
+fn run_under_a_limit_on_the_address_space_works() {
+    let bed = TestHost::granted("");
+    let done = with_address_space(&bed, 4 << 30, &["run", "-q", "rehearsal", "SAY under a limit"]).ok();
+    assert_eq!(done.stdout.trim(), "under a limit");
+    let status = bed.call("get_status", &json!({})).unwrap();
+    assert_eq!(status["problems"], json!([]));
+}

@@ -1,0 +1,306 @@
+//! Runs on machines that are not as usual: made with namespaces of the test's own, around the host.
+
+use crate::support::escape::{BACK_ENDS, holds};
+use crate::support::{PATIENCE, TestHost, of_type, tool_outputs};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::{Child, Stdio};
+
+/// A host inside of `unshare` with those flags, after a shell has run `set_up` there. It is ended with its bed.
+struct Machine {
+    bed: TestHost,
+    process: Option<Child>,
+}
+
+impl Machine {
+    /// `None`, said on standard error, where such a machine cannot be made. Only then may `set_up` fail.
+    fn start(bed: TestHost, flags: &[&str], set_up: &str) -> Option<Self> {
+        bed.stop();
+        let serve = bed.command(&["serve"]);
+        let mut outer = bed.program("unshare");
+        outer.args(flags).args(["sh", "-c", &format!("{set_up} && exec \"$@\" 3<&- </dev/null"), "sh"]);
+        outer.arg(serve.get_program()).args(serve.get_args()).current_dir("/").env_clear();
+        outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut process = outer.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = crate::support::until("the host", PATIENCE, || match process.try_wait().unwrap() {
+            Some(_) => Some(true),
+            None => bed.health().ok().map(|_| false),
+        });
+        let machine = Self { bed, process: Some(process) };
+        if !ended {
+            return Some(machine);
+        }
+        let said = machine.end();
+        eprintln!("SKIPPED: no such machine can be made here: {said}");
+        None
+    }
+
+    /// Ends the host, and gives what was said on standard error.
+    fn end(mut self) -> String {
+        let mut process = self.process.take().unwrap();
+        // What `set_up` started ends with its standard input.
+        drop(process.stdin.take());
+        self.bed.stop();
+        String::from_utf8_lossy(&process.wait_with_output().unwrap().stderr).into_owned()
+    }
+
+    /// The events of a run of a script.
+    #[track_caller]
+    fn agent(&self, permissions: &Value, script: &str) -> Vec<Value> {
+        let payload = json!({ "harness": { "permissions": permissions } });
+        let run =
+            self.bed.submit(&format!("RUN {script}"), &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+        self.bed.wait_for_end(&run)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            if self.bed.call("stop", &json!({})).is_err() {
+                let _ = process.kill();
+            }
+            let _ = process.wait();
+        }
+    }
+}
+
+fn bed(backend: &str) -> TestHost {
+    TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"))
+}
+
+/// Serves, until its standard input ends, what stands for a public web server, the metadata service of a cloud, and a
+/// name server.
+const OUTSIDE: &str = r#"
+import selectors, socket, sys
+ready = selectors.DefaultSelector()
+for kind, address in [(socket.SOCK_STREAM, ("203.0.113.7", 80)), (socket.SOCK_STREAM, ("169.254.169.254", 80)),
+                      (socket.SOCK_DGRAM, ("203.0.113.53", 53))]:
+    listener = socket.socket(socket.AF_INET, kind)
+    listener.bind(address)
+    if kind == socket.SOCK_STREAM:
+        listener.listen()
+    ready.register(listener, selectors.EVENT_READ)
+ready.register(sys.stdin, selectors.EVENT_READ)
+while True:
+    for key, _ in ready.select():
+        if key.fileobj is sys.stdin:
+            sys.exit()
+        if key.fileobj.type == socket.SOCK_STREAM:
+            key.fileobj.accept()[0].close()
+        else:
+            key.fileobj.sendto(b"y", key.fileobj.recvfrom(16)[1])
+"#;
+
+/// Tries to reach them, directly and by the variables that name a proxy.
+const REACH: &str = r#"
+import socket, urllib.request
+for address in [("203.0.113.7", 80), ("169.254.169.254", 80)]:
+    try:
+        socket.create_connection(address, 5).close()
+        print("reached", address[0])
+    except OSError:
+        pass
+try:
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.settimeout(5)
+    asking.sendto(b"x", ("203.0.113.53", 53))
+    asking.recv(1)
+    print("reached 203.0.113.53")
+except OSError:
+    pass
+for host in ["203.0.113.7", "169.254.169.254"]:
+    try:
+        urllib.request.urlopen(f"http://{host}/", timeout=5)
+        print("reached", host, "by the proxy")
+    except OSError as error:
+        print("refused" if getattr(error, "code", 0) == 403 else "failed", host)
+    except Exception:
+        print("reached", host, "without an answer")
+print("tried")
+"#;
+
+#[test]
+fn addresses_outside_are_reached_with_an_open_network_only() {
+    for backend in BACK_ENDS {
+        let bed = bed(backend);
+        bed.file("outside.py", OUTSIDE);
+        bed.file("reach.py", REACH);
+        let set_up = format!(
+            "exec 3<&0; ip link set lo up && for a in 203.0.113.7 203.0.113.53 169.254.169.254; do \
+             ip address add $a/32 dev lo || exit 1; done && {{ python3 {} <&3 & }}",
+            bed.work().join("outside.py").display()
+        );
+        let Some(machine) = Machine::start(bed, &["-Urn"], &set_up) else { return };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        // The listeners are there: they can be reached where nothing is in the way.
+        let open = json!({ "sandboxMode": "workspace-write", "networkAccess": true });
+        let output = tool_outputs(&machine.agent(&open, "python3 reach.py"));
+        for address in ["reached 203.0.113.7\n", "reached 169.254.169.254\n"] {
+            assert!(output.contains(address), "{backend}: {output}");
+        }
+        for mode in ["workspace-write", "read-only"] {
+            let events = machine.agent(&json!({ "sandboxMode": mode }), "python3 reach.py");
+            let output = tool_outputs(&events);
+            assert!(output.contains("tried") && !output.contains("reached"), "{backend}, {mode}: {output}");
+            assert!(output.contains("refused 169.254.169.254"), "{backend}, {mode}: {output}");
+            let refused = of_type(&events, "run.network");
+            let named = |host: &str| refused.iter().any(|event| event["payload"]["host"] == host);
+            assert!(named("203.0.113.7") && named("169.254.169.254"), "{backend}, {mode}: {refused:?}");
+        }
+        machine.end();
+    }
+}
+
+#[test]
+fn user_without_a_name_is_contained_as_any_other() {
+    for backend in BACK_ENDS {
+        let Some(machine) = Machine::start(bed(backend), &["-U", "--map-user=54321", "--map-group=54321"], "true")
+        else {
+            return;
+        };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        let outside = machine.bed.root().join("outside");
+        let script = format!("sh -c 'id -u; echo x > inside && echo wrote; echo x > {}'", outside.display());
+        let output = tool_outputs(&machine.agent(&json!({ "sandboxMode": "workspace-write" }), &script));
+        assert!(output.contains("54321") && output.contains("wrote"), "{backend}: {output}");
+        assert!(!outside.exists(), "{backend}");
+        machine.end();
+    }
+}
+
+#[test]
+fn work_folder_on_a_read_only_file_system_can_be_read() {
+    for backend in BACK_ENDS {
+        let bed = bed(backend);
+        bed.file("present", "here");
+        let work = bed.work();
+        let set_up = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0}", work.display());
+        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        let permissions = json!({ "sandboxMode": "workspace-write" });
+        let output = tool_outputs(&machine.agent(&permissions, "sh -c 'cat present; echo x > made || echo held'"));
+        assert!(output.contains("here") && output.contains("held"), "{backend}: {output}");
+        assert!(!work.join("made").exists(), "{backend}");
+        machine.end();
+    }
+}
+
+#[test]
+fn work_folder_on_another_file_system_is_written() {
+    for backend in BACK_ENDS {
+        let bed = bed(backend);
+        let (work, outside) = (bed.work(), bed.root().join("outside"));
+        let set_up = format!("mount -t tmpfs -o mode=755 none {}", work.display());
+        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        let permissions = json!({ "sandboxMode": "workspace-write" });
+        let script = format!("sh -c 'echo x > made && cat made; echo x > {}; stat -fc %T .'", outside.display());
+        let output = tool_outputs(&machine.agent(&permissions, &script));
+        assert!(output.contains("x\n") && output.contains("tmpfs"), "{backend}: {output}");
+        assert!(!outside.exists(), "{backend}");
+        machine.end();
+    }
+}
+
+#[test]
+fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
+    for backend in BACK_ENDS {
+        let mut bed = bed(backend);
+        bed.set("HOME", "/");
+        bed.host();
+        if !holds(&bed, backend) {
+            continue;
+        }
+        let machine = Machine { bed, process: None };
+        let outside = machine.bed.root().join("outside");
+        let script = format!("sh -c 'echo x > inside && echo wrote; echo x > {}; ls /usr/bin/env'", outside.display());
+        let output = tool_outputs(&machine.agent(&json!({ "sandboxMode": "workspace-write" }), &script));
+        assert!(output.contains("wrote") && output.contains("/usr/bin/env"), "{backend}: {output}");
+        assert!(!outside.exists(), "{backend}");
+    }
+}
+
+#[test]
+fn machine_whose_proc_cannot_be_mounted_names_the_gap_or_falls_back() {
+    for backend in ["namespaces", "bwrap"] {
+        // As in a container: a part of /proc is covered, so that the kernel refuses a new one to user namespaces.
+        let set_up = "mount -t tmpfs none /proc/acpi 2>/dev/null || mount -t tmpfs none /proc/fs";
+        let Some(machine) = Machine::start(bed(backend), &["-Urm"], set_up) else { return };
+        let status = machine.bed.call("get_status", &json!({})).unwrap();
+        let sandbox = &status["sandbox"];
+        if backend == "namespaces" {
+            assert_eq!(sandbox["backend"], "namespaces", "{sandbox}");
+            assert!(sandbox["gaps"][0].as_str().unwrap().contains("/proc"), "{sandbox}");
+            let script = "sh -c 'ls / > /dev/null && echo fine'";
+            let output = tool_outputs(&machine.agent(&json!({ "sandboxMode": "read-only" }), script));
+            assert!(output.contains("fine"), "{output}");
+        } else {
+            assert!(sandbox["backend"].is_null(), "{sandbox}");
+            assert!(sandbox["refused"][0].as_str().unwrap().starts_with("bwrap: "), "{sandbox}");
+        }
+        machine.end();
+    }
+}
+
+/// What is mounted below a granted folder is part of it, as it is for every program.
+#[test]
+fn bind_mount_below_the_work_folder_is_seen_and_written() {
+    for backend in BACK_ENDS {
+        let bed = bed(backend);
+        let (from, to) = (bed.root().join("elsewhere"), bed.work().join("mounted"));
+        fs::create_dir_all(&from).unwrap();
+        fs::create_dir_all(&to).unwrap();
+        let set_up = format!("mount --bind {} {}", from.display(), to.display());
+        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
+        if !holds(&machine.bed, backend) {
+            continue;
+        }
+        let permissions = json!({ "sandboxMode": "workspace-write" });
+        let script = format!("sh -c 'echo x > mounted/made && echo wrote; echo x > {}/direct'", from.display());
+        let output = tool_outputs(&machine.agent(&permissions, &script));
+        assert!(output.contains("wrote") && from.join("made").exists(), "{backend}: {output}");
+        assert!(!from.join("direct").exists() || backend == "landlock", "{backend}: {output}");
+        machine.end();
+    }
+}
+
+/// Without `HOME`, everything is in the home folder that the account database names: the files of the host and the sessions of
+/// the stand-in.
+#[test]
+fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
+    let bed = TestHost::new();
+    if bed.type_in("unshare --mount true").code != 0 {
+        eprintln!("SKIPPED: no mount namespace can be made here");
+        return;
+    }
+    let (home, accounts) = (bed.user(), bed.root().join("passwd"));
+    fs::write(&accounts, format!("root:x:0:0:root:{}:/bin/sh\n", home.display())).unwrap();
+    let inside = format!(
+        r#"set -e
+        mount --bind {accounts} /etc/passwd
+        mkdir -p {home}/.cache {home}/.local/share/ostler
+        cp -r "$OSTLER_HOME/cache" {home}/.cache/ostler
+        cp "$OSTLER_HOME/data/code.key" {home}/.local/share/ostler/
+        unset HOME OSTLER_HOME
+        "$OSTLER" grants add > /dev/null
+        "$OSTLER" run rehearsal "SAY at home"
+        "$OSTLER" stop > /dev/null"#,
+        accounts = accounts.display(),
+        home = home.display(),
+    );
+    let done = bed.type_in(&format!("unshare --mount bash -c '{inside}'")).ok();
+    assert_eq!(done.stdout, "at home\n", "{}", done.stderr);
+    let sessions = fs::read_dir(home.join(".local/state/ostler/rehearsal")).unwrap().count();
+    assert_eq!(sessions, 1);
+    assert!(home.join(".local/share/ostler/ostler.db").exists());
+}

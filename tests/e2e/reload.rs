@@ -1,0 +1,507 @@
+//! Configuration, plugins and settings change while the host runs, and runs are under way.
+
+use crate::support::{PATIENCE, TestHost, answer, end_of, of_type, signal, until};
+use nix::sys::signal::Signal;
+use ostler_plugin_host::BUNDLED;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::symlink,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+fn status(bed: &TestHost) -> Value {
+    bed.call("get_status", &json!({})).unwrap()
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> &'v Vec<Value> {
+    value[name].as_array().unwrap_or_else(|| panic!("no {name}: {value}"))
+}
+
+/// Waits for a reload of which this is true, and gives it.
+#[track_caller]
+fn reloaded(bed: &TestHost, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    until(what, PATIENCE, || list(&status(bed), "reloads").iter().find(|reload| wanted(reload)).cloned())
+}
+
+/// Waits until a reload has changed a key.
+#[track_caller]
+fn changed(bed: &TestHost, key: &str) -> Value {
+    reloaded(bed, key, |reload| list(reload, "changed").iter().any(|changed| changed == key))
+}
+
+#[track_caller]
+fn limit_becomes(bed: &TestHost, limit: u64) {
+    until(&format!("a limit of {limit}"), PATIENCE, || (status(bed)["globalLimit"] == limit).then_some(()));
+}
+
+/// A component that is the bundled stand-in and differs from it by a mark.
+fn rehearsal(mark: &str) -> Vec<u8> {
+    let bundled = BUNDLED.iter().find(|bundled| bundled.name == "rehearsal").unwrap();
+    let mut bytes = bundled.component.to_vec();
+    let name = format!("mark-{mark}");
+    // A custom section, which means nothing: its kind, its length, the length of its name, its name.
+    bytes.extend([0, u8::try_from(name.len() + 1).unwrap(), u8::try_from(name.len()).unwrap()]);
+    bytes.extend(name.as_bytes());
+    bytes
+}
+
+fn plugin_folder(bed: &TestHost) -> PathBuf {
+    bed.home().join("plugins")
+}
+
+/// What the host lists for the stand-in's plugin.
+fn listed(bed: &TestHost) -> Value {
+    let plugins = bed.call("list_plugins", &json!({})).unwrap();
+    list(&plugins, "plugins").iter().find(|plugin| plugin["name"] == "rehearsal").unwrap().clone()
+}
+
+#[track_caller]
+fn listed_as(bed: &TestHost, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    until(what, PATIENCE, || Some(listed(bed)).filter(|plugin| wanted(plugin)))
+}
+
+fn adapter(events: &[Value]) -> String {
+    of_type(events, "run.started")[0]["payload"]["adapter"]["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn limits_change_on_a_live_queue() {
+    let bed = TestHost::granted("[scheduler]\nglobal = 1\n");
+    let runs: Vec<String> = (0..4).map(|_| bed.detach(&["rehearsal", "SLEEP 120"])).collect();
+    until("one run", PATIENCE, || (status(&bed)["running"] == 1).then_some(()));
+    assert_eq!(status(&bed)["ready"], 3);
+    bed.configure("[scheduler]\nglobal = 3\nper_provider = 3\n");
+    until("three runs", PATIENCE, || (status(&bed)["running"] == 3).then_some(()));
+    assert_eq!(status(&bed)["ready"], 1);
+    let reload = changed(&bed, "scheduler.global");
+    assert_eq!((&reload["ok"], &reload["trigger"]), (&json!(true), &json!("file")));
+    assert_eq!(reload["changed"], json!(["scheduler.global", "scheduler.per_provider"]));
+    // A lower limit ends nothing.
+    bed.configure("[scheduler]\nglobal = 1\ncapacity = 1\n");
+    limit_becomes(&bed, 1);
+    assert_eq!(status(&bed)["running"], 3);
+    let refused = bed.run(&["run", "--detach", "--json", "rehearsal", "SAY no"]).code(7).error();
+    assert_eq!(refused["kind"], "QUEUE_FULL", "the capacity is another too");
+    for run in &runs {
+        bed.run(&["cancel", run]).ok();
+    }
+}
+
+#[test]
+fn redaction_policies_and_providers_are_those_of_the_configuration_now() {
+    let bed = TestHost::granted("");
+    let say = &["rehearsal", "SAY the code is ACMEX-1234, is it not"][..];
+    assert_eq!(answer(&bed.events_of(say)), "the code is ACMEX-1234, is it not");
+
+    bed.configure("[[redaction.rules]]\nid = \"acme\"\npattern = 'ACMEX-[0-9]{4}'\n");
+    changed(&bed, "redaction.rules");
+    assert_eq!(answer(&bed.events_of(say)), "the code is [REDACTED:acme], is it not");
+
+    bed.configure("[plugins.policy.guardrails.settings]\nmaxTimeoutSeconds = 600\n");
+    changed(&bed, "plugins.policy.guardrails.settings.maxTimeoutSeconds");
+    assert!(answer(&bed.events_of(say)).contains("ACMEX-1234"), "the rule went with the text that had it");
+    let denied = bed.run(&["run", "--json", "--timeout", "20m", "rehearsal", "SAY no"]).code(4).error();
+    assert_eq!(denied["kind"], "POLICY_DENIED");
+
+    bed.run(&["run", "second", "SAY no"]).code(5);
+    bed.configure("[providers.second]\nplugin = \"rehearsal\"\nenvironment = { TASTE = \"sour\" }\n");
+    changed(&bed, "providers.second.plugin");
+    assert_eq!(bed.run(&["run", "--timeout", "20m", "second", "ENV TASTE"]).ok().stdout, "sour\n");
+    let known = bed.run(&["capabilities", "--json"]).ok().json();
+    assert!(known.as_array().unwrap().iter().any(|one| one["provider"] == "second" && one["support"] == "supported"));
+}
+
+#[test]
+fn what_is_wrong_changes_nothing_and_has_a_place() {
+    let bed = TestHost::granted("[scheduler]\nglobal = 4\n[providers.second]\nplugin = \"rehearsal\"\n");
+    bed.host();
+    for (text, line, column, key) in [
+        ("[scheduler]\nglobal = 5\n[log]\nlevel = \"loud\"\n", 4, 9, "log.level"),
+        ("[scheduler]\nglobal = = 5\n", 2, 10, ""),
+        ("[scheduler]\nglobl = 5\n", 2, 1, "scheduler.globl"),
+        // The plugin itself says no.
+        (
+            "[scheduler]\nglobal = 5\n[providers.second]\nplugin = \"rehearsal\"\n[providers.second.settings]\ndelay = -1\n",
+            6,
+            9,
+            "providers.second.settings.delay",
+        ),
+        ("[scheduler]\nglobal = 5\n[providers.second]\nplugin = \"nobody\"\n", 4, 10, "providers.second"),
+        // No plugin could run.
+        ("[plugins]\nmemory_mib = 1\n", 0, 0, "bytes of memory"),
+        ("[plugins.policy.nobody]\nsettings = { x = 1 }\n", 2, 12, "plugins.policy.nobody"),
+    ] {
+        bed.configure(text);
+        let reload = reloaded(&bed, key, |reload| {
+            reload["ok"] == false
+                && list(reload, "problems").iter().any(|problem| match line {
+                    0 => problem["message"].as_str().unwrap().contains(key),
+                    _ => problem["line"] == line && problem["column"] == column && problem["key"] == key,
+                })
+        });
+        assert_eq!(reload["changed"], json!([]), "{text}: {reload}");
+        let now = status(&bed);
+        assert_eq!(now["globalLimit"], 4, "{text}");
+        if line > 0 {
+            let place = format!("line {line}, column {column}");
+            assert!(list(&now, "problems").iter().any(|told| told.as_str().unwrap().contains(&place)), "{now}");
+            let log = fs::read_to_string(now["logFile"].as_str().unwrap()).unwrap();
+            assert!(log.contains(&place), "{log}");
+        }
+        bed.run(&["run", "second", "SAY as before"]).ok();
+        bed.configure("[scheduler]\nglobal = 4\n[providers.second]\nplugin = \"rehearsal\"\n");
+        until("no problem", PATIENCE, || list(&status(&bed), "problems").is_empty().then_some(()));
+    }
+}
+
+#[test]
+fn a_plugins_file_is_swapped_broken_and_removed_under_a_run() {
+    let bed = TestHost::granted("[plugins]\ntrust = \"folder\"\n[scheduler]\nglobal = 8\nper_provider = 8\n");
+    let under_way = bed.detach(&["--timeout", "10m", "rehearsal", "SLEEP 600"]);
+    until("a run", PATIENCE, || (status(&bed)["running"] == 1).then_some(()));
+    let bundled = listed(&bed);
+    assert_eq!(bundled["source"], "bundled");
+
+    // The folder is not there yet, or was made by the host; either way a file that is put there is found.
+    fs::create_dir_all(plugin_folder(&bed)).unwrap();
+    let path = plugin_folder(&bed).join("mine.wasm");
+    fs::write(&path, rehearsal("one")).unwrap();
+    let one = listed_as(&bed, "the first file", |plugin| plugin["source"] != "bundled");
+    assert_ne!(one["digest"], bundled["digest"]);
+    assert_eq!(adapter(&bed.events_of(&["rehearsal", "SAY one"])), one["digest"]);
+
+    // Another by rename, as tools do that replace files.
+    let draft = bed.root().join("draft");
+    fs::write(&draft, rehearsal("two")).unwrap();
+    fs::rename(&draft, &path).unwrap();
+    let two = listed_as(&bed, "the second file", |plugin| plugin["digest"] != one["digest"]);
+    assert_eq!(adapter(&bed.events_of(&["rehearsal", "SAY two"])), two["digest"]);
+
+    // Broken ones leave it where it is, and the listing says why.
+    let good = rehearsal("three");
+    for broken in [&b"broken"[..], &good[..good.len() / 2], &[]] {
+        fs::write(&path, broken).unwrap();
+        let kept = listed_as(&bed, "the broken file", |plugin| plugin["displaced"].is_string());
+        assert_eq!((&kept["digest"], &kept["state"]), (&two["digest"], &json!("ready")));
+        let shown = bed.run(&["plugin", "list"]).ok().stdout;
+        assert!(shown.contains(&*kept["displaced"].as_str().unwrap().chars().take(40).collect::<String>()), "{shown}");
+        assert_eq!(adapter(&bed.events_of(&["rehearsal", "SAY two"])), two["digest"]);
+        fs::write(&path, rehearsal("two")).unwrap();
+        listed_as(&bed, "the second file again", |plugin| plugin["displaced"].is_null());
+    }
+    assert!(list(&status(&bed), "reloads").iter().any(|reload| {
+        list(reload, "plugins").iter().any(|plugin| plugin["name"] == "rehearsal" && plugin["change"] == "kept")
+    }));
+
+    fs::remove_file(&path).unwrap();
+    listed_as(&bed, "the bundled one", |plugin| plugin["digest"] == bundled["digest"]);
+    assert_eq!(adapter(&bed.events_of(&["rehearsal", "SAY back"])), bundled["digest"]);
+
+    // All the while one run went on with what it began with.
+    assert_eq!(bed.record(&under_way)["status"], "running");
+    bed.run(&["cancel", &under_way]).ok();
+    let story = bed.story(&under_way);
+    assert_eq!(adapter(&story), bundled["digest"]);
+    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_read() {
+    let bed = TestHost::granted("[scheduler]\nglobal = 4\n");
+    bed.host();
+    // Cut short it is valid, and says less than it will.
+    let mut file = fs::File::create(bed.home().join("config.toml")).unwrap();
+    file.write_all(b"[scheduler]\nglobal = 7\n").unwrap();
+    file.flush().unwrap();
+    // Something else happens meanwhile, and is taken up.
+    fs::create_dir_all(plugin_folder(&bed)).unwrap();
+    fs::write(plugin_folder(&bed).join("x.wasm"), b"broken").unwrap();
+    reloaded(&bed, "the plugin", |reload| list(reload, "plugins").iter().any(|plugin| plugin["name"] == "x"));
+    assert_eq!(status(&bed)["globalLimit"], 4);
+    file.write_all(b"capacity = 9\n").unwrap();
+    drop(file);
+    let reload = changed(&bed, "scheduler.capacity");
+    assert_eq!(reload["changed"], json!(["scheduler.capacity", "scheduler.global"]), "as a whole");
+}
+
+#[test]
+fn files_are_noticed_however_they_are_put_in_place() {
+    let bed = TestHost::new();
+    bed.host();
+    let path = bed.home().join("config.toml");
+    let put = |text: &str| {
+        let draft = bed.home().join(".config.toml.swp");
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, &path).unwrap();
+    };
+    // Where there was none, by rename; again by rename; removed.
+    put("[scheduler]\nglobal = 5\n");
+    limit_becomes(&bed, 5);
+    put("[scheduler]\nglobal = 6\n");
+    limit_becomes(&bed, 6);
+    fs::remove_file(&path).unwrap();
+    limit_becomes(&bed, 2);
+    // As an orchestrator mounts it: the file leads through a link, which is swapped.
+    let mount = bed.root().join("mount");
+    for (version, limit) in [("..one", 7), ("..two", 8)] {
+        fs::create_dir_all(mount.join(version)).unwrap();
+        fs::write(mount.join(version).join("config.toml"), format!("[scheduler]\nglobal = {limit}\n")).unwrap();
+    }
+    symlink("..one", mount.join("..data")).unwrap();
+    symlink("..data/config.toml", mount.join("config.toml")).unwrap();
+    symlink(mount.join("config.toml"), &path).unwrap();
+    limit_becomes(&bed, 7);
+    symlink("..two", mount.join("..new")).unwrap();
+    fs::rename(mount.join("..new"), mount.join("..data")).unwrap();
+    limit_becomes(&bed, 8);
+    fs::write(mount.join("..two/config.toml"), "[scheduler]\nglobal = 9\n").unwrap();
+    limit_becomes(&bed, 9);
+    // A link that leads nowhere is a mistake, not the wish for the defaults.
+    fs::rename(&mount, bed.root().join("unmounted")).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(mount.join("config.toml"), &path).unwrap();
+    reloaded(&bed, "the dangling link", |reload| reload["ok"] == false);
+    assert_eq!(status(&bed)["globalLimit"], 9);
+    fs::rename(bed.root().join("unmounted"), &mount).unwrap();
+    until("no problem", PATIENCE, || list(&status(&bed), "problems").is_empty().then_some(()));
+}
+
+#[test]
+fn a_reload_can_be_asked_for() {
+    let bed = TestHost::new();
+    bed.run(&["config", "reload"]).code(5);
+    let pid = bed.host();
+    bed.configure("[scheduler]\nglobal = 5\n");
+    bed.call("reload", &json!({})).unwrap();
+    assert_eq!(status(&bed)["globalLimit"], 5, "in force when the answer comes");
+    bed.configure("[scheduler]\nglobal = 0\ncapacity = []\n");
+    let error = bed.call("reload", &json!({})).unwrap_err();
+    assert_eq!(error.kind(), "INVALID_PARAMS");
+    let told: Vec<(&str, &str)> = error.data()["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (problem["pointer"].as_str().unwrap(), problem["message"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told[0].0, "/scheduler/global");
+    assert!(told[0].1.starts_with("line 2, column 10: must be an integer"), "{told:?}");
+    assert_eq!((told[1].0, told.len()), ("/scheduler/capacity", 2));
+    assert!(bed.run(&["config", "reload"]).code(2).stderr.contains("line 3, column 12"));
+
+    bed.configure("[scheduler]\nglobal = 6\n");
+    signal(pid, Signal::SIGHUP);
+    reloaded(&bed, "the signal", |reload| reload["trigger"] == "signal");
+    assert_eq!((status(&bed)["globalLimit"].as_u64(), bed.host()), (Some(6), pid), "it lives on");
+    assert_eq!(bed.run(&["config", "reload"]).ok().stdout, "nothing changed\n");
+    assert!(bed.run(&["status"]).ok().stdout.contains("reloaded"));
+}
+
+#[test]
+fn settings_go_before_the_file_and_outlast_the_host() {
+    let bed = TestHost::with_config("[scheduler]\nglobal = 3\n");
+    bed.host();
+    let settings = |params: Value| bed.call("get_settings", &params).unwrap();
+    let update = |patch: Value| bed.call("update_settings", &json!({ "patch": patch, "origins": true }));
+    let before = settings(json!({}));
+    assert_eq!((&before["scheduler"]["global"], &before["origins"]), (&json!(3), &Value::Null));
+
+    let after = update(json!({"scheduler": {"global": 9}, "providers": {"rehearsal": {"concurrency": 3}}})).unwrap();
+    assert_eq!(
+        (&after["scheduler"]["global"], &after["providers"]["rehearsal"]["concurrency"]),
+        (&json!(9), &json!(3))
+    );
+    let origin = |of: &Value, pointer: &str| of["origins"][pointer].clone();
+    assert_eq!(origin(&after, "/scheduler/global"), "override");
+    assert_eq!(origin(&after, "/scheduler/capacity"), "default");
+    assert_eq!(status(&bed)["globalLimit"], 9, "at once");
+    // The file has changed nothing of what was set.
+    bed.configure("[scheduler]\nglobal = 4\ncapacity = 7\n");
+    changed(&bed, "scheduler.capacity");
+    let now = settings(json!({"origins": true}));
+    assert_eq!((&now["scheduler"]["global"], &now["scheduler"]["capacity"]), (&json!(9), &json!(7)));
+    assert_eq!(origin(&now, "/scheduler/capacity"), "file");
+    bed.stop();
+    assert!(bed.run(&["config", "show"]).ok().stdout.contains("scheduler.global = 9"), "without a host, too");
+    bed.host();
+    assert_eq!(status(&bed)["globalLimit"], 9);
+    let back = update(json!({"scheduler": {"global": null}, "providers": null})).unwrap();
+    assert_eq!((&back["scheduler"]["global"], &origin(&back, "/scheduler/global")), (&json!(4), &json!("file")));
+    assert!(back["providers"]["rehearsal"].is_null(), "{back}");
+}
+
+#[test]
+fn a_patch_is_taken_as_a_whole_or_refused_with_every_problem() {
+    let bed = TestHost::new();
+    bed.host();
+    // Made here, so that no scanner takes this file for a leak.
+    let token = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
+    let patch = json!({
+        "scheduler": {"global": 7, "perProvider": 0, "globl": 1},
+        "plugins": {"folder": "/tmp/code", "policy": {"guardrails": {"settings": {"maxTimeoutSeconds": 60}}}},
+        "providers": {"rehearsal": {"environment": {"API_KEY": "hunter2hunter2", "HINT": token, "PLAIN": "fine"}}},
+        "redaction": {"rules": [{"id": "x", "pattern": "("}]},
+    });
+    let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+    assert_eq!(error.kind(), "INVALID_PARAMS");
+    let problems = error.data()["problems"].as_array().unwrap();
+    let mut pointers: Vec<&str> = problems.iter().map(|problem| problem["pointer"].as_str().unwrap()).collect();
+    pointers.sort_unstable();
+    assert_eq!(
+        pointers,
+        [
+            "/patch/plugins/folder",
+            "/patch/plugins/policy/guardrails/settings/maxTimeoutSeconds",
+            "/patch/providers/rehearsal/environment/API_KEY",
+            "/patch/providers/rehearsal/environment/HINT",
+            "/patch/providers/rehearsal/environment/PLAIN",
+            "/patch/redaction/rules",
+            "/patch/scheduler/globl",
+            "/patch/scheduler/perProvider",
+        ]
+    );
+    assert!(!error.text().contains("hunter2"), "{}", error.text());
+    assert_eq!(status(&bed)["globalLimit"], 2, "nothing of it");
+    // What no provider has, and what runs programs.
+    let patch = json!({"scheduler": {"global": 7}, "providers": {"rehearsal": {"settings": {"delay": -1}}}});
+    let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+    let problem = &error.data()["problems"][0];
+    assert_eq!(problem["pointer"], "/patch/providers/rehearsal/settings/delay");
+    assert!(problem["message"].as_str().unwrap().contains("config.toml only"), "{problem}");
+    for params in [json!({}), json!({"patch": 3}), json!({"patch": {}, "more": 1}), json!({"patch": [1]})] {
+        assert_eq!(bed.call("update_settings", &params).unwrap_err().kind(), "INVALID_PARAMS", "{params}");
+    }
+    assert_eq!(status(&bed)["globalLimit"], 2);
+    let kept = bed.call("get_settings", &json!({"origins": true})).unwrap();
+    assert!(kept["origins"].as_object().unwrap().values().all(|origin| origin == "default"), "{kept}");
+    // Stored is what was taken, and that alone.
+    bed.call("update_settings", &json!({"patch": {"log": {"level": "debug"}}})).unwrap();
+    bed.stop();
+    for file in ["ostler.db", "ostler.db-wal"] {
+        let bytes = fs::read(bed.home().join("data").join(file)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("hunter2") && !text.contains(&token), "{file}");
+    }
+}
+
+#[test]
+fn settings_are_verbs_too() {
+    let bed = TestHost::with_config("[scheduler]\ncapacity = 7\n");
+    assert_eq!(bed.run(&["settings", "get", "scheduler.capacity"]).ok().stdout, "7\n");
+    assert_eq!(
+        bed.run(&["settings", "set", "scheduler.per_provider", "3"]).ok().stdout,
+        "scheduler.per_provider = 3\n"
+    );
+    assert_eq!(bed.run(&["settings", "set", "log.level", "debug"]).ok().stdout, "log.level = \"debug\"\n");
+    assert_eq!(bed.run(&["settings", "get", "log.level"]).ok().stdout, "debug\n");
+    let listed = bed.run(&["settings", "list", "scheduler"]).ok().stdout;
+    let row = |key: &str| listed.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{listed}"));
+    assert!(
+        row("scheduler.per_provider").contains("  set ") && row("scheduler.capacity").contains("  file "),
+        "{listed}"
+    );
+    assert!(row("scheduler.global").contains("  default ") && !listed.contains("log.level"), "{listed}");
+    let set = bed.run(&["settings", "list", "--set", "--json"]).ok().json();
+    assert_eq!(set["scheduler"], json!({"perProvider": 3}));
+    assert_eq!(set["origins"], json!({"/log/level": "override", "/scheduler/perProvider": "override"}));
+    let unset = bed.run(&["settings", "unset", "log", "scheduler.per_provider"]).ok().stdout;
+    assert!(unset.contains("scheduler.per_provider = 1  (default)"), "{unset}");
+    let list = "[\"HOME\", \"PATH\"]";
+    bed.run(&["settings", "set", "runner.inherit_environment", list]).ok();
+    assert_eq!(bed.run(&["settings", "get", "runner"]).ok().json()["inheritEnvironment"], json!(["HOME", "PATH"]));
+
+    let wrong = bed.run(&["settings", "set", "scheduler.globl", "3"]).code(2);
+    assert!(wrong.stderr.contains("scheduler.globl: unknown key (did you mean global?)"), "{}", wrong.stderr);
+    let wrong = bed.run(&["settings", "set", "scheduler.global", "many"]).code(2);
+    assert!(wrong.stderr.contains("scheduler.global: must be an integer"), "{}", wrong.stderr);
+    assert!(bed.run(&["settings", "set", "scheduler.global", "null"]).code(2).stderr.contains("settings unset"));
+    let wrong = bed.run(&["settings", "get", "scheduler.globl"]).code(5);
+    assert!(wrong.stderr.contains("did you mean scheduler.global?"), "{}", wrong.stderr);
+    bed.run(&["settings", "get", "a..b"]).code(2);
+    bed.run(&["settings", "list", "nothing"]).code(5);
+    let error = bed.run(&["--json", "settings", "set", "plugins.folder", "/tmp"]).code(2).error();
+    assert_eq!(error["problems"][0]["pointer"], "/patch/plugins/folder");
+}
+
+/// What an earlier version stored is not in force, and is said to be so.
+#[test]
+fn ignores_a_stored_setting_that_only_the_file_can_have() {
+    let bed = TestHost::with_config("");
+    bed.run(&["settings", "set", "scheduler.global", "7"]).ok();
+    bed.stop();
+    let database = rusqlite::Connection::open(bed.home().join("data/ostler.db")).unwrap();
+    for (key, value) in [("/policy/allowAdvanced", "true"), ("/providers/evil/plugin", "\"command\"")] {
+        database.execute("INSERT INTO settings (key, value, updated_us) VALUES (?1, ?2, 0)", [key, value]).unwrap();
+    }
+    drop(database);
+    bed.host();
+    let settings = bed.call("get_settings", &json!({})).unwrap();
+    assert_eq!((&settings["policy"]["allowAdvanced"], &settings["scheduler"]["global"]), (&json!(false), &json!(7)));
+    assert!(settings["providers"]["evil"].is_null(), "{settings}");
+    let problems = status(&bed)["problems"].to_string();
+    for part in ["policy.allow_advanced", "providers.evil.plugin", "config.toml only", "settings unset"] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
+    bed.run(&["settings", "unset", "policy.allow_advanced", "providers.evil"]).ok();
+    assert!(!status(&bed)["problems"].to_string().contains("config.toml only"), "taken back");
+}
+
+/// Seconds of processor time that a process has used.
+fn used(pid: i32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+#[test]
+fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
+    let bed = TestHost::new();
+    let pid = bed.host();
+    let path = bed.home().join("config.toml");
+    let rewrite = |number: u64, last: bool| {
+        let limit = number % 200 + 1;
+        let text = format!("[scheduler]\nglobal = {limit}\n# {}\n", "x".repeat(500));
+        match number % 5 {
+            // Not TOML; not a configuration; whole, but not at once; by rename; and plainly.
+            0 if !last => fs::write(&path, "[scheduler]\nglobal = \n"),
+            1 if !last => fs::write(&path, "[scheduler]\nglobal = 0\n"),
+            2 => fs::File::create(&path).and_then(|mut file| {
+                file.write_all(&text.as_bytes()[..20])?;
+                file.write_all(&text.as_bytes()[20..])
+            }),
+            3 => fs::write(bed.home().join("draft"), &text).and_then(|()| fs::rename(bed.home().join("draft"), &path)),
+            _ => fs::write(&path, &text),
+        }
+        .unwrap();
+        limit
+    };
+    let (start, before) = (Instant::now(), used(pid));
+    let pace = Duration::from_millis(10);
+    for number in 0..1000_u32 {
+        rewrite(u64::from(number), false);
+        // The pace is kept whatever a single step takes.
+        thread::sleep((start + pace * (number + 1)).saturating_duration_since(Instant::now()));
+    }
+    let limit = rewrite(1003, true);
+    let written = Instant::now();
+    limit_becomes(&bed, limit);
+    let (late, took) = (written.elapsed(), start.elapsed());
+    assert!(late < Duration::from_secs(2), "{late:?}");
+    let load = (used(pid) - before) / took.as_secs_f64();
+    assert!(load < 0.6, "{load:.2} of a processor for rewrites that nobody needs");
+
+    // Where the very last one is wrong, the one before it counts, if it was there for long enough to be seen; nothing else.
+    fs::write(&path, "[scheduler]\nglobal = 41\n").unwrap();
+    thread::sleep(pace);
+    fs::write(&path, "[scheduler]\nglobal = 0\n").unwrap();
+    until("the last is refused", PATIENCE, || {
+        let problems = status(&bed)["problems"].clone();
+        problems.as_array().unwrap().iter().any(|told| told.as_str().unwrap().contains("line 2")).then_some(())
+    });
+    let now = status(&bed)["globalLimit"].as_u64().unwrap();
+    assert!(now == 41 || now == limit, "{now}");
+}

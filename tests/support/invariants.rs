@@ -1,0 +1,221 @@
+//! What is left after faults: nothing but the record of them.
+//!
+//! A [`ResourceBaseline`] is taken of a host that has nothing to do. After whatever is done to its runs, [`ResourceBaseline::check`] waits until
+//! the host is as calm as it was then: no process, thread, descriptor or file more, and a database in which every run has
+//! ended exactly once.
+
+use super::{PATIENCE, TestHost, processes, until};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Descriptors of what the host opens when it is first needed and keeps: the database with its log, once for each of a few
+/// idle readers, and the memory with which each plugin begins.
+const KEPT_DESCRIPTORS: usize = 80;
+
+/// A host with nothing to do, as it was.
+#[derive(Debug)]
+pub struct ResourceBaseline {
+    host: i32,
+    held: Held,
+}
+
+/// What the host's processes hold, and what lies around.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    /// Processes below the host, by name: its helper.
+    processes: Vec<String>,
+    /// Descriptors of the host and its helper, by what they lead to.
+    descriptors: BTreeMap<String, usize>,
+    /// Threads that belong to a run.
+    attempts: usize,
+    /// Files of the home and the temporary folder.
+    files: BTreeSet<PathBuf>,
+}
+
+impl Held {
+    /// One line for each thing: what there was and is not, what there is and was not.
+    fn difference(&self, now: &Self) -> Vec<String> {
+        let lines = |held: &Self| {
+            let mut lines = BTreeSet::from([format!("{} threads of attempts", held.attempts)]);
+            lines.extend(held.processes.iter().map(|name| format!("process {name}")));
+            lines.extend(held.descriptors.iter().map(|(target, count)| format!("{count} descriptors of {target}")));
+            lines.extend(held.files.iter().map(|path| path.display().to_string()));
+            lines
+        };
+        let (before, now) = (lines(self), lines(now));
+        let gone = before.difference(&now).map(|line| format!("- {line}"));
+        gone.chain(now.difference(&before).map(|line| format!("+ {line}"))).collect()
+    }
+}
+
+impl Held {
+    /// Whether `now` has nothing that was not there before. A connection that was open then may be gone since.
+    fn is_no_less_than(&self, now: &Self) -> bool {
+        now.processes == self.processes
+            && now.attempts <= self.attempts
+            && now.files.is_subset(&self.files)
+            && now
+                .descriptors
+                .iter()
+                .all(|(target, count)| self.descriptors.get(target).is_some_and(|had| count <= had))
+    }
+}
+
+impl ResourceBaseline {
+    /// Of the bed's host, which is started if there is none. Some run must have passed: what the host opens once and
+    /// keeps is open then.
+    #[track_caller]
+    pub fn of(bed: &TestHost) -> Self {
+        let host = bed.host();
+        until("an idle host", PATIENCE, || idle(bed).then_some(()));
+        // What the host tries out by itself at its start (the CLIs, the sandbox) is not part of the baseline.
+        let at_work = |held: &Held| held.processes.iter().any(|name| name == "ostler-keeper");
+        // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
+        let mut held = look(bed, host);
+        until("a steady host", PATIENCE, || {
+            let before = std::mem::replace(&mut held, look(bed, host));
+            (before == held && !at_work(&held)).then_some(())
+        });
+        Self { host, held }
+    }
+
+    /// Waits until nothing is left of the runs that were.
+    ///
+    /// # Panics
+    /// If something stays, or the record of a run is not that of one that has ended once.
+    #[track_caller]
+    pub fn check(&self, bed: &TestHost) {
+        let status = bed.call("get_status", &json!({})).expect("the host is gone");
+        assert_eq!(status["pid"], self.host, "this is another host");
+        let start = Instant::now();
+        loop {
+            let (now, processes) = (look(bed, self.host), bed.run_processes());
+            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(bed) {
+                break;
+            }
+            let difference = self.held.difference(&now);
+            assert!(start.elapsed() < PATIENCE, "something stays: {difference:#?} {processes:#?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        check_database(bed);
+        check_log(bed);
+    }
+}
+
+fn idle(bed: &TestHost) -> bool {
+    let status = bed.call("get_status", &json!({})).unwrap();
+    ["running", "ready", "scheduled", "subscribers"].iter().all(|count| status[count] == 0)
+}
+
+fn look(bed: &TestHost, host: i32) -> Held {
+    let below = processes::below(host);
+    let mut descriptors = BTreeMap::new();
+    let mut kept = 0;
+    for pid in std::iter::once(host).chain(below.iter().map(|process| process.pid)) {
+        for target in processes::descriptors(pid) {
+            if target.contains("/ostler.db") || target.contains("wasm-memory-image") {
+                kept += 1;
+            } else {
+                *descriptors.entry(target).or_default() += 1;
+            }
+        }
+    }
+    assert!(kept <= KEPT_DESCRIPTORS, "{kept} descriptors of the database and of plugins");
+    let mut files = BTreeSet::new();
+    for folder in [bed.home(), bed.root().join("tmp")] {
+        list(&folder, &mut files);
+    }
+    Held {
+        processes: below.into_iter().map(|process| process.command).collect(),
+        descriptors,
+        attempts: processes::threads(host).iter().filter(|name| *name == "attempt").count(),
+        files,
+    }
+}
+
+/// Everything below a folder but what may come and go: compiled plugins, the log, the database's own files, and the
+/// sessions of the stand-in agent, which are its own.
+fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if ["cache", "log", "rehearsal"].contains(&&*name) || name.starts_with("ostler.db-") {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            list(&path, files);
+        }
+        // Made for the first run, and kept.
+        if name != "private" {
+            files.insert(path);
+        }
+    }
+}
+
+/// Checks that every run of a database has ended, once and at last, and that nothing refers to what is not there.
+///
+/// # Panics
+/// If not.
+#[track_caller]
+pub fn check_database(bed: &TestHost) {
+    let database = database(bed);
+    let wrong = |what: &str, sql: &str| {
+        let mut statement = database.prepare(sql).unwrap();
+        let rows: Vec<String> =
+            statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect();
+        assert!(rows.is_empty(), "{what}: {rows:#?}");
+    };
+    const ENDS: &str = "('run.completed', 'run.failed', 'run.canceled')";
+    wrong(
+        "runs that have not ended",
+        "SELECT num || ' ' || status || ' ' || title FROM runs
+         WHERE status NOT IN ('completed', 'failed', 'canceled', 'interrupted') OR ended_us IS NULL",
+    );
+    wrong(
+        "runs without exactly one terminal event, at the end, to which their row refers",
+        &format!(
+            "SELECT runs.num || ' ' || runs.title || ' ' || coalesce(group_concat(type, ' '), 'without events')
+             FROM runs LEFT JOIN run_events ON run_events.run = runs.num
+             GROUP BY runs.num
+             HAVING coalesce(sum(type IN {ENDS}), 0) <> 1
+                 OR max(CASE WHEN type IN {ENDS} THEN seq END) <> max(seq)
+                 OR max(CASE WHEN type IN {ENDS} THEN cursor END) IS NOT runs.terminal_cursor
+                 OR count(*) <> max(seq)"
+        ),
+    );
+    wrong(
+        "jobs that are not done",
+        "SELECT run || ' ' || state FROM scheduler_jobs
+         WHERE state <> 'done' OR process IS NOT NULL OR carry IS NOT NULL OR not_before_us IS NOT NULL",
+    );
+    wrong("seals of runs that have ended", "SELECT run || ' ' || kind FROM run_bodies WHERE kind = 'seal'");
+    wrong("rows that refer to nothing", "SELECT \"table\" || ' ' || rowid FROM pragma_foreign_key_check");
+    wrong("damage", "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'");
+}
+
+/// The bed's database, to be read beside the host.
+pub fn database(bed: &TestHost) -> Connection {
+    let path = bed.home().join("data/ostler.db");
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    database.busy_timeout(PATIENCE).unwrap();
+    database
+}
+
+/// Checks that the host has not stumbled over itself.
+///
+/// # Panics
+/// If its log tells of a panic.
+#[track_caller]
+pub fn check_log(bed: &TestHost) {
+    let log = bed.log();
+    let panicked: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+    assert!(panicked.is_empty(), "{panicked:#?}");
+}

@@ -1,0 +1,83 @@
+//! Looking for secrets where none may be.
+
+use aho_corasick::AhoCorasick;
+use std::{fs, path::Path};
+
+/// Secrets to look for. A secret counts as found when half of its characters in a row are, twelve at the least.
+pub struct SecretProbe {
+    searcher: AhoCorasick,
+    /// For each pattern, the secret that it is a part of.
+    names: Vec<String>,
+}
+
+impl SecretProbe {
+    pub fn new(secrets: &[String]) -> Self {
+        assert!(!secrets.is_empty(), "nothing to look for");
+        let mut parts = Vec::new();
+        let mut names = Vec::new();
+        for secret in secrets {
+            let length = (secret.len() / 2).max(12).min(secret.len());
+            for window in secret.as_bytes().windows(length) {
+                parts.push(window.to_vec());
+                names.push(secret.clone());
+            }
+        }
+        Self { searcher: AhoCorasick::new(parts).unwrap(), names }
+    }
+
+    /// The first secret in these bytes.
+    pub fn first_in(&self, bytes: &[u8]) -> Option<&str> {
+        let found = self.searcher.find(bytes)?;
+        Some(&self.names[found.pattern().as_usize()])
+    }
+
+    /// # Panics
+    /// If one of the secrets is in the text.
+    #[track_caller]
+    pub fn assert_not_in(&self, place: &str, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        if let Some(secret) = self.first_in(bytes) {
+            panic!("{secret:?} is in {place}: {}", excerpt(bytes, secret));
+        }
+    }
+
+    /// # Panics
+    /// If one of the secrets is in a file below `folder`, or in the name of one.
+    #[track_caller]
+    pub fn assert_not_below(&self, folder: &Path, except: &[&Path]) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if except.contains(&path.as_path()) {
+                continue;
+            }
+            self.assert_not_in("a file's name", path.as_os_str().as_encoded_bytes());
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                self.assert_not_below(&path, except);
+            } else if kind.is_file() {
+                // A file that goes away meanwhile holds nothing any more.
+                self.assert_not_in(&path.display().to_string(), fs::read(&path).unwrap_or_default());
+            }
+        }
+    }
+
+    /// # Panics
+    /// If one of the secrets is in the command line of any process.
+    #[track_caller]
+    pub fn assert_not_in_process_list(&self) {
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            if let Ok(command) = fs::read(entry.path().join("cmdline")) {
+                self.assert_not_in("a command line", command);
+            }
+        }
+    }
+}
+
+fn excerpt(bytes: &[u8], secret: &str) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let part = &secret[..secret.len().min(12)];
+    let at = text.find(part).unwrap_or(0);
+    let start = text.floor_char_boundary(at.saturating_sub(80));
+    let end = text.floor_char_boundary((at + 160).min(text.len()));
+    text[start..end].to_owned()
+}
