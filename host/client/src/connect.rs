@@ -14,7 +14,7 @@ use super::http::{self, SendError};
 use super::launch::{self, Launched};
 use super::{ClientConfig, ClientError, Health};
 use ostler_private_files::Holder;
-use ostler_protocol::methods::{LINES_PROTOCOL, PROTOCOL, StopParams, StopResult};
+use ostler_protocol::methods::{LINES_PROTOCOL, MethodDescriptor, PROTOCOL, StopParams, StopResult};
 use ostler_protocol::{ApiError, ErrorKind};
 
 /// How long a host may take to go away.
@@ -217,7 +217,8 @@ impl Connector {
             let response = self.send("POST", "/rpc", &[], Bytes::from(body)).await?;
             http::read_json(response).await
         };
-        let uncertain = method == "start_run";
+        // A method that is not known here, of a newer host, is not repeated either.
+        let uncertain = !MethodDescriptor::of(method).is_some_and(|method| method.idempotent);
         let answer = tokio::time::timeout(CALL_LIMIT, ask)
             .await
             .map_err(|_| ClientError::Broken {

@@ -41,7 +41,7 @@ pub enum ClientError {
         state: &'static str,
     },
     /// The connection broke before the answer was complete.
-    #[error("the connection to the host broke before it answered{}: {reason}", if *.uncertain { ", so it is not known whether the run was accepted" } else { "" })]
+    #[error("the connection to the host broke before it answered{}: {reason}", if *.uncertain { ", so it is not known whether the host did what was asked" } else { "" })]
     Broken {
         /// What was seen.
         reason: String,

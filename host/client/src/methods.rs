@@ -30,7 +30,9 @@ const ENDING_HOSTS: u32 = 3;
 impl Client {
     /// Any method of the host, by name.
     ///
-    /// A call that is harmless to repeat is repeated once where the host went away under it.
+    /// Where the connection breaks before the answer is complete, an idempotent call is repeated once
+    /// ([`MethodDescriptor::idempotent`](ostler_protocol::methods::MethodDescriptor::idempotent)). Any other call fails with
+    /// [`ClientError::Broken`]: the host may have done what was asked.
     ///
     /// # Errors
     /// What the host says, or what happened to the connection.

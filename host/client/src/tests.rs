@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::fake::{FakeHost, Reply, Seen, refusal};
 use super::*;
-use ostler_protocol::methods::SubscribeParams;
+use ostler_protocol::methods::{METHODS, SubscribeParams};
 use ostler_protocol::{ApiError, ErrorKind, Event, EventId, EventType, RunId};
 
 const VERSION: &str = "1.2.3";
@@ -121,23 +121,36 @@ async fn the_errors_of_the_host_arrive_whole() {
     assert!(odd.message.contains("500") && odd.kind == ErrorKind::Internal, "{odd:?}");
 }
 
+/// A connection that breaks after the request, and in the middle of the answer: for every method that there is.
 #[tokio::test]
-async fn half_answers_are_told_and_only_harmless_calls_are_repeated() {
-    let place = Place::new();
+async fn broken_connection_repeats_only_idempotent_calls() {
     let half = b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"jsonrpc\"".to_vec();
-    let host = FakeHost::start(&place.socket(), healthy(move |_| Reply::Bytes(half.clone())));
+    for answer in [Vec::new(), half] {
+        let place = Place::new();
+        let host = FakeHost::start(&place.socket(), healthy(move |_| Reply::Bytes(answer.clone())));
+        let client = Client::connect(place.config()).await.unwrap();
+        let mut expected = Vec::new();
+        for method in METHODS {
+            let error = client.call::<_, Value>(method.name, &json!({})).await.unwrap_err();
+            assert!(
+                matches!(error, ClientError::Broken { uncertain, .. } if uncertain != method.idempotent),
+                "{method:?}: {error:?}"
+            );
+            assert_eq!(ApiError::from(error).retryable, method.idempotent, "{method:?}");
+            expected.extend(std::iter::repeat_n(method.name, if method.idempotent { 2 } else { 1 }));
+        }
+        assert_eq!(host.asked(), expected);
+    }
+}
+
+#[tokio::test]
+async fn broken_connection_leaves_open_whether_the_run_was_accepted() {
+    let place = Place::new();
+    let _host = FakeHost::start(&place.socket(), healthy(|_| Reply::Bytes(Vec::new())));
     let client = Client::connect(place.config()).await.unwrap();
-
-    let error = client.start_run(&json!({})).await.unwrap_err();
-    assert!(matches!(error, ClientError::Broken { uncertain: true, .. }), "{error:?}");
-    let told = ApiError::from(error);
-    assert!(told.message.contains("not known whether the run was accepted"), "{told:?}");
-    assert!(!told.retryable && told.hint.unwrap().contains("ostler runs"));
-    assert_eq!(host.asked(), ["start_run"], "a submit is never repeated");
-
-    let error = client.list_plugins().await.unwrap_err();
-    assert!(matches!(error, ClientError::Broken { uncertain: false, .. }), "{error:?}");
-    assert_eq!(host.asked(), ["start_run", "list_plugins", "list_plugins"]);
+    let error = ApiError::from(client.start_run(&json!({})).await.unwrap_err());
+    assert!(error.message.contains("not known whether the host did what was asked"), "{error:?}");
+    assert!(!error.retryable && error.hint.unwrap().contains("ostler runs"));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod access;
 mod conversations;
+mod descriptor;
 mod host;
 mod profiles;
 mod retention;
@@ -17,6 +18,7 @@ mod tokens;
 
 pub use access::*;
 pub use conversations::*;
+pub use descriptor::{METHODS, MethodDescriptor};
 pub use host::*;
 pub use profiles::*;
 pub use retention::*;

@@ -12,7 +12,7 @@ use super::methods::{COMMON_ERRORS, METHODS, Method};
 use super::portable::{Presence, pascal, portable};
 use super::rpc;
 use super::settings_schema::add_sections;
-use ostler_protocol::methods::{PROTOCOL, Settings};
+use ostler_protocol::methods::{MethodDescriptor, PROTOCOL, Settings};
 use ostler_protocol::{ApiError, ErrorKind, Event, EventType};
 
 /// Version of the OpenRPC specification. The document needs nothing newer, and this is the newest version that the types of the
@@ -109,6 +109,7 @@ fn describe(method: &Method, generator: &mut SchemaGenerator) -> Value {
         "params": parameters(method, &params),
         "result": {"name": result_name, "schema": result},
         "x-class": method.class,
+        "x-idempotent": MethodDescriptor::of(method.name).is_some_and(|method| method.idempotent),
         "errors": method.errors.iter().map(|kind| error_of(*kind)).collect::<Vec<_>>(),
     });
     if let Some(examples) = examples(method, &result_name) {

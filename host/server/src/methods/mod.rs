@@ -394,6 +394,8 @@ mod tests {
 
     use std::collections::BTreeSet;
 
+    use ostler_protocol::methods::{METHODS as DESCRIPTORS, MethodDescriptor};
+
     use super::*;
 
     /// Commands of the contract that need sessions or approvals, which do not work yet.
@@ -430,6 +432,21 @@ mod tests {
             assert_eq!(find(name).unwrap().class, AccessClass::Operate, "{name}");
         }
         assert_eq!(find("start_run").unwrap().class, AccessClass::Run);
+    }
+
+    /// Clients decide by the descriptors, the host serves the table.
+    #[test]
+    fn table_has_exactly_the_methods_that_the_protocol_describes() {
+        let described: Vec<&str> = DESCRIPTORS.iter().map(|method| method.name).collect();
+        let served: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+        assert_eq!(described, served);
+        for method in METHODS {
+            let descriptor = MethodDescriptor::of(method.name).unwrap();
+            let starts_run = method.errors.contains(&QueueFull);
+            assert_eq!(descriptor.starts_run, starts_run, "{}", method.name);
+            assert!(!(descriptor.starts_run && descriptor.idempotent), "{}", method.name);
+            assert!(method.class != AccessClass::Read || descriptor.idempotent, "{}", method.name);
+        }
     }
 
     #[test]

@@ -1,0 +1,89 @@
+//! What a caller has to know of a method before it calls it.
+
+/// A method of the API, by name. The host's table has the rest: parameters, result, errors, access class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodDescriptor {
+    /// The name.
+    pub name: &'static str,
+    /// Whether a second call with the same parameters has no further effect and the same result as the first. Only such a
+    /// call may be repeated where the connection broke and nobody knows whether the first one arrived.
+    pub idempotent: bool,
+    /// Whether it starts a run.
+    pub starts_run: bool,
+}
+
+impl MethodDescriptor {
+    /// The method of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<&'static Self> {
+        METHODS.iter().find(|method| method.name == name)
+    }
+}
+
+/// It can be repeated.
+const fn idempotent(name: &'static str) -> MethodDescriptor {
+    MethodDescriptor { name, idempotent: true, starts_run: false }
+}
+
+/// A second call would do more than the first one, or would report a failure where the first one succeeded.
+const fn once(name: &'static str) -> MethodDescriptor {
+    MethodDescriptor { name, idempotent: false, starts_run: false }
+}
+
+const fn starts_run(name: &'static str) -> MethodDescriptor {
+    MethodDescriptor { name, idempotent: false, starts_run: true }
+}
+
+/// All methods, in the order of the host's table.
+pub const METHODS: &[MethodDescriptor] = &[
+    starts_run("start_run"),
+    once("create_conversation"),
+    idempotent("list_conversations"),
+    idempotent("get_conversation"),
+    starts_run("send_conversation_message"),
+    idempotent("rename_conversation"),
+    idempotent("update_conversation"),
+    idempotent("archive_conversation"),
+    once("delete_conversation"),
+    starts_run("rerun"),
+    idempotent("list_profiles"),
+    once("save_profile"),
+    once("delete_profile"),
+    idempotent("cancel_run"),
+    once("delete_run"),
+    idempotent("get_run"),
+    idempotent("list_runs"),
+    idempotent("get_run_events"),
+    once("export_run"),
+    idempotent("subscribe"),
+    idempotent("unsubscribe"),
+    idempotent("list_queue_jobs"),
+    idempotent("pause_queue"),
+    idempotent("resume_queue"),
+    idempotent("set_queue_priority"),
+    idempotent("list_capabilities"),
+    idempotent("list_workspace_grants"),
+    idempotent("grant_workspace"),
+    once("revoke_workspace"),
+    idempotent("get_retention"),
+    idempotent("set_retention"),
+    idempotent("unset_retention"),
+    once("apply_retention"),
+    idempotent("save_provider_token"),
+    idempotent("clear_provider_token"),
+    idempotent("has_provider_token"),
+    idempotent("list_access_tokens"),
+    once("create_access_token"),
+    once("revoke_access_token"),
+    idempotent("list_audit"),
+    idempotent("verify_audit"),
+    once("prune_audit"),
+    idempotent("list_plugins"),
+    idempotent("trust_plugin"),
+    idempotent("reload"),
+    idempotent("get_settings"),
+    idempotent("update_settings"),
+    idempotent("get_status"),
+    once("stop"),
+    idempotent("rpc.discover"),
+];
