@@ -232,7 +232,7 @@ fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, S
     migrate(&mut conn, path)?;
     conn.execute_batch(
         "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192;
-         PRAGMA temp_store = MEMORY; PRAGMA secure_delete = FAST;",
+         PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON;",
     )?;
     if let Some(pages) = options.max_pages {
         conn.pragma_update(None, "max_page_count", pages)?;
