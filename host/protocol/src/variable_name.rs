@@ -1,6 +1,6 @@
 //! Patterns for names of environment variables.
 
-/// The environment variable that holds [`SpawnSpec::marker`](super::SpawnSpec::marker) in every process of a run.
+/// The environment variable that holds `SpawnSpec::marker` in every process of a run.
 pub const MARKER_VARIABLE: &str = "OSTLER_RUN_MARKER";
 
 /// Whether `name` is what `pattern` says; a `*` at its end stands for anything. Alone it stands for nothing: the whole

@@ -18,7 +18,7 @@ pub struct ProcessIdentity {
     pub keeper_start_ticks: u64,
     /// The boot during which all this holds.
     pub boot_id: String,
-    /// The value of [`MARKER_VARIABLE`].
+    /// The value of [`MARKER_VARIABLE`](ostler_protocol::MARKER_VARIABLE).
     pub marker: String,
 }
 

@@ -121,7 +121,7 @@ struct Shared {
 impl Storage {
     /// Opens the database, makes it if there is none, and brings an older one up to date.
     ///
-    /// The folder must exist, belong to this user and be closed to others. The caller holds the folder's [`DataLock`].
+    /// The folder must exist, belong to this user and be closed to others. The caller holds the folder's `DataLock`.
     /// A host that was killed leaves nothing to mend: what was committed is there.
     ///
     /// # Errors

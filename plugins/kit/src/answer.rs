@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-/// Parses an answer that consists of one JSON document, and returns the document as compact text. A code fence (```` ```json
-/// ````) around the whole answer is removed. An answer with text before or after the document is not accepted.
+/// Parses an answer that consists of one JSON document, and returns the document as compact text. A fence of three
+/// backticks, with `json` after it or not, around the whole answer is removed. An answer with text before or after the
+/// document is not accepted.
 #[must_use]
 pub fn json(text: &str) -> Option<String> {
     let text = text.trim();
