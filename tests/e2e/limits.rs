@@ -103,8 +103,8 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
         Guest { name: "greedy", schema: Some(&schema), ..Guest::default() }.provider(),
     )
     .unwrap();
-    let reload = bed.run(&["config", "reload", "--json"]).ok().json();
-    assert!(reload["plugins"].to_string().contains("greedy"), "{reload}");
+    // The host watches the folder and may have seen the file before: then this reload reports no change.
+    bed.run(&["config", "reload"]).ok();
     let list = bed.run(&["plugin", "list"]).ok().stdout;
     assert!(list.contains("greedy") && list.contains("expand to more than"), "{list}");
     bed.run(&["settings", "set", "scheduler.global", "3"]).ok();
