@@ -33,17 +33,18 @@ fn the_first_run_in_an_empty_home() {
 }
 
 #[test]
-fn a_first_start_leaves_compiling_to_a_process_that_ends() {
+fn first_start_compiles_no_bundled_plugin() {
     let bed = TestHost::new();
     let cache = bed.home().join("cache");
     let _ = std::fs::remove_dir_all(&cache);
     let host = bed.host();
-    let bundled = ostler_plugin_host::BUNDLED.len();
-    assert_eq!(std::fs::read_dir(cache.join("plugins")).unwrap().count(), bundled);
+    bed.run(&["run", "rehearsal", "SAY hello"]).code(4);
+    // What is compiled is kept there.
+    assert_eq!(std::fs::read_dir(cache.join("plugins")).map_or(0, Iterator::count), 0);
     let tasks = std::fs::read_dir(format!("/proc/{host}/task")).unwrap().flatten();
     let threads: Vec<String> =
         tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect();
-    // Those that helped the compiler would carry its name.
+    // Threads that helped the compiler would carry its name.
     assert!(!threads.iter().any(|name| name.trim() == "plugin-compiler"), "{threads:?}");
 }
 
