@@ -3,8 +3,8 @@
 
 use super::guests::{hostile::WORD, tools};
 use super::{
-    AgentFixture, PATIENCE, SecretProbe, answer, carrying, check_story, end_of, model_server::Secrets, of_type,
-    semantics, agent_fixture::KEY, tool_outputs, warning_codes,
+    AgentFixture, PATIENCE, SecretProbe, agent_fixture::KEY, answer, carrying, check_story, end_of,
+    model_server::Secrets, of_type, semantics, tool_outputs, warning_codes,
 };
 use serde_json::{Value, json};
 use std::{
