@@ -184,7 +184,7 @@ fn a_paused_queue_starts_nothing_until_it_is_resumed_and_outlasts_the_host() {
     let status = bed.call("get_status", &json!({})).unwrap();
     assert_eq!((&status["queuePaused"], &status["ready"]), (&json!(true), &json!(2)), "{status}");
     assert_eq!(bed.record(&run)["status"], "queued");
-    assert_eq!(bed.run(&["queue", "resume"]).ok().stdout, "nothing is paused\n");
+    assert_eq!(bed.run(&["queue", "resume"]).ok().stdout, "the queue is running: nothing is paused\n");
     bed.run(&["wait", &run]).ok();
 
     // One provider alone.

@@ -239,9 +239,10 @@ enum Command {
     Rerun(Box<rerun::Arguments>),
     #[command(alias = "chats")]
     Chat(chat::Arguments),
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", alias = "list")]
     Runs(runs::Arguments),
     Search(search::Arguments),
+    #[command(aliases = ["inspect", "describe"])]
     Show(show::Arguments),
     #[command(visible_alias = "log")]
     Logs(logs::Arguments),
@@ -249,6 +250,7 @@ enum Command {
     Wait(wait::Arguments),
     #[command(visible_alias = "kill")]
     Cancel(cancel::Arguments),
+    #[command(aliases = ["delete", "remove"])]
     Rm(rm::Arguments),
     Export(export::Arguments),
     #[command(visible_alias = "ps")]

@@ -111,7 +111,7 @@ fn tell(context: &mut Context<'_>, pauses: &QueuePauses) -> Result<Exit, ApiErro
         context.out.document(pauses)?;
     } else {
         let text = described(pauses.paused, &pauses.paused_providers);
-        context.out.line(text.unwrap_or_else(|| "nothing is paused".to_owned()))?;
+        context.out.line(text.unwrap_or_else(|| "the queue is running: nothing is paused".to_owned()))?;
     }
     Ok(Exit::Done)
 }

@@ -60,7 +60,7 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
         page.option("not before", job.not_before.map(format::local_full).as_deref());
         page.option("waits for", Some(queue::reason(job)).filter(|reason| !reason.is_empty()).as_deref());
     }
-    page.option("exit code", summary.exit_code.map(|code| code.to_string()).as_deref());
+    page.option("cli exit", summary.exit_code.map(|code| code.to_string()).as_deref());
     page.field("created", &format!("{} by {}", format::local_full(summary.created_at), run.origin));
     page.option("started", summary.started_at.map(format::local_full).as_deref());
     page.option("ended", summary.ended_at.map(format::local_full).as_deref());

@@ -90,7 +90,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
             if context.json {
                 context.out.document(&state)?;
             } else {
-                context.out.line(format!("{} has no token", clean::line(provider)))?;
+                context.out.line(format!("{} has no stored token any more", clean::line(provider)))?;
             }
         }
         Action::Status { provider } => return status(context, provider.as_deref()).await,

@@ -1,5 +1,8 @@
-use super::*;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use tempfile::TempDir;
+
+use super::*;
 
 #[test]
 fn the_second_host_learns_who_holds_the_folder() {
