@@ -14,7 +14,29 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
     first_answer(scale, report);
+    detached(scale, report);
     idle(scale, report);
+}
+
+/// What a command costs that submits a run and does not wait for it, beside one that does nothing.
+fn detached(scale: Scale, report: &mut Report) {
+    let home = Home::new("detached", "[providers.true]\nplugin = \"command\"\nexecutable = \"/bin/true\"\n");
+    let host = home.start();
+    let (mut bare, mut submit) = (Sample::default(), Sample::default());
+    let timed = |args: &[&str]| {
+        let begun = Instant::now();
+        assert!(home.command(args).status().unwrap().success(), "{args:?}");
+        begun.elapsed()
+    };
+    for _ in 0..scale.of(60, 5) {
+        bare.push(timed(&["--version"]));
+        submit.push(timed(&["run", "--detach", "true", "x"]));
+    }
+    println!("ostler run --detach:                     {}", submit.show());
+    let beside = format!("in all {}", show(submit.median()));
+    let more = submit.median().saturating_sub(bare.median());
+    report.millis("`run --detach` more than `--version`", more, 3.0, beside);
+    host.stop();
 }
 
 fn first_answer(scale: Scale, report: &mut Report) {
@@ -36,11 +58,21 @@ fn first_answer(scale: Scale, report: &mut Report) {
         verb.push(begun.elapsed());
         assert!(home.command(&["stop"]).status().unwrap().success());
     }
+    let mut installed = Sample::default();
+    for round in 0..scale.of(15, 3) {
+        let home = Home::bare(&format!("installed-{round}"), "");
+        let begun = Instant::now();
+        assert!(home.command(&["runs"]).status().unwrap().success());
+        installed.push(begun.elapsed());
+        assert!(home.command(&["stop"]).status().unwrap().success());
+    }
+    println!("ostler runs, the first after installing: {}", installed.show());
     println!("ostler --version:                        {}", bare.show());
     println!("ostler serve, until get_status answers:  {}", serving.show());
     println!("ostler runs, which starts a host first:  {}", verb.show());
     let beside = format!("starting the binary: {}", show(bare.median()));
-    report.millis("first answer of a host, warm cache", serving.median(), 150.0, &beside);
+    report.millis("first answer after an installation", installed.median(), 300.0, &beside);
+    report.millis("first answer of a host", serving.median(), 150.0, &beside);
     report.millis("first answer to a verb that starts a host", verb.median(), 150.0, beside);
 }
 
@@ -58,10 +90,10 @@ fn idle(scale: Scale, report: &mut Report) {
     let fresh = Home::bare("fresh", "");
     let host = fresh.start();
     std::thread::sleep(SETTLED);
-    println!("idle after a start that had to compile the plugins first: {}", describe(&host));
+    println!("idle after the first start: {}", describe(&host));
     let name = format!("context switches of an idle host in {}", show(watched));
     report.figure(&name, switched as f64, "", Target::AtMost(19.0), "all threads and helper processes");
-    let beside = format!("{:.1} MiB where the plugins had to be compiled first", self::memory(&host));
+    let beside = format!("{:.1} MiB after the first start", self::memory(&host));
     report.figure("memory of an idle host and its helpers", memory, "MiB", Target::AtMost(60.0), beside);
 }
 
