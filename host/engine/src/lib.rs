@@ -9,7 +9,7 @@
 //! - [`submit`] takes a request through every check, asks the policies, tries to prepare the command line, and
 //!   stores the run in one transaction. From then on it is acknowledged.
 //! - [`dispatch`](queue::dispatch) hands out slots. One lock guards the queue and the table of live runs together.
-//! - [`attempt`] is straight-line code on a thread of its own: prepare, policies, spawn, [`pump`](attempt::pump),
+//! - [`attempt`] is straight-line code on a thread of its own: prepare, policies, spawn, [`output_loop`](attempt::output_loop),
 //!   verdict. Guest calls, redaction and the child's pipes all happen on that thread, so that nothing is handed over
 //!   between a byte and its event, and a slow disk slows the child instead of filling memory.
 //! - [`conclude`](attempt::conclude) writes the end, or the next attempt.
@@ -67,7 +67,7 @@ use ostler_token_store::TokenStore;
 
 use audit::AuditTrail;
 use capabilities::Cache;
-use policy::gate::Grants;
+use policy::policy_set::Grants;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
 use retention::Retention;
@@ -218,7 +218,7 @@ impl Engine {
                 if let Err(error) = attempts.run(move || attempt.attempt(&handed_over)) {
                     tracing::error!(%run, %error, "no thread for an attempt");
                     let ending =
-                        attempt::verdict::AttemptOutcome::new(ostler_protocol::EndReason::HostFailed, error.message);
+                        attempt::outcome::AttemptOutcome::new(ostler_protocol::EndReason::HostFailed, error.message);
                     engine.end_unloaded(&live, &ending);
                 }
             });

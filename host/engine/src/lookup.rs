@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::policy::gate;
+use crate::policy::policy_set;
 use crate::queue::threads::Threads;
 
 /// How long all paths of one look-up may take together.
@@ -38,7 +38,7 @@ impl fmt::Debug for Lookups {
 impl Lookups {
     pub(crate) fn new() -> Self {
         static HELPERS: LazyLock<Arc<Helpers>> = LazyLock::new(|| Helpers::new(MOST));
-        Self::with(Arc::clone(&HELPERS), Arc::new(gate::resolve))
+        Self::with(Arc::clone(&HELPERS), Arc::new(policy_set::resolve))
     }
 
     fn with(helpers: Arc<Helpers>, resolve: Arc<Resolve>) -> Self {

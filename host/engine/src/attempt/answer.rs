@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::attempt::verdict::{StopReason, Structured};
+use crate::attempt::outcome::{StopReason, Structured};
 use crate::spawn;
 use ostler_protocol::{Problem, StructuredOutputSpec};
 use ostler_schema::BoundedSchema;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::Engine;
 use crate::attempt::Attempted;
-use crate::attempt::carry::RetryState;
 use crate::attempt::load::LoadedRun;
+use crate::attempt::outcome::{self, AttemptOutcome, Structured};
 use crate::attempt::retry::{self, Decision, Failed};
-use crate::attempt::verdict::{self, AttemptOutcome, Structured};
+use crate::attempt::retry_state::RetryState;
+use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::queue::dispatch::Requeue;
-use crate::queue::live::{ActiveRun, StopCause};
 use crate::record::{self, Recorder};
 use crate::submit::message;
 use crate::submit::timestamp;
@@ -55,7 +55,7 @@ impl Engine {
         }
         events.extend(metrics.map(|metrics| recorder.event(&Payload::RunnerMetrics(metrics))));
         let usage = match (&loaded.record.usage, usage) {
-            (Some(before), Some(now)) => Some(verdict::add(before, &now)),
+            (Some(before), Some(now)) => Some(outcome::add(before, &now)),
             (None, now) => now,
             (Some(_), None) => None,
         };

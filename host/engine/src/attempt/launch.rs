@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::attempt::environment::{known_secrets, open_values, search_path};
 use crate::attempt::hold::Hold;
+use crate::attempt::outcome::AttemptOutcome;
 use crate::attempt::prepare::{self, Prepared};
-use crate::attempt::verdict::AttemptOutcome;
 use crate::attempt::{AttemptContext, Stopped};
 use crate::audit::AuditEntry;
 use crate::capabilities::for_plugin;
-use crate::policy::gate::{EarlierFinding, Grants};
 use crate::policy::native_policy::NativeChecks;
-use crate::policy::question::PolicyRequest;
+use crate::policy::policy_request::PolicyRequest;
+use crate::policy::policy_set::{EarlierFinding, Grants};
 use crate::record::Recorder;
 use crate::sandbox::{self, Containment, NetworkEvents, OpenFolders, Reach};
 use crate::setup::Provider;

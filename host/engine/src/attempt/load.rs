@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::Engine;
-use crate::attempt::carry::{Base, RetryState};
 use crate::attempt::environment;
+use crate::attempt::retry_state::{Base, RetryState};
 use crate::setup::ActiveConfig;
 use crate::submit::message;
 use crate::tokens::TokenVariable;

@@ -1,18 +1,18 @@
 //! One attempt of a run, from its slot to its end: straight-line code on a thread of its own.
 
 pub(crate) mod answer;
-pub(crate) mod carry;
 pub(crate) mod conclude;
 pub(crate) mod environment;
+pub(crate) mod event_translator;
 pub(crate) mod hold;
 pub(crate) mod launch;
 pub(crate) mod load;
-pub(crate) mod narrate;
+pub(crate) mod outcome;
+pub(crate) mod output_loop;
 pub(crate) mod prepare;
-pub(crate) mod pump;
 pub(crate) mod retry;
+pub(crate) mod retry_state;
 pub(crate) mod tool_use;
-pub(crate) mod verdict;
 pub(crate) mod work;
 
 use std::cell::OnceCell;
@@ -28,10 +28,10 @@ use crate::Engine;
 use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::launch::PreparedLaunch;
 use crate::attempt::load::LoadedRun;
-use crate::attempt::pump::Pumped;
+use crate::attempt::outcome::{AttemptOutcome, StopReason};
+use crate::attempt::output_loop::Pumped;
 use crate::attempt::tool_use::ToolUses;
-use crate::attempt::verdict::{AttemptOutcome, StopReason};
-use crate::queue::live::{ActiveRun, StopCause};
+use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::record::Recorder;
 use crate::setup::{ActiveConfig, Provider};
 use crate::submit::check;
@@ -224,7 +224,7 @@ impl AttemptContext<'_> {
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &crate::capabilities::for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
-        let pumped = pump::pump(pump::Parts {
+        let pumped = output_loop::pump(output_loop::Parts {
             run: self.loaded.run(),
             child,
             live: self.live,
@@ -327,7 +327,7 @@ impl AttemptContext<'_> {
             self.live.stop_cause().map(StopReason::from).or_else(late)
         };
         let on_stdout = pumped.printed.is_some();
-        let mut ending = verdict::conclude(
+        let mut ending = outcome::conclude(
             pumped.side,
             exit,
             outcome,
@@ -399,7 +399,7 @@ impl AttemptContext<'_> {
                 self.loaded.resume().filter(|_| session.origin == plugin::SessionOrigin::Forked).unwrap_or(&session.id);
             self.engine.storage.read(|reader| reader.session_usage(provider, id, Some(self.loaded.run())))
         });
-        verdict::own_usage(total, resumed, &earlier.and_then(Result::ok).unwrap_or_default())
+        outcome::own_usage(total, resumed, &earlier.and_then(Result::ok).unwrap_or_default())
     }
 
     /// An event of the time before the plugin has prepared anything.
@@ -438,7 +438,7 @@ const fn exit_status(status: ostler_runner::ExitStatus, side: &StopReason, cut_s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempt::verdict::Denial;
+    use crate::attempt::outcome::Denial;
 
     #[test]
     fn plugin_is_told_of_a_denial_as_a_cancel_only_where_the_host_has_ended_the_child() {

@@ -11,11 +11,11 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::attempt::verdict::Denial;
+use crate::attempt::outcome::Denial;
 use crate::lookup::Lookups;
-use crate::policy::gate::{self, Grants, PolicyDecision, PolicySet};
 use crate::policy::native_policy::{POLICY as HOST, deny};
-use crate::policy::question::PolicyRequest;
+use crate::policy::policy_request::PolicyRequest;
+use crate::policy::policy_set::{self, Grants, PolicyDecision, PolicySet};
 use crate::record::Recorder;
 use ostler_config::ReportedTools;
 use ostler_plugin_host::types::{Action, CheckedPath, Semantic, ToolCall, ToolOutput};
@@ -256,7 +256,9 @@ impl<'a> Denials<'a> {
             ("", kind) => format!("a tool of the kind {}", cut(kind)),
             (name, _) => format!("the tool {}", cut(name)),
         };
-        let reason = found.strip_prefix(&gate::failure_begins(policy)).filter(|_| finding.check == gate::POLICY_FAILED);
+        let reason = found
+            .strip_prefix(&policy_set::failure_begins(policy))
+            .filter(|_| finding.check == policy_set::POLICY_FAILED);
         let judgement = match (finding.verdict, reason) {
             (_, Some(reason)) => format!("about which the policy {policy} could not be asked: {reason}"),
             _ if *policy == HOST && finding.check == NOT_JUDGED => format!("about which no policy was asked: {found}"),
@@ -817,8 +819,8 @@ mod tests {
             "the CLI has used a tool of the kind shell, which the policy strict denies: no"
         );
         let failed = Finding {
-            check: gate::POLICY_FAILED.to_owned(),
-            message: format!("{}it ran too long", gate::failure_begins("strict")),
+            check: policy_set::POLICY_FAILED.to_owned(),
+            message: format!("{}it ran too long", policy_set::failure_begins("strict")),
             ..found
         };
         assert_eq!(

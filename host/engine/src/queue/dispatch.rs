@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::queue::dependencies::Dependencies;
-use crate::queue::live::{ActiveRun, StopCause};
 use crate::submit::time;
 use ostler_protocol::{RunId, RunStatus, StartAfter};
 use ostler_scheduler::{

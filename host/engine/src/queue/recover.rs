@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Engine;
-use crate::attempt::carry::RetryState;
 use crate::attempt::hold::{self, was_held};
+use crate::attempt::retry_state::RetryState;
 use crate::record::Recorder;
 use crate::submit::message::series;
 use crate::submit::{time, timestamp};

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Engine;
-use crate::policy::gate::Grants;
+use crate::policy::policy_set::Grants;
 use crate::record::Recorder;
 use crate::setup::{ActiveConfig, Provider};
 use crate::submit::check;

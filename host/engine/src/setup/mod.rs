@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::policy::gate::PolicySet;
 use crate::policy::native_policy::TokenChecks;
+use crate::policy::policy_set::PolicySet;
 use crate::sandbox::resolve;
 use crate::setup::rules::Redaction;
 use crate::setup::trust::is_interpreter;

@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Engine;
-use crate::attempt::carry::RetryState;
 use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::prepare::{self, Attempt};
+use crate::attempt::retry_state::RetryState;
 use crate::capabilities::{Installed, for_plugin};
-use crate::policy::gate::{Grants, PolicyDecision};
 use crate::policy::native_policy::NativeChecks;
-use crate::policy::question::PolicyRequest;
+use crate::policy::policy_request::PolicyRequest;
+use crate::policy::policy_set::{Grants, PolicyDecision};
 use crate::queue::dispatch::Refused;
 use crate::record::{self, Recorder, to_value};
 use crate::sandbox::Containment;

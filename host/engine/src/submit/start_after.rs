@@ -1,7 +1,7 @@
 //! Runs that start after others: which may be asked for, and what becomes of them when those end.
 
 use crate::Engine;
-use crate::attempt::verdict::AttemptOutcome;
+use crate::attempt::outcome::AttemptOutcome;
 use crate::record::Recorder;
 use ostler_protocol::{ApiError, EndReason, ErrorKind, Problem, RunId, RunStatus, StartAfter};
 use ostler_storage::{StorageError, WriteTx};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::attempt::answer;
 use crate::document::Printed;
-use crate::queue::live::StopCause;
+use crate::queue::active_run::StopCause;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{AnswerPlace, EndReason, Problem, RunStatus, StructuredOutputSpec, Usage};
 use ostler_runner::ExitStatus;

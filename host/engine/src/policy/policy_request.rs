@@ -6,7 +6,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::attempt::tool_use::Tally;
-use crate::policy::gate::{EarlierFinding, Grants, PolicyContext, PolicyDecision, PolicySet};
+use crate::policy::policy_set::{EarlierFinding, Grants, PolicyContext, PolicyDecision, PolicySet};
 use crate::sandbox::Containment;
 use crate::setup::Provider;
 use ostler_plugin_host::types::{Action, CheckedPath};

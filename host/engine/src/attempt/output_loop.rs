@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::attempt::conclude::KnownSession;
-use crate::attempt::narrate::{EventTranslator, TextKey, Told};
+use crate::attempt::event_translator::{EventTranslator, TextKey, Told};
+use crate::attempt::outcome::StopReason;
 use crate::attempt::tool_use::{Judged, ToolUses};
-use crate::attempt::verdict::StopReason;
 use crate::attempt::work::Work;
 use crate::document::{Document, Piece, Printed};
-use crate::queue::live::ActiveRun;
+use crate::queue::active_run::ActiveRun;
 use crate::record::Recorder;
 use ostler_config::Config;
 use ostler_plugin_host::types as plugin;
