@@ -103,8 +103,10 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
         Guest { name: "greedy", schema: Some(&schema), ..Guest::default() }.provider(),
     )
     .unwrap();
-    // The host watches the folder and may have seen the file before: then this reload reports no change.
+    // The host watches the folder and may have seen the file before: then another reload reports it.
     bed.run(&["config", "reload"]).ok();
+    let reloads = &bed.call("get_status", &json!({})).unwrap()["reloads"];
+    assert!(reloads.to_string().contains("greedy"), "{reloads}");
     let list = bed.run(&["plugin", "list"]).ok().stdout;
     assert!(list.contains("greedy") && list.contains("expand to more than"), "{list}");
     bed.run(&["settings", "set", "scheduler.global", "3"]).ok();
