@@ -99,7 +99,11 @@ impl From<ClientError> for ApiError {
                 .hint("wait until its runs have ended, or end it with `ostler stop`"),
             ClientError::Broken { uncertain, .. } => {
                 let error = Self::new(ErrorKind::Io, message).retryable(!uncertain);
-                if uncertain { error.hint("look with `ostler runs` before you try again") } else { error }
+                if uncertain {
+                    error.hint("check whether it was done before you try again; `ostler runs` lists the runs")
+                } else {
+                    error
+                }
             }
             ClientError::Protocol(_) => Self::new(ErrorKind::Internal, message),
             ClientError::Lost { .. } => Self::new(ErrorKind::Io, message)

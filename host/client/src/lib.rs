@@ -1,4 +1,4 @@
-//! The host's client: everything that a front end inside this binary needs to talk to the host.
+//! The host's client: everything that a program needs to talk to the host.
 //!
 //! [`Client::connect`] finds the host behind its unix socket, compares versions, and starts one in the background
 //! where none answers. [`Client`] has a method for each call; [`Client::follow`] gives the events of a run and goes on

@@ -62,6 +62,10 @@ mod tests {
         assert_eq!(schema.pointer("/properties/scheduler/properties/global/type"), Some(&json!("integer")));
         assert!(schema.pointer("/properties/origins").is_some());
         let config = Config::builtin().unwrap();
+        let stated = &crate::document::openrpc()["components"]["schemas"]["Settings"]["properties"];
+        for (section, _) in config.shown() {
+            assert!(stated.get(&section).is_some(), "{section}: {stated}");
+        }
         for shown in config.shown_values() {
             let at: String = shown.pointer.split('/').skip(1).map(|name| format!("/properties/{name}")).collect();
             let schema =
