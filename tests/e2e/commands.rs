@@ -73,8 +73,8 @@ fn wait_ends_with_the_exit_code_of_the_run() {
 fn attach_shows_what_comes_from_the_point_where_it_is() {
     let bed = TestHost::granted("");
     let slow = Gated::start(&bed, "here");
-    let attached = bed.follow(&["attach", "--json", &slow.run]);
-    let whole = bed.follow(&["attach", "--json", "--from-start", &slow.run]);
+    let attached = bed.follow(&["attach", "--json", "--from-now", &slow.run]);
+    let whole = bed.follow(&["attach", "--json", &slow.run]);
     until("two subscribers", PATIENCE, || {
         (bed.call("get_status", &json!({})).unwrap()["subscribers"] == 2).then_some(())
     });
@@ -108,11 +108,14 @@ fn attach_joins_an_answer_that_is_being_written() {
     until("the first line", PATIENCE, || {
         bed.story(&run).iter().any(|event| event["type"] == "run.chunk.stdout").then_some(())
     });
-    let attached = bed.follow(&["attach", &run]);
-    bed.wait_for_count("subscribers", 1);
+    let attached = bed.follow(&["attach", "--from-now", &run]);
+    let whole = bed.follow(&["attach", &run]);
+    bed.wait_for_count("subscribers", 2);
     bed.file("go", "");
     let (code, lines, errors) = attached.finish();
     assert_eq!((code, lines), (0, vec!["two".to_owned()]), "{errors}");
+    let (code, lines, errors) = whole.finish();
+    assert_eq!((code, lines), (0, vec!["one".to_owned(), "two".to_owned()]), "{errors}");
 }
 
 #[test]

@@ -414,7 +414,7 @@ fn settings_are_verbs_too() {
     assert_eq!(bed.run(&["settings", "get", "runner"]).ok().json()["inheritEnvironment"], json!(["HOME", "PATH"]));
 
     let wrong = bed.run(&["settings", "set", "scheduler.globl", "3"]).code(2);
-    assert!(wrong.stderr.contains("scheduler.globl: unknown key (did you mean global?)"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("scheduler.globl: unknown key (did you mean scheduler.global?)"), "{}", wrong.stderr);
     let wrong = bed.run(&["settings", "set", "scheduler.global", "many"]).code(2);
     assert!(wrong.stderr.contains("scheduler.global: must be an integer"), "{}", wrong.stderr);
     assert!(bed.run(&["settings", "set", "scheduler.global", "null"]).code(2).stderr.contains("settings unset"));

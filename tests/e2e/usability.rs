@@ -51,6 +51,18 @@ fn ostler() -> String {
 }
 
 #[test]
+fn follower_whose_reader_has_ended_ends_as_well() {
+    let bed = TestHost::granted("");
+    let silent = bed.detach(&["rehearsal", "SLEEP 600"]);
+    for command in ["queue --watch".to_owned(), format!("logs -f {silent}"), format!("attach {silent}")] {
+        let done = bed.finish(bed.shell(&format!("{} {command} | head -c 0", ostler()))).ok();
+        assert!(!done.stderr.contains("error"), "{command}: {}", done.stderr);
+    }
+    assert_eq!(bed.record(&silent)["status"], "running");
+    bed.run(&["cancel", &silent]).ok();
+}
+
+#[test]
 fn a_pipe_to_the_same_terminal_leaves_no_spinner_lines_behind() {
     let bed = TestHost::granted("");
     let script = format!("{} run rehearsal 'SLOW 5' | tee log", ostler());

@@ -15,7 +15,9 @@ Examples:
   ostler attach 1a2b3c4d                what the run says from now on, until it ends
   ostler attach @                       the newest run
   ostler attach --from-start 1a2b3c4d   everything that it has said so far, too
+  ostler attach 1a2b3c4d > answer.txt   the whole answer
 
+In a pipe or a file, the run is shown from its start. \
 Ctrl-C or Ctrl-\\ leaves the run, which continues; `ostler cancel` cancels it. \
 A run that has ended is shown from its start. The exit code is the run's.";
 
@@ -25,9 +27,12 @@ A run that has ended is shown from its start. The exit code is the run's.";
 pub(super) struct Arguments {
     /// Run id, the beginning or end of one, or `@` for the newest
     run: String,
-    /// Also show what the run said before
+    /// Also show what the run said before (default where standard output is not a terminal)
     #[arg(long)]
     from_start: bool,
+    /// Show only what the run says from now on (default on a terminal)
+    #[arg(long, conflicts_with = "from_start")]
+    from_now: bool,
     /// No progress: only the answer, errors, and doubtful outcomes
     #[arg(long, short)]
     quiet: bool,
@@ -48,6 +53,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         () = signals.next() => return Ok(Exit::Canceled),
     };
     let lives = !summary.status.ended();
+    // Half an answer in a file would look like a whole one.
+    let joins = arguments.from_now || context.out.stdout_terminal && !arguments.from_start;
     if lives && !arguments.quiet && !context.json {
         let id = format::short_id(summary.run_id);
         complain(&format!("attached to run {id}; Ctrl-C leaves it running, `ostler cancel {id}` cancels it"));
@@ -58,7 +65,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         cancel: false,
         filed: false,
         on_interrupt: OnInterrupt::Leave,
-        joined_at: Some(cursor).filter(|_| lives && !arguments.from_start),
+        joined_at: Some(cursor).filter(|_| lives && joins),
     };
     follow::follow(context, &client, summary.run_id, &mut signals, options).await
 }

@@ -1,6 +1,8 @@
 //! `--image` and `--attach`: files for the model.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -39,6 +41,47 @@ const TYPES: [(&str, &str); 26] = [
     ("patch", "text/x-diff"),
 ];
 
+/// `--image`: the attachments of a payload that are images. A file that is not there is the host's to report.
+///
+/// # Errors
+/// As [`read`], and `INVALID_PARAMS` for a file that is no image, whatever its name says.
+pub(super) fn read_images(files: &[PathBuf]) -> Result<Vec<Value>, ApiError> {
+    let option = "--image";
+    let mut images = read(option, files)?;
+    for (image, file) in images.iter_mut().zip(files) {
+        let Some(start) = start_of(file) else { continue };
+        let Some(media_type) = image_type(&start) else {
+            let shown = clean::line(&file.display().to_string());
+            let message = format!("{option}: {shown} is not a PNG, JPEG, GIF or WebP image");
+            let error = ApiError::new(ErrorKind::InvalidParams, message).at(option);
+            return Err(error.hint("--attach passes any other file to the model"));
+        };
+        image["mimeType"] = json!(media_type);
+    }
+    Ok(images)
+}
+
+/// The first bytes of a regular file that can be read.
+fn start_of(file: &Path) -> Option<Vec<u8>> {
+    // Opening a named pipe would wait for a writer.
+    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    let mut start = Vec::new();
+    File::open(file).ok()?.take(16).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
+/// The media type of a file that begins so, if it is an image that models take.
+const fn image_type(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        // The four bytes between are a length.
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        _ => None,
+    }
+}
+
 /// The attachments of a payload. What is in the files is the host's to look at.
 ///
 /// # Errors
@@ -71,6 +114,28 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+
+    #[test]
+    fn image_is_known_by_its_content_and_other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        for (content, media_type) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], "image/png"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"GIF89a", "image/gif"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"),
+        ] {
+            let made = read_images(&[file("picture.txt", content)]).unwrap();
+            assert_eq!(made[0]["mimeType"], media_type);
+        }
+        let error = read_images(&[file("notes.png", b"a text")]).unwrap_err();
+        assert!(error.kind == ErrorKind::InvalidParams && error.message.contains("notes.png"), "{error:?}");
+        assert_eq!(read_images(&[folder.path().join("gone.png")]).unwrap().len(), 1, "the host reports it");
+    }
 
     #[test]
     fn attachments_have_a_name_of_their_own_and_a_type() {

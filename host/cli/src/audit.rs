@@ -11,6 +11,7 @@ use super::destination::Destination;
 use super::exit::Exit;
 use super::format;
 use super::ids;
+use super::numbers;
 use super::output::{BAD, DIM, complain, paint};
 use super::table::{Cell, Table};
 use ostler_client::Client;
@@ -52,7 +53,7 @@ enum Action {
         #[arg(long)]
         run: Option<String>,
         /// Maximum number of results
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = numbers::whole(1_u32..=1000))]
         limit: u32,
     },
     /// Verify that no record was changed, moved or deleted
@@ -71,7 +72,7 @@ enum Action {
     #[command(after_help = "Examples:\n  ostler audit prune --older-than 365")]
     Prune {
         /// Delete records older than this many days
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        #[arg(long, value_name = "DAYS", value_parser = numbers::whole(0_u32..=36_500))]
         older_than: u32,
     },
 }

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::output::{BAD, DIM, GOOD, Output, WARN};
 use super::table::{Cell, Table};
-use super::{clean, environment};
+use super::{clean, environment, progress};
 use ostler_protocol::methods::ListCapabilitiesParams;
 use ostler_protocol::{ApiError, CapabilitySnapshot, Support};
 
@@ -45,7 +45,8 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         client_environment: environment::to_send(patterns, std::env::vars_os()),
         provider: arguments.provider.clone(),
     };
-    let mut snapshots = client.list_capabilities(&params).await?;
+    let asked = client.list_capabilities(&params);
+    let mut snapshots = progress::while_waiting(context, "agent CLIs", "detecting", asked).await?;
     snapshots.sort_by(|one, other| one.provider.cmp(&other.provider));
     let unusable = snapshots.iter().any(|snapshot| snapshot.support == Support::Blocked);
     let exit = if arguments.provider.is_some() && unusable { Exit::Unavailable } else { Exit::Done };

@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
-use super::format;
 use super::output::{DIM, complain};
+use super::{format, settings};
 use ostler_config::{Config, ConfigError, ConfigErrors, DEFAULT_TEXT, ShownValue};
-use ostler_protocol::Origin;
-use ostler_protocol::{ApiError, ErrorKind};
+use ostler_protocol::{ApiError, ErrorKind, Origin, lies_in};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,8 +59,13 @@ enum Action {
                             network file system. SIGHUP does the same. Disabled plugins are tried again.")]
     Reload,
     /// Print all values that a new host would use
-    #[command(after_help = "Examples:\n  ostler config show\n  ostler config show --json | jq .scheduler")]
-    Show,
+    #[command(after_help = "Examples:\n  ostler config show\n  ostler config show scheduler\n  \
+                            ostler config show --json | jq .scheduler\n\n\
+                            `ostler settings get KEY` asks the running host.")]
+    Show {
+        /// Only this key or section, as in config.toml: scheduler.global
+        key: Option<String>,
+    },
     /// Create a commented default configuration, unless the file exists
     #[command(after_help = "Examples:\n  ostler config init")]
     Init,
@@ -73,7 +77,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         Action::Check { file } => check(context, file.as_deref()),
         Action::Edit => edit::edit(context).await,
         Action::Reload => reload(context).await,
-        Action::Show => show(context),
+        Action::Show { key } => show(context, key.as_deref()),
         Action::Init => init(context),
     }
 }
@@ -184,13 +188,21 @@ async fn reload(context: &mut Context<'_>) -> Result<Exit, ApiError> {
     Ok(Exit::Done)
 }
 
-fn show(context: &mut Context<'_>) -> Result<Exit, ApiError> {
+fn show(context: &mut Context<'_>, wanted: Option<&str>) -> Result<Exit, ApiError> {
     let config = context.local.config(&context.paths)?;
+    let pointer = wanted.map(settings::pointer_of).transpose()?;
+    let within = |value: &ShownValue| pointer.as_deref().is_none_or(|pointer| lies_in(&value.pointer, pointer));
+    let all = config.shown_values();
+    if let (Some(wanted), false) = (wanted, all.iter().any(within)) {
+        return Err(settings::unknown(wanted, all.iter().map(|value| value.key.clone())));
+    }
     if context.json {
-        context.out.document(&config.shown())?;
+        let document = Value::Object(config.shown());
+        let part = document.pointer(pointer.as_deref().unwrap_or_default());
+        context.out.document(part.unwrap_or(&document))?;
         return Ok(Exit::Done);
     }
-    for ShownValue { key, value, origin, .. } in config.shown_values() {
+    for ShownValue { key, value, origin, .. } in all.into_iter().filter(within) {
         let origin = match origin {
             Origin::Default => String::new(),
             Origin::File => context.out.styled(DIM, "  # yours"),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BAD, GOOD, Output, WARN, paint};
-use super::{clean, config};
+use super::{clean, config, progress};
 use ostler_client::Client;
 use ostler_protocol::ApiError;
 use ostler_protocol::methods::Status;
@@ -144,7 +144,8 @@ async fn of_host(context: &Context<'_>, client: &Client, checks: &mut Vec<Check>
         1 => Check::ok("grants", "1 folder"),
         count => Check::ok("grants", format!("{count} folders")),
     });
-    checks.extend(providers::check(context, client).await?);
+    let asked = providers::check(context, client);
+    checks.extend(progress::while_waiting(context, "agent CLIs", "checking", asked).await?);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::output::{BAD, WARN, colored, complain, paint};
 use super::{Cli, clean, option_names};
-use ostler_protocol::{ApiError, ErrorKind, Verdict};
+use ostler_protocol::{ApiError, ErrorKind, Verdict, nearest};
 
 /// Writes an error to standard error: for a person, or as `{"error": …}` on one line.
 pub(super) fn report(error: &ApiError, json: bool) {
@@ -57,8 +57,15 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
         ClapKind::InvalidSubcommand => {
             let wrong = text(error, ContextKind::InvalidSubcommand)?;
             error.remove(ContextKind::SuggestedSubcommand);
-            let near = nearest(&wrong, &known_commands(&typed_commands(args)))?;
-            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near]));
+            let typed = typed_commands(args);
+            if typed.len() == 1
+                && let Some((_, command)) = OTHER_WORDS.iter().find(|(word, _)| *word == wrong)
+            {
+                return Some(format!("`ostler {command}` does that"));
+            }
+            let known = known_commands(&typed);
+            let near = nearest(&wrong, known.iter().map(String::as_str))?;
+            error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near.to_owned()]));
             None
         }
         ClapKind::UnknownArgument => {
@@ -67,7 +74,7 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
             error.remove(ContextKind::Suggested);
             if wrong.starts_with('-') {
                 let suggested = text(error, ContextKind::SuggestedArg);
-                if suggested.is_some_and(|near| likeness(&wrong, &near) < LIKE) {
+                if suggested.is_some_and(|near| nearest(&wrong, [near.as_str()]).is_none()) {
                     error.remove(ContextKind::SuggestedArg);
                 }
                 return None;
@@ -78,19 +85,31 @@ fn better_hint(error: &mut clap::Error, args: &[OsString]) -> Option<String> {
     }
 }
 
-/// From here on two names are taken for one with a typing error.
-const LIKE: f64 = 0.6;
-
-/// How alike two names are, from 0 to 1. Two letters in the wrong order are one error.
-fn likeness(one: &str, other: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(one.trim_start_matches('-'), other.trim_start_matches('-'))
-}
-
-/// The name that was probably meant.
-pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
-    let near = known.iter().map(|name| (likeness(wrong, name), name)).filter(|(likeness, _)| *likeness >= LIKE);
-    near.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name.clone())
-}
+/// Words of other programs, each with the command that does it here.
+const OTHER_WORDS: [(&str, &str); 22] = [
+    ("abort", "cancel"),
+    ("daemon", "serve"),
+    ("down", "stop"),
+    ("enqueue", "run --detach"),
+    ("exec", "run"),
+    ("follow", "attach"),
+    ("history", "runs"),
+    ("info", "show"),
+    ("init", "config init"),
+    ("jobs", "queue"),
+    ("login", "doctor"),
+    ("pause", "queue pause"),
+    ("prune", "retention apply"),
+    ("reload", "config reload"),
+    ("restart", "rerun"),
+    ("resume", "queue resume"),
+    ("retry", "rerun"),
+    ("send", "chat send"),
+    ("server", "serve"),
+    ("start", "run"),
+    ("submit", "run --detach"),
+    ("tail", "logs -f"),
+];
 
 /// The commands that were typed, as far as they are known: `chat`, `send`.
 fn typed_commands(args: &[OsString]) -> Vec<clap::Command> {
@@ -233,12 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_command_is_told_the_nearest_one() {
-        let commands = known_commands(&[Cli::command()]);
-        for (wrong, near) in
-            [("rnu", Some("run")), ("rusn", Some("runs")), ("cahpabilities", Some("capabilities")), ("xyzzy", None)]
-        {
-            assert_eq!(nearest(wrong, &commands).as_deref(), near, "{wrong}");
+    fn every_command_named_in_place_of_another_word_exists() {
+        let root = Cli::command();
+        for (word, command) in OTHER_WORDS {
+            assert!(root.find_subcommand(word).is_none(), "{word} is a command");
+            let mut at = &root;
+            for name in command.split(' ').filter(|name| !name.starts_with('-')) {
+                at = at.find_subcommand(name).unwrap_or_else(|| panic!("{command}"));
+            }
         }
     }
 
@@ -252,6 +273,9 @@ mod tests {
         let (quote, _) = hint(&["ostler", "run", "codex", "explain", "this", "repository"]);
         assert!(quote.unwrap().contains("quotation marks"));
         assert_eq!(hint(&["ostler", "show", "1a2b", "3c4d"]).0, None);
+        assert_eq!(hint(&["ostler", "pause"]).0.unwrap(), "`ostler queue pause` does that");
+        let (_, message) = hint(&["ostler", "cahpabilities"]);
+        assert!(message.contains("'capabilities'"), "{message}");
         let (_, message) = hint(&["ostler", "run", "codex", "x", "--zat", "17:00"]);
         assert!(!message.contains("auto-approve"), "{message}");
         let (_, message) = hint(&["ostler", "run", "codex", "x", "--timout", "5m"]);

@@ -1,5 +1,6 @@
 //! Following a run to its end: answer, progress, cancellation.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -68,6 +69,7 @@ pub(super) async fn follow(
     let mut places = watch_place(client, run_id, view.progress.visible());
     let mut tick = tokio::time::interval(TICK);
     let mut detach = Detach::listen()?;
+    let mut reader_gone = pin!(context.out.reader_gone());
     let mut cancel = Cancel::NotAsked;
     if options.cancel {
         cancel = view.cancel(&mut context.out, client, run_id)?;
@@ -81,6 +83,7 @@ pub(super) async fn follow(
                 complain(&format!("left run {id}, which continues; `ostler attach {id}` follows it again"));
                 return Ok(Exit::Detached);
             }
+            () = &mut reader_gone, if options.on_interrupt == OnInterrupt::Leave => return Ok(Exit::Done),
             () = signals.next() => {
                 if options.on_interrupt == OnInterrupt::Leave {
                     view.progress.hide();

@@ -20,6 +20,7 @@ mod format;
 mod ids;
 mod input;
 mod live_log;
+mod numbers;
 mod option_names;
 mod options;
 mod output;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::clean::Cleaner;
-use super::logs::{INDENT, Line, Log, head, render, stream_of};
+use super::logs::{Line, Log, head, heading, indent, render, stream_of};
 use super::output::Output;
 use ostler_protocol::{Event, EventType, Semantic};
 
@@ -22,6 +22,8 @@ pub(super) struct LiveLog {
 struct Growing {
     stream: String,
     cleaner: Cleaner,
+    /// What further lines begin with.
+    indent: String,
     at_line_start: bool,
     /// Blank lines that are shown only if something follows.
     blank_lines: usize,
@@ -41,7 +43,7 @@ impl Growing {
             }
             if std::mem::replace(&mut self.at_line_start, character == '\n') {
                 (0..std::mem::take(&mut self.blank_lines)).for_each(|_| shown.push('\n'));
-                shown.push_str(INDENT);
+                shown.push_str(&self.indent);
             }
             shown.push(character);
         }
@@ -88,14 +90,14 @@ impl LiveLog {
             for stream in self.shown.keys() {
                 self.log.open.remove(stream);
             }
-            text.push_str(&self.log.unfinished());
+            text.push_str(&self.log.unfinished(out));
         }
         text
     }
 
     /// Shows what is known of a text and was not shown.
     fn piece(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) {
-        let Some(joined) = self.log.open.get(stream) else { return };
+        let Some(joined) = self.log.open.get(stream).map(|open| &open.text) else { return };
         let shown = self.shown.entry(stream.to_owned()).or_default();
         let Some(rest) = joined.get(*shown..).filter(|rest| !rest.is_empty()) else { return };
         *shown = joined.len();
@@ -107,11 +109,12 @@ impl LiveLog {
     fn grow(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) -> &mut Growing {
         if self.current.as_ref().is_none_or(|current| current.stream != stream) {
             self.close(text);
-            text.push_str(&head(out, event, what));
+            text.push_str(&head(out, event.timestamp, what));
         }
         self.current.get_or_insert_with(|| Growing {
             stream: stream.to_owned(),
             cleaner: Cleaner::default(),
+            indent: indent(event.timestamp),
             at_line_start: false,
             blank_lines: 0,
         })
@@ -125,13 +128,13 @@ impl LiveLog {
 
     fn entry(&mut self, out: &Output, event: &Event, line: &Line, text: &mut String) {
         self.close(text);
-        text.push_str(&render(out, event, line));
+        text.push_str(&render(out, event.timestamp, line));
     }
 
     /// A text is complete of which something was shown.
     fn complete(&mut self, out: &Output, event: &Event, stream: &str, text: &mut String) {
         let shown = self.shown.remove(stream).unwrap_or_default();
-        let joined = self.log.open.get(stream).cloned().unwrap_or_default();
+        let joined = self.log.open.get(stream).map(|open| open.text.clone()).unwrap_or_default();
         let before = joined.get(..shown).unwrap_or_default();
         let Some(mut line) = self.log.line(event) else { return };
         if let Some(code) = line.text.strip_suffix(before).filter(|_| line.what == "result") {
@@ -154,14 +157,6 @@ impl LiveLog {
             // It says something else than its pieces did, and it is what counts.
             None => self.entry(out, event, &line, text),
         }
-    }
-}
-
-fn heading(kind: &str) -> &'static str {
-    match kind {
-        "text_delta" => "says",
-        "thinking_delta" => "thinks",
-        _ => "output",
     }
 }
 
@@ -199,7 +194,8 @@ mod tests {
             json!({"kind": "text", "message": "m", "text": "Hello\n\nyou\n\n"}),
             json!({"kind": "text", "message": "n", "text": "whole"}),
         ]);
-        let expected = ["says      Hel", "lo\n", "\n                   you", "\n", "", "says      whole\n"];
+        let indented = format!("\n{}you", indent(event(EventType::Semantic, json!({})).timestamp));
+        let expected = ["says      Hel", "lo\n", &indented, "\n", "", "says      whole\n"];
         assert_eq!(shown, expected);
     }
 

@@ -1,16 +1,19 @@
 //! `ostler logs`
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use super::context::Context;
 use super::exit::Exit;
 use super::live_log::LiveLog;
 use super::output::{BAD, DIM, Output, WARN};
 use super::printer::tool_use;
-use super::{clean, format, ids};
+use super::{clean, format, ids, numbers};
 use ostler_client::StreamItem;
 use ostler_protocol::methods::{RunEventsParams, SubscribeParams};
 use ostler_protocol::{ApiError, EndReason, Event, EventType, Semantic};
@@ -37,7 +40,7 @@ pub(super) struct Arguments {
     #[arg(long, short)]
     follow: bool,
     /// Show only the last N entries
-    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_TAIL))]
+    #[arg(long, short = 'n', value_name = "N", value_parser = numbers::whole(0..=MAX_TAIL))]
     tail: Option<u64>,
 }
 
@@ -76,8 +79,13 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
     }
     let mut live = LiveLog::new(log);
     let mut events = client.follow(SubscribeParams { run_id: Some(run_id), after, ..SubscribeParams::default() });
+    let mut reader_gone = pin!(context.out.reader_gone());
     loop {
-        let StreamItem::Event(event) = events.next().await? else { continue };
+        let item = tokio::select! {
+            item = events.next() => item?,
+            () = &mut reader_gone => return Ok(Exit::Done),
+        };
+        let StreamItem::Event(event) = item else { continue };
         if context.json {
             context.out.json_line(&event)?;
         } else {
@@ -120,7 +128,14 @@ impl Tail {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     /// Texts whose end has not come, by [`stream_of`].
-    pub(super) open: HashMap<String, String>,
+    pub(super) open: BTreeMap<String, OpenText>,
+}
+
+/// The pieces of a text so far.
+#[derive(Debug)]
+pub(super) struct OpenText {
+    since: Timestamp,
+    pub(super) text: String,
 }
 
 impl Log {
@@ -132,7 +147,7 @@ impl Log {
             let text = if context.out.stdout_terminal { clean::json(&text) } else { text };
             return Ok(Some(format!("{text}\n")));
         }
-        Ok(self.line(event).map(|line| render(&context.out, event, &line)))
+        Ok(self.line(event).map(|line| render(&context.out, event.timestamp, &line)))
     }
 
     /// Prints what is left: the tail, and texts whose end never came.
@@ -142,15 +157,20 @@ impl Log {
             context.out.write(&entry)?;
         }
         if limit > 0 {
-            context.out.write(&self.unfinished())?;
+            let unfinished = self.unfinished(&context.out);
+            context.out.write(&unfinished)?;
         }
         Ok(exit)
     }
 
     /// Texts whose end never came.
-    pub(super) fn unfinished(&mut self) -> String {
-        let open = self.open.drain();
-        open.map(|(_, text)| format!("{:>19} {}\n", "(unfinished)", clean::text(&text).trim_end())).collect()
+    pub(super) fn unfinished(&mut self, out: &Output) -> String {
+        let open = std::mem::take(&mut self.open);
+        let entry = |(stream, open): (String, OpenText)| {
+            let kind = stream.split(':').next().unwrap_or_default();
+            render(out, open.since, &Line::new(heading(kind), format!("{} (unfinished)", open.text.trim_end())))
+        };
+        open.into_iter().map(entry).collect()
     }
 
     /// What an event says, without the time; `None` for what another event says too.
@@ -158,7 +178,7 @@ impl Log {
         let payload = &event.payload;
         let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
         let line = match event.kind {
-            EventType::Semantic => return self.semantic(&serde_json::from_value(payload.clone()).ok()?),
+            EventType::Semantic => return self.semantic(event, &serde_json::from_value(payload.clone()).ok()?),
             EventType::RunStarted => {
                 let version = text("cliVersion");
                 Line::new(
@@ -198,15 +218,17 @@ impl Log {
         Some(line)
     }
 
-    fn semantic(&mut self, semantic: &Semantic) -> Option<Line> {
+    fn semantic(&mut self, event: &Event, semantic: &Semantic) -> Option<Line> {
         let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
-        let whole = |open: &mut HashMap<String, String>, field| {
-            let joined = open.remove(&stream_of(semantic)).unwrap_or_default();
+        let whole = |open: &mut BTreeMap<String, OpenText>, field| {
+            let joined = open.remove(&stream_of(semantic)).map(|open| open.text).unwrap_or_default();
             text(field).map_or(joined, str::to_owned)
         };
         let line = match semantic.kind.as_str() {
             "text_delta" | "thinking_delta" | "tool_delta" => {
-                self.open.entry(stream_of(semantic)).or_default().push_str(text("text").unwrap_or_default());
+                let open = || OpenText { since: event.timestamp, text: String::new() };
+                let piece = text("text").unwrap_or_default();
+                self.open.entry(stream_of(semantic)).or_insert_with(open).text.push_str(piece);
                 return None;
             }
             "text" => Line::new("says", whole(&mut self.open, "text")),
@@ -248,27 +270,41 @@ impl Line {
     }
 }
 
+/// Columns for what an entry is.
+const WHAT: usize = 9;
+
 /// The beginning of an entry: the time, and what it is.
-pub(super) fn head(out: &Output, event: &Event, what: &str) -> String {
+pub(super) fn head(out: &Output, time: Timestamp, what: &str) -> String {
     let style = match what {
         "failed" | "error" => BAD,
         "warning" | "limited" | "canceled" => WARN,
         _ => DIM,
     };
-    let what = out.styled(style, &format!("{:<9}", clean::line(what)));
-    let time = out.styled(DIM, &format::local(event.timestamp));
+    let what = out.styled(style, &format!("{:<WHAT$}", clean::line(what)));
+    let time = out.styled(DIM, &format::local(time));
     format!("{time} {what} ")
 }
 
 /// An entry, with its line end.
-pub(super) fn render(out: &Output, event: &Event, line: &Line) -> String {
+pub(super) fn render(out: &Output, time: Timestamp, line: &Line) -> String {
     // Further lines stand below the first, whether or not there is a terminal: a log is for reading.
-    let text = clean::text(line.text.trim_end()).replace('\n', &format!("\n{INDENT}"));
-    format!("{}\n", format!("{}{text}", head(out, event, &line.what)).trim_end())
+    let text = clean::text(line.text.trim_end()).replace('\n', &format!("\n{}", indent(time)));
+    format!("{}\n", format!("{}{text}", head(out, time, &line.what)).trim_end())
 }
 
-/// Further lines of an entry stand below its first.
-pub(super) const INDENT: &str = "                   ";
+/// What puts further lines of an entry below its first: as wide as its [`head`].
+pub(super) fn indent(time: Timestamp) -> String {
+    " ".repeat(format::local(time).width() + WHAT + 2)
+}
+
+/// What the pieces of a text are called, by the kind of the event or of the whole.
+pub(super) fn heading(kind: &str) -> &'static str {
+    match kind {
+        "text" | "text_delta" => "says",
+        "thinking" | "thinking_delta" => "thinks",
+        _ => "output",
+    }
+}
 
 /// The members of an object in a few words: ` key=value key=value`.
 fn facts(payload: &Value, without: &[&str]) -> String {
@@ -298,6 +334,15 @@ mod tests {
             .filter_map(|(kind, payload)| log.line(&event(*kind, payload.clone())))
             .map(|line| format!("{}|{}", line.what, line.text))
             .collect()
+    }
+
+    #[test]
+    fn unfinished_text_of_several_lines_stands_in_its_column() {
+        let mut log = Log::default();
+        let piece = event(EventType::Semantic, json!({"kind": "text_delta", "message": "m", "text": "one\ntwo\n"}));
+        log.line(&piece);
+        let (time, indent) = (format::local(piece.timestamp), indent(piece.timestamp));
+        assert_eq!(log.unfinished(&Output::plain()), format!("{time} says      one\n{indent}two (unfinished)\n"));
     }
 
     #[test]

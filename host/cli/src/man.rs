@@ -1,7 +1,8 @@
 //! `ostler man`
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
@@ -17,8 +18,8 @@ use ostler_protocol::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
 Examples:
-  ostler man | man -l -                            read the manual page of ostler
-  ostler man chat send | man -l -                  read the page of a command
+  ostler man                                       read the manual page of ostler
+  ostler man chat send                             read the page of a command
   ostler man --out ~/.local/share/man/man1         install all pages, for `man ostler-run`
 
 The pages have the same content as `ostler help`. Set SOURCE_DATE_EPOCH for pages with a fixed date.";
@@ -26,7 +27,7 @@ The pages have the same content as `ostler help`. Set SOURCE_DATE_EPOCH for page
 /// The section of the manual.
 const SECTION: &str = "1";
 
-/// Print or install the manual pages
+/// Read or install the manual pages
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -44,7 +45,10 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     let Some(folder) = &arguments.out else {
         let command = find(&root, &arguments.names)?;
         let page = page(command, &date).map_err(|error| ApiError::internal(error.to_string()))?;
-        context.out.write(&page)?;
+        // Nobody reads roff; without the program `man`, it is all there is.
+        if !(context.out.stdout_terminal && shown_by_man(&page)) {
+            context.out.write(&page)?;
+        }
         return Ok(Exit::Done);
     };
     let count = write_all(&root, folder, &date).map_err(|error| {
@@ -53,6 +57,15 @@ pub(super) fn execute(context: &mut Context<'_>, arguments: &Arguments) -> Resul
     })?;
     complain(&format!("wrote {count} manual pages to {}", folder.display()));
     Ok(Exit::Done)
+}
+
+/// Shows a page with the program `man`. Returns whether it could.
+fn shown_by_man(page: &str) -> bool {
+    let started = std::process::Command::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn();
+    let Ok(mut man) = started else { return false };
+    // Whoever leaves the pager early has seen enough.
+    let _ = man.stdin.take().map(|mut stdin| stdin.write_all(page.as_bytes()));
+    man.wait().is_ok_and(|status| status.success())
 }
 
 /// The whole definition, without the generated command `help`, whose pages would say nothing.

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use ostler_config::file_key;
-use ostler_protocol::{ApiError, Problem};
+use ostler_protocol::{ApiError, Problem, unescape_pointer};
 
 /// Fields of the start payload and what sets them on the command line.
 const FIELDS: [(&str, &str); 31] = [
@@ -76,7 +76,7 @@ pub(super) fn name(pointer: &str) -> String {
     if let Some((option, rest)) = found {
         return match (option, rest.split('/').nth(1)) {
             // Their values are named by what was typed: `--env NAME=VALUE`.
-            ("--env" | "--flag", Some(name)) => format!("{option} {}", unescaped(name)),
+            ("--env" | "--flag", Some(name)) => format!("{option} {}", unescape_pointer(name)),
             ("--schema", _) => match rest.strip_prefix("/schema") {
                 Some(inside) if !inside.is_empty() => format!("{option}, at {inside}"),
                 _ => option.to_owned(),
@@ -127,8 +127,10 @@ fn option_of_field(word: &str) -> Option<&'static str> {
 pub(super) fn of_error(mut error: ApiError) -> ApiError {
     let listed = ApiError::invalid(error.problems.clone()).message;
     for problem in &mut error.problems {
-        problem.pointer = name(&problem.pointer);
-        problem.message = message(&problem.message);
+        if !problem.pointer.starts_with(OF_FILE) {
+            problem.pointer = name(&problem.pointer);
+            problem.message = message(&problem.message);
+        }
     }
     error.message = match error.message.strip_suffix(&listed) {
         Some(before) => format!("{before}{}", ApiError::invalid(error.problems.clone()).message),
@@ -143,6 +145,9 @@ pub(super) fn of_error(mut error: ApiError) -> ApiError {
     error
 }
 
+/// What the pointer of a field of a payload file begins with.
+const OF_FILE: &str = "--payload, at ";
+
 /// Marks the problems of fields that a payload file has, so that they keep their pointers; `built` is the payload that
 /// was made of the file and the options.
 pub(super) fn keep_pointers_of(base: Option<&Value>, built: &Value, mut error: ApiError) -> ApiError {
@@ -156,14 +161,10 @@ pub(super) fn keep_pointers_of(base: Option<&Value>, built: &Value, mut error: A
     }
     let hint = error.hint.take();
     let problems = error.problems.into_iter().map(|Problem { pointer, message }| {
-        let pointer = if of_file(&pointer) { format!("--payload, at {pointer}") } else { pointer };
+        let pointer = if of_file(&pointer) { format!("{OF_FILE}{pointer}") } else { pointer };
         Problem { pointer, message }
     });
     ApiError { kind: error.kind, hint, findings: error.findings, ..ApiError::invalid(problems.collect()) }
-}
-
-fn unescaped(name: &str) -> String {
-    name.replace("~1", "/").replace("~0", "~")
 }
 
 #[cfg(test)]
@@ -236,6 +237,13 @@ mod tests {
         let built = json!({"timeoutSeconds": 1, "queuePriority": 99});
         let told = of_error(keep_pointers_of(Some(&base), &built, error.clone()));
         assert_eq!(told.message, "2 problems: --payload, at /timeoutSeconds: is wrong; --priority: is wrong");
+        let base = json!({"x": 1});
+        let unknown = ApiError::invalid(vec![Problem {
+            pointer: "/x".to_owned(),
+            message: "unknown field; known are maxRetries".to_owned(),
+        }]);
+        let told = of_error(keep_pointers_of(Some(&base), &base, unknown));
+        assert_eq!(told.message, "--payload, at /x: unknown field; known are maxRetries");
         assert_eq!(of_error(error).message, "2 problems: --timeout: is wrong; --priority: is wrong");
         let other = ApiError::new(ErrorKind::Io, "no maxRetries").hint("set maxRetries");
         let told = of_error(other);

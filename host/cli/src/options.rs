@@ -7,6 +7,7 @@ use clap::Args;
 use super::attachments;
 use super::context::absolute;
 use super::input;
+use super::numbers;
 use super::payload::{self, PayloadArgs};
 use super::piped::{PipedArguments, Situation};
 use ostler_protocol::{ApiError, ErrorKind};
@@ -65,19 +66,19 @@ pub(super) struct PayloadOptions {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Queue priority from -10 (last) to 10 (first) [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::integer)]
     priority: Option<i64>,
     /// Time limit from the agent's start, 5s to 7d: 90s, 10m, 2h, 1d [default: see `runner.timeout_seconds`]
     #[arg(long, value_name = "TIME", value_parser = payload::parse_seconds)]
     timeout: Option<u64>,
     /// Retry up to N times, at most 10, after a temporary failure [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::integer)]
     retries: Option<i64>,
     /// Maximum number of turns of the model, 1 to 100000
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::integer)]
     max_turns: Option<i64>,
     /// Maximum cost in US dollars: 2.5
-    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = numbers::amount)]
     max_budget: Option<f64>,
     /// JSON Schema that the answer must match
     #[arg(long, value_name = "FILE")]
@@ -207,7 +208,7 @@ impl PayloadOptions {
             allow_hosts: some(self.allow_hosts.clone()),
             auto_approve: self.auto_approve.then_some(true),
             mcp: self.mcp.as_deref().map(|path| input::json("MCP configuration", path)).transpose()?,
-            images: some(attachments::read("--image", &self.images)?),
+            images: some(attachments::read_images(&self.images)?),
             files: some(attachments::read("--attach", &self.files)?),
             system_prompt: self.system_prompt.clone(),
             append_system_prompt: self.append_system_prompt.clone(),

@@ -11,6 +11,8 @@ use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use super::{clean, format};
 use ostler_protocol::{ApiError, ErrorKind};
@@ -122,6 +124,20 @@ impl Output {
                 Ok(())
             }
             Err(error) => Err(ApiError::new(ErrorKind::Io, format!("failed to write to standard output: {error}"))),
+        }
+    }
+
+    /// Waits until the program that reads standard output has ended. Never ends where standard output is no pipe.
+    pub(super) fn reader_gone(&self) -> impl Future<Output = ()> + use<> {
+        let is_pipe = self.stdout_kind == StdoutKind::Pipe;
+        async move {
+            let stdout = io::stdout().as_fd().try_clone_to_owned().ok().filter(|_| is_pipe);
+            // Unchecked: the other function would make the descriptor non-blocking for all programs that share it.
+            match stdout.and_then(|stdout| pipe::Sender::from_owned_fd_unchecked(stdout).ok()) {
+                // A pipe without readers is in error, whether or not anything is written.
+                Some(pipe) => drop(pipe.ready(Interest::ERROR).await),
+                None => std::future::pending().await,
+            }
         }
     }
 

@@ -61,8 +61,8 @@ impl PayloadArgs {
 
 /// A whole start payload: `--payload` with the other arguments over it, and the current folder where neither names one.
 ///
-/// Ranges and names are the host's to check; here it is only made sure that there is a place to put things. A profile may
-/// have what is not here.
+/// Ranges and names are the host's to check, and so are all fields of a payload file; here it is only made sure that there
+/// is a place to put things. A profile may have what is not here.
 pub(super) fn build(mut given: PayloadArgs, current: &Path) -> Result<Value, ApiError> {
     if !given.names_folder() {
         given.cwd = Some(current.to_owned());
@@ -72,9 +72,12 @@ pub(super) fn build(mut given: PayloadArgs, current: &Path) -> Result<Value, Api
 
 /// What is said in a conversation: what was given, which must have a prompt or a profile that may have one.
 pub(super) fn message(given: PayloadArgs) -> Result<Value, ApiError> {
+    // In a file, the prompt may be there under a misspelled name: the host then says which.
+    let from_file = given.base.is_some();
     overlay(given, |payload, problems| {
         let missing = |name: &str| payload.get(name).is_none_or(Value::is_null);
-        if missing("prompt") && missing("profileId") {
+        let host_tells = from_file && problems.is_empty();
+        if !host_tells && missing("prompt") && missing("profileId") {
             let message = "is required: pass it as an argument, `-` for standard input, or --file FILE".to_owned();
             problems.push(Problem { pointer: "/prompt".to_owned(), message });
         }

@@ -2,12 +2,14 @@
 //! not wanted.
 
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::clean;
+use super::context::Context;
 use super::format;
 use super::output::{BAD, DIM, Output, StdoutKind, WARN, complain, paint};
 use super::printer::{Activity, Level, Note};
@@ -188,6 +190,25 @@ impl Progress {
             return format!("{label} · {elapsed}");
         }
         format!("{label} · {} · {elapsed}", table::cut(&activity, left))
+    }
+}
+
+/// Waits for something that may take seconds, and shows on a terminal that it goes on.
+pub(super) async fn while_waiting<T>(
+    context: &Context<'_>,
+    label: &str,
+    activity: &str,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut progress = Progress::new(label, context.json, &context.out);
+    progress.set(Activity::Working(activity.to_owned()));
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tick.tick(), if progress.moves() => progress.tick(true),
+        }
     }
 }
 

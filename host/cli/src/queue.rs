@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::output::{BUSY, DIM, WARN, complain};
 use super::table::{Cell, Table};
-use super::{clean, format, ids, queue_watch};
+use super::{clean, format, ids, numbers, queue_watch};
 use ostler_client::Client;
 use ostler_protocol::methods::{ListJobsParams, QueuePauses};
 use ostler_protocol::{ApiError, JobRecord, JobState, WaitReason};
@@ -64,7 +64,7 @@ enum Action {
         run: String,
         /// From -10 (last) to 10 (first)
         #[arg(long, short, value_name = "N", allow_negative_numbers = true,
-            value_parser = clap::value_parser!(i32).range(-10..=10))]
+            value_parser = numbers::whole(-10_i32..=10))]
         priority: i32,
     },
 }

@@ -1,5 +1,6 @@
 //! `ostler queue --watch`
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ pub(super) async fn watch(
     let in_place = context.out.stdout_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let mut screen = Screen::default();
     let mut before: Option<Vec<JobRecord>> = None;
+    let mut reader_gone = pin!(context.out.reader_gone());
     loop {
         let jobs = client.list_queue_jobs(params).await?;
         let changed = before.as_deref().is_none_or(|before| differ(before, &jobs));
@@ -49,7 +51,10 @@ pub(super) async fn watch(
             return Ok(Exit::Done);
         }
         before = Some(jobs);
-        tokio::time::sleep(PERIOD).await;
+        tokio::select! {
+            () = &mut reader_gone => return Ok(Exit::Done),
+            () = tokio::time::sleep(PERIOD) => {}
+        }
     }
 }
 

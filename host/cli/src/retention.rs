@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::format;
 use super::output::{DIM, Output, WARN, complain};
 use super::table::{Cell, Table};
-use super::{ask, clean};
+use super::{ask, clean, numbers};
 use ostler_protocol::methods::{ApplyRetentionParams, RetentionState, SetRetentionParams, UnsetRetentionParams};
 use ostler_protocol::{
     ApiError, RetentionItem, RetentionLimit, RetentionOrigin, RetentionPolicy, RetentionReport, RetentionScopeKind,
@@ -47,10 +47,10 @@ enum Action {
         #[command(flatten)]
         scope: Scope,
         /// Delete a run this many days after its end; 0 means never
-        #[arg(long, value_name = "DAYS", group = "limit", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        #[arg(long, value_name = "DAYS", group = "limit", value_parser = numbers::whole(0_u32..=36_500))]
         days: Option<u32>,
         /// Keep this many megabytes (10^6 bytes), the newest runs first; 0 means no limit
-        #[arg(long, value_name = "MB", group = "limit", value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+        #[arg(long, value_name = "MB", group = "limit", value_parser = numbers::whole(0_u64..=1_000_000_000))]
         megabytes: Option<u64>,
     },
     /// Reset the limits of a scope to those of config.toml or of the wider scope

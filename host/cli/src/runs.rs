@@ -9,7 +9,7 @@ use super::context::{Context, absolute};
 use super::exit::Exit;
 use super::output::{BAD, BUSY, DIM, GOOD, WARN, complain};
 use super::table::{Cell, Table};
-use super::{format, ids, times};
+use super::{format, ids, numbers, times};
 use ostler_protocol::methods::ListRunsParams;
 use ostler_protocol::{ApiError, RunStatus, RunSummary};
 
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     /// Only runs with this status
     #[arg(long, value_parser = ["queued", "running", "completed", "failed", "canceled", "interrupted"])]
     status: Option<String>,
-    /// Only runs that were submitted since then: 2h, 3d, today, 18:30, 2026-12-01, "2026-12-01 09:00"
+    /// Only runs that were submitted since then: 2h, 3d, today, yesterday, 18:30, 2026-12-01, "2026-12-01 09:00"
     #[arg(long, value_name = "TIME", value_parser = times::parse_past)]
     since: Option<Timestamp>,
     /// Only runs that were submitted before: as for --since
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
     /// Maximum number of results
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = numbers::whole(1_u32..=1000))]
     limit: u32,
     /// Skip the first N
     #[arg(long, value_name = "N")]

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::chat;
 use super::context::Context;
 use super::exit::Exit;
+use super::numbers;
 use super::output::complain;
 use super::runs;
 use ostler_protocol::ApiError;
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
     /// Maximum number of runs, and of conversations
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = numbers::whole(1_u32..=1000))]
     limit: u32,
 }
 

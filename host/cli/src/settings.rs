@@ -14,7 +14,7 @@ use ostler_client::Client;
 use ostler_config::{file_key, wire_names};
 use ostler_protocol::Origin;
 use ostler_protocol::methods::Settings;
-use ostler_protocol::{ApiError, ErrorKind, Problem, document_of, leaves, lies_in, pointer_along};
+use ostler_protocol::{ApiError, ErrorKind, Problem, document_of, leaves, lies_in, nearest, pointer_along};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +104,7 @@ async fn list(context: &mut Context<'_>, section: Option<&str>, set: bool) -> Re
     let chosen: BTreeMap<&String, Origin> =
         origins.iter().filter(|(pointer, origin)| wanted(pointer, **origin)).map(|(p, o)| (p, *o)).collect();
     if let (Some(section), true) = (section, chosen.is_empty() && !set) {
-        return Err(unknown(section, &origins));
+        return Err(unknown(section, keys(&origins)));
     }
     if context.json {
         // What was asked for, in the shape of the answer.
@@ -141,7 +141,7 @@ async fn get(context: &mut Context<'_>, key: &str) -> Result<Exit, ApiError> {
     let origins = settings.origins.unwrap_or_default();
     let document = Value::Object(settings.sections);
     let Some(value) = document.pointer(&pointer).filter(|value| !value.is_null()) else {
-        return Err(unknown(key, &origins));
+        return Err(unknown(key, keys(&origins)));
     };
     match value {
         Value::String(text) if !context.json => context.out.line(clean::line(text))?,
@@ -197,7 +197,15 @@ fn picked(document: &Map<String, Value>, pointers: &BTreeMap<&String, Origin>) -
     document_of(leaves(document).into_iter().filter_map(wanted))
 }
 
-fn pointer_of(key: &str) -> Result<String, ApiError> {
+fn keys(origins: &BTreeMap<String, Origin>) -> impl Iterator<Item = String> {
+    origins.keys().map(|pointer| file_key(pointer))
+}
+
+/// The pointer of a key that is written as in config.toml.
+///
+/// # Errors
+/// `INVALID_PARAMS` if it cannot be a key.
+pub(super) fn pointer_of(key: &str) -> Result<String, ApiError> {
     wire_names(key).map(|names| pointer_along(&names)).ok_or_else(|| {
         let shown: String = key.chars().take(64).collect();
         ApiError::new(ErrorKind::InvalidParams, format!("{shown:?} is not a valid key"))
@@ -206,17 +214,14 @@ fn pointer_of(key: &str) -> Result<String, ApiError> {
     })
 }
 
-fn unknown(key: &str, origins: &BTreeMap<String, Origin>) -> ApiError {
-    let keys: Vec<String> = origins.keys().map(|pointer| file_key(pointer)).collect();
-    let near = keys
-        .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(key, known), known))
-        .filter(|(likeness, _)| *likeness >= 0.6)
-        .max_by(|left, right| left.0.total_cmp(&right.0));
+/// The error for a key that is none of the known ones.
+pub(super) fn unknown(key: &str, known: impl Iterator<Item = String>) -> ApiError {
+    let keys: Vec<String> = known.collect();
+    let near = nearest(key, keys.iter().map(String::as_str));
     let shown: String = key.chars().take(64).collect();
     let error = ApiError::not_found("setting", format_args!("{shown:?}"));
     match near {
-        Some((_, near)) => error.hint(format!("did you mean {near}?")),
+        Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("see `ostler settings list`"),
     }
 }

@@ -47,6 +47,8 @@ fn render(run: &RunRecord, out: &Output) -> (String, String) {
     let reason = summary.reason.map(EndReason::name).filter(|reason| *reason != summary.status.name());
     page.field("status", &[Some(summary.status.name()), reason].into_iter().flatten().collect::<Vec<_>>().join(": "));
     page.option("message", summary.message.as_deref());
+    page.option("code", run.code.as_deref());
+    page.option("hint", run.hint.as_deref().map(option_names::message).as_deref());
     page.field("provider", &summary.provider);
     page.option("model", summary.model.as_deref());
     page.option("cli", run.capabilities.as_ref().and_then(|found| found.cli_version.as_deref()));

@@ -119,14 +119,14 @@ fn problems_of_what_was_set_have_the_names_of_the_wire() {
         "/host must be a table, not an integer",
         "/policy/allowUnenforced/0 not a JSON pointer",
         "/providers/Y not a kebab-case name",
-        "/providers/x/executible unknown key (did you mean executable?)",
+        "/providers/x/executible unknown key (did you mean providers.x.executable?)",
         "/redaction/rules/0/pattern not a regular expression",
         "/redaction/rules/0/wholeWord must be true or false, not an integer",
         "/runner/maxLineBytes must be an integer from 256 to 16777216, not a string",
         "/schedule unknown section (did you mean scheduler?)",
-        "/scheduler/globl unknown key (did you mean global?)",
+        "/scheduler/globl unknown key (did you mean scheduler.global?)",
         "/scheduler/perProvider must be an integer from 1 to 256, not 0",
-        "/scheduler/per_provider unknown key (did you mean perProvider?)",
+        "/scheduler/per_provider unknown key (did you mean scheduler.perProvider?)",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (found, start) in found.iter().zip(starts) {

@@ -32,7 +32,6 @@ use std::path::Path;
 
 pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::file::MAX_FILE_BYTES;
-pub use self::names::nearest;
 pub use self::overrides::{Overrides, is_settable, needs_restart};
 pub use self::paths::{LOG_FILE, Paths, PathsError};
 pub use self::place::ConfigDiagnostic;

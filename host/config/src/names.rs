@@ -1,4 +1,4 @@
-//! What names may look like, and which known name an unknown one was meant to be.
+//! What names may look like.
 
 /// The longest kebab name.
 const MAX_NAME: usize = 64;
@@ -30,30 +30,6 @@ pub(super) fn is_variable_pattern(name: &str) -> bool {
         Some(rest) => !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
         None => is_variable_glob(name),
     }
-}
-
-/// The known name that is nearest to an unknown one, if one is near.
-pub fn nearest<'n>(unknown: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let plain = |name: &str| -> String {
-        name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).take(MAX_NAME).collect()
-    };
-    let wanted = plain(unknown);
-    if wanted.is_empty() {
-        return None;
-    }
-    known
-        .into_iter()
-        .filter_map(|name| {
-            let candidate = plain(name);
-            let distance = strsim::damerau_levenshtein(&wanted, &candidate);
-            let near = distance <= (candidate.len().max(wanted.len()) / 3).max(1);
-            // A name without its unit, or with one too many: `grace` for `grace_seconds`.
-            let part = wanted.len() >= 3
-                && (candidate.starts_with(&wanted) || candidate.len() >= 3 && wanted.starts_with(&candidate));
-            (near || part).then_some((distance, name))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 /// A key as it is written in TOML: quoted where it has to be.

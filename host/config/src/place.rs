@@ -9,10 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Layer;
 use super::error::{ConfigError, ConfigErrors};
-use super::names::{nearest, written};
+use super::names::written;
 use super::{Config, file};
-use ostler_protocol::Origin;
-use ostler_protocol::pointer_along;
+use ostler_protocol::{Origin, nearest, pointer_along};
 
 /// Complaints that are shown.
 const MOST: usize = 50;

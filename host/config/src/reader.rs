@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Place, Problems};
 use super::json;
 use super::key::{KeyPath, Spelling};
-use super::names::nearest;
+use ostler_protocol::nearest;
 
 /// What all tables of one configuration share.
 pub(super) struct Reader<'t> {
@@ -334,9 +334,13 @@ impl<'d, 't> Table<'d, 't> {
                     (true, Spelling::Wire) => "unknown section",
                     (false, _) => "unknown key",
                 };
-                let hint = match nearest(name, known.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("known are {}", known.join(", ")),
+                let hint = match (nearest(name, known.iter().map(String::as_str)), spelling) {
+                    (Some(near), Spelling::File) => format!("did you mean {near}?"),
+                    // A call has no section that the key stands in.
+                    (Some(near), Spelling::Wire) => {
+                        format!("did you mean {}?", self.path.name(near).dotted(spelling))
+                    }
+                    (None, _) => format!("known are {}", known.join(", ")),
                 };
                 let place = Place { layer: *layer, span: key.span() };
                 reader.note(&place, &self.path.name(name), what, Some(hint));

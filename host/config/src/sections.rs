@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::document::{Layer, Problems};
 use super::error::ConfigError;
-use super::names::{is_kebab, is_variable, is_variable_glob, is_variable_pattern, nearest};
+use super::names::{is_kebab, is_variable, is_variable_glob, is_variable_pattern};
 use super::reader::{Found, Reader, Table};
 use super::sources::Sources;
 use super::types::{
@@ -16,7 +16,7 @@ use super::types::{
     PluginsConfig, ProviderConfig, RedactionAllow, RedactionConfig, RedactionRule, ReportedTools, RetentionConfig,
     RetentionLimits, TokenStoreChoice,
 };
-use ostler_protocol::{HostRule, SandboxBackend, SandboxMode};
+use ostler_protocol::{HostRule, SandboxBackend, SandboxMode, nearest};
 
 /// Compiled size up to which a pattern of the operator is accepted.
 const MAX_PATTERN_MEMORY: usize = 4 << 20;

@@ -12,6 +12,7 @@ mod event;
 mod id;
 mod merge;
 pub mod methods;
+mod nearest;
 mod network;
 mod network_host;
 mod origin;
@@ -35,6 +36,7 @@ pub use event::{
 };
 pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
 pub use merge::{Nulls, merge, merge_patch, strip_nulls};
+pub use nearest::nearest;
 pub use network::{Network, NetworkReason, NetworkVerdict};
 pub use network_host::{Host, HostPattern, HostRule};
 pub use origin::Origin;
@@ -43,7 +45,7 @@ pub use payload::{
     Mcp, McpServer, McpTransport, OutputFormat, Permissions, RunMode, SandboxMode, ShellPrelude, StartAfter,
     StartPayload, StructuredOutputSpec, Tool,
 };
-pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names};
+pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names, unescape_pointer};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
     RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason,

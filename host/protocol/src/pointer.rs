@@ -8,6 +8,12 @@ pub fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// The member's name that a part of a JSON pointer stands for.
+#[must_use]
+pub fn unescape_pointer(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
 /// The pointer that leads along these members.
 pub fn pointer_along<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
     names.into_iter().fold(String::new(), |pointer, name| format!("{pointer}/{}", escape_pointer(name)))
@@ -21,7 +27,7 @@ pub fn lies_in(pointer: &str, ancestor: &str) -> bool {
 
 /// The names of the members along a pointer.
 pub fn pointer_names(pointer: &str) -> impl Iterator<Item = String> + '_ {
-    pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"))
+    pointer.split('/').skip(1).map(unescape_pointer)
 }
 
 /// Every value that is no object with members, with its pointer, in the order of the document.

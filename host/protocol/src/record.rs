@@ -297,6 +297,12 @@ pub struct RunRecord {
     /// What a list shows.
     #[serde(flatten)]
     pub summary: RunSummary,
+    /// Why it failed, more precisely than `reason`: the code of the plugin, such as `http-429`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What the user can do about the failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// The effective start payload, after profile merge, redacted.
     pub payload: Value,
     /// Pointers into the payload whose original values were stored encrypted because they contain secrets.

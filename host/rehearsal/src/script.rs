@@ -196,6 +196,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_documented_word_is_known() {
+        let page = include_str!("../../../docs/rehearsal.md");
+        let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let words = cells.flat_map(|cell| cell.split("`, `")).filter_map(|prompt| prompt.split([' ', '`']).next());
+        let words: Vec<&str> = words.collect();
+        assert_eq!(words.len(), 24, "{words:?}");
+        for word in words {
+            let echoed = read(word).is_ok_and(|act| act == Act::Say(word.to_owned()));
+            assert!(!echoed || word == "SAY", "{word} is echoed");
+        }
+    }
+
+    #[test]
     fn first_word_decides_and_anything_else_is_echoed() {
         assert_eq!(read("SAY hello there\nand more\n").unwrap(), Act::Say("hello there\nand more".into()));
         assert_eq!(read("\n  RUN echo a\necho b").unwrap(), Act::Run("echo a\necho b".into()));

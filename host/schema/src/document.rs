@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use ostler_protocol::{ApiError, Problem, escape_pointer, strip_nulls};
+use ostler_protocol::{ApiError, Problem, escape_pointer, nearest, strip_nulls, unescape_pointer};
 
 /// Compiled validators by type: the schema of a type never changes, and compiling one costs a millisecond.
 static VALIDATORS: LazyLock<Mutex<HashMap<TypeId, Arc<Checked>>>> = LazyLock::new(Mutex::default);
@@ -85,16 +85,17 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = sibling_properties(schema, &error.schema_path().to_string());
-            for name in unexpected {
-                let message = match nearest(name, &known) {
-                    Some(near) => format!("unknown field; did you mean {near:?}?"),
-                    None => format!("unknown field; known are {}", known.join(", ")),
-                };
-                problems.push(Problem { pointer: format!("{pointer}/{}", escape_pointer(name)), message });
-            }
+            problems.extend(unexpected.iter().map(|name| unknown_member(&pointer, name, &known)));
         }
         ValidationErrorKind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
+            let known = sibling_properties(schema, &error.schema_path().to_string());
+            let given = document.pointer(&pointer).and_then(Value::as_object);
+            let mut unknown = given.into_iter().flat_map(|members| members.keys()).filter(|name| !known.contains(name));
+            // A member that is there under a misspelled name is one problem and not two.
+            if unknown.any(|given| nearest(given, known.iter().map(String::as_str)).is_some_and(|near| near == name)) {
+                return;
+            }
             problems.push(Problem {
                 pointer: format!("{pointer}/{}", escape_pointer(name)),
                 message: "is required".to_owned(),
@@ -162,17 +163,13 @@ fn find_unknown_nulls(root: &Value, schema: &Value, part: &Value, pointer: &str,
         .collect();
     let open = objects.iter().any(|object| object.get("additionalProperties") != Some(&Value::Bool(false)));
     for (name, value) in members {
-        let at = format!("{pointer}/{}", escape_pointer(name));
         let inner = objects.iter().find_map(|object| object.get("properties")?.get(name));
         match inner {
-            Some(inner) => find_unknown_nulls(root, inner, value, &at, problems),
-            None if value.is_null() && !open => {
-                let message = match nearest(name, &known) {
-                    Some(near) => format!("unknown field; did you mean {near:?}?"),
-                    None => format!("unknown field; known are {}", known.join(", ")),
-                };
-                problems.push(Problem { pointer: at, message });
+            Some(inner) => {
+                let at = format!("{pointer}/{}", escape_pointer(name));
+                find_unknown_nulls(root, inner, value, &at, problems);
             }
+            None if value.is_null() && !open => problems.push(unknown_member(pointer, name, &known)),
             None => {}
         }
     }
@@ -241,9 +238,18 @@ fn collect_values(schema: &Value, values: &mut Vec<String>) {
     choices.flatten().for_each(|choice| collect_values(choice, values));
 }
 
-/// Names of the properties that stand beside `…/additionalProperties` in the schema.
+/// The problem of a member that the object at `pointer` cannot have.
+fn unknown_member(pointer: &str, name: &str, known: &[String]) -> Problem {
+    let message = match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("unknown field; did you mean {near:?}?"),
+        None => format!("unknown field; known are {}", known.join(", ")),
+    };
+    Problem { pointer: format!("{pointer}/{}", escape_pointer(name)), message }
+}
+
+/// Names of the properties that stand beside `…/additionalProperties` or `…/required` in the schema.
 fn sibling_properties(schema: &Value, path: &str) -> Vec<String> {
-    let parent = path.strip_suffix("/additionalProperties").unwrap_or_default();
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     resolve(schema, parent)
         .and_then(|object| object.get("properties"))
         .and_then(Value::as_object)
@@ -259,7 +265,7 @@ fn resolve<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
             let target = at.get("$ref")?.as_str()?.strip_prefix('#')?;
             at = schema.pointer(target)?;
         } else {
-            let step = step.replace("~1", "/").replace("~0", "~");
+            let step = unescape_pointer(step);
             at = match at {
                 Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
                 other => other.get(&step)?,
@@ -267,17 +273,6 @@ fn resolve<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
         }
     }
     Some(at)
-}
-
-/// The known name that `name` most likely stands for.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
-    known
-        .iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(&plain(name), &plain(candidate)), candidate))
-        .filter(|(likeness, _)| *likeness >= 0.6)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -327,6 +322,12 @@ mod tests {
         assert!(at("/harness/tools/1").unwrap().contains("\"file_read\""), "{found:?}");
         assert!(at("/harness/limits/timeoutMs").unwrap().contains("5000"), "{found:?}");
         assert_eq!(found.len(), 9, "{found:?}");
+    }
+
+    #[test]
+    fn misspelled_required_field_is_one_problem() {
+        let found = problems(json!({"provider": "codex", "promt": "x"}));
+        assert_eq!(found, [("/promt".to_owned(), "unknown field; did you mean \"prompt\"?".to_owned())]);
     }
 
     #[test]

@@ -123,6 +123,8 @@ impl Reader {
                 let terminal: Option<Value> = optional_json_of(row, "terminal")?;
                 let record = RunRecord {
                     summary: summary(row)?,
+                    code: None,
+                    hint: None,
                     payload: optional_json_of(row, "payload")?.unwrap_or(Value::Null),
                     sealed_pointers: json_of(row, "sealed_pointers")?,
                     session_id: row.get("session_id")?,
@@ -143,7 +145,9 @@ impl Reader {
         let Some((mut record, num, snapshot, terminal)) = found else {
             return Ok(None);
         };
-        if let Some(end) = terminal {
+        if let Some(mut end) = terminal {
+            let mut text = |name| end.get_mut(name).map(Value::take).and_then(|text| text.as_str().map(str::to_owned));
+            (record.code, record.hint) = (text("code"), text("hint"));
             (record.final_text, record.answer) = answers::of_end(&self.conn, num, end)?;
         }
         self.notable(num, &mut record)?;

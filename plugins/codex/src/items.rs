@@ -187,16 +187,13 @@ fn todo_list(item: &Map<String, Value>) -> Semantic {
     events::plan(&steps)
 }
 
-const UNTRUSTED: &str =
-    "the codex settings in this folder are not used; `ostler grant add --trust-settings` allows them";
-
 /// An `error` item: codex reports a problem and continues.
 pub(crate) fn warning(message: &str) -> Notice {
     let code = if message.starts_with("Model metadata for ") {
         notices::MODEL_UNKNOWN
     } else if message.starts_with("Falling back from WebSockets") {
         notices::RECONNECTING
-    } else if message.contains("unrecognized configuration") || message.contains("project-local configuration") {
+    } else if message.contains("unrecognized configuration") || message.contains("project-local config") {
         notices::CONFIG
     } else if message.contains("deprecated") {
         notices::DEPRECATED
@@ -207,9 +204,7 @@ pub(crate) fn warning(message: &str) -> Notice {
     } else {
         notices::OTHER
     };
-    // The message recommends an option of codex, for which Ostler has a different one.
-    let untrusted = message.contains("project-local configuration") && message.contains("--trust");
-    events::notice(code, if untrusted { UNTRUSTED } else { message })
+    events::notice(code, message)
 }
 
 pub(crate) fn delta(id: &str, text: &str) -> Semantic {

@@ -18,8 +18,13 @@ use serde_json::{Map, Value, json};
 use crate::failure;
 use crate::items::{self, Meaning, Phase};
 
-/// Messages that `exec` prints if its standard input is not a terminal.
-const NOISE: [&str; 2] = ["Reading additional input from stdin...", "Reading prompt from stdin..."];
+/// Beginnings of messages without information: two that `exec` prints if its standard input is not a terminal, and one
+/// that it prints in every folder that [`prepare`](crate::prepare) marks as untrusted, with or without settings.
+const NOISE: [&str; 3] = [
+    "Reading additional input from stdin...",
+    "Reading prompt from stdin...",
+    "warning: Untrusted project-local configuration is disabled.",
+];
 
 /// Maximum number of running tools whose output is followed.
 const OPEN_TOOLS: usize = 256;
@@ -250,7 +255,7 @@ impl ExecTranscript {
         if text.is_empty() {
             return false;
         }
-        if NOISE.contains(&text) {
+        if NOISE.iter().any(|noise| text.starts_with(noise)) {
             return true;
         }
         self.stderr.keep(text);

@@ -323,6 +323,14 @@ fn run_succeeds_if_the_host_ends_codex_after_its_turn() {
 }
 
 #[test]
+fn notice_about_the_untrusted_folder_is_dropped_and_other_warnings_are_kept() {
+    let mut transcript = ExecTranscript::new(&RunRequest::default());
+    let mut warnings = |line: &str| read_one(&mut transcript, OutputStream::Stderr, line).events.len();
+    assert_eq!(warnings("warning: Untrusted project-local configuration is disabled. Run `codex exec --trust`."), 0);
+    assert_eq!(warnings("warning: Ignored unsupported project-local config keys in /x: y"), 1);
+}
+
+#[test]
 fn kept_standard_error_is_bounded() {
     let mut transcript = ExecTranscript::new(&RunRequest::default());
     for number in 0..10_000 {

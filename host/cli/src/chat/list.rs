@@ -5,6 +5,7 @@ use clap::Args;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::format;
+use super::super::numbers;
 use super::super::output::{DIM, complain};
 use super::super::runs::status_cell;
 use super::super::table::{Cell, Table};
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
     /// Maximum number of results
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = numbers::whole(1_u32..=1000))]
     limit: u32,
     /// Skip the first N
     #[arg(long, value_name = "N")]

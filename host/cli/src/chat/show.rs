@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::output::{BOLD, DIM};
-use super::super::{answer, clean, format, ids, runs};
+use super::super::{answer, clean, format, ids, numbers, runs};
 use ostler_client::Client;
 use ostler_protocol::methods::GetConversationParams;
 use ostler_protocol::{ApiError, Conversation, ErrorKind, RunSummary};
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     text: bool,
     /// Maximum number of runs, the newest ones
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = numbers::whole(1_u32..=1000))]
     limit: u32,
     /// Skip the newest N runs
     #[arg(long, value_name = "N")]

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use ostler_config::{Config, ConfigDiagnostic};
 use ostler_plugin_host::{Kind, PluginError, PluginErrorKind, PluginState, Registry};
+use ostler_protocol::pointer_names;
 
 /// Everything in the configuration that its plugins would refuse: plugins that there are not, settings that they do not
 /// take, programs that nobody has named. Blocks; calls plugins.
@@ -64,8 +65,7 @@ fn complain(
         PluginErrorKind::Settings(problems) => {
             for problem in problems {
                 let mut path = path(at, ["settings"]);
-                let steps = problem.pointer.split('/').skip(1);
-                path.extend(steps.map(|step| step.replace("~1", "/").replace("~0", "~")));
+                path.extend(pointer_names(&problem.pointer));
                 all.push(ConfigDiagnostic { path, message: problem.message.clone(), hint: None });
             }
         }

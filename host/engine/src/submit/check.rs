@@ -137,8 +137,8 @@ fn check_attachment(attachment: &Attachment, at: &str, problems: &mut Problems) 
         (None, Some(path)) if !path.is_absolute() => problems.add(format!("{at}/path"), "must be an absolute path"),
         (None, Some(path)) => match std::fs::metadata(path) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => problems.add(format!("{at}/path"), "is not a file"),
-            Err(error) => problems.add(format!("{at}/path"), format!("cannot be read: {error}")),
+            Ok(_) => problems.add(format!("{at}/path"), format!("{} is not a file", path.display())),
+            Err(error) => problems.add(format!("{at}/path"), format!("{} cannot be read: {error}", path.display())),
         },
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use ostler_protocol::escape_pointer;
+use ostler_protocol::{escape_pointer, unescape_pointer};
 
 /// Pointers at which two documents of the same shape differ; where the shape differs, the pointer of what contains it.
 pub(crate) fn differences(left: &Value, right: &Value) -> Vec<String> {
@@ -39,7 +39,7 @@ pub(crate) fn speaks_of(document: &Value, pointer: &str) -> bool {
     let mut at = document;
     for step in pointer.split('/').skip(1) {
         let Value::Object(members) = at else { return true };
-        let name = step.replace("~1", "/").replace("~0", "~");
+        let name = unescape_pointer(step);
         match members.get(&name) {
             Some(next) => at = next,
             None => return false,
@@ -74,7 +74,7 @@ pub(crate) fn replaceable<'a>(document: &Value, pointer: &'a str) -> &'a str {
             return pointer.get(..start).unwrap_or(pointer);
         }
         let step = pointer.get(start + 1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        match at.get(step.replace("~1", "/").replace("~0", "~")) {
+        match at.get(unescape_pointer(step)) {
             Some(next) => at = next,
             None => return pointer,
         }
@@ -86,7 +86,7 @@ pub(crate) fn replaceable<'a>(document: &Value, pointer: &'a str) -> &'a str {
 pub(crate) fn remove(document: &mut Value, pointer: &str) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
     if let Some(Value::Object(members)) = document.pointer_mut(parent) {
-        members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+        members.shift_remove(&unescape_pointer(name));
     }
 }
 

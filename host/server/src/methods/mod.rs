@@ -361,12 +361,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Method> {
 
 /// The name that `name` most likely stands for.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    METHODS
-        .iter()
-        .map(|method| (strsim::normalized_damerau_levenshtein(name, method.name), method.name))
-        .filter(|(likeness, _)| *likeness >= 0.5)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, name)| name)
+    ostler_protocol::nearest(name, METHODS.iter().map(|method| method.name))
 }
 
 /// Reads the parameters, calls, and writes the result.

@@ -124,6 +124,17 @@ fn the_life_of_a_run() {
 }
 
 #[test]
+fn record_of_a_failed_run_has_the_code_and_hint_of_its_end() {
+    let (_home, storage) = home();
+    let run_id = submit(&storage);
+    let mut outcome = outcome(RunStatus::Failed);
+    (outcome.end.code, outcome.end.hint) = (Some("http-429".to_owned()), Some("try later".to_owned()));
+    write(&storage, move |tx| tx.finish_run(run_id, &outcome)).unwrap();
+    let record = storage.read(|r| r.run(run_id)).unwrap().unwrap();
+    assert_eq!((record.code.as_deref(), record.hint.as_deref()), (Some("http-429"), Some("try later")));
+}
+
+#[test]
 fn only_the_first_end_counts() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
