@@ -220,7 +220,7 @@ fn a_session_that_is_gone_is_begun_anew_once_and_told() {
     check_story(&story);
     assert_eq!(answer(&story), "1");
     assert_eq!(of_type(&story, "run.started").len(), 2, "exactly one new start");
-    assert_eq!(warning_codes(&story).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+    assert_eq!(warning_codes(&story).iter().filter(|code| **code == "SESSION_RESUME_INVALID").count(), 1);
     let after = conversation(&bed, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
     assert_ne!(before, after);
     let events = bed.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
@@ -234,9 +234,9 @@ fn a_message_without_a_session_to_go_on_from_says_so() {
     let bed = TestHost::granted("[providers.plain]\nplugin = \"command\"\nexecutable = \"cat\"\n");
     let id = bed.run(&["chat", "new", "plain"]).ok().stdout.trim().to_owned();
     let first = bed.wait_for_end(&send(&bed, &id, "one"));
-    assert!(!warning_codes(&first).contains(&"session_absent"), "the first has nothing before it");
+    assert!(!warning_codes(&first).contains(&"SESSION_ABSENT"), "the first has nothing before it");
     let second = bed.wait_for_end(&send(&bed, &id, "two"));
-    assert!(warning_codes(&second).contains(&"session_absent"), "{second:#?}");
+    assert!(warning_codes(&second).contains(&"SESSION_ABSENT"), "{second:#?}");
     assert_eq!(answer(&second).trim(), "two");
 }
 
@@ -271,7 +271,7 @@ fn a_conversation_stays_in_its_folder() {
     let third = bed.wait_for_end(&send_with(&bed, &id, "TURNS", json!({ "cwd": elsewhere })));
     check_story(&third);
     assert_eq!(answer(&third), "1");
-    assert!(warning_codes(&third).contains(&"session_resume_invalid"), "{third:#?}");
+    assert!(warning_codes(&third).contains(&"SESSION_RESUME_INVALID"), "{third:#?}");
     assert_eq!(of_type(&third, "run.started").len(), 1, "nothing was tried that could not work");
     assert_eq!(answer(&bed.wait_for_end(&send(&bed, &id, "TURNS"))), "2");
 

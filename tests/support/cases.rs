@@ -321,7 +321,7 @@ pub fn a_conversation(studio: &AgentFixture) {
     check_story(&events);
     assert_eq!(answer(&events), "1", "{events:#?}");
     assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
-    assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
+    assert_eq!(warning_codes(&events).iter().filter(|code| **code == "SESSION_RESUME_INVALID").count(), 1);
     let told = bed.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
     let told: Vec<&Value> = told.iter().map(|event| &event["payload"]["sessionId"]).collect();
     assert_eq!((told.len(), told[0], told[1]), (3, &json!(session), &Value::Null), "{told:?}");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::clean::Cleaner;
-use super::logs::{Line, Log, head, heading, indent, render, stream_of};
+use super::logs::{Line, Log, StreamId, head, indent, render};
 use super::output::Output;
 use ostler_protocol::{Event, EventType, Semantic};
 
@@ -12,7 +12,7 @@ use ostler_protocol::{Event, EventType, Semantic};
 pub(super) struct LiveLog {
     log: Log,
     /// How much was shown of each text whose end has not come, in bytes.
-    shown: HashMap<String, usize>,
+    shown: HashMap<StreamId, usize>,
     /// The entry that grows.
     current: Option<Growing>,
 }
@@ -20,7 +20,7 @@ pub(super) struct LiveLog {
 /// An entry whose line has not ended.
 #[derive(Debug)]
 struct Growing {
-    stream: String,
+    stream: StreamId,
     cleaner: Cleaner,
     /// What further lines begin with.
     indent: String,
@@ -71,13 +71,13 @@ impl LiveLog {
             EventType::Semantic => serde_json::from_value::<Semantic>(event.payload.clone()).ok(),
             _ => None,
         };
-        let stream = semantic.as_ref().map(stream_of);
-        match (semantic.as_ref().map(|semantic| semantic.kind.as_str()), stream) {
-            (Some(kind @ ("text_delta" | "thinking_delta" | "tool_delta")), Some(stream)) => {
+        let stream = semantic.as_ref().and_then(StreamId::of);
+        match (semantic, stream) {
+            (Some(Semantic::TextDelta(_) | Semantic::ThinkingDelta(_) | Semantic::ToolDelta(_)), Some(stream)) => {
                 self.log.line(event);
-                self.piece(out, event, heading(kind), &stream, &mut text);
+                self.piece(out, event, &stream, &mut text);
             }
-            (Some("text" | "thinking" | "tool_result"), Some(stream)) if self.shown.contains_key(&stream) => {
+            (Some(_), Some(stream)) if self.shown.contains_key(&stream) => {
                 self.complete(out, event, &stream, &mut text);
             }
             _ => {
@@ -96,23 +96,23 @@ impl LiveLog {
     }
 
     /// Shows what is known of a text and was not shown.
-    fn piece(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) {
+    fn piece(&mut self, out: &Output, event: &Event, stream: &StreamId, text: &mut String) {
         let Some(joined) = self.log.open.get(stream).map(|open| &open.text) else { return };
-        let shown = self.shown.entry(stream.to_owned()).or_default();
+        let shown = self.shown.entry(stream.clone()).or_default();
         let Some(rest) = joined.get(*shown..).filter(|rest| !rest.is_empty()) else { return };
         *shown = joined.len();
         let rest = rest.to_owned();
-        self.grow(out, event, what, stream, text).push(&rest, text);
+        self.grow(out, event, stream.channel.heading(), stream, text).push(&rest, text);
     }
 
     /// The entry of a stream, which is begun where another one was growing.
-    fn grow(&mut self, out: &Output, event: &Event, what: &str, stream: &str, text: &mut String) -> &mut Growing {
-        if self.current.as_ref().is_none_or(|current| current.stream != stream) {
+    fn grow(&mut self, out: &Output, event: &Event, what: &str, stream: &StreamId, text: &mut String) -> &mut Growing {
+        if self.current.as_ref().is_none_or(|current| current.stream != *stream) {
             self.close(text);
             text.push_str(&head(out, event.timestamp, what));
         }
         self.current.get_or_insert_with(|| Growing {
-            stream: stream.to_owned(),
+            stream: stream.clone(),
             cleaner: Cleaner::default(),
             indent: indent(event.timestamp),
             at_line_start: false,
@@ -132,7 +132,7 @@ impl LiveLog {
     }
 
     /// A text is complete of which something was shown.
-    fn complete(&mut self, out: &Output, event: &Event, stream: &str, text: &mut String) {
+    fn complete(&mut self, out: &Output, event: &Event, stream: &StreamId, text: &mut String) {
         let shown = self.shown.remove(stream).unwrap_or_default();
         let joined = self.log.open.get(stream).map(|open| open.text.clone()).unwrap_or_default();
         let before = joined.get(..shown).unwrap_or_default();

@@ -5,17 +5,18 @@ use std::pin::pin;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::context::Context;
 use super::exit::Exit;
 use super::live_log::LiveLog;
 use super::output::{BAD, DIM, Output, WARN};
-use super::printer::tool_use;
+use super::printer::tool_summary;
 use super::{clean, format, ids, numbers};
 use ostler_client::StreamItem;
 use ostler_protocol::methods::{RunEventsParams, SubscribeParams};
+use ostler_protocol::semantic::{TextPiece, ToolPiece, WholeText};
 use ostler_protocol::{ApiError, EndReason, Event, EventType, Semantic};
 
 const EXAMPLES: &str = "\
@@ -127,8 +128,8 @@ impl Tail {
 /// Turns events into lines. The pieces of a text are joined and shown when it is complete.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    /// Texts whose end has not come, by [`stream_of`].
-    pub(super) open: BTreeMap<String, OpenText>,
+    /// Texts whose end has not come, by their ids.
+    pub(super) open: BTreeMap<StreamId, OpenText>,
 }
 
 /// The pieces of a text so far.
@@ -166,9 +167,9 @@ impl Log {
     /// Texts whose end never came.
     pub(super) fn unfinished(&mut self, out: &Output) -> String {
         let open = std::mem::take(&mut self.open);
-        let entry = |(stream, open): (String, OpenText)| {
-            let kind = stream.split(':').next().unwrap_or_default();
-            render(out, open.since, &Line::new(heading(kind), format!("{} (unfinished)", open.text.trim_end())))
+        let entry = |(stream, open): (StreamId, OpenText)| {
+            let what = stream.channel.heading();
+            render(out, open.since, &Line::new(what, format!("{} (unfinished)", open.text.trim_end())))
         };
         open.into_iter().map(entry).collect()
     }
@@ -219,42 +220,87 @@ impl Log {
     }
 
     fn semantic(&mut self, event: &Event, semantic: &Semantic) -> Option<Line> {
-        let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
-        let whole = |open: &mut BTreeMap<String, OpenText>, field| {
-            let joined = open.remove(&stream_of(semantic)).map(|open| open.text).unwrap_or_default();
-            text(field).map_or(joined, str::to_owned)
-        };
-        let line = match semantic.kind.as_str() {
-            "text_delta" | "thinking_delta" | "tool_delta" => {
-                let open = || OpenText { since: event.timestamp, text: String::new() };
-                let piece = text("text").unwrap_or_default();
-                self.open.entry(stream_of(semantic)).or_insert_with(open).text.push_str(piece);
+        let line = match semantic {
+            Semantic::TextDelta(TextPiece { text, .. })
+            | Semantic::ThinkingDelta(TextPiece { text, .. })
+            | Semantic::ToolDelta(ToolPiece { text, .. }) => {
+                let (stream, open) =
+                    (StreamId::of(semantic)?, || OpenText { since: event.timestamp, text: String::new() });
+                self.open.entry(stream).or_insert_with(open).text.push_str(text);
                 return None;
             }
-            "text" => Line::new("says", whole(&mut self.open, "text")),
-            "thinking" => Line::new("thinks", whole(&mut self.open, "text")),
-            "tool_start" => Line::new("tool", tool_use(semantic)),
-            "tool_result" => {
-                let code = semantic.fields.get("exitCode").map(|code| format!("[exit {code}] ")).unwrap_or_default();
-                Line::new("result", format!("{code}{}", whole(&mut self.open, "output")))
+            Semantic::Text(WholeText { text, .. }) | Semantic::Thinking(WholeText { text, .. }) => {
+                let stream = StreamId::of(semantic)?;
+                Line::new(stream.channel.heading(), self.whole(&stream, text.as_deref()))
             }
-            "session" => Line::new("session", text("sessionId").unwrap_or_default().to_owned()),
-            "warning" | "error" | "rate_limited" | "progress" => {
-                let what = if semantic.kind == "rate_limited" { "limited" } else { semantic.kind.as_str() };
-                Line::new(what, text("message").unwrap_or_default().to_owned())
+            Semantic::ToolResult(result) => {
+                let code = result.exit_code.map(|code| format!("[exit {code}] ")).unwrap_or_default();
+                let output = self.whole(&StreamId::of(semantic)?, result.output.as_deref());
+                Line::new("result", format!("{code}{output}"))
             }
-            "turn_complete" => return None,
-            other => Line::new(other, facts(&Value::Object(semantic.fields.clone()), &[]).trim_start().to_owned()),
+            Semantic::ToolStart(call) => Line::new("tool", tool_summary(call)),
+            Semantic::Session(session) => Line::new("session", session.session_id.clone()),
+            Semantic::Warning(notice) => Line::new("warning", notice.message.clone()),
+            Semantic::Error(notice) => Line::new("error", notice.message.clone()),
+            Semantic::Progress(notice) => Line::new("progress", notice.message.clone()),
+            Semantic::RateLimited(limit) => Line::new("limited", limit.message.clone()),
+            Semantic::TurnComplete(_) => return None,
+            other => {
+                let document = json!(other);
+                let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+                Line::new(kind, facts(&document, &["kind"]).trim_start().to_owned())
+            }
         };
         Some(line)
     }
+
+    /// A whole text: its own, or that of its pieces.
+    fn whole(&mut self, stream: &StreamId, text: Option<&str>) -> String {
+        let joined = self.open.remove(stream).map(|open| open.text).unwrap_or_default();
+        text.map_or(joined, str::to_owned)
+    }
 }
 
-/// The text that an event is a piece of, or the whole of.
-pub(super) fn stream_of(semantic: &Semantic) -> String {
-    let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
-    let id = text("message").or_else(|| text("id")).unwrap_or_default();
-    format!("{}:{id}", semantic.kind.split('_').next().unwrap_or_default())
+/// The kinds of texts that come in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Channel {
+    Text,
+    Thinking,
+    Output,
+}
+
+impl Channel {
+    /// What its texts are called in the log.
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Text => "says",
+            Self::Thinking => "thinks",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// Identifies a text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct StreamId {
+    pub(super) channel: Channel,
+    id: String,
+}
+
+impl StreamId {
+    /// The text that an event is a piece of, or the whole of.
+    pub(super) fn of(semantic: &Semantic) -> Option<Self> {
+        let (channel, id) = match semantic {
+            Semantic::TextDelta(piece) => (Channel::Text, &piece.message),
+            Semantic::Text(text) => (Channel::Text, &text.message),
+            Semantic::ThinkingDelta(piece) => (Channel::Thinking, &piece.message),
+            Semantic::Thinking(text) => (Channel::Thinking, &text.message),
+            Semantic::ToolDelta(piece) => (Channel::Output, &piece.id),
+            Semantic::ToolResult(result) => (Channel::Output, &result.id),
+            _ => return None,
+        };
+        Some(Self { channel, id: id.clone() })
+    }
 }
 
 /// A line of the log: what it is, and what it says.
@@ -297,15 +343,6 @@ pub(super) fn indent(time: Timestamp) -> String {
     " ".repeat(format::local(time).width() + WHAT + 2)
 }
 
-/// What the pieces of a text are called, by the kind of the event or of the whole.
-pub(super) fn heading(kind: &str) -> &'static str {
-    match kind {
-        "text" | "text_delta" => "says",
-        "thinking" | "thinking_delta" => "thinks",
-        _ => "output",
-    }
-}
-
 /// The members of an object in a few words: ` key=value key=value`.
 fn facts(payload: &Value, without: &[&str]) -> String {
     let members = payload.as_object().into_iter().flatten();
@@ -321,8 +358,6 @@ fn facts(payload: &Value, without: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use serde_json::json;
 
     use super::*;
     use crate::tests::event;

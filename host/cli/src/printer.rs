@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::exit::Exit;
 use super::{format, option_names};
+use ostler_protocol::semantic::ToolUse;
 use ostler_protocol::{
     CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Network, NetworkReason,
-    NetworkVerdict, Output, PolicyAudit, Progress, RunEnd, RunStarted, Semantic, StructuredOutput,
-    StructuredOutputInvalid, Usage, Verdict, Warning, chunk_bytes, warning_code,
+    NetworkVerdict, Output, PolicyAudit, Progress, ProgressStage, RunEnd, RunStarted, Semantic, StructuredOutput,
+    StructuredOutputInvalid, Usage, Verdict, Warning, WarningCode, chunk_bytes,
 };
 
 /// Lines of the CLI's error output that are kept to explain a failure.
@@ -158,13 +159,13 @@ impl Printer {
             }
             EventType::Semantic => self.with(event, &mut step, Self::semantic),
             EventType::Warning => self.with(event, &mut step, |printer, warning: &Warning, step| {
-                printer.trimmed |= warning.code == warning_code::BUFFER_TRIMMED;
+                printer.trimmed |= warning.code == WarningCode::BufferTrimmed;
                 let reason = warning.facts.get("reason").and_then(Value::as_str);
-                if warning.code == warning_code::NETWORK_REFUSED && reason == Some(NetworkReason::NotAllowed.name()) {
+                if warning.code == WarningCode::NetworkRefused && reason == Some(NetworkReason::NotAllowed.name()) {
                     // The end of the run names these hosts together.
                     return;
                 }
-                let doubt = warning_code::leaves_doubt(&warning.code);
+                let doubt = warning.code.leaves_doubt();
                 step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
             }),
             EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
@@ -238,8 +239,8 @@ impl Printer {
 
     fn progress(&mut self, progress: &Progress, step: &mut Step) {
         let fact = |name: &str| progress.facts.get(name);
-        match progress.stage.as_str() {
-            "queued" | "requeued" => {
+        match &progress.stage {
+            ProgressStage::Queued => {
                 // Most runs start at once. One that does not gets its line when its place is asked for.
                 step.activity = Some(Activity::Waiting(fact("position").and_then(Value::as_u64)));
                 if fact("held") == Some(&Value::Bool(true)) {
@@ -256,7 +257,7 @@ impl Printer {
                     step.note(Level::Info, format!("starts at {}", format::local(time)));
                 }
             }
-            "retry_scheduled" => {
+            ProgressStage::RetryScheduled => {
                 self.end_line(step);
                 let reason = fact("reason").and_then(Value::as_str).map_or("the attempt failed", describe_reason);
                 let attempt = fact("attempt").and_then(Value::as_u64).map(|attempt| format!(" (attempt {attempt})"));
@@ -265,7 +266,7 @@ impl Printer {
                 step.note(Level::Info, format!("retrying{when}{}: {reason}", attempt.unwrap_or_default()));
                 step.activity = Some(Activity::Waiting(None));
             }
-            "spawn_preparing" => step.activity = Some(Activity::Working("starting".to_owned())),
+            ProgressStage::SpawnPreparing => step.activity = Some(Activity::Working("starting".to_owned())),
             _ => {}
         }
     }
@@ -307,34 +308,32 @@ impl Printer {
     }
 
     fn semantic(&mut self, semantic: &Semantic, step: &mut Step) {
-        let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str);
-        let message = text("message").unwrap_or_default();
-        // What a sub-agent says is not the run's answer.
-        let own = semantic.fields.get("parent").is_none_or(Value::is_null);
-        match semantic.kind.as_str() {
-            "text_delta" if own => self.delta(message, text("text").unwrap_or_default(), step),
-            "text" if own => self.whole(message, text("text"), step),
-            "thinking_delta" | "thinking" => step.activity = Some(Activity::Working("thinking".to_owned())),
-            "tool_start" => {
+        match semantic {
+            // What a sub-agent says is not the run's answer.
+            Semantic::TextDelta(piece) if piece.parent.is_none() => self.delta(&piece.message, &piece.text, step),
+            Semantic::Text(text) if text.parent.is_none() => self.whole(&text.message, text.text.as_deref(), step),
+            Semantic::ThinkingDelta(_) | Semantic::Thinking(_) => {
+                step.activity = Some(Activity::Working("thinking".to_owned()));
+            }
+            Semantic::ToolStart(call) => {
                 self.end_line(step);
-                let use_ = tool_use(semantic);
-                step.note(Level::Detail, use_.clone());
-                step.activity = Some(Activity::Working(use_));
+                let summary = tool_summary(call);
+                step.note(Level::Detail, summary.clone());
+                step.activity = Some(Activity::Working(summary));
             }
-            "tool_result" => step.activity = Some(Activity::Working(String::new())),
-            "turn_complete" => self.end_line(step),
-            "progress" => {
-                step.note(Level::Detail, message);
-                step.activity = Some(Activity::Working(message.to_owned()));
+            Semantic::ToolResult(_) => step.activity = Some(Activity::Working(String::new())),
+            Semantic::TurnComplete(_) => self.end_line(step),
+            Semantic::Progress(notice) => {
+                step.note(Level::Detail, notice.message.clone());
+                step.activity = Some(Activity::Working(notice.message.clone()));
             }
-            "warning" | "rate_limited" => step.note(Level::Warning, message),
-            "error" => {
-                self.told = Some(message.trim().to_owned());
-                step.note(Level::Error, message);
+            Semantic::Warning(notice) => step.note(Level::Warning, notice.message.clone()),
+            Semantic::RateLimited(limit) => step.note(Level::Warning, limit.message.clone()),
+            Semantic::Error(notice) => {
+                self.told = Some(notice.message.trim().to_owned());
+                step.note(Level::Error, notice.message.clone());
             }
-            "usage" => {
-                self.usage = serde_json::from_value(Value::Object(semantic.fields.clone())).ok();
-            }
+            Semantic::Usage(report) => self.usage = Some(report.clone().into()),
             _ => {}
         }
     }
@@ -519,26 +518,17 @@ fn describe_reason(reason: &str) -> &str {
 }
 
 /// A tool use in a few words: `shell: cargo test`.
-pub(super) fn tool_use(semantic: &Semantic) -> String {
-    let text = |name: &str| semantic.fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let first = |name: &str, member: Option<&str>| {
-        let item = semantic.fields.get(name)?.as_array()?.first()?;
-        match member {
-            Some(member) => item.get(member)?.as_str(),
-            None => item.as_str(),
-        }
+pub(super) fn tool_summary(call: &ToolUse) -> String {
+    let tool = match call.tool.as_str() {
+        "other" | "" if call.name.is_empty() => "tool",
+        "other" | "" => &call.name,
+        tool => tool,
     };
-    let tool = match text("tool") {
-        Some("other") | None => text("name").unwrap_or("tool"),
-        Some(tool) => tool,
-    };
-    let about = first("commands", None).or_else(|| first("files", Some("path"))).or_else(|| first("urls", None));
-    let mcp = || {
-        let mcp = semantic.fields.get("mcp")?;
-        Some(format!("{}/{}", mcp.get("server")?.as_str()?, mcp.get("tool")?.as_str()?))
-    };
-    match about.map(str::to_owned).or_else(mcp) {
-        Some(about) => format!("{tool}: {about}"),
+    let files = call.files.iter().map(|file| &file.path);
+    let subject = call.commands.first().or_else(|| files.chain(&call.urls).next()).filter(|text| !text.is_empty());
+    let mcp = || call.mcp.as_ref().map(|mcp| format!("{}/{}", mcp.server, mcp.tool));
+    match subject.cloned().or_else(mcp) {
+        Some(subject) => format!("{tool}: {subject}"),
         None => tool.to_owned(),
     }
 }

@@ -49,7 +49,7 @@ pub use self::allow::{AllowList, InvalidEntry, Route, RuleSource, decide};
 pub use self::open::{Dial, SystemDial};
 pub use self::proxy::Proxy;
 
-use ostler_protocol::{Network, NetworkReason, NetworkVerdict, Warning, warning_code};
+use ostler_protocol::{Network, NetworkReason, NetworkVerdict, Warning, WarningCode};
 
 /// Threads that look names up: the system's resolver has no other way.
 const LOOKUP_THREADS: usize = 16;
@@ -89,7 +89,7 @@ pub fn warning(event: &Network) -> Option<Warning> {
     };
     let facts = [("host", host.as_str().into()), ("port", port.into()), ("reason", reason.name().into())];
     let facts = facts.into_iter().map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value)).collect();
-    Some(Warning { code: warning_code::NETWORK_REFUSED.to_owned(), message, facts })
+    Some(Warning { code: WarningCode::NetworkRefused, message, facts })
 }
 
 /// Runs the proxies of all runs. Its thread starts with the first proxy.

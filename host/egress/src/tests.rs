@@ -224,7 +224,7 @@ fn a_refusal_names_the_host_and_the_remedy() {
     }
     let events = [bench.event(), bench.event()];
     let warning = super::warning(&events[0]).unwrap();
-    assert_eq!((warning.code.as_str(), &warning.facts["host"]), ("NETWORK_REFUSED", &"evil.example".into()));
+    assert_eq!((warning.code.name(), &warning.facts["host"]), ("NETWORK_REFUSED", &"evil.example".into()));
     assert!(warning.message.contains("--allow-host evil.example:443"), "{}", warning.message);
     assert_eq!(
         events.map(|event| (event.host, event.port)),

@@ -58,7 +58,7 @@ use ostler_config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use ostler_plugin_host::types::Error as GuestError;
 use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
 use ostler_protocol::methods::HttpStatus;
-use ostler_protocol::{ApiError, ErrorKind, Problem, RunId, warning_code};
+use ostler_protocol::{ApiError, ErrorKind, Problem, RunId, WarningCode};
 use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
 use ostler_runner::Zygote;
 use ostler_storage::{Durability, Storage};
@@ -335,7 +335,7 @@ impl FaultSink for Faults {
         let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
         // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
         let payload = serde_json::json!({
-            "code": warning_code::PLUGIN_FAILED,
+            "code": WarningCode::PluginFailed,
             "message": format!(
                 "the redactor plugin {plugin} failed; what it was to look at is withheld (`ostler plugin list` says more)"
             ),

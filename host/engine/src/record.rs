@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use ostler_protocol::{ConversationId, NewEvent, Payload, Progress, RunId, Warning};
+use ostler_protocol::{ConversationId, NewEvent, Payload, Progress, ProgressStage, RunId, Warning, WarningCode};
 use ostler_redaction::RunRedactor;
 use ostler_test_hooks::clock;
 
@@ -39,14 +39,14 @@ impl Recorder {
     }
 
     /// `run.warning` with facts.
-    pub(crate) fn warning(&self, code: &str, message: impl Into<String>, facts: Value) -> NewEvent {
-        let warning = Warning { code: code.to_owned(), message: message.into(), facts: object(facts) };
+    pub(crate) fn warning(&self, code: WarningCode, message: impl Into<String>, facts: Value) -> NewEvent {
+        let warning = Warning { code, message: message.into(), facts: object(facts) };
         self.event(&Payload::Warning(warning))
     }
 
     /// `run.progress` with facts.
-    pub(crate) fn progress(&self, stage: &str, facts: Value) -> NewEvent {
-        self.event(&Payload::Progress(Progress { stage: stage.to_owned(), facts: object(facts) }))
+    pub(crate) fn progress(&self, stage: ProgressStage, facts: Value) -> NewEvent {
+        self.event(&Payload::Progress(Progress { stage, facts: object(facts) }))
     }
 
     /// A text without its secrets.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Event, EventType, Output};
+use super::{Event, EventType, Output, Semantic};
 
 /// Most bytes of an answer that a record and the last event of a run hold.
 pub const MAX_FINAL_TEXT: usize = 1 << 20;
@@ -55,16 +55,18 @@ impl AnswerPlace {
         if !(self.from_cursor..=self.to_cursor).contains(&event.cursor) {
             return None;
         }
-        let text = |name: &str| event.payload.get(name).and_then(Value::as_str);
-        let holds = match (self.output, event.kind) {
-            (Output::Text, EventType::ChunkStdout) => return Some(chunk_bytes(&event.payload)),
-            (Output::Lines, EventType::Semantic) => match &self.message {
-                Some(message) => text("kind") == Some("text_delta") && text("message") == Some(message),
-                None => text("kind") == Some("text"),
-            },
-            _ => false,
-        };
-        holds.then(|| Cow::Borrowed(text("text").unwrap_or_default().as_bytes()))
+        match (self.output, event.kind) {
+            (Output::Text, EventType::ChunkStdout) => Some(chunk_bytes(&event.payload)),
+            (Output::Lines, EventType::Semantic) => {
+                let text = match (&self.message, Semantic::deserialize(&event.payload).ok()?) {
+                    (Some(message), Semantic::TextDelta(piece)) if piece.message == *message => piece.text,
+                    (None, Semantic::Text(text)) => text.text.unwrap_or_default(),
+                    _ => return None,
+                };
+                Some(Cow::Owned(text.into_bytes()))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::record::names;
 use super::{
-    AnswerPlace, Conversation, ConversationId, EndReason, EventId, Finding, Network, RunId, SandboxRecord, Usage,
+    AnswerPlace, Conversation, ConversationId, EndReason, EventId, Finding, Network, Progress, RunId, SandboxRecord,
+    Semantic, Usage, Warning,
 };
 
 names! {
@@ -264,16 +265,6 @@ pub struct Chunk {
     pub base64: Option<String>,
 }
 
-/// `run.progress`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Progress {
-    /// `queued`, `spawn_preparing`, `retry_scheduled`, `requeued` and so on.
-    pub stage: String,
-    /// Facts of the stage.
-    #[serde(flatten)]
-    pub facts: Map<String, Value>,
-}
-
 /// `run.policy_audit`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -336,75 +327,6 @@ pub struct CompatibilityWarning {
     pub pointer: String,
     /// Why it has no effect.
     pub reason: String,
-}
-
-/// `run.semantic`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Semantic {
-    /// `session`, `text_delta`, `text`, `thinking_delta`, `thinking`, `tool_start`, `tool_delta`, `tool_result`,
-    /// `approval_requested`, `approval_withdrawn`, `usage`, `turn_complete`, `progress`, `warning`, `rate_limited`,
-    /// `error`, or a kind that is specific to the plugin.
-    pub kind: String,
-    /// Fields of the kind.
-    #[serde(flatten)]
-    pub fields: Map<String, Value>,
-}
-
-/// Codes of `run.warning`.
-pub mod warning_code {
-    /// A transient spawn error; it is tried again.
-    pub const SPAWN_RETRY: &str = "SPAWN_RETRY";
-    /// Output beyond the run's limit is not kept.
-    pub const BUFFER_TRIMMED: &str = "BUFFER_TRIMMED";
-    /// A line was longer than is shown or read.
-    pub const LINE_TRUNCATED: &str = "LINE_TRUNCATED";
-    /// The run ended without a word of the agent.
-    pub const NO_TEXT_EMITTED: &str = "NO_TEXT_EMITTED";
-    /// The session to resume is not known; the run starts anew.
-    pub const SESSION_RESUME_INVALID: &str = "session_resume_invalid";
-    /// The CLI began a new session where one was to be resumed.
-    pub const SESSION_REPLACED: &str = "session_replaced";
-    /// A later message of a conversation has no session to go on from.
-    pub const SESSION_ABSENT: &str = "session_absent";
-    /// A plugin failed.
-    pub const PLUGIN_FAILED: &str = "PLUGIN_FAILED";
-    /// Lines of a tool's result were left out.
-    pub const TOOL_RESULT_TRIMMED: &str = "TOOL_RESULT_TRIMMED";
-    /// A process survived SIGKILL.
-    pub const LEFTOVER_PROCESS: &str = "LEFTOVER_PROCESS";
-    /// The CLI left processes behind, which were ended.
-    pub const PROCESSES_ENDED: &str = "PROCESSES_ENDED";
-    /// The CLI still ran when its work was done, and was ended. Facts: `lingeredMs`, and `background`, what it waited for.
-    pub const CLI_ENDED: &str = "CLI_ENDED";
-    /// Output was withheld because no redactor could run.
-    pub const OUTPUT_WITHHELD: &str = "OUTPUT_WITHHELD";
-    /// The child did not read its whole input.
-    pub const INPUT_UNREAD: &str = "INPUT_UNREAD";
-    /// The run made a file that other programs obey: a configuration of tools, for instance. Fact: `path`.
-    pub const PROTECTED_FILE_MADE: &str = "PROTECTED_FILE_MADE";
-    /// The run asked for a host that it may not reach. Facts: `host`, `port`, `reason`.
-    pub const NETWORK_REFUSED: &str = "NETWORK_REFUSED";
-    /// A policy denies a tool use that the CLI has reported. Facts: `id`, `tool`, `name`, `policy`, `check`; or `count`, of
-    /// those that have no record of their own.
-    pub const TOOL_DENIED: &str = "TOOL_DENIED";
-
-    /// Whether a warning leaves in doubt that the run did what was asked, so that nobody may miss it.
-    #[must_use]
-    pub fn leaves_doubt(code: &str) -> bool {
-        [BUFFER_TRIMMED, INPUT_UNREAD, NO_TEXT_EMITTED, OUTPUT_WITHHELD].contains(&code)
-    }
-}
-
-/// `run.warning`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Warning {
-    /// One of the codes of the contract.
-    pub code: String,
-    /// What happened, as text.
-    pub message: String,
-    /// Facts of the code.
-    #[serde(flatten)]
-    pub facts: Map<String, Value>,
 }
 
 /// `run.cli_missing`

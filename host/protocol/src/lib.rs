@@ -15,14 +15,18 @@ pub mod methods;
 mod nearest;
 mod network;
 mod network_host;
+mod open_names;
 mod origin;
 mod payload;
 mod pointer;
+mod progress;
 mod record;
 mod retention;
 mod sandbox;
 mod secret_name;
+pub mod semantic;
 mod variable_name;
+mod warning;
 
 pub use access::{AccessClass, AccessToken, Actor};
 pub use answer::{AnswerPlace, MAX_FINAL_TEXT, chunk_bytes, chunk_members};
@@ -31,8 +35,8 @@ pub use conversation::{Conversation, ConversationSummary, LastRun, Profile};
 pub use error::{ApiError, ErrorKind, Finding, Problem, Verdict};
 pub use event::{
     AdapterInfo, AuditedTool, Chunk, CliExit, CliMissing, CompatibilityWarning, ConversationSession, CwdMissing, Event,
-    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, Progress, RunEnd, RunStarted, Semantic,
-    StreamMetrics, StructuredOutput, StructuredOutputInvalid, Warning, warning_code,
+    EventType, MessageSent, Metrics, NewEvent, Output, Payload, PolicyAudit, RunEnd, RunStarted, StreamMetrics,
+    StructuredOutput, StructuredOutputInvalid,
 };
 pub use id::{ArtifactId, ConversationId, EventId, ProfileId, RunId};
 pub use merge::{Nulls, merge, merge_patch, strip_nulls};
@@ -46,6 +50,7 @@ pub use payload::{
     StartPayload, StructuredOutputSpec, Tool,
 };
 pub use pointer::{document_of, escape_pointer, leaves, lies_in, pointer_along, pointer_names, unescape_pointer};
+pub use progress::{Progress, ProgressStage};
 pub use record::{
     Artifact, CapabilitySnapshot, EndReason, ExportFormat, FlagValues, Grant, JobRecord, JobState, OptionalFlag, Page,
     RunRecord, RunStatus, RunSummary, Support, Usage, WaitReason,
@@ -55,4 +60,6 @@ pub use retention::{
 };
 pub use sandbox::{Egress, SandboxBackend, SandboxRecord, SandboxSupport};
 pub use secret_name::{secret_like, words};
+pub use semantic::Semantic;
 pub use variable_name::{MARKER_VARIABLE, is_of_caller, matches_name};
+pub use warning::{Warning, WarningCode};

@@ -79,6 +79,9 @@ fn describe(out: &mut String, schema: &Value) {
             let about = format!("{always}{}", text(property, "description"));
             writeln!(out, "| `{name}` | {} | {} |", kind(property), cell(&about)).unwrap();
         }
+        for (name, property) in properties {
+            describe_open_names(out, name, property);
+        }
         return;
     }
     if let Some(descriptions) = schema[ENUM_DESCRIPTIONS].as_object() {
@@ -97,6 +100,16 @@ fn describe(out: &mut String, schema: &Value) {
         let about = text(&choice, "description").replace('\n', " ");
         let about = if about.is_empty() { String::new() } else { format!(": {about}") };
         writeln!(out, "- {}{about}", kind(&choice)).unwrap();
+    }
+}
+
+/// The known values of a member whose values may grow.
+fn describe_open_names(out: &mut String, member: &str, schema: &Value) {
+    let Some(names) = schema["examples"].as_array().filter(|_| schema["type"] == "string") else { return };
+    writeln!(out, "\nValues of `{member}`; later versions may add others:\n").unwrap();
+    for name in names.iter().filter_map(Value::as_str) {
+        let about = schema[ENUM_DESCRIPTIONS][name].as_str().map(|about| format!(": {about}")).unwrap_or_default();
+        writeln!(out, "- `{name}`{}", about.replace('\n', " ")).unwrap();
     }
 }
 

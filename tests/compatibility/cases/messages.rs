@@ -182,7 +182,7 @@ pub(super) fn lost_session(fixture: &Fixture<'_>) -> Verdict {
     let starts = of_type(&second.events, "run.started").len();
     let warned = of_type(&second.events, "run.warning")
         .iter()
-        .any(|warning| warning["payload"]["code"] == "session_resume_invalid");
+        .any(|warning| warning["payload"]["code"] == "SESSION_RESUME_INVALID");
     let says_so = (starts == 2 && warned) || (starts == 1 && second.origin() == "replaced");
     let seen = format!("{} turns, {starts} starts, {}, {}", second.answer(), second.origin(), second.end());
     second.check_option(RESUME, second.answer() == "1" && says_so, seen)

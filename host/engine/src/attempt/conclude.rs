@@ -17,8 +17,8 @@ use crate::record::{self, Recorder};
 use crate::submit::message;
 use crate::submit::timestamp;
 use ostler_protocol::{
-    EndReason, JobState, NewEvent, Payload, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
-    StructuredOutputInvalid, Usage, warning_code,
+    EndReason, JobState, NewEvent, Payload, ProgressStage, RunEnd, RunId, RunStatus, StartPayload, StructuredOutput,
+    StructuredOutputInvalid, Usage, WarningCode,
 };
 use ostler_storage::{Durability, Outcome, Requeued, StorageError, StorageErrorKind, WriteTx};
 use ostler_test_hooks::clock;
@@ -37,7 +37,7 @@ impl Engine {
         recorder: &Recorder,
         attempted: Attempted,
     ) {
-        let Attempted { ending, metrics, usage, session, text_told } = attempted;
+        let Attempted { ending, metrics, usage, session, has_text } = attempted;
         let mut events = Vec::new();
         match &ending.structured {
             Structured::NotAsked => {}
@@ -49,9 +49,9 @@ impl Engine {
                 events.push(recorder.event(&Payload::StructuredOutputInvalid(invalid)));
             }
         }
-        if ending.reason == EndReason::Completed && !text_told {
+        if ending.reason == EndReason::Completed && !has_text {
             let message = "the agent produced no output";
-            events.push(recorder.warning(warning_code::NO_TEXT_EMITTED, message, Value::Null));
+            events.push(recorder.warning(WarningCode::NoTextEmitted, message, Value::Null));
         }
         events.extend(metrics.map(|metrics| recorder.event(&Payload::RunnerMetrics(metrics))));
         let usage = match (&loaded.record.usage, usage) {
@@ -73,7 +73,7 @@ impl Engine {
             }
             Decision::RestartWithoutResume => {
                 let message = "the session could not be resumed; the run starts again with a new one";
-                events.push(recorder.warning(warning_code::SESSION_RESUME_INVALID, message, Value::Null));
+                events.push(recorder.warning(WarningCode::SessionResumeInvalid, message, Value::Null));
                 Some((Duration::ZERO, RetryState { without_resume: true, ..loaded.carry.clone() }))
             }
         };
@@ -107,7 +107,7 @@ impl Engine {
         let next = now.checked_add(delay).unwrap_or(now);
         let attempt = loaded.job.attempt + 1;
         events.push(recorder.progress(
-            "retry_scheduled",
+            ProgressStage::RetryScheduled,
             json!({"attempt": attempt, "nextRunAt": next, "reason": ending.reason, "message": ending.message}),
         ));
         let back = Requeued {

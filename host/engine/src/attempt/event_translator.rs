@@ -1,40 +1,44 @@
-//! What a transcript says, as events: redacted across deltas, trimmed, and each thing told once.
+//! Translates what a plugin's transcript reports into events: redacted across pieces, trimmed, and each text stored once.
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use ostler_plugin_host::types as said;
-use ostler_protocol::{Payload, Semantic, Warning, warning_code};
+use ostler_plugin_host::types as plugin;
+use ostler_protocol::semantic::{
+    ApprovalRequest, ApprovalWithdrawal, FileEffect, FileUse, McpTool, Notice, OtherSemantic, PieceRange, RateLimit,
+    Session, SessionOrigin, TextPiece, ToolPiece, ToolResult, ToolUse, TurnEnd, TurnStatus, UsageReport, WholeText,
+};
+use ostler_protocol::{Payload, Semantic, Warning, WarningCode};
 use ostler_redaction::{RunRedactor, StreamRedactor};
 
-/// How many texts may be under way at one time. A CLI has a handful; beyond this the oldest is ended.
+/// Maximum number of texts whose end has not come. A CLI has a handful; beyond this, the oldest is ended.
 const MAX_OPEN_TEXTS: usize = 64;
 
-/// One thing to tell.
+/// An event that is ready to be stored.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Told {
-    /// An event as it is.
+pub(crate) enum TranslatedEvent {
+    /// An event of its own.
     Event(Payload),
-    /// A further piece of a text that is under way.
-    Delta {
+    /// A further piece of a text.
+    Piece {
         /// Identifies the text.
         key: TextKey,
-        /// `text_delta` and its fields.
+        /// The piece.
         payload: Payload,
     },
-    /// The end of a text whose pieces were all told: it refers to them instead of saying it all again. Whoever stores
-    /// it adds the cursors of the first and the last piece.
+    /// The end of a text that equals its pieces: it refers to them instead of repeating them. Whoever stores it adds the
+    /// cursors of the first and the last piece.
     Whole {
         /// Identifies the text.
         key: TextKey,
-        /// `text` or `thinking`, without the text.
+        /// The text or tool result, without its text.
         event: Semantic,
     },
 }
 
-/// Identifies a text of an attempt: its channel and its message.
+/// Identifies a text of an attempt: its channel and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TextKey {
     channel: Channel,
@@ -49,22 +53,7 @@ enum Channel {
 }
 
 impl Channel {
-    const fn delta_kind(self) -> &'static str {
-        match self {
-            Self::Text => "text_delta",
-            Self::Thinking => "thinking_delta",
-            Self::Tool => "tool_delta",
-        }
-    }
-
-    const fn whole_kind(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Thinking => "thinking",
-            Self::Tool => "tool_result",
-        }
-    }
-
+    /// The field that holds the id of a text.
     const fn id_field(self) -> &'static str {
         match self {
             Self::Tool => "id",
@@ -73,19 +62,19 @@ impl Channel {
     }
 }
 
-/// A text that comes in pieces.
+/// A text that arrives in pieces.
 #[derive(Debug)]
 struct OpenText {
     stream: StreamRedactor,
-    /// Its id and its parent as they are told: a CLI may put anything into them.
+    /// Its id and its parent, redacted: a CLI may put anything into them.
     id: String,
     parent: Option<String>,
-    /// Of what was told so far, to see whether the whole says anything else.
-    told: Sha256,
+    /// Digest of all pieces so far, to see whether the whole differs from them.
+    digest: Sha256,
     opened: u64,
 }
 
-/// Makes events of what a transcript says.
+/// Translates the events of one attempt.
 #[derive(Debug)]
 pub(crate) struct EventTranslator {
     redactor: RunRedactor,
@@ -93,14 +82,14 @@ pub(crate) struct EventTranslator {
     open: HashMap<TextKey, OpenText>,
     opened: u64,
     tool_calls: u64,
-    text_told: bool,
-    usage: Option<said::Usage>,
-    session: Option<said::SessionInfo>,
-    retry: Option<said::RetryTime>,
+    has_text: bool,
+    usage: Option<plugin::Usage>,
+    session: Option<plugin::SessionInfo>,
+    retry: Option<plugin::RetryTime>,
 }
 
 impl EventTranslator {
-    /// `max_tool_lines` 0 is no limit.
+    /// `max_tool_lines` 0 means no limit.
     pub(crate) fn new(redactor: RunRedactor, max_tool_lines: u32) -> Self {
         Self {
             redactor,
@@ -108,47 +97,47 @@ impl EventTranslator {
             open: HashMap::new(),
             opened: 0,
             tool_calls: 0,
-            text_told: false,
+            has_text: false,
             usage: None,
             session: None,
             retry: None,
         }
     }
 
-    /// Tool uses so far.
+    /// Number of tool uses so far.
     pub(crate) const fn tool_calls(&self) -> u64 {
         self.tool_calls
     }
 
-    /// Whether the agent said anything.
-    pub(crate) const fn text_told(&self) -> bool {
-        self.text_told
+    /// Whether there was any text of the agent.
+    pub(crate) const fn has_text(&self) -> bool {
+        self.has_text
     }
 
     /// The newest running total.
-    pub(crate) const fn usage(&self) -> Option<&said::Usage> {
+    pub(crate) const fn usage(&self) -> Option<&plugin::Usage> {
         self.usage.as_ref()
     }
 
     /// The provider's session, once it is known.
-    pub(crate) const fn session(&self) -> Option<&said::SessionInfo> {
+    pub(crate) const fn session(&self) -> Option<&plugin::SessionInfo> {
         self.session.as_ref()
     }
 
     /// When the provider's newest limit ends.
-    pub(crate) const fn rate_limit(&self) -> Option<said::RetryTime> {
+    pub(crate) const fn rate_limit(&self) -> Option<plugin::RetryTime> {
         self.retry
     }
 
-    /// Takes in the events of one step.
-    pub(crate) fn tell(&mut self, events: Vec<said::Semantic>, out: &mut Vec<Told>) {
-        for event in join_deltas(events) {
-            self.tell_one(event, out);
+    /// Translates the events of one step.
+    pub(crate) fn translate(&mut self, events: Vec<plugin::Semantic>, out: &mut Vec<TranslatedEvent>) {
+        for event in join_pieces(events) {
+            self.translate_one(event, out);
         }
     }
 
-    /// Ends every text that is under way: what was held back is told.
-    pub(crate) fn finish(&mut self, out: &mut Vec<Told>) {
+    /// Ends every open text: what was held back for redaction is emitted.
+    pub(crate) fn finish(&mut self, out: &mut Vec<TranslatedEvent>) {
         let mut open: Vec<_> = self.open.drain().collect();
         open.sort_by_key(|(_, text)| text.opened);
         for (key, text) in open {
@@ -156,70 +145,83 @@ impl EventTranslator {
         }
     }
 
-    fn tell_one(&mut self, event: said::Semantic, out: &mut Vec<Told>) {
-        match event {
-            said::Semantic::Session(session) => {
-                out.push(self.plain("session", json!({"sessionId": session.id, "origin": origin(session.origin)})));
+    fn translate_one(&mut self, event: plugin::Semantic, out: &mut Vec<TranslatedEvent>) {
+        let event = match event {
+            plugin::Semantic::TextDelta(piece) => {
+                return self.piece(Channel::Text, piece.message, &piece.text, piece.parent, out);
+            }
+            plugin::Semantic::ThinkingDelta(piece) => {
+                return self.piece(Channel::Thinking, piece.message, &piece.text, piece.parent, out);
+            }
+            plugin::Semantic::ToolDelta(piece) => return self.piece(Channel::Tool, piece.id, &piece.text, None, out),
+            plugin::Semantic::Text(piece) => {
+                self.has_text |= !piece.text.trim().is_empty();
+                return self.whole(Channel::Text, piece, out);
+            }
+            plugin::Semantic::Thinking(piece) => return self.whole(Channel::Thinking, piece, out),
+            plugin::Semantic::ToolResult(result) => return self.tool_result(result, out),
+            plugin::Semantic::Session(session) => {
+                let event = Session { session_id: session.id.clone(), origin: origin(session.origin) };
                 self.session = Some(session);
+                Semantic::Session(event)
             }
-            said::Semantic::TextDelta(piece) => {
-                self.delta(Channel::Text, piece.message, &piece.text, piece.parent, out);
-            }
-            said::Semantic::ThinkingDelta(piece) => {
-                self.delta(Channel::Thinking, piece.message, &piece.text, piece.parent, out);
-            }
-            said::Semantic::Text(piece) => {
-                self.text_told |= !piece.text.trim().is_empty();
-                self.whole(Channel::Text, piece, out);
-            }
-            said::Semantic::Thinking(piece) => self.whole(Channel::Thinking, piece, out),
-            said::Semantic::ToolStart(call) => {
+            plugin::Semantic::ToolStart(call) => {
                 self.tool_calls += 1;
-                out.push(self.plain("tool_start", tool_call(&call)));
+                Semantic::ToolStart(tool_use(call))
             }
-            said::Semantic::ToolDelta(piece) => self.delta(Channel::Tool, piece.id, &piece.text, None, out),
-            said::Semantic::ToolResult(result) => self.tool_result(result, out),
-            said::Semantic::ApprovalRequested(request) => {
-                let fields =
-                    json!({"requestId": request.id, "call": tool_call(&request.call), "reason": request.reason});
-                out.push(self.plain("approval_requested", fields));
+            plugin::Semantic::ApprovalRequested(request) => Semantic::ApprovalRequested(ApprovalRequest {
+                request_id: request.id,
+                call: tool_use(request.call),
+                reason: request.reason,
+            }),
+            plugin::Semantic::ApprovalWithdrawn(request_id) => {
+                Semantic::ApprovalWithdrawn(ApprovalWithdrawal { request_id })
             }
-            said::Semantic::ApprovalWithdrawn(id) => {
-                out.push(self.plain("approval_withdrawn", json!({"requestId": id})));
-            }
-            said::Semantic::Usage(usage) => {
-                out.push(self.plain("usage", usage_fields(&usage)));
+            plugin::Semantic::Usage(usage) => {
+                let event = usage_report(&usage);
                 self.usage = Some(usage);
+                Semantic::Usage(event)
             }
-            said::Semantic::TurnComplete(end) => {
-                // The turn's text has been told as a text already; it is not said a second time.
-                let fields = json!({"status": turn_status(end.status), "message": end.message});
-                out.push(self.plain("turn_complete", fields));
+            // The turn's text was an event of its own.
+            plugin::Semantic::TurnComplete(end) => {
+                Semantic::TurnComplete(TurnEnd { status: turn_status(end.status), message: end.message })
             }
-            said::Semantic::Progress(notice) => out.push(self.plain("progress", notice_fields(notice))),
-            said::Semantic::Warning(notice) => out.push(self.plain("warning", notice_fields(notice))),
-            said::Semantic::Error(notice) => out.push(self.plain("error", notice_fields(notice))),
-            said::Semantic::RateLimited(limit) => {
-                let mut fields = json!({"message": limit.message});
-                match limit.retry {
-                    Some(said::RetryTime::AfterMs(ms)) => fields["retryAfterMs"] = ms.into(),
-                    Some(said::RetryTime::AtUnixMs(ms)) => fields["retryAtUnixMs"] = ms.into(),
-                    None => {}
-                }
+            plugin::Semantic::Progress(message) => Semantic::Progress(notice(message)),
+            plugin::Semantic::Warning(message) => Semantic::Warning(notice(message)),
+            plugin::Semantic::Error(message) => Semantic::Error(notice(message)),
+            plugin::Semantic::RateLimited(limit) => {
                 self.retry = limit.retry.or(self.retry);
-                out.push(self.plain("rate_limited", fields));
+                let (retry_after_ms, retry_at_unix_ms) = match limit.retry {
+                    Some(plugin::RetryTime::AfterMs(ms)) => (Some(ms), None),
+                    Some(plugin::RetryTime::AtUnixMs(ms)) => (None, Some(ms)),
+                    None => (None, None),
+                };
+                Semantic::RateLimited(RateLimit { message: limit.message, retry_after_ms, retry_at_unix_ms })
             }
-            said::Semantic::Other(other) => {
-                let fields = serde_json::from_str(&other.fields).unwrap_or(Value::String(other.fields));
-                let fields = if fields.is_object() { fields } else { json!({"value": fields}) };
-                out.push(self.plain(&other.kind, fields));
-            }
-        }
+            plugin::Semantic::Other(other) => Semantic::Other(OtherSemantic {
+                kind: other.kind,
+                fields: match json_or_text(other.fields) {
+                    Value::Object(mut fields) => {
+                        fields.retain(|_, value| !value.is_null());
+                        fields
+                    }
+                    value => Map::from_iter([("value".to_owned(), value)]),
+                },
+            }),
+        };
+        out.push(TranslatedEvent::Event(Payload::Semantic(self.redacted(event))));
     }
 
-    fn delta(&mut self, channel: Channel, id: String, text: &str, parent: Option<String>, out: &mut Vec<Told>) {
+    fn piece(
+        &mut self,
+        channel: Channel,
+        id: String,
+        text: &str,
+        parent: Option<String>,
+        out: &mut Vec<TranslatedEvent>,
+    ) {
         if channel == Channel::Text {
-            self.text_told |= !text.trim().is_empty();
+            self.has_text |= !text.trim().is_empty();
         }
         let key = TextKey { channel, id };
         if !self.open.contains_key(&key) {
@@ -229,7 +231,7 @@ impl EventTranslator {
                 stream: self.redactor.stream(),
                 id: self.identifier(channel.id_field(), &key.id),
                 parent: parent.map(|parent| self.identifier("parent", &parent)),
-                told: Sha256::new(),
+                digest: Sha256::new(),
                 opened: self.opened,
             };
             self.open.insert(key.clone(), text);
@@ -237,10 +239,10 @@ impl EventTranslator {
         let Some(open) = self.open.get_mut(&key) else { return };
         let mut ready = String::new();
         open.stream.push(text, &mut ready);
-        tell_piece(&key, open, ready, out);
+        emit_piece(&key, open, ready, out);
     }
 
-    fn make_room(&mut self, out: &mut Vec<Told>) {
+    fn make_room(&mut self, out: &mut Vec<TranslatedEvent>) {
         if self.open.len() < MAX_OPEN_TEXTS {
             return;
         }
@@ -250,64 +252,65 @@ impl EventTranslator {
         }
     }
 
-    fn whole(&mut self, channel: Channel, piece: said::TextPiece, out: &mut Vec<Told>) {
+    fn whole(&mut self, channel: Channel, piece: plugin::TextPiece, out: &mut Vec<TranslatedEvent>) {
         let key = TextKey { channel, id: piece.message };
         let redacted = self.redactor.redact(&piece.text);
-        let mut fields = Map::new();
-        fields.insert(channel.id_field().to_owned(), self.identifier(channel.id_field(), &key.id).into());
-        if let Some(parent) = piece.parent {
-            fields.insert("parent".to_owned(), self.identifier("parent", &parent).into());
-        }
-        if let Some(open) = self.open.remove(&key) {
-            let told = end_text(&key, open, out);
-            if told == Sha256::digest(redacted.text.as_bytes()).as_slice() {
-                let event = Semantic { kind: channel.whole_kind().to_owned(), fields };
-                out.push(Told::Whole { key, event });
-                return;
-            }
-        }
-        fields.insert("text".to_owned(), redacted.text.into());
-        out.push(Told::Event(Payload::Semantic(Semantic { kind: channel.whole_kind().to_owned(), fields })));
+        let text = WholeText {
+            message: self.identifier(channel.id_field(), &key.id),
+            parent: piece.parent.map(|parent| self.identifier("parent", &parent)),
+            ..WholeText::default()
+        };
+        let event = |text: WholeText| match channel {
+            Channel::Thinking => Semantic::Thinking(text),
+            Channel::Text | Channel::Tool => Semantic::Text(text),
+        };
+        let digest = self.open.remove(&key).map(|open| end_text(&key, open, out));
+        out.push(if equals(digest, &redacted.text) {
+            TranslatedEvent::Whole { key, event: event(text) }
+        } else {
+            let text = WholeText { text: Some(redacted.text.into_owned()), ..text };
+            TranslatedEvent::Event(Payload::Semantic(event(text)))
+        });
     }
 
-    fn tool_result(&mut self, result: said::ToolOutput, out: &mut Vec<Told>) {
+    fn tool_result(&mut self, result: plugin::ToolOutput, out: &mut Vec<TranslatedEvent>) {
         let key = TextKey { channel: Channel::Tool, id: result.id };
-        let told = self.open.remove(&key).map(|open| end_text(&key, open, out));
+        let digest = self.open.remove(&key).map(|open| end_text(&key, open, out));
         let redacted = self.redactor.redact(&result.output);
-        // Redaction first: a cut could take away the line by which a key is recognized.
+        // Redaction first: a cut could remove the line by which a key is recognized.
         let (kept, left_out) = first_lines(&redacted.text, self.max_tool_lines);
-        let mut fields = json!({"id": key.id, "isError": result.is_error});
-        if let Some(code) = result.exit_code {
-            fields["exitCode"] = code.into();
-        }
-        if let Some(extra) = result.extra.and_then(|extra| serde_json::from_str::<Value>(&extra).ok()) {
-            fields["extra"] = extra;
-        }
-        self.redactor.redact_json(&mut fields);
-        let Value::Object(mut fields) = fields else { return };
-        let kind = Channel::Tool.whole_kind().to_owned();
-        let same = told.is_some_and(|told| told == Sha256::digest(redacted.text.as_bytes()).as_slice());
-        if same && left_out == 0 {
-            out.push(Told::Whole { key, event: Semantic { kind, fields } });
+        let event = self.redacted(Semantic::ToolResult(ToolResult {
+            id: key.id.clone(),
+            is_error: result.is_error,
+            exit_code: result.exit_code,
+            extra: result.extra.and_then(|extra| serde_json::from_str(&extra).ok()),
+            ..ToolResult::default()
+        }));
+        if left_out == 0 && equals(digest, &redacted.text) {
+            out.push(TranslatedEvent::Whole { key, event });
             return;
         }
         let note = if left_out > 0 { format!("\n[{left_out} more lines left out]") } else { String::new() };
-        fields.insert("output".to_owned(), format!("{kept}{note}").into());
-        out.push(Told::Event(Payload::Semantic(Semantic { kind, fields })));
+        let output = format!("{kept}{note}");
+        let event = match event {
+            Semantic::ToolResult(result) => Semantic::ToolResult(ToolResult { output: Some(output), ..result }),
+            other => other,
+        };
+        out.push(TranslatedEvent::Event(Payload::Semantic(event)));
         if left_out > 0 {
             let id = self.identifier("id", &key.id);
             let facts = Map::from_iter([("id".to_owned(), id.into()), ("lines".to_owned(), left_out.into())]);
-            out.push(Told::Event(Payload::Warning(Warning {
-                code: warning_code::TOOL_RESULT_TRIMMED.to_owned(),
+            out.push(TranslatedEvent::Event(Payload::Warning(Warning {
+                code: WarningCode::ToolResultTrimmed,
                 message: format!("{left_out} lines of a tool's result were left out"),
                 facts,
             })));
         }
     }
 
-    /// An id as it is told: redacted as in [`plain`](Self::plain), so that it is the same in each event.
+    /// An id as it is stored: redacted as in [`redacted`](Self::redacted), so that it is the same in each event.
     fn identifier(&self, field: &str, id: &str) -> String {
-        let mut fields = json!({ field: id });
+        let mut fields = serde_json::json!({ field: id });
         if self.redactor.redact_json(&mut fields) == 0 {
             return id.to_owned();
         }
@@ -315,32 +318,37 @@ impl EventTranslator {
     }
 
     /// An event whose every text is redacted by itself.
-    fn plain(&self, kind: &str, mut fields: Value) -> Told {
-        if let Value::Object(members) = &mut fields {
-            members.retain(|_, value| !value.is_null());
+    fn redacted(&self, event: Semantic) -> Semantic {
+        let Ok(mut document) = serde_json::to_value(&event) else { return unreadable() };
+        if self.redactor.redact_json(&mut document) == 0 {
+            return event;
         }
-        self.redactor.redact_json(&mut fields);
-        let kind = self.redactor.redact(kind).text.into_owned();
-        let fields = match fields {
-            Value::Object(fields) => fields,
-            other => Map::from_iter([("value".to_owned(), other)]),
-        };
-        Told::Event(Payload::Semantic(Semantic { kind, fields }))
+        serde_json::from_value(document).unwrap_or_else(|_| unreadable())
     }
 }
 
-/// Deltas of one text that follow one another directly become one: a CLI may send a word at a time.
-fn join_deltas(events: Vec<said::Semantic>) -> Vec<said::Semantic> {
-    let mut joined: Vec<said::Semantic> = Vec::with_capacity(events.len());
+/// What takes the place of an event that cannot be redacted.
+fn unreadable() -> Semantic {
+    Semantic::Other(OtherSemantic { kind: "unreadable".to_owned(), fields: Map::new() })
+}
+
+/// Whether a text equals its pieces, of which this is the digest.
+fn equals(pieces: Option<Vec<u8>>, text: &str) -> bool {
+    pieces.is_some_and(|digest| digest == Sha256::digest(text.as_bytes()).as_slice())
+}
+
+/// Pieces of one text that follow one another directly become one: a CLI may send a word at a time.
+fn join_pieces(events: Vec<plugin::Semantic>) -> Vec<plugin::Semantic> {
+    let mut joined: Vec<plugin::Semantic> = Vec::with_capacity(events.len());
     for event in events {
         match (joined.last_mut(), &event) {
-            (Some(said::Semantic::TextDelta(last)), said::Semantic::TextDelta(next))
-            | (Some(said::Semantic::ThinkingDelta(last)), said::Semantic::ThinkingDelta(next))
+            (Some(plugin::Semantic::TextDelta(last)), plugin::Semantic::TextDelta(next))
+            | (Some(plugin::Semantic::ThinkingDelta(last)), plugin::Semantic::ThinkingDelta(next))
                 if last.message == next.message =>
             {
                 last.text.push_str(&next.text);
             }
-            (Some(said::Semantic::ToolDelta(last)), said::Semantic::ToolDelta(next)) if last.id == next.id => {
+            (Some(plugin::Semantic::ToolDelta(last)), plugin::Semantic::ToolDelta(next)) if last.id == next.id => {
                 last.text.push_str(&next.text);
             }
             _ => joined.push(event),
@@ -349,27 +357,35 @@ fn join_deltas(events: Vec<said::Semantic>) -> Vec<said::Semantic> {
     joined
 }
 
-fn tell_piece(key: &TextKey, open: &mut OpenText, ready: String, out: &mut Vec<Told>) {
-    if ready.is_empty() {
+fn emit_piece(key: &TextKey, open: &mut OpenText, text: String, out: &mut Vec<TranslatedEvent>) {
+    if text.is_empty() {
         return;
     }
-    open.told.update(ready.as_bytes());
-    let mut fields = Map::new();
-    fields.insert(key.channel.id_field().to_owned(), open.id.clone().into());
-    fields.insert("text".to_owned(), ready.into());
-    if let Some(parent) = &open.parent {
-        fields.insert("parent".to_owned(), parent.clone().into());
-    }
-    let payload = Payload::Semantic(Semantic { kind: key.channel.delta_kind().to_owned(), fields });
-    out.push(Told::Delta { key: key.clone(), payload });
+    open.digest.update(text.as_bytes());
+    let (id, parent) = (open.id.clone(), open.parent.clone());
+    let event = match key.channel {
+        Channel::Text => Semantic::TextDelta(TextPiece { message: id, text, parent }),
+        Channel::Thinking => Semantic::ThinkingDelta(TextPiece { message: id, text, parent }),
+        Channel::Tool => Semantic::ToolDelta(ToolPiece { id, text }),
+    };
+    out.push(TranslatedEvent::Piece { key: key.clone(), payload: Payload::Semantic(event) });
 }
 
-/// Tells what is left of a text and gives the digest of all that was told of it.
-fn end_text(key: &TextKey, mut open: OpenText, out: &mut Vec<Told>) -> Vec<u8> {
+/// Emits what is left of a text, and gives the digest of all its pieces.
+fn end_text(key: &TextKey, mut open: OpenText, out: &mut Vec<TranslatedEvent>) -> Vec<u8> {
     let mut rest = String::new();
     open.stream.finish(&mut rest);
-    tell_piece(key, &mut open, rest, out);
-    open.told.finalize().to_vec()
+    emit_piece(key, &mut open, rest, out);
+    open.digest.finalize().to_vec()
+}
+
+/// Adds to the end of a text where its pieces are stored.
+pub(crate) fn refer_to_pieces(event: &mut Semantic, range: PieceRange) {
+    match event {
+        Semantic::Text(text) | Semantic::Thinking(text) => text.pieces = range,
+        Semantic::ToolResult(result) => result.pieces = range,
+        _ => {}
+    }
 }
 
 /// The first lines of a text, and how many lines follow; 0 is no limit.
@@ -386,80 +402,70 @@ fn first_lines(text: &str, limit: usize) -> (&str, usize) {
     }
 }
 
-const fn origin(origin: said::SessionOrigin) -> &'static str {
+const fn origin(origin: plugin::SessionOrigin) -> SessionOrigin {
     match origin {
-        said::SessionOrigin::Fresh => "fresh",
-        said::SessionOrigin::Resumed => "resumed",
-        said::SessionOrigin::Forked => "forked",
-        said::SessionOrigin::Replaced => "replaced",
+        plugin::SessionOrigin::Fresh => SessionOrigin::Fresh,
+        plugin::SessionOrigin::Resumed => SessionOrigin::Resumed,
+        plugin::SessionOrigin::Forked => SessionOrigin::Forked,
+        plugin::SessionOrigin::Replaced => SessionOrigin::Replaced,
     }
 }
 
-const fn turn_status(status: said::TurnStatus) -> &'static str {
+const fn turn_status(status: plugin::TurnStatus) -> TurnStatus {
     match status {
-        said::TurnStatus::Completed => "completed",
-        said::TurnStatus::Interrupted => "interrupted",
-        said::TurnStatus::Failed => "failed",
+        plugin::TurnStatus::Completed => TurnStatus::Completed,
+        plugin::TurnStatus::Interrupted => TurnStatus::Interrupted,
+        plugin::TurnStatus::Failed => TurnStatus::Failed,
     }
 }
 
-fn notice_fields(notice: said::Notice) -> Value {
-    let facts = notice.facts.map(|facts| serde_json::from_str(&facts).unwrap_or(Value::String(facts)));
-    json!({"code": notice.code, "message": notice.message, "facts": facts})
+/// A text that should be JSON; what is not is a string.
+fn json_or_text(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-fn usage_fields(usage: &said::Usage) -> Value {
-    let others: Map<String, Value> =
-        usage.others.iter().map(|counter| (counter.name.clone(), counter.value.into())).collect();
-    json!({
-        "wholeSession": usage.whole_session,
-        "inputTokens": usage.input_tokens,
-        "cachedInputTokens": usage.cached_input_tokens,
-        "cacheWriteTokens": usage.cache_write_tokens,
-        "outputTokens": usage.output_tokens,
-        "reasoningTokens": usage.reasoning_tokens,
-        "costMicroUsd": usage.cost_micro_usd,
-        "others": if others.is_empty() { Value::Null } else { Value::Object(others) },
-    })
+fn notice(notice: plugin::Notice) -> Notice {
+    let facts = notice.facts.map(json_or_text).filter(|facts| !facts.is_null());
+    Notice { code: notice.code, message: notice.message, facts }
 }
 
-fn tool_call(call: &said::ToolCall) -> Value {
-    let parse = |text: &String| serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.as_str().into());
-    let files: Vec<Value> = call
-        .files
-        .iter()
-        .map(|file| {
-            let effect = match file.effect {
-                said::FileEffect::Read => "read",
-                said::FileEffect::Create => "create",
-                said::FileEffect::Modify => "modify",
-                said::FileEffect::Delete => "delete",
-            };
-            json!({"path": file.path, "effect": effect, "change": file.change})
-        })
-        .collect();
-    let mut fields = json!({"id": call.id, "tool": call.kind, "name": call.name, "input": parse(&call.input)});
-    if !call.commands.is_empty() {
-        fields["commands"] = call.commands.clone().into();
+fn usage_report(usage: &plugin::Usage) -> UsageReport {
+    UsageReport {
+        whole_session: usage.whole_session,
+        input_tokens: usage.input_tokens,
+        cached_input_tokens: usage.cached_input_tokens,
+        cache_write_tokens: usage.cache_write_tokens,
+        output_tokens: usage.output_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        cost_micro_usd: usage.cost_micro_usd,
+        others: usage.others.iter().map(|counter| (counter.name.clone(), counter.value)).collect(),
     }
-    if !files.is_empty() {
-        fields["files"] = files.into();
+}
+
+fn tool_use(call: plugin::ToolCall) -> ToolUse {
+    let file = |file: plugin::FileAccess| FileUse {
+        path: file.path,
+        effect: match file.effect {
+            plugin::FileEffect::Read => FileEffect::Read,
+            plugin::FileEffect::Create => FileEffect::Create,
+            plugin::FileEffect::Modify => FileEffect::Modify,
+            plugin::FileEffect::Delete => FileEffect::Delete,
+        },
+        change: file.change,
+    };
+    ToolUse {
+        id: call.id,
+        tool: call.kind,
+        name: call.name,
+        input: json_or_text(call.input),
+        commands: call.commands,
+        files: call.files.into_iter().map(file).collect(),
+        urls: call.urls,
+        mcp: call.mcp.map(|mcp| McpTool { server: mcp.server, tool: mcp.tool }),
+        cwd: call.cwd,
+        parent: call.parent,
+        extra: call.extra.map(json_or_text),
     }
-    if !call.urls.is_empty() {
-        fields["urls"] = call.urls.clone().into();
-    }
-    if let Some(mcp) = &call.mcp {
-        fields["mcp"] = json!({"server": mcp.server, "tool": mcp.tool});
-    }
-    for (name, value) in [("cwd", &call.cwd), ("parent", &call.parent)] {
-        if let Some(value) = value {
-            fields[name] = value.as_str().into();
-        }
-    }
-    if let Some(extra) = &call.extra {
-        fields["extra"] = parse(extra);
-    }
-    fields
 }
 
 #[cfg(test)]
@@ -471,26 +477,93 @@ mod tests {
     use super::*;
     use ostler_redaction::{IgnoreFaults, KnownSecret, Masks, OperatorRules, Redactor};
 
+    fn translate(max_tool_lines: u32, events: Vec<plugin::Semantic>) -> Vec<TranslatedEvent> {
+        let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
+        let redactor = RunRedactor::new(redactor, Arc::new(Masks::new([])), Arc::new(IgnoreFaults));
+        let mut translator = EventTranslator::new(redactor, max_tool_lines);
+        let mut out = Vec::new();
+        translator.translate(events, &mut out);
+        translator.finish(&mut out);
+        out
+    }
+
+    fn text(text: &str) -> plugin::TextPiece {
+        plugin::TextPiece { message: "m".to_owned(), text: text.to_owned(), parent: None }
+    }
+
+    #[test]
+    fn text_that_equals_its_pieces_refers_to_them_and_another_one_is_kept() {
+        let pieces = || vec![plugin::Semantic::TextDelta(text("Hel")), plugin::Semantic::TextDelta(text("lo"))];
+        for (whole, refers) in [("Hello", true), ("Hello!", false)] {
+            let events = translate(0, [pieces(), vec![plugin::Semantic::Text(text(whole))]].concat());
+            let [.., last] = events.as_slice() else { panic!("{events:?}") };
+            assert_eq!(matches!(last, TranslatedEvent::Whole { .. }), refers, "{last:?}");
+        }
+    }
+
+    #[test]
+    fn long_tool_result_is_trimmed_and_reported() {
+        let result = plugin::ToolOutput {
+            id: "t".to_owned(),
+            output: "1\n2\n3\n".to_owned(),
+            is_error: false,
+            exit_code: Some(0),
+            extra: None,
+        };
+        let events = translate(1, vec![plugin::Semantic::ToolResult(result)]);
+        let [TranslatedEvent::Event(Payload::Semantic(event)), TranslatedEvent::Event(Payload::Warning(warning))] =
+            events.as_slice()
+        else {
+            panic!("{events:?}")
+        };
+        assert!(matches!(event, Semantic::ToolResult(result)
+            if result.output.as_deref() == Some("1\n[2 more lines left out]") && result.exit_code == Some(0)));
+        assert_eq!((&warning.code, &warning.facts["lines"]), (&WarningCode::ToolResultTrimmed, &2.into()));
+    }
+
+    #[test]
+    fn event_of_the_plugin_keeps_its_kind_and_fields() {
+        let other = |fields: &str| {
+            plugin::Semantic::Other(plugin::OtherEvent { kind: "codex.x".to_owned(), fields: fields.to_owned() })
+        };
+        let events = translate(0, vec![other(r#"{"a": 1, "b": null}"#), other("[1]"), other("no JSON")]);
+        let shown: Vec<Value> = events
+            .iter()
+            .filter_map(|event| match event {
+                TranslatedEvent::Event(payload) => serde_json::to_value(payload).ok(),
+                _ => None,
+            })
+            .collect();
+        let kind = "codex.x";
+        let expected = [
+            serde_json::json!({"kind": kind, "a": 1}),
+            serde_json::json!({"kind": kind, "value": [1]}),
+            serde_json::json!({"kind": kind, "value": "no JSON"}),
+        ];
+        assert_eq!(shown, expected);
+    }
+
     #[test]
     fn ids_are_redacted_alike_in_every_event() {
         const SECRET: &str = "hunter2-hunter2";
         let redactor = Arc::new(Redactor::compile(Vec::new(), OperatorRules::default()).unwrap());
         let masks = Masks::new([KnownSecret { name: "thing".to_owned(), value: SECRET.to_owned() }]);
-        let mut narrator = EventTranslator::new(RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults)), 1);
-        let piece = |text: &str| said::TextPiece {
+        let mut translator =
+            EventTranslator::new(RunRedactor::new(redactor, Arc::new(masks), Arc::new(IgnoreFaults)), 1);
+        let piece = |text: &str| plugin::TextPiece {
             message: format!("msg {SECRET}"),
             text: text.to_owned(),
             parent: Some(format!("p {SECRET}")),
         };
         let mut out = Vec::new();
         let id = || format!("tool {SECRET}");
-        narrator.tell(
+        translator.translate(
             vec![
-                said::Semantic::TextDelta(piece("one\n")),
-                said::Semantic::Text(piece("one\n")),
-                said::Semantic::Thinking(piece("another")),
-                said::Semantic::ToolDelta(said::ToolPiece { id: id(), text: "out\nput\n".to_owned() }),
-                said::Semantic::ToolResult(said::ToolOutput {
+                plugin::Semantic::TextDelta(piece("one\n")),
+                plugin::Semantic::Text(piece("one\n")),
+                plugin::Semantic::Thinking(piece("another")),
+                plugin::Semantic::ToolDelta(plugin::ToolPiece { id: id(), text: "out\nput\n".to_owned() }),
+                plugin::Semantic::ToolResult(plugin::ToolOutput {
                     id: id(),
                     output: "out\nput\nmore\n".to_owned(),
                     is_error: false,
@@ -500,12 +573,14 @@ mod tests {
             ],
             &mut out,
         );
-        narrator.finish(&mut out);
+        translator.finish(&mut out);
         let shown: Vec<Value> = out
             .iter()
-            .map(|told| match told {
-                Told::Event(payload) | Told::Delta { payload, .. } => serde_json::to_value(payload).unwrap(),
-                Told::Whole { event, .. } => serde_json::to_value(event).unwrap(),
+            .map(|event| match event {
+                TranslatedEvent::Event(payload) | TranslatedEvent::Piece { payload, .. } => {
+                    serde_json::to_value(payload).unwrap()
+                }
+                TranslatedEvent::Whole { event, .. } => serde_json::to_value(event).unwrap(),
             })
             .collect();
         assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");

@@ -24,11 +24,10 @@ use crate::setup::Provider;
 use crate::submit::check;
 use ostler_egress::Proxy;
 use ostler_plugin_host::ProviderInstance;
-use ostler_plugin_host::types as ask;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{
     AdapterInfo, ApiError, AuditKind, CapabilitySnapshot, CliMissing, CwdMissing, EndReason, ErrorKind, EventType,
-    Output, Payload, PolicyAudit, RunStarted, StartPayload, warning_code,
+    Output, Payload, PolicyAudit, ProgressStage, RunStarted, StartPayload, WarningCode,
 };
 use ostler_redaction::{KnownSecret, Masks};
 use ostler_runner::{
@@ -108,7 +107,7 @@ impl AttemptContext<'_> {
         self.tell_new_warnings(&prepared);
         if loaded.knows_nothing {
             let message = "the conversation has no session to go on from; the agent does not know what was said before";
-            self.output(vec![self.recorder.warning(warning_code::SESSION_ABSENT, message, Value::Null)]);
+            self.output(vec![self.recorder.warning(WarningCode::SessionAbsent, message, Value::Null)]);
         }
 
         let needs = instance.containment();
@@ -206,7 +205,7 @@ impl AttemptContext<'_> {
                 let shims = plan.write(private).map_err(io_error)?;
                 variables.insert("PATH".to_owned(), shims.dir().display().to_string());
                 let facts = json!({"folder": shims.dir(), "programs": shims.names()});
-                self.output(vec![self.recorder.progress("cli_allowlist_prepared", facts)]);
+                self.output(vec![self.recorder.progress(ProgressStage::CliAllowlistPrepared, facts)]);
                 Some(shims)
             }
             None => None,
@@ -220,7 +219,9 @@ impl AttemptContext<'_> {
             }
             if block.is_some() {
                 let names: Vec<&str> = plan.variables().collect();
-                self.output(vec![self.recorder.progress("shell_prelude_prepared", json!({"variables": names}))]);
+                self.output(vec![
+                    self.recorder.progress(ProgressStage::ShellPreludePrepared, json!({"variables": names})),
+                ]);
             }
         }
         Ok((shims, variables))
@@ -285,7 +286,7 @@ impl AttemptContext<'_> {
         ready: &PreparedLaunch,
     ) -> Result<PolicyRequest<'q>, Stopped> {
         let launch = &ready.prepared.launch;
-        let summary = ask::LaunchSummary {
+        let summary = plugin::LaunchSummary {
             executable: ready.executable.display().to_string(),
             args: launch.args.clone(),
             environment_names: ready.environment.keys().cloned().collect(),
@@ -293,7 +294,7 @@ impl AttemptContext<'_> {
             files: launch
                 .files
                 .iter()
-                .map(|file| ask::LaunchFile {
+                .map(|file| plugin::LaunchFile {
                     path: ready.private.path().join(&file.path).display().to_string(),
                     text: (file.contents.len() <= 256 << 10)
                         .then(|| String::from_utf8(file.contents.clone()).ok())
@@ -301,7 +302,7 @@ impl AttemptContext<'_> {
                 })
                 .collect(),
         };
-        let (ruling, audit) = question.ask(&self.setup.gate, &ask::Action::Spawn(summary));
+        let (ruling, audit) = question.ask(&self.setup.gate, &plugin::Action::Spawn(summary));
         let stage = audit.stage.clone();
         self.output(vec![ready.recorder.event(&Payload::PolicyAudit(audit))]);
         ruling.permit()?;
@@ -366,7 +367,7 @@ impl AttemptContext<'_> {
                 plugin::OutputForm::Text => Output::Text,
             },
         };
-        self.output(vec![ready.recorder.progress("spawn_preparing", json!({"attempt": number}))]);
+        self.output(vec![ready.recorder.progress(ProgressStage::SpawnPreparing, json!({"attempt": number}))]);
         let mut delays = SPAWN_DELAYS.iter();
         let mut told = false;
         loop {
@@ -383,7 +384,7 @@ impl AttemptContext<'_> {
                 return Err(self.spawn_failed(&error, cwd, ready));
             };
             let facts = json!({"delayMs": u64::try_from(delay.as_millis()).unwrap_or(0)});
-            self.output(vec![ready.recorder.warning(warning_code::SPAWN_RETRY, error.message, facts)]);
+            self.output(vec![ready.recorder.warning(WarningCode::SpawnRetry, error.message, facts)]);
             std::thread::sleep(*delay);
             self.check_stop()?;
         }

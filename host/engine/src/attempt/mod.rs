@@ -3,9 +3,11 @@
 pub(crate) mod answer;
 pub(crate) mod conclude;
 pub(crate) mod environment;
+pub(crate) mod event_sink;
 pub(crate) mod event_translator;
 pub(crate) mod hold;
 pub(crate) mod launch;
+pub(crate) mod line_decoder;
 pub(crate) mod load;
 pub(crate) mod outcome;
 pub(crate) mod output_loop;
@@ -29,7 +31,7 @@ use crate::attempt::environment::{known_secrets, open_values};
 use crate::attempt::launch::PreparedLaunch;
 use crate::attempt::load::LoadedRun;
 use crate::attempt::outcome::{AttemptOutcome, StopReason};
-use crate::attempt::output_loop::Pumped;
+use crate::attempt::output_loop::{OutputLoopParts, OutputResult};
 use crate::attempt::tool_use::ToolUses;
 use crate::queue::active_run::{ActiveRun, StopCause};
 use crate::record::Recorder;
@@ -37,7 +39,7 @@ use crate::setup::{ActiveConfig, Provider};
 use crate::submit::check;
 use ostler_plugin_host::types as plugin;
 use ostler_protocol::{
-    ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, warning_code,
+    ApiError, CliMissing, CwdMissing, EndReason, ErrorKind, Metrics, NewEvent, Payload, Usage, WarningCode,
 };
 use ostler_redaction::{FaultSink, Masks, RunRedactor};
 use ostler_runner::StopSignal;
@@ -54,12 +56,13 @@ pub(crate) struct Attempted {
     pub(crate) usage: Option<Usage>,
     /// The CLI's session at the end.
     pub(crate) session: Option<String>,
-    pub(crate) text_told: bool,
+    /// Whether the agent said anything.
+    pub(crate) has_text: bool,
 }
 
 impl Attempted {
     fn early(ending: AttemptOutcome) -> Self {
-        Self { ending, metrics: None, usage: None, session: None, text_told: false }
+        Self { ending, metrics: None, usage: None, session: None, has_text: false }
     }
 }
 
@@ -224,10 +227,10 @@ impl AttemptContext<'_> {
         let spawned = self.began.elapsed();
         let transcript = instance.transcript(&ready.prepared.request, &crate::capabilities::for_plugin(&snapshot));
         let harness = self.loaded.payload.harness();
-        let pumped = output_loop::pump(output_loop::Parts {
+        let output = output_loop::run(OutputLoopParts {
             run: self.loaded.run(),
             child,
-            live: self.live,
+            active_run: self.live,
             recorder: &ready.recorder,
             storage: &self.engine.storage,
             config: &self.setup.config,
@@ -246,8 +249,8 @@ impl AttemptContext<'_> {
         if let Some(proxy) = proxy {
             proxy.close();
         }
-        self.tell_of_made_files(&ready);
-        Ok(self.finish(pumped, &ready, spawned))
+        self.report_created_files(&ready);
+        Ok(self.finish(output, &ready, spawned))
     }
 
     pub(crate) fn check_stop(&self) -> Result<(), Stopped> {
@@ -283,7 +286,7 @@ impl AttemptContext<'_> {
     }
 
     /// Protected files that the run has made: nothing can be mounted where nothing is.
-    fn tell_of_made_files(&self, ready: &PreparedLaunch) {
+    fn report_created_files(&self, ready: &PreparedLaunch) {
         let now = |path: &Path| std::fs::symlink_metadata(path).ok().map(|_| std::fs::read_link(path).ok());
         let made = ready
             .unprotected
@@ -294,7 +297,7 @@ impl AttemptContext<'_> {
                 "the run made or replaced {}, which other programs may obey: look at it before you start them here",
                 path.display()
             );
-            ready.recorder.warning(warning_code::PROTECTED_FILE_MADE, message, json!({"path": path}))
+            ready.recorder.warning(WarningCode::ProtectedFileMade, message, json!({"path": path}))
         });
         self.output(events.collect());
     }
@@ -310,36 +313,36 @@ impl AttemptContext<'_> {
     }
 
     /// What the plugin and the host make of it.
-    fn finish(&self, pumped: Pumped, ready: &PreparedLaunch, spawned: Duration) -> Attempted {
-        let exit = pumped.exit.status;
-        let outcome = pumped.transcript.and_then(|mut transcript| {
+    fn finish(&self, output: OutputResult, ready: &PreparedLaunch, spawned: Duration) -> Attempted {
+        let exit = output.exit.status;
+        let outcome = output.transcript.and_then(|mut transcript| {
             let files = self.collect(ready);
             transcript
-                .finish(exit_status(exit, &pumped.side, pumped.cut_short), &files)
+                .finish(exit_status(exit, &output.stop_reason, output.cut_short), &files)
                 .map_err(|error| error.to_string())
         });
         let harness = self.loaded.payload.harness();
         let (ended, limit) = (Instant::now(), Duration::from_millis(self.loaded.payload.timeout_ms()));
         // Work that was done in time is not late because its CLI was waited for.
-        let ran = if pumped.side == StopReason::WorkDone { Duration::ZERO } else { pumped.ran };
+        let ran = if output.stop_reason == StopReason::WorkDone { Duration::ZERO } else { output.ran };
         let interrupted = || {
             let late = || (ran + ended.elapsed() > limit).then_some(StopReason::TimedOut);
             self.live.stop_cause().map(StopReason::from).or_else(late)
         };
-        let on_stdout = pumped.printed.is_some();
+        let on_stdout = output.printed.is_some();
         let mut ending = outcome::conclude(
-            pumped.side,
+            output.stop_reason,
             exit,
             outcome,
             harness.structured_output.as_ref(),
-            pumped.printed,
-            pumped.narrator.rate_limit(),
+            output.printed,
+            output.translator.rate_limit(),
             &interrupted,
         );
-        let session = pumped.narrator.session().cloned();
+        let session = output.translator.session().cloned();
         if session.as_ref().is_some_and(|session| session.origin == plugin::SessionOrigin::Replaced) {
             let message = "the CLI started a new session instead of resuming the given one";
-            self.output(vec![ready.recorder.warning(warning_code::SESSION_REPLACED, message, Value::Null)]);
+            self.output(vec![ready.recorder.warning(WarningCode::SessionReplaced, message, Value::Null)]);
             if ending.reason == EndReason::Completed && self.loaded.names_session() {
                 ending = AttemptOutcome { reason: EndReason::ResumeInvalid, message: message.to_owned(), ..ending };
             }
@@ -347,33 +350,27 @@ impl AttemptContext<'_> {
         if ending.reason == EndReason::Timeout {
             ending.message = format!("time limit of {} s exceeded", limit.as_secs_f64());
         }
-        let usage = pumped.narrator.usage().map(|total| self.own_usage(total, session.as_ref()));
+        let usage = output.translator.usage().map(|total| self.own_usage(total, session.as_ref()));
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let metrics = Metrics {
             attempt: self.loaded.job.attempt,
-            stdout: pumped.stdout,
-            stderr: pumped.stderr,
-            events: pumped.events,
-            tool_calls: pumped.narrator.tool_calls(),
+            stdout: output.stdout,
+            stderr: output.stderr,
+            events: output.events,
+            tool_calls: output.translator.tool_calls(),
             usage: usage.clone(),
             queue_ms: millis(self.live.waited()),
             spawn_ms: millis(spawned),
-            first_byte_ms: pumped.first_byte.map(millis),
-            run_ms: millis(pumped.ran),
-            peak_memory_bytes: Some(pumped.exit.usage.peak_rss).filter(|bytes| *bytes > 0),
-            cpu_ms: Some(millis(pumped.exit.usage.user + pumped.exit.usage.system)),
+            first_byte_ms: output.first_byte.map(millis),
+            run_ms: millis(output.ran),
+            peak_memory_bytes: Some(output.exit.usage.peak_rss).filter(|bytes| *bytes > 0),
+            cpu_ms: Some(millis(output.exit.usage.user + output.exit.usage.system)),
         };
-        // Where standard output is the answer, the verdict has looked whether nothing there is right.
-        let told_text = on_stdout
-            || pumped.narrator.text_told()
+        // If standard output is the answer, the outcome already says whether no text is acceptable.
+        let has_text = on_stdout
+            || output.translator.has_text()
             || ending.final_text.as_ref().is_some_and(|text| !text.trim().is_empty());
-        Attempted {
-            ending,
-            metrics: Some(metrics),
-            usage,
-            session: session.map(|session| session.id),
-            text_told: told_text,
-        }
+        Attempted { ending, metrics: Some(metrics), usage, session: session.map(|session| session.id), has_text }
     }
 
     fn collect(&self, ready: &PreparedLaunch) -> Vec<plugin::CollectedFile> {
@@ -415,10 +412,10 @@ impl AttemptContext<'_> {
 }
 
 /// `cut_short` says that the host has ended the child.
-const fn exit_status(status: ostler_runner::ExitStatus, side: &StopReason, cut_short: bool) -> plugin::ExitStatus {
+const fn exit_status(status: ostler_runner::ExitStatus, reason: &StopReason, cut_short: bool) -> plugin::ExitStatus {
     let (code, signal) = match status {
         // The host has ended it, which says nothing about the work.
-        _ if matches!(side, StopReason::WorkDone) => (None, None),
+        _ if matches!(reason, StopReason::WorkDone) => (None, None),
         ostler_runner::ExitStatus::Code(code) => (Some(code), None),
         ostler_runner::ExitStatus::Signal(signal) => (None, Some(signal)),
         ostler_runner::ExitStatus::Unknown => (None, None),
@@ -426,8 +423,8 @@ const fn exit_status(status: ostler_runner::ExitStatus, side: &StopReason, cut_s
     plugin::ExitStatus {
         code,
         signal,
-        timed_out: matches!(side, StopReason::TimedOut),
-        canceled: match side {
+        timed_out: matches!(reason, StopReason::TimedOut),
+        canceled: match reason {
             StopReason::Canceled | StopReason::HostStops => true,
             StopReason::Denied(_) | StopReason::Unreadable => cut_short,
             StopReason::Nothing | StopReason::TimedOut | StopReason::StorageFailed | StopReason::WorkDone => false,
@@ -443,8 +440,9 @@ mod tests {
     #[test]
     fn plugin_is_told_of_a_denial_as_a_cancel_only_where_the_host_has_ended_the_child() {
         let denied = StopReason::Denied(Denial { message: String::new(), hint: None });
-        let canceled =
-            |side: &StopReason, cut_short| exit_status(ostler_runner::ExitStatus::Code(0), side, cut_short).canceled;
+        let canceled = |reason: &StopReason, cut_short| {
+            exit_status(ostler_runner::ExitStatus::Code(0), reason, cut_short).canceled
+        };
         assert!(canceled(&denied, true) && !canceled(&denied, false));
         assert!(canceled(&StopReason::Canceled, true) && !canceled(&StopReason::Nothing, false));
     }

@@ -2,13 +2,14 @@
 //!
 //! Runs on the attempt's own thread and blocks there; the writer's bounded queue slows it, and it slows the child.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::attempt::conclude::KnownSession;
-use crate::attempt::event_translator::{EventTranslator, TextKey, Told};
+use crate::attempt::event_sink::RunEventSink;
+use crate::attempt::event_translator::EventTranslator;
+use crate::attempt::line_decoder::LineDecoder;
 use crate::attempt::outcome::StopReason;
 use crate::attempt::tool_use::{Judged, ToolUses};
 use crate::attempt::work::Work;
@@ -18,25 +19,22 @@ use crate::record::Recorder;
 use ostler_config::Config;
 use ostler_plugin_host::types as plugin;
 use ostler_plugin_host::{PluginError, Transcript};
-use ostler_protocol::{Chunk, CliExit, NewEvent, Payload, RunId, StreamMetrics, warning_code};
-use ostler_redaction::StreamRedactor;
-use ostler_runner::{
-    Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, LineSplitter, StopSignal, Stream, Usage,
-};
-use ostler_storage::{Durability, Output, Pending, Storage, Written};
+use ostler_protocol::{Chunk, CliExit, Payload, RunId, StreamMetrics, WarningCode};
+use ostler_runner::{Batch, Child, Contained, Event, Exit, ExitStatus, LineCaps, StopSignal, Stream, Usage};
+use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::failpoint;
 
-/// Everything that a pump is given.
-pub(crate) struct Parts<'a> {
+/// What an output loop needs.
+pub(crate) struct OutputLoopParts<'a> {
     pub(crate) run: RunId,
     pub(crate) child: Child,
-    pub(crate) live: &'a ActiveRun,
+    pub(crate) active_run: &'a ActiveRun,
     pub(crate) recorder: &'a Recorder,
     pub(crate) storage: &'a Storage,
     pub(crate) config: &'a Config,
-    /// Or why there is none: the child runs already, and its output is kept as it is.
+    /// The error, if the transcript could not be started. The child is running then, and its output is stored as it is.
     pub(crate) transcript: Result<Transcript, PluginError>,
-    /// Judges what the transcript says of tools.
+    /// Evaluates the tool uses that the transcript reports.
     pub(crate) tools: ToolUses<'a>,
     pub(crate) form: plugin::OutputForm,
     pub(crate) duplex: bool,
@@ -45,16 +43,16 @@ pub(crate) struct Parts<'a> {
     pub(crate) time_limit: Duration,
 }
 
-/// What came of it.
-pub(crate) struct Pumped {
+/// What the output loop found out.
+pub(crate) struct OutputResult {
     pub(crate) exit: Exit,
-    pub(crate) side: StopReason,
+    pub(crate) stop_reason: StopReason,
     /// Whether the host has ended the child.
     pub(crate) cut_short: bool,
-    /// Still there unless it failed.
+    /// The error, if the plugin failed.
     pub(crate) transcript: Result<Transcript, String>,
-    pub(crate) narrator: EventTranslator,
-    /// What standard output said, where that is the answer.
+    pub(crate) translator: EventTranslator,
+    /// Standard output, if it is the answer.
     pub(crate) printed: Option<Printed>,
     pub(crate) stdout: StreamMetrics,
     pub(crate) stderr: StreamMetrics,
@@ -66,126 +64,104 @@ pub(crate) struct Pumped {
 struct OutputLoop<'a> {
     run: RunId,
     child: Child,
-    live: &'a ActiveRun,
+    active_run: &'a ActiveRun,
     recorder: &'a Recorder,
     storage: &'a Storage,
-    output: Output,
+    sink: RunEventSink<'a>,
     transcript: Result<Transcript, String>,
     tools: ToolUses<'a>,
-    /// Until when tool uses are judged, where the run is to end.
-    judged_until: Option<Instant>,
+    /// Until when tool uses are evaluated, once the run is being ended.
+    evaluated_until: Option<Instant>,
     duplex: bool,
     stop: StopSignal,
     grace: Duration,
     keep_raw: bool,
-    /// Longest line that a plugin reads, and that is shown, in bytes.
-    longest_read: usize,
-    longest_shown: usize,
-    narrator: EventTranslator,
+    caps: LineCaps,
+    translator: EventTranslator,
     stdout: Lane,
     stderr: Lane,
-    /// Where standard output is the answer: it takes that stream's splitter's place.
+    /// If standard output is the answer: it decodes that stream instead of the lane.
     document: Option<Document>,
-    side: StopReason,
+    stop_reason: StopReason,
     cut_short: bool,
     work: Work,
     exit: Option<Exit>,
     started: Instant,
     deadline: Instant,
     first_byte: Option<Duration>,
-    room: u64,
-    trimmed: bool,
-    events: u64,
     session_stored: bool,
-    /// Where the first and the newest piece of a text were written.
-    pieces: HashMap<TextKey, Pieces>,
 }
 
-/// The first piece of a text, and the newest where there is more than one.
-type Pieces = (Pending<Vec<Written>>, Option<Pending<Vec<Written>>>);
-
-/// One stream on its way.
+/// One stream of the child.
 struct Lane {
-    splitter: LineSplitter,
-    redactor: StreamRedactor,
-    told_redactions: u64,
-    metrics: StreamMetrics,
-    cut_told: bool,
+    decoder: LineDecoder,
+    /// Whether it was reported that a line was cut.
+    cut_reported: bool,
 }
 
-/// Runs the child to its end.
-pub(crate) fn pump(parts: Parts<'_>) -> Pumped {
+/// Handles the output of a child until the child and all its descendants have ended.
+pub(crate) fn run(parts: OutputLoopParts<'_>) -> OutputResult {
     let runner = &parts.config.runner;
     let caps = LineCaps { transcript: runner.max_transcript_line_bytes(), shown: runner.max_line_bytes };
-    let lane = || Lane {
-        splitter: LineSplitter::new(caps),
-        redactor: parts.recorder.redactor().stream(),
-        told_redactions: 0,
-        metrics: StreamMetrics::default(),
-        cut_told: false,
-    };
+    let lane = || Lane { decoder: LineDecoder::new(caps, parts.recorder.redactor()), cut_reported: false };
     let (transcript, failed) = match parts.transcript {
         Ok(transcript) => (Ok(transcript), None),
         Err(error) => (Err(error.to_string()), Some(error)),
     };
     let started = Instant::now();
     let document = (parts.form == plugin::OutputForm::Text).then(|| Document::new(parts.recorder.redactor()));
-    let mut pump = OutputLoop {
+    let quota = parts.config.storage.max_stored_bytes();
+    let mut output_loop = OutputLoop {
         run: parts.run,
-        live: parts.live,
+        active_run: parts.active_run,
         recorder: parts.recorder,
         storage: parts.storage,
-        output: parts.storage.output(),
+        sink: RunEventSink::new(parts.run, parts.recorder, parts.storage.output(), quota),
         transcript,
         tools: parts.tools,
-        judged_until: None,
+        evaluated_until: None,
         duplex: parts.duplex,
         stop: parts.stop,
         grace: runner.grace(),
         keep_raw: parts.config.storage.raw,
-        longest_read: runner.max_transcript_line_bytes(),
-        longest_shown: runner.max_line_bytes,
-        narrator: EventTranslator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
+        caps,
+        translator: EventTranslator::new(parts.recorder.redactor().clone(), parts.max_tool_lines),
         stdout: lane(),
         stderr: lane(),
         document,
-        side: StopReason::Nothing,
+        stop_reason: StopReason::Nothing,
         cut_short: false,
         work: Work::new(runner),
         exit: None,
         started,
         deadline: started + parts.time_limit,
         first_byte: None,
-        room: parts.config.storage.max_stored_bytes(),
-        trimmed: false,
-        events: 0,
         session_stored: false,
-        pieces: HashMap::new(),
         child: parts.child,
     };
     if let Some(error) = failed {
-        pump.give_up("the output cannot be understood", &error);
+        output_loop.give_up("the output cannot be understood", &error);
     }
-    let contained = pump.drive();
-    pump.close(&contained);
-    Pumped {
-        exit: pump.exit.unwrap_or(Exit { status: ExitStatus::Unknown, usage: Usage::default() }),
-        side: pump.side,
-        cut_short: pump.cut_short,
-        transcript: pump.transcript,
-        narrator: pump.narrator,
-        printed: pump.document.map(Document::into_printed),
-        stdout: pump.stdout.metrics,
-        stderr: pump.stderr.metrics,
-        events: pump.events,
-        first_byte: pump.first_byte,
+    let contained = output_loop.drive();
+    output_loop.close(&contained);
+    OutputResult {
+        exit: output_loop.exit.unwrap_or(Exit { status: ExitStatus::Unknown, usage: Usage::default() }),
+        stop_reason: output_loop.stop_reason,
+        cut_short: output_loop.cut_short,
+        transcript: output_loop.transcript,
+        translator: output_loop.translator,
+        printed: output_loop.document.map(Document::into_printed),
+        stdout: output_loop.stdout.decoder.metrics(),
+        stderr: output_loop.stderr.decoder.metrics(),
+        events: output_loop.sink.events(),
+        first_byte: output_loop.first_byte,
         ran: started.elapsed(),
     }
 }
 
 impl OutputLoop<'_> {
     fn drive(&mut self) -> Contained {
-        self.live.attach(self.child.waker());
+        self.active_run.attach(self.child.waker());
         if self.duplex {
             let step = self.guest(Transcript::open);
             self.take(step);
@@ -199,30 +175,31 @@ impl OutputLoop<'_> {
                 Event::StdinClosed => {}
                 Event::StdinFailed { unwritten } => self.on_unread_input(unwritten),
                 Event::Woken => {
-                    if let Some(cause) = self.live.stop_cause() {
+                    if let Some(cause) = self.active_run.stop_cause() {
                         self.end_child(cause.into());
                     }
                 }
                 Event::Deadline => self.on_deadline(),
                 Event::Contained(contained) => {
-                    self.live.detach();
+                    self.active_run.detach();
                     return contained;
                 }
             }
-            if self.side == StopReason::Nothing && self.output.check().is_err() {
+            if self.stop_reason == StopReason::Nothing && self.sink.failed() {
                 self.end_child(StopReason::StorageFailed);
             }
         }
     }
 
-    /// When something is to be done although nothing happens.
+    /// When the loop must act although nothing happens.
     fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.work.until().filter(|_| self.exit.is_none());
-        (self.side == StopReason::Nothing).then(|| lingering.map_or(self.deadline, |until| until.min(self.deadline)))
+        (self.stop_reason == StopReason::Nothing)
+            .then(|| lingering.map_or(self.deadline, |until| until.min(self.deadline)))
     }
 
-    /// The time limit of the run, or of a CLI whose work is done. The work that is done counts, though its CLI waits for
-    /// the limit.
+    /// The time limit of the run has passed, or that of a CLI whose work is complete. Complete work counts, even if the CLI
+    /// waits until the time limit of the run.
     fn on_deadline(&mut self) {
         let now = Instant::now();
         let late = now >= self.deadline;
@@ -233,10 +210,10 @@ impl OutputLoop<'_> {
         }
     }
 
-    /// Ends a CLI whose work is done, and says so.
+    /// Ends a CLI whose work is complete, and reports it.
     fn end_finished(&mut self) {
         if self.work.stopped() {
-            // Why, the outcome says.
+            // The outcome has the reason.
             return self.end_child(StopReason::WorkDone);
         }
         let Some((lingered, background)) = self.work.lingered() else { return };
@@ -248,17 +225,17 @@ impl OutputLoop<'_> {
         };
         let message = format!("the CLI still ran {seconds} s after its work was done{waits}; it was ended");
         let facts = json!({"lingeredMs": u64::try_from(lingered.as_millis()).ok(), "background": background});
-        let event = self.recorder.warning(warning_code::CLI_ENDED, message, facts);
-        self.store(vec![event]);
+        self.sink.warn(WarningCode::CliEnded, message, facts);
         self.end_child(StopReason::WorkDone);
     }
 
-    /// The first cause counts. A child that has ended by itself is left to its own end, unless what it said cannot stand.
-    fn end_child(&mut self, side: StopReason) {
+    /// Ends the child. The first reason counts. A child that has exited keeps its own outcome, unless the reason makes what it
+    /// said invalid.
+    fn end_child(&mut self, reason: StopReason) {
         let even_after_exit =
-            matches!(side, StopReason::StorageFailed | StopReason::Denied(_) | StopReason::Unreadable);
-        if self.side == StopReason::Nothing && (self.exit.is_none() || even_after_exit) {
-            self.side = side;
+            matches!(reason, StopReason::StorageFailed | StopReason::Denied(_) | StopReason::Unreadable);
+        if self.stop_reason == StopReason::Nothing && (self.exit.is_none() || even_after_exit) {
+            self.stop_reason = reason;
             self.cut_short = self.exit.is_none();
             self.child.stop(self.stop, self.grace);
         }
@@ -270,11 +247,11 @@ impl OutputLoop<'_> {
             self.first_byte = Some(self.started.elapsed());
             failpoint::reach("chunk.before");
         }
-        self.lane(stream).metrics.bytes += bytes.len() as u64;
+        self.lane(stream).decoder.count_bytes(bytes.len() as u64);
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
             let piece = document.push(bytes);
-            self.tell_piece(piece);
-        } else if let Some(batch) = self.lane(stream).splitter.push(bytes) {
+            self.store_answer(piece);
+        } else if let Some(batch) = self.lane(stream).decoder.push(bytes) {
             self.on_lines(stream, &batch);
         }
         if first {
@@ -285,16 +262,15 @@ impl OutputLoop<'_> {
     fn on_end(&mut self, stream: Stream) {
         if let Some(document) = self.document.as_mut().filter(|_| stream == Stream::Stdout) {
             let piece = document.finish();
-            self.stdout.metrics.lines = document.lines();
-            self.tell_piece(piece);
+            self.stdout.decoder.set_lines(document.lines());
+            self.store_answer(piece);
             return;
         }
-        if let Some(batch) = self.lane(stream).splitter.finish() {
+        if let Some(batch) = self.lane(stream).decoder.finish() {
             self.on_lines(stream, &batch);
         }
-        let mut rest = String::new();
-        self.lane(stream).redactor.finish(&mut rest);
-        self.tell_chunk(stream, rest, false, false);
+        let rest = self.lane(stream).decoder.flush();
+        self.store_chunk(stream, rest);
     }
 
     fn on_exit(&mut self, exit: Exit) {
@@ -306,58 +282,38 @@ impl OutputLoop<'_> {
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let event = self.recorder.event(&Payload::CliExit(CliExit { code, signal, duration_ms }));
         failpoint::reach("exit.before");
-        self.store(vec![event]);
+        self.sink.store(event);
         self.exit = Some(exit);
         failpoint::reach("exit.after");
     }
 
     fn on_unread_input(&mut self, unwritten: usize) {
-        if unwritten > 0 && self.side == StopReason::Nothing {
+        if unwritten > 0 && self.stop_reason == StopReason::Nothing {
             let message = format!("the CLI did not read all of its input; bytes left: {unwritten}");
-            let event = self.recorder.warning(warning_code::INPUT_UNREAD, message, json!({"bytes": unwritten}));
-            self.store(vec![event]);
+            self.sink.warn(WarningCode::InputUnread, message, json!({"bytes": unwritten}));
         }
     }
 
-    /// Stores a piece of the answer: no guest reads it, and nothing of it is cut.
-    fn tell_piece(&mut self, piece: Option<Piece>) {
+    /// Stores a piece of the answer. No plugin reads it, and nothing of it is cut.
+    fn store_answer(&mut self, piece: Option<Piece>) {
         let Some(piece) = piece else { return };
-        let event = self.recorder.redacted(&Payload::ChunkStdout(piece.chunk.clone()));
-        let room = self.take_room(&event);
+        let written = self.sink.store_piece(&Payload::ChunkStdout(piece.chunk.clone()));
         let Some(document) = &mut self.document else { return };
-        if room {
-            self.events += 1;
-            document.kept(&piece, self.output.append_and_tell(vec![event]));
-        } else {
-            document.lost(&piece);
+        match written {
+            Some(written) => document.kept(&piece, written),
+            None => document.lost(&piece),
         }
     }
 
     fn on_lines(&mut self, stream: Stream, batch: &Batch) {
-        let count = batch.lines().len();
-        self.lane(stream).metrics.lines += count as u64;
         let covered = if self.transcript.is_err() { Vec::new() } else { self.read(stream, batch) };
-        let lane = self.lane(stream);
-        let mut ready = String::new();
-        let mut cut = false;
-        if covered.is_empty() && !batch.exceeds_shown() {
-            lane.redactor.push(batch.text(), &mut ready);
-        } else {
-            for (index, line) in batch.lines().enumerate() {
-                if covered.get(index).copied().unwrap_or(false) {
-                    continue;
-                }
-                lane.redactor.push(line.shown, &mut ready);
-                lane.redactor.push("\n", &mut ready);
-                cut |= line.is_cut();
-            }
-        }
+        let decoded = self.lane(stream).decoder.redact(batch, &covered);
         // A line that a plugin has read as a whole is not shown, and nothing of it is missing.
-        self.tell_cut(stream, batch.truncated(), cut);
-        self.tell_chunk(stream, ready, cut, batch.lossy());
+        self.report_cut(stream, batch.truncated(), decoded.cut);
+        self.store_chunk(stream, decoded.chunk);
     }
 
-    /// Lets the transcript read; returns which lines it has covered, by index. Empty is none.
+    /// Lets the transcript read lines. Returns for each line whether an event stands for it; empty means none.
     fn read(&mut self, stream: Stream, batch: &Batch) -> Vec<bool> {
         let name = match stream {
             Stream::Stdout => plugin::OutputStream::Stdout,
@@ -368,8 +324,8 @@ impl OutputLoop<'_> {
             .map(|line| plugin::Line { stream: name, text: line.text.to_owned(), truncated: line.truncated })
             .collect();
         let count = lines.len();
-        if self.side == StopReason::WorkDone {
-            // The outcome is settled: what a protocol says of its own end is no part of it.
+        if self.stop_reason == StopReason::WorkDone {
+            // The outcome is known: what the CLI reports about its own end does not change it.
             return vec![stream == Stream::Stdout && !self.keep_raw; count];
         }
         let unread = lines.iter().filter(|line| line.truncated && stream == Stream::Stdout).count();
@@ -392,30 +348,29 @@ impl OutputLoop<'_> {
         covered
     }
 
-    /// Calls the plugin. If it fails, that is told once, and the output goes on as it is, unread.
+    /// Calls the plugin. If it fails, this is reported once, and the output is stored as it is.
     fn guest<T>(&mut self, call: impl FnOnce(&mut Transcript) -> Result<T, PluginError>) -> Option<T> {
         let transcript = self.transcript.as_mut().ok()?;
         match call(transcript) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.give_up("the output is not understood any more", &error);
+                self.give_up("the output cannot be understood any more", &error);
                 None
             }
         }
     }
 
-    /// Goes on without the plugin, and says why.
+    /// Continues without the plugin, and reports why.
     fn give_up(&mut self, what: &str, error: &PluginError) {
         let facts = json!({"plugin": error.plugin});
-        let event = self.recorder.warning(warning_code::PLUGIN_FAILED, format!("{what}: {error}"), facts);
+        self.sink.warn(WarningCode::PluginFailed, format!("{what}: {error}"), facts);
         self.transcript = Err(error.to_string());
-        self.store(vec![event]);
         if self.tools.end_unseen() {
             self.end_child(StopReason::Unreadable);
         }
     }
 
-    /// Does what a step says; returns the indexes of the lines that it has covered.
+    /// Carries out a step of the plugin. Returns the indexes of the lines for which events stand.
     fn take(&mut self, step: Option<plugin::Step>) -> Vec<u32> {
         let Some(mut step) = step else { return Vec::new() };
         self.work.hear(&mut step.events);
@@ -431,12 +386,12 @@ impl OutputLoop<'_> {
             })
             .collect();
         let tool_uses = self.tools.news(&step.events);
-        let mut told = Vec::new();
-        self.narrator.tell(step.events, &mut told);
-        self.tell(told);
+        let mut events = Vec::new();
+        self.translator.translate(step.events, &mut events);
+        events.into_iter().for_each(|event| self.sink.emit(event));
         for tool_use in tool_uses {
-            // A step can report many, and each policy may take its time.
-            let in_time = self.may_judge();
+            // A step can report many tool uses, and each policy takes time.
+            let in_time = self.may_evaluate();
             let judged = self.tools.judge(tool_use, in_time);
             self.act_on(judged);
         }
@@ -450,7 +405,7 @@ impl OutputLoop<'_> {
                 self.child.close_stdin();
             }
         }
-        // Nobody can be asked in a non-interactive run, and an unanswered question would hold it for ever.
+        // There is no one to ask in a non-interactive run, and a request without an answer would block it for ever.
         for id in asked {
             let decision = plugin::Decision {
                 allow: false,
@@ -465,27 +420,21 @@ impl OutputLoop<'_> {
         step.covered
     }
 
-    /// Whether there is time to ask the policies. While the run is ended, there is for as long as that may take.
-    fn may_judge(&mut self) -> bool {
+    /// Whether there is time to ask the policies. While the run is being ended, there is as much as ending may take.
+    fn may_evaluate(&mut self) -> bool {
         let late = || (Instant::now() >= self.deadline).then_some(StopReason::TimedOut);
-        let Some(side) = self.live.stop_cause().map(StopReason::from).or_else(late) else { return true };
-        self.end_child(side);
-        let until = *self.judged_until.get_or_insert_with(|| Instant::now() + self.grace);
+        let Some(reason) = self.active_run.stop_cause().map(StopReason::from).or_else(late) else { return true };
+        self.end_child(reason);
+        let until = *self.evaluated_until.get_or_insert_with(|| Instant::now() + self.grace);
         Instant::now() < until
     }
 
     fn act_on(&mut self, judged: Judged) {
         match judged {
             Judged::Nothing => {}
-            Judged::Noted(event) => {
-                if self.take_room(&event) {
-                    self.store(vec![event]);
-                }
-            }
+            Judged::Noted(event) => self.sink.store_within_quota(event),
             Judged::Denied { events, end } => {
-                if !events.is_empty() {
-                    self.store(events);
-                }
+                self.sink.store_all(events);
                 if let Some(denial) = end {
                     self.end_child(StopReason::Denied(denial));
                 }
@@ -493,131 +442,60 @@ impl OutputLoop<'_> {
         }
     }
 
-    /// The session is worth keeping as soon as it is known: the host may die before the run ends.
+    /// Stores the session as soon as it is known: the host may be killed before the run ends.
     fn store_session(&mut self) {
         if self.session_stored {
             return;
         }
-        let Some(session) = self.narrator.session() else { return };
+        let Some(session) = self.translator.session() else { return };
         let (run, known) = (self.run, KnownSession::new(&session.id, self.recorder));
         self.session_stored = true;
         drop(self.storage.write(Durability::Batched, move |tx| known.write(tx, run)));
     }
 
-    fn tell(&mut self, told: Vec<Told>) {
-        for one in told {
-            match one {
-                Told::Event(payload) => self.store_counted(&payload),
-                Told::Delta { key, payload } => {
-                    let event = self.recorder.redacted(&payload);
-                    if self.take_room(&event) {
-                        self.events += 1;
-                        let written = self.output.append_and_tell(vec![event]);
-                        match self.pieces.get_mut(&key) {
-                            Some((_, newest)) => *newest = Some(written),
-                            None => _ = self.pieces.insert(key, (written, None)),
-                        }
-                    }
-                }
-                Told::Whole { key, mut event } => {
-                    if let Some((first, last)) = self.pieces.remove(&key).and_then(|(first, newest)| {
-                        let first = first.wait().ok()?.first()?.cursor;
-                        let last = newest.map_or(Some(first), |newest| Some(newest.wait().ok()?.last()?.cursor));
-                        Some((first, last?))
-                    }) {
-                        event.fields.insert("fromCursor".to_owned(), first.into());
-                        event.fields.insert("toCursor".to_owned(), last.into());
-                    }
-                    self.store_counted(&Payload::Semantic(event));
-                }
-            }
-        }
-    }
-
-    fn store_counted(&mut self, payload: &Payload) {
-        let event = self.recorder.redacted(payload);
-        if self.take_room(&event) {
-            self.store(vec![event]);
-        }
-    }
-
-    fn tell_chunk(&mut self, stream: Stream, text: String, truncated: bool, lossy: bool) {
-        if text.is_empty() {
-            return;
-        }
-        let redactions = self.lane(stream).new_redactions();
-        let chunk = Chunk { text, redactions, truncated, lossy, base64: None };
-        let payload = match stream {
+    fn store_chunk(&mut self, stream: Stream, chunk: Option<Chunk>) {
+        let Some(chunk) = chunk else { return };
+        self.sink.store_output(&match stream {
             Stream::Stdout => Payload::ChunkStdout(chunk),
             Stream::Stderr => Payload::ChunkStderr(chunk),
-        };
-        self.store_counted(&payload);
+        });
     }
 
-    fn tell_cut(&mut self, stream: Stream, truncated: bool, cut: bool) {
-        if self.lane(stream).cut_told || !(truncated || cut) {
+    /// Reports that a line was cut, once for each stream.
+    fn report_cut(&mut self, stream: Stream, truncated: bool, cut: bool) {
+        if self.lane(stream).cut_reported || !(truncated || cut) {
             return;
         }
-        self.lane(stream).cut_told = true;
+        self.lane(stream).cut_reported = true;
         let name = match stream {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
         };
-        let limit = if truncated { self.longest_read } else { self.longest_shown };
+        let limit = if truncated { self.caps.transcript } else { self.caps.shown };
         let message = format!("output truncated: a line of {name} exceeded {limit} bytes");
-        let event = self.recorder.warning(warning_code::LINE_TRUNCATED, message, json!({"stream": name}));
-        self.store(vec![event]);
-    }
-
-    /// Whether an event still fits into what a run may store. The first that does not is told.
-    fn take_room(&mut self, event: &NewEvent) -> bool {
-        let size = event.payload.len() as u64;
-        if size <= self.room {
-            self.room -= size;
-            return true;
-        }
-        self.room = 0;
-        if !self.trimmed {
-            self.trimmed = true;
-            let message = "the run reached the limit of stored output (`max_stored_mib`); further output is not kept";
-            let event = self.recorder.warning(warning_code::BUFFER_TRIMMED, message, Value::Null);
-            self.store(vec![event]);
-        }
-        false
-    }
-
-    fn store(&mut self, events: Vec<NewEvent>) {
-        self.events += events.len() as u64;
-        if let Err(error) = self.output.append(events) {
-            tracing::error!(run = %self.run, %error, "output was not stored");
-            self.end_child(StopReason::StorageFailed);
-        }
+        self.sink.warn(WarningCode::LineTruncated, message, json!({"stream": name}));
     }
 
     fn close(&mut self, contained: &Contained) {
-        let mut told = Vec::new();
-        self.narrator.finish(&mut told);
-        self.tell(told);
+        let mut events = Vec::new();
+        self.translator.finish(&mut events);
+        events.into_iter().for_each(|event| self.sink.emit(event));
         if let Some(event) = self.tools.left_out() {
-            self.store(vec![event]);
+            self.sink.store(event);
         }
-        let named = |list: &[ostler_runner::Leftover]| -> Value {
-            list.iter().map(|process| json!({"pid": process.pid, "name": process.name})).collect()
-        };
-        // After a stop, ending the descendants is what was asked for; otherwise the CLI has left them behind.
-        if contained.killed_total > 0 && matches!(self.side, StopReason::Nothing | StopReason::WorkDone) {
+        // After a stop, the host ends all descendants on purpose; otherwise the CLI has left them behind.
+        if contained.killed_total > 0 && matches!(self.stop_reason, StopReason::Nothing | StopReason::WorkDone) {
             let count = contained.killed_total;
             let processes = if count == 1 { "1 process" } else { &format!("{count} processes") };
             let message = format!("the CLI left {processes} behind, which the host ended");
-            let facts = json!({"count": contained.killed_total, "processes": named(&contained.killed)});
-            let event = self.recorder.warning(warning_code::PROCESSES_ENDED, message, facts);
-            self.store(vec![event]);
+            self.sink.warn_of_processes(WarningCode::ProcessesEnded, message, Some(count), &contained.killed);
         }
         if !contained.survivors.is_empty() {
             let message = "processes of the run survived SIGKILL";
-            let facts = json!({"processes": named(&contained.survivors)});
-            let event = self.recorder.warning(warning_code::LEFTOVER_PROCESS, message, facts);
-            self.store(vec![event]);
+            self.sink.warn_of_processes(WarningCode::LeftoverProcess, message, None, &contained.survivors);
+        }
+        if self.sink.failed() {
+            self.end_child(StopReason::StorageFailed);
         }
     }
 
@@ -626,13 +504,5 @@ impl OutputLoop<'_> {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         }
-    }
-}
-
-impl Lane {
-    /// How many secrets were taken out since this was asked last.
-    fn new_redactions(&mut self) -> u64 {
-        let count = self.redactor.count();
-        count - std::mem::replace(&mut self.told_redactions, count)
     }
 }

@@ -19,7 +19,7 @@ use crate::policy::policy_set::{self, Grants, PolicyDecision, PolicySet};
 use crate::record::Recorder;
 use ostler_config::ReportedTools;
 use ostler_plugin_host::types::{Action, CheckedPath, Semantic, ToolCall, ToolOutput};
-use ostler_protocol::{AuditedTool, Finding, NewEvent, Payload, PolicyAudit, Verdict, warning_code};
+use ostler_protocol::{AuditedTool, Finding, NewEvent, Payload, PolicyAudit, Verdict, WarningCode};
 
 /// The kind of a tool that is not known, and of those beyond [`MAX_KINDS`].
 const OTHER: &str = "other";
@@ -218,7 +218,7 @@ impl<'a> Denials<'a> {
                 let AuditedTool { id, tool, name } = tool;
                 let facts =
                     json!({"id": id, "tool": tool, "name": name, "policy": denial.policy, "check": denial.check});
-                events.push(self.recorder.warning(warning_code::TOOL_DENIED, message, facts));
+                events.push(self.recorder.warning(WarningCode::ToolDenied, message, facts));
                 None
             }
             ReportedTools::End => Some(Denial { message, hint: denial.hint }),
@@ -237,7 +237,7 @@ impl<'a> Denials<'a> {
     fn left_out(&self) -> Option<NewEvent> {
         let count = Some(self.left_out).filter(|count| *count > 0)?;
         let message = format!("{count} further tool uses were denied, and have no record of their own");
-        Some(self.recorder.warning(warning_code::TOOL_DENIED, message, json!({"count": count})))
+        Some(self.recorder.warning(WarningCode::ToolDenied, message, json!({"count": count})))
     }
 
     fn message(&self, tool: &AuditedTool, finding: &Finding) -> String {

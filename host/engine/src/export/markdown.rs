@@ -5,11 +5,12 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::open_markup::OpenMarkup;
-
-use ostler_protocol::{Event, EventType, Output, RunRecord, Usage};
+use ostler_protocol::semantic::WholeText;
+use ostler_protocol::{Event, EventType, Output, RunRecord, Semantic, Usage};
 
 /// What the end of the page is inside of.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl<W: Write> Page<W> {
         let payload = &event.payload;
         match event.kind {
             EventType::RunStarted => {
-                self.text_output = payload.get("output") == Some(&serde_json::json!(Output::Text));
+                self.text_output = payload.get("output") == Some(&json!(Output::Text));
                 match payload.get("attempt").and_then(Value::as_u64) {
                     Some(attempt) if attempt > 1 => self.line(&format!("**Attempt {attempt}**")),
                     _ => Ok(()),
@@ -54,7 +55,10 @@ impl<W: Write> Page<W> {
             EventType::ChunkStdout if self.text_output => self.text("", field(payload, "text")),
             EventType::ChunkStdout => self.folded("standard output", field(payload, "text")),
             EventType::ChunkStderr => self.folded("standard error", field(payload, "text")),
-            EventType::Semantic => self.semantic(payload),
+            EventType::Semantic => match Semantic::deserialize(payload) {
+                Ok(event) => self.semantic(&event),
+                Err(_) => Ok(()),
+            },
             EventType::Warning => {
                 let message = format!("**{}**: {}", plain(field(payload, "code")), plain(field(payload, "message")));
                 self.line(&format!("> {message}"))
@@ -68,50 +72,50 @@ impl<W: Write> Page<W> {
         }
     }
 
-    fn semantic(&mut self, payload: &Value) -> io::Result<()> {
-        let text = field(payload, "text");
-        match field(payload, "kind") {
-            "text_delta" => self.text(field(payload, "message"), text),
-            "thinking_delta" | "thinking" => self.folded("thinking", text),
-            "tool_delta" => self.folded(&format!("output of {}", field(payload, "id")), text),
-            // A text whose pieces were all told refers to them.
-            "text" if !text.is_empty() => {
+    fn semantic(&mut self, event: &Semantic) -> io::Result<()> {
+        match event {
+            Semantic::TextDelta(piece) => self.text(&piece.message, &piece.text),
+            Semantic::ThinkingDelta(piece) => self.folded("thinking", &piece.text),
+            Semantic::Thinking(text) => self.folded("thinking", text.text.as_deref().unwrap_or_default()),
+            Semantic::ToolDelta(piece) => self.folded(&format!("output of {}", piece.id), &piece.text),
+            // A text without a text of its own is that of its pieces.
+            Semantic::Text(WholeText { message, text: Some(text), .. }) if !text.is_empty() => {
                 self.close()?;
-                self.text(field(payload, "message"), text)?;
+                self.text(message, text)?;
                 self.close()
             }
-            "tool_start" => {
-                let name = [field(payload, "name"), field(payload, "tool")];
-                let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or("tool");
-                let (heading, body) = match payload.get("commands").and_then(Value::as_array) {
-                    Some(commands) if !commands.is_empty() => {
-                        let commands: Vec<&str> = commands.iter().filter_map(Value::as_str).collect();
-                        let first = commands.first().and_then(|command| command.lines().next()).unwrap_or_default();
-                        (format!("{name}: {}", shortened(first)), commands.join("\n"))
+            Semantic::ToolStart(call) => {
+                let name = [&call.name, &call.tool].into_iter().find(|name| !name.is_empty());
+                let name = name.map_or("tool", String::as_str);
+                match call.commands.first() {
+                    Some(first) => {
+                        let first = shortened(first.lines().next().unwrap_or_default());
+                        self.fold(&format!("{name}: {first}"), &call.commands.join("\n"))
                     }
-                    _ => (name.to_owned(), payload.get("input").map(pretty).unwrap_or_default()),
-                };
-                self.fold(&heading, &body)
+                    None => self.fold(name, &if call.input.is_null() { String::new() } else { pretty(&call.input) }),
+                }
             }
-            "tool_result" => {
-                let failed = payload.get("isError") == Some(&Value::Bool(true));
-                let code = payload.get("exitCode").and_then(Value::as_i64);
-                let outcome = match (failed, code) {
+            Semantic::ToolResult(result) => {
+                let outcome = match (result.is_error, result.exit_code) {
                     (_, Some(code)) => format!("result: exit code {code}"),
                     (true, None) => "result: failed".to_owned(),
                     (false, None) => "result".to_owned(),
                 };
-                match payload.get("output").and_then(Value::as_str) {
+                match &result.output {
                     Some(output) => self.fold(&outcome, output),
                     None => self.line(&format!("_{outcome}_")),
                 }
             }
-            "rate_limited" | "warning" | "error" => {
-                self.line(&format!("> **{}**: {}", plain(field(payload, "kind")), plain(field(payload, "message"))))
-            }
-            "approval_requested" => self.fold("approval asked for", &pretty(payload)),
+            Semantic::RateLimited(limit) => self.notice("rate_limited", &limit.message),
+            Semantic::Warning(notice) => self.notice("warning", &notice.message),
+            Semantic::Error(notice) => self.notice("error", &notice.message),
+            Semantic::ApprovalRequested(request) => self.fold("approval asked for", &pretty(&json!(request))),
             _ => Ok(()),
         }
+    }
+
+    fn notice(&mut self, kind: &str, message: &str) -> io::Result<()> {
+        self.line(&format!("> **{}**: {}", plain(kind), plain(message)))
     }
 
     /// Ends the page.

@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
+use serde::Deserialize;
 use serde_json::Value;
 
-use ostler_protocol::{Event, EventType, chunk_bytes, chunk_members};
+use ostler_protocol::{Event, EventType, Semantic, chunk_bytes, chunk_members};
 use ostler_redaction::{ByteRedactor, RunRedactor, StreamRedactor};
 
 /// Events that wait behind a held piece, at most; then the piece is let go as it is.
@@ -24,8 +25,12 @@ const MOST_BYTES: usize = 4 << 20;
 enum Key {
     Stdout,
     Stderr,
-    /// By the kind of its deltas, and by its message or tool use.
-    Text(&'static str, String),
+    /// A text of the agent, by its message.
+    Text(String),
+    /// The model's reasoning, by its message.
+    Thinking(String),
+    /// A tool's output, by the tool use.
+    Tool(String),
 }
 
 /// What an event is for the texts that are under way.
@@ -48,7 +53,7 @@ impl Stream {
     fn new(redactor: &RunRedactor, key: &Key) -> Self {
         match key {
             Key::Stdout => Self::Bytes(Box::new(ByteRedactor::new(redactor))),
-            Key::Stderr | Key::Text(..) => Self::Text(redactor.stream()),
+            Key::Stderr | Key::Text(_) | Key::Thinking(_) | Key::Tool(_) => Self::Text(redactor.stream()),
         }
     }
 
@@ -203,20 +208,22 @@ fn text_of(event: &Event) -> Option<&str> {
 }
 
 fn part(event: &Event) -> Part {
-    let field = |name: &str| event.payload.get(name).and_then(Value::as_str);
-    let key = |deltas, id| Key::Text(deltas, field(id).unwrap_or_default().to_owned());
     match event.kind {
         EventType::ChunkStdout => Part::Piece(Key::Stdout),
         EventType::ChunkStderr => Part::Piece(Key::Stderr),
-        EventType::Semantic => match field("kind") {
-            Some("text_delta") => Part::Piece(key("text_delta", "message")),
-            Some("thinking_delta") => Part::Piece(key("thinking_delta", "message")),
-            Some("tool_delta") => Part::Piece(key("tool_delta", "id")),
-            Some("text") => Part::Whole(key("text_delta", "message")),
-            Some("thinking") => Part::Whole(key("thinking_delta", "message")),
-            Some("tool_result") => Part::Whole(key("tool_delta", "id")),
-            _ => Part::Other,
-        },
+        EventType::Semantic => Semantic::deserialize(&event.payload).map_or(Part::Other, semantic_part),
+        _ => Part::Other,
+    }
+}
+
+fn semantic_part(event: Semantic) -> Part {
+    match event {
+        Semantic::TextDelta(piece) => Part::Piece(Key::Text(piece.message)),
+        Semantic::ThinkingDelta(piece) => Part::Piece(Key::Thinking(piece.message)),
+        Semantic::ToolDelta(piece) => Part::Piece(Key::Tool(piece.id)),
+        Semantic::Text(text) => Part::Whole(Key::Text(text.message)),
+        Semantic::Thinking(text) => Part::Whole(Key::Thinking(text.message)),
+        Semantic::ToolResult(result) => Part::Whole(Key::Tool(result.id)),
         _ => Part::Other,
     }
 }

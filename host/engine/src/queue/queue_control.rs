@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::Engine;
 use crate::record::{Recorder, now};
 use ostler_protocol::methods::{PauseParams, QueuePauses, SetQueuePriorityParams};
-use ostler_protocol::{ApiError, ErrorKind, JobRecord, RunId};
+use ostler_protocol::{ApiError, ErrorKind, JobRecord, ProgressStage, RunId};
 use ostler_scheduler::State;
 use ostler_storage::{Durability, StorageErrorKind, StoredPauses};
 
@@ -63,7 +63,8 @@ impl Engine {
         }
         let position = self.dispatcher.view(run).and_then(|view| view.place).map(|place| place.overall);
         let recorder = Recorder::new(Some(run), None, self.redactor());
-        let event = recorder.progress("priority_changed", json!({"priority": priority, "position": position}));
+        let event =
+            recorder.progress(ProgressStage::PriorityChanged, json!({"priority": priority, "position": position}));
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             let waits = tx.set_priority(run, priority)?;
             if waits {

@@ -14,7 +14,7 @@ use crate::attempt::retry_state::RetryState;
 use crate::record::Recorder;
 use crate::submit::message::series;
 use crate::submit::{time, timestamp};
-use ostler_protocol::{ApiError, EndReason, ErrorKind, JobState, RunId, StartPayload};
+use ostler_protocol::{ApiError, EndReason, ErrorKind, JobState, ProgressStage, RunId, StartPayload};
 use ostler_runner::{ProcessIdentity, end_leftovers, sweep};
 use ostler_scheduler::{Admit, Job, Start};
 use ostler_storage::{Durability, Recovery, Requeued};
@@ -111,7 +111,7 @@ impl Engine {
         let next = now.checked_add(delay).unwrap_or(now);
         let recorder = Recorder::new(Some(run), None, self.redactor());
         let event = recorder.progress(
-            "retry_scheduled",
+            ProgressStage::RetryScheduled,
             json!({"attempt": attempt, "nextRunAt": next, "reason": EndReason::Interrupted}),
         );
         let back = Requeued {

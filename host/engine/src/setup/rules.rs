@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::setup::Failure;
 use ostler_config::Config;
-use ostler_plugin_host::{Kind, PluginState, RedactorInstance, Registry, types as guest};
+use ostler_plugin_host::{Kind, PluginState, RedactorInstance, Registry, types as plugin};
 use ostler_protocol::{ApiError, ErrorKind};
 use ostler_redaction::{
     Allow, AllowTarget, Block, Candidate, Fault, Find, OperatorRules, PluginRules, Redactor, RedactorPlugin, Rule,
@@ -165,7 +165,7 @@ fn operator_rules(config: &Config) -> OperatorRules {
     OperatorRules { rules: rules.collect(), allow: allow.collect() }
 }
 
-fn rule_set(set: &guest::RuleSet) -> RuleSet {
+fn rule_set(set: &plugin::RuleSet) -> RuleSet {
     let rules = set.rules.iter().map(|rule| Rule {
         id: rule.id.clone(),
         description: rule.description.clone(),
@@ -186,9 +186,9 @@ fn rule_set(set: &guest::RuleSet) -> RuleSet {
     let allow = set.allow.iter().map(|allow| Allow {
         rules: allow.rules.clone(),
         target: match allow.target {
-            guest::AllowTarget::Secret => AllowTarget::Secret,
-            guest::AllowTarget::Match => AllowTarget::Match,
-            guest::AllowTarget::Line => AllowTarget::Line,
+            plugin::AllowTarget::Secret => AllowTarget::Secret,
+            plugin::AllowTarget::Match => AllowTarget::Match,
+            plugin::AllowTarget::Line => AllowTarget::Line,
         },
         pattern: allow.pattern.clone(),
     });
@@ -200,9 +200,9 @@ struct Guest(Arc<RedactorInstance>);
 
 impl RedactorPlugin for Guest {
     fn verify(&self, candidates: &[Candidate]) -> Result<Vec<bool>, Fault> {
-        let candidates: Vec<guest::Candidate> = candidates
+        let candidates: Vec<plugin::Candidate> = candidates
             .iter()
-            .map(|candidate| guest::Candidate {
+            .map(|candidate| plugin::Candidate {
                 rule: candidate.rule.clone(),
                 secret: candidate.secret.clone(),
                 before: candidate.before.clone(),

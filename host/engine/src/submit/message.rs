@@ -20,7 +20,7 @@ use crate::submit::{SubmitRequest, title};
 use ostler_protocol::methods::{OF_THE_CONVERSATION, StartRunResult};
 use ostler_protocol::{
     ApiError, Conversation, ConversationId, ConversationSession, ErrorKind, MessageSent, NewEvent, Payload, Problem,
-    RunId, RunMode, StartPayload, warning_code,
+    RunId, RunMode, StartPayload, WarningCode,
 };
 use ostler_schema::validate_document;
 use ostler_storage::{StorageError, WriteTx};
@@ -108,7 +108,7 @@ impl Message {
             cwd: PathBuf::from(recorder.clean(&cwd.display().to_string())),
             brings_session: brings_session(payload),
             folder_gone: folder.as_ref().is_some_and(|folder| !folder.is_dir()),
-            left_behind: recorder.warning(warning_code::SESSION_RESUME_INVALID, text, json!({"folder": folder})),
+            left_behind: recorder.warning(WarningCode::SessionResumeInvalid, text, json!({"folder": folder})),
             conversation,
         }
     }

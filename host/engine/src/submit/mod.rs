@@ -36,8 +36,8 @@ use crate::submit::profile::{Applied, explained};
 use ostler_plugin_host::types::Action;
 use ostler_protocol::methods::StartRunResult;
 use ostler_protocol::{
-    ApiError, CompatibilityWarning, Conversation, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, RunId, RunMode,
-    StartPayload,
+    ApiError, CompatibilityWarning, Conversation, ErrorKind, JobState, NewEvent, Payload, PolicyAudit, ProgressStage,
+    RunId, RunMode, StartPayload,
 };
 use ostler_redaction::{Masks, RunRedactor};
 use ostler_scheduler::{Admit, Job, Start, Time};
@@ -361,7 +361,7 @@ impl Submission<'_> {
             let facts = json!({
                 "position": place(), "held": held, "scheduledAt": self.payload.scheduled_at, "startAfter": after,
             });
-            let event = self.recorder.progress("queued", facts);
+            let event = self.recorder.progress(ProgressStage::Queued, facts);
             // Handed to the writer and not waited for: the run is acknowledged already.
             drop(self.engine.storage.write(Durability::Batched, move |tx| tx.append_event(&event)));
         });
