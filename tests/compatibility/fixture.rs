@@ -1,7 +1,9 @@
 //! One release behind private hosts, and what its runs report.
 
 use super::{cases::Case, release::Release};
-use crate::support::{AgentFixture, TestHost, answer, check_story, end_of, model_server::Seen, of_type, semantics};
+use crate::support::{
+    AgentFixture, TestHost, answer, check_run_events, end_of, model_server::Seen, of_type, semantics,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -246,7 +248,7 @@ impl<'a> Fixture<'a> {
     }
 
     /// The host that the cases share. A case that changes the CLI's own settings restores them.
-    pub(crate) fn studio(&self, by: SandboxedBy) -> &AgentFixture {
+    pub(crate) fn agent(&self, by: SandboxedBy) -> &AgentFixture {
         match by {
             SandboxedBy::Host => self.by_host.get_or_init(|| self.open(by)),
             SandboxedBy::Cli => self.by_cli.get_or_init(|| self.open(by)),
@@ -256,9 +258,9 @@ impl<'a> Fixture<'a> {
     /// The system prompt that the CLI sends by default.
     pub(crate) fn own_system_prompt(&self) -> &str {
         self.own_system_prompt.get_or_init(|| {
-            let studio = self.studio(SandboxedBy::Host);
-            let folder = studio.bed.work();
-            self.run(studio, &folder, "SYSTEM", &json!({})).answer().to_owned()
+            let agent = self.agent(SandboxedBy::Host);
+            let folder = agent.host.work();
+            self.run(agent, &folder, "SYSTEM", &json!({})).answer().to_owned()
         })
     }
 
@@ -270,65 +272,65 @@ impl<'a> Fixture<'a> {
             }
         };
         // codex warns about a home below the temporary folders, and these are private to a contained run.
-        let studio = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
+        let agent = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
         for _ in 0..DETECTIONS {
-            if !self.is_too_slow(&studio) {
+            if !self.is_too_slow(&agent) {
                 break;
             }
-            self.capabilities(&studio, true);
+            self.capabilities(&agent, true);
         }
-        studio
+        agent
     }
 
     /// The capabilities of the release as the host reports them.
-    pub(crate) fn capabilities(&self, studio: &AgentFixture, refresh: bool) -> Value {
-        studio.bed.host();
+    pub(crate) fn capabilities(&self, agent: &AgentFixture, refresh: bool) -> Value {
+        agent.host.ensure_running();
         let params = json!({ "provider": self.release.cli, "refresh": refresh });
         // Detection on a busy machine can take longer than a call may; the next call gets its result.
-        let mut found = studio.bed.call("list_capabilities", &params);
+        let mut found = agent.host.call("list_capabilities", &params);
         for _ in 1..DETECTIONS {
             if found.is_ok() {
                 break;
             }
-            found = studio.bed.call("list_capabilities", &params);
+            found = agent.host.call("list_capabilities", &params);
         }
         found.unwrap()[0].take()
     }
 
     /// Whether the capabilities list this feature.
-    pub(crate) fn claims(&self, studio: &AgentFixture, feature: &str) -> bool {
-        let found = self.capabilities(studio, false);
+    pub(crate) fn claims(&self, agent: &AgentFixture, feature: &str) -> bool {
+        let found = self.capabilities(agent, false);
         found["features"].as_array().is_some_and(|features| features.iter().any(|word| word == feature))
     }
 
     /// The reason in the capabilities that contains this text.
-    pub(crate) fn declared(&self, studio: &AgentFixture, text: &str) -> Option<String> {
-        let found = self.capabilities(studio, false);
+    pub(crate) fn declared(&self, agent: &AgentFixture, text: &str) -> Option<String> {
+        let found = self.capabilities(agent, false);
         let reasons = found["reasons"].as_array()?;
         reasons.iter().filter_map(Value::as_str).find(|reason| reason.contains(text)).map(str::to_owned)
     }
 
     /// Whether the CLI did not answer when it was detected.
-    pub(crate) fn is_too_slow(&self, studio: &AgentFixture) -> bool {
-        self.declared(studio, NO_ANSWER).is_some()
+    pub(crate) fn is_too_slow(&self, agent: &AgentFixture) -> bool {
+        self.declared(agent, NO_ANSWER).is_some()
     }
 
     /// A working folder for this case, a new one for each name.
-    pub(crate) fn folder(&self, studio: &AgentFixture, name: &str) -> PathBuf {
-        let folder = studio.bed.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
+    pub(crate) fn folder(&self, agent: &AgentFixture, name: &str) -> PathBuf {
+        let folder = agent.host.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
         fs::create_dir_all(&folder).unwrap();
         folder
     }
 
     /// Runs a prompt with this `harness` in a folder.
-    pub(crate) fn run(&self, studio: &AgentFixture, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
-        self.run_with(studio, folder, prompt, harness, &json!({}))
+    pub(crate) fn run(&self, agent: &AgentFixture, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
+        self.run_with(agent, folder, prompt, harness, &json!({}))
     }
 
     /// The same with further members of the payload.
     pub(crate) fn run_with(
         &self,
-        studio: &AgentFixture,
+        agent: &AgentFixture,
         folder: &Path,
         prompt: &str,
         harness: &Value,
@@ -342,21 +344,21 @@ impl<'a> Fixture<'a> {
         }
         let mut payload = json!({ "cwd": folder, "harness": harness });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let file = studio.payload(prompt, &payload);
-        self.command(studio, &["run", "--json", "--payload", file.to_str().unwrap()], prompt)
+        let file = agent.payload(prompt, &payload);
+        self.command(agent, &["run", "--json", "--payload", file.to_str().unwrap()], prompt)
     }
 
     /// Runs a command that follows a run with this prompt and prints its events.
-    pub(crate) fn command(&self, studio: &AgentFixture, args: &[&str], prompt: &str) -> RunReport {
-        let before = studio.server.seen().len();
-        let done = studio.bed.run(args);
-        let seen = studio.server.seen().split_off(before);
+    pub(crate) fn command(&self, agent: &AgentFixture, args: &[&str], prompt: &str) -> RunReport {
+        let before = agent.server.seen().len();
+        let done = agent.host.run(args);
+        let seen = agent.server.seen().split_off(before);
         let prompt = prompt.to_owned();
         if done.stdout.is_empty() {
             return RunReport { refused: Some(done.error()), events: Vec::new(), seen, prompt };
         }
         let events = done.json_lines();
-        check_story(&events);
+        check_run_events(&events);
         RunReport { refused: None, events, seen, prompt }
     }
 }

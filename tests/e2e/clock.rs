@@ -1,7 +1,7 @@
 //! The wall clock is set by a day, back and forth, while runs wait, retry, work and grow old. A time of day follows it;
 //! nothing else does.
 
-use crate::support::{PATIENCE, TestHost, answer, check_story, end_of, of_type, steerable, until};
+use crate::support::{TIMEOUT, TestHost, answer, check_run_events, end_of, of_type, steerable, wait_until};
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -13,21 +13,21 @@ const DAY: i64 = 24 * HOUR;
 /// A second instance of the stand-in, in a lane of its own.
 const TWO_LANES: &str = "[providers.second]\nplugin = \"rehearsal\"\n";
 
-/// A bed whose host's clocks can be set.
+/// A host whose clocks can be set.
 struct Clockwork {
-    bed: TestHost,
+    host: TestHost,
     file: PathBuf,
 }
 
 impl Clockwork {
     fn new(config: &str) -> Self {
-        let mut bed = TestHost::granted(config);
-        bed.stop();
-        let file = bed.root().join("clock");
-        bed.set("OSTLER_TEST_CLOCK", &file);
-        let clockwork = Self { bed, file };
+        let mut host = TestHost::granted(config);
+        host.stop();
+        let file = host.root().join("clock");
+        host.set("OSTLER_TEST_CLOCK", &file);
+        let clockwork = Self { host, file };
         clockwork.set(0, 0);
-        clockwork.bed.host();
+        clockwork.host.ensure_running();
         clockwork
     }
 
@@ -42,12 +42,12 @@ impl Clockwork {
     #[track_caller]
     fn set_and_look(&self, wall: i64, uptime: i64, free_lane: &str) {
         self.set(wall, uptime);
-        let run = self.bed.submit("SAY tick", &json!({ "provider": free_lane, "queuePriority": 10 })).unwrap();
-        assert_eq!(answer(&self.bed.wait_for_end(&run)), "tick");
+        let run = self.host.submit("SAY tick", &json!({ "provider": free_lane, "queuePriority": 10 })).unwrap();
+        assert_eq!(answer(&self.host.wait_for_end(&run)), "tick");
     }
 
     fn job(&self, run: &str) -> Value {
-        self.bed.record(run)["job"].clone()
+        self.host.record(run)["job"].clone()
     }
 
     #[track_caller]
@@ -65,25 +65,25 @@ impl Clockwork {
     /// Follows a run to its end, and checks its record.
     #[track_caller]
     fn end(&self, run: &str) -> Vec<Value> {
-        let story = self.bed.wait_for_end(run);
-        check_story(&story);
-        for metrics in of_type(&story, "run.runner_metrics") {
+        let events = self.host.wait_for_end(run);
+        check_run_events(&events);
+        for metrics in of_type(&events, "run.runner_metrics") {
             for time in ["queueMs", "spawnMs", "runMs", "cpuMs"] {
                 let ms = metrics["payload"][time].as_f64().unwrap();
                 assert!((0.0..HOUR as f64).contains(&ms), "{time} is {ms}");
             }
         }
-        for exit in of_type(&story, "run.cli_exit") {
+        for exit in of_type(&events, "run.cli_exit") {
             assert!(exit["payload"]["durationMs"].as_i64().unwrap() < HOUR);
         }
-        let record = self.bed.record(run);
+        let record = self.host.record(run);
         let times: Vec<Timestamp> = ["createdAt", "startedAt", "endedAt"]
             .iter()
             .filter_map(|time| record[time].as_str())
             .map(|time| time.parse().unwrap())
             .collect();
         assert!(times.is_sorted(), "it ended before it began: {record:#}");
-        story
+        events
     }
 }
 
@@ -104,7 +104,7 @@ fn a_time_of_day_follows_the_wall_clock() {
     }
     let clockwork = Clockwork::new("");
     let at = in_an_hour();
-    let run = clockwork.bed.submit("SAY at last", &json!({ "scheduledAt": at })).unwrap();
+    let run = clockwork.host.submit("SAY at last", &json!({ "scheduledAt": at })).unwrap();
     clockwork.set_and_look(0, 0, "rehearsal");
     clockwork.assert_state(&run, "scheduled");
     clockwork.set_and_look(-DAY, 0, "rehearsal");
@@ -114,9 +114,9 @@ fn a_time_of_day_follows_the_wall_clock() {
     clockwork.set_and_look(HOUR - 60_000, 0, "rehearsal");
     clockwork.assert_state(&run, "scheduled");
     clockwork.set_and_look(DAY, 0, "rehearsal");
-    let story = clockwork.end(&run);
-    assert_eq!(answer(&story), "at last");
-    let queued = of_type(&story, "run.runner_metrics")[0]["payload"]["queueMs"].as_f64().unwrap();
+    let events = clockwork.end(&run);
+    assert_eq!(answer(&events), "at last");
+    let queued = of_type(&events, "run.runner_metrics")[0]["payload"]["queueMs"].as_f64().unwrap();
     assert!(queued < 60_000.0, "waiting for a time is no waiting for a slot: {queued}");
 }
 
@@ -126,10 +126,10 @@ fn a_delay_is_as_long_as_it_was() {
         return;
     }
     let clockwork = Clockwork::new(TWO_LANES);
-    let run = clockwork.bed.submit("FAILONCE rate-limited 600000", &json!({ "maxRetries": 1 })).unwrap();
-    until("a retry", PATIENCE, || (clockwork.job(&run)["state"] == "retrying").then_some(()));
+    let run = clockwork.host.submit("FAILONCE rate-limited 600000", &json!({ "maxRetries": 1 })).unwrap();
+    wait_until("a retry", TIMEOUT, || (clockwork.job(&run)["state"] == "retrying").then_some(()));
     // Its lane is parked for as long.
-    let parked = clockwork.bed.submit("SAY unparked", &json!({})).unwrap();
+    let parked = clockwork.host.submit("SAY unparked", &json!({})).unwrap();
     for (wall, uptime) in [(DAY, 0), (0, 0), (-DAY, 0), (DAY, 0), (DAY + 500_000, 500_000)] {
         clockwork.set_and_look(wall, uptime, "second");
         clockwork.assert_state(&run, "retrying");
@@ -139,9 +139,9 @@ fn a_delay_is_as_long_as_it_was() {
         assert!(left <= wanted, "{left:?} are left with the clock set by {wall} ms");
     }
     clockwork.set_and_look(DAY + 600_000, 600_000, "second");
-    let story = clockwork.end(&run);
-    assert_eq!(end_of(&story).unwrap()["type"], "run.completed");
-    assert_eq!(of_type(&story, "run.started").len(), 2);
+    let events = clockwork.end(&run);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
+    assert_eq!(of_type(&events, "run.started").len(), 2);
     assert_eq!(answer(&clockwork.end(&parked)), "unparked");
 }
 
@@ -151,11 +151,11 @@ fn a_clock_that_falls_back_holds_no_retry_up() {
         return;
     }
     let clockwork = Clockwork::new("");
-    let run = clockwork.bed.submit("FAILONCE rate-limited 2500", &json!({ "maxRetries": 1 })).unwrap();
-    until("a retry", PATIENCE, || (clockwork.job(&run)["state"] == "retrying").then_some(()));
+    let run = clockwork.host.submit("FAILONCE rate-limited 2500", &json!({ "maxRetries": 1 })).unwrap();
+    wait_until("a retry", TIMEOUT, || (clockwork.job(&run)["state"] == "retrying").then_some(()));
     clockwork.set(-DAY, 0);
-    let story = clockwork.end(&run);
-    assert_eq!(end_of(&story).unwrap()["type"], "run.completed");
+    let events = clockwork.end(&run);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
 }
 
 #[test]
@@ -164,15 +164,15 @@ fn a_time_limit_is_as_long_as_it_was() {
         return;
     }
     let clockwork = Clockwork::new(TWO_LANES);
-    let run = clockwork.bed.submit("SLOW 600", &json!({ "timeoutSeconds": 5 })).unwrap();
-    clockwork.bed.wait_for_count("running", 1);
+    let run = clockwork.host.submit("SLOW 600", &json!({ "timeoutSeconds": 5 })).unwrap();
+    clockwork.host.wait_for_count("running", 1);
     for wall in [DAY, -DAY, DAY, -DAY] {
         clockwork.set_and_look(wall, 0, "second");
         clockwork.assert_state(&run, "running");
     }
-    let story = clockwork.end(&run);
-    assert_eq!(end_of(&story).unwrap()["payload"]["reason"], "timeout");
-    let ran = of_type(&story, "run.runner_metrics")[0]["payload"]["runMs"].as_f64().unwrap();
+    let events = clockwork.end(&run);
+    assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "timeout");
+    let ran = of_type(&events, "run.runner_metrics")[0]["payload"]["runMs"].as_f64().unwrap();
     assert!((5_000.0..60_000.0).contains(&ran), "it ran for {ran} ms");
 }
 
@@ -182,15 +182,15 @@ fn nobody_grows_old_in_a_moment() {
         return;
     }
     let clockwork = Clockwork::new(TWO_LANES);
-    let bed = &clockwork.bed;
+    let host = &clockwork.host;
     let first_of = |round: &str, wall: i64, uptime: i64| {
         let go = format!("go-{round}");
-        let holder = bed.submit(&when(&go, "held"), &json!({})).unwrap();
-        bed.wait_for_count("running", 1);
-        let low = bed.submit("SAY low", &json!({ "queuePriority": -10 })).unwrap();
+        let holder = host.submit(&when(&go, "held"), &json!({})).unwrap();
+        host.wait_for_count("running", 1);
+        let low = host.submit("SAY low", &json!({ "queuePriority": -10 })).unwrap();
         clockwork.set_and_look(wall, uptime, "second");
-        let high = bed.submit("SAY high", &json!({ "queuePriority": 10 })).unwrap();
-        bed.file(&go, "");
+        let high = host.submit("SAY high", &json!({ "queuePriority": 10 })).unwrap();
+        host.file(&go, "");
         clockwork.end(&holder);
         let start = |run: &str| of_type(&clockwork.end(run), "run.started")[0]["cursor"].as_u64().unwrap();
         if start(&low) < start(&high) { "low" } else { "high" }
@@ -207,30 +207,32 @@ fn a_clock_that_is_set_while_no_host_runs_keeps_order_and_delays() {
         return;
     }
     let clockwork = Clockwork::new(TWO_LANES);
-    let bed = &clockwork.bed;
+    let host = &clockwork.host;
     let delayed =
-        bed.submit("FAILONCE rate-limited 600000", &json!({ "provider": "second", "maxRetries": 1 })).unwrap();
-    until("a retry", PATIENCE, || (clockwork.job(&delayed)["state"] == "retrying").then_some(()));
-    let holder = bed.submit(&when("go", "held"), &json!({})).unwrap();
-    bed.wait_for_count("running", 1);
+        host.submit("FAILONCE rate-limited 600000", &json!({ "provider": "second", "maxRetries": 1 })).unwrap();
+    wait_until("a retry", TIMEOUT, || (clockwork.job(&delayed)["state"] == "retrying").then_some(()));
+    let holder = host.submit(&when("go", "held"), &json!({})).unwrap();
+    host.wait_for_count("running", 1);
     // A run whose child was not released yet would wait again, and not be interrupted. This child has spoken.
-    until("the holder's child", PATIENCE, || (!of_type(&bed.story(&holder), "run.semantic").is_empty()).then_some(()));
+    wait_until("the holder's child", TIMEOUT, || {
+        (!of_type(&host.run_events(&holder), "run.semantic").is_empty()).then_some(())
+    });
     let at = in_an_hour();
-    let scheduled = bed.submit("SAY on time", &json!({ "scheduledAt": at })).unwrap();
-    let waiting: Vec<String> = (0..3).map(|n| bed.submit(&format!("SAY {n}"), &json!({})).unwrap()).collect();
+    let scheduled = host.submit("SAY on time", &json!({ "scheduledAt": at })).unwrap();
+    let waiting: Vec<String> = (0..3).map(|n| host.submit(&format!("SAY {n}"), &json!({})).unwrap()).collect();
 
-    crate::support::signal(bed.host(), Signal::SIGKILL);
-    bed.assert_nothing_runs(Duration::from_secs(2));
+    crate::support::signal(host.ensure_running(), Signal::SIGKILL);
+    host.assert_nothing_runs(Duration::from_secs(2));
     clockwork.set(-DAY, 0);
-    bed.host();
+    host.ensure_running();
     assert_eq!(end_of(&clockwork.end(&holder)).unwrap()["payload"]["reason"], "interrupted");
     let starts: Vec<u64> = waiting
         .iter()
         .enumerate()
         .map(|(number, run)| {
-            let story = clockwork.end(run);
-            assert_eq!(answer(&story), number.to_string());
-            of_type(&story, "run.started")[0]["cursor"].as_u64().unwrap()
+            let events = clockwork.end(run);
+            assert_eq!(answer(&events), number.to_string());
+            of_type(&events, "run.started")[0]["cursor"].as_u64().unwrap()
         })
         .collect();
     assert!(starts.is_sorted(), "the order is lost: {starts:?}");

@@ -9,35 +9,35 @@ use std::process::{Command, Stdio};
 
 /// A home with one of everything that can be named, and files to complete.
 struct Names {
-    bed: TestHost,
+    host: TestHost,
     run: String,
     chat: String,
 }
 
 impl Names {
     fn new() -> Self {
-        let mut bed = TestHost::granted("");
-        let bin = bed.root().join("bin");
+        let mut host = TestHost::granted("");
+        let bin = host.root().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(crate::support::binary(), bin.join("ostler")).unwrap();
         let path = std::env::var("PATH").unwrap();
-        bed.set("PATH", format!("{}:{path}", bin.display()));
-        let run = bed.detach(&["rehearsal", "SAY the title: of a run"]);
-        bed.wait_for_end(&run);
-        let chat = bed.run(&["chat", "new", "rehearsal", "--title", "a conversation"]).ok().stdout.trim().to_owned();
-        bed.run(&["profiles", "save", "careful one", "--provider", "rehearsal"]).ok();
-        bed.run(&["profiles", "save", "odd $(touch made)", "--provider", "rehearsal"]).ok();
-        bed.run(&["access", "add", "dashboard"]).ok();
-        bed.stop();
-        fs::create_dir(bed.work().join("folder")).unwrap();
-        bed.file("folder.txt", "");
-        bed.file("spaced name.txt", "");
-        Self { bed, run, chat }
+        host.set("PATH", format!("{}:{path}", bin.display()));
+        let run = host.detach(&["rehearsal", "SAY the title: of a run"]);
+        host.wait_for_end(&run);
+        let chat = host.run(&["chat", "new", "rehearsal", "--title", "a conversation"]).ok().stdout.trim().to_owned();
+        host.run(&["profiles", "save", "careful one", "--provider", "rehearsal"]).ok();
+        host.run(&["profiles", "save", "odd $(touch made)", "--provider", "rehearsal"]).ok();
+        host.run(&["access", "add", "dashboard"]).ok();
+        host.stop();
+        fs::create_dir(host.work().join("folder")).unwrap();
+        host.file("folder.txt", "");
+        host.file("spaced name.txt", "");
+        Self { host, run, chat }
     }
 
     fn script(&self, shell: &str, name: &str) -> PathBuf {
-        let script = self.bed.run(&["completions", shell]).ok().stdout;
-        let folder = self.bed.root().join("scripts");
+        let script = self.host.run(&["completions", shell]).ok().stdout;
+        let folder = self.host.root().join("scripts");
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
         fs::write(&path, script).unwrap();
@@ -84,9 +84,9 @@ impl Names {
             return;
         }
         // A terminal that can do nothing: no line is drawn twice.
-        let mut command = self.bed.program("env");
-        command.arg("TERM=dumb").arg(shell).args(args).current_dir(self.bed.work()).env_clear();
-        let environment = self.bed.command(&[]);
+        let mut command = self.host.program("env");
+        command.arg("TERM=dumb").arg(shell).args(args).current_dir(self.host.work()).env_clear();
+        let environment = self.host.command(&[]);
         command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut terminal = Terminal::start(command);
         terminal.type_keys(&format!("{prepare}; echo PRE''PARED\n"));
@@ -103,8 +103,8 @@ impl Names {
             }
             assert!(printed.ends_with(&expected), "{shell}: {typed}: {printed:?}, not {expected}");
         }
-        assert!(!self.bed.work().join("made").exists());
-        assert!(crate::support::carrying(self.bed.root()).iter().all(|process| !process.command.contains("serve")));
+        assert!(!self.host.work().join("made").exists());
+        assert!(crate::support::carrying(self.host.root()).iter().all(|process| !process.command.contains("serve")));
     }
 }
 
@@ -152,7 +152,7 @@ fn candidates_have_descriptions() {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
-        let done = names.bed.run(&args).ok();
+        let done = names.host.run(&args).ok();
         assert_eq!(done.stderr, "");
         done.stdout
     };
@@ -170,38 +170,38 @@ fn candidates_have_descriptions() {
 
 #[test]
 fn answers_nothing_and_starts_no_host_when_something_is_wrong() {
-    let bed = TestHost::with_config("this is no TOML");
-    let database = bed.home().join("data/ostler.db");
+    let host = TestHost::with_config("this is no TOML");
+    let database = host.home().join("data/ostler.db");
     fs::write(&database, "this is no database").unwrap();
     for words in [&["ostler", "show", "a"][..], &["ostler", "chat", "show", "a"], &["ostler", "no", "such", "zz"]] {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
-        let done = bed.run(&args).ok();
+        let done = host.run(&args).ok();
         assert_eq!((done.stdout.as_str().trim(), done.stderr.as_str()), ("", ""), "{words:?}");
     }
     for args in [&["__complete"][..], &["__complete", "9"], &["__complete", "x", "--", "ostler"]] {
-        assert_eq!(bed.run(args).ok().all(), "", "{args:?}");
+        assert_eq!(host.run(args).ok().all(), "", "{args:?}");
     }
-    assert_eq!(bed.run(&["__complete", "2", "--", "ostler", "run", "cla"]).ok().stdout, "\nclaude\n");
-    assert!(crate::support::carrying(bed.root()).is_empty());
+    assert_eq!(host.run(&["__complete", "2", "--", "ostler", "run", "cla"]).ok().stdout, "\nclaude\n");
+    assert!(crate::support::carrying(host.root()).is_empty());
     assert_eq!(fs::read_to_string(database).unwrap(), "this is no database");
-    bed.run(&["completions", "tcsh"]).code(2);
+    host.run(&["completions", "tcsh"]).code(2);
 }
 
 #[test]
 fn manual_pages_are_clean_in_the_formatters() {
-    let mut bed = TestHost::new();
-    bed.set("SOURCE_DATE_EPOCH", "1700000000");
-    let folder = bed.work().join("share/man/man1");
-    bed.run(&["man", "--out", folder.to_str().unwrap()]).ok();
+    let mut host = TestHost::new();
+    host.set("SOURCE_DATE_EPOCH", "1700000000");
+    let folder = host.work().join("share/man/man1");
+    host.run(&["man", "--out", folder.to_str().unwrap()]).ok();
     let pages: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(pages.len() > 40, "{pages:?}");
     assert_eq!(
-        bed.run(&["man", "chat", "send"]).ok().stdout,
+        host.run(&["man", "chat", "send"]).ok().stdout,
         fs::read_to_string(folder.join("ostler-chat-send.1")).unwrap()
     );
-    bed.run(&["man", "no-such-command"]).code(5);
+    host.run(&["man", "no-such-command"]).code(5);
     let said = |program: &str, args: &[&str]| {
         if !has(program) {
             return String::new();

@@ -1,7 +1,7 @@
 //! Many who listen, come and go: each sees every event from its cursor once, in order, across connections and hosts.
 
 use crate::support::duplex::{Duplex, Web};
-use crate::support::{Dice, PATIENCE, TestHost, stored_events};
+use crate::support::{Dice, TIMEOUT, TestHost, stored_events};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::thread;
@@ -22,12 +22,12 @@ struct Listener {
 }
 
 /// Listens until the last run has ended. Goes away at random and comes back to where it was.
-fn listen(bed: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener) -> Vec<Value> {
+fn listen(host: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener) -> Vec<Value> {
     let start = Instant::now();
     let mut seen: Vec<Value> = Vec::new();
     loop {
-        assert!(start.elapsed() < PATIENCE, "seen {} events after {cursor}, and not the last", seen.len());
-        let Some(mut peer) = Web::try_over_socket(bed) else {
+        assert!(start.elapsed() < TIMEOUT, "seen {} events after {cursor}, and not the last", seen.len());
+        let Some(mut peer) = Web::try_over_socket(host) else {
             // No event tells that a host is there again.
             thread::sleep(std::time::Duration::from_millis(20));
             continue;
@@ -52,41 +52,41 @@ fn listen(bed: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener)
 
 #[test]
 fn two_hundred_come_and_go() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
-    let words = |bed: &TestHost, count: u32| {
+    let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
+    let words = |host: &TestHost, count: u32| {
         for number in 0..count {
             let prompt = if number % 5 == 0 { "BIG 40".to_owned() } else { format!("SAY word {number}") };
-            bed.submit(&prompt, &json!({})).unwrap();
+            host.submit(&prompt, &json!({})).unwrap();
         }
     };
-    let host = bed.host();
-    words(&bed, 10);
-    bed.wait_for_count("running", 0);
-    let there = bed.call("get_status", &json!({})).unwrap()["cursor"].as_u64().unwrap();
+    let host_pid = host.ensure_running();
+    words(&host, 10);
+    host.wait_for_count("running", 0);
+    let there = host.call("get_status", &json!({})).unwrap()["cursor"].as_u64().unwrap();
 
     let mut dice = Dice::new(4);
     let listeners: Vec<Listener> =
         (0..SUBSCRIBERS).map(|_| Listener { cursor: dice.below(there + 1), some: dice.below(2) == 0 }).collect();
     let all_seen: Vec<Vec<Value>> = thread::scope(|scope| {
-        let bed = &bed;
+        let host = &host;
         let threads: Vec<_> = listeners
             .iter()
             .zip(1_000..)
-            .map(|(listener, seed)| scope.spawn(move || listen(bed, Dice::new(seed), listener)))
+            .map(|(listener, seed)| scope.spawn(move || listen(host, Dice::new(seed), listener)))
             .collect();
-        words(bed, 20);
-        crate::support::until("half of the runs to have begun", PATIENCE, || {
-            (bed.call("get_status", &json!({})).unwrap()["ready"].as_u64() < Some(10)).then_some(())
+        words(host, 20);
+        crate::support::wait_until("half of the runs to have begun", TIMEOUT, || {
+            (host.call("get_status", &json!({})).unwrap()["ready"].as_u64() < Some(10)).then_some(())
         });
-        crate::support::signal(host, Signal::SIGKILL);
-        bed.host();
-        words(bed, 10);
-        bed.wait_for_count("ready", 0);
-        bed.submit(&format!("SAY {LAST}"), &json!({})).unwrap();
+        crate::support::signal(host_pid, Signal::SIGKILL);
+        host.ensure_running();
+        words(host, 10);
+        host.wait_for_count("ready", 0);
+        host.submit(&format!("SAY {LAST}"), &json!({})).unwrap();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
 
-    let everything = stored_events(&bed.socket(), "after=0");
+    let everything = stored_events(&host.socket(), "after=0");
     let end = everything.iter().position(|event| event["payload"]["finalText"] == LAST).unwrap();
     for (listener, seen) in listeners.iter().zip(all_seen) {
         let expected: Vec<&Value> = everything[..=end]

@@ -1,6 +1,6 @@
 //! A real agent CLI behind a private Ostler, talking to a model server of its own.
 
-use super::{Follower, TestHost, agent_cli, check_story, model_server::ModelServer};
+use super::{Follower, TestHost, agent_cli, check_run_events, model_server::ModelServer};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -32,9 +32,9 @@ pub struct Cli {
     pub settle: fn(&Path, &ModelServer) -> String,
 }
 
-/// A bed whose CLI talks to a model server of its own.
+/// A test host whose agent CLI talks to a model server of its own.
 pub struct AgentFixture {
-    pub bed: TestHost,
+    pub host: TestHost,
     pub server: ModelServer,
     pub cli: &'static Cli,
     executable: PathBuf,
@@ -51,35 +51,35 @@ impl AgentFixture {
         Self::open_in(TestHost::outside, cli)
     }
 
-    fn open_in(bed: impl FnOnce() -> TestHost, cli: &'static Cli) -> Option<Self> {
-        agent_cli(cli.name, cli.variable).map(|executable| Self::with(bed(), cli, executable, ""))
+    fn open_in(host: impl FnOnce() -> TestHost, cli: &'static Cli) -> Option<Self> {
+        agent_cli(cli.name, cli.variable).map(|executable| Self::with(host(), cli, executable, ""))
     }
 
     /// One whose CLI is this program. `more` goes into the host's configuration.
-    pub fn with(bed: TestHost, cli: &'static Cli, executable: PathBuf, more: &str) -> Self {
-        let studio = Self { bed, server: ModelServer::start().unwrap(), cli, executable };
-        fs::create_dir(studio.own_folder()).unwrap();
-        studio.configure(cli.settings, more);
-        studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
-        studio
+    pub fn with(host: TestHost, cli: &'static Cli, executable: PathBuf, more: &str) -> Self {
+        let fixture = Self { host, server: ModelServer::start().unwrap(), cli, executable };
+        fs::create_dir(fixture.own_folder()).unwrap();
+        fixture.configure(cli.settings, more);
+        fixture.host.run(&["grants", "add", fixture.host.work().to_str().unwrap()]).ok();
+        fixture
     }
 
     /// Other settings of the plugin from now on.
     pub fn reconfigure(&self, settings: &str) {
-        self.bed.stop();
+        self.host.stop();
         self.configure(settings, "");
     }
 
     /// A host whose runs are held by that back end alone, from now on.
     pub fn use_back_end(&self, backend: &str) {
-        self.bed.stop();
+        self.host.stop();
         self.configure(self.cli.settings, &format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
-        self.bed.host();
+        self.host.ensure_running();
     }
 
     fn configure(&self, settings: &str, more: &str) {
         let environment = (self.cli.settle)(&self.own_folder(), &self.server);
-        self.bed.configure(&format!(
+        self.host.configure(&format!(
             "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\n\
              environment = {environment}\nsettings = {settings}\nallow_hosts = [\"{}\"]\n{more}",
             self.cli.name,
@@ -90,7 +90,7 @@ impl AgentFixture {
 
     /// What the CLI keeps for itself: a history, which is not the host's to clean.
     pub fn own_folder(&self) -> PathBuf {
-        self.bed.user().join(self.cli.name)
+        self.host.user().join(self.cli.name)
     }
 
     /// Runs to the end, and gives all events.
@@ -98,8 +98,8 @@ impl AgentFixture {
     pub fn events(&self, args: &[&str]) -> Vec<Value> {
         let mut all = vec![self.cli.name];
         all.extend(args);
-        let events = self.bed.events_of(&all);
-        check_story(&events);
+        let events = self.host.events_of(&all);
+        check_run_events(&events);
         events
     }
 
@@ -107,8 +107,8 @@ impl AgentFixture {
     #[track_caller]
     pub fn events_with(&self, prompt: &str, more: &Value) -> Vec<Value> {
         let payload = self.payload(prompt, more);
-        let events = self.bed.events_of(&["--payload", payload.to_str().unwrap()]);
-        check_story(&events);
+        let events = self.host.events_of(&["--payload", payload.to_str().unwrap()]);
+        check_run_events(&events);
         events
     }
 
@@ -116,7 +116,7 @@ impl AgentFixture {
     #[track_caller]
     pub fn follow(&self, prompt: &str, more: &Value) -> Follower {
         let payload = self.payload(prompt, more);
-        self.bed.follow(&["run", "--json", "--payload", payload.to_str().unwrap()])
+        self.host.follow(&["run", "--json", "--payload", payload.to_str().unwrap()])
     }
 
     /// Lets the agent's shell run.
@@ -126,11 +126,11 @@ impl AgentFixture {
 
     /// The file of a start payload.
     pub fn payload(&self, prompt: &str, more: &Value) -> PathBuf {
-        let mut payload = json!({ "provider": self.cli.name, "prompt": prompt, "cwd": self.bed.work() });
+        let mut payload = json!({ "provider": self.cli.name, "prompt": prompt, "cwd": self.host.work() });
         for (name, value) in more.as_object().unwrap() {
             payload[name] = value.clone();
         }
-        let path = self.bed.root().join("payload.json");
+        let path = self.host.root().join("payload.json");
         fs::write(&path, payload.to_string()).unwrap();
         path
     }

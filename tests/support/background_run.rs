@@ -17,12 +17,12 @@ pub struct BackgroundRun {
 impl BackgroundRun {
     /// Starts one and waits until it counts.
     #[track_caller]
-    pub fn start(bed: &TestHost) -> Self {
+    pub fn start(host: &TestHost) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let gate = bed.work().join(format!("gate-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let gate = host.work().join(format!("gate-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let count = "i=0; while [ ! -e GATE ]; do i=$((i+1)); echo tick $i; sleep 0.02; done; echo $i ticks";
         let prompt = format!("RUN {}", count.replace("GATE", gate.to_str().unwrap()));
-        let mut follower = bed.follow(&["run", "--json", "rehearsal", &prompt]);
+        let mut follower = host.follow(&["run", "--json", "rehearsal", &prompt]);
         follower.wait_for("a run that counts", |event| event["payload"]["kind"] == "tool_delta");
         let run = follower.run_id();
         follower.kill();
@@ -34,10 +34,10 @@ impl BackgroundRun {
     /// # Panics
     /// If not.
     #[track_caller]
-    pub fn finish(self, bed: &TestHost) -> Vec<Value> {
+    pub fn finish(self, host: &TestHost) -> Vec<Value> {
         fs::write(&self.gate, "").unwrap();
-        let events = bed.wait_for_end(&self.run);
-        super::check_story(&events);
+        let events = host.wait_for_end(&self.run);
+        super::check_run_events(&events);
         assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{:#}", end_of(&events).unwrap());
         assert_eq!(of_type(&events, "run.warning"), Vec::<&Value>::new());
         let output = tool_outputs(&events);

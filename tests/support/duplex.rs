@@ -1,6 +1,6 @@
 //! Clients of the connections that stay: `ostler rpc --stdio` and the WebSocket, each as a stranger would write it.
 
-use super::{PATIENCE, TestHost};
+use super::{TIMEOUT, TestHost};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -113,8 +113,8 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    pub fn open(bed: &TestHost) -> Peer<Self> {
-        let mut child = bed.command(&["rpc", "--stdio"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    pub fn open(host: &TestHost) -> Peer<Self> {
+        let mut child = host.command(&["rpc", "--stdio"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Peer::new(Self { child, requests, answers })
@@ -155,14 +155,14 @@ pub struct Web<S>(pub WebSocket<S>);
 
 impl Web<UnixStream> {
     /// Over the host's socket.
-    pub fn over_socket(bed: &TestHost) -> Peer<Self> {
-        Self::try_over_socket(bed).expect("a host that takes a WebSocket")
+    pub fn over_socket(host: &TestHost) -> Peer<Self> {
+        Self::try_over_socket(host).expect("a host that takes a WebSocket")
     }
 
     /// The same; `None` where no host listens, or it ends meanwhile.
-    pub fn try_over_socket(bed: &TestHost) -> Option<Peer<Self>> {
-        let stream = UnixStream::connect(bed.socket()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    pub fn try_over_socket(host: &TestHost) -> Option<Peer<Self>> {
+        let stream = UnixStream::connect(host.socket()).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let request = "ws://ostler/ws".into_client_request().unwrap();
         Some(Peer::new(Self(tungstenite::client(request, stream).ok()?.0)))
     }
@@ -172,7 +172,7 @@ impl Web<TcpStream> {
     /// Over TCP, with the token.
     pub fn over_tcp(address: &str, token: &str) -> Peer<Self> {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         Peer::new(Self(tungstenite::client(request, stream).unwrap().0))
@@ -197,7 +197,7 @@ impl<S: Read + Write> Duplex for Web<S> {
         let start = Instant::now();
         loop {
             // Pings come for ever.
-            assert!(start.elapsed() < PATIENCE, "nothing but pings");
+            assert!(start.elapsed() < TIMEOUT, "nothing but pings");
             match self.0.read() {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_))

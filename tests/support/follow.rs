@@ -1,6 +1,6 @@
 //! A command that is read while it runs.
 
-use super::{PATIENCE, processes};
+use super::{TIMEOUT, processes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
@@ -49,7 +49,7 @@ impl Follower {
     /// If nothing comes.
     #[track_caller]
     pub fn line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TIMEOUT) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("nothing came; so far {:#?}", self.seen),
@@ -69,9 +69,9 @@ impl Follower {
             if wanted(&event) {
                 return event;
             }
-            assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+            assert!(start.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
         }
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
         panic!("{what}: the output ended before; events {:#?}\nstderr {errors}", self.seen)
     }
 
@@ -89,7 +89,7 @@ impl Follower {
                 return line;
             }
         }
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
         panic!("no line with {part:?} came\nstderr {errors}")
     }
 
@@ -122,7 +122,7 @@ impl Follower {
             rest.push(line);
         }
         let status = self.child.wait().unwrap();
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
         (status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), rest, errors)
     }
 

@@ -1,10 +1,9 @@
-//! What is left after faults: nothing but the record of them.
+//! Checks that a fault leaves nothing behind but its record.
 //!
-//! A [`ResourceBaseline`] is taken of a host that has nothing to do. After whatever is done to its runs, [`ResourceBaseline::check`] waits until
-//! the host is as calm as it was then: no process, thread, descriptor or file more, and a database in which every run has
-//! ended exactly once.
+//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses no more
+//! than that: no additional process, thread, descriptor or file, and a database in which every run has ended exactly once.
 
-use super::{PATIENCE, TestHost, processes, until};
+use super::{TIMEOUT, TestHost, processes, wait_until};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use std::{
@@ -22,7 +21,7 @@ const KEPT_DESCRIPTORS: usize = 80;
 /// A host with nothing to do, as it was.
 #[derive(Debug)]
 pub struct ResourceBaseline {
-    host: i32,
+    host_pid: i32,
     held: Held,
 }
 
@@ -69,21 +68,21 @@ impl Held {
 }
 
 impl ResourceBaseline {
-    /// Of the bed's host, which is started if there is none. Some run must have passed: what the host opens once and
-    /// keeps is open then.
+    /// Takes the baseline of the host, which is started if it is not running. At least one run must have ended before:
+    /// the host has then opened everything that it opens once and keeps.
     #[track_caller]
-    pub fn of(bed: &TestHost) -> Self {
-        let host = bed.host();
-        until("an idle host", PATIENCE, || idle(bed).then_some(()));
+    pub fn of(host: &TestHost) -> Self {
+        let host_pid = host.ensure_running();
+        wait_until("an idle host", TIMEOUT, || idle(host).then_some(()));
         // What the host tries out by itself at its start (the CLIs, the sandbox) is not part of the baseline.
         let at_work = |held: &Held| held.processes.iter().any(|name| name == "ostler-keeper");
         // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
-        let mut held = look(bed, host);
-        until("a steady host", PATIENCE, || {
-            let before = std::mem::replace(&mut held, look(bed, host));
+        let mut held = look(host, host_pid);
+        wait_until("a steady host", TIMEOUT, || {
+            let before = std::mem::replace(&mut held, look(host, host_pid));
             (before == held && !at_work(&held)).then_some(())
         });
-        Self { host, held }
+        Self { host_pid, held }
     }
 
     /// Waits until nothing is left of the runs that were.
@@ -91,34 +90,34 @@ impl ResourceBaseline {
     /// # Panics
     /// If something stays, or the record of a run is not that of one that has ended once.
     #[track_caller]
-    pub fn check(&self, bed: &TestHost) {
-        let status = bed.call("get_status", &json!({})).expect("the host is gone");
-        assert_eq!(status["pid"], self.host, "this is another host");
+    pub fn check(&self, host: &TestHost) {
+        let status = host.call("get_status", &json!({})).expect("the host is gone");
+        assert_eq!(status["pid"], self.host_pid, "this is another host");
         let start = Instant::now();
         loop {
-            let (now, processes) = (look(bed, self.host), bed.run_processes());
-            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(bed) {
+            let (now, processes) = (look(host, self.host_pid), host.run_processes());
+            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(host) {
                 break;
             }
             let difference = self.held.difference(&now);
-            assert!(start.elapsed() < PATIENCE, "something stays: {difference:#?} {processes:#?}");
+            assert!(start.elapsed() < TIMEOUT, "something stays: {difference:#?} {processes:#?}");
             thread::sleep(Duration::from_millis(10));
         }
-        check_database(bed);
-        check_log(bed);
+        check_database(host);
+        check_log(host);
     }
 }
 
-fn idle(bed: &TestHost) -> bool {
-    let status = bed.call("get_status", &json!({})).unwrap();
+fn idle(host: &TestHost) -> bool {
+    let status = host.call("get_status", &json!({})).unwrap();
     ["running", "ready", "scheduled", "subscribers"].iter().all(|count| status[count] == 0)
 }
 
-fn look(bed: &TestHost, host: i32) -> Held {
-    let below = processes::below(host);
+fn look(host: &TestHost, host_pid: i32) -> Held {
+    let below = processes::below(host_pid);
     let mut descriptors = BTreeMap::new();
     let mut kept = 0;
-    for pid in std::iter::once(host).chain(below.iter().map(|process| process.pid)) {
+    for pid in std::iter::once(host_pid).chain(below.iter().map(|process| process.pid)) {
         for target in processes::descriptors(pid) {
             if target.contains("/ostler.db") || target.contains("wasm-memory-image") {
                 kept += 1;
@@ -129,13 +128,13 @@ fn look(bed: &TestHost, host: i32) -> Held {
     }
     assert!(kept <= KEPT_DESCRIPTORS, "{kept} descriptors of the database and of plugins");
     let mut files = BTreeSet::new();
-    for folder in [bed.home(), bed.root().join("tmp")] {
+    for folder in [host.home(), host.root().join("tmp")] {
         list(&folder, &mut files);
     }
     Held {
         processes: below.into_iter().map(|process| process.command).collect(),
         descriptors,
-        attempts: processes::threads(host).iter().filter(|name| *name == "attempt").count(),
+        attempts: processes::threads(host_pid).iter().filter(|name| *name == "attempt").count(),
         files,
     }
 }
@@ -165,8 +164,8 @@ fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
 /// # Panics
 /// If not.
 #[track_caller]
-pub fn check_database(bed: &TestHost) {
-    let database = database(bed);
+pub fn check_database(host: &TestHost) {
+    let database = database(host);
     let wrong = |what: &str, sql: &str| {
         let mut statement = database.prepare(sql).unwrap();
         let rows: Vec<String> =
@@ -201,11 +200,11 @@ pub fn check_database(bed: &TestHost) {
     wrong("damage", "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'");
 }
 
-/// The bed's database, to be read beside the host.
-pub fn database(bed: &TestHost) -> Connection {
-    let path = bed.home().join("data/ostler.db");
+/// Opens the database of the host for reading while the host runs.
+pub fn database(host: &TestHost) -> Connection {
+    let path = host.home().join("data/ostler.db");
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    database.busy_timeout(PATIENCE).unwrap();
+    database.busy_timeout(TIMEOUT).unwrap();
     database
 }
 
@@ -214,8 +213,8 @@ pub fn database(bed: &TestHost) -> Connection {
 /// # Panics
 /// If its log tells of a panic.
 #[track_caller]
-pub fn check_log(bed: &TestHost) {
-    let log = bed.log();
+pub fn check_log(host: &TestHost) {
+    let log = host.log();
     let panicked: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
     assert!(panicked.is_empty(), "{panicked:#?}");
 }

@@ -1,8 +1,8 @@
 //! What the end-to-end suites share: a private Ostler to talk to, and eyes on its processes.
 //!
 //! A [`TestHost`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
-//! a user would, waits for events and never for time, and ends only what was started from it: every process of a bed
-//! carries the bed's path in its environment.
+//! a user would, waits for events and never for time, and ends only what was started from it: every process of a test host
+//! carries the path of that folder in its environment.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -42,11 +42,11 @@ pub use dice::Dice;
 pub use follow::Follower;
 pub use invariants::{ResourceBaseline, check_database, check_log, database};
 pub use processes::{Process, below, carrying, peak_memory, signal};
-pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+pub use record::{answer, check_run_events, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use secret_probe::SecretProbe;
 pub use terminal::Terminal;
 pub use test_host::{Done, TestHost};
-pub use wire::{CallError, Place, call, events, post, stored_events};
+pub use wire::{CallError, Endpoint, call, events, post, stored_events};
 
 use sha2::{Digest, Sha256};
 use std::{
@@ -55,7 +55,7 @@ use std::{
 };
 
 /// The longest that anything may take before a test gives up. Far more than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
 pub fn binary() -> PathBuf {
@@ -81,7 +81,7 @@ pub fn sha256(text: &str) -> String {
 ///
 /// # Panics
 /// After `limit`.
-pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -55,7 +55,7 @@ pub fn tool_outputs(events: &[Value]) -> String {
 /// # Panics
 /// If something is not.
 #[track_caller]
-pub fn check_story(events: &[Value]) {
+pub fn check_run_events(events: &[Value]) {
     let numbers: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
     let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
     assert_eq!(numbers, expected, "numbers have gaps: {:?}", kinds(events));

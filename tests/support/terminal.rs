@@ -1,6 +1,6 @@
 //! A command on a terminal of its own: what is typed reaches it as a shell's user would type it, Ctrl-C included.
 
-use super::{PATIENCE, processes};
+use super::{TIMEOUT, processes};
 use nix::pty::{Winsize, openpty};
 use std::{
     fs::File,
@@ -86,7 +86,7 @@ impl Terminal {
                 self.shown.truncate(at);
                 return std::mem::replace(&mut self.shown, rest);
             }
-            match self.chunks.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            match self.chunks.recv_timeout(TIMEOUT.saturating_sub(start.elapsed())) {
                 Ok(chunk) => self.shown.push_str(&String::from_utf8_lossy(&chunk)),
                 Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {:?}", self.shown),
                 Err(RecvTimeoutError::Timeout) => panic!("not shown: {text:?}, but {:?}", self.shown),
@@ -112,7 +112,7 @@ impl Terminal {
     fn end(mut self) -> (i32, String, String) {
         let start = Instant::now();
         loop {
-            match self.chunks.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            match self.chunks.recv_timeout(TIMEOUT.saturating_sub(start.elapsed())) {
                 Ok(chunk) => self.shown.push_str(&String::from_utf8_lossy(&chunk)),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("it did not end: {:?}", self.shown),

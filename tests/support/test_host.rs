@@ -1,6 +1,6 @@
 //! A private Ostler.
 
-use super::{Follower, PATIENCE, processes, until, wire};
+use super::{Follower, TIMEOUT, processes, wait_until, wire};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -95,13 +95,13 @@ impl TestHost {
         Self::below(&std::env::temp_dir())
     }
 
-    /// A bed with a configuration and its working folder granted, outside of the temporary folders of the system. Those
-    /// are private to a contained run, so that nothing in them has to be hidden.
+    /// A host with a configuration and a granted working folder, outside of the temporary folders of the system. A
+    /// contained run has temporary folders of its own, so that a test there would not show what the sandbox hides.
     pub fn outside_of_temporary_folders(config: &str) -> Self {
-        let bed = Self::outside();
-        bed.configure(config);
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-        bed
+        let host = Self::outside();
+        host.configure(config);
+        host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+        host
     }
 
     /// An empty home outside of the temporary folders of the system.
@@ -114,26 +114,26 @@ impl TestHost {
         for folder in ["home", "user", "work", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        let bed = Self { root, variables: Vec::new(), user: None };
-        bed.share_compiled_plugins();
-        bed
+        let host = Self { root, variables: Vec::new(), user: None };
+        host.share_compiled_plugins();
+        host
     }
 
     /// The same with a configuration.
     pub fn with_config(config: &str) -> Self {
-        let bed = Self::new();
-        bed.configure(config);
-        bed
+        let host = Self::new();
+        host.configure(config);
+        host
     }
 
     /// The same with a configuration and the working folder granted.
     pub fn granted(config: &str) -> Self {
-        let bed = Self::with_config(config);
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-        bed
+        let host = Self::with_config(config);
+        host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+        host
     }
 
-    /// Every bed compiles the same plugins: suites of one test run keep the result in one place.
+    /// Copies compiled plugins from an earlier test. All hosts compile the same plugins, which takes long.
     fn share_compiled_plugins(&self) {
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
         let cache = self.home().join("cache");
@@ -147,7 +147,7 @@ impl TestHost {
         key.write_all(&[7; 32]).unwrap();
     }
 
-    /// Keeps what this bed has compiled for the beds to come.
+    /// Copies the plugins that this host has compiled to where later tests find them.
     fn keep_compiled_plugins(&self) {
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
         if let Ok(entries) = fs::read_dir(self.home().join("cache")) {
@@ -155,7 +155,7 @@ impl TestHost {
         }
     }
 
-    /// The folder that holds everything of this bed.
+    /// The folder that contains all files of this host.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -210,7 +210,7 @@ impl TestHost {
         self.user = Some((user, copy));
     }
 
-    /// A program, run as the user to whom the bed belongs.
+    /// A program, run as the user who owns the files of this host.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
         if let Some((user, _)) = &self.user {
@@ -339,7 +339,7 @@ impl TestHost {
     /// Waits until the host says this of itself: `running`, 2.
     #[track_caller]
     pub fn wait_for_count(&self, count: &str, number: u64) {
-        until(&format!("{number} {count}"), PATIENCE, || {
+        wait_until(&format!("{number} {count}"), TIMEOUT, || {
             (self.call("get_status", &json!({})).unwrap()[count] == number).then_some(())
         });
     }
@@ -362,7 +362,7 @@ impl TestHost {
 
     /// Starts the host in the background, if none runs, and gives its process id.
     #[track_caller]
-    pub fn host(&self) -> i32 {
+    pub fn ensure_running(&self) -> i32 {
         self.run(&["runs"]).ok();
         let status = self.call("get_status", &json!({})).unwrap();
         i32::try_from(status["pid"].as_i64().unwrap()).unwrap()
@@ -370,7 +370,7 @@ impl TestHost {
 
     /// Everything that the host has stored about a run.
     #[track_caller]
-    pub fn story(&self, run: &str) -> Vec<Value> {
+    pub fn run_events(&self, run: &str) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
         loop {
             let after = events.last().map_or(json!(0), |event| event["cursor"].clone());
@@ -400,10 +400,10 @@ impl TestHost {
         let mut follower = self.follow(&["logs", "--json", "-f", run]);
         follower.wait_for("the end of the run", |event| super::end_of(std::slice::from_ref(event)).is_some());
         follower.kill();
-        self.story(run)
+        self.run_events(run)
     }
 
-    /// Every process of this bed that belongs to a run.
+    /// All processes of this host that belong to a run.
     pub fn run_processes(&self) -> Vec<processes::Process> {
         processes::carrying(self.root()).into_iter().filter(|process| process.of_run).collect()
     }
@@ -432,7 +432,7 @@ impl TestHost {
     /// Ends the host, if one runs, and waits until it has gone with everything below it.
     pub fn stop(&self) {
         let _ = self.call("stop", &json!({}));
-        until("the end of the host", PATIENCE, || processes::carrying(self.root()).is_empty().then_some(()));
+        wait_until("the end of the host", TIMEOUT, || processes::carrying(self.root()).is_empty().then_some(()));
     }
 }
 
@@ -448,7 +448,7 @@ impl Drop for TestHost {
             }
             if start.elapsed() > patience {
                 if !thread::panicking() {
-                    eprintln!("ended by the test bed: {left:#?}");
+                    eprintln!("ended by the test: {left:#?}");
                 }
                 for process in left {
                     processes::signal(process.pid, nix::sys::signal::Signal::SIGKILL);
@@ -513,7 +513,7 @@ fn finish(mut command: Command, input: &[u8]) -> Done {
     let stderr = collect(child.stderr.take().unwrap());
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait()));
-    let status = receiver.recv_timeout(PATIENCE).map_or_else(
+    let status = receiver.recv_timeout(TIMEOUT).map_or_else(
         |_| {
             processes::signal(pid, nix::sys::signal::Signal::SIGKILL);
             panic!("{command:?} did not end")
@@ -523,7 +523,7 @@ fn finish(mut command: Command, input: &[u8]) -> Done {
     // A background host must not hold on to the streams of whoever started it.
     let text = |receiver: mpsc::Receiver<Vec<u8>>| {
         let bytes = receiver
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .unwrap_or_else(|_| panic!("{command:?} ended, but something holds its output open"));
         String::from_utf8_lossy(&bytes).into_owned()
     };

@@ -1,6 +1,6 @@
 //! JSON-RPC over the host's socket, written out by hand: a client that shares no code with the host.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use serde_json::{Value, json};
 use std::{
     io::{self, Read, Write},
@@ -11,14 +11,14 @@ use std::{
 
 /// Where a host listens.
 #[derive(Clone, Copy)]
-pub enum Place<'a> {
+pub enum Endpoint<'a> {
     /// Its socket.
     Socket(&'a Path),
     /// Its port, and what it wants to see.
     Port { address: &'a str, token: &'a str },
 }
 
-impl<'a> From<&'a PathBuf> for Place<'a> {
+impl<'a> From<&'a PathBuf> for Endpoint<'a> {
     fn from(path: &'a PathBuf) -> Self {
         Self::Socket(path)
     }
@@ -28,14 +28,14 @@ trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
 
-impl Place<'_> {
+impl Endpoint<'_> {
     fn connect(self) -> io::Result<Box<dyn Stream>> {
         // Both kinds of stream have these by the same names, and no trait for them.
         macro_rules! patient {
             ($stream:expr) => {{
                 let stream = $stream?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
                 Ok(Box::new(stream))
             }};
         }
@@ -93,7 +93,7 @@ impl CallError {
 ///
 /// # Errors
 /// As the type says.
-pub fn call<'a>(place: impl Into<Place<'a>>, method: &str, params: &Value) -> Result<Value, CallError> {
+pub fn call<'a>(place: impl Into<Endpoint<'a>>, method: &str, params: &Value) -> Result<Value, CallError> {
     let frame = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
     let (_, body) = post(place, frame.as_bytes()).map_err(CallError::Io)?;
     let mut answer: Value = serde_json::from_slice(&body)
@@ -105,7 +105,7 @@ pub fn call<'a>(place: impl Into<Place<'a>>, method: &str, params: &Value) -> Re
 ///
 /// # Errors
 /// If there is no host, or it broke off.
-pub fn post<'a>(place: impl Into<Place<'a>>, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+pub fn post<'a>(place: impl Into<Endpoint<'a>>, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let head = format!("POST /rpc HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", frame.len());
     ask(place.into(), &head, frame)
 }
@@ -114,7 +114,7 @@ pub fn post<'a>(place: impl Into<Place<'a>>, frame: &[u8]) -> io::Result<(u16, V
 ///
 /// # Errors
 /// If there is no host, or it broke off.
-pub(super) fn health<'a>(place: impl Into<Place<'a>>) -> io::Result<Value> {
+pub(super) fn health<'a>(place: impl Into<Endpoint<'a>>) -> io::Result<Value> {
     let (_, body) = ask(place.into(), "GET /healthz HTTP/1.1\r\n", &[])?;
     Ok(serde_json::from_slice(&body)?)
 }
@@ -124,7 +124,7 @@ pub(super) fn health<'a>(place: impl Into<Place<'a>>) -> io::Result<Value> {
 /// # Panics
 /// If the host does not answer, or refuses.
 #[track_caller]
-pub fn events<'a>(place: impl Into<Place<'a>>, query: &str) -> String {
+pub fn events<'a>(place: impl Into<Endpoint<'a>>, query: &str) -> String {
     let (status, body) = ask(place.into(), &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 200, "{body}");
@@ -133,7 +133,7 @@ pub fn events<'a>(place: impl Into<Place<'a>>, query: &str) -> String {
 
 /// Every stored event that fits the query: `conversationId=…`.
 #[track_caller]
-pub fn stored_events<'a>(place: impl Into<Place<'a>>, query: &str) -> Vec<Value> {
+pub fn stored_events<'a>(place: impl Into<Endpoint<'a>>, query: &str) -> Vec<Value> {
     let text = events(place, &format!("follow=0&{query}"));
     let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
     let events = lines.filter_map(|line| serde_json::from_str::<Value>(line.trim_start()).ok());
@@ -141,7 +141,7 @@ pub fn stored_events<'a>(place: impl Into<Place<'a>>, query: &str) -> Vec<Value>
 }
 
 /// One request on a connection of its own: status and body of the answer.
-fn ask(place: Place<'_>, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+fn ask(place: Endpoint<'_>, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = place.connect()?;
     stream.write_all(format!("{head}{}connection: close\r\n\r\n", place.headers()).as_bytes())?;
     // A host that refuses a frame for its size answers before it has read it all.

@@ -1,7 +1,7 @@
 //! The ways to reach a host, behind one face.
 
 use crate::support::duplex::{Duplex, Peer};
-use crate::support::{CallError, Place, call, stored_events};
+use crate::support::{CallError, Endpoint, call, stored_events};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -24,10 +24,10 @@ pub enum Http {
 }
 
 impl Http {
-    fn place(&self) -> Place<'_> {
+    fn place(&self) -> Endpoint<'_> {
         match self {
-            Self::Socket(path) => Place::Socket(path),
-            Self::Port { address, token } => Place::Port { address, token },
+            Self::Socket(path) => Endpoint::Socket(path),
+            Self::Port { address, token } => Endpoint::Port { address, token },
         }
     }
 }

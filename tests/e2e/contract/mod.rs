@@ -9,7 +9,7 @@ use crate::support::duplex::{Stdio, Web};
 use channel::{Channel, Http};
 use serde_json::json;
 use std::collections::BTreeSet;
-use walk::{Scene, Walk};
+use walk::{ContractHost, Walk};
 
 /// Commands of the contract, with those that a front end needs besides.
 const COMMANDS: &[&str] = &[
@@ -125,9 +125,9 @@ fn names<'a>(lists: &[&[&'a str]]) -> BTreeSet<&'a str> {
     lists.concat().into_iter().filter(|name| !STILL_TO_COME.contains(name)).collect()
 }
 
-fn all_of_it(scene: &Scene, channel: &mut dyn Channel) {
+fn all_of_it(contract_host: &ContractHost, channel: &mut dyn Channel) {
     let stays = channel.stays();
-    let mut walk = Walk::begin(scene, channel);
+    let mut walk = Walk::begin(contract_host, channel);
     assert_eq!(walk.document().methods().collect::<BTreeSet<_>>(), names(&[COMMANDS, OURS]));
     assert_eq!(walk.document().events(), names(&[EVENTS, OUR_EVENTS]));
 
@@ -163,34 +163,35 @@ fn all_of_it(scene: &Scene, channel: &mut dyn Channel) {
 
 #[test]
 fn over_the_socket() {
-    let scene = Scene::set();
-    all_of_it(&scene, &mut Http::Socket(scene.bed.socket()));
+    let contract_host = ContractHost::start();
+    all_of_it(&contract_host, &mut Http::Socket(contract_host.host.socket()));
 }
 
 /// The address of the scene's port, and a token that may do everything there.
-fn port(scene: &Scene) -> (String, String) {
-    let status = scene.bed.call("get_status", &json!({})).unwrap();
+fn port(contract_host: &ContractHost) -> (String, String) {
+    let status = contract_host.host.call("get_status", &json!({})).unwrap();
     let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let token = scene.bed.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
+    let token =
+        contract_host.host.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
     (address, token["token"].as_str().unwrap().to_owned())
 }
 
 #[test]
 fn over_tcp() {
-    let scene = Scene::set();
-    let (address, token) = port(&scene);
-    all_of_it(&scene, &mut Http::Port { address, token });
+    let contract_host = ContractHost::start();
+    let (address, token) = port(&contract_host);
+    all_of_it(&contract_host, &mut Http::Port { address, token });
 }
 
 #[test]
 fn over_a_websocket() {
-    let scene = Scene::set();
-    let (address, token) = port(&scene);
-    all_of_it(&scene, &mut Web::over_tcp(&address, &token));
+    let contract_host = ContractHost::start();
+    let (address, token) = port(&contract_host);
+    all_of_it(&contract_host, &mut Web::over_tcp(&address, &token));
 }
 
 #[test]
 fn over_standard_input_and_output() {
-    let scene = Scene::set();
-    all_of_it(&scene, &mut Stdio::open(&scene.bed));
+    let contract_host = ContractHost::start();
+    all_of_it(&contract_host, &mut Stdio::open(&contract_host.host));
 }

@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::document::Document;
 use crate::support::guests::{Guest, TRAP, hostile};
-use crate::support::{PATIENCE, TestHost, end_of, until};
+use crate::support::{TIMEOUT, TestHost, end_of, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 /// An id that nothing has.
 const NOBODY: &str = "0199c0de-0000-7000-8000-000000000000";
 
-/// A host with providers that work and providers that do not, and what was there before the latter broke.
-pub struct Scene {
-    pub bed: TestHost,
-    /// Each provider that is broken now, with a conversation and a run of its own from better days.
+/// A host with providers that work and providers that are broken.
+pub struct ContractHost {
+    pub host: TestHost,
+    /// Each broken provider, with a conversation and a run from before it broke.
     broken: Vec<Broken>,
 }
 
@@ -23,7 +23,7 @@ struct Broken {
     provider: &'static str,
     conversation: Value,
     run: String,
-    /// What it refuses to start with.
+    /// The error kind of a start.
     kind: &'static str,
 }
 
@@ -32,45 +32,45 @@ struct Broken {
 const COMMON: &str = "[http]\nlisten = \"127.0.0.1:0\"\n[tokens]\nstore = \"file\"\n\
     [scheduler]\nglobal = 1\ncapacity = 2\n[providers.other]\nplugin = \"rehearsal\"\n";
 
-impl Scene {
-    /// Sets it, with its host.
-    pub fn set() -> Self {
+impl ContractHost {
+    /// Starts the host.
+    pub fn start() -> Self {
         const BROKEN: [(&str, &str); 3] =
             [("missing", "CLI_MISSING"), ("mute", "PROVIDER_BLOCKED"), ("broken", "PLUGIN_FAILED")];
         let well = BROKEN.map(|(name, _)| format!("[providers.{name}]\nplugin = \"rehearsal\"\n")).concat();
-        let bed = TestHost::granted(&format!("{COMMON}{well}"));
+        let host = TestHost::granted(&format!("{COMMON}{well}"));
         let broken = BROKEN.map(|(provider, kind)| {
-            let run = bed.detach(&[provider, "SAY before"]);
-            bed.wait_for_end(&run);
-            let conversation = bed.call("create_conversation", &json!({ "provider": provider })).unwrap();
+            let run = host.detach(&[provider, "SAY before"]);
+            host.wait_for_end(&run);
+            let conversation = host.call("create_conversation", &json!({ "provider": provider })).unwrap();
             Broken { provider, conversation: conversation["conversationId"].clone(), run, kind }
         });
-        bed.stop();
-        let mute = program(&bed, "mute", "exit 0");
-        program(&bed, "fleeting", "cat");
-        bed.configure(&format!(
+        host.stop();
+        let mute = program(&host, "mute", "exit 0");
+        program(&host, "fleeting", "cat");
+        host.configure(&format!(
             "{COMMON}[providers.missing]\nplugin = \"codex\"\nexecutable = \"{0}/none\"\n\
              [providers.mute]\nplugin = \"codex\"\nexecutable = \"{mute}\"\n\
              [providers.broken]\nplugin = \"no-such-plugin\"\n\
              [providers.fleeting]\nplugin = \"command\"\nexecutable = \"{0}/fleeting\"\n",
-            bed.root().display()
+            host.root().display()
         ));
-        bed.host();
-        Self { bed, broken: broken.into() }
+        host.ensure_running();
+        Self { host, broken: broken.into() }
     }
 }
 
 /// A shell script outside the working folder; gives its path.
-fn program(bed: &TestHost, name: &str, script: &str) -> String {
-    let path = bed.root().join(name);
+fn program(host: &TestHost, name: &str, script: &str) -> String {
+    let path = host.root().join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// Somebody who walks.
+/// Calls the methods and checks the answers against the document.
 pub struct Walk<'a> {
-    scene: &'a Scene,
+    contract_host: &'a ContractHost,
     channel: &'a mut dyn Channel,
     document: Document,
     /// Methods that worked (`ok`), and what they refused with.
@@ -78,9 +78,9 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn begin(scene: &'a Scene, channel: &'a mut dyn Channel) -> Self {
+    pub fn begin(contract_host: &'a ContractHost, channel: &'a mut dyn Channel) -> Self {
         let discovered = channel.call("rpc.discover", &json!({})).unwrap();
-        Self { scene, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
+        Self { contract_host, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
     }
 
     /// The methods and events that the document names.
@@ -112,12 +112,12 @@ impl<'a> Walk<'a> {
     }
 
     fn work(&self) -> Value {
-        json!(self.scene.bed.work())
+        json!(self.contract_host.host.work())
     }
 
     /// A start payload of the stand-in, with `more` over it.
     fn payload(&self, prompt: &str, more: Value) -> Value {
-        self.scene.bed.payload(prompt, &more)
+        self.contract_host.host.payload(prompt, &more)
     }
 
     /// Starts a run and waits for its end.
@@ -136,21 +136,21 @@ impl<'a> Walk<'a> {
 
     #[track_caller]
     fn ends(&mut self, run: &str) -> Value {
-        let story = self.scene.bed.wait_for_end(run);
-        end_of(&story).unwrap().clone()
+        let events = self.contract_host.host.wait_for_end(run);
+        end_of(&events).unwrap().clone()
     }
 
     /// A run that holds the only slot until it is canceled.
     fn hold(&mut self) -> String {
         let run = self.start("SLOW 600", json!({}));
-        self.scene.bed.wait_for_count("running", 1);
+        self.contract_host.host.wait_for_count("running", 1);
         run
     }
 
     /// Everything that a front end would ask of a host that has no runs yet, and the errors of it.
     /// New providers, which wait until somebody has approved them.
     fn plugins(&mut self) {
-        let folder = self.scene.bed.home().join("plugins");
+        let folder = self.contract_host.host.home().join("plugins");
         let newcomer = hostile::prober("newcomer", "no-such-program", &["--version"]);
         let faulty = Guest { name: "faulty", configure: TRAP, ..Guest::default() }.provider();
         fs::create_dir_all(&folder).unwrap();
@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
         self.ok("list_capabilities", json!({ "refresh": true, "provider": "missing" }));
         self.refused("list_capabilities", json!({ "provider": "nobody" }), "NOT_FOUND");
 
-        let folder = self.scene.bed.root().join("granted");
+        let folder = self.contract_host.host.root().join("granted");
         fs::create_dir(&folder).unwrap();
         self.ok("grant_workspace", json!({ "path": folder }));
         self.ok("list_workspace_grants", json!({}));
@@ -270,13 +270,13 @@ impl<'a> Walk<'a> {
         for (more, kind) in [
             (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
             (json!({ "harness": { "permissions": { "approvalPolicy": "untrusted" } } }), "UNENFORCEABLE"),
-            (json!({ "cwd": self.scene.bed.root().join("nowhere") }), "CWD_MISSING"),
+            (json!({ "cwd": self.contract_host.host.root().join("nowhere") }), "CWD_MISSING"),
         ] {
             self.refused("start_run", self.payload("SAY x", more.clone()), kind);
             self.refused("send_conversation_message", message(&talk, more.clone()), kind);
             self.refused("rerun", json!({ "runId": run, "overrides": more }), kind);
         }
-        for broken in &self.scene.broken {
+        for broken in &self.contract_host.broken {
             let payload = self.payload("SAY x", json!({ "provider": broken.provider }));
             self.refused("start_run", payload, broken.kind);
             self.refused("send_conversation_message", message(&broken.conversation, json!({})), broken.kind);
@@ -365,7 +365,7 @@ impl<'a> Walk<'a> {
         self.refused("get_run", json!({ "runId": NOBODY }), "NOT_FOUND");
         self.ok("get_run_events", json!({ "runId": run, "after": 0, "limit": 2 }));
         self.refused("get_run_events", json!({ "runId": NOBODY }), "NOT_FOUND");
-        let path = self.scene.bed.work().join("answer.txt");
+        let path = self.contract_host.host.work().join("answer.txt");
         self.ok("export_run", json!({ "runId": run, "format": "txt", "path": path }));
         self.refused("export_run", json!({ "runId": run, "format": "txt", "path": path }), "CONFLICT");
         self.refused("export_run", json!({ "runId": NOBODY, "format": "md" }), "NOT_FOUND");
@@ -398,11 +398,11 @@ impl<'a> Walk<'a> {
         self.run("SAY more than it can", json!({ "harness": servers }));
         self.run("FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
         self.run("RUN echo out; echo err >&2", json!({}));
-        program(&self.scene.bed, "fleeting", "cat; echo beside >&2; head -c 200000 /dev/zero | tr '\\0' x");
+        program(&self.contract_host.host, "fleeting", "cat; echo beside >&2; head -c 200000 /dev/zero | tr '\\0' x");
         self.run("to a program", json!({ "provider": "fleeting" }));
 
         // What is there at the submit and gone at the start.
-        let folder = self.scene.bed.work().join("gone");
+        let folder = self.contract_host.host.work().join("gone");
         fs::create_dir(&folder).unwrap();
         let holder = self.hold();
         let orphans = [
@@ -410,7 +410,7 @@ impl<'a> Walk<'a> {
             self.start("SAY x", json!({ "provider": "fleeting" })),
         ];
         fs::remove_dir(&folder).unwrap();
-        fs::remove_file(self.scene.bed.root().join("fleeting")).unwrap();
+        fs::remove_file(self.contract_host.host.root().join("fleeting")).unwrap();
         self.ok("cancel_run", json!({ "runId": holder }));
         for run in orphans {
             self.ends(&run);
@@ -433,9 +433,9 @@ impl<'a> Walk<'a> {
     /// was refused how.
     pub fn end(mut self) -> (Document, BTreeSet<(String, String)>) {
         let run = self.start("STUBBORN 60", json!({}));
-        self.scene.bed.wait_for_count("running", 1);
-        until("the run to be stubborn", PATIENCE, || {
-            self.scene.bed.story(&run).iter().any(|event| event["type"] == "run.semantic").then_some(())
+        self.contract_host.host.wait_for_count("running", 1);
+        wait_until("the run to be stubborn", TIMEOUT, || {
+            self.contract_host.host.run_events(&run).iter().any(|event| event["type"] == "run.semantic").then_some(())
         });
         self.ok("stop", json!({}));
         self.refused("start_run", self.payload("SAY x", json!({})), "CONFLICT");
