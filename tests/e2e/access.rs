@@ -56,7 +56,7 @@ fn audit(host: &TestHost, kind: &str) -> Vec<Value> {
 
 /// A process of a run calls the host whose run it is.
 #[test]
-fn a_process_of_a_run_is_refused_on_the_socket() {
+fn process_of_a_run_is_refused_on_the_socket() {
     // Where nothing hides the socket from it.
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
     host.ensure_running();
@@ -83,7 +83,7 @@ fn a_process_of_a_run_is_refused_on_the_socket() {
 }
 
 #[test]
-fn a_process_of_a_run_starts_no_host_of_its_own() {
+fn process_of_a_run_cannot_start_a_host() {
     let host = TestHost::granted("");
     host.ensure_running();
     let call = format!("{} --home {} runs", crate::support::binary().display(), host.work().join("other").display());
@@ -96,7 +96,7 @@ fn a_process_of_a_run_starts_no_host_of_its_own() {
 
 /// The same by hand, without the command line: whatever is sent, no method is reached.
 #[test]
-fn a_process_of_a_run_reaches_no_method() {
+fn process_of_a_run_cannot_call_any_method() {
     let Some(python) = crate::support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
     host.ensure_running();
@@ -118,7 +118,7 @@ fn a_process_of_a_run_reaches_no_method() {
 
 /// Whoever has the token is not the operator.
 #[test]
-fn a_token_may_do_what_its_class_says() {
+fn token_is_limited_to_its_access_class() {
     let (host, address, run_token) = on_tcp();
     let (read_token, operate_token) = (token(&host, "look", "read"), token(&host, "boss", "operate"));
     let start = json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": host.work()});
@@ -193,7 +193,7 @@ fn variables_of_the_client_are_refused_over_tcp() {
 }
 
 #[test]
-fn access_tokens_are_made_listed_and_revoked() {
+fn access_tokens_are_created_listed_and_revoked() {
     let (host, address, default) = on_tcp();
     let added = host.run(&["access", "add", "ci", "--class", "read", "--expires", "30d"]).ok();
     let token = added.stdout.trim().to_owned();
@@ -248,7 +248,7 @@ fn access_tokens_are_made_listed_and_revoked() {
 }
 
 #[test]
-fn an_expired_token_is_refused() {
+fn expired_token_is_refused() {
     let (host, address, _) = on_tcp();
     let created = host.call("create_access_token", &json!({"name": "brief", "expiresInSeconds": 1})).unwrap();
     let token = created["token"].as_str().unwrap().to_owned();
@@ -296,7 +296,7 @@ fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
 
 /// Whoever has no token cannot keep out who has one.
 #[test]
-fn idle_connections_without_a_token_lock_nobody_out() {
+fn idle_connections_without_a_token_do_not_block_others() {
     let (host, address, token) = on_tcp();
     let mut idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
     for _ in 0..6 {
@@ -321,7 +321,7 @@ fn idle_connections_without_a_token_lock_nobody_out() {
 
 /// Answers to a batch that would fill the memory are not made.
 #[test]
-fn a_batch_has_a_bounded_answer() {
+fn answer_to_a_batch_is_bounded() {
     let host = TestHost::granted("");
     let run = host.detach(&["rehearsal", "BIG 4096"]);
     host.wait_for_end(&run);
@@ -341,7 +341,7 @@ fn a_batch_has_a_bounded_answer() {
 
 /// Large frames that stall hold up nobody else's.
 #[test]
-fn stalled_large_frames_of_one_peer_hold_up_no_other() {
+fn stalled_large_frames_of_one_peer_do_not_delay_others() {
     let (host, address, token) = on_tcp();
     let half = vec![b' '; 300 << 10];
     // More than the host reads at a time of all peers together.
@@ -371,7 +371,7 @@ fn stalled_large_frames_of_one_peer_hold_up_no_other() {
 }
 
 #[test]
-fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
+fn audit_trail_records_actors_and_detects_manipulation() {
     let host = TestHost::granted("");
     let run = host.detach(&["rehearsal", "SAY hello"]);
     host.wait_for_end(&run);
@@ -441,7 +441,7 @@ fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
 }
 
 #[test]
-fn an_intact_trail_is_pruned_and_goes_on() {
+fn intact_audit_trail_is_pruned_and_continues() {
     let host = TestHost::granted("");
     host.ensure_running();
     host.run(&["audit", "prune", "--older-than", "0"]).ok();
@@ -456,7 +456,7 @@ fn an_intact_trail_is_pruned_and_goes_on() {
 
 /// What the host writes, nobody else reads, whatever the folder's mode becomes.
 #[test]
-fn the_log_is_readable_for_its_owner_alone() {
+fn log_is_readable_by_its_owner_only() {
     let host = TestHost::new();
     host.ensure_running();
     let mut files = 0;
@@ -471,7 +471,7 @@ fn the_log_is_readable_for_its_owner_alone() {
 
 /// A peer that has ended, or that nobody can see, is not the user.
 #[test]
-fn the_user_is_served_while_others_are_refused() {
+fn user_is_served_while_processes_of_runs_are_refused() {
     let host = TestHost::granted("");
     host.ensure_running();
     let run = host.detach(&[

@@ -84,7 +84,7 @@ fn ended(events: &[Value]) -> &Value {
 }
 
 #[test]
-fn cli_that_hangs_after_its_last_line_is_ended_and_its_outcome_counts() {
+fn cli_that_hangs_after_its_last_line_is_ended_and_the_run_completes() {
     for (cli, lines) in [("claude", &[INIT, SAID, DONE][..]), ("codex", &CODEX_DONE)] {
         for hang in ["exec sleep 1000", STUBBORN] {
             let host = test_host(cli, "linger_seconds = 1\ngrace_seconds = 1", &format!("{}\n{hang}", print(lines)));
@@ -99,7 +99,7 @@ fn cli_that_hangs_after_its_last_line_is_ended_and_its_outcome_counts() {
 }
 
 #[test]
-fn time_limit_of_a_run_whose_work_is_done_ends_its_cli_and_not_the_run() {
+fn time_limit_after_the_last_line_ends_the_cli_and_the_run_completes() {
     let host =
         test_host("claude", "linger_seconds = 3600", &format!("{}\nexec sleep 1000", print(&[INIT, SAID, DONE])));
     let events = run(&host, "claude", &["--timeout", "5s"]);
@@ -108,7 +108,7 @@ fn time_limit_of_a_run_whose_work_is_done_ends_its_cli_and_not_the_run() {
 }
 
 #[test]
-fn cli_that_hangs_before_its_last_line_meets_the_time_limit() {
+fn cli_that_hangs_before_its_last_line_fails_with_timeout() {
     let host = test_host("claude", "linger_seconds = 1", &format!("{}\nexec sleep 1000", print(&[INIT, SAID])));
     let events = run(&host, "claude", &["--timeout", "5s"]);
     let end = end_of(&events).unwrap();
@@ -116,7 +116,7 @@ fn cli_that_hangs_before_its_last_line_meets_the_time_limit() {
 }
 
 #[test]
-fn what_a_cli_says_while_it_is_ended_does_not_change_the_outcome() {
+fn output_after_the_last_line_does_not_change_the_outcome() {
     let interrupted =
         r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["interrupted"]}"#;
     let script = format!(
@@ -137,7 +137,7 @@ const FIRST: &str =
     r#"{"type":"result","subtype":"success","is_error":false,"result":"wait for the tests","usage":{}}"#;
 
 #[test]
-fn turn_that_follows_work_in_the_background_is_waited_for() {
+fn run_waits_for_the_turn_after_a_background_task() {
     // Longer than a CLI without such work may go on.
     let script = format!(
         "{}\nsleep 2\n{}\nsleep 2\n{}",
@@ -152,7 +152,7 @@ fn turn_that_follows_work_in_the_background_is_waited_for() {
 }
 
 #[test]
-fn work_in_the_background_that_never_ends_is_named_when_its_cli_is_ended() {
+fn endless_background_task_is_named_in_the_warning() {
     let script = format!("{}\nexec sleep 1000", print(&[INIT, TASK, SAID, DONE]));
     let host = test_host("claude", "linger_seconds = 60\nbackground_seconds = 1", &script);
     let events = run(&host, "claude", &[]);
@@ -161,7 +161,7 @@ fn work_in_the_background_that_never_ends_is_named_when_its_cli_is_ended() {
 }
 
 #[test]
-fn lines_that_need_mending_keep_answer_and_usage() {
+fn malformed_lines_keep_answer_and_usage() {
     let cut = DONE.replace("\"result\":\"the answer\"", r#""stop":1e400,"result":"the answer \ud83c""#);
     let codex = CODEX_DONE.concat().replace("the answer", r"the answer \ud83c").replace(":7,", ":7,\"cost\":-1e999,");
     for (cli, line) in [("claude", format!("{INIT}{cut}")), ("codex", codex)] {
@@ -175,7 +175,7 @@ fn lines_that_need_mending_keep_answer_and_usage() {
 }
 
 #[test]
-fn last_line_that_is_too_long_says_so_and_what_is_known() {
+fn too_long_last_line_fails_the_run_and_keeps_the_partial_answer() {
     // Its type comes after the answer.
     let script = format!(
         "{}\nprintf '{{\"total_cost_usd\":0.5,\"is_error\":false,\"result\":\"an unread answer'\n\
@@ -191,7 +191,7 @@ fn last_line_that_is_too_long_says_so_and_what_is_known() {
 }
 
 #[test]
-fn cli_that_did_not_answer_in_time_is_asked_again_for_longer() {
+fn unanswered_probe_is_repeated_with_a_longer_timeout() {
     let host = TestHost::new();
     // It answers where the file is there, and notes each question.
     let program = host.root().join("slow");

@@ -74,7 +74,7 @@ fn assert_unchanged(host: &TestHost, what: &str, document: &[u8]) -> Value {
 }
 
 #[test]
-fn one_line_of_five_mebibytes_comes_whole() {
+fn line_of_five_mebibytes_is_delivered_whole() {
     let host = TestHost::granted(CONFIG);
     let document = format!("{{\"a\":\"{}\"}}\n", "x".repeat(5 << 20));
     host.file("big.json", &document);
@@ -98,7 +98,7 @@ fn one_line_of_five_mebibytes_comes_whole() {
 }
 
 #[test]
-fn bytes_of_every_kind_come_unchanged() {
+fn all_kinds_of_bytes_are_delivered_unchanged() {
     let host = TestHost::granted(CONFIG);
     let all: Vec<u8> = (0..=255).collect();
     let cases: [(&str, &[u8]); 8] = [
@@ -120,7 +120,7 @@ fn bytes_of_every_kind_come_unchanged() {
 }
 
 #[test]
-fn secrets_are_taken_out_of_lines_of_any_length() {
+fn secrets_are_redacted_in_lines_of_any_length() {
     let host = TestHost::granted(CONFIG);
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     let probe = SecretProbe::new(std::slice::from_ref(&secret));
@@ -148,7 +148,7 @@ fn secrets_are_taken_out_of_lines_of_any_length() {
 }
 
 #[test]
-fn a_private_key_is_taken_out_whatever_ends_its_lines() {
+fn private_key_is_redacted_with_any_line_ending() {
     let host = TestHost::granted(CONFIG);
     let lines: Vec<String> =
         (0..20_u64).map(|line| format!("{:x}", (line + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)).repeat(4)).collect();
@@ -167,7 +167,7 @@ fn a_private_key_is_taken_out_whatever_ends_its_lines() {
 }
 
 #[test]
-fn an_agents_answer_of_three_mebibytes_comes_whole() {
+fn agent_answer_of_three_mebibytes_is_delivered_whole() {
     let host = TestHost::granted("");
     let done = finish(host.command(&["run", "-q", "--output", "out", "rehearsal", "BIG 3072"]));
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
@@ -186,7 +186,7 @@ fn an_agents_answer_of_three_mebibytes_comes_whole() {
 }
 
 #[test]
-fn an_answer_that_the_store_has_no_room_for_fails_the_run() {
+fn answer_above_the_storage_limit_fails_the_run() {
     let host = TestHost::granted(&format!("{CONFIG}[storage]\nmax_stored_mib = 1\n"));
     let document = "0123456789abcdef\n".repeat(200_000);
     host.file("document", &document);
@@ -212,7 +212,7 @@ fn an_answer_that_the_store_has_no_room_for_fails_the_run() {
 }
 
 #[test]
-fn a_program_that_prints_nothing_fails_unless_its_settings_say_otherwise() {
+fn program_without_output_fails_unless_settings_allow_it() {
     let host = TestHost::granted(CONFIG);
     for script in ["true", "echo", "echo trouble >&2"] {
         let done = finish(host.command(&["run", "-q", "--output", "out", "sh", script]));
@@ -233,7 +233,7 @@ fn a_program_that_prints_nothing_fails_unless_its_settings_say_otherwise() {
 }
 
 #[test]
-fn an_input_that_was_not_read_is_told_even_to_who_wants_no_progress() {
+fn unread_input_is_reported_even_with_quiet() {
     let host = TestHost::granted(CONFIG);
     host.file("script", "echo over");
     host.file("prompt", "never read ".repeat(100_000));
@@ -243,7 +243,7 @@ fn an_input_that_was_not_read_is_told_even_to_who_wants_no_progress() {
 }
 
 #[test]
-fn output_of_an_earlier_attempt_before_the_answer_is_no_success() {
+fn output_of_an_earlier_attempt_on_stdout_sets_exit_code_8() {
     let host = TestHost::granted(CONFIG);
     let script = |mark: &str| format!("if [ -e {mark} ]; then echo whole; else touch {mark}; echo half; exit 1; fi");
     let run = |mark: &str, more: &[&str]| {

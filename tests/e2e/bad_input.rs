@@ -30,7 +30,7 @@ fn refused(host: &TestHost, payload: &Value, kind: &str) -> Value {
 }
 
 #[test]
-fn fields_out_of_range_of_the_wrong_type_or_unknown() {
+fn fields_with_invalid_values_or_unknown_names_are_refused() {
     let host = TestHost::granted("");
     for (more, pointer) in [
         (json!({ "timeoutSeconds": 4 }), "/timeoutSeconds"),
@@ -70,7 +70,7 @@ fn fields_out_of_range_of_the_wrong_type_or_unknown() {
 }
 
 #[test]
-fn fields_that_contradict_each_other() {
+fn contradicting_fields_are_refused() {
     let host = TestHost::granted("");
     let both =
         json!({ "harness": { "resumeSessionId": "5eed0000-0000-4000-8000-000000000001", "continueSession": true } });
@@ -95,7 +95,7 @@ fn fields_that_contradict_each_other() {
 }
 
 #[test]
-fn the_command_line_says_what_is_wrong_with_it() {
+fn invalid_command_lines_exit_with_their_code_and_an_error() {
     let host = TestHost::granted("");
     for (args, code) in [
         (vec!["run"], 2),
@@ -127,7 +127,7 @@ fn the_command_line_says_what_is_wrong_with_it() {
 }
 
 #[test]
-fn working_folders_that_are_none() {
+fn invalid_working_folders_are_refused() {
     let host = TestHost::granted("");
     let file = host.file("file", "");
     let link = host.work().join("dangling");
@@ -171,7 +171,7 @@ fn working_folders_that_are_none() {
 }
 
 #[test]
-fn agent_clis_that_are_none() {
+fn unusable_agent_clis_are_refused() {
     let host = TestHost::new();
     let script = |name: &str, text: &str, mode: u32| {
         let path = host.root().join(name);
@@ -219,7 +219,7 @@ fn agent_clis_that_are_none() {
 }
 
 #[test]
-fn configurations_that_are_none() {
+fn invalid_configurations_are_reported_with_their_line() {
     for (text, part) in [
         ("[scheduler\nglobal = 2\n", "line 1"),
         ("[scheduler]\nglobal = 2\nglobl = 3\n", "line 3"),
@@ -259,7 +259,7 @@ fn configurations_that_are_none() {
 }
 
 #[test]
-fn data_folders_that_cannot_be_used() {
+fn unusable_data_folders_are_reported() {
     // A place where nothing can be made, whoever asks.
     let mut host = TestHost::new();
     host.set("OSTLER_HOME", "/proc/ostler");
@@ -290,7 +290,7 @@ fn data_folders_that_cannot_be_used() {
 }
 
 #[test]
-fn databases_that_are_newer_or_damaged() {
+fn newer_or_damaged_database_is_refused_and_unchanged() {
     let newer = |path: &Path| {
         let database = rusqlite::Connection::open(path).unwrap();
         database.pragma_update(None, "user_version", 9_999).unwrap();
@@ -321,7 +321,7 @@ fn databases_that_are_newer_or_damaged() {
 }
 
 #[test]
-fn a_socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
+fn socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
     let host = TestHost::new();
     let host_pid = host.ensure_running();
     crate::support::signal(host_pid, nix::sys::signal::Signal::SIGKILL);
@@ -360,7 +360,7 @@ fn anything(dice: &mut Dice, depth: u32) -> Value {
 }
 
 #[test]
-fn parameters_of_every_shape() {
+fn random_parameters_never_cause_an_internal_error() {
     let host = TestHost::granted("[tokens]\nstore = \"file\"\n");
     let mut peer = Stdio::open(&host);
     let document = peer.call("rpc.discover", json!({}));
@@ -404,7 +404,7 @@ fn parameters_of_every_shape() {
 }
 
 #[test]
-fn frames_that_are_none() {
+fn invalid_frames_get_the_right_error_code() {
     let host = TestHost::new();
     host.ensure_running();
     let answer = |frame: &[u8]| {

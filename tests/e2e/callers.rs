@@ -27,7 +27,7 @@ fn oddly(host: &TestHost, args: &[&str]) -> Command {
 }
 
 #[test]
-fn attributes_of_the_first_caller_s_shell_reach_no_run() {
+fn shell_attributes_of_the_first_caller_do_not_reach_runs() {
     let host = TestHost::with_config(CONFIG);
     host.finish(oddly(&host, &["grants", "add", host.work().to_str().unwrap()])).ok();
     let prompt = "umask; ulimit -Sn; ulimit -Hn; nice";
@@ -46,7 +46,7 @@ fn attributes_of_the_first_caller_s_shell_reach_no_run() {
 }
 
 #[test]
-fn language_time_zone_and_proxies_are_those_of_the_caller() {
+fn runs_get_language_time_zone_and_proxies_of_their_caller() {
     let mut host = TestHost::with_config(CONFIG);
     let names = ["LANG", "LC_TIME", "TZ", "https_proxy", "NO_PROXY"];
     let all = |host: &TestHost, provider: &str| {

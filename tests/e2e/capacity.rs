@@ -30,7 +30,7 @@ fn hold_all(host: &TestHost) -> Vec<String> {
 }
 
 #[test]
-fn of_600_runs_512_are_taken_and_88_are_told_to_come_back() {
+fn of_600_runs_512_are_accepted_and_88_are_refused_as_retryable() {
     let host = TestHost::granted(TWO_LANES);
     let holders = hold_all(&host);
     let next = AtomicUsize::new(0);
@@ -107,7 +107,7 @@ fn two_providers_never_wait_for_each_other() {
 /// There is always one of priority 10 ahead that came later; with the aging at its least, one of -10 leads every newcomer
 /// after 20 s.
 #[test]
-fn the_lowest_priority_is_not_starved() {
+fn lowest_priority_is_not_starved() {
     let host = TestHost::granted("[scheduler]\naging_seconds = 1\n");
     host.ensure_running();
     let work = "RUN sleep 0.3";
@@ -135,9 +135,9 @@ fn the_lowest_priority_is_not_starved() {
     assert!(passed > 10, "only {passed} have passed it in {waited:?}");
 }
 
-/// The figure to look at is printed: `cargo test --test e2e_capacity ten_thousand -- --nocapture`.
+/// The figure to look at is printed: `cargo test -p ostler --test e2e -- ten_thousand --nocapture`.
 #[test]
-fn ten_thousand_wait_and_survive() {
+fn ten_thousand_waiting_runs_survive_a_killed_host() {
     const WAITING: usize = 10_000;
     const MORE: usize = 200;
     let host = TestHost::granted(&format!("[scheduler]\ncapacity = {}\n{TWO_LANES}", WAITING + MORE));

@@ -22,7 +22,7 @@ fn with_variables(variables: &Value) -> Value {
 }
 
 #[test]
-fn variables_that_no_list_allows_are_refused_all_at_once() {
+fn all_variables_that_no_list_allows_are_refused_at_once() {
     let host = TestHost::granted("");
     let variables = json!({
         "NODE_OPTIONS": "--require=/tmp/x", "LD_LIBRARY_PATH": "/tmp", "PATH": "/tmp", "NOVEL": "1",
@@ -47,7 +47,7 @@ fn variables_that_no_list_allows_are_refused_all_at_once() {
 }
 
 #[test]
-fn operators_list_counts_and_only_whole_names_allow_what_loads_code() {
+fn only_exact_names_allow_variables_that_load_code() {
     let host = TestHost::granted("[policy]\nallow_environment = [\"NO*\", \"NODE_PATH\", \"LD_*\"]\n");
     let variables = json!({ "NOVEL": "1", "NODE_PATH": "/x" });
     host.wait_for_end(&host.submit("SAY fine", &with_variables(&variables)).unwrap());
@@ -68,7 +68,7 @@ fn operators_list_counts_and_only_whole_names_allow_what_loads_code() {
 }
 
 #[test]
-fn read_only_runs_bring_no_commands_that_nothing_bounds() {
+fn read_only_runs_refuse_uncontained_commands() {
     let harness = json!({
         "permissions": { "sandboxMode": "read-only" },
         "mcp": { "servers": [{ "name": "files", "command": "/bin/true" }, { "name": "web", "url": "http://127.0.0.1:9" }] },
@@ -127,7 +127,7 @@ fn set_token(host: &TestHost) {
 }
 
 #[test]
-fn stored_token_goes_nowhere_else() {
+fn variables_that_redirect_a_stored_token_are_refused() {
     let mut host = TestHost::granted(TOKENS);
     let moving = with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
     // Without a token the operator's word is enough.
@@ -154,7 +154,7 @@ fn stored_token_goes_nowhere_else() {
 }
 
 #[test]
-fn token_that_is_stored_while_a_run_waits_is_not_moved_either() {
+fn token_stored_while_a_run_waits_is_not_redirected() {
     let host = TestHost::granted(TOKENS);
     host.ensure_running();
     let holder = host.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
@@ -171,7 +171,7 @@ fn token_that_is_stored_while_a_run_waits_is_not_moved_either() {
 }
 
 #[test]
-fn trust_in_settings_is_given_and_taken_back_on_purpose() {
+fn trust_in_settings_changes_only_on_request() {
     let host = TestHost::granted("");
     let work = host.work();
     let folder = work.to_str().unwrap();

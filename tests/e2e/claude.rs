@@ -17,7 +17,7 @@ fn open_fixture() -> Option<AgentFixture> {
 }
 
 #[test]
-fn a_message_comes_in_deltas_and_is_told_once() {
+fn message_arrives_in_deltas_without_repetition() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events(&["SAY one two three"]);
     let deltas = semantics(&events, "text_delta");
@@ -34,7 +34,7 @@ fn a_message_comes_in_deltas_and_is_told_once() {
 }
 
 #[test]
-fn a_shell_tells_its_exit_code_and_does_not_see_the_key() {
+fn shell_reports_its_exit_code_and_cannot_see_the_key() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events_with("RUN echo \"the key: ${ANTHROPIC_API_KEY-none}\"", &fixture.free_shell());
     assert_eq!(semantics(&events, "tool_result")[0]["exitCode"], 0);
@@ -87,7 +87,7 @@ fn in_background(command: &str) -> String {
 }
 
 #[test]
-fn turn_that_follows_a_command_in_the_background_belongs_to_the_run() {
+fn run_includes_the_turn_after_a_background_command() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events_with(&in_background("sleep 2; echo slept"), &fixture.free_shell());
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
@@ -96,7 +96,7 @@ fn turn_that_follows_a_command_in_the_background_belongs_to_the_run() {
 }
 
 #[test]
-fn command_in_the_background_that_never_ends_does_not_hold_the_run() {
+fn endless_background_command_does_not_block_the_run() {
     let Some(fixture) = open_fixture() else { return };
     // Before claude's own patience ends, where it has one.
     fixture.host.run(&["settings", "set", "runner.background_seconds", "1"]).ok();
@@ -110,7 +110,7 @@ fn command_in_the_background_that_never_ends_does_not_hold_the_run() {
 }
 
 #[test]
-fn the_cost_is_that_of_the_attempt() {
+fn cost_covers_only_the_attempt() {
     let Some(fixture) = open_fixture() else { return };
     let first = fixture.events(&["USAGE 120 7"]);
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap();
@@ -123,7 +123,7 @@ fn the_cost_is_that_of_the_attempt() {
 }
 
 #[test]
-fn nothing_of_its_own_settings_widens_a_run_that_restricts() {
+fn own_settings_of_claude_do_not_widen_a_restricted_run() {
     let Some(fixture) = open_fixture() else { return };
     fs::write(fixture.own_folder().join("settings.json"), r#"{"permissions":{"allow":["Bash"]}}"#).unwrap();
     let made = fixture.host.work().join("made");
@@ -190,11 +190,11 @@ fn variables_that_load_code_or_choose_its_configuration_are_refused() {
         "ANTHROPIC_BASE_URL",
         "PATH",
     ];
-    crate::support::cases::refused_variables(&fixture, &names);
+    crate::support::cases::assert_variables_refused(&fixture, &names);
 }
 
 #[test]
-fn stored_token_is_sent_nowhere_but_where_the_operator_says() {
+fn stored_token_is_sent_only_to_the_configured_endpoint() {
     let Some(mut fixture) = open_fixture() else { return };
     fixture.host.stop();
     let executable = crate::support::agent_cli(CLAUDE.name, CLAUDE.variable).unwrap();
@@ -228,7 +228,7 @@ fn stored_token_is_sent_nowhere_but_where_the_operator_says() {
 }
 
 #[test]
-fn a_file_of_the_payload_may_be_read_and_none_beside_it() {
+fn file_of_the_payload_is_readable_and_its_neighbor_is_not() {
     let Some(fixture) = open_fixture() else { return };
     let folder = fixture.host.root().join("notes");
     fs::create_dir(&folder).unwrap();
@@ -244,7 +244,7 @@ fn a_file_of_the_payload_may_be_read_and_none_beside_it() {
 }
 
 #[test]
-fn file_of_a_reported_use_is_looked_up_for_the_policies() {
+fn policies_get_the_file_of_a_reported_tool_use() {
     let Some(fixture) = open_fixture() else { return };
     fixture.host.stop();
     // The host's own words about a path, which stand in nothing that claude says.
@@ -266,7 +266,7 @@ fn file_of_a_reported_use_is_looked_up_for_the_policies() {
 }
 
 #[test]
-fn limits_end_the_run_and_are_named() {
+fn limits_end_the_run_with_their_code() {
     let Some(fixture) = open_fixture() else { return };
     let mut payload = fixture.free_shell();
     for (limits, code) in
@@ -280,7 +280,7 @@ fn limits_end_the_run_and_are_named() {
 }
 
 #[test]
-fn its_own_retries_are_bounded() {
+fn retries_of_the_cli_are_bounded() {
     let Some(fixture) = open_fixture() else { return };
     fixture.reconfigure("{ maxRetries = 1 }");
     let events = fixture.events(&["FAIL 529"]);
@@ -291,7 +291,7 @@ fn its_own_retries_are_bounded() {
 }
 
 #[test]
-fn an_interrupt_from_outside_is_no_success_though_it_exits_with_0() {
+fn interrupted_cli_with_exit_code_0_fails_the_run() {
     let Some(fixture) = open_fixture() else { return };
     let mut follower = fixture.follow("SLOW 500", &json!({}));
     let started = follower.wait_for_type("run.started");
@@ -305,7 +305,7 @@ fn an_interrupt_from_outside_is_no_success_though_it_exits_with_0() {
 }
 
 #[test]
-fn a_session_that_is_none_is_named() {
+fn invalid_session_fails_the_run() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events(&["--resume", "no such title", "SAY anew"]);
     assert_eq!(crate::support::end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
@@ -313,7 +313,7 @@ fn a_session_that_is_none_is_named() {
 }
 
 #[test]
-fn prompt_that_looks_like_a_command_is_answered_or_no_success() {
+fn unknown_slash_command_is_answered_or_fails_the_run() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events(&["/no-such-command please"]);
     if !fixture.server.seen().is_empty() {

@@ -98,7 +98,7 @@ fn when(file: &str, word: &str) -> String {
 }
 
 #[test]
-fn a_time_of_day_follows_the_wall_clock() {
+fn scheduled_time_follows_the_wall_clock() {
     if !steerable() {
         return;
     }
@@ -121,7 +121,7 @@ fn a_time_of_day_follows_the_wall_clock() {
 }
 
 #[test]
-fn a_delay_is_as_long_as_it_was() {
+fn retry_delay_ignores_the_wall_clock() {
     if !steerable() {
         return;
     }
@@ -146,7 +146,7 @@ fn a_delay_is_as_long_as_it_was() {
 }
 
 #[test]
-fn a_clock_that_falls_back_holds_no_retry_up() {
+fn clock_set_back_does_not_delay_a_retry() {
     if !steerable() {
         return;
     }
@@ -159,7 +159,7 @@ fn a_clock_that_falls_back_holds_no_retry_up() {
 }
 
 #[test]
-fn a_time_limit_is_as_long_as_it_was() {
+fn time_limit_ignores_the_wall_clock() {
     if !steerable() {
         return;
     }
@@ -177,7 +177,7 @@ fn a_time_limit_is_as_long_as_it_was() {
 }
 
 #[test]
-fn nobody_grows_old_in_a_moment() {
+fn clock_change_does_not_age_waiting_runs() {
     if !steerable() {
         return;
     }
@@ -202,7 +202,7 @@ fn nobody_grows_old_in_a_moment() {
 }
 
 #[test]
-fn a_clock_that_is_set_while_no_host_runs_keeps_order_and_delays() {
+fn clock_set_while_no_host_runs_keeps_order_and_delays() {
     if !steerable() {
         return;
     }

@@ -36,11 +36,11 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
 fn variables_that_load_code_or_choose_its_configuration_are_refused() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     let names = ["NODE_OPTIONS", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "CODEX_HOME", "OPENAI_BASE_URL", "HOME"];
-    cases::refused_variables(&fixture, &names);
+    cases::assert_variables_refused(&fixture, &names);
 }
 
 #[test]
-fn flag_that_trusts_the_folder_is_no_way_out_of_a_bounded_run() {
+fn trust_flag_is_refused_in_a_read_only_run() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     let file = fixture.host.home().join("config.toml");
     let config = fs::read_to_string(&file).unwrap();
@@ -62,7 +62,7 @@ fn flag_that_trusts_the_folder_is_no_way_out_of_a_bounded_run() {
 }
 
 #[test]
-fn its_own_retries_are_bounded() {
+fn retries_of_the_cli_are_bounded() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     fixture.reconfigure("{ modelProvider = \"scripted\", requestMaxRetries = 1, streamMaxRetries = 0 }");
     let events = fixture.events(&["FAIL 500"]);
@@ -71,7 +71,7 @@ fn its_own_retries_are_bounded() {
 }
 
 #[test]
-fn what_it_cannot_be_held_to_is_refused() {
+fn limits_that_codex_cannot_enforce_are_refused() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     for limit in [json!({ "maxTurns": 3 }), json!({ "maxBudgetUsd": 0.5 })] {
         let payload = fixture.payload("SAY x", &json!({ "harness": { "limits": limit } }));
@@ -83,7 +83,7 @@ fn what_it_cannot_be_held_to_is_refused() {
 }
 
 #[test]
-fn the_sandbox_decides_what_is_written() {
+fn sandbox_mode_decides_whether_files_are_written() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     let made = fixture.host.work().join("made");
     for (mode, may) in [("read-only", false), ("workspace-write", true)] {

@@ -70,7 +70,7 @@ fn wait_ends_with_the_exit_code_of_the_run() {
 }
 
 #[test]
-fn attach_shows_what_comes_from_the_point_where_it_is() {
+fn attach_from_now_shows_only_later_events() {
     let host = TestHost::granted("");
     let slow = Gated::start(&host, "here");
     let attached = host.follow(&["attach", "--json", "--from-now", &slow.run]);
@@ -119,7 +119,7 @@ fn attach_joins_an_answer_that_is_being_written() {
 }
 
 #[test]
-fn ctrl_c_leaves_a_run_that_was_attached_and_cancels_one_that_was_started() {
+fn ctrl_c_leaves_an_attached_run_and_cancels_a_started_one() {
     let host = TestHost::granted("");
     let slow = Gated::start(&host, "terminal");
     for (keys, code) in [(CTRL_C, 130), (CTRL_BACKSLASH, 131)] {
@@ -216,7 +216,7 @@ fn next_line_with(log: &mut Follower, part: &str) -> String {
 }
 
 #[test]
-fn the_newest_runs_have_names() {
+fn newest_runs_have_short_names() {
     let host = TestHost::granted("");
     for args in [["show", "@"], ["logs", "last"], ["wait", "@2"]] {
         let done = host.run(&args).code(5);
@@ -285,7 +285,7 @@ fn runs_are_found_by_time_folder_and_conversation() {
 }
 
 #[test]
-fn a_run_can_be_told_when_to_start() {
+fn start_time_of_a_run_can_be_set() {
     let host = TestHost::granted("");
     let done = host.run(&["run", "rehearsal", "--detach", "--in", "2h", "SAY later"]).ok();
     assert!(done.stderr.contains("starts at "), "{}", done.stderr);

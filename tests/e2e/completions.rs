@@ -169,7 +169,7 @@ fn candidates_have_descriptions() {
 }
 
 #[test]
-fn answers_nothing_and_starts_no_host_when_something_is_wrong() {
+fn prints_no_candidates_and_starts_no_host_on_errors() {
     let host = TestHost::with_config("this is no TOML");
     let database = host.home().join("data/ostler.db");
     fs::write(&database, "this is no database").unwrap();
@@ -190,7 +190,7 @@ fn answers_nothing_and_starts_no_host_when_something_is_wrong() {
 }
 
 #[test]
-fn manual_pages_are_clean_in_the_formatters() {
+fn manual_pages_have_no_formatter_warnings() {
     let mut host = TestHost::new();
     host.set("SOURCE_DATE_EPOCH", "1700000000");
     let folder = host.work().join("share/man/man1");

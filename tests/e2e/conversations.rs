@@ -50,7 +50,7 @@ fn session(events: &[Value]) -> &str {
 }
 
 #[test]
-fn a_second_turn_knows_the_first_after_a_restart() {
+fn second_message_continues_the_session_after_a_restart() {
     let host = TestHost::granted("");
     let id = begin(&host);
     assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
@@ -101,7 +101,7 @@ fn a_second_turn_knows_the_first_after_a_restart() {
 }
 
 #[test]
-fn messages_run_in_order_and_stand_in_nobodys_way() {
+fn messages_run_in_order_and_do_not_block_other_runs() {
     let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 2\n");
     let (id, other) = (begin(&host), begin(&host));
     let first = send(&host, &id, "RUN until [ -e go ]; do sleep 0.02; done");
@@ -137,7 +137,7 @@ fn messages_run_in_order_and_stand_in_nobodys_way() {
 }
 
 #[test]
-fn messages_that_come_at_one_time_are_all_taken_each_at_its_place() {
+fn concurrent_messages_are_all_accepted_and_run_in_order() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
     let id = begin(&host);
     std::thread::scope(|scope| {
@@ -156,7 +156,7 @@ fn messages_that_come_at_one_time_are_all_taken_each_at_its_place() {
 }
 
 #[test]
-fn a_retry_comes_before_the_next_message_and_begins_where_the_first_attempt_did() {
+fn retry_runs_before_the_next_message_and_resumes_the_same_session() {
     let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
     let id = begin(&host);
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
@@ -210,7 +210,7 @@ fn archived_conversations_refuse_messages() {
 }
 
 #[test]
-fn a_session_that_is_gone_is_begun_anew_once_and_told() {
+fn missing_session_is_replaced_once_with_a_warning() {
     let host = TestHost::granted("");
     let id = begin(&host);
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
@@ -230,7 +230,7 @@ fn a_session_that_is_gone_is_begun_anew_once_and_told() {
 }
 
 #[test]
-fn a_message_without_a_session_to_go_on_from_says_so() {
+fn message_without_a_session_to_resume_gets_a_warning() {
     let host = TestHost::granted("[providers.plain]\nplugin = \"command\"\nexecutable = \"cat\"\n");
     let id = host.run(&["chat", "new", "plain"]).ok().stdout.trim().to_owned();
     let first = host.wait_for_end(&send(&host, &id, "one"));
@@ -241,7 +241,7 @@ fn a_message_without_a_session_to_go_on_from_says_so() {
 }
 
 #[test]
-fn a_conversation_stays_in_its_folder() {
+fn conversation_stays_in_its_folder() {
     let host = TestHost::granted("");
     let place = |name: &str| {
         let folder = host.work().join(name);
@@ -284,7 +284,7 @@ fn a_conversation_stays_in_its_folder() {
 }
 
 #[test]
-fn titles_and_metadata() {
+fn titles_and_metadata_are_changed_and_redacted() {
     let host = TestHost::granted("");
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let made =
@@ -318,7 +318,7 @@ fn titles_and_metadata() {
 }
 
 #[test]
-fn what_is_no_conversation_or_no_message_is_refused_with_every_problem() {
+fn invalid_conversation_calls_are_refused_with_all_problems() {
     let host = TestHost::granted("");
     host.ensure_running();
     let refuse = |method: &str, params: Value| {
@@ -380,7 +380,7 @@ fn what_is_no_conversation_or_no_message_is_refused_with_every_problem() {
 }
 
 #[test]
-fn a_killed_host_goes_on_with_what_was_queued() {
+fn queued_messages_run_after_the_host_was_killed() {
     let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
     let id = begin(&host);
     let first = send(&host, &id, "RUN touch begun; sleep 600");
@@ -405,7 +405,7 @@ fn a_killed_host_goes_on_with_what_was_queued() {
 }
 
 #[test]
-fn what_was_said_is_found_and_secrets_are_not() {
+fn search_finds_messages_but_not_secrets() {
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let host = TestHost::granted("");
     let chat = begin(&host);

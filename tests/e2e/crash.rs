@@ -14,7 +14,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn kill_the_host_at_random_moments() {
+fn host_killed_at_random_moments_keeps_records_consistent() {
     let seed = number("OSTLER_CRASH_SEED", 20);
     let rounds = number("OSTLER_CRASH_ROUNDS", 25);
     eprintln!("seed {seed}, {rounds} rounds");
@@ -102,7 +102,7 @@ fn check_order(host: &TestHost, talk: &str, sent: usize) {
 }
 
 #[test]
-fn what_waited_goes_on_with_its_true_payload() {
+fn waiting_run_keeps_its_secrets_after_the_host_was_killed() {
     let host = TestHost::granted("");
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let mut busy = host.follow(&["run", "--json", "rehearsal", "SLOW 600"]);

@@ -32,7 +32,7 @@ fn long_prompt(word: &str) -> String {
 }
 
 #[test]
-fn nothing_of_a_deleted_run_stays_in_any_file() {
+fn deleted_run_leaves_no_text_in_any_file() {
     let host = TestHost::granted("");
     let word = "Quetzalcoatlus";
     for round in 0..3 {
@@ -75,7 +75,7 @@ fn nothing_of_a_deleted_run_stays_in_any_file() {
 }
 
 #[test]
-fn nothing_of_a_deleted_conversation_stays_in_any_file() {
+fn deleted_conversation_leaves_no_text_in_any_file() {
     let host = TestHost::granted("");
     let word = "Pachycephalosaurus";
     let chat =
@@ -101,7 +101,7 @@ fn nothing_of_a_deleted_conversation_stays_in_any_file() {
 }
 
 #[test]
-fn what_lives_is_refused_and_nothing_is_deleted_then() {
+fn deletion_of_active_runs_is_refused_as_a_whole() {
     let host = TestHost::granted("[scheduler]\nglobal = 1\n");
     host.run(&["run", "rehearsal", "SAY done"]).ok();
     let done = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
@@ -132,7 +132,7 @@ fn what_lives_is_refused_and_nothing_is_deleted_then() {
 }
 
 #[test]
-fn deleting_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked() {
+fn deletion_asks_on_a_terminal_and_requires_yes_elsewhere() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY one"]).ok();
     let refused = host.run(&["rm", "@"]).code(2);
@@ -149,7 +149,7 @@ fn deleting_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked() {
 }
 
 #[test]
-fn a_subscriber_and_a_search_outlast_a_deletion() {
+fn subscriber_and_search_continue_after_a_deletion() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY one"]).ok();
     let mut stream = host.follow(&["logs", "-f", "--json", &host.detach(&["rehearsal", "SLOW 600"])]);

@@ -26,7 +26,7 @@ fn sandbox(events: &[Value]) -> &Value {
 }
 
 #[test]
-fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
+fn every_escape_fails_in_every_contained_mode_and_back_end() {
     for backend in BACK_ENDS {
         let host = TestHost::outside_of_temporary_folders(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         host.ensure_running();
@@ -44,7 +44,7 @@ fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
 }
 
 #[test]
-fn full_access_hides_what_belongs_to_the_host() {
+fn full_access_hides_files_of_the_host() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -64,7 +64,7 @@ fn full_access_hides_what_belongs_to_the_host() {
 }
 
 #[test]
-fn run_without_a_mode_is_contained_by_the_setting() {
+fn run_without_a_mode_gets_the_configured_mode() {
     let host = TestHost::outside_of_temporary_folders("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -81,7 +81,7 @@ fn run_without_a_mode_is_contained_by_the_setting() {
 }
 
 #[test]
-fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_default() {
+fn without_back_ends_requested_modes_are_refused_and_others_warn() {
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
     let asked = json!({ "harness": { "permissions": { "sandboxMode": "read-only" } } });
     let error = host.submit("SAY never", &asked).unwrap_err();
@@ -99,7 +99,7 @@ fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_defau
 }
 
 #[test]
-fn programs_that_a_run_needs_work_inside() {
+fn git_and_local_servers_work_inside_the_sandbox() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -148,7 +148,7 @@ fn programs_that_a_run_needs_work_inside() {
 }
 
 #[test]
-fn payload_opens_nothing_that_is_hidden() {
+fn payload_cannot_reveal_hidden_files() {
     let host = TestHost::granted("[policy]\nmcp_commands = \"always\"\n");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -167,7 +167,7 @@ fn payload_opens_nothing_that_is_hidden() {
 }
 
 #[test]
-fn tools_of_a_project_build_and_test_inside() {
+fn npm_and_cargo_work_inside_the_sandbox() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -200,7 +200,7 @@ fn tools_of_a_project_build_and_test_inside() {
 }
 
 #[test]
-fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
+fn allowed_loopback_port_is_forwarded_and_refused_hosts_are_reported() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -253,7 +253,7 @@ fn folder_that_is_swapped_after_the_check_is_not_entered() {
 
 /// Between the check and the start there is always a moment.
 #[test]
-fn folder_that_is_exchanged_again_and_again_is_never_left() {
+fn run_never_leaves_a_folder_that_is_exchanged_repeatedly() {
     // Nothing but the check itself holds the run.
     let program = "executable = \"sh\"\nsettings = { args = [\"-c\", \"touch marker\"] }\n";
     let config = format!("[sandbox]\nbackends = []\n[providers.mark]\nplugin = \"command\"\n{program}");
@@ -294,7 +294,7 @@ fn folder_that_is_exchanged_again_and_again_is_never_left() {
 }
 
 #[test]
-fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
+fn additional_folder_swapped_during_a_run_gives_no_other_access() {
     for backend in BACK_ENDS {
         let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         host.ensure_running();
@@ -365,7 +365,7 @@ fn providers_of_every_kind_are_contained_alike() {
 }
 
 #[test]
-fn protected_file_that_a_run_makes_is_named() {
+fn protected_file_created_by_a_run_gets_a_warning() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {
@@ -404,7 +404,7 @@ fn of_name(host_pid: i32, name: &str) -> Vec<Process> {
 }
 
 #[test]
-fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
+fn killed_keeper_and_zygote_leave_no_process() {
     for backend in ["namespaces", "bwrap"] {
         let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         let host_pid = host.ensure_running();
@@ -424,7 +424,7 @@ fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
 }
 
 #[test]
-fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
+fn stopped_zygote_blocks_no_run_and_leaves_no_process() {
     for (config, prompt) in [
         ("", "RUN (env -i setsid sleep 4322 &); sleep 300"),
         // Without a namespace, what is still below the program is found.
@@ -453,7 +453,7 @@ fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
 }
 
 #[test]
-fn host_shows_its_environment_to_no_run() {
+fn environment_of_the_host_is_invisible_to_runs() {
     let configurations = ["", "[sandbox]\nbackends = [\"landlock\"]\n", "[sandbox]\nbackends = []\n"];
     for config in configurations {
         let mut host = TestHost::with_config(config);
@@ -488,7 +488,7 @@ fn host_shows_its_environment_to_no_run() {
 }
 
 #[test]
-fn no_run_reaches_the_keyrings_of_the_kernel() {
+fn kernel_keyrings_are_unreachable_for_runs() {
     for config in ["", "[sandbox]\nbackends = []\n"] {
         let host = TestHost::granted(config);
         host.ensure_running();
@@ -504,7 +504,7 @@ fn no_run_reaches_the_keyrings_of_the_kernel() {
 
 /// Mounts, processes, namespaces and files of runs go with them, however they end.
 #[test]
-fn nothing_is_left_of_runs_however_they_end() {
+fn ended_runs_leave_no_mounts_processes_or_files() {
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
     let entries = |folder: &Path| {
         let found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -542,7 +542,7 @@ fn nothing_is_left_of_runs_however_they_end() {
 }
 
 #[test]
-fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
+fn machine_without_user_namespaces_falls_back_to_landlock_and_reports_it() {
     let host = TestHost::granted("");
     host.ensure_running();
     if !holds(&host, "namespaces") {

@@ -26,7 +26,7 @@ fn exports(host: &TestHost) -> Vec<String> {
 }
 
 #[test]
-fn every_form_holds_what_it_should() {
+fn every_format_contains_the_run() {
     let host = TestHost::granted("");
     let run = run(&host, "RUN echo '<seen> & heard'; exit 3");
     let events = host.run_events(&run);
@@ -55,7 +55,7 @@ fn every_form_holds_what_it_should() {
 }
 
 #[test]
-fn the_rules_of_today_count() {
+fn exports_are_redacted_by_the_current_rules() {
     let host = TestHost::granted("");
     let secret = "acme-7f3e9a1c5b8d2e60";
     let probe = SecretProbe::new(&[secret.to_owned()]);
@@ -73,7 +73,7 @@ fn the_rules_of_today_count() {
 }
 
 #[test]
-fn a_path_of_ones_own_is_respected() {
+fn export_to_a_given_path_stays_with_the_user() {
     let host = TestHost::granted("");
     let run = run(&host, "SAY hello");
     let file = host.work().join("run.json");
@@ -116,7 +116,7 @@ fn a_path_of_ones_own_is_respected() {
 }
 
 #[test]
-fn a_run_without_an_answer_and_one_that_goes_on() {
+fn failed_and_running_runs_can_be_exported() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "FAIL usage"]).code(1);
     let failed = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
@@ -133,7 +133,7 @@ fn a_run_without_an_answer_and_one_that_goes_on() {
 }
 
 #[test]
-fn the_answer_of_a_run_goes_to_a_file() {
+fn output_option_writes_the_answer_to_a_file() {
     let host = TestHost::granted("");
     let done = host.run(&["run", "rehearsal", "--output", "answer.txt", "SAY hello"]).ok();
     assert_eq!(done.stdout, "hello\n");
@@ -147,7 +147,7 @@ fn the_answer_of_a_run_goes_to_a_file() {
 }
 
 #[test]
-fn a_transient_export_is_for_its_caller_alone() {
+fn transient_export_is_not_recorded_and_is_removed_at_the_next_start() {
     let host = TestHost::granted("");
     let run = run(&host, "SAY hello");
     let wanted = json!({"runId": run, "format": "txt", "transient": true});
@@ -169,7 +169,7 @@ fn a_transient_export_is_for_its_caller_alone() {
 }
 
 #[test]
-fn what_a_killed_host_left_half_written_is_removed() {
+fn partial_export_of_a_killed_host_is_removed() {
     let host = TestHost::granted("");
     let run = run(&host, "SAY hello");
     export(&host, &run, "md");

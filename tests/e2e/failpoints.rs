@@ -213,7 +213,7 @@ fn attempts_of(events: &[Value]) -> Vec<u64> {
 
 /// A child that was recorded, but not released, does not count as an attempt: the run is queued again without retries.
 #[test]
-fn killed_before_the_release_of_a_child_without_retries() {
+fn host_killed_before_the_release_of_a_child_requeues_the_run() {
     if !steerable() {
         return;
     }
@@ -233,7 +233,7 @@ fn killed_before_the_release_of_a_child_without_retries() {
 
 /// Failpoints between the submit and the start of a run.
 #[test]
-fn killed_around_insert_acknowledgement_and_claim() {
+fn host_killed_around_insert_acknowledgement_and_claim_keeps_acknowledged_runs() {
     if !steerable() {
         return;
     }
@@ -252,7 +252,7 @@ fn killed_around_insert_acknowledgement_and_claim() {
 
 /// The host dies after it has acknowledged the submit, and before it starts the run.
 #[test]
-fn killed_after_the_acknowledgement() {
+fn acknowledged_run_survives_a_killed_host() {
     if !steerable() {
         return;
     }
@@ -274,7 +274,7 @@ fn killed_after_the_acknowledgement() {
 
 /// Failpoints of an attempt.
 #[test]
-fn killed_around_spawn_output_exit_and_end() {
+fn host_killed_during_an_attempt_interrupts_started_runs() {
     if !steerable() {
         return;
     }
@@ -293,7 +293,7 @@ fn killed_around_spawn_output_exit_and_end() {
 
 /// If the operator allows it, an interrupted run continues with its next attempt.
 #[test]
-fn killed_and_queued_again() {
+fn interrupted_runs_are_queued_again_if_configured() {
     if !steerable() {
         return;
     }
@@ -310,7 +310,7 @@ fn killed_and_queued_again() {
 }
 
 #[test]
-fn killed_around_the_way_back_to_the_queue() {
+fn host_killed_around_a_retry_ends_the_run_once() {
     if !steerable() {
         return;
     }
@@ -327,7 +327,7 @@ fn killed_around_the_way_back_to_the_queue() {
 
 /// The host that recovers the runs of the killed host is killed, too.
 #[test]
-fn killed_while_recovering() {
+fn host_killed_during_recovery_recovers_at_the_next_start() {
     if !steerable() {
         return;
     }
@@ -347,7 +347,7 @@ fn killed_while_recovering() {
 
 /// Just before and just after each commit, from the start of the host to the end of its runs.
 #[test]
-fn killed_at_every_commit() {
+fn host_killed_at_any_commit_keeps_acknowledged_runs() {
     if !steerable() {
         return;
     }

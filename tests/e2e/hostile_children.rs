@@ -68,7 +68,7 @@ fn end(events: &[Value]) -> &Value {
 }
 
 #[test]
-fn a_gibibyte_without_a_line_end() {
+fn gibibyte_without_a_line_end_is_stored_within_limits() {
     let (host, baseline) = begin_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
     let background = BackgroundRun::start(&host);
     let (host_pid, before) = (host.ensure_running(), peak_memory(host.ensure_running()));
@@ -94,7 +94,7 @@ fn a_gibibyte_without_a_line_end() {
 }
 
 #[test]
-fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
+fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
     let (host, baseline) = begin();
     let background = BackgroundRun::start(&host);
     let events = host.events_of(&[
@@ -137,7 +137,7 @@ fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
 }
 
 #[test]
-fn input_that_nobody_reads() {
+fn unread_input_gets_one_warning() {
     let (host, baseline) = begin();
     let background = BackgroundRun::start(&host);
     // As much as a prompt may have, and more than two MiB that go in behind it.
@@ -165,7 +165,7 @@ fn input_that_nobody_reads() {
 }
 
 #[test]
-fn outputs_that_are_closed_long_before_the_end() {
+fn closed_outputs_do_not_end_the_run() {
     let (host, baseline) = begin();
     let events = host.events_of(&["sh", "echo up; exec >&- 2>&-; sleep 0.3; exit 5"]);
     assert_eq!((&end(&events)["exitCode"], output(&events).as_str()), (&json!(5), "up\n"));
@@ -179,7 +179,7 @@ fn outputs_that_are_closed_long_before_the_end() {
 }
 
 #[test]
-fn death_by_each_signal() {
+fn death_by_each_signal_is_recorded() {
     let (host, baseline) = begin();
     let background = BackgroundRun::start(&host);
     // Those that stop a process or do nothing to it kill none.
@@ -235,7 +235,7 @@ impl Holder {
 }
 
 #[test]
-fn programs_and_folders_that_go_away_while_a_run_waits() {
+fn program_or_folder_removed_while_a_run_waits_fails_the_run() {
     let host = TestHost::new();
     let program = host.root().join("program");
     let set = |text: &str, mode: u32| {
@@ -326,7 +326,7 @@ fn programs_and_folders_that_go_away_while_a_run_waits() {
 }
 
 #[test]
-fn an_environment_that_the_system_does_not_take() {
+fn too_large_environment_fails_without_retry() {
     let (host, baseline) = begin();
     let large = "x".repeat(100 << 10);
     let variables: serde_json::Map<String, Value> =
@@ -371,7 +371,7 @@ fn ended(host: &TestHost, run: &str) -> Duration {
 }
 
 #[test]
-fn want_of_descriptors() {
+fn lack_of_descriptors_fails_only_the_run() {
     let host = TestHost::granted(&CONFIG.replace("global = 4", "global = 1"));
     host.run(&["run", "sh", "echo hello"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -410,7 +410,7 @@ fn want_of_descriptors() {
 }
 
 #[test]
-fn want_of_processes_and_threads() {
+fn lack_of_processes_or_threads_fails_only_the_run() {
     let mut host = TestHost::with_config(CONFIG);
     if nix::unistd::geteuid().is_root() {
         // Root may have as many as it likes.

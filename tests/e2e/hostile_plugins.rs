@@ -57,7 +57,7 @@ fn runs(host: &TestHost) -> Value {
 }
 
 #[test]
-fn policies_that_misbehave_deny_and_are_set_aside() {
+fn misbehaving_policies_deny_and_are_disabled() {
     for fault in Fault::ALL {
         let host = test_host(&[("evil", hostile::policy("evil", fault))], "");
         host.run(&["run", "rehearsal", "SAY hello"]).ok();
@@ -98,7 +98,7 @@ fn policies_that_misbehave_deny_and_are_set_aside() {
 }
 
 #[test]
-fn a_policy_that_misbehaves_over_a_command_line_fails_the_run() {
+fn policy_that_fails_on_a_command_line_fails_the_run() {
     let host = test_host(&[("evil", hostile::policy_at_spawn("evil", Fault::Trap))], SH);
     host.run(&["run", "sh", "echo hello"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -158,7 +158,7 @@ fn failed_by(done: crate::support::Done, name: &str, fault: Fault) -> Vec<Value>
 }
 
 #[test]
-fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
+fn provider_that_fails_on_output_ends_only_its_run() {
     let plugins = Fault::ALL.map(|fault| format!("read-{}", fault.name()));
     let made: Vec<(&str, Vec<u8>)> = plugins
         .iter()
@@ -215,7 +215,7 @@ fn providers_that_misbehave_over_the_output_end_their_run_and_no_other() {
 }
 
 #[test]
-fn providers_set_no_variables_that_load_code_or_that_they_have_not_declared() {
+fn providers_cannot_set_undeclared_variables_or_ones_that_load_code() {
     let made = [
         ("loader", hostile::provider_that_sets("loader", "LD_PRELOAD", "/tmp/none.so")),
         ("silent", hostile::provider_that_sets("silent", "UNDECLARED", "told")),
@@ -236,7 +236,7 @@ fn providers_set_no_variables_that_load_code_or_that_they_have_not_declared() {
 }
 
 #[test]
-fn probes_get_no_variables_that_load_code_or_that_are_not_declared() {
+fn probes_cannot_set_undeclared_variables_or_ones_that_load_code() {
     let touch = |name: &str| format!("touch {name}");
     let made = [
         ("plain", hostile::prober("plain", "sh", &["-c", &touch("plain")])),
@@ -260,7 +260,7 @@ fn probes_get_no_variables_that_load_code_or_that_are_not_declared() {
 }
 
 #[test]
-fn provider_gets_the_variables_that_it_names_and_never_all() {
+fn provider_inherits_only_the_variables_that_it_names() {
     let made = [
         ("greedy", hostile::provider_that_inherits("greedy", "*")),
         ("modest", hostile::provider_that_inherits("modest", "PRIVATE_*")),
@@ -287,7 +287,7 @@ fn provider_gets_the_variables_that_it_names_and_never_all() {
 }
 
 #[test]
-fn providers_that_misbehave_before_there_is_a_run_are_refused_by_name() {
+fn submits_to_misbehaving_providers_are_refused_by_name() {
     let stages = [ProviderStage::Prepare, ProviderStage::Detect];
     let cases: Vec<(String, ProviderStage, Fault)> = stages
         .into_iter()
@@ -337,7 +337,7 @@ fn providers_that_misbehave_before_there_is_a_run_are_refused_by_name() {
 }
 
 #[test]
-fn providers_that_misbehave_within_an_attempt_end_it() {
+fn provider_that_fails_within_an_attempt_ends_it() {
     let cases = [
         (ProviderStage::Begin, Fault::Trap),
         (ProviderStage::Begin, Fault::Loop),
@@ -377,7 +377,7 @@ fn nowhere(host: &TestHost, secrets: &[String]) {
 }
 
 #[test]
-fn redactors_that_misbehave_over_candidates_let_none_through() {
+fn failing_redactor_redacts_all_candidates() {
     for fault in Fault::ALL {
         let host = test_host(&[("evil", hostile::redactor("evil", RedactorStage::Verify, fault))], "");
         // A million answers are few bytes, but too many for one question.
@@ -416,7 +416,7 @@ fn redactors_that_misbehave_over_candidates_let_none_through() {
 }
 
 #[test]
-fn redactors_without_rules_leave_the_others_and_without_any_all_is_withheld() {
+fn redactor_without_rules_leaves_others_and_text_is_withheld_without_any() {
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     let prompt = format!("SAY the token is {secret}");
     for fault in [Fault::Trap, Fault::Loop, Fault::FloodOutput] {
@@ -451,7 +451,7 @@ fn redactors_without_rules_leave_the_others_and_without_any_all_is_withheld() {
 }
 
 #[test]
-fn text_that_a_failing_scan_was_to_check_is_withheld() {
+fn text_is_withheld_if_a_scan_fails() {
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     for fault in Fault::ALL {
         let host = test_host(&[("evil", hostile::redactor("evil", RedactorStage::Scan, fault))], "");
@@ -481,7 +481,7 @@ fn log_level(host: &TestHost) -> Value {
 }
 
 #[test]
-fn redact_says_that_a_scan_failed_and_withholds() {
+fn redact_withholds_text_and_reports_a_failed_scan() {
     let host = test_host(&[("evil", hostile::redactor("evil", RedactorStage::Scan, Fault::Trap))], "");
     let sound = host.run_with_input(&["redact"], b"one line\n").ok();
     assert_eq!(sound.stdout, "one line\n");
@@ -492,7 +492,7 @@ fn redact_says_that_a_scan_failed_and_withholds() {
 }
 
 #[test]
-fn a_redactor_that_logs_what_it_is_asked_about_neither_leaks_nor_recurs() {
+fn redactor_that_logs_candidates_neither_leaks_nor_recurs() {
     let host = test_host(&[("chatty", hostile::redactor_that_logs("chatty", CANDIDATE))], "");
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let baseline = ResourceBaseline::of(&host);

@@ -57,7 +57,7 @@ fn look_everywhere(host: &TestHost, probe: &SecretProbe, run: &str, except: &[&s
 }
 
 #[test]
-fn what_the_model_gives_away() {
+fn secrets_in_model_output_are_redacted_everywhere() {
     let host = TestHost::granted("");
     for seed in [7, 8] {
         let probe = SecretProbe::new(&leaked(&host, seed));
@@ -72,7 +72,7 @@ fn what_the_model_gives_away() {
 }
 
 #[test]
-fn what_stands_in_the_prompt() {
+fn secrets_in_the_prompt_are_redacted_everywhere() {
     let host = TestHost::granted("");
     let secret = token(0);
     let probe = SecretProbe::new(std::slice::from_ref(&secret));
@@ -87,7 +87,7 @@ fn what_stands_in_the_prompt() {
 }
 
 #[test]
-fn what_stands_in_a_file_that_a_tool_prints() {
+fn secrets_in_tool_output_are_redacted_everywhere() {
     let host = TestHost::granted("");
     let secret = token(3);
     let probe = SecretProbe::new(std::slice::from_ref(&secret));
@@ -102,7 +102,7 @@ fn what_stands_in_a_file_that_a_tool_prints() {
 }
 
 #[test]
-fn what_stands_in_the_environment_in_every_encoding() {
+fn secrets_in_the_environment_are_masked_in_every_encoding() {
     let mut host = TestHost::granted("");
     // No rule could tell this one: only the host knows that it is a secret.
     let secret = "correct horse \"battery\" staple/42";
@@ -143,7 +143,7 @@ fn masks_values_of_names_without_underscore_in_broken_and_doubled_encodings() {
 }
 
 #[test]
-fn masks_what_was_taken_out_of_the_prompt_wherever_it_is_printed() {
+fn masks_redacted_parts_of_the_prompt_in_output() {
     let host = TestHost::granted("");
     // Without the name beside it, no rule could tell it.
     let secret = "Cbgrr2664pikfCYY";
@@ -159,7 +159,7 @@ fn masks_what_was_taken_out_of_the_prompt_wherever_it_is_printed() {
 }
 
 #[test]
-fn what_the_configuration_gives_the_child() {
+fn secrets_in_the_configuration_are_masked() {
     // No rule could tell this one, and no caller has sent it: it stands in the provider's own environment.
     let secret = "plain words over seven bridges";
     let host =
@@ -174,7 +174,7 @@ fn what_the_configuration_gives_the_child() {
 }
 
 #[test]
-fn while_it_runs_it_is_in_no_command_line() {
+fn secrets_are_in_no_command_line_during_a_run() {
     let host = TestHost::granted("");
     let secret = token(5);
     let probe = SecretProbe::new(std::slice::from_ref(&secret));
@@ -202,7 +202,7 @@ fn while_it_runs_it_is_in_no_command_line() {
 }
 
 #[test]
-fn an_error_repeats_no_secret() {
+fn errors_do_not_repeat_secrets() {
     let host = TestHost::granted("");
     host.ensure_running();
     let secret = token(9);
@@ -229,7 +229,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn the_session_files_of_the_rehearsal_hold_no_prompt() {
+fn session_files_of_the_rehearsal_contain_no_prompt() {
     let host = TestHost::granted("");
     let secret = token(11);
     host.run_with_input(&["run", "rehearsal", "-"], format!("SAY {secret}").as_bytes()).ok();
@@ -257,7 +257,7 @@ fn printed(events: &[serde_json::Value]) -> String {
 }
 
 #[test]
-fn masks_a_password_that_is_an_ordinary_word_only_where_it_stands_as_one() {
+fn masks_an_ordinary_word_only_where_it_is_the_password() {
     let host = TestHost::granted(WITH_ARGUMENTS);
     let script = "echo database postgres is up; echo \"POSTGRES_PASSWORD=$POSTGRES_PASSWORD\"; \
                   echo \"postgres://postgres:$POSTGRES_PASSWORD@localhost/postgres\"; echo \"$@\"";
@@ -276,7 +276,7 @@ fn masks_a_password_that_is_an_ordinary_word_only_where_it_stands_as_one() {
 }
 
 #[test]
-fn masks_the_telling_members_of_a_document_and_leaves_its_ordinary_lines_to_others() {
+fn masks_secret_members_of_a_document_and_keeps_ordinary_lines() {
     let host = TestHost::granted(WITH_ARGUMENTS);
     let (id, key) = ("8b25a1cbf040dfa0f3d273140a8a96d99b341a0b", "kettle-orbit-seven-bridges");
     let document =
@@ -296,7 +296,7 @@ fn masks_the_telling_members_of_a_document_and_leaves_its_ordinary_lines_to_othe
 }
 
 #[test]
-fn redact_prints_files_and_leaves_all_other_bytes() {
+fn redact_prints_files_and_keeps_all_other_bytes() {
     let host = TestHost::new();
     let (secret, folder) = (token(3), host.root().join("texts"));
     std::fs::create_dir(&folder).unwrap();

@@ -36,7 +36,7 @@ fn resident(pid: i32) -> u64 {
 }
 
 #[test]
-fn schemas_that_ask_for_endless_work_are_refused_and_the_host_goes_on() {
+fn schemas_with_exponential_work_are_refused_quickly() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -86,7 +86,7 @@ fn thousands_of_large_patterns_are_refused_with_little_memory() {
 }
 
 #[test]
-fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
+fn plugin_with_exponential_settings_schema_is_refused_and_the_host_starts() {
     let mut levels: Vec<String> = (0..31)
         .map(|level| {
             format!(r##""d{level}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, level + 1)
@@ -117,7 +117,7 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
 }
 
 #[test]
-fn configuration_and_plugins_that_others_could_change_are_refused_with_the_command_that_corrects_it() {
+fn files_that_others_can_change_are_refused_with_the_correcting_command() {
     let host = TestHost::granted("[scheduler]\nglobal = 3\n");
     host.stop();
     let config = host.home().join("config.toml");
@@ -177,7 +177,7 @@ fn configuration_and_plugins_that_others_could_change_are_refused_with_the_comma
 }
 
 #[test]
-fn ordinary_user_reads_what_is_the_users_own() {
+fn ordinary_user_reads_only_own_and_root_owned_configuration() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: only root can become somebody else");
         return;

@@ -122,7 +122,7 @@ print("tried")
 "#;
 
 #[test]
-fn addresses_outside_are_reached_with_an_open_network_only() {
+fn outside_addresses_are_reachable_only_with_an_open_network() {
     for backend in BACK_ENDS {
         let host = test_host(backend);
         host.file("outside.py", OUTSIDE);
@@ -156,7 +156,7 @@ fn addresses_outside_are_reached_with_an_open_network_only() {
 }
 
 #[test]
-fn user_without_a_name_is_contained_as_any_other() {
+fn user_without_a_name_is_contained() {
     for backend in BACK_ENDS {
         let Some(machine) =
             Machine::start(test_host(backend), &["-U", "--map-user=54321", "--map-group=54321"], "true")
@@ -214,7 +214,7 @@ fn work_folder_on_another_file_system_is_written() {
 }
 
 #[test]
-fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
+fn home_at_the_root_folder_hides_only_its_secrets() {
     for backend in BACK_ENDS {
         let mut host = test_host(backend);
         host.set("HOME", "/");
@@ -232,7 +232,7 @@ fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
 }
 
 #[test]
-fn machine_whose_proc_cannot_be_mounted_names_the_gap_or_falls_back() {
+fn machine_without_mountable_proc_reports_the_gap_or_falls_back() {
     for backend in ["namespaces", "bwrap"] {
         // As in a container: a part of /proc is covered, so that the kernel refuses a new one to user namespaces.
         let set_up = "mount -t tmpfs none /proc/acpi 2>/dev/null || mount -t tmpfs none /proc/fs";

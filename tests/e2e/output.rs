@@ -70,7 +70,7 @@ fn read(path: &Path) -> JoinHandle<String> {
 }
 
 #[test]
-fn a_plain_file_keeps_its_mode_and_a_new_one_has_the_usual() {
+fn existing_file_keeps_its_mode_and_a_new_one_gets_the_default() {
     let (host, run) = test_host();
     let usual = host.file("usual", "");
     for run in both(&run) {
@@ -85,7 +85,7 @@ fn a_plain_file_keeps_its_mode_and_a_new_one_has_the_usual() {
 }
 
 #[test]
-fn a_link_stays_and_its_target_is_replaced() {
+fn link_stays_and_its_target_is_replaced() {
     let (host, run) = test_host();
     fs::create_dir(host.work().join("far")).unwrap();
     for run in both(&run) {
@@ -100,7 +100,7 @@ fn a_link_stays_and_its_target_is_replaced() {
 }
 
 #[test]
-fn the_other_name_of_a_file_sees_what_was_written() {
+fn hard_link_of_the_file_shows_the_new_content() {
     let (host, run) = test_host();
     let (one, other) = (host.work().join("one.txt"), host.work().join("other.txt"));
     for run in both(&run) {
@@ -114,7 +114,7 @@ fn the_other_name_of_a_file_sees_what_was_written() {
 }
 
 #[test]
-fn a_fifo_is_written_to_and_stays() {
+fn fifo_is_written_to_and_stays() {
     let (host, run) = test_host();
     let path = fifo(&host);
     for run in both(&run) {
@@ -126,7 +126,7 @@ fn a_fifo_is_written_to_and_stays() {
 }
 
 #[test]
-fn whoever_reads_a_fifo_sees_its_end_when_the_run_fails() {
+fn fifo_reader_sees_the_end_when_the_run_fails() {
     let (host, _) = test_host();
     let reader = read(&fifo(&host));
     host.run(&["run", "rehearsal", "--output", "pipe", "FAIL usage"]).code(1);
@@ -134,7 +134,7 @@ fn whoever_reads_a_fifo_sees_its_end_when_the_run_fails() {
 }
 
 #[test]
-fn a_fifo_without_a_reader_is_waited_for_before_the_run_and_that_is_said() {
+fn run_waits_for_a_fifo_reader_with_a_notice() {
     let (host, _) = test_host();
     let path = fifo(&host);
     let before = total(&host);
@@ -159,7 +159,7 @@ fn a_process_substitution_gets_the_answer() {
 }
 
 #[test]
-fn an_open_descriptor_is_written_to_where_it_stands() {
+fn open_descriptor_is_written_at_its_current_offset() {
     let (host, run) = test_host();
     for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
         let script = format!("exec 3> copy; echo before >&3; \"$OSTLER\" {verb} --output /dev/fd/3 && echo after >&3");
@@ -171,7 +171,7 @@ fn an_open_descriptor_is_written_to_where_it_stands() {
 }
 
 #[test]
-fn standard_output_has_the_answer_once_by_every_name() {
+fn every_name_of_standard_output_gets_the_answer_once() {
     let (host, run) = test_host();
     for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
         for run in both(&run) {
@@ -188,7 +188,7 @@ fn standard_output_has_the_answer_once_by_every_name() {
 }
 
 #[test]
-fn a_device_node_is_written_to_and_stays() {
+fn device_node_is_written_to_and_stays() {
     let (host, run) = test_host();
     let path = host.work().join("node");
     // The numbers of the null device.
@@ -210,7 +210,7 @@ fn a_device_node_is_written_to_and_stays() {
 }
 
 #[test]
-fn a_file_that_is_mounted_by_itself_is_written_in_place() {
+fn bind_mounted_file_is_written_in_place() {
     let (host, run) = test_host();
     if host.type_in("unshare --mount true").code != 0 {
         eprintln!("SKIPPED: no mount namespace can be made here");
@@ -243,7 +243,7 @@ fn a_read_only_file_is_refused_before_the_run_unless_forced() {
 }
 
 #[test]
-fn what_cannot_be_written_to_is_refused_before_the_run() {
+fn unwritable_path_is_refused_before_the_run() {
     let (host, run) = test_host();
     fs::create_dir(host.work().join("folder")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(host.work().join("socket")).unwrap();
@@ -259,7 +259,7 @@ fn what_cannot_be_written_to_is_refused_before_the_run() {
 }
 
 #[test]
-fn a_folder_of_somebody_else_is_refused_before_the_run() {
+fn folder_of_another_user_is_refused_before_the_run() {
     if !nix::unistd::Uid::effective().is_root() {
         eprintln!("SKIPPED: only root can run as somebody else");
         return;
@@ -284,7 +284,7 @@ fn a_folder_of_somebody_else_is_refused_before_the_run() {
 }
 
 #[test]
-fn a_full_disk_fails_with_the_way_to_the_answer() {
+fn full_disk_fails_with_a_hint_to_the_answer() {
     let (host, run) = test_host();
     let done = write(&host, None, "/dev/full", &[]).code(74);
     assert_eq!(done.stdout, "hello\n");
@@ -297,7 +297,7 @@ fn a_full_disk_fails_with_the_way_to_the_answer() {
 }
 
 #[test]
-fn what_an_agent_lays_in_the_place_of_the_file_is_not_followed() {
+fn link_that_the_agent_puts_at_the_path_is_not_followed() {
     let (host, _) = test_host();
     let victim = host.file("victim.txt", "mine");
     let done =

@@ -23,7 +23,7 @@ fn with(prompt: &str, piped: &str) -> String {
 }
 
 #[test]
-fn a_pipe_and_a_file_for_a_run_alone_reach_the_agent() {
+fn standard_input_of_a_single_run_reaches_the_agent() {
     let host = TestHost::granted("");
     host.file("diff", "THE DIFF");
     for typed in [
@@ -45,7 +45,7 @@ fn a_pipe_and_a_file_for_a_run_alone_reach_the_agent() {
 }
 
 #[test]
-fn nothing_is_read_where_nothing_was_piped() {
+fn empty_or_excluded_standard_input_adds_nothing_to_the_prompt() {
     let host = TestHost::granted("");
     host.file("empty", "");
     for typed in [
@@ -66,7 +66,7 @@ fn nothing_is_read_where_nothing_was_piped() {
 }
 
 #[test]
-fn a_loop_keeps_the_list_that_it_reads() {
+fn run_inside_a_loop_does_not_read_the_input_of_the_loop() {
     let host = TestHost::granted("");
     host.file("list", "one\ntwo\nthree\n");
     let body = "while read -r word; do \"$OSTLER\" run -q rehearsal \"SAY $word\"; done";
@@ -84,7 +84,7 @@ fn a_loop_keeps_the_list_that_it_reads() {
 }
 
 #[test]
-fn what_a_script_was_given_is_left_with_a_warning_and_read_on_demand() {
+fn standard_input_of_a_script_is_left_with_a_warning_and_read_on_demand() {
     let host = TestHost::granted("");
     let script =
         |option: &str| format!("printf 'THE DIFF' | bash -c '\"$OSTLER\" run {option} rehearsal review; true'");
@@ -99,7 +99,7 @@ fn what_a_script_was_given_is_left_with_a_warning_and_read_on_demand() {
 }
 
 #[test]
-fn programs_of_one_prompt_get_what_was_piped() {
+fn command_plugin_passes_piped_input_to_the_program() {
     let host = TestHost::granted(PROGRAMS);
     let piped =
         |provider: &str, prompt: &str| host.run_with_input(&["run", provider, prompt], b"THE DIFF\n").ok().stdout;
@@ -109,7 +109,7 @@ fn programs_of_one_prompt_get_what_was_piped() {
 }
 
 #[test]
-fn what_is_no_text_or_too_long_or_wanted_twice_is_refused_before_the_run() {
+fn invalid_too_long_or_ambiguous_input_is_refused_before_the_run() {
     let host = TestHost::granted("");
     for (typed, part) in [
         (
@@ -148,7 +148,7 @@ fn silent(host: &TestHost) -> (Child, String) {
 }
 
 #[test]
-fn a_writer_that_says_nothing_is_waited_for_and_that_is_said() {
+fn silent_writer_is_waited_for_with_a_notice() {
     let host = TestHost::granted("");
     let (mut child, line) = silent(&host);
     assert_eq!(line, "waiting for the end of standard input (use --no-stdin to skip it)");

@@ -114,7 +114,7 @@ fn runs_are_refused_while_a_named_redactor_cannot_be_used() {
 }
 
 #[test]
-fn redactor_that_was_in_use_is_missed_when_its_file_is_damaged() {
+fn damaged_redactor_that_was_in_use_blocks_runs() {
     let host = test_host("", &[("evil", hostile::redactor("evil", RedactorStage::Verify, Fault::Trap))]);
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     host.stop();
@@ -128,7 +128,7 @@ fn redactor_that_was_in_use_is_missed_when_its_file_is_damaged() {
 }
 
 #[test]
-fn settings_that_were_corrected_take_effect_after_a_scan_had_failed() {
+fn corrected_settings_enable_a_disabled_redactor() {
     let section = |word: &str| format!("[plugins.redactor.evil.settings]\nat = \"{word}\"\n");
     let host = test_host(&section("first"), &[("evil", hostile::redactor("evil", RedactorStage::Scan, Fault::Trap))]);
     for _ in 0..3 {
@@ -144,7 +144,7 @@ fn settings_that_were_corrected_take_effect_after_a_scan_had_failed() {
 }
 
 #[test]
-fn disabled_redactor_holds_up_no_change_of_the_configuration() {
+fn disabled_redactor_does_not_block_configuration_changes() {
     let section = "[plugins.redactor.evil.settings]\nat = \"first\"\n";
     for stage in [RedactorStage::Verify, RedactorStage::Scan] {
         let redactor = || hostile::redactor("evil", stage, Fault::Trap);
@@ -173,7 +173,7 @@ fn disabled_redactor_holds_up_no_change_of_the_configuration() {
 }
 
 #[test]
-fn policy_that_cannot_be_configured_denies_at_once_and_after_a_start() {
+fn policy_that_cannot_be_configured_denies_at_once_and_after_a_restart() {
     let host = test_host("", &[]);
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     put(&host, "broken", &Guest { name: "broken", configure: TRAP, ..Guest::default() }.policy());
@@ -193,7 +193,7 @@ fn policy_that_cannot_be_configured_denies_at_once_and_after_a_start() {
 }
 
 #[test]
-fn policy_file_that_is_damaged_when_the_host_starts_denies() {
+fn policy_file_damaged_before_the_start_denies() {
     let host = test_host("", &[("strict", Guest { name: "strict", ..Guest::default() }.policy())]);
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     host.stop();
@@ -203,7 +203,7 @@ fn policy_file_that_is_damaged_when_the_host_starts_denies() {
 }
 
 #[test]
-fn file_called_as_a_bundled_policy_replaces_it_only_where_the_configuration_says_so() {
+fn file_named_like_a_bundled_policy_replaces_it_only_if_configured() {
     // It allows everything.
     let lax = Guest { name: "guardrails", ..Guest::default() }.policy();
     let host = test_host("", &[("guardrails", lax)]);
@@ -224,7 +224,7 @@ fn file_called_as_a_bundled_policy_replaces_it_only_where_the_configuration_says
 }
 
 #[test]
-fn nothing_of_a_new_provider_runs_before_its_digest_is_approved() {
+fn new_provider_runs_nothing_before_its_digest_is_approved() {
     let host = test_host("", &[]);
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let proof = host.root().join("proof");

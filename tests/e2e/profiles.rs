@@ -23,7 +23,7 @@ fn pointers(problems: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_run_with_a_profile_needs_no_provider() {
+fn run_with_a_profile_needs_no_provider() {
     let host = TestHost::granted("");
     host.run(&["profiles", "save", "careful", "--provider", "rehearsal", "--model", "mine"]).ok();
     host.run(&["profiles", "save", "whole", "--provider", "rehearsal", "SAY of the profile"]).ok();
@@ -41,7 +41,7 @@ fn a_run_with_a_profile_needs_no_provider() {
 }
 
 #[test]
-fn a_profile_gives_what_the_payload_does_not_say() {
+fn profile_fills_fields_that_the_payload_omits() {
     let host =
         TestHost::granted("policy.allow_environment = [\"A\", \"B\"]\n[providers.other]\nplugin = \"rehearsal\"\n");
     let folder = host.work().join("of-the-profile");
@@ -99,7 +99,7 @@ fn a_profile_gives_what_the_payload_does_not_say() {
 }
 
 #[test]
-fn profiles_that_cannot_be_kept() {
+fn invalid_profiles_are_refused_with_all_problems() {
     let host = TestHost::granted("");
     host.ensure_running();
     let save = |more: Value| {
@@ -180,7 +180,7 @@ fn profiles_that_cannot_be_kept() {
 }
 
 #[test]
-fn a_run_is_run_again_after_a_restart_with_changes() {
+fn rerun_after_a_restart_applies_overrides() {
     let host = TestHost::granted("");
     let payload = json!({
         "provider": "rehearsal", "prompt": "MODEL", "model": "first", "cwd": host.work(), "maxRetries": 1,
@@ -222,7 +222,7 @@ fn a_run_is_run_again_after_a_restart_with_changes() {
 }
 
 #[test]
-fn secrets_that_are_gone_must_be_given_again() {
+fn rerun_of_an_ended_run_requires_its_secrets_again() {
     let host = TestHost::granted("policy.allow_environment = [\"*_TOKEN\", \"PLAIN\"]\n");
     let token = secret();
     let prompt = "RUN printf %s \"$DEPLOY_TOKEN\" | sha256sum; until [ -e go ]; do sleep 0.02; done";
@@ -257,7 +257,7 @@ fn secrets_that_are_gone_must_be_given_again() {
 }
 
 #[test]
-fn a_message_that_is_run_again_is_the_next_message() {
+fn rerun_of_a_message_becomes_the_next_message() {
     let host = TestHost::granted("");
     let id = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
     assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");

@@ -26,7 +26,7 @@ fn waiting(host: &TestHost) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_run_starts_after_those_that_it_depends_on() {
+fn run_starts_after_its_dependencies() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
     let first = hold(&host);
     let second = host.detach(&["rehearsal", "--after", &first, "--even-if-failed", "SAY second"]);
@@ -56,7 +56,7 @@ fn a_run_starts_after_those_that_it_depends_on() {
 }
 
 #[test]
-fn a_run_is_canceled_where_what_it_depends_on_does_not_complete() {
+fn run_is_canceled_if_its_dependency_does_not_complete() {
     let host = TestHost::granted("");
     let first = hold(&host);
     let second = host.detach(&["rehearsal", "--after", &first, "SAY second"]);
@@ -99,7 +99,7 @@ fn a_run_is_canceled_where_what_it_depends_on_does_not_complete() {
 }
 
 #[test]
-fn a_dependency_that_is_tried_again_has_not_ended() {
+fn run_waits_for_the_retry_of_its_dependency() {
     let host = TestHost::granted("");
     let more = json!({"maxRetries": 1, "retryBackoffMs": 100});
     host.ensure_running();
@@ -113,7 +113,7 @@ fn a_dependency_that_is_tried_again_has_not_ended() {
 }
 
 #[test]
-fn dependencies_outlast_the_host() {
+fn dependencies_survive_a_restart() {
     let host = TestHost::granted(ONE);
     let first = hold(&host);
     let after_first = host.detach(&["rehearsal", "--after", &first, "--even-if-failed", "SAY after the first"]);
@@ -141,7 +141,7 @@ fn dependencies_outlast_the_host() {
 }
 
 #[test]
-fn a_message_that_depends_on_a_run_holds_back_those_behind_it() {
+fn message_with_a_dependency_blocks_later_messages() {
     let host = TestHost::granted("");
     let first = hold(&host);
     let chat = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
@@ -159,7 +159,7 @@ fn a_message_that_depends_on_a_run_holds_back_those_behind_it() {
 }
 
 #[test]
-fn a_paused_queue_starts_nothing_until_it_is_resumed_and_outlasts_the_host() {
+fn paused_queue_starts_nothing_until_resumed_even_after_a_restart() {
     let host = TestHost::granted("[providers.other]\nplugin = \"rehearsal\"\n");
     let going = hold(&host);
     assert_eq!(host.run(&["queue", "pause", "--json"]).ok().json(), json!({"paused": true, "pausedProviders": []}));
@@ -205,7 +205,7 @@ fn a_paused_queue_starts_nothing_until_it_is_resumed_and_outlasts_the_host() {
 }
 
 #[test]
-fn a_waiting_run_is_moved_by_its_priority() {
+fn priority_change_moves_a_waiting_run() {
     let host = TestHost::granted(ONE);
     let going = hold(&host);
     let runs = ["one", "two", "three"].map(|name| host.detach(&["rehearsal", &format!("SAY {name}")]));
@@ -237,7 +237,7 @@ fn a_waiting_run_is_moved_by_its_priority() {
 }
 
 #[test]
-fn cancel_all_asks_and_cancels_what_waits_before_what_runs() {
+fn cancel_all_asks_and_cancels_waiting_before_running_runs() {
     let host = TestHost::granted(ONE);
     assert!(host.run(&["cancel", "--all", "--yes"]).ok().stderr.contains("the queue is empty"));
     let going = hold(&host);
@@ -260,7 +260,7 @@ fn cancel_all_asks_and_cancels_what_waits_before_what_runs() {
 }
 
 #[test]
-fn the_queue_is_shown_anew_when_it_changes() {
+fn queue_watch_updates_on_changes() {
     let host = TestHost::granted(ONE);
     let going = hold(&host);
     let mut watching = host.follow(&["queue", "--watch", "--json"]);

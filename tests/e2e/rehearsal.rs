@@ -45,7 +45,7 @@ const SESSION: &str = "--session-id=5eed0000-0000-4000-8000-000000000001";
 
 /// The plugin's tests read these captures: they must be what the stand-in still writes.
 #[test]
-fn the_captures_are_up_to_date() {
+fn captures_match_the_current_output() {
     let fixture = RehearsalFixture::new();
     let captures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../plugins/rehearsal/tests/captures");
     let schema = fixture.folder.path().join("schema.json");
@@ -101,7 +101,7 @@ fn the_captures_are_up_to_date() {
 }
 
 #[test]
-fn it_says_that_it_is_a_rehearsal() {
+fn rehearsal_identifies_itself() {
     let fixture = RehearsalFixture::new();
     let help = String::from_utf8(fixture.run("", &["--help"]).stdout).unwrap();
     assert!(help.contains("rehearsal") && help.contains("No model answers here"), "{help}");
@@ -112,7 +112,7 @@ fn it_says_that_it_is_a_rehearsal() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_a_last_line() {
+fn interrupt_ends_the_rehearsal_with_a_last_line() {
     let fixture = RehearsalFixture::new();
     let mut child = fixture.command(&[]).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"RUN echo up; sleep 600").unwrap();
@@ -125,7 +125,7 @@ fn an_interrupt_ends_it_with_a_last_line() {
 }
 
 #[test]
-fn prompts_that_make_no_sense_are_refused() {
+fn invalid_prompts_are_refused() {
     let fixture = RehearsalFixture::new();
     for (prompt, part) in [("", "no prompt"), ("SLOW soon", "how many chunks"), ("FAIL loudly", "'loudly'")] {
         let output = fixture.run(prompt, &[]);

@@ -92,7 +92,7 @@ fn limits_change_on_a_live_queue() {
 }
 
 #[test]
-fn redaction_policies_and_providers_are_those_of_the_configuration_now() {
+fn redaction_policies_and_providers_follow_the_configuration() {
     let host = TestHost::granted("");
     let say = &["rehearsal", "SAY the code is ACMEX-1234, is it not"][..];
     assert_eq!(answer(&host.events_of(say)), "the code is ACMEX-1234, is it not");
@@ -116,7 +116,7 @@ fn redaction_policies_and_providers_are_those_of_the_configuration_now() {
 }
 
 #[test]
-fn what_is_wrong_changes_nothing_and_has_a_place() {
+fn invalid_configuration_changes_nothing_and_is_reported_with_its_position() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\n[providers.second]\nplugin = \"rehearsal\"\n");
     host.ensure_running();
     for (text, line, column, key) in [
@@ -159,7 +159,7 @@ fn what_is_wrong_changes_nothing_and_has_a_place() {
 }
 
 #[test]
-fn a_plugins_file_is_swapped_broken_and_removed_under_a_run() {
+fn plugin_file_changes_affect_new_runs_but_not_active_ones() {
     let host = TestHost::granted("[plugins]\ntrust = \"folder\"\n[scheduler]\nglobal = 8\nper_provider = 8\n");
     let under_way = host.detach(&["--timeout", "10m", "rehearsal", "SLEEP 600"]);
     wait_until("a run", TIMEOUT, || (status(&host)["running"] == 1).then_some(()));
@@ -210,7 +210,7 @@ fn a_plugins_file_is_swapped_broken_and_removed_under_a_run() {
 }
 
 #[test]
-fn a_file_that_is_being_written_is_not_read() {
+fn file_that_is_being_written_is_not_read() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\n");
     host.ensure_running();
     // Cut short it is valid, and says less than it will.
@@ -229,7 +229,7 @@ fn a_file_that_is_being_written_is_not_read() {
 }
 
 #[test]
-fn files_are_noticed_however_they_are_put_in_place() {
+fn renamed_linked_and_rewritten_files_are_noticed() {
     let host = TestHost::new();
     host.ensure_running();
     let path = host.home().join("config.toml");
@@ -271,7 +271,7 @@ fn files_are_noticed_however_they_are_put_in_place() {
 }
 
 #[test]
-fn a_reload_can_be_asked_for() {
+fn reload_can_be_requested_by_call_command_and_signal() {
     let host = TestHost::new();
     host.run(&["config", "reload"]).code(5);
     let pid = host.ensure_running();
@@ -301,7 +301,7 @@ fn a_reload_can_be_asked_for() {
 }
 
 #[test]
-fn settings_go_before_the_file_and_outlast_the_host() {
+fn settings_override_the_file_and_survive_a_restart() {
     let host = TestHost::with_config("[scheduler]\nglobal = 3\n");
     host.ensure_running();
     let settings = |params: Value| host.call("get_settings", &params).unwrap();
@@ -334,7 +334,7 @@ fn settings_go_before_the_file_and_outlast_the_host() {
 }
 
 #[test]
-fn a_patch_is_taken_as_a_whole_or_refused_with_every_problem() {
+fn invalid_patch_is_refused_as_a_whole_with_all_problems() {
     let host = TestHost::new();
     host.ensure_running();
     // Made here, so that no scanner takes this file for a leak.
@@ -388,7 +388,7 @@ fn a_patch_is_taken_as_a_whole_or_refused_with_every_problem() {
 }
 
 #[test]
-fn settings_are_verbs_too() {
+fn settings_can_be_changed_on_the_command_line() {
     let host = TestHost::with_config("[scheduler]\ncapacity = 7\n");
     assert_eq!(host.run(&["settings", "get", "scheduler.capacity"]).ok().stdout, "7\n");
     assert_eq!(

@@ -28,7 +28,7 @@ fn run(host: &TestHost, prompt: &str) -> String {
 }
 
 #[test]
-fn a_dry_run_says_what_goes_and_then_it_goes() {
+fn dry_run_lists_what_apply_deletes() {
     let host = TestHost::granted("[retention.providers.rehearsal]\nmegabytes = 1\n");
     let first = run(&host, "SAY one");
     let big = run(&host, "BIG 700");
@@ -61,7 +61,7 @@ fn a_dry_run_says_what_goes_and_then_it_goes() {
 }
 
 #[test]
-fn a_host_that_starts_deletes_what_is_too_old() {
+fn starting_host_deletes_expired_runs() {
     let host = TestHost::granted("");
     let refused = host.call("start_run", &json!({"provider": "rehearsal", "prompt": "SAY x", "cwd": "/"})).unwrap_err();
     assert_eq!(refused.kind(), "POLICY_DENIED");
@@ -95,7 +95,7 @@ fn a_host_that_starts_deletes_what_is_too_old() {
 }
 
 #[test]
-fn a_run_that_lives_is_never_deleted() {
+fn active_run_is_never_deleted() {
     let host = TestHost::granted("[retention]\ndays = 1\n[scheduler]\nglobal = 1\n");
     let live = host.detach(&["rehearsal", "SLOW 600"]);
     let waiting = host.detach(&["rehearsal", "SAY later"]);
@@ -107,7 +107,7 @@ fn a_run_that_lives_is_never_deleted() {
 }
 
 #[test]
-fn limits_are_set_taken_back_and_checked() {
+fn limits_are_set_unset_and_validated() {
     let host = TestHost::granted("[retention]\ndays = 60\n");
     let shown = host.run(&["retention", "show", "--json"]).ok().json();
     assert_eq!(shown["policies"][0]["days"], json!({"value": 60, "origin": "file"}));

@@ -57,7 +57,7 @@ fn cancel_ends_every_kind_of_descendant() {
 }
 
 #[test]
-fn a_run_is_cancelled_between_queue_and_spawn_too() {
+fn run_can_be_canceled_between_queue_and_spawn() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
     host.run(&["run", "rehearsal", "SAY begin"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -72,7 +72,7 @@ fn a_run_is_cancelled_between_queue_and_spawn_too() {
 }
 
 #[test]
-fn a_time_limit_ends_the_stubborn_and_their_trees() {
+fn time_limit_ends_stubborn_processes_and_their_trees() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY begin"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -87,7 +87,7 @@ fn a_time_limit_ends_the_stubborn_and_their_trees() {
 }
 
 #[test]
-fn a_finished_run_takes_its_leftovers_along() {
+fn finished_run_leaves_no_process() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY begin"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -103,7 +103,7 @@ fn a_finished_run_takes_its_leftovers_along() {
 }
 
 #[test]
-fn deaths_and_strange_output_are_recorded_as_they_were() {
+fn signals_and_unusual_output_are_recorded() {
     let host = TestHost::granted("");
     for (name, number) in [("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
         let events = host.events_of(&["rehearsal", &format!("SIGNAL {name}")]);
@@ -149,7 +149,7 @@ fn ctrl_c_in_a_shell_loop_ends_the_loop() {
 }
 
 #[test]
-fn a_run_that_ctrl_c_cancels_dies_by_the_signal_and_one_that_sigterm_cancels_exits() {
+fn canceled_command_dies_by_sigint_and_exits_with_130_on_sigterm() {
     let host = TestHost::granted("");
     host.ensure_running();
     for (signal, ended) in [(Signal::SIGINT, None), (Signal::SIGTERM, Some(130))] {
@@ -166,7 +166,7 @@ fn a_run_that_ctrl_c_cancels_dies_by_the_signal_and_one_that_sigterm_cancels_exi
 }
 
 #[test]
-fn two_terminals_and_an_interrupt_in_one() {
+fn interrupt_in_one_terminal_does_not_affect_another() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
     let (one, first) = begin(&host, "SLOW 600", text_or_tool);
     let (mut two, second) = begin(&host, "SLOW 15", text_or_tool);
@@ -186,7 +186,7 @@ fn two_terminals_and_an_interrupt_in_one() {
 }
 
 #[test]
-fn a_client_that_dies_leaves_its_run_alone() {
+fn killed_client_does_not_end_its_run() {
     let host = TestHost::granted("");
     let (follower, id) = begin(&host, "SLOW 8", text_or_tool);
     follower.signal(Signal::SIGKILL);
@@ -210,7 +210,7 @@ fn stop_returns_when_the_host_is_gone_and_the_next_start_is_not_delayed() {
 }
 
 #[test]
-fn a_submit_outlasts_a_host_that_is_about_to_end() {
+fn submit_waits_for_a_stopping_host_and_starts_the_next() {
     let host = TestHost::granted("[runner]\ngrace_seconds = 2\n");
     let (stubborn, id) = begin(&host, "STUBBORN 600", text_or_tool);
     let first = host.health().unwrap();

@@ -90,7 +90,7 @@ fn overflow(host: &TestHost, told: &str, hint: &str, make_room: impl FnOnce()) {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_that_is_lifted_again() {
+fn run_at_the_file_size_limit_fails_and_the_host_recovers() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let baseline = ResourceBaseline::of(&host);
@@ -101,7 +101,7 @@ fn a_limit_on_the_size_of_files_that_is_lifted_again() {
 }
 
 #[test]
-fn a_disk_that_is_full_and_has_room_again() {
+fn run_on_a_full_disk_fails_and_the_host_recovers() {
     let host = TestHost::new();
     let Some(disk) = SmallDisk::mount(&host, "4m") else { return };
     host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
@@ -126,7 +126,7 @@ fn comes_up_or_says_why(host: &TestHost, done: &crate::support::Done, what: &str
 }
 
 #[test]
-fn a_start_on_a_full_disk() {
+fn start_on_a_full_disk_succeeds_or_reports_why() {
     // However much fits: it starts, or says why not; and a later start finds nothing half done.
     let mut starts = [0, 0];
     for kib in [0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512] {
@@ -201,7 +201,7 @@ fn runs_without_log(database: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_log_that_is_cut_at_its_frames_under_a_host() {
+fn host_recovers_from_a_truncated_write_ahead_log() {
     const HEADER: usize = 32;
     const FRAME: usize = 24 + 4096;
     let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
@@ -260,7 +260,7 @@ fn a_log_that_is_cut_at_its_frames_under_a_host() {
 }
 
 #[test]
-fn bytes_of_the_database_that_are_flipped_under_a_host() {
+fn damaged_database_is_refused_or_reported() {
     let host = TestHost::granted("");
     let ids: Vec<String> = ["SAY one", "BIG 400", "RUN seq 3000", "FAIL transient"]
         .iter()
@@ -309,7 +309,7 @@ fn bytes_of_the_database_that_are_flipped_under_a_host() {
 }
 
 #[test]
-fn a_link_in_the_place_of_the_private_folders() {
+fn link_at_the_private_folder_is_refused() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let victim = host.root().join("victim");

@@ -51,7 +51,7 @@ fn listen(host: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener
 }
 
 #[test]
-fn two_hundred_come_and_go() {
+fn two_hundred_reconnecting_subscribers_see_every_event_once() {
     let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
     let words = |host: &TestHost, count: u32| {
         for number in 0..count {

@@ -9,7 +9,7 @@ use std::time::Duration;
 const SESSION_THAT_NEVER_WAS: &str = "5eed0000-0000-4000-8000-00000000dead";
 
 #[test]
-fn the_first_run_in_an_empty_home() {
+fn first_run_works_in_an_empty_home() {
     let host = TestHost::new();
     let done = host.run(&["run", "rehearsal", "--grant", "SAY hello from the rehearsal"]).ok();
     assert_eq!(done.stdout, "hello from the rehearsal\n");
@@ -51,7 +51,7 @@ fn first_start_compiles_no_bundled_plugin() {
 }
 
 #[test]
-fn without_a_grant_it_says_how_to_grant() {
+fn run_without_a_grant_is_refused_with_a_hint() {
     let host = TestHost::new();
     let done = host.run(&["run", "rehearsal", "SAY no"]).code(4);
     assert!(done.stderr.contains("ostler grant add"), "{}", done.stderr);
@@ -62,7 +62,7 @@ fn without_a_grant_it_says_how_to_grant() {
 }
 
 #[test]
-fn the_story_of_a_run() {
+fn events_of_a_run_are_complete_and_ordered() {
     let host = TestHost::granted("");
     let events = host.events_of(&["rehearsal", "SAY one two three"]);
     check_run_events(&events);
@@ -108,7 +108,7 @@ fn a_command_and_its_output_are_events() {
 }
 
 #[test]
-fn prompts_come_from_everywhere() {
+fn prompt_is_read_from_arguments_files_and_standard_input() {
     let host = TestHost::granted("");
     assert_eq!(
         host.run_with_input(&["run", "rehearsal", "-"], b"SAY from standard input").ok().stdout,
@@ -129,7 +129,7 @@ fn prompts_come_from_everywhere() {
 }
 
 #[test]
-fn sessions_are_resumed_and_an_invalid_one_is_begun_anew_once() {
+fn sessions_are_resumed_and_an_invalid_one_fails_the_run() {
     let host = TestHost::granted("");
     let first = host.events_of(&["rehearsal", "TURNS"]);
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap().to_owned();
@@ -160,7 +160,7 @@ fn sessions_are_resumed_and_an_invalid_one_is_begun_anew_once() {
 }
 
 #[test]
-fn failures_are_named_and_only_those_that_may_pass_are_tried_again() {
+fn only_temporary_failures_are_retried() {
     let host = TestHost::granted("");
     let attempts = |events: &[Value]| of_type(events, "run.started").len();
     for (class, reason, tries) in [
@@ -201,7 +201,7 @@ fn failures_are_named_and_only_those_that_may_pass_are_tried_again() {
 }
 
 #[test]
-fn structured_output_valid_invalid_and_missing() {
+fn structured_output_is_validated() {
     let host = TestHost::granted("");
     let schema = json!({
         "type": "object", "properties": { "answer": { "type": "integer" } },
@@ -224,7 +224,7 @@ fn structured_output_valid_invalid_and_missing() {
 }
 
 #[test]
-fn the_queue_and_cancel() {
+fn queue_lists_runs_and_cancel_ends_them() {
     let host = TestHost::granted("");
     let mut first = host.follow(&["run", "--json", "rehearsal", "SLOW 600"]);
     first.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
@@ -273,7 +273,7 @@ fn time_limits_end_a_run() {
 }
 
 #[test]
-fn restrictions_hold_or_refuse() {
+fn restrictions_are_enforced_or_refused() {
     // With the host's sandbox: the program runs, and cannot write.
     let host = TestHost::granted("");
     let events = host.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made || echo cannot"]);
@@ -349,7 +349,7 @@ fn harness_fields_reach_the_agent() {
 }
 
 #[test]
-fn the_caller_s_environment_is_not_inherited() {
+fn environment_of_the_caller_is_not_inherited() {
     let mut host = TestHost::granted("policy.allow_environment = [\"UNRELATED_*\"]\n");
     host.set("UNRELATED_VARIABLE", "unrelated value");
     let events = host.events_of(&["rehearsal", "ENV UNRELATED_VARIABLE"]);
@@ -359,7 +359,7 @@ fn the_caller_s_environment_is_not_inherited() {
 }
 
 #[test]
-fn grants_come_and_go() {
+fn grants_are_added_and_revoked() {
     let host = TestHost::new();
     let folder = host.work();
     let folder = folder.to_str().unwrap();
@@ -404,7 +404,7 @@ fn plugins_providers_and_configuration_are_shown() {
 }
 
 #[test]
-fn the_host_comes_and_goes() {
+fn host_starts_and_stops() {
     let host = TestHost::new();
     let pid = host.ensure_running();
     let status = host.run(&["status", "--json"]).ok().json();
@@ -428,7 +428,7 @@ fn the_host_comes_and_goes() {
 }
 
 #[test]
-fn an_idle_background_host_ends_itself() {
+fn idle_background_host_ends_itself() {
     let host = TestHost::with_config("[host]\nidle_seconds = 1\n");
     host.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
     crate::support::wait_until("the end of the host", crate::support::TIMEOUT, || {
@@ -438,7 +438,7 @@ fn an_idle_background_host_ends_itself() {
 }
 
 #[test]
-fn the_command_plugin_makes_a_provider_of_any_program() {
+fn command_plugin_makes_any_program_a_provider() {
     let host = TestHost::granted(
         "[providers.shout]\nplugin = \"command\"\nexecutable = \"tr\"\n[providers.shout.settings]\nargs = [\"a-z\", \"A-Z\"]\n",
     );
@@ -447,7 +447,7 @@ fn the_command_plugin_makes_a_provider_of_any_program() {
 }
 
 #[test]
-fn two_instances_of_one_plugin_stand_side_by_side() {
+fn two_instances_of_one_plugin_are_independent() {
     let host =
         TestHost::granted("[providers.understudy]\nplugin = \"rehearsal\"\nenvironment = { STAGE = \"left\" }\n");
     assert_eq!(host.run(&["run", "understudy", "ENV STAGE"]).ok().stdout, "left\n");

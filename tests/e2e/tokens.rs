@@ -26,7 +26,7 @@ fn is_given(host: &TestHost, provider: &str, token: &str) -> bool {
 }
 
 #[test]
-fn the_child_gets_it_and_nobody_sees_it() {
+fn token_is_given_to_the_child_and_masked_everywhere() {
     let mut host = TestHost::granted(IN_A_FILE);
     let (first, second) = (token(1), token(2));
     assert!(!is_given(&host, "rehearsal", &first));
@@ -71,7 +71,7 @@ fn the_child_gets_it_and_nobody_sees_it() {
 }
 
 #[test]
-fn a_run_does_not_start_without_the_token_that_it_should_have() {
+fn run_whose_stored_token_is_missing_does_not_start() {
     let host = TestHost::granted(IN_A_FILE);
     set(&host, &token(1));
     fs::remove_file(host.home().join("data/tokens.json")).unwrap();
@@ -94,7 +94,7 @@ fn a_run_does_not_start_without_the_token_that_it_should_have() {
 }
 
 #[test]
-fn what_cannot_be_a_token_is_refused_whole() {
+fn invalid_token_is_refused_and_not_stored() {
     let host = TestHost::granted(IN_A_FILE);
     for (text, what) in [
         (String::new(), "is empty"),
@@ -117,7 +117,7 @@ fn what_cannot_be_a_token_is_refused_whole() {
 
 /// Where nothing is configured, plain text is never chosen: it is a keyring, or an error that says what to do.
 #[test]
-fn nothing_is_written_in_plain_text_unless_it_is_asked_for() {
+fn token_is_not_stored_in_plain_text_by_default() {
     let host = TestHost::granted("");
     let first = token(1);
     let done = host.run_with_input(&["token", "set", "rehearsal"], first.as_bytes());

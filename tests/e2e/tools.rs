@@ -52,7 +52,7 @@ fn use_tool(host: &TestHost, command: &str, more: Value) -> Vec<Value> {
 }
 
 #[test]
-fn denied_use_warns_once_and_the_run_goes_on() {
+fn denied_use_warns_once_and_the_run_continues() {
     let host = judged("", Verdict::Deny);
     let events = use_tool(&host, &say_word(), json!({}));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
@@ -87,7 +87,7 @@ fn denied_use_warns_once_and_the_run_goes_on() {
 }
 
 #[test]
-fn use_about_which_nothing_is_found_leaves_no_record() {
+fn use_without_findings_leaves_no_record() {
     let host = judged("", Verdict::Deny);
     let events = use_tool(&host, "echo fine", json!({}));
     assert_eq!(semantics(&events, "tool_start").len(), 1);
@@ -98,7 +98,7 @@ fn use_about_which_nothing_is_found_leaves_no_record() {
 }
 
 #[test]
-fn denied_use_ends_the_run_where_the_operator_says_so() {
+fn denied_use_ends_the_run_if_configured() {
     let host = judged(END, Verdict::Deny);
     let prompt = format!("RUN echo {WORD}; sleep 600");
     let done = host.run(&["run", "--json", "--retries", "2", "rehearsal", &prompt]).code(4);
@@ -121,7 +121,7 @@ fn denied_use_ends_the_run_where_the_operator_says_so() {
 }
 
 #[test]
-fn run_whose_cli_has_ended_before_the_denial_has_failed_all_the_same() {
+fn denial_after_the_end_of_the_cli_fails_the_run() {
     // The policy takes longer than the CLI.
     let host = test_host(END, &[("evil", hostile::policy_at_tool("evil", Fault::Loop))]);
     let events = use_tool(&host, &say_word(), json!({}));
@@ -141,7 +141,7 @@ fn run_whose_cli_has_ended_before_the_denial_has_failed_all_the_same() {
 }
 
 #[test]
-fn question_denies_and_other_findings_are_only_recorded() {
+fn ask_verdict_denies_and_other_findings_are_only_recorded() {
     for (verdict, name, codes) in
         [(Verdict::Ask, "ask", vec!["TOOL_DENIED"]), (Verdict::Warn, "warn", vec![]), (Verdict::Allow, "allow", vec![])]
     {
@@ -158,7 +158,7 @@ fn question_denies_and_other_findings_are_only_recorded() {
 }
 
 #[test]
-fn policy_that_fails_over_a_use_denies_it_and_is_not_waited_for() {
+fn failing_policy_denies_a_use_within_its_time_limit() {
     for fault in [Fault::Loop, Fault::Trap] {
         let host = test_host("", &[("evil", hostile::policy_at_tool("evil", fault))]);
         let begin = Instant::now();
@@ -174,7 +174,7 @@ fn policy_that_fails_over_a_use_denies_it_and_is_not_waited_for() {
 }
 
 #[test]
-fn policy_that_fails_over_many_uses_is_not_set_aside_for_other_runs() {
+fn policy_that_fails_on_many_uses_is_not_disabled_for_other_runs() {
     let host = test_host("", &[("evil", hostile::policy_at_tool("evil", Fault::Trap))]);
     for _ in 0..6 {
         let events = use_tool(&host, &say_word(), json!({}));
@@ -188,7 +188,7 @@ fn policy_that_fails_over_many_uses_is_not_set_aside_for_other_runs() {
 }
 
 #[test]
-fn run_whose_output_is_not_understood_any_more_is_ended_where_a_denial_would_end_it() {
+fn failing_provider_ends_the_run_if_denials_end_it() {
     for (config, ends) in [(END, true), ("", false)] {
         let host = test_host(config, &[("evil", hostile::provider("evil", ProviderStage::Read, Fault::Trap))]);
         host.file("script", format!("{}; sleep {}; touch done", say_word(), if ends { 600 } else { 1 }));
@@ -202,7 +202,7 @@ fn run_whose_output_is_not_understood_any_more_is_ended_where_a_denial_would_end
 }
 
 #[test]
-fn line_that_is_too_long_to_be_read_counts_as_a_use_that_nobody_judged() {
+fn too_long_line_counts_as_an_unchecked_use() {
     const SHORT: &str = "[runner]\nmax_transcript_line_mib = 1\n";
     let long = "head -c 2000000 /dev/zero | tr '\\0' x; echo";
     for (config, reason) in [("", "completed"), (END, "policy_denied")] {
@@ -224,7 +224,7 @@ fn line_that_is_too_long_to_be_read_counts_as_a_use_that_nobody_judged() {
 }
 
 #[test]
-fn facts_of_the_run_are_shown_with_a_use_where_a_policy_wants_them() {
+fn policy_gets_only_the_facts_that_it_requests() {
     let spotter =
         || tools::policy_that_wants(&[], hostile::SPAWN, "spotter", "rehearse", Verdict::Allow, "it is the stand-in");
     for (group, word) in [("tools", "byKind\":"), ("payload", "\"prompt\""), ("findings", "spotter\"")] {
@@ -255,7 +255,7 @@ fn secrets_in_a_denied_use_stay_hidden() {
 }
 
 #[test]
-fn use_of_which_only_the_result_is_reported_is_judged_once_by_that() {
+fn use_with_only_a_result_is_checked_once() {
     let host = reporting("");
     host.file("script", say_word());
     let events = host.events_of(&["reporter", "hello"]);
@@ -267,7 +267,7 @@ fn use_of_which_only_the_result_is_reported_is_judged_once_by_that() {
 }
 
 #[test]
-fn each_attempt_of_a_run_is_judged_by_itself() {
+fn each_attempt_is_checked_separately() {
     let host = judged("", Verdict::Deny);
     // The tool ends the stand-in, so that the attempt fails.
     let command = format!("echo {WORD}; kill -9 $PPID");

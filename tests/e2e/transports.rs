@@ -76,7 +76,7 @@ fn calls_overtake<D: Duplex>(peer: &mut Peer<D>, host: &TestHost) {
 }
 
 #[test]
-fn standard_input_and_output() {
+fn run_works_over_standard_input_and_output() {
     let host = TestHost::granted("");
     let mut peer = Stdio::open(&host);
     a_run_over(&mut peer, &host);
@@ -92,7 +92,7 @@ fn standard_input_and_output() {
 }
 
 #[test]
-fn what_is_no_request_is_answered_and_the_connection_goes_on() {
+fn invalid_request_is_answered_and_the_connection_continues() {
     let host = TestHost::new();
     let input = b"nonsense\n\n[]\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"get_state\"}\r\n\xff\xfe\n\
         [{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"get_status\"},{\"jsonrpc\":\"2.0\",\"method\":\"get_status\"}]";
@@ -106,7 +106,7 @@ fn what_is_no_request_is_answered_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_host_that_ends_is_told() {
+fn clients_see_the_end_of_the_host() {
     let host = TestHost::granted("");
     let mut peer = Stdio::open(&host);
     peer.call("subscribe", json!({}));
@@ -119,7 +119,7 @@ fn a_host_that_ends_is_told() {
 }
 
 #[test]
-fn a_websocket_over_the_socket() {
+fn run_works_over_a_websocket_on_the_socket() {
     let host = TestHost::granted("");
     host.ensure_running();
     let mut peer = Web::over_socket(&host);
@@ -138,7 +138,7 @@ fn a_websocket_over_the_socket() {
 }
 
 #[test]
-fn a_connection_has_a_bounded_number_of_streams() {
+fn number_of_streams_per_connection_is_bounded() {
     let host = TestHost::new();
     host.ensure_running();
     let mut peer = Web::over_socket(&host);
@@ -151,7 +151,7 @@ fn a_connection_has_a_bounded_number_of_streams() {
 }
 
 #[test]
-fn a_request_that_ends_with_its_answer_carries_no_events() {
+fn subscribe_over_a_single_request_is_refused() {
     let host = TestHost::new();
     host.ensure_running();
     let error = host.call("subscribe", &json!({})).unwrap_err();
@@ -160,7 +160,7 @@ fn a_request_that_ends_with_its_answer_carries_no_events() {
 }
 
 #[test]
-fn a_message_that_would_be_too_long_ends_the_websocket_unread() {
+fn too_long_websocket_message_is_refused_unread() {
     let host = TestHost::new();
     host.ensure_running();
     // The head of a masked text of 100 MiB, and nothing of it.
@@ -195,7 +195,7 @@ fn host_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
 
 /// The lock of a host that starts, with this process in its place.
 #[test]
-fn status_says_what_a_starting_host_does_and_others_wait_for_it() {
+fn status_shows_a_starting_host_and_clients_wait_for_it() {
     let host = TestHost::new();
     let data = host.home().join("data");
     std::fs::create_dir_all(&data).unwrap();
@@ -261,7 +261,7 @@ fn example(language: &str) -> String {
 }
 
 #[test]
-fn examples_of_the_page_about_clients_run_as_they_are() {
+fn examples_of_the_page_about_clients_run_unchanged() {
     let host = TestHost::new();
     let mut folders = vec![std::path::Path::new(env!("CARGO_BIN_EXE_ostler")).parent().unwrap().to_owned()];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
@@ -290,7 +290,7 @@ fn examples_of_the_page_about_clients_run_as_they_are() {
 }
 
 #[test]
-fn close_frame_of_the_client_is_answered_with_its_code_and_then_the_end() {
+fn close_frame_of_a_client_is_answered_with_its_code() {
     let (host, address, token) = on_tcp("");
     let bearer = format!("host: {address}\r\nauthorization: Bearer {token}\r\n{WEBSOCKET}");
     for subscribed in [false, true] {
@@ -325,7 +325,7 @@ fn close_frame_of_the_client_is_answered_with_its_code_and_then_the_end() {
 }
 
 #[test]
-fn host_that_ends_closes_a_websocket_with_a_code_and_takes_the_answer() {
+fn stopping_host_closes_a_websocket_with_code_1001() {
     let host = TestHost::granted("");
     host.ensure_running();
     let mut stream = upgraded(UnixStream::connect(host.socket()).unwrap(), "/ws", WEBSOCKET);
@@ -394,7 +394,7 @@ const WEBSOCKET: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
 const LINES: &str = "upgrade: ostler-lines\r\n";
 
 #[test]
-fn what_is_begun_and_not_finished_is_closed() {
+fn unfinished_requests_are_closed_after_a_timeout() {
     if !crate::support::steerable() {
         return;
     }
@@ -417,7 +417,7 @@ fn what_is_begun_and_not_finished_is_closed() {
 }
 
 #[test]
-fn frames_that_are_none_over_connections_that_stay() {
+fn invalid_frames_on_open_connections_get_the_right_error_code() {
     let host = TestHost::new();
     host.ensure_running();
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
@@ -449,7 +449,7 @@ fn frames_that_are_none_over_connections_that_stay() {
 }
 
 #[test]
-fn tcp_takes_the_token_and_nothing_less() {
+fn tcp_requires_the_token_and_an_allowed_origin() {
     let (host, address, token) = on_tcp("allowed_origins = [\"http://localhost:5173\"]\n");
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
     let host_header = format!("host: {address}");
@@ -496,7 +496,7 @@ fn tcp_takes_the_token_and_nothing_less() {
 }
 
 #[test]
-fn a_websocket_over_tcp() {
+fn run_works_over_a_websocket_on_tcp() {
     let (host, address, token) = on_tcp("");
     let mut peer = Web::over_tcp(&address, &token);
     a_run_over(&mut peer, &host);
@@ -507,7 +507,7 @@ fn a_websocket_over_tcp() {
 }
 
 #[test]
-fn the_events_over_tcp() {
+fn event_stream_works_over_tcp() {
     let (host, address, token) = on_tcp("");
     let run = host.detach(&["rehearsal", "SAY streamed"]);
     host.wait_for_end(&run);
@@ -519,7 +519,7 @@ fn the_events_over_tcp() {
 }
 
 #[test]
-fn a_port_that_is_taken_leaves_the_socket_and_is_told() {
+fn occupied_port_is_reported_and_the_socket_works() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let host = TestHost::granted(&format!("[http]\nlisten = \"{address}\"\n"));
@@ -531,7 +531,7 @@ fn a_port_that_is_taken_leaves_the_socket_and_is_told() {
 }
 
 #[test]
-fn an_address_for_other_machines_needs_a_word() {
+fn public_address_requires_allow_remote() {
     let host = TestHost::with_config("[http]\nlisten = \"0.0.0.0:0\"\n");
     let done = host.run(&["status"]);
     assert_ne!(done.code, 0);
@@ -543,7 +543,7 @@ fn an_address_for_other_machines_needs_a_word() {
 }
 
 #[test]
-fn a_client_in_another_language() {
+fn python_client_works_over_every_transport() {
     let Some(python) = crate::support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
     let (host, address, _) = on_tcp("");
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/smoke_client.py");

@@ -45,7 +45,7 @@ fn run_titled(host: &TestHost, title: &str) -> String {
 }
 
 #[test]
-fn opens_earlier_homes_and_lists_what_they_hold() {
+fn opens_earlier_homes_and_lists_their_content() {
     for home in homes() {
         let host = copy(&home);
         let runs = host.run(&["runs", "--json"]).ok().json();

@@ -51,7 +51,7 @@ fn ostler() -> String {
 }
 
 #[test]
-fn follower_whose_reader_has_ended_ends_as_well() {
+fn follower_ends_when_its_reader_ends() {
     let host = TestHost::granted("");
     let silent = host.detach(&["rehearsal", "SLEEP 600"]);
     for command in ["queue --watch".to_owned(), format!("logs -f {silent}"), format!("attach {silent}")] {
@@ -63,7 +63,7 @@ fn follower_whose_reader_has_ended_ends_as_well() {
 }
 
 #[test]
-fn a_pipe_to_the_same_terminal_leaves_no_spinner_lines_behind() {
+fn pipe_to_the_same_terminal_leaves_no_spinner_lines() {
     let host = TestHost::granted("");
     let script = format!("{} run rehearsal 'SLOW 5' | tee log", ostler());
     let terminal = terminal(&host, 80, "xterm-256color", &script);
@@ -75,7 +75,7 @@ fn a_pipe_to_the_same_terminal_leaves_no_spinner_lines_behind() {
 }
 
 #[test]
-fn ctrl_c_leaves_no_spinner_line_behind_at_any_width() {
+fn ctrl_c_leaves_no_spinner_line_at_any_width() {
     let host = TestHost::granted("");
     for columns in [40, 80, 120] {
         let script = format!("exec {} run rehearsal 'SLEEP 600'", ostler());
@@ -165,7 +165,7 @@ fn errors_name_options_not_pointers() {
 }
 
 #[test]
-fn usage_errors_say_what_was_probably_meant() {
+fn usage_errors_suggest_a_correction() {
     let host = TestHost::granted("");
     for (args, code, expected) in [
         (vec!["run", "say hello"], 2, "name a provider before the prompt"),
@@ -210,7 +210,7 @@ fn options_reach_the_payload_and_the_result_is_one_object() {
 }
 
 #[test]
-fn the_default_time_limit_is_a_setting_and_may_be_a_night() {
+fn default_time_limit_is_a_setting() {
     let host = TestHost::granted("[runner]\ntimeout_seconds = 43200\n");
     let night = host.run(&["run", "--json=result", "rehearsal", "SAY x"]).ok().json();
     let limit = |result: &Value| host.record(result["runId"].as_str().unwrap())["payload"]["timeoutSeconds"].clone();
@@ -225,7 +225,7 @@ fn the_default_time_limit_is_a_setting_and_may_be_a_night() {
 }
 
 #[test]
-fn a_session_that_the_user_named_is_resumed_or_the_run_fails() {
+fn missing_session_that_the_user_named_fails_the_run() {
     let host = TestHost::granted("");
     let done = host.run(&["run", "rehearsal", "--resume", "5eed0000-0000-4000-8000-00000000dead", "SAY x"]).code(1);
     assert!(done.stderr.contains("resume_invalid") && done.stderr.contains("leave out --resume"), "{}", done.stderr);
@@ -233,7 +233,7 @@ fn a_session_that_the_user_named_is_resumed_or_the_run_fails() {
 }
 
 #[test]
-fn a_profile_keeps_what_is_not_changed_and_names_what_is_removed() {
+fn saving_a_profile_keeps_other_fields_and_names_removed_ones() {
     let host = TestHost::granted("");
     let save = |args: &[&str]| host.run(&[&["profile", "save", "careful"], args].concat());
     save(&["--provider", "rehearsal", "--sandbox", "read-only", "--timeout", "20m"]).ok();
@@ -255,7 +255,7 @@ fn a_profile_keeps_what_is_not_changed_and_names_what_is_removed() {
 }
 
 #[test]
-fn a_configuration_that_was_just_saved_is_used() {
+fn configuration_that_was_just_saved_is_used() {
     let host = TestHost::granted("");
     host.run(&["runs"]).ok();
     host.configure("[providers.shout]\nplugin = \"command\"\nexecutable = \"cat\"\n");
@@ -266,7 +266,7 @@ fn a_configuration_that_was_just_saved_is_used() {
 }
 
 #[test]
-fn an_invalid_edit_is_kept_and_changes_nothing() {
+fn invalid_edit_is_kept_as_a_draft_and_changes_nothing() {
     let mut host = TestHost::new();
     host.configure("[scheduler]\nglobal = 3\n");
     let editor = host.root().join("editor");
@@ -293,7 +293,7 @@ fn an_invalid_edit_is_kept_and_changes_nothing() {
 }
 
 #[test]
-fn rerun_refuses_to_clear_a_field_that_there_is_not() {
+fn rerun_refuses_to_clear_an_unknown_field() {
     let host = TestHost::granted("");
     let run =
         host.run(&["run", "--json=result", "rehearsal", "SAY x"]).ok().json()["runId"].as_str().unwrap().to_owned();
@@ -303,7 +303,7 @@ fn rerun_refuses_to_clear_a_field_that_there_is_not() {
 }
 
 #[test]
-fn a_grant_of_the_home_folder_is_warned_about_and_a_new_home_is_named() {
+fn grant_of_the_home_folder_warns_and_a_new_home_is_reported() {
     let host = TestHost::new();
     let user = host.user();
     let done = host.run(&["grant", "add", user.to_str().unwrap()]).ok();
@@ -330,7 +330,7 @@ fn capabilities_of_one_provider_fail_if_it_is_not_installed() {
 }
 
 #[test]
-fn other_names_of_commands_work() {
+fn command_aliases_work() {
     let host = TestHost::granted("");
     for args in [
         ["ls", "--json"].as_slice(),
@@ -347,7 +347,7 @@ fn other_names_of_commands_work() {
 
 /// The rule of the README. The arrays are the results of API methods, and scripts read them as `.[]`.
 #[test]
-fn json_of_a_list_is_an_object_if_it_has_pages_and_an_array_otherwise() {
+fn json_list_is_an_object_if_it_has_pages_and_an_array_otherwise() {
     let host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY x"]).ok();
     for list in ["runs", "chat list"] {
@@ -371,14 +371,14 @@ fn args_of(command: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_long_line_that_a_plugin_reads_whole_is_no_warning() {
+fn long_line_that_a_plugin_reads_causes_no_warning() {
     let host = TestHost::granted("");
     let events = host.events_of(&["rehearsal", "LINE 1024"]);
     assert!(crate::support::warning_codes(&events).is_empty(), "{:?}", crate::support::warning_codes(&events));
 }
 
 #[test]
-fn problems_of_the_configuration_have_a_place_for_programs() {
+fn configuration_problems_have_line_and_column_in_json() {
     let host = TestHost::with_config("[scheduler]\nglobel = 4\n");
     let found = host.run(&["config", "check", "--json"]).code(2).json();
     assert_eq!(found["valid"], false);
@@ -389,7 +389,7 @@ fn problems_of_the_configuration_have_a_place_for_programs() {
 }
 
 #[test]
-fn doctor_looks_at_everything_and_fails_if_something_is_broken() {
+fn doctor_checks_everything_and_fails_if_something_is_broken() {
     let host = TestHost::granted("[providers.gone]\nplugin = \"codex\"\nexecutable = \"/no/such/codex\"\n");
     let found = host.run(&["doctor", "--json"]).ok().json();
     assert_eq!(found["ok"], true, "{found}");

@@ -19,10 +19,10 @@ const CLEANUP_LIMIT: Duration = Duration::from_secs(2);
 macro_rules! suite {
     ($cli:path) => {
         $crate::support::cases::suite! { $cli:
-            a_plain_message, instructions_and_model, a_tool_call, attachments, shells_as_the_host_lays_them_out,
-            an_mcp_server, a_denied_tool_use, structured_output, a_refused_login, too_many_requests, a_failing_server,
-            a_cancel_in_the_stream, a_cancel_in_a_tool, sessions, a_conversation, usage_of_the_attempt_alone, prompts, four_at_once,
-            leaks, escapes, a_login_that_is_refreshed
+            plain_message_reports_answer_and_usage, model_and_instructions_reach_the_agent, tool_call_is_reported, attachments_reach_the_model, shells_get_the_prelude_and_the_allowlist,
+            mcp_server_is_started_and_called, denied_tool_use_warns_or_ends_the_run, structured_output_is_validated, refused_login_is_not_retried, rate_limited_request_is_retried, failing_server_is_retried,
+            cancel_during_the_answer_leaves_no_process, cancel_during_a_tool_leaves_no_process, sessions_are_resumed, conversation_survives_a_restart_and_a_lost_session, usage_covers_only_the_attempt, long_and_flag_like_prompts_reach_the_model, four_runs_at_once_do_not_mix,
+            secrets_are_redacted_everywhere, escapes_fail_in_every_mode_and_back_end, login_can_be_refreshed_and_settings_stay
         }
     };
     ($cli:path: $($case:ident),*) => {
@@ -43,7 +43,7 @@ pub(crate) use suite;
 
 /// An answer, what it cost in tokens, who was asked.
 #[track_caller]
-pub fn a_plain_message(fixture: &AgentFixture) {
+pub fn plain_message_reports_answer_and_usage(fixture: &AgentFixture) {
     let done = fixture.host.run(&["run", fixture.cli.name, "SAY hello from the script"]).ok();
     assert_eq!(done.stdout, "hello from the script\n");
     let events = fixture.events(&["USAGE 120 7"]);
@@ -63,7 +63,7 @@ pub fn a_plain_message(fixture: &AgentFixture) {
 
 /// The model that was asked for, and what it is told before the prompt.
 #[track_caller]
-pub fn instructions_and_model(fixture: &AgentFixture) {
+pub fn model_and_instructions_reach_the_agent(fixture: &AgentFixture) {
     assert_eq!(answer(&fixture.events_with("MODEL", &json!({ "model": "another-model" }))), "another-model");
     for field in ["systemPrompt", "appendSystemPrompt"] {
         let events = fixture.events_with("SYSTEM", &json!({ "harness": { field: "Mind the gap between the words." } }));
@@ -73,7 +73,7 @@ pub fn instructions_and_model(fixture: &AgentFixture) {
 
 /// Files and piped content come to the model with the prompt.
 #[track_caller]
-pub fn attachments(fixture: &AgentFixture) {
+pub fn attachments_reach_the_model(fixture: &AgentFixture) {
     let file = json!({ "name": "notes.txt", "mimeType": "text/plain", "dataUrl": "data:text/plain;base64,aGVsbG8=" });
     let harness = json!({ "files": [file], "pipedContent": "three piped words" });
     let events = fixture.events_with("look at these", &json!({ "harness": harness }));
@@ -85,7 +85,7 @@ pub fn attachments(fixture: &AgentFixture) {
 
 /// Every shell of the agent runs the prelude, and finds no program but those that are allowed.
 #[track_caller]
-pub fn shells_as_the_host_lays_them_out(fixture: &AgentFixture) {
+pub fn shells_get_the_prelude_and_the_allowlist(fixture: &AgentFixture) {
     let ask = |command: &str, block: &str, value: Value| {
         let mut payload = fixture.free_shell();
         payload["harness"][block] = value;
@@ -110,7 +110,7 @@ pub fn shells_as_the_host_lays_them_out(fixture: &AgentFixture) {
 
 /// A server of the payload is started with its environment, and its tools are called, but for those that are not to be.
 #[track_caller]
-pub fn an_mcp_server(fixture: &AgentFixture) {
+pub fn mcp_server_is_started_and_called(fixture: &AgentFixture) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/mcp_server.py");
     let server = |more: Value| {
         let mut server = json!({
@@ -133,7 +133,7 @@ pub fn an_mcp_server(fixture: &AgentFixture) {
 
 /// The command that a tool ran, its output, and its effect.
 #[track_caller]
-pub fn a_tool_call(fixture: &AgentFixture) {
+pub fn tool_call_is_reported(fixture: &AgentFixture) {
     let events = fixture.events_with("RUN echo from-the-tool; echo made > made.txt", &fixture.free_shell());
     let starts = semantics(&events, "tool_start");
     assert!(
@@ -148,7 +148,7 @@ pub fn a_tool_call(fixture: &AgentFixture) {
 
 /// A use of the shell is shown to the policies, and a denial warns or ends the run, whatever the CLI then says.
 #[track_caller]
-pub fn a_denied_tool_use(fixture: &AgentFixture) {
+pub fn denied_tool_use_warns_or_ends_the_run(fixture: &AgentFixture) {
     let policy = tools::policy("strict", WORD, tools::Verdict::Deny, "not with this word");
     fs::create_dir_all(fixture.host.home().join("plugins")).unwrap();
     fs::write(fixture.host.home().join("plugins/strict.wasm"), policy).unwrap();
@@ -186,7 +186,7 @@ pub fn a_denied_tool_use(fixture: &AgentFixture) {
 
 /// An answer of the wanted form, one of another, and none.
 #[track_caller]
-pub fn structured_output(fixture: &AgentFixture) {
+pub fn structured_output_is_validated(fixture: &AgentFixture) {
     let schema = json!({
         "type": "object", "properties": { "answer": { "type": "integer" } },
         "required": ["answer"], "additionalProperties": false
@@ -207,7 +207,7 @@ pub fn structured_output(fixture: &AgentFixture) {
 
 /// A login that the server refuses is named, and asking again would not help.
 #[track_caller]
-pub fn a_refused_login(fixture: &AgentFixture) {
+pub fn refused_login_is_not_retried(fixture: &AgentFixture) {
     let events = fixture.events_with("FAIL 401", &json!({ "maxRetries": 3, "retryBackoffMs": 100 }));
     let end = end_of(&events).unwrap();
     assert_eq!(end["payload"]["reason"], "authentication", "{end}");
@@ -216,7 +216,7 @@ pub fn a_refused_login(fixture: &AgentFixture) {
 
 /// A server that wants fewer requests is asked again, as often as the payload says.
 #[track_caller]
-pub fn too_many_requests(fixture: &AgentFixture) {
+pub fn rate_limited_request_is_retried(fixture: &AgentFixture) {
     let events = fixture.events_with("FAILONCE 429", &json!({ "maxRetries": 2, "retryBackoffMs": 100 }));
     assert_eq!(answer(&events), "recovered", "{events:#?}");
     assert_eq!(of_type(&events, "run.started").len(), 2);
@@ -227,7 +227,7 @@ pub fn too_many_requests(fixture: &AgentFixture) {
 
 /// A server that fails is asked as often as the payload says, and by the CLI itself as often as its settings say.
 #[track_caller]
-pub fn a_failing_server(fixture: &AgentFixture) {
+pub fn failing_server_is_retried(fixture: &AgentFixture) {
     for status in [500, 503] {
         let prompt = format!("FAIL {status}");
         let events = fixture.events_with(&prompt, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
@@ -239,7 +239,7 @@ pub fn a_failing_server(fixture: &AgentFixture) {
 
 /// A cancel while the model is still talking.
 #[track_caller]
-pub fn a_cancel_in_the_stream(fixture: &AgentFixture) {
+pub fn cancel_during_the_answer_leaves_no_process(fixture: &AgentFixture) {
     let mut follower = fixture.follow("SLOW 500", &json!({}));
     follower.wait_for_type("run.started");
     assert!(fixture.server.wait_for("SLOW 500", 1, TIMEOUT), "the model was never asked");
@@ -257,7 +257,7 @@ pub fn a_cancel_in_the_stream(fixture: &AgentFixture) {
 
 /// A cancel while a tool runs, whose shell is in a session of its own.
 #[track_caller]
-pub fn a_cancel_in_a_tool(fixture: &AgentFixture) {
+pub fn cancel_during_a_tool_leaves_no_process(fixture: &AgentFixture) {
     // The file tells that the shell is there: CLIs announce a tool before they start it.
     let mut follower = fixture.follow("RUN touch begun; sleep 600", &fixture.free_shell());
     follower.wait_for("the tool", |event| event["payload"]["kind"] == "tool_start");
@@ -273,7 +273,7 @@ pub fn a_cancel_in_a_tool(fixture: &AgentFixture) {
 
 /// A session goes on with its history and with what the run may do; one that does not exist fails the run.
 #[track_caller]
-pub fn sessions(fixture: &AgentFixture) {
+pub fn sessions_are_resumed(fixture: &AgentFixture) {
     let first = fixture.events(&["TURNS"]);
     assert_eq!(answer(&first), "1");
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap().to_owned();
@@ -303,7 +303,7 @@ pub fn sessions(fixture: &AgentFixture) {
 /// The second turn of a conversation knows the first, although the host was started again in between; where the CLI has
 /// lost the session, the next turn begins another, once, and says so.
 #[track_caller]
-pub fn a_conversation(fixture: &AgentFixture) {
+pub fn conversation_survives_a_restart_and_a_lost_session(fixture: &AgentFixture) {
     let host = &fixture.host;
     let id = host.run(&["chat", "new", fixture.cli.name]).ok().stdout.trim().to_owned();
     let turn = || host.run(&["chat", "send", &id, "TURNS"]).ok().stdout;
@@ -331,7 +331,7 @@ pub fn a_conversation(fixture: &AgentFixture) {
 
 /// Tokens of the turn before stay with the run that had it.
 #[track_caller]
-pub fn usage_of_the_attempt_alone(fixture: &AgentFixture) {
+pub fn usage_covers_only_the_attempt(fixture: &AgentFixture) {
     let counted = |events: &[Value]| {
         let metrics = of_type(events, "run.runner_metrics");
         metrics.last().unwrap()["payload"]["usage"].clone()
@@ -348,7 +348,7 @@ pub fn usage_of_the_attempt_alone(fixture: &AgentFixture) {
 
 /// A prompt that fits in no argument, and one that is a flag to a CLI that does not look out.
 #[track_caller]
-pub fn prompts(fixture: &AgentFixture) {
+pub fn long_and_flag_like_prompts_reach_the_model(fixture: &AgentFixture) {
     let flag = fixture.cli.dangerous_flag;
     let words = "abcdefghijklmno ".repeat(300 * 64);
     let long = format!("TURNS\n{words}");
@@ -361,7 +361,7 @@ pub fn prompts(fixture: &AgentFixture) {
 
 /// Four runs at one time do not disturb each other.
 #[track_caller]
-pub fn four_at_once(fixture: &AgentFixture) {
+pub fn four_runs_at_once_do_not_mix(fixture: &AgentFixture) {
     thread::scope(|scope| {
         let runs: Vec<_> = (1..=4)
             .map(|number| {
@@ -378,7 +378,7 @@ pub fn four_at_once(fixture: &AgentFixture) {
 /// Secrets that the model gives away, cut over deltas, and those of a file that a tool prints, stay hidden wherever the
 /// host writes.
 #[track_caller]
-pub fn leaks(fixture: &AgentFixture) {
+pub fn secrets_are_redacted_everywhere(fixture: &AgentFixture) {
     let probe = SecretProbe::new(&[Secrets::github(), Secrets::anthropic()]);
     let own = fixture.own_folder();
     let file = fixture.host.file("service.env", format!("PLAIN=1\nSERVICE_TOKEN={}\n", Secrets::github()));
@@ -401,7 +401,7 @@ pub fn leaks(fixture: &AgentFixture) {
 
 /// What a contained agent tries to reach is held, in each bounded mode and by each back end.
 #[track_caller]
-pub fn escapes(fixture: &AgentFixture) {
+pub fn escapes_fail_in_every_mode_and_back_end(fixture: &AgentFixture) {
     let fixture = &AgentFixture::open_outside_of_temporary_folders(fixture.cli).expect("it was there a moment ago");
     for backend in super::escape::BACK_ENDS {
         fixture.use_back_end(backend);
@@ -427,7 +427,7 @@ fn escapes_from(fixture: &AgentFixture, backend: &str) {
 
 /// A login is replaced by a rename, as CLIs do, while settings that run code stay as they are.
 #[track_caller]
-pub fn a_login_that_is_refreshed(fixture: &AgentFixture) {
+pub fn login_can_be_refreshed_and_settings_stay(fixture: &AgentFixture) {
     let own = fixture.own_folder();
     let (login, settings) = match fixture.cli.name {
         "codex" => ("auth.json", "config.toml"),
@@ -458,7 +458,7 @@ pub fn a_login_that_is_refreshed(fixture: &AgentFixture) {
 
 /// Variables that choose code, configuration or an address are refused, all at once, whatever the run may do otherwise.
 #[track_caller]
-pub fn refused_variables(fixture: &AgentFixture, names: &[&str]) {
+pub fn assert_variables_refused(fixture: &AgentFixture, names: &[&str]) {
     fixture.host.ensure_running();
     let variables: serde_json::Map<String, Value> =
         names.iter().map(|name| ((*name).to_owned(), json!("/x"))).collect();

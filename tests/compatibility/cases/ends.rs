@@ -13,14 +13,14 @@ fn shared(check: impl FnOnce()) -> Verdict {
 }
 
 pub(super) fn refused_login(fixture: &Fixture<'_>) -> Verdict {
-    shared(|| cases::a_refused_login(fixture.agent(SandboxedBy::Host)))
+    shared(|| cases::refused_login_is_not_retried(fixture.agent(SandboxedBy::Host)))
 }
 
 /// The host repeats the run. If the CLI repeats requests itself although its retries are off, the capabilities say so.
 pub(super) fn too_many_requests(fixture: &Fixture<'_>) -> Verdict {
     let agent = fixture.agent(SandboxedBy::Host);
     let Some(reason) = fixture.declared(agent, "repeats a failed request") else {
-        return shared(|| cases::too_many_requests(agent));
+        return shared(|| cases::rate_limited_request_is_retried(agent));
     };
     let folder = fixture.folder(agent, "a");
     let retries = json!({ "maxRetries": 1, "retryBackoffMs": 100 });
@@ -40,11 +40,11 @@ pub(super) fn too_many_requests(fixture: &Fixture<'_>) -> Verdict {
 }
 
 pub(super) fn cancel_in_stream(fixture: &Fixture<'_>) -> Verdict {
-    shared(|| cases::a_cancel_in_the_stream(fixture.agent(SandboxedBy::Host)))
+    shared(|| cases::cancel_during_the_answer_leaves_no_process(fixture.agent(SandboxedBy::Host)))
 }
 
 pub(super) fn cancel_in_tool(fixture: &Fixture<'_>) -> Verdict {
-    shared(|| cases::a_cancel_in_a_tool(fixture.agent(SandboxedBy::Host)))
+    shared(|| cases::cancel_during_a_tool_leaves_no_process(fixture.agent(SandboxedBy::Host)))
 }
 
 /// The run ends with the turn, whatever the agent leaves running.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 pub(super) fn shells(fixture: &Fixture<'_>) -> Verdict {
     let agent = fixture.agent(SandboxedBy::Host);
     let verdict = caught(|| {
-        cases::shells_as_the_host_lays_them_out(agent);
+        cases::shells_get_the_prelude_and_the_allowlist(agent);
         Verdict::works()
     });
     let mut harness = (agent.cli.free_shell)();

@@ -162,7 +162,7 @@ fn all_of_it(contract_host: &ContractHost, channel: &mut dyn Channel) {
 }
 
 #[test]
-fn over_the_socket() {
+fn contract_holds_over_the_socket() {
     let contract_host = ContractHost::start();
     all_of_it(&contract_host, &mut Http::Socket(contract_host.host.socket()));
 }
@@ -177,21 +177,21 @@ fn port(contract_host: &ContractHost) -> (String, String) {
 }
 
 #[test]
-fn over_tcp() {
+fn contract_holds_over_tcp() {
     let contract_host = ContractHost::start();
     let (address, token) = port(&contract_host);
     all_of_it(&contract_host, &mut Http::Port { address, token });
 }
 
 #[test]
-fn over_a_websocket() {
+fn contract_holds_over_a_websocket() {
     let contract_host = ContractHost::start();
     let (address, token) = port(&contract_host);
     all_of_it(&contract_host, &mut Web::over_tcp(&address, &token));
 }
 
 #[test]
-fn over_standard_input_and_output() {
+fn contract_holds_over_standard_input_and_output() {
     let contract_host = ContractHost::start();
     all_of_it(&contract_host, &mut Stdio::open(&contract_host.host));
 }
