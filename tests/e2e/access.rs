@@ -1,4 +1,5 @@
-//! Who may call, and what: classes, access tokens, peers inside of a run, bounds for each peer, and the audit trail.
+//! Who may call which methods: access classes, access tokens, processes of a run, limits for each peer, and the audit
+//! trail.
 
 use crate::support::duplex::Web;
 use crate::support::{Endpoint, TIMEOUT, TestHost, call, post, tool_outputs, wait_until};
@@ -40,8 +41,8 @@ fn at<'a>(address: &'a str, token: &'a str) -> Endpoint<'a> {
 }
 
 #[track_caller]
-fn denied(place: Endpoint<'_>, method: &str, params: Value, words: &[&str]) {
-    let error = call(place, method, &params).unwrap_err();
+fn denied(endpoint: Endpoint<'_>, method: &str, params: Value, words: &[&str]) {
+    let error = call(endpoint, method, &params).unwrap_err();
     assert_eq!(error.kind(), "POLICY_DENIED", "{method}: {}", error.text());
     for word in words {
         assert!(error.text().contains(word), "{method}: {word}: {}", error.text());
@@ -54,15 +55,15 @@ fn audit(host: &TestHost, kind: &str) -> Vec<Value> {
     listed["records"].as_array().unwrap().clone()
 }
 
-/// A process of a run calls the host whose run it is.
+/// A process of a run calls its own host.
 #[test]
 fn process_of_a_run_is_refused_on_the_socket() {
-    // Where nothing hides the socket from it.
+    // Without a sandbox, so that the process can reach the socket.
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
     host.ensure_running();
     let (ostler, home) = (crate::support::binary(), host.home());
     let call = format!("{} --home {} --no-start grants add /etc", ostler.display(), home.display());
-    // As a child, without the environment of the run, and as a daemon in a session of its own.
+    // As a child, as a child without the environment of the run, and as a daemon in its own session.
     let prompt = format!(
         "RUN {call} > one 2>&1; echo \"code $?\" >> one
          env -i {call} > two 2>&1; echo \"code $?\" >> two
@@ -77,7 +78,7 @@ fn process_of_a_run_is_refused_on_the_socket() {
     }
     let grants = host.call("list_workspace_grants", &json!({})).unwrap();
     assert!(!grants.to_string().contains("/etc"), "{grants}");
-    // The user beside it is served, and finds it on record.
+    // The user is still served, and the refusal is in the audit trail.
     let refused = audit(&host, "refused");
     assert!(refused[0]["facts"]["reason"].as_str().unwrap().contains("process of a run"), "{refused:?}");
 }
@@ -94,7 +95,7 @@ fn process_of_a_run_cannot_start_a_host() {
     assert!(crate::support::of_type(&events, "run.warning").is_empty(), "{events:?}");
 }
 
-/// The same by hand, without the command line: whatever is sent, no method is reached.
+/// The same with a request by hand, without the command line.
 #[test]
 fn process_of_a_run_cannot_call_any_method() {
     let Some(python) = crate::support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
@@ -116,7 +117,7 @@ fn process_of_a_run_cannot_call_any_method() {
     assert_eq!(host.call("get_status", &json!({})).unwrap()["globalLimit"], 2);
 }
 
-/// Whoever has the token is not the operator.
+/// A client with a token is not the operator.
 #[test]
 fn token_is_limited_to_its_access_class() {
     let (host, address, run_token) = on_tcp();
@@ -161,7 +162,7 @@ fn token_is_limited_to_its_access_class() {
     let refused = audit(&host, "refused");
     assert!(refused.iter().any(|record| record["actor"] == "token default" && record["facts"]["method"] == "stop"));
 
-    // The class holds for each call of a connection that stays, and for each of a batch.
+    // The class applies to each call on an open connection, and to each call of a batch.
     let mut peer = Web::over_tcp(&address, &read_token);
     peer.call("get_status", json!({}));
     assert_eq!(peer.refused("start_run", start.clone())["data"]["kind"], "POLICY_DENIED");
@@ -173,22 +174,22 @@ fn token_is_limited_to_its_access_class() {
     assert_eq!(answers[1]["error"]["data"]["kind"], "POLICY_DENIED");
 }
 
-/// Which programs run is not for whoever calls over TCP.
+/// A client on TCP must not choose which programs run.
 #[test]
 fn variables_of_the_client_are_refused_over_tcp() {
     let (host, address, _) = on_tcp();
     let operator = token(&host, "boss", "operate");
-    let place = at(&address, &operator);
+    let endpoint = at(&address, &operator);
     let variables = json!({"PATH": host.work()});
     let start =
         json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": host.work(), "clientEnvironment": variables});
-    denied(place, "start_run", start.clone(), &["clientEnvironment", "unix socket"]);
-    denied(place, "list_capabilities", json!([true, null, {"PATH": "/tmp"}]), &["clientEnvironment"]);
-    let error = call(place, "start_run", &start).unwrap_err();
+    denied(endpoint, "start_run", start.clone(), &["clientEnvironment", "unix socket"]);
+    denied(endpoint, "list_capabilities", json!([true, null, {"PATH": "/tmp"}]), &["clientEnvironment"]);
+    let error = call(endpoint, "start_run", &start).unwrap_err();
     assert_eq!(error.data()["pointer"], "/clientEnvironment");
     let mut without = start.clone();
     without["clientEnvironment"] = Value::Null;
-    call(place, "start_run", &without).unwrap();
+    call(endpoint, "start_run", &without).unwrap();
     host.call("start_run", &start).unwrap();
 }
 
@@ -210,14 +211,14 @@ fn access_tokens_are_created_listed_and_revoked() {
     assert_eq!(of("default")["accessClass"], "run");
     assert!(host.run(&["access", "list"]).ok().stdout.contains("default"));
 
-    // Nowhere but with its holder.
+    // The host does not store the token itself.
     for file in ["ostler.db", "ostler.db-wal"] {
         let bytes = fs::read(host.home().join("data").join(file)).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&bytes).contains(&token), "{file}");
     }
     assert!(!host.log().contains(&token));
 
-    // It outlives the host; its connections do not outlive it.
+    // The token survives a restart. When it is revoked, its connections are closed.
     host.stop();
     host.ensure_running();
     let (address, _) = served(&host);
@@ -232,11 +233,11 @@ fn access_tokens_are_created_listed_and_revoked() {
     assert_eq!(peer.event(), None, "the WebSocket is closed");
     let mut rest = Vec::new();
     events.read_to_end(&mut rest).unwrap();
-    assert!(rest.starts_with(b"HTTP/1.1 200"), "it was open, and has ended");
+    assert!(rest.starts_with(b"HTTP/1.1 200"), "the event stream was open, and has ended");
     assert_eq!(post(at(&address, &token), b"{}").unwrap().0, 401);
     host.run(&["access", "revoke", "ci"]).code(5);
 
-    // The default one: gone at once, and another one after the next start.
+    // The default token: revoked at once, and replaced at the next start.
     call(at(&address, &default), "get_status", &json!({})).unwrap();
     host.run(&["access", "revoke", "default"]).ok();
     assert_eq!(post(at(&address, &default), b"{}").unwrap().0, 401);
@@ -257,24 +258,24 @@ fn expired_token_is_refused() {
     assert!(listed.as_array().unwrap().iter().any(|token| token["name"] == "brief" && token["valid"] == false));
 }
 
-/// Exports write what an export has written, and nothing else.
+/// An export over TCP overwrites only files that an export has written.
 #[test]
 fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
     let (host, address, _) = on_tcp();
     let operator = token(&host, "boss", "operate");
-    let place = at(&address, &operator);
+    let endpoint = at(&address, &operator);
     let run = host.detach(&["rehearsal", "SAY ssh-ed25519 AAAA"]);
     host.wait_for_end(&run);
     let export = |path: &Path| json!({"runId": run, "format": "txt", "path": path, "overwrite": true});
 
     let keys = host.file("authorized_keys", "mine");
-    denied(place, "export_run", export(&keys), &["not written by an export", "unix socket"]);
+    denied(endpoint, "export_run", export(&keys), &["not written by an export", "unix socket"]);
     let transient = json!({"runId": run, "format": "txt", "transient": true});
-    let error = call(place, "export_run", &transient).unwrap_err();
+    let error = call(endpoint, "export_run", &transient).unwrap_err();
     assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
     let own = host.work().join("own.txt");
-    call(place, "export_run", &export(&own)).unwrap();
-    call(place, "export_run", &export(&own)).unwrap();
+    call(endpoint, "export_run", &export(&own)).unwrap();
+    call(endpoint, "export_run", &export(&own)).unwrap();
     symlink(&keys, host.work().join("link.txt")).unwrap();
     symlink(host.user(), host.work().join("folder")).unwrap();
     for path in ["link.txt", "folder/x.txt"] {
@@ -287,14 +288,14 @@ fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
         assert!(error.text().contains("Ostler's own"), "{path}: {}", error.text());
     }
     assert_eq!(fs::read_to_string(&keys).unwrap(), "mine");
-    // The user may.
+    // On the unix socket, the user may overwrite any file.
     host.call("export_run", &export(&keys)).unwrap();
     assert_ne!(fs::read_to_string(&keys).unwrap(), "mine");
     let exports = audit(&host, "export");
     assert_eq!(exports.iter().filter(|record| record["actor"] == "token boss").count(), 2, "{exports:#?}");
 }
 
-/// Whoever has no token cannot keep out who has one.
+/// Clients without a token cannot block clients with one.
 #[test]
 fn idle_connections_without_a_token_do_not_block_others() {
     let (host, address, token) = on_tcp();
@@ -303,7 +304,7 @@ fn idle_connections_without_a_token_do_not_block_others() {
         call(at(&address, &token), "get_status", &json!({})).unwrap();
         idle.extend((0..20).map(|_| TcpStream::connect(&address).unwrap()));
     }
-    // A connection of the holder stays while others come.
+    // The connection with a token stays open while others are opened.
     let mut peer = Web::over_tcp(&address, &token);
     idle.extend((0..300).map(|_| TcpStream::connect(&address).unwrap()));
     peer.call("get_status", json!({}));
@@ -319,7 +320,7 @@ fn idle_connections_without_a_token_do_not_block_others() {
     assert!(lines <= 2, "{lines} lines for refused requests");
 }
 
-/// Answers to a batch that would fill the memory are not made.
+/// The host does not build an answer to a batch that would fill the memory.
 #[test]
 fn answer_to_a_batch_is_bounded() {
     let host = TestHost::granted("");
@@ -339,12 +340,12 @@ fn answer_to_a_batch_is_bounded() {
     assert!(answers[0]["result"].is_object());
 }
 
-/// Large frames that stall hold up nobody else's.
+/// Large frames that stall do not delay other clients.
 #[test]
 fn stalled_large_frames_of_one_peer_do_not_delay_others() {
     let (host, address, token) = on_tcp();
     let half = vec![b' '; 300 << 10];
-    // More than the host reads at a time of all peers together.
+    // More than the host reads at a time from all peers together.
     let mut stalled: Vec<TcpStream> = (0..12)
         .map(|_| {
             let mut stream = TcpStream::connect(&address).unwrap();
@@ -361,8 +362,8 @@ fn stalled_large_frames_of_one_peer_do_not_delay_others() {
     let start = Instant::now();
     let (status, _) = post(&host.socket(), large.as_bytes()).unwrap();
     assert_eq!(status, 200);
-    assert!(start.elapsed() < Duration::from_secs(4), "it waited {:?}", start.elapsed());
-    // Those that stall are given up long before the time of a whole frame.
+    assert!(start.elapsed() < Duration::from_secs(4), "the call waited {:?}", start.elapsed());
+    // A stalled frame is refused long before the time limit of a whole frame.
     stalled[0].set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut answer = [0; 12];
     stalled[0].read_exact(&mut answer).unwrap();
@@ -396,7 +397,7 @@ fn audit_trail_records_actors_and_detects_manipulation() {
     for kind in ["settings", "grant", "revoke"] {
         assert!(!audit(&host, kind).is_empty(), "{kind}");
     }
-    // Who has had the CLIs looked at, and what was run for that.
+    // Who has asked to detect the CLIs, and what was run for it.
     let probes: Vec<Value> = audit(&host, "probe").iter().map(|record| record["facts"].clone()).collect();
     assert!(probes.iter().any(|facts| facts["action"] == "refresh"), "{probes:#?}");
     let binary = json!(crate::support::binary());
@@ -404,7 +405,7 @@ fn audit_trail_records_actors_and_detects_manipulation() {
     assert!(probes.iter().find(ran).is_some_and(|facts| facts["args"].is_array()), "{probes:#?}");
     let changed =
         audit(&host, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
-    assert!(changed, "a changed file is on record");
+    assert!(changed, "a changed file is in the audit trail");
 
     assert!(host.run(&["audit", "verify"]).ok().stdout.starts_with("intact: "));
     let exported = host.run(&["audit", "export", "-"]).ok().json_lines();
@@ -421,7 +422,7 @@ fn audit_trail_records_actors_and_detects_manipulation() {
     host.run(&["audit", "export", "--force", "audit.jsonl"]).ok();
     assert!(fs::read_to_string(&file).unwrap().lines().count() >= exported.len());
 
-    // Records outlive their runs.
+    // Audit records outlive their runs.
     host.run(&["retention", "set", "--megabytes", "1"]).ok();
     host.run(&["run", "rehearsal", "BIG 990"]).ok();
     host.run(&["run", "rehearsal", "SAY newer"]).ok();
@@ -454,7 +455,7 @@ fn intact_audit_trail_is_pruned_and_continues() {
     host.run(&["audit", "verify"]).ok();
 }
 
-/// What the host writes, nobody else reads, whatever the folder's mode becomes.
+/// Only the owner can read the log, even if the mode of the folder changes later.
 #[test]
 fn log_is_readable_by_its_owner_only() {
     let host = TestHost::new();
@@ -469,7 +470,7 @@ fn log_is_readable_by_its_owner_only() {
     assert!(files > 0);
 }
 
-/// A peer that has ended, or that nobody can see, is not the user.
+/// While processes of a run call again and again, the user is served and the log stays short.
 #[test]
 fn user_is_served_while_processes_of_runs_are_refused() {
     let host = TestHost::granted("");

@@ -1,5 +1,5 @@
-//! Agent CLIs that do what no captured run shows: scripts in the places of codex and claude, which print lines of theirs and
-//! then hang, go on, or cannot be understood.
+//! Agent CLIs that behave as in no captured run: scripts that stand in for codex and claude, print their lines, and then
+//! hang, continue, or print malformed lines.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use crate::support::guests::hostile;
 use crate::support::{TestHost, answer, end_of, of_type, semantics, warning_codes};
 use serde_json::{Value, json};
 
-/// A host in which this CLI is a script: it answers the probes as a captured version, and a run with `script`, after it has
-/// noted the start in the file `starts` and read its input.
+/// A host in which this CLI is a script. It answers the probes like a captured version. For a run, it adds a line to the
+/// file `starts`, reads its input and runs `script`.
 fn test_host(cli: &str, runner: &str, script: &str) -> TestHost {
     let (version, probes) = match cli {
         "claude" => ("claude-2.1.197", "--version) say version;; --help) say help;;"),
@@ -55,16 +55,16 @@ const CODEX_DONE: [&str; 4] = [
     r#"{"type":"turn.completed","usage":{"input_tokens":7,"output_tokens":3}}"#,
 ];
 
-/// Does not end, and lets every signal pass but a kill.
+/// Does not end, and ignores every signal but SIGKILL.
 const STUBBORN: &str = "trap '' INT TERM HUP\nexec sleep 1000";
 
-/// The events of a run, which has started its CLI once.
+/// The events of a run. Checks that it started its CLI once.
 #[track_caller]
 fn run(host: &TestHost, cli: &str, more: &[&str]) -> Vec<Value> {
     let args: Vec<&str> = [cli, "do it"].into_iter().chain(more.iter().copied()).collect();
     let events = host.events_of(&args);
     let starts = fs::read_to_string(host.work().join("starts")).unwrap();
-    assert_eq!(starts.lines().count(), 1, "the work was done twice: {events:#?}");
+    assert_eq!(starts.lines().count(), 1, "the CLI was started twice: {events:#?}");
     events
 }
 
@@ -138,7 +138,7 @@ const FIRST: &str =
 
 #[test]
 fn run_waits_for_the_turn_after_a_background_task() {
-    // Longer than a CLI without such work may go on.
+    // Longer than a CLI without a background task may continue after its last line.
     let script = format!(
         "{}\nsleep 2\n{}\nsleep 2\n{}",
         print(&[INIT, TASK, FIRST]),
@@ -176,7 +176,7 @@ fn malformed_lines_keep_answer_and_usage() {
 
 #[test]
 fn too_long_last_line_fails_the_run_and_keeps_the_partial_answer() {
-    // Its type comes after the answer.
+    // The type of the line comes after the answer.
     let script = format!(
         "{}\nprintf '{{\"total_cost_usd\":0.5,\"is_error\":false,\"result\":\"an unread answer'\n\
          head -c 2000000 /dev/zero | tr '\\0' a\nprintf '\",\"type\":\"result\"}}\\n'",
@@ -193,7 +193,7 @@ fn too_long_last_line_fails_the_run_and_keeps_the_partial_answer() {
 #[test]
 fn unanswered_probe_is_repeated_with_a_longer_timeout() {
     let host = TestHost::new();
-    // It answers where the file is there, and notes each question.
+    // The program answers if the file `awake` exists, and adds a line to `asked` for each probe.
     let program = host.root().join("slow");
     let (asked, awake) = (host.root().join("asked"), host.root().join("awake"));
     let text =
@@ -214,24 +214,24 @@ fn unanswered_probe_is_repeated_with_a_longer_timeout() {
     let said = refused();
     assert!(said.contains("did not answer within"), "{said}");
     assert!(said.contains("try again") && !said.contains("--refresh"), "{said}");
-    // Each question may take longer, and none of them is a verdict.
+    // Each probe may take longer than the one before, and a missing answer is not remembered.
     let before = questions();
     let said = refused();
     assert!(said.contains("did not answer within") && questions() > before, "{said}");
-    // Nor is it one for the next host.
+    // The next host does not remember it either.
     host.stop();
     let before = questions();
     let said = capabilities();
     assert!(said.contains("did not answer within") && said.contains("the next try waits for up to"), "{said}");
     assert!(questions() > before);
-    // A list does not wait for it again; a run does, and so does whoever wants an answer of now.
+    // A list does not probe again. A run does, and so does `--refresh`.
     let before = questions();
     assert!(capabilities().contains("did not answer within"));
     assert_eq!(questions(), before);
     fs::write(&awake, "").unwrap();
     let said = host.run(&["capabilities", "slow", "--refresh", "--json"]).code(6).stdout;
     assert!(!said.contains("did not answer"), "{said}");
-    // An answer is one, even if it is no.
+    // A negative answer is remembered.
     let before = questions();
     let said = refused();
     assert!(said.contains("--refresh"), "{said}");

@@ -1,11 +1,11 @@
-//! The answer of a run is delivered whole, on standard output and in files, or the exit code says no.
+//! The answer of a run is delivered whole, on standard output and in files; otherwise the exit code is not 0.
 
 use crate::support::{SecretProbe, TestHost, warning_codes};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 
-/// `sh` runs the prompt, `quiet` does so too and may print nothing, `reader` runs the file `script`, `cat` prints the
+/// `sh` runs the prompt, `quiet` does the same and may print nothing, `reader` runs the file `script`, `cat` prints the
 /// prompt.
 const CONFIG: &str = r#"
 [providers.cat]
@@ -25,7 +25,7 @@ executable = "sh"
 settings = { args = ["script"] }
 "#;
 
-/// What a command left, as bytes.
+/// The result of a command, as bytes.
 struct Output {
     code: i32,
     stdout: Vec<u8>,
@@ -58,7 +58,7 @@ fn assert_same(what: &str, found: &[u8], wanted: &[u8]) {
     assert!(found == wanted, "{what}: {} bytes, not {}; they differ at {differs:?}", found.len(), wanted.len());
 }
 
-/// A run whose program prints this: standard output, `--output` and the export are the same to the byte.
+/// Runs a program that prints this, and checks that standard output, `--output` and the export are the same to the byte.
 #[track_caller]
 fn assert_unchanged(host: &TestHost, what: &str, document: &[u8]) -> Value {
     host.file("document", document);
@@ -124,7 +124,7 @@ fn secrets_are_redacted_in_lines_of_any_length() {
     let host = TestHost::granted(CONFIG);
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     let probe = SecretProbe::new(std::slice::from_ref(&secret));
-    // Across the borders of pieces, and far behind what a log shows of a line.
+    // Across the borders of chunks, and far beyond the part of a line that a log shows.
     let offsets = [0, 65_520, 65_536, 99_990, 131_060, 1_048_560, 5_000_000];
     let (mut document, mut wanted) = (String::new(), String::new());
     for offset in offsets {
@@ -134,7 +134,7 @@ fn secrets_are_redacted_in_lines_of_any_length() {
         wanted.push_str("[REDACTED:");
     }
     host.file("document", &document);
-    // The program's own file is the only place where they may be.
+    // Only the file that the program prints may contain the secrets.
     let done = finish(host.command(&["run", "-q", "--output", "out", "sh", "cat document"]));
     assert_eq!((done.code, done.stderr.as_str()), (0, ""));
     let shown = String::from_utf8(done.stdout).unwrap();
@@ -201,9 +201,9 @@ fn answer_above_the_storage_limit_fails_the_run() {
     assert_eq!(record["answer"]["bytes"].as_u64().unwrap() + lost, document.len() as u64);
     let export = exported(&host, id(&record));
     assert_eq!((export.code, export.stdout.len()), (7, 0), "{}", export.stderr);
-    assert_eq!(host.run(&["show", id(&record)]).code, 74, "what it has to show is not whole");
+    assert_eq!(host.run(&["show", id(&record)]).code, 74, "the shown answer is not complete");
 
-    // An agent's answer is on record by itself, whatever was said before.
+    // The answer of an agent is stored separately from its output.
     let done = finish(host.command(&["run", "-q", "--output", "out", "rehearsal", "BIG 3072"]));
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(done.stdout.len() >= 3 << 20, "{} bytes", done.stdout.len());

@@ -1,5 +1,5 @@
-//! Input that is wrong, one thing at a time: one clear error each, with the right kind, hint and exit code, and nothing
-//! left behind.
+//! Invalid input, one problem at a time: each gets one clear error with the right kind, hint and exit code, and leaves
+//! nothing behind.
 
 use crate::support::duplex::Stdio;
 use crate::support::{Dice, TestHost, post};
@@ -61,7 +61,7 @@ fn fields_with_invalid_values_or_unknown_names_are_refused() {
     let data = refused(&host, &payload(&host, nested), "INVALID_PARAMS");
     assert!(data.to_string().contains("sandboxMode"), "{data}");
 
-    // Everything that is wrong, at once.
+    // All problems are reported at once.
     let all = json!({ "timeoutSeconds": 1, "queuePriority": 99, "colour": "red", "maxRetries": "many" });
     let data = refused(&host, &payload(&host, all), "INVALID_PARAMS");
     for pointer in ["/timeoutSeconds", "/queuePriority", "/colour", "/maxRetries"] {
@@ -145,7 +145,7 @@ fn invalid_working_folders_are_refused() {
     let data = refused(&host, &payload(&host, beside), "POLICY_DENIED");
     assert!(data.to_string().contains("/harness/additionalDirectories/0"), "{data}");
 
-    // A link is granted as what it led to then.
+    // A grant of a link is a grant of its target at that time.
     let (one, other, named) = (host.root().join("one"), host.root().join("other"), host.root().join("named"));
     fs::create_dir(&one).unwrap();
     fs::create_dir(&other).unwrap();
@@ -156,14 +156,14 @@ fn invalid_working_folders_are_refused() {
     symlink(&other, &named).unwrap();
     refused(&host, &payload(&host, json!({ "cwd": named })), "POLICY_DENIED");
 
-    // A folder that goes away while the run waits is told at its start.
+    // If the folder is removed while the run waits, the run fails at its start.
     let gone = host.work().join("gone");
     fs::create_dir(&gone).unwrap();
-    let holder = host.detach(&["rehearsal", "SLOW 600"]);
+    let blocker = host.detach(&["rehearsal", "SLOW 600"]);
     let waiting =
         host.call("start_run", &payload(&host, json!({ "cwd": gone }))).unwrap()["runId"].as_str().unwrap().to_owned();
     fs::remove_dir(&gone).unwrap();
-    host.run(&["cancel", &holder]).ok();
+    host.run(&["cancel", &blocker]).ok();
     let events = host.wait_for_end(&waiting);
     crate::support::check_run_events(&events);
     assert_eq!(crate::support::of_type(&events, "run.cwd_missing").len(), 1);
@@ -202,12 +202,12 @@ fn unusable_agent_clis_are_refused() {
     host.run(&["run", "missing", "x"]).code(6);
     let unusable = host.call("start_run", &payload(&host, json!({ "provider": "plain" }))).unwrap_err();
     assert!(["CLI_MISSING", "PROVIDER_BLOCKED"].contains(&unusable.kind()), "{}", unusable.text());
-    assert!(unusable.text().contains("execut"), "it says that it is not executable: {}", unusable.text());
+    assert!(unusable.text().contains("execut"), "the error says that the file is not executable: {}", unusable.text());
     refused(&host, &payload(&host, json!({ "provider": "silent" })), "PROVIDER_BLOCKED");
     host.run(&["run", "silent", "x"]).code(6);
     let start = Instant::now();
     refused(&host, &payload(&host, json!({ "provider": "hanging" })), "PROVIDER_BLOCKED");
-    assert!(start.elapsed() < Duration::from_secs(30), "a hanging CLI held the submit for {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "a hanging CLI delayed the submit for {:?}", start.elapsed());
     let left = crate::support::carrying(host.root())
         .into_iter()
         .filter(|process| process.command.contains("sleep 600"))
@@ -226,7 +226,7 @@ fn invalid_configurations_are_reported_with_their_line() {
         ("[scheduler]\nglobal = \"two\"\n", "line 2"),
         ("[scheduler]\nglobal = 0\n", "line 2"),
         ("[no_such_section]\n", "line 1"),
-        // What only the plugins know.
+        // Problems that only the plugins find.
         ("\n[providers.x]\nplugin = \"no-such-plugin\"\n", "line 3"),
         ("[providers.codex.settings]\nrequestMaxRetries = 2\nrequestMaxRetry = 2\n", "line 3"),
         ("[providers.claude]\nsettings = { maxRetries = \"many\" }\n", "line 2"),
@@ -236,12 +236,12 @@ fn invalid_configurations_are_reported_with_their_line() {
         let host = TestHost::with_config(text);
         let done = host.run(&["config", "check"]);
         assert!(done.code == 2, "{text}: {} {}", done.code, done.all());
-        let told = done.all();
-        assert!(told.contains(part) || told.contains(&part.replace("line ", ":")), "{text}: {told}");
+        let output = done.all();
+        assert!(output.contains(part) || output.contains(&part.replace("line ", ":")), "{text}: {output}");
     }
     let host = TestHost::with_config("[scheduler]\ngloball = 2\n");
     assert!(host.run(&["config", "check"]).code(2).all().contains("global"), "the nearest name is suggested");
-    // A host goes on without a provider that has no plugin, and says so.
+    // A host starts without a provider that has no plugin, and reports the problem.
     let host = TestHost::granted("[providers.x]\nplugin = \"no-such-plugin\"\n");
     let status = host.run(&["status", "--json"]).ok().json();
     assert!(status["problems"].to_string().contains("no-such-plugin"), "{status}");
@@ -251,7 +251,7 @@ fn invalid_configurations_are_reported_with_their_line() {
     host.run(&["run", "rehearsal", "SAY x"]).ok();
 
     let host = TestHost::with_config("[scheduler]\ngloball = 2\n");
-    // A host does not start on it, and whoever wanted one hears why.
+    // A host does not start with this configuration, and the command that needed one prints the reason.
     let done = host.run(&["runs"]);
     assert_ne!(done.code, 0);
     assert!(done.stderr.contains("globall"), "{}", done.stderr);
@@ -260,7 +260,7 @@ fn invalid_configurations_are_reported_with_their_line() {
 
 #[test]
 fn unusable_data_folders_are_reported() {
-    // A place where nothing can be made, whoever asks.
+    // A path at which nobody can create a folder.
     let mut host = TestHost::new();
     host.set("OSTLER_HOME", "/proc/ostler");
     let done = host.run(&["runs"]).code(74);
@@ -315,7 +315,7 @@ fn newer_or_damaged_database_is_refused_and_unchanged() {
         let done = host.run(&["runs"]);
         assert!([7, 74].contains(&done.code), "{what}: {} {}", done.code, done.stderr);
         assert!(done.stderr.contains(path.file_name().unwrap().to_str().unwrap()), "{what}: {}", done.stderr);
-        assert_eq!(fs::read(&path).unwrap(), before, "{what}: the file was touched");
+        assert_eq!(fs::read(&path).unwrap(), before, "{what}: the file was changed");
         assert!(crate::support::carrying(host.root()).is_empty(), "{what}: something was left behind");
     }
 }
@@ -339,7 +339,7 @@ fn socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
     assert_eq!(fs::read(host.socket()).unwrap(), b"no socket");
 }
 
-/// Something that is not what was asked for, most of the time.
+/// A random value, usually not a valid parameter.
 fn anything(dice: &mut Dice, depth: u32) -> Value {
     match dice.below(if depth == 0 { 12 } else { 15 }) {
         0 => Value::Null,
@@ -379,7 +379,7 @@ fn random_parameters_never_cause_an_internal_error() {
                     named.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
                 }
             };
-            // Nothing but the end of the host is taken at its word.
+            // Every method may be called for real, except for `stop`.
             if name == "stop"
                 && given.as_object().is_none_or(|given| given.values().all(|v| v.is_boolean() || v.is_null()))
             {
@@ -430,6 +430,6 @@ fn invalid_frames_get_the_right_error_code() {
     assert_eq!(code(&many), -32600);
     let (status, _) = answer(&vec![b' '; 100 << 20]);
     assert_eq!(status, 413);
-    // And it still works.
+    // The host still works.
     host.call("get_status", &json!({})).unwrap();
 }

@@ -1,4 +1,4 @@
-//! One host, started by whoever came first, and callers who work in other ways than that one.
+//! One host, started by its first caller, and other callers with a different shell and environment.
 
 use std::process::Command;
 
@@ -16,8 +16,8 @@ executable = "sh"
 args = ["-c", "{prompt}"]
 "#;
 
-/// The same command from a shell with odd attributes.
-fn oddly(host: &TestHost, args: &[&str]) -> Command {
+/// The same command from a shell with unusual attributes.
+fn from_odd_shell(host: &TestHost, args: &[&str]) -> Command {
     let inner = host.command(args);
     let mut outer = Command::new("sh");
     outer.args(["-c", "umask 0777; ulimit -Sn 200; exec nice -n 7 \"$0\" \"$@\""]);
@@ -29,7 +29,7 @@ fn oddly(host: &TestHost, args: &[&str]) -> Command {
 #[test]
 fn shell_attributes_of_the_first_caller_do_not_reach_runs() {
     let host = TestHost::with_config(CONFIG);
-    host.finish(oddly(&host, &["grants", "add", host.work().to_str().unwrap()])).ok();
+    host.finish(from_odd_shell(&host, &["grants", "add", host.work().to_str().unwrap()])).ok();
     let prompt = "umask; ulimit -Sn; ulimit -Hn; nice";
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     for provider in ["sh", "rehearsal"] {
@@ -39,7 +39,7 @@ fn shell_attributes_of_the_first_caller_do_not_reach_runs() {
         let limits = [hard.min(65_536).to_string(), hard.to_string()];
         let [umask, soft, hard, nice] = words[..] else { panic!("{said}") };
         assert_eq!((umask, [soft, hard]), ("0022", [&*limits[0], &*limits[1]]), "{provider}");
-        // Only root can go back to a lower one.
+        // Only root can lower the nice value again.
         let expected = if nix::unistd::geteuid().is_root() { "0" } else { "7" };
         assert_eq!(nice, expected, "{provider}");
     }

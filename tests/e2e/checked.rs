@@ -1,12 +1,12 @@
-//! What was checked is what runs: variables and commands of a request, interpreters, stored tokens, and the settings that
-//! a repository brings along.
+//! The host runs exactly what it has checked: variables and commands of a request, interpreters, stored tokens, and the
+//! settings in a repository.
 
 use crate::support::{CallError, TestHost, answer, end_of, of_type};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// The pointers of what was found against a request, in order.
+/// The sorted pointers of the findings that deny a request.
 fn denied(error: &CallError) -> Vec<String> {
     assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
     let findings = error.data()["findings"].as_array().unwrap();
@@ -35,7 +35,7 @@ fn all_variables_that_no_list_allows_are_refused_at_once() {
         assert!(error.text().contains(name), "{name}: {}", error.text());
     }
     assert!(error.data()["hint"].as_str().unwrap().contains("allow_environment"), "{}", error.text());
-    // The refusal is on record, like that of any policy.
+    // The refusal is stored, like that of any policy.
     let sql = "SELECT count(*) FROM run_events WHERE run IS NULL AND type = 'run.policy_audit'
                AND payload LIKE '%\"verdict\":\"deny\"%' AND payload LIKE '%environment-allowed%'";
     let audits: u32 = crate::support::database(&host).query_row(sql, [], |row| row.get(0)).unwrap();
@@ -56,7 +56,7 @@ fn only_exact_names_allow_variables_that_load_code() {
     let names = ["DEPLOY_TOKEN", "LD_PRELOAD", "NODE_OPTIONS"];
     assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
 
-    // Whoever may call does not change that: the list is the file's.
+    // Settings cannot change that: the list is only in the file.
     for patch in [
         json!({ "policy": { "allowEnvironment": ["NODE_OPTIONS"] } }),
         json!({ "policy": { "mcpCommands": "always" } }),
@@ -91,7 +91,7 @@ fn read_only_runs_refuse_uncontained_commands() {
     assert_eq!(denied(&host.submit("SAY never", &payload).unwrap_err()).len(), 2);
 }
 
-/// A program that would be found by its name alone, and says that it was.
+/// A program that is found if it is looked up by its name, and prints that it ran. Gives a `PATH` that begins with it.
 fn impostor(host: &TestHost, name: &str) -> String {
     let folder = host.work().join("impostors");
     fs::create_dir_all(&folder).unwrap();
@@ -106,7 +106,7 @@ fn interpreter_of_an_env_script_is_found_on_the_operators_path() {
     let host = TestHost::new();
     let program = host.file("program", "#!/usr/bin/env bash\necho \"the true one, and $(tool)\"\n");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    // The operator lets runs set PATH for what the agent starts.
+    // The operator allows runs to set PATH for the commands of the agent.
     host.configure(&format!(
         "[policy]\nallow_environment = [\"PATH\"]\n[providers.script]\nplugin = \"command\"\nexecutable = \"{}\"\n",
         program.display()
@@ -130,7 +130,7 @@ fn set_token(host: &TestHost) {
 fn variables_that_redirect_a_stored_token_are_refused() {
     let mut host = TestHost::granted(TOKENS);
     let moving = with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
-    // Without a token the operator's word is enough.
+    // Without a stored token, the permission of the operator is enough.
     host.wait_for_end(&host.submit("SAY fine", &moving).unwrap());
     set_token(&host);
     let error = host.submit("SAY never", &moving).unwrap_err();
@@ -138,13 +138,13 @@ fn variables_that_redirect_a_stored_token_are_refused() {
     let hint = error.data()["hint"].as_str().unwrap();
     assert!(hint.contains("ostler token clear rehearsal") && hint.contains("[providers.rehearsal]"), "{hint}");
 
-    // A caller whose shell says the same as the host's moves nothing; another value does.
+    // A variable of the caller is refused only if its value differs from that of the host.
     host.run(&["run", "rehearsal", "SAY fine"]).ok();
     let elsewhere = host.root().join("elsewhere");
     host.set("XDG_STATE_HOME", &elsewhere);
     let refused = host.run(&["run", "--json", "rehearsal", "SAY never"]).code(4).error();
     assert_eq!(refused["pointer"], "/clientEnvironment/XDG_STATE_HOME", "{refused}");
-    // What the operator has settled for the provider counts, whatever the caller says.
+    // A variable in the configuration of the provider wins over that of the caller.
     host.stop();
     host.configure(&format!("{TOKENS}[providers.rehearsal]\nenvironment = {{ XDG_STATE_HOME = \"/tmp\", HTTPS_PROXY = \"http://127.0.0.1:9\" }}\n"));
     host.run(&["run", "rehearsal", "SAY fine"]).ok();
@@ -157,11 +157,11 @@ fn variables_that_redirect_a_stored_token_are_refused() {
 fn token_stored_while_a_run_waits_is_not_redirected() {
     let host = TestHost::granted(TOKENS);
     host.ensure_running();
-    let holder = host.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
+    let blocker = host.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
     let waiting = host.submit("SAY never", &with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
     set_token(&host);
     host.file("go", "");
-    host.wait_for_end(&holder);
+    host.wait_for_end(&blocker);
     let events = host.wait_for_end(&waiting);
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "policy_denied", "{end}");
@@ -182,7 +182,7 @@ fn trust_in_settings_changes_only_on_request() {
     assert_eq!(trusts(&host), true);
     assert!(host.run(&["grants", "list"]).ok().stdout.contains("trusted"));
     host.run(&["grants", "add", folder]).ok();
-    assert_eq!(trusts(&host), true, "granting again takes nothing back");
+    assert_eq!(trusts(&host), true, "granting again does not remove the trust");
     host.run(&["grants", "add", "--no-trust-settings", folder]).ok();
     assert_eq!(trusts(&host), false);
     let granted = host.call("grant_workspace", &json!({ "path": work, "trustSettings": true })).unwrap();

@@ -1,7 +1,7 @@
 //! The real claude CLI through the host, against the scripted model server on loopback.
 //!
-//! `OSTLER_TEST_CLAUDE` names the executable; otherwise it is looked for on `PATH`. Without one the suite says so and
-//! passes, unless `OSTLER_REQUIRE_CLIS=1`.
+//! `OSTLER_TEST_CLAUDE` names the executable; otherwise it is searched in `PATH`. If it is missing, the suite prints
+//! SKIPPED and passes, unless `OSTLER_REQUIRE_CLIS=1`.
 
 use crate::support::guests::tools;
 use crate::support::{AgentFixture, CLAUDE, answer, cases, end_of, of_type, semantics, tool_outputs, warning_codes};
@@ -11,7 +11,7 @@ use std::path::Path;
 
 cases::suite!(crate::support::CLAUDE);
 
-/// Nothing, said on standard error, where there is no claude.
+/// `None` if claude is missing; prints SKIPPED then.
 fn open_fixture() -> Option<AgentFixture> {
     AgentFixture::open(&CLAUDE)
 }
@@ -22,8 +22,8 @@ fn message_arrives_in_deltas_without_repetition() {
     let events = fixture.events(&["SAY one two three"]);
     let deltas = semantics(&events, "text_delta");
     assert!(deltas.len() > 1, "{deltas:?}");
-    let told: String = deltas.iter().map(|delta| delta["text"].as_str().unwrap()).collect();
-    assert_eq!(told, "one two three");
+    let text: String = deltas.iter().map(|delta| delta["text"].as_str().unwrap()).collect();
+    assert_eq!(text, "one two three");
     // The whole text refers to the deltas and does not repeat them.
     let [whole] = semantics(&events, "text")[..] else { panic!("{events:#?}") };
     assert_eq!(whole.get("text"), None, "{whole}");
@@ -45,7 +45,7 @@ fn shell_reports_its_exit_code_and_cannot_see_the_key() {
 fn permissions_decide_what_the_shell_may_do() {
     let Some(fixture) = open_fixture() else { return };
     let made = fixture.host.work().join("made");
-    // Nobody can be asked, so that what claude would ask about is refused, and the run says so.
+    // Nobody can answer a question of claude, so that it refuses the command, and the run reports that.
     for (permissions, may) in [
         (json!({}), false),
         (json!({ "sandboxMode": "read-only" }), false),
@@ -67,7 +67,7 @@ fn permissions_are_not_skipped_as_root() {
     let payload = fixture.payload("RUN touch made", &json!({ "harness": harness }));
     let done = fixture.host.run(&["run", "--json", "--payload", payload.to_str().unwrap()]);
     let made = fixture.host.work().join("made").exists();
-    // In a sandbox of the host, claude skips them as root, too.
+    // In a sandbox of the host, claude skips permissions even as root.
     let contained = fixture.host.call("get_status", &json!({})).unwrap()["sandbox"]["backend"].is_string();
     if nix::unistd::geteuid().is_root() && !contained {
         let error = done.code(2).error();
@@ -80,7 +80,7 @@ fn permissions_are_not_skipped_as_root() {
     }
 }
 
-/// A prompt that leaves a command in the background.
+/// A prompt that starts a command in the background.
 fn in_background(command: &str) -> String {
     let input = json!({ "command": command, "description": "work", "run_in_background": true });
     format!("TOOL Bash {input}")
@@ -98,7 +98,7 @@ fn run_includes_the_turn_after_a_background_command() {
 #[test]
 fn endless_background_command_does_not_block_the_run() {
     let Some(fixture) = open_fixture() else { return };
-    // Before claude's own patience ends, where it has one.
+    // Shorter than the time limit of claude itself, if it has one.
     fixture.host.run(&["settings", "set", "runner.background_seconds", "1"]).ok();
     let events = fixture.events_with(&in_background("tail -f /dev/null"), &fixture.free_shell());
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
@@ -135,7 +135,7 @@ fn own_settings_of_claude_do_not_widen_a_restricted_run() {
     }
 }
 
-/// Everything by which a repository can have claude run something.
+/// Creates every file with which a repository can make claude run something.
 fn plant(fixture: &AgentFixture, proof: &Path) {
     let work = fixture.host.work();
     crate::support::hostile::settings_of_claude(&work, proof);
@@ -147,7 +147,7 @@ fn plant(fixture: &AgentFixture, proof: &Path) {
 #[test]
 fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
     let Some(fixture) = open_fixture() else { return };
-    // Inside of the folder, where a contained run could write it.
+    // Inside the folder, because a contained run can write only there.
     let proof = fixture.host.work().join("proof");
     fs::create_dir(&proof).unwrap();
     plant(&fixture, &proof);
@@ -157,7 +157,7 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
         found.sort();
         found
     };
-    // As root, claude takes the mode of these settings only with this.
+    // As root, claude accepts the mode of these settings only with this variable.
     let more = json!({ "harness": { "processEnv": { "IS_SANDBOX": "1" } } });
     let shell = format!("RUN touch {}", proof.join("shell").display());
     for prompt in ["SAY explained", shell.as_str(), "/explain"] {
@@ -172,7 +172,7 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
     fixture.events_with("SAY explained", &more);
-    assert_eq!(ran(), Vec::<String>::new(), "trust that was taken back");
+    assert_eq!(ran(), Vec::<String>::new(), "the trust was removed");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn stored_token_is_sent_only_to_the_configured_endpoint() {
     let token = "sk-ant-api03-plain-looking-words";
     fixture.host.run_with_input(&["token", "set", "claude"], format!("{token}\n").as_bytes()).ok();
     let url = fixture.server.url();
-    // By the payload, although the operator lets payloads set it, and by the caller's shell.
+    // In the payload, although the operator allows payloads to set it, and in the shell of the caller.
     let payload = fixture.payload("SAY never", &json!({ "harness": { "processEnv": { "ANTHROPIC_BASE_URL": url } } }));
     let refused = fixture.host.run(&["run", "--json", "--payload", payload.to_str().unwrap()]).code(4).error();
     assert_eq!(refused["pointer"], "/harness/processEnv/ANTHROPIC_BASE_URL", "{refused}");
@@ -247,7 +247,7 @@ fn file_of_the_payload_is_readable_and_its_neighbor_is_not() {
 fn policies_get_the_file_of_a_reported_tool_use() {
     let Some(fixture) = open_fixture() else { return };
     fixture.host.stop();
-    // The host's own words about a path, which stand in nothing that claude says.
+    // The policy looks for a pointer that only the host adds; claude never prints it.
     let policy = tools::policy("strict", "/files/0", tools::Verdict::Deny, "a file");
     fs::create_dir_all(fixture.host.home().join("plugins")).unwrap();
     fs::write(fixture.host.home().join("plugins/strict.wasm"), policy).unwrap();
@@ -262,7 +262,7 @@ fn policies_get_the_file_of_a_reported_tool_use() {
         (&json!("TOOL_DENIED"), &json!("file_read"))
     );
     let events = fixture.events_with("RUN true", &fixture.free_shell());
-    assert!(of_type(&events, "run.warning").is_empty(), "it names no file: {events:#?}");
+    assert!(of_type(&events, "run.warning").is_empty(), "the command names no file: {events:#?}");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn invalid_session_fails_the_run() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events(&["--resume", "no such title", "SAY anew"]);
     assert_eq!(crate::support::end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
-    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that was named is not replaced by a new one");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that the user named is not replaced by a new one");
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn unknown_slash_command_is_answered_or_fails_the_run() {
     let Some(fixture) = open_fixture() else { return };
     let events = fixture.events(&["/no-such-command please"]);
     if !fixture.server.seen().is_empty() {
-        // Newer versions hand over to the model what is no command of theirs.
+        // Newer versions send an unknown command to the model.
         assert_eq!(answer(&events), "/no-such-command please", "{events:#?}");
         return;
     }

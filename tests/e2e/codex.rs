@@ -1,7 +1,7 @@
 //! The real codex CLI through the host, against the scripted model server on loopback.
 //!
-//! `OSTLER_TEST_CODEX` names the executable; otherwise it is looked for on `PATH`. Without one the suite says so and
-//! passes, unless `OSTLER_REQUIRE_CLIS=1`.
+//! `OSTLER_TEST_CODEX` names the executable; otherwise it is searched in `PATH`. If it is missing, the suite prints
+//! SKIPPED and passes, unless `OSTLER_REQUIRE_CLIS=1`.
 
 use crate::support::{AgentFixture, CODEX, cases, end_of, of_type};
 use serde_json::json;
@@ -13,9 +13,9 @@ cases::suite!(crate::support::CODEX);
 fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
     let Some(fixture) = AgentFixture::open(&CODEX) else { return };
     let work = fixture.host.work().canonicalize().unwrap();
-    // Inside of the folder, where a contained run could write it.
+    // Inside the folder, because a contained run can write only there.
     let proof = work.join("proof");
-    // The user has trusted the folder in codex once.
+    // The user has trusted the folder in codex before.
     let own = fixture.own_folder().join("config.toml");
     let config = fs::read_to_string(&own).unwrap();
     fs::write(&own, format!("{config}[projects.\"{}\"]\ntrust_level = \"trusted\"\n", work.display())).unwrap();
@@ -29,7 +29,7 @@ fn hostile_repository_runs_nothing_unless_its_grant_trusts_it() {
     }
     fixture.host.run(&["grants", "add", "--trust-settings", work.to_str().unwrap()]).ok();
     fixture.events(&["SAY explained"]);
-    assert!(proof.exists(), "a trusted folder's server is started");
+    assert!(proof.exists(), "the server of a trusted folder is started");
 }
 
 #[test]

@@ -1,25 +1,25 @@
-//! Verbs that follow and find runs: `wait`, `attach`, `logs -f`, names of the newest runs, filters, and times.
+//! Commands that follow and find runs: `wait`, `attach`, `logs -f`, names of the newest runs, filters, and times.
 
 use crate::support::terminal::{CTRL_BACKSLASH, CTRL_C, Terminal};
 use crate::support::{Follower, TIMEOUT, TestHost, end_of, wait_until};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 
-/// A run that says something and goes on when the file appears.
+/// A run that prints something and continues when its file exists.
 struct Gated {
     run: String,
     gate: PathBuf,
 }
 
 impl Gated {
-    /// Starts one and waits until it has said `before`. Then it says `after`.
+    /// Starts one and waits until it has printed `before-NAME`. When it continues, it prints `after-NAME`.
     #[track_caller]
     fn start(host: &TestHost, name: &str) -> Self {
         let gate = host.work().join(name);
         let script =
             format!("echo before-{name}; while [ ! -e {} ]; do sleep 0.02; done; echo after-{name}", gate.display());
         let run = host.detach(&["rehearsal", &format!("RUN {script}")]);
-        wait_until("its first words", TIMEOUT, || {
+        wait_until("its first output", TIMEOUT, || {
             let events = host.run_events(&run);
             events.iter().any(|event| event["payload"]["kind"] == "tool_delta").then_some(())
         });
@@ -45,7 +45,7 @@ fn wait_ends_with_the_exit_code_of_the_run() {
     assert_eq!(done.stdout, format!("{} completed\n", short(&good)));
     let done = host.run(&["wait", &bad]).code(1);
     assert_eq!(done.stdout, format!("{} failed: usage\n", short(&bad)));
-    // Of several, the first that failed, in the order in which they were named; each is named once.
+    // Of several runs, the exit code is that of the first that failed, in the order of the arguments. Each is shown once.
     let canceled = host.detach(&["rehearsal", "SLEEP 600"]);
     host.run(&["cancel", &canceled]).ok();
     host.run(&["wait", &good, &canceled, &bad]).code(130);
@@ -88,7 +88,7 @@ fn attach_from_now_shows_only_later_events() {
     let events: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events, host.run_events(&slow.run));
 
-    // One that has ended is shown whole, and the exit code is its own.
+    // A run that has ended is shown whole, and gives its exit code.
     let failed = host.detach(&["rehearsal", "FAIL authentication"]);
     host.wait_for_end(&failed);
     let done = host.run(&["attach", &failed]).code(1);
@@ -136,7 +136,7 @@ fn ctrl_c_leaves_an_attached_run_and_cancels_a_started_one() {
     host.run(&["wait", &slow.run]).ok();
 
     let mut terminal = Terminal::start(host.command(&["run", "rehearsal", "SLEEP 600"]));
-    wait_until("a run that works", TIMEOUT, || (host.record(&newest(&host))["status"] == "running").then_some(()));
+    wait_until("a running run", TIMEOUT, || (host.record(&newest(&host))["status"] == "running").then_some(()));
     host.wait_for_count("subscribers", 1);
     terminal.type_keys(CTRL_BACKSLASH);
     terminal.wait_for("left run ");

@@ -1,4 +1,4 @@
-//! Completions in the real shells, each on a terminal of its own, and manual pages in the real formatters.
+//! Completions in real shells, each on its own terminal, and manual pages in real formatters.
 
 use crate::support::TestHost;
 use crate::support::terminal::Terminal;
@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A home with one of everything that can be named, and files to complete.
+/// A home with one object of each kind that has a name, and files to complete.
 struct Names {
     host: TestHost,
     run: String,
@@ -44,7 +44,7 @@ impl Names {
         path
     }
 
-    /// What is typed before the tab, and the words of the command line after it.
+    /// The text before the tab, and the words of the command line after it.
     fn cases(&self) -> Vec<(String, Vec<String>)> {
         let short = |id: &str| id[id.len() - 8..].to_owned();
         let (run, chat) = (short(&self.run), short(&self.chat));
@@ -62,28 +62,28 @@ impl Names {
             case(&format!("show {}", &self.run[..35]), &["show", &self.run]),
             case(&format!("chat show {}", &chat[..7]), &["chat", "show", &chat]),
             case("run --profile car", &["run", "--profile", "careful one"]),
-            // No name is ever run.
+            // A name is never run as a command.
             case("run --profile odd", &["run", "--profile", "odd $(touch made)"]),
             case("settings get scheduler.gl", &["settings", "get", "scheduler.global"]),
             case("run --file folder.", &["run", "--file", "folder.txt"]),
             case("run --file=folder.", &["run", "--file=folder.txt"]),
             case("run --file spa", &["run", "--file", "spaced name.txt"]),
-            // There is a file of that beginning, too.
+            // A file has the same prefix.
             case("run --cwd fol", &["run", "--cwd", "folder/"]),
             case("run --cwd=fol", &["run", "--cwd=folder/"]),
             case("run --tool file_r", &["run", "--tool", "file_read"]),
-            // No run has such an id, and nothing completes a prompt.
+            // No run has such an id, and prompts are not completed.
             case("show zzzz", &["show", "zzzz"]),
             case("run rehearsal fol", &["run", "rehearsal", "fol"]),
         ]
     }
 
-    /// Types each case into a shell, and has the shell itself print the words of the line.
+    /// Types each case into a shell, and lets the shell print the words of the line.
     fn check(&self, shell: &str, args: &[&str], prepare: &str) {
         if !has(shell) {
             return;
         }
-        // A terminal that can do nothing: no line is drawn twice.
+        // With a dumb terminal, the shell does not redraw lines.
         let mut command = self.host.program("env");
         command.arg("TERM=dumb").arg(shell).args(args).current_dir(self.host.work()).env_clear();
         let environment = self.host.command(&[]);
@@ -92,13 +92,13 @@ impl Names {
         terminal.type_keys(&format!("{prepare}; echo PRE''PARED\n"));
         terminal.wait_for("PREPARED");
         for (typed, words) in self.cases() {
-            // At the beginning of the line, a command that prints the words; at its end, a mark.
+            // Insert a command that prints the words at the beginning of the line, and a mark at its end.
             terminal.type_keys(&format!("ostler {typed}\t"));
             terminal.type_keys("\u{1}printf '<%s>' \u{5} END\n");
             let printed = terminal.wait_for("<END>");
             let mut expected = format!("<ostler><{}>", words.join("><"));
             if shell == "zsh" {
-                // It takes the slash away when a space follows.
+                // zsh removes the slash if a space follows.
                 expected = expected.replace("/>", ">");
             }
             assert!(printed.ends_with(&expected), "{shell}: {typed}: {printed:?}, not {expected}");

@@ -1,4 +1,4 @@
-//! Conversations with the rehearsal: what was said before is known, whatever happens to the host in between.
+//! Conversations with the rehearsal: each message continues the session, even if the host was stopped or killed in between.
 
 use crate::support::{
     TIMEOUT, TestHost, answer, check_run_events, end_of, kinds, of_type, semantics, wait_until, warning_codes,
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 
-fn begin(host: &TestHost) -> String {
+fn new_conversation(host: &TestHost) -> String {
     host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned()
 }
 
@@ -27,7 +27,7 @@ fn send_with(host: &TestHost, id: &str, prompt: &str, more: Value) -> String {
     sent["runId"].as_str().unwrap().to_owned()
 }
 
-/// A message that says where it works if it is the first.
+/// A message. The first one of a conversation names its working folder.
 fn message(host: &TestHost, id: &str, prompt: &str, more: Value) -> Value {
     let mut message = json!({ "conversationId": id, "prompt": prompt });
     if conversation(host, id)["conversation"]["cwd"].is_null() {
@@ -52,10 +52,10 @@ fn session(events: &[Value]) -> &str {
 #[test]
 fn second_message_continues_the_session_after_a_restart() {
     let host = TestHost::granted("");
-    let id = begin(&host);
+    let id = new_conversation(&host);
     assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
     host.stop();
-    // Any end of the id will do, and the folder is the conversation's.
+    // A suffix of the id is enough, and the run works in the folder of the conversation.
     let done = host.run_in(host.root(), &["chat", "send", &id[id.len() - 8..], "TURNS"]).ok();
     assert_eq!(done.stdout, "2\n");
 
@@ -68,7 +68,7 @@ fn second_message_continues_the_session_after_a_restart() {
         assert_eq!(run["conversationId"], talk["conversationId"]);
         assert_eq!(host.record(run["runId"].as_str().unwrap())["sessionId"], talk["sessionId"]);
     }
-    // The stored payload is what was asked for: the session is the conversation's matter.
+    // The stored payload does not contain the session: the conversation adds it.
     assert_eq!(host.record(runs[1]["runId"].as_str().unwrap())["payload"]["harness"], Value::Null);
 
     let events = host.stored_events(&format!("conversationId={id}"));
@@ -85,7 +85,7 @@ fn second_message_continues_the_session_after_a_restart() {
             "conversation.updated"
         ]
     );
-    assert_eq!(of_type(&events, "run.completed").len(), 2, "the events of its runs are its own");
+    assert_eq!(of_type(&events, "run.completed").len(), 2, "the events of the conversation include those of its runs");
     assert!(events.iter().all(|event| event["conversationId"] == *id));
     assert_eq!(of_type(&events, "conversation.session_updated")[0]["payload"]["sessionId"], talk["sessionId"]);
     let sent = of_type(&events, "conversation.message_sent");
@@ -103,23 +103,23 @@ fn second_message_continues_the_session_after_a_restart() {
 #[test]
 fn messages_run_in_order_and_do_not_block_other_runs() {
     let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 2\n");
-    let (id, other) = (begin(&host), begin(&host));
+    let (id, other) = (new_conversation(&host), new_conversation(&host));
     let first = send(&host, &id, "RUN until [ -e go ]; do sleep 0.02; done");
     let more: Vec<String> = (0..3).map(|_| send(&host, &id, "TURNS")).collect();
-    // One slot is left, and none of those behind the first message holds it.
+    // One slot is free: messages that wait for the first one do not occupy it.
     let beside = send(&host, &other, "TURNS");
     assert_eq!(answer(&host.wait_for_end(&beside)), "1");
     assert_eq!(host.run(&["run", "rehearsal", "SAY beside"]).ok().stdout, "beside\n");
 
-    let held = host.run(&["queue", "--state", "held", "--json"]).ok().json();
-    let held: Vec<&str> = held.as_array().unwrap().iter().map(|job| job["runId"].as_str().unwrap()).collect();
-    assert_eq!(held, more);
+    let blocked = host.run(&["queue", "--state", "held", "--json"]).ok().json();
+    let blocked: Vec<&str> = blocked.as_array().unwrap().iter().map(|job| job["runId"].as_str().unwrap()).collect();
+    assert_eq!(blocked, more);
     let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(
         (status["running"].as_u64(), status["ready"].as_u64(), status["held"].as_u64()),
         (Some(1), Some(0), Some(3))
     );
-    // One in the middle goes; the others follow each other.
+    // A message in the middle is canceled; the others run one after another.
     host.run(&["cancel", &more[1]]).ok();
     host.file("go", "");
     let stories: Vec<Vec<Value>> = [&first, &more[0], &more[2]].map(|run| host.wait_for_end(run)).to_vec();
@@ -139,7 +139,7 @@ fn messages_run_in_order_and_do_not_block_other_runs() {
 #[test]
 fn concurrent_messages_are_all_accepted_and_run_in_order() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    let id = begin(&host);
+    let id = new_conversation(&host);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| send(&host, &id, "TURNS"));
@@ -152,25 +152,25 @@ fn concurrent_messages_are_all_accepted_and_run_in_order() {
         .iter()
         .map(|run| answer(&host.wait_for_end(run["runId"].as_str().unwrap())).to_owned())
         .collect();
-    assert_eq!(answers, ["1", "2", "3", "4", "5", "6", "7", "8"], "they ran in the order in which they are linked");
+    assert_eq!(answers, ["1", "2", "3", "4", "5", "6", "7", "8"], "they ran in the order in which they are listed");
 }
 
 #[test]
 fn retry_runs_before_the_next_message_and_resumes_the_same_session() {
     let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
-    let id = begin(&host);
+    let id = new_conversation(&host);
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
     let first = send_with(&host, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
     let second = send(&host, &id, "TURNS");
     let (first, second) = (host.wait_for_end(&first), host.wait_for_end(&second));
     assert_eq!(of_type(&first, "run.started").len(), 2);
     assert!(span(&first).1 < span(&second).0, "the next message started between the attempts");
-    // The session that both attempts resumed counts both; nothing else was resumed.
+    // Both attempts resumed the same session, which counts both of them.
     assert_eq!(answer(&second), "4");
     assert_eq!(session(&first), session(&second));
 
-    // A first message has no session to begin from: its second attempt does not go on where the first broke off.
-    let id = begin(&host);
+    // A first message has no session to resume: its second attempt starts a new session.
+    let id = new_conversation(&host);
     let first = send_with(&host, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
     let second = send(&host, &id, "TURNS");
     let (first, second) = (host.wait_for_end(&first), host.wait_for_end(&second));
@@ -182,8 +182,8 @@ fn retry_runs_before_the_next_message_and_resumes_the_same_session() {
 #[test]
 fn archived_conversations_refuse_messages() {
     let host = TestHost::granted("");
-    let id = begin(&host);
-    // What was taken before is still answered.
+    let id = new_conversation(&host);
+    // Messages that were accepted before are still answered.
     let first = send(&host, &id, "RUN until [ -e go ]; do sleep 0.02; done");
     let second = send(&host, &id, "TURNS");
     host.run(&["chat", "archive", &id]).ok();
@@ -200,32 +200,32 @@ fn archived_conversations_refuse_messages() {
     assert_eq!(host.run(&["chat", "list", "--archived", "--json"]).ok().json()["total"], 1);
     let since = conversation(&host, &id)["conversation"]["archivedAt"].clone();
     host.run(&["chat", "archive", &id]).ok();
-    assert_eq!(conversation(&host, &id)["conversation"]["archivedAt"], since, "once is enough");
+    assert_eq!(conversation(&host, &id)["conversation"]["archivedAt"], since, "archiving again changes nothing");
     let back = host.run(&["chat", "archive", "--undo", &id, "--json"]).ok().json();
     assert_eq!(back["archivedAt"], Value::Null);
     assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "3\n");
     let events = host.stored_events(&format!("conversationId={id}&types=conversation.archived"));
-    let told: Vec<bool> = events.iter().map(|event| event["payload"]["archivedAt"].is_string()).collect();
-    assert_eq!(told, [true, false], "told once each");
+    let changes: Vec<bool> = events.iter().map(|event| event["payload"]["archivedAt"].is_string()).collect();
+    assert_eq!(changes, [true, false], "one event for each change");
 }
 
 #[test]
 fn missing_session_is_replaced_once_with_a_warning() {
     let host = TestHost::granted("");
-    let id = begin(&host);
+    let id = new_conversation(&host);
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
     let before = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
     fs::remove_file(host.home().join(format!("rehearsal/{before}.json"))).unwrap();
     let stored = host.wait_for_end(&send(&host, &id, "TURNS"));
     check_run_events(&stored);
     assert_eq!(answer(&stored), "1");
-    assert_eq!(of_type(&stored, "run.started").len(), 2, "exactly one new start");
+    assert_eq!(of_type(&stored, "run.started").len(), 2, "exactly one retry");
     assert_eq!(warning_codes(&stored).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
     let after = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
     assert_ne!(before, after);
     let events = host.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
-    let told: Vec<&Value> = events.iter().map(|event| &event["payload"]["sessionId"]).collect();
-    assert_eq!(told, [&json!(before), &Value::Null, &json!(after)], "it was cleared in between");
+    let changes: Vec<&Value> = events.iter().map(|event| &event["payload"]["sessionId"]).collect();
+    assert_eq!(changes, [&json!(before), &Value::Null, &json!(after)], "the session was cleared in between");
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "2");
 }
 
@@ -234,7 +234,7 @@ fn message_without_a_session_to_resume_gets_a_warning() {
     let host = TestHost::granted("[providers.plain]\nplugin = \"command\"\nexecutable = \"cat\"\n");
     let id = host.run(&["chat", "new", "plain"]).ok().stdout.trim().to_owned();
     let first = host.wait_for_end(&send(&host, &id, "one"));
-    assert!(!warning_codes(&first).contains(&"session_absent"), "the first has nothing before it");
+    assert!(!warning_codes(&first).contains(&"session_absent"), "the first message has no session to resume");
     let second = host.wait_for_end(&send(&host, &id, "two"));
     assert!(warning_codes(&second).contains(&"session_absent"), "{second:#?}");
     assert_eq!(answer(&second).trim(), "two");
@@ -243,20 +243,20 @@ fn message_without_a_session_to_resume_gets_a_warning() {
 #[test]
 fn conversation_stays_in_its_folder() {
     let host = TestHost::granted("");
-    let place = |name: &str| {
+    let create_folder = |name: &str| {
         let folder = host.work().join(name);
         fs::create_dir_all(&folder).unwrap();
         folder.canonicalize().unwrap()
     };
-    let (home, elsewhere) = (place("home"), place("elsewhere"));
-    let id = begin(&host);
+    let (home, elsewhere) = (create_folder("home"), create_folder("elsewhere"));
+    let id = new_conversation(&host);
     let folder_of = |run: &str| Path::new(host.record(run)["cwd"].as_str().unwrap()).to_owned();
     let first = send_with(&host, &id, "TURNS", json!({ "cwd": home }));
     host.wait_for_end(&first);
     assert_eq!(folder_of(&first), home);
     let second = send(&host, &id, "TURNS");
     host.wait_for_end(&second);
-    assert_eq!(folder_of(&second), home, "the last one's is the default");
+    assert_eq!(folder_of(&second), home, "the folder of the last message is the default");
 
     let moved = message(&host, &id, "TURNS", json!({ "cwd": elsewhere }));
     let error = host.call("send_conversation_message", &moved).unwrap_err();
@@ -264,7 +264,7 @@ fn conversation_stays_in_its_folder() {
     assert!(error.text().contains(home.to_str().unwrap()), "{}", error.text());
     assert_eq!(conversation(&host, &id)["totalRuns"], 2);
 
-    // Once the folder is gone, the session in it cannot be found: another folder is a new beginning.
+    // If the folder is removed, its session cannot be resumed: a message in another folder starts a new session.
     fs::remove_dir(&home).unwrap();
     let error = host.call("send_conversation_message", &message(&host, &id, "TURNS", json!({}))).unwrap_err();
     assert_eq!(error.kind(), "CWD_MISSING", "{}", error.text());
@@ -272,10 +272,10 @@ fn conversation_stays_in_its_folder() {
     check_run_events(&third);
     assert_eq!(answer(&third), "1");
     assert!(warning_codes(&third).contains(&"session_resume_invalid"), "{third:#?}");
-    assert_eq!(of_type(&third, "run.started").len(), 1, "nothing was tried that could not work");
+    assert_eq!(of_type(&third, "run.started").len(), 1, "no attempt tried to resume the session");
     assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "2");
 
-    // A run that resumes a session by itself starts where that lives.
+    // A run that resumes a session starts in the folder of the session.
     let known = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
     let events = host.events_of(&["rehearsal", "--resume", &known, "RUN pwd"]);
     assert!(crate::support::tool_outputs(&events).contains(elsewhere.to_str().unwrap()), "{events:#?}");
@@ -292,7 +292,7 @@ fn titles_and_metadata_are_changed_and_redacted() {
     let id = made["conversationId"].as_str().unwrap().to_owned();
     assert_eq!((made["title"].as_str(), &made["metadata"]), (Some("the parser"), &json!({ "ticket": "12" })));
     host.wait_for_end(&send(&host, &id, "SAY x"));
-    assert_eq!(conversation(&host, &id)["conversation"]["title"], "the parser", "a title that was given stays");
+    assert_eq!(conversation(&host, &id)["conversation"]["title"], "the parser", "a given title is not replaced");
 
     host.run(&["chat", "rename", &id, &format!("about {secret} \u{2014}")]).ok();
     let patch = json!({ "ticket": null, "owner": { "name": "me", "note": format!("uses {secret}") } });
@@ -302,15 +302,15 @@ fn titles_and_metadata_are_changed_and_redacted() {
     assert!(changed["metadata"].get("ticket").is_none(), "{changed}");
     host.run(&["chat", "update", &id, "--meta", "a=b", "--unset", "owner"]).ok();
     assert_eq!(conversation(&host, &id)["conversation"]["metadata"], json!({ "a": "b" }));
-    // The same again is no change.
+    // The same update again changes nothing.
     let before = conversation(&host, &id);
     host.run(&["chat", "update", &id, "--meta", "a=b"]).ok();
     assert_eq!(conversation(&host, &id), before);
     let events = host.stored_events(&format!("conversationId={id}"));
     let count = |kind: &str| of_type(&events, kind).len();
     assert_eq!((count("conversation.renamed"), count("conversation.updated")), (1, 3));
-    // A title made of a prompt is redacted, too, and short.
-    let untitled = begin(&host);
+    // A title from a prompt is redacted and shortened, too.
+    let untitled = new_conversation(&host);
     host.wait_for_end(&send(&host, &untitled, &format!("SAY {secret} {}\nmore", "x".repeat(100))));
     let title = conversation(&host, &untitled)["conversation"]["title"].as_str().unwrap().to_owned();
     assert!(title.contains("[REDACTED:") && title.chars().count() == 80, "{title}");
@@ -362,7 +362,7 @@ fn invalid_conversation_calls_are_refused_with_all_problems() {
     ] {
         assert_eq!(refuse(method, params.clone()), expected, "{method} {params}");
     }
-    let id = begin(&host);
+    let id = new_conversation(&host);
     for (params, pointers) in [
         (json!({ "conversationId": id, "title": long }), vec!["/title"]),
         (json!({ "conversationId": id, "metadata": { "a": big } }), vec!["/metadata"]),
@@ -370,10 +370,10 @@ fn invalid_conversation_calls_are_refused_with_all_problems() {
         assert_eq!(refuse("update_conversation", params), invalid(&pointers));
     }
     let first = json!({ "conversationId": id, "prompt": "x" });
-    assert_eq!(refuse("send_conversation_message", first), invalid(&["/cwd"]), "the first says where");
+    assert_eq!(refuse("send_conversation_message", first), invalid(&["/cwd"]), "the first message must name a folder");
     let profile = json!({ "conversationId": id, "prompt": "x", "cwd": host.work(), "profileId": "none" });
     assert_eq!(refuse("send_conversation_message", profile), missing);
-    assert_eq!(conversation(&host, &id)["totalRuns"], 0, "something was left behind");
+    assert_eq!(conversation(&host, &id)["totalRuns"], 0, "a refused message made a run");
     host.run(&["chat", "show", "0000ffff"]).code(5);
     host.run(&["chat", "send", "zz", "x"]).code(2);
     host.run(&["chat", "new", "nobody"]).code(5);
@@ -382,7 +382,7 @@ fn invalid_conversation_calls_are_refused_with_all_problems() {
 #[test]
 fn queued_messages_run_after_the_host_was_killed() {
     let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
-    let id = begin(&host);
+    let id = new_conversation(&host);
     let first = send(&host, &id, "RUN touch begun; sleep 600");
     let more: Vec<String> = (0..2).map(|_| send(&host, &id, "TURNS")).collect();
     let begun = host.work().join("begun");
@@ -396,11 +396,11 @@ fn queued_messages_run_after_the_host_was_killed() {
     let interrupted = host.run_events(&first);
     check_run_events(&interrupted);
     assert_eq!(end_of(&interrupted).unwrap()["payload"]["reason"], "interrupted");
-    // The session was known before the host died: the next message goes on in it.
+    // The session was stored before the host died: the next message resumes it.
     assert_eq!((answer(&stories[0]), answer(&stories[1])), ("2", "3"), "{stories:#?}");
     assert!(span(&stories[0]).1 < span(&stories[1]).0);
     let events = host.stored_events(&format!("conversationId={id}&types=conversation.updated"));
-    assert_eq!(events.len(), 3, "each end is told, the interrupted one's too");
+    assert_eq!(events.len(), 3, "one event for each ended run, including the interrupted one");
     assert!(events[0]["cursor"].as_u64() > end_of(&interrupted).unwrap()["cursor"].as_u64());
 }
 
@@ -408,12 +408,12 @@ fn queued_messages_run_after_the_host_was_killed() {
 fn search_finds_messages_but_not_secrets() {
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let host = TestHost::granted("");
-    let chat = begin(&host);
+    let chat = new_conversation(&host);
     host.wait_for_end(&send(&host, &chat, &format!("SAY the walrus said {secret} to nobody")));
     let alone = host.detach(&["rehearsal", "RUN echo an-orange-penguin"]);
     host.wait_for_end(&alone);
 
-    // A new host finds what another one stored.
+    // A new host finds what an earlier host stored.
     host.stop();
     let search = |words: &[&str]| {
         let args = [&["search", "--json"], words].concat();

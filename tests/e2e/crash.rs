@@ -1,5 +1,5 @@
-//! The host is killed at random moments under load. Afterwards the record tells the truth, nothing is alive, and what
-//! waited goes on with its true payload.
+//! The host is killed at random moments under load. Afterwards the stored records are correct, no process is left, and
+//! waiting runs start with their original payload.
 
 use crate::support::{Dice, TIMEOUT, TestHost, check_run_events, end_of, of_type, tool_outputs};
 use nix::sys::signal::Signal;
@@ -32,7 +32,7 @@ fn host_killed_at_random_moments_keeps_records_consistent() {
             let sent = host.call("send_conversation_message", &message).unwrap();
             runs.push(sent["runId"].as_str().unwrap().to_owned());
         }
-        // The moment is the point of this test; nothing is waited for.
+        // The kill comes at a random moment, so that there is no event to wait for.
         thread::sleep(Duration::from_millis(dice.below(1_200)));
         crate::support::signal(host_pid, Signal::SIGKILL);
         host.assert_nothing_runs(Duration::from_secs(2));
@@ -40,7 +40,7 @@ fn host_killed_at_random_moments_keeps_records_consistent() {
 
         host.ensure_running();
         for run in &runs {
-            let place = format!("seed {seed} round {round}");
+            let context = format!("seed {seed} round {round}");
             let start = Instant::now();
             let events = loop {
                 let events = host.run_events(run);
@@ -48,10 +48,10 @@ fn host_killed_at_random_moments_keeps_records_consistent() {
                     break events;
                 }
                 let record = || host.record(run);
-                assert!(start.elapsed() < TIMEOUT, "{place}: {run} does not end: {:#}\n{events:#?}", record());
+                assert!(start.elapsed() < TIMEOUT, "{context}: {run} does not end: {:#}\n{events:#?}", record());
                 thread::sleep(Duration::from_millis(10));
             };
-            check(&host, run, &events, &place);
+            check(&host, run, &events, &context);
         }
     }
     for talk in &talks {
@@ -60,30 +60,30 @@ fn host_killed_at_random_moments_keeps_records_consistent() {
     host.assert_nothing_runs(Duration::from_secs(2));
 }
 
-/// Short ones: what still waited at the kill runs to its end afterwards.
+/// A short prompt: runs that wait at the kill run to their end afterwards.
 fn prompt(dice: &mut Dice) -> &'static str {
     ["SAY quick", "SLOW 3", "RUN seq 2000", "TREE 8 2", "STUBBORN 2", "RUN setsid sleep 600 & sleep 1", "BIG 200"]
         [usize::try_from(dice.below(7)).unwrap()]
 }
 
-fn check(host: &TestHost, run: &str, events: &[Value], place: &str) {
+fn check(host: &TestHost, run: &str, events: &[Value], context: &str) {
     check_run_events(events);
     let end = end_of(events).unwrap();
     let record = host.record(run);
     let expected = match end["type"].as_str().unwrap() {
         "run.completed" => "completed",
         "run.failed" if end["payload"]["reason"] == "interrupted" => "interrupted",
-        other => panic!("{place}: {run} ended with {other}: {end}"),
+        other => panic!("{context}: {run} ended with {other}: {end}"),
     };
-    assert_eq!(record["status"], expected, "{place}");
+    assert_eq!(record["status"], expected, "{context}");
     // A run that was never started cannot have been interrupted: it was queued again.
     if of_type(events, "run.started").is_empty() {
-        assert_eq!(expected, "interrupted", "{place}: completed without a start");
+        assert_eq!(expected, "interrupted", "{context}: completed without a start");
     }
 }
 
-/// Every message of a conversation is there, none began before those before it had ended, and none began twice in one
-/// attempt.
+/// Checks that every message of a conversation is stored, that each started after the end of the one before, and that no
+/// attempt started twice.
 fn check_order(host: &TestHost, talk: &str, sent: usize) {
     let found = host.call("get_conversation", &json!({ "conversationId": talk })).unwrap();
     let runs = found["runs"].as_array().unwrap();
@@ -93,9 +93,12 @@ fn check_order(host: &TestHost, talk: &str, sent: usize) {
         let events = host.run_events(run["runId"].as_str().unwrap());
         let started = of_type(&events, "run.started");
         let attempts: Vec<u64> = started.iter().map(|event| event["payload"]["attempt"].as_u64().unwrap()).collect();
-        assert!(attempts.windows(2).all(|pair| pair[0] < pair[1]), "an attempt began twice: {attempts:?}");
+        assert!(attempts.windows(2).all(|pair| pair[0] < pair[1]), "an attempt started twice: {attempts:?}");
         if let Some(first) = started.first() {
-            assert!(first["cursor"].as_u64().unwrap() > before, "{run} began before the one before it had ended");
+            assert!(
+                first["cursor"].as_u64().unwrap() > before,
+                "{run} started before the end of the message before it"
+            );
         }
         before = end_of(&events).unwrap()["cursor"].as_u64().unwrap();
     }
@@ -107,9 +110,9 @@ fn waiting_run_keeps_its_secrets_after_the_host_was_killed() {
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let mut busy = host.follow(&["run", "--json", "rehearsal", "SLOW 600"]);
     busy.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
-    let holder = busy.run_id();
+    let blocker = busy.run_id();
     let host_pid = host.ensure_running();
-    // The prompt comes by standard input, so that the secret is in no command line.
+    // The prompt comes from standard input, so that the secret is in no command line.
     let prompt = format!("RUN printf %s {secret} | sha256sum");
     let waiting =
         host.run_with_input(&["run", "--detach", "rehearsal", "-"], prompt.as_bytes()).ok().stdout.trim().to_owned();
@@ -124,11 +127,15 @@ fn waiting_run_keeps_its_secrets_after_the_host_was_killed() {
     let first = host.wait_for_end(&waiting);
     let second = host.wait_for_end(&last);
     let expected = crate::support::sha256(&secret);
-    assert!(tool_outputs(&first).contains(&expected), "the payload was not the true one: {}", tool_outputs(&first));
+    assert!(
+        tool_outputs(&first).contains(&expected),
+        "the secret of the payload was not restored: {}",
+        tool_outputs(&first)
+    );
     assert_eq!(crate::support::answer(&second), "the last one");
     let order = |events: &[Value]| of_type(events, "run.started")[0]["cursor"].as_u64().unwrap();
     assert!(order(&first) < order(&second), "the order of the queue is lost");
-    let interrupted = host.run_events(&holder);
+    let interrupted = host.run_events(&blocker);
     check_run_events(&interrupted);
-    assert_eq!(host.record(&holder)["status"], "interrupted");
+    assert_eq!(host.record(&blocker)["status"], "interrupted");
 }

@@ -1,12 +1,12 @@
-//! What is deleted is gone: from the lists, from the search, and from every byte of the host's files.
+//! Deleted runs and conversations are in no list, no search result, and no byte of the files of the host.
 
 use crate::support::terminal::Terminal;
 use crate::support::{TIMEOUT, TestHost, check_database, wait_until};
 use serde_json::json;
 use std::fs;
 
-/// Whether a word stands in the host's database, its log, or anywhere below its data folder.
-fn stands_in_files(host: &TestHost, word: &str) -> Vec<String> {
+/// The files in the data folder and the log folder of the host that contain this word.
+fn files_with(host: &TestHost, word: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![host.home().join("data"), host.home().join("log")];
     while let Some(folder) = folders.pop() {
@@ -14,7 +14,7 @@ fn stands_in_files(host: &TestHost, word: &str) -> Vec<String> {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
             } else if let Ok(bytes) = fs::read(entry.path()) {
-                // The search index has its words in lower case.
+                // The search index contains words in lower case.
                 let text = String::from_utf8_lossy(&bytes).to_lowercase();
                 if text.contains(&word.to_lowercase()) {
                     found.push(entry.path().display().to_string());
@@ -25,7 +25,7 @@ fn stands_in_files(host: &TestHost, word: &str) -> Vec<String> {
     found
 }
 
-/// A long prompt whose every line has the word, so that it takes pages of its own.
+/// A long prompt with the word in every line, so that it fills whole pages of the database.
 fn long_prompt(word: &str) -> String {
     let lines: Vec<String> = (0..400).map(|number| format!("{word} in line {number} of the text")).collect();
     format!("SAY {}", lines.join("\n"))
@@ -36,20 +36,20 @@ fn deleted_run_leaves_no_text_in_any_file() {
     let host = TestHost::granted("");
     let word = "Quetzalcoatlus";
     for round in 0..3 {
-        // Between others, before and after, whose words share pages and parts of the index with it.
+        // Between other runs, whose words share pages and parts of the index with it.
         for number in 0..5 {
             host.run(&["run", "rehearsal", &format!("SAY other words {round} {number}")]).ok();
         }
         host.file("prompt", long_prompt(word));
         host.run(&["run", "rehearsal", "--file", "prompt"]).ok();
         host.run(&["run", "rehearsal", &format!("RUN echo {word}; echo {word} >&2; exit 3")]);
-        // Read into the index in parts, which are merged now and then.
+        // The index is built in parts, which SQLite merges from time to time.
         assert_eq!(host.call("list_runs", &json!({"search": word})).unwrap()["total"], 2 + 2 * round);
     }
     let kept = host.run(&["export", "@", "--format", "json"]).ok().stdout;
     let own = host.root().join("own.json");
     host.run(&["export", "@", "--output", own.to_str().unwrap()]).ok();
-    assert_ne!(stands_in_files(&host, word), [""; 0]);
+    assert_ne!(files_with(&host, word), [""; 0]);
 
     let found = host.call("list_runs", &json!({"search": word})).unwrap();
     let ids: Vec<&str> = found["items"].as_array().unwrap().iter().map(|run| run["runId"].as_str().unwrap()).collect();
@@ -57,9 +57,9 @@ fn deleted_run_leaves_no_text_in_any_file() {
     args.extend(&ids);
     let done = host.run(&args).ok();
     assert_eq!(done.stdout.lines().count(), 6, "{}", done.stdout);
-    assert_eq!(stands_in_files(&host, word), [""; 0], "while the host runs");
-    assert!(!fs::exists(kept.trim()).unwrap(), "the file in the host's folder goes with it");
-    assert!(fs::read_to_string(own).unwrap().contains(word), "a file of the user's own stays");
+    assert_eq!(files_with(&host, word), [""; 0], "while the host runs");
+    assert!(!fs::exists(kept.trim()).unwrap(), "the file in the folder of the host is deleted, too");
+    assert!(fs::read_to_string(own).unwrap().contains(word), "the file of the user stays");
 
     for id in &ids {
         host.run(&["show", id]).code(5);
@@ -67,11 +67,11 @@ fn deleted_run_leaves_no_text_in_any_file() {
         assert_eq!(audited["records"][0]["facts"], json!({"what": "run"}), "{audited}");
     }
     assert_eq!(host.call("list_runs", &json!({"search": word})).unwrap()["total"], 0);
-    assert_eq!(host.call("list_runs", &json!({"search": "words"})).unwrap()["total"], 15, "the others stay");
+    assert_eq!(host.call("list_runs", &json!({"search": "words"})).unwrap()["total"], 15, "the other runs stay");
     assert_eq!(host.call("verify_audit", &json!({})).unwrap()["intact"], true);
     check_database(&host);
     host.stop();
-    assert_eq!(stands_in_files(&host, word), [""; 0], "after the host");
+    assert_eq!(files_with(&host, word), [""; 0], "after the host has ended");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn deleted_conversation_leaves_no_text_in_any_file() {
 
     let deleted = host.run(&["chat", "delete", "--yes", "--json", &chat]).ok().json();
     assert_eq!(deleted, json!([{"conversationId": chat, "runs": 2}]));
-    assert_eq!(stands_in_files(&host, word), [""; 0]);
+    assert_eq!(files_with(&host, word), [""; 0]);
     host.run(&["chat", "show", &chat]).code(5);
     host.run(&["chat", "send", &chat, "SAY x"]).code(5);
     host.run(&["chat", "delete", "--yes", &chat]).code(5);
@@ -108,7 +108,7 @@ fn deletion_of_active_runs_is_refused_as_a_whole() {
     let chat = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
     host.run(&["chat", "send", &chat, "SAY hello"]).ok();
     let live = host.detach(&["rehearsal", "SLEEP 600"]);
-    wait_until("a run on record as running", TIMEOUT, || (host.record(&live)["status"] == "running").then_some(()));
+    wait_until("a run with status running", TIMEOUT, || (host.record(&live)["status"] == "running").then_some(()));
     let waiting = host.run(&["chat", "send", "--detach", &chat, "SAY waits"]).ok().stdout.trim().to_owned();
 
     let refused = host.run(&["rm", "--yes", &done, &live, &waiting]).code(7);

@@ -1,6 +1,6 @@
-//! What a contained run can reach: tried from inside, for each mode and back end, and with the real CLIs.
+//! What a contained run can reach: tested from inside, for each mode and back end, and with the real CLIs.
 
-use crate::support::escape::{Attempts, BACK_ENDS, holds};
+use crate::support::escape::{Attempts, BACK_ENDS, is_contained_by};
 use crate::support::guests::hostile::{self, Fault, ProviderStage};
 use crate::support::{Process, TIMEOUT, TestHost, end_of, of_type, tool_outputs, wait_until};
 use nix::sys::signal::Signal;
@@ -30,7 +30,7 @@ fn every_escape_fails_in_every_contained_mode_and_back_end() {
     for backend in BACK_ENDS {
         let host = TestHost::outside_of_temporary_folders(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
         for mode in ["read-only", "workspace-write"] {
@@ -38,7 +38,7 @@ fn every_escape_fails_in_every_contained_mode_and_back_end() {
             let events = agent(&host, &json!({ "sandboxMode": mode }), &attempts.script());
             let record = sandbox(&events);
             assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
-            attempts.assert_held(&host, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
+            attempts.assert_contained(&host, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
         }
     }
 }
@@ -47,7 +47,7 @@ fn every_escape_fails_in_every_contained_mode_and_back_end() {
 fn full_access_hides_files_of_the_host() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let outside = host.root().join("outside");
@@ -67,7 +67,7 @@ fn full_access_hides_files_of_the_host() {
 fn run_without_a_mode_gets_the_configured_mode() {
     let host = TestHost::outside_of_temporary_folders("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let outside = host.root().join("outside");
@@ -102,10 +102,10 @@ fn without_back_ends_requested_modes_are_refused_and_others_warn() {
 fn git_and_local_servers_work_inside_the_sandbox() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    // A commit in a linked worktree, whose repository lies outside of the run's folder.
+    // A commit in a linked worktree, whose repository is outside the folder of the run.
     let main = host.root().join("main");
     let tree = host.work().join("tree");
     let git = |folder: &Path, args: &[&str]| {
@@ -129,7 +129,7 @@ fn git_and_local_servers_work_inside_the_sandbox() {
         assert!(output.contains(part), "{part}: {output}");
     }
 
-    // A server that the run starts itself, and a private temporary folder.
+    // A local server that the run starts, and a private temporary folder.
     let script = "python3 - <<'END'\nimport http.server, threading, urllib.request\n\
                   server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\n\
                   threading.Thread(target=server.serve_forever, daemon=True).start()\n\
@@ -143,7 +143,7 @@ fn git_and_local_servers_work_inside_the_sandbox() {
             .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
             .count(),
         0,
-        "placeholders stay"
+        "placeholder files were left behind"
     );
 }
 
@@ -151,7 +151,7 @@ fn git_and_local_servers_work_inside_the_sandbox() {
 fn payload_cannot_reveal_hidden_files() {
     let host = TestHost::granted("[policy]\nmcp_commands = \"always\"\n");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let secret = host.user().join(".ssh/id");
@@ -170,7 +170,7 @@ fn payload_cannot_reveal_hidden_files() {
 fn npm_and_cargo_work_inside_the_sandbox() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let said = |program: &str, args: &[&str]| {
@@ -186,7 +186,7 @@ fn npm_and_cargo_work_inside_the_sandbox() {
     } else {
         eprintln!("SKIPPED: there is no npm");
     }
-    // Not the proxy of rustup, which looks into the user's home.
+    // The toolchain itself: the proxy of rustup needs the home folder of the user.
     let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
         eprintln!("SKIPPED: there is no rustc");
         return;
@@ -203,7 +203,7 @@ fn npm_and_cargo_work_inside_the_sandbox() {
 fn allowed_loopback_port_is_forwarded_and_refused_hosts_are_reported() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -236,7 +236,7 @@ fn allowed_loopback_port_is_forwarded_and_refused_hosts_are_reported() {
 
 #[test]
 fn folder_that_is_swapped_after_the_check_is_not_entered() {
-    // Nothing but the check itself holds the run.
+    // Without a sandbox, only the check keeps the run in its folder.
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
     let (work, outside) = (host.work(), host.root().join("outside"));
     fs::create_dir(&outside).unwrap();
@@ -251,10 +251,10 @@ fn folder_that_is_swapped_after_the_check_is_not_entered() {
     assert!(!outside.join("marker").exists());
 }
 
-/// Between the check and the start there is always a moment.
+/// The folder can always change between the check and the start.
 #[test]
 fn run_never_leaves_a_folder_that_is_exchanged_repeatedly() {
-    // Nothing but the check itself holds the run.
+    // Without a sandbox, only the check keeps the run in its folder.
     let program = "executable = \"sh\"\nsettings = { args = [\"-c\", \"touch marker\"] }\n";
     let config = format!("[sandbox]\nbackends = []\n[providers.mark]\nplugin = \"command\"\n{program}");
     let host = TestHost::granted(&config);
@@ -268,14 +268,14 @@ fn run_never_leaves_a_folder_that_is_exchanged_repeatedly() {
         let (one, other) = (&inside, &link);
         scope.spawn(move || {
             use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-            // At the pace of the host's own steps, so that each exchange may lie between two of them.
+            // Often enough for an exchange between any two steps of the host.
             while stopped.recv_timeout(Duration::from_millis(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
             }
         });
         let mut started = 0;
         for _ in 0..300 {
-            // Refused as often as the link is there.
+            // Refused whenever the path is the link.
             let Ok(run) = host.submit("x", &json!({ "provider": "mark", "cwd": inside })) else { continue };
             wait_until("the end of the run", TIMEOUT, || {
                 let status = host.record(&run)["status"].as_str().unwrap().to_owned();
@@ -289,8 +289,8 @@ fn run_never_leaves_a_folder_that_is_exchanged_repeatedly() {
         drop(stop);
         started
     });
-    assert!(!outside.join("marker").exists(), "a run worked outside of what is granted");
-    assert!(started > 0, "no run was ever started, so that this shows nothing");
+    assert!(!outside.join("marker").exists(), "a run worked outside the granted folder");
+    assert!(started > 0, "no run was started, so that the test shows nothing");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn additional_folder_swapped_during_a_run_gives_no_other_access() {
     for backend in BACK_ENDS {
         let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
         let (more, moved, outside) = (host.root().join("more"), host.root().join("moved"), host.root().join("outside"));
@@ -328,11 +328,11 @@ fn providers_of_every_kind_are_contained_alike() {
              [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = {{ args = [\"script\"] }}\n"
         ));
         host.stop();
-        // It claims nothing, and runs the same script.
+        // This plugin claims no feature, and runs the same script.
         let foreign = hostile::provider("foreign", ProviderStage::Begin, Fault::Trap);
         fs::write(host.home().join("plugins/foreign.wasm"), foreign).unwrap();
         host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
         let (outside, secret) = (host.root().join("outside"), host.user().join(".ssh/id"));
@@ -368,7 +368,7 @@ fn providers_of_every_kind_are_contained_alike() {
 fn protected_file_created_by_a_run_gets_a_warning() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let events = agent(
@@ -381,7 +381,7 @@ fn protected_file_created_by_a_run_gets_a_warning() {
     assert!(host.work().join(".mcp.json").exists() && !host.work().join(".claude").exists());
 }
 
-/// A process of the host that sleeps for so long, in its own environment and session.
+/// The process below the host that runs `sleep` with this argument, in its own session and without its environment.
 fn daemon(host_pid: i32, seconds: &str) -> Option<Process> {
     let line = format!("sleep\0{seconds}\0");
     crate::support::below(host_pid)
@@ -389,7 +389,7 @@ fn daemon(host_pid: i32, seconds: &str) -> Option<Process> {
         .find(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|found| found == line.as_bytes()))
 }
 
-/// Waits until it has gone, wherever it was put meanwhile.
+/// Waits until this process has ended.
 #[track_caller]
 fn gone(process: &Process, seconds: &str) {
     let line = format!("sleep\0{seconds}\0");
@@ -408,10 +408,10 @@ fn killed_keeper_and_zygote_leave_no_process() {
     for backend in ["namespaces", "bwrap"] {
         let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
         let host_pid = host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        // Its parent ends at once, so that nothing but the namespace holds it.
+        // Its parent ends at once, so that only the namespace can end it.
         let run = host.submit("RUN (env -i setsid sleep 4321 &); sleep 300", &json!({})).unwrap();
         let left = wait_until("the daemon runs", TIMEOUT, || daemon(host_pid, "4321"));
         for process in of_name(host_pid, "ostler-keeper").into_iter().chain(of_name(host_pid, "ostler-zygote")) {
@@ -427,12 +427,12 @@ fn killed_keeper_and_zygote_leave_no_process() {
 fn stopped_zygote_blocks_no_run_and_leaves_no_process() {
     for (config, prompt) in [
         ("", "RUN (env -i setsid sleep 4322 &); sleep 300"),
-        // Without a namespace, what is still below the program is found.
+        // Without a namespace, only the descendants of the program are found.
         ("[sandbox]\nbackends = []\n", "RUN env -i setsid sleep 4322 & sleep 300"),
     ] {
         let host = TestHost::granted(config);
         let host_pid = host.ensure_running();
-        if config.is_empty() && !holds(&host, "namespaces") {
+        if config.is_empty() && !is_contained_by(&host, "namespaces") {
             continue;
         }
         let run = host.submit(prompt, &json!({})).unwrap();
@@ -445,7 +445,7 @@ fn stopped_zygote_blocks_no_run_and_leaves_no_process() {
         }
         gone(&left, "4322");
         host.wait_for_end(&run);
-        // The one that notices may have to be tried again.
+        // The first run after the stop may need a retry.
         let noticed = host.run(&["run", "--retries", "1", "rehearsal", "SAY on"]).ok();
         assert_eq!(noticed.stdout, "on\n", "{config}");
         assert_eq!(host.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n", "{config}");
@@ -460,19 +460,22 @@ fn environment_of_the_host_is_invisible_to_runs() {
         let environment = |process: i32| fs::read(format!("/proc/{process}/environ"));
         let root = nix::unistd::geteuid().is_root();
         if root {
-            // Where nothing contains it, a run of root may look at everything.
-            host.give_to(54_324);
+            // An uncontained run of root can read everything, so that this test needs an ordinary user.
+            host.run_as_user(54_324);
         }
-        // The first client starts the host; those to come are not the host's.
+        // The first command starts the host, which inherits the variable. Later commands do not have it.
         host.set("PRIVATE_NOTE", "nobody's business");
         host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
         let host_pid = host.ensure_running();
         host.unset("PRIVATE_NOTE");
         if root {
             let found = environment(host_pid).unwrap();
-            assert!(String::from_utf8_lossy(&found).contains("nobody's business"), "the host has nothing to show");
+            assert!(
+                String::from_utf8_lossy(&found).contains("nobody's business"),
+                "the host does not have the variable"
+            );
         } else {
-            assert!(environment(host_pid).is_err(), "another process of the user can look at it");
+            assert!(environment(host_pid).is_err(), "another process of the user can read the environment");
         }
         let script = format!(
             "for process in {host_pid} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
@@ -502,7 +505,7 @@ fn kernel_keyrings_are_unreachable_for_runs() {
     }
 }
 
-/// Mounts, processes, namespaces and files of runs go with them, however they end.
+/// The mounts, processes, namespaces and files of a run are removed, however it ends.
 #[test]
 fn ended_runs_leave_no_mounts_processes_or_files() {
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -517,7 +520,7 @@ fn ended_runs_leave_no_mounts_processes_or_files() {
             "[sandbox]\nbackends = [\"{backend}\"]\nhide = [\"~/none\", \"/none\", \"$NONE/x\"]\n"
         ));
         let host_pid = host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
         let submit = |prompt: &str, more: Value| host.submit(prompt, &more).unwrap();
@@ -533,8 +536,8 @@ fn ended_runs_leave_no_mounts_processes_or_files() {
         host.call("cancel_run", &json!({ "runId": cancelled })).unwrap();
         host.wait_for_end(&cancelled);
         host.assert_nothing_runs(TIMEOUT);
-        wait_until("the end of every keeper", TIMEOUT, || of_name(host_pid, "ostler-keeper").is_empty().then_some(()));
-        wait_until("the end of the private folders", TIMEOUT, || (entries(&private) == kept).then_some(()));
+        wait_until("the end of all keepers", TIMEOUT, || of_name(host_pid, "ostler-keeper").is_empty().then_some(()));
+        wait_until("the removal of the private folders", TIMEOUT, || (entries(&private) == kept).then_some(()));
         assert_eq!(entries(&host.work()), work, "{backend}");
         assert_eq!(entries(&host.root().join("tmp")), Vec::<String>::new(), "{backend}");
         assert_eq!(mounts(), before, "{backend}");
@@ -545,11 +548,11 @@ fn ended_runs_leave_no_mounts_processes_or_files() {
 fn machine_without_user_namespaces_falls_back_to_landlock_and_reports_it() {
     let host = TestHost::granted("");
     host.ensure_running();
-    if !holds(&host, "namespaces") {
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     host.stop();
-    // In a namespace of its own, the host may make no further ones.
+    // The host starts in a user namespace in which it cannot create further ones.
     let serve = host.command(&["serve"]);
     let mut outer = host.program("unshare");
     outer.args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"]);

@@ -1,4 +1,4 @@
-//! A run as a file: in every form, redacted by the rules of today, complete or not there at all.
+//! Exports: a run as a file in every format, redacted by the current rules, either complete or not written at all.
 
 use crate::support::{SecretProbe, TestHost, kinds};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn every_format_contains_the_run() {
     assert!(page.contains("&lt;seen&gt; &amp; heard"), "{page}");
     assert!(page.contains("exit code 3"), "{page}");
 
-    // Once more: the newer file takes the older one's place, and has one record.
+    // A second export replaces the file, and there is only one record of it.
     export(&host, &run, "md");
     assert_eq!(exports(&host).len(), 4);
     let artifacts = host.record(&run)["artifacts"].as_array().unwrap().clone();
@@ -60,7 +60,7 @@ fn exports_are_redacted_by_the_current_rules() {
     let secret = "acme-7f3e9a1c5b8d2e60";
     let probe = SecretProbe::new(&[secret.to_owned()]);
     let run = run(&host, &format!("SAY the code is {secret}, they say"));
-    assert!(export(&host, &run, "txt").contains(secret), "no rule knows it yet");
+    assert!(export(&host, &run, "txt").contains(secret), "no rule matches the code yet");
     host.stop();
     host.configure("[[redaction.rules]]\nid = \"acme\"\npattern = 'acme-[0-9a-f]{16}'\nkeywords = [\"acme-\"]\n");
     host.ensure_running();
@@ -79,7 +79,7 @@ fn export_to_a_given_path_stays_with_the_user() {
     let file = host.work().join("run.json");
     let shown = host.run(&["export", &run, "--output", "run.json"]).ok().stdout;
     assert_eq!(shown.trim(), file.to_str().unwrap());
-    assert!(fs::read_to_string(&file).unwrap().starts_with("{\"run\":"), "the form follows the ending");
+    assert!(fs::read_to_string(&file).unwrap().starts_with("{\"run\":"), "the format follows the file name");
     fs::write(&file, "old").unwrap();
     let result = host.run(&["export", &run, "--output", "run.json", "--json"]).ok().json();
     let text = fs::read_to_string(&file).unwrap();
@@ -88,7 +88,7 @@ fn export_to_a_given_path_stays_with_the_user() {
     assert_eq!(host.run(&["export", &run, "--format", "txt", "--output", "-"]).ok().stdout, "hello\n");
     let unknown = host.run(&["export", &run, "--output", "run.pdf", "--json"]).code(2).error();
     assert!(unknown["hint"].as_str().unwrap().contains("--format"), "{unknown}");
-    assert_eq!(host.record(&run)["artifacts"], json!([]), "the host does not keep what it does not have");
+    assert_eq!(host.record(&run)["artifacts"], json!([]), "the host keeps no record of a file of the user");
     assert!(exports(&host).is_empty());
 
     let call = |path: Value| host.call("export_run", &json!({"runId": run, "format": "md", "path": path})).unwrap_err();
@@ -103,9 +103,9 @@ fn export_to_a_given_path_stays_with_the_user() {
     let wrong = host.call("export_run", &json!({"runId": run, "format": "pdf"})).unwrap_err();
     assert_eq!(&wrong.data()["pointer"], "/format");
     let left: Vec<_> = fs::read_dir(host.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["run.json"], "nothing is left of what failed");
+    assert_eq!(left, ["run.json"], "failed exports leave no file");
 
-    // The host's own file goes with the run, the user's stays.
+    // Retention deletes the run and the file of the host, but not the file of the user.
     host.run(&["retention", "set", "--megabytes", "1"]).ok();
     self::run(&host, "BIG 990");
     self::run(&host, "SAY newer");
@@ -141,7 +141,7 @@ fn output_option_writes_the_answer_to_a_file() {
     host.run(&["run", "rehearsal", "--output", "failed.txt", "FAIL usage"]).code(1);
     let before = host.call("list_runs", &json!({})).unwrap()["total"].clone();
     host.run(&["run", "rehearsal", "--output", "none/answer.txt", "SAY hello"]).code(2);
-    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], before, "no run is spent on it");
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], before, "no run was started");
     let left: Vec<_> = fs::read_dir(host.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["answer.txt"]);
 }
@@ -162,7 +162,7 @@ fn transient_export_is_not_recorded_and_is_removed_at_the_next_start() {
     to_path["path"] = json!(host.work().join("x.txt"));
     let error = host.call("export_run", &to_path).unwrap_err();
     assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
-    // What its caller has not deleted goes when the host starts again.
+    // A transient export that its caller has not deleted is removed at the next start.
     host.stop();
     host.ensure_running();
     assert!(exports(&host).is_empty());

@@ -1,5 +1,5 @@
-//! The host is killed at failpoints (see `host/test-hooks/src/failpoint.rs`) and started again. Every acknowledged run ends exactly
-//! once, no attempt is started twice, and nothing is left behind.
+//! The host is killed at failpoints (see `host/test-hooks/src/failpoint.rs`) and started again. Every acknowledged run ends
+//! exactly once, no attempt is started twice, and nothing is left behind.
 
 use crate::support::{
     TIMEOUT, TestHost, answer, carrying, check_database, check_run_events, end_of, of_type, steerable, tool_outputs,
@@ -39,7 +39,7 @@ struct CrashFixture {
 
 /// Ids of the submitted runs; `None` where the host died before it acknowledged the submit.
 struct SubmittedRuns {
-    holder: Option<String>,
+    blocker: Option<String>,
     sealed: Option<String>,
     plain: Option<String>,
     /// The run at the failpoint: submitted last, with the highest priority.
@@ -48,7 +48,7 @@ struct SubmittedRuns {
 
 impl SubmittedRuns {
     fn acknowledged(&self) -> impl Iterator<Item = &String> {
-        [&self.holder, &self.sealed, &self.plain, &self.victim].into_iter().flatten()
+        [&self.blocker, &self.sealed, &self.plain, &self.victim].into_iter().flatten()
     }
 }
 
@@ -104,7 +104,7 @@ impl CrashFixture {
     fn submit_runs(&self, victim: &str, more: &Value) -> SubmittedRuns {
         let go = format!("go-{}", self.crash_count);
         let submit = |prompt: &str, more: &Value| self.host.submit(prompt, more).ok();
-        let holder = submit(&self.prompt(&format!("while ! [ -e {go} ]; do sleep 0.02; done; echo held")), &json!({}));
+        let blocker = submit(&self.prompt(&format!("while ! [ -e {go} ]; do sleep 0.02; done; echo held")), &json!({}));
         let sealed = submit(&self.sealed_prompt(), &json!({}));
         let plain = submit(&self.prompt("echo plain"), &json!({}));
         let mut payload = json!({ "queuePriority": 10 });
@@ -113,7 +113,7 @@ impl CrashFixture {
         }
         let victim = submit(victim, &payload);
         self.host.file(&go, "");
-        SubmittedRuns { holder, sealed, plain, victim }
+        SubmittedRuns { blocker, sealed, plain, victim }
     }
 
     /// Waits until the host has died, checks that it left no process, and starts a host without a failpoint.
@@ -148,10 +148,14 @@ impl CrashFixture {
                 assert!(attempts.insert(attempt), "{failpoint}: {run} has started an attempt twice");
             }
         }
-        let told = fs::read_to_string(self.host.work().join("started")).unwrap_or_default();
-        let told: Vec<&str> = told.lines().collect();
-        let distinct: BTreeSet<&str> = told.iter().copied().collect();
-        assert_eq!(distinct.len(), told.len(), "{failpoint}: an attempt was started twice: {told:?}");
+        let attempts_in_file = fs::read_to_string(self.host.work().join("started")).unwrap_or_default();
+        let attempts_in_file: Vec<&str> = attempts_in_file.lines().collect();
+        let distinct: BTreeSet<&str> = attempts_in_file.iter().copied().collect();
+        assert_eq!(
+            distinct.len(),
+            attempts_in_file.len(),
+            "{failpoint}: an attempt was started twice: {attempts_in_file:?}"
+        );
         let unknown: Vec<_> = distinct.iter().filter(|attempt| !attempts.contains(**attempt)).collect();
         assert!(unknown.is_empty(), "{failpoint}: attempts without a run.started event: {unknown:?}");
 
@@ -226,9 +230,9 @@ fn host_killed_before_the_release_of_a_child_requeues_the_run() {
     assert!(answer(&events).contains("last words"));
     assert_eq!(attempts_of(&events), [1, 2]);
     // The first attempt has not run: only the second one is in the file.
-    let told = fs::read_to_string(fixture.host.work().join("started")).unwrap();
+    let attempts_in_file = fs::read_to_string(fixture.host.work().join("started")).unwrap();
     let run = events[0]["runId"].as_str().unwrap();
-    assert_eq!(told.lines().filter(|line| line.contains(run)).collect::<Vec<_>>(), [format!("{run}-2")]);
+    assert_eq!(attempts_in_file.lines().filter(|line| line.contains(run)).collect::<Vec<_>>(), [format!("{run}-2")]);
 }
 
 /// Failpoints between the submit and the start of a run.
@@ -259,15 +263,16 @@ fn acknowledged_run_survives_a_killed_host() {
     let mut fixture = CrashFixture::new("");
     let host_pid = fixture.start_host_that_dies_at("nowhere");
     // No slot becomes free: the acknowledged runs wait.
-    let holder = fixture.host.submit(&fixture.prompt("sleep 600"), &json!({})).unwrap();
-    // The status `running` is not enough: a run that is killed before its child starts is queued again, and then sleeps.
+    let blocker = fixture.host.submit(&fixture.prompt("sleep 600"), &json!({})).unwrap();
+    // The status `running` is not enough: a run that is killed before its child starts is queued again, and would then
+    // sleep.
     let started = fixture.host.work().join("started");
-    wait_until("the child of the holder", TIMEOUT, || started.exists().then_some(()));
+    wait_until("the child of the blocking run", TIMEOUT, || started.exists().then_some(()));
     let sealed = fixture.host.submit(&fixture.sealed_prompt(), &json!({})).unwrap();
     let victim = fixture.host.submit(&fixture.prompt("echo last words"), &json!({ "queuePriority": 10 })).unwrap();
     crate::support::signal(host_pid, Signal::SIGKILL);
     fixture.restart_after_crash(host_pid, "acknowledge.after");
-    let submitted = SubmittedRuns { holder: Some(holder), sealed: Some(sealed), plain: None, victim: Some(victim) };
+    let submitted = SubmittedRuns { blocker: Some(blocker), sealed: Some(sealed), plain: None, victim: Some(victim) };
     let events = fixture.check(&submitted, "acknowledge.after").unwrap();
     assert!(answer(&events).contains("last words"));
 }
@@ -367,7 +372,7 @@ fn host_killed_at_any_commit_keeps_acknowledged_runs() {
             let retry = json!({ "maxRetries": 1, "retryBackoffMs": 100 });
             let submit = |prompt: &str| fixture.host.submit(prompt, &retry).ok();
             let submitted = SubmittedRuns {
-                holder: submit(&fixture.prompt("echo one")),
+                blocker: submit(&fixture.prompt("echo one")),
                 sealed: submit(&fixture.sealed_prompt()),
                 plain: submit(&fixture.prompt("echo plain")),
                 victim: None,

@@ -1,5 +1,5 @@
-//! Children that flood, starve, hold on, die and cannot be started, under a real host. Whatever they do: one clear
-//! record, one end, nothing left, and nobody else concerned. How they are stopped is a suite of its own.
+//! Children that flood, stall, die, or cannot be started, under a real host. In every case the run has one clear record
+//! and one end, leaves nothing behind, and does not affect other runs. The suite `stop` tests how children are stopped.
 
 use crate::support::{
     BackgroundRun, ResourceBaseline, TestHost, check_run_events, end_of, of_type, peak_memory, wait_until,
@@ -33,15 +33,15 @@ executable = "sh"
 args = ["script"]
 "#;
 
-/// How much more memory the host may have come to need, whatever its children write.
+/// How much the memory of the host may grow, whatever its children write.
 const MEMORY: u64 = 128 << 20;
 
 /// A host that has run something of each kind and is idle.
-fn begin() -> (TestHost, ResourceBaseline) {
-    begin_with(CONFIG)
+fn start_host() -> (TestHost, ResourceBaseline) {
+    start_host_with(CONFIG)
 }
 
-fn begin_with(config: &str) -> (TestHost, ResourceBaseline) {
+fn start_host_with(config: &str) -> (TestHost, ResourceBaseline) {
     let host = TestHost::granted(config);
     host.run(&["run", "sh", "echo hello"]).ok();
     host.run(&["run", "rehearsal", "RUN echo hello"]).ok();
@@ -49,7 +49,7 @@ fn begin_with(config: &str) -> (TestHost, ResourceBaseline) {
     (host, baseline)
 }
 
-/// What a run's standard output was, as it is stored.
+/// The stored standard output of a run.
 fn output(events: &[Value]) -> String {
     of_type(events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect()
 }
@@ -58,22 +58,22 @@ fn metrics(events: &[Value]) -> &Value {
     &of_type(events, "run.runner_metrics")[0]["payload"]
 }
 
-/// The payload of the terminal event, after a look at the rest.
+/// The payload of the terminal event. Checks all other events, too.
 #[track_caller]
 fn end(events: &[Value]) -> &Value {
     check_run_events(events);
     let end = &end_of(events).unwrap()["payload"];
-    assert!(!end["message"].as_str().unwrap().trim().is_empty(), "an end without a word: {end}");
+    assert!(!end["message"].as_str().unwrap().trim().is_empty(), "the terminal event has no message: {end}");
     end
 }
 
 #[test]
 fn gibibyte_without_a_line_end_is_stored_within_limits() {
-    let (host, baseline) = begin_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
+    let (host, baseline) = start_host_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
     let background = BackgroundRun::start(&host);
     let (host_pid, before) = (host.ensure_running(), peak_memory(host.ensure_running()));
-    // As text that is the answer, and as a message of a protocol. Of the answer, what there is room for is kept, and the
-    // run fails because that is not all.
+    // As plain text, which is the answer, and as a line of a protocol. The answer is stored up to the limit, and the run
+    // fails because it is not complete.
     let plain = host.detach(&["sh", "head -c 1073741824 /dev/zero | tr '\\0' x"]);
     let message = host.detach(&["rehearsal", "LINE 1048576"]);
     for (run, reason, warning, kept) in [
@@ -95,7 +95,7 @@ fn gibibyte_without_a_line_end_is_stored_within_limits() {
 
 #[test]
 fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
-    let (host, baseline) = begin();
+    let (host, baseline) = start_host();
     let background = BackgroundRun::start(&host);
     let events = host.events_of(&[
         "sh",
@@ -107,7 +107,7 @@ fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
     let lengths: Vec<usize> = stored.lines().map(str::len).collect();
     assert_eq!(lengths, [5_000_000, 5_000_000, 5_000_000, 5_000_000, 4]);
 
-    // Byte by byte: characters and a secret come in as many reads as they have bytes.
+    // Byte by byte: each character and each secret arrives in several reads.
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     host.file(
         "script",
@@ -122,7 +122,7 @@ fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
     assert!(of_type(&events, "run.chunk.stdout").iter().all(|event| event["payload"]["lossy"] != true));
     crate::support::SecretProbe::new(&[secret]).assert_not_below(&host.home(), &[]);
 
-    // A lone byte, a character cut short, an over-long form, and one that the end cuts short.
+    // A lone byte, a truncated character, an overlong encoding, and a character that is truncated by the end.
     let events = host.events_of(&["sh", "printf 'lone \\377 cut \\342\\202 long \\300\\257 end\\n\\303'"]);
     assert_eq!(end(&events)["reason"], "completed");
     assert!(of_type(&events, "run.chunk.stdout").iter().any(|event| event["payload"]["lossy"] == true));
@@ -138,9 +138,9 @@ fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
 
 #[test]
 fn unread_input_gets_one_warning() {
-    let (host, baseline) = begin();
+    let (host, baseline) = start_host();
     let background = BackgroundRun::start(&host);
-    // As much as a prompt may have, and more than two MiB that go in behind it.
+    // A prompt of the maximum size, and more than two MiB of piped content.
     let (prompt, piped) = ("never read ".repeat((8 << 20) / 11), "nor this ".repeat((5 << 19) / 9));
     let start = |script: &str| {
         host.file("script", script);
@@ -149,13 +149,13 @@ fn unread_input_gets_one_warning() {
     for script in ["sleep 0.2; echo over", "exec <&-; sleep 0.2; echo over", "echo over"] {
         let events = host.wait_for_end(&start(script));
         assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "over\n"), "{script}");
-        let told = of_type(&events, "run.warning");
-        assert_eq!(told.len(), 1, "{script}: {told:#?}");
-        assert_eq!(told[0]["payload"]["code"], "INPUT_UNREAD");
-        let left = told[0]["payload"]["bytes"].as_u64().unwrap();
+        let warnings = of_type(&events, "run.warning");
+        assert_eq!(warnings.len(), 1, "{script}: {warnings:#?}");
+        assert_eq!(warnings[0]["payload"]["code"], "INPUT_UNREAD");
+        let left = warnings[0]["payload"]["bytes"].as_u64().unwrap();
         assert!(left > 10 << 20 && left <= (prompt.len() + piped.len() + 100) as u64, "{script}: {left}");
     }
-    // One that would wait for ever, and is cancelled.
+    // A program that never ends is canceled.
     let run = start("echo up; exec sleep 600");
     wait_until("its output", crate::support::TIMEOUT, || (output(&host.run_events(&run)) == "up\n").then_some(()));
     host.run(&["cancel", &run]).ok();
@@ -166,10 +166,14 @@ fn unread_input_gets_one_warning() {
 
 #[test]
 fn closed_outputs_do_not_end_the_run() {
-    let (host, baseline) = begin();
+    let (host, baseline) = start_host();
     let events = host.events_of(&["sh", "echo up; exec >&- 2>&-; sleep 0.3; exit 5"]);
     assert_eq!((&end(&events)["exitCode"], output(&events).as_str()), (&json!(5), "up\n"));
-    assert!(metrics(&events)["runMs"].as_f64().unwrap() >= 290.0, "its end was not waited for: {}", metrics(&events));
+    assert!(
+        metrics(&events)["runMs"].as_f64().unwrap() >= 290.0,
+        "the host did not wait for its end: {}",
+        metrics(&events)
+    );
     let run = host.detach(&["sh", "echo up; exec >&- 2>&-; exec sleep 600"]);
     wait_until("its output", crate::support::TIMEOUT, || (output(&host.run_events(&run)) == "up\n").then_some(()));
     assert_eq!(host.record(&run)["status"], "running");
@@ -180,9 +184,9 @@ fn closed_outputs_do_not_end_the_run() {
 
 #[test]
 fn death_by_each_signal_is_recorded() {
-    let (host, baseline) = begin();
+    let (host, baseline) = start_host();
     let background = BackgroundRun::start(&host);
-    // Those that stop a process or do nothing to it kill none.
+    // These signals stop a process or do nothing.
     let harmless = [
         Signal::SIGCHLD,
         Signal::SIGCONT,
@@ -212,24 +216,26 @@ fn death_by_each_signal_is_recorded() {
     baseline.check(&host);
 }
 
-/// A run that holds the only slot of its provider until told, so that what waits behind it can be spoilt.
-struct Holder {
+/// A run that occupies the only slot of its provider until it is released, so that a waiting run can be disturbed.
+struct BlockingRun {
     run: String,
     gate: PathBuf,
 }
 
-impl Holder {
-    /// `args` say how it is started; it runs `sh` on this script.
+impl BlockingRun {
+    /// `run` submits a run with this script.
     #[track_caller]
     fn start(host: &TestHost, run: impl FnOnce(&str) -> String) -> Self {
         let gate = host.work().join("holder-gate");
         let _ = fs::remove_file(&gate);
         let run = run(&format!("while [ ! -e {} ]; do sleep 0.02; done; echo let go", gate.display()));
-        wait_until("the holder", crate::support::TIMEOUT, || (host.record(&run)["status"] == "running").then_some(()));
+        wait_until("the blocking run", crate::support::TIMEOUT, || {
+            (host.record(&run)["status"] == "running").then_some(())
+        });
         Self { run, gate }
     }
 
-    fn let_go(&self) {
+    fn release(&self) {
         fs::write(&self.gate, "").unwrap();
     }
 }
@@ -295,13 +301,13 @@ fn program_or_folder_removed_while_a_run_waits_fails_the_run() {
         ),
     ];
     for (what, spoil, reason, event) in spoilers {
-        let holder = Holder::start(&host, |script| {
+        let blocker = BlockingRun::start(&host, |script| {
             host.file("script", script);
             host.detach(&["tool", "hello"])
         });
         let waiting = host.run_in(&folder, &["run", "--detach", "tool", "hello"]).ok().stdout.trim().to_owned();
         spoil();
-        holder.let_go();
+        blocker.release();
         let events = host.wait_for_end(&waiting);
         let end = end(&events);
         assert_eq!(end["reason"], reason, "{what}: {end}");
@@ -311,8 +317,8 @@ fn program_or_folder_removed_while_a_run_waits_fails_the_run() {
         let named = if reason == "cli_missing" { &program } else { &folder };
         assert!(end["message"].as_str().unwrap().contains(named.to_str().unwrap()), "{what}: {end}");
         assert!(of_type(&events, "run.cli_exit").is_empty(), "{what}");
-        check_run_events(&host.wait_for_end(&holder.run));
-        // And it is well again as soon as everything is in its place.
+        check_run_events(&host.wait_for_end(&blocker.run));
+        // A run works again as soon as everything is restored.
         set(SOUND, 0o755);
         let _ = fs::remove_dir_all(&folder);
         let _ = fs::remove_file(&folder);
@@ -327,7 +333,7 @@ fn program_or_folder_removed_while_a_run_waits_fails_the_run() {
 
 #[test]
 fn too_large_environment_fails_without_retry() {
-    let (host, baseline) = begin();
+    let (host, baseline) = start_host();
     let large = "x".repeat(100 << 10);
     let variables: serde_json::Map<String, Value> =
         (0..40).map(|number| (format!("LARGE_{number}"), json!(large))).collect();
@@ -338,7 +344,7 @@ fn too_large_environment_fails_without_retry() {
     let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
     let events = host.wait_for_end(&run);
     assert_eq!(end(&events)["reason"], "spawn_failed", "{}", end(&events));
-    assert!(!warning_codes(&events).contains(&"SPAWN_RETRY"), "nothing of that passes");
+    assert!(!warning_codes(&events).contains(&"SPAWN_RETRY"), "a retry cannot help");
     baseline.check(&host);
 }
 
@@ -349,7 +355,7 @@ fn limit(host: &TestHost, pid: i32, resource: &str, value: &str) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The limit of open files under which a process has so many descriptors to spare, with those that it has open now.
+/// The limit of open files that leaves a process this number of free descriptors.
 fn limit_that_leaves(pid: i32, spare: usize) -> usize {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let open: HashSet<usize> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -357,7 +363,7 @@ fn limit_that_leaves(pid: i32, spare: usize) -> usize {
 }
 
 /// Waits until a run has ended, without asking the host.
-fn ended(host: &TestHost, run: &str) -> Duration {
+fn wait_for_end_in_database(host: &TestHost, run: &str) -> Duration {
     let start = Instant::now();
     let id = uuid::Uuid::parse_str(run).unwrap();
     wait_until("the end of a run", crate::support::TIMEOUT, || {
@@ -377,17 +383,17 @@ fn lack_of_descriptors_fails_only_the_run() {
     let baseline = ResourceBaseline::of(&host);
     let host_pid = host.ensure_running();
     let mut reasons = Vec::new();
-    // Each of the descriptors that an attempt needs is the one that is missing. Those of the holder come back.
+    // Each descriptor that an attempt needs is missing once. The descriptors of the blocking run become free again.
     for spare in (0..16).chain([24, 32]) {
         let nofile = limit_that_leaves(host_pid, spare);
-        let holder = Holder::start(&host, |script| host.detach(&["sh", script]));
+        let blocker = BlockingRun::start(&host, |script| host.detach(&["sh", script]));
         let waiting = host.detach(&["sh", "echo fine"]);
         limit(&host, host_pid, "nofile", &format!("{nofile}:"));
-        holder.let_go();
-        let took = ended(&host, &waiting);
+        blocker.release();
+        let took = wait_for_end_in_database(&host, &waiting);
         limit(&host, host_pid, "nofile", "4096:");
         assert!(took < Duration::from_secs(20), "{spare}: it took {took:?}");
-        for run in [&holder.run, &waiting] {
+        for run in [&blocker.run, &waiting] {
             check_run_events(&host.run_events(run));
         }
         let events = host.run_events(&waiting);
@@ -395,7 +401,7 @@ fn lack_of_descriptors_fails_only_the_run() {
         assert!(["completed", "spawn_failed", "host_failed"].contains(&reason.as_str()), "{spare}: {}", end(&events));
         let retries = warning_codes(&events).iter().filter(|code| **code == "SPAWN_RETRY").count();
         assert!(reason != "spawn_failed" || retries == 2, "{spare}: {:?}", warning_codes(&events));
-        // Fed again, it works.
+        // With enough descriptors, a run works again.
         host.run(&["run", "sh", "echo fine"]).ok();
         let private = host.home().join("data/private");
         wait_until("no private folder", crate::support::TIMEOUT, || {
@@ -404,7 +410,7 @@ fn lack_of_descriptors_fails_only_the_run() {
         reasons.push(reason);
     }
     for wanted in ["completed", "spawn_failed"] {
-        assert!(reasons.iter().any(|reason| reason == wanted), "none of them {wanted}: {reasons:?}");
+        assert!(reasons.iter().any(|reason| reason == wanted), "no run ended with {wanted}: {reasons:?}");
     }
     baseline.check(&host);
 }
@@ -413,8 +419,8 @@ fn lack_of_descriptors_fails_only_the_run() {
 fn lack_of_processes_or_threads_fails_only_the_run() {
     let mut host = TestHost::with_config(CONFIG);
     if nix::unistd::geteuid().is_root() {
-        // Root may have as many as it likes.
-        host.give_to(54_322);
+        // The limit does not apply to root.
+        host.run_as_user(54_322);
     }
     host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
     host.run(&["run", "sh", "echo hello"]).ok();
@@ -426,7 +432,7 @@ fn lack_of_processes_or_threads_fails_only_the_run() {
     let events = host.events_of(&["sh", "echo never"]);
     assert_eq!(end(&events)["reason"], "spawn_failed", "{}", end(&events));
     assert_eq!(warning_codes(&events), ["SPAWN_RETRY", "SPAWN_RETRY"]);
-    // As often as the run may be tried again, and until it passes.
+    // A run is retried until a process can be created.
     let run = host.detach(&["sh", "--retries", "10", "echo fine"]);
     wait_until("a second attempt", crate::support::TIMEOUT, || {
         let stored = host.run_events(&run);
@@ -437,20 +443,20 @@ fn lack_of_processes_or_threads_fails_only_the_run() {
     let events = host.wait_for_end(&run);
     assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "fine\n"));
 
-    // The host itself is refused the thread that an attempt needs. By then the holder's is at work, and the threads of
-    // earlier attempts, which wait for more for five seconds, are gone.
-    let holder = Holder::start(&host, |script| host.detach(&["sh", script]));
+    // The host cannot create the thread that an attempt needs. The scheduled run starts after eight seconds: by then the
+    // idle threads of earlier attempts, which live for five seconds, have ended.
+    let blocker = BlockingRun::start(&host, |script| host.detach(&["sh", script]));
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let more = json!({ "provider": "sh", "scheduledAt": at.to_string() });
     let waiting = host.submit("echo never", &more).unwrap();
     limit(&host, host_pid, "nproc", "1:");
-    ended(&host, &waiting);
+    wait_for_end_in_database(&host, &waiting);
     limit(&host, host_pid, "nproc", "4096:");
-    holder.let_go();
+    blocker.release();
     let events = host.run_events(&waiting);
     assert_eq!(end(&events)["reason"], "host_failed", "{}", end(&events));
     assert!(end(&events)["message"].as_str().unwrap().contains("thread"), "{}", end(&events));
-    assert_eq!(end(&host.wait_for_end(&holder.run))["reason"], "completed");
+    assert_eq!(end(&host.wait_for_end(&blocker.run))["reason"], "completed");
     host.run(&["run", "sh", "echo fine"]).ok();
     baseline.check(&host);
 }

@@ -1,5 +1,6 @@
-//! Plugins that loop, allocate, trap, recurse and flood, in the plugin folder of a real host. Whatever they do: one clear
-//! record that names them, nothing that a policy had not allowed, no secret, and nobody else concerned.
+//! Plugins that loop, allocate, trap, recurse and flood, in the plugin folder of a real host. In every case there is one
+//! clear record that names the plugin; nothing runs without the permission of a policy, no secret leaks, and no other run
+//! is affected.
 
 use crate::support::guests::hostile::{self, Fault, ProviderStage, RedactorStage, WORD};
 use crate::support::{
@@ -9,11 +10,11 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
-/// Short, so that a loop ends soon; far more than any call of a sound plugin takes on a busy machine.
+/// A short time limit, so that a loop ends soon, but far longer than a call of a working plugin on a busy machine.
 const LIMITS: &str =
     "[plugins]\ncall_timeout_ms = 500\ntrust = \"folder\"\n[scheduler]\nglobal = 4\nper_provider = 4\n";
 
-/// `hostile-` and twelve more: what the hostile redactors take for a secret.
+/// `hostile-` and twelve characters: the pattern of the hostile redactors.
 const CANDIDATE: &str = "hostile-a1b2c3d4e5f6";
 
 /// A host with these plugins.
@@ -36,15 +37,15 @@ fn listed(host: &TestHost, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("{name} is not listed: {list}")).clone()
 }
 
-/// Checks that a plugin was set aside, and that people are told so.
+/// Checks that a plugin was disabled, and that both forms of `plugin list` say so with this reason.
 #[track_caller]
-fn set_aside(host: &TestHost, name: &str, told: &str) {
+fn assert_disabled(host: &TestHost, name: &str, reason: &str) {
     let plugin = listed(host, name);
     assert_eq!(plugin["state"], "set-aside", "{plugin}");
-    assert!(plugin["reason"].as_str().unwrap().contains(told), "{plugin}");
+    assert!(plugin["reason"].as_str().unwrap().contains(reason), "{plugin}");
     let text = host.run(&["plugin", "list"]).ok().stdout;
     let line = text.lines().find(|line| line.starts_with(&format!("{name}: ")));
-    assert!(line.is_some_and(|line| line.contains(told)), "{text}");
+    assert!(line.is_some_and(|line| line.contains(reason)), "{text}");
 }
 
 fn payload(host: &TestHost, provider: &str, prompt: &str) -> Value {
@@ -68,15 +69,15 @@ fn misbehaving_policies_deny_and_are_disabled() {
         let denied = host.run(&["run", "--json", "rehearsal", &format!("SAY {WORD}")]).code(4).error();
         assert_eq!(denied["kind"], "POLICY_DENIED", "{denied}");
         let message = denied["message"].as_str().unwrap();
-        assert!(message.contains("policy evil") && message.contains(fault.told()), "{message}");
-        // What it is not shown the word for, it still allows.
+        assert!(message.contains("policy evil") && message.contains(fault.message_part()), "{message}");
+        // A prompt without the word is still allowed.
         host.run(&["run", "rehearsal", "SAY hello"]).ok();
         for _ in 0..4 {
             let error = host.call("start_run", &payload(&host, "rehearsal", WORD)).unwrap_err();
             assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
         }
-        set_aside(&host, "evil", fault.told());
-        // From now on nobody knows what it would say.
+        assert_disabled(&host, "evil", fault.message_part());
+        // The policy is disabled: everything is denied.
         let error = host.call("start_run", &payload(&host, "rehearsal", "SAY hello")).unwrap_err();
         assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
         assert!(error.text().contains("evil") && error.text().contains("set aside"), "{}", error.text());
@@ -92,7 +93,7 @@ fn misbehaving_policies_deny_and_are_disabled() {
                 |row| row.get(0),
             )
             .unwrap();
-        assert_eq!(audits, 6, "each refusal is on record");
+        assert_eq!(audits, 6, "each refusal is stored");
         assert!(host.log().len() < 256 << 10, "{} bytes of log", host.log().len());
     }
 }
@@ -109,7 +110,7 @@ fn policy_that_fails_on_a_command_line_fails_the_run() {
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "policy_denied");
     let message = end["message"].as_str().unwrap();
-    assert!(message.contains("policy evil") && message.contains(Fault::Trap.told()), "{message}");
+    assert!(message.contains("policy evil") && message.contains(Fault::Trap.message_part()), "{message}");
     let audits = of_type(&events, "run.policy_audit");
     assert_eq!(audits.iter().map(|audit| &audit["payload"]["verdict"]).collect::<Vec<_>>(), ["allow", "deny"]);
     assert!(of_type(&events, "run.started").is_empty() && !host.work().join("ran").exists());
@@ -153,7 +154,7 @@ fn failed_by(done: crate::support::Done, name: &str, fault: Fault) -> Vec<Value>
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "plugin_failed", "{end}");
     let message = end["message"].as_str().unwrap();
-    assert!(message.contains(name) && message.contains(fault.told()), "{message}");
+    assert!(message.contains(name) && message.contains(fault.message_part()), "{message}");
     events
 }
 
@@ -177,7 +178,7 @@ fn provider_that_fails_on_output_ends_only_its_run() {
     let baseline = ResourceBaseline::of(&host);
     let background = BackgroundRun::start(&host);
     for (name, fault) in plugins.iter().zip(Fault::ALL) {
-        // Another run of the same plugin is under way.
+        // Another run of the same plugin is running.
         let long = host.work().join("long");
         let other = host.run_in(&long, &["run", "--detach", name, "hello"]).ok().stdout.trim().to_owned();
         wait_until("the other run", crate::support::TIMEOUT, || {
@@ -186,7 +187,7 @@ fn provider_that_fails_on_output_ends_only_its_run() {
 
         let events = failed_by(scripts.run("bad", name, &[]), name, fault);
         assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
-        assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["code"], 0, "the child was left alone");
+        assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["code"], 0, "the child ended normally");
         let said: String = ["run.chunk.stdout", "run.chunk.stderr"]
             .iter()
             .flat_map(|kind| of_type(&events, kind))
@@ -203,7 +204,7 @@ fn provider_that_fails_on_output_ends_only_its_run() {
     for _ in 0..4 {
         failed_by(scripts.run("bad", name, &[]), name, fault);
     }
-    set_aside(&host, name, fault.told());
+    assert_disabled(&host, name, fault.message_part());
     let refused = scripts.run("good", name, &[]).code(70).error();
     assert_eq!(refused["kind"], "PLUGIN_FAILED", "{refused}");
     assert!(refused["message"].as_str().unwrap().contains(&format!("plugin {name}: it was set aside")), "{refused}");
@@ -247,7 +248,7 @@ fn probes_cannot_set_undeclared_variables_or_ones_that_load_code() {
         ("silent", hostile::prober_that_sets("silent", "sh", &["-c", &touch("silent")], ("UNDECLARED", "told"))),
     ];
     let host = test_host(&made, "");
-    // Where probes work.
+    // Probes run in the data folder.
     let ran = |name: &str| host.home().join("data").join(name).exists();
     for (name, variable) in [("loader", "LD_PRELOAD"), ("silent", "UNDECLARED")] {
         let found = host.call("list_capabilities", &json!({ "refresh": true, "provider": name })).unwrap();
@@ -271,14 +272,14 @@ fn provider_inherits_only_the_variables_that_it_names() {
     host.set("PRIVATE_NOTE", "nobody's business");
     host.ensure_running();
     host.file("script", "env");
-    // With the variables of a caller, and with none, as front ends call.
+    // Submitted without the variables of a caller, as by a front end, and with them.
     for (name, may) in [("modest", true), ("silent", false)] {
         let run = host.submit("hello", &json!({ "provider": name })).unwrap();
         for events in [host.wait_for_end(&run), host.events_of(&[name, "hello"])] {
             let chunks = of_type(&events, "run.chunk.stdout").into_iter();
-            let told: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
-            assert_eq!(told.contains("nobody's business"), may, "{name}: {told}");
-            assert!(told.contains("PATH=") && told.contains("HOME="), "{name}: {told}");
+            let output: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
+            assert_eq!(output.contains("nobody's business"), may, "{name}: {output}");
+            assert!(output.contains("PATH=") && output.contains("HOME="), "{name}: {output}");
         }
     }
     let error = host.call("start_run", &payload(&host, "greedy", "hello")).unwrap_err();
@@ -308,27 +309,27 @@ fn submits_to_misbehaving_providers_are_refused_by_name() {
         let error = host.call("start_run", &payload(&host, provider, WORD)).unwrap_err();
         assert_eq!(error.kind(), "PLUGIN_FAILED", "{}", error.text());
         let message = error.data()["message"].as_str().unwrap();
-        assert!(message.contains(&format!("plugin {name}: ")) && message.contains(fault.told()), "{message}");
+        assert!(message.contains(&format!("plugin {name}: ")) && message.contains(fault.message_part()), "{message}");
     };
     for (name, _, fault) in &cases {
         refused(name, name, *fault);
     }
-    // With settings that it cannot bear, there is no such provider; without them there is.
+    // With settings that make it fail, the provider does not exist; without them it does.
     refused("wrong", "configured", Fault::Recurse);
     scripts.run("good", "configured", &[]).ok();
     let list = host.run(&["plugin", "list"]).ok().stdout;
     let line = list.lines().find(|line| line.starts_with("wrong: ")).unwrap_or_else(|| panic!("{list}"));
-    assert!(line.contains(Fault::Recurse.told()), "{line}");
+    assert!(line.contains(Fault::Recurse.message_part()), "{line}");
 
     let capabilities = host.call("list_capabilities", &json!({ "provider": "detect-trap" })).unwrap();
     assert_eq!(capabilities[0]["support"], "blocked", "{capabilities}");
-    assert!(capabilities[0]["reasons"].to_string().contains(Fault::Trap.told()), "{capabilities}");
+    assert!(capabilities[0]["reasons"].to_string().contains(Fault::Trap.message_part()), "{capabilities}");
     for _ in 0..5 {
         let _ = host.call("start_run", &payload(&host, "prepare-trap", WORD)).unwrap_err();
         let _ = host.call("start_run", &payload(&host, "detect-trap", "hello")).unwrap_err();
     }
     for name in ["prepare-trap", "detect-trap"] {
-        set_aside(&host, name, Fault::Trap.told());
+        assert_disabled(&host, name, Fault::Trap.message_part());
         refused(name, name, Fault::Trap);
     }
     background.finish(&host);
@@ -370,7 +371,7 @@ fn provider_that_fails_within_an_attempt_ends_it() {
 
 /// Texts that no file of a host may contain.
 #[track_caller]
-fn nowhere(host: &TestHost, secrets: &[String]) {
+fn assert_in_no_file(host: &TestHost, secrets: &[String]) {
     let plugins = host.home().join("plugins");
     let cache = host.home().join("cache");
     SecretProbe::new(secrets).assert_not_below(&host.home(), &[Path::new(&plugins), Path::new(&cache)]);
@@ -380,9 +381,9 @@ fn nowhere(host: &TestHost, secrets: &[String]) {
 fn failing_redactor_redacts_all_candidates() {
     for fault in Fault::ALL {
         let host = test_host(&[("evil", hostile::redactor("evil", RedactorStage::Verify, fault))], "");
-        // A million answers are few bytes, but too many for one question.
-        let reason = if fault == Fault::FloodOutput { "1000000 answers for" } else { fault.told() };
-        // While it answers, what it denies is shown.
+        // A million answers have few bytes, but are too many for one question.
+        let reason = if fault == Fault::FloodOutput { "1000000 answers for" } else { fault.message_part() };
+        // While the redactor works, a candidate that it rejects is shown.
         let sound = host.run(&["run", "rehearsal", &format!("SAY it is {CANDIDATE}")]).ok();
         assert_eq!(sound.stdout.trim(), format!("it is {CANDIDATE}"));
         let baseline = ResourceBaseline::of(&host);
@@ -395,22 +396,22 @@ fn failing_redactor_redacts_all_candidates() {
         check_run_events(&events);
         let answer = crate::support::answer(&events);
         assert!(answer.starts_with(&format!("{WORD} [REDACTED:hostile-token] [REDACTED:")), "{answer}");
-        let told = of_type(&events, "run.warning");
-        assert_eq!(told.len(), 1, "{told:#?}");
+        let warnings = of_type(&events, "run.warning");
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
         assert_eq!(
-            (&told[0]["payload"]["code"], &told[0]["payload"]["plugin"]),
+            (&warnings[0]["payload"]["code"], &warnings[0]["payload"]["plugin"]),
             (&json!("PLUGIN_FAILED"), &json!("evil"))
         );
         for _ in 0..2 {
             host.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         }
-        set_aside(&host, "evil", reason);
-        // From now on every candidate is a secret.
+        assert_disabled(&host, "evil", reason);
+        // The redactor is disabled: every candidate counts as a secret.
         let strict = host.run(&["run", "rehearsal", "SAY it is hostile-0a0b0c0d0e0f"]).ok();
         assert_eq!(strict.stdout.trim(), "it is [REDACTED:hostile-token]");
         background.finish(&host);
         baseline.check(&host);
-        nowhere(&host, &[native, other]);
+        assert_in_no_file(&host, &[native, other]);
         assert!(host.log().len() < 256 << 10, "{} bytes of log", host.log().len());
     }
 }
@@ -420,19 +421,19 @@ fn redactor_without_rules_leaves_others_and_text_is_withheld_without_any() {
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
     let prompt = format!("SAY the token is {secret}");
     for fault in [Fault::Trap, Fault::Loop, Fault::FloodOutput] {
-        // Beside the bundled one.
+        // In addition to the bundled redactor.
         let other_host = test_host(&[("evil", hostile::redactor("evil", RedactorStage::Rules, fault))], "");
         other_host.run(&["run", "rehearsal", "SAY hello"]).ok();
         let baseline = ResourceBaseline::of(&other_host);
         let done = other_host.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
         assert!(done.stdout.starts_with("the token is [REDACTED:"), "{}", done.stdout);
         baseline.check(&other_host);
-        nowhere(&other_host, std::slice::from_ref(&secret));
+        assert_in_no_file(&other_host, std::slice::from_ref(&secret));
         let plugin = listed(&other_host, "evil");
         assert_ne!(plugin["state"], "ready", "{plugin}");
-        assert!(plugin["reason"].as_str().is_some_and(|reason| reason.contains(fault.told())), "{plugin}");
+        assert!(plugin["reason"].as_str().is_some_and(|reason| reason.contains(fault.message_part())), "{plugin}");
 
-        // In the place of the bundled one.
+        // Instead of the bundled redactor.
         let host = test_host(&[("secrets", hostile::redactor("secrets", RedactorStage::Rules, fault))], "");
         host.run(&["run", "rehearsal", "SAY hello"]).ok();
         let baseline = ResourceBaseline::of(&host);
@@ -442,7 +443,7 @@ fn redactor_without_rules_leaves_others_and_text_is_withheld_without_any() {
         assert!(!done.stdout.contains("the token"), "{}", done.stdout);
         assert_eq!(crate::support::answer(&events), "[REDACTED:withheld]");
         baseline.check(&host);
-        nowhere(&host, &[secret.clone(), "the token is".to_owned()]);
+        assert_in_no_file(&host, &[secret.clone(), "the token is".to_owned()]);
         let plugin = listed(&host, "secrets");
         assert_ne!(plugin["state"], "ready", "{plugin}");
         let status = host.run(&["status", "--json"]).ok().json();
@@ -464,15 +465,15 @@ fn text_is_withheld_if_a_scan_fails() {
         assert_eq!(crate::support::answer(&events), "[REDACTED:withheld]");
         assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
         host.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
-        set_aside(&host, "evil", fault.told());
-        // Nothing of the configuration waits for it.
+        assert_disabled(&host, "evil", fault.message_part());
+        // The disabled redactor does not block configuration changes.
         let problems = host.run(&["status", "--json"]).ok().json()["problems"].to_string();
         assert!(problems.contains("redactor evil is disabled"), "{problems}");
         host.configure(&format!("{LIMITS}[log]\nlevel = \"debug\"\n"));
         let reload = host.run(&["config", "reload", "--json"]).ok().json();
         assert!(reload.to_string().contains("log.level") || log_level(&host) == "debug", "{reload}");
         baseline.check(&host);
-        nowhere(&host, std::slice::from_ref(&secret));
+        assert_in_no_file(&host, std::slice::from_ref(&secret));
     }
 }
 
@@ -501,7 +502,7 @@ fn redactor_that_logs_candidates_neither_leaks_nor_recurs() {
     }
     baseline.check(&host);
     assert_eq!(listed(&host, "chatty")["state"], "ready");
-    // It says of each that it is no secret. For what it logs itself it is not asked.
+    // The redactor rejects each candidate, but is not asked about its own log messages.
     let log = host.log();
     assert!(log.contains("[REDACTED:hostile-token] plugin=\"chatty\"") && !log.contains(CANDIDATE), "{log}");
     assert!(log.len() < 256 << 10, "{} bytes of log", log.len());

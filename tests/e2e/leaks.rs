@@ -1,5 +1,5 @@
-//! Secrets that the model, the prompt, the environment and a tool give away are nowhere afterwards: not in a file of
-//! the host, not in an event, not on a terminal, not in the process list.
+//! Secrets from the model, the prompt, the environment and tools appear nowhere: not in a file of the host, not in an
+//! event, not on a terminal, not in the process list.
 
 use crate::support::{SecretProbe, TestHost, answer, check_run_events};
 use serde_json::json;
@@ -7,13 +7,13 @@ use std::process::Command;
 
 const LETTERS: &str = "R7mZ2kQ9xT4vB8nL1cW6yH3jD5fS0gPaUeIoKpVtXwMsJdFhNbGzCqYrEuAiOl";
 
-/// A made-up token; put together here, so that this file holds none.
+/// A made-up token. It is built here, so that this file contains none.
 fn token(start: usize) -> String {
     let body: String = LETTERS.chars().cycle().skip(start).step_by(7).take(36).collect();
     format!("{}{body}", ["gh", "p_"].concat())
 }
 
-/// What `LEAK` gives away for a seed, asked of the rehearsal itself.
+/// The secrets that `LEAK` prints for a seed, from the rehearsal itself.
 fn leaked(host: &TestHost, seed: u64) -> Vec<String> {
     let mut command = host.command(&["__rehearse", "--format=text"]);
     command.env("REHEARSAL_HOME", host.root().join("tmp/sessions"));
@@ -31,8 +31,8 @@ fn leaked(host: &TestHost, seed: u64) -> Vec<String> {
     secrets
 }
 
-/// Looks everywhere that outlives a run.
-fn look_everywhere(host: &TestHost, probe: &SecretProbe, run: &str, except: &[&std::path::Path]) {
+/// Checks that no secret is in the output of commands, in the events of the run, or in any file.
+fn assert_nowhere(host: &TestHost, probe: &SecretProbe, run: &str, except: &[&std::path::Path]) {
     probe.assert_not_in_process_list();
     for args in [
         vec!["show", run],
@@ -50,7 +50,7 @@ fn look_everywhere(host: &TestHost, probe: &SecretProbe, run: &str, except: &[&s
     let events = host.run_events(run);
     check_run_events(&events);
     probe.assert_not_in("the events", serde_json::to_vec(&events).unwrap());
-    // With the host running, so that the write-ahead log is there too; then again when all is written back.
+    // While the host runs, with its write-ahead log, and again after it has written everything back.
     probe.assert_not_below(host.root(), except);
     host.stop();
     probe.assert_not_below(host.root(), except);
@@ -67,7 +67,7 @@ fn secrets_in_model_output_are_redacted_everywhere() {
         let json = host.run(&["run", "--json", "rehearsal", &format!("LEAK {seed}")]).ok();
         probe.assert_not_in("the JSON lines", json.all());
         let run = json.json_lines()[0]["runId"].as_str().unwrap().to_owned();
-        look_everywhere(&host, &probe, &run, &[]);
+        assert_nowhere(&host, &probe, &run, &[]);
     }
 }
 
@@ -83,7 +83,7 @@ fn secrets_in_the_prompt_are_redacted_everywhere() {
     probe.assert_not_in("the JSON lines", done.all());
     let run = events[0]["runId"].as_str().unwrap().to_owned();
     assert!(!host.record(&run)["sealedPointers"].as_array().unwrap().is_empty());
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
@@ -98,13 +98,13 @@ fn secrets_in_tool_output_are_redacted_everywhere() {
     let output = crate::support::tool_outputs(&events);
     assert!(output.contains("PLAIN=1") && output.contains("LAST=2"), "{output}");
     let run = events[0]["runId"].as_str().unwrap().to_owned();
-    look_everywhere(&host, &probe, &run, &[&file]);
+    assert_nowhere(&host, &probe, &run, &[&file]);
 }
 
 #[test]
 fn secrets_in_the_environment_are_masked_in_every_encoding() {
     let mut host = TestHost::granted("");
-    // No rule could tell this one: only the host knows that it is a secret.
+    // No rule matches this value: only the host knows that it is a secret.
     let secret = "correct horse \"battery\" staple/42";
     let probe = SecretProbe::new(&[secret.to_owned(), percent(secret), base64(secret)]);
     host.set("SERVICE_PASSWORD", secret);
@@ -117,7 +117,7 @@ fn secrets_in_the_environment_are_masked_in_every_encoding() {
         let events = done.json_lines();
         assert!(answer(&events).contains("[REDACTED:"), "{}", answer(&events));
         let run = events[0]["runId"].as_str().unwrap().to_owned();
-        look_everywhere(&host, &probe, &run, &[]);
+        assert_nowhere(&host, &probe, &run, &[]);
     }
 }
 
@@ -139,13 +139,13 @@ fn masks_values_of_names_without_underscore_in_broken_and_doubled_encodings() {
     }
     probe.assert_not_in("the JSON lines", done.all());
     let run = events[0]["runId"].as_str().unwrap().to_owned();
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
 fn masks_redacted_parts_of_the_prompt_in_output() {
     let host = TestHost::granted("");
-    // Without the name beside it, no rule could tell it.
+    // Without the name in front of it, no rule matches this value.
     let secret = "Cbgrr2664pikfCYY";
     let probe = SecretProbe::new(&[secret.to_owned()]);
     let prompt = format!("RUN printf '%s\\n' 'password={secret}' | cut -d= -f2 | sed 's/^/it is /'");
@@ -155,12 +155,12 @@ fn masks_redacted_parts_of_the_prompt_in_output() {
     let output = crate::support::tool_outputs(&events);
     assert!(output.contains("it is [REDACTED:"), "{output}");
     let run = events[0]["runId"].as_str().unwrap().to_owned();
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
 fn secrets_in_the_configuration_are_masked() {
-    // No rule could tell this one, and no caller has sent it: it stands in the provider's own environment.
+    // No rule matches this value, and no caller sends it: it is in the environment of the provider.
     let secret = "plain words over seven bridges";
     let host =
         TestHost::granted(&format!("[providers.rehearsal]\nenvironment = {{ SERVICE_PASSWORD = \"{secret}\" }}\n"));
@@ -170,7 +170,7 @@ fn secrets_in_the_configuration_are_masked() {
     let events = done.json_lines();
     assert!(answer(&events).contains("[REDACTED:"), "{}", answer(&events));
     let run = events[0]["runId"].as_str().unwrap().to_owned();
-    look_everywhere(&host, &probe, &run, &[&host.home().join("config.toml")]);
+    assert_nowhere(&host, &probe, &run, &[&host.home().join("config.toml")]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn secrets_are_in_no_command_line_during_a_run() {
     let run = host.call("start_run", &payload);
     let run = match run {
         Ok(run) => run["runId"].as_str().unwrap().to_owned(),
-        // No host yet: the first verb starts one.
+        // No host is running: the first command starts one.
         Err(_) => {
             host.ensure_running();
             host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned()
@@ -194,11 +194,11 @@ fn secrets_are_in_no_command_line_during_a_run() {
     let mut follower = host.follow(&["logs", "--json", "-f", &run]);
     follower.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
     probe.assert_not_in_process_list();
-    // The agent's own private files (0600) hold what it was given, for as long as it lives and no longer.
+    // Only the private files of the agent (0600) contain its input, and only while it runs.
     probe.assert_not_below(&host.home(), &[&host.home().join("data/private")]);
     host.run(&["cancel", &run]).ok();
     drop(follower);
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn session_files_of_the_rehearsal_contain_no_prompt() {
     assert!(found.stdout.is_empty());
 }
 
-/// Programs that run what the prompt says, one with a word among its arguments, one with a password.
+/// Programs that run the prompt: one with an ordinary word among its arguments, one with a password.
 const WITH_ARGUMENTS: &str = r#"
 policy.allow_environment = ["POSTGRES_PASSWORD", "APP_CREDENTIALS"]
 [providers.database]
@@ -250,7 +250,7 @@ executable = "sh"
 settings = { args = ["-s", "--", "--password=postgres"] }
 "#;
 
-/// What the program of a run printed, as it is stored.
+/// The stored output of the program of a run.
 fn printed(events: &[serde_json::Value]) -> String {
     let chunks = crate::support::of_type(events, "run.chunk.stdout");
     chunks.iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect()
@@ -272,7 +272,7 @@ fn masks_an_ordinary_word_only_where_it_is_the_password() {
     let run = events[0]["runId"].as_str().unwrap().to_owned();
     let refused = host.run(&arguments("password"));
     assert!(refused.all().contains("would show the value of POSTGRES_PASSWORD"), "{}", refused.all());
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn masks_secret_members_of_a_document_and_keeps_ordinary_lines() {
     assert_eq!(output, format!("{other}{members}{{\n  {mask}\n  {mask}\n  {mask}\n{mask}\n\n"));
     let probe = SecretProbe::new(&[id.to_owned(), key.to_owned()]);
     let run = events[0]["runId"].as_str().unwrap().to_owned();
-    look_everywhere(&host, &probe, &run, &[]);
+    assert_nowhere(&host, &probe, &run, &[]);
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn redact_prints_files_and_keeps_all_other_bytes() {
         [before.as_slice(), b"[REDACTED:generic-password]\r\nlast\rline", line.as_slice(), line.as_slice()].concat();
     assert_eq!(output.stdout, expected, "{}", String::from_utf8_lossy(&output.stdout));
 
-    // All that is wrong at once, and nothing printed.
+    // All errors are reported at once, and nothing is printed.
     let missing = host.run(&["redact", &folder.join("b.log").to_string_lossy(), "/nowhere/x.log", "/"]).code(74);
     assert_eq!(missing.stdout, "");
     assert!(missing.stderr.contains("/nowhere/x.log: No such file"), "{}", missing.stderr);

@@ -1,5 +1,5 @@
-//! Input that asks for more work than there is time, and files that somebody else could change, against a real host: each
-//! is refused quickly with a clear error, and the host goes on.
+//! Input that needs too much work, and files that another user could change, against a real host: each is refused quickly
+//! with a clear error, and the host continues.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,10 +10,10 @@ use crate::support::guests::Guest;
 use crate::support::{ResourceBaseline, TestHost, end_of};
 use serde_json::{Map, Value, json};
 
-/// Far more than a refusal takes, far less than the work would.
+/// Far longer than a refusal takes, and far shorter than the work would take.
 const QUICK: Duration = Duration::from_secs(30);
 
-/// Each level refers twice to the next.
+/// A schema in which each level refers twice to the next.
 fn doubled(levels: usize) -> Value {
     let mut definitions = Map::new();
     for level in 0..levels {
@@ -41,14 +41,14 @@ fn schemas_with_exponential_work_are_refused_quickly() {
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let baseline = ResourceBaseline::of(&host);
     let began = Instant::now();
-    // Too long a chain, and too many schemas for one value.
+    // A chain that is too long, and too many schemas for one value.
     for (levels, reason) in [(40, "lead through more than"), (31, "expand to more than")] {
         let error = host.call("start_run", &structured(&host, doubled(levels))).unwrap_err();
         assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
         let text = error.text();
         assert!(text.contains("/harness/structuredOutput/schema") && text.contains(reason), "{levels}: {text}");
     }
-    // Doubled by the members of the answer: each level of the schema is small, the work is not.
+    // The schema is small, but each level of the answer doubles the work.
     let twice = json!({"properties": {"c": {"$ref": "#"}}});
     let deep = (0..60).fold("{}".to_owned(), |inner, _| format!("{{\"c\":{inner}}}"));
     let prompt = format!("JSON {deep}");
@@ -111,7 +111,7 @@ fn plugin_with_exponential_settings_schema_is_refused_and_the_host_starts() {
     assert!(list.contains("greedy") && list.contains("expand to more than"), "{list}");
     host.run(&["settings", "set", "scheduler.global", "3"]).ok();
     host.stop();
-    // And a host that starts with it listens.
+    // A host starts although the plugin is in the folder.
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
 }
@@ -133,11 +133,11 @@ fn files_that_others_can_change_are_refused_with_the_correcting_command() {
     mode(&host.home(), 0o777);
     let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
-    // The sticky bit is not enough for the folder of the file.
+    // The sticky bit does not protect the folder of the file.
     mode(&host.home(), 0o1777);
     host.run(&["runs"]).code(74);
     mode(&host.home(), 0o700);
-    // Nor may others change a folder above it.
+    // Others must not be able to change a folder above it, either.
     mode(host.root(), 0o777);
     let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
@@ -160,7 +160,7 @@ fn files_that_others_can_change_are_refused_with_the_correcting_command() {
     let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("chown root "), "{}", done.stderr);
     chown(&config, Some(0), Some(0)).unwrap();
-    // A component of another user, in a running host and when one starts.
+    // A component of another user, for a running host and at a start.
     host.run(&["runs"]).ok();
     let file = folder.join("theirs.wasm");
     let draft = host.root().join("theirs");
@@ -183,22 +183,22 @@ fn ordinary_user_reads_only_own_and_root_owned_configuration() {
         return;
     }
     let mut host = TestHost::with_config("[scheduler]\nglobal = 3\n");
-    host.give_to(54_322);
+    host.run_as_user(54_322);
     host.run(&["config", "check"]).ok();
     host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     host.stop();
-    // Somebody else's, in a folder of theirs.
+    // The configuration of another user, in a folder of this user.
     chown(host.home().join("config.toml"), Some(54_323), None).unwrap();
     let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("chown "), "{}", done.stderr);
-    // Root's is as good as the user's own.
+    // A configuration of root is accepted.
     chown(host.home().join("config.toml"), Some(0), None).unwrap();
     fs::set_permissions(host.home().join("config.toml"), Permissions::from_mode(0o644)).unwrap();
     host.run(&["runs"]).ok();
 }
 
-/// As `ulimit -v` on a shared machine.
+/// The command with a limited address space, like `ulimit -v` on a shared machine.
 fn with_address_space(host: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
     let inner = host.command(args);
     let mut outer = std::process::Command::new("prlimit");

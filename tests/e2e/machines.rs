@@ -1,12 +1,13 @@
-//! Runs on machines that are not as usual: made with namespaces of the test's own, around the host.
+//! Runs on unusual machines, which the tests make with namespaces around the host.
 
-use crate::support::escape::{BACK_ENDS, holds};
+use crate::support::escape::{BACK_ENDS, is_contained_by};
 use crate::support::{TIMEOUT, TestHost, of_type, tool_outputs};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Child, Stdio};
 
-/// A host inside of `unshare` with those flags, after a shell has run `set_up` there. It ends when its `TestHost` is dropped.
+/// A host inside `unshare` with these flags, after a shell has run `set_up` there. It ends when its `TestHost` is
+/// dropped.
 struct Machine {
     host: TestHost,
     process: Option<Child>,
@@ -35,10 +36,10 @@ impl Machine {
         None
     }
 
-    /// Ends the host, and gives what was said on standard error.
+    /// Ends the host, and gives its standard error.
     fn end(mut self) -> String {
         let mut process = self.process.take().unwrap();
-        // What `set_up` started ends with its standard input.
+        // Processes that `set_up` has started end with their standard input.
         drop(process.stdin.take());
         self.host.stop();
         String::from_utf8_lossy(&process.wait_with_output().unwrap().stderr).into_owned()
@@ -70,8 +71,8 @@ fn test_host(backend: &str) -> TestHost {
     TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"))
 }
 
-/// Serves, until its standard input ends, what stands for a public web server, the metadata service of a cloud, and a
-/// name server.
+/// Listens, until its standard input ends, in place of a public web server, the metadata service of a cloud, and a name
+/// server.
 const OUTSIDE: &str = r#"
 import selectors, socket, sys
 ready = selectors.DefaultSelector()
@@ -93,7 +94,7 @@ while True:
             key.fileobj.sendto(b"y", key.fileobj.recvfrom(16)[1])
 "#;
 
-/// Tries to reach them, directly and by the variables that name a proxy.
+/// Tries to reach these servers, directly and through the proxy that the environment names.
 const REACH: &str = r#"
 import socket, urllib.request
 for address in [("203.0.113.7", 80), ("169.254.169.254", 80)]:
@@ -133,10 +134,10 @@ fn outside_addresses_are_reachable_only_with_an_open_network() {
             host.work().join("outside.py").display()
         );
         let Some(machine) = Machine::start(host, &["-Urn"], &set_up) else { return };
-        if !holds(&machine.host, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
-        // The listeners are there: they can be reached where nothing is in the way.
+        // With an open network, the listeners can be reached.
         let open = json!({ "sandboxMode": "workspace-write", "networkAccess": true });
         let output = tool_outputs(&machine.agent(&open, "python3 reach.py"));
         for address in ["reached 203.0.113.7\n", "reached 169.254.169.254\n"] {
@@ -163,7 +164,7 @@ fn user_without_a_name_is_contained() {
         else {
             return;
         };
-        if !holds(&machine.host, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let outside = machine.host.root().join("outside");
@@ -183,7 +184,7 @@ fn work_folder_on_a_read_only_file_system_can_be_read() {
         let work = host.work();
         let set_up = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0}", work.display());
         let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.host, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -201,7 +202,7 @@ fn work_folder_on_another_file_system_is_written() {
         let (work, outside) = (host.work(), host.root().join("outside"));
         let set_up = format!("mount -t tmpfs -o mode=755 none {}", work.display());
         let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.host, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -219,7 +220,7 @@ fn home_at_the_root_folder_hides_only_its_secrets() {
         let mut host = test_host(backend);
         host.set("HOME", "/");
         host.ensure_running();
-        if !holds(&host, backend) {
+        if !is_contained_by(&host, backend) {
             continue;
         }
         let machine = Machine { host, process: None };
@@ -234,7 +235,7 @@ fn home_at_the_root_folder_hides_only_its_secrets() {
 #[test]
 fn machine_without_mountable_proc_reports_the_gap_or_falls_back() {
     for backend in ["namespaces", "bwrap"] {
-        // As in a container: a part of /proc is covered, so that the kernel refuses a new one to user namespaces.
+        // As in a container: a part of /proc is covered, so that the kernel does not let user namespaces mount a new one.
         let set_up = "mount -t tmpfs none /proc/acpi 2>/dev/null || mount -t tmpfs none /proc/fs";
         let Some(machine) = Machine::start(test_host(backend), &["-Urm"], set_up) else { return };
         let status = machine.host.call("get_status", &json!({})).unwrap();
@@ -253,7 +254,7 @@ fn machine_without_mountable_proc_reports_the_gap_or_falls_back() {
     }
 }
 
-/// What is mounted below a granted folder is part of it, as it is for every program.
+/// A mount below a granted folder is part of the folder, as for every program.
 #[test]
 fn bind_mount_below_the_work_folder_is_seen_and_written() {
     for backend in BACK_ENDS {
@@ -263,7 +264,7 @@ fn bind_mount_below_the_work_folder_is_seen_and_written() {
         fs::create_dir_all(&to).unwrap();
         let set_up = format!("mount --bind {} {}", from.display(), to.display());
         let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.host, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -275,12 +276,11 @@ fn bind_mount_below_the_work_folder_is_seen_and_written() {
     }
 }
 
-/// Without `HOME`, everything is in the home folder that the account database names: the files of the host and the sessions of
-/// the stand-in.
+/// Without `HOME`, the host and the rehearsal use the home folder in the account database.
 #[test]
 fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
     let host = TestHost::new();
-    if host.type_in("unshare --mount true").code != 0 {
+    if host.run_script("unshare --mount true").code != 0 {
         eprintln!("SKIPPED: no mount namespace can be made here");
         return;
     }
@@ -299,7 +299,7 @@ fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
         accounts = accounts.display(),
         home = home.display(),
     );
-    let done = host.type_in(&format!("unshare --mount bash -c '{inside}'")).ok();
+    let done = host.run_script(&format!("unshare --mount bash -c '{inside}'")).ok();
     assert_eq!(done.stdout, "at home\n", "{}", done.stderr);
     let sessions = fs::read_dir(home.join(".local/state/ostler/rehearsal")).unwrap().count();
     assert_eq!(sessions, 1);

@@ -1,5 +1,5 @@
-//! Files that the user names for output: a plain file is replaced and stays what it was, everything else is written to and
-//! stays where it is, and what cannot be written to is refused before a run is spent on it.
+//! Output paths of the user: a plain file is replaced and keeps its properties, everything else is written in place, and an
+//! unwritable path is refused before the run starts.
 
 use crate::support::{Done, TestHost};
 use serde_json::json;
@@ -19,7 +19,7 @@ fn test_host() -> (TestHost, String) {
     (host, run)
 }
 
-/// Has the answer written to a file: by a run, or by an export.
+/// Writes the answer to a file, with `run` or with `export`.
 fn write(host: &TestHost, run: Option<&str>, path: &str, more: &[&str]) -> Done {
     let mut args = match run {
         None => vec!["run", "rehearsal", NEW],
@@ -30,7 +30,7 @@ fn write(host: &TestHost, run: Option<&str>, path: &str, more: &[&str]) -> Done 
     host.run(&args)
 }
 
-/// Both verbs.
+/// Both commands: `run` and `export`.
 fn both(run: &str) -> [Option<&str>; 2] {
     [None, Some(run)]
 }
@@ -151,11 +151,11 @@ fn a_process_substitution_gets_the_answer() {
     let (host, run) = test_host();
     let script = |verb: &str| format!("\"$OSTLER\" {verb} --output >(cat > copy); code=$?; wait $!; exit $code");
     for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
-        host.type_in(&script(verb)).ok();
+        host.run_script(&script(verb)).ok();
         assert_eq!(text(&host.work().join("copy")), "hello\n", "{verb}");
     }
-    // One that has seen enough is no error, as with a pipe.
-    host.type_in("\"$OSTLER\" run rehearsal 'BIG 200' --output >(head -c 1 > /dev/null)").ok();
+    // A reader that ends early is no error, as with a pipe.
+    host.run_script("\"$OSTLER\" run rehearsal 'BIG 200' --output >(head -c 1 > /dev/null)").ok();
 }
 
 #[test]
@@ -163,11 +163,11 @@ fn open_descriptor_is_written_at_its_current_offset() {
     let (host, run) = test_host();
     for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
         let script = format!("exec 3> copy; echo before >&3; \"$OSTLER\" {verb} --output /dev/fd/3 && echo after >&3");
-        host.type_in(&script).ok();
+        host.run_script(&script).ok();
         assert_eq!(text(&host.work().join("copy")), "before\nhello\nafter\n", "{verb}");
     }
-    host.type_in("\"$OSTLER\" run rehearsal 'SAY hello' --output /dev/fd/3 3< /dev/null").code(2);
-    host.type_in("\"$OSTLER\" run rehearsal 'SAY hello' --output /dev/fd/333").code(2);
+    host.run_script("\"$OSTLER\" run rehearsal 'SAY hello' --output /dev/fd/3 3< /dev/null").code(2);
+    host.run_script("\"$OSTLER\" run rehearsal 'SAY hello' --output /dev/fd/333").code(2);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn every_name_of_standard_output_gets_the_answer_once() {
     assert_eq!(fs::read_dir(host.work()).unwrap().count(), 0);
     let done = write(&host, None, "/dev/stderr", &["-q"]).ok();
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("hello\n", "hello\n"));
-    // The events are there already.
+    // With `--json`, standard output already contains the events.
     let before = total(&host);
     write(&host, None, "-", &["--json"]).code(2);
     assert_eq!(total(&host), before);
@@ -191,7 +191,7 @@ fn every_name_of_standard_output_gets_the_answer_once() {
 fn device_node_is_written_to_and_stays() {
     let (host, run) = test_host();
     let path = host.work().join("node");
-    // The numbers of the null device.
+    // The device numbers of /dev/null.
     let made = nix::sys::stat::mknod(
         &path,
         nix::sys::stat::SFlag::S_IFCHR,
@@ -212,16 +212,16 @@ fn device_node_is_written_to_and_stays() {
 #[test]
 fn bind_mounted_file_is_written_in_place() {
     let (host, run) = test_host();
-    if host.type_in("unshare --mount true").code != 0 {
+    if host.run_script("unshare --mount true").code != 0 {
         eprintln!("SKIPPED: no mount namespace can be made here");
         return;
     }
     for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
         let source = host.file("source", "an old answer");
-        let place = host.file("place", "");
+        let target = host.file("place", "");
         let script = format!("mount --bind source place && exec \"$OSTLER\" {verb} --output place");
-        host.type_in(&format!("unshare --mount bash -c '{}'", script.replace('\'', "'\\''"))).ok();
-        assert_eq!((text(&source).as_str(), text(&place).as_str()), ("hello\n", ""), "{verb}");
+        host.run_script(&format!("unshare --mount bash -c '{}'", script.replace('\'', "'\\''"))).ok();
+        assert_eq!((text(&source).as_str(), text(&target).as_str()), ("hello\n", ""), "{verb}");
     }
 }
 
@@ -265,7 +265,7 @@ fn folder_of_another_user_is_refused_before_the_run() {
         return;
     }
     let mut host = TestHost::new();
-    host.give_to(65_534);
+    host.run_as_user(65_534);
     host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
     let others = host.root().join("others");
     fs::create_dir(&others).unwrap();
@@ -277,7 +277,7 @@ fn folder_of_another_user_is_refused_before_the_run() {
     write(&host, None, others.join("new.txt").to_str().unwrap(), &[]).code(2);
     write(&host, None, taken.to_str().unwrap(), &[]).code(2);
     assert_eq!(total(&host), 0);
-    // One that everybody may write is written, and stays with its owner.
+    // A file that everybody can write is written, and keeps its owner.
     write(&host, None, given.to_str().unwrap(), &[]).ok();
     assert_eq!((text(&given).as_str(), given.metadata().unwrap().uid()), ("hello\n", 0));
     assert_eq!(text(&taken), "an old answer");

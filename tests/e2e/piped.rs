@@ -1,4 +1,5 @@
-//! Standard input beside a prompt: what was piped to a run reaches its agent, and what belongs to a loop or a script stays.
+//! Standard input in addition to a prompt: input of a single run reaches its agent, and that of a loop or script is not
+//! read.
 
 use crate::support::TestHost;
 use serde_json::json;
@@ -6,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
-/// A program that takes its prompt as an argument, and one that reads it.
+/// A program that gets the prompt as an argument, and one that reads it from standard input.
 const PROGRAMS: &str = r#"
 [providers.sh]
 plugin = "command"
@@ -17,7 +18,7 @@ plugin = "command"
 executable = "cat"
 "#;
 
-/// The prompt that an agent gets with something piped.
+/// The prompt that an agent gets with piped input.
 fn with(prompt: &str, piped: &str) -> String {
     format!("{prompt}\n\n<stdin>\n{piped}\n</stdin>\n")
 }
@@ -33,7 +34,7 @@ fn standard_input_of_a_single_run_reaches_the_agent() {
         "printf 'THE DIFF' | \"$OSTLER\" run rehearsal --file <(printf 'review this')",
         "printf 'THE DIFF' | \"$OSTLER\" run --payload <(printf '{\"provider\":\"rehearsal\",\"prompt\":\"review this\"}')",
     ] {
-        let done = host.type_in(typed).ok();
+        let done = host.run_script(typed).ok();
         assert_eq!(done.stdout, with("review this", "THE DIFF"), "{typed}");
     }
     let run = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
@@ -58,10 +59,10 @@ fn empty_or_excluded_standard_input_adds_nothing_to_the_prompt() {
         "echo hello | \"$OSTLER\" run -q rehearsal --file /dev/stdin",
         "echo '{\"provider\":\"rehearsal\",\"prompt\":\"hello\"}' | \"$OSTLER\" run -q --payload -",
     ] {
-        let done = host.type_in(typed).ok();
+        let done = host.run_script(typed).ok();
         assert_eq!((done.stdout.trim_end(), done.stderr.as_str()), ("hello", ""), "{typed}");
     }
-    let done = host.type_in("\"$OSTLER\" run --stdin rehearsal hello < /dev/null").ok();
+    let done = host.run_script("\"$OSTLER\" run --stdin rehearsal hello < /dev/null").ok();
     assert!(done.stderr.contains("standard input is empty"), "{}", done.stderr);
 }
 
@@ -78,7 +79,7 @@ fn run_inside_a_loop_does_not_read_the_input_of_the_loop() {
         format!("printf '%s\\n' '{body} < list' | bash"),
         "printf '%s\\n' '\"$OSTLER\" run -q rehearsal \"SAY one\"' 'echo two' 'echo three' | bash".to_owned(),
     ] {
-        let done = host.type_in(&typed).ok();
+        let done = host.run_script(&typed).ok();
         assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("one\ntwo\nthree\n", ""), "{typed}");
     }
 }
@@ -88,14 +89,14 @@ fn standard_input_of_a_script_is_left_with_a_warning_and_read_on_demand() {
     let host = TestHost::granted("");
     let script =
         |option: &str| format!("printf 'THE DIFF' | bash -c '\"$OSTLER\" run {option} rehearsal review; true'");
-    let done = host.type_in(&script("")).ok();
+    let done = host.run_script(&script("")).ok();
     assert_eq!(done.stdout, "review\n");
     assert!(done.stderr.contains("use --stdin to read it or --no-stdin to hide this warning"), "{}", done.stderr);
     for quiet in ["-q", "--no-stdin"] {
-        let done = host.type_in(&script(quiet)).ok();
+        let done = host.run_script(&script(quiet)).ok();
         assert!(done.stdout == "review\n" && !done.stderr.contains("standard input"), "{}", done.all());
     }
-    assert_eq!(host.type_in(&script("--stdin")).ok().stdout, with("review", "THE DIFF"));
+    assert_eq!(host.run_script(&script("--stdin")).ok().stdout, with("review", "THE DIFF"));
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn invalid_too_long_or_ambiguous_input_is_refused_before_the_run() {
         ),
         ("\"$OSTLER\" run --stdin --no-stdin rehearsal hello", "cannot be used with"),
     ] {
-        let done = host.type_in(typed).code(2);
+        let done = host.run_script(typed).code(2);
         assert!(done.stderr.contains(part), "{typed}: {}", done.stderr);
     }
     assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 0);
@@ -139,7 +140,7 @@ fn invalid_too_long_or_ambiguous_input_is_refused_before_the_run() {
     assert!(!done.stdout.is_empty());
 }
 
-/// A run whose standard input is a pipe to which nothing has been written, and the first line of its complaints.
+/// A run whose standard input is a pipe without data, and the first line of its standard error.
 fn silent(host: &TestHost) -> (Child, String) {
     let mut command = host.command(&["run", "-q", "rehearsal", "review this"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,5 @@
-//! Plugins that are new, missing, damaged or dishonest, in the plugin folder of a real host: nothing of them runs unseen,
-//! and what they were to watch over is not let through.
+//! Plugins that are new, missing, damaged or dishonest, in the plugin folder of a real host: nothing runs without approval,
+//! and while a policy or redactor is missing, runs are refused.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn start(host: &TestHost, provider: &str, harness: Value) -> Result<Value, crate
 
 #[test]
 fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
-    // It claims no feature and drops nothing, and the host, which could hold some of them, may not.
+    // The plugin claims no feature and drops no option. The host has no back end that could enforce some of them.
     let host = test_host(
         &format!("{FOLDER}[sandbox]\nbackends = []\n"),
         &[("mini", hostile::provider("mini", ProviderStage::Begin, Fault::Trap))],
@@ -65,7 +65,7 @@ fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
         assert_eq!(error.kind(), "UNENFORCEABLE", "{pointer}: {}", error.text());
         assert!(error.text().contains(pointer), "{}", error.text());
     }
-    // A run without what it is about is no run.
+    // Piped content is part of the request: a run without it is refused.
     let error = start(&host, "mini", json!({"pipedContent": "a log"})).unwrap_err();
     assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/harness/pipedContent")));
     let piped = host.run_with_input(&["run", "mini", "hello"], b"a log").code(2);
@@ -76,7 +76,7 @@ fn options_that_a_plugin_does_not_claim_are_reported_or_refused() {
         .into_iter()
         .map(|event| &event["payload"]["pointer"])
         .collect();
-    // The last one: of the mode that every run has, which nothing can hold here.
+    // The last warning is about the default mode, which cannot be enforced here.
     let expected = ["/harness/resumeSessionId", "/harness/systemPrompt", "/harness/permissions/sandboxMode"];
     assert_eq!(warned, expected);
 }
@@ -87,7 +87,7 @@ fn runs_are_refused_while_a_named_redactor_cannot_be_used() {
     let redactor = || hostile::redactor("evil", RedactorStage::Verify, Fault::Trap);
     let host = test_host(section, &[("evil", redactor())]);
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
-    // Missing.
+    // The file is missing.
     fs::remove_file(host.home().join("plugins/evil.wasm")).unwrap();
     for _ in 0..2 {
         wait_until("the change", crate::support::TIMEOUT, || problems(&host).contains("redactor evil").then_some(()));
@@ -99,11 +99,11 @@ fn runs_are_refused_while_a_named_redactor_cannot_be_used() {
         host.run(&["runs"]).ok();
     }
     host.stop();
-    // Damaged when the host starts.
+    // The file is damaged when the host starts.
     put(&host, "evil", b"damaged");
     let refused = host.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
     assert_eq!(refused["kind"], "PLUGIN_FAILED", "{refused}");
-    // Nothing else of the configuration waits for it.
+    // Other configuration changes are still applied.
     host.configure(&format!("{section}[scheduler]\nglobal = 7\n"));
     host.run(&["config", "reload"]);
     let limit = host.call("get_status", &json!({})).unwrap()["globalLimit"].clone();
@@ -121,7 +121,7 @@ fn damaged_redactor_that_was_in_use_blocks_runs() {
     put(&host, "evil", b"damaged");
     let refused = host.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
     assert_eq!(refused["kind"], "PLUGIN_FAILED", "{refused}");
-    // Who takes it away wants it so.
+    // Removing the file removes the redactor on purpose.
     fs::remove_file(host.home().join("plugins/evil.wasm")).unwrap();
     host.run(&["config", "reload"]).ok();
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
@@ -154,18 +154,18 @@ fn disabled_redactor_does_not_block_configuration_changes() {
             host.run_with_input(&["run", "rehearsal", "-"], prompt.as_bytes()).ok();
             (listed(&host, "evil")["state"] == "set-aside").then_some(())
         });
-        // Whatever is changed is in force without a word from anybody: another key, the section itself, and its return.
+        // Changes are applied without a reload command: another key, the removal of the section, and its return.
         for (limit, more) in [(6, section), (7, ""), (8, section)] {
             host.configure(&format!("{more}[scheduler]\nglobal = {limit}\n"));
             wait_until(&format!("{stage:?}: the change to {limit}"), crate::support::TIMEOUT, || {
                 (host.call("get_status", &json!({})).unwrap()["globalLimit"] == limit).then_some(())
             });
         }
-        // It is named, and has failed too often with these settings.
+        // The redactor is reported, and stays disabled with these settings.
         assert!(problems(&host).contains("evil"), "{}", problems(&host));
         let refused = host.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
         assert!(refused["message"].as_str().unwrap().contains("ostler config reload"), "{refused}");
-        // On demand it is tried again.
+        // An explicit reload tries it again.
         host.run(&["config", "reload"]).ok();
         assert_eq!(listed(&host, "evil")["state"], "ready");
         assert_eq!(host.run(&["run", "rehearsal", "SAY hello"]).ok().stdout.trim(), "hello", "{stage:?}");
@@ -204,7 +204,7 @@ fn policy_file_damaged_before_the_start_denies() {
 
 #[test]
 fn file_named_like_a_bundled_policy_replaces_it_only_if_configured() {
-    // It allows everything.
+    // This policy allows everything.
     let lax = Guest { name: "guardrails", ..Guest::default() }.policy();
     let host = test_host("", &[("guardrails", lax)]);
     let elsewhere = host.root().join("elsewhere");
@@ -213,7 +213,7 @@ fn file_named_like_a_bundled_policy_replaces_it_only_if_configured() {
     assert!(problems(&host).contains("replace = true"), "{}", problems(&host));
     let denied = run(&host).code(4).error();
     assert!(denied.to_string().contains("guardrails"), "{denied}");
-    // Even where it does replace it, the host holds to the grants.
+    // Even if the file replaces the bundled policy, the host enforces the grants.
     host.configure("[plugins.policy.guardrails]\nreplace = true\n");
     wait_until("the change", crate::support::TIMEOUT, || {
         problems(&host).contains("replaces the bundled policy").then_some(())
@@ -239,7 +239,7 @@ fn new_provider_runs_nothing_before_its_digest_is_approved() {
     host.run(&["capabilities", "--refresh"]).ok();
     host.stop();
     host.run(&["runs"]).ok();
-    assert!(!proof.exists(), "it ran a probe");
+    assert!(!proof.exists(), "the plugin ran a probe");
 
     let shown = host.run(&["plugin", "trust", "sneaky", "--dry-run"]).ok().stdout;
     for part in ["runs       sh", "-c", &script, "not approved"] {
@@ -249,15 +249,15 @@ fn new_provider_runs_nothing_before_its_digest_is_approved() {
     assert_eq!(error.kind(), "CONFLICT", "{}", error.text());
     let shown = host.run(&["plugin", "trust", "sneaky"]).ok().stdout;
     assert!(shown.contains("\napproved"), "{shown}");
-    // An interpreter runs anything: that takes a word of the configuration.
+    // An interpreter can run anything, so that the configuration must name it.
     let plugin = listed(&host, "sneaky");
     assert_eq!(plugin["state"], "failed", "{plugin}");
     assert!(plugin["reason"].as_str().unwrap().contains("executable = \"sh\""), "{plugin}");
-    assert!(!proof.exists(), "it ran a probe");
+    assert!(!proof.exists(), "the plugin ran a probe");
     host.configure("[providers.sneaky]\nexecutable = \"sh\"\n");
     wait_until("the probe", crate::support::TIMEOUT, || proof.exists().then_some(()));
     assert_eq!(host.run(&["plugin", "trust", "sneaky"]).code(5).stdout, "");
-    // The approval outlasts the host; another component waits again, and the one before goes on.
+    // The approval survives a restart. A changed file needs a new approval; until then, the approved one stays in use.
     host.stop();
     host.run(&["runs"]).ok();
     assert_eq!(listed(&host, "sneaky")["state"], "ready");

@@ -1,4 +1,4 @@
-//! Defaults under a name, and runs that are run again.
+//! Profiles, and reruns of earlier runs.
 
 use crate::support::{TestHost, answer, check_run_events, of_type, tool_outputs};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn run_with_a_profile_needs_no_provider() {
     host.file("t.md", "MODEL");
     assert_eq!(host.run(&["run", "--profile", "careful", "--file", "t.md"]).ok().stdout, "mine\n");
     assert_eq!(host.run(&["run", "--profile", "whole"]).ok().stdout, "of the profile\n");
-    // What names a provider is one.
+    // A single argument that is the name of a provider is the provider, not the prompt.
     assert_eq!(host.run(&["run", "--profile", "whole", "rehearsal"]).ok().stdout, "of the profile\n");
     assert_eq!(host.run(&["run", "--profile", "careful", "rehearsal", "MODEL"]).ok().stdout, "mine\n");
     host.run(&["run", "--profile", "careful", "codex", "SAY x"]).code(2);
@@ -58,7 +58,7 @@ fn profile_fills_fields_that_the_payload_omits() {
     let shown = host.run(&["profiles", "show", "careful", "--json"]).ok().json();
     assert_eq!((shown["config"]["maxRetries"].as_u64(), &shown["config"]["cwd"]), (Some(2), &json!(folder)));
 
-    // The folder of the profile goes before the current one, and what is said goes over all of it.
+    // The folder of the profile wins over the current one, and fields of the payload win over the profile.
     assert_eq!(host.run(&["run", "rehearsal", "--profile", "careful", "MODEL"]).ok().stdout, "of the profile\n");
     assert_eq!(host.run(&["run", "rehearsal", "--profile", "careful", "SYSTEM"]).ok().stdout, "be brief\n");
     let payload = json!({
@@ -79,20 +79,20 @@ fn profile_fills_fields_that_the_payload_omits() {
     assert_eq!(audits.len(), 2);
     assert!(audits.iter().all(|audit| audit["payload"]["profile"] == "careful"), "{audits:#?}");
 
-    // Another provider's is refused, as is one that there is not.
+    // A profile of another provider is refused, and so is one that does not exist.
     let wrong = json!({ "provider": "other", "prompt": "x", "cwd": host.work(), "profileId": "careful" });
     let error = host.call("start_run", &wrong).unwrap_err();
     assert_eq!((error.kind(), error.data()["pointer"].as_str()), ("INVALID_PARAMS", Some("/profileId")));
     let done = host.run(&["run", "--json", "rehearsal", "--profile", "caerful", "x"]).code(5);
     assert_eq!(done.error()["pointer"], "/profileId");
 
-    // It is replaced as a whole on demand, and what ran with it keeps what it had.
+    // `--replace` replaces the whole profile. Earlier runs keep their stored payload.
     host.run(&["profiles", "save", "careful", "--replace", "--model", "new"]).ok();
     assert_eq!(host.run(&["profiles", "show", "careful", "--json"]).ok().json()["config"], json!({ "model": "new" }));
     let again = rerun(&host, &run, json!({ "prompt": "MODEL" }));
-    assert_eq!(answer(&again), "of the profile", "the stored payload counts, not the profile of today");
+    assert_eq!(answer(&again), "of the profile", "a rerun uses the stored payload, not the current profile");
     let named = rerun(&host, &run, json!({ "prompt": "MODEL", "model": null, "profileId": "careful" }));
-    assert_eq!(answer(&named), "new", "a profile that is named anew is merged");
+    assert_eq!(answer(&named), "new", "a profile in the overrides is merged");
     host.run(&["profiles", "delete", "careful"]).ok();
     assert_eq!(answer(&rerun(&host, &run, json!({ "prompt": "SYSTEM" }))), "be brief");
     host.run(&["profiles", "delete", "careful"]).code(5);
@@ -128,7 +128,7 @@ fn invalid_profiles_are_refused_with_all_problems() {
             "/config/timeoutSeconds"
         ]
     );
-    assert!(error.text().contains("maxTurns"), "the nearest name is told: {}", error.text());
+    assert!(error.text().contains("maxTurns"), "the nearest name is suggested: {}", error.text());
 
     let config = json!({
         "harness": {
@@ -167,10 +167,10 @@ fn invalid_profiles_are_refused_with_all_problems() {
     let renamed = save(json!({ "id": kept["profileId"], "name": "renamed" })).unwrap();
     assert_eq!((&renamed["profileId"], &renamed["createdAt"]), (&kept["profileId"], &kept["createdAt"]));
     let listed = host.call("list_profiles", &json!({})).unwrap();
-    assert_eq!(listed, json!([renamed]), "something else was kept");
+    assert_eq!(listed, json!([renamed]), "another profile was saved");
     assert_eq!(host.call("list_profiles", &json!({ "provider": "codex" })).unwrap(), json!([]));
 
-    // What is wrong with a profile only when it is used names it.
+    // A problem that shows only when the profile is used names the profile.
     let config = json!({ "harness": { "mcp": { "servers": [{ "name": "s" }] } } });
     save(json!({ "name": "q", "config": config })).unwrap();
     let payload = json!({ "prompt": "x", "cwd": host.work(), "profileId": "q" });
@@ -232,13 +232,13 @@ fn rerun_of_an_ended_run_requires_its_secrets_again() {
     });
     host.ensure_running();
     let first = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    // While it has not ended, its true payload is still there.
+    // Until the run ends, its secrets are still available.
     let second = host.call("rerun", &json!({ "runId": first })).unwrap()["runId"].as_str().unwrap().to_owned();
     host.file("go", "");
     for run in [&first, &second] {
         assert!(
             tool_outputs(&host.wait_for_end(run)).contains(&crate::support::sha256(&token)),
-            "the true value was not used"
+            "the original value was not used"
         );
     }
 
@@ -252,7 +252,7 @@ fn rerun_of_an_ended_run_requires_its_secrets_again() {
     let again = rerun(&host, &first, given(json!("another-value-of-it")));
     assert!(tool_outputs(&again).contains(&crate::support::sha256("another-value-of-it")));
     let without = rerun(&host, &first, given(Value::Null));
-    assert!(tool_outputs(&without).contains(&crate::support::sha256("")), "null leaves it out");
+    assert!(tool_outputs(&without).contains(&crate::support::sha256("")), "null removes the variable");
     crate::support::SecretProbe::new(&[token, "another-value-of-it".to_owned()]).assert_not_below(host.root(), &[]);
 }
 

@@ -1,4 +1,4 @@
-//! The queue under control: runs that start after others, pauses, priorities, and the picture of it all.
+//! Control of the queue: dependencies, pauses, priorities, and the queue listing.
 
 use crate::support::terminal::{CTRL_C, Terminal};
 use crate::support::{TIMEOUT, TestHost, check_run_events, end_of, of_type, wait_until};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 /// One run at a time.
 const ONE: &str = "[scheduler]\nglobal = 1\n";
 
-/// A run that holds a slot until it is canceled.
-fn hold(host: &TestHost) -> String {
+/// Starts a run that occupies a slot until it is canceled.
+fn occupy_slot(host: &TestHost) -> String {
     let run = host.detach(&["rehearsal", "SLEEP 600"]);
-    wait_until("a run on record as running", TIMEOUT, || (host.record(&run)["status"] == "running").then_some(()));
+    wait_until("a run with status running", TIMEOUT, || (host.record(&run)["status"] == "running").then_some(()));
     run
 }
 
@@ -18,7 +18,7 @@ fn jobs(host: &TestHost) -> Vec<Value> {
     host.call("list_queue_jobs", &json!({})).unwrap().as_array().unwrap().clone()
 }
 
-/// The titles of the waiting runs in the order in which they leave, and why they wait.
+/// The titles of the waiting runs in the order in which they will start, and why they wait.
 fn waiting(host: &TestHost) -> Vec<(String, String)> {
     let text = |job: &Value, name: &str| job[name].as_str().unwrap_or_default().to_owned();
     let jobs = jobs(host).into_iter().filter(|job| job["state"] != "running");
@@ -28,7 +28,7 @@ fn waiting(host: &TestHost) -> Vec<(String, String)> {
 #[test]
 fn run_starts_after_its_dependencies() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    let first = hold(&host);
+    let first = occupy_slot(&host);
     let second = host.detach(&["rehearsal", "--after", &first, "--even-if-failed", "SAY second"]);
     let third = host.detach(&["rehearsal", "--after", &second, "--after", &first, "--even-if-failed", "SAY third"]);
     let listed = jobs(&host);
@@ -47,9 +47,9 @@ fn run_starts_after_its_dependencies() {
     let ended = |run: &str| host.record(run)["endedAt"].as_str().unwrap().to_owned();
     assert!(ended(&first).as_str() <= host.record(&second)["startedAt"].as_str().unwrap());
     assert!(ended(&second).as_str() <= host.record(&third)["startedAt"].as_str().unwrap());
-    // One that has completed is no reason to wait.
+    // A completed run is no reason to wait.
     host.run(&["run", "rehearsal", "--after", &second, "SAY at once"]).ok();
-    // A rerun does not wait for what is over.
+    // A rerun does not wait for the dependencies of the original run.
     host.run(&["rm", "--yes", &first, &second]).ok();
     assert_eq!(host.run(&["rerun", &third]).ok().stdout, "third\n");
     check_run_events(&host.run_events(&third));
@@ -58,7 +58,7 @@ fn run_starts_after_its_dependencies() {
 #[test]
 fn run_is_canceled_if_its_dependency_does_not_complete() {
     let host = TestHost::granted("");
-    let first = hold(&host);
+    let first = occupy_slot(&host);
     let second = host.detach(&["rehearsal", "--after", &first, "SAY second"]);
     let third = host.detach(&["rehearsal", "--after", &second, "SAY third"]);
     let lenient = host.detach(&["rehearsal", "--after", &third, "--even-if-failed", "SAY lenient"]);
@@ -77,7 +77,7 @@ fn run_is_canceled_if_its_dependency_does_not_complete() {
     host.run(&["wait", &lenient]).ok();
     assert_eq!(follower.finish().0, 130);
 
-    // What cannot be waited for is refused, and nothing stays.
+    // An impossible dependency is refused, and no run is stored.
     let before = host.call("list_runs", &json!({})).unwrap()["total"].clone();
     let refused = host.run(&["run", "rehearsal", "--after", &third, "SAY x"]).code(7);
     assert!(
@@ -115,12 +115,12 @@ fn run_waits_for_the_retry_of_its_dependency() {
 #[test]
 fn dependencies_survive_a_restart() {
     let host = TestHost::granted(ONE);
-    let first = hold(&host);
+    let first = occupy_slot(&host);
     let after_first = host.detach(&["rehearsal", "--after", &first, "--even-if-failed", "SAY after the first"]);
     let strict = host.detach(&["rehearsal", "--after", &first, "SAY strict"]);
     let scheduled = host.detach(&["rehearsal", "--in", "1h", "SAY scheduled"]);
     let after_scheduled = host.detach(&["rehearsal", "--after", &scheduled, "SAY after the scheduled one"]);
-    // The next host finds that the first run was running when this one died.
+    // The next host finds that the first run was running when the host was killed.
     crate::support::signal(host.ensure_running(), nix::sys::signal::Signal::SIGKILL);
     wait_until("the end of the host", TIMEOUT, || host.health().is_err().then_some(()));
     host.ensure_running();
@@ -128,7 +128,7 @@ fn dependencies_survive_a_restart() {
     host.run(&["wait", &strict]).code(130);
     assert_eq!(host.record(&first)["status"], "interrupted");
     assert_eq!(host.record(&strict)["reason"], "dependency_failed");
-    // And once more after a host that has ended by itself.
+    // The same after a normal stop.
     host.stop();
     host.ensure_running();
     let shown = host.run(&["show", &after_scheduled]).ok().stdout;
@@ -143,7 +143,7 @@ fn dependencies_survive_a_restart() {
 #[test]
 fn message_with_a_dependency_blocks_later_messages() {
     let host = TestHost::granted("");
-    let first = hold(&host);
+    let first = occupy_slot(&host);
     let chat = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
     let send = |args: &[&str]| {
         let all: Vec<&str> = ["chat", "send", "--detach", &chat].iter().chain(args).copied().collect();
@@ -161,11 +161,11 @@ fn message_with_a_dependency_blocks_later_messages() {
 #[test]
 fn paused_queue_starts_nothing_until_resumed_even_after_a_restart() {
     let host = TestHost::granted("[providers.other]\nplugin = \"rehearsal\"\n");
-    let going = hold(&host);
+    let running = occupy_slot(&host);
     assert_eq!(host.run(&["queue", "pause", "--json"]).ok().json(), json!({"paused": true, "pausedProviders": []}));
     let run = host.detach(&["rehearsal", "SAY one"]);
     assert_eq!(waiting(&host), [("one".to_owned(), "paused".to_owned())]);
-    assert_eq!(host.record(&going)["status"], "running", "what runs goes on");
+    assert_eq!(host.record(&running)["status"], "running", "a pause does not stop running runs");
     let shown = host.run(&["queue"]).ok();
     assert!(
         shown.stdout.contains("the queue (paused)") && shown.stderr.contains("ostler queue resume"),
@@ -173,10 +173,10 @@ fn paused_queue_starts_nothing_until_resumed_even_after_a_restart() {
         shown.all()
     );
     assert!(host.run(&["status"]).ok().stdout.contains("the queue is paused"));
-    // Whoever follows a run is told why nothing happens.
+    // A client that follows a waiting run sees the reason.
     let mut terminal = Terminal::start(host.command(&["run", "rehearsal", "SAY two"]));
     terminal.wait_for("the queue is paused");
-    host.run(&["cancel", &going]).ok();
+    host.run(&["cancel", &running]).ok();
     host.stop();
 
     host.ensure_running();
@@ -187,14 +187,14 @@ fn paused_queue_starts_nothing_until_resumed_even_after_a_restart() {
     assert_eq!(host.run(&["queue", "resume"]).ok().stdout, "the queue is running: nothing is paused\n");
     host.run(&["wait", &run]).ok();
 
-    // One provider alone.
+    // A pause of one provider.
     let paused = host.run(&["queue", "pause", "rehearsal"]).ok().stdout;
     assert!(paused.contains("rehearsal"), "{paused}");
     let run = host.detach(&["rehearsal", "SAY three"]);
     host.run(&["run", "other", "SAY meanwhile"]).ok();
     assert_eq!(waiting(&host), [("three".to_owned(), "provider_paused".to_owned())]);
     host.run(&["queue", "resume"]).ok();
-    assert_eq!(host.record(&run)["status"], "queued", "it was paused by name");
+    assert_eq!(host.record(&run)["status"], "queued", "the provider was paused by name");
     host.run(&["queue", "resume", "rehearsal"]).ok();
     host.run(&["wait", &run]).ok();
     host.run(&["queue", "pause", "nobody"]).code(5);
@@ -207,7 +207,7 @@ fn paused_queue_starts_nothing_until_resumed_even_after_a_restart() {
 #[test]
 fn priority_change_moves_a_waiting_run() {
     let host = TestHost::granted(ONE);
-    let going = hold(&host);
+    let running = occupy_slot(&host);
     let runs = ["one", "two", "three"].map(|name| host.detach(&["rehearsal", &format!("SAY {name}")]));
     let order = |host: &TestHost| waiting(host).into_iter().map(|(title, _)| title).collect::<Vec<_>>();
     assert_eq!(order(&host), ["one", "two", "three"]);
@@ -219,12 +219,12 @@ fn priority_change_moves_a_waiting_run() {
     assert_eq!(host.record(&runs[2])["queuePriority"], 5);
     let changed = of_type(&host.run_events(&runs[2]), "run.progress").last().unwrap()["payload"].clone();
     assert_eq!((&changed["stage"], &changed["priority"]), (&json!("priority_changed"), &json!(5)));
-    // What does not wait cannot be moved.
-    let refused = host.run(&["queue", "move", &going, "--priority", "1"]).code(7);
+    // A running run cannot be moved.
+    let refused = host.run(&["queue", "move", &running, "--priority", "1"]).code(7);
     assert!(refused.stderr.contains("running"), "{}", refused.stderr);
     host.run(&["queue", "move", &runs[1], "--priority", "11"]).code(2);
     host.run(&["queue", "move", &runs[1]]).code(2);
-    // It holds after a restart.
+    // The order survives a restart.
     host.run(&["queue", "pause"]).ok();
     host.stop();
     host.ensure_running();
@@ -240,11 +240,11 @@ fn priority_change_moves_a_waiting_run() {
 fn cancel_all_asks_and_cancels_waiting_before_running_runs() {
     let host = TestHost::granted(ONE);
     assert!(host.run(&["cancel", "--all", "--yes"]).ok().stderr.contains("the queue is empty"));
-    let going = hold(&host);
+    let running = occupy_slot(&host);
     let waiting: Vec<String> =
         (0..40).map(|number| host.submit(&format!("SAY {number}"), &json!({})).unwrap()).collect();
     host.run(&["cancel", "--all"]).code(2);
-    host.run(&["cancel", "--all", &going]).code(2);
+    host.run(&["cancel", "--all", &running]).code(2);
     let mut terminal = Terminal::start(host.command(&["cancel", "--all"]));
     terminal.wait_for("Cancel 1 running and 40 waiting runs? [y/N]");
     terminal.type_keys("n\n");
@@ -253,16 +253,19 @@ fn cancel_all_asks_and_cancels_waiting_before_running_runs() {
     assert_eq!(jobs(&host).len(), 41);
     let canceled = host.run(&["cancel", "--all", "--yes", "--json"]).ok().json();
     assert_eq!(canceled.as_array().unwrap().len(), 41);
-    for run in waiting.iter().chain([&going]) {
+    for run in waiting.iter().chain([&running]) {
         assert_eq!(host.record(run)["status"], "canceled");
     }
-    assert!(waiting.iter().all(|run| host.record(run).get("startedAt").is_none()), "none of them got the free slot");
+    assert!(
+        waiting.iter().all(|run| host.record(run).get("startedAt").is_none()),
+        "no waiting run started in the free slot"
+    );
 }
 
 #[test]
 fn queue_watch_updates_on_changes() {
     let host = TestHost::granted(ONE);
-    let going = hold(&host);
+    let running = occupy_slot(&host);
     let mut watching = host.follow(&["queue", "--watch", "--json"]);
     let one = |count: usize| move |line: &Value| line.as_array().is_some_and(|jobs| jobs.len() == count);
     watching.wait_for("one job", one(1));
@@ -278,5 +281,5 @@ fn queue_watch_updates_on_changes() {
     terminal.wait_for("the queue is empty");
     terminal.type_keys(CTRL_C);
     assert_eq!(terminal.finish().0, 130);
-    assert_eq!(host.record(&going)["status"], "canceled");
+    assert_eq!(host.record(&running)["status"], "canceled");
 }

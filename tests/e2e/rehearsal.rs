@@ -1,4 +1,4 @@
-//! The stand-in by itself, as its own program.
+//! The rehearsal itself, as a program.
 
 use std::{
     fs,
@@ -43,7 +43,7 @@ impl RehearsalFixture {
 
 const SESSION: &str = "--session-id=5eed0000-0000-4000-8000-000000000001";
 
-/// The plugin's tests read these captures: they must be what the stand-in still writes.
+/// The tests of the plugin read these captures, so that they must match the current output of the rehearsal.
 #[test]
 fn captures_match_the_current_output() {
     let fixture = RehearsalFixture::new();
@@ -81,7 +81,7 @@ fn captures_match_the_current_output() {
         String::from_utf8_lossy(&fs::read(captures.join(format!("{name}.{extension}"))).unwrap_or_default())
             .into_owned()
     };
-    // The pieces in which a command's output arrives are chance; its result is not.
+    // The output of a command arrives in random chunks, so that only its result is compared.
     let without_deltas = |text: &str| {
         let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"tool.delta\"")).collect();
         lines.join("\n")

@@ -1,4 +1,4 @@
-//! Configuration, plugins and settings change while the host runs, and runs are under way.
+//! Changes of the configuration, plugins and settings while the host and its runs are running.
 
 use crate::support::{TIMEOUT, TestHost, answer, end_of, of_type, signal, wait_until};
 use nix::sys::signal::Signal;
@@ -21,7 +21,7 @@ fn list<'v>(value: &'v Value, name: &str) -> &'v Vec<Value> {
     value[name].as_array().unwrap_or_else(|| panic!("no {name}: {value}"))
 }
 
-/// Waits for a reload of which this is true, and gives it.
+/// Waits for a reload that matches, and gives it.
 #[track_caller]
 fn reloaded(host: &TestHost, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_until(what, TIMEOUT, || list(&status(host), "reloads").iter().find(|reload| wanted(reload)).cloned())
@@ -38,12 +38,12 @@ fn limit_becomes(host: &TestHost, limit: u64) {
     wait_until(&format!("a limit of {limit}"), TIMEOUT, || (status(host)["globalLimit"] == limit).then_some(()));
 }
 
-/// A component that is the bundled stand-in and differs from it by a mark.
+/// The component of the bundled rehearsal, made different by a mark.
 fn rehearsal(mark: &str) -> Vec<u8> {
     let bundled = BUNDLED.iter().find(|bundled| bundled.name == "rehearsal").unwrap();
     let mut bytes = bundled.component.to_vec();
     let name = format!("mark-{mark}");
-    // A custom section, which means nothing: its kind, its length, the length of its name, its name.
+    // A custom section without meaning: its kind, its length, the length of its name, its name.
     bytes.extend([0, u8::try_from(name.len() + 1).unwrap(), u8::try_from(name.len()).unwrap()]);
     bytes.extend(name.as_bytes());
     bytes
@@ -53,7 +53,7 @@ fn plugin_folder(host: &TestHost) -> PathBuf {
     host.home().join("plugins")
 }
 
-/// What the host lists for the stand-in's plugin.
+/// The entry of the rehearsal plugin in the plugin list.
 fn listed(host: &TestHost) -> Value {
     let plugins = host.call("list_plugins", &json!({})).unwrap();
     list(&plugins, "plugins").iter().find(|plugin| plugin["name"] == "rehearsal").unwrap().clone()
@@ -85,7 +85,7 @@ fn limits_change_on_a_live_queue() {
     limit_becomes(&host, 1);
     assert_eq!(status(&host)["running"], 3);
     let refused = host.run(&["run", "--detach", "--json", "rehearsal", "SAY no"]).code(7).error();
-    assert_eq!(refused["kind"], "QUEUE_FULL", "the capacity is another too");
+    assert_eq!(refused["kind"], "QUEUE_FULL", "the capacity has changed, too");
     for run in &runs {
         host.run(&["cancel", run]).ok();
     }
@@ -103,7 +103,7 @@ fn redaction_policies_and_providers_follow_the_configuration() {
 
     host.configure("[plugins.policy.guardrails.settings]\nmaxTimeoutSeconds = 600\n");
     changed(&host, "plugins.policy.guardrails.settings.maxTimeoutSeconds");
-    assert!(answer(&host.events_of(say)).contains("ACMEX-1234"), "the rule went with the text that had it");
+    assert!(answer(&host.events_of(say)).contains("ACMEX-1234"), "the rule was removed from the configuration");
     let denied = host.run(&["run", "--json", "--timeout", "20m", "rehearsal", "SAY no"]).code(4).error();
     assert_eq!(denied["kind"], "POLICY_DENIED");
 
@@ -123,7 +123,7 @@ fn invalid_configuration_changes_nothing_and_is_reported_with_its_position() {
         ("[scheduler]\nglobal = 5\n[log]\nlevel = \"loud\"\n", 4, 9, "log.level"),
         ("[scheduler]\nglobal = = 5\n", 2, 10, ""),
         ("[scheduler]\nglobl = 5\n", 2, 1, "scheduler.globl"),
-        // The plugin itself says no.
+        // The plugin rejects its settings.
         (
             "[scheduler]\nglobal = 5\n[providers.second]\nplugin = \"rehearsal\"\n[providers.second.settings]\ndelay = -1\n",
             6,
@@ -131,7 +131,7 @@ fn invalid_configuration_changes_nothing_and_is_reported_with_its_position() {
             "providers.second.settings.delay",
         ),
         ("[scheduler]\nglobal = 5\n[providers.second]\nplugin = \"nobody\"\n", 4, 10, "providers.second"),
-        // No plugin could run.
+        // No plugin can run with this limit.
         ("[plugins]\nmemory_mib = 1\n", 0, 0, "bytes of memory"),
         ("[plugins.policy.nobody]\nsettings = { x = 1 }\n", 2, 12, "plugins.policy.nobody"),
     ] {
@@ -147,10 +147,13 @@ fn invalid_configuration_changes_nothing_and_is_reported_with_its_position() {
         let now = status(&host);
         assert_eq!(now["globalLimit"], 4, "{text}");
         if line > 0 {
-            let place = format!("line {line}, column {column}");
-            assert!(list(&now, "problems").iter().any(|told| told.as_str().unwrap().contains(&place)), "{now}");
+            let position = format!("line {line}, column {column}");
+            assert!(
+                list(&now, "problems").iter().any(|problem| problem.as_str().unwrap().contains(&position)),
+                "{now}"
+            );
             let log = fs::read_to_string(now["logFile"].as_str().unwrap()).unwrap();
-            assert!(log.contains(&place), "{log}");
+            assert!(log.contains(&position), "{log}");
         }
         host.run(&["run", "second", "SAY as before"]).ok();
         host.configure("[scheduler]\nglobal = 4\n[providers.second]\nplugin = \"rehearsal\"\n");
@@ -166,7 +169,7 @@ fn plugin_file_changes_affect_new_runs_but_not_active_ones() {
     let bundled = listed(&host);
     assert_eq!(bundled["source"], "bundled");
 
-    // The folder is not there yet, or was made by the host; either way a file that is put there is found.
+    // Whether or not the host has created the folder already, it finds a new file there.
     fs::create_dir_all(plugin_folder(&host)).unwrap();
     let path = plugin_folder(&host).join("mine.wasm");
     fs::write(&path, rehearsal("one")).unwrap();
@@ -174,14 +177,14 @@ fn plugin_file_changes_affect_new_runs_but_not_active_ones() {
     assert_ne!(one["digest"], bundled["digest"]);
     assert_eq!(adapter(&host.events_of(&["rehearsal", "SAY one"])), one["digest"]);
 
-    // Another by rename, as tools do that replace files.
+    // Another file by rename, as many tools replace files.
     let draft = host.root().join("draft");
     fs::write(&draft, rehearsal("two")).unwrap();
     fs::rename(&draft, &path).unwrap();
     let two = listed_as(&host, "the second file", |plugin| plugin["digest"] != one["digest"]);
     assert_eq!(adapter(&host.events_of(&["rehearsal", "SAY two"])), two["digest"]);
 
-    // Broken ones leave it where it is, and the listing says why.
+    // A broken file leaves the plugin in use, and the listing shows the reason.
     let good = rehearsal("three");
     for broken in [&b"broken"[..], &good[..good.len() / 2], &[]] {
         fs::write(&path, broken).unwrap();
@@ -201,7 +204,7 @@ fn plugin_file_changes_affect_new_runs_but_not_active_ones() {
     listed_as(&host, "the bundled one", |plugin| plugin["digest"] == bundled["digest"]);
     assert_eq!(adapter(&host.events_of(&["rehearsal", "SAY back"])), bundled["digest"]);
 
-    // All the while one run went on with what it began with.
+    // The active run kept its plugin all the time.
     assert_eq!(host.record(&under_way)["status"], "running");
     host.run(&["cancel", &under_way]).ok();
     let events = host.run_events(&under_way);
@@ -213,11 +216,11 @@ fn plugin_file_changes_affect_new_runs_but_not_active_ones() {
 fn file_that_is_being_written_is_not_read() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\n");
     host.ensure_running();
-    // Cut short it is valid, and says less than it will.
+    // The first part of the file is a valid configuration, too.
     let mut file = fs::File::create(host.home().join("config.toml")).unwrap();
     file.write_all(b"[scheduler]\nglobal = 7\n").unwrap();
     file.flush().unwrap();
-    // Something else happens meanwhile, and is taken up.
+    // Another change in the meantime is noticed.
     fs::create_dir_all(plugin_folder(&host)).unwrap();
     fs::write(plugin_folder(&host).join("x.wasm"), b"broken").unwrap();
     reloaded(&host, "the plugin", |reload| list(reload, "plugins").iter().any(|plugin| plugin["name"] == "x"));
@@ -225,7 +228,11 @@ fn file_that_is_being_written_is_not_read() {
     file.write_all(b"capacity = 9\n").unwrap();
     drop(file);
     let reload = changed(&host, "scheduler.capacity");
-    assert_eq!(reload["changed"], json!(["scheduler.capacity", "scheduler.global"]), "as a whole");
+    assert_eq!(
+        reload["changed"],
+        json!(["scheduler.capacity", "scheduler.global"]),
+        "both changes come from one reload"
+    );
 }
 
 #[test]
@@ -238,14 +245,14 @@ fn renamed_linked_and_rewritten_files_are_noticed() {
         fs::write(&draft, text).unwrap();
         fs::rename(&draft, &path).unwrap();
     };
-    // Where there was none, by rename; again by rename; removed.
+    // A new file by rename, a replacement by rename, and a removal.
     put("[scheduler]\nglobal = 5\n");
     limit_becomes(&host, 5);
     put("[scheduler]\nglobal = 6\n");
     limit_becomes(&host, 6);
     fs::remove_file(&path).unwrap();
     limit_becomes(&host, 2);
-    // As an orchestrator mounts it: the file leads through a link, which is swapped.
+    // As an orchestrator mounts it: the file is reached through a link, which is swapped.
     let mount = host.root().join("mount");
     for (version, limit) in [("..one", 7), ("..two", 8)] {
         fs::create_dir_all(mount.join(version)).unwrap();
@@ -260,7 +267,7 @@ fn renamed_linked_and_rewritten_files_are_noticed() {
     limit_becomes(&host, 8);
     fs::write(mount.join("..two/config.toml"), "[scheduler]\nglobal = 9\n").unwrap();
     limit_becomes(&host, 9);
-    // A link that leads nowhere is a mistake, not the wish for the defaults.
+    // A dangling link is an error; it does not mean the default configuration.
     fs::rename(&mount, host.root().join("unmounted")).unwrap();
     fs::remove_file(&path).unwrap();
     symlink(mount.join("config.toml"), &path).unwrap();
@@ -277,25 +284,29 @@ fn reload_can_be_requested_by_call_command_and_signal() {
     let pid = host.ensure_running();
     host.configure("[scheduler]\nglobal = 5\n");
     host.call("reload", &json!({})).unwrap();
-    assert_eq!(status(&host)["globalLimit"], 5, "in force when the answer comes");
+    assert_eq!(status(&host)["globalLimit"], 5, "the change is active when the answer arrives");
     host.configure("[scheduler]\nglobal = 0\ncapacity = []\n");
     let error = host.call("reload", &json!({})).unwrap_err();
     assert_eq!(error.kind(), "INVALID_PARAMS");
-    let told: Vec<(&str, &str)> = error.data()["problems"]
+    let problems: Vec<(&str, &str)> = error.data()["problems"]
         .as_array()
         .unwrap()
         .iter()
         .map(|problem| (problem["pointer"].as_str().unwrap(), problem["message"].as_str().unwrap()))
         .collect();
-    assert_eq!(told[0].0, "/scheduler/global");
-    assert!(told[0].1.starts_with("line 2, column 10: must be an integer"), "{told:?}");
-    assert_eq!((told[1].0, told.len()), ("/scheduler/capacity", 2));
+    assert_eq!(problems[0].0, "/scheduler/global");
+    assert!(problems[0].1.starts_with("line 2, column 10: must be an integer"), "{problems:?}");
+    assert_eq!((problems[1].0, problems.len()), ("/scheduler/capacity", 2));
     assert!(host.run(&["config", "reload"]).code(2).stderr.contains("line 3, column 12"));
 
     host.configure("[scheduler]\nglobal = 6\n");
     signal(pid, Signal::SIGHUP);
     reloaded(&host, "the signal", |reload| reload["trigger"] == "signal");
-    assert_eq!((status(&host)["globalLimit"].as_u64(), host.ensure_running()), (Some(6), pid), "it lives on");
+    assert_eq!(
+        (status(&host)["globalLimit"].as_u64(), host.ensure_running()),
+        (Some(6), pid),
+        "the host continues with the new limit"
+    );
     assert_eq!(host.run(&["config", "reload"]).ok().stdout, "nothing changed\n");
     assert!(host.run(&["status"]).ok().stdout.contains("reloaded"));
 }
@@ -317,8 +328,8 @@ fn settings_override_the_file_and_survive_a_restart() {
     let origin = |of: &Value, pointer: &str| of["origins"][pointer].clone();
     assert_eq!(origin(&after, "/scheduler/global"), "override");
     assert_eq!(origin(&after, "/scheduler/capacity"), "default");
-    assert_eq!(status(&host)["globalLimit"], 9, "at once");
-    // The file has changed nothing of what was set.
+    assert_eq!(status(&host)["globalLimit"], 9, "the setting is active at once");
+    // A change of the file does not change the setting.
     host.configure("[scheduler]\nglobal = 4\ncapacity = 7\n");
     changed(&host, "scheduler.capacity");
     let now = settings(json!({"origins": true}));
@@ -337,7 +348,7 @@ fn settings_override_the_file_and_survive_a_restart() {
 fn invalid_patch_is_refused_as_a_whole_with_all_problems() {
     let host = TestHost::new();
     host.ensure_running();
-    // Made here, so that no scanner takes this file for a leak.
+    // Built here, so that secret scanners do not report this file.
     let token = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
     let patch = json!({
         "scheduler": {"global": 7, "perProvider": 0, "globl": 1},
@@ -364,8 +375,8 @@ fn invalid_patch_is_refused_as_a_whole_with_all_problems() {
         ]
     );
     assert!(!error.text().contains("hunter2"), "{}", error.text());
-    assert_eq!(status(&host)["globalLimit"], 2, "nothing of it");
-    // What no provider has, and what runs programs.
+    assert_eq!(status(&host)["globalLimit"], 2, "no part of the patch was applied");
+    // A setting that only the configuration file may contain.
     let patch = json!({"scheduler": {"global": 7}, "providers": {"rehearsal": {"settings": {"delay": -1}}}});
     let error = host.call("update_settings", &json!({ "patch": patch })).unwrap_err();
     let problem = &error.data()["problems"][0];
@@ -377,7 +388,7 @@ fn invalid_patch_is_refused_as_a_whole_with_all_problems() {
     assert_eq!(status(&host)["globalLimit"], 2);
     let kept = host.call("get_settings", &json!({"origins": true})).unwrap();
     assert!(kept["origins"].as_object().unwrap().values().all(|origin| origin == "default"), "{kept}");
-    // Stored is what was taken, and that alone.
+    // Only accepted patches are stored.
     host.call("update_settings", &json!({"patch": {"log": {"level": "debug"}}})).unwrap();
     host.stop();
     for file in ["ostler.db", "ostler.db-wal"] {
@@ -426,7 +437,7 @@ fn settings_can_be_changed_on_the_command_line() {
     assert_eq!(error["problems"][0]["pointer"], "/patch/plugins/folder");
 }
 
-/// What an earlier version stored is not in force, and is said to be so.
+/// A setting that an earlier version stored is not used, and is reported.
 #[test]
 fn ignores_a_stored_setting_that_only_the_file_can_have() {
     let host = TestHost::with_config("");
@@ -446,7 +457,7 @@ fn ignores_a_stored_setting_that_only_the_file_can_have() {
         assert!(problems.contains(part), "{part}: {problems}");
     }
     host.run(&["settings", "unset", "policy.allow_advanced", "providers.evil"]).ok();
-    assert!(!status(&host)["problems"].to_string().contains("config.toml only"), "taken back");
+    assert!(!status(&host)["problems"].to_string().contains("config.toml only"), "the stored settings were removed");
 }
 
 /// Seconds of processor time that a process has used.
@@ -466,7 +477,7 @@ fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
         let limit = number % 200 + 1;
         let text = format!("[scheduler]\nglobal = {limit}\n# {}\n", "x".repeat(500));
         match number % 5 {
-            // Not TOML; not a configuration; whole, but not at once; by rename; and plainly.
+            // In turn: invalid TOML, an invalid value, a valid file in two writes, one by rename, and one in a single write.
             0 if !last => fs::write(&path, "[scheduler]\nglobal = \n"),
             1 if !last => fs::write(&path, "[scheduler]\nglobal = 0\n"),
             2 => fs::File::create(&path).and_then(|mut file| {
@@ -485,7 +496,7 @@ fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
     let pace = Duration::from_millis(10);
     for number in 0..1000_u32 {
         rewrite(u64::from(number), false);
-        // The pace is kept whatever a single step takes.
+        // Keep the pace, however long a single step takes.
         thread::sleep((start + pace * (number + 1)).saturating_duration_since(Instant::now()));
     }
     let limit = rewrite(1003, true);
@@ -494,15 +505,15 @@ fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
     let (late, took) = (written.elapsed(), start.elapsed());
     assert!(late < Duration::from_secs(2), "{late:?}");
     let load = (used(pid) - before) / took.as_secs_f64();
-    assert!(load < 0.6, "{load:.2} of a processor for rewrites that nobody needs");
+    assert!(load < 0.6, "{load:.2} of a processor for superseded rewrites");
 
-    // Where the very last one is wrong, the one before it counts, if it was there for long enough to be seen; nothing else.
+    // If the last file is invalid, the one before it is active if the host had time to read it; no other.
     fs::write(&path, "[scheduler]\nglobal = 41\n").unwrap();
     thread::sleep(pace);
     fs::write(&path, "[scheduler]\nglobal = 0\n").unwrap();
     wait_until("the last is refused", TIMEOUT, || {
         let problems = status(&host)["problems"].clone();
-        problems.as_array().unwrap().iter().any(|told| told.as_str().unwrap().contains("line 2")).then_some(())
+        problems.as_array().unwrap().iter().any(|problem| problem.as_str().unwrap().contains("line 2")).then_some(())
     });
     let now = status(&host)["globalLimit"].as_u64().unwrap();
     assert!(now == 41 || now == limit, "{now}");

@@ -1,9 +1,9 @@
-//! What is too old or too much goes, and nothing else: by hand, when the host starts, and never a run that lives.
+//! Retention deletes runs that are too old or use too much space, on request and when the host starts, but no active run.
 
 use crate::support::{TIMEOUT, TestHost, wait_until};
 use serde_json::{Value, json};
 
-/// Lets days pass for what has ended: everything of the database lies so much further back.
+/// Makes all stored runs and events older by this number of days.
 fn age(host: &TestHost, days: i64) {
     host.stop();
     let database = rusqlite::Connection::open(host.home().join("data/ostler.db")).unwrap();
@@ -41,7 +41,7 @@ fn dry_run_lists_what_apply_deletes() {
     let another = run(&host, "BIG 700");
     let dry = apply(&host, true);
     let gone: Vec<&str> = dry["items"].as_array().unwrap().iter().map(|item| item["runId"].as_str().unwrap()).collect();
-    assert_eq!(gone, [first.as_str(), big.as_str()], "the oldest first, until the rest has room: {dry}");
+    assert_eq!(gone, [first.as_str(), big.as_str()], "the oldest runs first, until the rest fits: {dry}");
     assert_eq!((&dry["items"][1]["rule"], &dry["items"][1]["name"]), (&json!("megabytes"), &json!("rehearsal")));
     assert_eq!(runs(&host).len(), 4, "a dry run deletes nothing");
 
@@ -51,7 +51,7 @@ fn dry_run_lists_what_apply_deletes() {
     assert_eq!(runs(&host), [another.clone(), newest]);
     let error = host.call("get_run", &json!({"runId": big})).unwrap_err();
     assert_eq!(error.kind(), "NOT_FOUND");
-    // Who comes back with an old cursor is told; who follows a run that is there is not.
+    // A subscriber with an old cursor is told that events are missing; one that follows an existing run is not.
     assert!(crate::support::events(&host.socket(), &format!("after={cursor}&follow=0")).contains("event: truncated"));
     let own = crate::support::events(&host.socket(), &format!("after={cursor}&follow=0&runId={another}"));
     assert!(!own.contains("truncated") && own.contains("run.completed"), "{own}");
@@ -79,13 +79,13 @@ fn starting_host_deletes_expired_runs() {
         .unwrap();
     drop(database);
     host.ensure_running();
-    wait_until("the look of the host that starts", TIMEOUT, || {
+    wait_until("the retention of the starting host", TIMEOUT, || {
         let state = host.call("get_retention", &json!({})).unwrap();
         state.get("last").map(|last| assert_eq!((&last["runs"], &last["events"]), (&json!(1), &json!(1)), "{last}"))
     });
     assert_eq!(host.call("get_run", &json!({"runId": old})).unwrap_err().kind(), "NOT_FOUND");
-    assert!(!file.exists(), "its file in the host's folder goes with it");
-    // Nothing is left of it in the database either.
+    assert!(!file.exists(), "the exported file is deleted, too");
+    // Nothing is left in the database, either.
     host.stop();
     let database = rusqlite::Connection::open(host.home().join("data/ostler.db")).unwrap();
     for table in ["runs", "run_bodies", "run_events", "run_artifacts", "scheduler_jobs"] {
@@ -118,7 +118,7 @@ fn limits_are_set_unset_and_validated() {
     assert_eq!(
         (&global["days"]["value"], &global["megabytes"]["value"]),
         (&json!(0), &json!(7)),
-        "one after the other"
+        "both calls took effect"
     );
     let text = host.run(&["retention", "show"]).ok().stdout;
     assert!(text.contains("forever (set)") && text.contains("7 (set)"), "{text}");

@@ -1,4 +1,5 @@
-//! Ends of every kind: cancelled, timed out, finished with leftovers, interrupted at the terminal. Nothing stays alive.
+//! All ways in which a run ends: canceled, timed out, finished with remaining processes, interrupted at the terminal. No
+//! process is left.
 
 use crate::support::{
     ResourceBaseline, TIMEOUT, TestHost, answer, carrying, check_run_events, end_of, of_type, wait_until,
@@ -9,11 +10,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// What a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
+/// How long a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
 const STOP: Duration = Duration::from_secs(12);
 
-/// Starts a run and waits until its agent has done what the stop is to find.
-fn begin(host: &TestHost, prompt: &str, ready: impl Fn(&Value) -> bool) -> (crate::support::Follower, String) {
+/// Starts a run and waits for an event that shows that its agent is at work.
+fn start_run(host: &TestHost, prompt: &str, ready: impl Fn(&Value) -> bool) -> (crate::support::Follower, String) {
     let mut follower = host.follow(&["run", "--json", "rehearsal", prompt]);
     follower.wait_for("the agent at work", ready);
     let id = follower.run_id();
@@ -49,7 +50,7 @@ fn cancel_ends_every_kind_of_descendant() {
         "RUN echo up; (setsid sh -c 'trap \"\" TERM INT; sleep 600; sleep 600' &) ; sleep 600",
         "RUN echo up; trap '' TERM INT HUP; while :; do sleep 1; done",
     ] {
-        let (follower, id) = begin(&host, prompt, text_or_tool);
+        let (follower, id) = start_run(&host, prompt, text_or_tool);
         cancel(&host, &id);
         assert_eq!(follower.finish().0, 130, "{prompt}");
     }
@@ -116,7 +117,7 @@ fn signals_and_unusual_output_are_recorded() {
     assert!(of_type(&events, "run.chunk.stdout").iter().any(|event| event["payload"]["lossy"] == true));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
 
-    // A message as long as a line may be is read; a longer one is not, and the run says so and goes on.
+    // A message of the maximum line length is read. A longer one is not: the run gets a warning and continues.
     let events = host.events_of(&["rehearsal", "LINE 4096"]);
     check_run_events(&events);
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
@@ -168,8 +169,8 @@ fn canceled_command_dies_by_sigint_and_exits_with_130_on_sigterm() {
 #[test]
 fn interrupt_in_one_terminal_does_not_affect_another() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    let (one, first) = begin(&host, "SLOW 600", text_or_tool);
-    let (mut two, second) = begin(&host, "SLOW 15", text_or_tool);
+    let (one, first) = start_run(&host, "SLOW 600", text_or_tool);
+    let (mut two, second) = start_run(&host, "SLOW 15", text_or_tool);
     one.signal(Signal::SIGINT);
     assert_eq!(one.finish().0, 130);
     let events = wait_until("the end of the interrupted run", TIMEOUT, || {
@@ -188,7 +189,7 @@ fn interrupt_in_one_terminal_does_not_affect_another() {
 #[test]
 fn killed_client_does_not_end_its_run() {
     let host = TestHost::granted("");
-    let (follower, id) = begin(&host, "SLOW 8", text_or_tool);
+    let (follower, id) = start_run(&host, "SLOW 8", text_or_tool);
     follower.signal(Signal::SIGKILL);
     let events = host.wait_for_end(&id);
     assert!(answer(&events).contains("chunk 8 of 8"));
@@ -205,18 +206,18 @@ fn stop_returns_when_the_host_is_gone_and_the_next_start_is_not_delayed() {
         assert!(!is_left, "round {round}: stop returned before the host {pid} had ended");
         assert_eq!(host.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
     }
-    // A start that finds the data folder held by a host that is about to end has to wait.
+    // A host that finds the data folder locked by a stopping host would log this error.
     assert!(!host.log().contains("failed to take the data folder"), "{}", host.log());
 }
 
 #[test]
 fn submit_waits_for_a_stopping_host_and_starts_the_next() {
     let host = TestHost::granted("[runner]\ngrace_seconds = 2\n");
-    let (stubborn, id) = begin(&host, "STUBBORN 600", text_or_tool);
+    let (stubborn, id) = start_run(&host, "STUBBORN 600", text_or_tool);
     let first = host.health().unwrap();
     assert_eq!(first["ending"], false);
     host.call("stop", &json!({})).unwrap();
-    // It takes its time over the stubborn run, and no run any more.
+    // The host waits for the stubborn run, and accepts no further run.
     wait_until("a host that is about to end", TIMEOUT, || (host.health().ok()?["ending"] == true).then_some(()));
     let cwd = host.work();
     let payload = json!({ "provider": "rehearsal", "prompt": "SAY too late", "cwd": cwd });
@@ -230,6 +231,6 @@ fn submit_waits_for_a_stopping_host_and_starts_the_next() {
     let interrupted = host.run_events(&id);
     check_run_events(&interrupted);
     assert_eq!(end_of(&interrupted).unwrap()["payload"]["reason"], "interrupted");
-    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 2, "the refused one left a run");
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 2, "the refused submit made a run");
     drop(stubborn);
 }

@@ -1,18 +1,18 @@
-//! A disk that is full, a database that is damaged or cut, folders that lead elsewhere: under a real host.
+//! A full disk, a damaged or truncated database, and a link instead of a folder, under a real host.
 
 use crate::support::{Dice, ResourceBaseline, TestHost, check_run_events, end_of, of_type, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
-/// Sets how large a file of a running process may become, in bytes.
+/// Sets the maximum file size of a running process, in bytes.
 fn limit_files(pid: i32, bytes: &str) {
     let mut command = Command::new("prlimit");
     let done = command.args(["--pid", &pid.to_string(), &format!("--fsize={bytes}:")]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The same for a command that is to be started.
+/// Starts a command with a maximum file size.
 fn limited(host: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
     let inner = host.command(args);
     let mut outer = Command::new("prlimit");
@@ -51,24 +51,24 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Lets a run write more than there is room for, and makes room when all of that has been seen.
-fn overflow(host: &TestHost, told: &str, hint: &str, make_room: impl FnOnce()) {
-    // More than fits: it is stopped, and its end is written when there is room.
+/// Lets a run write more than fits, checks the errors, makes room, and checks that the host recovers.
+fn overflow(host: &TestHost, expected: &str, hint: &str, make_room: impl FnOnce()) {
+    // The run is stopped, and its end is stored as soon as there is room.
     let flood = host.detach(&["rehearsal", "FLOOD 32"]);
-    let problem = wait_until("trouble", crate::support::TIMEOUT, || {
+    let problem = wait_until("a problem in the status", crate::support::TIMEOUT, || {
         let status = host.call("get_status", &json!({})).unwrap();
         let problems = status["problems"].as_array().unwrap();
         problems.iter().find(|problem| problem.as_str().unwrap().contains("ostler.db")).cloned()
     });
-    assert!(problem.as_str().unwrap().contains(told), "{problem}");
+    assert!(problem.as_str().unwrap().contains(expected), "{problem}");
     host.assert_nothing_runs(crate::support::TIMEOUT);
-    // What fits is acknowledged, and what does not fit is not: nothing of it is lost.
+    // A submit is acknowledged only if it is stored.
     let prompt = format!("SLEEP 0\n{}", "x".repeat(1 << 20));
     let submit = || host.call("start_run", &json!({ "provider": "rehearsal", "prompt": prompt, "cwd": host.work() }));
-    let refused = (0..16).find_map(|_| submit().err()).expect("there is room for everything");
+    let refused = (0..16).find_map(|_| submit().err()).expect("every submit fits");
     assert_eq!(refused.kind(), "IO", "{}", refused.text());
     assert!(refused.data()["hint"].as_str().is_some_and(|text| text.contains(hint)), "{}", refused.text());
-    // What is there can be read, and says nothing that is not so.
+    // Stored data can be read, and is correct.
     let ended = end_of(&host.run_events(&flood)).is_some();
     assert!(ended || host.record(&flood)["status"] == "running");
 
@@ -83,7 +83,7 @@ fn overflow(host: &TestHost, told: &str, hint: &str, make_room: impl FnOnce()) {
     let lines: Vec<u64> =
         text.lines().filter_map(|line| line.strip_prefix("line ")?.split(' ').next()?.parse().ok()).collect();
     assert!(lines.len() > 1000, "{} lines are stored", lines.len());
-    assert!(lines.iter().zip(1..).all(|(line, number)| *line == number), "there is a hole");
+    assert!(lines.iter().zip(1..).all(|(line, number)| *line == number), "a line is missing");
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
     let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(status["problems"], json!([]));
@@ -112,54 +112,55 @@ fn run_on_a_full_disk_fails_and_the_host_recovers() {
     host.stop();
 }
 
-/// Starts a host that is expected to come up or to say in one line why not; then the host goes again.
-fn comes_up_or_says_why(host: &TestHost, done: &crate::support::Done, what: &str) -> bool {
+/// Checks that the host has started, or that the command has printed one error. Stops the host, and gives whether it
+/// started.
+fn starts_or_reports_why(host: &TestHost, done: &crate::support::Done, what: &str) -> bool {
     if done.code == 0 {
         host.stop();
         return true;
     }
     assert_eq!(done.code, 74, "{what}: {}", done.all());
-    let told: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("error")).collect();
-    assert_eq!(told.len(), 1, "{what}: {}", done.stderr);
+    let errors: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(errors.len(), 1, "{what}: {}", done.stderr);
     assert!(crate::support::carrying(host.root()).is_empty(), "{what}: something was left behind");
     false
 }
 
 #[test]
 fn start_on_a_full_disk_succeeds_or_reports_why() {
-    // However much fits: it starts, or says why not; and a later start finds nothing half done.
+    // With any amount of space, the host starts or reports an error, and a later start finds a consistent database.
     let mut starts = [0, 0];
     for kib in [0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512] {
         let host = TestHost::new();
         let what = format!("{kib} KiB");
-        let started = comes_up_or_says_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
+        let started = starts_or_reports_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
         starts[usize::from(started)] += 1;
         host.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
-        check_whole(&host);
+        check_database_and_log(&host);
         host.stop();
-        // The same with a database that is there.
+        // The same with an existing database.
         let before = host.home().join("data/ostler.db").metadata().unwrap().len();
-        comes_up_or_says_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
+        starts_or_reports_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
         assert!(host.home().join("data/ostler.db").metadata().unwrap().len() >= before);
         assert_eq!(host.run(&["runs", "--json"]).ok().json()["total"], 1, "{what}");
-        check_whole(&host);
+        check_database_and_log(&host);
     }
     assert!(starts.iter().all(|count| *count > 0), "{starts:?}");
 
     let host = TestHost::new();
     let Some(disk) = SmallDisk::mount(&host, "16k") else { return };
     let done = host.run(&["runs"]);
-    assert!(!comes_up_or_says_why(&host, &done, "a disk of 16 KiB"));
+    assert!(!starts_or_reports_why(&host, &done, "a disk of 16 KiB"));
     assert!(done.stderr.contains("full") || done.stderr.contains("no space left"), "{}", done.stderr);
     disk.resize("16m");
     host.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
-    check_whole(&host);
+    check_database_and_log(&host);
     host.stop();
 }
 
-/// What must be true of every database of a host that has nothing to do.
+/// Checks the database and the log of an idle host.
 #[track_caller]
-fn check_whole(host: &TestHost) {
+fn check_database_and_log(host: &TestHost) {
     crate::support::check_database(host);
     crate::support::check_log(host);
 }
@@ -185,13 +186,13 @@ impl Files {
     }
 }
 
-/// The runs that a database contains without its log: none, unless the log was emptied of deleted seals in a quiet moment.
+/// The number of runs in a database without its log: 0, unless a checkpoint has emptied the log to erase deleted seals.
 fn runs_without_log(database: &[u8]) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ostler.db");
     fs::write(&path, database).unwrap();
     let database = rusqlite::Connection::open(&path).unwrap();
-    // The table itself may be in the log.
+    // The table itself may exist only in the log.
     let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     let runs = match count("SELECT count(*) FROM sqlite_schema WHERE name = 'runs'") {
         0 => 0,
@@ -208,7 +209,7 @@ fn host_recovers_from_a_truncated_write_ahead_log() {
     let host_pid = host.ensure_running();
     host.run(&["run", "rehearsal", "SAY one"]).ok();
     host.run(&["run", "rehearsal", "FAIL transient"]).code(1);
-    // Where the log goes back to a time at which they waited, they are run again, and end at once.
+    // If the truncated log shows these runs as waiting, they start again, and end at once because the gate exists.
     let gate = host.work().join("gate");
     let script = format!("RUN echo up; while [ ! -e {} ]; do sleep 0.02; done", gate.display());
     let running = [host.detach(&["rehearsal", &script]), host.detach(&["rehearsal", &script])];
@@ -228,7 +229,7 @@ fn host_recovers_from_a_truncated_write_ahead_log() {
     let frames = (files.log.len() - HEADER) / FRAME;
     assert!(frames > 30, "{frames} frames");
 
-    // All of it, none of it, and what lies between; frames and halves of frames.
+    // The log is truncated at thirteen lengths, from empty to complete, at frame borders and within frames.
     let mut known = Vec::new();
     for part in 0..=12 {
         let cut = frames * part / 12;
@@ -239,7 +240,7 @@ fn host_recovers_from_a_truncated_write_ahead_log() {
             let status = host.call("get_status", &json!({})).unwrap();
             (status["running"] == 0 && status["ready"] == 0).then_some(())
         });
-        check_whole(&host);
+        check_database_and_log(&host);
         let runs = host.call("list_runs", &json!({})).unwrap()["total"].as_u64().unwrap();
         known.push(runs);
         for run in running.iter().chain([&waiting]) {
@@ -272,21 +273,21 @@ fn damaged_database_is_refused_or_reported() {
     let mut refused = 0;
     for round in 0..16 {
         let mut damaged = files.database.clone();
-        // The first page is looked at most; every other round spares it.
+        // The first page is read most often; every other round leaves it intact.
         let from = if round % 2 == 0 { 0 } else { 4096 };
         for _ in 0..1 + dice.below(6) {
             let at = from + dice.below((damaged.len() - from) as u64) as usize;
             damaged[at] ^= 1 + dice.below(255) as u8;
         }
         if from == 0 {
-            // Whatever else is hit may be free space; without its first words it is no database.
+            // The other bytes may be free space, so that the header is damaged, too.
             damaged[dice.below(16) as usize] ^= 0xff;
         }
         files.put(&damaged, b"");
         let what = format!("round {round}");
         let done = host.run(&["runs", "--json"]);
         if !crate::support::carrying(host.root()).is_empty() {
-            // It came up: what it cannot read, it says so of, and it never stumbles.
+            // The host started: it reports an error for unreadable data, and never panics.
             for id in &ids {
                 for args in [["show", "--json", id], ["logs", "--json", id]] {
                     let done = host.run(&args);
@@ -302,10 +303,10 @@ fn damaged_database_is_refused_or_reported() {
             refused += 1;
             assert_eq!(done.code, 74, "{what}: {}", done.all());
             assert!(done.stderr.contains("ostler.db"), "{what}: {}", done.stderr);
-            assert!(fs::read(files.folder.join("ostler.db")).unwrap() == damaged, "{what}: the file was touched");
+            assert!(fs::read(files.folder.join("ostler.db")).unwrap() == damaged, "{what}: the file was changed");
         }
     }
-    assert!(refused > 0, "nothing of it was noticed");
+    assert!(refused > 0, "no damage was detected");
 }
 
 #[test]
@@ -323,7 +324,7 @@ fn link_at_the_private_folder_is_refused() {
         assert_eq!(fs::read(own.join("photo")).unwrap(), b"dear");
     };
 
-    // While the host runs: nothing of a run is put there.
+    // While the host runs, no file of a run is written there.
     fs::remove_dir(&private).unwrap();
     symlink(&victim, &private).unwrap();
     let events = host.events_of(&["rehearsal", "SAY hello"]);
@@ -334,12 +335,12 @@ fn link_at_the_private_folder_is_refused() {
     untouched();
     host.stop();
 
-    // A host that starts does not take it for its own, and sweeps nothing there.
+    // A starting host refuses the link, and deletes nothing behind it.
     let done = host.run(&["runs"]);
-    assert!(!comes_up_or_says_why(&host, &done, "a link"));
+    assert!(!starts_or_reports_why(&host, &done, "a link"));
     assert!(done.stderr.contains(private.to_str().unwrap()) && done.stderr.contains("link"), "{}", done.stderr);
     untouched();
     fs::remove_file(&private).unwrap();
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
-    check_whole(&host);
+    check_database_and_log(&host);
 }

@@ -1,4 +1,5 @@
-//! Many who listen, come and go: each sees every event from its cursor once, in order, across connections and hosts.
+//! Many subscribers disconnect and reconnect: each sees every event from its cursor once, in order, across connections and
+//! hosts.
 
 use crate::support::duplex::{Duplex, Web};
 use crate::support::{Dice, TIMEOUT, TestHost, stored_events};
@@ -8,27 +9,27 @@ use std::thread;
 use std::time::Instant;
 
 const SUBSCRIBERS: u64 = 200;
-/// What a listener that wants only some events wants.
+/// The event types of a subscriber with a filter.
 const SOME: [&str; 2] = ["run.completed", "run.semantic"];
 /// The answer of the last run.
 const LAST: &str = "that was all";
 
-/// Somebody who listens.
+/// A subscriber.
 struct Listener {
-    /// The cursor after which it begins.
+    /// The cursor after which it starts.
     cursor: u64,
-    /// Whether it wants only [`SOME`].
+    /// Whether it subscribes only to [`SOME`].
     some: bool,
 }
 
-/// Listens until the last run has ended. Goes away at random and comes back to where it was.
+/// Listens until the last run has ended. Disconnects at random, and continues at its last cursor.
 fn listen(host: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener) -> Vec<Value> {
     let start = Instant::now();
     let mut seen: Vec<Value> = Vec::new();
     loop {
         assert!(start.elapsed() < TIMEOUT, "seen {} events after {cursor}, and not the last", seen.len());
         let Some(mut peer) = Web::try_over_socket(host) else {
-            // No event tells that a host is there again.
+            // No event announces that the host is running again.
             thread::sleep(std::time::Duration::from_millis(20));
             continue;
         };
@@ -75,7 +76,7 @@ fn two_hundred_reconnecting_subscribers_see_every_event_once() {
             .map(|(listener, seed)| scope.spawn(move || listen(host, Dice::new(seed), listener)))
             .collect();
         words(host, 20);
-        crate::support::wait_until("half of the runs to have begun", TIMEOUT, || {
+        crate::support::wait_until("half of the runs to start", TIMEOUT, || {
             (host.call("get_status", &json!({})).unwrap()["ready"].as_u64() < Some(10)).then_some(())
         });
         crate::support::signal(host_pid, Signal::SIGKILL);

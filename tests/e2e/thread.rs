@@ -1,4 +1,4 @@
-//! The main job, through every layer, with the rehearsal: what a newcomer sees on a machine without any agent CLI.
+//! The main commands, through every layer, with the rehearsal: what a new user sees on a machine without an agent CLI.
 
 use crate::support::{
     TestHost, answer, check_run_events, end_of, kinds, of_type, semantics, tool_outputs, warning_codes,
@@ -13,7 +13,7 @@ fn first_run_works_in_an_empty_home() {
     let host = TestHost::new();
     let done = host.run(&["run", "rehearsal", "--grant", "SAY hello from the rehearsal"]).ok();
     assert_eq!(done.stdout, "hello from the rehearsal\n");
-    assert!(done.stderr.contains(host.work().to_str().unwrap()), "the grant is told: {}", done.stderr);
+    assert!(done.stderr.contains(host.work().to_str().unwrap()), "the grant is reported: {}", done.stderr);
 
     let runs = host.run(&["runs", "--json"]).ok().json();
     assert_eq!(runs["total"], 1);
@@ -41,12 +41,12 @@ fn first_start_compiles_no_bundled_plugin() {
     let _ = std::fs::remove_dir_all(&cache);
     let host_pid = host.ensure_running();
     host.run(&["run", "rehearsal", "SAY hello"]).code(4);
-    // What is compiled is kept there.
+    // The cache would contain compiled plugins.
     assert_eq!(std::fs::read_dir(cache.join("plugins")).map_or(0, Iterator::count), 0);
     let tasks = std::fs::read_dir(format!("/proc/{host_pid}/task")).unwrap().flatten();
     let threads: Vec<String> =
         tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect();
-    // Threads that helped the compiler would carry its name.
+    // The threads of the compiler have this name.
     assert!(!threads.iter().any(|name| name.trim() == "plugin-compiler"), "{threads:?}");
 }
 
@@ -67,21 +67,21 @@ fn events_of_a_run_are_complete_and_ordered() {
     let events = host.events_of(&["rehearsal", "SAY one two three"]);
     check_run_events(&events);
     let kinds = kinds(&events);
-    let place =
+    let index_of =
         |kind: &str| kinds.iter().position(|found| *found == kind).unwrap_or_else(|| panic!("no {kind} in {kinds:?}"));
-    assert!(place("run.policy_audit") < place("run.started"), "{kinds:?}");
-    assert!(place("run.started") < place("run.semantic"), "{kinds:?}");
-    assert!(place("run.semantic") < place("run.cli_exit"), "{kinds:?}");
-    assert!(place("run.cli_exit") < place("run.completed"), "{kinds:?}");
+    assert!(index_of("run.policy_audit") < index_of("run.started"), "{kinds:?}");
+    assert!(index_of("run.started") < index_of("run.semantic"), "{kinds:?}");
+    assert!(index_of("run.semantic") < index_of("run.cli_exit"), "{kinds:?}");
+    assert!(index_of("run.cli_exit") < index_of("run.completed"), "{kinds:?}");
     assert!(kinds.contains(&"run.runner_metrics"));
     assert_eq!(answer(&events), "one two three");
 
     let session = semantics(&events, "session");
     assert_eq!(session.len(), 1);
     let notice = semantics(&events, "progress");
-    assert!(notice.iter().any(|notice| notice["code"] == "rehearsal"), "it names itself: {notice:?}");
+    assert!(notice.iter().any(|notice| notice["code"] == "rehearsal"), "the rehearsal identifies itself: {notice:?}");
     assert!(!semantics(&events, "usage").is_empty());
-    assert!(of_type(&events, "run.chunk.stdout").is_empty(), "protocol lines are told once");
+    assert!(of_type(&events, "run.chunk.stdout").is_empty(), "protocol lines are not repeated as output");
 
     let id = events[0]["runId"].as_str().unwrap();
     let stored = host.run_events(id);
@@ -137,7 +137,7 @@ fn sessions_are_resumed_and_an_invalid_one_fails_the_run() {
     assert_eq!(answer(&second), "2");
     assert_eq!(semantics(&second, "session")[0]["origin"], "resumed");
 
-    // A session goes on in its own folder, whatever folder is named; without one, too.
+    // A session continues in its own folder, with any or no folder in the payload.
     let other = host.root().join("other");
     std::fs::create_dir(&other).unwrap();
     host.run(&["grants", "add", other.to_str().unwrap()]).ok();
@@ -156,7 +156,7 @@ fn sessions_are_resumed_and_an_invalid_one_fails_the_run() {
     let events = host.events_of(&["rehearsal", "--resume", SESSION_THAT_NEVER_WAS, "TURNS"]);
     check_run_events(&events);
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
-    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that was named is not replaced by a new one");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that the user named is not replaced by a new one");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn only_temporary_failures_are_retried() {
         assert_eq!(end["payload"]["reason"], reason, "{class}: {end}");
         assert_eq!(attempts(&events), tries, "{class}");
     }
-    // What the output does not say to its end is not done, even with exit code 0.
+    // A run whose output has no end is incomplete, even with exit code 0.
     let events = host.events_of(&["rehearsal", "FAIL incomplete"]);
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "incomplete");
     host.run(&["run", "rehearsal", "FAIL authentication"]).code(1);
@@ -242,7 +242,7 @@ fn queue_lists_runs_and_cancel_ends_them() {
     let shown = host.run(&["queue"]).ok().stdout;
     assert!(shown.contains(&waiting), "{shown}");
 
-    // A waiting run ends at once, a running one with all that it started, an ended one says so.
+    // A waiting run ends at once, a running one with all its processes, and an ended one is reported as such.
     host.run(&["cancel", &waiting]).ok();
     assert_eq!(host.record(&waiting)["status"], "canceled");
     host.run(&["cancel", &running]).ok();
@@ -274,12 +274,12 @@ fn time_limits_end_a_run() {
 
 #[test]
 fn restrictions_are_enforced_or_refused() {
-    // With the host's sandbox: the program runs, and cannot write.
+    // With the sandbox of the host, the program runs, but cannot write.
     let host = TestHost::granted("");
     let events = host.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made || echo cannot"]);
     assert!(tool_outputs(&events).contains("cannot"), "{events:#?}");
     assert!(!host.work().join("made").exists());
-    // Without it: what is asked for is refused.
+    // Without a sandbox, the restriction is refused.
     let host = TestHost::granted("[sandbox]\nbackends = []\n");
 
     let payload = |permissions: Value| json!({ "provider": "rehearsal", "prompt": "RUN true", "cwd": host.work(), "harness": { "permissions": permissions } });
@@ -299,7 +299,7 @@ fn restrictions_are_enforced_or_refused() {
     let denied = host.call("start_run", &flag).unwrap_err();
     assert_eq!(denied.kind(), "POLICY_DENIED", "{}", denied.text());
 
-    // What only widens is dropped with a warning.
+    // An unsupported option that restricts nothing is dropped with a warning.
     let mcp = json!({
         "provider": "rehearsal", "prompt": "SAY x", "cwd": host.work(),
         "harness": { "mcp": { "servers": [{ "name": "m", "command": "true" }] } }
@@ -416,7 +416,7 @@ fn host_starts_and_stops() {
     });
     assert!(host.call("get_status", &json!({})).is_err());
 
-    // `serve` stays in the foreground, and there is only one.
+    // `serve` stays in the foreground, and a second host is refused.
     let mut serve = host.command(&["serve"]).spawn().unwrap();
     crate::support::wait_until("the socket", crate::support::TIMEOUT, || host.call("get_status", &json!({})).ok());
     let second = host.run(&["serve"]);

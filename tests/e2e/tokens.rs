@@ -1,14 +1,14 @@
-//! Tokens of providers: where they lie, who gets them, and that they are seen nowhere.
+//! Tokens of providers: where they are stored, who gets them, and that they appear nowhere else.
 
 use crate::support::{SecretProbe, TestHost, answer, end_of, of_type, sha256};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// In a file, which works everywhere; a second provider that has none.
+/// Tokens in a file, which works everywhere, and a second provider without a token.
 const IN_A_FILE: &str = "[tokens]\nstore = \"file\"\n[providers.other]\nplugin = \"rehearsal\"\n";
 
-/// No rule knows it by its looks.
+/// A token that no redaction rule matches.
 fn token(number: u32) -> String {
     format!("plain-looking-words-of-number-{number}-and-nothing-more")
 }
@@ -17,12 +17,12 @@ fn set(host: &TestHost, token: &str) -> Value {
     host.run_with_input(&["token", "set", "rehearsal", "--json"], format!("{token}\n").as_bytes()).ok().json()
 }
 
-/// Whether a child of that provider has the token, which is told by its digest.
+/// Whether a child of that provider has the token, compared by its digest.
 #[track_caller]
 fn is_given(host: &TestHost, provider: &str, token: &str) -> bool {
     let digest = sha256(token);
-    let told = host.run(&["run", provider, "RUN printf %s \"$REHEARSAL_TOKEN\" | sha256sum"]).ok();
-    told.stdout.contains(&digest)
+    let done = host.run(&["run", provider, "RUN printf %s \"$REHEARSAL_TOKEN\" | sha256sum"]).ok();
+    done.stdout.contains(&digest)
 }
 
 #[test]
@@ -35,20 +35,20 @@ fn token_is_given_to_the_child_and_masked_everywhere() {
     assert!(is_given(&host, "rehearsal", &first));
     assert!(!is_given(&host, "other", &first), "each provider has its own");
 
-    // What the child says of it is masked on its way to everybody, also by a host that did not see it come.
+    // The token is masked in the output of the child, even by a host that was started after it was stored.
     let echo = ["run", "rehearsal", "RUN echo \"it is $REHEARSAL_TOKEN\"; echo \"$REHEARSAL_TOKEN\" >&2"];
     for restarted in [false, true] {
         if restarted {
             host.stop();
         }
-        let told = host.run(&echo).ok();
-        assert!(told.stdout.contains("it is [REDACTED:rehearsal-token]"), "{}", told.stdout);
+        let done = host.run(&echo).ok();
+        assert!(done.stdout.contains("it is [REDACTED:rehearsal-token]"), "{}", done.stdout);
     }
-    // Nor does it matter who says it.
+    // It is masked in the output of other providers, too.
     let said = host.run(&["run", "other", &format!("SAY {first} is it")]).ok();
     assert_eq!(said.stdout, "[REDACTED:rehearsal-token] is it\n");
 
-    // What was replaced is no longer given, and masked all the same.
+    // A replaced token is not given to children any more, but is still masked.
     assert_eq!(set(&host, &second)["stored"], true);
     assert!(is_given(&host, "rehearsal", &second) && !is_given(&host, "rehearsal", &first));
     let said = host.run(&["run", "other", &format!("SAY {first} {second}")]).ok();
@@ -58,7 +58,7 @@ fn token_is_given_to_the_child_and_masked_everywhere() {
     let said = host.run(&["run", "other", &format!("SAY {second}")]).ok();
     assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
 
-    // A variable of the caller's shell does not take its place.
+    // A variable in the shell of the caller does not replace it.
     host.set("REHEARSAL_TOKEN", token(3));
     set(&host, &second);
     assert!(is_given(&host, "rehearsal", &second));
@@ -86,7 +86,7 @@ fn run_whose_stored_token_is_missing_does_not_start() {
     assert_eq!((&state["rehearsal"]["stored"], &state["other"]["stored"]), (&json!(false), &json!(false)));
     assert!(state["rehearsal"]["problem"].is_string() && state["other"]["problem"].is_null(), "{state}");
 
-    // Both ways out work.
+    // Clearing the token and setting it again both work.
     host.run(&["token", "clear", "rehearsal"]).ok();
     assert!(answer(&host.wait_for_end(&host.submit("SAY again", &json!({})).unwrap())).contains("again"));
     set(&host, &token(1));
@@ -115,7 +115,7 @@ fn invalid_token_is_refused_and_not_stored() {
     assert!(!host.home().join("data/tokens.json").exists());
 }
 
-/// Where nothing is configured, plain text is never chosen: it is a keyring, or an error that says what to do.
+/// Without configuration, the token is stored in a keyring, or the command fails with a hint; never in plain text.
 #[test]
 fn token_is_not_stored_in_plain_text_by_default() {
     let host = TestHost::granted("");
@@ -126,7 +126,7 @@ fn token_is_not_stored_in_plain_text_by_default() {
         assert!(store.starts_with("keyutils") || store.starts_with("secret-service"), "{store}");
         assert!(is_given(&host, "rehearsal", &first));
         host.stop();
-        assert!(is_given(&host, "rehearsal", &first), "it was lost with the host");
+        assert!(is_given(&host, "rehearsal", &first), "the token was lost with the host");
         let said = host.run(&["run", "rehearsal", &format!("SAY {first}")]).ok();
         assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
         host.run(&["token", "clear", "rehearsal"]).ok();
@@ -136,7 +136,7 @@ fn token_is_not_stored_in_plain_text_by_default() {
     }
     host.stop();
     SecretProbe::new(&[first]).assert_not_below(&host.home(), &[]);
-    // Nor is anything left in the kernel's keyring, where it could be looked into.
+    // Nothing is left in the keyring of the kernel, if it can be read.
     let left = fs::read_to_string("/proc/keys").unwrap_or_default();
     let home = host.home().display().to_string();
     assert!(!left.contains(&home), "{left}");

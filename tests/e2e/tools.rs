@@ -1,5 +1,5 @@
-//! Tool uses that a CLI reports without asking, shown to the policies after the fact: what a policy finds is on record,
-//! and what it denies warns or ends the run.
+//! Tool uses that a CLI reports without asking are shown to the policies afterwards: findings are stored, and a denial
+//! warns or ends the run.
 
 use crate::support::guests::hostile::{self, Fault, ProviderStage, WORD};
 use crate::support::guests::tools::{self, CHECK, Verdict};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// With this a denied use ends the run.
+/// With this setting, a denied use ends the run.
 const END: &str = "[policy]\nreported_tools = \"end\"\n";
 
 /// A host with these plugins and a granted working folder.
@@ -23,28 +23,28 @@ fn test_host(config: &str, plugins: &[(&str, Vec<u8>)]) -> TestHost {
 }
 
 /// A host with a policy that gives this verdict on each tool use that contains the word.
-fn judged(config: &str, verdict: Verdict) -> TestHost {
+fn host_with_verdict(config: &str, verdict: Verdict) -> TestHost {
     test_host(config, &[("strict", tools::policy("strict", WORD, verdict, "not with this word"))])
 }
 
-/// The same with a provider that reports results of tools alone, where its script says the word.
-fn reporting(config: &str) -> TestHost {
+/// The same with a provider that reports only results of tools, if its script prints the word.
+fn host_with_result_reporter(config: &str) -> TestHost {
     let strict = tools::policy("strict", WORD, Verdict::Deny, "not with this word");
     test_host(config, &[("reporter", tools::reporter_of_results("reporter", WORD)), ("strict", strict)])
 }
 
-/// A command that says the word.
+/// A command that prints the word.
 fn say_word() -> String {
     format!("echo {WORD}")
 }
 
-/// The records of judged tool uses.
+/// The stored policy decisions on tool uses.
 fn records(events: &[Value]) -> Vec<&Value> {
     let audits = of_type(events, "run.policy_audit").into_iter().map(|event| &event["payload"]);
     audits.filter(|audit| audit["stage"] == "tool").collect()
 }
 
-/// Runs a command as a tool of the stand-in, with what else the payload says.
+/// Runs a command as a tool of the rehearsal; `more` is added to the payload.
 fn use_tool(host: &TestHost, command: &str, more: Value) -> Vec<Value> {
     let events = host.wait_for_end(&host.submit(&format!("RUN {command}"), &more).unwrap());
     check_run_events(&events);
@@ -53,10 +53,10 @@ fn use_tool(host: &TestHost, command: &str, more: Value) -> Vec<Value> {
 
 #[test]
 fn denied_use_warns_once_and_the_run_continues() {
-    let host = judged("", Verdict::Deny);
+    let host = host_with_verdict("", Verdict::Deny);
     let events = use_tool(&host, &say_word(), json!({}));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
-    // Start and result of it are one use.
+    // Start and result are one use.
     assert_eq!((semantics(&events, "tool_start").len(), semantics(&events, "tool_result").len()), (1, 1));
     let [record] = records(&events)[..] else { panic!("{events:#?}") };
     let tool = &semantics(&events, "tool_start")[0];
@@ -76,7 +76,7 @@ fn denied_use_warns_once_and_the_run_continues() {
     for part in [&format!("the tool {name},"), "the policy strict denies", "not with this word"] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    // Where the record of a command line is shown, this one is, too.
+    // The decision is shown in the log and in exports, like that on a command line.
     let run = events[0]["runId"].as_str().unwrap();
     let log = host.run(&["logs", run]).ok().stdout;
     assert!(log.contains(&format!("tool {name}: deny (1 findings)")) && log.contains("TOOL_DENIED"), "{log}");
@@ -88,7 +88,7 @@ fn denied_use_warns_once_and_the_run_continues() {
 
 #[test]
 fn use_without_findings_leaves_no_record() {
-    let host = judged("", Verdict::Deny);
+    let host = host_with_verdict("", Verdict::Deny);
     let events = use_tool(&host, "echo fine", json!({}));
     assert_eq!(semantics(&events, "tool_start").len(), 1);
     let stages: Vec<&Value> =
@@ -99,7 +99,7 @@ fn use_without_findings_leaves_no_record() {
 
 #[test]
 fn denied_use_ends_the_run_if_configured() {
-    let host = judged(END, Verdict::Deny);
+    let host = host_with_verdict(END, Verdict::Deny);
     let prompt = format!("RUN echo {WORD}; sleep 600");
     let done = host.run(&["run", "--json", "--retries", "2", "rehearsal", &prompt]).code(4);
     let events = done.json_lines();
@@ -112,8 +112,8 @@ fn denied_use_ends_the_run_if_configured() {
         assert!(message.contains(part), "{part}: {message}");
     }
     assert_eq!(records(&events).len(), 1);
-    assert_eq!(warning_codes(&events), [""; 0], "the end says it");
-    assert_eq!(of_type(&events, "run.started").len(), 1, "it was tried again");
+    assert_eq!(warning_codes(&events), [""; 0], "the terminal event contains the reason");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "the run was retried");
     host.assert_nothing_runs(Duration::from_secs(2));
     let record = host.record(events[0]["runId"].as_str().unwrap());
     assert_eq!((&record["status"], &record["reason"]), (&json!("failed"), &json!("policy_denied")), "{record}");
@@ -128,15 +128,15 @@ fn denial_after_the_end_of_the_cli_fails_the_run() {
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "policy_denied", "{events:#?}");
     let message = end["message"].as_str().unwrap();
-    assert!(message.contains("policy evil") && message.contains(Fault::Loop.told()), "{message}");
+    assert!(message.contains("policy evil") && message.contains(Fault::Loop.message_part()), "{message}");
 
-    // What the CLI has left behind reports it.
-    let host = reporting(&format!("{END}[runner]\nexit_grace_ms = 20000\n"));
+    // A process that the CLI has left behind reports the use.
+    let host = host_with_result_reporter(&format!("{END}[runner]\nexit_grace_ms = 20000\n"));
     host.file("script", format!("(sleep 1; {}) & exit 0", say_word()));
     let events = host.events_of(&["reporter", "hello"]);
     check_run_events(&events);
-    let place = |kind: &str| events.iter().position(|event| event["type"] == kind).unwrap();
-    assert!(place("run.cli_exit") < place("run.semantic"), "{events:#?}");
+    let index_of = |kind: &str| events.iter().position(|event| event["type"] == kind).unwrap();
+    assert!(index_of("run.cli_exit") < index_of("run.semantic"), "{events:#?}");
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "policy_denied", "{events:#?}");
 }
 
@@ -146,7 +146,7 @@ fn ask_verdict_denies_and_other_findings_are_only_recorded() {
         [(Verdict::Ask, "ask", vec!["TOOL_DENIED"]), (Verdict::Warn, "warn", vec![]), (Verdict::Allow, "allow", vec![])]
     {
         for config in ["", END] {
-            let host = judged(config, verdict);
+            let host = host_with_verdict(config, verdict);
             let events = use_tool(&host, &say_word(), json!({}));
             assert_eq!(records(&events)[0]["verdict"], name, "{events:#?}");
             let ends = config == END && verdict == Verdict::Ask;
@@ -168,7 +168,7 @@ fn failing_policy_denies_a_use_within_its_time_limit() {
         assert_eq!(records(&events)[0]["findings"][0]["check"], "policy-failed", "{events:#?}");
         assert_eq!(warning_codes(&events), ["TOOL_DENIED"]);
         let message = of_type(&events, "run.warning")[0]["payload"]["message"].as_str().unwrap();
-        assert!(message.contains("policy evil") && message.contains(fault.told()), "{message}");
+        assert!(message.contains("policy evil") && message.contains(fault.message_part()), "{message}");
         assert_eq!(message.matches("evil").count(), 1, "{message}");
     }
 }
@@ -180,7 +180,7 @@ fn policy_that_fails_on_many_uses_is_not_disabled_for_other_runs() {
         let events = use_tool(&host, &say_word(), json!({}));
         assert_eq!(records(&events)[0]["findings"][0]["check"], "policy-failed", "{events:#?}");
         let message = of_type(&events, "run.warning")[0]["payload"]["message"].as_str().unwrap();
-        assert!(message.contains(Fault::Trap.told()), "{message}");
+        assert!(message.contains(Fault::Trap.message_part()), "{message}");
     }
     let events = use_tool(&host, "echo fine", json!({}));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
@@ -206,7 +206,7 @@ fn too_long_line_counts_as_an_unchecked_use() {
     const SHORT: &str = "[runner]\nmax_transcript_line_mib = 1\n";
     let long = "head -c 2000000 /dev/zero | tr '\\0' x; echo";
     for (config, reason) in [("", "completed"), (END, "policy_denied")] {
-        let host = reporting(&format!("{config}{SHORT}"));
+        let host = host_with_result_reporter(&format!("{config}{SHORT}"));
         host.file("script", long);
         let events = host.events_of(&["reporter", "hello"]);
         check_run_events(&events);
@@ -216,7 +216,7 @@ fn too_long_line_counts_as_an_unchecked_use() {
         assert_eq!(denied, usize::from(config.is_empty()));
         assert_eq!(end_of(&events).unwrap()["payload"]["reason"], reason, "{config}");
     }
-    // Nobody would be asked about a use.
+    // Without a policy for tool uses, the line has no effect.
     let host = test_host(&format!("{END}{SHORT}"), &[("reporter", tools::reporter_of_results("reporter", WORD))]);
     host.file("script", long);
     let events = host.events_of(&["reporter", "hello"]);
@@ -247,8 +247,8 @@ fn secrets_in_a_denied_use_stay_hidden() {
         let policy = tools::policy("strict", WORD, Verdict::Deny, &format!("not with {secret}"));
         let host = test_host(config, &[("strict", policy)]);
         let events = use_tool(&host, &format!("echo {WORD} {secret}"), variables.clone());
-        let told = serde_json::to_string(&events).unwrap();
-        assert!(told.contains("not with [REDACTED:") && !told.contains(&secret), "{told}");
+        let text = serde_json::to_string(&events).unwrap();
+        assert!(text.contains("not with [REDACTED:") && !text.contains(&secret), "{text}");
         let (plugins, cache) = (host.home().join("plugins"), host.home().join("cache"));
         SecretProbe::new(std::slice::from_ref(&secret)).assert_not_below(&host.home(), &[&plugins, &cache]);
     }
@@ -256,7 +256,7 @@ fn secrets_in_a_denied_use_stay_hidden() {
 
 #[test]
 fn use_with_only_a_result_is_checked_once() {
-    let host = reporting("");
+    let host = host_with_result_reporter("");
     host.file("script", say_word());
     let events = host.events_of(&["reporter", "hello"]);
     check_run_events(&events);
@@ -268,10 +268,10 @@ fn use_with_only_a_result_is_checked_once() {
 
 #[test]
 fn each_attempt_is_checked_separately() {
-    let host = judged("", Verdict::Deny);
-    // The tool ends the stand-in, so that the attempt fails.
+    let host = host_with_verdict("", Verdict::Deny);
+    // The tool kills the rehearsal, so that the attempt fails.
     let command = format!("echo {WORD}; kill -9 $PPID");
     let events = use_tool(&host, &command, json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
     assert_eq!(of_type(&events, "run.started").len(), 2, "{events:#?}");
-    assert_eq!(records(&events).len(), 2, "one in each attempt");
+    assert_eq!(records(&events).len(), 2, "one decision for each attempt");
 }

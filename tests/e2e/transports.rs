@@ -1,4 +1,4 @@
-//! The ways to reach the host besides the requests of the command line: standard input and output, the WebSocket, TCP.
+//! Transports that the command line does not use: standard input and output, WebSocket, and TCP.
 
 use crate::support::duplex::{Duplex, Peer, Stdio, Web};
 use crate::support::{TIMEOUT, TestHost, check_run_events};
@@ -32,7 +32,7 @@ fn raw(address: &str, head: &[&str], body: &str) -> (u16, String) {
     (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
 }
 
-/// One run, started and followed over a connection: what every transport that stays must do.
+/// Starts and follows a run over one connection, as every transport with open connections must support.
 fn a_run_over<D: Duplex>(peer: &mut Peer<D>, host: &TestHost) {
     let everything = peer.call("subscribe", json!({}));
     let started = peer.call("start_run", json!({"provider": "rehearsal", "prompt": "SAY over it", "cwd": host.work()}));
@@ -47,9 +47,9 @@ fn a_run_over<D: Duplex>(peer: &mut Peer<D>, host: &TestHost) {
 
     // Again from storage: the same events, each once.
     let again = peer.call("subscribe", json!({"runId": run}));
-    let told_again = peer.events_until("run.completed");
+    let repeated = peer.events_until("run.completed");
     let cursors = |events: &[Value]| events.iter().map(|event| event["cursor"].clone()).collect::<Vec<_>>();
-    assert_eq!(cursors(&told_again), cursors(&of_all));
+    assert_eq!(cursors(&repeated), cursors(&of_all));
     let middle = of_all[of_all.len() / 2]["cursor"].as_u64().unwrap();
     peer.call("subscribe", json!({"runId": run, "after": middle, "types": ["run.completed"]}));
     let rest = peer.events_until("run.completed");
@@ -62,7 +62,7 @@ fn a_run_over<D: Duplex>(peer: &mut Peer<D>, host: &TestHost) {
     assert_eq!(nobody["data"]["kind"], "NOT_FOUND");
 }
 
-/// A call that takes long does not hold up one that does not.
+/// A slow call does not delay a fast one.
 fn calls_overtake<D: Duplex>(peer: &mut Peer<D>, host: &TestHost) {
     let slow = json!({"provider": "rehearsal", "prompt": "SLOW 300", "cwd": host.work()});
     let run = peer.call("start_run", slow)["runId"].clone();
@@ -83,7 +83,7 @@ fn run_works_over_standard_input_and_output() {
     calls_overtake(&mut peer, &host);
     assert_eq!(peer.call("rpc.discover", json!({}))["openrpc"], "1.2.6");
 
-    // What was asked before the end of the input is answered after it.
+    // A call before the end of the input is answered after it.
     let last = peer.begin("list_runs", json!({"limit": 1}));
     peer.connection.close();
     assert_eq!(peer.answer(last)["result"]["total"], 2);
@@ -125,7 +125,7 @@ fn run_works_over_a_websocket_on_the_socket() {
     let mut peer = Web::over_socket(&host);
     a_run_over(&mut peer, &host);
     calls_overtake(&mut peer, &host);
-    // Many connections at once, each with its own numbers.
+    // Many connections at once, each with its own subscription numbers.
     let mut others: Vec<_> = (0..20).map(|_| Web::over_socket(&host)).collect();
     for other in &mut others {
         assert_eq!(other.call("subscribe", json!({}))["subscriptionId"], 1);
@@ -163,7 +163,7 @@ fn subscribe_over_a_single_request_is_refused() {
 fn too_long_websocket_message_is_refused_unread() {
     let host = TestHost::new();
     host.ensure_running();
-    // The head of a masked text of 100 MiB, and nothing of it.
+    // The header of a masked text frame of 100 MiB, without its payload.
     let mut frame = vec![0x81, 0x80 | 127];
     frame.extend_from_slice(&(100_u64 << 20).to_be_bytes());
     frame.extend_from_slice(&[1, 2, 3, 4]);
@@ -183,7 +183,7 @@ fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 
-/// One short frame of the host's: its opcode and its payload.
+/// Reads one short frame of the host: its opcode and its payload.
 fn host_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
     let mut head = [0; 2];
     stream.read_exact(&mut head).unwrap();
@@ -193,7 +193,7 @@ fn host_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
     (head[0] & 0x0f, payload)
 }
 
-/// The lock of a host that starts, with this process in its place.
+/// The test process writes the lock file of a starting host.
 #[test]
 fn status_shows_a_starting_host_and_clients_wait_for_it() {
     let host = TestHost::new();
@@ -202,27 +202,27 @@ fn status_shows_a_starting_host_and_clients_wait_for_it() {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let ticks: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
     let lock = data.join("host.lock");
-    let holder = |starting: Value| {
+    let write_lock = |starting: Value| {
         let holder = json!({"pid": std::process::id(), "version": "0", "start_ticks": ticks, "starting": starting});
         std::fs::write(&lock, format!("{holder}\n")).unwrap();
     };
-    holder(json!("compiling plugins (3 of 6)"));
+    write_lock(json!("compiling plugins (3 of 6)"));
     let done = host.run(&["status"]).code(5);
     assert!(done.stdout.contains("a host is starting") && done.stdout.contains("(3 of 6)"), "{}", done.stdout);
     let status: Value = serde_json::from_str(&host.run(&["--json", "status"]).code(5).stdout).unwrap();
     assert_eq!((&status["state"], &status["running"]), (&json!("starting"), &json!(false)));
-    // Nobody starts another one meanwhile; when the lock is free, somebody does.
+    // Meanwhile no command starts another host; as soon as the host is not starting any more, a waiting command does.
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| host.run(&["runs"]).ok());
         std::thread::sleep(std::time::Duration::from_millis(300));
         assert!(!host.socket().exists());
-        holder(Value::Null);
+        write_lock(Value::Null);
         waiting.join().unwrap();
     });
     host.run(&["status"]).ok();
 }
 
-/// A cron job has no runtime folder, a login session has one: both meet the same host.
+/// A cron job has no runtime folder, a login session has one: both find the same host.
 #[test]
 fn host_of_a_home_with_a_long_path_is_found_from_any_environment() {
     let host = TestHost::new();
@@ -242,7 +242,7 @@ fn host_of_a_home_with_a_long_path_is_found_from_any_environment() {
     let socket = std::path::Path::new(cron["socket"].as_str().unwrap());
     assert_eq!(socket, home.join("data/host.sock"));
     assert!(socket.exists());
-    // Another program reaches it from the folder.
+    // Another program reaches the socket from its folder.
     let script = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('host.sock')";
     let mut python = std::process::Command::new("python3");
     python.args(["-c", script]).current_dir(socket.parent().unwrap());
@@ -278,7 +278,7 @@ fn examples_of_the_page_about_clients_run_unchanged() {
         }
         let code = example(language);
         assert!((15..=32).contains(&code.lines().count()), "{language}: {} lines", code.lines().count());
-        // A shell goes on after an error, unless it is told.
+        // Without these options, a shell continues after an error.
         host.file(file, &if language == "bash" { format!("set -euo pipefail\n{code}") } else { code });
         let like = host.command(&[]);
         let mut command = std::process::Command::new(program);
@@ -316,7 +316,7 @@ fn close_frame_of_a_client_is_answered_with_its_code() {
             close(&mut upgraded(TcpStream::connect(&address).unwrap(), "/ws", &bearer));
         }
     }
-    // A code that nobody may send.
+    // A close code that must not be sent.
     let rest = after_upgrade(&host, "/ws", WEBSOCKET, &client_frame(CLOSE, &1005_u16.to_be_bytes()));
     assert_eq!(rest.get(2..4), Some(1002_u16.to_be_bytes().as_slice()), "{rest:?}");
     // A frame that is not masked.
@@ -346,17 +346,17 @@ trait ByteStream: Read + Write {}
 
 impl<S: Read + Write> ByteStream for S {}
 
-/// The answer to the head of an upgrade, and what else is written behind it, to the end of the connection.
+/// Upgrades a connection, sends `more`, and reads the answer to the end of the connection.
 fn after_upgrade(host: &TestHost, target: &str, headers: &str, more: &[u8]) -> Vec<u8> {
     let mut stream = upgraded(UnixStream::connect(host.socket()).unwrap(), target, headers);
-    // A host that refuses what it reads may close before it has read it all.
+    // A host that refuses the input may close the connection before it has read everything.
     let _ = stream.write_all(more);
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     rest
 }
 
-/// A connection after the answer to the head of an upgrade.
+/// A connection after the answer to an upgrade request.
 fn upgraded<S: Read + Write + SetTimeout>(mut stream: S, target: &str, headers: &str) -> S {
     stream.set_timeout();
     let host = if headers.starts_with("host: ") { "" } else { "host: ostler\r\n" };
@@ -401,7 +401,7 @@ fn unfinished_requests_are_closed_after_a_timeout() {
     let mut host = TestHost::new();
     host.set("OSTLER_TEST_PATIENCE_MS", "300");
     host.ensure_running();
-    // Half a body, a fifth of a text, half a line.
+    // Half a body, a part of a text frame, and half a line.
     let mut stream = UnixStream::connect(host.socket()).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(b"POST /rpc HTTP/1.1\r\nhost: ostler\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":").unwrap();
@@ -411,8 +411,8 @@ fn unfinished_requests_are_closed_after_a_timeout() {
     let rest = after_upgrade(&host, "/ws", WEBSOCKET, &[0x81, 0x80 | 10, 1, 2, 3, 4, 0x7a, 0x7a]);
     assert_eq!(rest.first(), Some(&0x88), "a close frame: {rest:?}");
     let rest = after_upgrade(&host, "/lines", LINES, b"{\"jsonrpc\": \"2.0\", ");
-    let told: Value = serde_json::from_slice(&rest).unwrap();
-    assert_eq!(told["error"]["code"], -32700, "{told}");
+    let answer: Value = serde_json::from_slice(&rest).unwrap();
+    assert_eq!(answer["error"]["code"], -32700, "{answer}");
     host.call("get_status", &json!({})).unwrap();
 }
 
@@ -436,7 +436,7 @@ fn invalid_frames_on_open_connections_get_the_right_error_code() {
     codes.sort_unstable();
     assert_eq!((codes, answers.len()), (vec![-32700, -32700, -32600, -32600], 5), "{answers:#?}");
 
-    // A masked text that is no UTF-8, and a line that never ends.
+    // A masked text that is not valid UTF-8, and a line that never ends.
     let rest = after_upgrade(&host, "/ws", WEBSOCKET, &[0x81, 0x80 | 2, 0, 0, 0, 0, 0xff, 0xfe]);
     assert_eq!(rest.first(), Some(&0x88), "a close frame: {rest:?}");
     let host_pid = host.ensure_running();
@@ -481,7 +481,7 @@ fn tcp_requires_the_token_and_an_allowed_origin() {
         &std::fs::metadata(host.home().join("data/http.token")).unwrap().permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
-    // Nobody may call themselves the command line over TCP.
+    // A client on TCP cannot claim to be the command line.
     let run = json!({"jsonrpc": "2.0", "id": 1, "method": "start_run",
         "params": {"provider": "rehearsal", "prompt": "SAY hi", "cwd": host.work()}});
     let (_, answer) = raw(&address, &[post, &host_header, &bearer, "x-ostler-origin: cli"], &run.to_string());
@@ -491,7 +491,7 @@ fn tcp_requires_the_token_and_an_allowed_origin() {
     assert_eq!(host.record(&run)["origin"], "http");
     let log = std::fs::read_dir(host.home().join("log")).unwrap();
     for file in log.filter_map(Result::ok) {
-        assert!(!std::fs::read_to_string(file.path()).unwrap().contains(&token), "the token stands in the log");
+        assert!(!std::fs::read_to_string(file.path()).unwrap().contains(&token), "the token is in the log");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Upgrades: the present host opens the homes of earlier versions (`tests/homes`) and finds in them what was stored.
+//! Upgrades: the current host opens the homes of earlier versions (`tests/homes`) and finds all stored data.
 
 use crate::support::TestHost;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The homes that `tests/homes/make` has made, one for each version. All have the same content.
+/// The homes that `tests/homes/make` has created, one for each version. All have the same content.
 fn homes() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/homes");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -126,7 +126,7 @@ fn continues_conversations_and_reruns_runs_of_earlier_homes() {
         let chat = chats["items"][0]["conversationId"].as_str().unwrap();
         let shown = host.run(&["chat", "show", chat, "--text"]).ok().stdout;
         assert!(shown.contains("hello in the conversation") && shown.contains("hello once more"), "{shown}");
-        // Its folder is gone, so that a message may name another.
+        // The folder of the conversation does not exist, so that a message may name another.
         let sent = host.run(&["chat", "send", chat, "--cwd", work, "SAY hello from the new version"]).ok();
         assert_eq!(sent.stdout, "hello from the new version\n");
 

@@ -1,4 +1,4 @@
-//! Commands as a person types them: what they print, on a terminal and in a pipe, and how they fail.
+//! Commands as a user types them: what they print on a terminal and in a pipe, and how they fail.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,13 +8,13 @@ use crate::support::terminal::CTRL_C;
 use crate::support::{Terminal, TestHost};
 use serde_json::{Value, json};
 
-/// A script on a terminal that has so many columns.
+/// A script on a terminal with this number of columns.
 fn terminal(host: &TestHost, columns: u16, term: &str, script: &str) -> Terminal {
     Terminal::with(host.shell(script), columns, term)
 }
 
-/// The lines of a screen that is wide enough for all of them. It knows what Ostler uses: carriage return, line feed,
-/// "erase everything from here on", and colours.
+/// The lines of a screen that is wide enough for all of them. It interprets the control sequences that Ostler uses:
+/// carriage return, line feed, "erase below", and colors.
 fn screen(bytes: &str) -> Vec<String> {
     let mut lines: Vec<Vec<char>> = vec![Vec::new()];
     let mut column = 0;
@@ -105,7 +105,7 @@ fn colors_are_forced_and_forbidden() {
     let mut host = TestHost::granted("");
     host.run(&["run", "rehearsal", "SAY x"]).ok();
     let colored = |host: &TestHost, args: &[&str]| host.run(args).ok().stdout.contains('\u{1b}');
-    assert!(!colored(&host, &["runs"]), "a pipe takes none");
+    assert!(!colored(&host, &["runs"]), "a pipe gets no colors");
     assert!(colored(&host, &["runs", "--color", "always"]));
     assert!(colored(&host, &["--color=always", "runs"]));
     host.set("CLICOLOR_FORCE", "1");
@@ -118,7 +118,7 @@ fn colors_are_forced_and_forbidden() {
 #[test]
 fn consent_cannot_be_typed_ahead() {
     let host = TestHost::new();
-    // Typed while the shell sleeps, before anything was asked.
+    // The answer is typed while the shell sleeps, before the question.
     let script = format!("sleep 1; exec {} run rehearsal 'SAY x'", ostler());
     let mut terminal = terminal(&host, 200, "xterm", &script);
     terminal.type_keys("y\n");
@@ -155,7 +155,7 @@ fn errors_name_options_not_pointers() {
     }
     let done = host.run(&["run", "plain", "x", "--tool", "shell"]);
     assert!(done.code != 0 && done.stderr.contains("--tool") && !done.stderr.contains("/harness"), "{}", done.stderr);
-    // Programs get the pointer, and so does a field of a payload file.
+    // JSON errors name the pointer, and so do errors of a payload file.
     let error = host.run(&["run", "--json", "rehearsal", "SAY x", "--timeout", "1s"]).code(2).error();
     assert_eq!(error["pointer"], "/timeoutSeconds");
     host.file("job.json", json!({"provider": "rehearsal", "prompt": "SAY x", "timeoutSeconds": 1}).to_string());
@@ -183,7 +183,7 @@ fn usage_errors_suggest_a_correction() {
         assert_eq!(done.code, code, "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains(expected), "{args:?}: {}", done.stderr);
     }
-    // One rule: nobody is there.
+    // `status` has the same exit code if no host is running.
     host.run(&["status"]).code(5);
 }
 
@@ -199,7 +199,7 @@ fn options_reach_the_payload_and_the_result_is_one_object() {
     assert!(result["sessionId"].is_string() && result["usage"].is_object(), "{result}");
     let record = host.record(result["runId"].as_str().unwrap());
     assert_eq!(record["title"], "a title");
-    assert_eq!(record["payload"]["timeoutSeconds"], 300, "the default is on record");
+    assert_eq!(record["payload"]["timeoutSeconds"], 300, "the default is stored in the payload");
     let added = record["payload"]["harness"]["additionalDirectories"][0].as_str().unwrap();
     assert_eq!(fs::canonicalize(added).unwrap(), fs::canonicalize(&more).unwrap());
     let failed = host.run(&["run", "--json=result", "rehearsal", "FAIL usage"]).code(1).json();
@@ -221,7 +221,7 @@ fn default_time_limit_is_a_setting() {
     let named = host.run(&["run", "--json=result", "rehearsal", "SAY x", "--timeout", "7d"]).ok().json();
     assert_eq!(limit(&named), 604_800);
     let again = host.run(&["rerun", "--json=result", named["runId"].as_str().unwrap()]).ok().json();
-    assert_eq!(limit(&again), 604_800, "what is not named stays as it was");
+    assert_eq!(limit(&again), 604_800, "a rerun keeps the time limit");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn saving_a_profile_keeps_other_fields_and_names_removed_ones() {
     let said = save(&["--replace", "--model", "third"]).ok().stdout;
     assert!(said.contains("removed: harness.permissions.sandboxMode"), "{said}");
     assert_eq!(config(), json!({"model": "third"}));
-    // The profile names the provider, with a prompt from anywhere.
+    // The profile names the provider; the prompt can come from an argument, a file, or standard input.
     host.file("task.md", "SAY from a file");
     assert_eq!(host.run(&["run", "--profile", "careful", "SAY x"]).ok().stdout, "x\n");
     assert_eq!(host.run(&["run", "--profile", "careful", "--file", "task.md"]).ok().stdout, "from a file\n");
@@ -313,7 +313,7 @@ fn grant_of_the_home_folder_warns_and_a_new_home_is_reported() {
     let typed = ["--home", typo.to_str().unwrap(), "runs"];
     let done = host.run(&typed).ok();
     assert!(done.stderr.contains("created ") && done.stderr.contains("hoem"), "{}", done.stderr);
-    assert!(!host.run(&typed).ok().stderr.contains("created "), "only once");
+    assert!(!host.run(&typed).ok().stderr.contains("created "), "the message is printed only once");
     host.run(&["--home", typo.to_str().unwrap(), "stop"]).ok();
 }
 
@@ -345,7 +345,7 @@ fn command_aliases_work() {
     assert_eq!(host.run(&["version"]).ok().stdout, host.run(&["--version"]).ok().stdout);
 }
 
-/// The rule of the README. The arrays are the results of API methods, and scripts read them as `.[]`.
+/// The README states this rule. The arrays are results of API methods, and scripts read them with `.[]`.
 #[test]
 fn json_list_is_an_object_if_it_has_pages_and_an_array_otherwise() {
     let host = TestHost::granted("");
@@ -418,8 +418,8 @@ fn doctor_checks_everything_and_fails_if_something_is_broken() {
     drop(database);
     let found = host.run(&["doctor", "--json"]).code(1).json();
     assert_eq!(check(&found, "audit trail")["state"], "broken");
-    // The status says so as well, without being asked to verify anything.
-    crate::support::wait_until("the status to tell", Duration::from_secs(30), || {
+    // The status reports it, too, without an explicit verification.
+    crate::support::wait_until("the problem in the status", Duration::from_secs(30), || {
         host.run(&["status"]).ok().stdout.contains("audit trail is not intact").then_some(())
     });
 }

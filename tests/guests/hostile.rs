@@ -37,7 +37,7 @@ impl Fault {
     }
 
     /// A part of what is said of it.
-    pub fn told(self) -> &'static str {
+    pub fn message_part(self) -> &'static str {
         match self {
             Self::Loop | Self::FloodLog => "ran longer than",
             Self::Allocate => "bytes of memory",

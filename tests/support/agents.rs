@@ -1,4 +1,4 @@
-//! The real agent CLIs, where there are any.
+//! Finds the real agent CLIs, if they are installed.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
     sync::Once,
 };
 
-/// The executable of a CLI: as `variable` names it, or from `PATH`.
+/// The executable of a CLI: from `variable`, or from `PATH`.
 ///
 /// `None` means that the test is to be skipped; it is said once on standard error, past the test harness, which keeps
 /// what passing tests print.

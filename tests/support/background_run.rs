@@ -1,4 +1,4 @@
-//! A run that has nothing to do with what goes wrong around it.
+//! A run in the background that must not be affected by faults of others.
 
 use super::{TestHost, end_of, of_type, tool_outputs};
 use serde_json::Value;
@@ -8,14 +8,14 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A run that counts until it is told to end.
+/// A run that counts until it is stopped.
 pub struct BackgroundRun {
     run: String,
     gate: PathBuf,
 }
 
 impl BackgroundRun {
-    /// Starts one and waits until it counts.
+    /// Starts a run, and waits until it counts.
     #[track_caller]
     pub fn start(host: &TestHost) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -29,10 +29,10 @@ impl BackgroundRun {
         Self { run, gate }
     }
 
-    /// Lets it end, and checks that it has counted on as if nothing had been. Gives its events.
+    /// Stops the run, and checks that it has counted without a gap. Gives its events.
     ///
     /// # Panics
-    /// If not.
+    /// If it was affected.
     #[track_caller]
     pub fn finish(self, host: &TestHost) -> Vec<Value> {
         fs::write(&self.gate, "").unwrap();

@@ -1,5 +1,4 @@
-//! What has to be true of every agent CLI alike. Each function is the body of one test; [`suite`] makes the tests of a
-//! CLI of them.
+//! Tests that every agent CLI must pass. Each function is the body of one test; [`suite`] makes the tests of one CLI.
 
 use super::guests::{hostile::WORD, tools};
 use super::{
@@ -12,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that anything of a run may outlive it.
+/// The longest that a process of a run may outlive it.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The tests that every agent CLI has to pass, for one that a static describes. Without the CLI they say so and pass.
+/// Makes the common tests for the CLI in this static. If the CLI is missing, they print SKIPPED and pass.
 macro_rules! suite {
     ($cli:path) => {
         $crate::support::cases::suite! { $cli:
@@ -41,7 +40,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-/// An answer, what it cost in tokens, who was asked.
+/// The answer, the usage, and the requests to the model.
 #[track_caller]
 pub fn plain_message_reports_answer_and_usage(fixture: &AgentFixture) {
     let done = fixture.host.run(&["run", fixture.cli.name, "SAY hello from the script"]).ok();
@@ -61,7 +60,7 @@ pub fn plain_message_reports_answer_and_usage(fixture: &AgentFixture) {
     fixture.host.assert_nothing_runs(CLEANUP_LIMIT);
 }
 
-/// The model that was asked for, and what it is told before the prompt.
+/// The model and the system prompt of the payload reach the model server.
 #[track_caller]
 pub fn model_and_instructions_reach_the_agent(fixture: &AgentFixture) {
     assert_eq!(answer(&fixture.events_with("MODEL", &json!({ "model": "another-model" }))), "another-model");
@@ -71,7 +70,7 @@ pub fn model_and_instructions_reach_the_agent(fixture: &AgentFixture) {
     }
 }
 
-/// Files and piped content come to the model with the prompt.
+/// Files and piped content reach the model with the prompt.
 #[track_caller]
 pub fn attachments_reach_the_model(fixture: &AgentFixture) {
     let file = json!({ "name": "notes.txt", "mimeType": "text/plain", "dataUrl": "data:text/plain;base64,aGVsbG8=" });
@@ -83,32 +82,32 @@ pub fn attachments_reach_the_model(fixture: &AgentFixture) {
     assert!(of_type(&events, "run.compatibility_warning").is_empty(), "{events:#?}");
 }
 
-/// Every shell of the agent runs the prelude, and finds no program but those that are allowed.
+/// Every shell of the agent runs the prelude, and finds only the allowed programs.
 #[track_caller]
 pub fn shells_get_the_prelude_and_the_allowlist(fixture: &AgentFixture) {
     let ask = |command: &str, block: &str, value: Value| {
         let mut payload = fixture.free_shell();
         payload["harness"][block] = value;
-        // codex leaves out some events of its tools; the model always hears what they said.
+        // codex omits some events of its tools, but the model always gets their output.
         answer(&fixture.events_with(&format!("RUN {command}"), &payload)).to_owned()
     };
     let prelude = "export PRELUDE_SAYS=hello\nPATH=/opt/of-the-prelude:$PATH\ngreet() { echo prelude-ran; }\n";
-    let said =
+    let output =
         ask("greet; echo \"[$PRELUDE_SAYS] $PATH\"; bash -c greet", "shellPrelude", json!({ "content": prelude }));
-    assert_eq!(said.matches("prelude-ran").count(), 2, "{said}");
-    assert!(said.contains("[hello] /opt/of-the-prelude:"), "{said}");
+    assert_eq!(output.matches("prelude-ran").count(), 2, "{output}");
+    assert!(output.contains("[hello] /opt/of-the-prelude:"), "{output}");
 
-    let said = ask(
+    let output = ask(
         "mytool allowed; cat /dev/null || echo no-cat; command -v find grep || echo no-find; bash -lc ls || echo no-ls",
         "cliAllowlist",
         json!({ "entries": [{ "name": "mytool", "path": "/bin/echo" }, { "name": "bash", "path": "/bin/bash" }] }),
     );
     for word in ["allowed", "no-cat", "no-find", "no-ls"] {
-        assert!(said.contains(word), "{word}: {said}");
+        assert!(output.contains(word), "{word}: {output}");
     }
 }
 
-/// A server of the payload is started with its environment, and its tools are called, but for those that are not to be.
+/// An MCP server of the payload is started with its environment. Its tools are called, except for disabled ones.
 #[track_caller]
 pub fn mcp_server_is_started_and_called(fixture: &AgentFixture) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/mcp_server.py");
@@ -121,7 +120,7 @@ pub fn mcp_server_is_started_and_called(fixture: &AgentFixture) {
     };
     let events = server(json!({}));
     assert!(answer(&events).contains("pong open sesame"), "{events:#?}");
-    // Newer releases of claude look a tool up by a tool before they use it.
+    // Newer releases of claude use a tool to look up another tool before they call it.
     let starts = semantics(&events, "tool_start");
     let start = starts.iter().find(|start| start["tool"] == "mcp").unwrap_or_else(|| panic!("{starts:?}"));
     assert_eq!((&start["mcp"]["server"], &start["mcp"]["tool"]), (&json!("probe"), &json!("ping")), "{start}");
@@ -131,7 +130,7 @@ pub fn mcp_server_is_started_and_called(fixture: &AgentFixture) {
     }
 }
 
-/// The command that a tool ran, its output, and its effect.
+/// The events contain the command of a tool and its output, and the command has its effect.
 #[track_caller]
 pub fn tool_call_is_reported(fixture: &AgentFixture) {
     let events = fixture.events_with("RUN echo from-the-tool; echo made > made.txt", &fixture.free_shell());
@@ -146,7 +145,7 @@ pub fn tool_call_is_reported(fixture: &AgentFixture) {
     assert_eq!(fs::read_to_string(fixture.host.work().join("made.txt")).unwrap(), "made\n");
 }
 
-/// A use of the shell is shown to the policies, and a denial warns or ends the run, whatever the CLI then says.
+/// A use of the shell is shown to the policies. A denial warns or ends the run, whatever the CLI reports afterwards.
 #[track_caller]
 pub fn denied_tool_use_warns_or_ends_the_run(fixture: &AgentFixture) {
     let policy = tools::policy("strict", WORD, tools::Verdict::Deny, "not with this word");
@@ -161,7 +160,7 @@ pub fn denied_tool_use_warns_or_ends_the_run(fixture: &AgentFixture) {
     let events = fixture.events_with(&format!("RUN echo {WORD}"), &fixture.free_shell());
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{events:#?}");
     assert_eq!(warning_codes(&events), ["TOOL_DENIED"], "{events:#?}");
-    let [audit] = tool_audits(&events).try_into().expect("one record of one use");
+    let [audit] = tool_audits(&events).try_into().expect("one decision on one use");
     let start = semantics(&events, "tool_start")[0];
     assert_eq!(audit["tool"], json!({ "id": start["id"], "tool": "shell", "name": start["name"] }));
     let events = fixture.events_with("RUN echo fine", &fixture.free_shell());
@@ -172,7 +171,7 @@ pub fn denied_tool_use_warns_or_ends_the_run(fixture: &AgentFixture) {
     fixture.host.configure(&format!("{config}[policy]\nreported_tools = \"end\"\n"));
     let start = Instant::now();
     let events = fixture.events_with(&format!("RUN echo {WORD}; sleep 600"), &fixture.free_shell());
-    assert!(start.elapsed() < TIMEOUT, "the run has lasted {:?}", start.elapsed());
+    assert!(start.elapsed() < TIMEOUT, "the run took {:?}", start.elapsed());
     let end = end_of(&events).unwrap();
     assert_eq!((&end["type"], &end["payload"]["reason"]), (&json!("run.failed"), &json!("policy_denied")), "{end}");
     let message = end["payload"]["message"].as_str().unwrap();
@@ -184,7 +183,7 @@ pub fn denied_tool_use_warns_or_ends_the_run(fixture: &AgentFixture) {
     fixture.host.assert_nothing_runs(CLEANUP_LIMIT);
 }
 
-/// An answer of the wanted form, one of another, and none.
+/// An answer that matches the schema, one that does not, and no object at all.
 #[track_caller]
 pub fn structured_output_is_validated(fixture: &AgentFixture) {
     let schema = json!({
@@ -205,7 +204,7 @@ pub fn structured_output_is_validated(fixture: &AgentFixture) {
     }
 }
 
-/// A login that the server refuses is named, and asking again would not help.
+/// A login that the server refuses fails the run with its reason, without a retry.
 #[track_caller]
 pub fn refused_login_is_not_retried(fixture: &AgentFixture) {
     let events = fixture.events_with("FAIL 401", &json!({ "maxRetries": 3, "retryBackoffMs": 100 }));
@@ -214,7 +213,7 @@ pub fn refused_login_is_not_retried(fixture: &AgentFixture) {
     assert_eq!(of_type(&events, "run.started").len(), 1);
 }
 
-/// A server that wants fewer requests is asked again, as often as the payload says.
+/// A rate-limited request is retried as often as the payload says.
 #[track_caller]
 pub fn rate_limited_request_is_retried(fixture: &AgentFixture) {
     let events = fixture.events_with("FAILONCE 429", &json!({ "maxRetries": 2, "retryBackoffMs": 100 }));
@@ -225,7 +224,7 @@ pub fn rate_limited_request_is_retried(fixture: &AgentFixture) {
     assert_eq!(of_type(&events, "run.started").len(), 2);
 }
 
-/// A server that fails is asked as often as the payload says, and by the CLI itself as often as its settings say.
+/// A request to a failing server is retried as often as the payload says, and not by the CLI itself.
 #[track_caller]
 pub fn failing_server_is_retried(fixture: &AgentFixture) {
     for status in [500, 503] {
@@ -233,11 +232,11 @@ pub fn failing_server_is_retried(fixture: &AgentFixture) {
         let events = fixture.events_with(&prompt, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
         assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "transient", "{events:#?}");
         assert_eq!(of_type(&events, "run.started").len(), 2);
-        assert_eq!(fixture.server.count(&prompt), 2, "the CLI has tried again by itself");
+        assert_eq!(fixture.server.count(&prompt), 2, "the CLI has retried by itself");
     }
 }
 
-/// A cancel while the model is still talking.
+/// A cancel while the model streams its answer.
 #[track_caller]
 pub fn cancel_during_the_answer_leaves_no_process(fixture: &AgentFixture) {
     let mut follower = fixture.follow("SLOW 500", &json!({}));
@@ -255,23 +254,23 @@ pub fn cancel_during_the_answer_leaves_no_process(fixture: &AgentFixture) {
     assert_eq!(end_of(&events).unwrap()["type"], "run.canceled");
 }
 
-/// A cancel while a tool runs, whose shell is in a session of its own.
+/// A cancel while a tool runs, with a shell in its own session.
 #[track_caller]
 pub fn cancel_during_a_tool_leaves_no_process(fixture: &AgentFixture) {
-    // The file tells that the shell is there: CLIs announce a tool before they start it.
+    // The file shows that the shell is running: CLIs announce a tool before they start it.
     let mut follower = fixture.follow("RUN touch begun; sleep 600", &fixture.free_shell());
     follower.wait_for("the tool", |event| event["payload"]["kind"] == "tool_start");
     let begun = fixture.host.work().join("begun");
-    super::wait_until("the tool's shell", TIMEOUT, || begun.exists().then_some(()));
+    super::wait_until("the shell of the tool", TIMEOUT, || begun.exists().then_some(()));
     let sleeping = || carrying(fixture.host.root()).into_iter().any(|process| process.command.contains("sleep 600"));
-    assert!(sleeping(), "the shell does not sleep, so that its end would show nothing");
+    assert!(sleeping(), "the shell does not sleep, so that its end shows nothing");
     fixture.host.call("cancel_run", &json!({ "runId": follower.run_id() })).unwrap();
     assert_eq!(follower.finish().0, 130);
     fixture.host.assert_nothing_runs(CLEANUP_LIMIT);
-    assert!(!sleeping(), "the tool's shell is still alive");
+    assert!(!sleeping(), "the shell of the tool is still alive");
 }
 
-/// A session goes on with its history and with what the run may do; one that does not exist fails the run.
+/// A resumed session keeps its history and gets the permissions of the run. A missing session fails the run.
 #[track_caller]
 pub fn sessions_are_resumed(fixture: &AgentFixture) {
     let first = fixture.events(&["TURNS"]);
@@ -281,11 +280,11 @@ pub fn sessions_are_resumed(fixture: &AgentFixture) {
     resumed["harness"]["resumeSessionId"] = json!(session);
     let second = fixture.events_with("RUN echo kept > kept.txt", &resumed);
     assert_eq!(semantics(&second, "session")[0]["sessionId"], session.as_str());
-    assert!(fixture.host.work().join("kept.txt").exists(), "the resumed session lost what it may do");
+    assert!(fixture.host.work().join("kept.txt").exists(), "the resumed session lost its permissions");
     let third = fixture.events(&["--resume", &session, "TURNS"]);
     assert_eq!(answer(&third), "3");
 
-    // A session goes on in its own folder: not every CLI finds it from another.
+    // A session continues in its own folder: not every CLI finds it from another folder.
     let other = fixture.host.root().join("other");
     fs::create_dir(&other).unwrap();
     fixture.host.run(&["grants", "add", other.to_str().unwrap()]).ok();
@@ -294,14 +293,14 @@ pub fn sessions_are_resumed(fixture: &AgentFixture) {
     assert_eq!(answer(&fourth), "4");
     assert_eq!(of_type(&fourth, "run.compatibility_warning")[0]["payload"]["pointer"], "/cwd");
 
-    // A session that was named is resumed, or the run fails.
+    // A session that the user named is resumed, or the run fails.
     let events = fixture.events(&["--resume", fixture.cli.absent_session, "SAY anew"]);
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
-    assert_eq!(of_type(&events, "run.started").len(), 1, "no new start");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "no new session was started");
 }
 
-/// The second turn of a conversation knows the first, although the host was started again in between; where the CLI has
-/// lost the session, the next turn begins another, once, and says so.
+/// The second turn of a conversation continues the first after a restart of the host. If the CLI has lost the session, the
+/// next turn starts a new one, once, with a warning.
 #[track_caller]
 pub fn conversation_survives_a_restart_and_a_lost_session(fixture: &AgentFixture) {
     let host = &fixture.host;
@@ -320,16 +319,20 @@ pub fn conversation_survives_a_restart_and_a_lost_session(fixture: &AgentFixture
     let events = host.run(&["chat", "send", "--json", &id, "TURNS"]).ok().json_lines();
     check_run_events(&events);
     assert_eq!(answer(&events), "1", "{events:#?}");
-    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one new start");
+    assert_eq!(of_type(&events, "run.started").len(), 2, "exactly one retry");
     assert_eq!(warning_codes(&events).iter().filter(|code| **code == "session_resume_invalid").count(), 1);
-    let told = host.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
-    let told: Vec<&Value> = told.iter().map(|event| &event["payload"]["sessionId"]).collect();
-    assert_eq!((told.len(), told[0], told[1]), (3, &json!(session), &Value::Null), "{told:?}");
-    assert_eq!((turn().as_str(), &found()["conversation"]["sessionId"]), ("2\n", told[2]));
+    let changes = host.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
+    let session_ids: Vec<&Value> = changes.iter().map(|event| &event["payload"]["sessionId"]).collect();
+    assert_eq!(
+        (session_ids.len(), session_ids[0], session_ids[1]),
+        (3, &json!(session), &Value::Null),
+        "{session_ids:?}"
+    );
+    assert_eq!((turn().as_str(), &found()["conversation"]["sessionId"]), ("2\n", session_ids[2]));
     fixture.host.assert_nothing_runs(CLEANUP_LIMIT);
 }
 
-/// Tokens of the turn before stay with the run that had it.
+/// The usage of a run does not include earlier turns of its session.
 #[track_caller]
 pub fn usage_covers_only_the_attempt(fixture: &AgentFixture) {
     let counted = |events: &[Value]| {
@@ -346,7 +349,7 @@ pub fn usage_covers_only_the_attempt(fixture: &AgentFixture) {
     assert_eq!(fixture.host.record(second[0]["runId"].as_str().unwrap())["usage"], usage);
 }
 
-/// A prompt that fits in no argument, and one that is a flag to a CLI that does not look out.
+/// A prompt that is too long for an argument, and one that looks like a flag.
 #[track_caller]
 pub fn long_and_flag_like_prompts_reach_the_model(fixture: &AgentFixture) {
     let flag = fixture.cli.dangerous_flag;
@@ -359,7 +362,7 @@ pub fn long_and_flag_like_prompts_reach_the_model(fixture: &AgentFixture) {
     assert_eq!(answer(&events), flag);
 }
 
-/// Four runs at one time do not disturb each other.
+/// Four runs at the same time do not disturb each other.
 #[track_caller]
 pub fn four_runs_at_once_do_not_mix(fixture: &AgentFixture) {
     thread::scope(|scope| {
@@ -375,8 +378,7 @@ pub fn four_runs_at_once_do_not_mix(fixture: &AgentFixture) {
     fixture.host.assert_nothing_runs(CLEANUP_LIMIT);
 }
 
-/// Secrets that the model gives away, cut over deltas, and those of a file that a tool prints, stay hidden wherever the
-/// host writes.
+/// Secrets that the model prints, split over deltas, and those in a file that a tool prints are redacted everywhere.
 #[track_caller]
 pub fn secrets_are_redacted_everywhere(fixture: &AgentFixture) {
     let probe = SecretProbe::new(&[Secrets::github(), Secrets::anthropic()]);
@@ -399,13 +401,13 @@ pub fn secrets_are_redacted_everywhere(fixture: &AgentFixture) {
     probe.assert_not_below(fixture.host.root(), &[&own, &file]);
 }
 
-/// What a contained agent tries to reach is held, in each bounded mode and by each back end.
+/// A contained agent cannot escape, in each contained mode and with each back end.
 #[track_caller]
 pub fn escapes_fail_in_every_mode_and_back_end(fixture: &AgentFixture) {
-    let fixture = &AgentFixture::open_outside_of_temporary_folders(fixture.cli).expect("it was there a moment ago");
+    let fixture = &AgentFixture::open_outside_of_temporary_folders(fixture.cli).expect("the CLI was found before");
     for backend in super::escape::BACK_ENDS {
         fixture.use_back_end(backend);
-        if super::escape::holds(&fixture.host, backend) {
+        if super::escape::is_contained_by(&fixture.host, backend) {
             escapes_from(fixture, backend);
         }
     }
@@ -421,11 +423,11 @@ fn escapes_from(fixture: &AgentFixture, backend: &str) {
         let events = fixture.events_with("RUN sh ./script.sh", &payload);
         assert_eq!(of_type(&events, "run.started")[0]["payload"]["sandbox"]["backend"], backend);
         let about = format!("{}, {backend}, {mode}", fixture.cli.name);
-        attempts.assert_held(&fixture.host, &tool_outputs(&events), mode, &about);
+        attempts.assert_contained(&fixture.host, &tool_outputs(&events), mode, &about);
     }
 }
 
-/// A login is replaced by a rename, as CLIs do, while settings that run code stay as they are.
+/// The CLI can replace its login by a rename, but cannot change settings that run code.
 #[track_caller]
 pub fn login_can_be_refreshed_and_settings_stay(fixture: &AgentFixture) {
     let own = fixture.own_folder();
@@ -456,7 +458,7 @@ pub fn login_can_be_refreshed_and_settings_stay(fixture: &AgentFixture) {
     }
 }
 
-/// Variables that choose code, configuration or an address are refused, all at once, whatever the run may do otherwise.
+/// Checks that variables that choose code, configuration or an address are all refused, with any permissions.
 #[track_caller]
 pub fn assert_variables_refused(fixture: &AgentFixture, names: &[&str]) {
     fixture.host.ensure_running();

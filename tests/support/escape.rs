@@ -1,4 +1,4 @@
-//! What a run must not reach, tried by a script from inside of it.
+//! A script that tries to reach everything that a contained run must not reach.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -16,16 +16,16 @@ use serde_json::json;
 pub const BACK_ENDS: [&str; 3] = ["namespaces", "bwrap", "landlock"];
 
 /// Whether the host contains its runs with this back end. Prints SKIPPED if not.
-pub fn holds(host: &TestHost, backend: &str) -> bool {
+pub fn is_contained_by(host: &TestHost, backend: &str) -> bool {
     let status = host.call("get_status", &json!({})).unwrap();
-    let held = status["sandbox"]["backend"] == backend;
-    if !held {
-        eprintln!("SKIPPED: this machine does not hold {backend}: {}", status["sandbox"]);
+    let contained = status["sandbox"]["backend"] == backend;
+    if !contained {
+        eprintln!("SKIPPED: this machine cannot use {backend}: {}", status["sandbox"]);
     }
-    held
+    contained
 }
 
-/// Where a script tries to get, and what shows that it did.
+/// The targets of the script, and how a success is detected.
 pub struct Attempts {
     outside: PathBuf,
     home: PathBuf,
@@ -33,19 +33,19 @@ pub struct Attempts {
     socket: PathBuf,
     host_pid: i32,
     abstract_name: String,
-    /// What other providers keep for themselves.
+    /// Login files of other providers.
     logins: Vec<PathBuf>,
-    /// Whether single files of the work folder are protected.
+    /// Whether the back end protects single files in the working folder.
     protects: bool,
     port: u16,
     datagrams: u16,
-    /// Ends with the sender.
+    /// A thread that ends when the sender is dropped.
     _answering: (mpsc::Sender<()>, thread::JoinHandle<()>),
     _listeners: (TcpListener, UnixListener),
 }
 
 impl Attempts {
-    /// Lays out what is to be kept from a run of a provider.
+    /// Creates the files and listeners that a run of this provider must not reach.
     pub fn prepare(host: &TestHost, provider: &str, protects: bool) -> Self {
         let (outside, user, work) = (host.root().join("outside"), host.user(), host.work());
         for folder in [
@@ -69,7 +69,7 @@ impl Attempts {
         fs::write(work.join(".claude/settings.json"), "{}").unwrap();
         let _ = std::os::unix::fs::symlink(&outside, work.join("link"));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // It answers whatever reaches it.
+        // A thread answers every datagram.
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let datagrams = socket.local_addr().unwrap().port();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -99,12 +99,12 @@ impl Attempts {
         }
     }
 
-    /// For a shell: each line of its output that begins with `ESCAPED` is an escape; `done` ends it.
+    /// The script. It prints a line with `ESCAPED` for each escape, and `done` at its end.
     pub fn script(&self) -> String {
         let (outside, home, user, socket) =
             (self.outside.display(), self.home.display(), self.user.display(), self.socket.display());
         let (host_pid, port, name) = (self.host_pid, self.port, &self.abstract_name);
-        // Nothing is sent to an address that is not the test's own: without a route nothing can be.
+        // The script contacts only addresses of the test. For others, it checks that there is no route.
         let network = if self.protects {
             "try route sh -c 'tail -n +2 /proc/net/route | grep .'\n\
              try interface sh -c 'tail -n +3 /proc/net/dev | grep -v lo: | grep .'\n"
@@ -149,9 +149,9 @@ impl Attempts {
         )
     }
 
-    /// Fails with everything that got out, and where the mode does not say whether the work folder can be written.
+    /// Checks that nothing escaped, and that the working folder was writable only if the mode allows it.
     #[track_caller]
-    pub fn assert_held(&self, host: &TestHost, output: &str, mode: &str, about: &str) {
+    pub fn assert_contained(&self, host: &TestHost, output: &str, mode: &str, about: &str) {
         assert!(output.contains("done"), "{about}: the script did not end: {output}");
         let may_write = mode == "workspace-write";
         assert_eq!(output.contains("WRITTEN"), may_write, "{about}: {output}");

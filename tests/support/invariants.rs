@@ -1,7 +1,7 @@
 //! Checks that a fault leaves nothing behind but its record.
 //!
-//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses no more
-//! than that: no additional process, thread, descriptor or file, and a database in which every run has ended exactly once.
+//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses no
+//! more than that: no additional process, thread, descriptor or file. In the database, every run has ended exactly once.
 
 use super::{TIMEOUT, TestHost, processes, wait_until};
 use rusqlite::{Connection, OpenFlags};
@@ -14,23 +14,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Descriptors of what the host opens when it is first needed and keeps: the database with its log, once for each of a few
-/// idle readers, and the memory with which each plugin begins.
+/// The most descriptors that the host opens on demand and keeps: the database and its log for a few idle readers, and the
+/// initial memory of each plugin.
 const KEPT_DESCRIPTORS: usize = 80;
 
-/// A host with nothing to do, as it was.
+/// The resources of an idle host.
 #[derive(Debug)]
 pub struct ResourceBaseline {
     host_pid: i32,
-    held: Held,
+    resources: Resources,
 }
 
-/// What the host's processes hold, and what lies around.
+/// The resources of the processes of a host, and its files.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
-    /// Processes below the host, by name: its helper.
+struct Resources {
+    /// Processes below the host, by name.
     processes: Vec<String>,
-    /// Descriptors of the host and its helper, by what they lead to.
+    /// Numbers of descriptors of the host and the processes below it, by target.
     descriptors: BTreeMap<String, usize>,
     /// Threads that belong to a run.
     attempts: usize,
@@ -38,14 +38,15 @@ struct Held {
     files: BTreeSet<PathBuf>,
 }
 
-impl Held {
-    /// One line for each thing: what there was and is not, what there is and was not.
+impl Resources {
+    /// One line for each difference: `-` for what is missing, `+` for what is new.
     fn difference(&self, now: &Self) -> Vec<String> {
-        let lines = |held: &Self| {
-            let mut lines = BTreeSet::from([format!("{} threads of attempts", held.attempts)]);
-            lines.extend(held.processes.iter().map(|name| format!("process {name}")));
-            lines.extend(held.descriptors.iter().map(|(target, count)| format!("{count} descriptors of {target}")));
-            lines.extend(held.files.iter().map(|path| path.display().to_string()));
+        let lines = |resources: &Self| {
+            let mut lines = BTreeSet::from([format!("{} threads of attempts", resources.attempts)]);
+            lines.extend(resources.processes.iter().map(|name| format!("process {name}")));
+            lines
+                .extend(resources.descriptors.iter().map(|(target, count)| format!("{count} descriptors of {target}")));
+            lines.extend(resources.files.iter().map(|path| path.display().to_string()));
             lines
         };
         let (before, now) = (lines(self), lines(now));
@@ -54,9 +55,9 @@ impl Held {
     }
 }
 
-impl Held {
-    /// Whether `now` has nothing that was not there before. A connection that was open then may be gone since.
-    fn is_no_less_than(&self, now: &Self) -> bool {
+impl Resources {
+    /// Whether `now` has no more than these resources. A connection that was open before may be closed.
+    fn covers(&self, now: &Self) -> bool {
         now.processes == self.processes
             && now.attempts <= self.attempts
             && now.files.is_subset(&self.files)
@@ -74,33 +75,33 @@ impl ResourceBaseline {
     pub fn of(host: &TestHost) -> Self {
         let host_pid = host.ensure_running();
         wait_until("an idle host", TIMEOUT, || idle(host).then_some(()));
-        // What the host tries out by itself at its start (the CLIs, the sandbox) is not part of the baseline.
-        let at_work = |held: &Held| held.processes.iter().any(|name| name == "ostler-keeper");
-        // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
-        let mut held = look(host, host_pid);
-        wait_until("a steady host", TIMEOUT, || {
-            let before = std::mem::replace(&mut held, look(host, host_pid));
-            (before == held && !at_work(&held)).then_some(())
+        // Probes of a starting host (of the CLIs and the sandbox) are not part of the baseline.
+        let at_work = |resources: &Resources| resources.processes.iter().any(|name| name == "ostler-keeper");
+        // The host may not have noticed a closed connection yet, so that two equal results in a row are needed.
+        let mut resources = current_resources(host, host_pid);
+        wait_until("stable resources of the host", TIMEOUT, || {
+            let before = std::mem::replace(&mut resources, current_resources(host, host_pid));
+            (before == resources && !at_work(&resources)).then_some(())
         });
-        Self { host_pid, held }
+        Self { host_pid, resources }
     }
 
-    /// Waits until nothing is left of the runs that were.
+    /// Waits until nothing is left of the runs since the baseline.
     ///
     /// # Panics
-    /// If something stays, or the record of a run is not that of one that has ended once.
+    /// If something is left, or if a run has not ended exactly once.
     #[track_caller]
     pub fn check(&self, host: &TestHost) {
         let status = host.call("get_status", &json!({})).expect("the host is gone");
         assert_eq!(status["pid"], self.host_pid, "this is another host");
         let start = Instant::now();
         loop {
-            let (now, processes) = (look(host, self.host_pid), host.run_processes());
-            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(host) {
+            let (now, processes) = (current_resources(host, self.host_pid), host.run_processes());
+            if self.resources.covers(&now) && processes.is_empty() && idle(host) {
                 break;
             }
-            let difference = self.held.difference(&now);
-            assert!(start.elapsed() < TIMEOUT, "something stays: {difference:#?} {processes:#?}");
+            let difference = self.resources.difference(&now);
+            assert!(start.elapsed() < TIMEOUT, "something was left behind: {difference:#?} {processes:#?}");
             thread::sleep(Duration::from_millis(10));
         }
         check_database(host);
@@ -113,7 +114,7 @@ fn idle(host: &TestHost) -> bool {
     ["running", "ready", "scheduled", "subscribers"].iter().all(|count| status[count] == 0)
 }
 
-fn look(host: &TestHost, host_pid: i32) -> Held {
+fn current_resources(host: &TestHost, host_pid: i32) -> Resources {
     let below = processes::below(host_pid);
     let mut descriptors = BTreeMap::new();
     let mut kept = 0;
@@ -131,7 +132,7 @@ fn look(host: &TestHost, host_pid: i32) -> Held {
     for folder in [host.home(), host.root().join("tmp")] {
         list(&folder, &mut files);
     }
-    Held {
+    Resources {
         processes: below.into_iter().map(|process| process.command).collect(),
         descriptors,
         attempts: processes::threads(host_pid).iter().filter(|name| *name == "attempt").count(),
@@ -139,8 +140,8 @@ fn look(host: &TestHost, host_pid: i32) -> Held {
     }
 }
 
-/// Everything below a folder but what may come and go: compiled plugins, the log, the database's own files, and the
-/// sessions of the stand-in agent, which are its own.
+/// Everything below a folder except for files that may come and go: compiled plugins, the log, auxiliary files of the
+/// database, and the sessions of the rehearsal.
 fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -152,14 +153,14 @@ fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             list(&path, files);
         }
-        // Made for the first run, and kept.
+        // The host creates this folder for the first run, and keeps it.
         if name != "private" {
             files.insert(path);
         }
     }
 }
 
-/// Checks that every run of a database has ended, once and at last, and that nothing refers to what is not there.
+/// Checks that every run in the database has ended exactly once, with its last event, and that no reference dangles.
 ///
 /// # Panics
 /// If not.
@@ -208,10 +209,10 @@ pub fn database(host: &TestHost) -> Connection {
     database
 }
 
-/// Checks that the host has not stumbled over itself.
+/// Checks that the host has not panicked.
 ///
 /// # Panics
-/// If its log tells of a panic.
+/// If the log contains a panic.
 #[track_caller]
 pub fn check_log(host: &TestHost) {
     let log = host.log();

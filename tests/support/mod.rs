@@ -1,4 +1,4 @@
-//! What the end-to-end suites share: a private Ostler to talk to, and eyes on its processes.
+//! Common code of the end-to-end suites: private hosts, clients, and checks of processes and files.
 //!
 //! A [`TestHost`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
 //! a user would, waits for events and never for time, and ends only what was started from it: every process of a test host
@@ -54,7 +54,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that anything may take before a test gives up. Far more than it takes on a busy machine.
+/// How long a test waits before it fails. Far longer than anything takes on a busy machine.
 pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
@@ -62,12 +62,12 @@ pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
-/// nothing of that; that the test is skipped then is said on standard error.
+/// Whether a test can control the clocks and failpoints of the binary under test. Only builds with debug assertions support
+/// that. Prints SKIPPED if not.
 pub fn steerable() -> bool {
     let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
     if !steerable {
-        eprintln!("SKIPPED: the binary under test is no build with debug assertions");
+        eprintln!("SKIPPED: the binary under test was built without debug assertions");
     }
     steerable
 }
@@ -77,7 +77,7 @@ pub fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
+/// Calls `look` until it finds something, for changes that no event announces, such as the end of a process.
 ///
 /// # Panics
 /// After `limit`.

@@ -1,4 +1,4 @@
-//! A private Ostler.
+//! A host in a private home.
 
 use super::{Follower, TIMEOUT, processes, wait_until, wire};
 use serde_json::{Value, json};
@@ -18,15 +18,15 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// One `OSTLER_HOME`, a user's home, and a working folder.
+/// One `OSTLER_HOME`, a home folder of a user, and a working folder. The host is started on demand.
 pub struct TestHost {
     root: TempDir,
     variables: Vec<(OsString, OsString)>,
-    /// The user as whom everything runs, and a copy of the binary that this user can reach.
+    /// The user who runs all commands, and a copy of the binary that this user can execute.
     user: Option<(u32, PathBuf)>,
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Debug)]
 pub struct Done {
     /// Exit code; 128 and the number for death by a signal.
@@ -36,19 +36,19 @@ pub struct Done {
 }
 
 impl Done {
-    /// The same, if it ended well.
+    /// Checks that the exit code is 0.
     ///
     /// # Panics
-    /// If not.
+    /// If it is not.
     #[track_caller]
     pub fn ok(self) -> Self {
         self.code(0)
     }
 
-    /// The same, if it ended with this code.
+    /// Checks the exit code.
     ///
     /// # Panics
-    /// If not.
+    /// If it is another one.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -69,7 +69,7 @@ impl Done {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The error that `--json` writes to standard error.
+    /// The error that a command with `--json` writes to standard error.
     #[track_caller]
     pub fn error(&self) -> Value {
         let parsed = self.stderr.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -90,7 +90,7 @@ impl Default for TestHost {
 }
 
 impl TestHost {
-    /// An empty home, nothing granted, nothing running.
+    /// An empty home without grants. No host is running.
     pub fn new() -> Self {
         Self::below(&std::env::temp_dir())
     }
@@ -140,7 +140,7 @@ impl TestHost {
         if let Ok(entries) = fs::read_dir(&shared) {
             let _ = copy_tree(entries, &cache);
         }
-        // The code is authenticated with a key, which they share, too.
+        // Compiled code is authenticated with a key, so that all hosts share one key.
         let data = self.home().join("data");
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
         let mut key = fs::File::options().write(true).create_new(true).mode(0o600).open(data.join("code.key")).unwrap();
@@ -165,12 +165,12 @@ impl TestHost {
         self.root().join("home")
     }
 
-    /// Where runs work.
+    /// The working folder of runs.
     pub fn work(&self) -> PathBuf {
         self.root().join("work")
     }
 
-    /// The user's `HOME`.
+    /// `HOME` of the user.
     pub fn user(&self) -> PathBuf {
         self.root().join("user")
     }
@@ -192,18 +192,18 @@ impl TestHost {
         path
     }
 
-    /// A variable for every command from now on.
+    /// Sets a variable for all later commands.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.variables.push((name.into(), value.into()));
     }
 
-    /// No such variable any more.
+    /// Removes a variable for all later commands.
     pub fn unset(&mut self, name: &str) {
         self.variables.retain(|(known, _)| known != name);
     }
 
-    /// Makes everything another user's, as whom every command runs from now on. Only root can.
-    pub fn give_to(&mut self, user: u32) {
+    /// Gives all files to another user, and runs all later commands as this user. Only root can do this.
+    pub fn run_as_user(&mut self, user: u32) {
         let copy = self.root().join("ostler");
         fs::copy(super::binary(), &copy).unwrap();
         give(self.root(), user);
@@ -226,7 +226,7 @@ impl TestHost {
             Some((_, copy)) => self.program(copy.to_str().unwrap()),
         };
         command.args(args);
-        self.dress(&mut command);
+        self.set_environment(&mut command);
         command
     }
 
@@ -234,13 +234,13 @@ impl TestHost {
     pub fn shell(&self, script: &str) -> Command {
         let mut command = self.program("bash");
         command.args(["-c", script]);
-        self.dress(&mut command);
+        self.set_environment(&mut command);
         command.env("OSTLER", super::binary());
         command
     }
 
-    /// Gives a command the working folder, a clean environment and streams to look at.
-    fn dress(&self, command: &mut Command) {
+    /// Sets the working folder, a clean environment and captured streams.
+    fn set_environment(&self, command: &mut Command) {
         command
             .current_dir(self.work())
             .env_clear()
@@ -255,7 +255,7 @@ impl TestHost {
             .stderr(Stdio::piped());
     }
 
-    /// Runs a command that was put together by hand to its end.
+    /// Runs a prepared command to its end.
     #[track_caller]
     pub fn finish(&self, command: Command) -> Done {
         let mut command = command;
@@ -288,14 +288,14 @@ impl TestHost {
         Follower::start(self.command(args))
     }
 
-    /// Starts a command that was put together by hand, and reads its output line by line.
+    /// Starts a prepared command whose output is read line by line.
     pub fn follow_command(&self, command: Command) -> Follower {
         Follower::start(command)
     }
 
-    /// Runs a script for bash to its end, as somebody types it.
+    /// Runs a script in bash to its end.
     #[track_caller]
-    pub fn type_in(&self, script: &str) -> Done {
+    pub fn run_script(&self, script: &str) -> Done {
         finish(self.shell(script), &[])
     }
 
@@ -317,8 +317,8 @@ impl TestHost {
         self.run(&all).ok().stdout.trim().to_owned()
     }
 
-    /// Submits a run of the stand-in to the running host, `more` being the rest of the start payload; gives its id. Where
-    /// there is no host, none is started.
+    /// Submits a run of the rehearsal to the running host, with the other fields of the payload in `more`, and gives its id.
+    /// Does not start a host.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -327,7 +327,7 @@ impl TestHost {
         Ok(answer["runId"].as_str().unwrap().to_owned())
     }
 
-    /// The start payload of a run of the stand-in; `more` goes over it.
+    /// The start payload of a run of the rehearsal; members of `more` override it.
     pub fn payload(&self, prompt: &str, more: &Value) -> Value {
         let mut payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": self.work() });
         for (name, value) in more.as_object().into_iter().flatten() {
@@ -336,7 +336,7 @@ impl TestHost {
         payload
     }
 
-    /// Waits until the host says this of itself: `running`, 2.
+    /// Waits until this count in the status has this value: `running`, 2.
     #[track_caller]
     pub fn wait_for_count(&self, count: &str, number: u64) {
         wait_until(&format!("{number} {count}"), TIMEOUT, || {
@@ -347,20 +347,20 @@ impl TestHost {
     /// Calls a method of the running host.
     ///
     /// # Errors
-    /// What the host answers with, or that it cannot be reached.
+    /// The error of the host, or of the connection.
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, wire::CallError> {
         wire::call(&self.socket(), method, params)
     }
 
-    /// What the running host says of itself, without a call.
+    /// The answer of the running host to a health check.
     ///
     /// # Errors
-    /// That there is none.
+    /// If no host is running.
     pub fn health(&self) -> std::io::Result<Value> {
         wire::health(&self.socket())
     }
 
-    /// Starts the host in the background, if none runs, and gives its process id.
+    /// Starts the host in the background if it is not running, and gives its process id.
     #[track_caller]
     pub fn ensure_running(&self) -> i32 {
         self.run(&["runs"]).ok();
@@ -368,7 +368,7 @@ impl TestHost {
         i32::try_from(status["pid"].as_i64().unwrap()).unwrap()
     }
 
-    /// Everything that the host has stored about a run.
+    /// All stored events of a run.
     #[track_caller]
     pub fn run_events(&self, run: &str) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
@@ -382,13 +382,13 @@ impl TestHost {
         }
     }
 
-    /// Every stored event that fits the query: `conversationId=…`.
+    /// Every stored event that matches the query: `conversationId=…`.
     #[track_caller]
     pub fn stored_events(&self, query: &str) -> Vec<Value> {
         wire::stored_events(&self.socket(), query)
     }
 
-    /// A run as the host knows it.
+    /// The stored record of a run, from `get_run`.
     #[track_caller]
     pub fn record(&self, run: &str) -> Value {
         self.call("get_run", &json!({ "runId": run })).unwrap()
@@ -408,7 +408,10 @@ impl TestHost {
         processes::carrying(self.root()).into_iter().filter(|process| process.of_run).collect()
     }
 
-    /// Checks that nothing of any run is alive after `limit`.
+    /// Waits until no process of a run is left.
+    ///
+    /// # Panics
+    /// After `limit`.
     #[track_caller]
     pub fn assert_nothing_runs(&self, limit: Duration) {
         let start = Instant::now();
@@ -422,14 +425,14 @@ impl TestHost {
         }
     }
 
-    /// All that the host has logged.
+    /// The whole log of the host.
     pub fn log(&self) -> String {
         let files = fs::read_dir(self.home().join("log")).into_iter().flatten().flatten();
         let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         files.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned()).collect()
     }
 
-    /// Ends the host, if one runs, and waits until it has gone with everything below it.
+    /// Stops the host if it is running, and waits until all its processes have ended.
     pub fn stop(&self) {
         let _ = self.call("stop", &json!({}));
         wait_until("the end of the host", TIMEOUT, || processes::carrying(self.root()).is_empty().then_some(()));
@@ -468,7 +471,7 @@ impl Drop for TestHost {
     }
 }
 
-/// Gives a folder and all in it to a user.
+/// Changes the owner of a folder and everything in it.
 fn give(path: &Path, user: u32) {
     lchown(path, Some(user), Some(user)).unwrap();
     if fs::symlink_metadata(path).unwrap().is_dir() {
@@ -478,7 +481,7 @@ fn give(path: &Path, user: u32) {
     }
 }
 
-/// Copies what is not there yet; a copy appears as a whole.
+/// Copies missing files. Each copy appears in one step.
 fn copy_tree(entries: fs::ReadDir, to: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
     for entry in entries {
@@ -506,7 +509,7 @@ fn finish(mut command: Command, input: &[u8]) -> Done {
     let pid = i32::try_from(child.id()).unwrap();
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
-        // A command that does not read all of it is a case of its own.
+        // A command may end before it has read all of its input.
         thread::spawn(move || stdin.write_all(&input));
     }
     let stdout = collect(child.stdout.take().unwrap());
@@ -520,11 +523,11 @@ fn finish(mut command: Command, input: &[u8]) -> Done {
         },
         Result::unwrap,
     );
-    // A background host must not hold on to the streams of whoever started it.
+    // A host in the background must not keep the streams of the command that started it open.
     let text = |receiver: mpsc::Receiver<Vec<u8>>| {
         let bytes = receiver
             .recv_timeout(TIMEOUT)
-            .unwrap_or_else(|_| panic!("{command:?} ended, but something holds its output open"));
+            .unwrap_or_else(|_| panic!("{command:?} ended, but a process keeps its output open"));
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Done {
