@@ -16,7 +16,7 @@ use std::{
 /// Time limit of a run, so that one that never ends is found. A busy machine needs much more than an idle one.
 pub(crate) const RUN_MS: u64 = 75_000;
 
-/// What the host says of a CLI that is too slow for detection.
+/// The message of the host about a CLI that is too slow for detection.
 const NO_ANSWER: &str = "did not answer";
 
 /// How often detection is repeated for a CLI that is too slow. The host waits longer each time.
@@ -73,7 +73,7 @@ impl Verdict {
         Self::new(State::Wrong, note)
     }
 
-    /// Works if it holds; otherwise wrong, with what was seen.
+    /// `Works` if the condition is true; otherwise `Wrong` with this note.
     pub(crate) fn that(holds: bool, seen: impl Into<String>) -> Self {
         if holds { Self::works() } else { Self::wrong(seen) }
     }
@@ -83,7 +83,7 @@ impl Verdict {
         if other.state > self.state { other } else { self }
     }
 
-    /// The same, with the part of the case that it is about.
+    /// The same with the part of the case that the verdict is about.
     pub(crate) fn on(self, part: &str) -> Self {
         if self.state == State::Works { self } else { Self::new(self.state, format!("{part}: {}", self.note)) }
     }
@@ -163,7 +163,7 @@ impl RunReport {
         })
     }
 
-    /// Checks an option of convenience: it has its effect, or a warning says that it has not, or the run is refused.
+    /// Checks an option without a restriction: it has its effect, or a warning says that it has none, or the run is refused.
     pub(crate) fn check_option(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
         self.judge(pointer, holds, seen, true)
     }
@@ -205,7 +205,7 @@ fn related(a: &str, b: &str) -> bool {
     within(a, b) || within(b, a)
 }
 
-/// Which sandbox holds the runs.
+/// Which sandbox contains the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SandboxedBy {
     /// That of the host, if this machine has a back end.
@@ -247,7 +247,7 @@ impl<'a> Fixture<'a> {
         self.release.cli == "codex"
     }
 
-    /// The host that the cases share. A case that changes the CLI's own settings restores them.
+    /// The agent and host that the cases share. A case that changes the settings of the CLI restores them.
     pub(crate) fn agent(&self, by: SandboxedBy) -> &AgentFixture {
         match by {
             SandboxedBy::Host => self.by_host.get_or_init(|| self.open(by)),
@@ -271,7 +271,7 @@ impl<'a> Fixture<'a> {
                 "[sandbox]\nbackends = []\nmode = \"full-access\"\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n"
             }
         };
-        // codex warns about a home below the temporary folders, and these are private to a contained run.
+        // codex warns about a home below the temporary folders, and a contained run has its own temporary folders.
         let agent = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
         for _ in 0..DETECTIONS {
             if !self.is_too_slow(&agent) {
@@ -383,7 +383,7 @@ pub(crate) fn caught(check: impl FnOnce() -> Verdict) -> Verdict {
 
 /// Hides the messages of panics, which become verdicts.
 pub(crate) fn hide_panics() {
-    if std::env::var_os("OSTLER_KEEP_BEDS").is_none() {
+    if std::env::var_os("OSTLER_KEEP_TEST_HOMES").is_none() {
         panic::set_hook(Box::new(|_| {}));
     }
 }

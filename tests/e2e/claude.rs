@@ -234,12 +234,12 @@ fn file_of_the_payload_is_readable_and_its_neighbor_is_not() {
     fs::create_dir(&folder).unwrap();
     fixture.host.run(&["grants", "add", folder.to_str().unwrap()]).ok();
     for (name, may) in [("mine.txt", true), ("other.txt", false)] {
-        fs::write(folder.join(name), "what stands in the file").unwrap();
+        fs::write(folder.join(name), "the content of the file").unwrap();
         let file = json!({ "name": "mine.txt", "mimeType": "text/plain", "path": folder.join("mine.txt") });
         let harness = json!({ "files": [file], "permissions": { "sandboxMode": "read-only" } });
         let prompt = format!("TOOL Read {}", json!({ "file_path": folder.join(name) }));
         let events = fixture.events_with(&prompt, &json!({ "harness": harness }));
-        assert_eq!(tool_outputs(&events).contains("what stands in the file"), may, "{name}: {events:#?}");
+        assert_eq!(tool_outputs(&events).contains("the content of the file"), may, "{name}: {events:#?}");
     }
 }
 
@@ -251,10 +251,10 @@ fn policies_get_the_file_of_a_reported_tool_use() {
     let policy = tools::policy("strict", "/files/0", tools::Verdict::Deny, "a file");
     fs::create_dir_all(fixture.host.home().join("plugins")).unwrap();
     fs::write(fixture.host.home().join("plugins/strict.wasm"), policy).unwrap();
-    let file = fixture.host.file("notes.txt", "what stands in the file");
+    let file = fixture.host.file("notes.txt", "the content of the file");
     let prompt = format!("TOOL Read {}", json!({ "file_path": file }));
     let events = fixture.events_with(&prompt, &json!({}));
-    assert!(tool_outputs(&events).contains("what stands in the file"), "{events:#?}");
+    assert!(tool_outputs(&events).contains("the content of the file"), "{events:#?}");
     let denied = of_type(&events, "run.warning");
     let [warning] = denied[..] else { panic!("{events:#?}") };
     assert_eq!(

@@ -113,7 +113,7 @@ fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        eprintln!("SKIPPED: there is no {program}");
+        crate::support::print_skipped(&format!("there is no {program}"));
     }
     found
 }

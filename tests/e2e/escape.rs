@@ -184,11 +184,11 @@ fn npm_and_cargo_work_inside_the_sandbox() {
         let output = tool_outputs(&agent(&host, &json!({}), "npm test 2>&1"));
         assert!(output.contains("the tests pass") && host.work().join("tested").exists(), "{output}");
     } else {
-        eprintln!("SKIPPED: there is no npm");
+        crate::support::print_skipped("there is no npm");
     }
     // The toolchain itself: the proxy of rustup needs the home folder of the user.
     let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
-        eprintln!("SKIPPED: there is no rustc");
+        crate::support::print_skipped("there is no rustc");
         return;
     };
     fs::create_dir_all(host.work().join("crate/src")).unwrap();

@@ -152,7 +152,7 @@ fn files_that_others_can_change_are_refused_with_the_correcting_command() {
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
 
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give files away");
+        crate::support::print_skipped("only root can give files away");
         return;
     }
     host.stop();
@@ -179,7 +179,7 @@ fn files_that_others_can_change_are_refused_with_the_correcting_command() {
 #[test]
 fn ordinary_user_reads_only_own_and_root_owned_configuration() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can become somebody else");
+        crate::support::print_skipped("only root can become somebody else");
         return;
     }
     let mut host = TestHost::with_config("[scheduler]\nglobal = 3\n");

@@ -32,7 +32,7 @@ impl Machine {
             return Some(machine);
         }
         let said = machine.end();
-        eprintln!("SKIPPED: no such machine can be made here: {said}");
+        crate::support::print_skipped(&format!("no such machine can be made here: {said}"));
         None
     }
 
@@ -281,7 +281,7 @@ fn bind_mount_below_the_work_folder_is_seen_and_written() {
 fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
     let host = TestHost::new();
     if host.run_script("unshare --mount true").code != 0 {
-        eprintln!("SKIPPED: no mount namespace can be made here");
+        crate::support::print_skipped("no mount namespace can be made here");
         return;
     }
     let (home, accounts) = (host.user(), host.root().join("passwd"));

@@ -199,7 +199,7 @@ fn device_node_is_written_to_and_stays() {
         nix::sys::stat::makedev(1, 3),
     );
     if made.is_err() || File::options().write(true).open(&path).is_err() {
-        eprintln!("SKIPPED: no device node can be made and opened here");
+        crate::support::print_skipped("no device node can be made and opened here");
         return;
     }
     for run in both(&run) {
@@ -213,7 +213,7 @@ fn device_node_is_written_to_and_stays() {
 fn bind_mounted_file_is_written_in_place() {
     let (host, run) = test_host();
     if host.run_script("unshare --mount true").code != 0 {
-        eprintln!("SKIPPED: no mount namespace can be made here");
+        crate::support::print_skipped("no mount namespace can be made here");
         return;
     }
     for verb in ["run rehearsal 'SAY hello'", &format!("export {run} --format txt")] {
@@ -261,7 +261,7 @@ fn unwritable_path_is_refused_before_the_run() {
 #[test]
 fn folder_of_another_user_is_refused_before_the_run() {
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("SKIPPED: only root can run as somebody else");
+        crate::support::print_skipped("only root can run as somebody else");
         return;
     }
     let mut host = TestHost::new();

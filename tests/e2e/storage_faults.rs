@@ -34,7 +34,7 @@ impl SmallDisk {
         if command.output().is_ok_and(|done| done.status.success()) {
             return Some(Self(folder));
         }
-        eprintln!("SKIPPED: no file system can be mounted here");
+        crate::support::print_skipped("no file system can be mounted here");
         None
     }
 

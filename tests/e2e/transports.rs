@@ -273,7 +273,7 @@ fn examples_of_the_page_about_clients_run_unchanged() {
         ("js", "client.mjs", "node", &[]),
     ] {
         if let Some(missing) = needed.iter().chain([&program]).find(|program| !has(program)) {
-            eprintln!("SKIPPED: the example in {language} needs {missing}");
+            crate::support::print_skipped(&format!("the example in {language} needs {missing}"));
             continue;
         }
         let code = example(language);

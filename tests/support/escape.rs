@@ -20,7 +20,7 @@ pub fn is_contained_by(host: &TestHost, backend: &str) -> bool {
     let status = host.call("get_status", &json!({})).unwrap();
     let contained = status["sandbox"]["backend"] == backend;
     if !contained {
-        eprintln!("SKIPPED: this machine cannot use {backend}: {}", status["sandbox"]);
+        super::print_skipped(&format!("this machine cannot use {backend}: {}", status["sandbox"]));
     }
     contained
 }

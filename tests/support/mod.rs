@@ -1,6 +1,6 @@
 //! Common code of the end-to-end suites: private hosts, clients, and checks of processes and files.
 //!
-//! A [`TestHost`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
+//! A [`TestHost`] is one `OSTLER_HOME` and a working folder, in a temporary folder. It starts the real binary as
 //! a user would, waits for events and never for time, and ends only what was started from it: every process of a test host
 //! carries the path of that folder in its environment.
 #![allow(
@@ -50,7 +50,10 @@ pub use wire::{CallError, Endpoint, call, events, post, stored_events};
 
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
+    io::{self, Write},
     path::PathBuf,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -67,9 +70,19 @@ pub fn binary() -> PathBuf {
 pub fn steerable() -> bool {
     let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
     if !steerable {
-        eprintln!("SKIPPED: the binary under test was built without debug assertions");
+        print_skipped("the binary under test was built without debug assertions");
     }
     steerable
+}
+
+/// Prints once for each reason that tests are skipped. Writes past the test harness, which captures what passing tests
+/// print.
+pub fn print_skipped(reason: &str) {
+    static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_new = PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(reason.to_owned());
+    if is_new {
+        let _ = writeln!(io::stderr(), "SKIPPED: {reason}");
+    }
 }
 
 /// SHA-256 as `sha256sum` prints it.

@@ -464,7 +464,7 @@ impl Drop for TestHost {
             thread::sleep(Duration::from_millis(10));
         }
         self.keep_compiled_plugins();
-        if std::env::var_os("OSTLER_KEEP_BEDS").is_some() {
+        if std::env::var_os("OSTLER_KEEP_TEST_HOMES").is_some() {
             eprintln!("kept: {}", self.root().display());
             self.root.disable_cleanup(true);
         }

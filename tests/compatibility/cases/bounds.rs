@@ -23,7 +23,7 @@ fn permissions(permissions: &Value) -> Value {
     json!({ "permissions": permissions })
 }
 
-/// Commands and redirections, in a new session and in one that was begun with more rights.
+/// Commands and redirections, in a new session and in one that was started with more permissions.
 fn reads_only(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
     let agent = fixture.agent(by);
     let mut verdict = Verdict::works();
@@ -51,7 +51,7 @@ fn reads_only(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
     verdict
 }
 
-/// Without a request to the model, a missing file would prove nothing.
+/// Requires a request to the model: otherwise a missing file proves nothing.
 fn model_was_asked(run: &RunReport) -> Verdict {
     Verdict::that(run.refused.is_some() || !run.seen.is_empty(), format!("the model was never asked; {}", run.end()))
 }
@@ -95,7 +95,7 @@ pub(super) fn workspace_write_by_cli(fixture: &Fixture<'_>) -> Verdict {
     writes_inside(fixture, SandboxedBy::Cli)
 }
 
-/// Holds although the user's own settings allow everything.
+/// No command is approved although the settings of the user allow everything.
 pub(super) fn nothing_approved(fixture: &Fixture<'_>) -> Verdict {
     let agent = fixture.agent(SandboxedBy::Cli);
     let folder = fixture.folder(agent, "a");
@@ -144,7 +144,7 @@ pub(super) fn no_mode(fixture: &Fixture<'_>) -> Verdict {
     if fixture.is_codex() {
         return verdict;
     }
-    // claude refuses what it would ask about, since nothing is approved.
+    // claude refuses commands that need an approval.
     let run = fixture.run(agent, &folder, "RUN touch made", &json!({}));
     verdict.and(run.check_restriction(MODE, !folder.join("made").exists(), "a command ran that nobody has approved"))
 }

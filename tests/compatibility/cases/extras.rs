@@ -26,7 +26,7 @@ pub(super) fn allowlist_by_cli(fixture: &Fixture<'_>) -> Verdict {
     });
     let prompt = "RUN mytool allowed; cat /dev/null || echo no-cat";
     let run = fixture.run(agent, &fixture.folder(agent, "a"), prompt, &harness);
-    // claude asks about a program that it does not know, and nobody answers.
+    // claude asks for an approval of an unknown program, and nobody answers.
     let refused = ["approval", "permission", "denied", "blocked"].iter().any(|word| run.answer().contains(word));
     let holds =
         (run.answer().contains("allowed") && run.answer().contains("no-cat")) || (!fixture.is_codex() && refused);

@@ -166,7 +166,7 @@ pub(super) fn invalid_resume(fixture: &Fixture<'_>) -> Verdict {
     run.check_option(RESUME, starts == 1 && (failed || replaced), seen)
 }
 
-/// A conversation whose session is gone goes on with a new one, after at most one failed start, and says so.
+/// A conversation whose session is missing continues with a new one, after at most one failed start, with a warning.
 pub(super) fn lost_session(fixture: &Fixture<'_>) -> Verdict {
     let agent = fixture.agent(SandboxedBy::Host);
     let new = agent.host.run(&["chat", "new", agent.cli.name]).ok();
