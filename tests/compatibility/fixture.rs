@@ -163,7 +163,8 @@ impl RunReport {
         })
     }
 
-    /// Checks an option without a restriction: it has its effect, or a warning says that it has none, or the run is refused.
+    /// Checks an option without a restriction: it has its effect, or a warning says that it has none, or the run is
+    /// refused.
     pub(crate) fn check_option(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
         self.judge(pointer, holds, seen, true)
     }

@@ -72,9 +72,9 @@ fn process_of_a_run_is_refused_on_the_socket() {
     );
     host.events_of(&["rehearsal", &prompt]);
     for file in ["one", "two", "three"] {
-        let said = fs::read_to_string(host.work().join(file)).unwrap();
-        assert!(said.contains("a process of a run may not call the host"), "{file}: {said}");
-        assert!(said.contains("code 4"), "{file}: {said}");
+        let output = fs::read_to_string(host.work().join(file)).unwrap();
+        assert!(output.contains("a process of a run may not call the host"), "{file}: {output}");
+        assert!(output.contains("code 4"), "{file}: {output}");
     }
     let grants = host.call("list_workspace_grants", &json!({})).unwrap();
     assert!(!grants.to_string().contains("/etc"), "{grants}");
@@ -89,9 +89,9 @@ fn process_of_a_run_cannot_start_a_host() {
     host.ensure_running();
     let call = format!("{} --home {} runs", crate::support::binary().display(), host.work().join("other").display());
     let events = host.events_of(&["rehearsal", &format!("RUN {call} > said 2>&1; echo \"code $?\" >> said")]);
-    let said = fs::read_to_string(host.work().join("said")).unwrap();
-    assert!(said.contains("a process inside a run may not call the host or start one"), "{said}");
-    assert!(said.contains("code 4"), "{said}");
+    let output = fs::read_to_string(host.work().join("said")).unwrap();
+    assert!(output.contains("a process inside a run may not call the host or start one"), "{output}");
+    assert!(output.contains("code 4"), "{output}");
     assert!(crate::support::of_type(&events, "run.warning").is_empty(), "{events:?}");
 }
 
@@ -112,8 +112,8 @@ fn process_of_a_run_cannot_call_any_method() {
         ),
     );
     let events = host.events_of(&["rehearsal", &format!("RUN {} {}", python.display(), script.display())]);
-    let said = tool_outputs(&events);
-    assert!(said.contains("HTTP/1.1 403"), "{said}");
+    let output = tool_outputs(&events);
+    assert!(output.contains("HTTP/1.1 403"), "{output}");
     assert_eq!(host.call("get_status", &json!({})).unwrap()["globalLimit"], 2);
 }
 

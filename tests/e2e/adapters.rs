@@ -1,5 +1,5 @@
-//! Agent CLIs that behave as in no captured run: scripts that stand in for codex and claude, print their lines, and then
-//! hang, continue, or print malformed lines.
+//! Agent CLIs that behave as in no captured run: scripts that stand in for codex and claude, print their lines, and
+//! then hang, continue, or print malformed lines.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use crate::support::guests::hostile;
 use crate::support::{TestHost, answer, end_of, of_type, semantics, warning_codes};
 use serde_json::{Value, json};
 
-/// A host in which this CLI is a script. It answers the probes like a captured version. For a run, it adds a line to the
-/// file `starts`, reads its input and runs `script`.
+/// A host in which this CLI is a script. It answers the probes like a captured version. For a run, it adds a line to
+/// the file `starts`, reads its input and runs `script`.
 fn test_host(cli: &str, runner: &str, script: &str) -> TestHost {
     let (version, probes) = match cli {
         "claude" => ("claude-2.1.197", "--version) say version;; --help) say help;;"),
@@ -211,29 +211,29 @@ fn unanswered_probe_is_repeated_with_a_longer_timeout() {
     let capabilities = || host.run(&["capabilities", "slow", "--json"]).code(6).stdout;
     let refused = || host.run(&["run", "slow", "hello"]).all();
 
-    let said = refused();
-    assert!(said.contains("did not answer within"), "{said}");
-    assert!(said.contains("try again") && !said.contains("--refresh"), "{said}");
+    let output = refused();
+    assert!(output.contains("did not answer within"), "{output}");
+    assert!(output.contains("try again") && !output.contains("--refresh"), "{output}");
     // Each probe may take longer than the one before, and a missing answer is not remembered.
     let before = questions();
-    let said = refused();
-    assert!(said.contains("did not answer within") && questions() > before, "{said}");
+    let output = refused();
+    assert!(output.contains("did not answer within") && questions() > before, "{output}");
     // The next host does not remember it either.
     host.stop();
     let before = questions();
-    let said = capabilities();
-    assert!(said.contains("did not answer within") && said.contains("the next try waits for up to"), "{said}");
+    let output = capabilities();
+    assert!(output.contains("did not answer within") && output.contains("the next try waits for up to"), "{output}");
     assert!(questions() > before);
     // A list does not probe again. A run does, and so does `--refresh`.
     let before = questions();
     assert!(capabilities().contains("did not answer within"));
     assert_eq!(questions(), before);
     fs::write(&awake, "").unwrap();
-    let said = host.run(&["capabilities", "slow", "--refresh", "--json"]).code(6).stdout;
-    assert!(!said.contains("did not answer"), "{said}");
+    let output = host.run(&["capabilities", "slow", "--refresh", "--json"]).code(6).stdout;
+    assert!(!output.contains("did not answer"), "{output}");
     // A negative answer is remembered.
     let before = questions();
-    let said = refused();
-    assert!(said.contains("--refresh"), "{said}");
+    let output = refused();
+    assert!(output.contains("--refresh"), "{output}");
     assert_eq!(questions(), before);
 }

@@ -58,7 +58,8 @@ fn assert_same(what: &str, found: &[u8], wanted: &[u8]) {
     assert!(found == wanted, "{what}: {} bytes, not {}; they differ at {differs:?}", found.len(), wanted.len());
 }
 
-/// Runs a program that prints this, and checks that standard output, `--output` and the export are the same to the byte.
+/// Runs a program that prints this, and checks that standard output, `--output` and the export are the same to the
+/// byte.
 #[track_caller]
 fn assert_unchanged(host: &TestHost, what: &str, document: &[u8]) -> Value {
     host.file("document", document);

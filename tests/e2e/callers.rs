@@ -34,10 +34,10 @@ fn shell_attributes_of_the_first_caller_do_not_reach_runs() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     for provider in ["sh", "rehearsal"] {
         let prompt = if provider == "sh" { prompt.to_owned() } else { format!("RUN {prompt}") };
-        let said = host.run(&["run", provider, &prompt]).ok().stdout;
-        let words: Vec<&str> = said.split_whitespace().collect();
+        let output = host.run(&["run", provider, &prompt]).ok().stdout;
+        let words: Vec<&str> = output.split_whitespace().collect();
         let limits = [hard.min(65_536).to_string(), hard.to_string()];
-        let [umask, soft, hard, nice] = words[..] else { panic!("{said}") };
+        let [umask, soft, hard, nice] = words[..] else { panic!("{output}") };
         assert_eq!((umask, [soft, hard]), ("0022", [&*limits[0], &*limits[1]]), "{provider}");
         // Only root can lower the nice value again.
         let expected = if nix::unistd::geteuid().is_root() { "0" } else { "7" };
@@ -59,8 +59,8 @@ fn runs_get_language_time_zone_and_proxies_of_their_caller() {
     host.set("https_proxy", "http://first.example:3128");
     host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
     for provider in ["sh", "rehearsal"] {
-        let said = all(&host, provider);
-        assert!(said.contains("TZ=America/Lima\nhttps_proxy=http://first.example:3128"), "{provider}: {said}");
+        let output = all(&host, provider);
+        assert!(output.contains("TZ=America/Lima\nhttps_proxy=http://first.example:3128"), "{provider}: {output}");
     }
     for name in ["TZ", "LC_TIME", "https_proxy"] {
         host.unset(name);
@@ -69,8 +69,8 @@ fn runs_get_language_time_zone_and_proxies_of_their_caller() {
     host.set("TZ", "Asia/Tokyo");
     host.set("NO_PROXY", "localhost");
     for provider in ["sh", "rehearsal"] {
-        let said = all(&host, provider);
+        let output = all(&host, provider);
         let expected = "LANG=C\nLC_TIME=none\nTZ=Asia/Tokyo\nhttps_proxy=none\nNO_PROXY=localhost";
-        assert!(said.contains(expected), "{provider}: {said}");
+        assert!(output.contains(expected), "{provider}: {output}");
     }
 }

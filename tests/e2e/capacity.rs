@@ -104,8 +104,8 @@ fn two_providers_never_wait_for_each_other() {
     }
 }
 
-/// A newer run of priority 10 always waits. With the lowest `aging_seconds`, a run of priority -10 is ahead of every new
-/// run after 20 s.
+/// A newer run of priority 10 always waits. With the lowest `aging_seconds`, a run of priority -10 is ahead of every
+/// new run after 20 s.
 #[test]
 fn lowest_priority_is_not_starved() {
     let host = TestHost::granted("[scheduler]\naging_seconds = 1\n");

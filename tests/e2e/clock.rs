@@ -1,5 +1,5 @@
-//! The wall clock is set by a day, back and forth, while runs wait, retry and run. Only scheduled times follow it; delays,
-//! time limits and aging do not.
+//! The wall clock is set by a day, back and forth, while runs wait, retry and run. Only scheduled times follow it;
+//! delays, time limits and aging do not.
 
 use crate::support::{TIMEOUT, TestHost, answer, check_run_events, end_of, of_type, steerable, wait_until};
 use jiff::Timestamp;
@@ -213,7 +213,8 @@ fn clock_set_while_no_host_runs_keeps_order_and_delays() {
     wait_until("a retry", TIMEOUT, || (clockwork.job(&delayed)["state"] == "retrying").then_some(()));
     let blocker = host.submit(&prompt_until_file("go", "held"), &json!({})).unwrap();
     host.wait_for_count("running", 1);
-    // A run whose child was not released yet is queued again, not interrupted. This child has already printed something.
+    // A run whose child was not released yet is queued again, not interrupted. This child has already printed
+    // something.
     wait_until("output of the blocking run", TIMEOUT, || {
         (!of_type(&host.run_events(&blocker), "run.semantic").is_empty()).then_some(())
     });

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 
 /// A run that prints something and continues when its file exists.
-struct Gated {
+struct GatedRun {
     run: String,
     gate: PathBuf,
 }
 
-impl Gated {
+impl GatedRun {
     /// Starts one and waits until it has printed `before-NAME`. When it continues, it prints `after-NAME`.
     #[track_caller]
     fn start(host: &TestHost, name: &str) -> Self {
@@ -40,12 +40,13 @@ fn wait_ends_with_the_exit_code_of_the_run() {
     let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
     let good = host.detach(&["rehearsal", "SAY well"]);
     let bad = host.detach(&["rehearsal", "FAIL usage"]);
-    let slow = Gated::start(&host, "slow");
+    let slow = GatedRun::start(&host, "slow");
     let done = host.run(&["wait", &good]).ok();
     assert_eq!(done.stdout, format!("{} completed\n", short(&good)));
     let done = host.run(&["wait", &bad]).code(1);
     assert_eq!(done.stdout, format!("{} failed: usage\n", short(&bad)));
-    // Of several runs, the exit code is that of the first that failed, in the order of the arguments. Each is shown once.
+    // Of several runs, the exit code is that of the first that failed, in the order of the arguments. Each is shown
+    // once.
     let canceled = host.detach(&["rehearsal", "SLEEP 600"]);
     host.run(&["cancel", &canceled]).ok();
     host.run(&["wait", &good, &canceled, &bad]).code(130);
@@ -72,7 +73,7 @@ fn wait_ends_with_the_exit_code_of_the_run() {
 #[test]
 fn attach_from_now_shows_only_later_events() {
     let host = TestHost::granted("");
-    let slow = Gated::start(&host, "here");
+    let slow = GatedRun::start(&host, "here");
     let attached = host.follow(&["attach", "--json", "--from-now", &slow.run]);
     let whole = host.follow(&["attach", "--json", &slow.run]);
     wait_until("two subscribers", TIMEOUT, || {
@@ -93,8 +94,8 @@ fn attach_from_now_shows_only_later_events() {
     host.wait_for_end(&failed);
     let done = host.run(&["attach", &failed]).code(1);
     assert!(done.stderr.contains("authentication"), "{}", done.stderr);
-    let said = host.detach(&["rehearsal", "SAY all of it"]);
-    host.wait_for_end(&said);
+    let output = host.detach(&["rehearsal", "SAY all of it"]);
+    host.wait_for_end(&output);
     assert_eq!(host.run(&["attach", "@"]).ok().stdout, "all of it\n");
 }
 
@@ -121,7 +122,7 @@ fn attach_joins_an_answer_that_is_being_written() {
 #[test]
 fn ctrl_c_leaves_an_attached_run_and_cancels_a_started_one() {
     let host = TestHost::granted("");
-    let slow = Gated::start(&host, "terminal");
+    let slow = GatedRun::start(&host, "terminal");
     for (keys, code) in [(CTRL_C, 130), (CTRL_BACKSLASH, 131)] {
         let mut terminal = Terminal::start(host.command(&["attach", &slow.run]));
         terminal.wait_for("attached to run");
@@ -177,7 +178,7 @@ fn ctrl_c_in_a_script_ends_the_script() {
 #[test]
 fn logs_show_text_as_it_comes_and_end_with_the_exit_code_of_the_run() {
     let host = TestHost::granted("");
-    let slow = Gated::start(&host, "log");
+    let slow = GatedRun::start(&host, "log");
     let mut log = host.follow(&["logs", "-f", &slow.run]);
     let line = next_line_with(&mut log, "output");
     assert!(line.contains("before-log"), "{line}");
@@ -201,7 +202,7 @@ fn logs_show_text_as_it_comes_and_end_with_the_exit_code_of_the_run() {
     let events = host.run_events(&failed);
     assert_eq!(host.run(&["logs", "-n", "3", "--json", &failed]).ok().json_lines(), events[events.len() - 3..]);
 
-    let slow = Gated::start(&host, "tail");
+    let slow = GatedRun::start(&host, "tail");
     let mut log = host.follow(&["logs", "-f", "-n", "0", "--json", &slow.run]);
     host.wait_for_count("subscribers", 1);
     slow.open();

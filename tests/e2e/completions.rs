@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// A home with one object of each kind that has a name, and files to complete.
-struct Names {
+struct CompletionHost {
     host: TestHost,
     run: String,
     chat: String,
 }
 
-impl Names {
+impl CompletionHost {
     fn new() -> Self {
         let mut host = TestHost::granted("");
         let bin = host.root().join("bin");
@@ -120,9 +120,9 @@ fn has(program: &str) -> bool {
 
 #[test]
 fn bash_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("bash", "ostler.bash");
-    names.check(
+    let fixture = CompletionHost::new();
+    let script = fixture.script("bash", "ostler.bash");
+    fixture.check(
         "bash",
         &["--norc", "--noprofile", "-i"],
         &format!("bind 'set bell-style none'; source {}", script.display()),
@@ -131,36 +131,36 @@ fn bash_completes_names_and_paths() {
 
 #[test]
 fn zsh_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("zsh", "_ostler");
+    let fixture = CompletionHost::new();
+    let script = fixture.script("zsh", "_ostler");
     let folder = script.parent().unwrap().display().to_string();
     let prepare = format!("unsetopt beep; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D");
-    names.check("zsh", &["-f", "-i"], &prepare);
+    fixture.check("zsh", &["-f", "-i"], &prepare);
 }
 
 #[test]
 fn fish_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("fish", "ostler.fish");
-    names.check("fish", &["--no-config", "-i"], &format!("source {}", script.display()));
+    let fixture = CompletionHost::new();
+    let script = fixture.script("fish", "ostler.fish");
+    fixture.check("fish", &["--no-config", "-i"], &format!("source {}", script.display()));
 }
 
 #[test]
 fn candidates_have_descriptions() {
-    let names = Names::new();
+    let fixture = CompletionHost::new();
     let ask = |words: &[&str]| {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
-        let done = names.host.run(&args).ok();
+        let done = fixture.host.run(&args).ok();
         assert_eq!(done.stderr, "");
         done.stdout
     };
     assert_eq!(
         ask(&["ostler", "show", ""]),
-        format!("\n{}\tcompleted: SAY the title: of a run\nlast\tthe newest run\n", &names.run[28..])
+        format!("\n{}\tcompleted: SAY the title: of a run\nlast\tthe newest run\n", &fixture.run[28..])
     );
-    assert_eq!(ask(&["ostler", "chat", "show", ""]), format!("\n{}\ta conversation\n", &names.chat[28..]));
+    assert_eq!(ask(&["ostler", "chat", "show", ""]), format!("\n{}\ta conversation\n", &fixture.chat[28..]));
     assert_eq!(ask(&["ostler", "profiles", "show", ""]), "\ncareful one\trehearsal\nodd $(touch made)\trehearsal\n");
     assert_eq!(ask(&["ostler", "access", "revoke", ""]), "\ndashboard\tclass run\n");
     assert_eq!(ask(&["ostler", "run", ""]), "\nclaude\ncodex\nrehearsal\n");
@@ -202,7 +202,7 @@ fn manual_pages_have_no_formatter_warnings() {
         fs::read_to_string(folder.join("ostler-chat-send.1")).unwrap()
     );
     host.run(&["man", "no-such-command"]).code(5);
-    let said = |program: &str, args: &[&str]| {
+    let warnings_of = |program: &str, args: &[&str]| {
         if !has(program) {
             return String::new();
         }
@@ -210,6 +210,6 @@ fn manual_pages_have_no_formatter_warnings() {
         let warnings = if program == "mandoc" { &output.stdout } else { &output.stderr };
         String::from_utf8_lossy(warnings).into_owned()
     };
-    assert_eq!(said("mandoc", &["-T", "lint", "-W", "warning"]), "");
-    assert_eq!(said("groff", &["-man", "-ww", "-T", "utf8", "-z"]), "");
+    assert_eq!(warnings_of("mandoc", &["-T", "lint", "-W", "warning"]), "");
+    assert_eq!(warnings_of("groff", &["-man", "-ww", "-T", "utf8", "-z"]), "");
 }

@@ -1,4 +1,5 @@
-//! Conversations with the rehearsal: each message continues the session, even if the host was stopped or killed in between.
+//! Conversations with the rehearsal: each message continues the session, even if the host was stopped or killed in
+//! between.
 
 use crate::support::{
     TIMEOUT, TestHost, answer, check_run_events, end_of, kinds, of_type, semantics, wait_until, warning_codes,

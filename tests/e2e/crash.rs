@@ -82,8 +82,8 @@ fn check(host: &TestHost, run: &str, events: &[Value], context: &str) {
     }
 }
 
-/// Checks that every message of a conversation is stored, that each started after the end of the one before, and that no
-/// attempt started twice.
+/// Checks that every message of a conversation is stored, that each started after the end of the one before, and that
+/// no attempt started twice.
 fn check_order(host: &TestHost, talk: &str, sent: usize) {
     let found = host.call("get_conversation", &json!({ "conversationId": talk })).unwrap();
     let runs = found["runs"].as_array().unwrap();

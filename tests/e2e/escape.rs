@@ -1,6 +1,6 @@
 //! What a contained run can reach: tested from inside, for each mode and back end, and with the real CLIs.
 
-use crate::support::escape::{Attempts, BACK_ENDS, is_contained_by};
+use crate::support::escape::{BACK_ENDS, EscapeScript, is_contained_by};
 use crate::support::guests::hostile::{self, Fault, ProviderStage};
 use crate::support::{Process, TIMEOUT, TestHost, end_of, of_type, tool_outputs, wait_until};
 use nix::sys::signal::Signal;
@@ -34,11 +34,11 @@ fn every_escape_fails_in_every_contained_mode_and_back_end() {
             continue;
         }
         for mode in ["read-only", "workspace-write"] {
-            let attempts = Attempts::prepare(&host, "rehearsal", backend != "landlock");
-            let events = agent(&host, &json!({ "sandboxMode": mode }), &attempts.script());
+            let escape_script = EscapeScript::prepare(&host, "rehearsal", backend != "landlock");
+            let events = agent(&host, &json!({ "sandboxMode": mode }), &escape_script.text());
             let record = sandbox(&events);
             assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
-            attempts.assert_contained(&host, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
+            escape_script.assert_contained(&host, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
         }
     }
 }
@@ -173,12 +173,12 @@ fn npm_and_cargo_work_inside_the_sandbox() {
     if !is_contained_by(&host, "namespaces") {
         return;
     }
-    let said = |program: &str, args: &[&str]| {
+    let output_of = |program: &str, args: &[&str]| {
         let output =
             std::process::Command::new(program).args(args).output().ok().filter(|output| output.status.success());
         output.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     };
-    if said("npm", &["--version"]).is_some() {
+    if output_of("npm", &["--version"]).is_some() {
         host.file("package.json", r#"{"name": "x", "version": "1.0.0", "scripts": {"test": "node test.js"}}"#);
         host.file("test.js", "require('fs').writeFileSync('tested', ''); console.log('the tests pass')");
         let output = tool_outputs(&agent(&host, &json!({}), "npm test 2>&1"));
@@ -187,7 +187,7 @@ fn npm_and_cargo_work_inside_the_sandbox() {
         crate::support::print_skipped("there is no npm");
     }
     // The toolchain itself: the proxy of rustup needs the home folder of the user.
-    let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
+    let Some(toolchain) = output_of("rustc", &["--print", "sysroot"]) else {
         crate::support::print_skipped("there is no rustc");
         return;
     };

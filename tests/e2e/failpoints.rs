@@ -1,5 +1,5 @@
-//! The host is killed at failpoints (see `host/test-hooks/src/failpoint.rs`) and started again. Every acknowledged run ends
-//! exactly once, no attempt is started twice, and nothing is left behind.
+//! The host is killed at failpoints (see `host/test-hooks/src/failpoint.rs`) and started again. Every acknowledged run
+//! ends exactly once, no attempt is started twice, and nothing is left behind.
 
 use crate::support::{
     TIMEOUT, TestHost, answer, carrying, check_database, check_run_events, end_of, of_type, steerable, tool_outputs,

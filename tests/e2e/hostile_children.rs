@@ -72,8 +72,8 @@ fn gibibyte_without_a_line_end_is_stored_within_limits() {
     let (host, baseline) = start_host_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
     let background = BackgroundRun::start(&host);
     let (host_pid, before) = (host.ensure_running(), peak_memory(host.ensure_running()));
-    // As plain text, which is the answer, and as a line of a protocol. The answer is stored up to the limit, and the run
-    // fails because it is not complete.
+    // As plain text, which is the answer, and as a line of a protocol. The answer is stored up to the limit, and the
+    // run fails because it is not complete.
     let plain = host.detach(&["sh", "head -c 1073741824 /dev/zero | tr '\\0' x"]);
     let message = host.detach(&["rehearsal", "LINE 1048576"]);
     for (run, reason, warning, kept) in [
@@ -443,8 +443,8 @@ fn lack_of_processes_or_threads_fails_only_the_run() {
     let events = host.wait_for_end(&run);
     assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "fine\n"));
 
-    // The host cannot create the thread that an attempt needs. The scheduled run starts after eight seconds: by then the
-    // idle threads of earlier attempts, which live for five seconds, have ended.
+    // The host cannot create the thread that an attempt needs. The scheduled run starts after eight seconds: by then
+    // the idle threads of earlier attempts, which live for five seconds, have ended.
     let blocker = BlockingRun::start(&host, |script| host.detach(&["sh", script]));
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let more = json!({ "provider": "sh", "scheduledAt": at.to_string() });

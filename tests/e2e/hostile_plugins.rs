@@ -1,6 +1,6 @@
-//! Plugins that loop, allocate, trap, recurse and flood, in the plugin folder of a real host. In every case there is one
-//! clear record that names the plugin; nothing runs without the permission of a policy, no secret leaks, and no other run
-//! is affected.
+//! Plugins that loop, allocate, trap, recurse and flood, in the plugin folder of a real host. In every case there is
+//! one clear record that names the plugin; nothing runs without the permission of a policy, no secret leaks, and no
+//! other run is affected.
 
 use crate::support::guests::hostile::{self, Fault, ProviderStage, RedactorStage, WORD};
 use crate::support::{
@@ -188,12 +188,12 @@ fn provider_that_fails_on_output_ends_only_its_run() {
         let events = failed_by(scripts.run("bad", name, &[]), name, fault);
         assert_eq!(warning_codes(&events), ["PLUGIN_FAILED"]);
         assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["code"], 0, "the child ended normally");
-        let said: String = ["run.chunk.stdout", "run.chunk.stderr"]
+        let output: String = ["run.chunk.stdout", "run.chunk.stderr"]
             .iter()
             .flat_map(|kind| of_type(&events, kind))
             .map(|event| event["payload"]["text"].as_str().unwrap())
             .collect();
-        assert!(said.contains("begun [REDACTED:") && said.contains("over [REDACTED:"), "{said}");
+        assert!(output.contains("begun [REDACTED:") && output.contains("over [REDACTED:"), "{output}");
 
         fs::write(long.join("gate"), "").unwrap();
         let events = host.wait_for_end(&other);
@@ -361,9 +361,9 @@ fn provider_that_fails_within_an_attempt_ends_it() {
         let progress = of_type(&events, "run.progress");
         let retries = progress.iter().filter(|event| event["payload"]["stage"] == "retry_scheduled").count();
         assert_eq!(retries, usize::from(*stage == ProviderStage::PrepareAgain), "{name}");
-        let said: String =
+        let output: String =
             of_type(&events, "run.chunk.stdout").iter().map(|e| e["payload"]["text"].as_str().unwrap()).collect();
-        assert_eq!(said, "begun\nover\n", "{name}");
+        assert_eq!(output, "begun\nover\n", "{name}");
     }
     background.finish(&host);
     baseline.check(&host);

@@ -1,5 +1,5 @@
-//! Input that needs too much work, and files that another user could change, against a real host: each is refused quickly
-//! with a clear error, and the host continues.
+//! Input that needs too much work, and files that another user could change, against a real host: each is refused
+//! quickly with a clear error, and the host continues.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};

@@ -31,8 +31,8 @@ impl Machine {
         if !ended {
             return Some(machine);
         }
-        let said = machine.end();
-        crate::support::print_skipped(&format!("no such machine can be made here: {said}"));
+        let output = machine.end();
+        crate::support::print_skipped(&format!("no such machine can be made here: {output}"));
         None
     }
 
@@ -235,7 +235,8 @@ fn home_at_the_root_folder_hides_only_its_secrets() {
 #[test]
 fn machine_without_mountable_proc_reports_the_gap_or_falls_back() {
     for backend in ["namespaces", "bwrap"] {
-        // As in a container: a part of /proc is covered, so that the kernel does not let user namespaces mount a new one.
+        // As in a container: a part of /proc is covered, so that the kernel does not let user namespaces mount a new
+        // one.
         let set_up = "mount -t tmpfs none /proc/acpi 2>/dev/null || mount -t tmpfs none /proc/fs";
         let Some(machine) = Machine::start(test_host(backend), &["-Urm"], set_up) else { return };
         let status = machine.host.call("get_status", &json!({})).unwrap();

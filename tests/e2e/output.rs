@@ -1,5 +1,5 @@
-//! Output paths of the user: a plain file is replaced and keeps its properties, everything else is written in place, and an
-//! unwritable path is refused before the run starts.
+//! Output paths of the user: a plain file is replaced and keeps its properties, everything else is written in place,
+//! and an unwritable path is refused before the run starts.
 
 use crate::support::{Done, TestHost};
 use serde_json::json;

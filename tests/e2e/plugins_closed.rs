@@ -1,5 +1,5 @@
-//! Plugins that are new, missing, damaged or dishonest, in the plugin folder of a real host: nothing runs without approval,
-//! and while a policy or redactor is missing, runs are refused.
+//! Plugins that are new, missing, damaged or dishonest, in the plugin folder of a real host: nothing runs without
+//! approval, and while a policy or redactor is missing, runs are refused.
 
 use std::fs;
 

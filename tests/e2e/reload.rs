@@ -477,7 +477,8 @@ fn after_a_thousand_rewrites_the_last_valid_one_is_in_force() {
         let limit = number % 200 + 1;
         let text = format!("[scheduler]\nglobal = {limit}\n# {}\n", "x".repeat(500));
         match number % 5 {
-            // In turn: invalid TOML, an invalid value, a valid file in two writes, one by rename, and one in a single write.
+            // In turn: invalid TOML, an invalid value, a valid file in two writes, one by rename, and one in a single
+            // write.
             0 if !last => fs::write(&path, "[scheduler]\nglobal = \n"),
             1 if !last => fs::write(&path, "[scheduler]\nglobal = 0\n"),
             2 => fs::File::create(&path).and_then(|mut file| {

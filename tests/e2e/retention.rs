@@ -1,4 +1,5 @@
-//! Retention deletes runs that are too old or use too much space, on request and when the host starts, but no active run.
+//! Retention deletes runs that are too old or use too much space, on request and when the host starts, but no active
+//! run.
 
 use crate::support::{TIMEOUT, TestHost, wait_until};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! All ways in which a run ends: canceled, timed out, finished with remaining processes, interrupted at the terminal. No
-//! process is left.
+//! All ways in which a run ends: canceled, timed out, finished with remaining processes, interrupted at the terminal.
+//! No process is left.
 
 use crate::support::{
     ResourceBaseline, TIMEOUT, TestHost, answer, carrying, check_run_events, end_of, of_type, wait_until,

@@ -1,5 +1,5 @@
-//! Many subscribers disconnect and reconnect: each sees every event from its cursor once, in order, across connections and
-//! hosts.
+//! Many subscribers disconnect and reconnect: each sees every event from its cursor once, in order, across connections
+//! and hosts.
 
 use crate::support::duplex::{Duplex, Web};
 use crate::support::{Dice, TIMEOUT, TestHost, stored_events};
@@ -10,20 +10,20 @@ use std::time::Instant;
 
 const SUBSCRIBERS: u64 = 200;
 /// The event types of a subscriber with a filter.
-const SOME: [&str; 2] = ["run.completed", "run.semantic"];
+const FILTER: [&str; 2] = ["run.completed", "run.semantic"];
 /// The answer of the last run.
 const LAST: &str = "that was all";
 
 /// A subscriber.
-struct Listener {
+struct Subscriber {
     /// The cursor after which it starts.
     cursor: u64,
-    /// Whether it subscribes only to [`SOME`].
-    some: bool,
+    /// Whether it subscribes only to [`FILTER`].
+    filtered: bool,
 }
 
 /// Listens until the last run has ended. Disconnects at random, and continues at its last cursor.
-fn listen(host: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener) -> Vec<Value> {
+fn listen(host: &TestHost, mut dice: Dice, &Subscriber { cursor, filtered }: &Subscriber) -> Vec<Value> {
     let start = Instant::now();
     let mut seen: Vec<Value> = Vec::new();
     loop {
@@ -35,8 +35,8 @@ fn listen(host: &TestHost, mut dice: Dice, &Listener { cursor, some }: &Listener
         };
         let after = seen.last().map_or(cursor, |event| event["cursor"].as_u64().unwrap());
         let mut params = json!({ "after": after });
-        if some {
-            params["types"] = json!(SOME);
+        if filtered {
+            params["types"] = json!(FILTER);
         }
         peer.connection.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": params }));
         for _ in 0..=dice.below(300) {
@@ -66,14 +66,14 @@ fn two_hundred_reconnecting_subscribers_see_every_event_once() {
     let there = host.call("get_status", &json!({})).unwrap()["cursor"].as_u64().unwrap();
 
     let mut dice = Dice::new(4);
-    let listeners: Vec<Listener> =
-        (0..SUBSCRIBERS).map(|_| Listener { cursor: dice.below(there + 1), some: dice.below(2) == 0 }).collect();
+    let subscribers: Vec<Subscriber> =
+        (0..SUBSCRIBERS).map(|_| Subscriber { cursor: dice.below(there + 1), filtered: dice.below(2) == 0 }).collect();
     let all_seen: Vec<Vec<Value>> = thread::scope(|scope| {
         let host = &host;
-        let threads: Vec<_> = listeners
+        let threads: Vec<_> = subscribers
             .iter()
             .zip(1_000..)
-            .map(|(listener, seed)| scope.spawn(move || listen(host, Dice::new(seed), listener)))
+            .map(|(subscriber, seed)| scope.spawn(move || listen(host, Dice::new(seed), subscriber)))
             .collect();
         words(host, 20);
         crate::support::wait_until("half of the runs to start", TIMEOUT, || {
@@ -89,13 +89,13 @@ fn two_hundred_reconnecting_subscribers_see_every_event_once() {
 
     let everything = stored_events(&host.socket(), "after=0");
     let end = everything.iter().position(|event| event["payload"]["finalText"] == LAST).unwrap();
-    for (listener, seen) in listeners.iter().zip(all_seen) {
+    for (subscriber, seen) in subscribers.iter().zip(all_seen) {
         let expected: Vec<&Value> = everything[..=end]
             .iter()
-            .filter(|event| event["cursor"].as_u64().unwrap() > listener.cursor)
-            .filter(|event| !listener.some || SOME.contains(&event["type"].as_str().unwrap()))
+            .filter(|event| event["cursor"].as_u64().unwrap() > subscriber.cursor)
+            .filter(|event| !subscriber.filtered || FILTER.contains(&event["type"].as_str().unwrap()))
             .collect();
-        let (cursor, counts) = (listener.cursor, (seen.len(), expected.len()));
+        let (cursor, counts) = (subscriber.cursor, (seen.len(), expected.len()));
         assert!(seen.iter().eq(expected), "after {cursor}, seen and expected: {counts:?}");
     }
 }

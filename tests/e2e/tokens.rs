@@ -45,18 +45,18 @@ fn token_is_given_to_the_child_and_masked_everywhere() {
         assert!(done.stdout.contains("it is [REDACTED:rehearsal-token]"), "{}", done.stdout);
     }
     // It is masked in the output of other providers, too.
-    let said = host.run(&["run", "other", &format!("SAY {first} is it")]).ok();
-    assert_eq!(said.stdout, "[REDACTED:rehearsal-token] is it\n");
+    let output = host.run(&["run", "other", &format!("SAY {first} is it")]).ok();
+    assert_eq!(output.stdout, "[REDACTED:rehearsal-token] is it\n");
 
     // A replaced token is not given to children any more, but is still masked.
     assert_eq!(set(&host, &second)["stored"], true);
     assert!(is_given(&host, "rehearsal", &second) && !is_given(&host, "rehearsal", &first));
-    let said = host.run(&["run", "other", &format!("SAY {first} {second}")]).ok();
-    assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token] [REDACTED:rehearsal-token]");
+    let output = host.run(&["run", "other", &format!("SAY {first} {second}")]).ok();
+    assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token] [REDACTED:rehearsal-token]");
     assert_eq!(host.run(&["token", "clear", "rehearsal", "--json"]).ok().json()["stored"], false);
     assert!(!is_given(&host, "rehearsal", &second));
-    let said = host.run(&["run", "other", &format!("SAY {second}")]).ok();
-    assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
+    let output = host.run(&["run", "other", &format!("SAY {second}")]).ok();
+    assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token]");
 
     // A variable in the shell of the caller does not replace it.
     host.set("REHEARSAL_TOKEN", token(3));
@@ -127,8 +127,8 @@ fn token_is_not_stored_in_plain_text_by_default() {
         assert!(is_given(&host, "rehearsal", &first));
         host.stop();
         assert!(is_given(&host, "rehearsal", &first), "the token was lost with the host");
-        let said = host.run(&["run", "rehearsal", &format!("SAY {first}")]).ok();
-        assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
+        let output = host.run(&["run", "rehearsal", &format!("SAY {first}")]).ok();
+        assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token]");
         host.run(&["token", "clear", "rehearsal"]).ok();
     } else {
         assert!(store.starts_with("none"), "{store}");

@@ -237,15 +237,18 @@ fn saving_a_profile_keeps_other_fields_and_names_removed_ones() {
     let host = TestHost::granted("");
     let save = |args: &[&str]| host.run(&[&["profile", "save", "careful"], args].concat());
     save(&["--provider", "rehearsal", "--sandbox", "read-only", "--timeout", "20m"]).ok();
-    let said = save(&["--model", "other"]).ok().stdout;
-    assert!(said.contains("model") && said.contains("permissions") && said.contains("timeoutSeconds"), "{said}");
+    let output = save(&["--model", "other"]).ok().stdout;
+    assert!(
+        output.contains("model") && output.contains("permissions") && output.contains("timeoutSeconds"),
+        "{output}"
+    );
     let config = || host.run(&["profile", "show", "careful", "--json"]).ok().json()["config"].clone();
     assert_eq!(config()["harness"]["permissions"]["sandboxMode"], "read-only");
-    let said = save(&["--clear", "timeoutSeconds"]).ok().stdout;
-    assert!(said.contains("removed: timeoutSeconds"), "{said}");
+    let output = save(&["--clear", "timeoutSeconds"]).ok().stdout;
+    assert!(output.contains("removed: timeoutSeconds"), "{output}");
     assert!(save(&["--clear", "nope"]).code(2).stderr.contains("does not have this field"));
-    let said = save(&["--replace", "--model", "third"]).ok().stdout;
-    assert!(said.contains("removed: harness.permissions.sandboxMode"), "{said}");
+    let output = save(&["--replace", "--model", "third"]).ok().stdout;
+    assert!(output.contains("removed: harness.permissions.sandboxMode"), "{output}");
     assert_eq!(config(), json!({"model": "third"}));
     // The profile names the provider; the prompt can come from an argument, a file, or standard input.
     host.file("task.md", "SAY from a file");

@@ -18,8 +18,8 @@ const EVENT_WORDS: usize = 38;
 /// Name of the check in the findings of [`policy`].
 pub const CHECK: &str = "tool-marked";
 
-/// A policy with one finding on each tool use that contains `word` (eight bytes), also in the facts that the host adds. It
-/// has no finding on anything else.
+/// A policy with one finding on each tool use that contains `word` (eight bytes), also in the facts that the host adds.
+/// It has no finding on anything else.
 pub fn policy(name: &str, word: &str, verdict: Verdict, message: &str) -> Vec<u8> {
     policy_that_wants(&[], TOOL, name, word, verdict, message)
 }

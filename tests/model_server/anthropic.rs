@@ -74,7 +74,8 @@ fn read(body: &Value) -> Turn {
             .collect();
         let text = without_context(&text_of(content));
         turn.results.extend(results);
-        // A new prompt can come with the results of the turn before, and claude itself reports that it looked up a tool.
+        // A new prompt can come with the results of the turn before, and claude itself reports that it looked up a
+        // tool.
         if !text.is_empty() && text != "Tool loaded." {
             turn.prompts.push(text);
             turn.results.clear();

@@ -2,8 +2,8 @@
 //!
 //! It speaks the OpenAI Responses protocol (`POST /v1/responses`, for codex) and the Anthropic Messages protocol
 //! (`POST /v1/messages`, for claude), streamed and not. The prompt contains the answer of the model, as for the
-//! rehearsal; see [`script`]. It runs on threads of the test that starts it, so that the test sees every request, and it
-//! ends with the test. Connections, sizes and times are bounded.
+//! rehearsal; see [`script`]. It runs on threads of the test that starts it, so that the test sees every request, and
+//! it ends with the test. Connections, sizes and times are bounded.
 
 mod anthropic;
 mod http;

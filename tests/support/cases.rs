@@ -299,8 +299,8 @@ pub fn sessions_are_resumed(fixture: &AgentFixture) {
     assert_eq!(of_type(&events, "run.started").len(), 1, "no new session was started");
 }
 
-/// The second turn of a conversation continues the first after a restart of the host. If the CLI has lost the session, the
-/// next turn starts a new one, once, with a warning.
+/// The second turn of a conversation continues the first after a restart of the host. If the CLI has lost the session,
+/// the next turn starts a new one, once, with a warning.
 #[track_caller]
 pub fn conversation_survives_a_restart_and_a_lost_session(fixture: &AgentFixture) {
     let host = &fixture.host;
@@ -416,14 +416,15 @@ pub fn escapes_fail_in_every_mode_and_back_end(fixture: &AgentFixture) {
 #[track_caller]
 fn escapes_from(fixture: &AgentFixture, backend: &str) {
     for mode in ["workspace-write", "read-only"] {
-        let attempts = super::escape::Attempts::prepare(&fixture.host, fixture.cli.name, backend != "landlock");
-        fixture.host.file("script.sh", attempts.script());
+        let escape_script =
+            super::escape::EscapeScript::prepare(&fixture.host, fixture.cli.name, backend != "landlock");
+        fixture.host.file("script.sh", escape_script.text());
         let permissions = json!({ "sandboxMode": mode, "autoApprove": true });
         let payload = json!({ "harness": { "permissions": permissions } });
         let events = fixture.events_with("RUN sh ./script.sh", &payload);
         assert_eq!(of_type(&events, "run.started")[0]["payload"]["sandbox"]["backend"], backend);
         let about = format!("{}, {backend}, {mode}", fixture.cli.name);
-        attempts.assert_contained(&fixture.host, &tool_outputs(&events), mode, &about);
+        escape_script.assert_contained(&fixture.host, &tool_outputs(&events), mode, &about);
     }
 }
 

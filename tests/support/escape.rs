@@ -26,7 +26,7 @@ pub fn is_contained_by(host: &TestHost, backend: &str) -> bool {
 }
 
 /// The targets of the script, and how a success is detected.
-pub struct Attempts {
+pub struct EscapeScript {
     outside: PathBuf,
     home: PathBuf,
     user: PathBuf,
@@ -44,7 +44,7 @@ pub struct Attempts {
     _listeners: (TcpListener, UnixListener),
 }
 
-impl Attempts {
+impl EscapeScript {
     /// Creates the files and listeners that a run of this provider must not reach.
     pub fn prepare(host: &TestHost, provider: &str, protects: bool) -> Self {
         let (outside, user, work) = (host.root().join("outside"), host.user(), host.work());
@@ -100,7 +100,7 @@ impl Attempts {
     }
 
     /// The script. It prints a line with `ESCAPED` for each escape, and `done` at its end.
-    pub fn script(&self) -> String {
+    pub fn text(&self) -> String {
         let (outside, home, user, socket) =
             (self.outside.display(), self.home.display(), self.user.display(), self.socket.display());
         let (host_pid, port, name) = (self.host_pid, self.port, &self.abstract_name);

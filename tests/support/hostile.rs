@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-/// Writes settings, hooks and an MCP server with which a repository can make claude run something. Each creates a file in
+/// Writes settings, hooks and an MCP server with which a repository can make claude run something. Each creates a file
+/// in
 /// `proof`.
 pub fn settings_of_claude(work: &Path, proof: &Path) {
     let touch = |name: &str| format!("touch {}", proof.join(name).display());

@@ -1,7 +1,8 @@
 //! Checks that a fault leaves nothing behind but its record.
 //!
-//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses no
-//! more than that: no additional process, thread, descriptor or file. In the database, every run has ended exactly once.
+//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses
+//! no more than that: no additional process, thread, descriptor or file. In the database, every run has ended exactly
+//! once.
 
 use super::{TIMEOUT, TestHost, processes, wait_until};
 use rusqlite::{Connection, OpenFlags};
@@ -14,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most descriptors that the host opens on demand and keeps: the database and its log for a few idle readers, and the
-/// initial memory of each plugin.
+/// The most descriptors that the host opens on demand and keeps: the database and its log for a few idle readers, and
+/// the initial memory of each plugin.
 const KEPT_DESCRIPTORS: usize = 80;
 
 /// The resources of an idle host.

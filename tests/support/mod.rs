@@ -1,8 +1,8 @@
 //! Common code of the end-to-end suites: private hosts, clients, and checks of processes and files.
 //!
 //! A [`TestHost`] is one `OSTLER_HOME` and a working folder, in a temporary folder. It starts the real binary as
-//! a user would, waits for events and never for time, and ends only what was started from it: every process of a test host
-//! carries the path of that folder in its environment.
+//! a user would, waits for events and never for time, and ends only what was started from it: every process of a test
+//! host carries the path of that folder in its environment.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -65,8 +65,8 @@ pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// Whether a test can control the clocks and failpoints of the binary under test. Only builds with debug assertions support
-/// that. Prints SKIPPED if not.
+/// Whether a test can control the clocks and failpoints of the binary under test. Only builds with debug assertions
+/// support that. Prints SKIPPED if not.
 pub fn steerable() -> bool {
     let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
     if !steerable {

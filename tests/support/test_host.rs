@@ -317,8 +317,8 @@ impl TestHost {
         self.run(&all).ok().stdout.trim().to_owned()
     }
 
-    /// Submits a run of the rehearsal to the running host, with the other fields of the payload in `more`, and gives its id.
-    /// Does not start a host.
+    /// Submits a run of the rehearsal to the running host, with the other fields of the payload in `more`, and gives
+    /// its id. Does not start a host.
     ///
     /// # Errors
     /// As [`call`](Self::call).

@@ -78,8 +78,8 @@ impl Document {
         self.events.keys().map(String::as_str).collect()
     }
 
-    /// Parameters as an array in the method's order, with null for those that are left out before another one. None if some
-    /// are not parameters of the method.
+    /// Parameters as an array in the method's order, with null for those that are left out before another one. None if
+    /// some are not parameters of the method.
     pub fn by_position(&self, method: &str, params: &Value) -> Option<Vec<Value>> {
         let (method, given) = (&self.methods[method], params.as_object()?);
         let last = method.params.iter().rposition(|param| given.contains_key(&param.name));

@@ -107,8 +107,8 @@ const EVENTS: &[&str] = &[
 /// Events that the host has in addition to the contract. Whether a run emits them depends on its sandbox.
 const HOST_EVENTS: &[&str] = &["run.network"];
 
-/// Commands and events of the contract that are not implemented yet: interactive sessions and approvals. Remove an entry
-/// when it works.
+/// Commands and events of the contract that are not implemented yet: interactive sessions and approvals. Remove an
+/// entry when it works.
 const NOT_IMPLEMENTED: &[&str] = &[
     "answer_approval",
     "end_session",

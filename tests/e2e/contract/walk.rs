@@ -88,8 +88,8 @@ impl<'a> ContractWalk<'a> {
         &self.document
     }
 
-    /// Calls, and checks parameters and result against the document. The first successful call of a method is by position,
-    /// all others are by name.
+    /// Calls, and checks parameters and result against the document. The first successful call of a method is by
+    /// position, all others are by name.
     #[track_caller]
     fn ok(&mut self, method: &str, params: Value) -> Value {
         let first = !self.seen.contains(&(method.to_owned(), "ok".to_owned()));
@@ -429,8 +429,8 @@ impl<'a> ContractWalk<'a> {
         kinds
     }
 
-    /// Stops the host, which accepts no run while it waits for a stubborn one. Gives the document and the results of all
-    /// calls.
+    /// Stops the host, which accepts no run while it waits for a stubborn one. Gives the document and the results of
+    /// all calls.
     pub fn end(mut self) -> (Document, BTreeSet<(String, String)>) {
         let run = self.start("STUBBORN 60", json!({}));
         self.contract_host.host.wait_for_count("running", 1);
