@@ -73,9 +73,9 @@ impl Verdict {
         Self::new(State::Wrong, note)
     }
 
-    /// `Works` if the condition is true; otherwise `Wrong` with this note.
-    pub(crate) fn that(holds: bool, seen: impl Into<String>) -> Self {
-        if holds { Self::works() } else { Self::wrong(seen) }
+    /// `Works` if the option has its effect; otherwise `Wrong` with this note.
+    pub(crate) fn that(has_effect: bool, seen: impl Into<String>) -> Self {
+        if has_effect { Self::works() } else { Self::wrong(seen) }
     }
 
     /// The worse of two.
@@ -165,16 +165,16 @@ impl RunReport {
 
     /// Checks an option without a restriction: it has its effect, or a warning says that it has none, or the run is
     /// refused.
-    pub(crate) fn check_option(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
-        self.judge(pointer, holds, seen, true)
+    pub(crate) fn check_option(&self, pointer: &str, has_effect: bool, seen: impl Into<String>) -> Verdict {
+        self.judge(pointer, has_effect, seen, true)
     }
 
     /// Checks an option that restricts the agent: it has its effect, or the run is refused.
-    pub(crate) fn check_restriction(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
-        self.judge(pointer, holds, seen, false)
+    pub(crate) fn check_restriction(&self, pointer: &str, has_effect: bool, seen: impl Into<String>) -> Verdict {
+        self.judge(pointer, has_effect, seen, false)
     }
 
-    fn judge(&self, pointer: &str, holds: bool, seen: impl Into<String>, warning_suffices: bool) -> Verdict {
+    fn judge(&self, pointer: &str, has_effect: bool, seen: impl Into<String>, warning_suffices: bool) -> Verdict {
         if let Some(error) = &self.refused {
             // A release that may not work in the folder at all is refused before the option is looked at.
             return match self.refused_at(pointer).or_else(|| self.refused_at("/cwd")) {
@@ -188,7 +188,7 @@ impl RunReport {
                 None => Verdict::wrong(format!("refused for another reason: {error}")),
             };
         }
-        if holds {
+        if has_effect {
             return Verdict::works();
         }
         match self.warned_at(pointer).filter(|_| warning_suffices) {

@@ -28,8 +28,8 @@ fn structured(host: &TestHost, schema: Value) -> Value {
     host.payload("JSON {}", &json!({"timeoutSeconds": 5, "harness": {"structuredOutput": {"schema": schema}}}))
 }
 
-/// Memory of a process, in KiB.
-fn resident(pid: i32) -> u64 {
+/// Peak memory of a process, in KiB.
+fn peak_kib(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -70,7 +70,7 @@ fn thousands_of_large_patterns_are_refused_with_little_memory() {
     let host = TestHost::granted("");
     let host_pid = host.ensure_running();
     host.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let before = resident(host_pid);
+    let before = peak_kib(host_pid);
     let began = Instant::now();
     let pattern = |number: usize| json!({"pattern": format!("(\\w{{30}}|\\W{{30}}){{10}}{number}")});
     let properties: Map<String, Value> = (0..3000).map(|number| (format!("p{number}"), pattern(number))).collect();
@@ -81,7 +81,7 @@ fn thousands_of_large_patterns_are_refused_with_little_memory() {
     let error = host.call("start_run", &structured(&host, json!({"properties": fewer}))).unwrap_err();
     assert!(error.text().contains("smaller repetitions"), "{}", error.text());
     assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
-    let grown = resident(host_pid).saturating_sub(before);
+    let grown = peak_kib(host_pid).saturating_sub(before);
     assert!(grown < 100 << 10, "the host grew by {grown} KiB");
 }
 

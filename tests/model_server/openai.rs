@@ -158,10 +158,10 @@ fn stream(turn: &Turn, reply: &Reply, response: &mut Response) -> io::Result<()>
         "response": { "id": id, "object": "response", "status": "in_progress", "model": turn.model, "output": [] },
     }))?;
     for (index, item) in items.iter().enumerate() {
-        let place = json!({ "item_id": item["id"], "output_index": index });
+        let common = json!({ "item_id": item["id"], "output_index": index });
         let event = |kind: &str, fields: Value| {
             let mut event = json!({ "type": kind });
-            for part in [&place, &fields] {
+            for part in [&common, &fields] {
                 for (name, value) in part.as_object().into_iter().flatten() {
                     event[name] = value.clone();
                 }

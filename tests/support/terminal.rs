@@ -49,7 +49,7 @@ impl Terminal {
             });
         }
         let child = command.spawn().unwrap();
-        // The command holds the other end of the terminal, too.
+        // The command also has the other end of the terminal open.
         drop(command);
         drop(pty.slave);
         let keyboard = File::from(pty.master);

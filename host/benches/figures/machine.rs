@@ -25,6 +25,8 @@ fn file_system() -> Option<String> {
     let folder = fs::canonicalize(env!("CARGO_TARGET_TMPDIR")).ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let holding = fields.filter(|fields| fields.get(1).is_some_and(|place| folder.starts_with(place)));
-    holding.max_by_key(|fields| fields.get(1).map_or(0, |place| place.len())).map(|fields| fields[2].to_owned())
+    let containing = fields.filter(|fields| fields.get(1).is_some_and(|mount_point| folder.starts_with(mount_point)));
+    containing
+        .max_by_key(|fields| fields.get(1).map_or(0, |mount_point| mount_point.len()))
+        .map(|fields| fields[2].to_owned())
 }

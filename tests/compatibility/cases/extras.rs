@@ -13,8 +13,8 @@ pub(super) fn shells(fixture: &Fixture<'_>) -> Verdict {
     let mut harness = (agent.cli.free_shell)();
     harness["processEnv"]["APP_WORD"] = json!("from-the-payload");
     let run = fixture.run(agent, &fixture.folder(agent, "a"), "RUN echo \"[$APP_WORD]\"", &harness);
-    let holds = run.answer().contains("[from-the-payload]");
-    verdict.and(run.check_option("/harness/processEnv", holds, format!("{}; {}", run.answer(), run.end())))
+    let has_effect = run.answer().contains("[from-the-payload]");
+    verdict.and(run.check_option("/harness/processEnv", has_effect, format!("{}; {}", run.answer(), run.end())))
 }
 
 /// The CLI's own sandbox runs the commands.
@@ -28,9 +28,9 @@ pub(super) fn allowlist_by_cli(fixture: &Fixture<'_>) -> Verdict {
     let run = fixture.run(agent, &fixture.folder(agent, "a"), prompt, &harness);
     // claude asks for an approval of an unknown program, and nobody answers.
     let refused = ["approval", "permission", "denied", "blocked"].iter().any(|word| run.answer().contains(word));
-    let holds =
+    let has_effect =
         (run.answer().contains("allowed") && run.answer().contains("no-cat")) || (!fixture.is_codex() && refused);
-    run.check_option("/harness/cliAllowlist", holds, format!("{}; {}", run.answer(), run.end()))
+    run.check_option("/harness/cliAllowlist", has_effect, format!("{}; {}", run.answer(), run.end()))
 }
 
 pub(super) fn files(fixture: &Fixture<'_>) -> Verdict {
@@ -39,10 +39,10 @@ pub(super) fn files(fixture: &Fixture<'_>) -> Verdict {
     let harness = json!({ "files": [file], "pipedContent": "three piped words" });
     let run = fixture.run(agent, &fixture.folder(agent, "a"), "look at these", &harness);
     let heard = run.answer();
-    let holds = heard.contains("look at these")
+    let has_effect = heard.contains("look at these")
         && heard.contains("three piped words")
         && heard.contains("notes.txt (text/plain): /");
-    run.check_option("/harness/files", holds, format!("{heard}; {}", run.end()))
+    run.check_option("/harness/files", has_effect, format!("{heard}; {}", run.end()))
 }
 
 /// An image of one pixel.
@@ -118,9 +118,10 @@ pub(super) fn structured(fixture: &Fixture<'_>) -> Verdict {
         let found =
             of_type(&run.events, "run.structured_output").first().map(|event| event["payload"]["result"].clone());
         let part = if resumed { "resumed" } else { "new" };
-        let holds = found == Some(json!({ "answer": 42 }));
-        verdict = verdict
-            .and(run.check_option("/harness/structuredOutput", holds, format!("{found:?}; {}", run.end())).on(part));
+        let has_effect = found == Some(json!({ "answer": 42 }));
+        verdict = verdict.and(
+            run.check_option("/harness/structuredOutput", has_effect, format!("{found:?}; {}", run.end())).on(part),
+        );
     }
     verdict
 }

@@ -42,7 +42,7 @@ pub(super) fn deltas(fixture: &Fixture<'_>) -> Verdict {
     let text: String = semantics(&run.events, "text_delta").iter().filter_map(|delta| delta["text"].as_str()).collect();
     let claims = fixture.claims(agent, "text-deltas");
     match (claims, text == "one two three") {
-        (true, holds) => Verdict::that(holds, format!("the deltas are {text:?}")),
+        (true, has_effect) => Verdict::that(has_effect, format!("the deltas are {text:?}")),
         (false, false) => {
             Verdict::new(State::Degraded, "the CLI has no deltas, and `text-deltas` is not among its features")
         }
@@ -119,8 +119,8 @@ fn instructed_again(fixture: &Fixture<'_>, field: &str) -> Verdict {
     let again = json!({ "resumeSessionId": first.session(), field: SECOND });
     let run = fixture.run(agent, &folder, "SYSTEM", &again);
     let heard = run.answer();
-    let holds = heard.contains(SECOND) && !heard.contains(FIRST);
-    run.check_option(&format!("/harness/{field}"), holds, format!("the system prompt is {}", brief(heard)))
+    let has_effect = heard.contains(SECOND) && !heard.contains(FIRST);
+    run.check_option(&format!("/harness/{field}"), has_effect, format!("the system prompt is {}", brief(heard)))
 }
 
 fn brief(text: &str) -> String {
@@ -150,8 +150,8 @@ pub(super) fn resume(fixture: &Fixture<'_>) -> Verdict {
     let first = fixture.run(agent, &folder, "TURNS", &json!({}));
     let second = fixture.run(agent, &folder, "TURNS", &json!({ "resumeSessionId": first.session() }));
     let seen = format!("{} turns, {}, {}", second.answer(), second.origin(), second.end());
-    let holds = second.answer() == "2" && second.origin() == "resumed" && second.session() == first.session();
-    second.check_option(RESUME, holds, seen)
+    let has_effect = second.answer() == "2" && second.origin() == "resumed" && second.session() == first.session();
+    second.check_option(RESUME, has_effect, seen)
 }
 
 /// A session that the payload names is resumed, or the run fails, or the CLI begins another and says so.
@@ -200,8 +200,8 @@ pub(super) fn continued(fixture: &Fixture<'_>) -> Verdict {
     fixture.run(agent, &elsewhere, "TURNS", &json!({}));
     let second = fixture.run(agent, &here, "TURNS", &continues);
     let about = |run: &RunReport| format!("{} turns, {}, {}", run.answer(), run.origin(), run.end());
-    let holds = second.answer() == "2" && second.session() == first.session() && second.origin() == "resumed";
-    let verdict = second.check_option(pointer, holds, about(&second)).on("another folder's session is newer");
+    let has_effect = second.answer() == "2" && second.session() == first.session() && second.origin() == "resumed";
+    let verdict = second.check_option(pointer, has_effect, about(&second)).on("another folder's session is newer");
     let verdict = match verdict.state {
         // The session event and a warning say so.
         State::Wrong if second.origin() == "replaced" => Verdict::new(

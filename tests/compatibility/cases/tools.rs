@@ -127,13 +127,13 @@ pub(super) fn mcp(fixture: &Fixture<'_>) -> Verdict {
     let folder = fixture.folder(agent, "a");
     let run = fixture.run(agent, &folder, "TOOL ping", &server(&json!({})));
     let about = |run: &RunReport| format!("{}; {}", run.answer(), run.end());
-    let holds = run.answer().contains("pong open sesame");
-    let verdict = run.check_option("/harness/mcp/servers/0", holds, about(&run));
+    let has_effect = run.answer().contains("pong open sesame");
+    let verdict = run.check_option("/harness/mcp/servers/0", has_effect, about(&run));
     let mut again = server(&json!({}));
     again["resumeSessionId"] = json!(run.session());
     let second = fixture.run(agent, &folder, "TOOL ping", &again);
-    let holds = second.answer().contains("pong open sesame");
-    verdict.and(second.check_option("/harness/mcp/servers/0", holds, about(&second)).on("resumed"))
+    let has_effect = second.answer().contains("pong open sesame");
+    verdict.and(second.check_option("/harness/mcp/servers/0", has_effect, about(&second)).on("resumed"))
 }
 
 pub(super) fn mcp_filters(fixture: &Fixture<'_>) -> Verdict {
