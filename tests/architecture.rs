@@ -1,4 +1,4 @@
-//! The crates depend on each other as `docs/architecture.md` says, and on nothing else of the workspace.
+//! The crates have exactly the dependencies within the workspace that `docs/architecture.md` lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// What the manifests say. Only `[dependencies]`: tests and build scripts may use more.
+/// The dependencies in the manifests. Only `[dependencies]`: tests and build scripts may use more.
 fn arrows_of_manifests() -> Arrows {
     let host = workspace().join("host");
     let folders = fs::read_dir(&host).unwrap().map(|entry| entry.unwrap().path());
@@ -32,7 +32,8 @@ fn arrows_of_manifests() -> Arrows {
         .collect()
 }
 
-/// What the page says: a table whose first column is the crate and whose last one lists its dependencies, without the prefix.
+/// The dependencies on the page: a table whose first column is the crate, and whose last one lists its dependencies
+/// without the prefix.
 fn arrows_of_page() -> Arrows {
     let page = fs::read_to_string(workspace().join("docs/architecture.md")).unwrap();
     let (_, rest) = page.split_once(TABLE_BEGIN).expect("the page has the table");

@@ -16,7 +16,7 @@ TOOL = {
 
 
 def answer(method, params):
-    """The result of a request; None for a method that this server has not."""
+    """The result of a request; None for a method that this server does not support."""
     if method == "initialize":
         return {
             "protocolVersion": params.get("protocolVersion", "2025-06-18"),

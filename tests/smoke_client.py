@@ -61,7 +61,7 @@ class Schemas:
         if "const" in schema and value != schema["const"]:
             wrong.append(f"{at}: {value!r} is not {schema['const']!r}")
         if "enum" in schema and value not in schema["enum"]:
-            wrong.append(f"{at}: {value!r} is none of {schema['enum']}")
+            wrong.append(f"{at}: {value!r} is not one of {schema['enum']}")
         for part in schema.get("allOf", []):
             wrong += self.check(value, part, at)
         for name in ("anyOf", "oneOf"):

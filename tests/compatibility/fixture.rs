@@ -1,7 +1,9 @@
 //! One release behind private hosts, and what its runs report.
 
 use super::{cases::Case, release::Release};
-use crate::support::{AgentFixture, TestHost, answer, check_story, end_of, model_server::Seen, of_type, semantics};
+use crate::support::{
+    AgentFixture, TestHost, answer, check_run_events, end_of, model_server::Seen, of_type, semantics,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -14,7 +16,7 @@ use std::{
 /// Time limit of a run, so that one that never ends is found. A busy machine needs much more than an idle one.
 pub(crate) const RUN_MS: u64 = 75_000;
 
-/// What the host says of a CLI that is too slow for detection.
+/// The message of the host about a CLI that is too slow for detection.
 const NO_ANSWER: &str = "did not answer";
 
 /// How often detection is repeated for a CLI that is too slow. The host waits longer each time.
@@ -71,9 +73,9 @@ impl Verdict {
         Self::new(State::Wrong, note)
     }
 
-    /// Works if it holds; otherwise wrong, with what was seen.
-    pub(crate) fn that(holds: bool, seen: impl Into<String>) -> Self {
-        if holds { Self::works() } else { Self::wrong(seen) }
+    /// `Works` if the option has its effect; otherwise `Wrong` with this note.
+    pub(crate) fn that(has_effect: bool, seen: impl Into<String>) -> Self {
+        if has_effect { Self::works() } else { Self::wrong(seen) }
     }
 
     /// The worse of two.
@@ -81,7 +83,7 @@ impl Verdict {
         if other.state > self.state { other } else { self }
     }
 
-    /// The same, with the part of the case that it is about.
+    /// The same with the part of the case that the verdict is about.
     pub(crate) fn on(self, part: &str) -> Self {
         if self.state == State::Works { self } else { Self::new(self.state, format!("{part}: {}", self.note)) }
     }
@@ -161,17 +163,18 @@ impl RunReport {
         })
     }
 
-    /// Checks an option of convenience: it has its effect, or a warning says that it has not, or the run is refused.
-    pub(crate) fn check_option(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
-        self.judge(pointer, holds, seen, true)
+    /// Checks an option without a restriction: it has its effect, or a warning says that it has none, or the run is
+    /// refused.
+    pub(crate) fn check_option(&self, pointer: &str, has_effect: bool, seen: impl Into<String>) -> Verdict {
+        self.judge(pointer, has_effect, seen, true)
     }
 
     /// Checks an option that restricts the agent: it has its effect, or the run is refused.
-    pub(crate) fn check_restriction(&self, pointer: &str, holds: bool, seen: impl Into<String>) -> Verdict {
-        self.judge(pointer, holds, seen, false)
+    pub(crate) fn check_restriction(&self, pointer: &str, has_effect: bool, seen: impl Into<String>) -> Verdict {
+        self.judge(pointer, has_effect, seen, false)
     }
 
-    fn judge(&self, pointer: &str, holds: bool, seen: impl Into<String>, warning_suffices: bool) -> Verdict {
+    fn judge(&self, pointer: &str, has_effect: bool, seen: impl Into<String>, warning_suffices: bool) -> Verdict {
         if let Some(error) = &self.refused {
             // A release that may not work in the folder at all is refused before the option is looked at.
             return match self.refused_at(pointer).or_else(|| self.refused_at("/cwd")) {
@@ -185,7 +188,7 @@ impl RunReport {
                 None => Verdict::wrong(format!("refused for another reason: {error}")),
             };
         }
-        if holds {
+        if has_effect {
             return Verdict::works();
         }
         match self.warned_at(pointer).filter(|_| warning_suffices) {
@@ -203,7 +206,7 @@ fn related(a: &str, b: &str) -> bool {
     within(a, b) || within(b, a)
 }
 
-/// Which sandbox holds the runs.
+/// Which sandbox contains the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SandboxedBy {
     /// That of the host, if this machine has a back end.
@@ -245,8 +248,8 @@ impl<'a> Fixture<'a> {
         self.release.cli == "codex"
     }
 
-    /// The host that the cases share. A case that changes the CLI's own settings restores them.
-    pub(crate) fn studio(&self, by: SandboxedBy) -> &AgentFixture {
+    /// The agent and host that the cases share. A case that changes the settings of the CLI restores them.
+    pub(crate) fn agent(&self, by: SandboxedBy) -> &AgentFixture {
         match by {
             SandboxedBy::Host => self.by_host.get_or_init(|| self.open(by)),
             SandboxedBy::Cli => self.by_cli.get_or_init(|| self.open(by)),
@@ -256,9 +259,9 @@ impl<'a> Fixture<'a> {
     /// The system prompt that the CLI sends by default.
     pub(crate) fn own_system_prompt(&self) -> &str {
         self.own_system_prompt.get_or_init(|| {
-            let studio = self.studio(SandboxedBy::Host);
-            let folder = studio.bed.work();
-            self.run(studio, &folder, "SYSTEM", &json!({})).answer().to_owned()
+            let agent = self.agent(SandboxedBy::Host);
+            let folder = agent.host.work();
+            self.run(agent, &folder, "SYSTEM", &json!({})).answer().to_owned()
         })
     }
 
@@ -269,66 +272,66 @@ impl<'a> Fixture<'a> {
                 "[sandbox]\nbackends = []\nmode = \"full-access\"\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n"
             }
         };
-        // codex warns about a home below the temporary folders, and these are private to a contained run.
-        let studio = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
+        // codex warns about a home below the temporary folders, and a contained run has its own temporary folders.
+        let agent = AgentFixture::with(TestHost::outside(), self.release.cli(), self.executable.clone(), more);
         for _ in 0..DETECTIONS {
-            if !self.is_too_slow(&studio) {
+            if !self.is_too_slow(&agent) {
                 break;
             }
-            self.capabilities(&studio, true);
+            self.capabilities(&agent, true);
         }
-        studio
+        agent
     }
 
     /// The capabilities of the release as the host reports them.
-    pub(crate) fn capabilities(&self, studio: &AgentFixture, refresh: bool) -> Value {
-        studio.bed.host();
+    pub(crate) fn capabilities(&self, agent: &AgentFixture, refresh: bool) -> Value {
+        agent.host.ensure_running();
         let params = json!({ "provider": self.release.cli, "refresh": refresh });
         // Detection on a busy machine can take longer than a call may; the next call gets its result.
-        let mut found = studio.bed.call("list_capabilities", &params);
+        let mut found = agent.host.call("list_capabilities", &params);
         for _ in 1..DETECTIONS {
             if found.is_ok() {
                 break;
             }
-            found = studio.bed.call("list_capabilities", &params);
+            found = agent.host.call("list_capabilities", &params);
         }
         found.unwrap()[0].take()
     }
 
     /// Whether the capabilities list this feature.
-    pub(crate) fn claims(&self, studio: &AgentFixture, feature: &str) -> bool {
-        let found = self.capabilities(studio, false);
+    pub(crate) fn claims(&self, agent: &AgentFixture, feature: &str) -> bool {
+        let found = self.capabilities(agent, false);
         found["features"].as_array().is_some_and(|features| features.iter().any(|word| word == feature))
     }
 
     /// The reason in the capabilities that contains this text.
-    pub(crate) fn declared(&self, studio: &AgentFixture, text: &str) -> Option<String> {
-        let found = self.capabilities(studio, false);
+    pub(crate) fn declared(&self, agent: &AgentFixture, text: &str) -> Option<String> {
+        let found = self.capabilities(agent, false);
         let reasons = found["reasons"].as_array()?;
         reasons.iter().filter_map(Value::as_str).find(|reason| reason.contains(text)).map(str::to_owned)
     }
 
     /// Whether the CLI did not answer when it was detected.
-    pub(crate) fn is_too_slow(&self, studio: &AgentFixture) -> bool {
-        self.declared(studio, NO_ANSWER).is_some()
+    pub(crate) fn is_too_slow(&self, agent: &AgentFixture) -> bool {
+        self.declared(agent, NO_ANSWER).is_some()
     }
 
     /// A working folder for this case, a new one for each name.
-    pub(crate) fn folder(&self, studio: &AgentFixture, name: &str) -> PathBuf {
-        let folder = studio.bed.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
+    pub(crate) fn folder(&self, agent: &AgentFixture, name: &str) -> PathBuf {
+        let folder = agent.host.work().join(format!("{}-{name}", self.case.borrow().replace([' ', ',', '/'], "-")));
         fs::create_dir_all(&folder).unwrap();
         folder
     }
 
     /// Runs a prompt with this `harness` in a folder.
-    pub(crate) fn run(&self, studio: &AgentFixture, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
-        self.run_with(studio, folder, prompt, harness, &json!({}))
+    pub(crate) fn run(&self, agent: &AgentFixture, folder: &Path, prompt: &str, harness: &Value) -> RunReport {
+        self.run_with(agent, folder, prompt, harness, &json!({}))
     }
 
     /// The same with further members of the payload.
     pub(crate) fn run_with(
         &self,
-        studio: &AgentFixture,
+        agent: &AgentFixture,
         folder: &Path,
         prompt: &str,
         harness: &Value,
@@ -342,21 +345,21 @@ impl<'a> Fixture<'a> {
         }
         let mut payload = json!({ "cwd": folder, "harness": harness });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let file = studio.payload(prompt, &payload);
-        self.command(studio, &["run", "--json", "--payload", file.to_str().unwrap()], prompt)
+        let file = agent.payload(prompt, &payload);
+        self.command(agent, &["run", "--json", "--payload", file.to_str().unwrap()], prompt)
     }
 
     /// Runs a command that follows a run with this prompt and prints its events.
-    pub(crate) fn command(&self, studio: &AgentFixture, args: &[&str], prompt: &str) -> RunReport {
-        let before = studio.server.seen().len();
-        let done = studio.bed.run(args);
-        let seen = studio.server.seen().split_off(before);
+    pub(crate) fn command(&self, agent: &AgentFixture, args: &[&str], prompt: &str) -> RunReport {
+        let before = agent.server.seen().len();
+        let done = agent.host.run(args);
+        let seen = agent.server.seen().split_off(before);
         let prompt = prompt.to_owned();
         if done.stdout.is_empty() {
             return RunReport { refused: Some(done.error()), events: Vec::new(), seen, prompt };
         }
         let events = done.json_lines();
-        check_story(&events);
+        check_run_events(&events);
         RunReport { refused: None, events, seen, prompt }
     }
 }
@@ -381,7 +384,7 @@ pub(crate) fn caught(check: impl FnOnce() -> Verdict) -> Verdict {
 
 /// Hides the messages of panics, which become verdicts.
 pub(crate) fn hide_panics() {
-    if std::env::var_os("OSTLER_KEEP_BEDS").is_none() {
+    if std::env::var_os("OSTLER_KEEP_TEST_HOMES").is_none() {
         panic::set_hook(Box::new(|_| {}));
     }
 }

@@ -8,7 +8,7 @@
 //!   --releases DIR    folder in which releases are installed and kept; without it, they are removed at the end
 //!   --results FILE    results as JSON; those of this run are merged into it
 //!   --page FILE       write the page with the table of all results
-//!   --select WHICH    cases by their result: all (default), missing (those without one), or wrong (those without one, too)
+//!   --select WHICH    cases by their result: all (default), missing (those without one), or wrong (and those without one)
 //!   --cases NAMES     only cases whose name contains one of these texts, separated by commas
 //!   --parallel N      number of releases at one time, 1 to 4 (default 2)
 //!   --minutes N       start no case after this time (default 180)
@@ -44,9 +44,9 @@ use std::{
 #[derive(Clone, Copy)]
 enum Select {
     All,
-    /// Those without a result: an interrupted run goes on.
+    /// Cases without a result, to continue an interrupted run.
     Missing,
-    /// Those, and those that were wrong.
+    /// Cases without a result, and those that were wrong.
     Wrong,
 }
 
@@ -129,7 +129,7 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    // Test runners ask what tests there are: none.
+    // Test runners ask for a list of tests, which is empty.
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }
@@ -176,7 +176,7 @@ fn main() -> ExitCode {
         fs::write(file, results.page()).unwrap();
     }
     let wrong = results.count(State::Wrong);
-    // Of a few cases the others are not expected.
+    // If only some cases are selected, the others may be missing.
     let missing = if options.cases.is_empty() { results.missing() } else { 0 };
     eprintln!("{} cells, {wrong} wrong, {missing} not tried", results.cells());
     if wrong + missing == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
@@ -185,7 +185,7 @@ fn main() -> ExitCode {
 /// Whether a signal has asked to stop. The cases that are running finish, so that nothing is left behind.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Takes SIGINT and SIGTERM from now on. Children begin with signals of their own.
+/// Handles SIGINT and SIGTERM from now on. Children start with default signal handlers.
 fn wait_for_signals() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);

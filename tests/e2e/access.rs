@@ -1,7 +1,8 @@
-//! Who may call, and what: classes, access tokens, peers inside of a run, bounds for each peer, and the audit trail.
+//! Who may call which methods: access classes, access tokens, processes of a run, limits for each peer, and the audit
+//! trail.
 
 use crate::support::duplex::Web;
-use crate::support::{PATIENCE, Place, TestHost, call, post, tool_outputs, until};
+use crate::support::{Endpoint, TIMEOUT, TestHost, call, post, tool_outputs, wait_until};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -17,111 +18,111 @@ use std::{
 
 /// A host on TCP, its address and its default token.
 fn on_tcp() -> (TestHost, String, String) {
-    let bed = TestHost::granted("[http]\nlisten = \"127.0.0.1:0\"\n");
-    let (address, token) = served(&bed);
-    (bed, address, token)
+    let host = TestHost::granted("[http]\nlisten = \"127.0.0.1:0\"\n");
+    let (address, token) = served(&host);
+    (host, address, token)
 }
 
-fn served(bed: &TestHost) -> (String, String) {
-    let status = bed.call("get_status", &json!({})).unwrap();
+fn served(host: &TestHost) -> (String, String) {
+    let status = host.call("get_status", &json!({})).unwrap();
     let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
     let token = fs::read_to_string(status["http"]["tokenFile"].as_str().unwrap()).unwrap().trim().to_owned();
     (address, token)
 }
 
 /// A new access token.
-fn token(bed: &TestHost, name: &str, class: &str) -> String {
-    let created = bed.call("create_access_token", &json!({"name": name, "accessClass": class})).unwrap();
+fn token(host: &TestHost, name: &str, class: &str) -> String {
+    let created = host.call("create_access_token", &json!({"name": name, "accessClass": class})).unwrap();
     created["token"].as_str().unwrap().to_owned()
 }
 
-fn at<'a>(address: &'a str, token: &'a str) -> Place<'a> {
-    Place::Port { address, token }
+fn at<'a>(address: &'a str, token: &'a str) -> Endpoint<'a> {
+    Endpoint::Port { address, token }
 }
 
 #[track_caller]
-fn denied(place: Place<'_>, method: &str, params: Value, words: &[&str]) {
-    let error = call(place, method, &params).unwrap_err();
+fn denied(endpoint: Endpoint<'_>, method: &str, params: Value, words: &[&str]) {
+    let error = call(endpoint, method, &params).unwrap_err();
     assert_eq!(error.kind(), "POLICY_DENIED", "{method}: {}", error.text());
     for word in words {
         assert!(error.text().contains(word), "{method}: {word}: {}", error.text());
     }
 }
 
-/// The runs of a bed that come from TCP, and what is on record about a kind.
-fn audit(bed: &TestHost, kind: &str) -> Vec<Value> {
-    let listed = bed.call("list_audit", &json!({"kind": kind, "limit": 1000})).unwrap();
+/// The audit records of this kind.
+fn audit(host: &TestHost, kind: &str) -> Vec<Value> {
+    let listed = host.call("list_audit", &json!({"kind": kind, "limit": 1000})).unwrap();
     listed["records"].as_array().unwrap().clone()
 }
 
-/// A process of a run calls the host whose run it is.
+/// A process of a run calls its own host.
 #[test]
-fn a_process_of_a_run_is_refused_on_the_socket() {
-    // Where nothing hides the socket from it.
-    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
-    bed.host();
-    let (ostler, home) = (crate::support::binary(), bed.home());
+fn process_of_a_run_is_refused_on_the_socket() {
+    // Without a sandbox, so that the process can reach the socket.
+    let host = TestHost::granted("[sandbox]\nbackends = []\n");
+    host.ensure_running();
+    let (ostler, home) = (crate::support::binary(), host.home());
     let call = format!("{} --home {} --no-start grants add /etc", ostler.display(), home.display());
-    // As a child, without the environment of the run, and as a daemon in a session of its own.
+    // As a child, as a child without the environment of the run, and as a daemon in its own session.
     let prompt = format!(
         "RUN {call} > one 2>&1; echo \"code $?\" >> one
          env -i {call} > two 2>&1; echo \"code $?\" >> two
          setsid env -i PATH=\"$PATH\" sh -c '{call} > three 2>&1; echo \"code $?\" >> three' &
          while ! grep -q code three 2>/dev/null; do sleep 0.05; done"
     );
-    bed.events_of(&["rehearsal", &prompt]);
+    host.events_of(&["rehearsal", &prompt]);
     for file in ["one", "two", "three"] {
-        let said = fs::read_to_string(bed.work().join(file)).unwrap();
-        assert!(said.contains("a process of a run may not call the host"), "{file}: {said}");
-        assert!(said.contains("code 4"), "{file}: {said}");
+        let output = fs::read_to_string(host.work().join(file)).unwrap();
+        assert!(output.contains("a process of a run may not call the host"), "{file}: {output}");
+        assert!(output.contains("code 4"), "{file}: {output}");
     }
-    let grants = bed.call("list_workspace_grants", &json!({})).unwrap();
+    let grants = host.call("list_workspace_grants", &json!({})).unwrap();
     assert!(!grants.to_string().contains("/etc"), "{grants}");
-    // The user beside it is served, and finds it on record.
-    let refused = audit(&bed, "refused");
+    // The user is still served, and the refusal is in the audit trail.
+    let refused = audit(&host, "refused");
     assert!(refused[0]["facts"]["reason"].as_str().unwrap().contains("process of a run"), "{refused:?}");
 }
 
 #[test]
-fn a_process_of_a_run_starts_no_host_of_its_own() {
-    let bed = TestHost::granted("");
-    bed.host();
-    let call = format!("{} --home {} runs", crate::support::binary().display(), bed.work().join("other").display());
-    let events = bed.events_of(&["rehearsal", &format!("RUN {call} > said 2>&1; echo \"code $?\" >> said")]);
-    let said = fs::read_to_string(bed.work().join("said")).unwrap();
-    assert!(said.contains("a process inside a run may not call the host or start one"), "{said}");
-    assert!(said.contains("code 4"), "{said}");
+fn process_of_a_run_cannot_start_a_host() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    let call = format!("{} --home {} runs", crate::support::binary().display(), host.work().join("other").display());
+    let events = host.events_of(&["rehearsal", &format!("RUN {call} > said 2>&1; echo \"code $?\" >> said")]);
+    let output = fs::read_to_string(host.work().join("said")).unwrap();
+    assert!(output.contains("a process inside a run may not call the host or start one"), "{output}");
+    assert!(output.contains("code 4"), "{output}");
     assert!(crate::support::of_type(&events, "run.warning").is_empty(), "{events:?}");
 }
 
-/// The same by hand, without the command line: whatever is sent, no method is reached.
+/// The same with a request by hand, without the command line.
 #[test]
-fn a_process_of_a_run_reaches_no_method() {
+fn process_of_a_run_cannot_call_any_method() {
     let Some(python) = crate::support::agent_cli("python3", "OSTLER_TEST_PYTHON") else { return };
-    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
-    bed.host();
+    let host = TestHost::granted("[sandbox]\nbackends = []\n");
+    host.ensure_running();
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"update_settings","params":{"patch":{"scheduler":{"global":9}}}}"#;
     let request = format!("POST /rpc HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: {}\\r\\n\\r\\n{body}", body.len());
-    let script = bed.file(
+    let script = host.file(
         "attack.py",
         format!(
             "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({:?})\ns.sendall(b'''{request}''')\n\
              print(s.recv(65536).decode().splitlines()[0])\n",
-            bed.socket()
+            host.socket()
         ),
     );
-    let story = bed.events_of(&["rehearsal", &format!("RUN {} {}", python.display(), script.display())]);
-    let said = tool_outputs(&story);
-    assert!(said.contains("HTTP/1.1 403"), "{said}");
-    assert_eq!(bed.call("get_status", &json!({})).unwrap()["globalLimit"], 2);
+    let events = host.events_of(&["rehearsal", &format!("RUN {} {}", python.display(), script.display())]);
+    let output = tool_outputs(&events);
+    assert!(output.contains("HTTP/1.1 403"), "{output}");
+    assert_eq!(host.call("get_status", &json!({})).unwrap()["globalLimit"], 2);
 }
 
-/// Whoever has the token is not the operator.
+/// A client with a token is not the operator.
 #[test]
-fn a_token_may_do_what_its_class_says() {
-    let (bed, address, run_token) = on_tcp();
-    let (read_token, operate_token) = (token(&bed, "look", "read"), token(&bed, "boss", "operate"));
-    let start = json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": bed.work()});
+fn token_is_limited_to_its_access_class() {
+    let (host, address, run_token) = on_tcp();
+    let (read_token, operate_token) = (token(&host, "look", "read"), token(&host, "boss", "operate"));
+    let start = json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": host.work()});
     let etc = json!({"path": "/etc"});
 
     let reader = at(&address, &read_token);
@@ -132,10 +133,10 @@ fn a_token_may_do_what_its_class_says() {
 
     let runner = at(&address, &run_token);
     let run = call(runner, "start_run", &start).unwrap()["runId"].as_str().unwrap().to_owned();
-    bed.wait_for_end(&run);
+    host.wait_for_end(&run);
     call(runner, "list_capabilities", &json!({"refresh": true, "provider": "rehearsal"})).unwrap();
     call(runner, "export_run", &json!({"runId": run, "format": "md"})).unwrap();
-    let outside = bed.work().join("out.md");
+    let outside = host.work().join("out.md");
     let export = json!({"runId": run, "format": "md", "path": outside});
     denied(runner, "export_run", export.clone(), &["export_run with a path", "class operate"]);
     for (method, params) in [
@@ -155,13 +156,13 @@ fn a_token_may_do_what_its_class_says() {
 
     let operator = at(&address, &operate_token);
     call(operator, "export_run", &export).unwrap();
-    call(operator, "grant_workspace", &json!({"path": bed.user()})).unwrap();
-    let granted = audit(&bed, "grant");
+    call(operator, "grant_workspace", &json!({"path": host.user()})).unwrap();
+    let granted = audit(&host, "grant");
     assert_eq!(granted.last().unwrap()["actor"], "token boss");
-    let refused = audit(&bed, "refused");
+    let refused = audit(&host, "refused");
     assert!(refused.iter().any(|record| record["actor"] == "token default" && record["facts"]["method"] == "stop"));
 
-    // The class holds for each call of a connection that stays, and for each of a batch.
+    // The class applies to each call on an open connection, and to each call of a batch.
     let mut peer = Web::over_tcp(&address, &read_token);
     peer.call("get_status", json!({}));
     assert_eq!(peer.refused("start_run", start.clone())["data"]["kind"], "POLICY_DENIED");
@@ -173,161 +174,162 @@ fn a_token_may_do_what_its_class_says() {
     assert_eq!(answers[1]["error"]["data"]["kind"], "POLICY_DENIED");
 }
 
-/// Which programs run is not for whoever calls over TCP.
+/// A client on TCP must not choose which programs run.
 #[test]
 fn variables_of_the_client_are_refused_over_tcp() {
-    let (bed, address, _) = on_tcp();
-    let operator = token(&bed, "boss", "operate");
-    let place = at(&address, &operator);
-    let variables = json!({"PATH": bed.work()});
-    let start = json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": bed.work(), "clientEnvironment": variables});
-    denied(place, "start_run", start.clone(), &["clientEnvironment", "unix socket"]);
-    denied(place, "list_capabilities", json!([true, null, {"PATH": "/tmp"}]), &["clientEnvironment"]);
-    let error = call(place, "start_run", &start).unwrap_err();
+    let (host, address, _) = on_tcp();
+    let operator = token(&host, "boss", "operate");
+    let endpoint = at(&address, &operator);
+    let variables = json!({"PATH": host.work()});
+    let start =
+        json!({"provider": "rehearsal", "prompt": "SAY hi", "cwd": host.work(), "clientEnvironment": variables});
+    denied(endpoint, "start_run", start.clone(), &["clientEnvironment", "unix socket"]);
+    denied(endpoint, "list_capabilities", json!([true, null, {"PATH": "/tmp"}]), &["clientEnvironment"]);
+    let error = call(endpoint, "start_run", &start).unwrap_err();
     assert_eq!(error.data()["pointer"], "/clientEnvironment");
     let mut without = start.clone();
     without["clientEnvironment"] = Value::Null;
-    call(place, "start_run", &without).unwrap();
-    bed.call("start_run", &start).unwrap();
+    call(endpoint, "start_run", &without).unwrap();
+    host.call("start_run", &start).unwrap();
 }
 
 #[test]
-fn access_tokens_are_made_listed_and_revoked() {
-    let (bed, address, default) = on_tcp();
-    let added = bed.run(&["access", "add", "ci", "--class", "read", "--expires", "30d"]).ok();
+fn access_tokens_are_created_listed_and_revoked() {
+    let (host, address, default) = on_tcp();
+    let added = host.run(&["access", "add", "ci", "--class", "read", "--expires", "30d"]).ok();
     let token = added.stdout.trim().to_owned();
     assert!(token.starts_with("ostler_") && added.stderr.contains("not shown again"), "{added:?}");
     call(at(&address, &token), "get_status", &json!({})).unwrap();
-    bed.run(&["access", "add", "ci"]).code(7);
-    bed.run(&["access", "add", "a b"]).code(2);
-    bed.run(&["access", "add", "x", "--expires", "soon"]).code(2);
+    host.run(&["access", "add", "ci"]).code(7);
+    host.run(&["access", "add", "a b"]).code(2);
+    host.run(&["access", "add", "x", "--expires", "soon"]).code(2);
 
-    let listed = bed.run(&["access", "list", "--json"]).ok().json();
+    let listed = host.run(&["access", "list", "--json"]).ok().json();
     let of = |name: &str| listed.as_array().unwrap().iter().find(|token| token["name"] == name).unwrap().clone();
     assert_eq!((&of("ci")["accessClass"], &of("ci")["valid"]), (&json!("read"), &json!(true)));
     assert!(of("ci")["lastUsedAt"].is_string() && of("ci")["expiresAt"].is_string(), "{listed}");
     assert_eq!(of("default")["accessClass"], "run");
-    assert!(bed.run(&["access", "list"]).ok().stdout.contains("default"));
+    assert!(host.run(&["access", "list"]).ok().stdout.contains("default"));
 
-    // Nowhere but with its holder.
+    // The host does not store the token itself.
     for file in ["ostler.db", "ostler.db-wal"] {
-        let bytes = fs::read(bed.home().join("data").join(file)).unwrap_or_default();
+        let bytes = fs::read(host.home().join("data").join(file)).unwrap_or_default();
         assert!(!String::from_utf8_lossy(&bytes).contains(&token), "{file}");
     }
-    assert!(!bed.log().contains(&token));
+    assert!(!host.log().contains(&token));
 
-    // It outlives the host; its connections do not outlive it.
-    bed.stop();
-    bed.host();
-    let (address, _) = served(&bed);
+    // The token survives a restart. When it is revoked, its connections are closed.
+    host.stop();
+    host.ensure_running();
+    let (address, _) = served(&host);
     let mut peer = Web::over_tcp(&address, &token);
     peer.call("subscribe", json!({}));
     let mut events = TcpStream::connect(&address).unwrap();
-    events.set_read_timeout(Some(PATIENCE)).unwrap();
+    events.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = format!("GET /events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close");
     write!(events, "{head}\r\n\r\n").unwrap();
-    bed.wait_for_count("subscribers", 2);
-    bed.run(&["access", "revoke", "ci"]).ok();
+    host.wait_for_count("subscribers", 2);
+    host.run(&["access", "revoke", "ci"]).ok();
     assert_eq!(peer.event(), None, "the WebSocket is closed");
     let mut rest = Vec::new();
     events.read_to_end(&mut rest).unwrap();
-    assert!(rest.starts_with(b"HTTP/1.1 200"), "it was open, and has ended");
+    assert!(rest.starts_with(b"HTTP/1.1 200"), "the event stream was open, and has ended");
     assert_eq!(post(at(&address, &token), b"{}").unwrap().0, 401);
-    bed.run(&["access", "revoke", "ci"]).code(5);
+    host.run(&["access", "revoke", "ci"]).code(5);
 
-    // The default one: gone at once, and another one after the next start.
+    // The default token: revoked at once, and replaced at the next start.
     call(at(&address, &default), "get_status", &json!({})).unwrap();
-    bed.run(&["access", "revoke", "default"]).ok();
+    host.run(&["access", "revoke", "default"]).ok();
     assert_eq!(post(at(&address, &default), b"{}").unwrap().0, 401);
-    bed.stop();
-    bed.host();
-    let (address, next) = served(&bed);
+    host.stop();
+    host.ensure_running();
+    let (address, next) = served(&host);
     assert_ne!(next, default);
     call(at(&address, &next), "get_status", &json!({})).unwrap();
 }
 
 #[test]
-fn an_expired_token_is_refused() {
-    let (bed, address, _) = on_tcp();
-    let created = bed.call("create_access_token", &json!({"name": "brief", "expiresInSeconds": 1})).unwrap();
+fn expired_token_is_refused() {
+    let (host, address, _) = on_tcp();
+    let created = host.call("create_access_token", &json!({"name": "brief", "expiresInSeconds": 1})).unwrap();
     let token = created["token"].as_str().unwrap().to_owned();
-    until("the token expires", PATIENCE, || (post(at(&address, &token), b"{}").unwrap().0 == 401).then_some(()));
-    let listed = bed.call("list_access_tokens", &json!({})).unwrap();
+    wait_until("the token expires", TIMEOUT, || (post(at(&address, &token), b"{}").unwrap().0 == 401).then_some(()));
+    let listed = host.call("list_access_tokens", &json!({})).unwrap();
     assert!(listed.as_array().unwrap().iter().any(|token| token["name"] == "brief" && token["valid"] == false));
 }
 
-/// Exports write what an export has written, and nothing else.
+/// An export over TCP overwrites only files that an export has written.
 #[test]
 fn exports_over_tcp_replace_only_exports_and_follow_no_link() {
-    let (bed, address, _) = on_tcp();
-    let operator = token(&bed, "boss", "operate");
-    let place = at(&address, &operator);
-    let run = bed.detach(&["rehearsal", "SAY ssh-ed25519 AAAA"]);
-    bed.wait_for_end(&run);
+    let (host, address, _) = on_tcp();
+    let operator = token(&host, "boss", "operate");
+    let endpoint = at(&address, &operator);
+    let run = host.detach(&["rehearsal", "SAY ssh-ed25519 AAAA"]);
+    host.wait_for_end(&run);
     let export = |path: &Path| json!({"runId": run, "format": "txt", "path": path, "overwrite": true});
 
-    let keys = bed.file("authorized_keys", "mine");
-    denied(place, "export_run", export(&keys), &["not written by an export", "unix socket"]);
+    let keys = host.file("authorized_keys", "mine");
+    denied(endpoint, "export_run", export(&keys), &["not written by an export", "unix socket"]);
     let transient = json!({"runId": run, "format": "txt", "transient": true});
-    let error = call(place, "export_run", &transient).unwrap_err();
+    let error = call(endpoint, "export_run", &transient).unwrap_err();
     assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
-    let own = bed.work().join("own.txt");
-    call(place, "export_run", &export(&own)).unwrap();
-    call(place, "export_run", &export(&own)).unwrap();
-    symlink(&keys, bed.work().join("link.txt")).unwrap();
-    symlink(bed.user(), bed.work().join("folder")).unwrap();
+    let own = host.work().join("own.txt");
+    call(endpoint, "export_run", &export(&own)).unwrap();
+    call(endpoint, "export_run", &export(&own)).unwrap();
+    symlink(&keys, host.work().join("link.txt")).unwrap();
+    symlink(host.user(), host.work().join("folder")).unwrap();
     for path in ["link.txt", "folder/x.txt"] {
-        let error = bed.call("export_run", &export(&bed.work().join(path))).unwrap_err();
+        let error = host.call("export_run", &export(&host.work().join(path))).unwrap_err();
         assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/path")), "{path}");
         assert!(error.text().contains("link"), "{}", error.text());
     }
     for path in ["config.toml", "data/x.txt", "plugins/x.wasm", "log/x.txt"] {
-        let error = bed.call("export_run", &export(&bed.home().join(path))).unwrap_err();
+        let error = host.call("export_run", &export(&host.home().join(path))).unwrap_err();
         assert!(error.text().contains("Ostler's own"), "{path}: {}", error.text());
     }
     assert_eq!(fs::read_to_string(&keys).unwrap(), "mine");
-    // The user may.
-    bed.call("export_run", &export(&keys)).unwrap();
+    // On the unix socket, the user may overwrite any file.
+    host.call("export_run", &export(&keys)).unwrap();
     assert_ne!(fs::read_to_string(&keys).unwrap(), "mine");
-    let exports = audit(&bed, "export");
+    let exports = audit(&host, "export");
     assert_eq!(exports.iter().filter(|record| record["actor"] == "token boss").count(), 2, "{exports:#?}");
 }
 
-/// Whoever has no token cannot keep out who has one.
+/// Clients without a token cannot block clients with one.
 #[test]
-fn idle_connections_without_a_token_lock_nobody_out() {
-    let (bed, address, token) = on_tcp();
+fn idle_connections_without_a_token_do_not_block_others() {
+    let (host, address, token) = on_tcp();
     let mut idle: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(&address).unwrap()).collect();
     for _ in 0..6 {
         call(at(&address, &token), "get_status", &json!({})).unwrap();
         idle.extend((0..20).map(|_| TcpStream::connect(&address).unwrap()));
     }
-    // A connection of the holder stays while others come.
+    // The connection with a token stays open while others are opened.
     let mut peer = Web::over_tcp(&address, &token);
     idle.extend((0..300).map(|_| TcpStream::connect(&address).unwrap()));
     peer.call("get_status", json!({}));
     // The oldest ones were closed.
-    idle[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    idle[0].set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(idle[0].read(&mut [0]).unwrap_or(0), 0);
-    let lines = bed.log().lines().filter(|line| line.contains("without a token")).count();
+    let lines = host.log().lines().filter(|line| line.contains("without a token")).count();
     assert!(lines <= 2, "{lines} lines for refused connections");
     for _ in 0..50 {
         assert_eq!(post(at(&address, "wrong"), b"{}").unwrap().0, 401);
     }
-    let lines = bed.log().lines().filter(|line| line.contains("requests over TCP were refused")).count();
+    let lines = host.log().lines().filter(|line| line.contains("requests over TCP were refused")).count();
     assert!(lines <= 2, "{lines} lines for refused requests");
 }
 
-/// Answers to a batch that would fill the memory are not made.
+/// The host does not build an answer to a batch that would fill the memory.
 #[test]
-fn a_batch_has_a_bounded_answer() {
-    let bed = TestHost::granted("");
-    let run = bed.detach(&["rehearsal", "BIG 4096"]);
-    bed.wait_for_end(&run);
+fn answer_to_a_batch_is_bounded() {
+    let host = TestHost::granted("");
+    let run = host.detach(&["rehearsal", "BIG 4096"]);
+    host.wait_for_end(&run);
     let calls: Vec<Value> = (0..100)
         .map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "get_run_events", "params": {"runId": run, "limit": 5000}}))
         .collect();
-    let (status, body) = post(&bed.socket(), Value::from(calls).to_string().as_bytes()).unwrap();
+    let (status, body) = post(&host.socket(), Value::from(calls).to_string().as_bytes()).unwrap();
     assert_eq!(status, 200);
     assert!(body.len() < 20 << 20, "{} bytes", body.len());
     let answers: Vec<Value> = serde_json::from_slice(&body).unwrap();
@@ -338,12 +340,12 @@ fn a_batch_has_a_bounded_answer() {
     assert!(answers[0]["result"].is_object());
 }
 
-/// Large frames that stall hold up nobody else's.
+/// Large frames that stall do not delay other clients.
 #[test]
-fn stalled_large_frames_of_one_peer_hold_up_no_other() {
-    let (bed, address, token) = on_tcp();
+fn stalled_large_frames_of_one_peer_do_not_delay_others() {
+    let (host, address, token) = on_tcp();
     let half = vec![b' '; 300 << 10];
-    // More than the host reads at a time of all peers together.
+    // More than the host reads at a time from all peers together.
     let mut stalled: Vec<TcpStream> = (0..12)
         .map(|_| {
             let mut stream = TcpStream::connect(&address).unwrap();
@@ -358,11 +360,11 @@ fn stalled_large_frames_of_one_peer_hold_up_no_other() {
         .collect();
     let large = format!("{}{}", " ".repeat(1 << 20), r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#);
     let start = Instant::now();
-    let (status, _) = post(&bed.socket(), large.as_bytes()).unwrap();
+    let (status, _) = post(&host.socket(), large.as_bytes()).unwrap();
     assert_eq!(status, 200);
-    assert!(start.elapsed() < Duration::from_secs(4), "it waited {:?}", start.elapsed());
-    // Those that stall are given up long before the time of a whole frame.
-    stalled[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4), "the call waited {:?}", start.elapsed());
+    // A stalled frame is refused long before the time limit of a whole frame.
+    stalled[0].set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut answer = [0; 12];
     stalled[0].read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
@@ -370,96 +372,96 @@ fn stalled_large_frames_of_one_peer_hold_up_no_other() {
 }
 
 #[test]
-fn the_audit_trail_tells_who_did_what_and_shows_what_was_changed() {
-    let bed = TestHost::granted("");
-    let run = bed.detach(&["rehearsal", "SAY hello"]);
-    bed.wait_for_end(&run);
-    bed.run(&["run", "rehearsal", "--cwd", "/etc", "SAY outside"]).code(4);
-    bed.run(&["settings", "set", "scheduler.global", "3"]).ok();
-    bed.run(&["grants", "add", bed.user().to_str().unwrap()]).ok();
-    bed.run(&["grants", "revoke", bed.user().to_str().unwrap()]).ok();
-    bed.run(&["capabilities", "--refresh"]).ok();
-    bed.run(&["export", &run]).ok();
-    bed.configure("[scheduler]\nper_provider = 2\n");
-    bed.run(&["config", "reload"]).ok();
+fn audit_trail_records_actors_and_detects_manipulation() {
+    let host = TestHost::granted("");
+    let run = host.detach(&["rehearsal", "SAY hello"]);
+    host.wait_for_end(&run);
+    host.run(&["run", "rehearsal", "--cwd", "/etc", "SAY outside"]).code(4);
+    host.run(&["settings", "set", "scheduler.global", "3"]).ok();
+    host.run(&["grants", "add", host.user().to_str().unwrap()]).ok();
+    host.run(&["grants", "revoke", host.user().to_str().unwrap()]).ok();
+    host.run(&["capabilities", "--refresh"]).ok();
+    host.run(&["export", &run]).ok();
+    host.configure("[scheduler]\nper_provider = 2\n");
+    host.run(&["config", "reload"]).ok();
 
-    let about_run = bed.run(&["audit", "list", "--run", &run, "--json"]).ok().json();
+    let about_run = host.run(&["audit", "list", "--run", &run, "--json"]).ok().json();
     let kinds: Vec<&str> =
         about_run.as_array().unwrap().iter().map(|record| record["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["submit", "spawn", "export"], "{about_run:#}");
-    let submits = audit(&bed, "submit");
+    let submits = audit(&host, "submit");
     let outcomes: Vec<&str> = submits.iter().map(|record| record["facts"]["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["taken", "refused"], "{submits:#?}");
     assert!(submits[0]["actor"].as_str().unwrap().starts_with("unix pid="), "{submits:#?}");
     assert_eq!(submits[1]["facts"]["error"], "POLICY_DENIED");
     for kind in ["settings", "grant", "revoke"] {
-        assert!(!audit(&bed, kind).is_empty(), "{kind}");
+        assert!(!audit(&host, kind).is_empty(), "{kind}");
     }
-    // Who has had the CLIs looked at, and what was run for that.
-    let probes: Vec<Value> = audit(&bed, "probe").iter().map(|record| record["facts"].clone()).collect();
+    // Who has asked to detect the CLIs, and what was run for it.
+    let probes: Vec<Value> = audit(&host, "probe").iter().map(|record| record["facts"].clone()).collect();
     assert!(probes.iter().any(|facts| facts["action"] == "refresh"), "{probes:#?}");
     let binary = json!(crate::support::binary());
     let ran = |facts: &&Value| facts["provider"] == "rehearsal" && facts["executable"] == binary;
     assert!(probes.iter().find(ran).is_some_and(|facts| facts["args"].is_array()), "{probes:#?}");
     let changed =
-        audit(&bed, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
-    assert!(changed, "a changed file is on record");
+        audit(&host, "settings").iter().any(|record| record["facts"]["changed"][0] == "scheduler.per_provider");
+    assert!(changed, "a changed file is in the audit trail");
 
-    assert!(bed.run(&["audit", "verify"]).ok().stdout.starts_with("intact: "));
-    let exported = bed.run(&["audit", "export", "-"]).ok().json_lines();
+    assert!(host.run(&["audit", "verify"]).ok().stdout.starts_with("intact: "));
+    let exported = host.run(&["audit", "export", "-"]).ok().json_lines();
     let seqs: Vec<u64> = exported.iter().map(|record| record["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
-    let file = bed.work().join("audit.jsonl");
-    bed.run(&["audit", "export", "audit.jsonl"]).ok();
+    let file = host.work().join("audit.jsonl");
+    host.run(&["audit", "export", "audit.jsonl"]).ok();
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), exported.len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&file, "old").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
-    bed.run(&["audit", "export", "audit.jsonl"]).code(2);
+    host.run(&["audit", "export", "audit.jsonl"]).code(2);
     assert_eq!(fs::read_to_string(&file).unwrap(), "old");
-    bed.run(&["audit", "export", "--force", "audit.jsonl"]).ok();
+    host.run(&["audit", "export", "--force", "audit.jsonl"]).ok();
     assert!(fs::read_to_string(&file).unwrap().lines().count() >= exported.len());
 
-    // Records outlive their runs.
-    bed.run(&["retention", "set", "--megabytes", "1"]).ok();
-    bed.run(&["run", "rehearsal", "BIG 990"]).ok();
-    bed.run(&["run", "rehearsal", "SAY newer"]).ok();
-    bed.run(&["retention", "apply"]).ok();
-    assert_eq!(bed.call("get_run", &json!({"runId": run})).unwrap_err().kind(), "NOT_FOUND");
-    assert_eq!(bed.run(&["audit", "list", "--run", &run, "--json"]).ok().json().as_array().unwrap().len(), 3);
+    // Audit records outlive their runs.
+    host.run(&["retention", "set", "--megabytes", "1"]).ok();
+    host.run(&["run", "rehearsal", "BIG 990"]).ok();
+    host.run(&["run", "rehearsal", "SAY newer"]).ok();
+    host.run(&["retention", "apply"]).ok();
+    assert_eq!(host.call("get_run", &json!({"runId": run})).unwrap_err().kind(), "NOT_FOUND");
+    assert_eq!(host.run(&["audit", "list", "--run", &run, "--json"]).ok().json().as_array().unwrap().len(), 3);
 
-    bed.stop();
-    let database = rusqlite::Connection::open(bed.home().join("data/ostler.db")).unwrap();
+    host.stop();
+    let database = rusqlite::Connection::open(host.home().join("data/ostler.db")).unwrap();
     database.execute("UPDATE audit_log SET actor = 'host' WHERE seq = 2", []).unwrap();
     drop(database);
-    let verdict = bed.run(&["audit", "verify"]).code(1);
+    let verdict = host.run(&["audit", "verify"]).code(1);
     assert!(verdict.stdout.contains("NOT intact: record 2: "), "{}", verdict.stdout);
-    let verdict = bed.run(&["audit", "verify", "--json"]).code(1).json();
+    let verdict = host.run(&["audit", "verify", "--json"]).code(1).json();
     assert_eq!((&verdict["intact"], &verdict["brokenAt"]), (&json!(false), &json!(2)));
-    bed.run(&["audit", "prune", "--older-than", "0"]).code(7);
+    host.run(&["audit", "prune", "--older-than", "0"]).code(7);
 }
 
 #[test]
-fn an_intact_trail_is_pruned_and_goes_on() {
-    let bed = TestHost::granted("");
-    bed.host();
-    bed.run(&["audit", "prune", "--older-than", "0"]).ok();
-    let left = bed.run(&["audit", "export", "-"]).ok().json_lines();
+fn intact_audit_trail_is_pruned_and_continues() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    host.run(&["audit", "prune", "--older-than", "0"]).ok();
+    let left = host.run(&["audit", "export", "-"]).ok().json_lines();
     assert_eq!((left.len(), &left[0]["kind"]), (1, &json!("audit")), "{left:#?}");
-    bed.run(&["grants", "revoke"]).ok();
-    assert!(bed.run(&["audit", "verify"]).ok().stdout.starts_with("intact: 2 records"));
-    bed.stop();
-    bed.host();
-    bed.run(&["audit", "verify"]).ok();
+    host.run(&["grants", "revoke"]).ok();
+    assert!(host.run(&["audit", "verify"]).ok().stdout.starts_with("intact: 2 records"));
+    host.stop();
+    host.ensure_running();
+    host.run(&["audit", "verify"]).ok();
 }
 
-/// What the host writes, nobody else reads, whatever the folder's mode becomes.
+/// Only the owner can read the log, even if the mode of the folder changes later.
 #[test]
-fn the_log_is_readable_for_its_owner_alone() {
-    let bed = TestHost::new();
-    bed.host();
+fn log_is_readable_by_its_owner_only() {
+    let host = TestHost::new();
+    host.ensure_running();
     let mut files = 0;
-    for entry in fs::read_dir(bed.home().join("log")).unwrap().flatten() {
+    for entry in fs::read_dir(host.home().join("log")).unwrap().flatten() {
         if entry.file_type().unwrap().is_file() {
             files += 1;
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
@@ -468,31 +470,31 @@ fn the_log_is_readable_for_its_owner_alone() {
     assert!(files > 0);
 }
 
-/// A peer that has ended, or that nobody can see, is not the user.
+/// While processes of a run call again and again, the user is served and the log stays short.
 #[test]
-fn the_user_is_served_while_others_are_refused() {
-    let bed = TestHost::granted("");
-    bed.host();
-    let run = bed.detach(&[
+fn user_is_served_while_processes_of_runs_are_refused() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    let run = host.detach(&[
         "rehearsal",
         &format!(
             "RUN while :; do {} --home {} --no-start status >/dev/null 2>&1; done",
             crate::support::binary().display(),
-            bed.home().display()
+            host.home().display()
         ),
     ]);
-    let mut follower = bed.follow(&["logs", "--json", "-f", &run]);
+    let mut follower = host.follow(&["logs", "--json", "-f", &run]);
     follower.wait_for("the start", |event| event["type"] == "run.started");
     follower.kill();
     for _ in 0..20 {
-        bed.call("get_status", &json!({})).unwrap();
-        let mut stream = UnixStream::connect(bed.socket()).unwrap();
+        host.call("get_status", &json!({})).unwrap();
+        let mut stream = UnixStream::connect(host.socket()).unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    bed.run(&["cancel", &run]).ok();
-    assert!(bed.log().lines().filter(|line| line.contains("unix socket were refused")).count() <= 2);
-    assert!(audit(&bed, "refused").len() <= 2);
+    host.run(&["cancel", &run]).ok();
+    assert!(host.log().lines().filter(|line| line.contains("unix socket were refused")).count() <= 2);
+    assert!(audit(&host, "refused").len() <= 2);
 }

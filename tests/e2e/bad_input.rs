@@ -1,5 +1,5 @@
-//! Input that is wrong, one thing at a time: one clear error each, with the right kind, hint and exit code, and nothing
-//! left behind.
+//! Invalid input, one problem at a time: each gets one clear error with the right kind, hint and exit code, and leaves
+//! nothing behind.
 
 use crate::support::duplex::Stdio;
 use crate::support::{Dice, TestHost, post};
@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-fn payload(bed: &TestHost, more: Value) -> Value {
-    let mut payload = json!({ "provider": "rehearsal", "prompt": "SAY x", "cwd": bed.work() });
+fn payload(host: &TestHost, more: Value) -> Value {
+    let mut payload = json!({ "provider": "rehearsal", "prompt": "SAY x", "cwd": host.work() });
     for (name, value) in more.as_object().unwrap() {
         payload[name] = value.clone();
     }
@@ -21,17 +21,17 @@ fn payload(bed: &TestHost, more: Value) -> Value {
 
 /// Checks that a submit is refused and makes no run; gives the error's `data`.
 #[track_caller]
-fn refused(bed: &TestHost, payload: &Value, kind: &str) -> Value {
-    let before = bed.call("list_runs", &json!({})).unwrap()["total"].clone();
-    let error = bed.call("start_run", payload).unwrap_err();
+fn refused(host: &TestHost, payload: &Value, kind: &str) -> Value {
+    let before = host.call("list_runs", &json!({})).unwrap()["total"].clone();
+    let error = host.call("start_run", payload).unwrap_err();
     assert_eq!(error.kind(), kind, "{payload}: {}", error.text());
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], before, "a refused submit made a run");
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], before, "a refused submit made a run");
     error.data().clone()
 }
 
 #[test]
-fn fields_out_of_range_of_the_wrong_type_or_unknown() {
-    let bed = TestHost::granted("");
+fn fields_with_invalid_values_or_unknown_names_are_refused() {
+    let host = TestHost::granted("");
     for (more, pointer) in [
         (json!({ "timeoutSeconds": 4 }), "/timeoutSeconds"),
         (json!({ "timeoutSeconds": 604_801 }), "/timeoutSeconds"),
@@ -52,51 +52,51 @@ fn fields_out_of_range_of_the_wrong_type_or_unknown() {
         (json!({ "harness": { "limits": { "timeoutMs": 1 } } }), "/harness/limits/timeoutMs"),
         (json!({ "harness": [] }), "/harness"),
     ] {
-        let data = refused(&bed, &payload(&bed, more.clone()), "INVALID_PARAMS");
+        let data = refused(&host, &payload(&host, more.clone()), "INVALID_PARAMS");
         assert!(data.to_string().contains(pointer), "{more}: {data}");
     }
-    let data = refused(&bed, &payload(&bed, json!({ "timeoutSecond": 9 })), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, json!({ "timeoutSecond": 9 })), "INVALID_PARAMS");
     assert!(data.to_string().contains("/timeoutSecond") && data.to_string().contains("timeoutSeconds"), "{data}");
     let nested = json!({ "harness": { "permissions": { "sandbox_mode": "read-only" } } });
-    let data = refused(&bed, &payload(&bed, nested), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, nested), "INVALID_PARAMS");
     assert!(data.to_string().contains("sandboxMode"), "{data}");
 
-    // Everything that is wrong, at once.
+    // All problems are reported at once.
     let all = json!({ "timeoutSeconds": 1, "queuePriority": 99, "colour": "red", "maxRetries": "many" });
-    let data = refused(&bed, &payload(&bed, all), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, all), "INVALID_PARAMS");
     for pointer in ["/timeoutSeconds", "/queuePriority", "/colour", "/maxRetries"] {
         assert!(data["problems"].to_string().contains(pointer), "{data}");
     }
 }
 
 #[test]
-fn fields_that_contradict_each_other() {
-    let bed = TestHost::granted("");
+fn contradicting_fields_are_refused() {
+    let host = TestHost::granted("");
     let both =
         json!({ "harness": { "resumeSessionId": "5eed0000-0000-4000-8000-000000000001", "continueSession": true } });
-    let data = refused(&bed, &payload(&bed, both), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, both), "INVALID_PARAMS");
     assert!(data.to_string().contains("/harness/"), "{data}");
-    refused(&bed, &payload(&bed, json!({ "prompt": "nul \u{0} inside" })), "POLICY_DENIED");
-    let interactive = bed.call("start_run", &payload(&bed, json!({ "mode": "interactive" }))).unwrap_err();
+    refused(&host, &payload(&host, json!({ "prompt": "nul \u{0} inside" })), "POLICY_DENIED");
+    let interactive = host.call("start_run", &payload(&host, json!({ "mode": "interactive" }))).unwrap_err();
     assert!(
         ["INVALID_PARAMS", "UNENFORCEABLE", "PROVIDER_BLOCKED"].contains(&interactive.kind()),
         "{}",
         interactive.text()
     );
     let closed = json!({ "allowHosts": ["api.example.com"], "networkAccess": false });
-    let data = refused(&bed, &payload(&bed, json!({ "harness": { "permissions": closed } })), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, json!({ "harness": { "permissions": closed } })), "INVALID_PARAMS");
     assert!(data.to_string().contains("/harness/permissions/allowHosts"), "{data}");
     let flags = json!({ "optionalFlags": { "--delay-ms": "soon" } });
-    let data = refused(&bed, &payload(&bed, flags), "INVALID_PARAMS");
+    let data = refused(&host, &payload(&host, flags), "INVALID_PARAMS");
     assert!(data.to_string().contains("/optionalFlags/--delay-ms"), "{data}");
-    refused(&bed, &payload(&bed, json!({ "optionalFlags": { "--no-such-flag": true } })), "POLICY_DENIED");
-    let unknown = refused(&bed, &payload(&bed, json!({ "provider": "rehersal" })), "NOT_FOUND");
+    refused(&host, &payload(&host, json!({ "optionalFlags": { "--no-such-flag": true } })), "POLICY_DENIED");
+    let unknown = refused(&host, &payload(&host, json!({ "provider": "rehersal" })), "NOT_FOUND");
     assert!(unknown.to_string().contains("rehearsal"), "the nearest name is suggested: {unknown}");
 }
 
 #[test]
-fn the_command_line_says_what_is_wrong_with_it() {
-    let bed = TestHost::granted("");
+fn invalid_command_lines_exit_with_their_code_and_an_error() {
+    let host = TestHost::granted("");
     for (args, code) in [
         (vec!["run"], 2),
         (vec!["run", "rehearsal"], 2),
@@ -113,68 +113,68 @@ fn the_command_line_says_what_is_wrong_with_it() {
         (vec!["logs", "018f0000-0000-7000-8000-000000000000"], 5),
         (vec!["no-such-verb"], 2),
     ] {
-        let done = bed.run(&args);
+        let done = host.run(&args);
         assert_eq!(done.code, code, "{args:?}: {}", done.stderr);
         assert!(!done.stderr.trim().is_empty() && done.stdout.is_empty(), "{args:?}: {}", done.stdout);
     }
-    bed.file("broken.json", "{\"provider\": ");
-    let done = bed.run(&["run", "--payload", "broken.json"]).code(2);
+    host.file("broken.json", "{\"provider\": ");
+    let done = host.run(&["run", "--payload", "broken.json"]).code(2);
     assert!(done.stderr.contains("line 1"), "{}", done.stderr);
-    bed.file("schema.json", "{\"type\": \"no-such-type\"}");
-    let done = bed.run(&["run", "--json", "rehearsal", "SAY x", "--schema", "schema.json"]).code(2);
+    host.file("schema.json", "{\"type\": \"no-such-type\"}");
+    let done = host.run(&["run", "--json", "rehearsal", "SAY x", "--schema", "schema.json"]).code(2);
     assert!(done.error().to_string().contains("/harness/structuredOutput"), "{}", done.stderr);
-    assert_eq!(bed.run(&["runs", "--json"]).ok().json()["total"], 0);
+    assert_eq!(host.run(&["runs", "--json"]).ok().json()["total"], 0);
 }
 
 #[test]
-fn working_folders_that_are_none() {
-    let bed = TestHost::granted("");
-    let file = bed.file("file", "");
-    let link = bed.work().join("dangling");
-    symlink(bed.work().join("nowhere"), &link).unwrap();
-    let way_out = bed.work().join("way-out");
-    symlink(bed.user(), &way_out).unwrap();
-    refused(&bed, &payload(&bed, json!({ "cwd": bed.work().join("missing") })), "CWD_MISSING");
-    refused(&bed, &payload(&bed, json!({ "cwd": file })), "CWD_MISSING");
-    refused(&bed, &payload(&bed, json!({ "cwd": link })), "CWD_MISSING");
-    let outside = refused(&bed, &payload(&bed, json!({ "cwd": bed.user() })), "POLICY_DENIED");
+fn invalid_working_folders_are_refused() {
+    let host = TestHost::granted("");
+    let file = host.file("file", "");
+    let link = host.work().join("dangling");
+    symlink(host.work().join("nowhere"), &link).unwrap();
+    let way_out = host.work().join("way-out");
+    symlink(host.user(), &way_out).unwrap();
+    refused(&host, &payload(&host, json!({ "cwd": host.work().join("missing") })), "CWD_MISSING");
+    refused(&host, &payload(&host, json!({ "cwd": file })), "CWD_MISSING");
+    refused(&host, &payload(&host, json!({ "cwd": link })), "CWD_MISSING");
+    let outside = refused(&host, &payload(&host, json!({ "cwd": host.user() })), "POLICY_DENIED");
     assert!(outside["findings"].to_string().contains("/cwd"), "{outside}");
-    refused(&bed, &payload(&bed, json!({ "cwd": way_out })), "POLICY_DENIED");
-    refused(&bed, &payload(&bed, json!({ "cwd": "relative" })), "INVALID_PARAMS");
-    let beside = json!({ "harness": { "additionalDirectories": [bed.user()] } });
-    let data = refused(&bed, &payload(&bed, beside), "POLICY_DENIED");
+    refused(&host, &payload(&host, json!({ "cwd": way_out })), "POLICY_DENIED");
+    refused(&host, &payload(&host, json!({ "cwd": "relative" })), "INVALID_PARAMS");
+    let beside = json!({ "harness": { "additionalDirectories": [host.user()] } });
+    let data = refused(&host, &payload(&host, beside), "POLICY_DENIED");
     assert!(data.to_string().contains("/harness/additionalDirectories/0"), "{data}");
 
-    // A link is granted as what it led to then.
-    let (one, other, named) = (bed.root().join("one"), bed.root().join("other"), bed.root().join("named"));
+    // A grant of a link is a grant of its target at that time.
+    let (one, other, named) = (host.root().join("one"), host.root().join("other"), host.root().join("named"));
     fs::create_dir(&one).unwrap();
     fs::create_dir(&other).unwrap();
     symlink(&one, &named).unwrap();
-    bed.run(&["grants", "add", named.to_str().unwrap()]).ok();
-    bed.run(&["run", "rehearsal", "--cwd", named.to_str().unwrap(), "SAY x"]).ok();
+    host.run(&["grants", "add", named.to_str().unwrap()]).ok();
+    host.run(&["run", "rehearsal", "--cwd", named.to_str().unwrap(), "SAY x"]).ok();
     fs::remove_file(&named).unwrap();
     symlink(&other, &named).unwrap();
-    refused(&bed, &payload(&bed, json!({ "cwd": named })), "POLICY_DENIED");
+    refused(&host, &payload(&host, json!({ "cwd": named })), "POLICY_DENIED");
 
-    // A folder that goes away while the run waits is told at its start.
-    let gone = bed.work().join("gone");
+    // If the folder is removed while the run waits, the run fails at its start.
+    let gone = host.work().join("gone");
     fs::create_dir(&gone).unwrap();
-    let holder = bed.detach(&["rehearsal", "SLOW 600"]);
+    let blocker = host.detach(&["rehearsal", "SLOW 600"]);
     let waiting =
-        bed.call("start_run", &payload(&bed, json!({ "cwd": gone }))).unwrap()["runId"].as_str().unwrap().to_owned();
+        host.call("start_run", &payload(&host, json!({ "cwd": gone }))).unwrap()["runId"].as_str().unwrap().to_owned();
     fs::remove_dir(&gone).unwrap();
-    bed.run(&["cancel", &holder]).ok();
-    let story = bed.wait_for_end(&waiting);
-    crate::support::check_story(&story);
-    assert_eq!(crate::support::of_type(&story, "run.cwd_missing").len(), 1);
-    assert_eq!(crate::support::end_of(&story).unwrap()["payload"]["reason"], "cwd_missing");
+    host.run(&["cancel", &blocker]).ok();
+    let events = host.wait_for_end(&waiting);
+    crate::support::check_run_events(&events);
+    assert_eq!(crate::support::of_type(&events, "run.cwd_missing").len(), 1);
+    assert_eq!(crate::support::end_of(&events).unwrap()["payload"]["reason"], "cwd_missing");
 }
 
 #[test]
-fn agent_clis_that_are_none() {
-    let bed = TestHost::new();
+fn unusable_agent_clis_are_refused() {
+    let host = TestHost::new();
     let script = |name: &str, text: &str, mode: u32| {
-        let path = bed.root().join(name);
+        let path = host.root().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
@@ -182,11 +182,11 @@ fn agent_clis_that_are_none() {
     let plain = script("plain", "#!/bin/sh\necho 'codex-cli 0.169.0'\n", 0o644);
     let silent = script("silent", "#!/bin/sh\nexit 0\n", 0o755);
     let hanging = script("hanging", "#!/bin/sh\nexec sleep 600\n", 0o755);
-    let missing = bed.root().join("missing");
+    let missing = host.root().join("missing");
     let section = |name: &str, path: &Path| {
         format!("[providers.{name}]\nplugin = \"codex\"\nexecutable = \"{}\"\n", path.display())
     };
-    bed.configure(
+    host.configure(
         &[
             section("missing", &missing),
             section("plain", &plain),
@@ -195,102 +195,102 @@ fn agent_clis_that_are_none() {
         ]
         .concat(),
     );
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
 
-    let data = refused(&bed, &payload(&bed, json!({ "provider": "missing" })), "CLI_MISSING");
+    let data = refused(&host, &payload(&host, json!({ "provider": "missing" })), "CLI_MISSING");
     assert!(data["hint"].as_str().is_some_and(|hint| hint.contains("npm")), "{data}");
-    bed.run(&["run", "missing", "x"]).code(6);
-    let unusable = bed.call("start_run", &payload(&bed, json!({ "provider": "plain" }))).unwrap_err();
+    host.run(&["run", "missing", "x"]).code(6);
+    let unusable = host.call("start_run", &payload(&host, json!({ "provider": "plain" }))).unwrap_err();
     assert!(["CLI_MISSING", "PROVIDER_BLOCKED"].contains(&unusable.kind()), "{}", unusable.text());
-    assert!(unusable.text().contains("execut"), "it says that it is not executable: {}", unusable.text());
-    refused(&bed, &payload(&bed, json!({ "provider": "silent" })), "PROVIDER_BLOCKED");
-    bed.run(&["run", "silent", "x"]).code(6);
+    assert!(unusable.text().contains("execut"), "the error says that the file is not executable: {}", unusable.text());
+    refused(&host, &payload(&host, json!({ "provider": "silent" })), "PROVIDER_BLOCKED");
+    host.run(&["run", "silent", "x"]).code(6);
     let start = Instant::now();
-    refused(&bed, &payload(&bed, json!({ "provider": "hanging" })), "PROVIDER_BLOCKED");
-    assert!(start.elapsed() < Duration::from_secs(30), "a hanging CLI held the submit for {:?}", start.elapsed());
-    let left = crate::support::carrying(bed.root())
+    refused(&host, &payload(&host, json!({ "provider": "hanging" })), "PROVIDER_BLOCKED");
+    assert!(start.elapsed() < Duration::from_secs(30), "a hanging CLI delayed the submit for {:?}", start.elapsed());
+    let left = crate::support::carrying(host.root())
         .into_iter()
         .filter(|process| process.command.contains("sleep 600"))
         .count();
     assert_eq!(left, 0, "the hanging CLI is still alive");
 
-    let listed = bed.call("list_capabilities", &json!({})).unwrap().to_string();
+    let listed = host.call("list_capabilities", &json!({})).unwrap().to_string();
     assert!(listed.contains("blocked") && listed.contains("installHint"), "{listed}");
 }
 
 #[test]
-fn configurations_that_are_none() {
+fn invalid_configurations_are_reported_with_their_line() {
     for (text, part) in [
         ("[scheduler\nglobal = 2\n", "line 1"),
         ("[scheduler]\nglobal = 2\nglobl = 3\n", "line 3"),
         ("[scheduler]\nglobal = \"two\"\n", "line 2"),
         ("[scheduler]\nglobal = 0\n", "line 2"),
         ("[no_such_section]\n", "line 1"),
-        // What only the plugins know.
+        // Problems that only the plugins find.
         ("\n[providers.x]\nplugin = \"no-such-plugin\"\n", "line 3"),
         ("[providers.codex.settings]\nrequestMaxRetries = 2\nrequestMaxRetry = 2\n", "line 3"),
         ("[providers.claude]\nsettings = { maxRetries = \"many\" }\n", "line 2"),
         ("[plugins.policy.guardrails.settings]\nx = 1\n", "line 2"),
         ("[plugins.redactor.secret]\n", "line 1"),
     ] {
-        let bed = TestHost::with_config(text);
-        let done = bed.run(&["config", "check"]);
+        let host = TestHost::with_config(text);
+        let done = host.run(&["config", "check"]);
         assert!(done.code == 2, "{text}: {} {}", done.code, done.all());
-        let told = done.all();
-        assert!(told.contains(part) || told.contains(&part.replace("line ", ":")), "{text}: {told}");
+        let output = done.all();
+        assert!(output.contains(part) || output.contains(&part.replace("line ", ":")), "{text}: {output}");
     }
-    let bed = TestHost::with_config("[scheduler]\ngloball = 2\n");
-    assert!(bed.run(&["config", "check"]).code(2).all().contains("global"), "the nearest name is suggested");
-    // A host goes on without a provider that has no plugin, and says so.
-    let bed = TestHost::granted("[providers.x]\nplugin = \"no-such-plugin\"\n");
-    let status = bed.run(&["status", "--json"]).ok().json();
+    let host = TestHost::with_config("[scheduler]\ngloball = 2\n");
+    assert!(host.run(&["config", "check"]).code(2).all().contains("global"), "the nearest name is suggested");
+    // A host starts without a provider that has no plugin, and reports the problem.
+    let host = TestHost::granted("[providers.x]\nplugin = \"no-such-plugin\"\n");
+    let status = host.run(&["status", "--json"]).ok().json();
     assert!(status["problems"].to_string().contains("no-such-plugin"), "{status}");
-    let error = bed.run(&["run", "--json", "x", "SAY x"]).code(70).error();
+    let error = host.run(&["run", "--json", "x", "SAY x"]).code(70).error();
     assert_eq!(error["kind"], "PLUGIN_FAILED");
     assert!(error.to_string().contains("no-such-plugin"), "{error}");
-    bed.run(&["run", "rehearsal", "SAY x"]).ok();
+    host.run(&["run", "rehearsal", "SAY x"]).ok();
 
-    let bed = TestHost::with_config("[scheduler]\ngloball = 2\n");
-    // A host does not start on it, and whoever wanted one hears why.
-    let done = bed.run(&["runs"]);
+    let host = TestHost::with_config("[scheduler]\ngloball = 2\n");
+    // A host does not start with this configuration, and the command that needed one prints the reason.
+    let done = host.run(&["runs"]);
     assert_ne!(done.code, 0);
     assert!(done.stderr.contains("globall"), "{}", done.stderr);
-    assert!(crate::support::carrying(bed.root()).is_empty(), "something was left behind");
+    assert!(crate::support::carrying(host.root()).is_empty(), "something was left behind");
 }
 
 #[test]
-fn data_folders_that_cannot_be_used() {
-    // A place where nothing can be made, whoever asks.
-    let mut bed = TestHost::new();
-    bed.set("OSTLER_HOME", "/proc/ostler");
-    let done = bed.run(&["runs"]).code(74);
+fn unusable_data_folders_are_reported() {
+    // A path at which nobody can create a folder.
+    let mut host = TestHost::new();
+    host.set("OSTLER_HOME", "/proc/ostler");
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("OSTLER_HOME"), "{}", done.stderr);
 
-    let bed = TestHost::new();
-    fs::remove_dir_all(bed.home().join("data")).unwrap();
-    fs::write(bed.home().join("data"), "a file").unwrap();
-    let done = bed.run(&["runs"]).code(74);
+    let host = TestHost::new();
+    fs::remove_dir_all(host.home().join("data")).unwrap();
+    fs::write(host.home().join("data"), "a file").unwrap();
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("not a folder"), "{}", done.stderr);
 
     let root = nix::unistd::geteuid().is_root();
-    let bed = TestHost::new();
-    let data = bed.home().join("data");
+    let host = TestHost::new();
+    let data = host.home().join("data");
     if root {
         chown(&data, Some(54_321), None).unwrap();
-        let done = bed.run(&["runs"]).code(74);
+        let done = host.run(&["runs"]).code(74);
         assert!(done.stderr.contains("belongs to user 54321"), "{}", done.stderr);
         chown(&data, Some(0), None).unwrap();
     } else {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
-        let done = bed.run(&["runs"]).code(74);
+        let done = host.run(&["runs"]).code(74);
         assert!(done.stderr.contains("read-only"), "{}", done.stderr);
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     }
-    bed.run(&["runs"]).ok();
+    host.run(&["runs"]).ok();
 }
 
 #[test]
-fn databases_that_are_newer_or_damaged() {
+fn newer_or_damaged_database_is_refused_and_unchanged() {
     let newer = |path: &Path| {
         let database = rusqlite::Connection::open(path).unwrap();
         database.pragma_update(None, "user_version", 9_999).unwrap();
@@ -301,10 +301,10 @@ fn databases_that_are_newer_or_damaged() {
         fs::write(path, bytes).unwrap();
     };
     for (what, spoil) in [("newer", &newer as &dyn Fn(&Path)), ("damaged", &damaged)] {
-        let bed = TestHost::granted("");
-        bed.run(&["run", "rehearsal", "SAY x"]).ok();
-        bed.stop();
-        let path = fs::read_dir(bed.home().join("data"))
+        let host = TestHost::granted("");
+        host.run(&["run", "rehearsal", "SAY x"]).ok();
+        host.stop();
+        let path = fs::read_dir(host.home().join("data"))
             .unwrap()
             .flatten()
             .map(|entry| entry.path())
@@ -312,34 +312,34 @@ fn databases_that_are_newer_or_damaged() {
             .expect("no database");
         spoil(&path);
         let before = fs::read(&path).unwrap();
-        let done = bed.run(&["runs"]);
+        let done = host.run(&["runs"]);
         assert!([7, 74].contains(&done.code), "{what}: {} {}", done.code, done.stderr);
         assert!(done.stderr.contains(path.file_name().unwrap().to_str().unwrap()), "{what}: {}", done.stderr);
-        assert_eq!(fs::read(&path).unwrap(), before, "{what}: the file was touched");
-        assert!(crate::support::carrying(bed.root()).is_empty(), "{what}: something was left behind");
+        assert_eq!(fs::read(&path).unwrap(), before, "{what}: the file was changed");
+        assert!(crate::support::carrying(host.root()).is_empty(), "{what}: something was left behind");
     }
 }
 
 #[test]
-fn a_socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
-    let bed = TestHost::new();
-    let host = bed.host();
-    crate::support::signal(host, nix::sys::signal::Signal::SIGKILL);
-    crate::support::until("the end of the host", crate::support::PATIENCE, || {
-        bed.call("get_status", &json!({})).is_err().then_some(())
+fn socket_of_a_dead_host_is_replaced_and_other_files_are_not() {
+    let host = TestHost::new();
+    let host_pid = host.ensure_running();
+    crate::support::signal(host_pid, nix::sys::signal::Signal::SIGKILL);
+    crate::support::wait_until("the end of the host", crate::support::TIMEOUT, || {
+        host.call("get_status", &json!({})).is_err().then_some(())
     });
-    assert!(bed.socket().exists());
-    bed.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
-    bed.stop();
+    assert!(host.socket().exists());
+    host.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
+    host.stop();
 
-    let bed = TestHost::new();
-    fs::write(bed.socket(), "no socket").unwrap();
-    let done = bed.run(&["runs"]).code(74);
+    let host = TestHost::new();
+    fs::write(host.socket(), "no socket").unwrap();
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("host.sock"), "{}", done.stderr);
-    assert_eq!(fs::read(bed.socket()).unwrap(), b"no socket");
+    assert_eq!(fs::read(host.socket()).unwrap(), b"no socket");
 }
 
-/// Something that is not what was asked for, most of the time.
+/// A random value, usually not a valid parameter.
 fn anything(dice: &mut Dice, depth: u32) -> Value {
     match dice.below(if depth == 0 { 12 } else { 15 }) {
         0 => Value::Null,
@@ -360,9 +360,9 @@ fn anything(dice: &mut Dice, depth: u32) -> Value {
 }
 
 #[test]
-fn parameters_of_every_shape() {
-    let bed = TestHost::granted("[tokens]\nstore = \"file\"\n");
-    let mut peer = Stdio::open(&bed);
+fn random_parameters_never_cause_an_internal_error() {
+    let host = TestHost::granted("[tokens]\nstore = \"file\"\n");
+    let mut peer = Stdio::open(&host);
     let document = peer.call("rpc.discover", json!({}));
     let mut dice = Dice::new(3);
     let mut refusals = 0;
@@ -379,7 +379,7 @@ fn parameters_of_every_shape() {
                     named.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
                 }
             };
-            // Nothing but the end of the host is taken at its word.
+            // Every method may be called for real, except for `stop`.
             if name == "stop"
                 && given.as_object().is_none_or(|given| given.values().all(|v| v.is_boolean() || v.is_null()))
             {
@@ -397,18 +397,18 @@ fn parameters_of_every_shape() {
         }
     }
     assert!(refusals > 500, "only {refusals} refusals");
-    assert_eq!(peer.call("get_status", json!({}))["pid"], bed.host());
+    assert_eq!(peer.call("get_status", json!({}))["pid"], host.ensure_running());
     drop(peer);
-    let log = bed.log();
+    let log = host.log();
     assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]
-fn frames_that_are_none() {
-    let bed = TestHost::new();
-    bed.host();
+fn invalid_frames_get_the_right_error_code() {
+    let host = TestHost::new();
+    host.ensure_running();
     let answer = |frame: &[u8]| {
-        let (status, body) = post(&bed.socket(), frame).unwrap();
+        let (status, body) = post(&host.socket(), frame).unwrap();
         (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
     };
     let code = |frame: &str| answer(frame.as_bytes()).1["error"]["code"].clone();
@@ -430,6 +430,6 @@ fn frames_that_are_none() {
     assert_eq!(code(&many), -32600);
     let (status, _) = answer(&vec![b' '; 100 << 20]);
     assert_eq!(status, 413);
-    // And it still works.
-    bed.call("get_status", &json!({})).unwrap();
+    // The host still works.
+    host.call("get_status", &json!({})).unwrap();
 }

@@ -1,12 +1,12 @@
-//! What was checked is what runs: variables and commands of a request, interpreters, stored tokens, and the settings that
-//! a repository brings along.
+//! The host runs exactly what it has checked: variables and commands of a request, interpreters, stored tokens, and the
+//! settings in a repository.
 
 use crate::support::{CallError, TestHost, answer, end_of, of_type};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// The pointers of what was found against a request, in order.
+/// The sorted pointers of the findings that deny a request.
 fn denied(error: &CallError) -> Vec<String> {
     assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
     let findings = error.data()["findings"].as_array().unwrap();
@@ -22,53 +22,53 @@ fn with_variables(variables: &Value) -> Value {
 }
 
 #[test]
-fn variables_that_no_list_allows_are_refused_all_at_once() {
-    let bed = TestHost::granted("");
+fn all_variables_that_no_list_allows_are_refused_at_once() {
+    let host = TestHost::granted("");
     let variables = json!({
         "NODE_OPTIONS": "--require=/tmp/x", "LD_LIBRARY_PATH": "/tmp", "PATH": "/tmp", "NOVEL": "1",
         "DEPLOY_TOKEN": "fine-and-not-a-secret", "LANG": "C"
     });
-    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
+    let error = host.submit("SAY never", &with_variables(&variables)).unwrap_err();
     let names = ["LD_LIBRARY_PATH", "NODE_OPTIONS", "NOVEL", "PATH"];
     assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
     for name in names {
         assert!(error.text().contains(name), "{name}: {}", error.text());
     }
     assert!(error.data()["hint"].as_str().unwrap().contains("allow_environment"), "{}", error.text());
-    // The refusal is on record, like that of any policy.
+    // The refusal is stored, like that of any policy.
     let sql = "SELECT count(*) FROM run_events WHERE run IS NULL AND type = 'run.policy_audit'
                AND payload LIKE '%\"verdict\":\"deny\"%' AND payload LIKE '%environment-allowed%'";
-    let audits: u32 = crate::support::database(&bed).query_row(sql, [], |row| row.get(0)).unwrap();
+    let audits: u32 = crate::support::database(&host).query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(audits, 1);
 
     let fine = with_variables(&json!({ "DEPLOY_TOKEN": "a-b-c-d-e-f", "LANG": "C", "REHEARSAL_NOTE": "good day" }));
-    let events = bed.wait_for_end(&bed.submit("ENV REHEARSAL_NOTE", &fine).unwrap());
+    let events = host.wait_for_end(&host.submit("ENV REHEARSAL_NOTE", &fine).unwrap());
     assert_eq!(answer(&events), "good day");
 }
 
 #[test]
-fn operators_list_counts_and_only_whole_names_allow_what_loads_code() {
-    let bed = TestHost::granted("[policy]\nallow_environment = [\"NO*\", \"NODE_PATH\", \"LD_*\"]\n");
+fn only_exact_names_allow_variables_that_load_code() {
+    let host = TestHost::granted("[policy]\nallow_environment = [\"NO*\", \"NODE_PATH\", \"LD_*\"]\n");
     let variables = json!({ "NOVEL": "1", "NODE_PATH": "/x" });
-    bed.wait_for_end(&bed.submit("SAY fine", &with_variables(&variables)).unwrap());
+    host.wait_for_end(&host.submit("SAY fine", &with_variables(&variables)).unwrap());
     let variables = json!({ "NODE_OPTIONS": "x", "LD_PRELOAD": "x", "DEPLOY_TOKEN": "x" });
-    let error = bed.submit("SAY never", &with_variables(&variables)).unwrap_err();
+    let error = host.submit("SAY never", &with_variables(&variables)).unwrap_err();
     let names = ["DEPLOY_TOKEN", "LD_PRELOAD", "NODE_OPTIONS"];
     assert_eq!(denied(&error), names.map(|name| format!("/harness/processEnv/{name}")));
 
-    // Whoever may call does not change that: the list is the file's.
+    // Settings cannot change that: the list is only in the file.
     for patch in [
         json!({ "policy": { "allowEnvironment": ["NODE_OPTIONS"] } }),
         json!({ "policy": { "mcpCommands": "always" } }),
         json!({ "policy": { "shellPreludes": "always" } }),
     ] {
-        let error = bed.call("update_settings", &json!({ "patch": patch })).unwrap_err();
+        let error = host.call("update_settings", &json!({ "patch": patch })).unwrap_err();
         assert!(error.text().contains("config.toml"), "{}", error.text());
     }
 }
 
 #[test]
-fn read_only_runs_bring_no_commands_that_nothing_bounds() {
+fn read_only_runs_refuse_uncontained_commands() {
     let harness = json!({
         "permissions": { "sandboxMode": "read-only" },
         "mcp": { "servers": [{ "name": "files", "command": "/bin/true" }, { "name": "web", "url": "http://127.0.0.1:9" }] },
@@ -76,24 +76,24 @@ fn read_only_runs_bring_no_commands_that_nothing_bounds() {
     });
     let payload = json!({ "harness": harness });
     let uncontained = "[sandbox]\nbackends = []\n[policy]\nallow_unenforced = [\"/harness/permissions\"]\n";
-    let bed = TestHost::granted(uncontained);
-    let error = bed.submit("SAY never", &payload).unwrap_err();
+    let host = TestHost::granted(uncontained);
+    let error = host.submit("SAY never", &payload).unwrap_err();
     assert_eq!(denied(&error), ["/harness/mcp/servers/0/command", "/harness/shellPrelude"]);
 
     let always = "mcp_commands = \"always\"\nshell_preludes = \"always\"\n";
-    let bed = TestHost::granted(&format!("{uncontained}{always}"));
-    let events = bed.wait_for_end(&bed.submit("SAY fine", &payload).unwrap());
+    let host = TestHost::granted(&format!("{uncontained}{always}"));
+    let events = host.wait_for_end(&host.submit("SAY fine", &payload).unwrap());
     assert_eq!(answer(&events), "fine");
 
-    let bed = TestHost::granted("[policy]\nmcp_commands = \"never\"\nshell_preludes = \"never\"\n");
+    let host = TestHost::granted("[policy]\nmcp_commands = \"never\"\nshell_preludes = \"never\"\n");
     let mut payload = payload;
     payload["harness"].as_object_mut().unwrap().remove("permissions");
-    assert_eq!(denied(&bed.submit("SAY never", &payload).unwrap_err()).len(), 2);
+    assert_eq!(denied(&host.submit("SAY never", &payload).unwrap_err()).len(), 2);
 }
 
-/// A program that would be found by its name alone, and says that it was.
-fn impostor(bed: &TestHost, name: &str) -> String {
-    let folder = bed.work().join("impostors");
+/// A program that is found if it is looked up by its name, and prints that it ran. Gives a `PATH` that begins with it.
+fn impostor(host: &TestHost, name: &str) -> String {
+    let folder = host.work().join("impostors");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
     fs::write(&path, "#!/bin/sh\necho impostor\n").unwrap();
@@ -103,92 +103,92 @@ fn impostor(bed: &TestHost, name: &str) -> String {
 
 #[test]
 fn interpreter_of_an_env_script_is_found_on_the_operators_path() {
-    let bed = TestHost::new();
-    let program = bed.file("program", "#!/usr/bin/env bash\necho \"the true one, and $(tool)\"\n");
+    let host = TestHost::new();
+    let program = host.file("program", "#!/usr/bin/env bash\necho \"the true one, and $(tool)\"\n");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    // The operator lets runs set PATH for what the agent starts.
-    bed.configure(&format!(
+    // The operator allows runs to set PATH for the commands of the agent.
+    host.configure(&format!(
         "[policy]\nallow_environment = [\"PATH\"]\n[providers.script]\nplugin = \"command\"\nexecutable = \"{}\"\n",
         program.display()
     ));
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-    impostor(&bed, "tool");
-    let path = impostor(&bed, "bash");
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+    impostor(&host, "tool");
+    let path = impostor(&host, "bash");
     let payload = json!({ "provider": "script", "harness": { "processEnv": { "PATH": path } } });
-    let events = bed.wait_for_end(&bed.submit("x", &payload).unwrap());
+    let events = host.wait_for_end(&host.submit("x", &payload).unwrap());
     assert_eq!(answer(&events).trim(), "the true one, and impostor", "{events:#?}");
 }
 
 /// Tokens in a file, which works everywhere.
 const TOKENS: &str = "[tokens]\nstore = \"file\"\n[policy]\nallow_environment = [\"HTTPS_PROXY\", \"NOVEL\"]\n";
 
-fn set_token(bed: &TestHost) {
-    bed.run_with_input(&["token", "set", "rehearsal"], b"plain-looking-words-of-a-token\n").ok();
+fn set_token(host: &TestHost) {
+    host.run_with_input(&["token", "set", "rehearsal"], b"plain-looking-words-of-a-token\n").ok();
 }
 
 #[test]
-fn stored_token_goes_nowhere_else() {
-    let mut bed = TestHost::granted(TOKENS);
+fn variables_that_redirect_a_stored_token_are_refused() {
+    let mut host = TestHost::granted(TOKENS);
     let moving = with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9", "NOVEL": "1" }));
-    // Without a token the operator's word is enough.
-    bed.wait_for_end(&bed.submit("SAY fine", &moving).unwrap());
-    set_token(&bed);
-    let error = bed.submit("SAY never", &moving).unwrap_err();
+    // Without a stored token, the permission of the operator is enough.
+    host.wait_for_end(&host.submit("SAY fine", &moving).unwrap());
+    set_token(&host);
+    let error = host.submit("SAY never", &moving).unwrap_err();
     assert_eq!(denied(&error), ["/harness/processEnv/HTTPS_PROXY"]);
     let hint = error.data()["hint"].as_str().unwrap();
     assert!(hint.contains("ostler token clear rehearsal") && hint.contains("[providers.rehearsal]"), "{hint}");
 
-    // A caller whose shell says the same as the host's moves nothing; another value does.
-    bed.run(&["run", "rehearsal", "SAY fine"]).ok();
-    let elsewhere = bed.root().join("elsewhere");
-    bed.set("XDG_STATE_HOME", &elsewhere);
-    let refused = bed.run(&["run", "--json", "rehearsal", "SAY never"]).code(4).error();
+    // A variable of the caller is refused only if its value differs from that of the host.
+    host.run(&["run", "rehearsal", "SAY fine"]).ok();
+    let elsewhere = host.root().join("elsewhere");
+    host.set("XDG_STATE_HOME", &elsewhere);
+    let refused = host.run(&["run", "--json", "rehearsal", "SAY never"]).code(4).error();
     assert_eq!(refused["pointer"], "/clientEnvironment/XDG_STATE_HOME", "{refused}");
-    // What the operator has settled for the provider counts, whatever the caller says.
-    bed.stop();
-    bed.configure(&format!("{TOKENS}[providers.rehearsal]\nenvironment = {{ XDG_STATE_HOME = \"/tmp\", HTTPS_PROXY = \"http://127.0.0.1:9\" }}\n"));
-    bed.run(&["run", "rehearsal", "SAY fine"]).ok();
-    bed.unset("XDG_STATE_HOME");
-    bed.run(&["token", "clear", "rehearsal"]).ok();
-    bed.wait_for_end(&bed.submit("SAY fine", &moving).unwrap());
+    // A variable in the configuration of the provider wins over that of the caller.
+    host.stop();
+    host.configure(&format!("{TOKENS}[providers.rehearsal]\nenvironment = {{ XDG_STATE_HOME = \"/tmp\", HTTPS_PROXY = \"http://127.0.0.1:9\" }}\n"));
+    host.run(&["run", "rehearsal", "SAY fine"]).ok();
+    host.unset("XDG_STATE_HOME");
+    host.run(&["token", "clear", "rehearsal"]).ok();
+    host.wait_for_end(&host.submit("SAY fine", &moving).unwrap());
 }
 
 #[test]
-fn token_that_is_stored_while_a_run_waits_is_not_moved_either() {
-    let bed = TestHost::granted(TOKENS);
-    bed.host();
-    let holder = bed.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
-    let waiting = bed.submit("SAY never", &with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
-    set_token(&bed);
-    bed.file("go", "");
-    bed.wait_for_end(&holder);
-    let story = bed.wait_for_end(&waiting);
-    let end = &end_of(&story).unwrap()["payload"];
+fn token_stored_while_a_run_waits_is_not_redirected() {
+    let host = TestHost::granted(TOKENS);
+    host.ensure_running();
+    let blocker = host.submit("RUN until [ -e go ]; do sleep 0.02; done", &json!({})).unwrap();
+    let waiting = host.submit("SAY never", &with_variables(&json!({ "HTTPS_PROXY": "http://127.0.0.1:9" }))).unwrap();
+    set_token(&host);
+    host.file("go", "");
+    host.wait_for_end(&blocker);
+    let events = host.wait_for_end(&waiting);
+    let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "policy_denied", "{end}");
-    assert!(of_type(&story, "run.started").is_empty(), "{story:#?}");
-    let audits = of_type(&story, "run.policy_audit");
+    assert!(of_type(&events, "run.started").is_empty(), "{events:#?}");
+    let audits = of_type(&events, "run.policy_audit");
     assert!(audits.iter().any(|audit| audit["payload"]["stage"] == "spawn" && audit["payload"]["verdict"] == "deny"));
 }
 
 #[test]
-fn trust_in_settings_is_given_and_taken_back_on_purpose() {
-    let bed = TestHost::granted("");
-    let work = bed.work();
+fn trust_in_settings_changes_only_on_request() {
+    let host = TestHost::granted("");
+    let work = host.work();
     let folder = work.to_str().unwrap();
-    let trusts = |bed: &TestHost| bed.call("list_workspace_grants", &json!({})).unwrap()[0]["trustSettings"].clone();
-    assert_eq!(trusts(&bed), false);
-    let done = bed.run(&["grants", "add", "--trust-settings", folder]).ok();
+    let trusts = |host: &TestHost| host.call("list_workspace_grants", &json!({})).unwrap()[0]["trustSettings"].clone();
+    assert_eq!(trusts(&host), false);
+    let done = host.run(&["grants", "add", "--trust-settings", folder]).ok();
     assert!(done.stdout.contains("settings are used"), "{}", done.stdout);
-    assert_eq!(trusts(&bed), true);
-    assert!(bed.run(&["grants", "list"]).ok().stdout.contains("trusted"));
-    bed.run(&["grants", "add", folder]).ok();
-    assert_eq!(trusts(&bed), true, "granting again takes nothing back");
-    bed.run(&["grants", "add", "--no-trust-settings", folder]).ok();
-    assert_eq!(trusts(&bed), false);
-    let granted = bed.call("grant_workspace", &json!({ "path": work, "trustSettings": true })).unwrap();
+    assert_eq!(trusts(&host), true);
+    assert!(host.run(&["grants", "list"]).ok().stdout.contains("trusted"));
+    host.run(&["grants", "add", folder]).ok();
+    assert_eq!(trusts(&host), true, "granting again does not remove the trust");
+    host.run(&["grants", "add", "--no-trust-settings", folder]).ok();
+    assert_eq!(trusts(&host), false);
+    let granted = host.call("grant_workspace", &json!({ "path": work, "trustSettings": true })).unwrap();
     assert_eq!(granted["trustSettings"], true);
-    let events = bed.events_of(&["rehearsal", "SAY fine"]);
+    let events = host.events_of(&["rehearsal", "SAY fine"]);
     let audits = of_type(&events, "run.policy_audit");
     assert!(audits.iter().all(|audit| audit["payload"]["trustSettings"] == true), "{audits:#?}");
-    bed.run(&["grants", "add", "--trust-settings", "--no-trust-settings", folder]).code(2);
+    host.run(&["grants", "add", "--trust-settings", "--no-trust-settings", folder]).code(2);
 }

@@ -1,4 +1,4 @@
-//! Completions in the real shells, each on a terminal of its own, and manual pages in the real formatters.
+//! Completions in real shells, each on its own terminal, and manual pages in real formatters.
 
 use crate::support::TestHost;
 use crate::support::terminal::Terminal;
@@ -7,44 +7,44 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A home with one of everything that can be named, and files to complete.
-struct Names {
-    bed: TestHost,
+/// A home with one object of each kind that has a name, and files to complete.
+struct CompletionHost {
+    host: TestHost,
     run: String,
     chat: String,
 }
 
-impl Names {
+impl CompletionHost {
     fn new() -> Self {
-        let mut bed = TestHost::granted("");
-        let bin = bed.root().join("bin");
+        let mut host = TestHost::granted("");
+        let bin = host.root().join("bin");
         fs::create_dir(&bin).unwrap();
         symlink(crate::support::binary(), bin.join("ostler")).unwrap();
         let path = std::env::var("PATH").unwrap();
-        bed.set("PATH", format!("{}:{path}", bin.display()));
-        let run = bed.detach(&["rehearsal", "SAY the title: of a run"]);
-        bed.wait_for_end(&run);
-        let chat = bed.run(&["chat", "new", "rehearsal", "--title", "a conversation"]).ok().stdout.trim().to_owned();
-        bed.run(&["profiles", "save", "careful one", "--provider", "rehearsal"]).ok();
-        bed.run(&["profiles", "save", "odd $(touch made)", "--provider", "rehearsal"]).ok();
-        bed.run(&["access", "add", "dashboard"]).ok();
-        bed.stop();
-        fs::create_dir(bed.work().join("folder")).unwrap();
-        bed.file("folder.txt", "");
-        bed.file("spaced name.txt", "");
-        Self { bed, run, chat }
+        host.set("PATH", format!("{}:{path}", bin.display()));
+        let run = host.detach(&["rehearsal", "SAY the title: of a run"]);
+        host.wait_for_end(&run);
+        let chat = host.run(&["chat", "new", "rehearsal", "--title", "a conversation"]).ok().stdout.trim().to_owned();
+        host.run(&["profiles", "save", "careful one", "--provider", "rehearsal"]).ok();
+        host.run(&["profiles", "save", "odd $(touch made)", "--provider", "rehearsal"]).ok();
+        host.run(&["access", "add", "dashboard"]).ok();
+        host.stop();
+        fs::create_dir(host.work().join("folder")).unwrap();
+        host.file("folder.txt", "");
+        host.file("spaced name.txt", "");
+        Self { host, run, chat }
     }
 
     fn script(&self, shell: &str, name: &str) -> PathBuf {
-        let script = self.bed.run(&["completions", shell]).ok().stdout;
-        let folder = self.bed.root().join("scripts");
+        let script = self.host.run(&["completions", shell]).ok().stdout;
+        let folder = self.host.root().join("scripts");
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
         fs::write(&path, script).unwrap();
         path
     }
 
-    /// What is typed before the tab, and the words of the command line after it.
+    /// The text before the tab, and the words of the command line after it.
     fn cases(&self) -> Vec<(String, Vec<String>)> {
         let short = |id: &str| id[id.len() - 8..].to_owned();
         let (run, chat) = (short(&self.run), short(&self.chat));
@@ -62,49 +62,49 @@ impl Names {
             case(&format!("show {}", &self.run[..35]), &["show", &self.run]),
             case(&format!("chat show {}", &chat[..7]), &["chat", "show", &chat]),
             case("run --profile car", &["run", "--profile", "careful one"]),
-            // No name is ever run.
+            // A name is never run as a command.
             case("run --profile odd", &["run", "--profile", "odd $(touch made)"]),
             case("settings get scheduler.gl", &["settings", "get", "scheduler.global"]),
             case("run --file folder.", &["run", "--file", "folder.txt"]),
             case("run --file=folder.", &["run", "--file=folder.txt"]),
             case("run --file spa", &["run", "--file", "spaced name.txt"]),
-            // There is a file of that beginning, too.
+            // A file has the same prefix.
             case("run --cwd fol", &["run", "--cwd", "folder/"]),
             case("run --cwd=fol", &["run", "--cwd=folder/"]),
             case("run --tool file_r", &["run", "--tool", "file_read"]),
-            // No run has such an id, and nothing completes a prompt.
+            // No run has such an id, and prompts are not completed.
             case("show zzzz", &["show", "zzzz"]),
             case("run rehearsal fol", &["run", "rehearsal", "fol"]),
         ]
     }
 
-    /// Types each case into a shell, and has the shell itself print the words of the line.
+    /// Types each case into a shell, and lets the shell print the words of the line.
     fn check(&self, shell: &str, args: &[&str], prepare: &str) {
         if !has(shell) {
             return;
         }
-        // A terminal that can do nothing: no line is drawn twice.
-        let mut command = self.bed.program("env");
-        command.arg("TERM=dumb").arg(shell).args(args).current_dir(self.bed.work()).env_clear();
-        let environment = self.bed.command(&[]);
+        // With a dumb terminal, the shell does not redraw lines.
+        let mut command = self.host.program("env");
+        command.arg("TERM=dumb").arg(shell).args(args).current_dir(self.host.work()).env_clear();
+        let environment = self.host.command(&[]);
         command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut terminal = Terminal::start(command);
         terminal.type_keys(&format!("{prepare}; echo PRE''PARED\n"));
         terminal.wait_for("PREPARED");
         for (typed, words) in self.cases() {
-            // At the beginning of the line, a command that prints the words; at its end, a mark.
+            // Insert a command that prints the words at the beginning of the line, and a mark at its end.
             terminal.type_keys(&format!("ostler {typed}\t"));
             terminal.type_keys("\u{1}printf '<%s>' \u{5} END\n");
             let printed = terminal.wait_for("<END>");
             let mut expected = format!("<ostler><{}>", words.join("><"));
             if shell == "zsh" {
-                // It takes the slash away when a space follows.
+                // zsh removes the slash if a space follows.
                 expected = expected.replace("/>", ">");
             }
             assert!(printed.ends_with(&expected), "{shell}: {typed}: {printed:?}, not {expected}");
         }
-        assert!(!self.bed.work().join("made").exists());
-        assert!(crate::support::carrying(self.bed.root()).iter().all(|process| !process.command.contains("serve")));
+        assert!(!self.host.work().join("made").exists());
+        assert!(crate::support::carrying(self.host.root()).iter().all(|process| !process.command.contains("serve")));
     }
 }
 
@@ -113,16 +113,16 @@ fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        eprintln!("SKIPPED: there is no {program}");
+        crate::support::print_skipped(&format!("there is no {program}"));
     }
     found
 }
 
 #[test]
 fn bash_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("bash", "ostler.bash");
-    names.check(
+    let fixture = CompletionHost::new();
+    let script = fixture.script("bash", "ostler.bash");
+    fixture.check(
         "bash",
         &["--norc", "--noprofile", "-i"],
         &format!("bind 'set bell-style none'; source {}", script.display()),
@@ -131,36 +131,36 @@ fn bash_completes_names_and_paths() {
 
 #[test]
 fn zsh_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("zsh", "_ostler");
+    let fixture = CompletionHost::new();
+    let script = fixture.script("zsh", "_ostler");
     let folder = script.parent().unwrap().display().to_string();
     let prepare = format!("unsetopt beep; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D");
-    names.check("zsh", &["-f", "-i"], &prepare);
+    fixture.check("zsh", &["-f", "-i"], &prepare);
 }
 
 #[test]
 fn fish_completes_names_and_paths() {
-    let names = Names::new();
-    let script = names.script("fish", "ostler.fish");
-    names.check("fish", &["--no-config", "-i"], &format!("source {}", script.display()));
+    let fixture = CompletionHost::new();
+    let script = fixture.script("fish", "ostler.fish");
+    fixture.check("fish", &["--no-config", "-i"], &format!("source {}", script.display()));
 }
 
 #[test]
 fn candidates_have_descriptions() {
-    let names = Names::new();
+    let fixture = CompletionHost::new();
     let ask = |words: &[&str]| {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
-        let done = names.bed.run(&args).ok();
+        let done = fixture.host.run(&args).ok();
         assert_eq!(done.stderr, "");
         done.stdout
     };
     assert_eq!(
         ask(&["ostler", "show", ""]),
-        format!("\n{}\tcompleted: SAY the title: of a run\nlast\tthe newest run\n", &names.run[28..])
+        format!("\n{}\tcompleted: SAY the title: of a run\nlast\tthe newest run\n", &fixture.run[28..])
     );
-    assert_eq!(ask(&["ostler", "chat", "show", ""]), format!("\n{}\ta conversation\n", &names.chat[28..]));
+    assert_eq!(ask(&["ostler", "chat", "show", ""]), format!("\n{}\ta conversation\n", &fixture.chat[28..]));
     assert_eq!(ask(&["ostler", "profiles", "show", ""]), "\ncareful one\trehearsal\nodd $(touch made)\trehearsal\n");
     assert_eq!(ask(&["ostler", "access", "revoke", ""]), "\ndashboard\tclass run\n");
     assert_eq!(ask(&["ostler", "run", ""]), "\nclaude\ncodex\nrehearsal\n");
@@ -169,40 +169,40 @@ fn candidates_have_descriptions() {
 }
 
 #[test]
-fn answers_nothing_and_starts_no_host_when_something_is_wrong() {
-    let bed = TestHost::with_config("this is no TOML");
-    let database = bed.home().join("data/ostler.db");
+fn prints_no_candidates_and_starts_no_host_on_errors() {
+    let host = TestHost::with_config("this is no TOML");
+    let database = host.home().join("data/ostler.db");
     fs::write(&database, "this is no database").unwrap();
     for words in [&["ostler", "show", "a"][..], &["ostler", "chat", "show", "a"], &["ostler", "no", "such", "zz"]] {
         let index = (words.len() - 1).to_string();
         let mut args = vec!["__complete", &index, "--"];
         args.extend(words);
-        let done = bed.run(&args).ok();
+        let done = host.run(&args).ok();
         assert_eq!((done.stdout.as_str().trim(), done.stderr.as_str()), ("", ""), "{words:?}");
     }
     for args in [&["__complete"][..], &["__complete", "9"], &["__complete", "x", "--", "ostler"]] {
-        assert_eq!(bed.run(args).ok().all(), "", "{args:?}");
+        assert_eq!(host.run(args).ok().all(), "", "{args:?}");
     }
-    assert_eq!(bed.run(&["__complete", "2", "--", "ostler", "run", "cla"]).ok().stdout, "\nclaude\n");
-    assert!(crate::support::carrying(bed.root()).is_empty());
+    assert_eq!(host.run(&["__complete", "2", "--", "ostler", "run", "cla"]).ok().stdout, "\nclaude\n");
+    assert!(crate::support::carrying(host.root()).is_empty());
     assert_eq!(fs::read_to_string(database).unwrap(), "this is no database");
-    bed.run(&["completions", "tcsh"]).code(2);
+    host.run(&["completions", "tcsh"]).code(2);
 }
 
 #[test]
-fn manual_pages_are_clean_in_the_formatters() {
-    let mut bed = TestHost::new();
-    bed.set("SOURCE_DATE_EPOCH", "1700000000");
-    let folder = bed.work().join("share/man/man1");
-    bed.run(&["man", "--out", folder.to_str().unwrap()]).ok();
+fn manual_pages_have_no_formatter_warnings() {
+    let mut host = TestHost::new();
+    host.set("SOURCE_DATE_EPOCH", "1700000000");
+    let folder = host.work().join("share/man/man1");
+    host.run(&["man", "--out", folder.to_str().unwrap()]).ok();
     let pages: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(pages.len() > 40, "{pages:?}");
     assert_eq!(
-        bed.run(&["man", "chat", "send"]).ok().stdout,
+        host.run(&["man", "chat", "send"]).ok().stdout,
         fs::read_to_string(folder.join("ostler-chat-send.1")).unwrap()
     );
-    bed.run(&["man", "no-such-command"]).code(5);
-    let said = |program: &str, args: &[&str]| {
+    host.run(&["man", "no-such-command"]).code(5);
+    let warnings_of = |program: &str, args: &[&str]| {
         if !has(program) {
             return String::new();
         }
@@ -210,6 +210,6 @@ fn manual_pages_are_clean_in_the_formatters() {
         let warnings = if program == "mandoc" { &output.stdout } else { &output.stderr };
         String::from_utf8_lossy(warnings).into_owned()
     };
-    assert_eq!(said("mandoc", &["-T", "lint", "-W", "warning"]), "");
-    assert_eq!(said("groff", &["-man", "-ww", "-T", "utf8", "-z"]), "");
+    assert_eq!(warnings_of("mandoc", &["-T", "lint", "-W", "warning"]), "");
+    assert_eq!(warnings_of("groff", &["-man", "-ww", "-T", "utf8", "-z"]), "");
 }

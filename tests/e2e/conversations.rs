@@ -1,37 +1,38 @@
-//! Conversations with the rehearsal: what was said before is known, whatever happens to the host in between.
+//! Conversations with the rehearsal: each message continues the session, even if the host was stopped or killed in
+//! between.
 
 use crate::support::{
-    PATIENCE, TestHost, answer, check_story, end_of, kinds, of_type, semantics, until, warning_codes,
+    TIMEOUT, TestHost, answer, check_run_events, end_of, kinds, of_type, semantics, wait_until, warning_codes,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{fs, path::Path, time::Duration};
 
-fn begin(bed: &TestHost) -> String {
-    bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned()
+fn new_conversation(host: &TestHost) -> String {
+    host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned()
 }
 
-fn conversation(bed: &TestHost, id: &str) -> Value {
-    bed.call("get_conversation", &json!({ "conversationId": id })).unwrap()
+fn conversation(host: &TestHost, id: &str) -> Value {
+    host.call("get_conversation", &json!({ "conversationId": id })).unwrap()
 }
 
 /// Sends a message that nobody follows, and gives its run.
 #[track_caller]
-fn send(bed: &TestHost, id: &str, prompt: &str) -> String {
-    send_with(bed, id, prompt, json!({}))
+fn send(host: &TestHost, id: &str, prompt: &str) -> String {
+    send_with(host, id, prompt, json!({}))
 }
 
 #[track_caller]
-fn send_with(bed: &TestHost, id: &str, prompt: &str, more: Value) -> String {
-    let sent = bed.call("send_conversation_message", &message(bed, id, prompt, more)).unwrap();
+fn send_with(host: &TestHost, id: &str, prompt: &str, more: Value) -> String {
+    let sent = host.call("send_conversation_message", &message(host, id, prompt, more)).unwrap();
     sent["runId"].as_str().unwrap().to_owned()
 }
 
-/// A message that says where it works if it is the first.
-fn message(bed: &TestHost, id: &str, prompt: &str, more: Value) -> Value {
+/// A message. The first one of a conversation names its working folder.
+fn message(host: &TestHost, id: &str, prompt: &str, more: Value) -> Value {
     let mut message = json!({ "conversationId": id, "prompt": prompt });
-    if conversation(bed, id)["conversation"]["cwd"].is_null() {
-        message["cwd"] = json!(bed.work());
+    if conversation(host, id)["conversation"]["cwd"].is_null() {
+        message["cwd"] = json!(host.work());
     }
     for (name, value) in more.as_object().unwrap() {
         message[name] = value.clone();
@@ -40,38 +41,38 @@ fn message(bed: &TestHost, id: &str, prompt: &str, more: Value) -> Value {
 }
 
 /// The cursors of a run's first start and of its end.
-fn span(story: &[Value]) -> (u64, u64) {
-    let started = of_type(story, "run.started")[0]["cursor"].as_u64().unwrap();
-    (started, end_of(story).unwrap()["cursor"].as_u64().unwrap())
+fn span(events: &[Value]) -> (u64, u64) {
+    let started = of_type(events, "run.started")[0]["cursor"].as_u64().unwrap();
+    (started, end_of(events).unwrap()["cursor"].as_u64().unwrap())
 }
 
-fn session(story: &[Value]) -> &str {
-    semantics(story, "session")[0]["sessionId"].as_str().unwrap()
+fn session(events: &[Value]) -> &str {
+    semantics(events, "session")[0]["sessionId"].as_str().unwrap()
 }
 
 #[test]
-fn a_second_turn_knows_the_first_after_a_restart() {
-    let bed = TestHost::granted("");
-    let id = begin(&bed);
-    assert_eq!(bed.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
-    bed.stop();
-    // Any end of the id will do, and the folder is the conversation's.
-    let done = bed.run_in(bed.root(), &["chat", "send", &id[id.len() - 8..], "TURNS"]).ok();
+fn second_message_continues_the_session_after_a_restart() {
+    let host = TestHost::granted("");
+    let id = new_conversation(&host);
+    assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
+    host.stop();
+    // A suffix of the id is enough, and the run works in the folder of the conversation.
+    let done = host.run_in(host.root(), &["chat", "send", &id[id.len() - 8..], "TURNS"]).ok();
     assert_eq!(done.stdout, "2\n");
 
-    let found = conversation(&bed, &id);
+    let found = conversation(&host, &id);
     let (talk, runs) = (&found["conversation"], found["runs"].as_array().unwrap());
     assert_eq!((talk["provider"].as_str(), talk["title"].as_str()), (Some("rehearsal"), Some("TURNS")));
-    assert_eq!(talk["cwd"], json!(bed.work().canonicalize().unwrap()));
+    assert_eq!(talk["cwd"], json!(host.work().canonicalize().unwrap()));
     assert_eq!((runs.len(), found["totalRuns"].as_u64()), (2, Some(2)));
     for run in runs {
         assert_eq!(run["conversationId"], talk["conversationId"]);
-        assert_eq!(bed.record(run["runId"].as_str().unwrap())["sessionId"], talk["sessionId"]);
+        assert_eq!(host.record(run["runId"].as_str().unwrap())["sessionId"], talk["sessionId"]);
     }
-    // The stored payload is what was asked for: the session is the conversation's matter.
-    assert_eq!(bed.record(runs[1]["runId"].as_str().unwrap())["payload"]["harness"], Value::Null);
+    // The stored payload does not contain the session: the conversation adds it.
+    assert_eq!(host.record(runs[1]["runId"].as_str().unwrap())["payload"]["harness"], Value::Null);
 
-    let events = bed.stored_events(&format!("conversationId={id}"));
+    let events = host.stored_events(&format!("conversationId={id}"));
     let own: Vec<&str> = kinds(&events).into_iter().filter(|kind| kind.starts_with("conversation.")).collect();
     assert_eq!(
         own,
@@ -85,95 +86,95 @@ fn a_second_turn_knows_the_first_after_a_restart() {
             "conversation.updated"
         ]
     );
-    assert_eq!(of_type(&events, "run.completed").len(), 2, "the events of its runs are its own");
+    assert_eq!(of_type(&events, "run.completed").len(), 2, "the events of the conversation include those of its runs");
     assert!(events.iter().all(|event| event["conversationId"] == *id));
     assert_eq!(of_type(&events, "conversation.session_updated")[0]["payload"]["sessionId"], talk["sessionId"]);
     let sent = of_type(&events, "conversation.message_sent");
     assert_eq!(sent[1]["payload"], json!({ "runId": runs[1]["runId"], "provider": "rehearsal" }));
     assert_eq!(of_type(&events, "conversation.updated")[1]["payload"], *talk);
 
-    let listed = bed.run(&["chat", "list"]).ok().stdout;
+    let listed = host.run(&["chat", "list"]).ok().stdout;
     assert!(listed.contains("TURNS") && listed.contains("completed"), "{listed}");
-    let shown = bed.run(&["chat", "show", &id, "--text"]).ok().stdout;
+    let shown = host.run(&["chat", "show", &id, "--text"]).ok().stdout;
     assert!(shown.contains("> TURNS\n1\n") && shown.contains("> TURNS\n2\n"), "{shown}");
-    let shown = bed.run(&["show", runs[0]["runId"].as_str().unwrap()]).ok().stdout;
+    let shown = host.run(&["show", runs[0]["runId"].as_str().unwrap()]).ok().stdout;
     assert!(shown.contains(&id), "{shown}");
 }
 
 #[test]
-fn messages_run_in_order_and_stand_in_nobodys_way() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 2\n");
-    let (id, other) = (begin(&bed), begin(&bed));
-    let first = send(&bed, &id, "RUN until [ -e go ]; do sleep 0.02; done");
-    let more: Vec<String> = (0..3).map(|_| send(&bed, &id, "TURNS")).collect();
-    // One slot is left, and none of those behind the first message holds it.
-    let beside = send(&bed, &other, "TURNS");
-    assert_eq!(answer(&bed.wait_for_end(&beside)), "1");
-    assert_eq!(bed.run(&["run", "rehearsal", "SAY beside"]).ok().stdout, "beside\n");
+fn messages_run_in_order_and_do_not_block_other_runs() {
+    let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 2\n");
+    let (id, other) = (new_conversation(&host), new_conversation(&host));
+    let first = send(&host, &id, "RUN until [ -e go ]; do sleep 0.02; done");
+    let more: Vec<String> = (0..3).map(|_| send(&host, &id, "TURNS")).collect();
+    // One slot is free: messages that wait for the first one do not occupy it.
+    let beside = send(&host, &other, "TURNS");
+    assert_eq!(answer(&host.wait_for_end(&beside)), "1");
+    assert_eq!(host.run(&["run", "rehearsal", "SAY beside"]).ok().stdout, "beside\n");
 
-    let held = bed.run(&["queue", "--state", "held", "--json"]).ok().json();
-    let held: Vec<&str> = held.as_array().unwrap().iter().map(|job| job["runId"].as_str().unwrap()).collect();
-    assert_eq!(held, more);
-    let status = bed.call("get_status", &json!({})).unwrap();
+    let blocked = host.run(&["queue", "--state", "held", "--json"]).ok().json();
+    let blocked: Vec<&str> = blocked.as_array().unwrap().iter().map(|job| job["runId"].as_str().unwrap()).collect();
+    assert_eq!(blocked, more);
+    let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(
         (status["running"].as_u64(), status["ready"].as_u64(), status["held"].as_u64()),
         (Some(1), Some(0), Some(3))
     );
-    // One in the middle goes; the others follow each other.
-    bed.run(&["cancel", &more[1]]).ok();
-    bed.file("go", "");
-    let stories: Vec<Vec<Value>> = [&first, &more[0], &more[2]].map(|run| bed.wait_for_end(run)).to_vec();
-    for story in &stories {
-        check_story(story);
+    // A message in the middle is canceled; the others run one after another.
+    host.run(&["cancel", &more[1]]).ok();
+    host.file("go", "");
+    let stories: Vec<Vec<Value>> = [&first, &more[0], &more[2]].map(|run| host.wait_for_end(run)).to_vec();
+    for events in &stories {
+        check_run_events(events);
     }
     assert_eq!((answer(&stories[1]), answer(&stories[2])), ("2", "3"));
-    let spans: Vec<(u64, u64)> = stories.iter().map(|story| span(story)).collect();
+    let spans: Vec<(u64, u64)> = stories.iter().map(|events| span(events)).collect();
     assert!(spans.windows(2).all(|pair| pair[0].1 < pair[1].0), "they overlap: {spans:?}");
-    let canceled = bed.story(&more[1]);
-    check_story(&canceled);
+    let canceled = host.run_events(&more[1]);
+    check_run_events(&canceled);
     assert_eq!(kinds(&canceled).last(), Some(&"run.canceled"));
     assert!(of_type(&canceled, "run.started").is_empty());
     assert_eq!(end_of(&canceled).unwrap()["conversationId"], *id);
 }
 
 #[test]
-fn messages_that_come_at_one_time_are_all_taken_each_at_its_place() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    let id = begin(&bed);
+fn concurrent_messages_are_all_accepted_and_run_in_order() {
+    let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    let id = new_conversation(&host);
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| send(&bed, &id, "TURNS"));
+            scope.spawn(|| send(&host, &id, "TURNS"));
         }
     });
-    let runs = conversation(&bed, &id)["runs"].clone();
+    let runs = conversation(&host, &id)["runs"].clone();
     let answers: Vec<String> = runs
         .as_array()
         .unwrap()
         .iter()
-        .map(|run| answer(&bed.wait_for_end(run["runId"].as_str().unwrap())).to_owned())
+        .map(|run| answer(&host.wait_for_end(run["runId"].as_str().unwrap())).to_owned())
         .collect();
-    assert_eq!(answers, ["1", "2", "3", "4", "5", "6", "7", "8"], "they ran in the order in which they are linked");
+    assert_eq!(answers, ["1", "2", "3", "4", "5", "6", "7", "8"], "they ran in the order in which they are listed");
 }
 
 #[test]
-fn a_retry_comes_before_the_next_message_and_begins_where_the_first_attempt_did() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
-    let id = begin(&bed);
-    assert_eq!(answer(&bed.wait_for_end(&send(&bed, &id, "TURNS"))), "1");
-    let first = send_with(&bed, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
-    let second = send(&bed, &id, "TURNS");
-    let (first, second) = (bed.wait_for_end(&first), bed.wait_for_end(&second));
+fn retry_runs_before_the_next_message_and_resumes_the_same_session() {
+    let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
+    let id = new_conversation(&host);
+    assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
+    let first = send_with(&host, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+    let second = send(&host, &id, "TURNS");
+    let (first, second) = (host.wait_for_end(&first), host.wait_for_end(&second));
     assert_eq!(of_type(&first, "run.started").len(), 2);
     assert!(span(&first).1 < span(&second).0, "the next message started between the attempts");
-    // The session that both attempts resumed counts both; nothing else was resumed.
+    // Both attempts resumed the same session, which counts both of them.
     assert_eq!(answer(&second), "4");
     assert_eq!(session(&first), session(&second));
 
-    // A first message has no session to begin from: its second attempt does not go on where the first broke off.
-    let id = begin(&bed);
-    let first = send_with(&bed, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
-    let second = send(&bed, &id, "TURNS");
-    let (first, second) = (bed.wait_for_end(&first), bed.wait_for_end(&second));
+    // A first message has no session to resume: its second attempt starts a new session.
+    let id = new_conversation(&host);
+    let first = send_with(&host, &id, "FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+    let second = send(&host, &id, "TURNS");
+    let (first, second) = (host.wait_for_end(&first), host.wait_for_end(&second));
     let sessions = semantics(&first, "session");
     assert_ne!(sessions[0]["sessionId"], sessions[1]["sessionId"]);
     assert_eq!((session(&second), answer(&second)), (sessions[1]["sessionId"].as_str().unwrap(), "2"));
@@ -181,148 +182,148 @@ fn a_retry_comes_before_the_next_message_and_begins_where_the_first_attempt_did(
 
 #[test]
 fn archived_conversations_refuse_messages() {
-    let bed = TestHost::granted("");
-    let id = begin(&bed);
-    // What was taken before is still answered.
-    let first = send(&bed, &id, "RUN until [ -e go ]; do sleep 0.02; done");
-    let second = send(&bed, &id, "TURNS");
-    bed.run(&["chat", "archive", &id]).ok();
-    let error = bed.call("send_conversation_message", &json!({ "conversationId": id, "prompt": "x" })).unwrap_err();
+    let host = TestHost::granted("");
+    let id = new_conversation(&host);
+    // Messages that were accepted before are still answered.
+    let first = send(&host, &id, "RUN until [ -e go ]; do sleep 0.02; done");
+    let second = send(&host, &id, "TURNS");
+    host.run(&["chat", "archive", &id]).ok();
+    let error = host.call("send_conversation_message", &json!({ "conversationId": id, "prompt": "x" })).unwrap_err();
     assert_eq!(error.kind(), "CONFLICT", "{}", error.text());
-    let done = bed.run(&["chat", "send", "--json", &id, "x"]).code(7);
+    let done = host.run(&["chat", "send", "--json", &id, "x"]).code(7);
     assert!(done.error()["hint"].as_str().unwrap().contains("--undo"), "{}", done.stderr);
-    assert_eq!(conversation(&bed, &id)["totalRuns"], 2, "a refused message makes no run");
-    bed.file("go", "");
-    bed.wait_for_end(&first);
-    assert_eq!(answer(&bed.wait_for_end(&second)), "2");
+    assert_eq!(conversation(&host, &id)["totalRuns"], 2, "a refused message makes no run");
+    host.file("go", "");
+    host.wait_for_end(&first);
+    assert_eq!(answer(&host.wait_for_end(&second)), "2");
 
-    assert_eq!(bed.run(&["chat", "list", "--json"]).ok().json()["total"], 0);
-    assert_eq!(bed.run(&["chat", "list", "--archived", "--json"]).ok().json()["total"], 1);
-    let since = conversation(&bed, &id)["conversation"]["archivedAt"].clone();
-    bed.run(&["chat", "archive", &id]).ok();
-    assert_eq!(conversation(&bed, &id)["conversation"]["archivedAt"], since, "once is enough");
-    let back = bed.run(&["chat", "archive", "--undo", &id, "--json"]).ok().json();
+    assert_eq!(host.run(&["chat", "list", "--json"]).ok().json()["total"], 0);
+    assert_eq!(host.run(&["chat", "list", "--archived", "--json"]).ok().json()["total"], 1);
+    let since = conversation(&host, &id)["conversation"]["archivedAt"].clone();
+    host.run(&["chat", "archive", &id]).ok();
+    assert_eq!(conversation(&host, &id)["conversation"]["archivedAt"], since, "archiving again changes nothing");
+    let back = host.run(&["chat", "archive", "--undo", &id, "--json"]).ok().json();
     assert_eq!(back["archivedAt"], Value::Null);
-    assert_eq!(bed.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "3\n");
-    let events = bed.stored_events(&format!("conversationId={id}&types=conversation.archived"));
-    let told: Vec<bool> = events.iter().map(|event| event["payload"]["archivedAt"].is_string()).collect();
-    assert_eq!(told, [true, false], "told once each");
+    assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "3\n");
+    let events = host.stored_events(&format!("conversationId={id}&types=conversation.archived"));
+    let changes: Vec<bool> = events.iter().map(|event| event["payload"]["archivedAt"].is_string()).collect();
+    assert_eq!(changes, [true, false], "one event for each change");
 }
 
 #[test]
-fn a_session_that_is_gone_is_begun_anew_once_and_told() {
-    let bed = TestHost::granted("");
-    let id = begin(&bed);
-    assert_eq!(answer(&bed.wait_for_end(&send(&bed, &id, "TURNS"))), "1");
-    let before = conversation(&bed, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
-    fs::remove_file(bed.home().join(format!("rehearsal/{before}.json"))).unwrap();
-    let story = bed.wait_for_end(&send(&bed, &id, "TURNS"));
-    check_story(&story);
-    assert_eq!(answer(&story), "1");
-    assert_eq!(of_type(&story, "run.started").len(), 2, "exactly one new start");
-    assert_eq!(warning_codes(&story).iter().filter(|code| **code == "SESSION_RESUME_INVALID").count(), 1);
-    let after = conversation(&bed, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
+fn missing_session_is_replaced_once_with_a_warning() {
+    let host = TestHost::granted("");
+    let id = new_conversation(&host);
+    assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "1");
+    let before = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
+    fs::remove_file(host.home().join(format!("rehearsal/{before}.json"))).unwrap();
+    let stored = host.wait_for_end(&send(&host, &id, "TURNS"));
+    check_run_events(&stored);
+    assert_eq!(answer(&stored), "1");
+    assert_eq!(of_type(&stored, "run.started").len(), 2, "exactly one retry");
+    assert_eq!(warning_codes(&stored).iter().filter(|code| **code == "SESSION_RESUME_INVALID").count(), 1);
+    let after = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
     assert_ne!(before, after);
-    let events = bed.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
-    let told: Vec<&Value> = events.iter().map(|event| &event["payload"]["sessionId"]).collect();
-    assert_eq!(told, [&json!(before), &Value::Null, &json!(after)], "it was cleared in between");
-    assert_eq!(answer(&bed.wait_for_end(&send(&bed, &id, "TURNS"))), "2");
+    let events = host.stored_events(&format!("conversationId={id}&types=conversation.session_updated"));
+    let changes: Vec<&Value> = events.iter().map(|event| &event["payload"]["sessionId"]).collect();
+    assert_eq!(changes, [&json!(before), &Value::Null, &json!(after)], "the session was cleared in between");
+    assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "2");
 }
 
 #[test]
-fn a_message_without_a_session_to_go_on_from_says_so() {
-    let bed = TestHost::granted("[providers.plain]\nplugin = \"command\"\nexecutable = \"cat\"\n");
-    let id = bed.run(&["chat", "new", "plain"]).ok().stdout.trim().to_owned();
-    let first = bed.wait_for_end(&send(&bed, &id, "one"));
-    assert!(!warning_codes(&first).contains(&"SESSION_ABSENT"), "the first has nothing before it");
-    let second = bed.wait_for_end(&send(&bed, &id, "two"));
+fn message_without_a_session_to_resume_gets_a_warning() {
+    let host = TestHost::granted("[providers.plain]\nplugin = \"command\"\nexecutable = \"cat\"\n");
+    let id = host.run(&["chat", "new", "plain"]).ok().stdout.trim().to_owned();
+    let first = host.wait_for_end(&send(&host, &id, "one"));
+    assert!(!warning_codes(&first).contains(&"SESSION_ABSENT"), "the first message has no session to resume");
+    let second = host.wait_for_end(&send(&host, &id, "two"));
     assert!(warning_codes(&second).contains(&"SESSION_ABSENT"), "{second:#?}");
     assert_eq!(answer(&second).trim(), "two");
 }
 
 #[test]
-fn a_conversation_stays_in_its_folder() {
-    let bed = TestHost::granted("");
-    let place = |name: &str| {
-        let folder = bed.work().join(name);
+fn conversation_stays_in_its_folder() {
+    let host = TestHost::granted("");
+    let create_folder = |name: &str| {
+        let folder = host.work().join(name);
         fs::create_dir_all(&folder).unwrap();
         folder.canonicalize().unwrap()
     };
-    let (home, elsewhere) = (place("home"), place("elsewhere"));
-    let id = begin(&bed);
-    let folder_of = |run: &str| Path::new(bed.record(run)["cwd"].as_str().unwrap()).to_owned();
-    let first = send_with(&bed, &id, "TURNS", json!({ "cwd": home }));
-    bed.wait_for_end(&first);
+    let (home, elsewhere) = (create_folder("home"), create_folder("elsewhere"));
+    let id = new_conversation(&host);
+    let folder_of = |run: &str| Path::new(host.record(run)["cwd"].as_str().unwrap()).to_owned();
+    let first = send_with(&host, &id, "TURNS", json!({ "cwd": home }));
+    host.wait_for_end(&first);
     assert_eq!(folder_of(&first), home);
-    let second = send(&bed, &id, "TURNS");
-    bed.wait_for_end(&second);
-    assert_eq!(folder_of(&second), home, "the last one's is the default");
+    let second = send(&host, &id, "TURNS");
+    host.wait_for_end(&second);
+    assert_eq!(folder_of(&second), home, "the folder of the last message is the default");
 
-    let moved = message(&bed, &id, "TURNS", json!({ "cwd": elsewhere }));
-    let error = bed.call("send_conversation_message", &moved).unwrap_err();
+    let moved = message(&host, &id, "TURNS", json!({ "cwd": elsewhere }));
+    let error = host.call("send_conversation_message", &moved).unwrap_err();
     assert_eq!((error.kind(), error.data()["pointer"].as_str()), ("INVALID_PARAMS", Some("/cwd")), "{}", error.text());
     assert!(error.text().contains(home.to_str().unwrap()), "{}", error.text());
-    assert_eq!(conversation(&bed, &id)["totalRuns"], 2);
+    assert_eq!(conversation(&host, &id)["totalRuns"], 2);
 
-    // Once the folder is gone, the session in it cannot be found: another folder is a new beginning.
+    // If the folder is removed, its session cannot be resumed: a message in another folder starts a new session.
     fs::remove_dir(&home).unwrap();
-    let error = bed.call("send_conversation_message", &message(&bed, &id, "TURNS", json!({}))).unwrap_err();
+    let error = host.call("send_conversation_message", &message(&host, &id, "TURNS", json!({}))).unwrap_err();
     assert_eq!(error.kind(), "CWD_MISSING", "{}", error.text());
-    let third = bed.wait_for_end(&send_with(&bed, &id, "TURNS", json!({ "cwd": elsewhere })));
-    check_story(&third);
+    let third = host.wait_for_end(&send_with(&host, &id, "TURNS", json!({ "cwd": elsewhere })));
+    check_run_events(&third);
     assert_eq!(answer(&third), "1");
     assert!(warning_codes(&third).contains(&"SESSION_RESUME_INVALID"), "{third:#?}");
-    assert_eq!(of_type(&third, "run.started").len(), 1, "nothing was tried that could not work");
-    assert_eq!(answer(&bed.wait_for_end(&send(&bed, &id, "TURNS"))), "2");
+    assert_eq!(of_type(&third, "run.started").len(), 1, "no attempt tried to resume the session");
+    assert_eq!(answer(&host.wait_for_end(&send(&host, &id, "TURNS"))), "2");
 
-    // A run that resumes a session by itself starts where that lives.
-    let known = conversation(&bed, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
-    let events = bed.events_of(&["rehearsal", "--resume", &known, "RUN pwd"]);
+    // A run that resumes a session starts in the folder of the session.
+    let known = conversation(&host, &id)["conversation"]["sessionId"].as_str().unwrap().to_owned();
+    let events = host.events_of(&["rehearsal", "--resume", &known, "RUN pwd"]);
     assert!(crate::support::tool_outputs(&events).contains(elsewhere.to_str().unwrap()), "{events:#?}");
     let warned = of_type(&events, "run.compatibility_warning");
     assert_eq!(warned[0]["payload"]["pointer"], "/cwd", "{warned:?}");
 }
 
 #[test]
-fn titles_and_metadata() {
-    let bed = TestHost::granted("");
+fn titles_and_metadata_are_changed_and_redacted() {
+    let host = TestHost::granted("");
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
     let made =
-        bed.run(&["chat", "new", "rehearsal", "--title", "the parser", "--meta", "ticket=12", "--json"]).ok().json();
+        host.run(&["chat", "new", "rehearsal", "--title", "the parser", "--meta", "ticket=12", "--json"]).ok().json();
     let id = made["conversationId"].as_str().unwrap().to_owned();
     assert_eq!((made["title"].as_str(), &made["metadata"]), (Some("the parser"), &json!({ "ticket": "12" })));
-    bed.wait_for_end(&send(&bed, &id, "SAY x"));
-    assert_eq!(conversation(&bed, &id)["conversation"]["title"], "the parser", "a title that was given stays");
+    host.wait_for_end(&send(&host, &id, "SAY x"));
+    assert_eq!(conversation(&host, &id)["conversation"]["title"], "the parser", "a given title is not replaced");
 
-    bed.run(&["chat", "rename", &id, &format!("about {secret} \u{2014}")]).ok();
+    host.run(&["chat", "rename", &id, &format!("about {secret} \u{2014}")]).ok();
     let patch = json!({ "ticket": null, "owner": { "name": "me", "note": format!("uses {secret}") } });
-    let changed = bed.call("update_conversation", &json!({ "conversationId": id, "metadata": patch })).unwrap();
+    let changed = host.call("update_conversation", &json!({ "conversationId": id, "metadata": patch })).unwrap();
     assert!(changed["title"].as_str().unwrap().contains("[REDACTED:"), "{changed}");
     assert_eq!(changed["metadata"]["owner"]["name"], "me");
     assert!(changed["metadata"].get("ticket").is_none(), "{changed}");
-    bed.run(&["chat", "update", &id, "--meta", "a=b", "--unset", "owner"]).ok();
-    assert_eq!(conversation(&bed, &id)["conversation"]["metadata"], json!({ "a": "b" }));
-    // The same again is no change.
-    let before = conversation(&bed, &id);
-    bed.run(&["chat", "update", &id, "--meta", "a=b"]).ok();
-    assert_eq!(conversation(&bed, &id), before);
-    let events = bed.stored_events(&format!("conversationId={id}"));
+    host.run(&["chat", "update", &id, "--meta", "a=b", "--unset", "owner"]).ok();
+    assert_eq!(conversation(&host, &id)["conversation"]["metadata"], json!({ "a": "b" }));
+    // The same update again changes nothing.
+    let before = conversation(&host, &id);
+    host.run(&["chat", "update", &id, "--meta", "a=b"]).ok();
+    assert_eq!(conversation(&host, &id), before);
+    let events = host.stored_events(&format!("conversationId={id}"));
     let count = |kind: &str| of_type(&events, kind).len();
     assert_eq!((count("conversation.renamed"), count("conversation.updated")), (1, 3));
-    // A title made of a prompt is redacted, too, and short.
-    let untitled = begin(&bed);
-    bed.wait_for_end(&send(&bed, &untitled, &format!("SAY {secret} {}\nmore", "x".repeat(100))));
-    let title = conversation(&bed, &untitled)["conversation"]["title"].as_str().unwrap().to_owned();
+    // A title from a prompt is redacted and shortened, too.
+    let untitled = new_conversation(&host);
+    host.wait_for_end(&send(&host, &untitled, &format!("SAY {secret} {}\nmore", "x".repeat(100))));
+    let title = conversation(&host, &untitled)["conversation"]["title"].as_str().unwrap().to_owned();
     assert!(title.contains("[REDACTED:") && title.chars().count() == 80, "{title}");
-    crate::support::SecretProbe::new(&[secret]).assert_not_below(bed.root(), &[]);
+    crate::support::SecretProbe::new(&[secret]).assert_not_below(host.root(), &[]);
 }
 
 #[test]
-fn what_is_no_conversation_or_no_message_is_refused_with_every_problem() {
-    let bed = TestHost::granted("");
-    bed.host();
+fn invalid_conversation_calls_are_refused_with_all_problems() {
+    let host = TestHost::granted("");
+    host.ensure_running();
     let refuse = |method: &str, params: Value| {
-        let error = bed.call(method, &params).unwrap_err();
+        let error = host.call(method, &params).unwrap_err();
         let problems = error.data()["problems"].as_array().cloned().unwrap_or_default();
         let mut pointers: Vec<String> =
             problems.iter().map(|problem| problem["pointer"].as_str().unwrap().to_owned()).collect();
@@ -362,7 +363,7 @@ fn what_is_no_conversation_or_no_message_is_refused_with_every_problem() {
     ] {
         assert_eq!(refuse(method, params.clone()), expected, "{method} {params}");
     }
-    let id = begin(&bed);
+    let id = new_conversation(&host);
     for (params, pointers) in [
         (json!({ "conversationId": id, "title": long }), vec!["/title"]),
         (json!({ "conversationId": id, "metadata": { "a": big } }), vec!["/metadata"]),
@@ -370,54 +371,54 @@ fn what_is_no_conversation_or_no_message_is_refused_with_every_problem() {
         assert_eq!(refuse("update_conversation", params), invalid(&pointers));
     }
     let first = json!({ "conversationId": id, "prompt": "x" });
-    assert_eq!(refuse("send_conversation_message", first), invalid(&["/cwd"]), "the first says where");
-    let profile = json!({ "conversationId": id, "prompt": "x", "cwd": bed.work(), "profileId": "none" });
+    assert_eq!(refuse("send_conversation_message", first), invalid(&["/cwd"]), "the first message must name a folder");
+    let profile = json!({ "conversationId": id, "prompt": "x", "cwd": host.work(), "profileId": "none" });
     assert_eq!(refuse("send_conversation_message", profile), missing);
-    assert_eq!(conversation(&bed, &id)["totalRuns"], 0, "something was left behind");
-    bed.run(&["chat", "show", "0000ffff"]).code(5);
-    bed.run(&["chat", "send", "zz", "x"]).code(2);
-    bed.run(&["chat", "new", "nobody"]).code(5);
+    assert_eq!(conversation(&host, &id)["totalRuns"], 0, "a refused message made a run");
+    host.run(&["chat", "show", "0000ffff"]).code(5);
+    host.run(&["chat", "send", "zz", "x"]).code(2);
+    host.run(&["chat", "new", "nobody"]).code(5);
 }
 
 #[test]
-fn a_killed_host_goes_on_with_what_was_queued() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
-    let id = begin(&bed);
-    let first = send(&bed, &id, "RUN touch begun; sleep 600");
-    let more: Vec<String> = (0..2).map(|_| send(&bed, &id, "TURNS")).collect();
-    let begun = bed.work().join("begun");
-    until("the first message", PATIENCE, || begun.exists().then_some(()));
-    until("its session", PATIENCE, || conversation(&bed, &id)["conversation"]["sessionId"].as_str().map(drop));
-    crate::support::signal(bed.host(), Signal::SIGKILL);
-    bed.assert_nothing_runs(Duration::from_secs(2));
+fn queued_messages_run_after_the_host_was_killed() {
+    let host = TestHost::granted("[scheduler]\nglobal = 3\nper_provider = 3\n");
+    let id = new_conversation(&host);
+    let first = send(&host, &id, "RUN touch begun; sleep 600");
+    let more: Vec<String> = (0..2).map(|_| send(&host, &id, "TURNS")).collect();
+    let begun = host.work().join("begun");
+    wait_until("the first message", TIMEOUT, || begun.exists().then_some(()));
+    wait_until("its session", TIMEOUT, || conversation(&host, &id)["conversation"]["sessionId"].as_str().map(drop));
+    crate::support::signal(host.ensure_running(), Signal::SIGKILL);
+    host.assert_nothing_runs(Duration::from_secs(2));
 
-    bed.host();
-    let stories: Vec<Vec<Value>> = more.iter().map(|run| bed.wait_for_end(run)).collect();
-    let interrupted = bed.story(&first);
-    check_story(&interrupted);
+    host.ensure_running();
+    let stories: Vec<Vec<Value>> = more.iter().map(|run| host.wait_for_end(run)).collect();
+    let interrupted = host.run_events(&first);
+    check_run_events(&interrupted);
     assert_eq!(end_of(&interrupted).unwrap()["payload"]["reason"], "interrupted");
-    // The session was known before the host died: the next message goes on in it.
+    // The session was stored before the host died: the next message resumes it.
     assert_eq!((answer(&stories[0]), answer(&stories[1])), ("2", "3"), "{stories:#?}");
     assert!(span(&stories[0]).1 < span(&stories[1]).0);
-    let events = bed.stored_events(&format!("conversationId={id}&types=conversation.updated"));
-    assert_eq!(events.len(), 3, "each end is told, the interrupted one's too");
+    let events = host.stored_events(&format!("conversationId={id}&types=conversation.updated"));
+    assert_eq!(events.len(), 3, "one event for each ended run, including the interrupted one");
     assert!(events[0]["cursor"].as_u64() > end_of(&interrupted).unwrap()["cursor"].as_u64());
 }
 
 #[test]
-fn what_was_said_is_found_and_secrets_are_not() {
+fn search_finds_messages_but_not_secrets() {
     let secret = format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo");
-    let bed = TestHost::granted("");
-    let chat = begin(&bed);
-    bed.wait_for_end(&send(&bed, &chat, &format!("SAY the walrus said {secret} to nobody")));
-    let alone = bed.detach(&["rehearsal", "RUN echo an-orange-penguin"]);
-    bed.wait_for_end(&alone);
+    let host = TestHost::granted("");
+    let chat = new_conversation(&host);
+    host.wait_for_end(&send(&host, &chat, &format!("SAY the walrus said {secret} to nobody")));
+    let alone = host.detach(&["rehearsal", "RUN echo an-orange-penguin"]);
+    host.wait_for_end(&alone);
 
-    // A new host finds what another one stored.
-    bed.stop();
+    // A new host finds what an earlier host stored.
+    host.stop();
     let search = |words: &[&str]| {
         let args = [&["search", "--json"], words].concat();
-        let found = bed.run(&args).ok().json();
+        let found = host.run(&args).ok().json();
         let ids = |of: &str, id: &str| {
             let items = found[of]["items"].as_array().unwrap();
             items.iter().map(|item| item[id].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -430,15 +431,15 @@ fn what_was_said_is_found_and_secrets_are_not() {
     assert_eq!(search(&["walrus", "penguin"]), (0, vec![]));
     assert_eq!(search(&[&secret]), (0, vec![]));
 
-    let shown = bed.run(&["search", "penguin"]).ok();
+    let shown = host.run(&["search", "penguin"]).ok();
     assert!(shown.stdout.contains(&alone) && shown.stdout.lines().count() == 2, "{}", shown.stdout);
-    assert_eq!(bed.run(&["runs", "--search", "walrus"]).ok().stdout.lines().count(), 2);
-    assert!(bed.run(&["chat", "list", "--search", "walrus"]).ok().stdout.contains("walrus"));
-    let nothing = bed.run(&["search", "?!"]).ok();
+    assert_eq!(host.run(&["runs", "--search", "walrus"]).ok().stdout.lines().count(), 2);
+    assert!(host.run(&["chat", "list", "--search", "walrus"]).ok().stdout.contains("walrus"));
+    let nothing = host.run(&["search", "?!"]).ok();
     assert!(nothing.stdout.is_empty() && nothing.stderr.contains("nothing found"), "{}", nothing.stderr);
-    bed.run(&["search"]).code(2);
+    host.run(&["search"]).code(2);
     assert_eq!(
-        bed.call("list_runs", &json!({ "search": "" })).unwrap_err().data()["problems"][0]["pointer"],
+        host.call("list_runs", &json!({ "search": "" })).unwrap_err().data()["problems"][0]["pointer"],
         "/search"
     );
 }

@@ -1,20 +1,20 @@
-//! What is deleted is gone: from the lists, from the search, and from every byte of the host's files.
+//! Deleted runs and conversations are in no list, no search result, and no byte of the files of the host.
 
 use crate::support::terminal::Terminal;
-use crate::support::{PATIENCE, TestHost, check_database, until};
+use crate::support::{TIMEOUT, TestHost, check_database, wait_until};
 use serde_json::json;
 use std::fs;
 
-/// Whether a word stands in the host's database, its log, or anywhere below its data folder.
-fn stands_in_files(bed: &TestHost, word: &str) -> Vec<String> {
+/// The files in the data folder and the log folder of the host that contain this word.
+fn files_with(host: &TestHost, word: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut folders = vec![bed.home().join("data"), bed.home().join("log")];
+    let mut folders = vec![host.home().join("data"), host.home().join("log")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
             } else if let Ok(bytes) = fs::read(entry.path()) {
-                // The search index has its words in lower case.
+                // The search index contains words in lower case.
                 let text = String::from_utf8_lossy(&bytes).to_lowercase();
                 if text.contains(&word.to_lowercase()) {
                     found.push(entry.path().display().to_string());
@@ -25,138 +25,138 @@ fn stands_in_files(bed: &TestHost, word: &str) -> Vec<String> {
     found
 }
 
-/// A long prompt whose every line has the word, so that it takes pages of its own.
+/// A long prompt with the word in every line, so that it fills whole pages of the database.
 fn long_prompt(word: &str) -> String {
     let lines: Vec<String> = (0..400).map(|number| format!("{word} in line {number} of the text")).collect();
     format!("SAY {}", lines.join("\n"))
 }
 
 #[test]
-fn nothing_of_a_deleted_run_stays_in_any_file() {
-    let bed = TestHost::granted("");
+fn deleted_run_leaves_no_text_in_any_file() {
+    let host = TestHost::granted("");
     let word = "Quetzalcoatlus";
     for round in 0..3 {
-        // Between others, before and after, whose words share pages and parts of the index with it.
+        // Between other runs, whose words share pages and parts of the index with it.
         for number in 0..5 {
-            bed.run(&["run", "rehearsal", &format!("SAY other words {round} {number}")]).ok();
+            host.run(&["run", "rehearsal", &format!("SAY other words {round} {number}")]).ok();
         }
-        bed.file("prompt", long_prompt(word));
-        bed.run(&["run", "rehearsal", "--file", "prompt"]).ok();
-        bed.run(&["run", "rehearsal", &format!("RUN echo {word}; echo {word} >&2; exit 3")]);
-        // Read into the index in parts, which are merged now and then.
-        assert_eq!(bed.call("list_runs", &json!({"search": word})).unwrap()["total"], 2 + 2 * round);
+        host.file("prompt", long_prompt(word));
+        host.run(&["run", "rehearsal", "--file", "prompt"]).ok();
+        host.run(&["run", "rehearsal", &format!("RUN echo {word}; echo {word} >&2; exit 3")]);
+        // The index is built in parts, which SQLite merges from time to time.
+        assert_eq!(host.call("list_runs", &json!({"search": word})).unwrap()["total"], 2 + 2 * round);
     }
-    let kept = bed.run(&["export", "@", "--format", "json"]).ok().stdout;
-    let own = bed.root().join("own.json");
-    bed.run(&["export", "@", "--output", own.to_str().unwrap()]).ok();
-    assert_ne!(stands_in_files(&bed, word), [""; 0]);
+    let kept = host.run(&["export", "@", "--format", "json"]).ok().stdout;
+    let own = host.root().join("own.json");
+    host.run(&["export", "@", "--output", own.to_str().unwrap()]).ok();
+    assert_ne!(files_with(&host, word), [""; 0]);
 
-    let found = bed.call("list_runs", &json!({"search": word})).unwrap();
+    let found = host.call("list_runs", &json!({"search": word})).unwrap();
     let ids: Vec<&str> = found["items"].as_array().unwrap().iter().map(|run| run["runId"].as_str().unwrap()).collect();
     let mut args = vec!["rm", "--yes"];
     args.extend(&ids);
-    let done = bed.run(&args).ok();
+    let done = host.run(&args).ok();
     assert_eq!(done.stdout.lines().count(), 6, "{}", done.stdout);
-    assert_eq!(stands_in_files(&bed, word), [""; 0], "while the host runs");
-    assert!(!fs::exists(kept.trim()).unwrap(), "the file in the host's folder goes with it");
-    assert!(fs::read_to_string(own).unwrap().contains(word), "a file of the user's own stays");
+    assert_eq!(files_with(&host, word), [""; 0], "while the host runs");
+    assert!(!fs::exists(kept.trim()).unwrap(), "the file in the folder of the host is deleted, too");
+    assert!(fs::read_to_string(own).unwrap().contains(word), "the file of the user stays");
 
     for id in &ids {
-        bed.run(&["show", id]).code(5);
-        let audited = bed.call("list_audit", &json!({"runId": id, "kind": "delete"})).unwrap();
+        host.run(&["show", id]).code(5);
+        let audited = host.call("list_audit", &json!({"runId": id, "kind": "delete"})).unwrap();
         assert_eq!(audited["records"][0]["facts"], json!({"what": "run"}), "{audited}");
     }
-    assert_eq!(bed.call("list_runs", &json!({"search": word})).unwrap()["total"], 0);
-    assert_eq!(bed.call("list_runs", &json!({"search": "words"})).unwrap()["total"], 15, "the others stay");
-    assert_eq!(bed.call("verify_audit", &json!({})).unwrap()["intact"], true);
-    check_database(&bed);
-    bed.stop();
-    assert_eq!(stands_in_files(&bed, word), [""; 0], "after the host");
+    assert_eq!(host.call("list_runs", &json!({"search": word})).unwrap()["total"], 0);
+    assert_eq!(host.call("list_runs", &json!({"search": "words"})).unwrap()["total"], 15, "the other runs stay");
+    assert_eq!(host.call("verify_audit", &json!({})).unwrap()["intact"], true);
+    check_database(&host);
+    host.stop();
+    assert_eq!(files_with(&host, word), [""; 0], "after the host has ended");
 }
 
 #[test]
-fn nothing_of_a_deleted_conversation_stays_in_any_file() {
-    let bed = TestHost::granted("");
+fn deleted_conversation_leaves_no_text_in_any_file() {
+    let host = TestHost::granted("");
     let word = "Pachycephalosaurus";
     let chat =
-        bed.run(&["chat", "new", "rehearsal", "--title", &format!("about {word}"), "--meta", &format!("of={word}")]);
+        host.run(&["chat", "new", "rehearsal", "--title", &format!("about {word}"), "--meta", &format!("of={word}")]);
     let chat = chat.ok().stdout.trim().to_owned();
-    bed.run(&["chat", "send", &chat, &format!("SAY {word} one")]).ok();
-    bed.run(&["chat", "send", &chat, &format!("SAY {word} two")]).ok();
-    bed.run(&["chat", "rename", &chat, &format!("more about {word}")]).ok();
-    bed.run(&["run", "rehearsal", "SAY beside it"]).ok();
-    assert_eq!(bed.call("list_conversations", &json!({"search": word})).unwrap()["total"], 1);
+    host.run(&["chat", "send", &chat, &format!("SAY {word} one")]).ok();
+    host.run(&["chat", "send", &chat, &format!("SAY {word} two")]).ok();
+    host.run(&["chat", "rename", &chat, &format!("more about {word}")]).ok();
+    host.run(&["run", "rehearsal", "SAY beside it"]).ok();
+    assert_eq!(host.call("list_conversations", &json!({"search": word})).unwrap()["total"], 1);
 
-    let deleted = bed.run(&["chat", "delete", "--yes", "--json", &chat]).ok().json();
+    let deleted = host.run(&["chat", "delete", "--yes", "--json", &chat]).ok().json();
     assert_eq!(deleted, json!([{"conversationId": chat, "runs": 2}]));
-    assert_eq!(stands_in_files(&bed, word), [""; 0]);
-    bed.run(&["chat", "show", &chat]).code(5);
-    bed.run(&["chat", "send", &chat, "SAY x"]).code(5);
-    bed.run(&["chat", "delete", "--yes", &chat]).code(5);
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], 1);
-    let audited = bed.call("list_audit", &json!({"kind": "delete"})).unwrap();
+    assert_eq!(files_with(&host, word), [""; 0]);
+    host.run(&["chat", "show", &chat]).code(5);
+    host.run(&["chat", "send", &chat, "SAY x"]).code(5);
+    host.run(&["chat", "delete", "--yes", &chat]).code(5);
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 1);
+    let audited = host.call("list_audit", &json!({"kind": "delete"})).unwrap();
     let facts = &audited["records"][0]["facts"];
     assert_eq!(*facts, json!({"what": "conversation", "conversationId": chat, "runs": 2}));
-    check_database(&bed);
+    check_database(&host);
 }
 
 #[test]
-fn what_lives_is_refused_and_nothing_is_deleted_then() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 1\n");
-    bed.run(&["run", "rehearsal", "SAY done"]).ok();
-    let done = bed.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
-    let chat = bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
-    bed.run(&["chat", "send", &chat, "SAY hello"]).ok();
-    let live = bed.detach(&["rehearsal", "SLEEP 600"]);
-    until("a run on record as running", PATIENCE, || (bed.record(&live)["status"] == "running").then_some(()));
-    let waiting = bed.run(&["chat", "send", "--detach", &chat, "SAY waits"]).ok().stdout.trim().to_owned();
+fn deletion_of_active_runs_is_refused_as_a_whole() {
+    let host = TestHost::granted("[scheduler]\nglobal = 1\n");
+    host.run(&["run", "rehearsal", "SAY done"]).ok();
+    let done = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
+    let chat = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
+    host.run(&["chat", "send", &chat, "SAY hello"]).ok();
+    let live = host.detach(&["rehearsal", "SLEEP 600"]);
+    wait_until("a run with status running", TIMEOUT, || (host.record(&live)["status"] == "running").then_some(()));
+    let waiting = host.run(&["chat", "send", "--detach", &chat, "SAY waits"]).ok().stdout.trim().to_owned();
 
-    let refused = bed.run(&["rm", "--yes", &done, &live, &waiting]).code(7);
+    let refused = host.run(&["rm", "--yes", &done, &live, &waiting]).code(7);
     for part in [&live[28..], &waiting[28..], "running", "queued", "ostler cancel", "nothing was deleted"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
-    assert_eq!(bed.record(&done)["status"], "completed");
+    assert_eq!(host.record(&done)["status"], "completed");
     for run in [&live, &waiting] {
-        let error = bed.call("delete_run", &json!({"runId": run})).unwrap_err();
+        let error = host.call("delete_run", &json!({"runId": run})).unwrap_err();
         assert_eq!(error.kind(), "CONFLICT", "{}", error.text());
     }
-    let refused = bed.run(&["rm", "--chat", "--yes", &chat]).code(7);
+    let refused = host.run(&["rm", "--chat", "--yes", &chat]).code(7);
     assert!(refused.stderr.contains("has not ended"), "{}", refused.stderr);
-    let unchanged = bed.call("get_conversation", &json!({"conversationId": chat})).unwrap();
+    let unchanged = host.call("get_conversation", &json!({"conversationId": chat})).unwrap();
     assert_eq!((&unchanged["totalRuns"], unchanged["conversation"].get("archivedAt")), (&json!(2), None));
 
-    bed.run(&["cancel", "--all", "--yes"]).ok();
-    bed.run(&["rm", "--yes", &done, &live]).ok();
-    bed.run(&["rm", "--chat", "--yes", &chat]).ok();
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], 0);
+    host.run(&["cancel", "--all", "--yes"]).ok();
+    host.run(&["rm", "--yes", &done, &live]).ok();
+    host.run(&["rm", "--chat", "--yes", &chat]).ok();
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 0);
 }
 
 #[test]
-fn deleting_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY one"]).ok();
-    let refused = bed.run(&["rm", "@"]).code(2);
+fn deletion_asks_on_a_terminal_and_requires_yes_elsewhere() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY one"]).ok();
+    let refused = host.run(&["rm", "@"]).code(2);
     assert!(refused.stderr.contains("--yes"), "{}", refused.stderr);
     for (answer, left, code) in [("n\n", 1, 130), ("\n", 1, 130), ("y\n", 0, 0)] {
-        let mut terminal = Terminal::start(bed.command(&["rm", "@"]));
+        let mut terminal = Terminal::start(host.command(&["rm", "@"]));
         let question = terminal.wait_for("permanently? [y/N]");
         assert!(question.contains("SAY one"), "{question}");
         terminal.type_keys(answer);
         assert_eq!(terminal.finish().0, code, "{answer:?}");
-        assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], left, "{answer:?}");
+        assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], left, "{answer:?}");
     }
-    bed.run(&["rm", "--yes", "@"]).code(5);
+    host.run(&["rm", "--yes", "@"]).code(5);
 }
 
 #[test]
-fn a_subscriber_and_a_search_outlast_a_deletion() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY one"]).ok();
-    let mut stream = bed.follow(&["logs", "-f", "--json", &bed.detach(&["rehearsal", "SLOW 600"])]);
+fn subscriber_and_search_continue_after_a_deletion() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY one"]).ok();
+    let mut stream = host.follow(&["logs", "-f", "--json", &host.detach(&["rehearsal", "SLOW 600"])]);
     stream.wait_for("its first words", |event| event["payload"]["kind"] == "text_delta");
-    bed.run(&["rm", "--yes", "@2"]).ok();
+    host.run(&["rm", "--yes", "@2"]).ok();
     stream.wait_for("more of it", |event| event["payload"]["kind"] == "text_delta");
-    assert_eq!(bed.call("list_runs", &json!({"search": "one"})).unwrap()["total"], 0);
-    bed.run(&["cancel", "@"]).ok();
-    until("the end of the stream", PATIENCE, || bed.run_processes().is_empty().then_some(()));
+    assert_eq!(host.call("list_runs", &json!({"search": "one"})).unwrap()["total"], 0);
+    host.run(&["cancel", "@"]).ok();
+    wait_until("the end of the stream", TIMEOUT, || host.run_processes().is_empty().then_some(()));
 }

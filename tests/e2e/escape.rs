@@ -1,8 +1,8 @@
-//! What a contained run can reach: tried from inside, for each mode and back end, and with the real CLIs.
+//! What a contained run can reach: tested from inside, for each mode and back end, and with the real CLIs.
 
-use crate::support::escape::{Attempts, BACK_ENDS, holds};
+use crate::support::escape::{BACK_ENDS, EscapeScript, is_contained_by};
 use crate::support::guests::hostile::{self, Fault, ProviderStage};
-use crate::support::{PATIENCE, Process, TestHost, end_of, of_type, tool_outputs, until};
+use crate::support::{Process, TIMEOUT, TestHost, end_of, of_type, tool_outputs, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 /// Runs a script as the agent of a run, and gives its events.
 #[track_caller]
-fn agent(bed: &TestHost, permissions: &Value, script: &str) -> Vec<Value> {
-    bed.file("script.sh", script);
+fn agent(host: &TestHost, permissions: &Value, script: &str) -> Vec<Value> {
+    host.file("script.sh", script);
     let payload = json!({ "harness": { "permissions": permissions } });
-    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
-    bed.wait_for_end(&run)
+    let run = host.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    host.wait_for_end(&run)
 }
 
 fn sandbox(events: &[Value]) -> &Value {
@@ -26,93 +26,93 @@ fn sandbox(events: &[Value]) -> &Value {
 }
 
 #[test]
-fn every_escape_is_held_in_every_bounded_mode_and_back_end() {
+fn every_escape_fails_in_every_contained_mode_and_back_end() {
     for backend in BACK_ENDS {
-        let bed = TestHost::outside_of_temporary_folders(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
-        bed.host();
-        if !holds(&bed, backend) {
+        let host = TestHost::outside_of_temporary_folders(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
         for mode in ["read-only", "workspace-write"] {
-            let attempts = Attempts::prepare(&bed, "rehearsal", backend != "landlock");
-            let events = agent(&bed, &json!({ "sandboxMode": mode }), &attempts.script());
+            let escape_script = EscapeScript::prepare(&host, "rehearsal", backend != "landlock");
+            let events = agent(&host, &json!({ "sandboxMode": mode }), &escape_script.text());
             let record = sandbox(&events);
             assert_eq!((record["backend"].as_str(), record["egress"].as_str()), (Some(backend), Some("allow-list")));
-            attempts.assert_held(&bed, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
+            escape_script.assert_contained(&host, &tool_outputs(&events), mode, &format!("{backend}, {mode}"));
         }
     }
 }
 
 #[test]
-fn full_access_hides_what_belongs_to_the_host() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn full_access_hides_files_of_the_host() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    let outside = bed.root().join("outside");
+    let outside = host.root().join("outside");
     let script = format!(
         "for file in config.toml data/seal.key data/code.key data/ostler.db; do grep -q . {home}/$file 2>/dev/null && echo read; done; \
          ls {home}/data; echo x > {outside} && echo wrote; pwd",
-        home = bed.home().display(),
+        home = host.home().display(),
         outside = outside.display()
     );
-    bed.configure("# nobody's business\n");
-    let output = tool_outputs(&agent(&bed, &json!({ "sandboxMode": "full-access" }), &script));
+    host.configure("# nobody's business\n");
+    let output = tool_outputs(&agent(&host, &json!({ "sandboxMode": "full-access" }), &script));
     assert!(!output.contains("read") && !output.contains("seal.key"), "{output}");
     assert!(output.contains("wrote") && outside.exists(), "{output}");
 }
 
 #[test]
-fn run_without_a_mode_is_contained_by_the_setting() {
-    let bed = TestHost::outside_of_temporary_folders("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn run_without_a_mode_gets_the_configured_mode() {
+    let host = TestHost::outside_of_temporary_folders("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    let outside = bed.root().join("outside");
+    let outside = host.root().join("outside");
     let script = format!("echo x > inside && echo fine; echo x > {}", outside.display());
-    let events = agent(&bed, &json!({}), &script);
+    let events = agent(&host, &json!({}), &script);
     assert!(tool_outputs(&events).contains("fine"));
     assert_eq!(sandbox(&events)["mode"], "workspace-write");
     assert!(!outside.exists());
     let run = of_type(&events, "run.started")[0]["runId"].as_str().unwrap();
-    assert_eq!(bed.record(run)["sandbox"]["backend"], "namespaces");
+    assert_eq!(host.record(run)["sandbox"]["backend"], "namespaces");
 }
 
 #[test]
-fn machine_that_holds_nothing_refuses_what_was_asked_and_warns_of_the_bare_default() {
-    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
+fn without_back_ends_requested_modes_are_refused_and_others_warn() {
+    let host = TestHost::granted("[sandbox]\nbackends = []\n");
     let asked = json!({ "harness": { "permissions": { "sandboxMode": "read-only" } } });
-    let error = bed.submit("SAY never", &asked).unwrap_err();
+    let error = host.submit("SAY never", &asked).unwrap_err();
     assert_eq!(error.kind(), "UNENFORCEABLE");
     assert!(error.text().contains("user namespaces"), "{}", error.text());
-    let run = bed.submit("SAY fine", &json!({})).unwrap();
-    let events = bed.wait_for_end(&run);
+    let run = host.submit("SAY fine", &json!({})).unwrap();
+    let events = host.wait_for_end(&run);
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
     let warning = of_type(&events, "run.compatibility_warning");
     assert!(warning[0]["payload"]["reason"].as_str().unwrap().contains("not contained"), "{warning:?}");
     assert!(sandbox(&events)["backend"].is_null());
 
-    let bed = TestHost::granted("[sandbox]\nbackends = []\nrequire = true\n");
-    assert_eq!(bed.submit("SAY never", &json!({})).unwrap_err().kind(), "UNENFORCEABLE");
+    let host = TestHost::granted("[sandbox]\nbackends = []\nrequire = true\n");
+    assert_eq!(host.submit("SAY never", &json!({})).unwrap_err().kind(), "UNENFORCEABLE");
 }
 
 #[test]
-fn programs_that_a_run_needs_work_inside() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn git_and_local_servers_work_inside_the_sandbox() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    // A commit in a linked worktree, whose repository lies outside of the run's folder.
-    let main = bed.root().join("main");
-    let tree = bed.work().join("tree");
+    // A commit in a linked worktree, whose repository is outside the folder of the run.
+    let main = host.root().join("main");
+    let tree = host.work().join("tree");
     let git = |folder: &Path, args: &[&str]| {
         let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
-        let mut command = bed.program("git");
-        command.current_dir(folder).args(identity).args(args).env("HOME", bed.user());
-        bed.finish(command)
+        let mut command = host.program("git");
+        command.current_dir(folder).args(identity).args(args).env("HOME", host.user());
+        host.finish(command)
     };
     fs::create_dir(&main).unwrap();
     git(&main, &["init", "-q"]).ok();
@@ -121,89 +121,89 @@ fn programs_that_a_run_needs_work_inside() {
     let script = "git -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m second && \
                   git log --format=%s; git config core.hooksPath /tmp || echo configuration held; \
                   echo x > $(git rev-parse --git-common-dir)/hooks/pre-commit || echo hooks held";
-    bed.file("tree/script.sh", script);
+    host.file("tree/script.sh", script);
     let payload = json!({ "cwd": tree, "harness": {} });
-    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap();
-    let output = tool_outputs(&bed.wait_for_end(&run));
+    let run = host.submit("RUN sh ./script.sh", &payload).unwrap();
+    let output = tool_outputs(&host.wait_for_end(&run));
     for part in ["second\nfirst", "configuration held", "hooks held"] {
         assert!(output.contains(part), "{part}: {output}");
     }
 
-    // A server that the run starts itself, and a private temporary folder.
+    // A local server that the run starts, and a private temporary folder.
     let script = "python3 - <<'END'\nimport http.server, threading, urllib.request\n\
                   server = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)\n\
                   threading.Thread(target=server.serve_forever, daemon=True).start()\n\
                   print(urllib.request.urlopen('http://127.0.0.1:%d/' % server.server_port).status)\nEND\n\
                   echo $TMPDIR; mktemp >/dev/null && echo made";
-    let output = tool_outputs(&agent(&bed, &json!({}), script));
+    let output = tool_outputs(&agent(&host, &json!({}), script));
     assert!(output.contains("200") && output.contains("/tmp") && output.contains("made"), "{output}");
     assert_eq!(
-        fs::read_dir(bed.work())
+        fs::read_dir(host.work())
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
             .count(),
         0,
-        "placeholders stay"
+        "placeholder files were left behind"
     );
 }
 
 #[test]
-fn payload_opens_nothing_that_is_hidden() {
-    let bed = TestHost::granted("[policy]\nmcp_commands = \"always\"\n");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn payload_cannot_reveal_hidden_files() {
+    let host = TestHost::granted("[policy]\nmcp_commands = \"always\"\n");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    let secret = bed.user().join(".ssh/id");
+    let secret = host.user().join(".ssh/id");
     fs::create_dir_all(secret.parent().unwrap()).unwrap();
     fs::write(&secret, "PLANTED-SECRET").unwrap();
-    let args = json!([secret, bed.user().join(".ssh"), bed.user(), bed.home().join("config.toml"), "/tmp", "/"]);
+    let args = json!([secret, host.user().join(".ssh"), host.user(), host.home().join("config.toml"), "/tmp", "/"]);
     let servers = json!([{ "name": "a", "command": "/bin/true", "args": args }]);
-    bed.file("script.sh", format!("cat {}; ls {}; echo done", secret.display(), bed.user().join(".ssh").display()));
+    host.file("script.sh", format!("cat {}; ls {}; echo done", secret.display(), host.user().join(".ssh").display()));
     let payload = json!({ "harness": { "mcp": { "servers": servers } } });
-    let run = bed.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
-    let output = tool_outputs(&bed.wait_for_end(&run));
+    let run = host.submit("RUN sh ./script.sh", &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+    let output = tool_outputs(&host.wait_for_end(&run));
     assert!(output.contains("done") && !output.contains("PLANTED") && !output.contains("id\n"), "{output}");
 }
 
 #[test]
-fn tools_of_a_project_build_and_test_inside() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn npm_and_cargo_work_inside_the_sandbox() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    let said = |program: &str, args: &[&str]| {
+    let output_of = |program: &str, args: &[&str]| {
         let output =
             std::process::Command::new(program).args(args).output().ok().filter(|output| output.status.success());
         output.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     };
-    if said("npm", &["--version"]).is_some() {
-        bed.file("package.json", r#"{"name": "x", "version": "1.0.0", "scripts": {"test": "node test.js"}}"#);
-        bed.file("test.js", "require('fs').writeFileSync('tested', ''); console.log('the tests pass')");
-        let output = tool_outputs(&agent(&bed, &json!({}), "npm test 2>&1"));
-        assert!(output.contains("the tests pass") && bed.work().join("tested").exists(), "{output}");
+    if output_of("npm", &["--version"]).is_some() {
+        host.file("package.json", r#"{"name": "x", "version": "1.0.0", "scripts": {"test": "node test.js"}}"#);
+        host.file("test.js", "require('fs').writeFileSync('tested', ''); console.log('the tests pass')");
+        let output = tool_outputs(&agent(&host, &json!({}), "npm test 2>&1"));
+        assert!(output.contains("the tests pass") && host.work().join("tested").exists(), "{output}");
     } else {
-        eprintln!("SKIPPED: there is no npm");
+        crate::support::print_skipped("there is no npm");
     }
-    // Not the proxy of rustup, which looks into the user's home.
-    let Some(toolchain) = said("rustc", &["--print", "sysroot"]) else {
-        eprintln!("SKIPPED: there is no rustc");
+    // The toolchain itself: the proxy of rustup needs the home folder of the user.
+    let Some(toolchain) = output_of("rustc", &["--print", "sysroot"]) else {
+        crate::support::print_skipped("there is no rustc");
         return;
     };
-    fs::create_dir_all(bed.work().join("crate/src")).unwrap();
-    bed.file("crate/Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\n[workspace]\n");
-    bed.file("crate/src/main.rs", "fn main() { println!(\"it was built\"); }");
+    fs::create_dir_all(host.work().join("crate/src")).unwrap();
+    host.file("crate/Cargo.toml", "[package]\nname = \"small\"\nversion = \"0.1.0\"\n[workspace]\n");
+    host.file("crate/src/main.rs", "fn main() { println!(\"it was built\"); }");
     let script = format!("PATH={toolchain}/bin:$PATH cargo run --offline -q --manifest-path crate/Cargo.toml 2>&1");
-    let output = tool_outputs(&agent(&bed, &json!({}), &script));
+    let output = tool_outputs(&agent(&host, &json!({}), &script));
     assert!(output.contains("it was built"), "{output}");
 }
 
 #[test]
-fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn allowed_loopback_port_is_forwarded_and_refused_hosts_are_reported() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -223,7 +223,7 @@ fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
          except OSError as error: print('closed', error)\nEND"
     );
     let permissions = json!({ "allowHosts": [format!("127.0.0.1:{port}")] });
-    let events = agent(&bed, &permissions, &script);
+    let events = agent(&host, &permissions, &script);
     serve.join().unwrap();
     let output = tool_outputs(&events);
     assert!(output.contains("fine") && output.contains("--allow-host") && output.contains("closed"), "{output}");
@@ -236,30 +236,30 @@ fn allowed_loopback_port_is_forwarded_and_other_hosts_are_named() {
 
 #[test]
 fn folder_that_is_swapped_after_the_check_is_not_entered() {
-    // Nothing but the check itself holds the run.
-    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
-    let (work, outside) = (bed.work(), bed.root().join("outside"));
+    // Without a sandbox, only the check keeps the run in its folder.
+    let host = TestHost::granted("[sandbox]\nbackends = []\n");
+    let (work, outside) = (host.work(), host.root().join("outside"));
     fs::create_dir(&outside).unwrap();
-    let run = bed.submit("SLOW 3", &json!({})).unwrap();
-    let waiting = bed.submit("RUN pwd; touch marker", &json!({})).unwrap();
-    bed.wait_for_count("ready", 1);
-    fs::rename(&work, bed.root().join("moved")).unwrap();
+    let run = host.submit("SLOW 3", &json!({})).unwrap();
+    let waiting = host.submit("RUN pwd; touch marker", &json!({})).unwrap();
+    host.wait_for_count("ready", 1);
+    fs::rename(&work, host.root().join("moved")).unwrap();
     symlink(&outside, &work).unwrap();
-    bed.wait_for_end(&run);
-    let events = bed.wait_for_end(&waiting);
+    host.wait_for_end(&run);
+    let events = host.wait_for_end(&waiting);
     assert_eq!(end_of(&events).unwrap()["type"], "run.failed", "{events:#?}");
     assert!(!outside.join("marker").exists());
 }
 
-/// Between the check and the start there is always a moment.
+/// The folder can always change between the check and the start.
 #[test]
-fn folder_that_is_exchanged_again_and_again_is_never_left() {
-    // Nothing but the check itself holds the run.
+fn run_never_leaves_a_folder_that_is_exchanged_repeatedly() {
+    // Without a sandbox, only the check keeps the run in its folder.
     let program = "executable = \"sh\"\nsettings = { args = [\"-c\", \"touch marker\"] }\n";
     let config = format!("[sandbox]\nbackends = []\n[providers.mark]\nplugin = \"command\"\n{program}");
-    let bed = TestHost::granted(&config);
-    bed.host();
-    let (inside, outside, link) = (bed.work().join("inside"), bed.root().join("outside"), bed.work().join("link"));
+    let host = TestHost::granted(&config);
+    host.ensure_running();
+    let (inside, outside, link) = (host.work().join("inside"), host.root().join("outside"), host.work().join("link"));
     fs::create_dir(&inside).unwrap();
     fs::create_dir(&outside).unwrap();
     symlink(&outside, &link).unwrap();
@@ -268,20 +268,20 @@ fn folder_that_is_exchanged_again_and_again_is_never_left() {
         let (one, other) = (&inside, &link);
         scope.spawn(move || {
             use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-            // At the pace of the host's own steps, so that each exchange may lie between two of them.
+            // Often enough for an exchange between any two steps of the host.
             while stopped.recv_timeout(Duration::from_millis(3)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
             }
         });
         let mut started = 0;
         for _ in 0..300 {
-            // Refused as often as the link is there.
-            let Ok(run) = bed.submit("x", &json!({ "provider": "mark", "cwd": inside })) else { continue };
-            until("the end of the run", PATIENCE, || {
-                let status = bed.record(&run)["status"].as_str().unwrap().to_owned();
+            // Refused whenever the path is the link.
+            let Ok(run) = host.submit("x", &json!({ "provider": "mark", "cwd": inside })) else { continue };
+            wait_until("the end of the run", TIMEOUT, || {
+                let status = host.record(&run)["status"].as_str().unwrap().to_owned();
                 ["completed", "failed"].contains(&status.as_str()).then_some(())
             });
-            started += of_type(&bed.story(&run), "run.started").len();
+            started += of_type(&host.run_events(&run), "run.started").len();
             if started >= 15 || outside.join("marker").exists() {
                 break;
             }
@@ -289,32 +289,32 @@ fn folder_that_is_exchanged_again_and_again_is_never_left() {
         drop(stop);
         started
     });
-    assert!(!outside.join("marker").exists(), "a run worked outside of what is granted");
-    assert!(started > 0, "no run was ever started, so that this shows nothing");
+    assert!(!outside.join("marker").exists(), "a run worked outside the granted folder");
+    assert!(started > 0, "no run was started, so that the test shows nothing");
 }
 
 #[test]
-fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
+fn additional_folder_swapped_during_a_run_gives_no_other_access() {
     for backend in BACK_ENDS {
-        let bed = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
-        bed.host();
-        if !holds(&bed, backend) {
+        let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        let (more, moved, outside) = (bed.root().join("more"), bed.root().join("moved"), bed.root().join("outside"));
+        let (more, moved, outside) = (host.root().join("more"), host.root().join("moved"), host.root().join("outside"));
         fs::create_dir(&more).unwrap();
         fs::create_dir(&outside).unwrap();
-        bed.run(&["grants", "add", more.to_str().unwrap()]).ok();
+        host.run(&["grants", "add", more.to_str().unwrap()]).ok();
         let script = "echo x > ../more/before; touch begun; until [ -e go ]; do sleep 0.02; done; \
                       echo x > ../more/after; echo over";
-        bed.file("script.sh", script);
+        host.file("script.sh", script);
         let harness = json!({ "additionalDirectories": [more], "permissions": { "sandboxMode": "workspace-write" } });
-        let run = bed.submit("RUN sh ./script.sh", &json!({ "harness": harness })).unwrap();
-        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
+        let run = host.submit("RUN sh ./script.sh", &json!({ "harness": harness })).unwrap();
+        wait_until("the script", TIMEOUT, || host.work().join("begun").exists().then_some(()));
         fs::rename(&more, &moved).unwrap();
         symlink(&outside, &more).unwrap();
-        bed.file("go", "");
-        let output = tool_outputs(&bed.wait_for_end(&run));
+        host.file("go", "");
+        let output = tool_outputs(&host.wait_for_end(&run));
         assert!(output.contains("over") && moved.join("before").exists(), "{backend}: {output}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{backend}: {output}");
     }
@@ -323,22 +323,22 @@ fn additional_folder_that_is_swapped_under_a_run_leads_nowhere_else() {
 #[test]
 fn providers_of_every_kind_are_contained_alike() {
     for backend in BACK_ENDS {
-        let bed = TestHost::outside_of_temporary_folders(&format!(
+        let host = TestHost::outside_of_temporary_folders(&format!(
             "[plugins]\ntrust = \"folder\"\n[sandbox]\nbackends = [\"{backend}\"]\n\
              [providers.shell]\nplugin = \"command\"\nexecutable = \"sh\"\nsettings = {{ args = [\"script\"] }}\n"
         ));
-        bed.stop();
-        // It claims nothing, and runs the same script.
+        host.stop();
+        // This plugin claims no feature, and runs the same script.
         let foreign = hostile::provider("foreign", ProviderStage::Begin, Fault::Trap);
-        fs::write(bed.home().join("plugins/foreign.wasm"), foreign).unwrap();
-        bed.host();
-        if !holds(&bed, backend) {
+        fs::write(host.home().join("plugins/foreign.wasm"), foreign).unwrap();
+        host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        let (outside, secret) = (bed.root().join("outside"), bed.user().join(".ssh/id"));
+        let (outside, secret) = (host.root().join("outside"), host.user().join(".ssh/id"));
         fs::create_dir_all(secret.parent().unwrap()).unwrap();
         fs::write(&secret, "PLANTED-SECRET").unwrap();
-        bed.file(
+        host.file(
             "script",
             format!(
                 "echo x > inside && echo wrote; echo x > {}; cat {}; echo over",
@@ -348,10 +348,10 @@ fn providers_of_every_kind_are_contained_alike() {
         );
         for provider in ["shell", "foreign"] {
             for (mode, may_write) in [("read-only", false), ("workspace-write", true)] {
-                let _ = fs::remove_file(bed.work().join("inside"));
+                let _ = fs::remove_file(host.work().join("inside"));
                 let harness = json!({ "permissions": { "sandboxMode": mode } });
-                let run = bed.submit("hello", &json!({ "provider": provider, "harness": harness })).unwrap();
-                let events = bed.wait_for_end(&run);
+                let run = host.submit("hello", &json!({ "provider": provider, "harness": harness })).unwrap();
+                let events = host.wait_for_end(&run);
                 let chunks = of_type(&events, "run.chunk.stdout").into_iter();
                 let output: String = chunks.map(|event| event["payload"]["text"].as_str().unwrap()).collect();
                 let about = format!("{backend}, {provider}, {mode}: {output}");
@@ -365,146 +365,149 @@ fn providers_of_every_kind_are_contained_alike() {
 }
 
 #[test]
-fn protected_file_that_a_run_makes_is_named() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn protected_file_created_by_a_run_gets_a_warning() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
     let events = agent(
-        &bed,
+        &host,
         &json!({}),
         "echo '{}' > .mcp.json; mkdir .claude 2>/dev/null; echo x > .claude/settings.json || echo held",
     );
     assert!(tool_outputs(&events).contains("held"));
     assert!(crate::support::warning_codes(&events).contains(&"PROTECTED_FILE_MADE"));
-    assert!(bed.work().join(".mcp.json").exists() && !bed.work().join(".claude").exists());
+    assert!(host.work().join(".mcp.json").exists() && !host.work().join(".claude").exists());
 }
 
-/// A process of the host that sleeps for so long, in its own environment and session.
-fn daemon(host: i32, seconds: &str) -> Option<Process> {
+/// The process below the host that runs `sleep` with this argument, in its own session and without its environment.
+fn daemon(host_pid: i32, seconds: &str) -> Option<Process> {
     let line = format!("sleep\0{seconds}\0");
-    crate::support::below(host)
+    crate::support::below(host_pid)
         .into_iter()
         .find(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|found| found == line.as_bytes()))
 }
 
-/// Waits until it has gone, wherever it was put meanwhile.
+/// Waits until this process has ended.
 #[track_caller]
 fn gone(process: &Process, seconds: &str) {
     let line = format!("sleep\0{seconds}\0");
-    until("the daemon is gone", PATIENCE, || {
+    wait_until("the daemon is gone", TIMEOUT, || {
         let found = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
         (found != line.as_bytes()).then_some(())
     });
 }
 
-fn of_name(host: i32, name: &str) -> Vec<Process> {
-    crate::support::below(host).into_iter().filter(|process| process.command == name).collect()
+fn of_name(host_pid: i32, name: &str) -> Vec<Process> {
+    crate::support::below(host_pid).into_iter().filter(|process| process.command == name).collect()
 }
 
 #[test]
-fn nothing_of_a_run_outlives_a_killed_keeper_and_zygote() {
+fn killed_keeper_and_zygote_leave_no_process() {
     for backend in ["namespaces", "bwrap"] {
-        let bed = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
-        let host = bed.host();
-        if !holds(&bed, backend) {
+        let host = TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
+        let host_pid = host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        // Its parent ends at once, so that nothing but the namespace holds it.
-        let run = bed.submit("RUN (env -i setsid sleep 4321 &); sleep 300", &json!({})).unwrap();
-        let left = until("the daemon runs", PATIENCE, || daemon(host, "4321"));
-        for process in of_name(host, "ostler-keeper").into_iter().chain(of_name(host, "ostler-zygote")) {
+        // Its parent ends at once, so that only the namespace can end it.
+        let run = host.submit("RUN (env -i setsid sleep 4321 &); sleep 300", &json!({})).unwrap();
+        let left = wait_until("the daemon runs", TIMEOUT, || daemon(host_pid, "4321"));
+        for process in of_name(host_pid, "ostler-keeper").into_iter().chain(of_name(host_pid, "ostler-zygote")) {
             crate::support::signal(process.pid, Signal::SIGKILL);
         }
         gone(&left, "4321");
-        bed.wait_for_end(&run);
-        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
+        host.wait_for_end(&run);
+        assert_eq!(host.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
     }
 }
 
 #[test]
-fn zygote_that_was_stopped_holds_up_no_run_and_keeps_nothing_alive() {
+fn stopped_zygote_blocks_no_run_and_leaves_no_process() {
     for (config, prompt) in [
         ("", "RUN (env -i setsid sleep 4322 &); sleep 300"),
-        // Without a namespace, what is still below the program is found.
+        // Without a namespace, only the descendants of the program are found.
         ("[sandbox]\nbackends = []\n", "RUN env -i setsid sleep 4322 & sleep 300"),
     ] {
-        let bed = TestHost::granted(config);
-        let host = bed.host();
-        if config.is_empty() && !holds(&bed, "namespaces") {
+        let host = TestHost::granted(config);
+        let host_pid = host.ensure_running();
+        if config.is_empty() && !is_contained_by(&host, "namespaces") {
             continue;
         }
-        let run = bed.submit(prompt, &json!({})).unwrap();
-        let left = until("the daemon runs", PATIENCE, || daemon(host, "4322"));
-        for process in of_name(host, "ostler-zygote") {
+        let run = host.submit(prompt, &json!({})).unwrap();
+        let left = wait_until("the daemon runs", TIMEOUT, || daemon(host_pid, "4322"));
+        for process in of_name(host_pid, "ostler-zygote") {
             crate::support::signal(process.pid, Signal::SIGSTOP);
         }
-        for process in of_name(host, "ostler-keeper") {
+        for process in of_name(host_pid, "ostler-keeper") {
             crate::support::signal(process.pid, Signal::SIGKILL);
         }
         gone(&left, "4322");
-        bed.wait_for_end(&run);
-        // The one that notices may have to be tried again.
-        let noticed = bed.run(&["run", "--retries", "1", "rehearsal", "SAY on"]).ok();
+        host.wait_for_end(&run);
+        // The first run after the stop may need a retry.
+        let noticed = host.run(&["run", "--retries", "1", "rehearsal", "SAY on"]).ok();
         assert_eq!(noticed.stdout, "on\n", "{config}");
-        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n", "{config}");
+        assert_eq!(host.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n", "{config}");
     }
 }
 
 #[test]
-fn host_shows_its_environment_to_no_run() {
+fn environment_of_the_host_is_invisible_to_runs() {
     let configurations = ["", "[sandbox]\nbackends = [\"landlock\"]\n", "[sandbox]\nbackends = []\n"];
     for config in configurations {
-        let mut bed = TestHost::with_config(config);
+        let mut host = TestHost::with_config(config);
         let environment = |process: i32| fs::read(format!("/proc/{process}/environ"));
         let root = nix::unistd::geteuid().is_root();
         if root {
-            // Where nothing contains it, a run of root may look at everything.
-            bed.give_to(54_324);
+            // An uncontained run of root can read everything, so that this test needs an ordinary user.
+            host.run_as_user(54_324);
         }
-        // The first client starts the host; those to come are not the host's.
-        bed.set("PRIVATE_NOTE", "nobody's business");
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-        let host = bed.host();
-        bed.unset("PRIVATE_NOTE");
+        // The first command starts the host, which inherits the variable. Later commands do not have it.
+        host.set("PRIVATE_NOTE", "nobody's business");
+        host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+        let host_pid = host.ensure_running();
+        host.unset("PRIVATE_NOTE");
         if root {
-            let found = environment(host).unwrap();
-            assert!(String::from_utf8_lossy(&found).contains("nobody's business"), "the host has nothing to show");
+            let found = environment(host_pid).unwrap();
+            assert!(
+                String::from_utf8_lossy(&found).contains("nobody's business"),
+                "the host does not have the variable"
+            );
         } else {
-            assert!(environment(host).is_err(), "another process of the user can look at it");
+            assert!(environment(host_pid).is_err(), "another process of the user can read the environment");
         }
         let script = format!(
-            "for process in {host} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
+            "for process in {host_pid} $PPID $(ls /proc | grep '^[0-9]'); do cat /proc/$process/environ; done 2>/dev/null | \
              tr '\\0' '\\n'; echo end"
         );
         for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
-            let output = tool_outputs(&agent(&bed, &permissions, &script));
+            let output = tool_outputs(&agent(&host, &permissions, &script));
             assert!(output.contains("end") && !output.contains("nobody's business"), "{config}{permissions}: {output}");
         }
-        let mode = fs::metadata(bed.home().join("data")).unwrap().permissions().mode() & 0o777;
+        let mode = fs::metadata(host.home().join("data")).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o700);
     }
 }
 
 #[test]
-fn no_run_reaches_the_keyrings_of_the_kernel() {
+fn kernel_keyrings_are_unreachable_for_runs() {
     for config in ["", "[sandbox]\nbackends = []\n"] {
-        let bed = TestHost::granted(config);
-        bed.host();
+        let host = TestHost::granted(config);
+        host.ensure_running();
         // keyctl(KEYCTL_GET_PERSISTENT, -1, KEY_SPEC_PROCESS_KEYRING)
         let script = "python3 -c 'import ctypes, os\nnumber = {\"x86_64\": 250, \"aarch64\": 219}[os.uname().machine]\n\
                       print(\"reached\" if ctypes.CDLL(None).syscall(number, 22, -1, -2) > 0 else \"refused\")'";
         for permissions in [json!({}), json!({ "sandboxMode": "full-access" })] {
-            let output = tool_outputs(&agent(&bed, &permissions, script));
+            let output = tool_outputs(&agent(&host, &permissions, script));
             assert_eq!(output.trim(), "refused", "{config}{permissions}");
         }
     }
 }
 
-/// Mounts, processes, namespaces and files of runs go with them, however they end.
+/// The mounts, processes, namespaces and files of a run are removed, however it ends.
 #[test]
-fn nothing_is_left_of_runs_however_they_end() {
+fn ended_runs_leave_no_mounts_processes_or_files() {
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
     let entries = |folder: &Path| {
         let found = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -513,59 +516,59 @@ fn nothing_is_left_of_runs_however_they_end() {
         found
     };
     for backend in BACK_ENDS {
-        let bed = TestHost::granted(&format!(
+        let host = TestHost::granted(&format!(
             "[sandbox]\nbackends = [\"{backend}\"]\nhide = [\"~/none\", \"/none\", \"$NONE/x\"]\n"
         ));
-        let host = bed.host();
-        if !holds(&bed, backend) {
+        let host_pid = host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        let submit = |prompt: &str, more: Value| bed.submit(prompt, &more).unwrap();
-        bed.wait_for_end(&submit("SAY first", json!({})));
-        let (work, private) = (entries(&bed.work()), bed.home().join("data/private"));
+        let submit = |prompt: &str, more: Value| host.submit(prompt, &more).unwrap();
+        host.wait_for_end(&submit("SAY first", json!({})));
+        let (work, private) = (entries(&host.work()), host.home().join("data/private"));
         let (before, kept) = (mounts(), entries(&private));
-        bed.wait_for_end(&submit("RUN exit 3", json!({})));
-        bed.wait_for_end(&submit("RUN mkdir -p $TMPDIR/a/b; env -i setsid sleep 300 &", json!({})));
-        bed.wait_for_end(&submit("SLOW 600", json!({ "timeoutSeconds": 5 })));
+        host.wait_for_end(&submit("RUN exit 3", json!({})));
+        host.wait_for_end(&submit("RUN mkdir -p $TMPDIR/a/b; env -i setsid sleep 300 &", json!({})));
+        host.wait_for_end(&submit("SLOW 600", json!({ "timeoutSeconds": 5 })));
         let cancelled = submit("RUN touch begun; sleep 300", json!({}));
-        until("the script", PATIENCE, || bed.work().join("begun").exists().then_some(()));
-        fs::remove_file(bed.work().join("begun")).unwrap();
-        bed.call("cancel_run", &json!({ "runId": cancelled })).unwrap();
-        bed.wait_for_end(&cancelled);
-        bed.assert_nothing_runs(PATIENCE);
-        until("the end of every keeper", PATIENCE, || of_name(host, "ostler-keeper").is_empty().then_some(()));
-        until("the end of the private folders", PATIENCE, || (entries(&private) == kept).then_some(()));
-        assert_eq!(entries(&bed.work()), work, "{backend}");
-        assert_eq!(entries(&bed.root().join("tmp")), Vec::<String>::new(), "{backend}");
+        wait_until("the script", TIMEOUT, || host.work().join("begun").exists().then_some(()));
+        fs::remove_file(host.work().join("begun")).unwrap();
+        host.call("cancel_run", &json!({ "runId": cancelled })).unwrap();
+        host.wait_for_end(&cancelled);
+        host.assert_nothing_runs(TIMEOUT);
+        wait_until("the end of all keepers", TIMEOUT, || of_name(host_pid, "ostler-keeper").is_empty().then_some(()));
+        wait_until("the removal of the private folders", TIMEOUT, || (entries(&private) == kept).then_some(()));
+        assert_eq!(entries(&host.work()), work, "{backend}");
+        assert_eq!(entries(&host.root().join("tmp")), Vec::<String>::new(), "{backend}");
         assert_eq!(mounts(), before, "{backend}");
     }
 }
 
 #[test]
-fn machine_without_user_namespaces_falls_back_to_landlock_and_says_so() {
-    let bed = TestHost::granted("");
-    bed.host();
-    if !holds(&bed, "namespaces") {
+fn machine_without_user_namespaces_falls_back_to_landlock_and_reports_it() {
+    let host = TestHost::granted("");
+    host.ensure_running();
+    if !is_contained_by(&host, "namespaces") {
         return;
     }
-    bed.stop();
-    // In a namespace of its own, the host may make no further ones.
-    let serve = bed.command(&["serve"]);
-    let mut outer = bed.program("unshare");
+    host.stop();
+    // The host starts in a user namespace in which it cannot create further ones.
+    let serve = host.command(&["serve"]);
+    let mut outer = host.program("unshare");
     outer.args(["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"", "sh"]);
-    outer.arg(serve.get_program()).args(serve.get_args()).current_dir(bed.work()).env_clear();
+    outer.arg(serve.get_program()).args(serve.get_args()).current_dir(host.work()).env_clear();
     outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut host = outer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the host", PATIENCE, || bed.health().ok());
-    let status = bed.call("get_status", &json!({})).unwrap();
+    let mut host_process = outer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the host", TIMEOUT, || host.health().ok());
+    let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(status["sandbox"]["backend"], "landlock", "{}", status["sandbox"]);
     assert!(status["sandbox"]["refused"][0].as_str().unwrap().starts_with("namespaces: "), "{}", status["sandbox"]);
-    let outside = bed.root().join("outside");
+    let outside = host.root().join("outside");
     let script = format!("echo x > inside && echo fine; echo x > {} || echo held", outside.display());
-    let events = agent(&bed, &json!({ "sandboxMode": "workspace-write" }), &script);
+    let events = agent(&host, &json!({ "sandboxMode": "workspace-write" }), &script);
     assert_eq!(sandbox(&events)["backend"], "landlock");
     let output = tool_outputs(&events);
     assert!(output.contains("fine") && output.contains("held") && !outside.exists(), "{output}");
-    bed.stop();
-    host.wait().unwrap();
+    host.stop();
+    host_process.wait().unwrap();
 }

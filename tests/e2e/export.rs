@@ -1,4 +1,4 @@
-//! A run as a file: in every form, redacted by the rules of today, complete or not there at all.
+//! Exports: a run as a file in every format, redacted by the current rules, either complete or not written at all.
 
 use crate::support::{SecretProbe, TestHost, kinds};
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[track_caller]
-fn run(bed: &TestHost, prompt: &str) -> String {
-    let done = bed.run(&["run", "--json", "rehearsal", prompt]).ok();
+fn run(host: &TestHost, prompt: &str) -> String {
+    let done = host.run(&["run", "--json", "rehearsal", prompt]).ok();
     done.json_lines()[0]["runId"].as_str().unwrap().to_owned()
 }
 
-fn export(bed: &TestHost, run: &str, format: &str) -> String {
-    let result = bed.call("export_run", &json!({"runId": run, "format": format})).unwrap();
+fn export(host: &TestHost, run: &str, format: &str) -> String {
+    let result = host.call("export_run", &json!({"runId": run, "format": format})).unwrap();
     let path = result["path"].as_str().unwrap().to_owned();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(result["bytes"].as_u64().unwrap(), text.len() as u64);
@@ -20,161 +20,162 @@ fn export(bed: &TestHost, run: &str, format: &str) -> String {
     text
 }
 
-fn exports(bed: &TestHost) -> Vec<String> {
-    let entries = fs::read_dir(bed.home().join("data/exports")).unwrap();
+fn exports(host: &TestHost) -> Vec<String> {
+    let entries = fs::read_dir(host.home().join("data/exports")).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
-fn every_form_holds_what_it_should() {
-    let bed = TestHost::granted("");
-    let run = run(&bed, "RUN echo '<seen> & heard'; exit 3");
-    let story = bed.story(&run);
+fn every_format_contains_the_run() {
+    let host = TestHost::granted("");
+    let run = run(&host, "RUN echo '<seen> & heard'; exit 3");
+    let events = host.run_events(&run);
 
     let lines: Vec<Value> =
-        export(&bed, &run, "jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines, story);
-    let whole: Value = serde_json::from_str(&export(&bed, &run, "json")).unwrap();
-    assert_eq!(whole["events"], json!(story));
+        export(&host, &run, "jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, events);
+    let whole: Value = serde_json::from_str(&export(&host, &run, "json")).unwrap();
+    assert_eq!(whole["events"], json!(events));
     assert_eq!((&whole["run"]["runId"], &whole["run"]["status"]), (&json!(run), &json!("completed")));
-    let answer = bed.record(&run)["finalText"].as_str().unwrap().to_owned();
-    assert_eq!(export(&bed, &run, "txt").trim_end(), answer.trim_end());
-    let page = export(&bed, &run, "md");
+    let answer = host.record(&run)["finalText"].as_str().unwrap().to_owned();
+    assert_eq!(export(&host, &run, "txt").trim_end(), answer.trim_end());
+    let page = export(&host, &run, "md");
     for part in ["# RUN echo", "## Prompt", "## Transcript", "<details><summary>", "## Answer", "## Usage"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(page.contains("&lt;seen&gt; &amp; heard"), "{page}");
     assert!(page.contains("exit code 3"), "{page}");
 
-    // Once more: the newer file takes the older one's place, and has one record.
-    export(&bed, &run, "md");
-    assert_eq!(exports(&bed).len(), 4);
-    let artifacts = bed.record(&run)["artifacts"].as_array().unwrap().clone();
+    // A second export replaces the file, and there is only one record of it.
+    export(&host, &run, "md");
+    assert_eq!(exports(&host).len(), 4);
+    let artifacts = host.record(&run)["artifacts"].as_array().unwrap().clone();
     assert_eq!(artifacts.len(), 4, "{artifacts:?}");
     assert!(artifacts.iter().all(|artifact| fs::exists(artifact["path"].as_str().unwrap()).unwrap()));
 }
 
 #[test]
-fn the_rules_of_today_count() {
-    let bed = TestHost::granted("");
+fn exports_are_redacted_by_the_current_rules() {
+    let host = TestHost::granted("");
     let secret = "acme-7f3e9a1c5b8d2e60";
-    let needles = SecretProbe::new(&[secret.to_owned()]);
-    let run = run(&bed, &format!("SAY the code is {secret}, they say"));
-    assert!(export(&bed, &run, "txt").contains(secret), "no rule knows it yet");
-    bed.stop();
-    bed.configure("[[redaction.rules]]\nid = \"acme\"\npattern = 'acme-[0-9a-f]{16}'\nkeywords = [\"acme-\"]\n");
-    bed.host();
+    let probe = SecretProbe::new(&[secret.to_owned()]);
+    let run = run(&host, &format!("SAY the code is {secret}, they say"));
+    assert!(export(&host, &run, "txt").contains(secret), "no rule matches the code yet");
+    host.stop();
+    host.configure("[[redaction.rules]]\nid = \"acme\"\npattern = 'acme-[0-9a-f]{16}'\nkeywords = [\"acme-\"]\n");
+    host.ensure_running();
     for format in ["md", "json", "jsonl", "txt"] {
-        let text = export(&bed, &run, format);
-        needles.assert_not_in(format, &text);
+        let text = export(&host, &run, format);
+        probe.assert_not_in(format, &text);
         assert!(text.contains("the code is [REDACTED:acme], they say") || format.starts_with("json"), "{text}");
     }
-    needles.assert_not_below(&bed.home().join("data/exports"), &[]);
+    probe.assert_not_below(&host.home().join("data/exports"), &[]);
 }
 
 #[test]
-fn a_path_of_ones_own_is_respected() {
-    let bed = TestHost::granted("");
-    let run = run(&bed, "SAY hello");
-    let file = bed.work().join("run.json");
-    let shown = bed.run(&["export", &run, "--output", "run.json"]).ok().stdout;
+fn export_to_a_given_path_stays_with_the_user() {
+    let host = TestHost::granted("");
+    let run = run(&host, "SAY hello");
+    let file = host.work().join("run.json");
+    let shown = host.run(&["export", &run, "--output", "run.json"]).ok().stdout;
     assert_eq!(shown.trim(), file.to_str().unwrap());
-    assert!(fs::read_to_string(&file).unwrap().starts_with("{\"run\":"), "the form follows the ending");
+    assert!(fs::read_to_string(&file).unwrap().starts_with("{\"run\":"), "the format follows the file name");
     fs::write(&file, "old").unwrap();
-    let result = bed.run(&["export", &run, "--output", "run.json", "--json"]).ok().json();
+    let result = host.run(&["export", &run, "--output", "run.json", "--json"]).ok().json();
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("{\"run\":"), "{text}");
     assert_eq!(result, json!({"path": file, "bytes": text.len()}));
-    assert_eq!(bed.run(&["export", &run, "--format", "txt", "--output", "-"]).ok().stdout, "hello\n");
-    let unknown = bed.run(&["export", &run, "--output", "run.pdf", "--json"]).code(2).error();
+    assert_eq!(host.run(&["export", &run, "--format", "txt", "--output", "-"]).ok().stdout, "hello\n");
+    let unknown = host.run(&["export", &run, "--output", "run.pdf", "--json"]).code(2).error();
     assert!(unknown["hint"].as_str().unwrap().contains("--format"), "{unknown}");
-    assert_eq!(bed.record(&run)["artifacts"], json!([]), "the host does not keep what it does not have");
-    assert!(exports(&bed).is_empty());
+    assert_eq!(host.record(&run)["artifacts"], json!([]), "the host keeps no record of a file of the user");
+    assert!(exports(&host).is_empty());
 
-    let call = |path: Value| bed.call("export_run", &json!({"runId": run, "format": "md", "path": path})).unwrap_err();
-    for path in [json!("here.md"), json!("/"), json!(bed.work()), json!(bed.work().join("none/x.md")), json!("/tmp/\0")]
+    let call = |path: Value| host.call("export_run", &json!({"runId": run, "format": "md", "path": path})).unwrap_err();
+    for path in
+        [json!("here.md"), json!("/"), json!(host.work()), json!(host.work().join("none/x.md")), json!("/tmp/\0")]
     {
         let error = call(path.clone());
         assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/path")), "{path}");
     }
     let unknown = json!({"runId": "01999999-8888-7777-8666-123456789abc", "format": "md"});
-    assert_eq!(bed.call("export_run", &unknown).unwrap_err().kind(), "NOT_FOUND");
-    let wrong = bed.call("export_run", &json!({"runId": run, "format": "pdf"})).unwrap_err();
+    assert_eq!(host.call("export_run", &unknown).unwrap_err().kind(), "NOT_FOUND");
+    let wrong = host.call("export_run", &json!({"runId": run, "format": "pdf"})).unwrap_err();
     assert_eq!(&wrong.data()["pointer"], "/format");
-    let left: Vec<_> = fs::read_dir(bed.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["run.json"], "nothing is left of what failed");
+    let left: Vec<_> = fs::read_dir(host.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["run.json"], "failed exports leave no file");
 
-    // The host's own file goes with the run, the user's stays.
-    bed.run(&["retention", "set", "--megabytes", "1"]).ok();
-    self::run(&bed, "BIG 990");
-    self::run(&bed, "SAY newer");
-    bed.run(&["retention", "apply"]).ok();
-    assert_eq!(bed.call("get_run", &json!({"runId": run})).unwrap_err().kind(), "NOT_FOUND");
-    assert!(exports(&bed).is_empty());
+    // Retention deletes the run and the file of the host, but not the file of the user.
+    host.run(&["retention", "set", "--megabytes", "1"]).ok();
+    self::run(&host, "BIG 990");
+    self::run(&host, "SAY newer");
+    host.run(&["retention", "apply"]).ok();
+    assert_eq!(host.call("get_run", &json!({"runId": run})).unwrap_err().kind(), "NOT_FOUND");
+    assert!(exports(&host).is_empty());
     assert!(file.exists());
 }
 
 #[test]
-fn a_run_without_an_answer_and_one_that_goes_on() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "FAIL usage"]).code(1);
-    let failed = bed.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
-    assert_eq!(bed.call("export_run", &json!({"runId": failed, "format": "txt"})).unwrap_err().kind(), "CONFLICT");
-    assert!(export(&bed, &failed, "md").contains("- Status: failed (usage)"));
+fn failed_and_running_runs_can_be_exported() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "FAIL usage"]).code(1);
+    let failed = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
+    assert_eq!(host.call("export_run", &json!({"runId": failed, "format": "txt"})).unwrap_err().kind(), "CONFLICT");
+    assert!(export(&host, &failed, "md").contains("- Status: failed (usage)"));
 
-    let live = bed.detach(&["rehearsal", "SLOW 600"]);
-    let mut follower = bed.follow(&["logs", "--json", "-f", &live]);
+    let live = host.detach(&["rehearsal", "SLOW 600"]);
+    let mut follower = host.follow(&["logs", "--json", "-f", &live]);
     follower.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
     let lines: Vec<Value> =
-        export(&bed, &live, "jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        export(&host, &live, "jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(kinds(&lines).contains(&"run.started"), "{lines:?}");
-    assert!(export(&bed, &live, "md").contains("- Status: running"));
+    assert!(export(&host, &live, "md").contains("- Status: running"));
 }
 
 #[test]
-fn the_answer_of_a_run_goes_to_a_file() {
-    let bed = TestHost::granted("");
-    let done = bed.run(&["run", "rehearsal", "--output", "answer.txt", "SAY hello"]).ok();
+fn output_option_writes_the_answer_to_a_file() {
+    let host = TestHost::granted("");
+    let done = host.run(&["run", "rehearsal", "--output", "answer.txt", "SAY hello"]).ok();
     assert_eq!(done.stdout, "hello\n");
-    assert_eq!(fs::read_to_string(bed.work().join("answer.txt")).unwrap(), "hello\n");
-    bed.run(&["run", "rehearsal", "--output", "failed.txt", "FAIL usage"]).code(1);
-    let before = bed.call("list_runs", &json!({})).unwrap()["total"].clone();
-    bed.run(&["run", "rehearsal", "--output", "none/answer.txt", "SAY hello"]).code(2);
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], before, "no run is spent on it");
-    let left: Vec<_> = fs::read_dir(bed.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(fs::read_to_string(host.work().join("answer.txt")).unwrap(), "hello\n");
+    host.run(&["run", "rehearsal", "--output", "failed.txt", "FAIL usage"]).code(1);
+    let before = host.call("list_runs", &json!({})).unwrap()["total"].clone();
+    host.run(&["run", "rehearsal", "--output", "none/answer.txt", "SAY hello"]).code(2);
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], before, "no run was started");
+    let left: Vec<_> = fs::read_dir(host.work()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["answer.txt"]);
 }
 
 #[test]
-fn a_transient_export_is_for_its_caller_alone() {
-    let bed = TestHost::granted("");
-    let run = run(&bed, "SAY hello");
+fn transient_export_is_not_recorded_and_is_removed_at_the_next_start() {
+    let host = TestHost::granted("");
+    let run = run(&host, "SAY hello");
     let wanted = json!({"runId": run, "format": "txt", "transient": true});
-    let (one, other) = (bed.call("export_run", &wanted).unwrap(), bed.call("export_run", &wanted).unwrap());
+    let (one, other) = (host.call("export_run", &wanted).unwrap(), host.call("export_run", &wanted).unwrap());
     for result in [&one, &other] {
         assert_eq!(fs::read_to_string(result["path"].as_str().unwrap()).unwrap(), "hello\n");
         assert_eq!((&result["bytes"], &result["artifactId"]), (&json!(6), &Value::Null));
     }
     assert_ne!(one["path"], other["path"]);
-    assert_eq!(bed.record(&run)["artifacts"], json!([]));
+    assert_eq!(host.record(&run)["artifacts"], json!([]));
     let mut to_path = wanted;
-    to_path["path"] = json!(bed.work().join("x.txt"));
-    let error = bed.call("export_run", &to_path).unwrap_err();
+    to_path["path"] = json!(host.work().join("x.txt"));
+    let error = host.call("export_run", &to_path).unwrap_err();
     assert_eq!((error.kind(), &error.data()["pointer"]), ("INVALID_PARAMS", &json!("/transient")));
-    // What its caller has not deleted goes when the host starts again.
-    bed.stop();
-    bed.host();
-    assert!(exports(&bed).is_empty());
+    // A transient export that its caller has not deleted is removed at the next start.
+    host.stop();
+    host.ensure_running();
+    assert!(exports(&host).is_empty());
 }
 
 #[test]
-fn what_a_killed_host_left_half_written_is_removed() {
-    let bed = TestHost::granted("");
-    let run = run(&bed, "SAY hello");
-    export(&bed, &run, "md");
-    bed.stop();
-    let folder = bed.home().join("data/exports");
+fn partial_export_of_a_killed_host_is_removed() {
+    let host = TestHost::granted("");
+    let run = run(&host, "SAY hello");
+    export(&host, &run, "md");
+    host.stop();
+    let folder = host.home().join("data/exports");
     fs::write(folder.join(".ostler-export-a1B2c3.part"), "half").unwrap();
-    bed.host();
-    assert_eq!(exports(&bed), [format!("{run}.md")]);
+    host.ensure_running();
+    assert_eq!(exports(&host), [format!("{run}.md")]);
 }

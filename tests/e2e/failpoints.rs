@@ -1,109 +1,110 @@
-//! The host is killed at named places of its work, see `host/src/failpoint.rs`, and started again. Whatever was
-//! acknowledged comes to its end, once; nothing is started twice; nothing stays behind.
+//! The host is killed at failpoints (see `host/test-hooks/src/failpoint.rs`) and started again. Every acknowledged run
+//! ends exactly once, no attempt is started twice, and nothing is left behind.
 
 use crate::support::{
-    PATIENCE, TestHost, answer, carrying, check_database, check_story, end_of, of_type, steerable, tool_outputs, until,
+    TIMEOUT, TestHost, answer, carrying, check_database, check_run_events, end_of, of_type, steerable, tool_outputs,
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
 
 /// The longest that a process of a run may outlive the host.
-const SWIFTLY: Duration = Duration::from_secs(2);
+const CLEANUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// A made-up token, which is masked in what is stored: only the sealed payload has it.
+/// A made-up token. It is redacted in the stored payload; only the seal has it.
 fn secret() -> String {
     format!("{}{}", ["gh", "p_"].concat(), "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo")
 }
 
-/// What has become of the run that the place was about.
+/// What must have happened to the run at the failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// It is not there, and nobody was told that it was.
-    Unborn,
-    /// It waited, and has run after the restart as if nothing had been.
-    Done,
-    /// It was recorded as begun, and had not: it has run in the attempt after that.
-    DoneLater,
-    /// It had begun.
+enum ExpectedOutcome {
+    /// It is not stored, and the submit was not acknowledged.
+    NotStored,
+    /// It was waiting, and completes after the restart in its first attempt.
+    Completed,
+    /// It was recorded as started, but was not: it completes in its second attempt.
+    CompletedByRetry,
+    /// It had started, and ends as interrupted.
     Interrupted,
 }
 
-/// A bed on which hosts die.
-struct Stage {
-    bed: TestHost,
-    /// How many scenes there were.
-    scenes: u32,
+/// A host that is killed at failpoints and started again.
+struct CrashFixture {
+    host: TestHost,
+    /// How many hosts were started with a failpoint.
+    crash_count: u32,
 }
 
-/// Runs that were submitted, with their ids where the host still acknowledged them.
-struct Cast {
-    holder: Option<String>,
+/// Ids of the submitted runs; `None` where the host died before it acknowledged the submit.
+struct SubmittedRuns {
+    blocker: Option<String>,
     sealed: Option<String>,
     plain: Option<String>,
-    /// The run that the place is about: the last to come, and the next to go.
+    /// The run at the failpoint: submitted last, with the highest priority.
     victim: Option<String>,
 }
 
-impl Cast {
+impl SubmittedRuns {
     fn acknowledged(&self) -> impl Iterator<Item = &String> {
-        [&self.holder, &self.sealed, &self.plain, &self.victim].into_iter().flatten()
+        [&self.blocker, &self.sealed, &self.plain, &self.victim].into_iter().flatten()
     }
 }
 
-impl Stage {
+impl CrashFixture {
     fn new(config: &str) -> Self {
-        Self { bed: TestHost::granted(&format!("[scheduler]\nglobal = 1\n{config}")), scenes: 0 }
+        Self { host: TestHost::granted(&format!("[scheduler]\nglobal = 1\n{config}")), crash_count: 0 }
     }
 
-    /// A new host that dies at this place. Its process id.
+    /// Starts a host that dies at this failpoint, and gives its process id.
     #[track_caller]
-    fn host_that_dies_at(&mut self, place: &str) -> i32 {
-        self.scenes += 1;
-        self.bed.stop();
-        self.bed.set("OSTLER_FAILPOINT", place);
-        self.bed.host()
+    fn start_host_that_dies_at(&mut self, failpoint: &str) -> i32 {
+        self.crash_count += 1;
+        self.host.stop();
+        self.host.set("OSTLER_FAILPOINT", failpoint);
+        self.host.ensure_running()
     }
 
-    /// The same for a place at which it may come up no more: none then.
-    fn host_that_may_die_at(&mut self, place: &str) -> Option<i32> {
-        self.bed.stop();
-        self.bed.set("OSTLER_FAILPOINT", place);
-        let _ = self.bed.run(&["runs"]);
-        let status = self.bed.call("get_status", &json!({})).ok()?;
+    /// The same for a failpoint at which the host may die while it starts: `None` then.
+    fn start_host_that_may_die_at(&mut self, failpoint: &str) -> Option<i32> {
+        self.host.stop();
+        self.host.set("OSTLER_FAILPOINT", failpoint);
+        let _ = self.host.run(&["runs"]);
+        let status = self.host.call("get_status", &json!({})).ok()?;
         Some(i32::try_from(status["pid"].as_i64().unwrap()).unwrap())
     }
 
-    fn is_dead(&self, host: i32) -> bool {
-        carrying(self.bed.root()).iter().all(|process| process.pid != host)
+    fn is_dead(&self, host_pid: i32) -> bool {
+        carrying(self.host.root()).iter().all(|process| process.pid != host_pid)
     }
 
-    /// Waits until the host has died or has nothing to do any more.
-    fn dies_before_all_have_ended(&self, host: i32) -> bool {
-        until("the death of the host, or the end of its runs", PATIENCE, || {
-            if self.is_dead(host) {
+    /// Waits until the host has died or all runs have ended; true if it has died.
+    fn dies_before_all_have_ended(&self, host_pid: i32) -> bool {
+        wait_until("the death of the host, or the end of its runs", TIMEOUT, || {
+            if self.is_dead(host_pid) {
                 return Some(true);
             }
-            let status = self.bed.call("get_status", &json!({})).ok()?;
+            let status = self.host.call("get_status", &json!({})).ok()?;
             ["running", "ready", "scheduled"].iter().all(|count| status[count] == 0).then_some(false)
         })
     }
 
-    /// A prompt that puts on record which attempt it belongs to, then does the rest.
+    /// A prompt that writes the id of its attempt into the file `started`, then does the rest.
     fn prompt(&self, rest: &str) -> String {
         format!("RUN echo $OSTLER_RUN_MARKER >> started; {rest}")
     }
 
-    /// A prompt whose answer tells whether it was the true one.
+    /// A prompt with a secret. Its answer shows whether the secret was restored from the seal.
     fn sealed_prompt(&self) -> String {
         self.prompt(&format!("printf %s {} | sha256sum", secret()))
     }
 
-    /// One run at work, two behind it, and one that overtakes them. Then the slot becomes free.
-    fn perform(&self, victim: &str, more: &Value) -> Cast {
-        let go = format!("go-{}", self.scenes);
-        let submit = |prompt: &str, more: &Value| self.bed.submit(prompt, more).ok();
-        let holder = submit(&self.prompt(&format!("while ! [ -e {go} ]; do sleep 0.02; done; echo held")), &json!({}));
+    /// Submits a run that occupies the slot, two behind it, and one with a higher priority. Then frees the slot.
+    fn submit_runs(&self, victim: &str, more: &Value) -> SubmittedRuns {
+        let go = format!("go-{}", self.crash_count);
+        let submit = |prompt: &str, more: &Value| self.host.submit(prompt, more).ok();
+        let blocker = submit(&self.prompt(&format!("while ! [ -e {go} ]; do sleep 0.02; done; echo held")), &json!({}));
         let sealed = submit(&self.sealed_prompt(), &json!({}));
         let plain = submit(&self.prompt("echo plain"), &json!({}));
         let mut payload = json!({ "queuePriority": 10 });
@@ -111,270 +112,278 @@ impl Stage {
             payload[name] = value.clone();
         }
         let victim = submit(victim, &payload);
-        self.bed.file(&go, "");
-        Cast { holder, sealed, plain, victim }
+        self.host.file(&go, "");
+        SubmittedRuns { blocker, sealed, plain, victim }
     }
 
-    /// Waits until the host has died, checks that it left no process, and starts one that lives.
+    /// Waits until the host has died, checks that it left no process, and starts a host without a failpoint.
     #[track_caller]
-    fn revive(&mut self, host: i32, place: &str) {
-        until(&format!("the death of the host at {place}"), PATIENCE, || self.is_dead(host).then_some(()));
-        self.bed.assert_nothing_runs(SWIFTLY);
-        self.bed.unset("OSTLER_FAILPOINT");
-        self.bed.host();
+    fn restart_after_crash(&mut self, host_pid: i32, failpoint: &str) {
+        wait_until(&format!("the death of the host at {failpoint}"), TIMEOUT, || self.is_dead(host_pid).then_some(()));
+        self.host.assert_nothing_runs(CLEANUP_LIMIT);
+        self.host.unset("OSTLER_FAILPOINT");
+        self.host.ensure_running();
     }
 
-    /// All runs of the bed, oldest first.
+    /// All runs of the host, oldest first.
     fn runs(&self) -> Vec<String> {
-        let runs = self.bed.call("list_runs", &json!({ "limit": 1000 })).unwrap();
+        let runs = self.host.call("list_runs", &json!({ "limit": 1000 })).unwrap();
         let runs = runs["items"].as_array().unwrap().iter().rev();
         runs.map(|run| run["runId"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits until everything has ended, and checks all that must be true then. Gives the victim's story.
+    /// Waits until all runs have ended, and checks all invariants. Gives the events of the run at the failpoint.
     #[track_caller]
-    fn check(&self, cast: &Cast, place: &str) -> Option<Vec<Value>> {
+    fn check(&self, submitted: &SubmittedRuns, failpoint: &str) -> Option<Vec<Value>> {
         let runs = self.runs();
-        for run in cast.acknowledged() {
-            assert!(runs.contains(run), "{place}: {run} was acknowledged and is lost");
+        for run in submitted.acknowledged() {
+            assert!(runs.contains(run), "{failpoint}: {run} was acknowledged, but is lost");
         }
         let mut attempts = BTreeSet::new();
         for run in &runs {
-            let story = self.bed.wait_for_end(run);
-            check_story(&story);
-            for started in of_type(&story, "run.started") {
+            let events = self.host.wait_for_end(run);
+            check_run_events(&events);
+            for started in of_type(&events, "run.started") {
                 let attempt = format!("{run}-{}", started["payload"]["attempt"]);
-                assert!(attempts.insert(attempt), "{place}: {run} has begun an attempt twice");
+                assert!(attempts.insert(attempt), "{failpoint}: {run} has started an attempt twice");
             }
         }
-        let told = fs::read_to_string(self.bed.work().join("started")).unwrap_or_default();
-        let told: Vec<&str> = told.lines().collect();
-        let distinct: BTreeSet<&str> = told.iter().copied().collect();
-        assert_eq!(distinct.len(), told.len(), "{place}: an attempt was started twice: {told:?}");
+        let attempts_in_file = fs::read_to_string(self.host.work().join("started")).unwrap_or_default();
+        let attempts_in_file: Vec<&str> = attempts_in_file.lines().collect();
+        let distinct: BTreeSet<&str> = attempts_in_file.iter().copied().collect();
+        assert_eq!(
+            distinct.len(),
+            attempts_in_file.len(),
+            "{failpoint}: an attempt was started twice: {attempts_in_file:?}"
+        );
         let unknown: Vec<_> = distinct.iter().filter(|attempt| !attempts.contains(**attempt)).collect();
-        assert!(unknown.is_empty(), "{place}: they ran without a record: {unknown:?}");
+        assert!(unknown.is_empty(), "{failpoint}: attempts without a run.started event: {unknown:?}");
 
-        if let Some(sealed) = &cast.sealed {
+        if let Some(sealed) = &submitted.sealed {
             let expected = crate::support::sha256(&secret());
-            let output = tool_outputs(&self.bed.story(sealed));
-            assert!(output.contains(&expected), "{place}: the payload was not the true one: {output}");
+            let output = tool_outputs(&self.host.run_events(sealed));
+            assert!(output.contains(&expected), "{failpoint}: the secret of the payload was not restored: {output}");
         }
-        if let Some(plain) = &cast.plain {
-            assert!(answer(&self.bed.story(plain)).contains("plain"), "{place}");
+        if let Some(plain) = &submitted.plain {
+            assert!(answer(&self.host.run_events(plain)).contains("plain"), "{failpoint}");
         }
-        self.bed.assert_nothing_runs(SWIFTLY);
-        check_database(&self.bed);
-        for folder in [self.bed.home().join("data/private"), self.bed.root().join("tmp")] {
+        self.host.assert_nothing_runs(CLEANUP_LIMIT);
+        check_database(&self.host);
+        for folder in [self.host.home().join("data/private"), self.host.root().join("tmp")] {
             let left: Vec<_> =
                 fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-            assert!(left.is_empty(), "{place}: left behind: {left:?}");
+            assert!(left.is_empty(), "{failpoint}: left behind: {left:?}");
         }
-        // The last one of its priority, whether or not its client was told.
-        let victim = runs.iter().rev().find(|run| self.bed.record(run)["queuePriority"] == 10)?;
-        Some(self.bed.story(victim))
+        // The last run with this priority, acknowledged or not.
+        let victim = runs.iter().rev().find(|run| self.host.record(run)["queuePriority"] == 10)?;
+        Some(self.host.run_events(victim))
     }
 
-    /// Kills the host at a place and checks what has become of everything.
+    /// Kills the host at a failpoint and checks all runs after the restart.
     #[track_caller]
-    fn kill_at(&mut self, place: &str, fate: Fate) {
+    fn kill_at(&mut self, failpoint: &str, expected: ExpectedOutcome) {
         let known = self.runs_so_far();
-        let host = self.host_that_dies_at(place);
+        let host_pid = self.start_host_that_dies_at(failpoint);
         let victim = self.prompt("echo first words; echo last words");
-        let cast = self.perform(&victim, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
-        self.revive(host, place);
-        let story = self.check(&cast, place).filter(|_| self.runs().len() == known + 4);
-        assert_eq!(story.is_some(), fate != Fate::Unborn, "{place}");
-        let Some(story) = story else { return };
-        let end = &end_of(&story).unwrap()["payload"];
-        match fate {
-            Fate::Done => {
-                assert!(answer(&story).contains("last words"), "{place}: {end}");
-                assert_eq!(of_type(&story, "run.started").len(), 1, "{place}");
+        let submitted = self.submit_runs(&victim, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+        self.restart_after_crash(host_pid, failpoint);
+        let events = self.check(&submitted, failpoint).filter(|_| self.runs().len() == known + 4);
+        assert_eq!(events.is_some(), expected != ExpectedOutcome::NotStored, "{failpoint}");
+        let Some(events) = events else { return };
+        let end = &end_of(&events).unwrap()["payload"];
+        match expected {
+            ExpectedOutcome::Completed => {
+                assert!(answer(&events).contains("last words"), "{failpoint}: {end}");
+                assert_eq!(of_type(&events, "run.started").len(), 1, "{failpoint}");
             }
-            Fate::DoneLater => {
-                assert!(answer(&story).contains("last words"), "{place}: {end}");
-                assert_eq!(attempts_of(&story), [1, 2], "{place}");
+            ExpectedOutcome::CompletedByRetry => {
+                assert!(answer(&events).contains("last words"), "{failpoint}: {end}");
+                assert_eq!(attempts_of(&events), [1, 2], "{failpoint}");
             }
-            Fate::Interrupted => assert_eq!(end["reason"], "interrupted", "{place}"),
-            Fate::Unborn => {}
+            ExpectedOutcome::Interrupted => assert_eq!(end["reason"], "interrupted", "{failpoint}"),
+            ExpectedOutcome::NotStored => {}
         }
     }
 
     fn runs_so_far(&self) -> usize {
-        self.bed.host();
+        self.host.ensure_running();
         self.runs().len()
     }
 }
 
-fn attempts_of(story: &[Value]) -> Vec<u64> {
-    of_type(story, "run.started").iter().filter_map(|event| event["payload"]["attempt"].as_u64()).collect()
+fn attempts_of(events: &[Value]) -> Vec<u64> {
+    of_type(events, "run.started").iter().filter_map(|event| event["payload"]["attempt"].as_u64()).collect()
 }
 
-/// A child that was recorded and not released is no retry: a run without any is queued again.
+/// A child that was recorded, but not released, does not count as an attempt: the run is queued again without retries.
 #[test]
-fn killed_before_the_release_of_a_child_without_retries() {
+fn host_killed_before_the_release_of_a_child_requeues_the_run() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    let host = stage.host_that_dies_at("spawn.recorded@2");
-    let cast = stage.perform(&stage.prompt("echo first words; echo last words"), &json!({ "maxRetries": 0 }));
-    stage.revive(host, "spawn.recorded");
-    let story = stage.check(&cast, "spawn.recorded").unwrap();
-    assert!(answer(&story).contains("last words"));
-    assert_eq!(attempts_of(&story), [1, 2]);
-    // The first attempt has not run: of the two, one has put itself on record.
-    let told = fs::read_to_string(stage.bed.work().join("started")).unwrap();
-    let run = story[0]["runId"].as_str().unwrap();
-    assert_eq!(told.lines().filter(|line| line.contains(run)).collect::<Vec<_>>(), [format!("{run}-2")]);
+    let mut fixture = CrashFixture::new("");
+    let host_pid = fixture.start_host_that_dies_at("spawn.recorded@2");
+    let submitted =
+        fixture.submit_runs(&fixture.prompt("echo first words; echo last words"), &json!({ "maxRetries": 0 }));
+    fixture.restart_after_crash(host_pid, "spawn.recorded");
+    let events = fixture.check(&submitted, "spawn.recorded").unwrap();
+    assert!(answer(&events).contains("last words"));
+    assert_eq!(attempts_of(&events), [1, 2]);
+    // The first attempt has not run: only the second one is in the file.
+    let attempts_in_file = fs::read_to_string(fixture.host.work().join("started")).unwrap();
+    let run = events[0]["runId"].as_str().unwrap();
+    assert_eq!(attempts_in_file.lines().filter(|line| line.contains(run)).collect::<Vec<_>>(), [format!("{run}-2")]);
 }
 
-/// Places on the way of a run that waits for its turn.
+/// Failpoints between the submit and the start of a run.
 #[test]
-fn killed_around_insert_acknowledgement_and_claim() {
+fn host_killed_around_insert_acknowledgement_and_claim_keeps_acknowledged_runs() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    // The victim is the fourth to come and the second to begin.
-    stage.kill_at("insert.before@4", Fate::Unborn);
-    for place in ["insert.after@4", "acknowledge.before@4", "claim.after@2"] {
-        stage.kill_at(place, Fate::Done);
+    let mut fixture = CrashFixture::new("");
+    // The victim is the fourth run to be submitted and the second to start.
+    fixture.kill_at("insert.before@4", ExpectedOutcome::NotStored);
+    for failpoint in ["insert.after@4", "acknowledge.before@4", "claim.after@2"] {
+        fixture.kill_at(failpoint, ExpectedOutcome::Completed);
     }
-    // The first run ever to wait: nobody else is there.
-    let host = stage.host_that_dies_at("claim.before");
-    let cast = stage.perform("SAY late", &json!({}));
-    stage.revive(host, "claim.before");
-    stage.check(&cast, "claim.before");
+    // The first run of this host.
+    let host_pid = fixture.start_host_that_dies_at("claim.before");
+    let submitted = fixture.submit_runs("SAY late", &json!({}));
+    fixture.restart_after_crash(host_pid, "claim.before");
+    fixture.check(&submitted, "claim.before");
 }
 
-/// The client has its answer, and the host dies before it does anything with the run.
+/// The host dies after it has acknowledged the submit, and before it starts the run.
 #[test]
-fn killed_after_the_acknowledgement() {
+fn acknowledged_run_survives_a_killed_host() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    let host = stage.host_that_dies_at("nowhere");
-    // No slot becomes free: the acknowledged ones can only wait.
-    let holder = stage.bed.submit(&stage.prompt("sleep 600"), &json!({})).unwrap();
-    // Counted as running is not enough: killed before its start, it would be queued again, and sleep then.
-    let started = stage.bed.work().join("started");
-    until("the child of the holder", PATIENCE, || started.exists().then_some(()));
-    let sealed = stage.bed.submit(&stage.sealed_prompt(), &json!({})).unwrap();
-    let victim = stage.bed.submit(&stage.prompt("echo last words"), &json!({ "queuePriority": 10 })).unwrap();
-    crate::support::signal(host, Signal::SIGKILL);
-    stage.revive(host, "acknowledge.after");
-    let cast = Cast { holder: Some(holder), sealed: Some(sealed), plain: None, victim: Some(victim) };
-    let story = stage.check(&cast, "acknowledge.after").unwrap();
-    assert!(answer(&story).contains("last words"));
+    let mut fixture = CrashFixture::new("");
+    let host_pid = fixture.start_host_that_dies_at("nowhere");
+    // No slot becomes free: the acknowledged runs wait.
+    let blocker = fixture.host.submit(&fixture.prompt("sleep 600"), &json!({})).unwrap();
+    // The status `running` is not enough: a run that is killed before its child starts is queued again, and would then
+    // sleep.
+    let started = fixture.host.work().join("started");
+    wait_until("the child of the blocking run", TIMEOUT, || started.exists().then_some(()));
+    let sealed = fixture.host.submit(&fixture.sealed_prompt(), &json!({})).unwrap();
+    let victim = fixture.host.submit(&fixture.prompt("echo last words"), &json!({ "queuePriority": 10 })).unwrap();
+    crate::support::signal(host_pid, Signal::SIGKILL);
+    fixture.restart_after_crash(host_pid, "acknowledge.after");
+    let submitted = SubmittedRuns { blocker: Some(blocker), sealed: Some(sealed), plain: None, victim: Some(victim) };
+    let events = fixture.check(&submitted, "acknowledge.after").unwrap();
+    assert!(answer(&events).contains("last words"));
 }
 
-/// Places on the way of an attempt.
+/// Failpoints of an attempt.
 #[test]
-fn killed_around_spawn_output_exit_and_end() {
+fn host_killed_during_an_attempt_interrupts_started_runs() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    for place in ["spawn.before@2", "spawn.prepared@2"] {
-        stage.kill_at(place, Fate::Done);
+    let mut fixture = CrashFixture::new("");
+    for failpoint in ["spawn.before@2", "spawn.prepared@2"] {
+        fixture.kill_at(failpoint, ExpectedOutcome::Completed);
     }
-    stage.kill_at("spawn.recorded@2", Fate::DoneLater);
-    for place in ["spawn.after@2", "chunk.before@2", "chunk.after@2", "exit.before@2", "exit.after@2", "end.before@2"] {
-        stage.kill_at(place, Fate::Interrupted);
+    fixture.kill_at("spawn.recorded@2", ExpectedOutcome::CompletedByRetry);
+    for failpoint in
+        ["spawn.after@2", "chunk.before@2", "chunk.after@2", "exit.before@2", "exit.after@2", "end.before@2"]
+    {
+        fixture.kill_at(failpoint, ExpectedOutcome::Interrupted);
     }
-    stage.kill_at("end.after@2", Fate::Done);
+    fixture.kill_at("end.after@2", ExpectedOutcome::Completed);
 }
 
-/// With the operator's consent, what was interrupted goes on by its next attempt.
+/// If the operator allows it, an interrupted run continues with its next attempt.
 #[test]
-fn killed_and_queued_again() {
+fn interrupted_runs_are_queued_again_if_configured() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("requeue_interrupted = true\n");
-    for place in ["spawn.recorded@2", "spawn.after@2", "chunk.after@2", "exit.after@2", "end.before@2"] {
-        let host = stage.host_that_dies_at(place);
-        let victim = stage.prompt("echo first words; echo last words");
-        let cast = stage.perform(&victim, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
-        stage.revive(host, place);
-        let story = stage.check(&cast, place).unwrap();
-        assert!(answer(&story).contains("last words"), "{place}");
-        assert_eq!(attempts_of(&story), [1, 2], "{place}");
+    let mut fixture = CrashFixture::new("requeue_interrupted = true\n");
+    for failpoint in ["spawn.recorded@2", "spawn.after@2", "chunk.after@2", "exit.after@2", "end.before@2"] {
+        let host_pid = fixture.start_host_that_dies_at(failpoint);
+        let victim = fixture.prompt("echo first words; echo last words");
+        let submitted = fixture.submit_runs(&victim, &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+        fixture.restart_after_crash(host_pid, failpoint);
+        let events = fixture.check(&submitted, failpoint).unwrap();
+        assert!(answer(&events).contains("last words"), "{failpoint}");
+        assert_eq!(attempts_of(&events), [1, 2], "{failpoint}");
     }
 }
 
 #[test]
-fn killed_around_the_way_back_to_the_queue() {
+fn host_killed_around_a_retry_ends_the_run_once() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    for (place, attempts, reason) in [("requeue.before", 1, "interrupted"), ("requeue.after", 2, "completed")] {
-        let host = stage.host_that_dies_at(place);
-        let cast = stage.perform("FAILONCE transient", &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
-        stage.revive(host, place);
-        let story = stage.check(&cast, place).unwrap();
-        assert_eq!(end_of(&story).unwrap()["payload"]["reason"], reason, "{place}");
-        assert_eq!(of_type(&story, "run.started").len(), attempts, "{place}");
+    let mut fixture = CrashFixture::new("");
+    for (failpoint, attempts, reason) in [("requeue.before", 1, "interrupted"), ("requeue.after", 2, "completed")] {
+        let host_pid = fixture.start_host_that_dies_at(failpoint);
+        let submitted = fixture.submit_runs("FAILONCE transient", &json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
+        fixture.restart_after_crash(host_pid, failpoint);
+        let events = fixture.check(&submitted, failpoint).unwrap();
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], reason, "{failpoint}");
+        assert_eq!(of_type(&events, "run.started").len(), attempts, "{failpoint}");
     }
 }
 
-/// The host that takes up what the dead one left dies over it, too.
+/// The host that recovers the runs of the killed host is killed, too.
 #[test]
-fn killed_while_recovering() {
+fn host_killed_during_recovery_recovers_at_the_next_start() {
     if !steerable() {
         return;
     }
-    let mut stage = Stage::new("");
-    for place in ["recover.before", "recover.settled", "recover.after"] {
-        let host = stage.host_that_dies_at("exit.before@2");
-        let cast = stage.perform(&stage.prompt("echo last words"), &json!({}));
-        until("the death of the host", PATIENCE, || stage.is_dead(host).then_some(()));
-        stage.bed.set("OSTLER_FAILPOINT", place);
-        let failed = stage.bed.run(&["--json", "runs"]);
-        assert_ne!(failed.code, 0, "{place}: the host has come up");
-        stage.revive(host, place);
-        let story = stage.check(&cast, place).unwrap();
-        assert_eq!(end_of(&story).unwrap()["payload"]["reason"], "interrupted", "{place}");
+    let mut fixture = CrashFixture::new("");
+    for failpoint in ["recover.before", "recover.settled", "recover.after"] {
+        let host_pid = fixture.start_host_that_dies_at("exit.before@2");
+        let submitted = fixture.submit_runs(&fixture.prompt("echo last words"), &json!({}));
+        wait_until("the death of the host", TIMEOUT, || fixture.is_dead(host_pid).then_some(()));
+        fixture.host.set("OSTLER_FAILPOINT", failpoint);
+        let failed = fixture.host.run(&["--json", "runs"]);
+        assert_ne!(failed.code, 0, "{failpoint}: the host has started");
+        fixture.restart_after_crash(host_pid, failpoint);
+        let events = fixture.check(&submitted, failpoint).unwrap();
+        assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "interrupted", "{failpoint}");
     }
 }
 
-/// Every transaction, just before and just after it is committed, from the host's start to the end of its runs.
+/// Just before and just after each commit, from the start of the host to the end of its runs.
 #[test]
-fn killed_at_every_commit() {
+fn host_killed_at_any_commit_keeps_acknowledged_runs() {
     if !steerable() {
         return;
     }
     let most = std::env::var("OSTLER_CRASH_COMMITS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let mut stage = Stage::new("requeue_interrupted = true\n");
+    let mut fixture = CrashFixture::new("requeue_interrupted = true\n");
     let mut deaths = 0;
     for count in 1..=most {
         for side in ["before", "after"] {
-            let place = format!("commit.{side}@{count}");
-            let Some(host) = stage.host_that_may_die_at(&place) else {
-                // It did not come up; the next one must.
+            let failpoint = format!("commit.{side}@{count}");
+            let Some(host_pid) = fixture.start_host_that_may_die_at(&failpoint) else {
+                // It died while it started; the next host must start.
                 deaths += 1;
-                stage.bed.unset("OSTLER_FAILPOINT");
-                stage.bed.host();
+                fixture.host.unset("OSTLER_FAILPOINT");
+                fixture.host.ensure_running();
                 continue;
             };
             let retry = json!({ "maxRetries": 1, "retryBackoffMs": 100 });
-            let submit = |prompt: &str| stage.bed.submit(prompt, &retry).ok();
-            let cast = Cast {
-                holder: submit(&stage.prompt("echo one")),
-                sealed: submit(&stage.sealed_prompt()),
-                plain: submit(&stage.prompt("echo plain")),
+            let submit = |prompt: &str| fixture.host.submit(prompt, &retry).ok();
+            let submitted = SubmittedRuns {
+                blocker: submit(&fixture.prompt("echo one")),
+                sealed: submit(&fixture.sealed_prompt()),
+                plain: submit(&fixture.prompt("echo plain")),
                 victim: None,
             };
-            if stage.dies_before_all_have_ended(host) {
+            if fixture.dies_before_all_have_ended(host_pid) {
                 deaths += 1;
-                stage.revive(host, &place);
+                fixture.restart_after_crash(host_pid, &failpoint);
             }
-            stage.check(&cast, &place);
+            fixture.check(&submitted, &failpoint);
         }
     }
-    // Three runs make more transactions than that, whichever of them go together.
-    assert!(deaths >= 2 * most.min(6), "the host has died {deaths} times only");
+    // Three runs make more transactions than that, even if several are committed together.
+    assert!(deaths >= 2 * most.min(6), "the host has died only {deaths} times");
 }

@@ -1,8 +1,9 @@
-//! Children that flood, starve, hold on, die and cannot be started, under a real host. Whatever they do: one clear
-//! record, one end, nothing left, and nobody else concerned. How they are stopped is a suite of its own.
+//! Children that flood, stall, die, or cannot be started, under a real host. In every case the run has one clear record
+//! and one end, leaves nothing behind, and does not affect other runs. The suite `stop` tests how children are stopped.
 
 use crate::support::{
-    BackgroundRun, ResourceBaseline, TestHost, check_story, end_of, of_type, peak_memory, until, warning_codes,
+    BackgroundRun, ResourceBaseline, TestHost, check_run_events, end_of, of_type, peak_memory, wait_until,
+    warning_codes,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -32,23 +33,23 @@ executable = "sh"
 args = ["script"]
 "#;
 
-/// How much more memory the host may have come to need, whatever its children write.
+/// How much the memory of the host may grow, whatever its children write.
 const MEMORY: u64 = 128 << 20;
 
-/// A bed whose host has run something of each kind and is at rest.
-fn begin() -> (TestHost, ResourceBaseline) {
-    begin_with(CONFIG)
+/// A host that has run something of each kind and is idle.
+fn start_host() -> (TestHost, ResourceBaseline) {
+    start_host_with(CONFIG)
 }
 
-fn begin_with(config: &str) -> (TestHost, ResourceBaseline) {
-    let bed = TestHost::granted(config);
-    bed.run(&["run", "sh", "echo hello"]).ok();
-    bed.run(&["run", "rehearsal", "RUN echo hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    (bed, calm)
+fn start_host_with(config: &str) -> (TestHost, ResourceBaseline) {
+    let host = TestHost::granted(config);
+    host.run(&["run", "sh", "echo hello"]).ok();
+    host.run(&["run", "rehearsal", "RUN echo hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    (host, baseline)
 }
 
-/// What a run's standard output was, as it is stored.
+/// The stored standard output of a run.
 fn output(events: &[Value]) -> String {
     of_type(events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect()
 }
@@ -57,46 +58,46 @@ fn metrics(events: &[Value]) -> &Value {
     &of_type(events, "run.runner_metrics")[0]["payload"]
 }
 
-/// The payload of the terminal event, after a look at the rest.
+/// The payload of the terminal event. Checks all other events, too.
 #[track_caller]
 fn end(events: &[Value]) -> &Value {
-    check_story(events);
+    check_run_events(events);
     let end = &end_of(events).unwrap()["payload"];
-    assert!(!end["message"].as_str().unwrap().trim().is_empty(), "an end without a word: {end}");
+    assert!(!end["message"].as_str().unwrap().trim().is_empty(), "the terminal event has no message: {end}");
     end
 }
 
 #[test]
-fn a_gibibyte_without_a_line_end() {
-    let (bed, calm) = begin_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
-    let bystander = BackgroundRun::start(&bed);
-    let (host, before) = (bed.host(), peak_memory(bed.host()));
-    // As text that is the answer, and as a message of a protocol. Of the answer, what there is room for is kept, and the
-    // run fails because that is not all.
-    let plain = bed.detach(&["sh", "head -c 1073741824 /dev/zero | tr '\\0' x"]);
-    let message = bed.detach(&["rehearsal", "LINE 1048576"]);
+fn gibibyte_without_a_line_end_is_stored_within_limits() {
+    let (host, baseline) = start_host_with(&format!("{CONFIG}[storage]\nmax_stored_mib = 16\n"));
+    let background = BackgroundRun::start(&host);
+    let (host_pid, before) = (host.ensure_running(), peak_memory(host.ensure_running()));
+    // As plain text, which is the answer, and as a line of a protocol. The answer is stored up to the limit, and the
+    // run fails because it is not complete.
+    let plain = host.detach(&["sh", "head -c 1073741824 /dev/zero | tr '\\0' x"]);
+    let message = host.detach(&["rehearsal", "LINE 1048576"]);
     for (run, reason, warning, kept) in [
         (&plain, "limit", "BUFFER_TRIMMED", (15 << 20)..=(16 << 20)),
         (&message, "completed", "LINE_TRUNCATED", 90_000..=100_001),
     ] {
-        let events = bed.wait_for_end(run);
+        let events = host.wait_for_end(run);
         assert_eq!(end(&events)["reason"], reason);
         assert!(metrics(&events)["stdout"]["bytes"].as_u64().unwrap() >= 1 << 30, "{reason}: {}", metrics(&events));
         assert!(warning_codes(&events).contains(&warning), "{reason}: {:?}", warning_codes(&events));
         let stored = output(&events);
         assert!(kept.contains(&stored.len()), "{reason}: {} bytes are stored", stored.len());
     }
-    let grown = peak_memory(host).saturating_sub(before);
+    let grown = peak_memory(host_pid).saturating_sub(before);
     assert!(grown < MEMORY, "the host has grown by {} MiB", grown >> 20);
-    bystander.finish(&bed);
-    calm.check(&bed);
+    background.finish(&host);
+    baseline.check(&host);
 }
 
 #[test]
-fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
-    let (bed, calm) = begin();
-    let bystander = BackgroundRun::start(&bed);
-    let events = bed.events_of(&[
+fn huge_lines_slow_output_and_invalid_utf8_are_stored() {
+    let (host, baseline) = start_host();
+    let background = BackgroundRun::start(&host);
+    let events = host.events_of(&[
         "sh",
         "i=0; while [ $i -lt 4 ]; do head -c 5000000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo over",
     ]);
@@ -106,23 +107,23 @@ fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
     let lengths: Vec<usize> = stored.lines().map(str::len).collect();
     assert_eq!(lengths, [5_000_000, 5_000_000, 5_000_000, 5_000_000, 4]);
 
-    // Byte by byte: characters and a secret come in as many reads as they have bytes.
+    // Byte by byte: each character and each secret arrives in several reads.
     let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
-    bed.file(
+    host.file(
         "script",
         format!(
             "s='schön {secret} 🎭'; while [ -n \"$s\" ]; do printf %.1s \"$s\"; s=${{s#?}}; sleep 0.005; done; echo"
         ),
     );
-    let events = bed.events_of(&["reader", "hello"]);
+    let events = host.events_of(&["reader", "hello"]);
     assert_eq!(end(&events)["reason"], "completed");
     let stored = output(&events);
     assert!(stored.starts_with("schön [REDACTED:") && stored.ends_with("] 🎭\n"), "{stored}");
     assert!(of_type(&events, "run.chunk.stdout").iter().all(|event| event["payload"]["lossy"] != true));
-    crate::support::SecretProbe::new(&[secret]).assert_not_below(&bed.home(), &[]);
+    crate::support::SecretProbe::new(&[secret]).assert_not_below(&host.home(), &[]);
 
-    // A lone byte, a character cut short, an over-long form, and one that the end cuts short.
-    let events = bed.events_of(&["sh", "printf 'lone \\377 cut \\342\\202 long \\300\\257 end\\n\\303'"]);
+    // A lone byte, a truncated character, an overlong encoding, and a character that is truncated by the end.
+    let events = host.events_of(&["sh", "printf 'lone \\377 cut \\342\\202 long \\300\\257 end\\n\\303'"]);
     assert_eq!(end(&events)["reason"], "completed");
     assert!(of_type(&events, "run.chunk.stdout").iter().any(|event| event["payload"]["lossy"] == true));
     let stored = output(&events);
@@ -131,57 +132,61 @@ fn huge_lines_slow_drips_and_bytes_that_are_no_text() {
         "{stored}"
     );
     assert_eq!(crate::support::answer(&events), stored);
-    bystander.finish(&bed);
-    calm.check(&bed);
+    background.finish(&host);
+    baseline.check(&host);
 }
 
 #[test]
-fn input_that_nobody_reads() {
-    let (bed, calm) = begin();
-    let bystander = BackgroundRun::start(&bed);
-    // As much as a prompt may have, and more than two MiB that go in behind it.
+fn unread_input_gets_one_warning() {
+    let (host, baseline) = start_host();
+    let background = BackgroundRun::start(&host);
+    // A prompt of the maximum size, and more than two MiB of piped content.
     let (prompt, piped) = ("never read ".repeat((8 << 20) / 11), "nor this ".repeat((5 << 19) / 9));
     let start = |script: &str| {
-        bed.file("script", script);
-        bed.submit(&prompt, &json!({ "provider": "reader", "harness": { "pipedContent": piped } })).unwrap()
+        host.file("script", script);
+        host.submit(&prompt, &json!({ "provider": "reader", "harness": { "pipedContent": piped } })).unwrap()
     };
     for script in ["sleep 0.2; echo over", "exec <&-; sleep 0.2; echo over", "echo over"] {
-        let events = bed.wait_for_end(&start(script));
+        let events = host.wait_for_end(&start(script));
         assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "over\n"), "{script}");
-        let told = of_type(&events, "run.warning");
-        assert_eq!(told.len(), 1, "{script}: {told:#?}");
-        assert_eq!(told[0]["payload"]["code"], "INPUT_UNREAD");
-        let left = told[0]["payload"]["bytes"].as_u64().unwrap();
+        let warnings = of_type(&events, "run.warning");
+        assert_eq!(warnings.len(), 1, "{script}: {warnings:#?}");
+        assert_eq!(warnings[0]["payload"]["code"], "INPUT_UNREAD");
+        let left = warnings[0]["payload"]["bytes"].as_u64().unwrap();
         assert!(left > 10 << 20 && left <= (prompt.len() + piped.len() + 100) as u64, "{script}: {left}");
     }
-    // One that would wait for ever, and is cancelled.
+    // A program that never ends is canceled.
     let run = start("echo up; exec sleep 600");
-    until("its output", crate::support::PATIENCE, || (output(&bed.story(&run)) == "up\n").then_some(()));
-    bed.run(&["cancel", &run]).ok();
-    assert_eq!(end(&bed.story(&run))["reason"], "canceled");
-    bystander.finish(&bed);
-    calm.check(&bed);
+    wait_until("its output", crate::support::TIMEOUT, || (output(&host.run_events(&run)) == "up\n").then_some(()));
+    host.run(&["cancel", &run]).ok();
+    assert_eq!(end(&host.run_events(&run))["reason"], "canceled");
+    background.finish(&host);
+    baseline.check(&host);
 }
 
 #[test]
-fn outputs_that_are_closed_long_before_the_end() {
-    let (bed, calm) = begin();
-    let events = bed.events_of(&["sh", "echo up; exec >&- 2>&-; sleep 0.3; exit 5"]);
+fn closed_outputs_do_not_end_the_run() {
+    let (host, baseline) = start_host();
+    let events = host.events_of(&["sh", "echo up; exec >&- 2>&-; sleep 0.3; exit 5"]);
     assert_eq!((&end(&events)["exitCode"], output(&events).as_str()), (&json!(5), "up\n"));
-    assert!(metrics(&events)["runMs"].as_f64().unwrap() >= 290.0, "its end was not waited for: {}", metrics(&events));
-    let run = bed.detach(&["sh", "echo up; exec >&- 2>&-; exec sleep 600"]);
-    until("its output", crate::support::PATIENCE, || (output(&bed.story(&run)) == "up\n").then_some(()));
-    assert_eq!(bed.record(&run)["status"], "running");
-    bed.run(&["cancel", &run]).ok();
-    assert_eq!(end(&bed.story(&run))["reason"], "canceled");
-    calm.check(&bed);
+    assert!(
+        metrics(&events)["runMs"].as_f64().unwrap() >= 290.0,
+        "the host did not wait for its end: {}",
+        metrics(&events)
+    );
+    let run = host.detach(&["sh", "echo up; exec >&- 2>&-; exec sleep 600"]);
+    wait_until("its output", crate::support::TIMEOUT, || (output(&host.run_events(&run)) == "up\n").then_some(()));
+    assert_eq!(host.record(&run)["status"], "running");
+    host.run(&["cancel", &run]).ok();
+    assert_eq!(end(&host.run_events(&run))["reason"], "canceled");
+    baseline.check(&host);
 }
 
 #[test]
-fn death_by_each_signal() {
-    let (bed, calm) = begin();
-    let bystander = BackgroundRun::start(&bed);
-    // Those that stop a process or do nothing to it kill none.
+fn death_by_each_signal_is_recorded() {
+    let (host, baseline) = start_host();
+    let background = BackgroundRun::start(&host);
+    // These signals stop a process or do nothing.
     let harmless = [
         Signal::SIGCHLD,
         Signal::SIGCONT,
@@ -196,47 +201,49 @@ fn death_by_each_signal() {
         .filter(|signal| !harmless.contains(signal))
         .map(|signal| {
             let script = format!("ulimit -c 0; echo up; kill -{} $$; echo survived", signal as i32);
-            (signal, bed.detach(&["sh", &script]))
+            (signal, host.detach(&["sh", &script]))
         })
         .collect();
     assert!(runs.len() > 20);
     for (signal, run) in runs {
-        let events = bed.wait_for_end(&run);
+        let events = host.wait_for_end(&run);
         let end = end(&events);
         assert_eq!((&end["reason"], output(&events).as_str()), (&json!("unknown"), "up\n"), "{signal}: {end}");
         assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["signal"], signal as i32, "{signal}");
         assert!(end["message"].as_str().unwrap().contains(&(signal as i32).to_string()), "{signal}: {end}");
     }
-    bystander.finish(&bed);
-    calm.check(&bed);
+    background.finish(&host);
+    baseline.check(&host);
 }
 
-/// A run that holds the only slot of its provider until told, so that what waits behind it can be spoilt.
-struct Holder {
+/// A run that occupies the only slot of its provider until it is released, so that a waiting run can be disturbed.
+struct BlockingRun {
     run: String,
     gate: PathBuf,
 }
 
-impl Holder {
-    /// `args` say how it is started; it runs `sh` on this script.
+impl BlockingRun {
+    /// `run` submits a run with this script.
     #[track_caller]
-    fn start(bed: &TestHost, run: impl FnOnce(&str) -> String) -> Self {
-        let gate = bed.work().join("holder-gate");
+    fn start(host: &TestHost, run: impl FnOnce(&str) -> String) -> Self {
+        let gate = host.work().join("holder-gate");
         let _ = fs::remove_file(&gate);
         let run = run(&format!("while [ ! -e {} ]; do sleep 0.02; done; echo let go", gate.display()));
-        until("the holder", crate::support::PATIENCE, || (bed.record(&run)["status"] == "running").then_some(()));
+        wait_until("the blocking run", crate::support::TIMEOUT, || {
+            (host.record(&run)["status"] == "running").then_some(())
+        });
         Self { run, gate }
     }
 
-    fn let_go(&self) {
+    fn release(&self) {
         fs::write(&self.gate, "").unwrap();
     }
 }
 
 #[test]
-fn programs_and_folders_that_go_away_while_a_run_waits() {
-    let bed = TestHost::new();
-    let program = bed.root().join("program");
+fn program_or_folder_removed_while_a_run_waits_fails_the_run() {
+    let host = TestHost::new();
+    let program = host.root().join("program");
     let set = |text: &str, mode: u32| {
         let _ = fs::remove_file(&program);
         let _ = fs::remove_dir(&program);
@@ -245,20 +252,20 @@ fn programs_and_folders_that_go_away_while_a_run_waits() {
     };
     const SOUND: &str = "#!/bin/sh\n. ./script\n";
     set(SOUND, 0o755);
-    bed.configure(&format!(
+    host.configure(&format!(
         "{CONFIG}[providers.tool]\nplugin = \"command\"\nexecutable = \"{}\"\nconcurrency = 1\n",
         program.display()
     ));
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-    let folder = bed.work().join("folder");
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+    let folder = host.work().join("folder");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("script"), "echo fine").unwrap();
-    bed.file("script", "echo hello");
-    bed.run(&["run", "tool", "hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    let bystander = BackgroundRun::start(&bed);
+    host.file("script", "echo hello");
+    host.run(&["run", "tool", "hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let background = BackgroundRun::start(&host);
 
-    let elsewhere = bed.root().join("elsewhere");
+    let elsewhere = host.root().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     let spoilers: [(&str, &dyn Fn(), &str, &str); 7] = [
         ("removed", &|| fs::remove_file(&program).unwrap(), "cli_missing", "run.cli_missing"),
@@ -294,14 +301,14 @@ fn programs_and_folders_that_go_away_while_a_run_waits() {
         ),
     ];
     for (what, spoil, reason, event) in spoilers {
-        let holder = Holder::start(&bed, |script| {
-            bed.file("script", script);
-            bed.detach(&["tool", "hello"])
+        let blocker = BlockingRun::start(&host, |script| {
+            host.file("script", script);
+            host.detach(&["tool", "hello"])
         });
-        let waiting = bed.run_in(&folder, &["run", "--detach", "tool", "hello"]).ok().stdout.trim().to_owned();
+        let waiting = host.run_in(&folder, &["run", "--detach", "tool", "hello"]).ok().stdout.trim().to_owned();
         spoil();
-        holder.let_go();
-        let events = bed.wait_for_end(&waiting);
+        blocker.release();
+        let events = host.wait_for_end(&waiting);
         let end = end(&events);
         assert_eq!(end["reason"], reason, "{what}: {end}");
         if !event.is_empty() {
@@ -310,45 +317,45 @@ fn programs_and_folders_that_go_away_while_a_run_waits() {
         let named = if reason == "cli_missing" { &program } else { &folder };
         assert!(end["message"].as_str().unwrap().contains(named.to_str().unwrap()), "{what}: {end}");
         assert!(of_type(&events, "run.cli_exit").is_empty(), "{what}");
-        check_story(&bed.wait_for_end(&holder.run));
-        // And it is well again as soon as everything is in its place.
+        check_run_events(&host.wait_for_end(&blocker.run));
+        // A run works again as soon as everything is restored.
         set(SOUND, 0o755);
         let _ = fs::remove_dir_all(&folder);
         let _ = fs::remove_file(&folder);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("script"), "echo fine").unwrap();
-        let done = bed.run_in(&folder, &["run", "tool", "hello"]).ok();
+        let done = host.run_in(&folder, &["run", "tool", "hello"]).ok();
         assert_eq!(done.stdout, "fine\n", "{what}");
     }
-    bystander.finish(&bed);
-    calm.check(&bed);
+    background.finish(&host);
+    baseline.check(&host);
 }
 
 #[test]
-fn an_environment_that_the_system_does_not_take() {
-    let (bed, calm) = begin();
+fn too_large_environment_fails_without_retry() {
+    let (host, baseline) = start_host();
     let large = "x".repeat(100 << 10);
     let variables: serde_json::Map<String, Value> =
         (0..40).map(|number| (format!("LARGE_{number}"), json!(large))).collect();
     let payload = json!({
-        "provider": "sh", "prompt": "echo never", "cwd": bed.work(), "maxRetries": 0,
+        "provider": "sh", "prompt": "echo never", "cwd": host.work(), "maxRetries": 0,
         "harness": { "processEnv": variables },
     });
-    let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    let events = bed.wait_for_end(&run);
+    let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    let events = host.wait_for_end(&run);
     assert_eq!(end(&events)["reason"], "spawn_failed", "{}", end(&events));
-    assert!(!warning_codes(&events).contains(&"SPAWN_RETRY"), "nothing of that passes");
-    calm.check(&bed);
+    assert!(!warning_codes(&events).contains(&"SPAWN_RETRY"), "a retry cannot help");
+    baseline.check(&host);
 }
 
 /// Sets a limit of a running process; `value` is `soft:hard`, where an empty part stays as it is.
-fn limit(bed: &TestHost, pid: i32, resource: &str, value: &str) {
-    let mut command = bed.program("prlimit");
+fn limit(host: &TestHost, pid: i32, resource: &str, value: &str) {
+    let mut command = host.program("prlimit");
     let done = command.args(["--pid", &pid.to_string(), &format!("--{resource}={value}")]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The limit of open files under which a process has so many descriptors to spare, with those that it has open now.
+/// The limit of open files that leaves a process this number of free descriptors.
 fn limit_that_leaves(pid: i32, spare: usize) -> usize {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let open: HashSet<usize> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -356,12 +363,12 @@ fn limit_that_leaves(pid: i32, spare: usize) -> usize {
 }
 
 /// Waits until a run has ended, without asking the host.
-fn ended(bed: &TestHost, run: &str) -> Duration {
+fn wait_for_end_in_database(host: &TestHost, run: &str) -> Duration {
     let start = Instant::now();
     let id = uuid::Uuid::parse_str(run).unwrap();
-    until("the end of a run", crate::support::PATIENCE, || {
+    wait_until("the end of a run", crate::support::TIMEOUT, || {
         let sql = "SELECT ended_us IS NOT NULL FROM runs WHERE run_id = ?1";
-        crate::support::database(bed)
+        crate::support::database(host)
             .query_row(sql, [id.as_bytes().as_slice()], |row| row.get::<_, bool>(0))
             .unwrap()
             .then_some(())
@@ -370,86 +377,86 @@ fn ended(bed: &TestHost, run: &str) -> Duration {
 }
 
 #[test]
-fn want_of_descriptors() {
-    let bed = TestHost::granted(&CONFIG.replace("global = 4", "global = 1"));
-    bed.run(&["run", "sh", "echo hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    let host = bed.host();
+fn lack_of_descriptors_fails_only_the_run() {
+    let host = TestHost::granted(&CONFIG.replace("global = 4", "global = 1"));
+    host.run(&["run", "sh", "echo hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let host_pid = host.ensure_running();
     let mut reasons = Vec::new();
-    // Each of the descriptors that an attempt needs is the one that is missing. Those of the holder come back.
+    // Each descriptor that an attempt needs is missing once. The descriptors of the blocking run become free again.
     for spare in (0..16).chain([24, 32]) {
-        let nofile = limit_that_leaves(host, spare);
-        let holder = Holder::start(&bed, |script| bed.detach(&["sh", script]));
-        let waiting = bed.detach(&["sh", "echo fine"]);
-        limit(&bed, host, "nofile", &format!("{nofile}:"));
-        holder.let_go();
-        let took = ended(&bed, &waiting);
-        limit(&bed, host, "nofile", "4096:");
+        let nofile = limit_that_leaves(host_pid, spare);
+        let blocker = BlockingRun::start(&host, |script| host.detach(&["sh", script]));
+        let waiting = host.detach(&["sh", "echo fine"]);
+        limit(&host, host_pid, "nofile", &format!("{nofile}:"));
+        blocker.release();
+        let took = wait_for_end_in_database(&host, &waiting);
+        limit(&host, host_pid, "nofile", "4096:");
         assert!(took < Duration::from_secs(20), "{spare}: it took {took:?}");
-        for run in [&holder.run, &waiting] {
-            check_story(&bed.story(run));
+        for run in [&blocker.run, &waiting] {
+            check_run_events(&host.run_events(run));
         }
-        let events = bed.story(&waiting);
+        let events = host.run_events(&waiting);
         let reason = end(&events)["reason"].as_str().unwrap().to_owned();
         assert!(["completed", "spawn_failed", "host_failed"].contains(&reason.as_str()), "{spare}: {}", end(&events));
         let retries = warning_codes(&events).iter().filter(|code| **code == "SPAWN_RETRY").count();
         assert!(reason != "spawn_failed" || retries == 2, "{spare}: {:?}", warning_codes(&events));
-        // Fed again, it works.
-        bed.run(&["run", "sh", "echo fine"]).ok();
-        let private = bed.home().join("data/private");
-        until("no private folder", crate::support::PATIENCE, || {
+        // With enough descriptors, a run works again.
+        host.run(&["run", "sh", "echo fine"]).ok();
+        let private = host.home().join("data/private");
+        wait_until("no private folder", crate::support::TIMEOUT, || {
             fs::read_dir(&private).unwrap().next().is_none().then_some(())
         });
         reasons.push(reason);
     }
     for wanted in ["completed", "spawn_failed"] {
-        assert!(reasons.iter().any(|reason| reason == wanted), "none of them {wanted}: {reasons:?}");
+        assert!(reasons.iter().any(|reason| reason == wanted), "no run ended with {wanted}: {reasons:?}");
     }
-    calm.check(&bed);
+    baseline.check(&host);
 }
 
 #[test]
-fn want_of_processes_and_threads() {
-    let mut bed = TestHost::with_config(CONFIG);
+fn lack_of_processes_or_threads_fails_only_the_run() {
+    let mut host = TestHost::with_config(CONFIG);
     if nix::unistd::geteuid().is_root() {
-        // Root may have as many as it likes.
-        bed.give_to(54_322);
+        // The limit does not apply to root.
+        host.run_as_user(54_322);
     }
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-    bed.run(&["run", "sh", "echo hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    let host = bed.host();
-    let helper = crate::support::below(host)[0].pid;
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+    host.run(&["run", "sh", "echo hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let host_pid = host.ensure_running();
+    let helper = crate::support::below(host_pid)[0].pid;
 
-    limit(&bed, helper, "nproc", "1:");
-    let events = bed.events_of(&["sh", "echo never"]);
+    limit(&host, helper, "nproc", "1:");
+    let events = host.events_of(&["sh", "echo never"]);
     assert_eq!(end(&events)["reason"], "spawn_failed", "{}", end(&events));
     assert_eq!(warning_codes(&events), ["SPAWN_RETRY", "SPAWN_RETRY"]);
-    // As often as the run may be tried again, and until it passes.
-    let run = bed.detach(&["sh", "--retries", "10", "echo fine"]);
-    until("a second attempt", crate::support::PATIENCE, || {
-        let story = bed.story(&run);
+    // A run is retried until a process can be created.
+    let run = host.detach(&["sh", "--retries", "10", "echo fine"]);
+    wait_until("a second attempt", crate::support::TIMEOUT, || {
+        let stored = host.run_events(&run);
         let scheduled = |event: &&Value| event["payload"]["stage"] == "retry_scheduled";
-        of_type(&story, "run.progress").iter().any(scheduled).then_some(())
+        of_type(&stored, "run.progress").iter().any(scheduled).then_some(())
     });
-    limit(&bed, helper, "nproc", "4096:");
-    let events = bed.wait_for_end(&run);
+    limit(&host, helper, "nproc", "4096:");
+    let events = host.wait_for_end(&run);
     assert_eq!((&end(&events)["reason"], output(&events).as_str()), (&json!("completed"), "fine\n"));
 
-    // The host itself is refused the thread that an attempt needs. By then the holder's is at work, and the threads of
-    // earlier attempts, which wait for more for five seconds, are gone.
-    let holder = Holder::start(&bed, |script| bed.detach(&["sh", script]));
+    // The host cannot create the thread that an attempt needs. The scheduled run starts after eight seconds: by then
+    // the idle threads of earlier attempts, which live for five seconds, have ended.
+    let blocker = BlockingRun::start(&host, |script| host.detach(&["sh", script]));
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let more = json!({ "provider": "sh", "scheduledAt": at.to_string() });
-    let waiting = bed.submit("echo never", &more).unwrap();
-    limit(&bed, host, "nproc", "1:");
-    ended(&bed, &waiting);
-    limit(&bed, host, "nproc", "4096:");
-    holder.let_go();
-    let events = bed.story(&waiting);
+    let waiting = host.submit("echo never", &more).unwrap();
+    limit(&host, host_pid, "nproc", "1:");
+    wait_for_end_in_database(&host, &waiting);
+    limit(&host, host_pid, "nproc", "4096:");
+    blocker.release();
+    let events = host.run_events(&waiting);
     assert_eq!(end(&events)["reason"], "host_failed", "{}", end(&events));
     assert!(end(&events)["message"].as_str().unwrap().contains("thread"), "{}", end(&events));
-    assert_eq!(end(&bed.wait_for_end(&holder.run))["reason"], "completed");
-    bed.run(&["run", "sh", "echo fine"]).ok();
-    calm.check(&bed);
+    assert_eq!(end(&host.wait_for_end(&blocker.run))["reason"], "completed");
+    host.run(&["run", "sh", "echo fine"]).ok();
+    baseline.check(&host);
 }

@@ -1,5 +1,5 @@
-//! Input that asks for more work than there is time, and files that somebody else could change, against a real host: each
-//! is refused quickly with a clear error, and the host goes on.
+//! Input that needs too much work, and files that another user could change, against a real host: each is refused
+//! quickly with a clear error, and the host continues.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,10 +10,10 @@ use crate::support::guests::Guest;
 use crate::support::{ResourceBaseline, TestHost, end_of};
 use serde_json::{Map, Value, json};
 
-/// Far more than a refusal takes, far less than the work would.
+/// Far longer than a refusal takes, and far shorter than the work would take.
 const QUICK: Duration = Duration::from_secs(30);
 
-/// Each level refers twice to the next.
+/// A schema in which each level refers twice to the next.
 fn doubled(levels: usize) -> Value {
     let mut definitions = Map::new();
     for level in 0..levels {
@@ -24,69 +24,69 @@ fn doubled(levels: usize) -> Value {
     json!({"$defs": definitions, "$ref": "#/$defs/d0"})
 }
 
-fn structured(bed: &TestHost, schema: Value) -> Value {
-    bed.payload("JSON {}", &json!({"timeoutSeconds": 5, "harness": {"structuredOutput": {"schema": schema}}}))
+fn structured(host: &TestHost, schema: Value) -> Value {
+    host.payload("JSON {}", &json!({"timeoutSeconds": 5, "harness": {"structuredOutput": {"schema": schema}}}))
 }
 
-/// Memory of a process, in KiB.
-fn resident(pid: i32) -> u64 {
+/// Peak memory of a process, in KiB.
+fn peak_kib(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
-fn schemas_that_ask_for_endless_work_are_refused_and_the_host_goes_on() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
+fn schemas_with_exponential_work_are_refused_quickly() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
     let began = Instant::now();
-    // Too long a chain, and too many schemas for one value.
+    // A chain that is too long, and too many schemas for one value.
     for (levels, reason) in [(40, "lead through more than"), (31, "expand to more than")] {
-        let error = bed.call("start_run", &structured(&bed, doubled(levels))).unwrap_err();
+        let error = host.call("start_run", &structured(&host, doubled(levels))).unwrap_err();
         assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
         let text = error.text();
         assert!(text.contains("/harness/structuredOutput/schema") && text.contains(reason), "{levels}: {text}");
     }
-    // Doubled by the members of the answer: each level of the schema is small, the work is not.
+    // The schema is small, but each level of the answer doubles the work.
     let twice = json!({"properties": {"c": {"$ref": "#"}}});
     let deep = (0..60).fold("{}".to_owned(), |inner, _| format!("{{\"c\":{inner}}}"));
     let prompt = format!("JSON {deep}");
-    let mut payload = structured(&bed, json!({"allOf": [twice, twice]}));
+    let mut payload = structured(&host, json!({"allOf": [twice, twice]}));
     payload["prompt"] = prompt.into();
-    let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    let events = bed.wait_for_end(&run);
+    let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    let events = host.wait_for_end(&run);
     assert!(end_of(&events).is_some());
     assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    calm.check(&bed);
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    baseline.check(&host);
     let stopping = Instant::now();
-    bed.stop();
+    host.stop();
     assert!(stopping.elapsed() < QUICK, "{:?}", stopping.elapsed());
 }
 
 #[test]
 fn thousands_of_large_patterns_are_refused_with_little_memory() {
-    let bed = TestHost::granted("");
-    let host = bed.host();
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let before = resident(host);
+    let host = TestHost::granted("");
+    let host_pid = host.ensure_running();
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let before = peak_kib(host_pid);
     let began = Instant::now();
     let pattern = |number: usize| json!({"pattern": format!("(\\w{{30}}|\\W{{30}}){{10}}{number}")});
     let properties: Map<String, Value> = (0..3000).map(|number| (format!("p{number}"), pattern(number))).collect();
-    let error = bed.call("start_run", &structured(&bed, json!({"properties": properties}))).unwrap_err();
+    let error = host.call("start_run", &structured(&host, json!({"properties": properties}))).unwrap_err();
     assert_eq!(error.kind(), "INVALID_PARAMS", "{}", error.text());
     assert!(error.text().contains("different patterns"), "{}", error.text());
     let fewer: Map<String, Value> = (0..150).map(|number| (format!("p{number}"), pattern(number))).collect();
-    let error = bed.call("start_run", &structured(&bed, json!({"properties": fewer}))).unwrap_err();
+    let error = host.call("start_run", &structured(&host, json!({"properties": fewer}))).unwrap_err();
     assert!(error.text().contains("smaller repetitions"), "{}", error.text());
     assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
-    let grown = resident(host).saturating_sub(before);
+    let grown = peak_kib(host_pid).saturating_sub(before);
     assert!(grown < 100 << 10, "the host grew by {grown} KiB");
 }
 
 #[test]
-fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
+fn plugin_with_exponential_settings_schema_is_refused_and_the_host_starts() {
     let mut levels: Vec<String> = (0..31)
         .map(|level| {
             format!(r##""d{level}":{{"allOf":[{{"$ref":"#/$defs/d{0}"}},{{"$ref":"#/$defs/d{0}"}}]}}"##, level + 1)
@@ -94,8 +94,8 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
         .collect();
     levels.push(r#""d31":{}"#.to_owned());
     let schema = format!(r##"{{"$defs":{{{}}},"$ref":"#/$defs/d0"}}"##, levels.join(","));
-    let bed = TestHost::granted("");
-    let folder = bed.home().join("plugins");
+    let host = TestHost::granted("");
+    let folder = host.home().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     let began = Instant::now();
     fs::write(
@@ -104,115 +104,115 @@ fn plugin_whose_settings_schema_doubles_is_refused_and_the_host_starts() {
     )
     .unwrap();
     // The host watches the folder and may have seen the file before: then another reload reports it.
-    bed.run(&["config", "reload"]).ok();
-    let reloads = &bed.call("get_status", &json!({})).unwrap()["reloads"];
+    host.run(&["config", "reload"]).ok();
+    let reloads = &host.call("get_status", &json!({})).unwrap()["reloads"];
     assert!(reloads.to_string().contains("greedy"), "{reloads}");
-    let list = bed.run(&["plugin", "list"]).ok().stdout;
+    let list = host.run(&["plugin", "list"]).ok().stdout;
     assert!(list.contains("greedy") && list.contains("expand to more than"), "{list}");
-    bed.run(&["settings", "set", "scheduler.global", "3"]).ok();
-    bed.stop();
-    // And a host that starts with it listens.
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    host.run(&["settings", "set", "scheduler.global", "3"]).ok();
+    host.stop();
+    // A host starts although the plugin is in the folder.
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
     assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
 }
 
 #[test]
-fn configuration_and_plugins_that_others_could_change_are_refused_with_the_command_that_corrects_it() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 3\n");
-    bed.stop();
-    let config = bed.home().join("config.toml");
+fn files_that_others_can_change_are_refused_with_the_correcting_command() {
+    let host = TestHost::granted("[scheduler]\nglobal = 3\n");
+    host.stop();
+    let config = host.home().join("config.toml");
     let mode = |path: &Path, mode: u32| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 
     mode(&config, 0o666);
     for verb in [&["runs"] as &[&str], &["redact"], &["config", "check"], &["config", "show"], &["serve"]] {
-        let done = bed.run(verb);
+        let done = host.run(verb);
         assert_eq!(done.code, 74, "{verb:?}: {}", done.all());
         assert!(done.all().contains("`chmod ") && done.all().contains("config.toml"), "{verb:?}: {}", done.all());
     }
     mode(&config, 0o600);
-    mode(&bed.home(), 0o777);
-    let done = bed.run(&["runs"]).code(74);
+    mode(&host.home(), 0o777);
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
-    // The sticky bit is not enough for the folder of the file.
-    mode(&bed.home(), 0o1777);
-    bed.run(&["runs"]).code(74);
-    mode(&bed.home(), 0o700);
-    // Nor may others change a folder above it.
-    mode(bed.root(), 0o777);
-    let done = bed.run(&["runs"]).code(74);
+    // The sticky bit does not protect the folder of the file.
+    mode(&host.home(), 0o1777);
+    host.run(&["runs"]).code(74);
+    mode(&host.home(), 0o700);
+    // Others must not be able to change a folder above it, either.
+    mode(host.root(), 0o777);
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("`chmod ") && done.stderr.contains("not trusted"), "{}", done.stderr);
-    mode(bed.root(), 0o700);
+    mode(host.root(), 0o700);
 
-    let folder = bed.home().join("plugins");
+    let folder = host.home().join("plugins");
     fs::create_dir_all(&folder).unwrap();
     mode(&folder, 0o777);
-    let done = bed.run(&["runs"]).code(74);
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("plugin folder is not trusted") && done.stderr.contains("`chmod "), "{}", done.stderr);
     mode(&folder, 0o700);
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
 
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give files away");
+        crate::support::print_skipped("only root can give files away");
         return;
     }
-    bed.stop();
+    host.stop();
     chown(&config, Some(65534), Some(65534)).unwrap();
-    let done = bed.run(&["runs"]).code(74);
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("chown root "), "{}", done.stderr);
     chown(&config, Some(0), Some(0)).unwrap();
-    // A component of another user, in a running host and when one starts.
-    bed.run(&["runs"]).ok();
+    // A component of another user, for a running host and at a start.
+    host.run(&["runs"]).ok();
     let file = folder.join("theirs.wasm");
-    let draft = bed.root().join("theirs");
+    let draft = host.root().join("theirs");
     fs::write(&draft, Guest { name: "theirs", ..Guest::default() }.policy()).unwrap();
     chown(&draft, Some(65534), Some(65534)).unwrap();
     fs::rename(&draft, &file).unwrap();
     for _ in 0..2 {
-        bed.run(&["config", "reload"]).ok();
-        let list = bed.run(&["plugin", "list"]).ok().stdout;
+        host.run(&["config", "reload"]).ok();
+        let list = host.run(&["plugin", "list"]).ok().stdout;
         assert!(list.contains("not trusted") && list.contains("chown root "), "{list}");
-        bed.stop();
-        bed.run(&["runs"]).ok();
+        host.stop();
+        host.run(&["runs"]).ok();
     }
 }
 
 #[test]
-fn ordinary_user_reads_what_is_the_users_own() {
+fn ordinary_user_reads_only_own_and_root_owned_configuration() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can become somebody else");
+        crate::support::print_skipped("only root can become somebody else");
         return;
     }
-    let mut bed = TestHost::with_config("[scheduler]\nglobal = 3\n");
-    bed.give_to(54_322);
-    bed.run(&["config", "check"]).ok();
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    bed.stop();
-    // Somebody else's, in a folder of theirs.
-    chown(bed.home().join("config.toml"), Some(54_323), None).unwrap();
-    let done = bed.run(&["runs"]).code(74);
+    let mut host = TestHost::with_config("[scheduler]\nglobal = 3\n");
+    host.run_as_user(54_322);
+    host.run(&["config", "check"]).ok();
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    host.stop();
+    // The configuration of another user, in a folder of this user.
+    chown(host.home().join("config.toml"), Some(54_323), None).unwrap();
+    let done = host.run(&["runs"]).code(74);
     assert!(done.stderr.contains("chown "), "{}", done.stderr);
-    // Root's is as good as the user's own.
-    chown(bed.home().join("config.toml"), Some(0), None).unwrap();
-    fs::set_permissions(bed.home().join("config.toml"), Permissions::from_mode(0o644)).unwrap();
-    bed.run(&["runs"]).ok();
+    // A configuration of root is accepted.
+    chown(host.home().join("config.toml"), Some(0), None).unwrap();
+    fs::set_permissions(host.home().join("config.toml"), Permissions::from_mode(0o644)).unwrap();
+    host.run(&["runs"]).ok();
 }
 
-/// As `ulimit -v` on a shared machine.
-fn with_address_space(bed: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
-    let inner = bed.command(args);
+/// The command with a limited address space, like `ulimit -v` on a shared machine.
+fn with_address_space(host: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
+    let inner = host.command(args);
     let mut outer = std::process::Command::new("prlimit");
     outer.arg(format!("--as={bytes}")).arg(inner.get_program()).args(inner.get_args());
-    outer.current_dir(bed.work()).env_clear();
+    outer.current_dir(host.work()).env_clear();
     outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    bed.finish(outer)
+    host.finish(outer)
 }
 
 #[test]
 fn run_under_a_limit_on_the_address_space_works() {
-    let bed = TestHost::granted("");
-    let done = with_address_space(&bed, 4 << 30, &["run", "-q", "rehearsal", "SAY under a limit"]).ok();
+    let host = TestHost::granted("");
+    let done = with_address_space(&host, 4 << 30, &["run", "-q", "rehearsal", "SAY under a limit"]).ok();
     assert_eq!(done.stdout.trim(), "under a limit");
-    let status = bed.call("get_status", &json!({})).unwrap();
+    let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(status["problems"], json!([]));
 }

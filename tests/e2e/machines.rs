@@ -1,46 +1,47 @@
-//! Runs on machines that are not as usual: made with namespaces of the test's own, around the host.
+//! Runs on unusual machines, which the tests make with namespaces around the host.
 
-use crate::support::escape::{BACK_ENDS, holds};
-use crate::support::{PATIENCE, TestHost, of_type, tool_outputs};
+use crate::support::escape::{BACK_ENDS, is_contained_by};
+use crate::support::{TIMEOUT, TestHost, of_type, tool_outputs};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::{Child, Stdio};
 
-/// A host inside of `unshare` with those flags, after a shell has run `set_up` there. It is ended with its bed.
+/// A host inside `unshare` with these flags, after a shell has run `set_up` there. It ends when its `TestHost` is
+/// dropped.
 struct Machine {
-    bed: TestHost,
+    host: TestHost,
     process: Option<Child>,
 }
 
 impl Machine {
     /// `None`, said on standard error, where such a machine cannot be made. Only then may `set_up` fail.
-    fn start(bed: TestHost, flags: &[&str], set_up: &str) -> Option<Self> {
-        bed.stop();
-        let serve = bed.command(&["serve"]);
-        let mut outer = bed.program("unshare");
+    fn start(host: TestHost, flags: &[&str], set_up: &str) -> Option<Self> {
+        host.stop();
+        let serve = host.command(&["serve"]);
+        let mut outer = host.program("unshare");
         outer.args(flags).args(["sh", "-c", &format!("{set_up} && exec \"$@\" 3<&- </dev/null"), "sh"]);
         outer.arg(serve.get_program()).args(serve.get_args()).current_dir("/").env_clear();
         outer.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut process = outer.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let ended = crate::support::until("the host", PATIENCE, || match process.try_wait().unwrap() {
+        let ended = crate::support::wait_until("the host", TIMEOUT, || match process.try_wait().unwrap() {
             Some(_) => Some(true),
-            None => bed.health().ok().map(|_| false),
+            None => host.health().ok().map(|_| false),
         });
-        let machine = Self { bed, process: Some(process) };
+        let machine = Self { host, process: Some(process) };
         if !ended {
             return Some(machine);
         }
-        let said = machine.end();
-        eprintln!("SKIPPED: no such machine can be made here: {said}");
+        let output = machine.end();
+        crate::support::print_skipped(&format!("no such machine can be made here: {output}"));
         None
     }
 
-    /// Ends the host, and gives what was said on standard error.
+    /// Ends the host, and gives its standard error.
     fn end(mut self) -> String {
         let mut process = self.process.take().unwrap();
-        // What `set_up` started ends with its standard input.
+        // Processes that `set_up` has started end with their standard input.
         drop(process.stdin.take());
-        self.bed.stop();
+        self.host.stop();
         String::from_utf8_lossy(&process.wait_with_output().unwrap().stderr).into_owned()
     }
 
@@ -49,8 +50,8 @@ impl Machine {
     fn agent(&self, permissions: &Value, script: &str) -> Vec<Value> {
         let payload = json!({ "harness": { "permissions": permissions } });
         let run =
-            self.bed.submit(&format!("RUN {script}"), &payload).unwrap_or_else(|error| panic!("{}", error.text()));
-        self.bed.wait_for_end(&run)
+            self.host.submit(&format!("RUN {script}"), &payload).unwrap_or_else(|error| panic!("{}", error.text()));
+        self.host.wait_for_end(&run)
     }
 }
 
@@ -58,7 +59,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
             drop(process.stdin.take());
-            if self.bed.call("stop", &json!({})).is_err() {
+            if self.host.call("stop", &json!({})).is_err() {
                 let _ = process.kill();
             }
             let _ = process.wait();
@@ -66,12 +67,12 @@ impl Drop for Machine {
     }
 }
 
-fn bed(backend: &str) -> TestHost {
+fn test_host(backend: &str) -> TestHost {
     TestHost::granted(&format!("[sandbox]\nbackends = [\"{backend}\"]\n"))
 }
 
-/// Serves, until its standard input ends, what stands for a public web server, the metadata service of a cloud, and a
-/// name server.
+/// Listens, until its standard input ends, in place of a public web server, the metadata service of a cloud, and a name
+/// server.
 const OUTSIDE: &str = r#"
 import selectors, socket, sys
 ready = selectors.DefaultSelector()
@@ -93,7 +94,7 @@ while True:
             key.fileobj.sendto(b"y", key.fileobj.recvfrom(16)[1])
 "#;
 
-/// Tries to reach them, directly and by the variables that name a proxy.
+/// Tries to reach these servers, directly and through the proxy that the environment names.
 const REACH: &str = r#"
 import socket, urllib.request
 for address in [("203.0.113.7", 80), ("169.254.169.254", 80)]:
@@ -122,21 +123,21 @@ print("tried")
 "#;
 
 #[test]
-fn addresses_outside_are_reached_with_an_open_network_only() {
+fn outside_addresses_are_reachable_only_with_an_open_network() {
     for backend in BACK_ENDS {
-        let bed = bed(backend);
-        bed.file("outside.py", OUTSIDE);
-        bed.file("reach.py", REACH);
+        let host = test_host(backend);
+        host.file("outside.py", OUTSIDE);
+        host.file("reach.py", REACH);
         let set_up = format!(
             "exec 3<&0; ip link set lo up && for a in 203.0.113.7 203.0.113.53 169.254.169.254; do \
              ip address add $a/32 dev lo || exit 1; done && {{ python3 {} <&3 & }}",
-            bed.work().join("outside.py").display()
+            host.work().join("outside.py").display()
         );
-        let Some(machine) = Machine::start(bed, &["-Urn"], &set_up) else { return };
-        if !holds(&machine.bed, backend) {
+        let Some(machine) = Machine::start(host, &["-Urn"], &set_up) else { return };
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
-        // The listeners are there: they can be reached where nothing is in the way.
+        // With an open network, the listeners can be reached.
         let open = json!({ "sandboxMode": "workspace-write", "networkAccess": true });
         let output = tool_outputs(&machine.agent(&open, "python3 reach.py"));
         for address in ["reached 203.0.113.7\n", "reached 169.254.169.254\n"] {
@@ -148,7 +149,7 @@ fn addresses_outside_are_reached_with_an_open_network_only() {
             assert!(output.contains("tried") && !output.contains("reached"), "{backend}, {mode}: {output}");
             assert!(output.contains("refused 169.254.169.254"), "{backend}, {mode}: {output}");
             let refused = of_type(&events, "run.network");
-            let named = |host: &str| refused.iter().any(|event| event["payload"]["host"] == host);
+            let named = |name: &str| refused.iter().any(|event| event["payload"]["host"] == name);
             assert!(named("203.0.113.7") && named("169.254.169.254"), "{backend}, {mode}: {refused:?}");
         }
         machine.end();
@@ -156,16 +157,17 @@ fn addresses_outside_are_reached_with_an_open_network_only() {
 }
 
 #[test]
-fn user_without_a_name_is_contained_as_any_other() {
+fn user_without_a_name_is_contained() {
     for backend in BACK_ENDS {
-        let Some(machine) = Machine::start(bed(backend), &["-U", "--map-user=54321", "--map-group=54321"], "true")
+        let Some(machine) =
+            Machine::start(test_host(backend), &["-U", "--map-user=54321", "--map-group=54321"], "true")
         else {
             return;
         };
-        if !holds(&machine.bed, backend) {
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
-        let outside = machine.bed.root().join("outside");
+        let outside = machine.host.root().join("outside");
         let script = format!("sh -c 'id -u; echo x > inside && echo wrote; echo x > {}'", outside.display());
         let output = tool_outputs(&machine.agent(&json!({ "sandboxMode": "workspace-write" }), &script));
         assert!(output.contains("54321") && output.contains("wrote"), "{backend}: {output}");
@@ -177,12 +179,12 @@ fn user_without_a_name_is_contained_as_any_other() {
 #[test]
 fn work_folder_on_a_read_only_file_system_can_be_read() {
     for backend in BACK_ENDS {
-        let bed = bed(backend);
-        bed.file("present", "here");
-        let work = bed.work();
+        let host = test_host(backend);
+        host.file("present", "here");
+        let work = host.work();
         let set_up = format!("mount --bind {0} {0} && mount -o remount,bind,ro {0}", work.display());
-        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.bed, backend) {
+        let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -196,11 +198,11 @@ fn work_folder_on_a_read_only_file_system_can_be_read() {
 #[test]
 fn work_folder_on_another_file_system_is_written() {
     for backend in BACK_ENDS {
-        let bed = bed(backend);
-        let (work, outside) = (bed.work(), bed.root().join("outside"));
+        let host = test_host(backend);
+        let (work, outside) = (host.work(), host.root().join("outside"));
         let set_up = format!("mount -t tmpfs -o mode=755 none {}", work.display());
-        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.bed, backend) {
+        let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -213,16 +215,16 @@ fn work_folder_on_another_file_system_is_written() {
 }
 
 #[test]
-fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
+fn home_at_the_root_folder_hides_only_its_secrets() {
     for backend in BACK_ENDS {
-        let mut bed = bed(backend);
-        bed.set("HOME", "/");
-        bed.host();
-        if !holds(&bed, backend) {
+        let mut host = test_host(backend);
+        host.set("HOME", "/");
+        host.ensure_running();
+        if !is_contained_by(&host, backend) {
             continue;
         }
-        let machine = Machine { bed, process: None };
-        let outside = machine.bed.root().join("outside");
+        let machine = Machine { host, process: None };
+        let outside = machine.host.root().join("outside");
         let script = format!("sh -c 'echo x > inside && echo wrote; echo x > {}; ls /usr/bin/env'", outside.display());
         let output = tool_outputs(&machine.agent(&json!({ "sandboxMode": "workspace-write" }), &script));
         assert!(output.contains("wrote") && output.contains("/usr/bin/env"), "{backend}: {output}");
@@ -231,12 +233,13 @@ fn home_that_is_the_root_folder_hides_its_secrets_and_nothing_else() {
 }
 
 #[test]
-fn machine_whose_proc_cannot_be_mounted_names_the_gap_or_falls_back() {
+fn machine_without_mountable_proc_reports_the_gap_or_falls_back() {
     for backend in ["namespaces", "bwrap"] {
-        // As in a container: a part of /proc is covered, so that the kernel refuses a new one to user namespaces.
+        // As in a container: a part of /proc is covered, so that the kernel does not let user namespaces mount a new
+        // one.
         let set_up = "mount -t tmpfs none /proc/acpi 2>/dev/null || mount -t tmpfs none /proc/fs";
-        let Some(machine) = Machine::start(bed(backend), &["-Urm"], set_up) else { return };
-        let status = machine.bed.call("get_status", &json!({})).unwrap();
+        let Some(machine) = Machine::start(test_host(backend), &["-Urm"], set_up) else { return };
+        let status = machine.host.call("get_status", &json!({})).unwrap();
         let sandbox = &status["sandbox"];
         if backend == "namespaces" {
             assert_eq!(sandbox["backend"], "namespaces", "{sandbox}");
@@ -252,17 +255,17 @@ fn machine_whose_proc_cannot_be_mounted_names_the_gap_or_falls_back() {
     }
 }
 
-/// What is mounted below a granted folder is part of it, as it is for every program.
+/// A mount below a granted folder is part of the folder, as for every program.
 #[test]
 fn bind_mount_below_the_work_folder_is_seen_and_written() {
     for backend in BACK_ENDS {
-        let bed = bed(backend);
-        let (from, to) = (bed.root().join("elsewhere"), bed.work().join("mounted"));
+        let host = test_host(backend);
+        let (from, to) = (host.root().join("elsewhere"), host.work().join("mounted"));
         fs::create_dir_all(&from).unwrap();
         fs::create_dir_all(&to).unwrap();
         let set_up = format!("mount --bind {} {}", from.display(), to.display());
-        let Some(machine) = Machine::start(bed, &["-Urm"], &set_up) else { return };
-        if !holds(&machine.bed, backend) {
+        let Some(machine) = Machine::start(host, &["-Urm"], &set_up) else { return };
+        if !is_contained_by(&machine.host, backend) {
             continue;
         }
         let permissions = json!({ "sandboxMode": "workspace-write" });
@@ -274,16 +277,15 @@ fn bind_mount_below_the_work_folder_is_seen_and_written() {
     }
 }
 
-/// Without `HOME`, everything is in the home folder that the account database names: the files of the host and the sessions of
-/// the stand-in.
+/// Without `HOME`, the host and the rehearsal use the home folder in the account database.
 #[test]
 fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
-    let bed = TestHost::new();
-    if bed.type_in("unshare --mount true").code != 0 {
-        eprintln!("SKIPPED: no mount namespace can be made here");
+    let host = TestHost::new();
+    if host.run_script("unshare --mount true").code != 0 {
+        crate::support::print_skipped("no mount namespace can be made here");
         return;
     }
-    let (home, accounts) = (bed.user(), bed.root().join("passwd"));
+    let (home, accounts) = (host.user(), host.root().join("passwd"));
     fs::write(&accounts, format!("root:x:0:0:root:{}:/bin/sh\n", home.display())).unwrap();
     let inside = format!(
         r#"set -e
@@ -298,7 +300,7 @@ fn without_home_host_and_rehearsal_use_the_home_folder_of_the_account() {
         accounts = accounts.display(),
         home = home.display(),
     );
-    let done = bed.type_in(&format!("unshare --mount bash -c '{inside}'")).ok();
+    let done = host.run_script(&format!("unshare --mount bash -c '{inside}'")).ok();
     assert_eq!(done.stdout, "at home\n", "{}", done.stderr);
     let sessions = fs::read_dir(home.join(".local/state/ostler/rehearsal")).unwrap().count();
     assert_eq!(sessions, 1);

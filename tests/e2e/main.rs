@@ -1,6 +1,6 @@
-//! The real binary, end to end: each module is a suite of its own, which starts hosts in private homes.
+//! End-to-end tests of the real binary: each module is a suite, which starts hosts in private homes.
 //!
-//! The suites of the real CLIs (`codex`, `claude`, `tools`, …) say SKIPPED on standard error where a CLI is missing, unless
+//! The suites of the real CLIs (`codex`, `claude`) print SKIPPED to standard error if the CLI is missing, or fail if
 //! `OSTLER_REQUIRE_CLIS=1`.
 #![allow(
     unreachable_pub,

@@ -1,4 +1,5 @@
-//! Standard input beside a prompt: what was piped to a run reaches its agent, and what belongs to a loop or a script stays.
+//! Standard input in addition to a prompt: input of a single run reaches its agent, and that of a loop or script is not
+//! read.
 
 use crate::support::TestHost;
 use serde_json::json;
@@ -6,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
-/// A program that takes its prompt as an argument, and one that reads it.
+/// A program that gets the prompt as an argument, and one that reads it from standard input.
 const PROGRAMS: &str = r#"
 [providers.sh]
 plugin = "command"
@@ -17,15 +18,15 @@ plugin = "command"
 executable = "cat"
 "#;
 
-/// The prompt that an agent gets with something piped.
+/// The prompt that an agent gets with piped input.
 fn with(prompt: &str, piped: &str) -> String {
     format!("{prompt}\n\n<stdin>\n{piped}\n</stdin>\n")
 }
 
 #[test]
-fn a_pipe_and_a_file_for_a_run_alone_reach_the_agent() {
-    let bed = TestHost::granted("");
-    bed.file("diff", "THE DIFF");
+fn standard_input_of_a_single_run_reaches_the_agent() {
+    let host = TestHost::granted("");
+    host.file("diff", "THE DIFF");
     for typed in [
         "printf 'THE DIFF' | \"$OSTLER\" run rehearsal 'review this'",
         "\"$OSTLER\" run rehearsal 'review this' < diff",
@@ -33,21 +34,21 @@ fn a_pipe_and_a_file_for_a_run_alone_reach_the_agent() {
         "printf 'THE DIFF' | \"$OSTLER\" run rehearsal --file <(printf 'review this')",
         "printf 'THE DIFF' | \"$OSTLER\" run --payload <(printf '{\"provider\":\"rehearsal\",\"prompt\":\"review this\"}')",
     ] {
-        let done = bed.type_in(typed).ok();
+        let done = host.run_script(typed).ok();
         assert_eq!(done.stdout, with("review this", "THE DIFF"), "{typed}");
     }
-    let run = bed.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
-    let again = bed.run_with_input(&["rerun", &run], b"ANOTHER").ok();
+    let run = host.call("list_runs", &json!({})).unwrap()["items"][0]["runId"].as_str().unwrap().to_owned();
+    let again = host.run_with_input(&["rerun", &run], b"ANOTHER").ok();
     assert_eq!(again.stdout, with("review this", "ANOTHER"));
-    let chat = bed.run(&["chat", "new", "rehearsal"]).ok().stdout;
-    let sent = bed.run_with_input(&["chat", "send", chat.trim(), "and this"], b"A LOG").ok();
+    let chat = host.run(&["chat", "new", "rehearsal"]).ok().stdout;
+    let sent = host.run_with_input(&["chat", "send", chat.trim(), "and this"], b"A LOG").ok();
     assert_eq!(sent.stdout, with("and this", "A LOG"));
 }
 
 #[test]
-fn nothing_is_read_where_nothing_was_piped() {
-    let bed = TestHost::granted("");
-    bed.file("empty", "");
+fn empty_or_excluded_standard_input_adds_nothing_to_the_prompt() {
+    let host = TestHost::granted("");
+    host.file("empty", "");
     for typed in [
         "\"$OSTLER\" run -q rehearsal hello < /dev/null",
         "\"$OSTLER\" run -q rehearsal hello <&-",
@@ -58,17 +59,17 @@ fn nothing_is_read_where_nothing_was_piped() {
         "echo hello | \"$OSTLER\" run -q rehearsal --file /dev/stdin",
         "echo '{\"provider\":\"rehearsal\",\"prompt\":\"hello\"}' | \"$OSTLER\" run -q --payload -",
     ] {
-        let done = bed.type_in(typed).ok();
+        let done = host.run_script(typed).ok();
         assert_eq!((done.stdout.trim_end(), done.stderr.as_str()), ("hello", ""), "{typed}");
     }
-    let done = bed.type_in("\"$OSTLER\" run --stdin rehearsal hello < /dev/null").ok();
+    let done = host.run_script("\"$OSTLER\" run --stdin rehearsal hello < /dev/null").ok();
     assert!(done.stderr.contains("standard input is empty"), "{}", done.stderr);
 }
 
 #[test]
-fn a_loop_keeps_the_list_that_it_reads() {
-    let bed = TestHost::granted("");
-    bed.file("list", "one\ntwo\nthree\n");
+fn run_inside_a_loop_does_not_read_the_input_of_the_loop() {
+    let host = TestHost::granted("");
+    host.file("list", "one\ntwo\nthree\n");
     let body = "while read -r word; do \"$OSTLER\" run -q rehearsal \"SAY $word\"; done";
     for typed in [
         format!("{body} < list"),
@@ -78,39 +79,39 @@ fn a_loop_keeps_the_list_that_it_reads() {
         format!("printf '%s\\n' '{body} < list' | bash"),
         "printf '%s\\n' '\"$OSTLER\" run -q rehearsal \"SAY one\"' 'echo two' 'echo three' | bash".to_owned(),
     ] {
-        let done = bed.type_in(&typed).ok();
+        let done = host.run_script(&typed).ok();
         assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("one\ntwo\nthree\n", ""), "{typed}");
     }
 }
 
 #[test]
-fn what_a_script_was_given_is_left_with_a_warning_and_read_on_demand() {
-    let bed = TestHost::granted("");
+fn standard_input_of_a_script_is_left_with_a_warning_and_read_on_demand() {
+    let host = TestHost::granted("");
     let script =
         |option: &str| format!("printf 'THE DIFF' | bash -c '\"$OSTLER\" run {option} rehearsal review; true'");
-    let done = bed.type_in(&script("")).ok();
+    let done = host.run_script(&script("")).ok();
     assert_eq!(done.stdout, "review\n");
     assert!(done.stderr.contains("use --stdin to read it or --no-stdin to hide this warning"), "{}", done.stderr);
     for quiet in ["-q", "--no-stdin"] {
-        let done = bed.type_in(&script(quiet)).ok();
+        let done = host.run_script(&script(quiet)).ok();
         assert!(done.stdout == "review\n" && !done.stderr.contains("standard input"), "{}", done.all());
     }
-    assert_eq!(bed.type_in(&script("--stdin")).ok().stdout, with("review", "THE DIFF"));
+    assert_eq!(host.run_script(&script("--stdin")).ok().stdout, with("review", "THE DIFF"));
 }
 
 #[test]
-fn programs_of_one_prompt_get_what_was_piped() {
-    let bed = TestHost::granted(PROGRAMS);
+fn command_plugin_passes_piped_input_to_the_program() {
+    let host = TestHost::granted(PROGRAMS);
     let piped =
-        |provider: &str, prompt: &str| bed.run_with_input(&["run", provider, prompt], b"THE DIFF\n").ok().stdout;
+        |provider: &str, prompt: &str| host.run_with_input(&["run", provider, prompt], b"THE DIFF\n").ok().stdout;
     assert_eq!(piped("sh", "echo got $(cat)"), "got THE DIFF\n");
     assert_eq!(piped("cat", "review this"), "review this\n\n<stdin>\nTHE DIFF\n</stdin>");
     assert!(piped("rehearsal", "RUN echo ran").contains("ran"));
 }
 
 #[test]
-fn what_is_no_text_or_too_long_or_wanted_twice_is_refused_before_the_run() {
-    let bed = TestHost::granted("");
+fn invalid_too_long_or_ambiguous_input_is_refused_before_the_run() {
+    let host = TestHost::granted("");
     for (typed, part) in [
         (
             "printf 'a\\377' | \"$OSTLER\" run rehearsal hello",
@@ -130,34 +131,34 @@ fn what_is_no_text_or_too_long_or_wanted_twice_is_refused_before_the_run() {
         ),
         ("\"$OSTLER\" run --stdin --no-stdin rehearsal hello", "cannot be used with"),
     ] {
-        let done = bed.type_in(typed).code(2);
+        let done = host.run_script(typed).code(2);
         assert!(done.stderr.contains(part), "{typed}: {}", done.stderr);
     }
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], 0);
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 0);
     let most = vec![b'x'; 8 << 20];
-    let done = bed.run_with_input(&["run", "-q", "rehearsal", "MODEL"], &most).ok();
+    let done = host.run_with_input(&["run", "-q", "rehearsal", "MODEL"], &most).ok();
     assert!(!done.stdout.is_empty());
 }
 
-/// A run whose standard input is a pipe to which nothing has been written, and the first line of its complaints.
-fn silent(bed: &TestHost) -> (Child, String) {
-    let mut command = bed.command(&["run", "-q", "rehearsal", "review this"]);
+/// A run whose standard input is a pipe without data, and the first line of its standard error.
+fn silent(host: &TestHost) -> (Child, String) {
+    let mut command = host.command(&["run", "-q", "rehearsal", "review this"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let line = BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
     (child, line)
 }
 
 #[test]
-fn a_writer_that_says_nothing_is_waited_for_and_that_is_said() {
-    let bed = TestHost::granted("");
-    let (mut child, line) = silent(&bed);
+fn silent_writer_is_waited_for_with_a_notice() {
+    let host = TestHost::granted("");
+    let (mut child, line) = silent(&host);
     assert_eq!(line, "waiting for the end of standard input (use --no-stdin to skip it)");
     child.stdin.take().unwrap().write_all(b"THE DIFF").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), with("review this", "THE DIFF"));
     assert_eq!(output.status.code(), Some(0));
 
-    let (mut child, _) = silent(&bed);
+    let (mut child, _) = silent(&host);
     crate::support::signal(i32::try_from(child.id()).unwrap(), nix::sys::signal::Signal::SIGINT);
     assert_eq!(child.wait().unwrap().signal(), Some(2));
 }

@@ -1,6 +1,6 @@
-//! Defaults under a name, and runs that are run again.
+//! Profiles, and reruns of earlier runs.
 
-use crate::support::{TestHost, answer, check_story, of_type, tool_outputs};
+use crate::support::{TestHost, answer, check_run_events, of_type, tool_outputs};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -9,9 +9,9 @@ fn secret() -> String {
 }
 
 #[track_caller]
-fn rerun(bed: &TestHost, run: &str, overrides: Value) -> Vec<Value> {
-    let again = bed.call("rerun", &json!({ "runId": run, "overrides": overrides })).unwrap();
-    bed.wait_for_end(again["runId"].as_str().unwrap())
+fn rerun(host: &TestHost, run: &str, overrides: Value) -> Vec<Value> {
+    let again = host.call("rerun", &json!({ "runId": run, "overrides": overrides })).unwrap();
+    host.wait_for_end(again["runId"].as_str().unwrap())
 }
 
 fn pointers(problems: &Value) -> Vec<String> {
@@ -23,91 +23,91 @@ fn pointers(problems: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_run_with_a_profile_needs_no_provider() {
-    let bed = TestHost::granted("");
-    bed.run(&["profiles", "save", "careful", "--provider", "rehearsal", "--model", "mine"]).ok();
-    bed.run(&["profiles", "save", "whole", "--provider", "rehearsal", "SAY of the profile"]).ok();
-    assert_eq!(bed.run(&["run", "--profile", "careful", "SAY x"]).ok().stdout, "x\n");
-    assert_eq!(bed.run_with_input(&["run", "--profile", "careful", "-"], b"SAY x").ok().stdout, "x\n");
-    bed.file("t.md", "MODEL");
-    assert_eq!(bed.run(&["run", "--profile", "careful", "--file", "t.md"]).ok().stdout, "mine\n");
-    assert_eq!(bed.run(&["run", "--profile", "whole"]).ok().stdout, "of the profile\n");
-    // What names a provider is one.
-    assert_eq!(bed.run(&["run", "--profile", "whole", "rehearsal"]).ok().stdout, "of the profile\n");
-    assert_eq!(bed.run(&["run", "--profile", "careful", "rehearsal", "MODEL"]).ok().stdout, "mine\n");
-    bed.run(&["run", "--profile", "careful", "codex", "SAY x"]).code(2);
-    bed.run(&["run", "--profile", "nobody", "SAY x"]).code(5);
-    bed.run(&["run"]).code(2);
+fn run_with_a_profile_needs_no_provider() {
+    let host = TestHost::granted("");
+    host.run(&["profiles", "save", "careful", "--provider", "rehearsal", "--model", "mine"]).ok();
+    host.run(&["profiles", "save", "whole", "--provider", "rehearsal", "SAY of the profile"]).ok();
+    assert_eq!(host.run(&["run", "--profile", "careful", "SAY x"]).ok().stdout, "x\n");
+    assert_eq!(host.run_with_input(&["run", "--profile", "careful", "-"], b"SAY x").ok().stdout, "x\n");
+    host.file("t.md", "MODEL");
+    assert_eq!(host.run(&["run", "--profile", "careful", "--file", "t.md"]).ok().stdout, "mine\n");
+    assert_eq!(host.run(&["run", "--profile", "whole"]).ok().stdout, "of the profile\n");
+    // A single argument that is the name of a provider is the provider, not the prompt.
+    assert_eq!(host.run(&["run", "--profile", "whole", "rehearsal"]).ok().stdout, "of the profile\n");
+    assert_eq!(host.run(&["run", "--profile", "careful", "rehearsal", "MODEL"]).ok().stdout, "mine\n");
+    host.run(&["run", "--profile", "careful", "codex", "SAY x"]).code(2);
+    host.run(&["run", "--profile", "nobody", "SAY x"]).code(5);
+    host.run(&["run"]).code(2);
 }
 
 #[test]
-fn a_profile_gives_what_the_payload_does_not_say() {
-    let bed =
+fn profile_fills_fields_that_the_payload_omits() {
+    let host =
         TestHost::granted("policy.allow_environment = [\"A\", \"B\"]\n[providers.other]\nplugin = \"rehearsal\"\n");
-    let folder = bed.work().join("of-the-profile");
+    let folder = host.work().join("of-the-profile");
     fs::create_dir(&folder).unwrap();
     let config = json!({
         "model": "of the profile", "cwd": folder, "timeoutSeconds": 77, "queuePriority": 3,
         "harness": { "systemPrompt": "be brief", "processEnv": { "A": "profile", "B": "profile" } }
     });
-    bed.file("careful.json", config.to_string());
+    host.file("careful.json", config.to_string());
     let save = ["profiles", "save", "careful", "--provider", "rehearsal", "--config", "careful.json", "--retries", "2"];
-    bed.run(&save).ok();
-    let listed = bed.run(&["profiles", "list"]).ok().stdout;
+    host.run(&save).ok();
+    let listed = host.run(&["profiles", "list"]).ok().stdout;
     assert!(listed.contains("careful") && listed.contains("systemPrompt"), "{listed}");
-    let shown = bed.run(&["profiles", "show", "careful", "--json"]).ok().json();
+    let shown = host.run(&["profiles", "show", "careful", "--json"]).ok().json();
     assert_eq!((shown["config"]["maxRetries"].as_u64(), &shown["config"]["cwd"]), (Some(2), &json!(folder)));
 
-    // The folder of the profile goes before the current one, and what is said goes over all of it.
-    assert_eq!(bed.run(&["run", "rehearsal", "--profile", "careful", "MODEL"]).ok().stdout, "of the profile\n");
-    assert_eq!(bed.run(&["run", "rehearsal", "--profile", "careful", "SYSTEM"]).ok().stdout, "be brief\n");
+    // The folder of the profile wins over the current one, and fields of the payload win over the profile.
+    assert_eq!(host.run(&["run", "rehearsal", "--profile", "careful", "MODEL"]).ok().stdout, "of the profile\n");
+    assert_eq!(host.run(&["run", "rehearsal", "--profile", "careful", "SYSTEM"]).ok().stdout, "be brief\n");
     let payload = json!({
         "prompt": "RUN echo $A $B; pwd", "profileId": shown["profileId"], "model": null,
         "harness": { "systemPrompt": null, "processEnv": { "A": "payload" } }
     });
-    let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    let story = bed.wait_for_end(&run);
-    check_story(&story);
+    let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    let events = host.wait_for_end(&run);
+    check_run_events(&events);
     let expected = format!("payload profile\n{}\n", folder.canonicalize().unwrap().display());
-    assert!(tool_outputs(&story).contains(&expected), "{story:#?}");
-    let record = bed.record(&run);
+    assert!(tool_outputs(&events).contains(&expected), "{events:#?}");
+    let record = host.record(&run);
     let stored = &record["payload"];
     assert_eq!((stored["provider"].as_str(), stored["model"].as_str()), (Some("rehearsal"), Some("of the profile")));
     assert_eq!((stored["timeoutSeconds"].as_u64(), record["queuePriority"].as_i64()), (Some(77), Some(3)));
     assert_eq!(stored["harness"]["systemPrompt"], "be brief");
-    let audits = of_type(&story, "run.policy_audit");
+    let audits = of_type(&events, "run.policy_audit");
     assert_eq!(audits.len(), 2);
     assert!(audits.iter().all(|audit| audit["payload"]["profile"] == "careful"), "{audits:#?}");
 
-    // Another provider's is refused, as is one that there is not.
-    let wrong = json!({ "provider": "other", "prompt": "x", "cwd": bed.work(), "profileId": "careful" });
-    let error = bed.call("start_run", &wrong).unwrap_err();
+    // A profile of another provider is refused, and so is one that does not exist.
+    let wrong = json!({ "provider": "other", "prompt": "x", "cwd": host.work(), "profileId": "careful" });
+    let error = host.call("start_run", &wrong).unwrap_err();
     assert_eq!((error.kind(), error.data()["pointer"].as_str()), ("INVALID_PARAMS", Some("/profileId")));
-    let done = bed.run(&["run", "--json", "rehearsal", "--profile", "caerful", "x"]).code(5);
+    let done = host.run(&["run", "--json", "rehearsal", "--profile", "caerful", "x"]).code(5);
     assert_eq!(done.error()["pointer"], "/profileId");
 
-    // It is replaced as a whole on demand, and what ran with it keeps what it had.
-    bed.run(&["profiles", "save", "careful", "--replace", "--model", "new"]).ok();
-    assert_eq!(bed.run(&["profiles", "show", "careful", "--json"]).ok().json()["config"], json!({ "model": "new" }));
-    let again = rerun(&bed, &run, json!({ "prompt": "MODEL" }));
-    assert_eq!(answer(&again), "of the profile", "the stored payload counts, not the profile of today");
-    let named = rerun(&bed, &run, json!({ "prompt": "MODEL", "model": null, "profileId": "careful" }));
-    assert_eq!(answer(&named), "new", "a profile that is named anew is merged");
-    bed.run(&["profiles", "delete", "careful"]).ok();
-    assert_eq!(answer(&rerun(&bed, &run, json!({ "prompt": "SYSTEM" }))), "be brief");
-    bed.run(&["profiles", "delete", "careful"]).code(5);
+    // `--replace` replaces the whole profile. Earlier runs keep their stored payload.
+    host.run(&["profiles", "save", "careful", "--replace", "--model", "new"]).ok();
+    assert_eq!(host.run(&["profiles", "show", "careful", "--json"]).ok().json()["config"], json!({ "model": "new" }));
+    let again = rerun(&host, &run, json!({ "prompt": "MODEL" }));
+    assert_eq!(answer(&again), "of the profile", "a rerun uses the stored payload, not the current profile");
+    let named = rerun(&host, &run, json!({ "prompt": "MODEL", "model": null, "profileId": "careful" }));
+    assert_eq!(answer(&named), "new", "a profile in the overrides is merged");
+    host.run(&["profiles", "delete", "careful"]).ok();
+    assert_eq!(answer(&rerun(&host, &run, json!({ "prompt": "SYSTEM" }))), "be brief");
+    host.run(&["profiles", "delete", "careful"]).code(5);
 }
 
 #[test]
-fn profiles_that_cannot_be_kept() {
-    let bed = TestHost::granted("");
-    bed.host();
+fn invalid_profiles_are_refused_with_all_problems() {
+    let host = TestHost::granted("");
+    host.ensure_running();
     let save = |more: Value| {
         let mut params = json!({ "name": "p", "provider": "rehearsal", "config": {} });
         for (name, value) in more.as_object().unwrap() {
             params[name] = value.clone();
         }
-        bed.call("save_profile", &params)
+        host.call("save_profile", &params)
     };
     let kept = save(json!({})).unwrap();
     let token = secret();
@@ -128,7 +128,7 @@ fn profiles_that_cannot_be_kept() {
             "/config/timeoutSeconds"
         ]
     );
-    assert!(error.text().contains("maxTurns"), "the nearest name is told: {}", error.text());
+    assert!(error.text().contains("maxTurns"), "the nearest name is suggested: {}", error.text());
 
     let config = json!({
         "harness": {
@@ -166,36 +166,36 @@ fn profiles_that_cannot_be_kept() {
     }
     let renamed = save(json!({ "id": kept["profileId"], "name": "renamed" })).unwrap();
     assert_eq!((&renamed["profileId"], &renamed["createdAt"]), (&kept["profileId"], &kept["createdAt"]));
-    let listed = bed.call("list_profiles", &json!({})).unwrap();
-    assert_eq!(listed, json!([renamed]), "something else was kept");
-    assert_eq!(bed.call("list_profiles", &json!({ "provider": "codex" })).unwrap(), json!([]));
+    let listed = host.call("list_profiles", &json!({})).unwrap();
+    assert_eq!(listed, json!([renamed]), "another profile was saved");
+    assert_eq!(host.call("list_profiles", &json!({ "provider": "codex" })).unwrap(), json!([]));
 
-    // What is wrong with a profile only when it is used names it.
+    // A problem that shows only when the profile is used names the profile.
     let config = json!({ "harness": { "mcp": { "servers": [{ "name": "s" }] } } });
     save(json!({ "name": "q", "config": config })).unwrap();
-    let payload = json!({ "prompt": "x", "cwd": bed.work(), "profileId": "q" });
-    let error = bed.call("start_run", &payload).unwrap_err();
+    let payload = json!({ "prompt": "x", "cwd": host.work(), "profileId": "q" });
+    let error = host.call("start_run", &payload).unwrap_err();
     assert!(error.data()["hint"].as_str().unwrap().contains("the profile \"q\""), "{}", error.text());
-    crate::support::SecretProbe::new(&[token]).assert_not_below(bed.root(), &[]);
+    crate::support::SecretProbe::new(&[token]).assert_not_below(host.root(), &[]);
 }
 
 #[test]
-fn a_run_is_run_again_after_a_restart_with_changes() {
-    let bed = TestHost::granted("");
+fn rerun_after_a_restart_applies_overrides() {
+    let host = TestHost::granted("");
     let payload = json!({
-        "provider": "rehearsal", "prompt": "MODEL", "model": "first", "cwd": bed.work(), "maxRetries": 1,
+        "provider": "rehearsal", "prompt": "MODEL", "model": "first", "cwd": host.work(), "maxRetries": 1,
         "harness": { "systemPrompt": "be brief", "limits": { "maxTurns": 7, "timeoutMs": 60_000 } }
     });
-    let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    assert_eq!(answer(&bed.wait_for_end(&run)), "first");
-    bed.stop();
-    assert_eq!(bed.run(&["rerun", &run[run.len() - 8..]]).ok().stdout, "first\n");
-    assert_eq!(bed.run(&["rerun", &run, "--model", "second"]).ok().stdout, "second\n");
-    assert_eq!(bed.run(&["rerun", &run, "SYSTEM"]).ok().stdout, "be brief\n");
+    let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    assert_eq!(answer(&host.wait_for_end(&run)), "first");
+    host.stop();
+    assert_eq!(host.run(&["rerun", &run[run.len() - 8..]]).ok().stdout, "first\n");
+    assert_eq!(host.run(&["rerun", &run, "--model", "second"]).ok().stdout, "second\n");
+    assert_eq!(host.run(&["rerun", &run, "SYSTEM"]).ok().stdout, "be brief\n");
     let args = ["rerun", &run, "--detach", "--clear", "harness.limits.maxTurns", "--clear", "harness.systemPrompt"];
-    let again = bed.run(&args).ok().stdout.trim().to_owned();
-    bed.wait_for_end(&again);
-    let stored = bed.record(&again)["payload"].clone();
+    let again = host.run(&args).ok().stdout.trim().to_owned();
+    host.wait_for_end(&again);
+    let stored = host.record(&again)["payload"].clone();
     assert_eq!(stored["harness"], json!({ "limits": { "timeoutMs": 60_000 } }), "{stored}");
     assert_eq!((stored["maxRetries"].as_u64(), stored["model"].as_str()), (Some(1), Some("first")));
 
@@ -208,7 +208,7 @@ fn a_run_is_run_again_after_a_restart_with_changes() {
         ),
         (json!({ "runId": run, "overrides": { "prompt": null } }), vec!["/overrides/prompt"]),
     ] {
-        let error = bed.call("rerun", &params).unwrap_err();
+        let error = host.call("rerun", &params).unwrap_err();
         assert_eq!(
             (error.kind(), pointers(error.data())),
             ("INVALID_PARAMS", expected.iter().map(|p| (*p).to_owned()).collect()),
@@ -216,75 +216,75 @@ fn a_run_is_run_again_after_a_restart_with_changes() {
             error.text()
         );
     }
-    let error = bed.call("rerun", &json!({ "runId": "01999999-8888-7777-8666-123456789abc" })).unwrap_err();
+    let error = host.call("rerun", &json!({ "runId": "01999999-8888-7777-8666-123456789abc" })).unwrap_err();
     assert_eq!(error.kind(), "NOT_FOUND");
-    bed.run(&["rerun", "zz"]).code(2);
+    host.run(&["rerun", "zz"]).code(2);
 }
 
 #[test]
-fn secrets_that_are_gone_must_be_given_again() {
-    let bed = TestHost::granted("policy.allow_environment = [\"*_TOKEN\", \"PLAIN\"]\n");
+fn rerun_of_an_ended_run_requires_its_secrets_again() {
+    let host = TestHost::granted("policy.allow_environment = [\"*_TOKEN\", \"PLAIN\"]\n");
     let token = secret();
     let prompt = "RUN printf %s \"$DEPLOY_TOKEN\" | sha256sum; until [ -e go ]; do sleep 0.02; done";
     let payload = json!({
-        "provider": "rehearsal", "prompt": prompt, "cwd": bed.work(),
+        "provider": "rehearsal", "prompt": prompt, "cwd": host.work(),
         "harness": { "processEnv": { "DEPLOY_TOKEN": token, "PLAIN": "x" } }
     });
-    bed.host();
-    let first = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-    // While it has not ended, its true payload is still there.
-    let second = bed.call("rerun", &json!({ "runId": first })).unwrap()["runId"].as_str().unwrap().to_owned();
-    bed.file("go", "");
+    host.ensure_running();
+    let first = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+    // Until the run ends, its secrets are still available.
+    let second = host.call("rerun", &json!({ "runId": first })).unwrap()["runId"].as_str().unwrap().to_owned();
+    host.file("go", "");
     for run in [&first, &second] {
         assert!(
-            tool_outputs(&bed.wait_for_end(run)).contains(&crate::support::sha256(&token)),
-            "the true value was not used"
+            tool_outputs(&host.wait_for_end(run)).contains(&crate::support::sha256(&token)),
+            "the original value was not used"
         );
     }
 
-    let error = bed.call("rerun", &json!({ "runId": first })).unwrap_err();
+    let error = host.call("rerun", &json!({ "runId": first })).unwrap_err();
     assert_eq!(error.kind(), "CONFLICT", "{}", error.text());
     assert_eq!(pointers(error.data()), ["/overrides/harness/processEnv/DEPLOY_TOKEN"]);
-    let done = bed.run(&["rerun", "--json", &first]).code(7);
+    let done = host.run(&["rerun", "--json", &first]).code(7);
     assert!(done.stderr.contains("DEPLOY_TOKEN"), "{}", done.stderr);
 
     let given = |value: Value| json!({ "harness": { "processEnv": { "DEPLOY_TOKEN": value } } });
-    let again = rerun(&bed, &first, given(json!("another-value-of-it")));
+    let again = rerun(&host, &first, given(json!("another-value-of-it")));
     assert!(tool_outputs(&again).contains(&crate::support::sha256("another-value-of-it")));
-    let without = rerun(&bed, &first, given(Value::Null));
-    assert!(tool_outputs(&without).contains(&crate::support::sha256("")), "null leaves it out");
-    crate::support::SecretProbe::new(&[token, "another-value-of-it".to_owned()]).assert_not_below(bed.root(), &[]);
+    let without = rerun(&host, &first, given(Value::Null));
+    assert!(tool_outputs(&without).contains(&crate::support::sha256("")), "null removes the variable");
+    crate::support::SecretProbe::new(&[token, "another-value-of-it".to_owned()]).assert_not_below(host.root(), &[]);
 }
 
 #[test]
-fn a_message_that_is_run_again_is_the_next_message() {
-    let bed = TestHost::granted("");
-    let id = bed.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
-    assert_eq!(bed.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
-    let first = bed.run(&["chat", "show", &id, "--json"]).ok().json()["runs"][0]["runId"].as_str().unwrap().to_owned();
-    bed.stop();
-    assert_eq!(bed.run(&["rerun", &first]).ok().stdout, "2\n");
-    let found = bed.call("get_conversation", &json!({ "conversationId": id })).unwrap();
+fn rerun_of_a_message_becomes_the_next_message() {
+    let host = TestHost::granted("");
+    let id = host.run(&["chat", "new", "rehearsal"]).ok().stdout.trim().to_owned();
+    assert_eq!(host.run(&["chat", "send", &id, "TURNS"]).ok().stdout, "1\n");
+    let first = host.run(&["chat", "show", &id, "--json"]).ok().json()["runs"][0]["runId"].as_str().unwrap().to_owned();
+    host.stop();
+    assert_eq!(host.run(&["rerun", &first]).ok().stdout, "2\n");
+    let found = host.call("get_conversation", &json!({ "conversationId": id })).unwrap();
     assert_eq!(found["totalRuns"], 2);
     assert_eq!(found["runs"][1]["conversationId"], *id);
-    let events = bed.stored_events(&format!("conversationId={id}&types=conversation.message_sent"));
+    let events = host.stored_events(&format!("conversationId={id}&types=conversation.message_sent"));
     assert_eq!(events.len(), 2);
-    let error = bed.call("rerun", &json!({ "runId": first, "overrides": { "provider": "codex" } })).unwrap_err();
+    let error = host.call("rerun", &json!({ "runId": first, "overrides": { "provider": "codex" } })).unwrap_err();
     assert_eq!(
         (error.kind(), error.data()["pointer"].as_str()),
         ("INVALID_PARAMS", Some("/overrides/provider")),
         "{}",
         error.text()
     );
-    bed.run(&["chat", "archive", &id]).ok();
-    bed.run(&["rerun", &first]).code(7);
+    host.run(&["chat", "archive", &id]).ok();
+    host.run(&["rerun", &first]).code(7);
 }
 
 #[test]
 fn options_of_the_command_line_reach_the_payload() {
-    let bed = TestHost::granted("");
-    bed.file("mcp.json", r#"[{"name": "notes", "command": "true"}]"#);
-    let run = bed.detach(&[
+    let host = TestHost::granted("");
+    host.file("mcp.json", r#"[{"name": "notes", "command": "true"}]"#);
+    let run = host.detach(&[
         "rehearsal",
         "--tool",
         "shell",
@@ -295,14 +295,14 @@ fn options_of_the_command_line_reach_the_payload() {
         "be brief",
         "SAY with options",
     ]);
-    bed.wait_for_end(&run);
-    let harness = bed.record(&run)["payload"]["harness"].clone();
+    host.wait_for_end(&run);
+    let harness = host.record(&run)["payload"]["harness"].clone();
     assert_eq!(harness["tools"], json!(["shell"]));
     assert_eq!(harness["permissions"]["autoApprove"], true);
     assert_eq!(harness["mcp"]["servers"][0]["name"], "notes");
     assert_eq!(harness["appendSystemPrompt"], "be brief");
-    let refused = bed.run(&["run", "--json", "rehearsal", "--tool", "hammer", "SAY x"]).code(2).error();
+    let refused = host.run(&["run", "--json", "rehearsal", "--tool", "hammer", "SAY x"]).code(2).error();
     assert!(refused.to_string().contains("/harness/tools/0"), "{refused}");
-    let missing = bed.run(&["run", "rehearsal", "--mcp", "none.json", "SAY x"]).code(74);
+    let missing = host.run(&["run", "rehearsal", "--mcp", "none.json", "SAY x"]).code(74);
     assert!(missing.stderr.contains("none.json"), "{}", missing.stderr);
 }

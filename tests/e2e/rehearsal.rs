@@ -1,4 +1,4 @@
-//! The stand-in by itself, as its own program.
+//! The rehearsal itself, as a program.
 
 use std::{
     fs,
@@ -7,11 +7,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-struct Stage {
+struct RehearsalFixture {
     folder: tempfile::TempDir,
 }
 
-impl Stage {
+impl RehearsalFixture {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -31,7 +31,7 @@ impl Stage {
         command
     }
 
-    fn play(&self, prompt: &str, args: &[&str]) -> Output {
+    fn run(&self, prompt: &str, args: &[&str]) -> Output {
         let mut child = self.command(args).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // A refused command line leaves its input unread.
@@ -43,12 +43,12 @@ impl Stage {
 
 const SESSION: &str = "--session-id=5eed0000-0000-4000-8000-000000000001";
 
-/// The plugin's tests read these captures: they must be what the stand-in still writes.
+/// The tests of the plugin read these captures, so that they must match the current output of the rehearsal.
 #[test]
-fn the_captures_are_up_to_date() {
-    let stage = Stage::new();
+fn captures_match_the_current_output() {
+    let fixture = RehearsalFixture::new();
     let captures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../plugins/rehearsal/tests/captures");
-    let schema = stage.folder.path().join("schema.json");
+    let schema = fixture.folder.path().join("schema.json");
     fs::write(&schema, r#"{"type":"object"}"#).unwrap();
     let schema = format!("--schema={}", schema.display());
     let cases: Vec<(&str, &str, Vec<&str>)> = vec![
@@ -76,45 +76,45 @@ fn the_captures_are_up_to_date() {
         ("raw", "RAW", vec![SESSION]),
         ("bad-option", "x", vec!["--nope"]),
     ];
-    let here = stage.folder.path().canonicalize().unwrap();
-    let known = |name: &str, extension: &str| {
+    let here = fixture.folder.path().canonicalize().unwrap();
+    let captured = |name: &str, extension: &str| {
         String::from_utf8_lossy(&fs::read(captures.join(format!("{name}.{extension}"))).unwrap_or_default())
             .into_owned()
     };
-    // The pieces in which a command's output arrives are chance; its result is not.
-    let steady = |text: &str| {
+    // The output of a command arrives in random chunks, so that only its result is compared.
+    let without_deltas = |text: &str| {
         let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"tool.delta\"")).collect();
         lines.join("\n")
     };
     for (name, prompt, args) in cases {
-        let output = stage.play(prompt, &args);
+        let output = fixture.run(prompt, &args);
         let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
         let own = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .replace(here.to_str().unwrap(), "/work")
                 .replace(&version, "\"version\":\"0.1.0\"")
         };
-        assert_eq!(steady(&own(&output.stdout)), steady(&known(name, "stdout")), "{name}");
-        assert_eq!(own(&output.stderr), known(name, "stderr"), "{name}");
-        assert_eq!(output.status.code().unwrap().to_string(), known(name, "exit").trim(), "{name}");
+        assert_eq!(without_deltas(&own(&output.stdout)), without_deltas(&captured(name, "stdout")), "{name}");
+        assert_eq!(own(&output.stderr), captured(name, "stderr"), "{name}");
+        assert_eq!(output.status.code().unwrap().to_string(), captured(name, "exit").trim(), "{name}");
     }
 }
 
 #[test]
-fn it_says_that_it_is_a_rehearsal() {
-    let stage = Stage::new();
-    let help = String::from_utf8(stage.play("", &["--help"]).stdout).unwrap();
+fn rehearsal_identifies_itself() {
+    let fixture = RehearsalFixture::new();
+    let help = String::from_utf8(fixture.run("", &["--help"]).stdout).unwrap();
     assert!(help.contains("rehearsal") && help.contains("No model answers here"), "{help}");
-    let version = String::from_utf8(stage.play("", &["--version"]).stdout).unwrap();
+    let version = String::from_utf8(fixture.run("", &["--version"]).stdout).unwrap();
     assert_eq!(version, format!("ostler rehearsal {}\n", env!("CARGO_PKG_VERSION")));
-    let answer = String::from_utf8(stage.play("hello", &[]).stdout).unwrap();
+    let answer = String::from_utf8(fixture.run("hello", &[]).stdout).unwrap();
     assert!(answer.lines().next().unwrap().contains(r#""model":"rehearsal""#), "{answer}");
 }
 
 #[test]
-fn an_interrupt_ends_it_with_a_last_line() {
-    let stage = Stage::new();
-    let mut child = stage.command(&[]).spawn().unwrap();
+fn interrupt_ends_the_rehearsal_with_a_last_line() {
+    let fixture = RehearsalFixture::new();
+    let mut child = fixture.command(&[]).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"RUN echo up; sleep 600").unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     lines.find(|line| line.as_ref().unwrap().contains("tool.delta")).unwrap().unwrap();
@@ -125,10 +125,10 @@ fn an_interrupt_ends_it_with_a_last_line() {
 }
 
 #[test]
-fn prompts_that_make_no_sense_are_refused() {
-    let stage = Stage::new();
+fn invalid_prompts_are_refused() {
+    let fixture = RehearsalFixture::new();
     for (prompt, part) in [("", "no prompt"), ("SLOW soon", "how many chunks"), ("FAIL loudly", "'loudly'")] {
-        let output = stage.play(prompt, &[]);
+        let output = fixture.run(prompt, &[]);
         assert_eq!(output.status.code(), Some(2), "{prompt}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{prompt}");
         assert!(output.stdout.is_empty());

@@ -1,18 +1,21 @@
-//! Ends of every kind: cancelled, timed out, finished with leftovers, interrupted at the terminal. Nothing stays alive.
+//! All ways in which a run ends: canceled, timed out, finished with remaining processes, interrupted at the terminal.
+//! No process is left.
 
-use crate::support::{PATIENCE, ResourceBaseline, TestHost, answer, carrying, check_story, end_of, of_type, until};
+use crate::support::{
+    ResourceBaseline, TIMEOUT, TestHost, answer, carrying, check_run_events, end_of, of_type, wait_until,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// What a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
+/// How long a stop may take: the grace period of 5 s, the kill, and the load of a busy machine.
 const STOP: Duration = Duration::from_secs(12);
 
-/// Starts a run and waits until its agent has done what the stop is to find.
-fn begin(bed: &TestHost, prompt: &str, ready: impl Fn(&Value) -> bool) -> (crate::support::Follower, String) {
-    let mut follower = bed.follow(&["run", "--json", "rehearsal", prompt]);
+/// Starts a run and waits for an event that shows that its agent is at work.
+fn start_run(host: &TestHost, prompt: &str, ready: impl Fn(&Value) -> bool) -> (crate::support::Follower, String) {
+    let mut follower = host.follow(&["run", "--json", "rehearsal", prompt]);
     follower.wait_for("the agent at work", ready);
     let id = follower.run_id();
     (follower, id)
@@ -22,22 +25,22 @@ fn text_or_tool(event: &Value) -> bool {
     matches!(event["payload"]["kind"].as_str(), Some("text_delta" | "tool_delta" | "text" | "tool_start"))
 }
 
-fn cancel(bed: &TestHost, id: &str) {
+fn cancel(host: &TestHost, id: &str) {
     let start = Instant::now();
-    let ended = bed.call("cancel_run", &json!({ "runId": id })).unwrap();
+    let ended = host.call("cancel_run", &json!({ "runId": id })).unwrap();
     assert_eq!(ended["status"], "canceled");
     assert!(start.elapsed() < STOP, "the stop took {:?}", start.elapsed());
-    bed.assert_nothing_runs(Duration::from_secs(2));
-    let story = bed.story(id);
-    check_story(&story);
-    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
+    host.assert_nothing_runs(Duration::from_secs(2));
+    let events = host.run_events(id);
+    check_run_events(&events);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.canceled");
 }
 
 #[test]
 fn cancel_ends_every_kind_of_descendant() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
-    let calm = ResourceBaseline::of(&bed);
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let baseline = ResourceBaseline::of(&host);
     for prompt in [
         "SLOW 600",
         "STUBBORN 600",
@@ -47,84 +50,84 @@ fn cancel_ends_every_kind_of_descendant() {
         "RUN echo up; (setsid sh -c 'trap \"\" TERM INT; sleep 600; sleep 600' &) ; sleep 600",
         "RUN echo up; trap '' TERM INT HUP; while :; do sleep 1; done",
     ] {
-        let (follower, id) = begin(&bed, prompt, text_or_tool);
-        cancel(&bed, &id);
+        let (follower, id) = start_run(&host, prompt, text_or_tool);
+        cancel(&host, &id);
         assert_eq!(follower.finish().0, 130, "{prompt}");
     }
-    calm.check(&bed);
+    baseline.check(&host);
 }
 
 #[test]
-fn a_run_is_cancelled_between_queue_and_spawn_too() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
-    let calm = ResourceBaseline::of(&bed);
+fn run_can_be_canceled_between_queue_and_spawn() {
+    let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    host.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let baseline = ResourceBaseline::of(&host);
     for round in 0..20 {
-        let id = bed.detach(&["rehearsal", "SLOW 600"]);
-        let ended = bed.call("cancel_run", &json!({ "runId": id })).unwrap();
+        let id = host.detach(&["rehearsal", "SLOW 600"]);
+        let ended = host.call("cancel_run", &json!({ "runId": id })).unwrap();
         assert_eq!(ended["status"], "canceled", "round {round}");
-        check_story(&bed.story(&id));
+        check_run_events(&host.run_events(&id));
     }
-    bed.assert_nothing_runs(Duration::from_secs(2));
-    calm.check(&bed);
+    host.assert_nothing_runs(Duration::from_secs(2));
+    baseline.check(&host);
 }
 
 #[test]
-fn a_time_limit_ends_the_stubborn_and_their_trees() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
-    let calm = ResourceBaseline::of(&bed);
+fn time_limit_ends_stubborn_processes_and_their_trees() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let baseline = ResourceBaseline::of(&host);
     for prompt in ["STUBBORN 600", "TREE 20", "RUN setsid sleep 600 & sleep 600"] {
-        let done = bed.run(&["run", "--json", "rehearsal", "--timeout", "5", prompt]).code(3);
+        let done = host.run(&["run", "--json", "rehearsal", "--timeout", "5", prompt]).code(3);
         let events = done.json_lines();
-        check_story(&events);
+        check_run_events(&events);
         assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "timeout", "{prompt}");
-        bed.assert_nothing_runs(Duration::from_secs(2));
+        host.assert_nothing_runs(Duration::from_secs(2));
     }
-    calm.check(&bed);
+    baseline.check(&host);
 }
 
 #[test]
-fn a_finished_run_takes_its_leftovers_along() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY begin"]).ok();
-    let calm = ResourceBaseline::of(&bed);
+fn finished_run_leaves_no_process() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY begin"]).ok();
+    let baseline = ResourceBaseline::of(&host);
     for prompt in ["ORPHAN 600", "TREE 20 leave", "RUN (setsid sleep 600 >/dev/null 2>&1 &); echo done"] {
         let start = Instant::now();
-        let events = bed.events_of(&["rehearsal", prompt]);
-        check_story(&events);
+        let events = host.events_of(&["rehearsal", prompt]);
+        check_run_events(&events);
         assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{prompt}");
         assert!(start.elapsed() < STOP, "{prompt} hung for {:?}", start.elapsed());
-        bed.assert_nothing_runs(Duration::from_secs(2));
+        host.assert_nothing_runs(Duration::from_secs(2));
     }
-    calm.check(&bed);
+    baseline.check(&host);
 }
 
 #[test]
-fn deaths_and_strange_output_are_recorded_as_they_were() {
-    let bed = TestHost::granted("");
+fn signals_and_unusual_output_are_recorded() {
+    let host = TestHost::granted("");
     for (name, number) in [("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
-        let events = bed.events_of(&["rehearsal", &format!("SIGNAL {name}")]);
-        check_story(&events);
+        let events = host.events_of(&["rehearsal", &format!("SIGNAL {name}")]);
+        check_run_events(&events);
         assert_eq!(of_type(&events, "run.cli_exit")[0]["payload"]["signal"], number);
         assert_eq!(end_of(&events).unwrap()["type"], "run.failed");
     }
-    let events = bed.events_of(&["rehearsal", "RAW"]);
-    check_story(&events);
+    let events = host.events_of(&["rehearsal", "RAW"]);
+    check_run_events(&events);
     assert!(of_type(&events, "run.chunk.stdout").iter().any(|event| event["payload"]["lossy"] == true));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
 
-    // A message as long as a line may be is read; a longer one is not, and the run says so and goes on.
-    let events = bed.events_of(&["rehearsal", "LINE 4096"]);
-    check_story(&events);
+    // A message of the maximum line length is read. A longer one is not: the run gets a warning and continues.
+    let events = host.events_of(&["rehearsal", "LINE 4096"]);
+    check_run_events(&events);
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
-    let events = bed.events_of(&["rehearsal", "LINE 40000"]);
-    check_story(&events);
+    let events = host.events_of(&["rehearsal", "LINE 40000"]);
+    check_run_events(&events);
     assert!(crate::support::warning_codes(&events).contains(&"LINE_TRUNCATED"), "{:?}", crate::support::kinds(&events));
 
-    let id = bed.detach(&["rehearsal", "FLOOD 20"]);
-    let events = bed.wait_for_end(&id);
-    check_story(&events);
+    let id = host.detach(&["rehearsal", "FLOOD 20"]);
+    let events = host.wait_for_end(&id);
+    check_run_events(&events);
     let stored: usize =
         of_type(&events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap().len()).sum();
     assert!(stored >= 20 * 1024 * 1024, "only {stored} bytes are stored");
@@ -132,102 +135,102 @@ fn deaths_and_strange_output_are_recorded_as_they_were() {
 
 #[test]
 fn ctrl_c_in_a_shell_loop_ends_the_loop() {
-    let bed = TestHost::granted("");
+    let host = TestHost::granted("");
     let mut shell =
-        bed.shell("for number in 1 2 3; do \"$OSTLER\" run --json rehearsal 'SLEEP 600'; done; echo went on");
+        host.shell("for number in 1 2 3; do \"$OSTLER\" run --json rehearsal 'SLEEP 600'; done; echo went on");
     shell.process_group(0);
-    let mut shell = bed.follow_command(shell);
+    let mut shell = host.follow_command(shell);
     shell.wait_for_type("run.started");
     shell.signal_group(Signal::SIGINT);
     let (code, rest, errors) = shell.finish();
     assert_eq!(code, 128 + Signal::SIGINT as i32, "{errors}");
     assert!(!rest.iter().any(|line| line.contains("went on")), "{rest:?}");
-    let runs = bed.call("list_runs", &json!({})).unwrap();
+    let runs = host.call("list_runs", &json!({})).unwrap();
     assert_eq!((&runs["total"], &runs["items"][0]["status"]), (&json!(1), &json!("canceled")), "{runs}");
 }
 
 #[test]
-fn a_run_that_ctrl_c_cancels_dies_by_the_signal_and_one_that_sigterm_cancels_exits() {
-    let bed = TestHost::granted("");
-    bed.host();
+fn canceled_command_dies_by_sigint_and_exits_with_130_on_sigterm() {
+    let host = TestHost::granted("");
+    host.ensure_running();
     for (signal, ended) in [(Signal::SIGINT, None), (Signal::SIGTERM, Some(130))] {
-        let mut command = bed.command(&["run", "rehearsal", "SLEEP 600"]);
+        let mut command = host.command(&["run", "rehearsal", "SLEEP 600"]);
         command.stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        bed.wait_for_count("running", 1);
+        host.wait_for_count("running", 1);
         crate::support::signal(i32::try_from(child.id()).unwrap(), signal);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), ended, "{status}");
         assert!(ended.is_some() || status.signal() == Some(signal as i32), "{status}");
-        bed.wait_for_count("running", 0);
+        host.wait_for_count("running", 0);
     }
 }
 
 #[test]
-fn two_terminals_and_an_interrupt_in_one() {
-    let bed = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
-    let (one, first) = begin(&bed, "SLOW 600", text_or_tool);
-    let (mut two, second) = begin(&bed, "SLOW 15", text_or_tool);
+fn interrupt_in_one_terminal_does_not_affect_another() {
+    let host = TestHost::granted("[scheduler]\nglobal = 4\nper_provider = 4\n");
+    let (one, first) = start_run(&host, "SLOW 600", text_or_tool);
+    let (mut two, second) = start_run(&host, "SLOW 15", text_or_tool);
     one.signal(Signal::SIGINT);
     assert_eq!(one.finish().0, 130);
-    let story = until("the end of the interrupted run", PATIENCE, || {
-        let story = bed.story(&first);
-        end_of(&story).is_some().then_some(story)
+    let events = wait_until("the end of the interrupted run", TIMEOUT, || {
+        let events = host.run_events(&first);
+        end_of(&events).is_some().then_some(events)
     });
-    assert_eq!(end_of(&story).unwrap()["type"], "run.canceled");
-    check_story(&story);
+    assert_eq!(end_of(&events).unwrap()["type"], "run.canceled");
+    check_run_events(&events);
     let end = two.wait_for_type("run.completed");
     assert!(end["payload"]["finalText"].as_str().unwrap().contains("chunk 15 of 15"));
     assert_eq!(two.finish().0, 0);
-    check_story(&bed.story(&second));
-    bed.assert_nothing_runs(Duration::from_secs(2));
+    check_run_events(&host.run_events(&second));
+    host.assert_nothing_runs(Duration::from_secs(2));
 }
 
 #[test]
-fn a_client_that_dies_leaves_its_run_alone() {
-    let bed = TestHost::granted("");
-    let (follower, id) = begin(&bed, "SLOW 8", text_or_tool);
+fn killed_client_does_not_end_its_run() {
+    let host = TestHost::granted("");
+    let (follower, id) = start_run(&host, "SLOW 8", text_or_tool);
     follower.signal(Signal::SIGKILL);
-    let events = bed.wait_for_end(&id);
+    let events = host.wait_for_end(&id);
     assert!(answer(&events).contains("chunk 8 of 8"));
-    check_story(&events);
+    check_run_events(&events);
 }
 
 #[test]
 fn stop_returns_when_the_host_is_gone_and_the_next_start_is_not_delayed() {
-    let bed = TestHost::granted("");
+    let host = TestHost::granted("");
     for round in 0..5 {
-        let pid = bed.host();
-        bed.run(&["stop"]).ok();
-        let is_left = carrying(bed.root()).iter().any(|process| process.pid == pid);
+        let pid = host.ensure_running();
+        host.run(&["stop"]).ok();
+        let is_left = carrying(host.root()).iter().any(|process| process.pid == pid);
         assert!(!is_left, "round {round}: stop returned before the host {pid} had ended");
-        assert_eq!(bed.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
+        assert_eq!(host.run(&["run", "rehearsal", "SAY again"]).ok().stdout, "again\n");
     }
-    // A start that finds the data folder held by a host that is about to end has to wait.
-    assert!(!bed.log().contains("failed to take the data folder"), "{}", bed.log());
+    // A host that finds the data folder locked by a stopping host would log this error.
+    assert!(!host.log().contains("failed to take the data folder"), "{}", host.log());
 }
 
 #[test]
-fn a_submit_outlasts_a_host_that_is_about_to_end() {
-    let bed = TestHost::granted("[runner]\ngrace_seconds = 2\n");
-    let (stubborn, id) = begin(&bed, "STUBBORN 600", text_or_tool);
-    let first = bed.health().unwrap();
+fn submit_waits_for_a_stopping_host_and_starts_the_next() {
+    let host = TestHost::granted("[runner]\ngrace_seconds = 2\n");
+    let (stubborn, id) = start_run(&host, "STUBBORN 600", text_or_tool);
+    let first = host.health().unwrap();
     assert_eq!(first["ending"], false);
-    bed.call("stop", &json!({})).unwrap();
-    // It takes its time over the stubborn run, and no run any more.
-    until("a host that is about to end", PATIENCE, || (bed.health().ok()?["ending"] == true).then_some(()));
-    let cwd = bed.work();
+    host.call("stop", &json!({})).unwrap();
+    // The host waits for the stubborn run, and accepts no further run.
+    wait_until("a host that is about to end", TIMEOUT, || (host.health().ok()?["ending"] == true).then_some(()));
+    let cwd = host.work();
     let payload = json!({ "provider": "rehearsal", "prompt": "SAY too late", "cwd": cwd });
-    let refused = bed.call("start_run", &payload).unwrap_err();
+    let refused = host.call("start_run", &payload).unwrap_err();
     assert_eq!(refused.kind(), "CONFLICT", "{}", refused.text());
     assert_eq!(refused.data()["retryable"], true);
 
-    let events = bed.events_of(&["rehearsal", "SAY in good time"]);
+    let events = host.events_of(&["rehearsal", "SAY in good time"]);
     assert_eq!(answer(&events), "in good time");
-    assert_ne!(bed.health().unwrap()["pid"], first["pid"]);
-    let interrupted = bed.story(&id);
-    check_story(&interrupted);
+    assert_ne!(host.health().unwrap()["pid"], first["pid"]);
+    let interrupted = host.run_events(&id);
+    check_run_events(&interrupted);
     assert_eq!(end_of(&interrupted).unwrap()["payload"]["reason"], "interrupted");
-    assert_eq!(bed.call("list_runs", &json!({})).unwrap()["total"], 2, "the refused one left a run");
+    assert_eq!(host.call("list_runs", &json!({})).unwrap()["total"], 2, "the refused submit made a run");
     drop(stubborn);
 }

@@ -1,40 +1,40 @@
-//! A disk that is full, a database that is damaged or cut, folders that lead elsewhere: under a real host.
+//! A full disk, a damaged or truncated database, and a link instead of a folder, under a real host.
 
-use crate::support::{Dice, ResourceBaseline, TestHost, check_story, end_of, of_type, until};
+use crate::support::{Dice, ResourceBaseline, TestHost, check_run_events, end_of, of_type, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
-/// Sets how large a file of a running process may become, in bytes.
+/// Sets the maximum file size of a running process, in bytes.
 fn limit_files(pid: i32, bytes: &str) {
     let mut command = Command::new("prlimit");
     let done = command.args(["--pid", &pid.to_string(), &format!("--fsize={bytes}:")]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The same for a command that is to be started.
-fn limited(bed: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
-    let inner = bed.command(args);
+/// Starts a command with a maximum file size.
+fn limited(host: &TestHost, bytes: u64, args: &[&str]) -> crate::support::Done {
+    let inner = host.command(args);
     let mut outer = Command::new("prlimit");
     outer.arg(format!("--fsize={bytes}:")).arg(inner.get_program()).args(inner.get_args());
-    outer.current_dir(bed.work()).env_clear().stdin(std::process::Stdio::null());
+    outer.current_dir(host.work()).env_clear().stdin(std::process::Stdio::null());
     outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    bed.finish(outer)
+    host.finish(outer)
 }
 
-/// A small file system in the place of a bed's data folder. Only root can make one, and not everywhere.
+/// A small file system that is mounted over the data folder of a host. Only root can mount one, and not everywhere.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(bed: &TestHost, size: &str) -> Option<Self> {
-        let folder = bed.home().join("data");
+    fn mount(host: &TestHost, size: &str) -> Option<Self> {
+        let folder = host.home().join("data");
         fs::create_dir_all(&folder).unwrap();
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("mode=700,size={size}"), "tmpfs"]).arg(&folder);
         if command.output().is_ok_and(|done| done.status.success()) {
             return Some(Self(folder));
         }
-        eprintln!("SKIPPED: no file system can be mounted here");
+        crate::support::print_skipped("no file system can be mounted here");
         None
     }
 
@@ -51,117 +51,118 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Lets a run write more than there is room for, and makes room when all of that has been seen.
-fn overflow(bed: &TestHost, told: &str, hint: &str, make_room: impl FnOnce()) {
-    // More than fits: it is stopped, and its end is written when there is room.
-    let flood = bed.detach(&["rehearsal", "FLOOD 32"]);
-    let problem = until("trouble", crate::support::PATIENCE, || {
-        let status = bed.call("get_status", &json!({})).unwrap();
+/// Lets a run write more than fits, checks the errors, makes room, and checks that the host recovers.
+fn overflow(host: &TestHost, expected: &str, hint: &str, make_room: impl FnOnce()) {
+    // The run is stopped, and its end is stored as soon as there is room.
+    let flood = host.detach(&["rehearsal", "FLOOD 32"]);
+    let problem = wait_until("a problem in the status", crate::support::TIMEOUT, || {
+        let status = host.call("get_status", &json!({})).unwrap();
         let problems = status["problems"].as_array().unwrap();
         problems.iter().find(|problem| problem.as_str().unwrap().contains("ostler.db")).cloned()
     });
-    assert!(problem.as_str().unwrap().contains(told), "{problem}");
-    bed.assert_nothing_runs(crate::support::PATIENCE);
-    // What fits is acknowledged, and what does not fit is not: nothing of it is lost.
+    assert!(problem.as_str().unwrap().contains(expected), "{problem}");
+    host.assert_nothing_runs(crate::support::TIMEOUT);
+    // A submit is acknowledged only if it is stored.
     let prompt = format!("SLEEP 0\n{}", "x".repeat(1 << 20));
-    let submit = || bed.call("start_run", &json!({ "provider": "rehearsal", "prompt": prompt, "cwd": bed.work() }));
-    let refused = (0..16).find_map(|_| submit().err()).expect("there is room for everything");
+    let submit = || host.call("start_run", &json!({ "provider": "rehearsal", "prompt": prompt, "cwd": host.work() }));
+    let refused = (0..16).find_map(|_| submit().err()).expect("every submit fits");
     assert_eq!(refused.kind(), "IO", "{}", refused.text());
     assert!(refused.data()["hint"].as_str().is_some_and(|text| text.contains(hint)), "{}", refused.text());
-    // What is there can be read, and says nothing that is not so.
-    let ended = end_of(&bed.story(&flood)).is_some();
-    assert!(ended || bed.record(&flood)["status"] == "running");
+    // Stored data can be read, and is correct.
+    let ended = end_of(&host.run_events(&flood)).is_some();
+    assert!(ended || host.record(&flood)["status"] == "running");
 
     make_room();
-    let story = bed.wait_for_end(&flood);
-    check_story(&story);
-    let end = &end_of(&story).unwrap()["payload"];
+    let events = host.wait_for_end(&flood);
+    check_run_events(&events);
+    let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "host_failed", "{end}");
     assert!(end["message"].as_str().unwrap().contains("could not be stored"), "{end}");
     let text: String =
-        of_type(&story, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect();
+        of_type(&events, "run.chunk.stdout").iter().map(|event| event["payload"]["text"].as_str().unwrap()).collect();
     let lines: Vec<u64> =
         text.lines().filter_map(|line| line.strip_prefix("line ")?.split(' ').next()?.parse().ok()).collect();
     assert!(lines.len() > 1000, "{} lines are stored", lines.len());
-    assert!(lines.iter().zip(1..).all(|(line, number)| *line == number), "there is a hole");
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let status = bed.call("get_status", &json!({})).unwrap();
+    assert!(lines.iter().zip(1..).all(|(line, number)| *line == number), "a line is missing");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(status["problems"], json!([]));
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_that_is_lifted_again() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    let host = bed.host();
-    limit_files(host, "2000000");
-    overflow(&bed, "disk I/O error", "ulimit", || limit_files(host, "unlimited"));
-    calm.check(&bed);
+fn run_at_the_file_size_limit_fails_and_the_host_recovers() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    let host_pid = host.ensure_running();
+    limit_files(host_pid, "2000000");
+    overflow(&host, "disk I/O error", "ulimit", || limit_files(host_pid, "unlimited"));
+    baseline.check(&host);
 }
 
 #[test]
-fn a_disk_that_is_full_and_has_room_again() {
-    let bed = TestHost::new();
-    let Some(disk) = SmallDisk::mount(&bed, "4m") else { return };
-    bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let calm = ResourceBaseline::of(&bed);
-    overflow(&bed, "no space left", "make room", || disk.resize("64m"));
-    calm.check(&bed);
-    bed.stop();
+fn run_on_a_full_disk_fails_and_the_host_recovers() {
+    let host = TestHost::new();
+    let Some(disk) = SmallDisk::mount(&host, "4m") else { return };
+    host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let baseline = ResourceBaseline::of(&host);
+    overflow(&host, "no space left", "make room", || disk.resize("64m"));
+    baseline.check(&host);
+    host.stop();
 }
 
-/// Starts a host that is expected to come up or to say in one line why not; then the host goes again.
-fn comes_up_or_says_why(bed: &TestHost, done: &crate::support::Done, what: &str) -> bool {
+/// Checks that the host has started, or that the command has printed one error. Stops the host, and gives whether it
+/// started.
+fn starts_or_reports_why(host: &TestHost, done: &crate::support::Done, what: &str) -> bool {
     if done.code == 0 {
-        bed.stop();
+        host.stop();
         return true;
     }
     assert_eq!(done.code, 74, "{what}: {}", done.all());
-    let told: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("error")).collect();
-    assert_eq!(told.len(), 1, "{what}: {}", done.stderr);
-    assert!(crate::support::carrying(bed.root()).is_empty(), "{what}: something was left behind");
+    let errors: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(errors.len(), 1, "{what}: {}", done.stderr);
+    assert!(crate::support::carrying(host.root()).is_empty(), "{what}: something was left behind");
     false
 }
 
 #[test]
-fn a_start_on_a_full_disk() {
-    // However much fits: it starts, or says why not; and a later start finds nothing half done.
+fn start_on_a_full_disk_succeeds_or_reports_why() {
+    // With any amount of space, the host starts or reports an error, and a later start finds a consistent database.
     let mut starts = [0, 0];
     for kib in [0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512] {
-        let bed = TestHost::new();
+        let host = TestHost::new();
         let what = format!("{kib} KiB");
-        let started = comes_up_or_says_why(&bed, &limited(&bed, kib << 10, &["runs"]), &what);
+        let started = starts_or_reports_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
         starts[usize::from(started)] += 1;
-        bed.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
-        check_whole(&bed);
-        bed.stop();
-        // The same with a database that is there.
-        let before = bed.home().join("data/ostler.db").metadata().unwrap().len();
-        comes_up_or_says_why(&bed, &limited(&bed, kib << 10, &["runs"]), &what);
-        assert!(bed.home().join("data/ostler.db").metadata().unwrap().len() >= before);
-        assert_eq!(bed.run(&["runs", "--json"]).ok().json()["total"], 1, "{what}");
-        check_whole(&bed);
+        host.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
+        check_database_and_log(&host);
+        host.stop();
+        // The same with an existing database.
+        let before = host.home().join("data/ostler.db").metadata().unwrap().len();
+        starts_or_reports_why(&host, &limited(&host, kib << 10, &["runs"]), &what);
+        assert!(host.home().join("data/ostler.db").metadata().unwrap().len() >= before);
+        assert_eq!(host.run(&["runs", "--json"]).ok().json()["total"], 1, "{what}");
+        check_database_and_log(&host);
     }
     assert!(starts.iter().all(|count| *count > 0), "{starts:?}");
 
-    let bed = TestHost::new();
-    let Some(disk) = SmallDisk::mount(&bed, "16k") else { return };
-    let done = bed.run(&["runs"]);
-    assert!(!comes_up_or_says_why(&bed, &done, "a disk of 16 KiB"));
+    let host = TestHost::new();
+    let Some(disk) = SmallDisk::mount(&host, "16k") else { return };
+    let done = host.run(&["runs"]);
+    assert!(!starts_or_reports_why(&host, &done, "a disk of 16 KiB"));
     assert!(done.stderr.contains("full") || done.stderr.contains("no space left"), "{}", done.stderr);
     disk.resize("16m");
-    bed.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
-    check_whole(&bed);
-    bed.stop();
+    host.run(&["run", "rehearsal", "--grant", "SAY hello"]).ok();
+    check_database_and_log(&host);
+    host.stop();
 }
 
-/// What must be true of every database of a host that has nothing to do.
+/// Checks the database and the log of an idle host.
 #[track_caller]
-fn check_whole(bed: &TestHost) {
-    crate::support::check_database(bed);
-    crate::support::check_log(bed);
+fn check_database_and_log(host: &TestHost) {
+    crate::support::check_database(host);
+    crate::support::check_log(host);
 }
 
 /// The files of a database.
@@ -172,8 +173,8 @@ struct Files {
 }
 
 impl Files {
-    fn of(bed: &TestHost) -> Self {
-        let folder = bed.home().join("data");
+    fn of(host: &TestHost) -> Self {
+        let folder = host.home().join("data");
         let read = |name: &str| fs::read(folder.join(name)).unwrap_or_default();
         Self { database: read("ostler.db"), log: read("ostler.db-wal"), folder }
     }
@@ -185,13 +186,13 @@ impl Files {
     }
 }
 
-/// The runs that a database contains without its log: none, unless the log was emptied of deleted seals in a quiet moment.
+/// The number of runs in a database without its log: 0, unless a checkpoint has emptied the log to erase deleted seals.
 fn runs_without_log(database: &[u8]) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ostler.db");
     fs::write(&path, database).unwrap();
     let database = rusqlite::Connection::open(&path).unwrap();
-    // The table itself may be in the log.
+    // The table itself may exist only in the log.
     let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     let runs = match count("SELECT count(*) FROM sqlite_schema WHERE name = 'runs'") {
         0 => 0,
@@ -201,49 +202,49 @@ fn runs_without_log(database: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_log_that_is_cut_at_its_frames_under_a_host() {
+fn host_recovers_from_a_truncated_write_ahead_log() {
     const HEADER: usize = 32;
     const FRAME: usize = 24 + 4096;
-    let bed = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
-    let host = bed.host();
-    bed.run(&["run", "rehearsal", "SAY one"]).ok();
-    bed.run(&["run", "rehearsal", "FAIL transient"]).code(1);
-    // Where the log goes back to a time at which they waited, they are run again, and end at once.
-    let gate = bed.work().join("gate");
+    let host = TestHost::granted("[scheduler]\nglobal = 2\nper_provider = 2\n");
+    let host_pid = host.ensure_running();
+    host.run(&["run", "rehearsal", "SAY one"]).ok();
+    host.run(&["run", "rehearsal", "FAIL transient"]).code(1);
+    // If the truncated log shows these runs as waiting, they start again, and end at once because the gate exists.
+    let gate = host.work().join("gate");
     let script = format!("RUN echo up; while [ ! -e {} ]; do sleep 0.02; done", gate.display());
-    let running = [bed.detach(&["rehearsal", &script]), bed.detach(&["rehearsal", &script])];
-    let waiting = bed.detach(&["rehearsal", "SAY two"]);
+    let running = [host.detach(&["rehearsal", &script]), host.detach(&["rehearsal", &script])];
+    let waiting = host.detach(&["rehearsal", "SAY two"]);
     for run in &running {
-        until("its output", crate::support::PATIENCE, || {
-            crate::support::tool_outputs(&bed.story(run)).contains("up").then_some(())
+        wait_until("its output", crate::support::TIMEOUT, || {
+            crate::support::tool_outputs(&host.run_events(run)).contains("up").then_some(())
         });
     }
     fs::write(&gate, "").unwrap();
-    crate::support::signal(host, Signal::SIGKILL);
-    bed.assert_nothing_runs(crate::support::PATIENCE);
-    until("the end of the host", crate::support::PATIENCE, || {
-        crate::support::carrying(bed.root()).is_empty().then_some(())
+    crate::support::signal(host_pid, Signal::SIGKILL);
+    host.assert_nothing_runs(crate::support::TIMEOUT);
+    wait_until("the end of the host", crate::support::TIMEOUT, || {
+        crate::support::carrying(host.root()).is_empty().then_some(())
     });
-    let files = Files::of(&bed);
+    let files = Files::of(&host);
     let frames = (files.log.len() - HEADER) / FRAME;
     assert!(frames > 30, "{frames} frames");
 
-    // All of it, none of it, and what lies between; frames and halves of frames.
+    // The log is truncated at thirteen lengths, from empty to complete, at frame borders and within frames.
     let mut known = Vec::new();
     for part in 0..=12 {
         let cut = frames * part / 12;
         let length = HEADER + cut * FRAME + if part % 3 == 1 { FRAME / 2 } else { 0 };
         files.put(&files.database, &files.log[..length.min(files.log.len())]);
-        bed.host();
-        until("what waited", crate::support::PATIENCE, || {
-            let status = bed.call("get_status", &json!({})).unwrap();
+        host.ensure_running();
+        wait_until("what waited", crate::support::TIMEOUT, || {
+            let status = host.call("get_status", &json!({})).unwrap();
             (status["running"] == 0 && status["ready"] == 0).then_some(())
         });
-        check_whole(&bed);
-        let runs = bed.call("list_runs", &json!({})).unwrap()["total"].as_u64().unwrap();
+        check_database_and_log(&host);
+        let runs = host.call("list_runs", &json!({})).unwrap()["total"].as_u64().unwrap();
         known.push(runs);
         for run in running.iter().chain([&waiting]) {
-            match bed.call("get_run", &json!({ "runId": run })) {
+            match host.call("get_run", &json!({ "runId": run })) {
                 Ok(record) if *run == waiting => assert_eq!(record["status"], "completed", "frame {cut}"),
                 Ok(record) => {
                     let status = record["status"].as_str().unwrap();
@@ -252,7 +253,7 @@ fn a_log_that_is_cut_at_its_frames_under_a_host() {
                 Err(error) => assert_eq!(error.kind(), "NOT_FOUND", "frame {cut}"),
             }
         }
-        bed.stop();
+        host.stop();
     }
     assert!(known.windows(2).all(|pair| pair[0] <= pair[1]), "{known:?}");
     assert_eq!(known[0], runs_without_log(&files.database), "{known:?}");
@@ -260,86 +261,86 @@ fn a_log_that_is_cut_at_its_frames_under_a_host() {
 }
 
 #[test]
-fn bytes_of_the_database_that_are_flipped_under_a_host() {
-    let bed = TestHost::granted("");
+fn damaged_database_is_refused_or_reported() {
+    let host = TestHost::granted("");
     let ids: Vec<String> = ["SAY one", "BIG 400", "RUN seq 3000", "FAIL transient"]
         .iter()
-        .map(|prompt| bed.events_of(&["rehearsal", prompt])[0]["runId"].as_str().unwrap().to_owned())
+        .map(|prompt| host.events_of(&["rehearsal", prompt])[0]["runId"].as_str().unwrap().to_owned())
         .collect();
-    bed.stop();
-    let files = Files::of(&bed);
+    host.stop();
+    let files = Files::of(&host);
     let mut dice = Dice::new(7);
     let mut refused = 0;
     for round in 0..16 {
         let mut damaged = files.database.clone();
-        // The first page is looked at most; every other round spares it.
+        // The first page is read most often; every other round leaves it intact.
         let from = if round % 2 == 0 { 0 } else { 4096 };
         for _ in 0..1 + dice.below(6) {
             let at = from + dice.below((damaged.len() - from) as u64) as usize;
             damaged[at] ^= 1 + dice.below(255) as u8;
         }
         if from == 0 {
-            // Whatever else is hit may be free space; without its first words it is no database.
+            // The other bytes may be free space, so that the header is damaged, too.
             damaged[dice.below(16) as usize] ^= 0xff;
         }
         files.put(&damaged, b"");
         let what = format!("round {round}");
-        let done = bed.run(&["runs", "--json"]);
-        if !crate::support::carrying(bed.root()).is_empty() {
-            // It came up: what it cannot read, it says so of, and it never stumbles.
+        let done = host.run(&["runs", "--json"]);
+        if !crate::support::carrying(host.root()).is_empty() {
+            // The host started: it reports an error for unreadable data, and never panics.
             for id in &ids {
                 for args in [["show", "--json", id], ["logs", "--json", id]] {
-                    let done = bed.run(&args);
+                    let done = host.run(&args);
                     assert!([0, 5, 74].contains(&done.code), "{what}: {args:?} {} {}", done.code, done.all());
                     assert!(done.code == 0 || done.error()["message"].as_str().is_some_and(|text| !text.is_empty()));
                 }
             }
-            let done = bed.run(&["run", "rehearsal", "SAY hello"]);
+            let done = host.run(&["run", "rehearsal", "SAY hello"]);
             assert!([0, 1, 4, 74].contains(&done.code), "{what}: {} {}", done.code, done.all());
-            crate::support::check_log(&bed);
-            bed.stop();
+            crate::support::check_log(&host);
+            host.stop();
         } else {
             refused += 1;
             assert_eq!(done.code, 74, "{what}: {}", done.all());
             assert!(done.stderr.contains("ostler.db"), "{what}: {}", done.stderr);
-            assert!(fs::read(files.folder.join("ostler.db")).unwrap() == damaged, "{what}: the file was touched");
+            assert!(fs::read(files.folder.join("ostler.db")).unwrap() == damaged, "{what}: the file was changed");
         }
     }
-    assert!(refused > 0, "nothing of it was noticed");
+    assert!(refused > 0, "no damage was detected");
 }
 
 #[test]
-fn a_link_in_the_place_of_the_private_folders() {
-    let bed = TestHost::granted("");
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    let victim = bed.root().join("victim");
+fn link_at_the_private_folder_is_refused() {
+    let host = TestHost::granted("");
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    let victim = host.root().join("victim");
     let own = victim.join("018f0000-0000-7000-8000-000000000000-1");
     fs::create_dir_all(&own).unwrap();
     fs::write(own.join("photo"), "dear").unwrap();
-    let private = bed.home().join("data/private");
+    let private = host.home().join("data/private");
     let untouched = || {
         let names: Vec<_> = fs::read_dir(&victim).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(names, std::slice::from_ref(&own));
         assert_eq!(fs::read(own.join("photo")).unwrap(), b"dear");
     };
 
-    // While the host runs: nothing of a run is put there.
+    // While the host runs, no file of a run is written there.
     fs::remove_dir(&private).unwrap();
     symlink(&victim, &private).unwrap();
-    let events = bed.events_of(&["rehearsal", "SAY hello"]);
-    check_story(&events);
+    let events = host.events_of(&["rehearsal", "SAY hello"]);
+    check_run_events(&events);
     let end = &end_of(&events).unwrap()["payload"];
     assert_eq!(end["reason"], "host_failed", "{end}");
     assert!(end["message"].as_str().unwrap().contains("link"), "{end}");
     untouched();
-    bed.stop();
+    host.stop();
 
-    // A host that starts does not take it for its own, and sweeps nothing there.
-    let done = bed.run(&["runs"]);
-    assert!(!comes_up_or_says_why(&bed, &done, "a link"));
+    // A starting host refuses the link, and deletes nothing behind it.
+    let done = host.run(&["runs"]);
+    assert!(!starts_or_reports_why(&host, &done, "a link"));
     assert!(done.stderr.contains(private.to_str().unwrap()) && done.stderr.contains("link"), "{}", done.stderr);
     untouched();
     fs::remove_file(&private).unwrap();
-    bed.run(&["run", "rehearsal", "SAY hello"]).ok();
-    check_whole(&bed);
+    host.run(&["run", "rehearsal", "SAY hello"]).ok();
+    check_database_and_log(&host);
 }

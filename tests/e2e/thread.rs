@@ -1,91 +1,93 @@
-//! The main job, through every layer, with the rehearsal: what a newcomer sees on a machine without any agent CLI.
+//! The main commands, through every layer, with the rehearsal: what a new user sees on a machine without an agent CLI.
 
-use crate::support::{TestHost, answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+use crate::support::{
+    TestHost, answer, check_run_events, end_of, kinds, of_type, semantics, tool_outputs, warning_codes,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const SESSION_THAT_NEVER_WAS: &str = "5eed0000-0000-4000-8000-00000000dead";
 
 #[test]
-fn the_first_run_in_an_empty_home() {
-    let bed = TestHost::new();
-    let done = bed.run(&["run", "rehearsal", "--grant", "SAY hello from the rehearsal"]).ok();
+fn first_run_works_in_an_empty_home() {
+    let host = TestHost::new();
+    let done = host.run(&["run", "rehearsal", "--grant", "SAY hello from the rehearsal"]).ok();
     assert_eq!(done.stdout, "hello from the rehearsal\n");
-    assert!(done.stderr.contains(bed.work().to_str().unwrap()), "the grant is told: {}", done.stderr);
+    assert!(done.stderr.contains(host.work().to_str().unwrap()), "the grant is reported: {}", done.stderr);
 
-    let runs = bed.run(&["runs", "--json"]).ok().json();
+    let runs = host.run(&["runs", "--json"]).ok().json();
     assert_eq!(runs["total"], 1);
     assert_eq!(runs["items"][0]["status"], "completed");
     assert_eq!(runs["items"][0]["provider"], "rehearsal");
-    let listed = bed.run(&["runs"]).ok().stdout;
+    let listed = host.run(&["runs"]).ok().stdout;
     assert!(listed.contains("rehearsal") && listed.contains("completed"), "{listed}");
 
     let id = runs["items"][0]["runId"].as_str().unwrap().to_owned();
-    let shown = bed.run(&["show", &id]).ok().stdout;
+    let shown = host.run(&["show", &id]).ok().stdout;
     assert!(shown.contains("hello from the rehearsal"), "{shown}");
-    assert_eq!(bed.run(&["show", "--json", &id]).ok().json()["finalText"], "hello from the rehearsal");
-    let logs = bed.run(&["logs", &id]).ok().stdout;
+    assert_eq!(host.run(&["show", "--json", &id]).ok().json()["finalText"], "hello from the rehearsal");
+    let logs = host.run(&["logs", &id]).ok().stdout;
     assert!(logs.contains("hello from the rehearsal"), "{logs}");
 
     // The second run needs no grant.
-    bed.run(&["run", "rehearsal", "SAY again"]).ok();
-    bed.assert_nothing_runs(Duration::from_secs(2));
+    host.run(&["run", "rehearsal", "SAY again"]).ok();
+    host.assert_nothing_runs(Duration::from_secs(2));
 }
 
 #[test]
 fn first_start_compiles_no_bundled_plugin() {
-    let bed = TestHost::new();
-    let cache = bed.home().join("cache");
+    let host = TestHost::new();
+    let cache = host.home().join("cache");
     let _ = std::fs::remove_dir_all(&cache);
-    let host = bed.host();
-    bed.run(&["run", "rehearsal", "SAY hello"]).code(4);
-    // What is compiled is kept there.
+    let host_pid = host.ensure_running();
+    host.run(&["run", "rehearsal", "SAY hello"]).code(4);
+    // The cache would contain compiled plugins.
     assert_eq!(std::fs::read_dir(cache.join("plugins")).map_or(0, Iterator::count), 0);
-    let tasks = std::fs::read_dir(format!("/proc/{host}/task")).unwrap().flatten();
+    let tasks = std::fs::read_dir(format!("/proc/{host_pid}/task")).unwrap().flatten();
     let threads: Vec<String> =
         tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default()).collect();
-    // Threads that helped the compiler would carry its name.
+    // The threads of the compiler have this name.
     assert!(!threads.iter().any(|name| name.trim() == "plugin-compiler"), "{threads:?}");
 }
 
 #[test]
-fn without_a_grant_it_says_how_to_grant() {
-    let bed = TestHost::new();
-    let done = bed.run(&["run", "rehearsal", "SAY no"]).code(4);
+fn run_without_a_grant_is_refused_with_a_hint() {
+    let host = TestHost::new();
+    let done = host.run(&["run", "rehearsal", "SAY no"]).code(4);
     assert!(done.stderr.contains("ostler grant add"), "{}", done.stderr);
     assert_eq!(done.stdout, "");
-    let error = bed.run(&["run", "--json", "rehearsal", "SAY no"]).code(4).error();
+    let error = host.run(&["run", "--json", "rehearsal", "SAY no"]).code(4).error();
     assert_eq!(error["kind"], "POLICY_DENIED");
-    assert_eq!(bed.run(&["runs", "--json"]).ok().json()["total"], 0, "a refused submit makes no run");
+    assert_eq!(host.run(&["runs", "--json"]).ok().json()["total"], 0, "a refused submit makes no run");
 }
 
 #[test]
-fn the_story_of_a_run() {
-    let bed = TestHost::granted("");
-    let events = bed.events_of(&["rehearsal", "SAY one two three"]);
-    check_story(&events);
+fn events_of_a_run_are_complete_and_ordered() {
+    let host = TestHost::granted("");
+    let events = host.events_of(&["rehearsal", "SAY one two three"]);
+    check_run_events(&events);
     let kinds = kinds(&events);
-    let place =
+    let index_of =
         |kind: &str| kinds.iter().position(|found| *found == kind).unwrap_or_else(|| panic!("no {kind} in {kinds:?}"));
-    assert!(place("run.policy_audit") < place("run.started"), "{kinds:?}");
-    assert!(place("run.started") < place("run.semantic"), "{kinds:?}");
-    assert!(place("run.semantic") < place("run.cli_exit"), "{kinds:?}");
-    assert!(place("run.cli_exit") < place("run.completed"), "{kinds:?}");
+    assert!(index_of("run.policy_audit") < index_of("run.started"), "{kinds:?}");
+    assert!(index_of("run.started") < index_of("run.semantic"), "{kinds:?}");
+    assert!(index_of("run.semantic") < index_of("run.cli_exit"), "{kinds:?}");
+    assert!(index_of("run.cli_exit") < index_of("run.completed"), "{kinds:?}");
     assert!(kinds.contains(&"run.runner_metrics"));
     assert_eq!(answer(&events), "one two three");
 
     let session = semantics(&events, "session");
     assert_eq!(session.len(), 1);
     let notice = semantics(&events, "progress");
-    assert!(notice.iter().any(|notice| notice["code"] == "rehearsal"), "it names itself: {notice:?}");
+    assert!(notice.iter().any(|notice| notice["code"] == "rehearsal"), "the rehearsal identifies itself: {notice:?}");
     assert!(!semantics(&events, "usage").is_empty());
-    assert!(of_type(&events, "run.chunk.stdout").is_empty(), "protocol lines are told once");
+    assert!(of_type(&events, "run.chunk.stdout").is_empty(), "protocol lines are not repeated as output");
 
     let id = events[0]["runId"].as_str().unwrap();
-    let stored = bed.story(id);
-    check_story(&stored);
+    let stored = host.run_events(id);
+    check_run_events(&stored);
     assert_eq!(crate::support::kinds(&stored), crate::support::kinds(&events));
-    let record = bed.record(id);
+    let record = host.record(id);
     assert_eq!(record["status"], "completed");
     assert_eq!(record["sessionId"], session[0]["sessionId"]);
     assert_eq!(record["capabilities"]["support"], "supported");
@@ -93,73 +95,73 @@ fn the_story_of_a_run() {
 
 #[test]
 fn a_command_and_its_output_are_events() {
-    let bed = TestHost::granted("");
-    let events = bed.events_of(&["rehearsal", "RUN echo to-stdout; echo to-stderr >&2; pwd"]);
+    let host = TestHost::granted("");
+    let events = host.events_of(&["rehearsal", "RUN echo to-stdout; echo to-stderr >&2; pwd"]);
     let starts = semantics(&events, "tool_start");
     assert_eq!(starts.len(), 1);
     assert_eq!(starts[0]["commands"][0], "echo to-stdout; echo to-stderr >&2; pwd");
     let output = tool_outputs(&events);
     assert!(output.contains("to-stdout\nto-stderr\n"), "{output}");
-    assert!(output.contains(bed.work().canonicalize().unwrap().to_str().unwrap()), "{output}");
+    assert!(output.contains(host.work().canonicalize().unwrap().to_str().unwrap()), "{output}");
     assert_eq!(semantics(&events, "tool_result").len(), 1);
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
 }
 
 #[test]
-fn prompts_come_from_everywhere() {
-    let bed = TestHost::granted("");
+fn prompt_is_read_from_arguments_files_and_standard_input() {
+    let host = TestHost::granted("");
     assert_eq!(
-        bed.run_with_input(&["run", "rehearsal", "-"], b"SAY from standard input").ok().stdout,
+        host.run_with_input(&["run", "rehearsal", "-"], b"SAY from standard input").ok().stdout,
         "from standard input\n"
     );
-    bed.file("prompt.md", "SAY from a file\nwith two lines");
-    let done = bed.run(&["run", "rehearsal", "--file", "prompt.md"]).ok();
+    host.file("prompt.md", "SAY from a file\nwith two lines");
+    let done = host.run(&["run", "rehearsal", "--file", "prompt.md"]).ok();
     assert_eq!(done.stdout, "from a file\nwith two lines\n");
-    assert_eq!(bed.run(&["run", "rehearsal", "--", "--dashes first"]).ok().stdout, "--dashes first\n");
-    let payload = json!({ "provider": "rehearsal", "prompt": "MODEL", "model": "mine", "cwd": bed.work() });
-    bed.file("payload.json", payload.to_string());
-    assert_eq!(bed.run(&["run", "--payload", "payload.json"]).ok().stdout, "mine\n");
-    assert_eq!(bed.run(&["run", "rehearsal", "--model", "other", "MODEL"]).ok().stdout, "other\n");
+    assert_eq!(host.run(&["run", "rehearsal", "--", "--dashes first"]).ok().stdout, "--dashes first\n");
+    let payload = json!({ "provider": "rehearsal", "prompt": "MODEL", "model": "mine", "cwd": host.work() });
+    host.file("payload.json", payload.to_string());
+    assert_eq!(host.run(&["run", "--payload", "payload.json"]).ok().stdout, "mine\n");
+    assert_eq!(host.run(&["run", "rehearsal", "--model", "other", "MODEL"]).ok().stdout, "other\n");
 
     let long = format!("SAY {}", "x".repeat(300 * 1024));
-    let done = bed.run_with_input(&["run", "rehearsal", "-"], long.as_bytes()).ok();
+    let done = host.run_with_input(&["run", "rehearsal", "-"], long.as_bytes()).ok();
     assert_eq!(done.stdout.len(), 300 * 1024 + 1);
 }
 
 #[test]
-fn sessions_are_resumed_and_an_invalid_one_is_begun_anew_once() {
-    let bed = TestHost::granted("");
-    let first = bed.events_of(&["rehearsal", "TURNS"]);
+fn sessions_are_resumed_and_an_invalid_one_fails_the_run() {
+    let host = TestHost::granted("");
+    let first = host.events_of(&["rehearsal", "TURNS"]);
     let session = semantics(&first, "session")[0]["sessionId"].as_str().unwrap().to_owned();
-    let second = bed.events_of(&["rehearsal", "--resume", &session, "TURNS"]);
+    let second = host.events_of(&["rehearsal", "--resume", &session, "TURNS"]);
     assert_eq!(answer(&second), "2");
     assert_eq!(semantics(&second, "session")[0]["origin"], "resumed");
 
-    // A session goes on in its own folder, whatever folder is named; without one, too.
-    let other = bed.root().join("other");
+    // A session continues in its own folder, with any or no folder in the payload.
+    let other = host.root().join("other");
     std::fs::create_dir(&other).unwrap();
-    bed.run(&["grants", "add", other.to_str().unwrap()]).ok();
-    let work = bed.work().canonicalize().unwrap();
+    host.run(&["grants", "add", other.to_str().unwrap()]).ok();
+    let work = host.work().canonicalize().unwrap();
     let mut payload =
         json!({ "provider": "rehearsal", "prompt": "RUN pwd", "harness": { "resumeSessionId": session } });
-    for (cwd, warnings) in [(Value::Null, 0), (json!(bed.work()), 0), (json!(other), 1)] {
+    for (cwd, warnings) in [(Value::Null, 0), (json!(host.work()), 0), (json!(other), 1)] {
         payload["cwd"] = cwd;
-        let run = bed.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
-        let events = bed.wait_for_end(&run);
+        let run = host.call("start_run", &payload).unwrap()["runId"].as_str().unwrap().to_owned();
+        let events = host.wait_for_end(&run);
         assert_eq!(answer(&events), work.to_str().unwrap());
         assert_eq!(of_type(&events, "run.compatibility_warning").len(), warnings, "{events:#?}");
-        assert_eq!(bed.record(&run)["cwd"], work.to_str().unwrap());
+        assert_eq!(host.record(&run)["cwd"], work.to_str().unwrap());
     }
 
-    let events = bed.events_of(&["rehearsal", "--resume", SESSION_THAT_NEVER_WAS, "TURNS"]);
-    check_story(&events);
+    let events = host.events_of(&["rehearsal", "--resume", SESSION_THAT_NEVER_WAS, "TURNS"]);
+    check_run_events(&events);
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "resume_invalid", "{events:#?}");
-    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that was named is not replaced by a new one");
+    assert_eq!(of_type(&events, "run.started").len(), 1, "a session that the user named is not replaced by a new one");
 }
 
 #[test]
-fn failures_are_named_and_only_those_that_may_pass_are_tried_again() {
-    let bed = TestHost::granted("");
+fn only_temporary_failures_are_retried() {
+    let host = TestHost::granted("");
     let attempts = |events: &[Value]| of_type(events, "run.started").len();
     for (class, reason, tries) in [
         ("authentication", "authentication", 1),
@@ -171,27 +173,27 @@ fn failures_are_named_and_only_those_that_may_pass_are_tried_again() {
     ] {
         let prompt = format!("FAIL {class}");
         let payload = json!({
-            "provider": "rehearsal", "prompt": prompt, "cwd": bed.work(), "maxRetries": 1, "retryBackoffMs": 100
+            "provider": "rehearsal", "prompt": prompt, "cwd": host.work(), "maxRetries": 1, "retryBackoffMs": 100
         });
-        bed.file("payload.json", payload.to_string());
-        let events = bed.events_of(&["--payload", "payload.json"]);
-        check_story(&events);
+        host.file("payload.json", payload.to_string());
+        let events = host.events_of(&["--payload", "payload.json"]);
+        check_run_events(&events);
         let end = end_of(&events).unwrap();
         assert_eq!(end["type"], "run.failed", "{class}");
         assert_eq!(end["payload"]["reason"], reason, "{class}: {end}");
         assert_eq!(attempts(&events), tries, "{class}");
     }
-    // What the output does not say to its end is not done, even with exit code 0.
-    let events = bed.events_of(&["rehearsal", "FAIL incomplete"]);
+    // A run whose output has no end is incomplete, even with exit code 0.
+    let events = host.events_of(&["rehearsal", "FAIL incomplete"]);
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "incomplete");
-    bed.run(&["run", "rehearsal", "FAIL authentication"]).code(1);
+    host.run(&["run", "rehearsal", "FAIL authentication"]).code(1);
 
     let payload = json!({
-        "provider": "rehearsal", "prompt": "FAILONCE transient", "cwd": bed.work(), "maxRetries": 2, "retryBackoffMs": 100
+        "provider": "rehearsal", "prompt": "FAILONCE transient", "cwd": host.work(), "maxRetries": 2, "retryBackoffMs": 100
     });
-    bed.file("payload.json", payload.to_string());
-    let events = bed.events_of(&["--payload", "payload.json"]);
-    check_story(&events);
+    host.file("payload.json", payload.to_string());
+    let events = host.events_of(&["--payload", "payload.json"]);
+    check_run_events(&events);
     assert_eq!(answer(&events), "attempt 2 succeeds");
     let scheduled =
         of_type(&events, "run.progress").into_iter().any(|event| event["payload"]["stage"] == "retry_scheduled");
@@ -199,122 +201,122 @@ fn failures_are_named_and_only_those_that_may_pass_are_tried_again() {
 }
 
 #[test]
-fn structured_output_valid_invalid_and_missing() {
-    let bed = TestHost::granted("");
+fn structured_output_is_validated() {
+    let host = TestHost::granted("");
     let schema = json!({
         "type": "object", "properties": { "answer": { "type": "integer" } },
         "required": ["answer"], "additionalProperties": false
     });
-    bed.file("schema.json", schema.to_string());
-    let events = bed.events_of(&["rehearsal", "--schema", "schema.json", r#"JSON {"answer": 42}"#]);
+    host.file("schema.json", schema.to_string());
+    let events = host.events_of(&["rehearsal", "--schema", "schema.json", r#"JSON {"answer": 42}"#]);
     assert_eq!(of_type(&events, "run.structured_output")[0]["payload"]["result"], json!({ "answer": 42 }));
     assert_eq!(end_of(&events).unwrap()["type"], "run.completed");
 
-    let events = bed.events_of(&["rehearsal", "--schema", "schema.json", r#"JSON {"answer": "no"}"#]);
+    let events = host.events_of(&["rehearsal", "--schema", "schema.json", r#"JSON {"answer": "no"}"#]);
     let invalid = of_type(&events, "run.structured_output_invalid");
     assert_eq!(invalid[0]["payload"]["errors"][0]["pointer"], "/answer");
     assert_eq!(end_of(&events).unwrap()["payload"]["reason"], "structured_output");
 
-    let events = bed.events_of(&["rehearsal", "--schema", "schema.json", "SAY no object at all"]);
+    let events = host.events_of(&["rehearsal", "--schema", "schema.json", "SAY no object at all"]);
     assert_eq!(of_type(&events, "run.structured_output_invalid").len(), 1);
     assert_eq!(end_of(&events).unwrap()["type"], "run.failed");
-    check_story(&events);
+    check_run_events(&events);
 }
 
 #[test]
-fn the_queue_and_cancel() {
-    let bed = TestHost::granted("");
-    let mut first = bed.follow(&["run", "--json", "rehearsal", "SLOW 600"]);
+fn queue_lists_runs_and_cancel_ends_them() {
+    let host = TestHost::granted("");
+    let mut first = host.follow(&["run", "--json", "rehearsal", "SLOW 600"]);
     first.wait_for("the first word", |event| event["payload"]["kind"] == "text_delta");
     let running = first.run_id();
-    let waiting = bed.detach(&["rehearsal", "SAY second"]);
-    let urgent = bed.detach(&["rehearsal", "--priority", "5", "SAY third"]);
+    let waiting = host.detach(&["rehearsal", "SAY second"]);
+    let urgent = host.detach(&["rehearsal", "--priority", "5", "SAY third"]);
 
-    let queue = bed.run(&["queue", "--json"]).ok().json();
+    let queue = host.run(&["queue", "--json"]).ok().json();
     let items = queue.as_array().or_else(|| queue["items"].as_array()).unwrap().clone();
     let state = |id: &str| items.iter().find(|job| job["runId"] == id).map(|job| job["state"].clone());
     assert_eq!(state(&running), Some(json!("running")), "{queue}");
     assert_eq!(state(&waiting), Some(json!("ready")), "{queue}");
     let position = |id: &str| items.iter().find(|job| job["runId"] == id).and_then(|job| job["position"].as_u64());
     assert!(position(&urgent) < position(&waiting), "{queue}");
-    let shown = bed.run(&["queue"]).ok().stdout;
+    let shown = host.run(&["queue"]).ok().stdout;
     assert!(shown.contains(&waiting), "{shown}");
 
-    // A waiting run ends at once, a running one with all that it started, an ended one says so.
-    bed.run(&["cancel", &waiting]).ok();
-    assert_eq!(bed.record(&waiting)["status"], "canceled");
-    bed.run(&["cancel", &running]).ok();
-    assert_eq!(bed.record(&running)["status"], "canceled");
-    let again = bed.call("cancel_run", &json!({ "runId": running })).unwrap();
+    // A waiting run ends at once, a running one with all its processes, and an ended one is reported as such.
+    host.run(&["cancel", &waiting]).ok();
+    assert_eq!(host.record(&waiting)["status"], "canceled");
+    host.run(&["cancel", &running]).ok();
+    assert_eq!(host.record(&running)["status"], "canceled");
+    let again = host.call("cancel_run", &json!({ "runId": running })).unwrap();
     assert_eq!(again["alreadyEnded"], true);
     let (code, _, _) = first.finish();
     assert_eq!(code, 130);
 
-    let events = bed.wait_for_end(&urgent);
+    let events = host.wait_for_end(&urgent);
     assert_eq!(answer(&events), "third");
     for run in [&running, &waiting, &urgent] {
-        check_story(&bed.story(run));
+        check_run_events(&host.run_events(run));
     }
-    bed.assert_nothing_runs(Duration::from_secs(2));
-    bed.run(&["cancel", "018f0000-0000-7000-8000-000000000000"]).code(5);
+    host.assert_nothing_runs(Duration::from_secs(2));
+    host.run(&["cancel", "018f0000-0000-7000-8000-000000000000"]).code(5);
 }
 
 #[test]
 fn time_limits_end_a_run() {
-    let bed = TestHost::granted("");
-    let done = bed.run(&["run", "--json", "rehearsal", "--timeout", "5", "SLEEP 600"]).code(3);
+    let host = TestHost::granted("");
+    let done = host.run(&["run", "--json", "rehearsal", "--timeout", "5", "SLEEP 600"]).code(3);
     let events = done.json_lines();
-    check_story(&events);
+    check_run_events(&events);
     let end = end_of(&events).unwrap();
     assert_eq!((&end["type"], &end["payload"]["reason"]), (&json!("run.failed"), &json!("timeout")));
-    bed.assert_nothing_runs(Duration::from_secs(2));
+    host.assert_nothing_runs(Duration::from_secs(2));
 }
 
 #[test]
-fn restrictions_hold_or_refuse() {
-    // With the host's sandbox: the program runs, and cannot write.
-    let bed = TestHost::granted("");
-    let events = bed.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made || echo cannot"]);
+fn restrictions_are_enforced_or_refused() {
+    // With the sandbox of the host, the program runs, but cannot write.
+    let host = TestHost::granted("");
+    let events = host.events_of(&["rehearsal", "--sandbox", "read-only", "RUN touch made || echo cannot"]);
     assert!(tool_outputs(&events).contains("cannot"), "{events:#?}");
-    assert!(!bed.work().join("made").exists());
-    // Without it: what is asked for is refused.
-    let bed = TestHost::granted("[sandbox]\nbackends = []\n");
+    assert!(!host.work().join("made").exists());
+    // Without a sandbox, the restriction is refused.
+    let host = TestHost::granted("[sandbox]\nbackends = []\n");
 
-    let payload = |permissions: Value| json!({ "provider": "rehearsal", "prompt": "RUN true", "cwd": bed.work(), "harness": { "permissions": permissions } });
+    let payload = |permissions: Value| json!({ "provider": "rehearsal", "prompt": "RUN true", "cwd": host.work(), "harness": { "permissions": permissions } });
     for (asked, pointer) in [
         (json!({ "networkAccess": false }), "/harness/permissions/networkAccess"),
         (json!({ "sandboxMode": "read-only" }), "/harness/permissions/sandboxMode"),
     ] {
-        let refused = bed.call("start_run", &payload(asked)).unwrap_err();
+        let refused = host.call("start_run", &payload(asked)).unwrap_err();
         assert_eq!(refused.kind(), "UNENFORCEABLE", "{}", refused.text());
         assert!(refused.text().contains(pointer), "{}", refused.text());
     }
     let denied =
-        bed.call("start_run", &payload(json!({ "autoApprove": true, "sandboxMode": "full-access" }))).unwrap_err();
+        host.call("start_run", &payload(json!({ "autoApprove": true, "sandboxMode": "full-access" }))).unwrap_err();
     assert_eq!(denied.kind(), "POLICY_DENIED", "{}", denied.text());
     let flag =
-        json!({ "provider": "rehearsal", "prompt": "x", "cwd": bed.work(), "optionalFlags": { "--allow-run": true } });
-    let denied = bed.call("start_run", &flag).unwrap_err();
+        json!({ "provider": "rehearsal", "prompt": "x", "cwd": host.work(), "optionalFlags": { "--allow-run": true } });
+    let denied = host.call("start_run", &flag).unwrap_err();
     assert_eq!(denied.kind(), "POLICY_DENIED", "{}", denied.text());
 
-    // What only widens is dropped with a warning.
+    // An unsupported option that restricts nothing is dropped with a warning.
     let mcp = json!({
-        "provider": "rehearsal", "prompt": "SAY x", "cwd": bed.work(),
+        "provider": "rehearsal", "prompt": "SAY x", "cwd": host.work(),
         "harness": { "mcp": { "servers": [{ "name": "m", "command": "true" }] } }
     });
-    bed.file("payload.json", mcp.to_string());
-    let events = bed.events_of(&["--payload", "payload.json"]);
+    host.file("payload.json", mcp.to_string());
+    let events = host.events_of(&["--payload", "payload.json"]);
     let warnings = of_type(&events, "run.compatibility_warning");
     assert!(warnings.iter().any(|event| event["payload"]["pointer"].as_str().unwrap().starts_with("/harness/mcp")));
 }
 
 #[test]
 fn harness_fields_reach_the_agent() {
-    let bed = TestHost::granted("policy.allow_environment = [\"GREETING\"]\n");
+    let host = TestHost::granted("policy.allow_environment = [\"GREETING\"]\n");
     let ask = |prompt: &str, harness: Value| {
-        let payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": bed.work(), "harness": harness });
-        bed.file("payload.json", payload.to_string());
-        answer(&bed.events_of(&["--payload", "payload.json"])).to_owned()
+        let payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": host.work(), "harness": harness });
+        host.file("payload.json", payload.to_string());
+        answer(&host.events_of(&["--payload", "payload.json"])).to_owned()
     };
     assert_eq!(
         ask("SYSTEM", json!({ "systemPrompt": "be brief", "appendSystemPrompt": "be kind" })),
@@ -335,117 +337,119 @@ fn harness_fields_reach_the_agent() {
     );
     assert!(listed.ends_with("mytool"), "{listed}");
     let trimmed = json!({
-        "provider": "rehearsal", "prompt": "RUN seq 100", "cwd": bed.work(),
+        "provider": "rehearsal", "prompt": "RUN seq 100", "cwd": host.work(),
         "harness": { "limits": { "maxToolResultLines": 3 } }
     });
-    bed.file("payload.json", trimmed.to_string());
-    let events = bed.events_of(&["--payload", "payload.json"]);
+    host.file("payload.json", trimmed.to_string());
+    let events = host.events_of(&["--payload", "payload.json"]);
     assert!(warning_codes(&events).contains(&"TOOL_RESULT_TRIMMED"), "{events:#?}");
-    let left: Vec<_> = std::fs::read_dir(bed.root().join("tmp")).unwrap().flatten().map(|entry| entry.path()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(host.root().join("tmp")).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "private files left behind: {left:?}");
 }
 
 #[test]
-fn the_caller_s_environment_is_not_inherited() {
-    let mut bed = TestHost::granted("policy.allow_environment = [\"UNRELATED_*\"]\n");
-    bed.set("UNRELATED_VARIABLE", "unrelated value");
-    let events = bed.events_of(&["rehearsal", "ENV UNRELATED_VARIABLE"]);
+fn environment_of_the_caller_is_not_inherited() {
+    let mut host = TestHost::granted("policy.allow_environment = [\"UNRELATED_*\"]\n");
+    host.set("UNRELATED_VARIABLE", "unrelated value");
+    let events = host.events_of(&["rehearsal", "ENV UNRELATED_VARIABLE"]);
     assert_eq!(answer(&events), "(not set)");
-    let events = bed.events_of(&["rehearsal", "--env", "UNRELATED_VARIABLE", "ENV UNRELATED_VARIABLE"]);
+    let events = host.events_of(&["rehearsal", "--env", "UNRELATED_VARIABLE", "ENV UNRELATED_VARIABLE"]);
     assert_eq!(answer(&events), "unrelated value");
 }
 
 #[test]
-fn grants_come_and_go() {
-    let bed = TestHost::new();
-    let folder = bed.work();
+fn grants_are_added_and_revoked() {
+    let host = TestHost::new();
+    let folder = host.work();
     let folder = folder.to_str().unwrap();
-    bed.run(&["grants", "add", folder]).ok();
-    assert!(bed.run(&["grants", "list"]).ok().stdout.contains("work"));
-    bed.run(&["run", "--quiet", "rehearsal", "SAY x"]).ok();
-    bed.run(&["grants", "revoke", folder]).ok();
-    assert!(!bed.run(&["grants", "list"]).ok().stdout.contains("work"));
-    bed.run(&["run", "rehearsal", "SAY x"]).code(4);
-    bed.run(&["grants", "add", "/no/such/folder"]).code(6);
+    host.run(&["grants", "add", folder]).ok();
+    assert!(host.run(&["grants", "list"]).ok().stdout.contains("work"));
+    host.run(&["run", "--quiet", "rehearsal", "SAY x"]).ok();
+    host.run(&["grants", "revoke", folder]).ok();
+    assert!(!host.run(&["grants", "list"]).ok().stdout.contains("work"));
+    host.run(&["run", "rehearsal", "SAY x"]).code(4);
+    host.run(&["grants", "add", "/no/such/folder"]).code(6);
 }
 
 #[test]
 fn redact_is_a_filter() {
-    let bed = TestHost::new();
+    let host = TestHost::new();
     let secret = format!("{}{}", ["gh", "p_"].concat(), "R7mZ2kQ9xT4vB8nL1cW6yH3jD5fS0gPaUeIo");
     let input = format!("a token {secret} in a line\nand an innocent one\n");
-    let done = bed.run_with_input(&["redact"], input.as_bytes()).ok();
+    let done = host.run_with_input(&["redact"], input.as_bytes()).ok();
     assert_eq!(done.stdout, "a token [REDACTED:github-pat] in a line\nand an innocent one\n");
 }
 
 #[test]
 fn plugins_providers_and_configuration_are_shown() {
-    let bed = TestHost::new();
-    let plugins = bed.run(&["plugin", "list"]).ok().stdout;
+    let host = TestHost::new();
+    let plugins = host.run(&["plugin", "list"]).ok().stdout;
     for name in ["claude", "codex", "rehearsal", "command", "secrets", "guardrails"] {
         assert!(plugins.contains(name), "{name}: {plugins}");
     }
-    let listed = bed.call("list_plugins", &json!({})).unwrap();
+    let listed = host.call("list_plugins", &json!({})).unwrap();
     let states: Vec<_> = listed["plugins"].as_array().unwrap().iter().map(|plugin| &plugin["state"]).collect();
     assert!(states.iter().all(|state| **state == "ready"), "{listed:#}");
 
-    let capabilities = bed.run(&["capabilities", "--json"]).ok().stdout;
+    let capabilities = host.run(&["capabilities", "--json"]).ok().stdout;
     assert!(capabilities.contains("rehearsal") && capabilities.contains("supported"), "{capabilities}");
 
-    let path = bed.run(&["config", "path"]).ok().stdout;
-    assert_eq!(path.trim(), bed.home().join("config.toml").to_str().unwrap());
-    bed.run(&["config", "init"]).ok();
-    assert!(bed.home().join("config.toml").exists());
-    bed.run(&["config", "check"]).ok();
-    assert!(bed.run(&["config", "show"]).ok().stdout.contains("per_provider"));
+    let path = host.run(&["config", "path"]).ok().stdout;
+    assert_eq!(path.trim(), host.home().join("config.toml").to_str().unwrap());
+    host.run(&["config", "init"]).ok();
+    assert!(host.home().join("config.toml").exists());
+    host.run(&["config", "check"]).ok();
+    assert!(host.run(&["config", "show"]).ok().stdout.contains("per_provider"));
 }
 
 #[test]
-fn the_host_comes_and_goes() {
-    let bed = TestHost::new();
-    let pid = bed.host();
-    let status = bed.run(&["status", "--json"]).ok().json();
+fn host_starts_and_stops() {
+    let host = TestHost::new();
+    let pid = host.ensure_running();
+    let status = host.run(&["status", "--json"]).ok().json();
     assert_eq!(status["pid"], pid);
-    assert!(bed.run(&["status"]).ok().stdout.contains(&pid.to_string()));
-    bed.run(&["stop"]).ok();
-    crate::support::until("the end of the host", crate::support::PATIENCE, || {
-        crate::support::carrying(bed.root()).is_empty().then_some(())
+    assert!(host.run(&["status"]).ok().stdout.contains(&pid.to_string()));
+    host.run(&["stop"]).ok();
+    crate::support::wait_until("the end of the host", crate::support::TIMEOUT, || {
+        crate::support::carrying(host.root()).is_empty().then_some(())
     });
-    assert!(bed.call("get_status", &json!({})).is_err());
+    assert!(host.call("get_status", &json!({})).is_err());
 
-    // `serve` stays in the foreground, and there is only one.
-    let mut serve = bed.command(&["serve"]).spawn().unwrap();
-    crate::support::until("the socket", crate::support::PATIENCE, || bed.call("get_status", &json!({})).ok());
-    let second = bed.run(&["serve"]);
+    // `serve` stays in the foreground, and a second host is refused.
+    let mut serve = host.command(&["serve"]).spawn().unwrap();
+    crate::support::wait_until("the socket", crate::support::TIMEOUT, || host.call("get_status", &json!({})).ok());
+    let second = host.run(&["serve"]);
     assert_eq!(second.code, 7, "{}", second.stderr);
-    let status = bed.call("get_status", &json!({})).unwrap();
+    let status = host.call("get_status", &json!({})).unwrap();
     assert_eq!(status["pid"], serve.id());
-    bed.run(&["stop"]).ok();
+    host.run(&["stop"]).ok();
     assert!(serve.wait().unwrap().success());
 }
 
 #[test]
-fn an_idle_background_host_ends_itself() {
-    let bed = TestHost::with_config("[host]\nidle_seconds = 1\n");
-    bed.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
-    crate::support::until("the end of the host", crate::support::PATIENCE, || {
-        crate::support::carrying(bed.root()).is_empty().then_some(())
+fn idle_background_host_ends_itself() {
+    let host = TestHost::with_config("[host]\nidle_seconds = 1\n");
+    host.run(&["run", "rehearsal", "--grant", "SAY x"]).ok();
+    crate::support::wait_until("the end of the host", crate::support::TIMEOUT, || {
+        crate::support::carrying(host.root()).is_empty().then_some(())
     });
-    assert!(!bed.socket().exists(), "the socket is left behind");
+    assert!(!host.socket().exists(), "the socket is left behind");
 }
 
 #[test]
-fn the_command_plugin_makes_a_provider_of_any_program() {
-    let bed = TestHost::granted(
+fn command_plugin_makes_any_program_a_provider() {
+    let host = TestHost::granted(
         "[providers.shout]\nplugin = \"command\"\nexecutable = \"tr\"\n[providers.shout.settings]\nargs = [\"a-z\", \"A-Z\"]\n",
     );
-    let done = bed.run(&["run", "shout", "hello there"]).ok();
+    let done = host.run(&["run", "shout", "hello there"]).ok();
     assert_eq!(done.stdout.trim_end(), "HELLO THERE");
 }
 
 #[test]
-fn two_instances_of_one_plugin_stand_side_by_side() {
-    let bed = TestHost::granted("[providers.understudy]\nplugin = \"rehearsal\"\nenvironment = { STAGE = \"left\" }\n");
-    assert_eq!(bed.run(&["run", "understudy", "ENV STAGE"]).ok().stdout, "left\n");
-    assert_eq!(bed.run(&["run", "rehearsal", "ENV STAGE"]).ok().stdout, "(not set)\n");
+fn two_instances_of_one_plugin_are_independent() {
+    let host =
+        TestHost::granted("[providers.understudy]\nplugin = \"rehearsal\"\nenvironment = { STAGE = \"left\" }\n");
+    assert_eq!(host.run(&["run", "understudy", "ENV STAGE"]).ok().stdout, "left\n");
+    assert_eq!(host.run(&["run", "rehearsal", "ENV STAGE"]).ok().stdout, "(not set)\n");
 }

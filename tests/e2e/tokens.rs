@@ -1,143 +1,143 @@
-//! Tokens of providers: where they lie, who gets them, and that they are seen nowhere.
+//! Tokens of providers: where they are stored, who gets them, and that they appear nowhere else.
 
 use crate::support::{SecretProbe, TestHost, answer, end_of, of_type, sha256};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// In a file, which works everywhere; a second provider that has none.
+/// Tokens in a file, which works everywhere, and a second provider without a token.
 const IN_A_FILE: &str = "[tokens]\nstore = \"file\"\n[providers.other]\nplugin = \"rehearsal\"\n";
 
-/// No rule knows it by its looks.
+/// A token that no redaction rule matches.
 fn token(number: u32) -> String {
     format!("plain-looking-words-of-number-{number}-and-nothing-more")
 }
 
-fn set(bed: &TestHost, token: &str) -> Value {
-    bed.run_with_input(&["token", "set", "rehearsal", "--json"], format!("{token}\n").as_bytes()).ok().json()
+fn set(host: &TestHost, token: &str) -> Value {
+    host.run_with_input(&["token", "set", "rehearsal", "--json"], format!("{token}\n").as_bytes()).ok().json()
 }
 
-/// Whether a child of that provider has the token, which is told by its digest.
+/// Whether a child of that provider has the token, compared by its digest.
 #[track_caller]
-fn is_given(bed: &TestHost, provider: &str, token: &str) -> bool {
+fn is_given(host: &TestHost, provider: &str, token: &str) -> bool {
     let digest = sha256(token);
-    let told = bed.run(&["run", provider, "RUN printf %s \"$REHEARSAL_TOKEN\" | sha256sum"]).ok();
-    told.stdout.contains(&digest)
+    let done = host.run(&["run", provider, "RUN printf %s \"$REHEARSAL_TOKEN\" | sha256sum"]).ok();
+    done.stdout.contains(&digest)
 }
 
 #[test]
-fn the_child_gets_it_and_nobody_sees_it() {
-    let mut bed = TestHost::granted(IN_A_FILE);
+fn token_is_given_to_the_child_and_masked_everywhere() {
+    let mut host = TestHost::granted(IN_A_FILE);
     let (first, second) = (token(1), token(2));
-    assert!(!is_given(&bed, "rehearsal", &first));
-    let state = set(&bed, &first);
+    assert!(!is_given(&host, "rehearsal", &first));
+    let state = set(&host, &first);
     assert_eq!(state, json!({"stored": true, "store": "file", "variable": "REHEARSAL_TOKEN"}));
-    assert!(is_given(&bed, "rehearsal", &first));
-    assert!(!is_given(&bed, "other", &first), "each provider has its own");
+    assert!(is_given(&host, "rehearsal", &first));
+    assert!(!is_given(&host, "other", &first), "each provider has its own");
 
-    // What the child says of it is masked on its way to everybody, also by a host that did not see it come.
+    // The token is masked in the output of the child, even by a host that was started after it was stored.
     let echo = ["run", "rehearsal", "RUN echo \"it is $REHEARSAL_TOKEN\"; echo \"$REHEARSAL_TOKEN\" >&2"];
     for restarted in [false, true] {
         if restarted {
-            bed.stop();
+            host.stop();
         }
-        let told = bed.run(&echo).ok();
-        assert!(told.stdout.contains("it is [REDACTED:rehearsal-token]"), "{}", told.stdout);
+        let done = host.run(&echo).ok();
+        assert!(done.stdout.contains("it is [REDACTED:rehearsal-token]"), "{}", done.stdout);
     }
-    // Nor does it matter who says it.
-    let said = bed.run(&["run", "other", &format!("SAY {first} is it")]).ok();
-    assert_eq!(said.stdout, "[REDACTED:rehearsal-token] is it\n");
+    // It is masked in the output of other providers, too.
+    let output = host.run(&["run", "other", &format!("SAY {first} is it")]).ok();
+    assert_eq!(output.stdout, "[REDACTED:rehearsal-token] is it\n");
 
-    // What was replaced is no longer given, and masked all the same.
-    assert_eq!(set(&bed, &second)["stored"], true);
-    assert!(is_given(&bed, "rehearsal", &second) && !is_given(&bed, "rehearsal", &first));
-    let said = bed.run(&["run", "other", &format!("SAY {first} {second}")]).ok();
-    assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token] [REDACTED:rehearsal-token]");
-    assert_eq!(bed.run(&["token", "clear", "rehearsal", "--json"]).ok().json()["stored"], false);
-    assert!(!is_given(&bed, "rehearsal", &second));
-    let said = bed.run(&["run", "other", &format!("SAY {second}")]).ok();
-    assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
+    // A replaced token is not given to children any more, but is still masked.
+    assert_eq!(set(&host, &second)["stored"], true);
+    assert!(is_given(&host, "rehearsal", &second) && !is_given(&host, "rehearsal", &first));
+    let output = host.run(&["run", "other", &format!("SAY {first} {second}")]).ok();
+    assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token] [REDACTED:rehearsal-token]");
+    assert_eq!(host.run(&["token", "clear", "rehearsal", "--json"]).ok().json()["stored"], false);
+    assert!(!is_given(&host, "rehearsal", &second));
+    let output = host.run(&["run", "other", &format!("SAY {second}")]).ok();
+    assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token]");
 
-    // A variable of the caller's shell does not take its place.
-    bed.set("REHEARSAL_TOKEN", token(3));
-    set(&bed, &second);
-    assert!(is_given(&bed, "rehearsal", &second));
+    // A variable in the shell of the caller does not replace it.
+    host.set("REHEARSAL_TOKEN", token(3));
+    set(&host, &second);
+    assert!(is_given(&host, "rehearsal", &second));
 
-    let needles = SecretProbe::new(&[first, second]);
-    bed.stop();
-    let kept = bed.home().join("data/tokens.json");
+    let probe = SecretProbe::new(&[first, second]);
+    host.stop();
+    let kept = host.home().join("data/tokens.json");
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    needles.assert_not_below(&bed.home(), &[&kept]);
+    probe.assert_not_below(&host.home(), &[&kept]);
 }
 
 #[test]
-fn a_run_does_not_start_without_the_token_that_it_should_have() {
-    let bed = TestHost::granted(IN_A_FILE);
-    set(&bed, &token(1));
-    fs::remove_file(bed.home().join("data/tokens.json")).unwrap();
-    let run = bed.submit("RUN touch started", &json!({})).unwrap();
-    let story = bed.wait_for_end(&run);
-    let end = &end_of(&story).unwrap()["payload"];
-    assert!(of_type(&story, "run.started").is_empty() && !bed.work().join("started").exists(), "{story:#?}");
+fn run_whose_stored_token_is_missing_does_not_start() {
+    let host = TestHost::granted(IN_A_FILE);
+    set(&host, &token(1));
+    fs::remove_file(host.home().join("data/tokens.json")).unwrap();
+    let run = host.submit("RUN touch started", &json!({})).unwrap();
+    let events = host.wait_for_end(&run);
+    let end = &end_of(&events).unwrap()["payload"];
+    assert!(of_type(&events, "run.started").is_empty() && !host.work().join("started").exists(), "{events:#?}");
     let message = end["message"].as_str().unwrap();
     assert!(message.contains("no longer in its store"), "{end}");
     assert!(end["hint"].as_str().unwrap().contains("ostler token set rehearsal"), "{end}");
-    let state = bed.run(&["token", "status", "--json"]).ok().json();
+    let state = host.run(&["token", "status", "--json"]).ok().json();
     assert_eq!((&state["rehearsal"]["stored"], &state["other"]["stored"]), (&json!(false), &json!(false)));
     assert!(state["rehearsal"]["problem"].is_string() && state["other"]["problem"].is_null(), "{state}");
 
-    // Both ways out work.
-    bed.run(&["token", "clear", "rehearsal"]).ok();
-    assert!(answer(&bed.wait_for_end(&bed.submit("SAY again", &json!({})).unwrap())).contains("again"));
-    set(&bed, &token(1));
-    assert!(is_given(&bed, "rehearsal", &token(1)));
+    // Clearing the token and setting it again both work.
+    host.run(&["token", "clear", "rehearsal"]).ok();
+    assert!(answer(&host.wait_for_end(&host.submit("SAY again", &json!({})).unwrap())).contains("again"));
+    set(&host, &token(1));
+    assert!(is_given(&host, "rehearsal", &token(1)));
 }
 
 #[test]
-fn what_cannot_be_a_token_is_refused_whole() {
-    let bed = TestHost::granted(IN_A_FILE);
+fn invalid_token_is_refused_and_not_stored() {
+    let host = TestHost::granted(IN_A_FILE);
     for (text, what) in [
         (String::new(), "is empty"),
         (" \t".to_owned(), "is empty"),
         ("two\nlines".to_owned(), "control character"),
         ("x".repeat(16 * 1024 + 1), "longer than 16 KiB"),
     ] {
-        let refused = bed.call("save_provider_token", &json!({"provider": "rehearsal", "token": text})).unwrap_err();
+        let refused = host.call("save_provider_token", &json!({"provider": "rehearsal", "token": text})).unwrap_err();
         assert_eq!(refused.data()["problems"][0]["pointer"], "/token", "{}", refused.text());
         assert!(refused.text().contains(what), "{what}: {}", refused.text());
-        let done = bed.run_with_input(&["token", "set", "rehearsal"], text.as_bytes());
+        let done = host.run_with_input(&["token", "set", "rehearsal"], text.as_bytes());
         assert!(done.code != 0 && !done.stderr.is_empty(), "{}", done.all());
     }
-    bed.run_with_input(&["token", "set", "nobody"], b"x").code(5);
-    let without = bed.call("save_provider_token", &json!({"provider": "command", "token": "x"})).unwrap_err();
+    host.run_with_input(&["token", "set", "nobody"], b"x").code(5);
+    let without = host.call("save_provider_token", &json!({"provider": "command", "token": "x"})).unwrap_err();
     assert_eq!(without.kind(), "NOT_FOUND", "{}", without.text());
-    assert_eq!(bed.call("has_provider_token", &json!({"provider": "rehearsal"})).unwrap()["stored"], false);
-    assert!(!bed.home().join("data/tokens.json").exists());
+    assert_eq!(host.call("has_provider_token", &json!({"provider": "rehearsal"})).unwrap()["stored"], false);
+    assert!(!host.home().join("data/tokens.json").exists());
 }
 
-/// Where nothing is configured, plain text is never chosen: it is a keyring, or an error that says what to do.
+/// Without configuration, the token is stored in a keyring, or the command fails with a hint; never in plain text.
 #[test]
-fn nothing_is_written_in_plain_text_unless_it_is_asked_for() {
-    let bed = TestHost::granted("");
+fn token_is_not_stored_in_plain_text_by_default() {
+    let host = TestHost::granted("");
     let first = token(1);
-    let done = bed.run_with_input(&["token", "set", "rehearsal"], first.as_bytes());
-    let store = bed.call("get_status", &json!({})).unwrap()["tokenStore"].as_str().unwrap().to_owned();
+    let done = host.run_with_input(&["token", "set", "rehearsal"], first.as_bytes());
+    let store = host.call("get_status", &json!({})).unwrap()["tokenStore"].as_str().unwrap().to_owned();
     if done.code == 0 {
         assert!(store.starts_with("keyutils") || store.starts_with("secret-service"), "{store}");
-        assert!(is_given(&bed, "rehearsal", &first));
-        bed.stop();
-        assert!(is_given(&bed, "rehearsal", &first), "it was lost with the host");
-        let said = bed.run(&["run", "rehearsal", &format!("SAY {first}")]).ok();
-        assert_eq!(said.stdout.trim(), "[REDACTED:rehearsal-token]");
-        bed.run(&["token", "clear", "rehearsal"]).ok();
+        assert!(is_given(&host, "rehearsal", &first));
+        host.stop();
+        assert!(is_given(&host, "rehearsal", &first), "the token was lost with the host");
+        let output = host.run(&["run", "rehearsal", &format!("SAY {first}")]).ok();
+        assert_eq!(output.stdout.trim(), "[REDACTED:rehearsal-token]");
+        host.run(&["token", "clear", "rehearsal"]).ok();
     } else {
         assert!(store.starts_with("none"), "{store}");
         assert!(done.stderr.contains("[tokens] store"), "{}", done.stderr);
     }
-    bed.stop();
-    SecretProbe::new(&[first]).assert_not_below(&bed.home(), &[]);
-    // Nor is anything left in the kernel's keyring, where it could be looked into.
+    host.stop();
+    SecretProbe::new(&[first]).assert_not_below(&host.home(), &[]);
+    // Nothing is left in the keyring of the kernel, if it can be read.
     let left = fs::read_to_string("/proc/keys").unwrap_or_default();
-    let home = bed.home().display().to_string();
+    let home = host.home().display().to_string();
     assert!(!left.contains(&home), "{left}");
 }

@@ -1,4 +1,4 @@
-//! Upgrades: the present host opens the homes of earlier versions (`tests/homes`) and finds in them what was stored.
+//! Upgrades: the current host opens the homes of earlier versions (`tests/homes`) and finds all stored data.
 
 use crate::support::TestHost;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The homes that `tests/homes/make` has made, one for each version. All have the same content.
+/// The homes that `tests/homes/make` has created, one for each version. All have the same content.
 fn homes() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/homes");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -17,9 +17,9 @@ fn homes() -> Vec<PathBuf> {
 
 /// A copy of a home with the permissions that the repository does not keep.
 fn copy(home: &Path) -> TestHost {
-    let bed = TestHost::new();
-    copy_folder(home, &bed.home());
-    bed
+    let host = TestHost::new();
+    copy_folder(home, &host.home());
+    host
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -37,18 +37,18 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// The id of the only run with this title.
-fn run_titled(bed: &TestHost, title: &str) -> String {
-    let runs = bed.run(&["runs", "--json"]).ok().json();
+fn run_titled(host: &TestHost, title: &str) -> String {
+    let runs = host.run(&["runs", "--json"]).ok().json();
     let found: Vec<&Value> = runs["items"].as_array().unwrap().iter().filter(|run| run["title"] == title).collect();
     assert_eq!(found.len(), 1, "{title}: {runs:#}");
     found[0]["runId"].as_str().unwrap().to_owned()
 }
 
 #[test]
-fn opens_earlier_homes_and_lists_what_they_hold() {
+fn opens_earlier_homes_and_lists_their_content() {
     for home in homes() {
-        let bed = copy(&home);
-        let runs = bed.run(&["runs", "--json"]).ok().json();
+        let host = copy(&home);
+        let runs = host.run(&["runs", "--json"]).ok().json();
         let states: Vec<(&str, &str)> = runs["items"]
             .as_array()
             .unwrap()
@@ -68,21 +68,21 @@ fn opens_earlier_homes_and_lists_what_they_hold() {
         ];
         assert_eq!(states, expected, "{}", home.display());
 
-        let queue = bed.run(&["queue"]).ok().stdout;
+        let queue = host.run(&["queue"]).ok().stdout;
         assert!(queue.contains("scheduled") && queue.contains("2099"), "{queue}");
-        bed.run(&["cancel", &run_titled(&bed, "SAY the scheduled run")]).ok();
+        host.run(&["cancel", &run_titled(&host, "SAY the scheduled run")]).ok();
 
-        let profile = bed.run(&["profiles", "show", "careful", "--json"]).ok().json();
+        let profile = host.run(&["profiles", "show", "careful", "--json"]).ok().json();
         assert_eq!(profile["config"]["harness"]["permissions"]["sandboxMode"], "read-only", "{profile:#}");
-        let grants = bed.run(&["grants", "list", "--json"]).ok().stdout;
+        let grants = host.run(&["grants", "list", "--json"]).ok().stdout;
         assert!(grants.contains("/tmp/ostler-upgrade/project"), "{grants}");
-        assert_eq!(bed.run(&["settings", "get", "scheduler.global"]).ok().stdout, "3\n");
-        let retention = bed.run(&["retention", "show"]).ok().stdout;
+        assert_eq!(host.run(&["settings", "get", "scheduler.global"]).ok().stdout, "3\n");
+        let retention = host.run(&["retention", "show"]).ok().stdout;
         assert!(retention.contains("understudy") && retention.contains("500"), "{retention}");
-        let tokens = bed.run(&["access", "list"]).ok().stdout;
+        let tokens = host.run(&["access", "list"]).ok().stdout;
         assert!(tokens.contains("reader") && tokens.contains("valid"), "{tokens}");
-        bed.run(&["audit", "verify"]).ok();
-        let problems = bed.run(&["status", "--json"]).ok().json()["problems"].clone();
+        host.run(&["audit", "verify"]).ok();
+        let problems = host.run(&["status", "--json"]).ok().json()["problems"].clone();
         assert_eq!(problems, Value::Array(Vec::new()), "{}", home.display());
     }
 }
@@ -90,24 +90,24 @@ fn opens_earlier_homes_and_lists_what_they_hold() {
 #[test]
 fn shows_searches_and_exports_runs_of_earlier_homes() {
     for home in homes() {
-        let bed = copy(&home);
-        let first = run_titled(&bed, "SAY the first answer of an old version");
-        let shown = bed.run(&["show", &first]).ok().stdout;
+        let host = copy(&home);
+        let first = run_titled(&host, "SAY the first answer of an old version");
+        let shown = host.run(&["show", &first]).ok().stdout;
         assert!(shown.ends_with("answer\nthe first answer of an old version\n"), "{shown}");
-        let secret = run_titled(&bed, "ENV APP_TOKEN");
-        let shown = bed.run(&["show", &secret]).ok().stdout;
+        let secret = run_titled(&host, "ENV APP_TOKEN");
+        let shown = host.run(&["show", &secret]).ok().stdout;
         assert!(shown.ends_with("[REDACTED:app-token]\n"), "{shown}");
-        assert!(bed.run(&["logs", &first]).ok().stdout.contains("the first answer"));
+        assert!(host.run(&["logs", &first]).ok().stdout.contains("the first answer"));
 
-        let zebra = run_titled(&bed, "SAY a second answer, with zebra in it");
-        let found = bed.run(&["search", "zebra", "--json"]).ok().stdout;
+        let zebra = run_titled(&host, "SAY a second answer, with zebra in it");
+        let found = host.run(&["search", "zebra", "--json"]).ok().stdout;
         assert!(found.contains(&zebra) && !found.contains(&first), "{found}");
 
-        let text = bed.run(&["export", &zebra, "--format", "txt", "--output", "-"]).ok().stdout;
+        let text = host.run(&["export", &zebra, "--format", "txt", "--output", "-"]).ok().stdout;
         assert_eq!(text.trim_end(), "a second answer, with zebra in it");
-        let page = bed.run(&["export", &zebra, "--format", "md", "--output", "-"]).ok().stdout;
+        let page = host.run(&["export", &zebra, "--format", "md", "--output", "-"]).ok().stdout;
         assert!(page.starts_with("# SAY a second answer, with zebra in it\n"), "{page}");
-        let whole = bed.run(&["export", &zebra, "--format", "json", "--output", "-"]).ok().stdout;
+        let whole = host.run(&["export", &zebra, "--format", "json", "--output", "-"]).ok().stdout;
         let whole: Value = serde_json::from_str(&whole).unwrap();
         assert!(whole.to_string().contains("run.completed"), "{whole:#}");
     }
@@ -116,23 +116,23 @@ fn shows_searches_and_exports_runs_of_earlier_homes() {
 #[test]
 fn continues_conversations_and_reruns_runs_of_earlier_homes() {
     for home in homes() {
-        let bed = copy(&home);
-        let work = bed.work();
-        bed.run(&["grants", "add", work.to_str().unwrap()]).ok();
+        let host = copy(&home);
+        let work = host.work();
+        host.run(&["grants", "add", work.to_str().unwrap()]).ok();
         let work = work.to_str().unwrap();
 
-        let chats = bed.run(&["chat", "list", "--json"]).ok().json();
+        let chats = host.run(&["chat", "list", "--json"]).ok().json();
         assert_eq!(chats["items"][0]["title"], "An old conversation", "{chats:#}");
         let chat = chats["items"][0]["conversationId"].as_str().unwrap();
-        let shown = bed.run(&["chat", "show", chat, "--text"]).ok().stdout;
+        let shown = host.run(&["chat", "show", chat, "--text"]).ok().stdout;
         assert!(shown.contains("hello in the conversation") && shown.contains("hello once more"), "{shown}");
-        // Its folder is gone, so that a message may name another.
-        let sent = bed.run(&["chat", "send", chat, "--cwd", work, "SAY hello from the new version"]).ok();
+        // The folder of the conversation does not exist, so that a message may name another.
+        let sent = host.run(&["chat", "send", chat, "--cwd", work, "SAY hello from the new version"]).ok();
         assert_eq!(sent.stdout, "hello from the new version\n");
 
-        let first = run_titled(&bed, "SAY the first answer of an old version");
-        let again = bed.run(&["rerun", &first, "--cwd", work]).ok();
+        let first = run_titled(&host, "SAY the first answer of an old version");
+        let again = host.run(&["rerun", &first, "--cwd", work]).ok();
         assert_eq!(again.stdout, "the first answer of an old version\n");
-        bed.run(&["audit", "verify"]).ok();
+        host.run(&["audit", "verify"]).ok();
     }
 }

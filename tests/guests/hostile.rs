@@ -1,15 +1,15 @@
-//! Plugins that do their work until they are shown a word, and then what no plugin may.
+//! Plugins that work until they get a certain word, and then misbehave.
 //!
-//! The provider among them runs `sh` on the file `script` of the working folder. The redactor takes `hostile-` and twelve
-//! letters or digits for a secret, and is asked about each.
+//! The provider runs `sh` on the file `script` in the working folder. The redactor has a rule for `hostile-` and twelve
+//! letters or digits, and verifies each candidate.
 
 use super::{ALLOCATE, FLOOD_LOG, Guest, LOOP, NEW, OK, RECURSE, TRAP};
 use std::fmt::Write as _;
 
-/// Shown in a prompt, in output or in settings, it makes a plugin misbehave. No longer than what is compared.
+/// The word that makes a plugin misbehave, in a prompt, in output or in settings. Guests compare exactly eight bytes.
 pub const WORD: &str = "MISBEHAV";
 
-/// What a plugin does then.
+/// How a plugin misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Loop,
@@ -24,7 +24,7 @@ impl Fault {
     pub const ALL: [Self; 6] =
         [Self::Loop, Self::Allocate, Self::Trap, Self::Recurse, Self::FloodLog, Self::FloodOutput];
 
-    /// A kebab word.
+    /// A name in kebab case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Loop => "loop",
@@ -36,8 +36,8 @@ impl Fault {
         }
     }
 
-    /// A part of what is said of it.
-    pub fn told(self) -> &'static str {
+    /// A part of the error message about this fault.
+    pub fn message_part(self) -> &'static str {
         match self {
             Self::Loop | Self::FloodLog => "ran longer than",
             Self::Allocate => "bytes of memory",
@@ -47,7 +47,7 @@ impl Fault {
         }
     }
 
-    /// Instructions that do it, where a list or text in the answer would be at that offset.
+    /// The instructions. `flood` describes the list or text in the answer that becomes too large.
     fn body(self, flood: Flood) -> String {
         match self {
             Self::Loop => LOOP.to_owned(),
@@ -57,7 +57,7 @@ impl Fault {
             Self::FloodLog => FLOOD_LOG.to_owned(),
             Self::FloodOutput => {
                 let (list, length) = (2048 + flood.offset, 2052 + flood.offset);
-                // An option, if it is one, is there.
+                // If the value is an option, it is present.
                 format!(
                     "(drop (memory.grow (i32.const 2500))) (i32.store (i32.const 2048) (i32.const {}))
                      (i32.store (i32.const {list}) (i32.const 8192))
@@ -73,26 +73,26 @@ impl Fault {
 /// How an answer becomes too large.
 #[derive(Clone, Copy)]
 struct Flood {
-    /// Where in the answer the list stands.
+    /// The offset of the list in the answer.
     offset: u32,
-    /// Its length: more than the host takes, within the memory that the guest may have.
+    /// Its length: more than the host accepts, but within the memory of the guest.
     items: u32,
     option: bool,
 }
 
 const RECORDS: Flood = Flood { offset: 0, items: 1_000_000, option: false };
 
-/// A policy that allows everything, and misbehaves where it is shown the word when a run is submitted.
+/// A policy that allows everything, and misbehaves if a submit contains the word.
 pub fn policy(name: &str, fault: Fault) -> Vec<u8> {
     guest(name, &Data::new(), OK, &[("evaluate", &on("call $marked", &fault.body(RECORDS)))]).policy()
 }
 
-/// A policy that misbehaves where it is shown the word when a command line is about to be started.
+/// A policy that misbehaves if a command line contains the word.
 pub fn policy_at_spawn(name: &str, fault: Fault) -> Vec<u8> {
     policy_at(SPAWN, name, fault)
 }
 
-/// A policy that misbehaves where it is shown the word in a tool use.
+/// A policy that misbehaves if a tool use contains the word.
 pub fn policy_at_tool(name: &str, fault: Fault) -> Vec<u8> {
     policy_at(TOOL, name, fault)
 }
@@ -101,24 +101,24 @@ fn policy_at(action: u32, name: &str, fault: Fault) -> Vec<u8> {
     guest(name, &Data::new(), OK, &[("evaluate", &on(&marked_at(action), &fault.body(RECORDS)))]).policy()
 }
 
-/// Places of two of the actions.
+/// Number of the action that starts a command line.
 pub const SPAWN: u32 = 1;
-/// See [`SPAWN`].
+/// Number of the action that reports a tool use.
 pub const TOOL: u32 = 3;
 
-/// Holds in `evaluate` where it is asked about that action and shown the word.
+/// A condition in `evaluate`: the request is about this action and contains the word.
 pub(super) fn marked_at(action: u32) -> String {
     format!("i32.and (i32.eq (i32.load8_u (local.get 0)) (i32.const {action})) (call $marked)")
 }
 
-/// Where a redactor misbehaves.
+/// When a redactor misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedactorStage {
     /// When it is asked for its rules.
     Rules,
-    /// When it is asked about a candidate that stands in a line with the word.
+    /// When it verifies a candidate in a line with the word.
     Verify,
-    /// When it is shown a line with the word.
+    /// When it scans a line with the word.
     Scan,
 }
 
@@ -127,7 +127,7 @@ pub fn redactor(name: &str, stage: RedactorStage, fault: Fault) -> Vec<u8> {
     let mut data = Data::new();
     let rules = rules(&mut data, stage == RedactorStage::Scan);
     let answer = format!("i32.const {rules}");
-    // One answer for each candidate: none of them is a secret.
+    // One answer for each candidate: it is not a secret.
     let deny =
         "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (local.get 1)) i32.const 2048";
     let body = fault.body(RECORDS);
@@ -143,7 +143,7 @@ pub fn redactor(name: &str, stage: RedactorStage, fault: Fault) -> Vec<u8> {
     .redactor()
 }
 
-/// A redactor that writes a candidate into the log each time that it is asked about one.
+/// A redactor that writes each candidate that it verifies into the log.
 pub fn redactor_that_logs(name: &str, candidate: &str) -> Vec<u8> {
     let mut data = Data::new();
     let rules = rules(&mut data, false);
@@ -172,27 +172,27 @@ fn rules(data: &mut Data, scan: bool) -> u32 {
     data.words(&[rule, 1, 0, 0, u32::from(scan), 64, 0, 0, 0])
 }
 
-/// Where a provider misbehaves.
+/// When a provider misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderStage {
-    /// When its settings hold the word.
+    /// When its settings contain the word.
     Configure,
     /// When it is asked what the installed CLI can do.
     Detect,
-    /// When the prompt holds the word.
+    /// When the prompt contains the word.
     Prepare,
-    /// When a second attempt is prepared; the first one fails and may be tried again.
+    /// When a second attempt is prepared. The first one fails and is retried.
     PrepareAgain,
-    /// When a transcript begins and the prompt holds the word.
+    /// When a transcript begins and the prompt contains the word.
     Begin,
-    /// When the output holds the word.
+    /// When the output contains the word.
     Read,
     /// When the child has ended.
     Finish,
 }
 
 impl ProviderStage {
-    /// A kebab word.
+    /// A name in kebab case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Configure => "configure",
@@ -206,19 +206,19 @@ impl ProviderStage {
     }
 }
 
-/// Where the answers of a sound provider lie, whose CLI is `sh` with the file `script`.
+/// Addresses of the answers of a working provider, whose CLI is `sh` with the file `script`.
 pub(super) struct Sound {
     pub(super) info: u32,
     pub(super) capabilities: u32,
     pub(super) launch: u32,
 }
 
-/// Puts down the answers of a sound provider, whose launch sets these variables.
+/// Stores the answers of a working provider, whose launch sets these variables.
 pub(super) fn sound(name: &str, data: &mut Data, environment: &[(&str, &str)]) -> Sound {
     sound_that_inherits(name, data, environment, &[])
 }
 
-/// The same, of one that inherits the variables of these patterns.
+/// The same for a provider that inherits the variables that match these patterns.
 fn sound_that_inherits(name: &str, data: &mut Data, environment: &[(&str, &str)], inherits: &[&str]) -> Sound {
     let (id, id_length) = data.text(name);
     let (sh, sh_length) = data.text("sh");
@@ -263,7 +263,7 @@ pub fn provider_that_sets(name: &str, variable: &str, value: &str) -> Vec<u8> {
     guest(name, &data, OK, &functions).provider()
 }
 
-/// A provider that inherits the variables of a pattern.
+/// A provider that inherits the variables that match a pattern.
 pub fn provider_that_inherits(name: &str, pattern: &str) -> Vec<u8> {
     let mut data = Data::new();
     let Sound { info, capabilities, launch } = sound_that_inherits(name, &mut data, &[], &[pattern]);
@@ -311,7 +311,7 @@ pub fn provider(name: &str, stage: ProviderStage, fault: Fault) -> Vec<u8> {
     guest(name, &data, &configure, &functions).provider()
 }
 
-/// A provider that runs a program with these arguments to learn what it can do, and finds that it can be used.
+/// A provider that runs a program with these arguments as its probe, and reports support.
 pub fn prober(name: &str, executable: &str, args: &[&str]) -> Vec<u8> {
     probing(name, executable, args, &[], 5000, 0)
 }
@@ -321,7 +321,7 @@ pub fn prober_that_sets(name: &str, executable: &str, args: &[&str], variable: (
     probing(name, executable, args, &[variable], 5000, 0)
 }
 
-/// The same, for a program that has so many milliseconds to answer, and is then found to be of no use.
+/// The same with a time limit for the program, and without support.
 pub fn refuser(name: &str, executable: &str, args: &[&str], timeout_ms: u32) -> Vec<u8> {
     probing(name, executable, args, &[], timeout_ms, 2)
 }
@@ -358,17 +358,17 @@ fn probing(
     guest(name, &data, OK, &[("describe", &info), ("probes", &probes), ("detect", &capabilities)]).provider()
 }
 
-/// Instructions that do one thing where a condition holds, and another where not.
+/// Instructions for a condition: `if` and `else`.
 fn either(condition: &str, body: &str, otherwise: &str) -> String {
     format!("(if (result i32) ({condition}) (then {body}) (else {otherwise}))")
 }
 
-/// The same, with an answer of zeros where it does not hold.
+/// The same with an answer of zeros as `else`.
 pub(super) fn on(condition: &str, body: &str) -> String {
     either(condition, body, OK)
 }
 
-/// A guest with its data, and a function that says whether the word is among the arguments of a call.
+/// A guest with its data and with a function that searches for the word in the arguments of a call.
 fn guest(name: &str, data: &Data, configure: &str, functions: &[(&str, &str)]) -> Built {
     guest_that_knows(WORD, name, data, configure, functions)
 }
@@ -406,7 +406,7 @@ pub(super) fn guest_that_knows(
     }
 }
 
-/// A guest that owns its texts.
+/// A guest that owns its strings.
 pub(super) struct Built {
     name: String,
     configure: String,
@@ -436,7 +436,7 @@ impl Built {
     }
 }
 
-/// What lies in a guest's memory, in the place of a schema.
+/// Data in the memory of a guest, stored instead of its schema.
 pub(super) struct Data(Vec<u8>);
 
 impl Data {

@@ -1,7 +1,7 @@
-//! Guests as text. Each is a core module with the functions that the canonical ABI asks of its world, wrapped as the build
-//! script wraps the bundled plugins.
+//! Test plugins in WebAssembly text. Each is a core module with the functions that the canonical ABI requires for its
+//! world, wrapped in the same way as the bundled plugins.
 //!
-//! The plugins' own tests call them one by one; the end-to-end suites put [`hostile`] ones into a host's plugin folder.
+//! The tests of the plugin host call them directly; the end-to-end suites put them into the plugin folder of a host.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -38,23 +38,23 @@ pub fn wrap(resolve: &Resolve, world: &str, module: &str) -> Vec<u8> {
     ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }
 
-/// Wraps a core module for a world in an interface of another make.
+/// Wraps a core module for a world of another interface.
 pub fn wrap_foreign(wit: &str, world: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_str("foreign.wit", wit).unwrap();
     wrap(&resolve, world, module)
 }
 
-/// What a guest does; the bodies are instructions.
+/// A test plugin; the bodies are instructions.
 pub struct Guest<'a> {
     pub name: &'a str,
     pub version: &'a str,
     pub schema: Option<&'a str>,
-    /// Body of `configure`; answers with a pointer. Memory is zero at 2048: success.
+    /// Body of `configure`; returns a pointer. Address 2048 contains zeros, which mean success.
     pub configure: &'a str,
     /// Body of the function that is tested: `evaluate`, `verify`, `transcript.read`.
     pub body: &'a str,
-    /// Bodies of other functions, by name, in place of those that answer with zeros.
+    /// Bodies of other functions, by name. Without one, a function returns zeros.
     pub others: &'a [(&'a str, &'a str)],
     /// Further definitions of the module.
     pub extra: &'a str,
@@ -88,11 +88,12 @@ pub const FILL_TABLE: &str = "(loop $l (drop (table.grow $t (ref.null func) (i32
 pub const RECURSE: &str = "call $recurse i32.const 2048";
 pub const FLOOD_LOG: &str = "(loop $l (call $log (i32.const 2) (i32.const 1024) (i32.const 4)) (br $l)) unreachable";
 pub const LOG_ONCE: &str = "(call $log (i32.const 3) (i32.const 1024) (i32.const 4)) i32.const 2048";
-/// A list at address 0 with more items than the host would hold: all of them zeros.
+/// A list with more items than the host accepts, all zeros.
 pub const FLOOD_OUTPUT: &str =
     "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (i32.const 90000)) i32.const 2048";
-/// One string that is longer than the answer may be.
+/// A pointer outside of the memory.
 pub const WILD_POINTER: &str = "i32.const -8";
+/// A list that is longer than the memory.
 pub const WILD_LIST: &str =
     "(i32.store (i32.const 2048) (i32.const 8192)) (i32.store (i32.const 2052) (i32.const -1)) i32.const 2048";
 
@@ -138,8 +139,8 @@ impl Guest<'_> {
         })
     }
 
-    /// Strings lie at 256 (name), 320 (version), 384 (summary), 1024 (a log message) and 4096 (the schema); the record that
-    /// `identify` answers with at 512; zeros at 2048 and from 8192 on.
+    /// Strings are at 256 (name), 320 (version), 384 (summary), 1024 (a log message) and 4096 (schema). The record that
+    /// `identify` returns is at 512. Zeros are at 2048 and from 8192 on.
     fn module(&self, imports: &str, functions: &str) -> String {
         let schema = self.schema.unwrap_or_default();
         assert!(schema.len() < 4096);

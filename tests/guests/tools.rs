@@ -1,9 +1,9 @@
-//! Plugins about uses of tools: a policy that finds something in them, and a provider that reports them.
+//! Plugins for tool uses: a policy with findings about them, and a provider that reports them.
 
 use super::hostile::{Data, Sound, TOOL, guest_that_knows, marked_at, on, sound};
 use super::{NEW, OK};
 
-/// What a policy says of a tool use, in the order of the interface.
+/// The verdict of a policy on a tool use, in the order of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
@@ -15,11 +15,11 @@ pub enum Verdict {
 /// Length of a `semantic`, whose longest case is `approval-requested`, with a tool use in it.
 const EVENT_WORDS: usize = 38;
 
-/// Name of the check in what [`policy`] finds.
+/// Name of the check in the findings of [`policy`].
 pub const CHECK: &str = "tool-marked";
 
-/// A policy that has one finding on each tool use in which `word`, of eight bytes, is found, or in what the host says of
-/// it; and none on anything else.
+/// A policy with one finding on each tool use that contains `word` (eight bytes), also in the facts that the host adds.
+/// It has no finding on anything else.
 pub fn policy(name: &str, word: &str, verdict: Verdict, message: &str) -> Vec<u8> {
     policy_that_wants(&[], TOOL, name, word, verdict, message)
 }
@@ -47,8 +47,8 @@ pub fn policy_that_wants(
     guest_that_knows(word, name, &data, OK, &[("wants", &wants), ("evaluate", &evaluate)]).policy()
 }
 
-/// A provider that runs `sh` on the file `script`, and takes output with `word` for two results of the same tool use,
-/// whose start nobody has reported. The output of that use is the word.
+/// A provider that runs `sh` on the file `script`. For output with `word`, it reports two results of the same tool use,
+/// without a start. The output of the use is the word.
 pub fn reporter_of_results(name: &str, word: &str) -> Vec<u8> {
     let mut data = Data::new();
     let Sound { info, capabilities, launch } = sound(name, &mut data, &[]);

@@ -74,7 +74,8 @@ fn read(body: &Value) -> Turn {
             .collect();
         let text = without_context(&text_of(content));
         turn.results.extend(results);
-        // A new prompt can come with the results of the turn before, and claude itself says that a tool was looked up.
+        // A new prompt can come with the results of the turn before, and claude itself reports that it looked up a
+        // tool.
         if !text.is_empty() && text != "Tool loaded." {
             turn.prompts.push(text);
             turn.results.clear();
@@ -86,14 +87,14 @@ fn read(body: &Value) -> Turn {
             turn.tools.push(Tool { name: name.to_owned(), input: tool["input_schema"].clone(), namespace: None });
         }
     }
-    // Without the tool that looks them up they are what an earlier turn was told.
+    // Without the tool that looks them up, these names belong to an earlier turn.
     if turn.tools.iter().any(|tool| tool.name == LOOK_UP) {
         turn.deferred = deferred(&turn.system);
     }
     turn
 }
 
-/// Names of tools that the CLI tells of and does not offer before the model has looked them up.
+/// Names of tools that the CLI mentions, but offers only after the model has looked them up.
 fn deferred(system: &str) -> Vec<String> {
     let after = |text: &'static str| system.split(text).nth(1);
     let Some(list) = after("deferred tools are now available") else { return Vec::new() };

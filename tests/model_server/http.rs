@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as agent CLIs need from a server.
+//! The part of HTTP/1.1 that agent CLIs need from a server.
 
 use serde_json::Value;
 use std::{
@@ -9,8 +9,8 @@ use std::{
 
 const MAX_HEAD: u64 = 64 * 1024;
 const MAX_BODY: u64 = 32 * 1024 * 1024;
-/// A silent connection is given up after this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection without data is closed after this time.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Request {
     pub(super) method: String,
@@ -26,7 +26,7 @@ impl Request {
     }
 }
 
-/// The way back.
+/// Writes the response.
 pub(super) struct Response(TcpStream);
 
 fn malformed(what: &str) -> io::Error {
@@ -35,8 +35,8 @@ fn malformed(what: &str) -> io::Error {
 
 /// Reads one request.
 pub(super) fn receive(stream: TcpStream) -> io::Result<(Request, Response)> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     let mut response = Response(stream.try_clone()?);
     let mut reader = BufReader::new(stream);

@@ -1,9 +1,9 @@
 //! A scripted model server: the other end of a real agent CLI, on loopback.
 //!
 //! It speaks the OpenAI Responses protocol (`POST /v1/responses`, for codex) and the Anthropic Messages protocol
-//! (`POST /v1/messages`, for claude), streamed and not. What the model says stands in the prompt, as with the
-//! rehearsal; see [`script`]. It runs on threads of the test that starts it, so the test sees every request, and it
-//! ends with it. Connections, sizes and times are bounded.
+//! (`POST /v1/messages`, for claude), streamed and not. The prompt contains the answer of the model, as for the
+//! rehearsal; see [`script`]. It runs on threads of the test that starts it, so that the test sees every request, and
+//! it ends with the test. Connections, sizes and times are bounded.
 
 mod anthropic;
 mod http;
@@ -37,13 +37,13 @@ pub struct ModelServer {
     acceptor: Option<JoinHandle<()>>,
 }
 
-/// One request to a model, as far as tests ask about it.
+/// One request to a model, with the parts that tests need.
 #[derive(Debug, Clone)]
 #[allow(dead_code, reason = "the compatibility runs and the end-to-end suites read different fields")]
 pub struct Seen {
     /// `responses` or `messages`.
     pub protocol: &'static str,
-    /// Model that was asked for.
+    /// The requested model.
     pub model: String,
     /// The newest prompt, without what the CLI put around it.
     pub prompt: String,
@@ -116,7 +116,7 @@ impl ModelServer {
 impl Drop for ModelServer {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // A last connection wakes the acceptor.
+        // A last connection wakes up the accepting thread.
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -151,7 +151,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let of_thread = Arc::clone(shared);
         let spawned = thread::Builder::new().spawn(move || {
-            // A client that goes away in the middle is an ordinary end here.
+            // A client may close the connection at any time.
             let _ = serve(stream, &of_thread);
             of_thread.connections.fetch_sub(1, Ordering::SeqCst);
         });
@@ -192,7 +192,7 @@ fn count_of_type(document: &Value, kind: &str) -> usize {
     }
 }
 
-/// The body as JSON; a request that is none gets its answer at once.
+/// The body as JSON; a request with an invalid body is answered at once.
 fn body(request: &Request, response: &mut Response) -> io::Result<Option<Value>> {
     match serde_json::from_slice(&request.body) {
         Ok(value) => Ok(Some(value)),

@@ -68,11 +68,11 @@ fn read(body: &Value) -> Turn {
         }
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
-        // Tools come alone, or as the members of a named group.
+        // A tool is listed alone, or as a member of a named group.
         let members = tool["tools"].as_array();
         let namespace = members.and(tool["name"].as_str());
         for tool in members.map_or_else(|| vec![tool], |members| members.iter().collect()) {
-            // Tools of the model's own service have a kind alone.
+            // Tools of the model service have only a type.
             if let Some(name) = tool["name"].as_str().or(tool["type"].as_str()) {
                 turn.tools.push(Tool {
                     name: name.to_owned(),
@@ -158,10 +158,10 @@ fn stream(turn: &Turn, reply: &Reply, response: &mut Response) -> io::Result<()>
         "response": { "id": id, "object": "response", "status": "in_progress", "model": turn.model, "output": [] },
     }))?;
     for (index, item) in items.iter().enumerate() {
-        let place = json!({ "item_id": item["id"], "output_index": index });
+        let common = json!({ "item_id": item["id"], "output_index": index });
         let event = |kind: &str, fields: Value| {
             let mut event = json!({ "type": kind });
-            for part in [&place, &fields] {
+            for part in [&common, &fields] {
                 for (name, value) in part.as_object().into_iter().flatten() {
                     event[name] = value.clone();
                 }
@@ -194,7 +194,7 @@ fn stream(turn: &Turn, reply: &Reply, response: &mut Response) -> io::Result<()>
     response.event(&json!({ "type": "response.completed", "response": whole(&id, turn, reply, items) }))
 }
 
-/// An item as it is announced: nothing in it yet.
+/// An item as it is announced, without its content.
 fn opened(item: &Value) -> Value {
     let mut opened = item.clone();
     match item["type"].as_str() {

@@ -1,4 +1,4 @@
-//! What the model says: the first word of the prompt's first line decides.
+//! The answers of the model. The first word of the prompt selects the answer.
 //!
 //! | prompt | answer |
 //! |---|---|
@@ -7,16 +7,16 @@
 //! | `RUN command` | a call of the CLI's shell tool; when its result has come back, that result |
 //! | `TOOL name input` | the same with any tool, by its name or the end of it, and a JSON object |
 //! | `LOOP command` | a call of the shell tool after each result, without end |
-//! | `MISFIT value` | the value through the tool for structured output, again and again, whatever the CLI says of it |
+//! | `MISFIT value` | the value through the tool for structured output, again and again, whatever the CLI answers |
 //! | `READ …` | a call of `Read` with the first file that the CLI or its adapter names below the prompt |
 //! | `THINK text` | reasoning, then the text |
 //! | `SLOW n` | n pieces, 200 ms apart |
 //! | `BIG n` | n KiB |
-//! | `USAGE in out` | `counted`, and so many tokens |
-//! | `LEAK` | made-up secrets, cut over deltas; see [`Secrets`] |
+//! | `USAGE in out` | `counted`, with these numbers of tokens |
+//! | `LEAK` | made-up secrets, split over deltas; see [`Secrets`] |
 //! | `FAIL status [seconds]` | that HTTP status, with the time to wait |
 //! | `FAILONCE status` | the same for the first request with this prompt |
-//! | `CUT` | a stream that breaks off |
+//! | `CUT` | a stream that is cut off |
 //! | `TURNS`, `MODEL`, `SYSTEM`, `TOOLS` | the number of prompts, the model, the system prompt, the tools' names |
 //! | anything else | the prompt |
 
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-/// A request in the terms of no protocol.
+/// A request, independent of the protocol.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     pub(super) model: String,
@@ -36,7 +36,7 @@ pub(super) struct Turn {
     pub(super) prompts: Vec<String>,
     /// Results of tools after the newest prompt.
     pub(super) results: Vec<String>,
-    /// Names of the tools that were called after it.
+    /// Names of the tools that were called after the newest prompt.
     pub(super) called: Vec<String>,
     pub(super) tools: Vec<Tool>,
     /// Names of tools that have to be looked up before they are offered.
@@ -45,13 +45,13 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whether the last result is that of a look-up, so that the call is still to come.
+    /// Whether the last result is that of a look-up, so that the tool itself must be called next.
     fn has_looked_up(&self) -> bool {
         self.called.last().is_some_and(|name| name == LOOK_UP)
     }
 }
 
-/// The tool with which tools are looked up.
+/// The tool that looks up other tools.
 pub(super) const LOOK_UP: &str = "ToolSearch";
 
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Reply {
         self.pieces.concat()
     }
 
-    /// Tokens read and written; a quarter of the bytes where nothing is said.
+    /// Input and output tokens; by default a quarter of the bytes.
     pub(super) fn tokens(&self) -> (u64, u64) {
         self.tokens.unwrap_or_else(|| (100, self.text().len() as u64 / 4 + 1))
     }
@@ -191,7 +191,7 @@ impl Script {
     }
 }
 
-/// Secrets that `LEAK` gives away. They are made here, so that no file holds anything that looks like one.
+/// Secrets that `LEAK` prints. They are built here, so that no file contains anything that looks like one.
 pub struct Secrets;
 
 impl Secrets {
@@ -200,18 +200,18 @@ impl Secrets {
         (0..length).map(|n| letters[(n * n * step + 11 * n + 5 * step) % letters.len()]).collect()
     }
 
-    /// Shaped like a GitHub token.
+    /// In the format of a GitHub token.
     pub fn github() -> String {
         format!("{}{}", ["gh", "p_"].concat(), Self::body(36, 7))
     }
 
-    /// Shaped like an Anthropic key.
+    /// In the format of an Anthropic key.
     pub fn anthropic() -> String {
         format!("{}{}AA", ["sk-", "ant-", "api03-"].concat(), Self::body(93, 13))
     }
 }
 
-/// Takes out what CLIs put around or before a prompt.
+/// Removes the text that CLIs put around a prompt.
 pub(super) fn without_context(text: &str) -> String {
     let mut text = text.to_owned();
     for tag in [
@@ -232,7 +232,7 @@ pub(super) fn without_context(text: &str) -> String {
     text.trim().to_owned()
 }
 
-/// The CLI's shell tool, whatever it calls it: the one that takes a command.
+/// The shell tool of the CLI, with any name: the tool with a command parameter.
 fn shell_call(tools: &[Tool], command: &str) -> Option<Call> {
     let key_of = |tool: &Tool| {
         let properties = tool.input.get("properties")?.as_object()?;

@@ -1,7 +1,7 @@
 //! Synthetic secrets and look-alikes in the contexts in which tools print them. Deterministic: a seed gives the same
 //! texts everywhere. No value was ever issued by anyone.
 
-/// A text and what must not be left of it.
+/// A text, and the parts of it that must be redacted.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The usual name of the kind of secret, or of the look-alike.
@@ -83,7 +83,7 @@ fn fill(random: &mut Random, template: &str) -> String {
     out + rest
 }
 
-/// Tokens that a prefix gives away.
+/// Tokens with a prefix.
 const TOKENS: &[(&str, &str)] = &[
     ("aws-access-token", "AKIA{L4}234567{L6}"),
     ("aws-access-token", "ASIA{L8}2345{L4}"),
@@ -183,7 +183,7 @@ const TOKENS: &[(&str, &str)] = &[
     ("jwt-base64", "ZXlKaGJHY2lPaUpJVXpJMU5pSjkuZXlKemRXSWlPaUo{a80}"),
 ];
 
-/// Where such a token may stand.
+/// Contexts of such a token.
 const PLACES: &[&str] = &[
     "+ export TOOL_TOKEN=@\n",
     "{\"type\":\"item.completed\",\"item\":{\"aggregated_output\":\"login with @ ok\\n\"}}\n",
@@ -500,7 +500,7 @@ fn keys(random: &mut Random) -> Vec<Case> {
     texts.into_iter().map(|text| Case { rule: "private-key", text, secrets: body.clone() }).collect()
 }
 
-/// Lines of ordinary output, with values drawn anew, that hold no secret.
+/// Lines of ordinary output without secrets, with new random values.
 const ORDINARY: &[&str] = &[
     "commit {h40}\n",
     "index {h7}..{h7} 100644\n",
@@ -580,7 +580,7 @@ pub fn ordinary(seed: u64, rounds: usize) -> Vec<Case> {
     cases
 }
 
-/// As [`fill`], leaving braces alone that are no template.
+/// Like [`fill`], but keeps braces that are not a template.
 fn fill_ordinary(random: &mut Random, template: &str) -> String {
     let mut out = String::new();
     let mut rest = template;

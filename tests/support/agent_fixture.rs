@@ -1,6 +1,6 @@
 //! A real agent CLI behind a private Ostler, talking to a model server of its own.
 
-use super::{Follower, TestHost, agent_cli, check_story, model_server::ModelServer};
+use super::{Follower, TestHost, agent_cli, check_run_events, model_server::ModelServer};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -10,76 +10,76 @@ use std::{
 /// The credential that the CLI gets for the model server.
 pub const KEY: &str = "key-of-the-scripted-account";
 
-/// What tells one CLI from another.
+/// How the tests use an agent CLI.
 pub struct Cli {
-    /// Its executable, and the provider's name.
+    /// The names of its executable and of its provider.
     pub name: &'static str,
     /// The variable that names the executable.
     pub variable: &'static str,
     /// The protocol that it speaks to its model.
     pub protocol: &'static str,
-    /// `harness` of a start payload with which its shell tool runs without a question.
+    /// `harness` of a start payload with which its shell tool runs without an approval.
     pub free_shell: fn() -> Value,
-    /// A session that does not exist, in a form that it takes.
+    /// A session that does not exist, in a form that it accepts.
     pub absent_session: &'static str,
-    /// Where it keeps its sessions, below the folder that it keeps for itself.
+    /// The folder of its sessions, below its own folder.
     pub sessions: &'static str,
-    /// A flag that lets it do everything, if a prompt could become one.
+    /// A flag that would let it do everything, if a prompt was taken for a flag.
     pub dangerous_flag: &'static str,
-    /// Settings of the plugin, as an inline table. Its own retries are off, so that those of the host can be seen.
+    /// Settings of the plugin, as an inline table. Retries of the CLI are off, so that the tests see those of the host.
     pub settings: &'static str,
-    /// Makes ready the folder that it keeps for itself, and gives its environment as an inline table.
-    pub settle: fn(&Path, &ModelServer) -> String,
+    /// Prepares the own folder of the CLI, and gives its environment as an inline table.
+    pub prepare_home: fn(&Path, &ModelServer) -> String,
 }
 
-/// A bed whose CLI talks to a model server of its own.
+/// A test host whose agent CLI talks to a model server of its own.
 pub struct AgentFixture {
-    pub bed: TestHost,
+    pub host: TestHost,
     pub server: ModelServer,
     pub cli: &'static Cli,
     executable: PathBuf,
 }
 
 impl AgentFixture {
-    /// `None`, said on standard error, where there is no such CLI.
+    /// `None` if the CLI is missing; prints SKIPPED then.
     pub fn open(cli: &'static Cli) -> Option<Self> {
         Self::open_in(TestHost::new, cli)
     }
 
-    /// The same outside of the temporary folders of the system, which are private to a contained run.
+    /// The same outside of the temporary folders of the system, because a contained run has its own.
     pub fn open_outside_of_temporary_folders(cli: &'static Cli) -> Option<Self> {
         Self::open_in(TestHost::outside, cli)
     }
 
-    fn open_in(bed: impl FnOnce() -> TestHost, cli: &'static Cli) -> Option<Self> {
-        agent_cli(cli.name, cli.variable).map(|executable| Self::with(bed(), cli, executable, ""))
+    fn open_in(host: impl FnOnce() -> TestHost, cli: &'static Cli) -> Option<Self> {
+        agent_cli(cli.name, cli.variable).map(|executable| Self::with(host(), cli, executable, ""))
     }
 
-    /// One whose CLI is this program. `more` goes into the host's configuration.
-    pub fn with(bed: TestHost, cli: &'static Cli, executable: PathBuf, more: &str) -> Self {
-        let studio = Self { bed, server: ModelServer::start().unwrap(), cli, executable };
-        fs::create_dir(studio.own_folder()).unwrap();
-        studio.configure(cli.settings, more);
-        studio.bed.run(&["grants", "add", studio.bed.work().to_str().unwrap()]).ok();
-        studio
+    /// A fixture whose CLI is this program. `more` is added to the configuration of the host.
+    pub fn with(host: TestHost, cli: &'static Cli, executable: PathBuf, more: &str) -> Self {
+        let fixture = Self { host, server: ModelServer::start().unwrap(), cli, executable };
+        fs::create_dir(fixture.own_folder()).unwrap();
+        fixture.configure(cli.settings, more);
+        fixture.host.run(&["grants", "add", fixture.host.work().to_str().unwrap()]).ok();
+        fixture
     }
 
-    /// Other settings of the plugin from now on.
+    /// Stops the host and changes the settings of the plugin.
     pub fn reconfigure(&self, settings: &str) {
-        self.bed.stop();
+        self.host.stop();
         self.configure(settings, "");
     }
 
-    /// A host whose runs are held by that back end alone, from now on.
+    /// Restarts the host with this sandbox back end only.
     pub fn use_back_end(&self, backend: &str) {
-        self.bed.stop();
+        self.host.stop();
         self.configure(self.cli.settings, &format!("[sandbox]\nbackends = [\"{backend}\"]\n"));
-        self.bed.host();
+        self.host.ensure_running();
     }
 
     fn configure(&self, settings: &str, more: &str) {
-        let environment = (self.cli.settle)(&self.own_folder(), &self.server);
-        self.bed.configure(&format!(
+        let environment = (self.cli.prepare_home)(&self.own_folder(), &self.server);
+        self.host.configure(&format!(
             "[scheduler]\nglobal = 4\nper_provider = 4\n[providers.{}]\nexecutable = \"{}\"\n\
              environment = {environment}\nsettings = {settings}\nallow_hosts = [\"{}\"]\n{more}",
             self.cli.name,
@@ -88,49 +88,49 @@ impl AgentFixture {
         ));
     }
 
-    /// What the CLI keeps for itself: a history, which is not the host's to clean.
+    /// The own folder of the CLI with its sessions, which the host does not delete.
     pub fn own_folder(&self) -> PathBuf {
-        self.bed.user().join(self.cli.name)
+        self.host.user().join(self.cli.name)
     }
 
-    /// Runs to the end, and gives all events.
+    /// Runs a prompt to its end, and gives all events.
     #[track_caller]
     pub fn events(&self, args: &[&str]) -> Vec<Value> {
         let mut all = vec![self.cli.name];
         all.extend(args);
-        let events = self.bed.events_of(&all);
-        check_story(&events);
+        let events = self.host.events_of(&all);
+        check_run_events(&events);
         events
     }
 
-    /// The same with a payload, for what has no flag.
+    /// The same with a payload, for fields without a command-line option.
     #[track_caller]
     pub fn events_with(&self, prompt: &str, more: &Value) -> Vec<Value> {
         let payload = self.payload(prompt, more);
-        let events = self.bed.events_of(&["--payload", payload.to_str().unwrap()]);
-        check_story(&events);
+        let events = self.host.events_of(&["--payload", payload.to_str().unwrap()]);
+        check_run_events(&events);
         events
     }
 
-    /// A run that is read while it goes on.
+    /// Starts a run whose events are read while it runs.
     #[track_caller]
     pub fn follow(&self, prompt: &str, more: &Value) -> Follower {
         let payload = self.payload(prompt, more);
-        self.bed.follow(&["run", "--json", "--payload", payload.to_str().unwrap()])
+        self.host.follow(&["run", "--json", "--payload", payload.to_str().unwrap()])
     }
 
-    /// Lets the agent's shell run.
+    /// Payload fields that let the shell tool of the agent run.
     pub fn free_shell(&self) -> Value {
         json!({ "harness": (self.cli.free_shell)() })
     }
 
-    /// The file of a start payload.
+    /// Writes a start payload into a file, and gives its path.
     pub fn payload(&self, prompt: &str, more: &Value) -> PathBuf {
-        let mut payload = json!({ "provider": self.cli.name, "prompt": prompt, "cwd": self.bed.work() });
+        let mut payload = json!({ "provider": self.cli.name, "prompt": prompt, "cwd": self.host.work() });
         for (name, value) in more.as_object().unwrap() {
             payload[name] = value.clone();
         }
-        let path = self.bed.root().join("payload.json");
+        let path = self.host.root().join("payload.json");
         fs::write(&path, payload.to_string()).unwrap();
         path
     }

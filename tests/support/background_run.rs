@@ -1,4 +1,4 @@
-//! A run that has nothing to do with what goes wrong around it.
+//! A run in the background that must not be affected by faults of others.
 
 use super::{TestHost, end_of, of_type, tool_outputs};
 use serde_json::Value;
@@ -8,36 +8,36 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A run that counts until it is told to end.
+/// A run that counts until it is stopped.
 pub struct BackgroundRun {
     run: String,
     gate: PathBuf,
 }
 
 impl BackgroundRun {
-    /// Starts one and waits until it counts.
+    /// Starts a run, and waits until it counts.
     #[track_caller]
-    pub fn start(bed: &TestHost) -> Self {
+    pub fn start(host: &TestHost) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let gate = bed.work().join(format!("gate-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let gate = host.work().join(format!("gate-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let count = "i=0; while [ ! -e GATE ]; do i=$((i+1)); echo tick $i; sleep 0.02; done; echo $i ticks";
         let prompt = format!("RUN {}", count.replace("GATE", gate.to_str().unwrap()));
-        let mut follower = bed.follow(&["run", "--json", "rehearsal", &prompt]);
+        let mut follower = host.follow(&["run", "--json", "rehearsal", &prompt]);
         follower.wait_for("a run that counts", |event| event["payload"]["kind"] == "tool_delta");
         let run = follower.run_id();
         follower.kill();
         Self { run, gate }
     }
 
-    /// Lets it end, and checks that it has counted on as if nothing had been. Gives its events.
+    /// Stops the run, and checks that it has counted without a gap. Gives its events.
     ///
     /// # Panics
-    /// If not.
+    /// If it was affected.
     #[track_caller]
-    pub fn finish(self, bed: &TestHost) -> Vec<Value> {
+    pub fn finish(self, host: &TestHost) -> Vec<Value> {
         fs::write(&self.gate, "").unwrap();
-        let events = bed.wait_for_end(&self.run);
-        super::check_story(&events);
+        let events = host.wait_for_end(&self.run);
+        super::check_run_events(&events);
         assert_eq!(end_of(&events).unwrap()["type"], "run.completed", "{:#}", end_of(&events).unwrap());
         assert_eq!(of_type(&events, "run.warning"), Vec::<&Value>::new());
         let output = tool_outputs(&events);

@@ -1,4 +1,4 @@
-//! The agent CLIs, as suites drive them: with an account of the scripted model server.
+//! The agent CLIs with an account of the scripted model server.
 
 use super::{Cli, KEY};
 use serde_json::json;
@@ -14,7 +14,7 @@ pub static CODEX: Cli = Cli {
     sessions: "sessions",
     dangerous_flag: "--dangerously-bypass-approvals-and-sandbox",
     settings: "{ modelProvider = \"scripted\", requestMaxRetries = 0, streamMaxRetries = 0 }",
-    settle: |home, server| {
+    prepare_home: |home, server| {
         let config = format!(
             "model = \"scripted\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"scripted\"\n\
              base_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"SCRIPTED_KEY\"\n",
@@ -30,14 +30,14 @@ pub static CLAUDE: Cli = Cli {
     name: "claude",
     variable: "OSTLER_TEST_CLAUDE",
     protocol: "messages",
-    // As root, claude skips permissions only where it is told that it is in a sandbox.
+    // As root, claude skips permissions only if this variable says that it is in a sandbox.
     free_shell: || json!({ "permissions": { "autoApprove": true }, "processEnv": { "IS_SANDBOX": "1" } }),
     absent_session: "019a0000-0000-7000-8000-00000000dead",
     sessions: "projects",
     dangerous_flag: "--dangerously-skip-permissions",
     settings: "{ maxRetries = 0 }",
-    // Of several shells claude takes zsh, and gives that its own PATH after whatever zsh has read.
-    settle: |home, server| {
+    // claude prefers zsh, and sets its own PATH after the startup files of zsh.
+    prepare_home: |home, server| {
         format!(
             "{{ CLAUDE_CONFIG_DIR = \"{}\", ANTHROPIC_BASE_URL = \"{}\", ANTHROPIC_API_KEY = \"{KEY}\", \
              SHELL = \"/bin/bash\" }}",

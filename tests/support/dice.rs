@@ -1,6 +1,6 @@
-//! Chance that can be had again.
+//! Reproducible random numbers.
 
-/// SplitMix64: everything that a suite leaves to chance follows from its seed.
+/// SplitMix64: the same seed gives the same numbers.
 pub struct Dice(u64);
 
 impl Dice {

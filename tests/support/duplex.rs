@@ -1,6 +1,6 @@
-//! Clients of the connections that stay: `ostler rpc --stdio` and the WebSocket, each as a stranger would write it.
+//! Clients with open connections: `ostler rpc --stdio` and the WebSocket, without code of the host.
 
-use super::{PATIENCE, TestHost};
+use super::{TIMEOUT, TestHost};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -20,7 +20,7 @@ pub trait Duplex {
     fn receive(&mut self) -> Option<Value>;
 }
 
-/// What a [`Duplex`] is used for: calls, and the events between their answers.
+/// Calls over a [`Duplex`], and the events between their answers.
 pub struct Peer<D> {
     pub connection: D,
     last: u64,
@@ -47,8 +47,8 @@ impl<D: Duplex> Peer<D> {
     #[track_caller]
     pub fn answer(&mut self, id: u64) -> Value {
         loop {
-            if let Some(place) = self.answers.iter().position(|answer| answer["id"] == id) {
-                return self.answers.remove(place);
+            if let Some(index) = self.answers.iter().position(|answer| answer["id"] == id) {
+                return self.answers.remove(index);
             }
             let message = self.connection.receive().expect("the connection ended before the answer");
             self.sort(message);
@@ -113,8 +113,8 @@ pub struct Stdio {
 }
 
 impl Stdio {
-    pub fn open(bed: &TestHost) -> Peer<Self> {
-        let mut child = bed.command(&["rpc", "--stdio"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    pub fn open(host: &TestHost) -> Peer<Self> {
+        let mut child = host.command(&["rpc", "--stdio"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let requests = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Peer::new(Self { child, requests, answers })
@@ -155,14 +155,14 @@ pub struct Web<S>(pub WebSocket<S>);
 
 impl Web<UnixStream> {
     /// Over the host's socket.
-    pub fn over_socket(bed: &TestHost) -> Peer<Self> {
-        Self::try_over_socket(bed).expect("a host that takes a WebSocket")
+    pub fn over_socket(host: &TestHost) -> Peer<Self> {
+        Self::try_over_socket(host).expect("the host accepts a WebSocket")
     }
 
-    /// The same; `None` where no host listens, or it ends meanwhile.
-    pub fn try_over_socket(bed: &TestHost) -> Option<Peer<Self>> {
-        let stream = UnixStream::connect(bed.socket()).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    /// The same; `None` if no host listens, or if it ends in the meantime.
+    pub fn try_over_socket(host: &TestHost) -> Option<Peer<Self>> {
+        let stream = UnixStream::connect(host.socket()).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let request = "ws://ostler/ws".into_client_request().unwrap();
         Some(Peer::new(Self(tungstenite::client(request, stream).ok()?.0)))
     }
@@ -172,14 +172,14 @@ impl Web<TcpStream> {
     /// Over TCP, with the token.
     pub fn over_tcp(address: &str, token: &str) -> Peer<Self> {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         Peer::new(Self(tungstenite::client(request, stream).unwrap().0))
     }
 }
 
-/// Whether the other side is not there any more.
+/// Whether the error means that the other side has closed the connection.
 fn is_gone(error: &std::io::Error) -> bool {
     [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind())
 }
@@ -187,7 +187,7 @@ fn is_gone(error: &std::io::Error) -> bool {
 impl<S: Read + Write> Duplex for Web<S> {
     fn send(&mut self, message: &Value) {
         match self.0.send(Message::text(message.to_string())) {
-            // A host that was killed just now: whoever reads sees it.
+            // The host was killed: the next read returns the end.
             Err(Error::Io(error)) if is_gone(&error) => {}
             sent => sent.unwrap(),
         }
@@ -196,8 +196,8 @@ impl<S: Read + Write> Duplex for Web<S> {
     fn receive(&mut self) -> Option<Value> {
         let start = Instant::now();
         loop {
-            // Pings come for ever.
-            assert!(start.elapsed() < PATIENCE, "nothing but pings");
+            // A host sends pings forever.
+            assert!(start.elapsed() < TIMEOUT, "nothing but pings");
             match self.0.read() {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_))
@@ -206,7 +206,7 @@ impl<S: Read + Write> Duplex for Web<S> {
                     | Error::AlreadyClosed
                     | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
                 ) => return None,
-                // A host that was killed.
+                // The host was killed.
                 Err(Error::Io(error)) if is_gone(&error) => return None,
                 Ok(_) => {}
                 Err(error) => panic!("{error}"),

@@ -1,4 +1,4 @@
-//! What a run must not reach, tried by a script from inside of it.
+//! A script that tries to reach everything that a contained run must not reach.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -15,39 +15,39 @@ use serde_json::json;
 /// Every back end of the sandbox.
 pub const BACK_ENDS: [&str; 3] = ["namespaces", "bwrap", "landlock"];
 
-/// Whether a back end holds the bed's runs; says so where it does not.
-pub fn holds(bed: &TestHost, backend: &str) -> bool {
-    let status = bed.call("get_status", &json!({})).unwrap();
-    let held = status["sandbox"]["backend"] == backend;
-    if !held {
-        eprintln!("SKIPPED: this machine does not hold {backend}: {}", status["sandbox"]);
+/// Whether the host contains its runs with this back end. Prints SKIPPED if not.
+pub fn is_contained_by(host: &TestHost, backend: &str) -> bool {
+    let status = host.call("get_status", &json!({})).unwrap();
+    let contained = status["sandbox"]["backend"] == backend;
+    if !contained {
+        super::print_skipped(&format!("this machine cannot use {backend}: {}", status["sandbox"]));
     }
-    held
+    contained
 }
 
-/// Where a script tries to get, and what shows that it did.
-pub struct Attempts {
+/// The targets of the script, and how a success is detected.
+pub struct EscapeScript {
     outside: PathBuf,
     home: PathBuf,
     user: PathBuf,
     socket: PathBuf,
-    host: i32,
+    host_pid: i32,
     abstract_name: String,
-    /// What other providers keep for themselves.
+    /// Login files of other providers.
     logins: Vec<PathBuf>,
-    /// Whether single files of the work folder are protected.
+    /// Whether the back end protects single files in the working folder.
     protects: bool,
     port: u16,
     datagrams: u16,
-    /// Ends with the sender.
+    /// A thread that ends when the sender is dropped.
     _answering: (mpsc::Sender<()>, thread::JoinHandle<()>),
     _listeners: (TcpListener, UnixListener),
 }
 
-impl Attempts {
-    /// Lays out what is to be kept from a run of a provider.
-    pub fn prepare(bed: &TestHost, provider: &str, protects: bool) -> Self {
-        let (outside, user, work) = (bed.root().join("outside"), bed.user(), bed.work());
+impl EscapeScript {
+    /// Creates the files and listeners that a run of this provider must not reach.
+    pub fn prepare(host: &TestHost, provider: &str, protects: bool) -> Self {
+        let (outside, user, work) = (host.root().join("outside"), host.user(), host.work());
         for folder in [
             outside.clone(),
             user.join(".ssh"),
@@ -69,7 +69,7 @@ impl Attempts {
         fs::write(work.join(".claude/settings.json"), "{}").unwrap();
         let _ = std::os::unix::fs::symlink(&outside, work.join("link"));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // It answers whatever reaches it.
+        // A thread answers every datagram.
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let datagrams = socket.local_addr().unwrap().port();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -85,10 +85,10 @@ impl Attempts {
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         Self {
             outside,
-            home: bed.home(),
+            home: host.home(),
             user,
-            socket: bed.socket(),
-            host: bed.host(),
+            socket: host.socket(),
+            host_pid: host.ensure_running(),
             abstract_name,
             logins,
             protects,
@@ -99,12 +99,12 @@ impl Attempts {
         }
     }
 
-    /// For a shell: each line of its output that begins with `ESCAPED` is an escape; `done` ends it.
-    pub fn script(&self) -> String {
+    /// The script. It prints a line with `ESCAPED` for each escape, and `done` at its end.
+    pub fn text(&self) -> String {
         let (outside, home, user, socket) =
             (self.outside.display(), self.home.display(), self.user.display(), self.socket.display());
-        let (host, port, name) = (self.host, self.port, &self.abstract_name);
-        // Nothing is sent to an address that is not the test's own: without a route nothing can be.
+        let (host_pid, port, name) = (self.host_pid, self.port, &self.abstract_name);
+        // The script contacts only addresses of the test. For others, it checks that there is no route.
         let network = if self.protects {
             "try route sh -c 'tail -n +2 /proc/net/route | grep .'\n\
              try interface sh -c 'tail -n +3 /proc/net/dev | grep -v lo: | grep .'\n"
@@ -126,7 +126,7 @@ impl Attempts {
              try link sh -c 'echo x > link/linked'\n\
              try own-link sh -c 'ln -s {outside} mine && echo x > mine/linked'\n\
              try system sh -c 'echo x > /etc/ostler-escaped'\n\
-             for file in {user}/.ssh/id {user}/.netrc {logins}; do for root in '' /proc/1/root /proc/{host}/root; do\n\
+             for file in {user}/.ssh/id {user}/.netrc {logins}; do for root in '' /proc/1/root /proc/{host_pid}/root; do\n\
              grep -q PLANTED $root$file 2>/dev/null && echo ESCAPED read $root$file; done; done\n\
              for file in seal.key tokens.json http.token code.key ostler.db; do try key-$file cat {home}/data/$file; done\n\
              try config grep -q . {home}/config.toml\n\
@@ -136,33 +136,33 @@ impl Attempts {
              try loopback python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"\n\
              try datagram python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1); s.sendto(b'x', ('127.0.0.1', {datagrams})); s.recv(1)\"\n\
              {network}\
-             try environ sh -c 'tr \"\\\\0\" \"\\\\n\" < /proc/{host}/environ | grep .'\n\
-             try root ls /proc/{host}/root/\n\
-             try signal kill -0 {host}\n\
+             try environ sh -c 'tr \"\\\\0\" \"\\\\n\" < /proc/{host_pid}/environ | grep .'\n\
+             try root ls /proc/{host_pid}/root/\n\
+             try signal kill -0 {host_pid}\n\
              for process in /proc/[0-9]*; do case ${{process#/proc/}}:$(cat $process/comm 2>/dev/null) in\n\
              1:*) ;; *:ostler-keeper|*:ostler-zygote) try signal-$process kill -0 ${{process#/proc/}};; esac; done\n\
              echo x > made && echo WRITTEN\n\
-             try ptrace python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16, {host}, 0, 0) == 0 else 1)\"\n\
+             try ptrace python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16, {host_pid}, 0, 0) == 0 else 1)\"\n\
              try keyring python3 -c \"import ctypes, sys; sys.exit(0 if ctypes.CDLL(None).syscall(250, 22, -1, 0) > 0 else 1)\"\n\
              try namespace unshare -Ur true\n\
              {protected}echo done\n"
         )
     }
 
-    /// Fails with everything that got out, and where the mode does not say whether the work folder can be written.
+    /// Checks that nothing escaped, and that the working folder was writable only if the mode allows it.
     #[track_caller]
-    pub fn assert_held(&self, bed: &TestHost, output: &str, mode: &str, about: &str) {
+    pub fn assert_contained(&self, host: &TestHost, output: &str, mode: &str, about: &str) {
         assert!(output.contains("done"), "{about}: the script did not end: {output}");
         let may_write = mode == "workspace-write";
         assert_eq!(output.contains("WRITTEN"), may_write, "{about}: {output}");
-        assert_eq!(bed.work().join("made").exists(), may_write, "{about}: {output}");
+        assert_eq!(host.work().join("made").exists(), may_write, "{about}: {output}");
         let escaped: Vec<&str> = output.lines().filter(|line| line.contains("ESCAPED")).collect();
         assert!(escaped.is_empty(), "{about}: {escaped:#?}");
         assert_eq!(fs::read_dir(&self.outside).unwrap().count(), 0, "{about}: something was written outside");
         assert!(!output.contains("PLANTED-SECRET"), "{about}");
         if self.protects {
-            assert_eq!(fs::read_to_string(bed.work().join(".claude/settings.json")).unwrap(), "{}", "{about}");
-            assert_eq!(fs::read_dir(bed.work().join(".git/hooks")).unwrap().count(), 0, "{about}");
+            assert_eq!(fs::read_to_string(host.work().join(".claude/settings.json")).unwrap(), "{}", "{about}");
+            assert_eq!(fs::read_dir(host.work().join(".git/hooks")).unwrap().count(), 0, "{about}");
         }
     }
 }

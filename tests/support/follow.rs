@@ -1,6 +1,6 @@
-//! A command that is read while it runs.
+//! A command whose output is read while it runs.
 
-use super::{PATIENCE, processes};
+use super::{TIMEOUT, processes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-/// A running command. Dropping it ends it.
+/// A running command. It is killed when this is dropped.
 pub struct Follower {
     child: Child,
     lines: Receiver<String>,
@@ -46,20 +46,20 @@ impl Follower {
     /// The next line of standard output; `None` at its end.
     ///
     /// # Panics
-    /// If nothing comes.
+    /// If no line comes in time.
     #[track_caller]
     pub fn line(&mut self) -> Option<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TIMEOUT) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("nothing came; so far {:#?}", self.seen),
         }
     }
 
-    /// Reads events up to the first that is wanted, and gives that one.
+    /// Reads events up to the first that matches, and gives it.
     ///
     /// # Panics
-    /// If the output ends before, or nothing comes.
+    /// If the output ends first, or the time is over.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
@@ -69,10 +69,10 @@ impl Follower {
             if wanted(&event) {
                 return event;
             }
-            assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+            assert!(start.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
         }
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
-        panic!("{what}: the output ended before; events {:#?}\nstderr {errors}", self.seen)
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
+        panic!("{what}: the output ended first; events {:#?}\nstderr {errors}", self.seen)
     }
 
     /// Waits until an event of this type comes, and gives it.
@@ -89,7 +89,7 @@ impl Follower {
                 return line;
             }
         }
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
         panic!("no line with {part:?} came\nstderr {errors}")
     }
 
@@ -104,7 +104,7 @@ impl Follower {
         id.expect("no event has named the run yet").to_owned()
     }
 
-    /// Sends a signal to the command and its children, which has to lead a process group of its own: what Ctrl-C does.
+    /// Sends a signal to the process group of the command, which must have its own, like Ctrl-C on a terminal.
     pub fn signal_group(&self, signal: Signal) {
         processes::signal(-i32::try_from(self.child.id()).unwrap(), signal);
     }
@@ -122,11 +122,11 @@ impl Follower {
             rest.push(line);
         }
         let status = self.child.wait().unwrap();
-        let errors = self.stderr.recv_timeout(PATIENCE).unwrap_or_default();
+        let errors = self.stderr.recv_timeout(TIMEOUT).unwrap_or_default();
         (status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), rest, errors)
     }
 
-    /// Ends the command at once.
+    /// Kills the command.
     pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,11 +1,13 @@
-//! What a hostile repository brings along for an agent.
+//! Files of a hostile repository that target an agent.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::json;
 
-/// Settings, hooks and an MCP server by which a repository can have claude run something. Each leaves a file in `proof`.
+/// Writes settings, hooks and an MCP server with which a repository can make claude run something. Each creates a file
+/// in
+/// `proof`.
 pub fn settings_of_claude(work: &Path, proof: &Path) {
     let touch = |name: &str| format!("touch {}", proof.join(name).display());
     let settings = |name: &str| {

@@ -1,10 +1,10 @@
-//! What is left after faults: nothing but the record of them.
+//! Checks that a fault leaves nothing behind but its record.
 //!
-//! A [`ResourceBaseline`] is taken of a host that has nothing to do. After whatever is done to its runs, [`ResourceBaseline::check`] waits until
-//! the host is as calm as it was then: no process, thread, descriptor or file more, and a database in which every run has
-//! ended exactly once.
+//! A [`ResourceBaseline`] records the resources of an idle host. [`ResourceBaseline::check`] waits until the host uses
+//! no more than that: no additional process, thread, descriptor or file. In the database, every run has ended exactly
+//! once.
 
-use super::{PATIENCE, TestHost, processes, until};
+use super::{TIMEOUT, TestHost, processes, wait_until};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 use std::{
@@ -15,23 +15,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Descriptors of what the host opens when it is first needed and keeps: the database with its log, once for each of a few
-/// idle readers, and the memory with which each plugin begins.
+/// The most descriptors that the host opens on demand and keeps: the database and its log for a few idle readers, and
+/// the initial memory of each plugin.
 const KEPT_DESCRIPTORS: usize = 80;
 
-/// A host with nothing to do, as it was.
+/// The resources of an idle host.
 #[derive(Debug)]
 pub struct ResourceBaseline {
-    host: i32,
-    held: Held,
+    host_pid: i32,
+    resources: Resources,
 }
 
-/// What the host's processes hold, and what lies around.
+/// The resources of the processes of a host, and its files.
 #[derive(Debug, PartialEq, Eq)]
-struct Held {
-    /// Processes below the host, by name: its helper.
+struct Resources {
+    /// Processes below the host, by name.
     processes: Vec<String>,
-    /// Descriptors of the host and its helper, by what they lead to.
+    /// Numbers of descriptors of the host and the processes below it, by target.
     descriptors: BTreeMap<String, usize>,
     /// Threads that belong to a run.
     attempts: usize,
@@ -39,14 +39,15 @@ struct Held {
     files: BTreeSet<PathBuf>,
 }
 
-impl Held {
-    /// One line for each thing: what there was and is not, what there is and was not.
+impl Resources {
+    /// One line for each difference: `-` for what is missing, `+` for what is new.
     fn difference(&self, now: &Self) -> Vec<String> {
-        let lines = |held: &Self| {
-            let mut lines = BTreeSet::from([format!("{} threads of attempts", held.attempts)]);
-            lines.extend(held.processes.iter().map(|name| format!("process {name}")));
-            lines.extend(held.descriptors.iter().map(|(target, count)| format!("{count} descriptors of {target}")));
-            lines.extend(held.files.iter().map(|path| path.display().to_string()));
+        let lines = |resources: &Self| {
+            let mut lines = BTreeSet::from([format!("{} threads of attempts", resources.attempts)]);
+            lines.extend(resources.processes.iter().map(|name| format!("process {name}")));
+            lines
+                .extend(resources.descriptors.iter().map(|(target, count)| format!("{count} descriptors of {target}")));
+            lines.extend(resources.files.iter().map(|path| path.display().to_string()));
             lines
         };
         let (before, now) = (lines(self), lines(now));
@@ -55,9 +56,9 @@ impl Held {
     }
 }
 
-impl Held {
-    /// Whether `now` has nothing that was not there before. A connection that was open then may be gone since.
-    fn is_no_less_than(&self, now: &Self) -> bool {
+impl Resources {
+    /// Whether `now` has no more than these resources. A connection that was open before may be closed.
+    fn covers(&self, now: &Self) -> bool {
         now.processes == self.processes
             && now.attempts <= self.attempts
             && now.files.is_subset(&self.files)
@@ -69,56 +70,56 @@ impl Held {
 }
 
 impl ResourceBaseline {
-    /// Of the bed's host, which is started if there is none. Some run must have passed: what the host opens once and
-    /// keeps is open then.
+    /// Takes the baseline of the host, which is started if it is not running. At least one run must have ended before:
+    /// the host has then opened everything that it opens once and keeps.
     #[track_caller]
-    pub fn of(bed: &TestHost) -> Self {
-        let host = bed.host();
-        until("an idle host", PATIENCE, || idle(bed).then_some(()));
-        // What the host tries out by itself at its start (the CLIs, the sandbox) is not part of the baseline.
-        let at_work = |held: &Held| held.processes.iter().any(|name| name == "ostler-keeper");
-        // A connection that has just been closed may not have been noticed yet: the least of a few looks counts.
-        let mut held = look(bed, host);
-        until("a steady host", PATIENCE, || {
-            let before = std::mem::replace(&mut held, look(bed, host));
-            (before == held && !at_work(&held)).then_some(())
+    pub fn of(host: &TestHost) -> Self {
+        let host_pid = host.ensure_running();
+        wait_until("an idle host", TIMEOUT, || idle(host).then_some(()));
+        // Probes of a starting host (of the CLIs and the sandbox) are not part of the baseline.
+        let at_work = |resources: &Resources| resources.processes.iter().any(|name| name == "ostler-keeper");
+        // The host may not have noticed a closed connection yet, so that two equal results in a row are needed.
+        let mut resources = current_resources(host, host_pid);
+        wait_until("stable resources of the host", TIMEOUT, || {
+            let before = std::mem::replace(&mut resources, current_resources(host, host_pid));
+            (before == resources && !at_work(&resources)).then_some(())
         });
-        Self { host, held }
+        Self { host_pid, resources }
     }
 
-    /// Waits until nothing is left of the runs that were.
+    /// Waits until nothing is left of the runs since the baseline.
     ///
     /// # Panics
-    /// If something stays, or the record of a run is not that of one that has ended once.
+    /// If something is left, or if a run has not ended exactly once.
     #[track_caller]
-    pub fn check(&self, bed: &TestHost) {
-        let status = bed.call("get_status", &json!({})).expect("the host is gone");
-        assert_eq!(status["pid"], self.host, "this is another host");
+    pub fn check(&self, host: &TestHost) {
+        let status = host.call("get_status", &json!({})).expect("the host is gone");
+        assert_eq!(status["pid"], self.host_pid, "this is another host");
         let start = Instant::now();
         loop {
-            let (now, processes) = (look(bed, self.host), bed.run_processes());
-            if self.held.is_no_less_than(&now) && processes.is_empty() && idle(bed) {
+            let (now, processes) = (current_resources(host, self.host_pid), host.run_processes());
+            if self.resources.covers(&now) && processes.is_empty() && idle(host) {
                 break;
             }
-            let difference = self.held.difference(&now);
-            assert!(start.elapsed() < PATIENCE, "something stays: {difference:#?} {processes:#?}");
+            let difference = self.resources.difference(&now);
+            assert!(start.elapsed() < TIMEOUT, "something was left behind: {difference:#?} {processes:#?}");
             thread::sleep(Duration::from_millis(10));
         }
-        check_database(bed);
-        check_log(bed);
+        check_database(host);
+        check_log(host);
     }
 }
 
-fn idle(bed: &TestHost) -> bool {
-    let status = bed.call("get_status", &json!({})).unwrap();
+fn idle(host: &TestHost) -> bool {
+    let status = host.call("get_status", &json!({})).unwrap();
     ["running", "ready", "scheduled", "subscribers"].iter().all(|count| status[count] == 0)
 }
 
-fn look(bed: &TestHost, host: i32) -> Held {
-    let below = processes::below(host);
+fn current_resources(host: &TestHost, host_pid: i32) -> Resources {
+    let below = processes::below(host_pid);
     let mut descriptors = BTreeMap::new();
     let mut kept = 0;
-    for pid in std::iter::once(host).chain(below.iter().map(|process| process.pid)) {
+    for pid in std::iter::once(host_pid).chain(below.iter().map(|process| process.pid)) {
         for target in processes::descriptors(pid) {
             if target.contains("/ostler.db") || target.contains("wasm-memory-image") {
                 kept += 1;
@@ -129,19 +130,19 @@ fn look(bed: &TestHost, host: i32) -> Held {
     }
     assert!(kept <= KEPT_DESCRIPTORS, "{kept} descriptors of the database and of plugins");
     let mut files = BTreeSet::new();
-    for folder in [bed.home(), bed.root().join("tmp")] {
+    for folder in [host.home(), host.root().join("tmp")] {
         list(&folder, &mut files);
     }
-    Held {
+    Resources {
         processes: below.into_iter().map(|process| process.command).collect(),
         descriptors,
-        attempts: processes::threads(host).iter().filter(|name| *name == "attempt").count(),
+        attempts: processes::threads(host_pid).iter().filter(|name| *name == "attempt").count(),
         files,
     }
 }
 
-/// Everything below a folder but what may come and go: compiled plugins, the log, the database's own files, and the
-/// sessions of the stand-in agent, which are its own.
+/// Everything below a folder except for files that may come and go: compiled plugins, the log, auxiliary files of the
+/// database, and the sessions of the rehearsal.
 fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -153,20 +154,20 @@ fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             list(&path, files);
         }
-        // Made for the first run, and kept.
+        // The host creates this folder for the first run, and keeps it.
         if name != "private" {
             files.insert(path);
         }
     }
 }
 
-/// Checks that every run of a database has ended, once and at last, and that nothing refers to what is not there.
+/// Checks that every run in the database has ended exactly once, with its last event, and that no reference dangles.
 ///
 /// # Panics
 /// If not.
 #[track_caller]
-pub fn check_database(bed: &TestHost) {
-    let database = database(bed);
+pub fn check_database(host: &TestHost) {
+    let database = database(host);
     let wrong = |what: &str, sql: &str| {
         let mut statement = database.prepare(sql).unwrap();
         let rows: Vec<String> =
@@ -201,21 +202,21 @@ pub fn check_database(bed: &TestHost) {
     wrong("damage", "SELECT quick_check FROM pragma_quick_check WHERE quick_check <> 'ok'");
 }
 
-/// The bed's database, to be read beside the host.
-pub fn database(bed: &TestHost) -> Connection {
-    let path = bed.home().join("data/ostler.db");
+/// Opens the database of the host for reading while the host runs.
+pub fn database(host: &TestHost) -> Connection {
+    let path = host.home().join("data/ostler.db");
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    database.busy_timeout(PATIENCE).unwrap();
+    database.busy_timeout(TIMEOUT).unwrap();
     database
 }
 
-/// Checks that the host has not stumbled over itself.
+/// Checks that the host has not panicked.
 ///
 /// # Panics
-/// If its log tells of a panic.
+/// If the log contains a panic.
 #[track_caller]
-pub fn check_log(bed: &TestHost) {
-    let log = bed.log();
+pub fn check_log(host: &TestHost) {
+    let log = host.log();
     let panicked: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
     assert!(panicked.is_empty(), "{panicked:#?}");
 }

@@ -1,8 +1,8 @@
-//! What the end-to-end suites share: a private Ostler to talk to, and eyes on its processes.
+//! Common code of the end-to-end suites: private hosts, clients, and checks of processes and files.
 //!
-//! A [`TestHost`] is one `OSTLER_HOME` with a working folder beside it, in a temporary folder. It starts the real binary as
-//! a user would, waits for events and never for time, and ends only what was started from it: every process of a bed
-//! carries the bed's path in its environment.
+//! A [`TestHost`] is one `OSTLER_HOME` and a working folder, in a temporary folder. It starts the real binary as
+//! a user would, waits for events and never for time, and ends only what was started from it: every process of a test
+//! host carries the path of that folder in its environment.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -42,34 +42,47 @@ pub use dice::Dice;
 pub use follow::Follower;
 pub use invariants::{ResourceBaseline, check_database, check_log, database};
 pub use processes::{Process, below, carrying, peak_memory, signal};
-pub use record::{answer, check_story, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
+pub use record::{answer, check_run_events, end_of, kinds, of_type, semantics, tool_outputs, warning_codes};
 pub use secret_probe::SecretProbe;
 pub use terminal::Terminal;
 pub use test_host::{Done, TestHost};
-pub use wire::{CallError, Place, call, events, post, stored_events};
+pub use wire::{CallError, Endpoint, call, events, post, stored_events};
 
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
+    io::{self, Write},
     path::PathBuf,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// The longest that anything may take before a test gives up. Far more than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a test waits before it fails. Far longer than anything takes on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The binary under test: the one that was built with the tests, or the one that `OSTLER_TEST_BINARY` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// Whether a test can steer the binary under test: its clocks, and where it dies. Builds without debug assertions know
-/// nothing of that; that the test is skipped then is said on standard error.
+/// Whether a test can control the clocks and failpoints of the binary under test. Only builds with debug assertions
+/// support that. Prints SKIPPED if not.
 pub fn steerable() -> bool {
     let steerable = cfg!(debug_assertions) && std::env::var_os("OSTLER_TEST_BINARY").is_none();
     if !steerable {
-        eprintln!("SKIPPED: the binary under test is no build with debug assertions");
+        print_skipped("the binary under test was built without debug assertions");
     }
     steerable
+}
+
+/// Prints once for each reason that tests are skipped. Writes past the test harness, which captures what passing tests
+/// print.
+pub fn print_skipped(reason: &str) {
+    static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_new = PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(reason.to_owned());
+    if is_new {
+        let _ = writeln!(io::stderr(), "SKIPPED: {reason}");
+    }
 }
 
 /// SHA-256 as `sha256sum` prints it.
@@ -77,11 +90,11 @@ pub fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Looks until `look` finds something, for things that no event announces (the end of somebody else's process).
+/// Calls `look` until it finds something, for changes that no event announces, such as the end of a process.
 ///
 /// # Panics
 /// After `limit`.
-pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -1,4 +1,4 @@
-//! Who is alive, as `/proc` tells it.
+//! Live processes, from `/proc`.
 
 use nix::{sys::signal::Signal, unistd::Pid};
 use std::{fs, os::unix::ffi::OsStrExt, path::Path};
@@ -8,7 +8,7 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 pub struct Process {
     pub pid: i32,
     pub command: String,
-    /// Whether it belongs to a run: the host marks the environment of everything that it starts for one.
+    /// Whether it belongs to a run: the host sets a variable in the environment of every process of a run.
     pub of_run: bool,
 }
 
@@ -34,12 +34,12 @@ pub fn carrying(root: &Path) -> Vec<Process> {
         .collect()
 }
 
-/// Sends a signal; a process that has gone already is no error.
+/// Sends a signal. A process that has already ended is no error.
 pub fn signal(pid: i32, signal: Signal) {
     let _ = nix::sys::signal::kill(Pid::from_raw(pid), signal);
 }
 
-/// The live processes below one, each with the name that it goes by.
+/// The live descendants of a process, with their names.
 pub fn below(pid: i32) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let all: Vec<(i32, i32, Process)> = entries
@@ -64,14 +64,14 @@ pub fn below(pid: i32) -> Vec<Process> {
     found
 }
 
-/// The most memory that a process has had, in bytes.
+/// The peak memory of a process, in bytes.
 pub fn peak_memory(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// What the open descriptors of a process lead to; what has a number of its own goes by its kind.
+/// The targets of the open descriptors of a process; for sockets and pipes, only their kind.
 pub fn descriptors(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let targets = entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()));

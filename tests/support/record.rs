@@ -1,4 +1,4 @@
-//! What a run's events must say, and finding things in them.
+//! Checks and queries on the events of a run.
 
 use serde_json::Value;
 
@@ -33,12 +33,12 @@ pub fn end_of(events: &[Value]) -> Option<&Value> {
     events.iter().find(|event| event["type"].as_str().is_some_and(|kind| TERMINAL.contains(&kind)))
 }
 
-/// The answer that the terminal event states.
+/// The answer in the terminal event.
 pub fn answer(events: &[Value]) -> &str {
     end_of(events).and_then(|event| event["payload"]["finalText"].as_str()).unwrap_or_default()
 }
 
-/// Output of the tools: results, or the deltas where the result refers to them.
+/// The output of the tools: their deltas and results.
 pub fn tool_outputs(events: &[Value]) -> String {
     let mut text = String::new();
     for payload in semantics(events, "tool_delta") {
@@ -50,12 +50,12 @@ pub fn tool_outputs(events: &[Value]) -> String {
     text
 }
 
-/// What is true of the events of every ended run: numbers from 1 without gaps, growing cursors, one terminal event.
+/// Checks the events of an ended run: numbers from 1 without gaps, growing cursors, one terminal event.
 ///
 /// # Panics
-/// If something is not.
+/// If a check fails.
 #[track_caller]
-pub fn check_story(events: &[Value]) {
+pub fn check_run_events(events: &[Value]) {
     let numbers: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
     let expected: Vec<u64> = (1..=numbers.len() as u64).collect();
     assert_eq!(numbers, expected, "numbers have gaps: {:?}", kinds(events));

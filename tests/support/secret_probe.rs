@@ -1,9 +1,9 @@
-//! Looking for secrets where none may be.
+//! Searches for secrets where none may be.
 
 use aho_corasick::AhoCorasick;
 use std::{fs, path::Path};
 
-/// Secrets to look for. A secret counts as found when half of its characters in a row are, twelve at the least.
+/// Secrets to search for. A secret is found if half of its characters in a row are found, but at least twelve.
 pub struct SecretProbe {
     searcher: AhoCorasick,
     /// For each pattern, the secret that it is a part of.
@@ -34,10 +34,10 @@ impl SecretProbe {
     /// # Panics
     /// If one of the secrets is in the text.
     #[track_caller]
-    pub fn assert_not_in(&self, place: &str, bytes: impl AsRef<[u8]>) {
+    pub fn assert_not_in(&self, location: &str, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         if let Some(secret) = self.first_in(bytes) {
-            panic!("{secret:?} is in {place}: {}", excerpt(bytes, secret));
+            panic!("{secret:?} is in {location}: {}", excerpt(bytes, secret));
         }
     }
 
@@ -50,12 +50,12 @@ impl SecretProbe {
             if except.contains(&path.as_path()) {
                 continue;
             }
-            self.assert_not_in("a file's name", path.as_os_str().as_encoded_bytes());
+            self.assert_not_in("a file name", path.as_os_str().as_encoded_bytes());
             let kind = entry.file_type().unwrap();
             if kind.is_dir() {
                 self.assert_not_below(&path, except);
             } else if kind.is_file() {
-                // A file that goes away meanwhile holds nothing any more.
+                // A file that was removed in the meantime contains nothing.
                 self.assert_not_in(&path.display().to_string(), fs::read(&path).unwrap_or_default());
             }
         }

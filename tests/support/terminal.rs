@@ -1,6 +1,6 @@
-//! A command on a terminal of its own: what is typed reaches it as a shell's user would type it, Ctrl-C included.
+//! A command on its own terminal. Keys reach it as if a user typed them, including Ctrl-C.
 
-use super::{PATIENCE, processes};
+use super::{TIMEOUT, processes};
 use nix::pty::{Winsize, openpty};
 use std::{
     fs::File,
@@ -16,13 +16,13 @@ use std::{
 pub const CTRL_C: &str = "\u{3}";
 pub const CTRL_BACKSLASH: &str = "\u{1c}";
 
-/// A running command and the screen that it writes to. Dropping it ends it.
+/// A running command and its screen. The command is killed when this is dropped.
 pub struct Terminal {
     child: Child,
     keyboard: File,
     chunks: Receiver<Vec<u8>>,
     shown: String,
-    /// What was shown before what is in `shown`.
+    /// The output before `shown`.
     earlier: String,
 }
 
@@ -32,7 +32,7 @@ impl Terminal {
         Self::with(command, 100, "xterm")
     }
 
-    /// The same on a terminal of that type, with so many columns.
+    /// The same on a terminal of this type, with this number of columns.
     pub fn with(mut command: Command, columns: u16, term: &str) -> Self {
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
@@ -49,7 +49,7 @@ impl Terminal {
             });
         }
         let child = command.spawn().unwrap();
-        // The command holds the other end of the terminal, too.
+        // The command also has the other end of the terminal open.
         drop(command);
         drop(pty.slave);
         let keyboard = File::from(pty.master);
@@ -57,7 +57,7 @@ impl Terminal {
         let (sender, chunks) = mpsc::channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // The read fails once nobody has the terminal open any more.
+            // The read fails when no process has the terminal open any more.
             while let Ok(count) = screen.read(&mut buffer) {
                 if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
                     break;
@@ -67,15 +67,15 @@ impl Terminal {
         Self { child, keyboard, chunks, shown: String::new(), earlier: String::new() }
     }
 
-    /// Types something.
+    /// Types keys.
     pub fn type_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until the screen shows this after what was waited for before, and gives what stands before it.
+    /// Waits until the screen shows this text, after the text of the call before. Gives the output in front of it.
     ///
     /// # Panics
-    /// If it does not come.
+    /// If the text does not appear in time.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
         let start = Instant::now();
@@ -86,7 +86,7 @@ impl Terminal {
                 self.shown.truncate(at);
                 return std::mem::replace(&mut self.shown, rest);
             }
-            match self.chunks.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            match self.chunks.recv_timeout(TIMEOUT.saturating_sub(start.elapsed())) {
                 Ok(chunk) => self.shown.push_str(&String::from_utf8_lossy(&chunk)),
                 Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {:?}", self.shown),
                 Err(RecvTimeoutError::Timeout) => panic!("not shown: {text:?}, but {:?}", self.shown),
@@ -94,14 +94,14 @@ impl Terminal {
         }
     }
 
-    /// Waits for the end: exit code (128 and the number for a signal), and the rest of what was shown.
+    /// Waits for the end. Gives the exit code (128 and the number for a signal), and the rest of the output.
     #[track_caller]
     pub fn finish(self) -> (i32, String) {
         let (code, _, rest) = self.end();
         (code, rest)
     }
 
-    /// Waits for the end: everything that was shown since the start.
+    /// Waits for the end. Gives the whole output since the start.
     #[track_caller]
     pub fn transcript(self) -> String {
         let (_, earlier, rest) = self.end();
@@ -112,10 +112,10 @@ impl Terminal {
     fn end(mut self) -> (i32, String, String) {
         let start = Instant::now();
         loop {
-            match self.chunks.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            match self.chunks.recv_timeout(TIMEOUT.saturating_sub(start.elapsed())) {
                 Ok(chunk) => self.shown.push_str(&String::from_utf8_lossy(&chunk)),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it did not end: {:?}", self.shown),
+                Err(RecvTimeoutError::Timeout) => panic!("the command did not end: {:?}", self.shown),
             }
         }
         let status = self.child.wait().unwrap();

@@ -1,6 +1,6 @@
-//! A private Ostler.
+//! A host in a private home.
 
-use super::{Follower, PATIENCE, processes, until, wire};
+use super::{Follower, TIMEOUT, processes, wait_until, wire};
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -18,15 +18,15 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// One `OSTLER_HOME`, a user's home, and a working folder.
+/// One `OSTLER_HOME`, a home folder of a user, and a working folder. The host is started on demand.
 pub struct TestHost {
     root: TempDir,
     variables: Vec<(OsString, OsString)>,
-    /// The user as whom everything runs, and a copy of the binary that this user can reach.
+    /// The user who runs all commands, and a copy of the binary that this user can execute.
     user: Option<(u32, PathBuf)>,
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Debug)]
 pub struct Done {
     /// Exit code; 128 and the number for death by a signal.
@@ -36,19 +36,19 @@ pub struct Done {
 }
 
 impl Done {
-    /// The same, if it ended well.
+    /// Checks that the exit code is 0.
     ///
     /// # Panics
-    /// If not.
+    /// If it is not.
     #[track_caller]
     pub fn ok(self) -> Self {
         self.code(0)
     }
 
-    /// The same, if it ended with this code.
+    /// Checks the exit code.
     ///
     /// # Panics
-    /// If not.
+    /// If it is another one.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -69,7 +69,7 @@ impl Done {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The error that `--json` writes to standard error.
+    /// The error that a command with `--json` writes to standard error.
     #[track_caller]
     pub fn error(&self) -> Value {
         let parsed = self.stderr.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -90,18 +90,18 @@ impl Default for TestHost {
 }
 
 impl TestHost {
-    /// An empty home, nothing granted, nothing running.
+    /// An empty home without grants. No host is running.
     pub fn new() -> Self {
         Self::below(&std::env::temp_dir())
     }
 
-    /// A bed with a configuration and its working folder granted, outside of the temporary folders of the system. Those
-    /// are private to a contained run, so that nothing in them has to be hidden.
+    /// A host with a configuration and a granted working folder, outside of the temporary folders of the system. A
+    /// contained run has temporary folders of its own, so that a test there would not show what the sandbox hides.
     pub fn outside_of_temporary_folders(config: &str) -> Self {
-        let bed = Self::outside();
-        bed.configure(config);
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-        bed
+        let host = Self::outside();
+        host.configure(config);
+        host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+        host
     }
 
     /// An empty home outside of the temporary folders of the system.
@@ -114,40 +114,40 @@ impl TestHost {
         for folder in ["home", "user", "work", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        let bed = Self { root, variables: Vec::new(), user: None };
-        bed.share_compiled_plugins();
-        bed
+        let host = Self { root, variables: Vec::new(), user: None };
+        host.share_compiled_plugins();
+        host
     }
 
     /// The same with a configuration.
     pub fn with_config(config: &str) -> Self {
-        let bed = Self::new();
-        bed.configure(config);
-        bed
+        let host = Self::new();
+        host.configure(config);
+        host
     }
 
     /// The same with a configuration and the working folder granted.
     pub fn granted(config: &str) -> Self {
-        let bed = Self::with_config(config);
-        bed.run(&["grants", "add", bed.work().to_str().unwrap()]).ok();
-        bed
+        let host = Self::with_config(config);
+        host.run(&["grants", "add", host.work().to_str().unwrap()]).ok();
+        host
     }
 
-    /// Every bed compiles the same plugins: suites of one test run keep the result in one place.
+    /// Copies compiled plugins from an earlier test. All hosts compile the same plugins, which takes long.
     fn share_compiled_plugins(&self) {
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
         let cache = self.home().join("cache");
         if let Ok(entries) = fs::read_dir(&shared) {
             let _ = copy_tree(entries, &cache);
         }
-        // The code is authenticated with a key, which they share, too.
+        // Compiled code is authenticated with a key, so that all hosts share one key.
         let data = self.home().join("data");
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
         let mut key = fs::File::options().write(true).create_new(true).mode(0o600).open(data.join("code.key")).unwrap();
         key.write_all(&[7; 32]).unwrap();
     }
 
-    /// Keeps what this bed has compiled for the beds to come.
+    /// Copies the plugins that this host has compiled to where later tests find them.
     fn keep_compiled_plugins(&self) {
         let shared = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins");
         if let Ok(entries) = fs::read_dir(self.home().join("cache")) {
@@ -155,7 +155,7 @@ impl TestHost {
         }
     }
 
-    /// The folder that holds everything of this bed.
+    /// The folder that contains all files of this host.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
@@ -165,12 +165,12 @@ impl TestHost {
         self.root().join("home")
     }
 
-    /// Where runs work.
+    /// The working folder of runs.
     pub fn work(&self) -> PathBuf {
         self.root().join("work")
     }
 
-    /// The user's `HOME`.
+    /// `HOME` of the user.
     pub fn user(&self) -> PathBuf {
         self.root().join("user")
     }
@@ -192,25 +192,25 @@ impl TestHost {
         path
     }
 
-    /// A variable for every command from now on.
+    /// Sets a variable for all later commands.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.variables.push((name.into(), value.into()));
     }
 
-    /// No such variable any more.
+    /// Removes a variable for all later commands.
     pub fn unset(&mut self, name: &str) {
         self.variables.retain(|(known, _)| known != name);
     }
 
-    /// Makes everything another user's, as whom every command runs from now on. Only root can.
-    pub fn give_to(&mut self, user: u32) {
+    /// Gives all files to another user, and runs all later commands as this user. Only root can do this.
+    pub fn run_as_user(&mut self, user: u32) {
         let copy = self.root().join("ostler");
         fs::copy(super::binary(), &copy).unwrap();
         give(self.root(), user);
         self.user = Some((user, copy));
     }
 
-    /// A program, run as the user to whom the bed belongs.
+    /// A program, run as the user who owns the files of this host.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
         if let Some((user, _)) = &self.user {
@@ -226,7 +226,7 @@ impl TestHost {
             Some((_, copy)) => self.program(copy.to_str().unwrap()),
         };
         command.args(args);
-        self.dress(&mut command);
+        self.set_environment(&mut command);
         command
     }
 
@@ -234,13 +234,13 @@ impl TestHost {
     pub fn shell(&self, script: &str) -> Command {
         let mut command = self.program("bash");
         command.args(["-c", script]);
-        self.dress(&mut command);
+        self.set_environment(&mut command);
         command.env("OSTLER", super::binary());
         command
     }
 
-    /// Gives a command the working folder, a clean environment and streams to look at.
-    fn dress(&self, command: &mut Command) {
+    /// Sets the working folder, a clean environment and captured streams.
+    fn set_environment(&self, command: &mut Command) {
         command
             .current_dir(self.work())
             .env_clear()
@@ -255,7 +255,7 @@ impl TestHost {
             .stderr(Stdio::piped());
     }
 
-    /// Runs a command that was put together by hand to its end.
+    /// Runs a prepared command to its end.
     #[track_caller]
     pub fn finish(&self, command: Command) -> Done {
         let mut command = command;
@@ -288,14 +288,14 @@ impl TestHost {
         Follower::start(self.command(args))
     }
 
-    /// Starts a command that was put together by hand, and reads its output line by line.
+    /// Starts a prepared command whose output is read line by line.
     pub fn follow_command(&self, command: Command) -> Follower {
         Follower::start(command)
     }
 
-    /// Runs a script for bash to its end, as somebody types it.
+    /// Runs a script in bash to its end.
     #[track_caller]
-    pub fn type_in(&self, script: &str) -> Done {
+    pub fn run_script(&self, script: &str) -> Done {
         finish(self.shell(script), &[])
     }
 
@@ -317,8 +317,8 @@ impl TestHost {
         self.run(&all).ok().stdout.trim().to_owned()
     }
 
-    /// Submits a run of the stand-in to the running host, `more` being the rest of the start payload; gives its id. Where
-    /// there is no host, none is started.
+    /// Submits a run of the rehearsal to the running host, with the other fields of the payload in `more`, and gives
+    /// its id. Does not start a host.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -327,7 +327,7 @@ impl TestHost {
         Ok(answer["runId"].as_str().unwrap().to_owned())
     }
 
-    /// The start payload of a run of the stand-in; `more` goes over it.
+    /// The start payload of a run of the rehearsal; members of `more` override it.
     pub fn payload(&self, prompt: &str, more: &Value) -> Value {
         let mut payload = json!({ "provider": "rehearsal", "prompt": prompt, "cwd": self.work() });
         for (name, value) in more.as_object().into_iter().flatten() {
@@ -336,10 +336,10 @@ impl TestHost {
         payload
     }
 
-    /// Waits until the host says this of itself: `running`, 2.
+    /// Waits until this count in the status has this value: `running`, 2.
     #[track_caller]
     pub fn wait_for_count(&self, count: &str, number: u64) {
-        until(&format!("{number} {count}"), PATIENCE, || {
+        wait_until(&format!("{number} {count}"), TIMEOUT, || {
             (self.call("get_status", &json!({})).unwrap()[count] == number).then_some(())
         });
     }
@@ -347,30 +347,30 @@ impl TestHost {
     /// Calls a method of the running host.
     ///
     /// # Errors
-    /// What the host answers with, or that it cannot be reached.
+    /// The error of the host, or of the connection.
     pub fn call(&self, method: &str, params: &Value) -> Result<Value, wire::CallError> {
         wire::call(&self.socket(), method, params)
     }
 
-    /// What the running host says of itself, without a call.
+    /// The answer of the running host to a health check.
     ///
     /// # Errors
-    /// That there is none.
+    /// If no host is running.
     pub fn health(&self) -> std::io::Result<Value> {
         wire::health(&self.socket())
     }
 
-    /// Starts the host in the background, if none runs, and gives its process id.
+    /// Starts the host in the background if it is not running, and gives its process id.
     #[track_caller]
-    pub fn host(&self) -> i32 {
+    pub fn ensure_running(&self) -> i32 {
         self.run(&["runs"]).ok();
         let status = self.call("get_status", &json!({})).unwrap();
         i32::try_from(status["pid"].as_i64().unwrap()).unwrap()
     }
 
-    /// Everything that the host has stored about a run.
+    /// All stored events of a run.
     #[track_caller]
-    pub fn story(&self, run: &str) -> Vec<Value> {
+    pub fn run_events(&self, run: &str) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
         loop {
             let after = events.last().map_or(json!(0), |event| event["cursor"].clone());
@@ -382,13 +382,13 @@ impl TestHost {
         }
     }
 
-    /// Every stored event that fits the query: `conversationId=…`.
+    /// Every stored event that matches the query: `conversationId=…`.
     #[track_caller]
     pub fn stored_events(&self, query: &str) -> Vec<Value> {
         wire::stored_events(&self.socket(), query)
     }
 
-    /// A run as the host knows it.
+    /// The stored record of a run, from `get_run`.
     #[track_caller]
     pub fn record(&self, run: &str) -> Value {
         self.call("get_run", &json!({ "runId": run })).unwrap()
@@ -400,15 +400,18 @@ impl TestHost {
         let mut follower = self.follow(&["logs", "--json", "-f", run]);
         follower.wait_for("the end of the run", |event| super::end_of(std::slice::from_ref(event)).is_some());
         follower.kill();
-        self.story(run)
+        self.run_events(run)
     }
 
-    /// Every process of this bed that belongs to a run.
+    /// All processes of this host that belong to a run.
     pub fn run_processes(&self) -> Vec<processes::Process> {
         processes::carrying(self.root()).into_iter().filter(|process| process.of_run).collect()
     }
 
-    /// Checks that nothing of any run is alive after `limit`.
+    /// Waits until no process of a run is left.
+    ///
+    /// # Panics
+    /// After `limit`.
     #[track_caller]
     pub fn assert_nothing_runs(&self, limit: Duration) {
         let start = Instant::now();
@@ -422,17 +425,17 @@ impl TestHost {
         }
     }
 
-    /// All that the host has logged.
+    /// The whole log of the host.
     pub fn log(&self) -> String {
         let files = fs::read_dir(self.home().join("log")).into_iter().flatten().flatten();
         let files = files.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         files.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned()).collect()
     }
 
-    /// Ends the host, if one runs, and waits until it has gone with everything below it.
+    /// Stops the host if it is running, and waits until all its processes have ended.
     pub fn stop(&self) {
         let _ = self.call("stop", &json!({}));
-        until("the end of the host", PATIENCE, || processes::carrying(self.root()).is_empty().then_some(()));
+        wait_until("the end of the host", TIMEOUT, || processes::carrying(self.root()).is_empty().then_some(()));
     }
 }
 
@@ -448,7 +451,7 @@ impl Drop for TestHost {
             }
             if start.elapsed() > patience {
                 if !thread::panicking() {
-                    eprintln!("ended by the test bed: {left:#?}");
+                    eprintln!("ended by the test: {left:#?}");
                 }
                 for process in left {
                     processes::signal(process.pid, nix::sys::signal::Signal::SIGKILL);
@@ -461,14 +464,14 @@ impl Drop for TestHost {
             thread::sleep(Duration::from_millis(10));
         }
         self.keep_compiled_plugins();
-        if std::env::var_os("OSTLER_KEEP_BEDS").is_some() {
+        if std::env::var_os("OSTLER_KEEP_TEST_HOMES").is_some() {
             eprintln!("kept: {}", self.root().display());
             self.root.disable_cleanup(true);
         }
     }
 }
 
-/// Gives a folder and all in it to a user.
+/// Changes the owner of a folder and everything in it.
 fn give(path: &Path, user: u32) {
     lchown(path, Some(user), Some(user)).unwrap();
     if fs::symlink_metadata(path).unwrap().is_dir() {
@@ -478,7 +481,7 @@ fn give(path: &Path, user: u32) {
     }
 }
 
-/// Copies what is not there yet; a copy appears as a whole.
+/// Copies missing files. Each copy appears in one step.
 fn copy_tree(entries: fs::ReadDir, to: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
     for entry in entries {
@@ -506,25 +509,25 @@ fn finish(mut command: Command, input: &[u8]) -> Done {
     let pid = i32::try_from(child.id()).unwrap();
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
-        // A command that does not read all of it is a case of its own.
+        // A command may end before it has read all of its input.
         thread::spawn(move || stdin.write_all(&input));
     }
     let stdout = collect(child.stdout.take().unwrap());
     let stderr = collect(child.stderr.take().unwrap());
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait()));
-    let status = receiver.recv_timeout(PATIENCE).map_or_else(
+    let status = receiver.recv_timeout(TIMEOUT).map_or_else(
         |_| {
             processes::signal(pid, nix::sys::signal::Signal::SIGKILL);
             panic!("{command:?} did not end")
         },
         Result::unwrap,
     );
-    // A background host must not hold on to the streams of whoever started it.
+    // A host in the background must not keep the streams of the command that started it open.
     let text = |receiver: mpsc::Receiver<Vec<u8>>| {
         let bytes = receiver
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| panic!("{command:?} ended, but something holds its output open"));
+            .recv_timeout(TIMEOUT)
+            .unwrap_or_else(|_| panic!("{command:?} ended, but a process keeps its output open"));
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Done {

@@ -1,6 +1,6 @@
-//! JSON-RPC over the host's socket, written out by hand: a client that shares no code with the host.
+//! JSON-RPC over the socket of the host: a client that shares no code with the host.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use serde_json::{Value, json};
 use std::{
     io::{self, Read, Write},
@@ -11,14 +11,14 @@ use std::{
 
 /// Where a host listens.
 #[derive(Clone, Copy)]
-pub enum Place<'a> {
+pub enum Endpoint<'a> {
     /// Its socket.
     Socket(&'a Path),
-    /// Its port, and what it wants to see.
+    /// Its port, and an access token.
     Port { address: &'a str, token: &'a str },
 }
 
-impl<'a> From<&'a PathBuf> for Place<'a> {
+impl<'a> From<&'a PathBuf> for Endpoint<'a> {
     fn from(path: &'a PathBuf) -> Self {
         Self::Socket(path)
     }
@@ -28,14 +28,14 @@ trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
 
-impl Place<'_> {
+impl Endpoint<'_> {
     fn connect(self) -> io::Result<Box<dyn Stream>> {
-        // Both kinds of stream have these by the same names, and no trait for them.
+        // Both kinds of stream have these methods, but no common trait.
         macro_rules! patient {
             ($stream:expr) => {{
                 let stream = $stream?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
                 Ok(Box::new(stream))
             }};
         }
@@ -45,7 +45,7 @@ impl Place<'_> {
         }
     }
 
-    /// The header lines that a host wants.
+    /// The header lines that the host requires.
     fn headers(self) -> String {
         match self {
             Self::Socket(_) => "host: localhost\r\n".to_owned(),
@@ -54,12 +54,12 @@ impl Place<'_> {
     }
 }
 
-/// Why a call gave no result.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// There is no host, or it broke off.
+    /// No host, or a broken connection.
     Io(io::Error),
-    /// The error of the answer.
+    /// The error in the answer.
     Answer(Value),
 }
 
@@ -92,10 +92,10 @@ impl CallError {
 /// Calls a method by name.
 ///
 /// # Errors
-/// As the type says.
-pub fn call<'a>(place: impl Into<Place<'a>>, method: &str, params: &Value) -> Result<Value, CallError> {
+/// See [`CallError`].
+pub fn call<'a>(endpoint: impl Into<Endpoint<'a>>, method: &str, params: &Value) -> Result<Value, CallError> {
     let frame = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
-    let (_, body) = post(place, frame.as_bytes()).map_err(CallError::Io)?;
+    let (_, body) = post(endpoint, frame.as_bytes()).map_err(CallError::Io)?;
     let mut answer: Value = serde_json::from_slice(&body)
         .map_err(|error| CallError::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     if answer["error"].is_null() { Ok(answer["result"].take()) } else { Err(CallError::Answer(answer["error"].take())) }
@@ -104,46 +104,46 @@ pub fn call<'a>(place: impl Into<Place<'a>>, method: &str, params: &Value) -> Re
 /// Sends any frame and gives the status and the body of the answer.
 ///
 /// # Errors
-/// If there is no host, or it broke off.
-pub fn post<'a>(place: impl Into<Place<'a>>, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+/// If there is no host, or the connection breaks.
+pub fn post<'a>(endpoint: impl Into<Endpoint<'a>>, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
     let head = format!("POST /rpc HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", frame.len());
-    ask(place.into(), &head, frame)
+    ask(endpoint.into(), &head, frame)
 }
 
-/// Who listens, and how it is.
+/// The answer of the health check.
 ///
 /// # Errors
-/// If there is no host, or it broke off.
-pub(super) fn health<'a>(place: impl Into<Place<'a>>) -> io::Result<Value> {
-    let (_, body) = ask(place.into(), "GET /healthz HTTP/1.1\r\n", &[])?;
+/// If there is no host, or the connection breaks.
+pub(super) fn health<'a>(endpoint: impl Into<Endpoint<'a>>) -> io::Result<Value> {
+    let (_, body) = ask(endpoint.into(), "GET /healthz HTTP/1.1\r\n", &[])?;
     Ok(serde_json::from_slice(&body)?)
 }
 
 /// The event stream of a query (`after=3&follow=0`), as text, to its end.
 ///
 /// # Panics
-/// If the host does not answer, or refuses.
+/// If the host does not answer, or refuses the request.
 #[track_caller]
-pub fn events<'a>(place: impl Into<Place<'a>>, query: &str) -> String {
-    let (status, body) = ask(place.into(), &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
+pub fn events<'a>(endpoint: impl Into<Endpoint<'a>>, query: &str) -> String {
+    let (status, body) = ask(endpoint.into(), &format!("GET /events?{query} HTTP/1.1\r\n"), &[]).unwrap();
     let body = String::from_utf8(body).unwrap();
     assert_eq!(status, 200, "{body}");
     body
 }
 
-/// Every stored event that fits the query: `conversationId=…`.
+/// Every stored event that matches the query: `conversationId=…`.
 #[track_caller]
-pub fn stored_events<'a>(place: impl Into<Place<'a>>, query: &str) -> Vec<Value> {
-    let text = events(place, &format!("follow=0&{query}"));
+pub fn stored_events<'a>(endpoint: impl Into<Endpoint<'a>>, query: &str) -> Vec<Value> {
+    let text = events(endpoint, &format!("follow=0&{query}"));
     let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
     let events = lines.filter_map(|line| serde_json::from_str::<Value>(line.trim_start()).ok());
     events.filter(|event| event["cursor"].is_u64() && event["type"].is_string()).collect()
 }
 
-/// One request on a connection of its own: status and body of the answer.
-fn ask(place: Place<'_>, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
-    let mut stream = place.connect()?;
-    stream.write_all(format!("{head}{}connection: close\r\n\r\n", place.headers()).as_bytes())?;
+/// One request on a new connection: status and body of the answer.
+fn ask(endpoint: Endpoint<'_>, head: &str, frame: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    let mut stream = endpoint.connect()?;
+    stream.write_all(format!("{head}{}connection: close\r\n\r\n", endpoint.headers()).as_bytes())?;
     // A host that refuses a frame for its size answers before it has read it all.
     let sent = stream.write_all(frame);
     let mut answer = Vec::new();

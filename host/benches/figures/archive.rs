@@ -1,4 +1,4 @@
-//! Reading a database that has grown large: ten thousand runs with a hundred events each.
+//! Reads from a large database: ten thousand runs with a hundred events each.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::home::Home;
 use crate::logs::Random;
 use crate::report::{Report, Sample, show};
 
-/// Two providers, so that a filter leaves something out.
+/// Two providers, so that a filter excludes something.
 const CONFIG: &str = r#"
 [providers.first]
 plugin = "rehearsal"
@@ -30,7 +30,7 @@ const RUNS_OF_A_CONVERSATION: usize = 10;
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let home = Home::new("archive", CONFIG);
-    // Makes the data folder, and the database with it.
+    // Creates the data folder and the database.
     home.start().stop();
     let runs = scale.of(10_000, 100);
     let begun = Instant::now();
@@ -49,7 +49,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     println!("host ready: {}", ready.show());
     let (host, _) = home.serve();
     let mut connection = host.connect();
-    // What the hosts before have not read of the texts since their start, the first search waits for.
+    // The first search waits until all texts are indexed.
     let begun = Instant::now();
     connection.call("list_runs", &json!({"search": "nothing"}));
     println!("first search, with all texts indexed at its end: {}", show(begun.elapsed()));
@@ -74,7 +74,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     host.stop();
 }
 
-/// Asks each so often, prints what it took, and gives the median of the slowest.
+/// Makes each call this number of times, prints the times, and gives the median of the slowest call.
 fn slowest_of(connection: &mut Connection, times: usize, calls: Vec<(&str, Value)>) -> (Duration, String) {
     let mut slowest = (Duration::ZERO, String::new());
     for (method, params) in calls {
@@ -93,7 +93,7 @@ fn slowest_of(connection: &mut Connection, times: usize, calls: Vec<(&str, Value
     slowest
 }
 
-/// What is in the middle of it all.
+/// A run and a conversation in the middle of the database.
 struct Middle {
     run: RunId,
     conversation: ConversationId,
@@ -101,7 +101,7 @@ struct Middle {
     until: Timestamp,
 }
 
-/// The commands that read, as front ends ask.
+/// The reading methods, with the parameters of front ends.
 fn reads(some: &Middle) -> Vec<(&'static str, Value)> {
     vec![
         ("get_status", json!({})),
@@ -127,7 +127,7 @@ fn reads(some: &Middle) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Writes ended runs, the last one now and one each minute before, and gives those in the middle.
+/// Writes ended runs, one for each minute up to now, and gives those in the middle.
 fn fill(database: &Path, work: &Path, runs: usize) -> Middle {
     let storage = Storage::open(database, &Options::default()).unwrap();
     let now = Timestamp::now();
@@ -145,7 +145,7 @@ fn fill(database: &Path, work: &Path, runs: usize) -> Middle {
         }
         let write = storage
             .write(Durability::Batched, move |tx| one(tx, number, run_id, conversation, at(number), work.clone()));
-        // So many wait at most.
+        // At most 64 writes wait.
         if number % 64 == 63 {
             write.wait().unwrap();
         }
@@ -188,7 +188,7 @@ fn one(
         not_before: None,
         carry: None,
     })?;
-    // Every second run is in a conversation.
+    // Half of the runs are in a conversation.
     if (number / RUNS_OF_A_CONVERSATION).is_multiple_of(2) {
         if number.is_multiple_of(RUNS_OF_A_CONVERSATION) {
             tx.insert_conversation(&Conversation {
@@ -236,7 +236,7 @@ fn one(
     Ok(())
 }
 
-/// Words, the same for the same number. Every text has `the`, few have the walrus.
+/// Words, the same for the same number. Every text contains `the`, and few contain `walrus`.
 fn prose(number: usize, words: usize) -> String {
     const WORDS: [&str; 24] = [
         "the", "parser", "of", "the", "lexer", "reads", "each", "line", "twice", "when", "a", "test", "fails", "under",
@@ -246,7 +246,7 @@ fn prose(number: usize, words: usize) -> String {
     let mut text = String::from("the");
     for _ in 1..words {
         text.push(' ');
-        // Names and numbers as they stand in real texts, most of them rare.
+        // Names and numbers, most of them rare, as in real texts.
         match random.below(6) {
             0 => text.push_str(&format!("item{}", random.below(1 << 16))),
             _ => text.push_str(random.pick(&WORDS)),

@@ -1,4 +1,4 @@
-//! A client of the host's socket that costs as little as it can: requests over one connection, and an event stream.
+//! A fast client on the socket of the host: requests over one connection, and an event stream.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-/// The longest wait for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest wait for an answer or an event.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A connection that is kept open between calls.
 pub(crate) struct Connection {
@@ -21,7 +21,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn open(socket: &Path) -> std::io::Result<Self> {
         let writer = UnixStream::connect(socket)?;
-        writer.set_read_timeout(Some(PATIENCE))?;
+        writer.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { reader: BufReader::new(writer.try_clone()?), writer })
     }
 
@@ -48,7 +48,7 @@ impl Connection {
     }
 }
 
-/// Reads the head of an answer; returns the length of its body where it is said.
+/// Reads the head of an answer; returns the length of its body if the head contains it.
 fn read_head(reader: &mut impl BufRead) -> Option<usize> {
     let mut length = None;
     let mut line = String::new();
@@ -67,7 +67,7 @@ fn read_head(reader: &mut impl BufRead) -> Option<usize> {
     }
 }
 
-/// An event, and when it was here.
+/// An event, and the time of its arrival.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
@@ -84,7 +84,7 @@ impl Seen {
         self.event["runId"].as_str().unwrap_or_default()
     }
 
-    /// Whether it is the last of its run.
+    /// Whether it is the terminal event of its run.
     pub(crate) fn ends(&self) -> bool {
         ["run.completed", "run.failed", "run.canceled"].iter().any(|kind| self.is(kind))
     }
@@ -126,10 +126,10 @@ pub(crate) fn subscribe(socket: &Path, query: &str) -> Receiver<Seen> {
 }
 
 /// Events up to the one that `last` accepts, that one included.
-pub(crate) fn until(events: &Receiver<Seen>, mut last: impl FnMut(&Seen) -> bool) -> Vec<Seen> {
+pub(crate) fn events_until(events: &Receiver<Seen>, mut last: impl FnMut(&Seen) -> bool) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
-        let event = events.recv_timeout(PATIENCE).expect("an event");
+        let event = events.recv_timeout(TIMEOUT).expect("an event");
         let done = last(&event);
         seen.push(event);
         if done {

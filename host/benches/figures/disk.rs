@@ -1,4 +1,4 @@
-//! What the disk and SQLite can do without a host.
+//! The speed of the disk and of SQLite without a host.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use crate::report::Sample;
 /// Bytes of one row of output, and how many rows make a transaction.
 const ROW: usize = 64 << 10;
 const ROWS: usize = 8;
-/// What the host makes a pipe hold.
+/// The capacity that the host sets for a pipe.
 const PIPE: i32 = 256 << 10;
 
-/// Lets `cat` write a file into a pipe, and what comes out of it into another file.
+/// Copies a file through `cat` and a pipe into another file.
 pub(crate) fn pipe_to_file(from: &Path, to: &Path) -> Duration {
     let mut buffer = vec![0; PIPE as usize];
     let mut file = File::create(to).unwrap();
@@ -49,8 +49,8 @@ fn database(path: &Path, synchronous: &str) -> Connection {
     conn
 }
 
-/// Inserts a text in rows of 64 KiB, 8 to a transaction, in a write-ahead log that is synchronized only at checkpoints:
-/// as the host stores output.
+/// Inserts a text in rows of 64 KiB, 8 to a transaction, in a write-ahead log that is synchronized only at checkpoints,
+/// like the host stores output.
 pub(crate) fn raw_inserts(text: &str, path: &Path) -> Duration {
     let conn = database(path, "NORMAL");
     let begun = Instant::now();
@@ -74,7 +74,7 @@ pub(crate) fn raw_inserts(text: &str, path: &Path) -> Duration {
     time
 }
 
-/// Inserts small rows, each in a transaction that is on the disk when it returns: as a submit is acknowledged.
+/// Inserts small rows, each in a durable transaction, like an acknowledged submit.
 pub(crate) fn durable_inserts(count: usize, path: &Path) -> Sample {
     let conn = database(path, "FULL");
     let payload = "x".repeat(500);

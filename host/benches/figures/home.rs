@@ -1,4 +1,4 @@
-//! A private home with a host of its own.
+//! A private home with its own host.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use ostler_plugin_host::{CODE_KEY_BYTES, CacheOptions, Registry, RegistryOptions};
 use serde_json::json;
 
-use crate::client::{Connection, PATIENCE};
+use crate::client::{Connection, TIMEOUT};
 
-/// Where everything of a run of this program lies: on the disk, where a temporary folder need not be.
+/// The folder for all files of this program. It is on a disk, which is not certain for a temporary folder.
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("figures-{}", std::process::id()))
 }
 
-/// Removes everything when it goes, also where a measurement failed.
+/// Removes all files when it is dropped, even if a measurement fails.
 pub(crate) struct Root;
 
 impl Drop for Root {
@@ -26,7 +26,7 @@ impl Drop for Root {
     }
 }
 
-/// A folder below the root that is this user's alone.
+/// A folder below the root that only this user can access.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let path = root().join(name);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).unwrap();
@@ -72,7 +72,7 @@ impl Home {
         home
     }
 
-    /// Where runs work; granted when a host was started with [`Home::start`].
+    /// The working folder of runs. [`Home::start`] grants it.
     pub(crate) fn work(&self) -> &Path {
         &self.work
     }
@@ -102,7 +102,7 @@ impl Home {
         command
     }
 
-    /// Starts a host and waits until it answers; what it took until then comes back, too.
+    /// Starts a host and waits until it answers. Gives the time until then, too.
     pub(crate) fn serve(&self) -> (Host, Duration) {
         let begun = Instant::now();
         let child = self.command(&["serve"]).spawn().unwrap();
@@ -112,12 +112,12 @@ impl Home {
                 connection.call("get_status", &json!({}));
                 return (host, begun.elapsed());
             }
-            assert!(begun.elapsed() < PATIENCE, "the host does not come up at {}", host.socket.display());
+            assert!(begun.elapsed() < TIMEOUT, "the host does not answer at {}", host.socket.display());
             thread::sleep(Duration::from_micros(500));
         }
     }
 
-    /// Starts a host that has compiled its plugins, looked at its CLIs and may work in the folder.
+    /// Starts a host, and waits until it has compiled its plugins and detected the CLIs. Grants the working folder.
     pub(crate) fn start(&self) -> Host {
         let (host, _) = self.serve();
         let mut connection = host.connect();
@@ -127,7 +127,7 @@ impl Home {
     }
 }
 
-/// A running host. Dropping it ends it.
+/// A running host. It is stopped when this is dropped.
 pub(crate) struct Host {
     child: Child,
     socket: PathBuf,
@@ -146,7 +146,7 @@ impl Host {
         self.child.id()
     }
 
-    /// Ends it and waits until it has gone.
+    /// Stops the host and waits until it has ended.
     pub(crate) fn stop(mut self) {
         self.end();
     }
@@ -158,7 +158,7 @@ impl Host {
         let _ = self.child.wait();
     }
 
-    /// The host and all that it started, as `/proc` tells it.
+    /// The host and its descendants, from `/proc`.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let mut found = vec![self.pid()];
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! A host's own life: its first answer, and what it costs while nothing happens.
+//! The host itself: the time to its first answer, and its cost while it is idle.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::report::{Report, Sample, Target, show};
 
 /// How long an idle host is watched.
 const WATCHED: Duration = Duration::from_secs(10);
-/// How long a host has nothing to do before it counts as idle.
+/// How long a host waits before it counts as idle.
 const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
@@ -18,7 +18,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     idle(scale, report);
 }
 
-/// What a command costs that submits a run and does not wait for it, beside one that does nothing.
+/// The cost of a command that submits a run without waiting for it, compared with a command that does nothing.
 fn detached(scale: Scale, report: &mut Report) {
     let home = Home::new("detached", "[providers.true]\nplugin = \"command\"\nexecutable = \"/bin/true\"\n");
     let host = home.start();
@@ -41,7 +41,7 @@ fn detached(scale: Scale, report: &mut Report) {
 
 fn first_answer(scale: Scale, report: &mut Report) {
     let home = Home::new("first", "");
-    // The first start makes the database and looks at the installed CLIs.
+    // The first start creates the database and detects the installed CLIs.
     home.start().stop();
     let (mut bare, mut serving, mut verb) = (Sample::default(), Sample::default(), Sample::default());
     for _ in 0..scale.of(15, 3) {
@@ -97,7 +97,7 @@ fn idle(scale: Scale, report: &mut Report) {
     report.figure("memory of an idle host and its helpers", memory, "MiB", Target::AtMost(60.0), beside);
 }
 
-/// Resident memory of a host and all that it started, in MiB.
+/// Resident memory of a host and its descendants, in MiB.
 fn memory(host: &Host) -> f64 {
     host.processes().into_iter().map(resident).sum()
 }
@@ -113,7 +113,7 @@ fn describe(host: &Host) -> String {
     )
 }
 
-/// Context switches so far, of each thread of each process.
+/// The number of context switches of each thread of each process.
 fn switches(host: &Host) -> BTreeMap<u32, u64> {
     let of_task = |pid: u32, task: u32| {
         let path = format!("/proc/{pid}/task/{task}/status");
@@ -122,7 +122,7 @@ fn switches(host: &Host) -> BTreeMap<u32, u64> {
     host.processes().into_iter().flat_map(|pid| tasks(pid).into_iter().map(move |task| of_task(pid, task))).collect()
 }
 
-/// How many there were in between. A thread that ended took its count along: it woke up once, to do so.
+/// The number of context switches in between. The count of an ended thread is lost; it had at least one.
 fn switched(before: &BTreeMap<u32, u64>, after: &BTreeMap<u32, u64>) -> u64 {
     let since: u64 = after.iter().map(|(task, count)| count - before.get(task).unwrap_or(&0)).sum();
     let ended = before.keys().filter(|task| !after.contains_key(task)).count();

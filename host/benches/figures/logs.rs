@@ -1,5 +1,5 @@
-//! Logs to redact: what a build prints, and what an agent CLI prints as JSON lines. Made up, the same each time, with a
-//! secret now and then, and with much that looks like one.
+//! Generated logs to redact: the output of a build, and JSON lines of an agent CLI. They are the same each time,
+//! contain a secret in some lines, and much that looks like one.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ impl Random {
 const HEX: &[u8] = b"0123456789abcdef";
 const ALNUM: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// What names are made of. One in ten begins a rule.
+/// The parts of names. One in ten is a keyword of a rule.
 const WORDS: &[&str] = &[
     "parser", "session", "worker", "token", "buffer", "index", "schema", "client", "router", "cache", "driver",
     "header", "layout", "metric", "password", "replica", "secret", "socket", "storage", "stream", "target", "config",
@@ -42,10 +42,10 @@ const WORDS: &[&str] = &[
 ];
 const FOLDERS: &[&str] = &["src", "src/core", "src/http", "lib/internal", "packages/app/src", "crates/engine/src"];
 
-/// So many lines hold one secret.
+/// One of this number of lines contains a secret.
 const LINES_PER_SECRET: usize = 1000;
 
-/// A made-up token, put together here, so that this file holds none.
+/// A made-up token. It is built here, so that this file contains none.
 fn secret(random: &mut Random) -> String {
     let body = random.text(ALNUM, 36);
     match random.below(3) {
@@ -81,7 +81,7 @@ fn build_line(random: &mut Random, out: &mut String) {
     };
 }
 
-/// What a build prints, at least so many bytes.
+/// The output of a build, with at least this number of bytes.
 pub(crate) fn build_log(bytes: usize) -> String {
     let mut random = Random(1);
     let mut log = String::with_capacity(bytes + 256);
@@ -97,7 +97,7 @@ pub(crate) fn build_log(bytes: usize) -> String {
     log
 }
 
-/// What an agent CLI prints as JSON lines, at least so many bytes: deltas, tool calls, and results that quote output.
+/// JSON lines of an agent CLI, with at least this number of bytes: deltas, tool calls, and results that quote output.
 pub(crate) fn agent_log(bytes: usize) -> String {
     let mut random = Random(2);
     let mut log = String::with_capacity(bytes + 4096);

@@ -1,8 +1,8 @@
-//! What the figures were measured on.
+//! The machine of the measurement.
 
 use std::fs;
 
-/// Prints the machine, and how busy it is.
+/// Prints the machine and its load.
 pub(crate) fn describe() {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -20,11 +20,13 @@ pub(crate) fn describe() {
     println!("ostler      {}, release profile", env!("CARGO_PKG_VERSION"));
 }
 
-/// The kind of the file system that the private homes lie on.
+/// The type of the file system of the private homes.
 fn file_system() -> Option<String> {
     let folder = fs::canonicalize(env!("CARGO_TARGET_TMPDIR")).ok()?;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let holding = fields.filter(|fields| fields.get(1).is_some_and(|place| folder.starts_with(place)));
-    holding.max_by_key(|fields| fields.get(1).map_or(0, |place| place.len())).map(|fields| fields[2].to_owned())
+    let containing = fields.filter(|fields| fields.get(1).is_some_and(|mount_point| folder.starts_with(mount_point)));
+    containing
+        .max_by_key(|fields| fields.get(1).map_or(0, |mount_point| mount_point.len()))
+        .map(|fields| fields[2].to_owned())
 }

@@ -1,21 +1,21 @@
-//! Every figure of `docs/performance.md`, beside what the machine itself can do, in one run.
+//! Measures every figure of `docs/performance.md` in one run, together with the limits of the machine.
 //!
 //! ```console
 //! $ cargo bench --bench figures                     # all of them, about five minutes
 //! $ cargo bench --bench figures -- runs output      # some
 //! $ cargo bench --bench figures -- --quick          # small amounts, to see that it works
-//! $ cargo bench --bench figures -- --record         # all, and into docs/performance.md and docs/performance/
+//! $ cargo bench --bench figures -- --record         # all, written to docs/performance.md and docs/performance/
 //! ```
 //!
 //! The host is the release binary on a private home below the target folder, driven over its unix socket, with the
-//! default configuration and the bundled plugins. What is compared is measured in turns, round by round, so that a
-//! disturbance meets both sides; of the rounds the median counts. What one thread does alone is measured by its processor
-//! time. Nothing here asserts a figure: this is no test.
+//! default configuration and the bundled plugins. Compared values are measured alternately, in rounds, so that a
+//! disturbance affects both; the result is the median of the rounds. Work of a single thread is measured by its
+//! processor time. The figures are not asserted: this is not a test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made should stop and say so"
+    reason = "a failed measurement should stop with an error"
 )]
 
 mod archive;
@@ -43,7 +43,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// The first number, or the second where it shall be quick.
+    /// The first value, or the second for `--quick`.
     pub(crate) fn of<T>(self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
@@ -80,7 +80,7 @@ fn main() {
         std::process::exit(2);
     }
     if record && (quick || !args.is_empty()) {
-        eprintln!("what is recorded is measured in full");
+        eprintln!("--record measures everything: leave out --quick and the sections");
         std::process::exit(2);
     }
     if record {

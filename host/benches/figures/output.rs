@@ -1,4 +1,4 @@
-//! A child's output on its way: how much of it, and how soon.
+//! The throughput and the latency of a child's output.
 
 use std::fs;
 use std::io::Write;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 
 use crate::Scale;
-use crate::client::{subscribe, until};
+use crate::client::{events_until, subscribe};
 use crate::disk;
 use crate::home::{Home, Host, field, resident};
 use crate::logs;
 use crate::report::{Report, Sample, Target, median, rate};
 
-/// The word with which this program is its own child: it prints the time again and again.
+/// The argument with which this program is its own child, which prints the time repeatedly.
 pub(crate) const DRIP: &str = "__drip";
 
-/// Between two drops.
+/// The pause between two lines.
 const PAUSE: Duration = Duration::from_millis(7);
 
-/// Prints the time, in nanoseconds, so often.
+/// Prints the time in nanoseconds, this number of times.
 pub(crate) fn drip(args: &[String]) {
     let count: usize = args.first().and_then(|count| count.parse().ok()).unwrap_or(1);
     let mut out = std::io::stdout().lock();
@@ -59,7 +59,7 @@ fn lines(scale: Scale, report: &mut Report, home: &Home, host: &Host) {
     let events = subscribe(host.socket(), "");
     let count = scale.of(500, 20);
     let run = host.connect().submit("drip", &count.to_string(), home.work());
-    let seen = until(&events, |event| event.run() == run && event.ends());
+    let seen = events_until(&events, |event| event.run() == run && event.ends());
     let mut delays = Sample::default();
     for chunk in seen.iter().filter(|event| event.is("run.chunk.stdout")) {
         for line in chunk.event["payload"]["text"].as_str().unwrap().lines() {
@@ -124,7 +124,7 @@ fn captured(home: &Home, host: &Host, path: &Path, expected: usize) -> Captured 
     let mut connection = host.connect();
     let begun = Instant::now();
     let run = connection.submit("cat", &path.display().to_string(), home.work());
-    let seen = until(&events, |event| event.run() == run && event.ends());
+    let seen = events_until(&events, |event| event.run() == run && event.ends());
     let whole = begun.elapsed();
     assert!(seen.last().is_some_and(|event| event.is("run.completed")), "{seen:?}");
     let metrics = seen.iter().find(|event| event.run() == run && event.is("run.runner_metrics")).unwrap();
@@ -133,7 +133,7 @@ fn captured(home: &Home, host: &Host, path: &Path, expected: usize) -> Captured 
     Captured { run, ran: Duration::from_secs_f64(metrics["runMs"].as_f64().unwrap() / 1e3), whole }
 }
 
-/// Reads back what was stored of a run, and compares it with what `ostler redact` makes of the same file.
+/// Compares the stored output of a run with the output of `ostler redact` for the same file.
 fn check(home: &Home, host: &Host, run: &str, path: &Path) {
     let mut connection = host.connect();
     let mut stored = String::new();
@@ -154,7 +154,7 @@ fn check(home: &Home, host: &Host, run: &str, path: &Path) {
     let input = fs::File::open(path).unwrap();
     let redacted = home.command(&["redact"]).stdin(input).stdout(Stdio::piped()).output().unwrap();
     let time = begun.elapsed();
-    assert!(redacted.stdout == stored.as_bytes(), "what was stored is not what `ostler redact` prints");
+    assert!(redacted.stdout == stored.as_bytes(), "the stored output differs from that of `ostler redact`");
     let secrets = stored.matches("[REDACTED:").count();
     println!("  stored as `ostler redact` prints it, with {secrets} secrets redacted");
     println!("  `ostler redact` itself, its start included: {:.0} MB/s", rate(stored.len(), time));

@@ -1,4 +1,4 @@
-//! What a plugin costs: loading its code, a fresh instance, a call.
+//! The cost of a plugin: loading its code, a new instance, a call.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn options(bundled: &'static [Bundled]) -> RegistryOptions {
     RegistryOptions { cache: Some(home::plugin_cache()), bundled, ..RegistryOptions::default() }
 }
 
-/// Opens a registry with these plugins so often.
+/// Opens a registry with these plugins this number of times.
 fn opened(bundled: &'static [Bundled], times: usize) -> Sample {
     let open = |_| {
         let begun = thread_time();
@@ -41,7 +41,7 @@ fn loading(scale: Scale, report: &mut Report) {
     println!("plugin engine without a plugin: {}", show(engine));
     let mut slowest = (Duration::ZERO, "");
     for plugin in BUNDLED {
-        // Without the code that the build has made, as a plugin of the plugin folder.
+        // Without the code that the build has compiled, like a plugin in the plugin folder.
         let own: &'static [Bundled] = Vec::leak(vec![Bundled { code: &[], ..*plugin }]);
         opened(own, 1);
         let load = opened(own, times).median().saturating_sub(engine);
@@ -58,7 +58,7 @@ fn loading(scale: Scale, report: &mut Report) {
     report.millis("cached load of a plugin, the slowest one", slowest.0, 3.0, slowest.1);
 }
 
-/// The mean of many, as a median of rounds: one alone is too short for the clock.
+/// The time of one call: the median of rounds, each with many calls, because one call is too short for the clock.
 fn each(rounds: usize, count: usize, mut work: impl FnMut()) -> Duration {
     let round = |_| {
         let begun = thread_time();

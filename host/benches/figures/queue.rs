@@ -1,4 +1,4 @@
-//! Submits while very many runs wait.
+//! Submits while many runs wait.
 
 use std::thread;
 use std::time::Instant;
@@ -6,12 +6,12 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::Scale;
-use crate::client::{subscribe, until};
+use crate::client::{events_until, subscribe};
 use crate::disk;
 use crate::home::Home;
 use crate::report::{Report, Sample, show};
 
-/// The default configuration with room for so many.
+/// The default configuration with a larger queue.
 const CONFIG: &str = r#"
 [scheduler]
 capacity = 20000
@@ -35,7 +35,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
         connection.submit("hold", "3600", home.work());
     }
     let mut started = 0;
-    until(&events, |_| {
+    events_until(&events, |_| {
         started += 1;
         started == 2
     });

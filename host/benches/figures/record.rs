@@ -1,17 +1,17 @@
-//! Writes a whole run down: its output beside the page that explains it, its table into that page.
+//! Records a full measurement: its output next to the page that explains it, and its table in that page.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What stands around the table in the page.
+/// The comments around the table in the page.
 const BEGIN: &str = "<!-- figures: written by `cargo bench --bench figures -- --record` -->\n";
 const END: &str = "<!-- end of figures -->\n";
-/// How the table begins in the output.
+/// The beginning of the table in the output.
 const TABLE: &str = "\n== figures\n";
 
-/// Measures everything in a process of its own, and records what it prints.
+/// Measures everything in a child process, and records its output.
 pub(crate) fn run() {
     let own = std::env::current_exe().unwrap();
     let mut child = Command::new(own).stdout(Stdio::piped()).spawn().unwrap();
@@ -27,7 +27,7 @@ pub(crate) fn run() {
     let page = docs.join("performance.md");
     let text = fs::read_to_string(&page).unwrap();
     let table = output.split_once(TABLE).expect("a table").1;
-    let (head, rest) = text.split_once(BEGIN).expect("the place of the table");
+    let (head, rest) = text.split_once(BEGIN).expect("the comment before the table");
     let (_, tail) = rest.split_once(END).expect("the end of the table");
     fs::write(&page, format!("{head}{BEGIN}```text\n{table}```\n{END}{tail}")).unwrap();
     fs::create_dir_all(docs.join("performance")).unwrap();

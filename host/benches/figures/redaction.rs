@@ -1,4 +1,4 @@
-//! Redaction on one thread, beside the `regex` crate on the same text.
+//! Redaction on one thread, compared with the `regex` crate on the same text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{Scale, home, logs};
 
 /// Bytes of one push, as a pipe gives them.
 const PIECE: usize = 64 << 10;
-/// A text of one line that is made of nothing but what begins rules.
+/// Bytes of a line in which a rule may match at every position.
 const HOSTILE: usize = 4 << 20;
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
@@ -46,7 +46,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
             std::hint::black_box(one.find_iter(log).count());
             rounds[1].push(rate(log.len(), thread_time() - begun));
 
-            // A hundredth of it: it takes that long.
+            // Only a hundredth of the log, because the set is slow.
             let part = log.get(..log.floor_char_boundary(log.len() / 100)).unwrap_or_default();
             let begun = thread_time();
             std::hint::black_box(part.lines().filter(|line| all.is_match(line)).count());
@@ -62,7 +62,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     hostile(scale, &redactor);
 }
 
-/// Redacts bytes as they come from a pipe; returns how many secrets were in them.
+/// Redacts bytes as they come from a pipe; returns the number of secrets.
 fn redact(redactor: &Arc<Redactor>, bytes: &[u8]) -> u64 {
     let run = RunRedactor::new(Arc::clone(redactor), Arc::new(Masks::none()), Arc::new(IgnoreFaults));
     let mut stream = run.stream();
@@ -76,7 +76,7 @@ fn redact(redactor: &Arc<Redactor>, bytes: &[u8]) -> u64 {
     stream.count()
 }
 
-/// One endless line, made so that rules begin everywhere: what the worst text costs.
+/// The worst case: one long line in which a rule may match at every position.
 fn hostile(scale: Scale, redactor: &Arc<Redactor>) {
     let size = scale.of(HOSTILE, HOSTILE / 64);
     println!("one line of {:.1} MB that repeats", size as f64 / 1e6);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Durations of the same thing.
+/// Durations of repeated measurements.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample(Vec<Duration>);
 
@@ -11,7 +11,7 @@ impl Sample {
         self.0.push(duration);
     }
 
-    /// The smallest that is not below so many of a hundred.
+    /// The smallest duration that is not below this percentage of all.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
@@ -35,7 +35,7 @@ impl FromIterator<Duration> for Sample {
     }
 }
 
-/// The middle one of some numbers.
+/// The median of some numbers.
 pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_unstable_by(f64::total_cmp);
     numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
@@ -52,19 +52,19 @@ pub(crate) fn show(duration: Duration) -> String {
     }
 }
 
-/// The processor time that this thread has used so far: what one thread does alone is measured by it, so that whatever
-/// else the machine does meanwhile does not count.
+/// The processor time that this thread has used. Work of a single thread is measured with it, so that other load on the
+/// machine does not count.
 pub(crate) fn thread_time() -> Duration {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     Duration::from(time)
 }
 
-/// Millions of bytes in a second.
+/// Megabytes per second.
 pub(crate) fn rate(bytes: usize, time: Duration) -> f64 {
     bytes as f64 / 1e6 / time.as_secs_f64()
 }
 
-/// How a figure is to be.
+/// The target of a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// This or less.
@@ -80,7 +80,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A figure with what it is to be, in one unit; `beside` is the limit that was measured with it.
+    /// Adds a figure and its target in the same unit; `beside` describes the limit that was measured with it.
     pub(crate) fn figure(&mut self, what: &str, value: f64, unit: &str, target: Target, beside: impl Into<String>) {
         let (target, met) = match target {
             Target::AtMost(most) => (format!("≤ {most} {unit}"), value <= most),
@@ -90,12 +90,12 @@ impl Report {
         self.rows.push([what.to_owned(), number(value, unit), target, verdict.to_owned(), beside.into()]);
     }
 
-    /// A time in milliseconds that is to be at most so many.
+    /// Adds a time and its maximum in milliseconds.
     pub(crate) fn millis(&mut self, what: &str, value: Duration, most: f64, beside: impl Into<String>) {
         self.figure(what, value.as_secs_f64() * 1e3, "ms", Target::AtMost(most), beside);
     }
 
-    /// The table.
+    /// Prints the table.
     pub(crate) fn print(&self) {
         println!("\n== figures");
         let head = ["figure", "measured", "target", "", "beside it"].map(str::to_owned);

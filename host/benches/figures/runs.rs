@@ -1,4 +1,4 @@
-//! What a run costs: many short ones beside bare processes, and the steps of one.
+//! The cost of a run: many short runs compared with bare processes, and the steps of one run.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Scale;
-use crate::client::{subscribe, until};
+use crate::client::{events_until, subscribe};
 use crate::disk;
 use crate::home::{Home, Host};
 use crate::report::{Report, Sample, Target, median, show};
@@ -36,7 +36,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     host.stop();
 }
 
-/// Starts the program so often, two at a time, and waits for each.
+/// Starts the program this number of times, two at a time, and waits for each.
 fn bare(count: usize) -> Duration {
     let begun = Instant::now();
     thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn bare(count: usize) -> Duration {
     begun.elapsed()
 }
 
-/// Submits so many runs at once, and waits for the end of the last one.
+/// Submits this number of runs at once, and waits for the end of the last one.
 fn queued(host: &Host, work: &Path, count: usize) -> Duration {
     let events = subscribe(host.socket(), "?types=run.completed,run.failed,run.canceled");
     let mut connection = host.connect();
@@ -62,7 +62,7 @@ fn queued(host: &Host, work: &Path, count: usize) -> Duration {
         connection.submit("true", "now", work);
     }
     let mut ended = 0;
-    let seen = until(&events, |_| {
+    let seen = events_until(&events, |_| {
         ended += 1;
         ended == count
     });
@@ -80,7 +80,7 @@ fn in_turns(host: &Host, work: &Path, count: usize) -> Duration {
                 let mut connection = host.connect();
                 for _ in 0..count / AT_A_TIME {
                     let run = connection.submit("true", "now", work);
-                    until(&events, |event| event.run() == run);
+                    events_until(&events, |event| event.run() == run);
                 }
             });
         }
@@ -120,7 +120,7 @@ fn steps(scale: Scale, report: &mut Report, home: &Home, host: &Host) {
         let (clock, begun) = (SystemTime::now(), Instant::now());
         let run = connection.submit("date", "+%s%N", home.work());
         let acknowledged = begun.elapsed();
-        let seen = until(&events, |event| event.run() == run && event.ends());
+        let seen = events_until(&events, |event| event.run() == run && event.ends());
         let at = |kind: &str| seen.iter().find(|event| event.run() == run && event.is(kind)).unwrap();
         let text = at("run.chunk.stdout").event["payload"]["text"].as_str().unwrap().trim().to_owned();
         let child = UNIX_EPOCH + Duration::from_nanos(text.parse().unwrap());

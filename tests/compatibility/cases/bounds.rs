@@ -23,25 +23,25 @@ fn permissions(permissions: &Value) -> Value {
     json!({ "permissions": permissions })
 }
 
-/// Commands and redirections, in a new session and in one that was begun with more rights.
+/// Commands and redirections, in a new session and in one that was started with more permissions.
 fn reads_only(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
-    let studio = fixture.studio(by);
+    let agent = fixture.agent(by);
     let mut verdict = Verdict::works();
     for resumed in [false, true] {
         let commands = [("echo", "echo x > made"), ("touch", "touch made"), ("sh", "sh -c 'echo x > made'")];
         for (name, command) in commands.into_iter().take(if resumed { 1 } else { commands.len() }) {
-            let folder = fixture.folder(studio, &format!("{name}-{resumed}"));
+            let folder = fixture.folder(agent, &format!("{name}-{resumed}"));
             let mut harness = permissions(&json!({ "sandboxMode": "read-only" }));
             if resumed {
                 let first = fixture.run(
-                    studio,
+                    agent,
                     &folder,
                     "SAY begun",
                     &permissions(&json!({ "sandboxMode": "workspace-write" })),
                 );
                 harness["resumeSessionId"] = json!(first.session());
             }
-            let run = fixture.run(studio, &folder, &format!("RUN {command}"), &harness);
+            let run = fixture.run(agent, &folder, &format!("RUN {command}"), &harness);
             let part = if resumed { "resumed" } else { "new" };
             let seen = format!("`{command}` wrote a file; {}", run.end());
             verdict = verdict.and(run.check_restriction(MODE, !folder.join("made").exists(), seen).on(part));
@@ -51,7 +51,7 @@ fn reads_only(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
     verdict
 }
 
-/// Without a request to the model, a missing file would prove nothing.
+/// Requires a request to the model: otherwise a missing file proves nothing.
 fn model_was_asked(run: &RunReport) -> Verdict {
     Verdict::that(run.refused.is_some() || !run.seen.is_empty(), format!("the model was never asked; {}", run.end()))
 }
@@ -66,21 +66,21 @@ pub(super) fn read_only_by_cli(fixture: &Fixture<'_>) -> Verdict {
 
 /// Files can be written inside the folder and not outside.
 fn writes_inside(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
-    let studio = fixture.studio(by);
+    let agent = fixture.agent(by);
     let mut verdict = Verdict::works();
     for resumed in [false, true] {
-        let folder = fixture.folder(studio, &format!("inside-{resumed}"));
-        let outside = studio.bed.root().join(format!("outside-{}", folder.file_name().unwrap().to_string_lossy()));
+        let folder = fixture.folder(agent, &format!("inside-{resumed}"));
+        let outside = agent.host.root().join(format!("outside-{}", folder.file_name().unwrap().to_string_lossy()));
         let mut harness = permissions(&json!({ "sandboxMode": "workspace-write" }));
         if resumed {
             let first = permissions(&json!({ "sandboxMode": "read-only" }));
-            harness["resumeSessionId"] = json!(fixture.run(studio, &folder, "SAY begun", &first).session());
+            harness["resumeSessionId"] = json!(fixture.run(agent, &folder, "SAY begun", &first).session());
         }
-        let run = fixture.run(studio, &folder, "RUN touch made", &harness);
+        let run = fixture.run(agent, &folder, "RUN touch made", &harness);
         let part = if resumed { "resumed" } else { "new" };
         let seen = format!("nothing was made inside; {}; {}", run.answer(), run.end());
         verdict = verdict.and(run.check_option(MODE, folder.join("made").exists(), seen).on(part));
-        let run = fixture.run(studio, &folder, &format!("RUN touch {}", outside.display()), &harness);
+        let run = fixture.run(agent, &folder, &format!("RUN touch {}", outside.display()), &harness);
         verdict = verdict.and(run.check_restriction(MODE, !outside.exists(), "a file was made outside").on(part));
         let _ = fs::remove_file(outside);
     }
@@ -95,14 +95,14 @@ pub(super) fn workspace_write_by_cli(fixture: &Fixture<'_>) -> Verdict {
     writes_inside(fixture, SandboxedBy::Cli)
 }
 
-/// Holds although the user's own settings allow everything.
+/// No command is approved although the settings of the user allow everything.
 pub(super) fn nothing_approved(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Cli);
-    let folder = fixture.folder(studio, "a");
-    let outside = studio.bed.root().join("outside-unapproved");
-    let (file, before) = generous_settings(fixture, studio);
+    let agent = fixture.agent(SandboxedBy::Cli);
+    let folder = fixture.folder(agent, "a");
+    let outside = agent.host.root().join("outside-unapproved");
+    let (file, before) = generous_settings(fixture, agent);
     let run = fixture.run(
-        studio,
+        agent,
         &folder,
         &format!("RUN touch {}", outside.display()),
         &permissions(&json!({ "autoApprove": false })),
@@ -120,8 +120,8 @@ pub(super) fn nothing_approved(fixture: &Fixture<'_>) -> Verdict {
 }
 
 /// Writes user settings that allow everything. Returns the file and its previous contents.
-fn generous_settings(fixture: &Fixture<'_>, studio: &AgentFixture) -> (PathBuf, Option<String>) {
-    let own = studio.own_folder();
+fn generous_settings(fixture: &Fixture<'_>, agent: &AgentFixture) -> (PathBuf, Option<String>) {
+    let own = agent.own_folder();
     if fixture.is_codex() {
         let file = own.join("config.toml");
         let config = fs::read_to_string(&file).unwrap();
@@ -136,16 +136,16 @@ fn generous_settings(fixture: &Fixture<'_>, studio: &AgentFixture) -> (PathBuf, 
 
 /// A run without a mode has the default of the host, its own folder, and no model approves commands.
 pub(super) fn no_mode(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let outside = studio.bed.root().join("outside-no-mode");
-    let run = fixture.run(studio, &folder, &format!("RUN touch {}", outside.display()), &json!({}));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let outside = agent.host.root().join("outside-no-mode");
+    let run = fixture.run(agent, &folder, &format!("RUN touch {}", outside.display()), &json!({}));
     let verdict = run.check_restriction(MODE, !outside.exists(), "a file was made outside").and(model_was_asked(&run));
     if fixture.is_codex() {
         return verdict;
     }
-    // claude refuses what it would ask about, since nothing is approved.
-    let run = fixture.run(studio, &folder, "RUN touch made", &json!({}));
+    // claude refuses commands that need an approval.
+    let run = fixture.run(agent, &folder, "RUN touch made", &json!({}));
     verdict.and(run.check_restriction(MODE, !folder.join("made").exists(), "a command ran that nobody has approved"))
 }
 
@@ -167,18 +167,18 @@ fn listener() -> (u16, Arc<AtomicUsize>) {
 }
 
 pub(super) fn no_network(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
+    let agent = fixture.agent(SandboxedBy::Host);
     let (mut verdict, mut session) = (Verdict::works(), None);
-    let folder = fixture.folder(studio, "a");
+    let folder = fixture.folder(agent, "a");
     for resumed in [false, true] {
         let (port, count) = listener();
         let command = format!("python3 -c \"import socket; socket.create_connection(('127.0.0.1', {port}), 2)\"");
-        let mut harness = (studio.cli.free_shell)();
+        let mut harness = (agent.cli.free_shell)();
         harness["permissions"]["networkAccess"] = json!(false);
         if let Some(session) = &session {
             harness["resumeSessionId"] = json!(session);
         }
-        let run = fixture.run(studio, &folder, &format!("RUN {command}"), &harness);
+        let run = fixture.run(agent, &folder, &format!("RUN {command}"), &harness);
         session = Some(run.session());
         let part = if resumed { "resumed" } else { "new" };
         verdict = verdict.and(
@@ -198,25 +198,25 @@ pub(super) fn no_network(fixture: &Fixture<'_>) -> Verdict {
 
 /// The payload names the server, so it may be called, with a warning that this is network access.
 pub(super) fn no_network_with_http_server(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
+    let agent = fixture.agent(SandboxedBy::Host);
     let (port, count) = listener();
     let servers = json!([{ "name": "remote", "url": format!("http://127.0.0.1:{port}/mcp") }]);
     let harness = json!({ "permissions": { "networkAccess": false }, "mcp": { "servers": servers } });
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY fine", &harness);
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "SAY fine", &harness);
     let reached = count.load(Ordering::SeqCst);
     let warned = run.warned_at("/harness/mcp/servers/0").is_some();
     run.check_option("/harness/mcp/servers/0", reached == 0 || warned, "the server is called, without a word")
 }
 
 fn foreign(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
-    let studio = fixture.studio(by);
+    let agent = fixture.agent(by);
     let mut verdict = Verdict::works();
     for (index, mode) in [json!({}), json!({ "sandboxMode": "read-only" })].into_iter().enumerate() {
-        let folder = fixture.folder(studio, &index.to_string());
+        let folder = fixture.folder(agent, &index.to_string());
         let proof = folder.join("proof");
         fs::create_dir(&proof).unwrap();
-        plant(fixture, studio, &folder, &proof);
-        let run = fixture.run(studio, &folder, "SAY explained", &permissions(&mode));
+        plant(fixture, agent, &folder, &proof);
+        let run = fixture.run(agent, &folder, "SAY explained", &permissions(&mode));
         let ran: Vec<String> = fs::read_dir(&proof)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -230,7 +230,7 @@ fn foreign(fixture: &Fixture<'_>, by: SandboxedBy) -> Verdict {
         verdict = verdict.and(run.check_option("/cwd", run.answer() == "explained", run.end()));
         // Rules of the project do not allow a command either.
         if mode["sandboxMode"] == "read-only" {
-            let shell = fixture.run(studio, &folder, "RUN touch proof/shell", &permissions(&mode));
+            let shell = fixture.run(agent, &folder, "RUN touch proof/shell", &permissions(&mode));
             verdict = verdict.and(shell.check_restriction(
                 MODE,
                 !proof.join("shell").exists(),
@@ -251,11 +251,11 @@ pub(super) fn foreign_project_by_cli(fixture: &Fixture<'_>) -> Verdict {
 
 /// A scheduled prompt is a file in the project.
 pub(super) fn scheduled_prompt(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Cli);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Cli);
+    let folder = fixture.folder(agent, "a");
     let input = json!({ "cron": "7 * * * *", "prompt": "SAY later", "durable": true, "recurring": true });
     let run = fixture.run(
-        studio,
+        agent,
         &folder,
         &format!("TOOL CronCreate {input}"),
         &permissions(&json!({ "sandboxMode": "read-only" })),

@@ -11,8 +11,8 @@ const UNAVAILABLE: i32 = 6;
 const RESUME: &str = "/harness/resumeSessionId";
 
 pub(super) fn detection(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let found = fixture.capabilities(studio, true);
+    let agent = fixture.agent(SandboxedBy::Host);
+    let found = fixture.capabilities(agent, true);
     let reasons = || found["reasons"].to_string();
     let version = found["cliVersion"].as_str().unwrap_or_default();
     if version != fixture.release.version {
@@ -21,28 +21,28 @@ pub(super) fn detection(fixture: &Fixture<'_>) -> Verdict {
     match found["support"].as_str() {
         Some("supported") => Verdict::works(),
         Some("degraded") => Verdict::new(State::Degraded, reasons()),
-        Some("blocked") if fixture.is_too_slow(studio) => Verdict::wrong(reasons()),
+        Some("blocked") if fixture.is_too_slow(agent) => Verdict::wrong(reasons()),
         Some("blocked") => Verdict::new(State::Blocked, reasons()),
         _ => Verdict::wrong(found.to_string()),
     }
 }
 
 pub(super) fn plain(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY hello from the script", &json!({}));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "SAY hello from the script", &json!({}));
     run.check_option("/prompt", run.answer() == "hello from the script", run.end())
 }
 
 pub(super) fn deltas(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY one two three", &json!({}));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "SAY one two three", &json!({}));
     if run.refused.is_some() {
         return run.check_option("/prompt", false, "");
     }
     let text: String = semantics(&run.events, "text_delta").iter().filter_map(|delta| delta["text"].as_str()).collect();
-    let claims = fixture.claims(studio, "text-deltas");
+    let claims = fixture.claims(agent, "text-deltas");
     match (claims, text == "one two three") {
-        (true, holds) => Verdict::that(holds, format!("the deltas are {text:?}")),
+        (true, has_effect) => Verdict::that(has_effect, format!("the deltas are {text:?}")),
         (false, false) => {
             Verdict::new(State::Degraded, "the CLI has no deltas, and `text-deltas` is not among its features")
         }
@@ -51,30 +51,30 @@ pub(super) fn deltas(fixture: &Fixture<'_>) -> Verdict {
 }
 
 pub(super) fn dashed(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let flag = studio.cli.dangerous_flag;
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), flag, &json!({}));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let flag = agent.cli.dangerous_flag;
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), flag, &json!({}));
     run.check_option("/prompt", run.answer() == flag, run.end())
 }
 
 /// Standard output is the answer, once.
 pub(super) fn broken_stream(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
     let harness = json!({ "limits": { "timeoutMs": RUN_MS } });
-    let file = studio.payload("CUT", &json!({ "cwd": folder, "harness": harness }));
-    let done = studio.bed.run(&["run", "--payload", file.to_str().unwrap()]);
+    let file = agent.payload("CUT", &json!({ "cwd": folder, "harness": harness }));
+    let done = agent.host.run(&["run", "--payload", file.to_str().unwrap()]);
     if done.code == UNAVAILABLE {
-        let state = if fixture.is_too_slow(studio) { State::Wrong } else { State::Blocked };
+        let state = if fixture.is_too_slow(agent) { State::Wrong } else { State::Blocked };
         return Verdict::new(state, done.stderr);
     }
     if done.code != 0 {
         // It has failed, and says so.
         return Verdict::that(!done.stderr.is_empty(), "it fails without a word");
     }
-    let runs = studio.bed.call("list_runs", &json!({ "limit": 1 })).unwrap();
+    let runs = agent.host.call("list_runs", &json!({ "limit": 1 })).unwrap();
     let run = runs["items"][0]["runId"].as_str().unwrap_or_default().to_owned();
-    let events = studio.bed.story(&run);
+    let events = agent.host.run_events(&run);
     let whole = answer(&events);
     if done.stdout.trim_end() == whole.trim_end() {
         return Verdict::works();
@@ -87,13 +87,13 @@ pub(super) fn broken_stream(fixture: &Fixture<'_>) -> Verdict {
 }
 
 pub(super) fn model(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
     let more = |name: &str| json!({ "model": name });
-    let first = fixture.run_with(studio, &folder, "MODEL", &json!({}), &more("first-model"));
+    let first = fixture.run_with(agent, &folder, "MODEL", &json!({}), &more("first-model"));
     let verdict = first.check_option("/model", first.answer() == "first-model", first.answer());
     let resumed = json!({ "resumeSessionId": first.session() });
-    let second = fixture.run_with(studio, &folder, "MODEL", &resumed, &more("second-model"));
+    let second = fixture.run_with(agent, &folder, "MODEL", &resumed, &more("second-model"));
     verdict.and(second.check_option("/model", second.answer() == "second-model", second.answer()).on("resumed"))
 }
 
@@ -101,9 +101,9 @@ const FIRST: &str = "Mind the gap between the words.";
 const SECOND: &str = "Stand clear of the closing doors.";
 
 fn instructed(fixture: &Fixture<'_>, field: &str, replaces: bool) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let run = fixture.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let run = fixture.run(agent, &folder, "SYSTEM", &json!({ field: FIRST }));
     let pointer = format!("/harness/{field}");
     let heard = run.answer();
     // Replacing removes most of the CLI's own prompt; appending keeps it.
@@ -113,14 +113,14 @@ fn instructed(fixture: &Fixture<'_>, field: &str, replaces: bool) -> Verdict {
 }
 
 fn instructed_again(fixture: &Fixture<'_>, field: &str) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let first = fixture.run(studio, &folder, "SYSTEM", &json!({ field: FIRST }));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let first = fixture.run(agent, &folder, "SYSTEM", &json!({ field: FIRST }));
     let again = json!({ "resumeSessionId": first.session(), field: SECOND });
-    let run = fixture.run(studio, &folder, "SYSTEM", &again);
+    let run = fixture.run(agent, &folder, "SYSTEM", &again);
     let heard = run.answer();
-    let holds = heard.contains(SECOND) && !heard.contains(FIRST);
-    run.check_option(&format!("/harness/{field}"), holds, format!("the system prompt is {}", brief(heard)))
+    let has_effect = heard.contains(SECOND) && !heard.contains(FIRST);
+    run.check_option(&format!("/harness/{field}"), has_effect, format!("the system prompt is {}", brief(heard)))
 }
 
 fn brief(text: &str) -> String {
@@ -145,20 +145,20 @@ pub(super) fn appended_prompt_resumed(fixture: &Fixture<'_>) -> Verdict {
 }
 
 pub(super) fn resume(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let first = fixture.run(studio, &folder, "TURNS", &json!({}));
-    let second = fixture.run(studio, &folder, "TURNS", &json!({ "resumeSessionId": first.session() }));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let first = fixture.run(agent, &folder, "TURNS", &json!({}));
+    let second = fixture.run(agent, &folder, "TURNS", &json!({ "resumeSessionId": first.session() }));
     let seen = format!("{} turns, {}, {}", second.answer(), second.origin(), second.end());
-    let holds = second.answer() == "2" && second.origin() == "resumed" && second.session() == first.session();
-    second.check_option(RESUME, holds, seen)
+    let has_effect = second.answer() == "2" && second.origin() == "resumed" && second.session() == first.session();
+    second.check_option(RESUME, has_effect, seen)
 }
 
 /// A session that the payload names is resumed, or the run fails, or the CLI begins another and says so.
 pub(super) fn invalid_resume(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let absent = json!({ "resumeSessionId": studio.cli.absent_session });
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY anew", &absent);
+    let agent = fixture.agent(SandboxedBy::Host);
+    let absent = json!({ "resumeSessionId": agent.cli.absent_session });
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "SAY anew", &absent);
     let starts = of_type(&run.events, "run.started").len();
     let failed = end_of(&run.events).is_some_and(|end| end["payload"]["reason"] == "resume_invalid");
     let replaced = run.answer() == "anew" && run.origin() == "replaced";
@@ -166,18 +166,18 @@ pub(super) fn invalid_resume(fixture: &Fixture<'_>) -> Verdict {
     run.check_option(RESUME, starts == 1 && (failed || replaced), seen)
 }
 
-/// A conversation whose session is gone goes on with a new one, after at most one failed start, and says so.
+/// A conversation whose session is missing continues with a new one, after at most one failed start, with a warning.
 pub(super) fn lost_session(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let new = studio.bed.run(&["chat", "new", studio.cli.name]).ok();
+    let agent = fixture.agent(SandboxedBy::Host);
+    let new = agent.host.run(&["chat", "new", agent.cli.name]).ok();
     let conversation = new.stdout.trim();
-    let send = || fixture.command(studio, &["chat", "send", "--json", conversation, "TURNS"], "TURNS");
+    let send = || fixture.command(agent, &["chat", "send", "--json", conversation, "TURNS"], "TURNS");
     let first = send();
     let begun = first.check_option("/prompt", first.answer() == "1", first.end());
     if begun.state != State::Works {
         return begun;
     }
-    fs::remove_dir_all(studio.own_folder().join(studio.cli.sessions)).unwrap();
+    fs::remove_dir_all(agent.own_folder().join(agent.cli.sessions)).unwrap();
     let second = send();
     let starts = of_type(&second.events, "run.started").len();
     let warned = of_type(&second.events, "run.warning")
@@ -191,17 +191,17 @@ pub(super) fn lost_session(fixture: &Fixture<'_>) -> Verdict {
 /// The newest session of the folder is resumed, not one of another folder. If there is none, a new one begins, and the
 /// run says so.
 pub(super) fn continued(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
+    let agent = fixture.agent(SandboxedBy::Host);
     let (here, elsewhere, empty) =
-        (fixture.folder(studio, "here"), fixture.folder(studio, "elsewhere"), fixture.folder(studio, "empty"));
+        (fixture.folder(agent, "here"), fixture.folder(agent, "elsewhere"), fixture.folder(agent, "empty"));
     let pointer = "/harness/continueSession";
     let continues = json!({ "continueSession": true });
-    let first = fixture.run(studio, &here, "TURNS", &json!({}));
-    fixture.run(studio, &elsewhere, "TURNS", &json!({}));
-    let second = fixture.run(studio, &here, "TURNS", &continues);
+    let first = fixture.run(agent, &here, "TURNS", &json!({}));
+    fixture.run(agent, &elsewhere, "TURNS", &json!({}));
+    let second = fixture.run(agent, &here, "TURNS", &continues);
     let about = |run: &RunReport| format!("{} turns, {}, {}", run.answer(), run.origin(), run.end());
-    let holds = second.answer() == "2" && second.session() == first.session() && second.origin() == "resumed";
-    let verdict = second.check_option(pointer, holds, about(&second)).on("another folder's session is newer");
+    let has_effect = second.answer() == "2" && second.session() == first.session() && second.origin() == "resumed";
+    let verdict = second.check_option(pointer, has_effect, about(&second)).on("another folder's session is newer");
     let verdict = match verdict.state {
         // The session event and a warning say so.
         State::Wrong if second.origin() == "replaced" => Verdict::new(
@@ -210,7 +210,7 @@ pub(super) fn continued(fixture: &Fixture<'_>) -> Verdict {
         ),
         _ => verdict,
     };
-    let third = fixture.run(studio, &empty, "TURNS", &continues);
+    let third = fixture.run(agent, &empty, "TURNS", &continues);
     let anew = third.answer() == "1" && third.origin() != "resumed";
     verdict.and(third.check_option(pointer, anew, about(&third)).on("no session in the folder"))
 }

@@ -91,14 +91,14 @@ const ALL: &[Case] = &[
 ];
 
 /// Adds everything with which a repository can have the CLI run something. Each leaves a file in the folder `proof`.
-fn plant(fixture: &Fixture<'_>, studio: &AgentFixture, work: &Path, proof: &Path) {
+fn plant(fixture: &Fixture<'_>, agent: &AgentFixture, work: &Path, proof: &Path) {
     if fixture.is_codex() {
         fs::create_dir_all(work.join(".codex")).unwrap();
         let touch = proof.join("server");
         let server = format!("command = \"/bin/sh\"\nargs = [\"-c\", \"touch {}\"]\n", touch.display());
         fs::write(work.join(".codex/config.toml"), format!("[mcp_servers.helpful]\n{server}")).unwrap();
         // The user has trusted the folder in codex once.
-        let own = studio.own_folder().join("config.toml");
+        let own = agent.own_folder().join("config.toml");
         let config = fs::read_to_string(&own).unwrap();
         let work = work.canonicalize().unwrap();
         let trust = format!("[projects.\"{}\"]\ntrust_level = \"trusted\"\n", work.display());

@@ -8,10 +8,10 @@ use std::fs;
 const TOOLS: &str = "/harness/tools";
 
 pub(super) fn call(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let harness = (studio.cli.free_shell)();
-    let run = fixture.run(studio, &folder, "RUN echo from-the-tool; echo made > made.txt", &harness);
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let harness = (agent.cli.free_shell)();
+    let run = fixture.run(agent, &folder, "RUN echo from-the-tool; echo made > made.txt", &harness);
     let starts = semantics(&run.events, "tool_start");
     let reported = starts.iter().any(|start| {
         start["tool"] == "shell"
@@ -77,16 +77,16 @@ fn listed(run: &RunReport, list: &[&str]) -> Verdict {
 }
 
 fn with_list(fixture: &Fixture<'_>, list: &[&str], resumed: bool) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
     let mut harness = json!({ "tools": list });
     if resumed {
-        let first = fixture.run(studio, &folder, "SAY begun", &json!({}));
+        let first = fixture.run(agent, &folder, "SAY begun", &json!({}));
         harness["resumeSessionId"] = json!(first.session());
     }
-    let run = fixture.run(studio, &folder, "TOOLS", &harness);
+    let run = fixture.run(agent, &folder, "TOOLS", &harness);
     let verdict = listed(&run, list);
-    let shell = fixture.run(studio, &folder, "RUN echo by-a-shell", &harness);
+    let shell = fixture.run(agent, &folder, "RUN echo by-a-shell", &harness);
     let may = list.contains(&"shell");
     let ran = tool_outputs(&shell.events).contains("by-a-shell") || shell.answer().contains("by-a-shell");
     verdict.and(shell.check_restriction(TOOLS, ran == may, format!("the shell: {}", shell.answer())))
@@ -106,9 +106,9 @@ pub(super) fn shell(fixture: &Fixture<'_>) -> Verdict {
 
 /// Reading without a shell. A CLI without such tools warns; no restriction is lost.
 pub(super) fn reading(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
+    let agent = fixture.agent(SandboxedBy::Host);
     let list = ["file_read", "content_search"];
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "TOOLS", &json!({ "tools": list }));
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "TOOLS", &json!({ "tools": list }));
     let verdict = listed(&run, &list);
     let has = run.tools().iter().any(|name| ["Read", "Grep"].contains(&name.as_str()));
     verdict.and(run.check_option(&format!("{TOOLS}/1"), has, format!("offered: {}", run.tools().join(" "))))
@@ -123,29 +123,29 @@ fn server(more: &Value) -> Value {
 }
 
 pub(super) fn mcp(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
-    let run = fixture.run(studio, &folder, "TOOL ping", &server(&json!({})));
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
+    let run = fixture.run(agent, &folder, "TOOL ping", &server(&json!({})));
     let about = |run: &RunReport| format!("{}; {}", run.answer(), run.end());
-    let holds = run.answer().contains("pong open sesame");
-    let verdict = run.check_option("/harness/mcp/servers/0", holds, about(&run));
+    let has_effect = run.answer().contains("pong open sesame");
+    let verdict = run.check_option("/harness/mcp/servers/0", has_effect, about(&run));
     let mut again = server(&json!({}));
     again["resumeSessionId"] = json!(run.session());
-    let second = fixture.run(studio, &folder, "TOOL ping", &again);
-    let holds = second.answer().contains("pong open sesame");
-    verdict.and(second.check_option("/harness/mcp/servers/0", holds, about(&second)).on("resumed"))
+    let second = fixture.run(agent, &folder, "TOOL ping", &again);
+    let has_effect = second.answer().contains("pong open sesame");
+    verdict.and(second.check_option("/harness/mcp/servers/0", has_effect, about(&second)).on("resumed"))
 }
 
 pub(super) fn mcp_filters(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
     let mut verdict = Verdict::works();
     for (pointer, more) in [
         ("disabledTools", json!({ "disabledTools": ["ping"] })),
         ("enabledTools", json!({ "enabledTools": [] })),
         ("enabled", json!({ "enabled": false })),
     ] {
-        let run = fixture.run(studio, &folder, "TOOL ping", &server(&more));
+        let run = fixture.run(agent, &folder, "TOOL ping", &server(&more));
         let called = run.answer().contains("pong");
         let at = format!("/harness/mcp/servers/0/{pointer}");
         verdict = verdict.and(run.check_restriction(&at, !called, format!("{pointer}: it is called all the same")));
@@ -155,9 +155,9 @@ pub(super) fn mcp_filters(fixture: &Fixture<'_>) -> Verdict {
 
 /// The run reports it: by a failure, or by a warning.
 pub(super) fn mcp_broken(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
+    let agent = fixture.agent(SandboxedBy::Host);
     let harness = server(&json!({ "command": "/bin/false", "args": [] }));
-    let run = fixture.run(studio, &fixture.folder(studio, "a"), "SAY anyway", &harness);
+    let run = fixture.run(agent, &fixture.folder(agent, "a"), "SAY anyway", &harness);
     let names = |text: &str| text.contains("probe");
     let warned = semantics(&run.events, "warning").iter().any(|warning| names(&warning.to_string()));
     let failed = !run.completed() && names(&run.end());
@@ -166,26 +166,26 @@ pub(super) fn mcp_broken(fixture: &Fixture<'_>) -> Verdict {
 
 /// The list of the CLI's own servers is current, and that of the run's own home.
 pub(super) fn mcp_added_later(fixture: &Fixture<'_>) -> Verdict {
-    let studio = fixture.studio(SandboxedBy::Host);
-    let folder = fixture.folder(studio, "a");
+    let agent = fixture.agent(SandboxedBy::Host);
+    let folder = fixture.folder(agent, "a");
     let harness = json!({ "tools": ["shell", "file_read"] });
-    let before = fixture.run(studio, &folder, "SAY begun", &harness);
+    let before = fixture.run(agent, &folder, "SAY begun", &harness);
     if before.refused.is_some() {
         return before.check_restriction(TOOLS, false, "");
     }
     let proof = folder.join("proof");
-    add_server(studio, &format!("touch {}", proof.display()));
-    let run = fixture.run(studio, &folder, "SAY with a server", &harness);
+    add_server(agent, &format!("touch {}", proof.display()));
+    let run = fixture.run(agent, &folder, "SAY with a server", &harness);
     let verdict = run.check_restriction(TOOLS, !proof.exists(), "the server was started");
     // A server that was removed is no reason to fail.
-    remove_server(studio);
-    let run = fixture.run(studio, &folder, "SAY without", &harness);
+    remove_server(agent);
+    let run = fixture.run(agent, &folder, "SAY without", &harness);
     let failed = of_type(&run.events, "run.failed").len();
     verdict.and(run.check_restriction(TOOLS, failed == 0, run.end()).on("removed again"))
 }
 
-fn add_server(studio: &AgentFixture, command: &str) {
-    let own = studio.own_folder();
+fn add_server(agent: &AgentFixture, command: &str) {
+    let own = agent.own_folder();
     let file = own.join("config.toml");
     let config = fs::read_to_string(&file).unwrap();
     let server = format!("[mcp_servers.later]\ncommand = \"/bin/sh\"\nargs = [\"-c\", \"{command}\"]\n");
@@ -193,7 +193,7 @@ fn add_server(studio: &AgentFixture, command: &str) {
     fs::write(file, format!("{config}{server}")).unwrap();
 }
 
-fn remove_server(studio: &AgentFixture) {
-    let own = studio.own_folder();
+fn remove_server(agent: &AgentFixture) {
+    let own = agent.own_folder();
     fs::rename(own.join("config.toml.before"), own.join("config.toml")).unwrap();
 }

@@ -1,21 +1,21 @@
-//! The ways to reach a host, behind one face.
+//! The ways to call a host, behind one trait.
 
 use crate::support::duplex::{Duplex, Peer};
-use crate::support::{CallError, Place, call, stored_events};
+use crate::support::{CallError, Endpoint, call, stored_events};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// A way to reach a host.
+/// A way to call a host.
 pub trait Channel {
     /// Calls a method; the error is the whole JSON-RPC error.
     fn call(&mut self, method: &str, params: &Value) -> Result<Value, Value>;
     /// Every event that is stored.
     fn events(&mut self) -> Vec<Value>;
-    /// Whether it stays open, so that it can carry event streams.
+    /// Whether the connection stays open, so that it can carry event streams.
     fn stays(&self) -> bool;
 }
 
-/// A request for each call.
+/// A separate request for each call.
 pub enum Http {
     /// To the socket.
     Socket(PathBuf),
@@ -24,24 +24,24 @@ pub enum Http {
 }
 
 impl Http {
-    fn place(&self) -> Place<'_> {
+    fn endpoint(&self) -> Endpoint<'_> {
         match self {
-            Self::Socket(path) => Place::Socket(path),
-            Self::Port { address, token } => Place::Port { address, token },
+            Self::Socket(path) => Endpoint::Socket(path),
+            Self::Port { address, token } => Endpoint::Port { address, token },
         }
     }
 }
 
 impl Channel for Http {
     fn call(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
-        call(self.place(), method, params).map_err(|error| match error {
+        call(self.endpoint(), method, params).map_err(|error| match error {
             CallError::Answer(error) => error,
             CallError::Io(error) => panic!("{method}: {error}"),
         })
     }
 
     fn events(&mut self) -> Vec<Value> {
-        stored_events(self.place(), "after=0")
+        stored_events(self.endpoint(), "after=0")
     }
 
     fn stays(&self) -> bool {
@@ -63,7 +63,7 @@ impl<D: Duplex> Channel for Peer<D> {
         while events.last().is_none_or(|event: &Value| event["cursor"].as_u64().unwrap() < last) {
             let mut event = self.event().expect("the connection ended");
             if event["subscriptionId"] == stream {
-                // Which stream an event came by is no part of it.
+                // The number of the stream is not part of the event.
                 event.as_object_mut().unwrap().remove("subscriptionId");
                 events.push(event);
             }

@@ -4,7 +4,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a host says of itself, ready to hold things against it.
+/// The OpenRPC document of a host, with compiled schemas.
 pub struct Document {
     methods: BTreeMap<String, Method>,
     events: BTreeMap<String, Validator>,
@@ -27,10 +27,10 @@ struct Param {
 }
 
 impl Document {
-    /// Reads what `rpc.discover` gave.
+    /// Reads the answer of `rpc.discover`.
     pub fn read(text: &Value) -> Self {
         let schema = |schema: &Value| {
-            // References lead to the document's own components.
+            // References point to the components of the document.
             let whole = json!({ "allOf": [schema], "components": text["components"] });
             jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{schema}: {error}"))
         };
@@ -68,7 +68,7 @@ impl Document {
         self.methods.keys().map(String::as_str)
     }
 
-    /// What a method says that it may refuse with, besides what every method may.
+    /// The error kinds that the document lists for a method, without those of every method.
     pub fn errors(&self, method: &str) -> impl Iterator<Item = &str> {
         self.methods[method].errors.keys().map(String::as_str)
     }
@@ -78,8 +78,8 @@ impl Document {
         self.events.keys().map(String::as_str).collect()
     }
 
-    /// Parameters as an array in the method's order, with null for those that are left out before another one. None if some
-    /// are not parameters of the method.
+    /// Parameters as an array in the method's order, with null for those that are left out before another one. None if
+    /// some are not parameters of the method.
     pub fn by_position(&self, method: &str, params: &Value) -> Option<Vec<Value>> {
         let (method, given) = (&self.methods[method], params.as_object()?);
         let last = method.params.iter().rposition(|param| given.contains_key(&param.name));
@@ -89,7 +89,7 @@ impl Document {
         (method.by_position && known).then_some(values)
     }
 
-    /// Holds a call and its result against the document.
+    /// Checks a call and its result against the document.
     #[track_caller]
     pub fn check_call(&self, method: &str, params: &Value, result: &Value) {
         let described = &self.methods[method];
@@ -97,32 +97,32 @@ impl Document {
         let given = params.as_object().unwrap_or(&empty);
         for (name, value) in given {
             let param = described.params.iter().find(|param| param.name == *name);
-            let param = param.unwrap_or_else(|| panic!("{method}: the document knows no parameter {name}"));
+            let param = param.unwrap_or_else(|| panic!("{method}: the document has no parameter {name}"));
             check(&param.schema, value, &format!("{method}, parameter {name}"));
         }
         for param in described.params.iter().filter(|param| param.required) {
-            assert!(given.contains_key(&param.name), "{method} works without {}, which is required", param.name);
+            assert!(given.contains_key(&param.name), "{method} succeeds without {}, which is required", param.name);
         }
         check(&described.result, result, &format!("{method}, result"));
     }
 
-    /// Holds an error against the document, and gives its kind.
+    /// Checks an error against the document, and gives its kind.
     #[track_caller]
     pub fn check_error<'a>(&self, method: &str, error: &'a Value) -> &'a str {
         let kind = error["data"]["kind"].as_str().unwrap_or_else(|| panic!("{method}: {error}"));
         check(&self.error, &error["data"], &format!("{method}, {kind}"));
         let code = self.methods[method].errors.get(kind).or_else(|| self.common.get(kind));
-        assert_eq!(error["code"].as_i64().as_ref(), code, "{method} does not say that it refuses with {kind}: {error}");
+        assert_eq!(error["code"].as_i64().as_ref(), code, "the document does not list {kind} for {method}: {error}");
         assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{method}: {error}");
         kind
     }
 
-    /// Holds an event against the document.
+    /// Checks an event against the document.
     #[track_caller]
     pub fn check_event(&self, event: &Value) {
         let kind = event["type"].as_str().unwrap();
         check(&self.envelope, event, kind);
-        let payload = self.events.get(kind).unwrap_or_else(|| panic!("the document knows no event {kind}"));
+        let payload = self.events.get(kind).unwrap_or_else(|| panic!("the document has no event {kind}"));
         check(payload, &event["payload"], kind);
     }
 }
@@ -131,5 +131,5 @@ impl Document {
 fn check(schema: &Validator, value: &Value, what: &str) {
     let wrong: Vec<String> =
         schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(wrong.is_empty(), "{what} is not what the document says: {wrong:#?}\n{value:#}");
+    assert!(wrong.is_empty(), "{what} does not match the document: {wrong:#?}\n{value:#}");
 }

@@ -1,5 +1,5 @@
-//! The contract, over every transport: each command succeeds and refuses in each way that the document names, each event
-//! is made by a run, and all of it is what the document of the host says.
+//! The contract, over every transport: each command succeeds and fails in each way that the document lists, each event
+//! occurs in a run, and all calls, errors and events match the OpenRPC document of the host.
 
 pub mod channel;
 pub mod document;
@@ -9,9 +9,9 @@ use crate::support::duplex::{Stdio, Web};
 use channel::{Channel, Http};
 use serde_json::json;
 use std::collections::BTreeSet;
-use walk::{Scene, Walk};
+use walk::{ContractHost, ContractWalk};
 
-/// Commands of the contract, with those that a front end needs besides.
+/// Commands of the contract, and those that a front end needs in addition.
 const COMMANDS: &[&str] = &[
     "answer_approval",
     "archive_conversation",
@@ -51,8 +51,8 @@ const COMMANDS: &[&str] = &[
     "update_settings",
 ];
 
-/// Commands that the host has over and above the contract.
-const OURS: &[&str] = &[
+/// Commands that the host has in addition to the contract.
+const HOST_COMMANDS: &[&str] = &[
     "apply_retention",
     "create_access_token",
     "delete_conversation",
@@ -104,12 +104,12 @@ const EVENTS: &[&str] = &[
     "session.opened",
 ];
 
-/// Events that the host has over and above the contract. Whether a run makes them depends on its containment.
-const OUR_EVENTS: &[&str] = &["run.network"];
+/// Events that the host has in addition to the contract. Whether a run emits them depends on its sandbox.
+const HOST_EVENTS: &[&str] = &["run.network"];
 
-/// What is still to come: the commands and events of interactive sessions, and the commands of approvals. What works
-/// must be taken from here.
-const STILL_TO_COME: &[&str] = &[
+/// Commands and events of the contract that are not implemented yet: interactive sessions and approvals. Remove an
+/// entry when it works.
+const NOT_IMPLEMENTED: &[&str] = &[
     "answer_approval",
     "end_session",
     "list_approvals",
@@ -122,75 +122,75 @@ const STILL_TO_COME: &[&str] = &[
 ];
 
 fn names<'a>(lists: &[&[&'a str]]) -> BTreeSet<&'a str> {
-    lists.concat().into_iter().filter(|name| !STILL_TO_COME.contains(name)).collect()
+    lists.concat().into_iter().filter(|name| !NOT_IMPLEMENTED.contains(name)).collect()
 }
 
-fn all_of_it(scene: &Scene, channel: &mut dyn Channel) {
+fn check_contract(contract_host: &ContractHost, channel: &mut dyn Channel) {
     let stays = channel.stays();
-    let mut walk = Walk::begin(scene, channel);
-    assert_eq!(walk.document().methods().collect::<BTreeSet<_>>(), names(&[COMMANDS, OURS]));
-    assert_eq!(walk.document().events(), names(&[EVENTS, OUR_EVENTS]));
+    let mut walk = ContractWalk::begin(contract_host, channel);
+    assert_eq!(walk.document().methods().collect::<BTreeSet<_>>(), names(&[COMMANDS, HOST_COMMANDS]));
+    assert_eq!(walk.document().events(), names(&[EVENTS, HOST_EVENTS]));
 
-    walk.look_around();
-    walk.keep_things();
-    walk.beginnings();
+    walk.methods_without_runs();
+    walk.stored_settings();
+    walk.submits();
     walk.events();
     let made = walk.check_events();
-    let made = made.iter().map(String::as_str).filter(|name| !OUR_EVENTS.contains(name));
-    assert_eq!(made.collect::<BTreeSet<_>>(), names(&[EVENTS]), "each event was made");
+    let made = made.iter().map(String::as_str).filter(|name| !HOST_EVENTS.contains(name));
+    assert_eq!(made.collect::<BTreeSet<_>>(), names(&[EVENTS]), "each event occurred");
 
     let (document, seen) = walk.end();
     let mut promised = BTreeSet::new();
     for method in document.methods() {
-        // Over a connection that ends with the answer there are no streams, and no other error of them.
+        // A connection that ends with the answer has no streams, so that these methods fail with one error only.
         let streams = !stays && matches!(method, "subscribe" | "unsubscribe");
         let outcomes: Vec<&str> = if streams {
             vec!["CONFLICT"]
         } else {
-            // A second stream with the same number does not exist; 64 streams, and an audit trail that somebody has
-            // changed, are another suite's.
+            // Other suites cause these errors: they need 64 streams, or an audit trail that was changed.
             let elsewhere = [("unsubscribe", "CONFLICT"), ("prune_audit", "CONFLICT")];
             let errors = document.errors(method).filter(|kind| !elsewhere.contains(&(method, *kind)));
             errors.chain(["ok"]).collect()
         };
         promised.extend(outcomes.into_iter().map(|outcome| (method.to_owned(), outcome.to_owned())));
-        // `IO` and `INTERNAL` stand for disks and defects: the suites of faults make them.
+        // Disk faults and defects cause `IO` and `INTERNAL`: the suites of faults test them.
         promised.insert((method.to_owned(), "INVALID_PARAMS".to_owned()));
     }
     let missing: Vec<_> = promised.difference(&seen).collect();
-    assert!(missing.is_empty(), "promised and not seen: {missing:#?}");
+    assert!(missing.is_empty(), "in the document, but not seen: {missing:#?}");
 }
 
 #[test]
-fn over_the_socket() {
-    let scene = Scene::set();
-    all_of_it(&scene, &mut Http::Socket(scene.bed.socket()));
+fn contract_holds_over_the_socket() {
+    let contract_host = ContractHost::start();
+    check_contract(&contract_host, &mut Http::Socket(contract_host.host.socket()));
 }
 
 /// The address of the scene's port, and a token that may do everything there.
-fn port(scene: &Scene) -> (String, String) {
-    let status = scene.bed.call("get_status", &json!({})).unwrap();
+fn port(contract_host: &ContractHost) -> (String, String) {
+    let status = contract_host.host.call("get_status", &json!({})).unwrap();
     let address = status["http"]["url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
-    let token = scene.bed.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
+    let token =
+        contract_host.host.call("create_access_token", &json!({"name": "all", "accessClass": "operate"})).unwrap();
     (address, token["token"].as_str().unwrap().to_owned())
 }
 
 #[test]
-fn over_tcp() {
-    let scene = Scene::set();
-    let (address, token) = port(&scene);
-    all_of_it(&scene, &mut Http::Port { address, token });
+fn contract_holds_over_tcp() {
+    let contract_host = ContractHost::start();
+    let (address, token) = port(&contract_host);
+    check_contract(&contract_host, &mut Http::Port { address, token });
 }
 
 #[test]
-fn over_a_websocket() {
-    let scene = Scene::set();
-    let (address, token) = port(&scene);
-    all_of_it(&scene, &mut Web::over_tcp(&address, &token));
+fn contract_holds_over_a_websocket() {
+    let contract_host = ContractHost::start();
+    let (address, token) = port(&contract_host);
+    check_contract(&contract_host, &mut Web::over_tcp(&address, &token));
 }
 
 #[test]
-fn over_standard_input_and_output() {
-    let scene = Scene::set();
-    all_of_it(&scene, &mut Stdio::open(&scene.bed));
+fn contract_holds_over_standard_input_and_output() {
+    let contract_host = ContractHost::start();
+    check_contract(&contract_host, &mut Stdio::open(&contract_host.host));
 }

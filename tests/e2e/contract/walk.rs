@@ -1,21 +1,21 @@
-//! A walk through everything that the document promises, over one channel.
+//! Calls every method of the document in every way that it lists, over one channel.
 
 use super::channel::Channel;
 use super::document::Document;
 use crate::support::guests::{Guest, TRAP, hostile};
-use crate::support::{PATIENCE, TestHost, end_of, until};
+use crate::support::{TIMEOUT, TestHost, end_of, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// An id that nothing has.
-const NOBODY: &str = "0199c0de-0000-7000-8000-000000000000";
+/// An id that does not exist.
+const UNKNOWN_ID: &str = "0199c0de-0000-7000-8000-000000000000";
 
-/// A host with providers that work and providers that do not, and what was there before the latter broke.
-pub struct Scene {
-    pub bed: TestHost,
-    /// Each provider that is broken now, with a conversation and a run of its own from better days.
+/// A host with providers that work and providers that are broken.
+pub struct ContractHost {
+    pub host: TestHost,
+    /// Each broken provider, with a conversation and a run from before it broke.
     broken: Vec<Broken>,
 }
 
@@ -23,64 +23,64 @@ struct Broken {
     provider: &'static str,
     conversation: Value,
     run: String,
-    /// What it refuses to start with.
+    /// The error kind of a start.
     kind: &'static str,
 }
 
-/// What every host of this suite is told: one run at a time, so that it is known what waits; tokens in a file, because
-/// a machine of CI has no better store.
+/// The common configuration: one run at a time, so that the tests know which runs wait; tokens in a file, because a CI
+/// machine has no keyring.
 const COMMON: &str = "[http]\nlisten = \"127.0.0.1:0\"\n[tokens]\nstore = \"file\"\n\
     [scheduler]\nglobal = 1\ncapacity = 2\n[providers.other]\nplugin = \"rehearsal\"\n";
 
-impl Scene {
-    /// Sets it, with its host.
-    pub fn set() -> Self {
+impl ContractHost {
+    /// Starts the host.
+    pub fn start() -> Self {
         const BROKEN: [(&str, &str); 3] =
             [("missing", "CLI_MISSING"), ("mute", "PROVIDER_BLOCKED"), ("broken", "PLUGIN_FAILED")];
         let well = BROKEN.map(|(name, _)| format!("[providers.{name}]\nplugin = \"rehearsal\"\n")).concat();
-        let bed = TestHost::granted(&format!("{COMMON}{well}"));
+        let host = TestHost::granted(&format!("{COMMON}{well}"));
         let broken = BROKEN.map(|(provider, kind)| {
-            let run = bed.detach(&[provider, "SAY before"]);
-            bed.wait_for_end(&run);
-            let conversation = bed.call("create_conversation", &json!({ "provider": provider })).unwrap();
+            let run = host.detach(&[provider, "SAY before"]);
+            host.wait_for_end(&run);
+            let conversation = host.call("create_conversation", &json!({ "provider": provider })).unwrap();
             Broken { provider, conversation: conversation["conversationId"].clone(), run, kind }
         });
-        bed.stop();
-        let mute = program(&bed, "mute", "exit 0");
-        program(&bed, "fleeting", "cat");
-        bed.configure(&format!(
+        host.stop();
+        let mute = program(&host, "mute", "exit 0");
+        program(&host, "fleeting", "cat");
+        host.configure(&format!(
             "{COMMON}[providers.missing]\nplugin = \"codex\"\nexecutable = \"{0}/none\"\n\
              [providers.mute]\nplugin = \"codex\"\nexecutable = \"{mute}\"\n\
              [providers.broken]\nplugin = \"no-such-plugin\"\n\
              [providers.fleeting]\nplugin = \"command\"\nexecutable = \"{0}/fleeting\"\n",
-            bed.root().display()
+            host.root().display()
         ));
-        bed.host();
-        Self { bed, broken: broken.into() }
+        host.ensure_running();
+        Self { host, broken: broken.into() }
     }
 }
 
 /// A shell script outside the working folder; gives its path.
-fn program(bed: &TestHost, name: &str, script: &str) -> String {
-    let path = bed.root().join(name);
+fn program(host: &TestHost, name: &str, script: &str) -> String {
+    let path = host.root().join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// Somebody who walks.
-pub struct Walk<'a> {
-    scene: &'a Scene,
+/// Calls the methods and checks the answers against the document.
+pub struct ContractWalk<'a> {
+    contract_host: &'a ContractHost,
     channel: &'a mut dyn Channel,
     document: Document,
-    /// Methods that worked (`ok`), and what they refused with.
+    /// For each method, `ok` if it succeeded, and the error kinds that it returned.
     seen: BTreeSet<(String, String)>,
 }
 
-impl<'a> Walk<'a> {
-    pub fn begin(scene: &'a Scene, channel: &'a mut dyn Channel) -> Self {
+impl<'a> ContractWalk<'a> {
+    pub fn begin(contract_host: &'a ContractHost, channel: &'a mut dyn Channel) -> Self {
         let discovered = channel.call("rpc.discover", &json!({})).unwrap();
-        Self { scene, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
+        Self { contract_host, channel, document: Document::read(&discovered), seen: BTreeSet::new() }
     }
 
     /// The methods and events that the document names.
@@ -88,8 +88,8 @@ impl<'a> Walk<'a> {
         &self.document
     }
 
-    /// Calls, and checks parameters and result against the document. The first successful call of a method is by position,
-    /// all others are by name.
+    /// Calls, and checks parameters and result against the document. The first successful call of a method is by
+    /// position, all others are by name.
     #[track_caller]
     fn ok(&mut self, method: &str, params: Value) -> Value {
         let first = !self.seen.contains(&(method.to_owned(), "ok".to_owned()));
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
         result
     }
 
-    /// Calls and wants to be refused with a kind.
+    /// Calls, and checks that the call fails with this error kind.
     #[track_caller]
     fn refused(&mut self, method: &str, params: Value, kind: &str) -> Value {
         let error = self.channel.call(method, &params).expect_err(method);
@@ -112,19 +112,19 @@ impl<'a> Walk<'a> {
     }
 
     fn work(&self) -> Value {
-        json!(self.scene.bed.work())
+        json!(self.contract_host.host.work())
     }
 
-    /// A start payload of the stand-in, with `more` over it.
+    /// A start payload of the rehearsal; members of `more` override it.
     fn payload(&self, prompt: &str, more: Value) -> Value {
-        self.scene.bed.payload(prompt, &more)
+        self.contract_host.host.payload(prompt, &more)
     }
 
     /// Starts a run and waits for its end.
     #[track_caller]
     fn run(&mut self, prompt: &str, more: Value) -> String {
         let run = self.start(prompt, more);
-        self.ends(&run);
+        self.wait_for_end(&run);
         run
     }
 
@@ -135,22 +135,21 @@ impl<'a> Walk<'a> {
     }
 
     #[track_caller]
-    fn ends(&mut self, run: &str) -> Value {
-        let story = self.scene.bed.wait_for_end(run);
-        end_of(&story).unwrap().clone()
+    fn wait_for_end(&mut self, run: &str) -> Value {
+        let events = self.contract_host.host.wait_for_end(run);
+        end_of(&events).unwrap().clone()
     }
 
-    /// A run that holds the only slot until it is canceled.
-    fn hold(&mut self) -> String {
+    /// Starts a run that occupies the only slot until it is canceled.
+    fn occupy_slot(&mut self) -> String {
         let run = self.start("SLOW 600", json!({}));
-        self.scene.bed.wait_for_count("running", 1);
+        self.contract_host.host.wait_for_count("running", 1);
         run
     }
 
-    /// Everything that a front end would ask of a host that has no runs yet, and the errors of it.
-    /// New providers, which wait until somebody has approved them.
+    /// New provider plugins, which wait for their approval.
     fn plugins(&mut self) {
-        let folder = self.scene.bed.home().join("plugins");
+        let folder = self.contract_host.host.home().join("plugins");
         let newcomer = hostile::prober("newcomer", "no-such-program", &["--version"]);
         let faulty = Guest { name: "faulty", configure: TRAP, ..Guest::default() }.provider();
         fs::create_dir_all(&folder).unwrap();
@@ -169,7 +168,8 @@ impl<'a> Walk<'a> {
         self.ok("reload", json!({}));
     }
 
-    pub fn look_around(&mut self) {
+    /// The methods that a front end calls on a host without runs, and their errors.
+    pub fn methods_without_runs(&mut self) {
         for method in self.document.methods().map(str::to_owned).collect::<Vec<_>>() {
             let error = self.refused(&method, json!({ "noSuchParameter": 1 }), "INVALID_PARAMS");
             assert!(error.to_string().contains("noSuchParameter"), "{method}: {error}");
@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
         self.ok("list_capabilities", json!({ "refresh": true, "provider": "missing" }));
         self.refused("list_capabilities", json!({ "provider": "nobody" }), "NOT_FOUND");
 
-        let folder = self.scene.bed.root().join("granted");
+        let folder = self.contract_host.host.root().join("granted");
         fs::create_dir(&folder).unwrap();
         self.ok("grant_workspace", json!({ "path": folder }));
         self.ok("list_workspace_grants", json!({}));
@@ -207,21 +207,21 @@ impl<'a> Walk<'a> {
         fs::remove_dir(&folder).unwrap();
     }
 
-    /// Profiles and tokens.
-    pub fn keep_things(&mut self) {
+    /// Profiles, tokens and retention.
+    pub fn stored_settings(&mut self) {
         let config = json!({ "timeoutSeconds": 60 });
         let profile = json!({ "name": "short", "provider": "rehearsal", "config": config });
         let id = self.ok("save_profile", profile.clone())["profileId"].clone();
         self.refused("save_profile", profile, "CONFLICT");
         let changed = json!({ "id": id, "name": "short", "provider": "rehearsal", "config": config });
         self.ok("save_profile", changed);
-        let unknown = json!({ "id": NOBODY, "name": "x", "provider": "rehearsal", "config": {} });
+        let unknown = json!({ "id": UNKNOWN_ID, "name": "x", "provider": "rehearsal", "config": {} });
         self.refused("save_profile", unknown, "NOT_FOUND");
         self.ok("list_profiles", json!({ "provider": "rehearsal" }));
         // The profile supplies the provider.
         let bare = json!({ "prompt": "SAY profile", "cwd": self.work(), "profileId": id });
         let run = self.ok("start_run", bare)["runId"].as_str().unwrap().to_owned();
-        self.ends(&run);
+        self.wait_for_end(&run);
         self.ok("delete_profile", json!({ "profileId": id }));
         self.refused("delete_profile", json!({ "profileId": id }), "NOT_FOUND");
         self.refused("start_run", self.payload("SAY x", json!({ "profileId": id })), "NOT_FOUND");
@@ -249,15 +249,15 @@ impl<'a> Walk<'a> {
         self.ok("apply_retention", json!({ "dryRun": true }));
     }
 
-    /// The ways to begin a run: how each is refused.
-    pub fn beginnings(&mut self) {
+    /// The methods that start a run, and their errors.
+    pub fn submits(&mut self) {
         let secret = ["gh", "p_", "K3wQ8zT1xV6bN9mR4cL7yJ2hF5dS0gPaUeIo"].concat();
         let run = self.run("SAY something", json!({}));
-        // Asks the proxy of the run for a host that nobody has allowed.
+        // Asks the proxy of the run for a host that is not allowed.
         let asks = "import urllib.request as u; u.urlopen('http://model.invalid/')";
         self.run(&format!("RUN python3 -c \"{asks}\" || true"), json!({}));
         let lost = self.run(&format!("SAY {secret}"), json!({}));
-        let talk = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
+        let conversation = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
         let archived = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
         self.ok("archive_conversation", json!({ "conversationId": archived, "archived": true }));
 
@@ -270,79 +270,79 @@ impl<'a> Walk<'a> {
         for (more, kind) in [
             (json!({ "optionalFlags": { "--no-such-flag": true } }), "POLICY_DENIED"),
             (json!({ "harness": { "permissions": { "approvalPolicy": "untrusted" } } }), "UNENFORCEABLE"),
-            (json!({ "cwd": self.scene.bed.root().join("nowhere") }), "CWD_MISSING"),
+            (json!({ "cwd": self.contract_host.host.root().join("nowhere") }), "CWD_MISSING"),
         ] {
             self.refused("start_run", self.payload("SAY x", more.clone()), kind);
-            self.refused("send_conversation_message", message(&talk, more.clone()), kind);
+            self.refused("send_conversation_message", message(&conversation, more.clone()), kind);
             self.refused("rerun", json!({ "runId": run, "overrides": more }), kind);
         }
-        for broken in &self.scene.broken {
+        for broken in &self.contract_host.broken {
             let payload = self.payload("SAY x", json!({ "provider": broken.provider }));
             self.refused("start_run", payload, broken.kind);
             self.refused("send_conversation_message", message(&broken.conversation, json!({})), broken.kind);
             self.refused("rerun", json!({ "runId": broken.run }), broken.kind);
         }
         self.refused("start_run", self.payload("SAY x", json!({ "provider": "nobody" })), "NOT_FOUND");
-        self.refused("send_conversation_message", message(&json!(NOBODY), json!({})), "NOT_FOUND");
-        self.refused("rerun", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.refused("send_conversation_message", message(&json!(UNKNOWN_ID), json!({})), "NOT_FOUND");
+        self.refused("rerun", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
         self.refused("send_conversation_message", message(&archived, json!({})), "CONFLICT");
         self.refused("rerun", json!({ "runId": lost }), "CONFLICT");
         self.refused("create_conversation", json!({ "provider": "nobody" }), "NOT_FOUND");
 
-        // One runs and two wait: that is all there is room for.
-        let held = [self.hold(), self.start("SAY x", json!({})), self.start("SAY x", json!({}))];
+        // One run is running and two wait: the queue is full.
+        let runs = [self.occupy_slot(), self.start("SAY x", json!({})), self.start("SAY x", json!({}))];
         self.refused("start_run", self.payload("SAY x", json!({})), "QUEUE_FULL");
-        self.refused("send_conversation_message", message(&talk, json!({})), "QUEUE_FULL");
+        self.refused("send_conversation_message", message(&conversation, json!({})), "QUEUE_FULL");
         self.refused("rerun", json!({ "runId": run }), "QUEUE_FULL");
         self.refused("stop", json!({ "ifIdle": true }), "CONFLICT");
         self.ok("list_queue_jobs", json!({}));
         self.ok("list_queue_jobs", json!({ "state": "ready" }));
-        self.ok("set_queue_priority", json!({ "runId": held[1], "priority": -3 }));
-        self.refused("set_queue_priority", json!({ "runId": held[1], "priority": 11 }), "INVALID_PARAMS");
-        self.refused("set_queue_priority", json!({ "runId": held[0], "priority": 1 }), "CONFLICT");
-        self.refused("set_queue_priority", json!({ "runId": NOBODY, "priority": 1 }), "NOT_FOUND");
-        self.refused("delete_run", json!({ "runId": held[0] }), "CONFLICT");
+        self.ok("set_queue_priority", json!({ "runId": runs[1], "priority": -3 }));
+        self.refused("set_queue_priority", json!({ "runId": runs[1], "priority": 11 }), "INVALID_PARAMS");
+        self.refused("set_queue_priority", json!({ "runId": runs[0], "priority": 1 }), "CONFLICT");
+        self.refused("set_queue_priority", json!({ "runId": UNKNOWN_ID, "priority": 1 }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": runs[0] }), "CONFLICT");
         for method in ["pause_queue", "resume_queue"] {
             self.ok(method, json!({ "provider": "rehearsal" }));
             self.refused(method, json!({ "provider": "nobody" }), "NOT_FOUND");
             self.ok(method, json!({}));
         }
-        for run in held.iter().rev() {
+        for run in runs.iter().rev() {
             self.ok("cancel_run", json!({ "runId": run }));
         }
-        self.ok("cancel_run", json!({ "runId": held[0] }));
-        self.refused("cancel_run", json!({ "runId": NOBODY }), "NOT_FOUND");
-        self.refused("delete_run", json!({ "runId": NOBODY }), "NOT_FOUND");
-        self.ok("delete_run", json!({ "runId": held[2] }));
-        self.refused("delete_run", json!({ "runId": held[2] }), "NOT_FOUND");
+        self.ok("cancel_run", json!({ "runId": runs[0] }));
+        self.refused("cancel_run", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
+        self.refused("delete_run", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
+        self.ok("delete_run", json!({ "runId": runs[2] }));
+        self.refused("delete_run", json!({ "runId": runs[2] }), "NOT_FOUND");
         let after = |run: &str| self.payload("SAY x", json!({ "startAfter": { "runIds": [run] } }));
-        let (canceled, nobody) = (after(&held[0]), after(NOBODY));
+        let (canceled, nobody) = (after(&runs[0]), after(UNKNOWN_ID));
         self.refused("start_run", canceled, "CONFLICT");
         self.refused("start_run", nobody, "NOT_FOUND");
 
-        let sent = self.ok("send_conversation_message", message(&talk, json!({})))["runId"].clone();
-        self.ends(sent.as_str().unwrap());
+        let sent = self.ok("send_conversation_message", message(&conversation, json!({})))["runId"].clone();
+        self.wait_for_end(sent.as_str().unwrap());
         let again = self.ok("rerun", json!({ "runId": sent, "overrides": { "prompt": "SAY again" } }))["runId"].clone();
-        self.ends(again.as_str().unwrap());
-        self.talk(&talk);
-        self.look_back(&run);
+        self.wait_for_end(again.as_str().unwrap());
+        self.conversation(&conversation);
+        self.read_run(&run);
     }
 
-    fn talk(&mut self, talk: &Value) {
+    fn conversation(&mut self, conversation: &Value) {
         self.ok("list_conversations", json!({ "provider": "rehearsal", "includeArchived": true, "search": "talk" }));
-        self.ok("get_conversation", json!({ "conversationId": talk }));
-        self.ok("rename_conversation", json!({ "conversationId": talk, "title": "another" }));
-        self.ok("update_conversation", json!({ "conversationId": talk, "metadata": { "colour": "red" } }));
-        self.ok("archive_conversation", json!({ "conversationId": talk }));
+        self.ok("get_conversation", json!({ "conversationId": conversation }));
+        self.ok("rename_conversation", json!({ "conversationId": conversation, "title": "another" }));
+        self.ok("update_conversation", json!({ "conversationId": conversation, "metadata": { "colour": "red" } }));
+        self.ok("archive_conversation", json!({ "conversationId": conversation }));
         let ended = self.ok("create_conversation", json!({ "provider": "rehearsal" }))["conversationId"].clone();
         self.ok("delete_conversation", json!({ "conversationId": ended }));
-        let held = self.hold();
-        let message = json!({ "conversationId": talk, "prompt": "SAY x" });
-        self.ok("archive_conversation", json!({ "conversationId": talk, "archived": false }));
+        let blocker = self.occupy_slot();
+        let message = json!({ "conversationId": conversation, "prompt": "SAY x" });
+        self.ok("archive_conversation", json!({ "conversationId": conversation, "archived": false }));
         let waits = self.ok("send_conversation_message", message)["runId"].clone();
-        self.refused("delete_conversation", json!({ "conversationId": talk }), "CONFLICT");
+        self.refused("delete_conversation", json!({ "conversationId": conversation }), "CONFLICT");
         self.ok("cancel_run", json!({ "runId": waits }));
-        self.ok("cancel_run", json!({ "runId": held }));
+        self.ok("cancel_run", json!({ "runId": blocker }));
         for (method, more) in [
             ("delete_conversation", json!({})),
             ("get_conversation", json!({})),
@@ -351,28 +351,28 @@ impl<'a> Walk<'a> {
             ("archive_conversation", json!({})),
         ] {
             let mut params = more;
-            params["conversationId"] = json!(NOBODY);
+            params["conversationId"] = json!(UNKNOWN_ID);
             self.refused(method, params, "NOT_FOUND");
         }
     }
 
-    fn look_back(&mut self, run: &str) {
+    fn read_run(&mut self, run: &str) {
         self.ok("list_runs", json!({}));
         let search = json!({ "provider": "rehearsal", "status": "completed", "search": "say", "limit": 2, "offset": 1,
                 "cwd": self.work() });
         self.ok("list_runs", search);
         self.ok("get_run", json!({ "runId": run }));
-        self.refused("get_run", json!({ "runId": NOBODY }), "NOT_FOUND");
+        self.refused("get_run", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
         self.ok("get_run_events", json!({ "runId": run, "after": 0, "limit": 2 }));
-        self.refused("get_run_events", json!({ "runId": NOBODY }), "NOT_FOUND");
-        let path = self.scene.bed.work().join("answer.txt");
+        self.refused("get_run_events", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
+        let path = self.contract_host.host.work().join("answer.txt");
         self.ok("export_run", json!({ "runId": run, "format": "txt", "path": path }));
         self.refused("export_run", json!({ "runId": run, "format": "txt", "path": path }), "CONFLICT");
-        self.refused("export_run", json!({ "runId": NOBODY, "format": "md" }), "NOT_FOUND");
+        self.refused("export_run", json!({ "runId": UNKNOWN_ID, "format": "md" }), "NOT_FOUND");
         for format in ["md", "json", "jsonl"] {
             self.ok("export_run", json!({ "runId": run, "format": format }));
         }
-        // What has artifacts looks different from what has none.
+        // The result is different for a run with artifacts.
         self.ok("get_run", json!({ "runId": run }));
         fs::remove_file(path).unwrap();
 
@@ -380,14 +380,14 @@ impl<'a> Walk<'a> {
             let stream = self.ok("subscribe", json!({ "after": 0, "runId": run, "types": ["run.completed"] }));
             self.ok("unsubscribe", json!({ "subscriptionId": stream["subscriptionId"] }));
             self.refused("unsubscribe", json!({ "subscriptionId": 9_999 }), "NOT_FOUND");
-            self.refused("subscribe", json!({ "runId": NOBODY }), "NOT_FOUND");
+            self.refused("subscribe", json!({ "runId": UNKNOWN_ID }), "NOT_FOUND");
         } else {
             self.refused("unsubscribe", json!({ "subscriptionId": 1 }), "CONFLICT");
         }
         self.refused("subscribe", json!({ "after": 9_000_000_000_u64 }), "CONFLICT");
     }
 
-    /// A run for every event that those before did not make.
+    /// A run for every event that the calls before have not caused.
     pub fn events(&mut self) {
         let wants = json!({ "structuredOutput": { "schema": {
             "type": "object", "properties": { "answer": { "type": "integer" } }, "required": ["answer"]
@@ -398,26 +398,26 @@ impl<'a> Walk<'a> {
         self.run("SAY more than it can", json!({ "harness": servers }));
         self.run("FAILONCE transient", json!({ "maxRetries": 1, "retryBackoffMs": 100 }));
         self.run("RUN echo out; echo err >&2", json!({}));
-        program(&self.scene.bed, "fleeting", "cat; echo beside >&2; head -c 200000 /dev/zero | tr '\\0' x");
+        program(&self.contract_host.host, "fleeting", "cat; echo beside >&2; head -c 200000 /dev/zero | tr '\\0' x");
         self.run("to a program", json!({ "provider": "fleeting" }));
 
-        // What is there at the submit and gone at the start.
-        let folder = self.scene.bed.work().join("gone");
+        // The folder and the program exist at the submit, and are removed before the start.
+        let folder = self.contract_host.host.work().join("gone");
         fs::create_dir(&folder).unwrap();
-        let holder = self.hold();
+        let blocker = self.occupy_slot();
         let orphans = [
             self.start("SAY x", json!({ "cwd": folder, "provider": "other" })),
             self.start("SAY x", json!({ "provider": "fleeting" })),
         ];
         fs::remove_dir(&folder).unwrap();
-        fs::remove_file(self.scene.bed.root().join("fleeting")).unwrap();
-        self.ok("cancel_run", json!({ "runId": holder }));
+        fs::remove_file(self.contract_host.host.root().join("fleeting")).unwrap();
+        self.ok("cancel_run", json!({ "runId": blocker }));
         for run in orphans {
-            self.ends(&run);
+            self.wait_for_end(&run);
         }
     }
 
-    /// Holds every event that was stored against the document; gives their types.
+    /// Checks every stored event against the document, and gives their types.
     pub fn check_events(&mut self) -> BTreeSet<String> {
         let events = self.channel.events();
         let mut kinds = BTreeSet::new();
@@ -429,13 +429,13 @@ impl<'a> Walk<'a> {
         kinds
     }
 
-    /// Ends the host, which takes nothing more while it waits for a run that will not end. Gives what worked, and what
-    /// was refused how.
+    /// Stops the host, which accepts no run while it waits for a stubborn one. Gives the document and the results of
+    /// all calls.
     pub fn end(mut self) -> (Document, BTreeSet<(String, String)>) {
         let run = self.start("STUBBORN 60", json!({}));
-        self.scene.bed.wait_for_count("running", 1);
-        until("the run to be stubborn", PATIENCE, || {
-            self.scene.bed.story(&run).iter().any(|event| event["type"] == "run.semantic").then_some(())
+        self.contract_host.host.wait_for_count("running", 1);
+        wait_until("the agent to be at work", TIMEOUT, || {
+            self.contract_host.host.run_events(&run).iter().any(|event| event["type"] == "run.semantic").then_some(())
         });
         self.ok("stop", json!({}));
         self.refused("start_run", self.payload("SAY x", json!({})), "CONFLICT");

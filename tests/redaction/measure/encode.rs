@@ -23,12 +23,12 @@ pub fn json(text: &str) -> String {
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// The inside of a JSON string as encoders write it that fear HTML.
+/// The inside of a JSON string from an encoder that escapes HTML.
 pub fn json_for_html(text: &str) -> String {
     json(text).replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
 
-/// The same of encoders that fear scripts too.
+/// The same from an encoder that also escapes for scripts.
 pub fn json_for_scripts(text: &str) -> String {
     json_for_html(text).replace('=', "\\u003d").replace('\'', "\\u0027")
 }
@@ -38,7 +38,7 @@ pub fn json_of_php(text: &str) -> String {
     json(text).replace('/', "\\/")
 }
 
-/// The inside of a string as Python shows it.
+/// The inside of a Python string literal.
 pub fn python(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\'', "\\'").replace('\u{1b}', "\\x1b")
 }

@@ -1,25 +1,25 @@
-//! Every kind of secret that the measure knows: what a value looks like, and by what names it goes.
+//! Every kind of secret of the measure: the format of its values, and the names that are used for it.
 
 use super::encode::{base64, base64_url, percent};
 use super::keys;
 use super::random::Random;
 
-/// By what a reader can tell that a value is a secret.
+/// How a value can be recognized as a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The value tells by itself: a prefix, a shape.
+    /// By the value itself: a prefix or a format.
     Plain,
-    /// Only a name beside the value tells.
+    /// Only by a name next to the value.
     Named,
-    /// Only the places that are written for this family tell.
+    /// Only by the contexts of this family.
     Placed,
 }
 
 pub struct Family {
-    /// The usual name of the rule. Several rows may share it, one for each shape.
+    /// The usual name of the rule. Several rows may share it, one for each format.
     pub rule: &'static str,
     pub kind: Kind,
-    /// Names that stand beside such a value, in snake case.
+    /// Names that are used with such a value, in snake case.
     pub names: &'static [&'static str],
     pub value: fn(&mut Random) -> String,
 }
@@ -320,7 +320,7 @@ pub const FAMILIES: &[Family] = &[
     named("okta-access-token", &["okta_api_token", "okta_token", "okta_client_token"], |r| {
         format!("00{}", r.url_safe(40))
     }),
-    // Key material. The forms of the many-lined keys are made by `keys`.
+    // Key material. The module `keys` makes the forms of multi-line keys.
     placed("private-key", |r| keys::pem(r, "PRIVATE KEY")),
     plain("private-key-base64", &["ssh_private_key_b64", "deploy_key_base64", "tls_private_key"], |r| {
         let kind = r.pick(&["RSA PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY", "PRIVATE KEY"]);
@@ -427,7 +427,7 @@ fn jwt(r: &mut Random) -> String {
     format!("{}.{}.{}", base64_url(header), base64_url(claims), r.url_safe(length))
 }
 
-/// What people and generators choose: letters and digits, often with marks that need no quoting.
+/// A typical password: letters and digits, often with punctuation that needs no quoting.
 pub fn password(r: &mut Random) -> String {
     let length = r.between(10, 22);
     match r.below(3) {
@@ -456,7 +456,7 @@ fn passphrase(r: &mut Random) -> String {
         "mosaic", "quartz", "ribbon", "falcon", "ginger", "harvest", "ivory", "jigsaw", "kettle", "magnet", "nutmeg",
         "oyster", "puzzle", "walrus",
     ];
-    // Underscores and dots would make it look like an identifier or a path, which no reader could tell from code.
+    // No underscores and dots: the value would look like an identifier or a path in code.
     let count = r.between(3, 6);
     let mut parts: Vec<String> = (0..count).map(|_| r.pick(&WORDS).to_owned()).collect();
     let (at, length) = (r.below(count) + 1, r.between(2, 4));

@@ -1,9 +1,9 @@
-//! Templates: text with places that are filled in, written `«name»` or `«name:length»`.
+//! Templates: text with placeholders, written `«name»` or `«name:length»`.
 
 use super::encode::{base64, percent};
 use super::random::Random;
 
-/// The value and the name that stands beside it.
+/// The value and its name.
 #[derive(Clone, Copy)]
 pub struct Pair<'a> {
     pub value: &'a str,
@@ -11,7 +11,8 @@ pub struct Pair<'a> {
     pub name: &'a str,
 }
 
-/// The text, and what of it must not be left: a secret may stand in a template as it is, wrapped, or beside another.
+/// The text, and the parts that must be redacted: a template may contain a secret as it is, encoded, or next to
+/// another.
 pub fn fill(r: &mut Random, template: &str, pair: Pair<'_>) -> (String, Vec<String>) {
     let (mut text, mut secrets) = (String::new(), Vec::new());
     let mut rest = template;
@@ -30,7 +31,7 @@ pub fn fill(r: &mut Random, template: &str, pair: Pair<'_>) -> (String, Vec<Stri
     (text + rest, secrets)
 }
 
-/// What stands in a place whose whole text is secret.
+/// The value of a placeholder that is completely secret.
 fn secret_text(r: &mut Random, kind: &str, pair: Pair<'_>) -> Option<String> {
     let secret = match kind {
         "s" => pair.value.to_owned(),
@@ -61,7 +62,7 @@ fn place_text(r: &mut Random, kind: &str, length: usize, pair: Pair<'_>) -> Stri
         "upper" => r.upper(length),
         "digits" => r.digits(length),
         "b64" => r.base64(length),
-        // That many random bytes.
+        // This number of random bytes.
         "b64of" => base64(r.bytes(length)),
         "url64" => r.url_safe(length),
         "uuid" => r.uuid(),

@@ -1,4 +1,4 @@
-//! Keys of many lines, in every form in which tools print them.
+//! Multi-line keys, in every form in which tools print them.
 
 use super::encode::{base64, json};
 use super::random::Random;
@@ -46,12 +46,12 @@ pub fn pem(r: &mut Random, kind: &str) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-/// A line of key text. What is shorter than sixteen characters tells nothing.
+/// A line of key text. Parts shorter than sixteen characters do not count.
 fn is_body(line: &str) -> bool {
     line.len() >= 16 && !line.starts_with("-----") && !line.contains(": ")
 }
 
-/// The lines of a key that must not be left.
+/// The lines of a key that must be redacted.
 pub fn body(pem: &str) -> Vec<String> {
     pem.lines().filter(|line| is_body(line)).map(str::to_owned).collect()
 }
@@ -68,14 +68,14 @@ pub fn cases(r: &mut Random, set: Set) -> Vec<Case> {
             let kind = r.pick(&KINDS);
             let key = pem(r, kind);
             let text = form(r, &key);
-            // Some forms end before the key does.
+            // Some forms contain only a part of the key.
             let secrets = body(&key).into_iter().filter(|line| text.contains(line)).collect();
             Case { rule: "private-key", text, secrets }
         })
         .collect()
 }
 
-/// Each line with something before it.
+/// Each line with a prefix.
 fn lines(key: &str, mut mark: impl FnMut(usize) -> String) -> String {
     key.lines().enumerate().map(|(at, line)| format!("{}{line}\n", mark(at))).collect()
 }
@@ -85,7 +85,7 @@ fn without_footer(key: &str) -> String {
     cut(key, key.lines().filter(|line| is_body(line)).count())
 }
 
-/// Up to and with that many lines of key text.
+/// The text up to the end of this number of key lines.
 fn cut(key: &str, count: usize) -> String {
     let mut seen = 0;
     key.split_inclusive('\n')
@@ -97,7 +97,7 @@ fn cut(key: &str, count: usize) -> String {
         .collect()
 }
 
-/// The characters `\n` where lines ended.
+/// The characters `\n` instead of line ends.
 fn one_line(key: &str) -> String {
     key.replace('\n', "\\n")
 }

@@ -1,7 +1,7 @@
-//! An independent measure of the redactor: secrets of every kind in many places, and output without any.
+//! An independent measure of the redactor: secrets of every kind in many contexts, and output without secrets.
 //!
-//! The places come in two sets that share none. Rules may be tuned on the one; the other stays unseen by whoever writes
-//! rules, so that its figures tell what happens with texts that nobody thought of. No value was ever issued by anyone.
+//! There are two disjoint sets of contexts. Rules may be tuned on one of them. Authors of rules must not look at the
+//! other one, so that its figures show the result for new texts. No value was ever issued by anyone.
 
 mod contexts;
 mod encode;
@@ -16,7 +16,7 @@ use families::{FAMILIES, Family, Kind};
 use fill::{Pair, fill};
 use random::Random;
 
-/// A text and what must not be left of it.
+/// A text, and the parts of it that must be redacted.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// The usual name of the kind of secret; `innocent` for a text without one.
@@ -30,11 +30,11 @@ pub struct Case {
 pub enum Set {
     /// Authors of rules may read its misses.
     Tuning,
-    /// They may not.
+    /// Authors of rules must not read its misses.
     HeldOut,
 }
 
-/// Texts with secrets: for each row of the table of families `each` places of the set, in an order that the seed gives.
+/// Texts with secrets: for each row of the table of families, `each` contexts of the set, in an order from the seed.
 pub fn secrets(set: Set, seed: u64, each: usize) -> Vec<Case> {
     let mut r = Random::new(seed);
     let mut cases = Vec::new();
@@ -68,7 +68,7 @@ pub fn innocent(set: Set, seed: u64, each: usize) -> Vec<Case> {
     cases
 }
 
-/// The family's own places and those that suit all, mixed so that each kind of place comes early.
+/// The contexts of a family and the general ones, mixed so that each kind comes early.
 fn places(r: &mut Random, set: Set, family: &Family) -> Vec<&'static str> {
     let mut own = contexts::own(set, family.rule).to_vec();
     let mut shared = Vec::new();
@@ -106,7 +106,7 @@ fn case(r: &mut Random, family: &Family, template: &str) -> Case {
             secrets.retain(|secret| *secret != value);
             secrets.extend(keys::body(&value.replace("\\n", "\n")));
         }
-        // The whole address is the credential, and so is the part of it that cannot be guessed.
+        // The whole address is a credential, and so is its random part.
         "slack-webhook-url" | "discord-webhook-url" if secrets.contains(&value) => {
             secrets.push(value.rsplit('/').next().unwrap_or_default().to_owned());
         }
@@ -115,7 +115,7 @@ fn case(r: &mut Random, family: &Family, template: &str) -> Case {
     Case { rule: family.rule, text, secrets }
 }
 
-/// Places that both sets have; there must be none.
+/// Contexts that are in both sets; there must be none.
 pub fn places_in_both() -> Vec<&'static str> {
     let all = |set| {
         let own = FAMILIES.iter().flat_map(move |family| contexts::own(set, family.rule).iter());

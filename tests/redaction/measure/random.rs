@@ -1,4 +1,4 @@
-//! A seeded source of the characters that tokens are made of.
+//! A seeded generator of the characters of tokens.
 
 /// SplitMix64: the same seed gives the same texts everywhere.
 pub struct Random(u64);
@@ -50,7 +50,8 @@ impl Random {
         self.of(BASE64, length)
     }
 
-    /// Characters of URL-safe base64. The last is a letter or a digit, as a dash at the end is no part of a word.
+    /// Characters of URL-safe base64. The last one is a letter or a digit, because a dash at the end is not a part of a
+    /// word.
     pub fn url_safe(&mut self, length: usize) -> String {
         let mut text = self.of(URL_SAFE, length - 1);
         text.push_str(&self.alnum(1));

@@ -1,4 +1,4 @@
-//! What a text goes through on its way to the reader: agents put it into JSON, tools put marks before its lines.
+//! How agents and tools wrap a text: in JSON, or with prefixes before its lines.
 
 use super::encode::{json, json_for_html, json_for_scripts, json_of_php, markup, python};
 use super::random::Random;
@@ -58,7 +58,7 @@ const JUNIT: &str = r#"<testcase name="t#"><system-out>@</system-out></testcase>
 const JAVA_LOG: &str = r#"{"timestamp":1793693640,"logger":"com.acme.Main","message":"@"}"#;
 const PYTHON_BYTES: &str = "CompletedProcess(args=['make'], returncode=0, stdout=b'@')";
 
-/// Puts the text into the frames, the first innermost. `@` is the text's place, `#` that of an id.
+/// Puts the text into the frames, the first one innermost. `@` stands for the text, `#` for an id.
 fn event(r: &mut Random, case: Case, escape: fn(&str) -> String, frames: &[&str]) -> Case {
     let Case { rule, mut text, mut secrets } = case;
     for frame in frames {

@@ -94,7 +94,7 @@ pub const BARE: &[&str] = &[
     "WARN  leaked value=«s»; rotate it\n",
 ];
 
-/// Places in which only the family's values stand.
+/// Contexts that only one family uses.
 pub fn own(rule: &str) -> &'static [&'static str] {
     match rule {
         "aws-secret-access-key" => &[

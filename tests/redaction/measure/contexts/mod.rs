@@ -1,11 +1,11 @@
-//! The places in which secrets stand, in two sets that share none.
+//! The contexts of secrets, in two disjoint sets.
 
 mod held_out;
 mod tuning;
 
 use super::Set;
 
-/// Places with a name beside the value.
+/// Contexts with a name next to the value.
 pub fn named(set: Set) -> &'static [&'static str] {
     match set {
         Set::Tuning => tuning::NAMED,
@@ -13,7 +13,7 @@ pub fn named(set: Set) -> &'static [&'static str] {
     }
 }
 
-/// Places without a name that tells.
+/// Contexts without a name of the secret.
 pub fn bare(set: Set) -> &'static [&'static str] {
     match set {
         Set::Tuning => tuning::BARE,
@@ -21,7 +21,7 @@ pub fn bare(set: Set) -> &'static [&'static str] {
     }
 }
 
-/// Places in which only the family's values stand.
+/// Contexts that only one family uses.
 pub fn own(set: Set, rule: &str) -> &'static [&'static str] {
     match set {
         Set::Tuning => tuning::own(rule),

@@ -91,7 +91,7 @@ pub const BARE: &[&str] = &[
     "«clock» sent «s», got 403\n",
 ];
 
-/// Places in which only the family's values stand.
+/// Contexts that only one family uses.
 pub fn own(rule: &str) -> &'static [&'static str] {
     match rule {
         "aws-secret-access-key" => &[

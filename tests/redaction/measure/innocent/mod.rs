@@ -1,4 +1,4 @@
-//! What tools and agents print when no secret is there, in two sets that share none.
+//! Output of tools and agents without secrets, in two disjoint sets.
 
 mod held_out;
 mod tuning;
