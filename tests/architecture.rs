@@ -122,3 +122,44 @@ fn client_has_no_heavy_dependency() {
         assert!(!reached.contains(heavy), "ostler-client depends on {heavy}");
     }
 }
+
+/// Rust files below a folder, tests left out.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if entry.is_dir() && !matches!(name, "tests" | "target") {
+            sources(&entry, found);
+        } else if name.ends_with(".rs") && !name.contains("tests") {
+            found.push(entry);
+        }
+    }
+}
+
+/// Hints below the API name methods and fields; the command line puts its own words in their place.
+#[test]
+fn crates_below_the_api_do_not_name_commands() {
+    // The stand-in agent is a program with a command line of its own.
+    let commands = ["cli", "server", "src", "benches", "rehearsal"];
+    let host = workspace().join("host");
+    let folders = fs::read_dir(&host).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folders.filter(|folder| {
+        folder.is_dir() && !commands.contains(&folder.file_name().and_then(|name| name.to_str()).unwrap_or_default())
+    });
+    let mut files = Vec::new();
+    for folder in folders.chain(["plugins", "policies"].map(|name| workspace().join(name))) {
+        sources(&folder, &mut files);
+    }
+    assert!(files.len() > 100, "the sources were found: {}", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            if !is_comment && line.contains("`ostler ") {
+                found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "commands are named below the API:\n{}", found.join("\n"));
+}

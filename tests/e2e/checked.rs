@@ -136,7 +136,7 @@ fn variables_that_redirect_a_stored_token_are_refused() {
     let error = host.submit("SAY never", &moving).unwrap_err();
     assert_eq!(denied(&error), ["/harness/processEnv/HTTPS_PROXY"]);
     let hint = error.data()["hint"].as_str().unwrap();
-    assert!(hint.contains("ostler token clear rehearsal") && hint.contains("[providers.rehearsal]"), "{hint}");
+    assert!(hint.contains("clear_provider_token(rehearsal)") && hint.contains("[providers.rehearsal]"), "{hint}");
 
     // A variable of the caller is refused only if its value differs from that of the host.
     host.run(&["run", "rehearsal", "SAY fine"]).ok();

@@ -80,7 +80,7 @@ fn misbehaving_policies_deny_and_are_disabled() {
         // The policy is disabled: everything is denied.
         let error = host.call("start_run", &payload(&host, "rehearsal", "SAY hello")).unwrap_err();
         assert_eq!(error.kind(), "POLICY_DENIED", "{}", error.text());
-        assert!(error.text().contains("evil") && error.text().contains("set aside"), "{}", error.text());
+        assert!(error.text().contains("evil") && error.text().contains("disabled"), "{}", error.text());
 
         background.finish(&host);
         baseline.check(&host);
@@ -207,7 +207,7 @@ fn provider_that_fails_on_output_ends_only_its_run() {
     assert_disabled(&host, name, fault.message_part());
     let refused = scripts.run("good", name, &[]).code(70).error();
     assert_eq!(refused["kind"], "PLUGIN_FAILED", "{refused}");
-    assert!(refused["message"].as_str().unwrap().contains(&format!("plugin {name}: it was set aside")), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains(&format!("plugin {name}: it is disabled")), "{refused}");
     scripts.run("good", &plugins[3], &[]).ok();
     background.finish(&host);
     baseline.check(&host);

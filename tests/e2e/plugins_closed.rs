@@ -164,7 +164,7 @@ fn disabled_redactor_does_not_block_configuration_changes() {
         // The redactor is reported, and stays disabled with these settings.
         assert!(problems(&host).contains("evil"), "{}", problems(&host));
         let refused = host.run(&["run", "--json", "rehearsal", "SAY hello"]).code(70).error();
-        assert!(refused["message"].as_str().unwrap().contains("ostler config reload"), "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains("`reload`"), "{refused}");
         // An explicit reload tries it again.
         host.run(&["config", "reload"]).ok();
         assert_eq!(listed(&host, "evil")["state"], "ready");
@@ -232,7 +232,7 @@ fn new_provider_runs_nothing_before_its_digest_is_approved() {
     let sneaky = || hostile::prober("sneaky", "sh", &["-c", &script]);
     put(&host, "sneaky", &sneaky());
     wait_until("the plugin", crate::support::TIMEOUT, || {
-        problems(&host).contains("ostler plugin trust sneaky").then_some(())
+        problems(&host).contains("trust_plugin(sneaky)").then_some(())
     });
     assert_eq!(listed(&host, "sneaky")["state"], "waiting");
     assert!(start(&host, "sneaky", json!({})).is_err());
@@ -263,7 +263,7 @@ fn new_provider_runs_nothing_before_its_digest_is_approved() {
     assert_eq!(listed(&host, "sneaky")["state"], "ready");
     put(&host, "sneaky", &hostile::prober("sneaky", "sh", &["-c", "exit 3"]));
     wait_until("the successor", crate::support::TIMEOUT, || {
-        listed(&host, "sneaky")["displaced"].as_str().is_some_and(|why| why.contains("plugin trust")).then_some(())
+        listed(&host, "sneaky")["displaced"].as_str().is_some_and(|why| why.contains("trust_plugin")).then_some(())
     });
     host.stop();
     assert_eq!(listed(&host, "sneaky")["state"], "waiting");

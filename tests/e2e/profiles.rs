@@ -147,7 +147,7 @@ fn invalid_profiles_are_refused_with_all_problems() {
             "/config/harness/processEnv/DEPLOY_TOKEN"
         ]
     );
-    assert!(error.data()["hint"].as_str().unwrap().contains("token store"), "{}", error.text());
+    assert!(error.data()["hint"].as_str().unwrap().contains("save_provider_token"), "{}", error.text());
     for (more, kind) in [
         (json!({ "name": "" }), "INVALID_PARAMS"),
         (json!({ "name": " p" }), "INVALID_PARAMS"),

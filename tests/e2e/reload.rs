@@ -453,7 +453,7 @@ fn ignores_a_stored_setting_that_only_the_file_can_have() {
     assert_eq!((&settings["policy"]["allowAdvanced"], &settings["scheduler"]["global"]), (&json!(false), &json!(7)));
     assert!(settings["providers"]["evil"].is_null(), "{settings}");
     let problems = status(&host)["problems"].to_string();
-    for part in ["policy.allow_advanced", "providers.evil.plugin", "config.toml only", "settings unset"] {
+    for part in ["policy.allow_advanced", "providers.evil.plugin", "config.toml only", "update_settings"] {
         assert!(problems.contains(part), "{part}: {problems}");
     }
     host.run(&["settings", "unset", "policy.allow_advanced", "providers.evil"]).ok();

@@ -81,7 +81,7 @@ fn run_whose_stored_token_is_missing_does_not_start() {
     assert!(of_type(&events, "run.started").is_empty() && !host.work().join("started").exists(), "{events:#?}");
     let message = end["message"].as_str().unwrap();
     assert!(message.contains("no longer in its store"), "{end}");
-    assert!(end["hint"].as_str().unwrap().contains("ostler token set rehearsal"), "{end}");
+    assert!(end["hint"].as_str().unwrap().contains("save_provider_token(rehearsal)"), "{end}");
     let state = host.run(&["token", "status", "--json"]).ok().json();
     assert_eq!((&state["rehearsal"]["stored"], &state["other"]["stored"]), (&json!(false), &json!(false)));
     assert!(state["rehearsal"]["problem"].is_string() && state["other"]["problem"].is_null(), "{state}");

@@ -35,7 +35,13 @@ impl<'a> Context<'a> {
     pub(super) async fn client(&self) -> Result<Client, ApiError> {
         let start = if self.no_start { None } else { Some(self.host_command()?) };
         let missing = self.paths.home.as_deref().filter(|home| start.is_some() && !home.exists());
-        let client = Client::connect(self.client_config(start, false)).await?;
+        let connected = Client::connect(self.client_config(start, false)).await;
+        let client = connected.map_err(|error| match error {
+            ClientError::NotRunning { .. } => {
+                ApiError::from(error).hint("start one with `ostler serve`, or omit --no-start")
+            }
+            error => error.into(),
+        })?;
         if let Some(home) = missing.filter(|_| !self.json) {
             // A typing error in the name of a folder would otherwise look as if everything was gone.
             complain(&format!("created {}: nothing was there yet", clean::line(&home.display().to_string())));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{BAD, GOOD, Output, WARN, paint};
-use super::{clean, config, progress};
+use super::{clean, config, option_names, progress};
 use ostler_client::Client;
 use ostler_protocol::ApiError;
 use ostler_protocol::methods::Status;
@@ -122,7 +122,7 @@ fn configuration(context: &Context<'_>) -> Check {
 async fn of_host(context: &Context<'_>, client: &Client, checks: &mut Vec<Check>) -> Result<(), ApiError> {
     let status = client.get_status().await?;
     checks.push(Check::ok("host", format!("ostler {}, pid {}", status.version, status.pid)));
-    checks.extend(status.problems.iter().map(|problem| Check::broken("host", problem.clone())));
+    checks.extend(status.problems.iter().map(|problem| Check::broken("host", option_names::message(problem))));
     checks.push(sandbox(&status));
     checks.push(keyring(&status));
     checks.push(Check::ok("seal key", status.seal_key.clone()));

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::option_names;
 use ostler_protocol::Usage;
 use ostler_protocol::methods::Reload;
 
@@ -77,7 +78,9 @@ pub(super) fn reload(reload: &Reload) -> Vec<String> {
     lines.extend(reload.plugins.iter().map(|plugin| {
         let kind = plugin.kind.as_deref().unwrap_or("plugin");
         match &plugin.reason {
-            Some(reason) => format!("{kind} {}: {}: {reason}", plugin.name, plugin.change),
+            Some(reason) => {
+                format!("{kind} {}: {}: {}", plugin.name, plugin.change, option_names::message(reason))
+            }
             None => format!("{kind} {}: {}", plugin.name, plugin.change),
         }
     }));

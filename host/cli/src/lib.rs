@@ -20,6 +20,7 @@ mod format;
 mod ids;
 mod input;
 mod live_log;
+mod method_names;
 mod numbers;
 mod option_names;
 mod options;

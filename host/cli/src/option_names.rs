@@ -5,11 +5,12 @@
 
 use serde_json::Value;
 
+use super::method_names;
 use ostler_config::file_key;
 use ostler_protocol::{ApiError, Problem, unescape_pointer};
 
 /// Fields of the start payload and what sets them on the command line.
-const FIELDS: [(&str, &str); 31] = [
+const FIELDS: [(&str, &str); 33] = [
     ("/provider", "PROVIDER"),
     ("/prompt", "PROMPT"),
     ("/title", "--title"),
@@ -20,7 +21,9 @@ const FIELDS: [(&str, &str); 31] = [
     ("/timeoutSeconds", "--timeout"),
     ("/priority", "--priority"),
     ("/scheduledAt", "--at"),
+    ("/startAfter/evenIfFailed", "--even-if-failed"),
     ("/startAfter", "--after"),
+    ("/trustSettings", "--trust-settings"),
     ("/maxRetries", "--retries"),
     ("/optionalFlags", "--flag"),
     ("/harness/resumeSessionId", "--resume"),
@@ -93,8 +96,9 @@ pub(super) fn name(pointer: &str) -> String {
     if SECTIONS.contains(&section) { file_key(inner) } else { inner.to_owned() }
 }
 
-/// A message with the names of fields replaced by those of their options.
+/// A message with the names of fields replaced by those of their options, and methods by the commands that call them.
 pub(super) fn message(text: &str) -> String {
+    let text = method_names::to_commands(text);
     let text = text.replace("networkAccess: false", "--network off").replace("networkAccess: true", "--network on");
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -181,12 +185,13 @@ mod tests {
     #[test]
     fn every_option_of_the_table_exists() {
         let command = Cli::command();
+        let grant = command.find_subcommand("grant").and_then(|grant| grant.find_subcommand("add")).unwrap();
         let run = command.find_subcommand("run").unwrap();
         for (field, option) in FIELDS {
             let Some(long) = option.strip_prefix("--") else { continue };
             assert!(
-                run.get_arguments().any(|argument| argument.get_long() == Some(long)),
-                "{field}: run has no {option}"
+                run.get_arguments().chain(grant.get_arguments()).any(|argument| argument.get_long() == Some(long)),
+                "{field}: no command has {option}"
             );
         }
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::clean;
 use super::context::Context;
 use super::exit::Exit;
+use super::option_names;
 use super::output::{BAD, GOOD, WARN};
 use super::table::{Cell, Table};
 use ostler_protocol::ApiError;
@@ -130,10 +131,10 @@ fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> Stri
     let mut text = plugins.render(width, color);
     for plugin in &listed.plugins {
         if let Some(reason) = &plugin.reason {
-            text.push_str(&format!("{}: {}\n", clean::line(&plugin.name), clean::line(reason)));
+            text.push_str(&format!("{}: {}\n", clean::line(&plugin.name), clean::line(&option_names::message(reason))));
         }
         if let Some(reason) = &plugin.displaced {
-            let (name, reason) = (clean::line(&plugin.name), clean::line(reason));
+            let (name, reason) = (clean::line(&plugin.name), clean::line(&option_names::message(reason)));
             text.push_str(&format!(
                 "{name}: its file cannot be used now, so the previous one stays active: {reason}\n"
             ));
@@ -155,7 +156,11 @@ fn render(listed: &ListPluginsResult, width: Option<usize>, color: bool) -> Stri
     text.push_str(&providers.render(width, color));
     for provider in &listed.providers {
         if let Some(problem) = &provider.problem {
-            text.push_str(&format!("{}: {}\n", clean::line(&provider.name), clean::line(problem)));
+            text.push_str(&format!(
+                "{}: {}\n",
+                clean::line(&provider.name),
+                clean::line(&option_names::message(problem))
+            ));
         }
     }
     text

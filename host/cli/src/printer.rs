@@ -166,7 +166,7 @@ impl Printer {
                     return;
                 }
                 let doubt = warning.code.leaves_doubt();
-                step.note(if doubt { Level::Doubt } else { Level::Warning }, warning.message.clone());
+                step.note(if doubt { Level::Doubt } else { Level::Warning }, option_names::message(&warning.message));
             }),
             EventType::CliMissing => self.with(event, &mut step, |_, missing: &CliMissing, step| {
                 step.note(Level::Error, format!("{} no longer exists; {}", missing.path, missing.install_hint));
@@ -440,7 +440,7 @@ impl Printer {
                 }
                 if let Some(hint) = &end.hint {
                     text.push_str("\nhint: ");
-                    text.push_str(hint);
+                    text.push_str(&option_names::message(hint));
                 }
                 if let Some(blocked) = self.blocked() {
                     text.push('\n');

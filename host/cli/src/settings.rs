@@ -186,7 +186,8 @@ async fn apply(client: &Client, patch: Map<String, Value>, json: bool) -> Result
                 message: problem.message,
             });
             let plain = ApiError::invalid(problems.collect());
-            ApiError { kind: error.kind, hint: error.hint, ..plain }
+            let file = "`ostler config edit` changes config.toml, `ostler config check` checks it";
+            ApiError { kind: error.kind, hint: error.hint.or_else(|| Some(file.to_owned())), ..plain }
         }
     })
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{DIM, Output, WARN};
-use super::{clean, format};
+use super::{clean, format, option_names};
 use ostler_private_files::Holder;
 use ostler_protocol::ApiError;
 use ostler_protocol::methods::Status;
@@ -112,7 +112,7 @@ fn render(status: &Status, out: &Output, now: Timestamp) -> String {
         text.push_str(&format!("{}{line}\n", out.styled(DIM, &format!("{:<13}", "reloaded"))));
     }
     for problem in &status.problems {
-        text.push_str(&format!("{} {}\n", out.styled(WARN, "problem:"), clean::line(problem)));
+        text.push_str(&format!("{} {}\n", out.styled(WARN, "problem:"), clean::line(&option_names::message(problem))));
     }
     text
 }

@@ -90,17 +90,15 @@ impl From<ClientError> for ApiError {
                 inner.message = message;
                 inner
             }
-            ClientError::NotRunning { .. } => {
-                Self::new(ErrorKind::NotFound, message).hint("start one with `ostler serve`, or omit --no-start")
-            }
+            ClientError::NotRunning { .. } => Self::new(ErrorKind::NotFound, message).hint("start a host"),
             ClientError::Unreachable { .. } => Self::new(ErrorKind::Io, message),
             ClientError::OtherVersion { .. } => Self::new(ErrorKind::Conflict, message)
                 .retryable(true)
-                .hint("wait until its runs have ended, or end it with `ostler stop`"),
+                .hint("wait until its runs have ended, or end it with `stop`"),
             ClientError::Broken { uncertain, .. } => {
                 let error = Self::new(ErrorKind::Io, message).retryable(!uncertain);
                 if uncertain {
-                    error.hint("check whether it was done before you try again; `ostler runs` lists the runs")
+                    error.hint("check whether it was done before you try again; `list_runs` lists the runs")
                 } else {
                     error
                 }
@@ -108,7 +106,7 @@ impl From<ClientError> for ApiError {
             ClientError::Protocol(_) => Self::new(ErrorKind::Internal, message),
             ClientError::Lost { .. } => Self::new(ErrorKind::Io, message)
                 .retryable(true)
-                .hint("`ostler runs` starts the host again and shows what became of the run"),
+                .hint("the next call starts the host again; `get_run` shows what became of the run"),
         }
     }
 }

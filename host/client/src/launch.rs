@@ -80,9 +80,8 @@ pub(super) async fn start(
                     let _ = child.wait();
                     let seconds = limit.as_secs();
                     let message = format!("it was not ready in time: no progress for {seconds} s{}", quote(&report));
-                    let error = ApiError::new(ErrorKind::Internal, message).hint(
-                        "try again: what was done is kept (compiled plugins). The log says more: see `ostler config path`",
-                    );
+                    let error = ApiError::new(ErrorKind::Internal, message)
+                        .hint("try again: the host continues where it was (compiled plugins are kept), and its log has more");
                     return Err(ClientError::Start(Box::new(error)));
                 }
             }

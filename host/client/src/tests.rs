@@ -150,7 +150,7 @@ async fn broken_connection_leaves_open_whether_the_run_was_accepted() {
     let client = Client::connect(place.config()).await.unwrap();
     let error = ApiError::from(client.start_run(&json!({})).await.unwrap_err());
     assert!(error.message.contains("not known whether the host did what was asked"), "{error:?}");
-    assert!(!error.retryable && error.hint.unwrap().contains("ostler runs"));
+    assert!(!error.retryable && error.hint.unwrap().contains("list_runs"));
 }
 
 #[tokio::test]

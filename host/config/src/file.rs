@@ -53,9 +53,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 
 fn unreadable(error: &io::Error) -> ConfigError {
     let hint = match error.kind() {
-        io::ErrorKind::NotFound => {
-            "name a file that exists; `ostler config init` writes a commented one at its usual place"
-        }
+        io::ErrorKind::NotFound => "name a file that exists",
         io::ErrorKind::PermissionDenied => "make it readable for the user who runs ostler",
         _ => "check the path and the disk",
     };

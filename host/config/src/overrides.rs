@@ -134,10 +134,7 @@ pub fn is_settable(pointer: &str) -> bool {
 /// What to tell somebody who sets what can be set in the file only.
 pub(super) fn file_only_message(pointer: &str, why: &str) -> String {
     let key = file_key(pointer);
-    format!(
-        "{key} can be set in config.toml only, because {why}: edit the file that `ostler config path` names, and check it \
-         with `ostler config check`"
-    )
+    format!("{key} can be set in config.toml only, because {why}")
 }
 
 /// Notes what cannot be set. Values are not repeated: they may be secret.
@@ -312,7 +309,7 @@ mod tests {
         assert_eq!(found.len(), 14, "{found:#?}");
         let about = |pointer: &str| &found.iter().find(|problem| problem.pointer == pointer).unwrap().message;
         let message = about("/policy/allowAdvanced");
-        for part in ["policy.allow_advanced", "config.toml", "ostler config path", "ostler config check"] {
+        for part in ["policy.allow_advanced", "config.toml only"] {
             assert!(message.contains(part), "{message}");
         }
         assert!(about("/providers/codex/environment/LD_PRELOAD").contains("which programs"), "{found:#?}");

@@ -360,7 +360,7 @@ fn digest(text: &str, found: &Found<'_, '_>, r: &mut Reader<'_>) -> Option<Strin
     if lower.len() == 64 && lower.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Some(lower);
     }
-    let hint = "`ostler plugin list --json` names the digest of each plugin, `sha256sum` that of a file";
+    let hint = "`list_plugins` has the digest of each plugin, `sha256sum` that of a file";
     found.refuse(r, "not a SHA-256 in 64 hexadecimal digits", Some(hint.to_owned()));
     None
 }

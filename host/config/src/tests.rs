@@ -375,7 +375,7 @@ fn files_are_read_within_bounds() {
     let builtin = Config::builtin().unwrap();
     assert_eq!(Config::load(None).unwrap(), builtin);
     assert_eq!(Config::load(Some(&path)).unwrap(), builtin, "no file, no changes");
-    assert!(Config::load_existing(&path).unwrap_err().report().contains("ostler config init"));
+    assert!(Config::load_existing(&path).unwrap_err().report().contains("name a file that exists"));
 
     std::os::unix::fs::symlink("nowhere", &path).unwrap();
     assert!(error(&path).contains("No such file"), "a dangling link is not an absent file");

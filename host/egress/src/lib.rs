@@ -69,12 +69,8 @@ pub trait EgressSink: Send + Sync {
 
 /// How a host that was refused can be allowed. None where nothing allows it.
 fn remedy(reason: NetworkReason, host: &str, port: u16) -> Option<String> {
-    matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress).then(|| {
-        format!(
-            "to allow it, start the run with --allow-host {host}:{port}, or add \"{host}:{port}\" to allow_hosts in \
-             [sandbox]"
-        )
-    })
+    matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress)
+        .then(|| format!("to allow it, add \"{host}:{port}\" to allowHosts of the run, or to allow_hosts in [sandbox]"))
 }
 
 /// The warning for a refusal: `run.warning` with the code `NETWORK_REFUSED`. `None` for other decisions, and for the

@@ -220,12 +220,12 @@ fn a_refusal_names_the_host_and_the_remedy() {
     for (text, host) in [(&connect, "evil.example:443"), (&plain, "other.example:80")] {
         assert!(text.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{text}");
         assert!(text.contains(&format!("ostler: host {host} is not allowed for this run\n")), "{text}");
-        assert!(text.contains(&format!("to allow it, start the run with --allow-host {host}, or add")), "{text}");
+        assert!(text.contains(&format!("to allow it, add \"{host}\" to allowHosts of the run")), "{text}");
     }
     let events = [bench.event(), bench.event()];
     let warning = super::warning(&events[0]).unwrap();
     assert_eq!((warning.code.name(), &warning.facts["host"]), ("NETWORK_REFUSED", &"evil.example".into()));
-    assert!(warning.message.contains("--allow-host evil.example:443"), "{}", warning.message);
+    assert!(warning.message.contains("add \"evil.example:443\" to allowHosts"), "{}", warning.message);
     assert_eq!(
         events.map(|event| (event.host, event.port)),
         [("evil.example".to_owned(), 443), ("other.example".to_owned(), 80)]

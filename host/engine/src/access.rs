@@ -95,7 +95,7 @@ impl ClientToken {
             return Ok(());
         };
         Err(ApiError::new(ErrorKind::PolicyDenied, format!("the access token {} {why}", self.name))
-            .hint("`ostler access add NAME` creates another"))
+            .hint("`create_access_token` creates another"))
     }
 
     /// Returns when it may not be used any more.
@@ -229,11 +229,13 @@ impl Engine {
         let conflict = |message: String| ApiError::new(ErrorKind::Conflict, message).at("/name");
         if self.client_tokens.read().contains_key(name) || name == DEFAULT_TOKEN {
             let message = format!("there is an access token {name} already");
-            return Err(conflict(message).hint(format!("name another, or `ostler access revoke {name}` first")));
+            return Err(
+                conflict(message).hint(format!("choose another name, or revoke it with `revoke_access_token({name})`"))
+            );
         }
         if self.client_tokens.read().values().filter(|token| token.file.is_none()).count() >= MAX_TOKENS {
             return Err(conflict(format!("there are {MAX_TOKENS} access tokens, the most there can be"))
-                .hint("`ostler access list` shows them, `ostler access revoke NAME` deletes one"));
+                .hint("`list_access_tokens` lists them, `revoke_access_token` deletes one"));
         }
         let token = new_token()?;
         let created_at = now();
@@ -271,7 +273,7 @@ impl Engine {
         let name = &params.name;
         let known = self.client_tokens.read().get(name).cloned();
         let Some(token) = known else {
-            return Err(ApiError::not_found("access token", name).at("/name").hint("see `ostler access list`"));
+            return Err(ApiError::not_found("access token", name).at("/name").hint("`list_access_tokens` lists them"));
         };
         match &token.file {
             Some(file) => match std::fs::remove_file(file) {

@@ -117,7 +117,7 @@ impl AuditTrail {
             |content| {
                 <[u8; KEY_BYTES]>::try_from(content).map_err(|_| {
                     format!(
-                        "it must hold {KEY_BYTES} bytes; delete it, and `ostler audit verify` will say that it was lost"
+                        "it must have {KEY_BYTES} bytes; delete it, and `verify_audit` will report that it was lost"
                     )
                 })
             },
@@ -178,7 +178,7 @@ impl Engine {
                 let at = broken_at.unwrap_or_default();
                 tracing::error!(record = at, problem, "the audit trail is not intact");
                 self.reloading.report(format!(
-                    "the audit trail is not intact (record {at}: {problem}); see `ostler audit verify`"
+                    "the audit trail is not intact (record {at}: {problem}); `verify_audit` checks it again"
                 ));
             }
             Ok(_) => {}
@@ -215,7 +215,7 @@ impl Engine {
             let at = verdict.broken_at.unwrap_or_default();
             let message = format!("the audit trail is not intact, and is kept as it is: record {at}: {problem}");
             return Err(ApiError::new(ostler_protocol::ErrorKind::Conflict, message)
-                .hint("`ostler audit export FILE` copies it; see docs/security.md"));
+                .hint("`list_audit` reads it; see docs/security.md"));
         }
         let age = jiff::SignedDuration::from_hours(24 * i64::from(params.older_than_days));
         let limit = clock::now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);

@@ -118,7 +118,7 @@ impl Engine {
             let hint = if known.unanswered {
                 "try again: a first start can take long".to_owned()
             } else {
-                format!("see `ostler capabilities --refresh`; {}", instance.describe().install_hint)
+                format!("`list_capabilities` asks the CLI again; {}", instance.describe().install_hint)
             };
             return Err(ApiError::new(ErrorKind::ProviderBlocked, message).hint(hint));
         }

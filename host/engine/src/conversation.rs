@@ -217,7 +217,7 @@ fn check_metadata(metadata: &Value, problems: &mut Vec<Problem>) {
 }
 
 fn unknown(id: ConversationId) -> ApiError {
-    ApiError::not_found("conversation", id).hint("`ostler chat list` lists the conversations")
+    ApiError::not_found("conversation", id).hint("`list_conversations` lists the conversations")
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), ApiError> {

@@ -52,7 +52,7 @@ impl Engine {
         let Some(grant) = found.cloned() else {
             let covering = grants.iter().find(|grant| resolved.starts_with(&grant.path));
             let hint = covering.map_or_else(
-                || "see `ostler grant list`".to_owned(),
+                || "`list_workspace_grants` lists the grants".to_owned(),
                 |grant| format!("it is covered by the grant of {}", grant.path.display()),
             );
             return Err(ApiError::not_found("grant of", path.display()).at("/path").hint(hint));

@@ -337,7 +337,7 @@ impl FaultSink for Faults {
         let payload = serde_json::json!({
             "code": WarningCode::PluginFailed,
             "message": format!(
-                "the redactor plugin {plugin} failed; what it was to look at is withheld (`ostler plugin list` says more)"
+                "the redactor plugin {plugin} failed; what it was to look at is withheld (`list_plugins` has the reason)"
             ),
             "plugin": plugin,
         });
@@ -377,7 +377,8 @@ fn plugin_error(error: &PluginError) -> ApiError {
             ApiError::new(ErrorKind::InvalidParams, message.clone())
         }
         _ => {
-            let mut failed = ApiError::new(ErrorKind::PluginFailed, error.to_string()).hint("see `ostler plugin list`");
+            let mut failed =
+                ApiError::new(ErrorKind::PluginFailed, error.to_string()).hint("`list_plugins` has the reason");
             failed.problems = problems;
             failed
         }

@@ -22,7 +22,7 @@ impl Engine {
             let message = format!("the host is busy: {running} running, {waiting} waiting");
             return Err(ApiError::new(ErrorKind::Conflict, message)
                 .retryable(true)
-                .hint("`ostler queue` shows what runs and waits"));
+                .hint("`list_queue_jobs` lists them"));
         }
         self.stop.send_replace(true);
         Ok(StopResult { stopping: true, running, waiting })

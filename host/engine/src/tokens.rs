@@ -116,7 +116,7 @@ fn failed(error: &TokenError) -> ApiError {
 fn kind_of(provider: &str, store: &str) -> Result<StoreKind, ApiError> {
     StoreKind::from_name(store).ok_or_else(|| {
         let message = format!("the token of {provider} lies in a store that this version does not know: {store}");
-        ApiError::new(ErrorKind::Io, message).hint(format!("`ostler token set {provider}` keeps it anew"))
+        ApiError::new(ErrorKind::Io, message).hint(format!("`save_provider_token({provider})` stores it again"))
     })
 }
 
@@ -128,7 +128,7 @@ fn gone(provider: &str, kind: StoreKind) -> ApiError {
     };
     ApiError::new(ErrorKind::Io, format!("the token of {provider} is no longer in its store ({kind}){why}")).hint(
         format!(
-            "`ostler token set {provider}` keeps it anew, `ostler token clear {provider}` lets runs start without one"
+            "`save_provider_token({provider})` stores it again, `clear_provider_token({provider})` lets runs start without one"
         ),
     )
 }
@@ -228,7 +228,7 @@ impl Engine {
         let name = setup.provider(provider)?.token_variable()?.ok_or_else(|| {
             let message = format!("{provider} has a token, but its plugin names no variable for it any more");
             ApiError::new(ErrorKind::Conflict, message)
-                .hint(format!("`ostler token clear {provider}` lets runs start without one"))
+                .hint(format!("`clear_provider_token({provider})` lets runs start without one"))
         })?;
         Ok(Some(TokenVariable { name, token }))
     }

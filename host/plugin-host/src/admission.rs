@@ -64,7 +64,7 @@ impl Admission {
         }
         if kind == Kind::Provider && !self.trust_folder && !self.approved.contains(digest) {
             return Verdict::Waiting(format!(
-                "nobody has approved it: `ostler plugin trust {name}` shows what it runs and approves it"
+                "it is not approved yet: `trust_plugin({name})` shows what it runs and approves it"
             ));
         }
         Verdict::Admitted
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn providers_wait_until_their_digest_is_approved() {
         let judge = |admission: &Admission| admission.judge(Kind::Provider, "x", "aa", false);
-        assert!(matches!(judge(&Admission::default()), Verdict::Waiting(how) if how.contains("ostler plugin trust x")));
+        assert!(matches!(judge(&Admission::default()), Verdict::Waiting(how) if how.contains("trust_plugin(x)")));
         let approved = Admission { approved: ["aa".to_owned()].into(), ..Admission::default() };
         assert_eq!(judge(&approved), Verdict::Admitted);
         assert_eq!(judge(&Admission { trust_folder: true, ..Admission::default() }), Verdict::Admitted);

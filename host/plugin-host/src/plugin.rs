@@ -315,9 +315,7 @@ impl Configured {
     /// An error if the plugin is set aside.
     pub(super) fn check_health(&self) -> Result<(), PluginError> {
         self.health.set_aside().map_or(Ok(()), |reason| {
-            let message = format!(
-                "it was set aside: {reason}. Replace or remove it, or run `ostler config reload` to try it again"
-            );
+            let message = format!("it is disabled: {reason}. Replace or remove it, or try it again with `reload`");
             Err(self.error(PluginErrorKind::SetAside, message))
         })
     }

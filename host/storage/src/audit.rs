@@ -197,7 +197,7 @@ impl WriteTx<'_> {
     }
 
     fn append_gap(&mut self, key: &AuditKey, gap: &str, at: Timestamp) -> Result<(), StorageError> {
-        tracing::error!(gap, "the audit trail is not what this host wrote; see `ostler audit verify`");
+        tracing::error!(gap, "the audit trail is not what this host wrote");
         let facts = [(GAP.to_owned(), Value::from(gap))].into_iter().collect();
         let record = NewAudit { at, kind: AuditKind::Audit, actor: "host".to_owned(), run_id: None, facts };
         self.memory.audit_head = None;

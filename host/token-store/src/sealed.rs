@@ -19,7 +19,7 @@ const NONCE_BYTES: usize = 24;
 /// How a sealed token begins. No token of a provider does.
 const PREFIX: &str = "ostler-sealed-1:";
 
-const HINT: &str = "`ostler token set` it again";
+const HINT: &str = "store it again with `save_provider_token`";
 
 /// What lies in a keyring.
 #[derive(Debug, PartialEq, Eq)]

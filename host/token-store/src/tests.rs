@@ -85,7 +85,10 @@ fn keyring_holds_tokens_sealed_and_seals_those_of_earlier_versions() {
     // Without its key it is lost, and that is said.
     fs::remove_file(folder.path().join("tokens.key")).unwrap();
     let error = keyring.get("codex").unwrap_err();
-    assert!(error.message.contains("the token of codex in a keyring") && error.hint.contains("token set"), "{error}");
+    assert!(
+        error.message.contains("the token of codex in a keyring") && error.hint.contains("save_provider_token"),
+        "{error}"
+    );
     assert!(!error.message.contains("plain words"), "{error}");
 }
 

@@ -107,7 +107,7 @@ fn classify(Request { message, status, word, kind, .. }: Request<'_>) -> Failure
             "stream ended",
         ])
     {
-        let hint = "check the network connection, proxies and the login: `ostler doctor`";
+        let hint = "check the network connection, proxies and the login";
         return failure(FailureKind::Transient, code::CONNECTION, message, Some(hint));
     }
     if word == "server_error" || kind == "api_error" {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// codex recommends one of its own options, which a run does not have.
 const NO_REPOSITORY: &str = "codex refuses to work in this folder, which is not inside a Git repository that it trusts";
-const CONNECT: &str = "check the network connection, proxies and the login: `ostler doctor`";
+const CONNECT: &str = "check the network connection, proxies and the login";
 const LOG_IN: &str = "log in with `codex login`, or set CODEX_API_KEY";
 
 /// The failure of a turn, from the reason that codex gave.
@@ -28,7 +28,7 @@ fn classify(message: &str, detail: &str, refused_request: bool) -> Failure {
         message.split_once("Missing environment variable: `").and_then(|(_, rest)| rest.split('`').next())
     {
         let hint = format!(
-            "set {name} and pass it on with `--env {name}`, or for all runs list it in `settings.environment` of the provider"
+            "set {name} and pass it on with harness.processEnv, or for all runs list it in `settings.environment` of the provider"
         );
         return failure(FailureKind::Authentication, code::NOT_LOGGED_IN, message, Some(&hint));
     }

@@ -48,7 +48,12 @@ pub(crate) fn check(payload: &Value, permissions: &Permissions, context: &Contex
     }
     let Some(capabilities) = Capabilities::read(context) else {
         let message = "the capabilities of the installed CLI are unknown, so no flag is allowed";
-        findings.deny("flag-unlisted", block, message, "run `ostler capabilities --refresh`, or remove the flags");
+        findings.deny(
+            "flag-unlisted",
+            block,
+            message,
+            "ask the CLI again with `list_capabilities`, or remove the flags",
+        );
         return;
     };
     for (name, value) in flags {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::document::{at, items, shown};
 use crate::findings::Findings;
 
-const GRANT_HINT: &str = "grant it with `ostler grant add FOLDER`, or use one inside a grant";
+const GRANT_HINT: &str = "grant it with `grant_workspace`, or use a folder inside a grant";
 
 pub(crate) fn check(payload: &Value, context: &Context, findings: &mut Findings) {
     match at(payload, "/cwd").and_then(Value::as_str) {

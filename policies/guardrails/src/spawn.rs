@@ -64,11 +64,11 @@ fn executable(launch: &LaunchSummary, context: &Context, findings: &mut Findings
                 context.provider,
                 shown(&verified)
             );
-            findings.deny(check, "", message, "run `ostler capabilities --refresh` and submit the run again");
+            findings.deny(check, "", message, "ask the CLI again with `list_capabilities`, and submit the run again");
         }
         None => {
             let message = format!("no program was verified for provider {}", context.provider);
-            findings.deny(check, "", message, "run `ostler capabilities --refresh`");
+            findings.deny(check, "", message, "ask the CLI again with `list_capabilities`");
         }
     }
 }
@@ -78,7 +78,7 @@ fn folder(launch: &LaunchSummary, context: &Context, findings: &mut Findings) {
     let cwd = &launch.cwd;
     let granted = context.workspace_grant.as_ref().is_some_and(|grant| *cwd == context.cwd && contains(grant, cwd))
         || context.paths.iter().any(|path| (path.path == *cwd || path.resolved == *cwd) && is_granted(path));
-    let hint = "grant it with `ostler grant add FOLDER` and submit the run again";
+    let hint = "grant it with `grant_workspace` and submit the run again";
     if !granted {
         let message = format!("the working folder {} is not inside an active grant", shown(cwd));
         findings.deny("cwd-in-grant", "/cwd", message, hint);

@@ -63,7 +63,7 @@ impl Engine {
         let decision = retry::decide(failed(loaded, &ending), random());
         let mut ending = ending;
         if ending.reason == EndReason::ResumeInvalid && decision == Decision::End && ending.hint.is_none() {
-            ending.hint = Some("to start a new session, leave out --resume and --continue".to_owned());
+            ending.hint = Some("to start a new session, leave out resumeSessionId and continueSession".to_owned());
         }
         let after = match decision {
             Decision::End => None,

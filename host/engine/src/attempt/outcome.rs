@@ -158,10 +158,7 @@ pub(crate) fn conclude(
     let ended_by_host = |side| match side {
         StopReason::Canceled => Some(base(EndReason::Canceled, "the run was canceled".to_owned())),
         StopReason::TimedOut => Some(AttemptOutcome {
-            hint: Some(
-                "allow more time with --timeout (`timeoutSeconds`), or for all runs with `runner.timeout_seconds`"
-                    .to_owned(),
-            ),
+            hint: Some("allow more time with timeoutSeconds, or for all runs with `runner.timeout_seconds`".to_owned()),
             ..base(EndReason::Timeout, "the time limit was exceeded".to_owned())
         }),
         StopReason::HostStops => Some(base(EndReason::Interrupted, "the host was stopped".to_owned())),

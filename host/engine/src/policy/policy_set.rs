@@ -211,7 +211,7 @@ impl PolicySet {
                 verdict: Verdict::Deny,
                 pointer: None,
                 message: "there is no policy plugin, and without one nothing is run".to_owned(),
-                hint: Some("see `ostler plugin list`".to_owned()),
+                hint: Some("`list_plugins` has the reason".to_owned()),
             });
         }
         for guard in self.guards.iter().filter(|guard| !is_tool || guard.judges_tools()) {
@@ -284,7 +284,7 @@ fn refuse_outside_of_grants(at: &PolicyContext<'_>, findings: &mut Vec<Finding>)
             continue;
         }
         let message = format!("{folder} is not inside an active grant");
-        let hint = "grant it with `ostler grant add FOLDER`, or use one inside a grant";
+        let hint = "grant it with `grant_workspace`, or use a folder inside a grant";
         findings.push(deny("folder-in-grant", pointer.to_owned(), message, hint));
     }
 }
@@ -329,7 +329,7 @@ impl LoadedPolicy {
             verdict: Verdict::Deny,
             pointer: None,
             message: format!("{}{reason}", failure_begins(&self.name)),
-            hint: Some("mend or remove the plugin; `ostler plugin list` names it".to_owned()),
+            hint: Some("repair or remove the plugin; `list_plugins` has its file".to_owned()),
         }
     }
 }

@@ -87,10 +87,10 @@ impl Engine {
     fn does_not_wait(&self, run: RunId) -> Result<ApiError, ApiError> {
         let status = self.storage.read(|reader| reader.run_status(run))?;
         let Some(status) = status else {
-            return Ok(ApiError::not_found("run", run).hint("`ostler queue` lists the runs that wait"));
+            return Ok(ApiError::not_found("run", run).hint("`list_queue_jobs` lists the runs that wait"));
         };
         let message = format!("the run {run} is {status}: only waiting runs can be moved");
-        Ok(ApiError::new(ErrorKind::Conflict, message).hint("`ostler queue` lists the runs that wait"))
+        Ok(ApiError::new(ErrorKind::Conflict, message).hint("`list_queue_jobs` lists the runs that wait"))
     }
 }
 

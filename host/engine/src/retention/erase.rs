@@ -15,6 +15,8 @@ use ostler_storage::{Durability, StorageErrorKind};
 
 /// How long a reader may keep the write-ahead log from being emptied before the answer goes out without that.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
+/// Pages whose unused part is overwritten in one write: a few milliseconds, for which other writes wait.
+const CLEAR_PAGES: u32 = 1024;
 
 impl Engine {
     /// Deletes an ended run: its rows, events, files in the host's folders and words in the search index, also from free
@@ -55,13 +57,13 @@ impl Engine {
         });
         let closed = write.wait().map_err(|error| match error.kind() {
             StorageErrorKind::NotFound => {
-                ApiError::not_found("conversation", id).hint("`ostler chat list` lists the conversations")
+                ApiError::not_found("conversation", id).hint("`list_conversations` lists the conversations")
             }
             _ => error.into(),
         })?;
         if !closed {
             return Err(ApiError::new(ErrorKind::Conflict, format!("a run of the conversation {id} has not ended"))
-                .hint(format!("`ostler runs --chat {id}` shows it, `ostler cancel` ends it")));
+                .hint(format!("`get_conversation({id})` shows it, `cancel_run` cancels it")));
         }
         let runs = self.storage.read(|reader| reader.conversation_runs(id))?;
         let mut files_left = Vec::new();
@@ -86,12 +88,21 @@ impl Engine {
         Ok(())
     }
 
-    /// What deleted rows leave behind: words in the search index, free pages, the write-ahead log.
+    /// What deleted rows leave behind: words in the search index, free pages, copies in the unused part of pages, the
+    /// write-ahead log.
     fn erase_remains(&self) -> Result<(), ApiError> {
         let purge =
             || self.storage.write(Durability::Batched, |tx| tx.erasing(|tx| tx.purge_texts(INDEX_PAGES))).wait();
         let vacuum = || Ok(self.storage.write(Durability::Batched, |tx| tx.vacuum(VACUUM_PAGES)).wait()? == 0);
-        if !self.until_done(purge)? || !self.until_done(vacuum)? {
+        let mut cleared = Some(0);
+        let clear = || {
+            let after = cleared.unwrap_or_default();
+            let write =
+                self.storage.write(Durability::Batched, move |tx| tx.erasing(|tx| tx.clear_unused(after, CLEAR_PAGES)));
+            cleared = write.wait()?;
+            Ok(cleared.is_none())
+        };
+        if !self.until_done(purge)? || !self.until_done(vacuum)? || !self.until_done(clear)? {
             return Err(ending());
         }
         if !self.storage.empty_log(LOG_PATIENCE)? {
@@ -102,12 +113,12 @@ impl Engine {
 }
 
 fn unknown_run(run: RunId) -> ApiError {
-    ApiError::not_found("run", run).hint("`ostler runs` lists the runs")
+    ApiError::not_found("run", run).hint("`list_runs` lists the runs")
 }
 
 fn lives(run: RunId, status: RunStatus) -> ApiError {
     ApiError::new(ErrorKind::Conflict, format!("the run {run} is {status}: only ended runs can be deleted"))
-        .hint(format!("`ostler cancel {run}` ends it"))
+        .hint(format!("`cancel_run({run})` cancels it"))
 }
 
 fn ending() -> ApiError {

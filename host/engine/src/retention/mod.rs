@@ -257,7 +257,7 @@ impl Engine {
             RetentionScope::Workspace(path) => path.display().to_string(),
         };
         Err(ApiError::new(ErrorKind::NotFound, format!("no retention policy was set for {what}"))
-            .hint("what stands in the configuration's file is changed there; see `ostler retention show`"))
+            .hint("limits of config.toml can be changed only there; `get_retention` shows all limits"))
     }
 
     /// Deletes what is too old or too much now, or says what would go.

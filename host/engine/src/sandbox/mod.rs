@@ -170,7 +170,7 @@ impl Engine {
             let message = format!("{} is not in a granted folder", path.display());
             return Err(ApiError::new(ErrorKind::PolicyDenied, message)
                 .at(pointer)
-                .hint("grant it: `ostler grant add DIR`"));
+                .hint("`grant_workspace` grants it"));
         }
         let identity = FileIdentity::of(&handle).map_err(ApiError::internal)?;
         Ok((CheckedFolder { path: path.to_owned(), identity }, handle))

@@ -111,7 +111,7 @@ impl Provider {
     pub(crate) fn instance(&self) -> Result<&Arc<ProviderInstance>, ApiError> {
         self.instance.as_ref().map_err(|reason| {
             let message = format!("provider {} cannot be used: {reason}", self.name);
-            ApiError::new(ostler_protocol::ErrorKind::PluginFailed, message).hint("see `ostler plugin list`")
+            ApiError::new(ostler_protocol::ErrorKind::PluginFailed, message).hint("`list_plugins` has the reason")
         })
     }
 
@@ -244,7 +244,8 @@ impl ActiveConfig {
             return Ok(());
         }
         let message = format!("nothing is run while a redactor cannot do its work: {}", reasons.join("; "));
-        let hint = "correct or replace the plugin, or take its section out of config.toml; see `ostler plugin list`";
+        let hint =
+            "repair or replace the plugin, or remove its section from config.toml; `list_plugins` has the reason";
         Err(ApiError::new(ostler_protocol::ErrorKind::PluginFailed, message).hint(hint))
     }
 

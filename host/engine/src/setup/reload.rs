@@ -144,7 +144,7 @@ impl Reloading {
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
         problems.extend(setup.registry.set_aside().map(|(kind, name, reason)| {
             let kind = kind.as_str();
-            format!("the {kind} {name} is disabled: {reason}; `ostler config reload` tries it again")
+            format!("the {kind} {name} is disabled: {reason}; `reload` tries it again")
         }));
         problems.extend(told.follow.iter().cloned());
         problems.extend(told.watch.iter().cloned());
@@ -337,7 +337,7 @@ impl Engine {
         if let Some(problem) = &problem {
             tracing::warn!(problem, "changes of files are not noticed");
         }
-        let hint = "changes of the configuration and of plugins are not noticed until `ostler config reload`";
+        let hint = "changes of the configuration and of plugins are not noticed until `reload`";
         self.reloading.told().watch = problem.map(|problem| format!("{hint}: {problem}"));
     }
 }
@@ -373,7 +373,7 @@ fn placed(fault: &Problem, config: &Config) -> ReloadProblem {
 fn unfit_texts(unfit: &[ConfigError]) -> Vec<String> {
     let text = |error: &ConfigError| {
         let key = file_key(&error.pointer);
-        format!("the setting {key} is not active: {}; `ostler settings unset {key}` resets it", error.message)
+        format!("the setting {key} is not active: {}; `update_settings({key})` resets it", error.message)
     };
     unfit.iter().map(text).collect()
 }

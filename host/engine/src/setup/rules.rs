@@ -77,7 +77,7 @@ pub fn load_redactor(config: &Config, registry: &Registry) -> Result<Arc<Redacto
         return Ok(redactor);
     }
     let reasons: Vec<&str> = failures.iter().map(|failure| failure.message.as_str()).collect();
-    Err(ApiError::new(ErrorKind::PluginFailed, reasons.join("; ")).hint("see `ostler plugin list`"))
+    Err(ApiError::new(ErrorKind::PluginFailed, reasons.join("; ")).hint("`list_plugins` has the reason"))
 }
 
 fn failure(name: &str, reason: &str) -> Failure {

@@ -66,11 +66,11 @@ impl Engine {
         let instance = current.registry.waiting_provider(&params.name, &settings).map_err(|error| {
             if current.registry.contains(Kind::Provider, &params.name) {
                 let message = format!("the provider plugin {} does not wait for approval", params.name);
-                return ApiError::new(ErrorKind::NotFound, message).hint("`ostler plugin list` shows its state");
+                return ApiError::new(ErrorKind::NotFound, message).hint("`list_plugins` shows its state");
             }
             match crate::plugin_error(&error) {
                 ApiError { message, .. } if matches!(error.kind, ostler_plugin_host::PluginErrorKind::NotFound) => {
-                    ApiError::new(ErrorKind::NotFound, message).hint("see `ostler plugin list`")
+                    ApiError::new(ErrorKind::NotFound, message).hint("`list_plugins` lists the plugins")
                 }
                 failed => failed,
             }

@@ -233,7 +233,7 @@ pub(crate) fn prelude(prelude: &ShellPrelude) -> ostler_runner::ShellPrelude {
 pub(crate) fn working_folder(cwd: &Path) -> Result<std::path::PathBuf, ApiError> {
     let missing = |what: &str| {
         let message = format!("the working folder {} {what}", cwd.display());
-        ApiError::new(ErrorKind::CwdMissing, message).at("/cwd").hint("name a folder that exists, with --cwd")
+        ApiError::new(ErrorKind::CwdMissing, message).at("/cwd").hint("name a folder that exists")
     };
     let unusable = |error: std::io::Error| {
         let what = format!("cannot be used: {error}");

@@ -202,8 +202,8 @@ fn refuse_archived(conversation: &Conversation) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format!("the conversation {} is archived and takes no messages", conversation.conversation_id);
-    let command = format!("ostler chat archive --undo {}", conversation.conversation_id);
-    Err(ApiError::new(ErrorKind::Conflict, message).hint(format!("`{command}` unarchives it")))
+    let hint = format!("`archive_conversation({}, false)` unarchives it", conversation.conversation_id);
+    Err(ApiError::new(ErrorKind::Conflict, message).hint(hint))
 }
 
 /// Whether a payload says itself what to resume.

@@ -190,12 +190,12 @@ fn unknown(wanted: &str) -> ApiError {
     let shown: String = wanted.chars().take(MAX_NAME).collect();
     ApiError::not_found("profile", format_args!("{shown:?}"))
         .at("/profileId")
-        .hint("`ostler profile list` lists the profiles")
+        .hint("`list_profiles` lists the profiles")
 }
 
 const SECRET: &str = "holds a secret, and profiles are not sealed";
-const SECRET_HINT: &str = "leave it out: a provider's key belongs into the token store (`ostler token set`) or the \
-     environment of whoever starts the run, any other secret into the payload of each run";
+const SECRET_HINT: &str = "remove it: store the key of a provider with `save_provider_token` or in the environment of the caller, and put any \
+     other secret into the payload of each run";
 
 impl Applied {
     /// Names the profile where an error is about what came from it: whoever asked has not written that.

@@ -75,7 +75,7 @@ impl Engine {
     fn source(&self, run: RunId) -> Result<Source, ApiError> {
         let (record, seal) = self.storage.read(|reader| Ok((reader.run(run)?, reader.seal(run)?)))?;
         let record =
-            record.ok_or_else(|| ApiError::not_found("run", run).at("/runId").hint("`ostler runs` lists the runs"))?;
+            record.ok_or_else(|| ApiError::not_found("run", run).at("/runId").hint("`list_runs` lists the runs"))?;
         let conversation = record.summary.conversation_id;
         let Some(seal) = seal else {
             return Ok(Source { payload: record.payload, lost: record.sealed_pointers, caller: None, conversation });

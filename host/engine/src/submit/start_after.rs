@@ -28,8 +28,8 @@ pub(crate) fn check(tx: &WriteTx<'_>, after: &StartAfter) -> Result<Result<(), A
     }
     let Some(first) = problems.first() else { return Ok(Ok(())) };
     let hint = match kind {
-        ErrorKind::NotFound => "`ostler runs` lists the runs",
-        _ => "--even-if-failed starts the run after it all the same",
+        ErrorKind::NotFound => "`list_runs` lists the runs",
+        _ => "evenIfFailed starts the run all the same",
     };
     let mut refused = ApiError::new(kind, first.message.clone()).at(first.pointer.clone()).hint(hint);
     if problems.len() > 1 {

@@ -63,9 +63,9 @@ fn provider_waits_for_approval_and_runs_its_successor_only_when_that_is_approved
     let bench = Bench::with(&[("test.wasm", &version("1.0.0"))]);
     let first = open(&bench, &[], Admission::default(), Vec::new());
     let waiting = first.list().remove(0);
-    assert!(matches!(&waiting.state, PluginState::Waiting { reason } if reason.contains("ostler plugin trust test")));
+    assert!(matches!(&waiting.state, PluginState::Waiting { reason } if reason.contains("trust_plugin(test)")));
     let error = first.provider("test", &json!({})).err().unwrap();
-    assert!(error.message.contains("ostler plugin trust test"), "{error}");
+    assert!(error.message.contains("trust_plugin(test)"), "{error}");
     // It can be looked at.
     let seen = first.waiting_provider("test", &json!({})).unwrap();
     assert_eq!(Some(seen.plugin().digest.clone()), waiting.digest);
@@ -80,7 +80,7 @@ fn provider_waits_for_approval_and_runs_its_successor_only_when_that_is_approved
     let third = reloaded(&bench, &second, &approved);
     let listed = third.list().remove(0);
     assert_eq!((listed.version.as_deref(), &listed.state), (Some("1.0.0"), &PluginState::Ready));
-    assert!(listed.displaced.unwrap().contains("ostler plugin trust test"));
+    assert!(listed.displaced.unwrap().contains("trust_plugin(test)"));
     assert_eq!(third.waiting_provider("test", &json!({})).unwrap().plugin().version, "2.0.0");
     // After a start of the host there is nothing left of the first.
     let again = open(&bench, &[], approved, Vec::new());

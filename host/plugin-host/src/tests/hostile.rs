@@ -121,7 +121,7 @@ fn a_plugin_that_fails_again_and_again_is_set_aside_by_name() {
     {
         assert_eq!(error.kind, PluginErrorKind::SetAside);
         assert!(
-            error.to_string().contains("plugin test: it was set aside") && error.message.contains("unreachable"),
+            error.to_string().contains("plugin test: it is disabled") && error.message.contains("unreachable"),
             "{error}"
         );
     }

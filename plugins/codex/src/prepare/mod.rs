@@ -185,8 +185,7 @@ impl<'a> Builder<'a> {
             return;
         }
         if flags::is_on(&payload.optional_flags, flags::TRUST) {
-            let reason =
-                "the grant of the folder does not trust what lies in it; `ostler grant add --trust-settings` does";
+            let reason = "the grant of the folder does not trust the settings in it; `grant_workspace` with trustSettings changes that";
             self.problems.push(format!("/optionalFlags/{}", flags::TRUST), reason);
         }
         tools::distrust_project(self, "/cwd");
@@ -196,7 +195,7 @@ impl<'a> Builder<'a> {
                 self.dropped.convenience("/cwd", format!("{reason} (the host's sandbox holds them)"));
             } else {
                 self.problems
-                    .push("/cwd", format!("{reason}, or trust the folder with `ostler grant add --trust-settings`"));
+                    .push("/cwd", format!("{reason}, or trust the folder: `grant_workspace` with trustSettings"));
             }
         }
     }

@@ -75,7 +75,7 @@ fn moving_of_caller<'a>(needs: &'a Containment, token: &TokenChecks<'a>) -> impl
 fn moved(name: &str, pointer: String, provider: &str) -> Finding {
     let message = format!("{name} could send the stored token of {provider} elsewhere, or load code beside it");
     let hint = format!(
-        "leave it out, take the token back with `ostler token clear {provider}`, or let the operator set it in \
+        "leave it out, remove the token with `clear_provider_token({provider})`, or let the operator set it in \
          [providers.{provider}] environment of config.toml"
     );
     deny("token-endpoint", pointer, message, &hint)

@@ -1,0 +1,108 @@
+//! The host names methods of its API in hints: `` `list_runs` ``, `` `cancel_run(ID)` ``. A person gets the commands that call
+//! them.
+
+/// Methods that hints name, each with the command that calls it and what it takes if the hint does not say.
+const COMMANDS: [(&str, &str, &str); 29] = [
+    ("apply_retention", "retention apply", ""),
+    ("archive_conversation", "chat archive", "CHAT"),
+    ("cancel_run", "cancel", "RUN"),
+    ("clear_provider_token", "token clear", "PROVIDER"),
+    ("create_access_token", "access add", "NAME"),
+    ("delete_run", "rm", "RUN"),
+    ("get_conversation", "chat show", "CHAT"),
+    ("get_retention", "retention show", ""),
+    ("get_run", "show", "RUN"),
+    ("get_run_events", "logs", "RUN"),
+    ("get_settings", "settings list", ""),
+    ("get_status", "status", ""),
+    ("grant_workspace", "grant add", "FOLDER"),
+    ("list_access_tokens", "access list", ""),
+    ("list_audit", "audit export", "FILE"),
+    ("list_capabilities", "capabilities --refresh", ""),
+    ("list_conversations", "chat list", ""),
+    ("list_plugins", "plugin list", ""),
+    ("list_profiles", "profile list", ""),
+    ("list_queue_jobs", "queue", ""),
+    ("list_runs", "runs", ""),
+    ("list_workspace_grants", "grant list", ""),
+    ("reload", "config reload", ""),
+    ("revoke_access_token", "access revoke", "NAME"),
+    ("save_provider_token", "token set", "PROVIDER"),
+    ("stop", "stop", ""),
+    ("trust_plugin", "plugin trust", "NAME"),
+    ("update_settings", "settings unset", "KEY"),
+    ("verify_audit", "audit verify", ""),
+];
+
+/// A text with the commands in place of the methods.
+pub(super) fn to_commands(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, quoted)) = rest.split_once('`') {
+        out.push_str(before);
+        out.push('`');
+        let Some((inside, after)) = quoted.split_once('`') else {
+            rest = quoted;
+            continue;
+        };
+        match command(inside) {
+            Some(command) => out.push_str(&command),
+            None => out.push_str(inside),
+        }
+        out.push('`');
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The command for `method` or `method(argument)`.
+fn command(call: &str) -> Option<String> {
+    let (name, argument) = match call.split_once('(') {
+        Some((name, rest)) => (name, Some(rest.strip_suffix(')')?)),
+        None => (call, None),
+    };
+    let (_, command, placeholder) = COMMANDS.iter().find(|(method, ..)| *method == name)?;
+    // The one call in a hint that takes more than a name.
+    let argument = match argument.and_then(|argument| argument.strip_suffix(", false")) {
+        Some(argument) => format!("--undo {argument}"),
+        None => argument.unwrap_or(placeholder).to_owned(),
+    };
+    Some(format!("ostler {command} {argument}").trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use clap::CommandFactory;
+
+    use super::super::Cli;
+    use super::*;
+    use ostler_protocol::methods::METHODS;
+
+    #[test]
+    fn every_method_and_command_of_the_table_exists() {
+        let root = Cli::command();
+        for (method, command, _) in COMMANDS {
+            assert!(METHODS.iter().any(|known| known.name == method), "{method}");
+            let names = command.split(' ').filter(|name| !name.starts_with('-'));
+            names.fold(&root, |at, name| at.find_subcommand(name).unwrap_or_else(|| panic!("{command}")));
+        }
+    }
+
+    #[test]
+    fn methods_become_commands_and_other_words_stay() {
+        for (text, expected) in [
+            ("`list_runs` lists the runs", "`ostler runs` lists the runs"),
+            ("`cancel_run(0199)` cancels it", "`ostler cancel 0199` cancels it"),
+            ("grant it with `grant_workspace`", "grant it with `ostler grant add FOLDER`"),
+            ("`archive_conversation(c, false)` undoes it", "`ostler chat archive --undo c` undoes it"),
+            ("see `runner.timeout_seconds` and list_runs", "see `runner.timeout_seconds` and list_runs"),
+            ("an open ` quote", "an open ` quote"),
+            ("", ""),
+        ] {
+            assert_eq!(to_commands(text), expected);
+        }
+    }
+}
