@@ -144,7 +144,9 @@ fn names(folder: &Path) -> io::Result<Vec<Name>> {
 
 /// The day by which files are named, in UTC: it never comes twice.
 fn today() -> Date {
-    jiff::Timestamp::now().to_zoned(TimeZone::UTC).date()
+    #[expect(clippy::disallowed_methods, reason = "a log is named after the day of the machine")]
+    let now = jiff::Timestamp::now();
+    now.to_zoned(TimeZone::UTC).date()
 }
 
 #[cfg(test)]

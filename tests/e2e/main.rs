@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::disallowed_methods,
     clippy::needless_pass_by_value,
     reason = "a test may panic, and `json!` reads best in place"
 )]

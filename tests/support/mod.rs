@@ -4,6 +4,7 @@
 //! a user would, waits for events and never for time, and ends only what was started from it: every process of a test
 //! host carries the path of that folder in its environment.
 #![allow(
+    clippy::disallowed_methods,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,

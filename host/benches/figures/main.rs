@@ -12,6 +12,7 @@
 //! disturbance affects both; the result is the median of the rounds. Work of a single thread is measured by its
 //! processor time. The figures are not asserted: this is not a test.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::option_names;
+use super::{option_names, times};
 use ostler_protocol::Usage;
 use ostler_protocol::methods::Reload;
 
@@ -37,7 +37,7 @@ pub(super) fn moment(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String
 
 /// A moment from now, in the local zone.
 pub(super) fn local(time: Timestamp) -> String {
-    moment(time, Timestamp::now(), &TimeZone::system())
+    moment(time, times::now(), &TimeZone::system())
 }
 
 /// A moment in full, in the local zone.

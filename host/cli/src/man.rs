@@ -14,6 +14,7 @@ use super::Cli;
 use super::context::{Context, VERSION};
 use super::exit::Exit;
 use super::output::complain;
+use super::times;
 use ostler_protocol::{ApiError, ErrorKind};
 
 const EXAMPLES: &str = "\
@@ -90,7 +91,7 @@ fn find<'a>(root: &'a Command, names: &[String]) -> Result<&'a Command, ApiError
 /// The date of the pages: today, or that of `SOURCE_DATE_EPOCH`.
 fn date() -> Result<String, ApiError> {
     let time = match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Timestamp::now(),
+        Err(_) => times::now(),
         Ok(seconds) => {
             let time = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
             time.ok_or_else(|| {

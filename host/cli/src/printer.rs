@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exit::Exit;
-use super::{format, option_names};
+use super::{format, option_names, times};
 use ostler_protocol::semantic::ToolUse;
 use ostler_protocol::{
     CliMissing, CompatibilityWarning, CwdMissing, EndReason, Event, EventType, Metrics, Network, NetworkReason,
@@ -253,7 +253,7 @@ impl Printer {
                     step.note(Level::Info, format!("waits for the end of {}", after.join(", ")));
                 }
                 let scheduled = fact("scheduledAt").and_then(Value::as_str).and_then(|time| time.parse().ok());
-                if let Some(time) = scheduled.filter(|time| *time > jiff::Timestamp::now()) {
+                if let Some(time) = scheduled.filter(|time| *time > times::now()) {
                     step.note(Level::Info, format!("starts at {}", format::local(time)));
                 }
             }

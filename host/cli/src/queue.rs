@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::output::{BUSY, DIM, WARN, complain};
 use super::table::{Cell, Table};
-use super::{clean, format, ids, numbers, queue_watch};
+use super::{clean, format, ids, numbers, queue_watch, times};
 use ostler_client::Client;
 use ostler_protocol::methods::{ListJobsParams, QueuePauses};
 use ostler_protocol::{ApiError, JobRecord, JobState, WaitReason};
@@ -96,7 +96,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
             if jobs.is_empty() {
                 complain("the queue is empty");
             } else {
-                table(&jobs, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
+                table(&jobs, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
             }
             if let Some(paused) = pauses(&client).await? {
                 complain(&super::output::paint(context.out.stderr_color, WARN, &paused));

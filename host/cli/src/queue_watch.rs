@@ -3,11 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::context::Context;
 use super::exit::Exit;
-use super::{format, queue};
+use super::{format, queue, times};
 use ostler_client::Client;
 use ostler_protocol::methods::ListJobsParams;
 use ostler_protocol::{ApiError, JobRecord};
@@ -43,7 +41,7 @@ pub(super) async fn watch(
             context.out.write(&screen.draw(&text, size.unwrap_or(ROWS)))?;
         } else if changed {
             let paused = queue::pauses(client).await?;
-            let time = format::local(Timestamp::now());
+            let time = format::local(times::now());
             let text = format!("{time}\n{}\n", picture(context, &jobs, paused.as_deref()));
             context.out.write(&text)?;
         }
@@ -68,7 +66,7 @@ fn picture(context: &Context<'_>, jobs: &[JobRecord], paused: Option<&str>) -> S
     let mut text = if jobs.is_empty() {
         "the queue is empty\n".to_owned()
     } else {
-        let table = queue::table(jobs, context.out.stdout_terminal, Timestamp::now());
+        let table = queue::table(jobs, context.out.stdout_terminal, times::now());
         table.render(context.out.width, context.out.color)
     };
     if let Some(paused) = paused {

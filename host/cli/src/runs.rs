@@ -90,7 +90,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
         });
         return Ok(Exit::Done);
     }
-    table(&page.items, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
+    table(&page.items, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
     context.out.tell_of_others(page.items.len(), page.total, "runs", "-n and --offset show others");
     Ok(Exit::Done)
 }

@@ -56,7 +56,7 @@ impl ScheduleArguments {
 pub(super) fn announce(params: &Value, quiet: bool) {
     let scheduled = params.get("scheduledAt").or_else(|| params.pointer("/overrides/scheduledAt"));
     let scheduled = scheduled.and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
-    if let Some(at) = scheduled.filter(|at| !quiet && *at > Timestamp::now()) {
+    if let Some(at) = scheduled.filter(|at| !quiet && *at > times::now()) {
         complain(&format!("starts at {}", format::local_full(at)));
     }
 }

@@ -1,7 +1,6 @@
 //! `ostler search`
 
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::chat;
@@ -9,7 +8,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::numbers;
 use super::output::complain;
-use super::runs;
+use super::{runs, times};
 use ostler_protocol::ApiError;
 use ostler_protocol::methods::{ListConversationsParams, ListRunsParams};
 
@@ -66,7 +65,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: Arguments) -> 
     }
     let short = context.out.stdout_terminal;
     if !found.items.is_empty() {
-        runs::table(&found.items, short, Timestamp::now()).print(&mut context.out)?;
+        runs::table(&found.items, short, times::now()).print(&mut context.out)?;
     }
     if !chats.items.is_empty() {
         if !found.items.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::Context;
 use super::exit::Exit;
 use super::output::{DIM, Output, WARN};
-use super::{clean, format, option_names};
+use super::{clean, format, option_names, times};
 use ostler_private_files::Holder;
 use ostler_protocol::ApiError;
 use ostler_protocol::methods::Status;
@@ -49,7 +49,7 @@ pub(super) async fn execute(context: &mut Context<'_>, _: &Arguments) -> Result<
     if context.json {
         context.out.document(&status)?;
     } else {
-        let text = render(&status, &context.out, Timestamp::now());
+        let text = render(&status, &context.out, times::now());
         context.out.write(&text)?;
     }
     Ok(Exit::Done)

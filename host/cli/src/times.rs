@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan, Unit, Zoned};
 
 /// What a time of day without a date means.
@@ -17,19 +18,29 @@ enum Direction {
 const MOMENTS: &str = "18:30, \"tomorrow 9:00\", \"2026-12-01 09:00\", or RFC 3339 (2026-12-01T09:00:00Z)";
 const DURATIONS: &str = "a number with a unit: 90s, 10m, 2h30m, 1d";
 
+/// The time at the user, with which times that they type or read are compared.
+#[expect(clippy::disallowed_methods, reason = "the command line is not the host, whose clock tests set")]
+pub(super) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn zoned_now() -> Zoned {
+    now().to_zoned(TimeZone::system())
+}
+
 /// Reads the time at which something is to happen. A time of day means the next one.
 pub(super) fn parse_future(text: &str) -> Result<Timestamp, String> {
-    future(text, &Zoned::now())
+    future(text, &zoned_now())
 }
 
 /// Reads the duration after which something is to happen, and gives the time.
 pub(super) fn parse_delay(text: &str) -> Result<Timestamp, String> {
-    delay(text, &Zoned::now())
+    delay(text, &zoned_now())
 }
 
 /// Reads a time in the past: a moment, or how long ago it was. A time of day means the last one.
 pub(super) fn parse_past(text: &str) -> Result<Timestamp, String> {
-    past(text, &Zoned::now())
+    past(text, &zoned_now())
 }
 
 /// Reads how long something may take.

@@ -9,7 +9,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 
 use crate::Engine;
 use crate::setup::{ActiveConfig, Provider};
@@ -18,6 +17,7 @@ use ostler_protocol::methods::{ProviderParams, ProviderTokenParams, TokenState};
 use ostler_protocol::{ApiError, ErrorKind, Problem};
 use ostler_redaction::{KnownSecret, Masks};
 use ostler_storage::{Durability, Reader};
+use ostler_test_hooks::clock;
 use ostler_token_store::{StoreKind, Token, TokenError, TokenStore};
 
 /// The tokens of one host.
@@ -162,7 +162,7 @@ impl Engine {
         // From here on it is a secret, whatever becomes of it.
         self.learn(&provider.name, &token);
         self.tokens.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
-        let (name, now) = (provider.name.clone(), Timestamp::now());
+        let (name, now) = (provider.name.clone(), clock::now());
         let write =
             self.storage.write_urgent(Durability::Full, move |tx| tx.put_token_mark(&name, kind.name(), now)).wait();
         if let Err(error) = write {

@@ -100,7 +100,7 @@ impl CodeCache {
         self.authenticator(digest).decrypt(&XNonce::from(*nonce), proof).ok()?;
         if written.elapsed().is_ok_and(|age| age > MARK_AGAIN) {
             // Only what is not used grows old.
-            let _ = File::options().write(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = File::options().write(true).open(&path).and_then(|file| file.set_modified(file_system_now()));
         }
         // SAFETY: the bytes were made by `Component::serialize` in `store`, from the component with this digest, by
         // somebody who has the key: the authentication code over them, the digest and the engine is right. wasmtime itself
@@ -154,7 +154,7 @@ impl CodeCache {
             if !ours || kept.contains(&path) {
                 continue;
             }
-            if SystemTime::now().duration_since(used).is_ok_and(|passed| passed > age) {
+            if file_system_now().duration_since(used).is_ok_and(|passed| passed > age) {
                 let _ = std::fs::remove_file(path);
             } else if code {
                 unknown.push((used, metadata.len(), path));
@@ -206,4 +206,9 @@ impl Hasher for Sha256Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
+}
+/// The time with which those of files are compared.
+#[expect(clippy::disallowed_methods, reason = "files have the time of the machine")]
+fn file_system_now() -> SystemTime {
+    SystemTime::now()
 }

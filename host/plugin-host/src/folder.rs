@@ -50,6 +50,7 @@ struct Stamp {
 impl Stamp {
     fn of(metadata: &Metadata) -> Option<Self> {
         let changed = (metadata.ctime(), metadata.ctime_nsec());
+        #[expect(clippy::disallowed_methods, reason = "it is compared with a time of the file system")]
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         let then = Duration::new(u64::try_from(changed.0).ok()?, u32::try_from(changed.1).ok()?);
         let settled = now.checked_sub(then).is_some_and(|age| age > SETTLED);

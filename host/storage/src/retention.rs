@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use ostler_protocol::{ConversationId, RunId};
+use ostler_test_hooks::clock;
 
 use super::reader::Reader;
 use super::rows::{count_of, damaged, id_of, micros, number, path_of, path_text, time, time_of, unsigned};
@@ -218,7 +219,7 @@ impl WriteTx<'_> {
             "INSERT INTO settings (key, value, updated_us) VALUES ('.deleted_through', CAST(?1 AS TEXT), ?2)
              ON CONFLICT (key) DO UPDATE
              SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)",
-            params![cursor, micros(Timestamp::now())],
+            params![cursor, micros(clock::now())],
         )?;
         Ok(())
     }

@@ -1,12 +1,11 @@
 //! `ostler chat show`
 
 use clap::Args;
-use jiff::Timestamp;
 
 use super::super::context::Context;
 use super::super::exit::Exit;
 use super::super::output::{BOLD, DIM};
-use super::super::{answer, clean, format, ids, numbers, runs};
+use super::super::{answer, clean, format, ids, numbers, runs, times};
 use ostler_client::Client;
 use ostler_protocol::methods::GetConversationParams;
 use ostler_protocol::{ApiError, Conversation, ErrorKind, RunSummary};
@@ -56,7 +55,7 @@ pub(super) async fn execute(context: &mut Context<'_>, arguments: &Arguments) ->
         }
     } else if !found.runs.is_empty() {
         context.out.line("")?;
-        runs::table(&found.runs, context.out.stdout_terminal, Timestamp::now()).print(&mut context.out)?;
+        runs::table(&found.runs, context.out.stdout_terminal, times::now()).print(&mut context.out)?;
     }
     context.out.tell_of_others(found.runs.len(), found.total_runs, "runs", "-n and --offset show others");
     Ok(Exit::Done)

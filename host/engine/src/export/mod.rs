@@ -12,7 +12,6 @@ mod target;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 use crate::Engine;
@@ -21,6 +20,7 @@ use ostler_protocol::methods::{ExportRunParams, ExportRunResult};
 use ostler_protocol::{ApiError, Artifact, ArtifactId, ErrorKind, Event, ExportFormat, Output, RunId, RunRecord};
 use ostler_redaction::RunRedactor;
 use ostler_storage::{Durability, ReadLimit, Reader, StorageError, StorageErrorKind};
+use ostler_test_hooks::clock;
 
 use markdown::Page;
 use rewrite::Rewriter;
@@ -85,7 +85,7 @@ impl Engine {
             kind: params.format.name().to_owned(),
             path: target.path.clone(),
             bytes,
-            created_at: Timestamp::now(),
+            created_at: clock::now(),
         };
         let (run_id, kept, record) = (params.run_id, target.kept, artifact.clone());
         let write = self.storage.write_urgent(Durability::Full, move |tx| tx.insert_artifact(run_id, &record, kept));

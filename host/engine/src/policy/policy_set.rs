@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use jiff::Zoned;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -13,9 +13,10 @@ use crate::attempt::tool_use::Tally;
 use crate::policy::native_policy::deny;
 use crate::setup::Failure;
 use ostler_config::Config;
-use ostler_plugin_host::types::{self as ask, Action};
+use ostler_plugin_host::types::{self as plugin, Action};
 use ostler_plugin_host::{Kind, PluginState, PolicyInstance, Registry};
 use ostler_protocol::{ApiError, CapabilitySnapshot, ErrorKind, Finding, RunId, Verdict};
+use ostler_test_hooks::clock;
 
 /// The policies that are in force.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(crate) struct PolicyContext<'a> {
     pub(crate) origin: &'a str,
     pub(crate) cwd: &'a Path,
     pub(crate) grants: &'a Grants,
-    pub(crate) paths: Vec<ask::CheckedPath>,
+    pub(crate) paths: Vec<plugin::CheckedPath>,
     pub(crate) profile: Option<&'a str>,
     pub(crate) capabilities: &'a CapabilitySnapshot,
     /// The start payload, for the stages after the first.
@@ -240,7 +241,7 @@ impl PolicySet {
         PolicyDecision { findings, failed }
     }
 
-    fn context(&self, guard: &LoadedPolicy, at: &PolicyContext<'_>) -> ask::Context {
+    fn context(&self, guard: &LoadedPolicy, at: &PolicyContext<'_>) -> plugin::Context {
         let facts = Facts {
             host: guard.wants("host").then(host_facts),
             payload: at.payload.filter(|_| guard.wants("payload")),
@@ -248,7 +249,7 @@ impl PolicySet {
             tools: guard.wants("tools").then_some(at.tools),
             findings: guard.wants("findings").then_some(at.earlier),
         };
-        ask::Context {
+        plugin::Context {
             run_id: at.run.map(|run| run.to_string()),
             attempt: at.attempt,
             provider: at.provider.to_owned(),
@@ -303,16 +304,16 @@ impl LoadedPolicy {
         self.policy.as_ref().is_ok_and(|policy| policy.is_of(registry))
     }
 
-    fn finding(&self, finding: ask::Finding) -> Finding {
+    fn finding(&self, finding: plugin::Finding) -> Finding {
         Finding {
             policy: self.name.clone(),
             digest: self.digest.clone(),
             check: finding.check,
             verdict: match finding.verdict {
-                ask::Verdict::Allow => Verdict::Allow,
-                ask::Verdict::Warn => Verdict::Warn,
-                ask::Verdict::Ask => Verdict::Ask,
-                ask::Verdict::Deny => Verdict::Deny,
+                plugin::Verdict::Allow => Verdict::Allow,
+                plugin::Verdict::Warn => Verdict::Warn,
+                plugin::Verdict::Ask => Verdict::Ask,
+                plugin::Verdict::Deny => Verdict::Deny,
             },
             pointer: finding.pointer,
             message: finding.message,
@@ -354,7 +355,7 @@ static USER_NAME: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn now_rfc3339() -> String {
-    Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    clock::now().to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// The folders in which runs may work.
@@ -382,7 +383,7 @@ impl Grants {
     }
 
     /// Looks a path up, as a policy sees it.
-    pub(crate) fn check(&self, pointer: impl Into<String>, path: &Path) -> ask::CheckedPath {
+    pub(crate) fn check(&self, pointer: impl Into<String>, path: &Path) -> plugin::CheckedPath {
         self.checked(pointer.into(), path.display().to_string(), &resolve(path))
     }
 
@@ -392,8 +393,8 @@ impl Grants {
         pointer: String,
         path: String,
         (resolved, exists): &(PathBuf, bool),
-    ) -> ask::CheckedPath {
-        ask::CheckedPath {
+    ) -> plugin::CheckedPath {
+        plugin::CheckedPath {
             pointer,
             path,
             grant: self.containing(resolved).map(|grant| grant.display().to_string()),
@@ -470,7 +471,7 @@ mod tests {
     fn circumstances<'a>(
         cwd: &'a str,
         grants: &'a Grants,
-        paths: Vec<ask::CheckedPath>,
+        paths: Vec<plugin::CheckedPath>,
         capabilities: &'a CapabilitySnapshot,
         tools: &'a Tally,
     ) -> PolicyContext<'a> {
@@ -574,7 +575,7 @@ mod tests {
         let (grants, snapshot, tools) = (Grants::default(), snapshot(), Tally::default());
         let at = circumstances("/", &grants, Vec::new(), &snapshot, &tools);
         let asked = |wants: &[&[&str]], action: &Action| gate_of(wants).judge(action, &at).failed;
-        let call = ask::ToolCall { kind: "shell".to_owned(), ..unknown_tool() };
+        let call = plugin::ToolCall { kind: "shell".to_owned(), ..unknown_tool() };
         let tool = Action::Tool(call);
         assert_eq!(asked(&[&["payload"], &["no-tools"], &[]], &tool), ["p0", "p2"]);
         assert_eq!(asked(&[&["no-tools"]], &Action::Input(String::new())), ["p0"]);

@@ -22,6 +22,7 @@ use ostler_protocol::{
     RunId,
 };
 use ostler_storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, StorageError};
+use ostler_test_hooks::clock;
 
 use plan::{Plan, Usage, before, survey};
 use policy::{Policies, ScopePolicy};
@@ -178,7 +179,7 @@ impl Engine {
         if let Some(counted) = self.retention.lock().counted.as_ref().filter(same) {
             return Ok(counted.usage.clone());
         }
-        let usage = survey(&self.storage, policies, Timestamp::now())?.usage;
+        let usage = survey(&self.storage, policies, clock::now())?.usage;
         let scopes = policies.scopes.clone();
         self.retention.lock().counted = Some(Counted { version, scopes, usage: usage.clone() });
         Ok(usage)
@@ -219,7 +220,7 @@ impl Engine {
         if let RetentionScope::Provider(name) = &scope {
             self.known_provider(name)?;
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let wanted = scope.clone();
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             let old = tx.retention_of(&wanted)?;
@@ -270,7 +271,7 @@ impl Engine {
 
     fn apply_limits(&self, dry_run: bool, listed: usize) -> Result<RetentionReport, ApiError> {
         let _one = self.retention.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Timestamp::now();
+        let now = clock::now();
         let policies = self.retention_policies()?;
         let plan = survey(&self.storage, &policies, now)?;
         let quiet = self.quiet_conversations(&policies, &plan, now)?;
