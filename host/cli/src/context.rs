@@ -1,6 +1,5 @@
 //! What every verb has at hand: the global options, the places, the terminal, the way to the host.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ostler_client::{Client, ClientConfig, ClientError, HostCommand};
@@ -75,10 +74,9 @@ impl<'a> Context<'a> {
         let program = std::env::current_exe().map_err(|error| {
             ApiError::new(ErrorKind::Io, format!("failed to find this program's own file: {error}"))
         })?;
-        let args = ["serve", "--background", "--json"].into_iter().map(OsString::from).collect();
         // Absolute, because the host starts in another folder.
         let environment = self.paths.home.iter().map(|home| ("OSTLER_HOME".into(), home.clone().into())).collect();
-        Ok(HostCommand { program, args, environment })
+        Ok(HostCommand { environment, ..HostCommand::ostler(program) })
     }
 }
 

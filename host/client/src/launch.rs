@@ -28,12 +28,21 @@ const MAX_REPORT: usize = 64 * 1024;
 /// Its report is lines that begin with [`PROGRESS`], then [`READY_LINE`] alone on a line, or `{"error": …}` with an [`ApiError`] on a line before it exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCommand {
-    /// The program, absolute.
+    /// The program: an absolute path, or a name in `PATH`.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
     /// Variables on top of the caller's.
     pub environment: Vec<(OsString, OsString)>,
+}
+
+impl HostCommand {
+    /// The command of `ostler` that starts a host in the background. `program` is its path, or a name in `PATH`.
+    #[must_use]
+    pub fn ostler(program: PathBuf) -> Self {
+        let args = ["serve", "--background", "--json"].into_iter().map(OsString::from).collect();
+        Self { program, args, environment: Vec::new() }
+    }
 }
 
 /// What became of a start.

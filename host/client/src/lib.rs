@@ -1,8 +1,41 @@
-//! The host's client: everything that a program needs to talk to the host.
+//! An async client of an Ostler host, for programs that embed one.
 //!
-//! [`Client::connect`] finds the host behind its unix socket, compares versions, and starts one in the background
-//! where none answers. [`Client`] has a method for each call; [`Client::follow`] gives the events of a run and goes on
-//! by itself where the connection broke.
+//! # Connecting
+//! [`Client::connect`] finds the host behind its unix socket, compares versions, and starts a host in the background if none
+//! answers and [`ClientConfig::start`] says how. The library has no runtime of its own: call it from a tokio runtime with the
+//! drivers for I/O and time. A [`Client`] is cheap to clone, and any number of calls may be in flight.
+//!
+//! # Calling
+//! [`Client`] has a method for each method of the API, with the types of `ostler-protocol`; [`Client::call`] takes any name. If
+//! the connection breaks before the answer is complete, only idempotent calls are repeated. Any other call fails with
+//! [`ClientError::Broken`], whose `uncertain` says whether the host may have done what was asked: a run is never started twice.
+//!
+//! # Following
+//! [`Client::follow`] gives the events of a run, or of all runs, each once and in order. It reconnects by itself and continues
+//! after the last event. A program that stops stores the cursor of its last event, and continues later with
+//! [`SubscribeParams::after`](ostler_protocol::methods::SubscribeParams::after).
+//!
+//! `examples/run_and_follow.rs` submits a run and follows it:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use ostler_client::{Client, ClientConfig, HostCommand, StreamItem};
+//! use ostler_protocol::methods::SubscribeParams;
+//!
+//! let config = ClientConfig::new("/run/ostler/host.sock".into(), "0.1.0");
+//! let client = Client::connect(ClientConfig { start: Some(HostCommand::ostler("ostler".into())), ..config }).await?;
+//! let payload = serde_json::json!({"provider": "codex", "prompt": "explain this repository", "cwd": "/src/project"});
+//! let run = client.start_run(&payload).await?.run_id;
+//! let mut events = client.follow(SubscribeParams { run_id: Some(run), ..SubscribeParams::default() });
+//! while let StreamItem::Event(event) = events.next().await? {
+//!     println!("{}", event.kind);
+//!     if event.kind.terminal() {
+//!         break;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod connect;
 mod error;

@@ -13,6 +13,8 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tungstenite::Error as WsError;
+use tungstenite::error::ProtocolError;
 
 use super::budget::Exhausted;
 use super::duplex::{self, Session};
@@ -107,16 +109,15 @@ enum Reason {
 }
 
 impl Reason {
-    /// What the library says of an error; axum gives no type for it.
-    fn of_error(text: &str) -> Self {
-        if text.contains("too long") || text.contains("too big") {
-            Self::TooLarge
-        } else if text.contains("UTF-8") {
-            Self::NotText
-        } else if text.contains("protocol error") && !text.contains("without closing handshake") {
-            Self::Malformed
-        } else {
-            Self::Gone
+    /// Why the library ended a connection. axum hides the type of its error, but not the error: it is that of tungstenite, in
+    /// the version that axum uses.
+    fn of_error(error: axum::Error) -> Self {
+        match error.into_inner().downcast_ref() {
+            Some(WsError::Capacity(_)) => Self::TooLarge,
+            Some(WsError::Utf8(_)) => Self::NotText,
+            Some(WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Self::Gone,
+            Some(WsError::Protocol(_)) => Self::Malformed,
+            _ => Self::Gone,
         }
     }
 }
@@ -136,9 +137,8 @@ async fn read(source: &mut SplitStream<WebSocket>, session: &Session, shared: &S
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
             Ok(None | Some(Ok(Message::Close(_)))) => return Reason::Gone,
             Ok(Some(Err(error))) => {
-                let text = error.to_string();
                 tracing::debug!(%error, "a WebSocket ended early");
-                return Reason::of_error(&text);
+                return Reason::of_error(error);
             }
         };
         // It is whole already: only the room to work on it is wanted.
