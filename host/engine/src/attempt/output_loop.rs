@@ -327,7 +327,7 @@ impl OutputLoop<'_> {
         let Some(document) = &mut self.document else { return };
         if room {
             self.events += 1;
-            document.kept(&piece, self.output.append_and_tell(vec![event]));
+            document.kept(&piece, self.output.append_tracked(vec![event]));
         } else {
             document.lost(&piece);
         }
@@ -512,7 +512,7 @@ impl OutputLoop<'_> {
                     let event = self.recorder.redacted(&payload);
                     if self.take_room(&event) {
                         self.events += 1;
-                        let written = self.output.append_and_tell(vec![event]);
+                        let written = self.output.append_tracked(vec![event]);
                         match self.pieces.get_mut(&key) {
                             Some((_, newest)) => *newest = Some(written),
                             None => _ = self.pieces.insert(key, (written, None)),
