@@ -1,4 +1,4 @@
-//! Ways in which a secret once came through: broken into lines, encoded twice, with marks in between.
+//! Regression tests for secrets that were missed: broken into lines, encoded twice, with invisible characters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ fn known() -> RunRedactor {
     bind(Masks::new([KnownSecret { name: "DEPLOY_TOKEN".to_owned(), value: KNOWN.to_owned() }]))
 }
 
-/// Put together here, so that this file holds nothing that looks like a key.
+/// Assembled here, so that this file contains nothing that looks like a key.
 fn anthropic() -> String {
     ["sk-", "ant-", "api03-", &KNOWN[..93], "AA"].concat()
 }
@@ -36,7 +36,8 @@ fn longest_left(form: &str, output: &str) -> usize {
     longest
 }
 
-/// Redacts it whole and in pieces, which must be the same, and checks that at most `most` characters of the form are left.
+/// Redacts the text whole and in pieces, expects the same result, and checks that at most `most` characters of the form
+/// are left.
 #[track_caller]
 fn gone(run: &RunRedactor, text: &str, form: &str, most: usize) {
     let output = run.redact(text).text.into_owned();
@@ -49,7 +50,7 @@ fn gone(run: &RunRedactor, text: &str, form: &str, most: usize) {
 }
 
 #[test]
-fn a_known_value_is_found_in_base64_of_several_lines() {
+fn known_value_is_found_in_base64_of_several_lines() {
     let run = known();
     for before in ["", "x", "export TOKEN=", "a longer text that stands before the value in the same file: "] {
         let encoded = STANDARD.encode(format!("{before}{KNOWN}\n"));
@@ -58,7 +59,7 @@ fn a_known_value_is_found_in_base64_of_several_lines() {
             for end in ["\n", "\r\n"] {
                 let text = format!("before\n{}after\n", broken(&encoded, width, end));
                 let plain = encoded.replace('\n', "");
-                // Fewer than eight characters at the end of a line do not tell.
+                // Fewer than eight characters at the end of a line are not detected.
                 gone(
                     &run,
                     &text,
@@ -76,7 +77,7 @@ fn a_known_value_is_found_in_base64_of_several_lines() {
 }
 
 #[test]
-fn a_known_value_is_found_where_lines_are_folded() {
+fn known_value_is_found_in_folded_lines() {
     let run = known();
     for (lead, width) in
         [("before ", 80), ("before, and a lot of words that fill the line up to here: ", 80), ("before ", 20)]
@@ -84,7 +85,7 @@ fn a_known_value_is_found_where_lines_are_folded() {
         let text = format!("{}after\n", broken(&format!("{lead}{KNOWN} and "), width, "\n"));
         gone(&run, &text, KNOWN, 7);
     }
-    // What only begins like it is left alone.
+    // Text that only starts like it is not changed.
     let text = format!("before {}\nother after\n", &KNOWN[..20]);
     assert_eq!(run.redact(&text).text, text);
     for cuts in [&[1][..], &[7], &[40]] {
@@ -93,7 +94,7 @@ fn a_known_value_is_found_where_lines_are_folded() {
 }
 
 #[test]
-fn a_known_value_is_found_in_base64_of_base64_and_in_percent_codes() {
+fn known_value_is_found_in_nested_encodings() {
     let run = known();
     for value in [KNOWN, "p'a\"s$ w\\o/r&d?\u{fc}+42"] {
         let run = if value == KNOWN {
@@ -115,7 +116,7 @@ fn a_known_value_is_found_in_base64_of_base64_and_in_percent_codes() {
 }
 
 #[test]
-fn marks_that_nobody_sees_hide_no_secret() {
+fn invisible_characters_do_not_hide_a_secret() {
     let github = ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat();
     for mark in ["\u{1b}[m\u{1b}[K", "\u{1b}[01;31m\u{1b}[K", "\u{200b}", "\u{feff}", "\u{ad}", "\u{200d}\u{2060}"] {
         for at in [4, 10, 20] {
@@ -125,7 +126,7 @@ fn marks_that_nobody_sees_hide_no_secret() {
             }
         }
     }
-    // Without a secret inside, they stay.
+    // Without a secret inside, they are kept.
     for text in
         ["a \u{1b}[31mred\u{1b}[0m word, gre\u{1b}[1men\u{1b}[0m\n", "zero\u{200b}width \u{1f468}\u{200d}\u{1f469}\n"]
     {
@@ -135,7 +136,7 @@ fn marks_that_nobody_sees_hide_no_secret() {
 }
 
 #[test]
-fn a_key_in_base64_of_several_lines_is_found_by_rule() {
+fn key_in_base64_of_several_lines_is_found_by_a_rule() {
     let run = redactor();
     for before in ["", "KEY="] {
         let encoded = STANDARD.encode(format!("{before}{}", anthropic()));
@@ -149,7 +150,7 @@ fn a_key_in_base64_of_several_lines_is_found_by_rule() {
 }
 
 #[test]
-fn lines_after_base64_are_left_alone() {
+fn lines_after_base64_are_unchanged() {
     let run = redactor();
     let encoded = STANDARD
         .encode(format!("export GITHUB_TOKEN={}\n", ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat()));
@@ -164,7 +165,7 @@ fn lines_after_base64_are_left_alone() {
 }
 
 #[test]
-fn a_whole_key_with_the_mark_of_an_example_is_none() {
+fn key_marked_as_an_example_is_not_redacted() {
     let run = redactor();
     let key = anthropic();
     for suffix in ["EXAMPLE", "xxxxxxxx", "-changeme", "-placeholder", "****"] {

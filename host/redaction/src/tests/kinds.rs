@@ -1,5 +1,5 @@
-//! Kinds of text, an instance of each: what was once changed although it is no secret, and what once came through. The
-//! first kinds are those of published sources; `ordinary` counts them there.
+//! Regression tests, one for each kind of text: ordinary text that was redacted by mistake, and secrets that were
+//! missed. The first kinds are from published sources, in which `ordinary` counts them.
 
 use super::super::*;
 use super::{redactor, streamed};
@@ -12,7 +12,7 @@ fn kept(texts: &[&str]) {
     }
 }
 
-/// The secret goes, and of the rest nothing.
+/// Checks that only the secret is removed.
 #[track_caller]
 fn taken(secret: &str, texts: &[&str]) {
     let run = redactor();
@@ -129,7 +129,7 @@ fn keeps_names_of_resources_and_public_keys() {
 }
 
 #[test]
-fn takes_values_that_a_sentence_says() {
+fn takes_values_in_sentences() {
     taken(
         "x7Qm2kV9tR4w",
         &[
@@ -145,7 +145,7 @@ fn takes_values_that_a_sentence_says() {
 }
 
 #[test]
-fn takes_passwords_of_urls_whatever_is_in_them() {
+fn takes_passwords_of_urls_with_any_characters() {
     taken(
         "P@ssKettle42",
         &[

@@ -1,4 +1,4 @@
-//! What a redactor must do, one test for each requirement, over the whole way of a stream with the bundled rules.
+//! The requirements of redaction, one test for each, through a whole stream with the bundled rules.
 //!
 //! Two requirements are shown elsewhere: that rules of others cannot let anything through (`super::rules`), and that
 //! everything is redacted before it is stored anywhere (the end-to-end suite `leaks`).
@@ -6,7 +6,7 @@
 use super::super::*;
 use super::{bind, redactor, streamed};
 
-/// Put together here, so that this file holds nothing that looks like a token.
+/// Assembled here, so that this file contains nothing that looks like a token.
 fn token() -> String {
     ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat()
 }
@@ -55,7 +55,7 @@ fn requirement_02_no_tail_of_a_longer_secret_is_left() {
 }
 
 #[test]
-fn requirement_03_keys_of_several_lines() {
+fn requirement_03_keys_of_several_lines_are_redacted() {
     let key = ["-----BEGIN RSA PRIVATE KEY-----", "", BODY, BODY, "KfWBltWiwWgyfYNz2z/ySnGBFYMKgIH4"];
     let forms: [fn(usize, &str) -> String; 8] = [
         |_, line| format!("{line}\n"),
@@ -90,7 +90,7 @@ fn requirement_04_json_in_json_stays_json() {
 }
 
 #[test]
-fn requirement_05_known_values_in_every_encoding() {
+fn requirement_05_known_values_are_found_in_every_encoding() {
     use base64::Engine as _;
     let value = "correct horse/battery+9\"x";
     let run = known(&[value]);
@@ -105,7 +105,7 @@ fn requirement_05_known_values_in_every_encoding() {
 }
 
 #[test]
-fn requirement_06_unknown_values_in_encodings() {
+fn requirement_06_unknown_values_are_found_in_encodings() {
     use base64::Engine as _;
     let base64 = base64::engine::general_purpose::STANDARD;
     let inside = format!("export GITHUB_TOKEN={}\nexport PORT=8080\n", token());
@@ -118,7 +118,7 @@ fn requirement_06_unknown_values_in_encodings() {
 }
 
 #[test]
-fn requirement_07_credentials_of_urls() {
+fn requirement_07_credentials_of_urls_are_redacted() {
     gone("postgres://app:DHk8U%21qexqDS@db.acme.test:5432/x\n", "DHk8U", &["postgres://app:", "@db.acme.test:5432/x"]);
     gone("redis://:qbbGz6qFk52JdX@cache/0\n", "qbbGz6qFk52JdX", &["redis://:", "@cache/0"]);
     let url = "https://s3.acme.test/b?X-Amz-Signature=5ac717f7bf0387a3153397df6dae75db5c12ea26c85d&X-Amz-Expires=60\n";
@@ -126,7 +126,7 @@ fn requirement_07_credentials_of_urls() {
 }
 
 #[test]
-fn requirement_08_names_and_assignments() {
+fn requirement_08_values_of_secret_names_are_redacted() {
     let value = "IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5D";
     for form in [
         format!("API_KEY={value}"),
@@ -147,7 +147,7 @@ fn requirement_08_names_and_assignments() {
 }
 
 #[test]
-fn requirement_09_entropy_alone_is_nothing() {
+fn requirement_09_entropy_alone_is_not_redacted() {
     untouched("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  dist/app.js\n");
     untouched(
         "      resolved integrity sha512-IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5DIRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5Dxx==\n",
@@ -156,7 +156,7 @@ fn requirement_09_entropy_alone_is_nothing() {
 }
 
 #[test]
-fn requirement_10_what_is_no_secret() {
+fn requirement_10_ordinary_text_is_unchanged() {
     untouched("commit 5ac717f7bf0387a3153397df6dae75db5c12ea26\n");
     untouched("{\"id\":\"toolu_01cFRMhwT7dk0hOF3FlP6E9i\",\"request_id\":\"req_011CSHoEeqs5C35K2UUqR7Fy\"}\n");
     untouched("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJHnq2vX0k9v1z8x7q2m9k4v1z8x7q2m9k4v1z8 me@host\n");
@@ -172,16 +172,16 @@ fn requirement_11_placeholders_are_stable() {
 }
 
 #[test]
-fn requirement_12_word_edges() {
+fn requirement_12_rules_respect_word_edges() {
     for before in ["\u{1b}[33m", "\\u001b[33m", "%3D", "\\n", "\\\\n", "\\u0026", "é"] {
         gone(&format!("x{before}{}\n", token()), "3gosog", &["x"]);
     }
 }
 
 #[test]
-fn requirement_13_rules_begin_with_literals() {
+fn requirement_13_rules_start_with_literals() {
     let run = redactor();
-    // The literal of these stands inside the token; they are searched for from the last blank before it.
+    // The literal of these is inside the token; they are searched from the last blank before it.
     const INSIDE: [&str; 7] = [
         "azure-ad-client-secret",
         "azure-storage-account-key",
@@ -194,6 +194,6 @@ fn requirement_13_rules_begin_with_literals() {
     for rule in run.shared.redactor.rules.iter().filter(|rule| matches!(rule.finder, compile::Finder::Search(_))) {
         assert!(INSIDE.contains(&rule.id.as_str()), "{} is searched for everywhere", rule.id);
     }
-    // Unfinished lines would wait for their end if one rule could begin anywhere.
+    // If one rule could start anywhere, unfinished lines would be held back until their end.
     assert_eq!(run.shared.redactor.lookback, 0);
 }

@@ -5,7 +5,7 @@ use super::{bind, redactor, streamed};
 
 const SECRET: &str = "x7Qm2kV9tR4wZs81";
 
-/// Redacts it whole and in pieces, which must be the same.
+/// Redacts the text whole and in pieces, and expects the same result.
 #[track_caller]
 fn redacted(text: &str) -> String {
     let run = redactor();
@@ -17,7 +17,7 @@ fn redacted(text: &str) -> String {
     output
 }
 
-/// The secret goes, and everything else stays.
+/// Checks that only the secret is removed.
 #[track_caller]
 fn taken(text: &str) {
     let output = redacted(text);
@@ -152,7 +152,7 @@ fn takes_known_ordinary_value_of_a_name_on_another_line() {
 }
 
 #[test]
-fn holds_back_no_plain_line() {
+fn plain_line_is_not_held_back() {
     let run = redactor();
     let mut stream = run.stream();
     let mut push = |text: &str| {
