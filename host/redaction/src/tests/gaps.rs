@@ -39,7 +39,7 @@ fn longest_left(form: &str, output: &str) -> usize {
 /// Redacts the text whole and in pieces, expects the same result, and checks that at most `most` characters of the form
 /// are left.
 #[track_caller]
-fn gone(run: &RunRedactor, text: &str, form: &str, most: usize) {
+fn assert_removed(run: &RunRedactor, text: &str, form: &str, most: usize) {
     let output = run.redact(text).text.into_owned();
     let left = longest_left(form, &output.replace(['\n', '\r'], ""));
     assert!(left <= most, "{left} characters are left of {text:?}: {output:?}");
@@ -60,7 +60,7 @@ fn known_value_is_found_in_base64_of_several_lines() {
                 let text = format!("before\n{}after\n", broken(&encoded, width, end));
                 let plain = encoded.replace('\n', "");
                 // Fewer than eight characters at the end of a line are not detected.
-                gone(
+                assert_removed(
                     &run,
                     &text,
                     if before.is_empty() { &form } else { &plain[plain.len() - 100..plain.len() - 4] },
@@ -83,7 +83,7 @@ fn known_value_is_found_in_folded_lines() {
         [("before ", 80), ("before, and a lot of words that fill the line up to here: ", 80), ("before ", 20)]
     {
         let text = format!("{}after\n", broken(&format!("{lead}{KNOWN} and "), width, "\n"));
-        gone(&run, &text, KNOWN, 7);
+        assert_removed(&run, &text, KNOWN, 7);
     }
     // Text that only starts like it is not changed.
     let text = format!("before {}\nother after\n", &KNOWN[..20]);
@@ -105,12 +105,12 @@ fn known_value_is_found_in_nested_encodings() {
         for before in ["", "x", "xy"] {
             let once = STANDARD.encode(format!("{before}{value}"));
             for twice in [STANDARD.encode(&once), STANDARD.encode(format!("z{once}"))] {
-                gone(&run, &format!("before {twice} after\n"), &twice, 12);
+                assert_removed(&run, &format!("before {twice} after\n"), &twice, 12);
             }
         }
         let upper: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
         for form in [upper.to_lowercase(), upper] {
-            gone(&run, &format!("before {form} after\n"), &form, 3);
+            assert_removed(&run, &format!("before {form} after\n"), &form, 3);
         }
     }
 }
@@ -122,7 +122,7 @@ fn invisible_characters_do_not_hide_a_secret() {
         for at in [4, 10, 20] {
             for (run, secret) in [(known(), KNOWN), (redactor(), github.as_str()), (redactor(), &anthropic())] {
                 let text = format!("before {}{mark}{} after\n", &secret[..at], &secret[at..]);
-                gone(&run, &text, secret, 3);
+                assert_removed(&run, &text, secret, 3);
             }
         }
     }
@@ -143,7 +143,7 @@ fn key_in_base64_of_several_lines_is_found_by_a_rule() {
         for width in [64, 76] {
             for end in ["\n", "\r\n"] {
                 let text = format!("before\n{}after\n", broken(&encoded, width, end));
-                gone(&run, &text, &encoded, 4);
+                assert_removed(&run, &text, &encoded, 4);
             }
         }
     }
