@@ -71,7 +71,7 @@ fn broken_replacement_keeps_the_last_working_plugin() {
     for broken in [b"broken".to_vec(), Vec::new(), good[..good.len() / 2].to_vec()] {
         fixture.put("a.wasm", &broken);
         let (second, problems) = reload(&fixture, &first);
-        assert_eq!(changes(&second, &first), [(PluginChangeKind::CollectedLog, "test".to_owned())]);
+        assert_eq!(changes(&second, &first), [(PluginChangeKind::Kept, "test".to_owned())]);
         assert!(policy.is_of(&second));
         let [listed] = second.list().try_into().unwrap();
         assert_eq!(listed.state, PluginState::Ready);
