@@ -6,8 +6,8 @@
 //!
 //! - takes `CONNECT host:port` and requests for `http://` URLs,
 //! - decides by the run's [`AllowList`] ([`decide`]),
-//! - resolves names itself, refuses addresses that a name must not resolve to ([`check_address`]), and connects to exactly
-//!   the address that it checked,
+//! - resolves names itself, refuses addresses that a name must not resolve to ([`check_address`]), and connects to
+//!   exactly the address that it checked,
 //! - compares the name in the TLS handshake with the allowed one,
 //! - reports each decision to an [`EgressSink`].
 //!

@@ -7,8 +7,8 @@
 //!   read.
 //! - [`ownership`] checks the whole path of a file that decides what runs (configuration, plugins, programs): the file,
 //!   every folder above it, and every link on the way.
-//! - [`DataLock`] ensures that only one host at a time uses a data folder. [`Holder`] describes that host in the lock file, for
-//!   programs that cannot connect to it yet.
+//! - [`DataLock`] ensures that only one host at a time uses a data folder. [`Holder`] describes that host in the lock
+//!   file, for programs that cannot connect to it yet.
 //! - [`SocketAddress`] gives a unix socket an address, however long its path is.
 
 mod folders;

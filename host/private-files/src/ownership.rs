@@ -4,11 +4,11 @@
 //! root, and no other user may be able to write to them. Links are followed; the link, its folder and its target are
 //! all checked.
 //!
-//! - A folder above that everybody can write to is accepted if it has the sticky bit (`/tmp`): there no user can replace the
-//!   files of others. The folder of the file itself must not be such a folder.
+//! - A folder above that everybody can write to is accepted if it has the sticky bit (`/tmp`): there no user can
+//!   replace the files of others. The folder of the file itself must not be such a folder.
 //! - The group may have write access if it is the user's private group, with the user's own number, as on most systems.
-//! - In a user namespace the owners of folders outside of it are not visible. Such a folder above is accepted; the file and
-//!   its folder must have a visible owner.
+//! - In a user namespace the owners of folders outside of it are not visible. Such a folder above is accepted; the file
+//!   and its folder must have a visible owner.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

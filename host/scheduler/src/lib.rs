@@ -9,8 +9,8 @@
 //!    all jobs, so the order of two waiting jobs never changes, and the static key `since − priority × aging` replaces
 //!    it: each lane is a B-tree on that key, and the next job is the least key among the lanes that have a slot.
 //!    Nothing is recomputed as time passes, and every operation costs O(log n) (listing and ranking cost O(n)). Equal
-//!    jobs leave in the order of their arrival numbers, which the caller assigns. Because every step of priority is worth a fixed
-//!    time, no job starves: after `20 × aging`, a job of the lowest priority is ahead of every new one.
+//!    jobs leave in the order of their arrival numbers, which the caller assigns. Because every step of priority is
+//!    worth a fixed time, no job starves: after `20 × aging`, a job of the lowest priority is ahead of every new one.
 //! 3. **Series.** Jobs of one series run one after another, in the order of submission, a retry before the later jobs. A
 //!    job that is *held* by its series takes no slot and delays no other job; its waiting time counts from its
 //!    submission. A job that is *blocked* waits for an event that only the caller knows, and is held until then.

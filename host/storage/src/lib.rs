@@ -6,10 +6,11 @@
 //! promises. Neither a subscriber nor the caller sees a write before it is committed. An idle writer sleeps without a
 //! timer.
 //!
-//! - [`Storage::write`] runs a closure on a [`WriteTx`]; [`Durability`] says how safely it is stored when its promise resolves. It never blocks.
+//! - [`Storage::write`] runs a closure on a [`WriteTx`]; [`Durability`] says how safely it is stored when its promise
+//!   resolves. It never blocks.
 //! - [`Storage::write_urgent`] runs before waiting output; for acknowledgements and commands.
-//! - [`Storage::append`] and [`Output`] write events. They block while more than a few MiB wait, so that output is no faster
-//!   than the disk and memory stays bounded.
+//! - [`Storage::append`] and [`Output`] write events. They block while more than a few MiB wait, so that output is no
+//!   faster than the disk and memory stays bounded.
 //!
 //! A write's closure may run more than once (when a transaction fails because of *another* write, each is tried
 //! again alone), but only one of its runs ever takes effect.
