@@ -1,9 +1,9 @@
-//! Builds the bundled plugins from source, makes components of them and machine code of those, and embeds both.
+//! Builds the bundled plugins from source as components, compiles these to machine code, and embeds both.
 //!
 //! A nested cargo builds the guest crates for `wasm32-unknown-unknown`, see `ostler-nested-build`.
 //!
-//! `OSTLER_PLUGIN_COMPONENTS` names a folder of ready-made components (`codex.wasm` and so on) and spares all of that,
-//! for packagers who build the plugins elsewhere.
+//! `OSTLER_PLUGIN_COMPONENTS` names a folder of prebuilt components (`codex.wasm` and so on), for packagers who
+//! build the plugins elsewhere. They are used instead.
 
 use std::env;
 use std::fmt::Write as _;
@@ -36,12 +36,12 @@ const GUESTS: &[Guest] = &[
 ];
 
 const TARGET: &str = "wasm32-unknown-unknown";
-const READY_MADE: &str = "OSTLER_PLUGIN_COMPONENTS";
+const PREBUILT: &str = "OSTLER_PLUGIN_COMPONENTS";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/code.rs");
-    println!("cargo::rerun-if-env-changed={READY_MADE}");
+    println!("cargo::rerun-if-env-changed={PREBUILT}");
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -54,8 +54,8 @@ fn main() -> ExitCode {
 fn embed() -> Result<(), String> {
     let nested = Nested::new()?;
     let out = nested.out.as_path();
-    let components = match env::var_os(READY_MADE).filter(|folder| !folder.is_empty()) {
-        Some(folder) => ready_made(&PathBuf::from(folder))?,
+    let components = match env::var_os(PREBUILT).filter(|folder| !folder.is_empty()) {
+        Some(folder) => prebuilt(&PathBuf::from(folder))?,
         None => build_components(&nested)?,
     };
     let compiler = Compiler::for_target(&variable("TARGET")?)?;
@@ -63,7 +63,7 @@ fn embed() -> Result<(), String> {
     for (guest, component) in GUESTS.iter().zip(&components) {
         let code = out.join(format!("{}.code", guest.name));
         write_if_changed(&code, &compiler.compile(guest, component)?)?;
-        // The name in the list is for messages; what counts is what the plugin says of itself.
+        // The name in the list is for messages; the plugin's own identity counts.
         let _ = writeln!(
             list,
             "    Bundled {{ name: {:?}, kind: Kind::{}, component: include_bytes!({:?}), code: include_bytes!({:?}) }},",
@@ -75,10 +75,10 @@ fn embed() -> Result<(), String> {
 }
 
 /// The packager's components.
-fn ready_made(folder: &Path) -> Result<Vec<PathBuf>, String> {
+fn prebuilt(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let folder = folder
         .canonicalize()
-        .map_err(|error| format!("failed to find the folder that {READY_MADE} names, {}: {error}", folder.display()))?;
+        .map_err(|error| format!("failed to find the folder that {PREBUILT} names, {}: {error}", folder.display()))?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for guest in GUESTS {
@@ -93,7 +93,7 @@ fn ready_made(folder: &Path) -> Result<Vec<PathBuf>, String> {
     if missing.is_empty() {
         Ok(found)
     } else {
-        Err(format!("{READY_MADE} names {}, which lacks {}", folder.display(), missing.join(", ")))
+        Err(format!("{PREBUILT} names {}, which lacks {}", folder.display(), missing.join(", ")))
     }
 }
 
@@ -118,7 +118,7 @@ fn build_components(nested: &Nested) -> Result<Vec<PathBuf>, String> {
     Ok(components)
 }
 
-/// Adds the guests' target where it is missing. `rust-toolchain.toml` names it, but nothing installs it where rustup's
+/// Adds the guests' target if it is missing. `rust-toolchain.toml` names it, but it is not installed if rustup's
 /// automatic installs are off or there is no rustup.
 fn ensure_target() -> Result<(), String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -152,7 +152,7 @@ fn ensure_target() -> Result<(), String> {
     ))
 }
 
-/// Makes a component of a module.
+/// Wraps a module as a component.
 fn wrap(guest: &Guest, module: &Path) -> Result<Vec<u8>, String> {
     let bytes = fs::read(module).map_err(|error| format!("failed to read {}: {error}", module.display()))?;
     let encode = || wit_component::ComponentEncoder::default().validate(true).module(&bytes)?.encode();
@@ -165,17 +165,17 @@ fn wrap(guest: &Guest, module: &Path) -> Result<Vec<u8>, String> {
     })
 }
 
-/// Makes machine code of components.
+/// Compiles components to machine code.
 struct Compiler {
     /// None: the host compiles at its first start.
     engine: Option<wasmtime::Engine>,
 }
 
 impl Compiler {
-    /// For the target of the host, and for every processor of it that [`code::BASELINE_X86_64`] allows.
+    /// A compiler for the target of the host, and for every processor of it that [`code::BASELINE_X86_64`] allows.
     fn for_target(target: &str) -> Result<Self, String> {
         if target.split('-').next() != variable("HOST")?.split('-').next() {
-            // The code generator that is built here knows the architecture that it runs on.
+            // This code generator supports only the architecture that it runs on.
             println!(
                 "cargo::warning=no machine code is made for {target}: its host compiles the plugins at the first start"
             );
@@ -186,7 +186,8 @@ impl Compiler {
             config.target(target)?;
             if target.starts_with("x86_64-") {
                 for feature in code::BASELINE_X86_64 {
-                    // SAFETY: wasmtime compares the features that code was made for with the processor's when it loads it.
+                    // SAFETY: wasmtime compares the features that code was made for with the processor's when it loads
+                    // it.
                     unsafe { config.cranelift_flag_enable(feature) };
                 }
             }
@@ -196,7 +197,7 @@ impl Compiler {
         Ok(Self { engine: Some(engine) })
     }
 
-    /// The code of a component; nothing where none is made.
+    /// The code of a component; empty if none is compiled.
     fn compile(&self, guest: &Guest, component: &Path) -> Result<Vec<u8>, String> {
         let Some(engine) = &self.engine else { return Ok(Vec::new()) };
         let bytes = fs::read(component).map_err(|error| format!("failed to read {}: {error}", component.display()))?;

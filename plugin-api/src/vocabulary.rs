@@ -148,7 +148,7 @@ pub mod notices {
         REFUSAL = "refusal";
         /// A request to the model or to a service of the CLI failed. Facts: `status`.
         REQUEST_FAILED = "request-failed";
-        /// A message of the CLI for which there is no other word.
+        /// A message of the CLI without another code.
         OTHER = "other";
     }
 }

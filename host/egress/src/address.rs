@@ -1,19 +1,19 @@
-//! Which addresses a name may lead to.
+//! Which addresses a name may resolve to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ostler_protocol::NetworkReason;
 
-/// How far an address may be from the public network.
+/// Which addresses are permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressScope {
     /// Public addresses.
     Public,
-    /// Those of private networks too: for hosts that the operator named, a company's gateway for instance.
+    /// Also addresses of private networks: for hosts that the operator named, for example a company's gateway.
     Internal,
 }
 
-/// Addresses of cloud metadata services, which hand out credentials to whoever asks, outside of the link-local ranges.
+/// Addresses of cloud metadata services outside of the link-local ranges. They return credentials to any caller.
 const METADATA: &[IpAddr] = &[
     // Azure; a public address that is answered by the machine's own host.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -28,10 +28,10 @@ const METADATA: &[IpAddr] = &[
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
-/// Checks an address that a name led to.
+/// Checks an address to which a name resolved.
 ///
 /// # Errors
-/// The class of the address, where the scope does not reach it. Loopback, link-local, metadata and reserved addresses
+/// The class of the address, if the scope does not include it. Loopback, link-local, metadata and reserved addresses
 /// are refused in each scope.
 pub fn check_address(address: IpAddr, scope: AddressScope) -> Result<(), NetworkReason> {
     match classify(address.to_canonical()) {
@@ -79,7 +79,7 @@ fn classify_v6(address: Ipv6Addr) -> Option<NetworkReason> {
         (0xfe80..=0xfebf, _) => Some(NetworkReason::LinkLocalAddress),
         // Unique local; site local, which is long out of use.
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, _) => Some(NetworkReason::PrivateAddress),
-        // NAT64 (well known prefix) and 6to4 lead to the IPv4 address inside.
+        // NAT64 (well-known prefix) and 6to4 contain an IPv4 address.
         (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => embedded(g, h),
         (0x2002, _) => embedded(b, c),
         // Protocol assignments (Teredo among them) and documentation.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn public_addresses_are_reached() {
+    fn public_addresses_are_permitted() {
         for text in [
             "1.1.1.1",
             "9.255.255.255",
@@ -226,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_form_of_an_ipv4_address_is_judged_otherwise(value: u32) {
+        fn every_form_of_an_ipv4_address_has_the_same_class(value: u32) {
             let plain = Ipv4Addr::from(value);
             let [a, b, c, d] = plain.octets().map(u16::from);
             let (high, low) = ((a << 8) | b, (c << 8) | d);
@@ -238,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_library_calls_private_is_refused(value: u32) {
+        fn addresses_that_the_library_calls_special_are_refused(value: u32) {
             let address = Ipv4Addr::from(value);
             let special = address.is_private() || address.is_loopback() || address.is_link_local()
                 || address.is_multicast() || address.is_broadcast() || address.is_documentation()

@@ -1,4 +1,4 @@
-//! The allow list of a run, and the decision that it makes.
+//! The allow list of a run, and the decision about a host.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::address::{AddressScope, classify};
 use ostler_protocol::{Host, HostPattern, HostRule, NetworkReason};
 
-/// Who wrote a rule. What the operator wrote reaches further than what comes with a plugin or a payload.
+/// The origin of a rule. Rules of the operator may allow more than those of a plugin or a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleSource {
-    /// A provider plugin: the hosts of its models. Public hosts alone.
+    /// A provider plugin: the hosts of its models. Only public hosts.
     Plugin,
-    /// A payload or profile. Names lead to public addresses alone; addresses of private networks and ports of this
-    /// machine are reached where the rule is that address or port.
+    /// A payload or profile. Names may resolve only to public addresses; addresses of private networks and ports of this
+    /// machine are allowed only if the rule is that address or port.
     Payload,
-    /// The configuration. Names may lead to private networks too, and every valid [`HostRule`] is taken.
+    /// The configuration. Names may also resolve to private networks, and every valid [`HostRule`] is accepted.
     Operator,
 }
 
@@ -37,7 +37,7 @@ impl AllowList {
     /// Reads entries such as `api.example.com`, `*.example.com:8443` or `localhost:8080`; see [`HostRule`].
     ///
     /// # Errors
-    /// Every entry that is not a valid rule, or that its source may not have.
+    /// Every entry that is not a valid rule, or not permitted for its source.
     pub fn parse<S: AsRef<str>>(entries: &[S], source: RuleSource) -> Result<Self, Vec<InvalidEntry>> {
         let (mut rules, mut errors) = (Vec::with_capacity(entries.len()), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
@@ -50,7 +50,7 @@ impl AllowList {
     }
 
     /// The hosts of the values that are URLs (`http`, `https`, `ws` or `wss`), as rules of the operator: the endpoints
-    /// that the configuration of a provider names are allowed by themselves. Other values are passed over.
+    /// that the configuration of a provider names are allowed by themselves. Other values are ignored.
     pub fn of_urls<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let rules = values.into_iter().filter_map(url_rule).map(|rule| (rule, RuleSource::Operator));
         Self { rules: rules.collect() }
@@ -79,7 +79,7 @@ impl AllowList {
     }
 }
 
-/// One entry as a rule that its source may have.
+/// Parses an entry and checks that its source may have it.
 ///
 /// # Errors
 /// What is wrong with it, beginning with the entry.
@@ -120,31 +120,31 @@ fn url_rule(value: &str) -> Option<HostRule> {
     let pattern = match host {
         host if host.is_localhost() => HostPattern::Localhost,
         Host::Name(name) => HostPattern::Name(name),
-        // `0.0.0.0` is where servers listen; whoever connects to it means this machine.
+        // Servers listen on `0.0.0.0`; a client that connects to it means this machine.
         Host::Address(address) if address.is_unspecified() => HostPattern::Localhost,
         Host::Address(address) => HostPattern::Address(address),
     };
     Some(HostRule { pattern, port })
 }
 
-/// Where an allowed host may lead.
+/// How an allowed host is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The name has to be looked up, and its addresses to be checked with
+    /// The name must be resolved, and its addresses checked with
     /// [`check_address`](super::check_address).
     LookUp(String, AddressScope),
     /// These addresses, which the rule itself names.
     Addresses(Vec<IpAddr>),
 }
 
-/// Decides whether a run may reach a host and port, without any look at the network.
+/// Decides whether a run may reach a host and port, without network access.
 ///
 /// # Errors
 /// [`NetworkReason::NotAllowed`]: no rule names it.
 pub fn decide(host: &Host, port: u16, allowed: &AllowList) -> Result<Route, NetworkReason> {
     let matching = || allowed.rules.iter().filter(|(rule, _)| rule.matches(host, port));
     let scope = |(rule, source): &(HostRule, RuleSource)| match (source, &rule.pattern) {
-        // `*` is about the internet, whoever wrote it.
+        // `*` means the public internet, for every source.
         (RuleSource::Operator, HostPattern::Name(_) | HostPattern::Below(_)) => AddressScope::Internal,
         _ => AddressScope::Public,
     };
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_no_rule_names_is_refused() {
+    fn host_without_a_rule_is_refused() {
         let allowed =
             list(&["api.example.com", "*.example.net", "10.0.0.1:80", "localhost:8080"], RuleSource::Operator);
         for (host, port) in [
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_reaches_private_networks_only_by_word_of_the_operator() {
+    fn only_rules_of_the_operator_reach_private_networks_by_name() {
         let scope = |host: &str, allowed: &AllowList| match decided(host, 443, allowed) {
             Ok(Route::LookUp(_, scope)) => scope,
             other => panic!("{host}: {other:?}"),
@@ -204,14 +204,14 @@ mod tests {
         assert_eq!(scope("a.example.com", &operator), AddressScope::Internal);
         assert_eq!(scope("gateway.corp", &operator), AddressScope::Internal);
         assert_eq!(scope("other.example", &operator), AddressScope::Public);
-        // The widest of all rules counts.
+        // The widest matching rule counts.
         let mut both = list(&["a.example.com"], RuleSource::Plugin);
         both.extend(operator);
         assert_eq!(scope("a.example.com", &both), AddressScope::Internal);
     }
 
     #[test]
-    fn addresses_and_loopback_ports_are_what_the_rule_says() {
+    fn rules_for_addresses_and_loopback_ports_match_exactly() {
         let allowed = list(&["localhost:8080", "10.0.0.1:80", "127.0.0.5:1"], RuleSource::Payload);
         let loopback: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
         for host in ["localhost", "LOCALHOST.", "127.0.0.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]"] {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_entry_is_named() {
+    fn every_invalid_entry_is_reported() {
         let errors = AllowList::parse(&["ok.example", "https://x", "localhost"], RuleSource::Payload).unwrap_err();
         let indexes: Vec<usize> = errors.iter().map(|error| error.index).collect();
         assert_eq!(indexes, [1, 2]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_may_have_only_rules_of_its_reach() {
+    fn each_source_accepts_only_its_kinds_of_rules() {
         use RuleSource::{Operator, Payload, Plugin};
         for (entry, may) in [
             ("a.example.com", &[Plugin, Payload, Operator][..]),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_in_settings_are_rules_of_the_operator() {
+    fn urls_in_settings_become_rules_of_the_operator() {
         let values = [
             "https://gateway.corp.example/v1",
             "http://user:secret@llm.corp.example:8080/x?y#z",
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_rule_is_kept_once() {
+    fn duplicate_rules_are_merged() {
         let mut allowed = list(&["a.example"], RuleSource::Operator);
         allowed.extend(list(&["A.example:443", "b.example"], RuleSource::Operator));
         assert_eq!(allowed.entries().count(), 2);

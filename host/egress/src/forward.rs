@@ -1,4 +1,4 @@
-//! Requests for `http://` URLs: each goes over a connection of its own.
+//! Forwards requests for `http://` URLs, each over its own connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,20 +27,20 @@ const HOP_BY_HOP: &[HeaderName] = &[
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    // The server part of this proxy has answered it.
+    // The server side of this proxy has handled it.
     header::EXPECT,
 ];
-/// The same, without a constant of the library.
+/// Further ones, for which the library has no constant.
 const HOP_BY_HOP_NAMES: &[&str] = &["keep-alive", "proxy-connection"];
 
-/// The body of an answer, with the connection that it comes over.
+/// The body of a response, with its connection.
 pub(super) struct Forwarded {
     body: Incoming,
     _driver: Driver,
     _connected: Connected,
 }
 
-/// Drives a connection while somebody waits for its answer.
+/// Drives a connection until its response is read.
 struct Driver(JoinHandle<()>);
 
 impl Drop for Driver {
@@ -69,12 +69,12 @@ impl HttpBody for Forwarded {
     }
 }
 
-/// Sends a request on to the host of its URL.
+/// Forwards a request to the host of its URL.
 pub(super) async fn forward(mut request: Request<Incoming>, target: Target, shared: &Shared) -> Response<Body> {
     if target.port == TLS_PORT {
-        // A server of TLS has no use for it, and the name could not be checked.
+        // A TLS server cannot use it, and the name cannot be checked.
         let denial = Denial::refused(NetworkReason::NotTls);
-        shared.note(&target, &denial);
+        shared.record(&target, &denial);
         return deny(&target, &denial);
     }
     if let Err(message) = rewrite(&mut request) {
@@ -109,11 +109,11 @@ pub(super) async fn forward(mut request: Request<Incoming>, target: Target, shar
     }
 }
 
-/// Makes of the request to a proxy one to the server itself.
+/// Rewrites the request to a proxy as one to the server.
 fn rewrite(request: &mut Request<Incoming>) -> Result<(), &'static str> {
     let uri = request.uri();
     let authority = uri.authority().ok_or("the URL has no host")?;
-    // Whatever the client's own header says: this is the host that was judged.
+    // Ignore the client's own header: this is the host that was checked.
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| "the host is not valid")?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let path: Uri = path.parse().map_err(|_| "the path is not valid")?;
@@ -132,7 +132,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // These say how long the body is.
+        // Keep headers that the request needs.
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST)
         .collect();
     for name in named.iter().chain(HOP_BY_HOP) {

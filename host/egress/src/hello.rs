@@ -1,8 +1,8 @@
 //! Reads the name that a TLS client asks for, from the first bytes that it sends.
 //!
-//! The reader is strict where TLS libraries are lenient: what it does not understand is refused, so that no server can
-//! read another name in the same bytes. It sees the outer name of an encrypted ClientHello (ECH), which therefore has to
-//! be that of the allowed host as well.
+//! The parser is stricter than TLS libraries: it refuses everything that it does not understand, so that no server can
+//! read another name in the same bytes. It sees the outer name of an encrypted ClientHello (ECH), which must be that of
+//! the allowed host as well.
 
 /// Bytes within which a ClientHello must be complete, record headers included. Real ones have 200 to 2,000.
 pub(super) const MAX_HELLO: usize = 32 << 10;
@@ -14,20 +14,20 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
 
-/// What the first bytes of a client are.
+/// What the first bytes of a client contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hello {
-    /// The beginning of a ClientHello; more must follow.
+    /// The start of a ClientHello; more must follow.
     Incomplete,
-    /// No TLS.
+    /// Not TLS.
     NotTls,
-    /// It begins as TLS does, and is not a ClientHello that can be read.
+    /// It starts like TLS, but is not a valid ClientHello.
     Invalid,
-    /// A ClientHello with the name that it asks for, if it has one.
+    /// A ClientHello, with its server name if it has one.
     Complete(Option<String>),
 }
 
-/// Judges the bytes that a client has sent so far.
+/// Parses the bytes that a client has sent so far.
 pub(super) fn read(bytes: &[u8]) -> Hello {
     match bytes.get(..2.min(bytes.len())) {
         Some([] | [HANDSHAKE_RECORD]) => return Hello::Incomplete,
@@ -36,7 +36,7 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
     }
     let handshake = match fragments(bytes) {
         Ok(handshake) => handshake,
-        Err(Broken) => return Hello::Invalid,
+        Err(Malformed) => return Hello::Invalid,
     };
     let mut input = Input(&handshake);
     let Some((kind, length)) = input.message_head() else {
@@ -53,10 +53,10 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
     }
 }
 
-struct Broken;
+struct Malformed;
 
-/// The payloads of the handshake records, put together; the last one may be incomplete.
-fn fragments(mut bytes: &[u8]) -> Result<Vec<u8>, Broken> {
+/// The payloads of the handshake records, concatenated; the last one may be incomplete.
+fn fragments(mut bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut handshake = Vec::with_capacity(bytes.len());
     loop {
         let [kind, major, _, high, low, rest @ ..] = bytes else {
@@ -65,7 +65,7 @@ fn fragments(mut bytes: &[u8]) -> Result<Vec<u8>, Broken> {
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         if *kind != HANDSHAKE_RECORD || *major != 3 || length == 0 || length > MAX_RECORD {
-            return if is_complete(&handshake) { Ok(handshake) } else { Err(Broken) };
+            return if is_complete(&handshake) { Ok(handshake) } else { Err(Malformed) };
         }
         match rest.split_at_checked(length) {
             Some((fragment, next)) => {
@@ -80,13 +80,13 @@ fn fragments(mut bytes: &[u8]) -> Result<Vec<u8>, Broken> {
     }
 }
 
-/// Whether the first handshake message is there as a whole.
+/// Whether the first handshake message is complete.
 fn is_complete(handshake: &[u8]) -> bool {
     let mut input = Input(handshake);
     input.message_head().is_some_and(|(_, length)| input.0.len() >= length)
 }
 
-/// The server name of a ClientHello's body; the outer `None` where the body is broken.
+/// The server name of a ClientHello's body; the outer `None` if the body is malformed.
 fn client_hello(body: &[u8]) -> Option<Option<String>> {
     let mut input = Input(body);
     input.take(2 + 32)?;
@@ -132,7 +132,7 @@ fn server_name(content: &[u8]) -> Option<String> {
     std::str::from_utf8(name).ok().filter(|name| name.is_ascii()).map(str::to_owned)
 }
 
-/// What is left to read.
+/// The remaining bytes.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -161,7 +161,7 @@ impl<'a> Input<'a> {
         Some((self.u8()?, self.u24()?))
     }
 
-    /// A block with a length of two bytes before it.
+    /// A block with a length prefix of two bytes.
     fn block16(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(self.u16()?);
         self.take(length)
@@ -219,7 +219,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_name_is_found_however_the_message_is_cut() {
+    fn name_is_found_for_any_split_of_the_message() {
         let extensions = [extension(10, &[0, 2, 0, 29]), server_names(&[(0, "api.example.com")])].concat();
         let message = message(&extensions);
         let expected = Hello::Complete(Some("api.example.com".to_owned()));
@@ -229,7 +229,7 @@ pub(super) mod tests {
             for end in 0..bytes.len() {
                 assert_eq!(read(&bytes[..end]), Hello::Incomplete, "{size} {end}");
             }
-            // What follows is not looked at.
+            // Later bytes are ignored.
             for more in [&[20, 3, 3, 0, 1, 1][..], &[23, 3, 3, 0, 1, 1], &[22, 3, 3], &[0xff; 40]] {
                 assert_eq!(read(&[&bytes, more].concat()), expected, "{size} {more:?}");
             }
@@ -237,7 +237,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_name_of_real_clients_is_read() {
+    fn name_of_real_clients_is_found() {
         let text = include_str!("../../../tests/network/client-hellos.txt");
         let mut count = 0;
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -251,7 +251,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_message_without_a_name_says_so() {
+    fn message_without_a_name_has_none() {
         assert_eq!(read(&client_hello_for(None)), Hello::Complete(None));
         let mut old = vec![3, 1];
         old.extend([7; 32]);
@@ -261,7 +261,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_told_from_what_is_broken() {
+    fn other_protocols_and_malformed_tls_are_distinguished() {
         for text in
             [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x", &[0x80, 0x2e, 1, 3, 1], &[22, 2], &[21, 3, 1], &[23, 3, 3]]
         {
@@ -295,7 +295,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_message_that_never_ends_is_given_up() {
+    fn message_without_end_is_rejected() {
         let long = [&[1, 0, 0x7f, 0xff][..], &vec![0; MAX_HELLO]].concat();
         let bytes = records(&long, 100);
         assert_eq!(read(&bytes[..1000]), Hello::Incomplete);
@@ -304,7 +304,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bytes_cause_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&bytes);
             let _ = read(&[&[22, 3, 1][..], &bytes].concat());
             let _ = client_hello(&bytes);
@@ -312,12 +312,12 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn damage_never_makes_another_name(at in 0_usize..200, value: u8) {
+        fn damaged_message_never_gives_another_name(at in 0_usize..200, value: u8) {
             let mut bytes = records(&message(&server_names(&[(0, "api.example.com")])), MAX_RECORD);
             let at = at % bytes.len();
             bytes[at] = value;
             if let Hello::Complete(Some(name)) = read(&bytes) {
-                // One byte of the name itself, or none of it.
+                // A changed byte of the name itself, or the unchanged name.
                 let differing = name.bytes().zip("api.example.com".bytes()).filter(|(a, b)| a != b).count();
                 prop_assert!(name.len() == 15 && differing <= 1, "{}", name);
             }

@@ -1,20 +1,20 @@
-//! Lets a contained run reach the hosts that it was allowed, and no others.
+//! Lets a contained run reach only the hosts that it is allowed to.
 //!
 //! A run's child lives in a network namespace without a route. On that namespace's loopback there is one listening
-//! socket, whose descriptor the host holds; the child's proxy variables name its address. Whatever the run wants from
-//! the network it therefore has to ask of a [`Proxy`], which
+//! socket, whose descriptor the host has; the child's proxy variables name its address. So all network traffic of the
+//! run goes through a [`Proxy`], which
 //!
 //! - takes `CONNECT host:port` and requests for `http://` URLs,
 //! - decides by the run's [`AllowList`] ([`decide`]),
-//! - looks names up itself, refuses addresses that a name must not lead to ([`check_address`]), and connects to exactly
-//!   the address that it checked,
+//! - resolves names itself, refuses addresses that a name must not resolve to ([`check_address`]), and connects to
+//!   exactly the address that it checked,
 //! - compares the name in the TLS handshake with the allowed one,
-//! - tells each decision to an [`EgressSink`].
+//! - reports each decision to an [`EgressSink`].
 //!
-//! It sees no content of encrypted connections. Two gaps follow from that: a server that answers for several names may be
-//! asked for another one *inside* of TLS (domain fronting), and an encrypted ClientHello shows its outer name alone.
+//! It sees no content of encrypted connections. Two gaps follow from that: on a server with several names, a request
+//! *inside* of TLS can name another one (domain fronting), and an encrypted ClientHello shows only its outer name.
 //!
-//! The module knows neither runs nor storage. All proxies share one thread ([`Egress`]), so that neither a slow resolver
+//! The crate knows neither runs nor storage. All proxies share one thread ([`Egress`]), so that neither a slow resolver
 //! nor a busy run takes threads from the API.
 //!
 //! ```text
@@ -51,30 +51,30 @@ pub use self::proxy::Proxy;
 
 use ostler_protocol::{Network, NetworkReason, NetworkVerdict, Warning, WarningCode};
 
-/// Threads that look names up: the system's resolver has no other way.
+/// Threads that resolve names: the system's resolver blocks.
 const LOOKUP_THREADS: usize = 16;
-/// Connections of one run at a time, at most; more wait until one ends.
+/// The most connections of one run at a time; further ones wait until one ends.
 const MAX_CONNECTIONS: usize = 256;
-/// Connections of all runs at a time, at most.
+/// The most connections of all runs at a time.
 const MAX_ALL_CONNECTIONS: usize = 8192;
 
-/// Gets the decisions of one run's proxy.
+/// Receives the decisions of one run's proxy.
 ///
-/// Its methods are called on the thread that all proxies share: they must not wait for anything.
+/// Its methods are called on the thread that all proxies share, and must not block.
 pub trait EgressSink: Send + Sync {
-    /// A decision, or several of the same kind. Host and detail are what the run said: redact them before they are
-    /// stored or shown.
+    /// A decision, or several equal ones. Host and detail come from the run: redact them before they are stored or
+    /// shown.
     fn event(&self, event: Network);
 }
 
-/// How a host that was refused can be allowed. None where nothing allows it.
+/// How a refused host can be allowed. None if that is not possible.
 fn remedy(reason: NetworkReason, host: &str, port: u16) -> Option<String> {
     matches!(reason, NetworkReason::NotAllowed | NetworkReason::PrivateAddress)
         .then(|| format!("to allow it, add \"{host}:{port}\" to allowHosts of the run, or to allow_hosts in [sandbox]"))
 }
 
 /// The warning for a refusal: `run.warning` with the code `NETWORK_REFUSED`. `None` for other decisions, and for the
-/// event that stands for repeated refusals.
+/// event that summarizes repeated refusals.
 #[must_use]
 pub fn warning(event: &Network) -> Option<Warning> {
     let reason = event.reason.filter(|_| event.verdict == NetworkVerdict::Refused)?;
@@ -93,7 +93,7 @@ pub struct Egress {
     runtime: Mutex<Option<Runtime>>,
     dial: Arc<dyn Dial>,
     connections: Arc<Semaphore>,
-    each: usize,
+    per_run: usize,
 }
 
 impl std::fmt::Debug for Egress {
@@ -109,19 +109,19 @@ impl Default for Egress {
 }
 
 impl Egress {
-    /// With another way to look up and to connect than the system's.
+    /// Makes an egress with its own resolver and connections, instead of the system's.
     #[must_use]
     pub fn with_dial(dial: Arc<dyn Dial>) -> Self {
-        // Two descriptors for each connection, and half of all for everything else that the host does.
+        // Two descriptors for each connection, and half of all descriptors for the rest of the host.
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let all = usize::try_from(descriptors / 4).unwrap_or(MAX_ALL_CONNECTIONS).clamp(32, MAX_ALL_CONNECTIONS);
-        // One run alone must not take what all others need.
-        let each = (all / 4).min(MAX_CONNECTIONS);
-        Self { runtime: Mutex::new(None), dial, connections: Arc::new(Semaphore::new(all)), each }
+        // A single run must not use up the connections of all others.
+        let per_run = (all / 4).min(MAX_CONNECTIONS);
+        Self { runtime: Mutex::new(None), dial, connections: Arc::new(Semaphore::new(all)), per_run }
     }
 
     /// Serves one run until the proxy is closed or dropped. The sockets must be listening: `listener` for requests to a
-    /// proxy, each of `ports` for connections to that port of this machine, as far as `allowed` has it.
+    /// proxy, each of `ports` for connections to that port of this machine, if `allowed` permits it.
     ///
     /// # Errors
     /// If the thread cannot be started, or a socket cannot be used.
@@ -143,7 +143,7 @@ impl Egress {
             none => none.insert(start()?),
         };
         let shared = proxy::Shared::new(allowed, sink, Arc::clone(&self.dial));
-        Proxy::start(runtime.handle(), listeners, shared, self.each, Arc::clone(&self.connections))
+        Proxy::start(runtime.handle(), listeners, shared, self.per_run, Arc::clone(&self.connections))
     }
 }
 
@@ -159,7 +159,7 @@ fn start() -> io::Result<Runtime> {
 impl Drop for Egress {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // A look-up that hangs must not hold up the end of the host.
+            // A look-up that hangs must not delay the shutdown of the host.
             runtime.shutdown_background();
         }
     }

@@ -1,4 +1,4 @@
-//! A connection to an allowed host: it counts its bytes, and breaks where nothing has moved for long.
+//! A connection to an allowed host that counts its bytes and closes after a long idle time.
 
 use std::io;
 use std::pin::Pin;
@@ -13,20 +13,20 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::record::Meter;
 
-/// A connection on which no byte moves for so long is closed. Models may think for minutes.
-const IDLE_TIME: Duration = Duration::from_secs(30 * 60);
+/// The idle time after which a connection is closed. Models may think for minutes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// See the module.
+/// A metered connection, see the [module](self).
 pub(super) struct Metered {
     stream: TcpStream,
     meter: Arc<Meter>,
-    moved: Instant,
+    last_activity: Instant,
     idle: Pin<Box<Sleep>>,
 }
 
 impl Metered {
     pub(super) fn new(stream: TcpStream, meter: Arc<Meter>) -> Self {
-        Self { stream, meter, moved: Instant::now(), idle: Box::pin(sleep(IDLE_TIME)) }
+        Self { stream, meter, last_activity: Instant::now(), idle: Box::pin(sleep(IDLE_TIMEOUT)) }
     }
 
     /// Returns when the other side has sent something, or has closed.
@@ -34,17 +34,20 @@ impl Metered {
         self.stream.readable().await
     }
 
-    /// Notes what moved; where nothing could, fails once it is too long ago.
+    /// Records activity; a pending operation fails once the last activity is too long ago.
     fn after<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.moved = Instant::now();
+            self.last_activity = Instant::now();
             return polled;
         }
         loop {
             ready!(self.idle.as_mut().poll(context));
-            let end = self.moved + IDLE_TIME;
+            let end = self.last_activity + IDLE_TIMEOUT;
             if end <= Instant::now() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing moved for too long")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the connection was idle for too long",
+                )));
             }
             self.idle.as_mut().reset(end);
         }

@@ -1,4 +1,4 @@
-//! From a host that a run wants to a connection: the decision, the look-up, the check, the connection.
+//! Opens a connection to a host: decides, resolves the name, checks the address, connects.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,16 +16,16 @@ use super::proxy::Shared;
 use super::record::{Connected, Meter};
 use ostler_protocol::{Host, Network, NetworkReason, NetworkVerdict};
 
-/// For the look-up and all tries to connect together.
-const OPEN_TIME: Duration = Duration::from_secs(10);
-/// For the try to connect to one of several addresses.
-const TRY_TIME: Duration = Duration::from_secs(3);
-/// Addresses of one name that are tried.
+/// The time for the look-up and all attempts to connect together.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for the attempt to connect to one of several addresses.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// How names are looked up and connections are made: by the system, or by a test.
+/// Resolves names and makes connections: with the system, or in a test.
 pub trait Dial: Send + Sync {
-    /// The addresses of a name, the best first.
+    /// The addresses of a name, the preferred one first.
     fn look_up<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 
     /// A connection to exactly this address.
@@ -46,7 +46,7 @@ impl Dial for SystemDial {
     }
 }
 
-/// What a client wants to reach.
+/// The host and port that a client wants to reach.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) host: Host,
@@ -54,7 +54,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The host as it stands in events.
+    /// The host as events name it.
     pub(super) fn name(&self) -> String {
         self.host.to_string()
     }
@@ -79,7 +79,8 @@ impl Denial {
 }
 
 impl Shared {
-    /// Connects to an allowed host. Each call makes exactly one event: here where it fails, else at the connection's end.
+    /// Connects to an allowed host. Each call causes exactly one event: here on failure, else at the end of the
+    /// connection.
     pub(super) async fn open(&self, target: &Target) -> Result<(Metered, Connected), Denial> {
         match self.reach(target).await {
             Ok(stream) => {
@@ -90,15 +91,15 @@ impl Shared {
                 Ok((Metered::new(stream, meter), connected))
             }
             Err(denial) => {
-                self.note(target, &denial);
+                self.record(target, &denial);
                 Err(denial)
             }
         }
     }
 
-    /// Tells that there is no connection.
-    pub(super) fn note(&self, target: &Target, denial: &Denial) {
-        self.recorder.note(Network {
+    /// Records that there is no connection.
+    pub(super) fn record(&self, target: &Target, denial: &Denial) {
+        self.recorder.record(Network {
             host: target.name(),
             port: target.port,
             verdict: denial.verdict,
@@ -111,7 +112,7 @@ impl Shared {
     }
 
     async fn reach(&self, target: &Target) -> Result<TcpStream, Denial> {
-        let end = Instant::now() + OPEN_TIME;
+        let end = Instant::now() + OPEN_TIMEOUT;
         let addresses = match decide(&target.host, target.port, &self.allowed).map_err(Denial::refused)? {
             Route::Addresses(addresses) => addresses,
             Route::LookUp(name, scope) => {
@@ -127,9 +128,9 @@ impl Shared {
                         false
                     }
                 };
-                let good: Vec<IpAddr> = found.into_iter().filter(check).take(MAX_ADDRESSES).collect();
-                match (good.is_empty(), refusal) {
-                    (false, _) => good,
+                let permitted: Vec<IpAddr> = found.into_iter().filter(check).take(MAX_ADDRESSES).collect();
+                match (permitted.is_empty(), refusal) {
+                    (false, _) => permitted,
                     (true, Some((reason, address))) => {
                         let detail = Some(format!("{name} is {address}"));
                         return Err(Denial { detail, ..Denial::refused(reason) });
@@ -147,7 +148,7 @@ impl Shared {
         let mut failure = Denial::failed(NetworkReason::Unreachable, &"there is no address to connect to");
         for (index, address) in addresses.iter().enumerate() {
             let last = index + 1 == addresses.len();
-            let until = if last { end } else { end.min(Instant::now() + TRY_TIME) };
+            let until = if last { end } else { end.min(Instant::now() + ATTEMPT_TIMEOUT) };
             failure = match timeout_at(until, self.dial.connect(SocketAddr::new(*address, port))).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => Denial::failed(NetworkReason::Unreachable, &error),

@@ -30,20 +30,20 @@ use super::remedy;
 use super::tunnel::{COPY, Tunnel};
 use ostler_protocol::{Host, NetworkReason};
 
-/// How long a client may take over the headers of a request, and stay idle between two.
-const HEADER_TIME: Duration = Duration::from_secs(10);
-/// Bytes that headers may have; also what one connection buffers for each direction.
+/// How long a client may take for the headers of a request, and stay idle between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest size of headers in bytes; also the buffer of one connection for each direction.
 pub(super) const MAX_HEAD: usize = 64 << 10;
 /// How many headers a request may have.
 const MAX_HEADERS: usize = 128;
-/// Before the next try where a connection could not be accepted: others will be closed.
+/// The pause after a connection could not be accepted, until others are closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long [`Proxy::close`] waits for the last event.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) type Body = Either<Full<Bytes>, Forwarded>;
 
-/// What all connections of one run share.
+/// The state that all connections of one run share.
 pub(super) struct Shared {
     pub(super) allowed: AllowList,
     pub(super) recorder: Arc<Recorder>,
@@ -95,7 +95,7 @@ impl Proxy {
                     ending.clone(),
                 ));
             }
-            // Also where the sender is gone.
+            // Also returns if the sender is dropped.
             let _ = stopped.await;
             end_all.send_replace(true);
             while accepting.join_next().await.is_some() {}
@@ -105,11 +105,11 @@ impl Proxy {
         Ok(Self { stop: Some(stop), ended })
     }
 
-    /// Ends the connections and waits until the last event was told, for at most two seconds. Must not be called on the
-    /// thread of a runtime.
+    /// Ends the connections and waits until the last event is reported, for at most two seconds. Must not be called on
+    /// the thread of a runtime.
     pub fn close(mut self) {
         drop(self.stop.take());
-        let _ = self.ended.recv_timeout(CLOSE_TIME);
+        let _ = self.ended.recv_timeout(CLOSE_TIMEOUT);
     }
 }
 
@@ -136,7 +136,7 @@ async fn accept(
         () = accept_all(&listener, entry, &shared, &own, &all, &mut open) => {}
     }
     drop(listener);
-    // What each connection has moved is told when it has ended.
+    // The bytes of each connection are recorded when it has ended.
     open.shutdown().await;
 }
 
@@ -157,7 +157,8 @@ async fn accept_all(
                 continue;
             }
         };
-        // A listener that waits holds nothing of what all share. Never closed, so this never fails.
+        // Acquire the run's permit first: a run at its limit must not take a shared one. Neither semaphore is closed,
+        // so this never fails.
         let (Ok(one), Ok(of_all)) = (Arc::clone(own).acquire_owned().await, Arc::clone(all).acquire_owned().await)
         else {
             return;
@@ -165,7 +166,7 @@ async fn accept_all(
         while open.try_join_next().is_some() {}
         let shared = Arc::clone(shared);
         open.spawn(async move {
-            let _counted = (one, of_all);
+            let _permits = (one, of_all);
             match entry {
                 Entry::Proxy => serve(stream, shared).await,
                 Entry::Port(port) => pass(stream, port, &shared).await,
@@ -196,7 +197,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .preserve_header_case(true)
@@ -228,7 +229,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared, tunnel: &Mutex<Opti
     }
 }
 
-/// What a request is about.
+/// The host and port of a request.
 fn target(uri: &Uri, connect: bool) -> Result<Target, String> {
     let authority = uri.authority().ok_or("this is a proxy: it takes CONNECT and requests for whole http:// URLs")?;
     if authority.as_str().contains('@') {
@@ -244,7 +245,7 @@ fn target(uri: &Uri, connect: bool) -> Result<Target, String> {
     Ok(Target { host, port })
 }
 
-/// The answer where there is no connection.
+/// The response if there is no connection.
 pub(super) fn deny(target: &Target, denial: &Denial) -> Response<Body> {
     let (host, port) = (target.name(), target.port);
     let detail = denial.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is said of a run's connections, without letting the run fill the database with it.
+//! Records a run's connections as events, with a limit on their number.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::EgressSink;
 use ostler_protocol::{Network, NetworkReason, NetworkVerdict};
 
-/// Events that one host and verdict get each for itself; later ones are counted and told at the run's end.
+/// The number of single events for one host and verdict; later ones are counted and reported at the run's end.
 const SINGLE_EVENTS: u64 = 4;
-/// Hosts and verdicts that are told apart in one run; the rest is counted together.
+/// The number of hosts and verdicts that are counted separately in one run; the rest is counted together.
 const MAX_KEYS: usize = 200;
-/// Longest detail that is kept, in bytes.
+/// The longest detail, in bytes; the rest is cut.
 const MAX_DETAIL: usize = 300;
 
 /// Bytes of one connection.
@@ -35,8 +35,8 @@ struct Key {
 #[derive(Default)]
 struct Tally {
     seen: u64,
-    /// Of those, the ones that no event has told yet, with their bytes.
-    untold: u64,
+    /// Of those, the ones that no event has reported yet, with their bytes.
+    unreported: u64,
     up: u64,
     down: u64,
 }
@@ -44,11 +44,11 @@ struct Tally {
 #[derive(Default)]
 struct Tallies {
     by_key: HashMap<Key, Tally>,
-    /// What came after the last key that is told apart.
+    /// Decisions about keys beyond [`MAX_KEYS`].
     others: Tally,
 }
 
-/// Makes events of the decisions of one run.
+/// Turns the decisions of one run into events.
 pub(super) struct Recorder {
     sink: Arc<dyn EgressSink>,
     tallies: Mutex<Tallies>,
@@ -59,8 +59,8 @@ impl Recorder {
         Self { sink, tallies: Mutex::default() }
     }
 
-    /// Takes in one decision: tells it at once, or with others at the end.
-    pub(super) fn note(&self, mut event: Network) {
+    /// Records a decision: reports it at once, or counts it for a summary at the end.
+    pub(super) fn record(&self, mut event: Network) {
         if let Some(detail) = &mut event.detail {
             detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         }
@@ -68,7 +68,7 @@ impl Recorder {
             let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
             let Tallies { by_key, others } = &mut *tallies;
             let key = Key { host: event.host.clone(), port: event.port, verdict: event.verdict, reason: event.reason };
-            // Identical refusals say nothing new.
+            // A repeated refusal has no new information.
             let single = if event.verdict == NetworkVerdict::Allowed { SINGLE_EVENTS } else { 1 };
             let room = by_key.len() < MAX_KEYS;
             let (tally, single) = match by_key.entry(key) {
@@ -78,7 +78,7 @@ impl Recorder {
             };
             tally.seen += 1;
             if tally.seen > single {
-                tally.untold += 1;
+                tally.unreported += 1;
                 tally.up += event.bytes_up;
                 tally.down += event.bytes_down;
                 return;
@@ -87,12 +87,13 @@ impl Recorder {
         self.sink.event(event);
     }
 
-    /// Tells what was only counted. Called when the run's last connection is gone.
+    /// Reports the decisions that were only counted. Called after the run's last connection has ended.
     pub(super) fn finish(&self) {
         let tallies = std::mem::take(&mut *self.tallies.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut untold: Vec<(Key, Tally)> = tallies.by_key.into_iter().filter(|(_, tally)| tally.untold > 0).collect();
-        untold.sort_by(|(left, _), (right, _)| (&left.host, left.port).cmp(&(&right.host, right.port)));
-        for (key, tally) in untold {
+        let mut unreported: Vec<(Key, Tally)> =
+            tallies.by_key.into_iter().filter(|(_, tally)| tally.unreported > 0).collect();
+        unreported.sort_by(|(left, _), (right, _)| (&left.host, left.port).cmp(&(&right.host, right.port)));
+        for (key, tally) in unreported {
             self.sink.event(Network {
                 host: key.host,
                 port: key.port,
@@ -101,25 +102,25 @@ impl Recorder {
                 detail: None,
                 bytes_up: tally.up,
                 bytes_down: tally.down,
-                connections: tally.untold,
+                connections: tally.unreported,
             });
         }
-        if tallies.others.untold > 0 {
+        if tallies.others.unreported > 0 {
             self.sink.event(Network {
                 host: "*".to_owned(),
                 port: 0,
                 verdict: NetworkVerdict::Refused,
                 reason: None,
-                detail: Some(format!("decisions about more than {MAX_KEYS} hosts are not told one by one")),
+                detail: Some(format!("decisions about more than {MAX_KEYS} hosts are not reported one by one")),
                 bytes_up: tallies.others.up,
                 bytes_down: tallies.others.down,
-                connections: tallies.others.untold,
+                connections: tallies.others.unreported,
             });
         }
     }
 }
 
-/// A connection that was made; tells its end, whatever ends it.
+/// An open connection; its end is recorded on drop.
 pub(super) struct Connected {
     recorder: Arc<Recorder>,
     meter: Arc<Meter>,
@@ -133,7 +134,7 @@ impl Connected {
         Self { recorder, meter, host, port, refused: None }
     }
 
-    /// What the client sent was not what the host was allowed for.
+    /// The client did not send what the host is allowed for.
     pub(super) fn refuse(&mut self, reason: NetworkReason, detail: Option<String>) {
         self.refused = Some((reason, detail));
     }
@@ -142,7 +143,7 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         let (reason, detail) = self.refused.take().map_or((None, None), |(reason, detail)| (Some(reason), detail));
-        self.recorder.note(Network {
+        self.recorder.record(Network {
             host: std::mem::take(&mut self.host),
             port: self.port,
             verdict: if reason.is_some() { NetworkVerdict::Refused } else { NetworkVerdict::Allowed },
@@ -162,9 +163,9 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Network>>);
+    struct Collected(Mutex<Vec<Network>>);
 
-    impl EgressSink for Kept {
+    impl EgressSink for Collected {
         fn event(&self, event: Network) {
             self.0.lock().unwrap().push(event);
         }
@@ -185,16 +186,16 @@ mod tests {
 
     #[test]
     fn repeated_decisions_are_counted() {
-        let kept = Arc::new(Kept::default());
-        let recorder = Recorder::new(Arc::clone(&kept) as Arc<dyn EgressSink>);
+        let collected = Arc::new(Collected::default());
+        let recorder = Recorder::new(Arc::clone(&collected) as Arc<dyn EgressSink>);
         for _ in 0..1000 {
-            recorder.note(event("a.example", NetworkVerdict::Allowed));
-            recorder.note(event("b.example", NetworkVerdict::Refused));
+            recorder.record(event("a.example", NetworkVerdict::Allowed));
+            recorder.record(event("b.example", NetworkVerdict::Refused));
         }
-        assert_eq!(kept.0.lock().unwrap().len(), 5);
+        assert_eq!(collected.0.lock().unwrap().len(), 5);
         recorder.finish();
         recorder.finish();
-        let events = kept.0.lock().unwrap();
+        let events = collected.0.lock().unwrap();
         assert_eq!(events.len(), 7);
         assert_eq!((events[5].connections, events[5].bytes_down), (996, 99_600));
         assert_eq!((events[6].connections, events[6].reason), (999, Some(NetworkReason::NotAllowed)));
@@ -202,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn many_hosts_do_not_grow_the_memory() {
-        let kept = Arc::new(Kept::default());
-        let recorder = Recorder::new(Arc::clone(&kept) as Arc<dyn EgressSink>);
+    fn hosts_beyond_the_limit_are_counted_together() {
+        let collected = Arc::new(Collected::default());
+        let recorder = Recorder::new(Arc::clone(&collected) as Arc<dyn EgressSink>);
         for number in 0..5000 {
-            recorder.note(event(&format!("{number}.example"), NetworkVerdict::Refused));
+            recorder.record(event(&format!("{number}.example"), NetworkVerdict::Refused));
         }
         assert_eq!(recorder.tallies.lock().unwrap().by_key.len(), MAX_KEYS);
         recorder.finish();
-        let events = kept.0.lock().unwrap();
+        let events = collected.0.lock().unwrap();
         assert_eq!(events.len(), MAX_KEYS + 1);
         assert_eq!(events[MAX_KEYS].connections, 4800);
     }

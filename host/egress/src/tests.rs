@@ -1,5 +1,5 @@
-//! The proxy with sockets: on loopback alone. What is to look like a public host is a listener of the test's own, which
-//! the injected [`Dial`] connects to in the place of the public address.
+//! The proxy with real sockets, on loopback only. Public hosts are listeners of the test, to which the injected [`Dial`]
+//! connects instead of the public address.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,8 +17,8 @@ use super::hello::tests::client_hello_for;
 use super::{AllowList, Dial, Egress, EgressSink, Proxy, RuleSource};
 use ostler_protocol::{Network, NetworkReason, NetworkVerdict};
 
-/// Longest wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait for an expected event.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// A public address; nothing is ever sent to it.
 const PUBLIC: &str = "93.184.215.14";
 
@@ -30,15 +30,15 @@ impl EgressSink for Sink {
     }
 }
 
-/// Names with their addresses, and the listener that stands for all other machines.
+/// Names with their addresses, and the listener that replaces all other machines.
 #[derive(Default)]
-struct World {
+struct FakeNetwork {
     names: HashMap<&'static str, Vec<IpAddr>>,
     stand_in: Option<SocketAddr>,
     connected: Mutex<Vec<SocketAddr>>,
 }
 
-impl Dial for World {
+impl Dial for FakeNetwork {
     fn look_up<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         let found = self.names.get(name).cloned();
         Box::pin(async move { found.ok_or_else(|| io::Error::other("no such name")) })
@@ -56,34 +56,34 @@ impl Dial for World {
     }
 }
 
-struct Bench {
+struct Fixture {
     address: SocketAddr,
     events: Receiver<Network>,
     proxy: Option<Proxy>,
-    world: Arc<World>,
+    network: Arc<FakeNetwork>,
     _egress: Egress,
 }
 
-impl Bench {
-    fn new(entries: &[&str], source: RuleSource, world: World) -> Self {
-        let world = Arc::new(world);
-        let egress = Egress::with_dial(Arc::clone(&world) as Arc<dyn Dial>);
+impl Fixture {
+    fn new(entries: &[&str], source: RuleSource, network: FakeNetwork) -> Self {
+        let network = Arc::new(network);
+        let egress = Egress::with_dial(Arc::clone(&network) as Arc<dyn Dial>);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, events) = channel();
         let allowed = AllowList::parse(entries, source).unwrap();
         let proxy = egress.proxy(listener, Vec::new(), allowed, Arc::new(Sink(Mutex::new(sender)))).unwrap();
-        Self { address, events, proxy: Some(proxy), world, _egress: egress }
+        Self { address, events, proxy: Some(proxy), network, _egress: egress }
     }
 
     fn open(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
-    /// Sends a request and gives the connection with the head of the answer.
-    fn ask(&self, request: &str) -> (TcpStream, String) {
+    /// Sends a request and returns the connection with the head of the response.
+    fn send(&self, request: &str) -> (TcpStream, String) {
         let mut stream = self.open();
         stream.write_all(request.as_bytes()).unwrap();
         let head = read_head(&mut stream);
@@ -91,12 +91,12 @@ impl Bench {
     }
 
     fn connect(&self, target: &str) -> (TcpStream, String) {
-        self.ask(&format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"))
+        self.send(&format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"))
     }
 
-    /// The whole of a refusal.
+    /// The complete response of a refusal.
     fn refusal(&self, request: &str) -> String {
-        let (mut stream, head) = self.ask(request);
+        let (mut stream, head) = self.send(request);
         let length = head
             .lines()
             .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.trim().parse::<usize>().ok())
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn event(&self) -> Network {
-        self.events.recv_timeout(PATIENCE).expect("an event")
+        self.events.recv_timeout(TIMEOUT).expect("an event")
     }
 
     fn verdict(&self) -> (NetworkVerdict, Option<NetworkReason>) {
@@ -140,14 +140,14 @@ fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let serve = Arc::clone(&serve);
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             thread::spawn(move || serve(stream));
         }
     });
     address
 }
 
-/// Sends back whatever it gets.
+/// Returns all bytes that it gets.
 fn echo() -> SocketAddr {
     server(|mut stream| {
         let mut buffer = [0; 4096];
@@ -159,7 +159,7 @@ fn echo() -> SocketAddr {
     })
 }
 
-/// Answers one HTTP request with what it was asked.
+/// Answers one HTTP request with the request itself.
 fn mirror() -> SocketAddr {
     server(|mut stream| {
         let head = read_head(&mut stream);
@@ -178,8 +178,8 @@ fn mirror() -> SocketAddr {
     })
 }
 
-fn public_world(stand_in: SocketAddr) -> World {
-    World {
+fn public_network(stand_in: SocketAddr) -> FakeNetwork {
+    FakeNetwork {
         names: HashMap::from([("api.example.com", vec![PUBLIC.parse().unwrap()])]),
         stand_in: Some(stand_in),
         connected: Mutex::default(),
@@ -187,42 +187,42 @@ fn public_world(stand_in: SocketAddr) -> World {
 }
 
 #[test]
-fn a_loopback_port_is_forwarded_by_number_alone() {
+fn loopback_port_is_forwarded_by_number() {
     let server = echo();
     let other = echo();
-    let bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
+    let fixture = Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
     for host in ["localhost", "127.0.0.1", "LOCALHOST.", "0x7f.1"] {
-        let (mut stream, head) = bench.connect(&format!("{host}:{}", server.port()));
+        let (mut stream, head) = fixture.connect(&format!("{host}:{}", server.port()));
         assert!(head.starts_with("HTTP/1.1 200"), "{host}: {head}");
         stream.write_all(b"ping").unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"ping");
         drop(stream);
-        let event = bench.event();
+        let event = fixture.event();
         assert_eq!((event.verdict, event.bytes_up, event.bytes_down), (NetworkVerdict::Allowed, 4, 4), "{event:?}");
     }
-    // As Python and OpenSSL ask.
-    let (mut stream, head) = bench.ask(&format!("CONNECT localhost:{} HTTP/1.0\r\n\r\n", server.port()));
+    // The form that Python and OpenSSL send.
+    let (mut stream, head) = fixture.send(&format!("CONNECT localhost:{} HTTP/1.0\r\n\r\n", server.port()));
     assert!(head.contains(" 200 "), "{head}");
     stream.write_all(b"ping").unwrap();
     stream.read_exact(&mut [0; 4]).unwrap();
-    let (_, head) = bench.connect(&format!("127.0.0.1:{}", other.port()));
+    let (_, head) = fixture.connect(&format!("127.0.0.1:{}", other.port()));
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
-    assert_eq!(bench.verdict(), REFUSED(NetworkReason::NotAllowed));
+    assert_eq!(fixture.verdict(), REFUSED(NetworkReason::NotAllowed));
 }
 
 #[test]
-fn a_refusal_names_the_host_and_the_remedy() {
-    let bench = Bench::new(&[], RuleSource::Payload, World::default());
-    let connect = bench.refusal("CONNECT Evil.Example:443 HTTP/1.1\r\nHost: x\r\n\r\n");
-    let plain = bench.refusal("GET http://other.example/path HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+fn refusal_names_the_host_and_the_remedy() {
+    let fixture = Fixture::new(&[], RuleSource::Payload, FakeNetwork::default());
+    let connect = fixture.refusal("CONNECT Evil.Example:443 HTTP/1.1\r\nHost: x\r\n\r\n");
+    let plain = fixture.refusal("GET http://other.example/path HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
     for (text, host) in [(&connect, "evil.example:443"), (&plain, "other.example:80")] {
         assert!(text.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{text}");
         assert!(text.contains(&format!("ostler: host {host} is not allowed for this run\n")), "{text}");
         assert!(text.contains(&format!("to allow it, add \"{host}\" to allowHosts of the run")), "{text}");
     }
-    let events = [bench.event(), bench.event()];
+    let events = [fixture.event(), fixture.event()];
     let warning = super::warning(&events[0]).unwrap();
     assert_eq!((warning.code.name(), &warning.facts["host"]), ("NETWORK_REFUSED", &"evil.example".into()));
     assert!(warning.message.contains("add \"evil.example:443\" to allowHosts"), "{}", warning.message);
@@ -230,11 +230,11 @@ fn a_refusal_names_the_host_and_the_remedy() {
         events.map(|event| (event.host, event.port)),
         [("evil.example".to_owned(), 443), ("other.example".to_owned(), 80)]
     );
-    assert!(bench.world.connected.lock().unwrap().is_empty());
+    assert!(fixture.network.connected.lock().unwrap().is_empty());
 }
 
 #[test]
-fn a_name_leads_to_no_address_that_it_must_not() {
+fn name_with_a_forbidden_address_is_refused() {
     let address = |text: &str| vec![text.parse().unwrap()];
     let names = || {
         HashMap::from([
@@ -248,7 +248,7 @@ fn a_name_leads_to_no_address_that_it_must_not() {
         ])
     };
     let server = echo();
-    let world = || World { names: names(), stand_in: Some(server), connected: Mutex::default() };
+    let network = || FakeNetwork { names: names(), stand_in: Some(server), connected: Mutex::default() };
     let entries = ["*.example:8080"];
     for (source, private) in [(RuleSource::Operator, true), (RuleSource::Payload, false)] {
         let entries: Vec<String> = match source {
@@ -256,11 +256,11 @@ fn a_name_leads_to_no_address_that_it_must_not() {
             _ => names().keys().map(|name| format!("{name}:8080")).collect(),
         };
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
-        let bench = Bench::new(&entries, source, world());
+        let fixture = Fixture::new(&entries, source, network());
         let connect = |name: &str| {
-            let (stream, head) = bench.connect(&format!("{name}:8080"));
+            let (stream, head) = fixture.connect(&format!("{name}:8080"));
             drop(stream);
-            (head.split(' ').nth(1).unwrap().to_owned(), bench.verdict())
+            (head.split(' ').nth(1).unwrap().to_owned(), fixture.verdict())
         };
         use NetworkReason::{LinkLocalAddress, LoopbackAddress, MetadataAddress, PrivateAddress, Unresolvable};
         for (name, reason) in [
@@ -275,25 +275,27 @@ fn a_name_leads_to_no_address_that_it_must_not() {
         assert_eq!(connect("private.example"), (expected.0.to_owned(), expected.1), "{source:?}");
         let failed = (NetworkVerdict::Failed, Some(Unresolvable));
         assert_eq!(connect("none.example"), ("502".to_owned(), failed));
-        // Of several addresses the good ones are left.
+        // Of several addresses, the permitted ones are used.
         assert_eq!(connect("mixed.example"), ("200".to_owned(), ALLOWED));
-        let connected: Vec<String> = bench.world.connected.lock().unwrap().iter().map(ToString::to_string).collect();
+        let connected: Vec<String> =
+            fixture.network.connected.lock().unwrap().iter().map(ToString::to_string).collect();
         let private: &[&str] = if private { &["10.1.2.3:8080", "10.0.0.1:8080"] } else { &["93.184.215.14:8080"] };
         assert_eq!(connected, private, "{source:?}");
     }
 }
 
 #[test]
-fn the_name_in_the_handshake_must_be_the_allowed_one() {
+fn handshake_with_another_name_is_refused() {
     let server = echo();
-    // A new one each time: of repeated refusals only the first is told.
-    let bench = || Bench::new(&["api.example.com", "api.example.com:8443"], RuleSource::Plugin, public_world(server));
+    // A new fixture each time: of repeated refusals, only the first is reported.
+    let fixture =
+        || Fixture::new(&["api.example.com", "api.example.com:8443"], RuleSource::Plugin, public_network(server));
     for port in [443, 8443] {
         let shake = |first: &[u8]| {
-            let bench = bench();
-            let (mut stream, head) = bench.connect(&format!("api.example.com:{port}"));
+            let fixture = fixture();
+            let (mut stream, head) = fixture.connect(&format!("api.example.com:{port}"));
             assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-            // In two pieces: a handshake need not come at once.
+            // In two pieces: a handshake may arrive in parts.
             let (one, two) = first.split_at(first.len() / 2);
             stream.write_all(one).unwrap();
             thread::sleep(Duration::from_millis(5));
@@ -302,7 +304,7 @@ fn the_name_in_the_handshake_must_be_the_allowed_one() {
             stream.read_exact(&mut answer).unwrap();
             let echoed = first.starts_with(&answer);
             drop(stream);
-            (echoed, bench.event())
+            (echoed, fixture.event())
         };
         for name in ["api.example.com", "API.example.com", "api.example.com."] {
             let (echoed, event) = shake(&client_hello_for(Some(name)));
@@ -317,33 +319,33 @@ fn the_name_in_the_handshake_must_be_the_allowed_one() {
         ] {
             let (echoed, event) = shake(&first);
             assert_eq!((echoed, event.verdict, event.reason), (false, NetworkVerdict::Refused, Some(reason)));
-            assert_eq!(event.bytes_up, 0, "nothing of it went out");
+            assert_eq!(event.bytes_up, 0, "no byte was sent");
         }
     }
-    // What is no TLS passes where a port was allowed that is not that of TLS.
+    // Other protocols pass on an allowed port other than the TLS port.
     let plain = |port: u16| {
-        let bench = bench();
-        let (mut stream, _) = bench.connect(&format!("api.example.com:{port}"));
+        let fixture = fixture();
+        let (mut stream, _) = fixture.connect(&format!("api.example.com:{port}"));
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = [0; 7];
         stream.read_exact(&mut answer).unwrap();
         drop(stream);
-        (answer == *b"GET / H", bench.verdict())
+        (answer == *b"GET / H", fixture.verdict())
     };
     assert_eq!(plain(8443), (true, ALLOWED));
     assert_eq!(plain(443), (false, REFUSED(NetworkReason::NotTls)));
 }
 
 #[test]
-fn a_server_may_speak_first_where_no_tls_is_expected() {
+fn server_may_send_first_on_a_port_without_tls() {
     let server = server(|mut stream| {
         stream.write_all(b"220 ready\r\n").unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();
         stream.write_all(&answer).unwrap();
     });
-    let bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
-    let (mut stream, _) = bench.connect(&format!("localhost:{}", server.port()));
+    let fixture = Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
+    let (mut stream, _) = fixture.connect(&format!("localhost:{}", server.port()));
     let mut greeting = [0; 11];
     stream.read_exact(&mut greeting).unwrap();
     stream.write_all(b"EHLO").unwrap();
@@ -353,11 +355,11 @@ fn a_server_may_speak_first_where_no_tls_is_expected() {
 }
 
 #[test]
-fn a_plain_request_is_forwarded_to_the_host_of_its_url() {
+fn http_request_is_forwarded_to_the_host_of_its_url() {
     let server = mirror();
-    let bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
-    let mut stream = bench.open();
-    // Twice over one connection.
+    let fixture = Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
+    let mut stream = fixture.open();
+    // Two requests over one connection.
     for number in 0..2 {
         let request = format!(
             "POST http://localhost:{}/v1/x?y=z HTTP/1.1\r\nHost: evil.example\r\nProxy-Authorization: Basic eA==\r\n\
@@ -387,13 +389,13 @@ fn a_plain_request_is_forwarded_to_the_host_of_its_url() {
         }
     }
     drop(stream);
-    let event = bench.event();
+    let event = fixture.event();
     assert!(event.verdict == NetworkVerdict::Allowed && event.bytes_up > 40 && event.bytes_down > 40, "{event:?}");
 }
 
 #[test]
 fn rejects_requests_that_are_not_for_a_proxy() {
-    let bench = Bench::new(&["api.example.com", "*:80"], RuleSource::Payload, public_world(echo()));
+    let fixture = Fixture::new(&["api.example.com", "*:80"], RuleSource::Payload, public_network(echo()));
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n", "400"),
         ("GET https://api.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"),
@@ -407,18 +409,18 @@ fn rejects_requests_that_are_not_for_a_proxy() {
         ("GET http://api.example.com:443/ HTTP/1.1\r\nHost: x\r\n\r\n", "403"),
         ("nonsense\r\n\r\n", "400"),
     ] {
-        let (_, head) = bench.ask(request);
+        let (_, head) = fixture.send(request);
         assert_eq!(head.split(' ').nth(1), Some(status), "{request:?}: {head}");
     }
-    assert!(bench.world.connected.lock().unwrap().is_empty());
+    assert!(fixture.network.connected.lock().unwrap().is_empty());
 }
 
 #[test]
-fn headers_without_end_are_refused() {
-    let bench = Bench::new(&[], RuleSource::Payload, World::default());
-    let mut stream = bench.open();
+fn too_large_headers_are_refused() {
+    let fixture = Fixture::new(&[], RuleSource::Payload, FakeNetwork::default());
+    let mut stream = fixture.open();
     let long = format!("GET http://a.example/ HTTP/1.1\r\nX: {}", "x".repeat(200 << 10));
-    // The proxy may close before everything was written.
+    // The proxy may close before all bytes are written.
     let _ = stream.write_all(long.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -427,25 +429,26 @@ fn headers_without_end_are_refused() {
 }
 
 #[test]
-fn closing_ends_every_connection_and_tells_the_rest() {
+fn close_ends_every_connection_and_reports_the_rest() {
     let server = echo();
-    let mut bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
+    let mut fixture =
+        Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
     let target = format!("localhost:{}", server.port());
-    let mut streams: Vec<TcpStream> = (0..10).map(|_| bench.connect(&target).0).collect();
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| fixture.connect(&target).0).collect();
     for stream in &mut streams {
         stream.write_all(b"x").unwrap();
         stream.read_exact(&mut [0]).unwrap();
     }
     for _ in 0..20 {
-        assert!(bench.connect("evil.example:443").1.starts_with("HTTP/1.1 403"));
+        assert!(fixture.connect("evil.example:443").1.starts_with("HTTP/1.1 403"));
     }
-    bench.proxy.take().unwrap().close();
+    fixture.proxy.take().unwrap().close();
     for stream in &mut streams {
         assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
     }
-    assert!(TcpStream::connect(bench.address).is_err());
-    // Everything was told by then.
-    let events: Vec<Network> = bench.events.try_iter().collect();
+    assert!(TcpStream::connect(fixture.address).is_err());
+    // All events were reported by then.
+    let events: Vec<Network> = fixture.events.try_iter().collect();
     let count = |verdict| {
         let of_it = events.iter().filter(|event| event.verdict == verdict);
         (of_it.clone().count(), of_it.map(|event| event.connections).sum::<u64>())
@@ -456,12 +459,13 @@ fn closing_ends_every_connection_and_tells_the_rest() {
 }
 
 #[test]
-fn dropping_ends_every_connection_at_once() {
+fn drop_ends_every_connection_at_once() {
     let server = echo();
-    let mut bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
-    let (mut stream, _) = bench.connect(&format!("localhost:{}", server.port()));
+    let mut fixture =
+        Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
+    let (mut stream, _) = fixture.connect(&format!("localhost:{}", server.port()));
     let begin = Instant::now();
-    drop(bench.proxy.take());
+    drop(fixture.proxy.take());
     assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
@@ -482,7 +486,7 @@ fn many_runs_are_served_by_one_thread() {
         .collect();
     for (_, address, _) in &runs {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(format!("CONNECT {target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
         assert!(read_head(&mut stream).starts_with("HTTP/1.1 200"));
         stream.write_all(b"ping").unwrap();
@@ -500,14 +504,13 @@ fn many_runs_are_served_by_one_thread() {
     }
 }
 
-/// Prints what a request costs over the proxy: `cargo nextest run -p ostler --lib egress::tests::measure --run-ignored
-/// all --no-capture`.
+/// Prints the cost of a request over the proxy. Run it with `--run-ignored all --no-capture`.
 #[test]
 #[ignore = "prints figures"]
 fn measure_the_cost_of_a_request() {
     const ROUNDS: u32 = 2000;
     let server = mirror();
-    let bench = Bench::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, World::default());
+    let fixture = Fixture::new(&[&format!("localhost:{}", server.port())], RuleSource::Payload, FakeNetwork::default());
     let mut times = Vec::new();
     let mut time = |name: &str, request: &dyn Fn() -> TcpStream, path: String| {
         times.clear();
@@ -523,6 +526,6 @@ fn measure_the_cost_of_a_request() {
         println!("{name:<24} p50 {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
     };
     time("direct", &|| TcpStream::connect(server).unwrap(), "/".to_owned());
-    time("over CONNECT", &|| bench.connect(&server.to_string()).0, "/".to_owned());
-    time("over an http:// URL", &|| bench.open(), format!("http://{server}/"));
+    time("over CONNECT", &|| fixture.connect(&server.to_string()).0, "/".to_owned());
+    time("over an http:// URL", &|| fixture.open(), format!("http://{server}/"));
 }

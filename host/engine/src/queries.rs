@@ -169,7 +169,7 @@ fn folder_of_filter(path: &Path) -> Result<PathBuf, ApiError> {
 
 /// Adds to the record of a job what only the queue knows.
 fn place(job: &mut JobRecord, view: &JobView<RunId>) {
-    job.position = view.place.map(|place| place.overall as u64);
+    job.position = view.position.map(|position| position.overall as u64);
     job.reason = view.wait.map(|wait| match wait {
         Wait::Time => WaitReason::Scheduled,
         Wait::Delay => WaitReason::Retry,
@@ -177,7 +177,7 @@ fn place(job: &mut JobRecord, view: &JobView<RunId>) {
         Wait::Series => WaitReason::Conversation,
         Wait::Paused => WaitReason::Paused,
         Wait::LanePaused => WaitReason::ProviderPaused,
-        Wait::LaneParked => WaitReason::RateLimited,
+        Wait::LanePausedUntil => WaitReason::RateLimited,
         Wait::LaneFull => WaitReason::ProviderLimit,
         Wait::Full => WaitReason::GlobalLimit,
     });

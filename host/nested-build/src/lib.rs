@@ -1,10 +1,10 @@
-//! What the build scripts of the host share: a cargo inside of cargo.
+//! Shared code of the host's build scripts: a nested cargo.
 //!
 //! Two crates embed programs that are built from source at the same time: `ostler-plugin-host` the bundled plugins, and
-//! `ostler-runner` the reaper. Their build scripts run a nested cargo for them, in a target folder of its own (`guest` below
-//! the outer one), so that it never waits for the outer cargo's lock. It is one folder for all profiles of the host.
-//! [`Nested::build`] keeps away from the nested build what is meant for the outer one, and takes the paths of this machine out of the
-//! result. What cargo's dep-info files say decides when the build script runs again ([`watch_sources`]).
+//! `ostler-runner` the reaper. Their build scripts run a nested cargo for them, in a target folder of its own (`guest`
+//! below the outer one), so that it never waits for the outer cargo's lock. It is one folder for all profiles of the
+//! host. [`Nested::build`] removes variables of the outer build from the environment, and paths of this machine from
+//! the result. Cargo's dep-info files decide when the build script runs again ([`watch_sources`]).
 
 use std::env;
 use std::ffi::OsString;
@@ -32,25 +32,24 @@ const OUTER_ONLY: &[&str] = &[
     "LLVM_PROFILE_FILE",
 ];
 
-/// Where the nested build works.
+/// The folders of the nested build.
 #[derive(Debug)]
 pub struct Nested {
     /// Root of the workspace.
     pub root: PathBuf,
-    /// The build script's own folder for what it makes.
+    /// The output folder of the build script.
     pub out: PathBuf,
     target_folder: PathBuf,
 }
 
 impl Nested {
-    /// For the build script of a package in a folder of `host/`.
+    /// Finds the folders for the build script of a package in `host/`.
     ///
     /// # Errors
-    /// If cargo has not set what it sets for build scripts.
+    /// If a variable that cargo sets for build scripts is missing.
     pub fn new() -> Result<Self, String> {
         let (package, out) = (PathBuf::from(variable("CARGO_MANIFEST_DIR")?), PathBuf::from(variable("OUT_DIR")?));
-        let root =
-            package.ancestors().nth(2).ok_or("the package does not lie two folders below the workspace")?.to_owned();
+        let root = package.ancestors().nth(2).ok_or("the package is not two folders below the workspace")?.to_owned();
         let target_folder = guest_target_folder(&out)?;
         Ok(Self { root, out, target_folder })
     }
@@ -64,13 +63,13 @@ impl Nested {
     /// Builds packages of the workspace. `kind` is `--lib` or `--bins`.
     ///
     /// # Errors
-    /// If cargo fails; its own messages stand above.
+    /// If cargo fails; its own messages are printed before.
     pub fn build(&self, target: &str, kind: &str, packages: &[&str]) -> Result<(), String> {
         compile(&self.root, &self.target_folder, target, kind, packages)
     }
 }
 
-/// `guest` below the host's target folder, whatever its profile and target; below OUT_DIR where the layout is another.
+/// `guest` below the host's target folder, whatever its profile and target; below OUT_DIR if the layout is different.
 fn guest_target_folder(out: &Path) -> Result<PathBuf, String> {
     // <target>[/<triple>]/<profile>/build/<package>/out
     let Some(profile) =
@@ -106,7 +105,7 @@ fn compile(root: &Path, target_folder: &Path, target: &str, kind: &str, packages
             command.env_remove(name);
         }
     }
-    command.env("CARGO_ENCODED_RUSTFLAGS", same_paths_everywhere(root));
+    command.env("CARGO_ENCODED_RUSTFLAGS", remap_paths(root));
     let status =
         command.status().map_err(|error| format!("failed to start cargo for {}: {error}", packages.join(", ")))?;
     if status.success() {
@@ -119,8 +118,8 @@ fn compile(root: &Path, target_folder: &Path, target: &str, kind: &str, packages
     }
 }
 
-/// Takes this machine's paths out of the panic messages, so that the same sources give the same component.
-fn same_paths_everywhere(root: &Path) -> OsString {
+/// Flags that remove this machine's paths from panic messages, so that the same sources give the same component.
+fn remap_paths(root: &Path) -> OsString {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
@@ -135,7 +134,8 @@ fn same_paths_everywhere(root: &Path) -> OsString {
     flags
 }
 
-/// Names the sources in cargo's dep-info file (`output: source source …`, spaces escaped) for the next run.
+/// Makes cargo run the build script again if a source in the dep-info file (`output: source source …`, spaces escaped)
+/// changes.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -151,7 +151,7 @@ pub fn watch_sources(dep_info: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Leaves the file's time alone where nothing changed, so that the host is not compiled again.
+/// Writes a file only if its content changes, so that the host is not compiled again without need.
 ///
 /// # Errors
 /// If the file cannot be written.

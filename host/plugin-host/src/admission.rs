@@ -1,20 +1,20 @@
-//! Which files of the plugin folder may become plugins, beyond being sound components.
+//! Decides which valid components of the plugin folder may become plugins.
 //!
-//! A redactor or policy runs inside the sandbox alone. A provider says which programs the host runs, with which
-//! variables: nothing of a new one runs before somebody has approved its digest. And the bundled policies are what
-//! everything else relies on: a file takes the place of one only where the configuration says so.
+//! A redactor or policy runs only inside the sandbox. A provider decides which programs the host runs, with which
+//! variables: a new one does not run before its digest is approved. Everything else relies on the bundled policies: a
+//! file replaces one only if the configuration permits it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::Kind;
 
-/// What the operator has said about plugins.
+/// The operator's decisions about plugins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admission {
     /// Whether every provider of the folder counts as approved.
     pub trust_folder: bool,
-    /// Digests of provider plugins that somebody has approved.
+    /// Digests of approved provider plugins.
     pub approved: BTreeSet<String>,
     /// The only digest that a plugin may have, by kind and name.
     pub pins: BTreeMap<(Kind, String), String>,
@@ -22,7 +22,7 @@ pub struct Admission {
     pub replace: BTreeSet<String>,
 }
 
-/// What a file of the plugin folder held when it was last usable. A file that is damaged later is known for what it was.
+/// The plugin of a file of the plugin folder when it was last usable. It identifies a file that is damaged later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownFile {
     /// The file.
@@ -33,21 +33,21 @@ pub struct KnownFile {
     pub name: String,
 }
 
-/// What is to become of a sound component.
+/// The decision about a valid component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Admitted,
-    /// It waits for approval; how to give it.
+    /// It waits for approval. Says how to approve it.
     Waiting(String),
     /// Why it may not be a plugin.
     Refused(String),
-    /// It would take the place of a bundled policy, which stays.
+    /// It would replace a bundled policy, which stays.
     NotReplaced(String),
 }
 
 impl Admission {
-    /// What is to become of a file's plugin; `bundled` where a bundled one has its kind and name.
-    pub(super) fn judge(&self, kind: Kind, name: &str, digest: &str, bundled: bool) -> Verdict {
+    /// Decides about a file's plugin. `bundled`: a bundled plugin has its kind and name.
+    pub(super) fn check(&self, kind: Kind, name: &str, digest: &str, bundled: bool) -> Verdict {
         let pin = self.pins.get(&(kind, name.to_owned()));
         match pin {
             Some(pin) if !pin.eq_ignore_ascii_case(digest) => {
@@ -77,29 +77,29 @@ mod tests {
 
     #[test]
     fn providers_wait_until_their_digest_is_approved() {
-        let judge = |admission: &Admission| admission.judge(Kind::Provider, "x", "aa", false);
-        assert!(matches!(judge(&Admission::default()), Verdict::Waiting(how) if how.contains("trust_plugin(x)")));
+        let check = |admission: &Admission| admission.check(Kind::Provider, "x", "aa", false);
+        assert!(matches!(check(&Admission::default()), Verdict::Waiting(how) if how.contains("trust_plugin(x)")));
         let approved = Admission { approved: ["aa".to_owned()].into(), ..Admission::default() };
-        assert_eq!(judge(&approved), Verdict::Admitted);
-        assert_eq!(judge(&Admission { trust_folder: true, ..Admission::default() }), Verdict::Admitted);
+        assert_eq!(check(&approved), Verdict::Admitted);
+        assert_eq!(check(&Admission { trust_folder: true, ..Admission::default() }), Verdict::Admitted);
         let other = Admission { approved: ["bb".to_owned()].into(), ..Admission::default() };
-        assert!(matches!(judge(&other), Verdict::Waiting(_)));
+        assert!(matches!(check(&other), Verdict::Waiting(_)));
     }
 
     #[test]
-    fn policies_replace_bundled_ones_only_where_the_configuration_says_so() {
-        let judge = |admission: &Admission, bundled| admission.judge(Kind::Policy, "guardrails", "aa", bundled);
+    fn policy_replaces_a_bundled_one_only_if_configured() {
+        let check = |admission: &Admission, bundled| admission.check(Kind::Policy, "guardrails", "aa", bundled);
         let none = Admission::default();
-        assert!(matches!(judge(&none, true), Verdict::NotReplaced(_)));
-        assert_eq!(judge(&none, false), Verdict::Admitted);
-        assert_eq!(judge(&Admission { replace: ["guardrails".to_owned()].into(), ..none }, true), Verdict::Admitted);
+        assert!(matches!(check(&none, true), Verdict::NotReplaced(_)));
+        assert_eq!(check(&none, false), Verdict::Admitted);
+        assert_eq!(check(&Admission { replace: ["guardrails".to_owned()].into(), ..none }, true), Verdict::Admitted);
     }
 
     #[test]
-    fn pinned_digests_admit_nothing_else() {
+    fn pin_admits_only_its_digest() {
         let pins = BTreeMap::from([((Kind::Policy, "guardrails".to_owned()), "AA".to_owned())]);
         let admission = Admission { pins, replace: ["guardrails".to_owned()].into(), ..Admission::default() };
-        assert_eq!(admission.judge(Kind::Policy, "guardrails", "aa", true), Verdict::Admitted);
-        assert!(matches!(admission.judge(Kind::Policy, "guardrails", "bb", true), Verdict::Refused(_)));
+        assert_eq!(admission.check(Kind::Policy, "guardrails", "aa", true), Verdict::Admitted);
+        assert!(matches!(admission.check(Kind::Policy, "guardrails", "bb", true), Verdict::Refused(_)));
     }
 }

@@ -1,4 +1,5 @@
-//! What wasmtime makes of `plugin-api/wit`: the host's side of the three worlds, with one set of the common types.
+//! The bindings that wasmtime generates from `plugin-api/wit`: the host's side of the three worlds, with shared common
+//! types.
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -2,7 +2,8 @@
 
 use super::error::Kind;
 
-/// A component that the host carries. What it says of itself counts; `name` and `kind` are for messages before that.
+/// A component that is part of the host. Its own identity counts; `name` and `kind` are for messages before it is
+/// loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Bundled {
     /// Name of the plugin.
@@ -11,9 +12,9 @@ pub struct Bundled {
     pub kind: Kind,
     /// The component.
     pub component: &'static [u8],
-    /// Its machine code, as the build script has made it; empty where there is none for this target.
+    /// Its machine code, compiled by the build script; empty if there is none for this target.
     pub code: &'static [u8],
 }
 
-/// All bundled plugins, as the build script has made them.
+/// All bundled plugins, as the build script has built them.
 pub const BUNDLED: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/bundled_plugins.rs"));

@@ -1,10 +1,11 @@
 //! Compiled components on disk, so that only the first start of a host compiles.
 //!
-//! wasmtime runs what it deserializes without looking at it. Therefore the folder and each file must belong to this user
-//! and be writable by nobody else, and each file carries a message authentication code over its contents: what does not
-//! match is compiled again, never loaded. The key of the code lies outside of the cache folder, and the component's digest
-//! and the engine are part of it: nobody without the key can write a file, and the file of one component is none of
-//! another. It is Poly1305, by way of an AEAD without a message, because SHA-256 takes a third of the time of a load.
+//! wasmtime does not verify the code that it deserializes. Therefore the folder and each file must belong to this user
+//! and be writable by no other user, and each file has a message authentication code over its contents: a file that
+//! does not match is compiled again, never loaded. The key is outside of the cache folder, and the component's digest
+//! and the engine are part of the code: without the key no file can be forged, and the file of one component is not
+//! valid for another. It is Poly1305, by way of an AEAD without a message, because SHA-256 takes a third of the time of
+//! a load.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
@@ -22,23 +23,23 @@ use wasmtime::component::Component;
 use base16ct::lower::encode_string as hex;
 
 const MAGIC: &[u8; 8] = b"OSTLERC3";
-/// Bytes of what makes the code of each write another one.
+/// Bytes of the nonce.
 const NONCE: usize = 24;
 /// Bytes of an authentication code.
 const CODE: usize = 16;
 const SUFFIX: &str = "cwasm";
-/// A file that is used is marked so when its mark is older.
-const MARK_AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// The time stamp of a file in use is updated if it is older than this.
+const TOUCH_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes of the key with which compiled code is authenticated.
 pub const CODE_KEY_BYTES: usize = 32;
 
-/// Where compiled code is kept, and what proves that this user's host wrote it.
+/// Where compiled code is stored, and the key that proves that this user's host wrote it.
 #[derive(Clone)]
 pub struct CacheOptions {
-    /// The folder, made where it is missing. It must be writable by this user alone.
+    /// The folder, created if it is missing. It must be writable by this user alone.
     pub folder: PathBuf,
-    /// Known to this user's hosts alone.
+    /// The key, known only to this user's hosts.
     pub key: [u8; CODE_KEY_BYTES],
 }
 
@@ -57,15 +58,15 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub(super) struct CodeCache {
     options: CacheOptions,
-    /// Of the engine: its version, its settings, the processor's features.
+    /// Identifies the engine: its version, its settings, the processor's features.
     compatibility: String,
 }
 
 impl CodeCache {
-    /// Opens the folder and makes it, 0700, where it is missing.
+    /// Opens the folder; creates it with mode 0700 if it is missing.
     ///
     /// # Errors
-    /// If it cannot be made, or if others could write into it.
+    /// If it cannot be created, or if other users can write into it.
     pub(super) fn open(options: &CacheOptions, engine: &Engine) -> Result<Self, String> {
         let folder = options.folder.as_path();
         DirBuilder::new()
@@ -89,7 +90,7 @@ impl CodeCache {
         Ok(Self { options: options.clone(), compatibility: hex(&hasher.0.finalize()) })
     }
 
-    /// The compiled code of the component with this digest; none if it is not there or not to be trusted.
+    /// The compiled code of the component with this digest; None if it is missing or not authentic.
     pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
         let (bytes, written) = read_private(&path).ok()?;
@@ -98,12 +99,12 @@ impl CodeCache {
         let (expected, code) = rest.split_first_chunk::<CODE>()?;
         let proof = Payload { msg: expected, aad: code };
         self.authenticator(digest).decrypt(&XNonce::from(*nonce), proof).ok()?;
-        if written.elapsed().is_ok_and(|age| age > MARK_AGAIN) {
-            // Only what is not used grows old.
+        if written.elapsed().is_ok_and(|age| age > TOUCH_AFTER) {
+            // The time stamp is the time of the last use.
             let _ = File::options().write(true).open(&path).and_then(|file| file.set_modified(file_system_now()));
         }
-        // SAFETY: the bytes were made by `Component::serialize` in `store`, from the component with this digest, by
-        // somebody who has the key: the authentication code over them, the digest and the engine is right. wasmtime itself
+        // SAFETY: the bytes were made by `Component::serialize` in `store`, from the component with this digest, by a
+        // host with the key: the authentication code over them, the digest and the engine is valid. wasmtime itself
         // refuses code of another version or with other settings.
         unsafe { Component::deserialize(engine, code) }.ok()
     }
@@ -122,7 +123,7 @@ impl CodeCache {
     /// Writes compiled code, whole or not at all.
     ///
     /// # Errors
-    /// Of the file system. The cache is only slower without the file.
+    /// An error of the file system. Without the file the next load is only slower.
     pub(super) fn store(&self, digest: &str, component: &Component) -> io::Result<()> {
         let code = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
         let mut nonce = [0_u8; NONCE];
@@ -139,8 +140,8 @@ impl CodeCache {
         Ok(())
     }
 
-    /// Removes the files of components that are not among `digests` and were not used for longer than `age`, the oldest of
-    /// the others until they take no more than `most` bytes, and what an interrupted write has left.
+    /// Removes the files of components that are not among `digests` and were not used for longer than `age`, the oldest
+    /// of the others until they take no more than `most` bytes, and the rest of interrupted writes.
     pub(super) fn prune(&self, digests: &[&str], age: Duration, most: u64) {
         let kept: Vec<_> = digests.iter().map(|digest| self.path(digest)).collect();
         let Ok(entries) = self.options.folder.read_dir() else { return };
@@ -171,7 +172,7 @@ impl CodeCache {
         }
     }
 
-    /// Where the code of a component lies.
+    /// The path of the code of a component.
     pub(super) fn path(&self, digest: &str) -> PathBuf {
         let name = sha256_hex(format!("{digest} {}", self.compatibility).as_bytes());
         self.options.folder.join(name).with_extension(SUFFIX)
@@ -194,7 +195,7 @@ fn is_private(metadata: &std::fs::Metadata) -> bool {
     metadata.uid() == nix::unistd::geteuid().as_raw() && metadata.mode() & 0o022 == 0
 }
 
-/// Feeds a digest with what is hashed: 64 bits of the standard hasher are few, and its result may change with Rust.
+/// Hashes with SHA-256: the standard hasher has only 64 bits, and its result may change with Rust.
 struct Sha256Hasher(Sha256);
 
 impl Hasher for Sha256Hasher {

@@ -8,9 +8,9 @@ use super::types::{Error as GuestError, Problem};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Teaches the host an agent CLI.
+    /// Drives an agent CLI.
     Provider,
-    /// Finds what must not be stored or shown.
+    /// Finds secrets, which must not be stored or shown.
     Redactor,
     /// Decides whether the host may do something.
     Policy,
@@ -20,7 +20,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Provider, Self::Redactor, Self::Policy];
 
-    /// The word in messages, listings and interface names.
+    /// The name in messages, listings and interface names.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,30 +41,30 @@ impl fmt::Display for Kind {
 /// hold words of the plugin, so it goes through redaction before it is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginError {
-    /// Name of the plugin, or of its file where it has not told one.
+    /// Name of the plugin, or of its file if it is not loaded.
     pub plugin: String,
-    /// What to do about it.
+    /// What kind of failure it is.
     pub kind: PluginErrorKind,
     /// Completes 'failed to …'; without the plugin's name.
     pub message: String,
 }
 
-/// What kind of failure it was.
+/// The kind of a plugin failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PluginErrorKind {
     /// No plugin of that kind has this name.
     NotFound,
-    /// The file is no plugin for this host.
+    /// The file is not a plugin for this host.
     Refused,
     /// The settings do not match the plugin's schema, or its `configure` refused them. All problems.
     Settings(Vec<Problem>),
-    /// The plugin failed too often and is not called any more.
-    SetAside,
+    /// The plugin failed too often and is disabled.
+    Disabled,
     /// The guest trapped: a panic, an overflow of its stack, a broken answer.
     Trap,
     /// The guest was stopped because it ran too long.
     Timeout,
-    /// The guest asked for more memory, tables or handles than it may have.
+    /// The guest requested more memory, tables or handles than it may have.
     Memory,
     /// The guest's answer was longer than it may be.
     Output,
@@ -77,7 +77,7 @@ pub enum PluginErrorKind {
 }
 
 impl PluginErrorKind {
-    /// Whether the plugin misbehaved, which counts towards setting it aside. An answer of the plugin is no fault.
+    /// Whether it is a fault of the plugin, which counts towards disabling it. An error answer is not a fault.
     #[must_use]
     pub fn is_fault(&self) -> bool {
         matches!(self, Self::Trap | Self::Timeout | Self::Memory | Self::Output)
@@ -98,7 +98,7 @@ impl PluginError {
         }
     }
 
-    /// An answer `error` of the plugin.
+    /// The error for an `error` answer of the plugin.
     pub(super) fn guest(plugin: &str, error: GuestError) -> Self {
         let message = match &error {
             GuestError::Invalid(problems) => describe_problems(problems),
@@ -108,7 +108,7 @@ impl PluginError {
         Self::new(plugin, PluginErrorKind::Guest(error), message)
     }
 
-    /// Settings that the schema or the plugin refused.
+    /// The error for settings that the schema or the plugin refused.
     pub(super) fn settings(plugin: &str, problems: Vec<Problem>) -> Self {
         let message = format!("its settings are not valid: {}", describe_problems(&problems));
         Self::new(plugin, PluginErrorKind::Settings(problems), message)

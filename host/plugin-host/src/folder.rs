@@ -1,4 +1,4 @@
-//! The files of the plugin folder: which there are, what became of each, and which have changed since.
+//! The files of the plugin folder: lists and loads them, and detects changes.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -16,28 +16,28 @@ use super::plugin::Plugin;
 use super::runtime::Runtime;
 use ostler_private_files::ownership;
 
-/// Files of the plugin folder that are looked at.
-const MOST_FILES: usize = 256;
+/// The most files of the plugin folder that are loaded.
+const MAX_FILES: usize = 256;
 
-/// A file that was changed so shortly before it was looked at may be changed again without looking different: the clock
-/// of the file system moves in steps.
+/// A file that was changed less than this ago may change again with the same time stamp: the clock of the file system
+/// moves in steps.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// One file and what became of it.
+/// One file and the result of loading it.
 #[derive(Clone)]
 pub(super) struct PluginFile {
     pub(super) path: PathBuf,
-    /// The plugin that is in force because of it, or why there is none.
+    /// The plugin in use, or why there is none.
     pub(super) plugin: Result<Arc<Plugin>, String>,
-    /// Why the plugin that is in force is not the one that the file holds now.
+    /// Why the plugin in use is not the one that the file contains now.
     pub(super) displaced: Option<String>,
-    /// Kind of what it holds, where that can be told although it cannot be used.
+    /// The kind of a plugin that cannot be used, if it is known.
     pub(super) kind: Option<Kind>,
-    /// By what a change is seen; none if one could go unseen.
+    /// Detects a change; None if a change could go unnoticed.
     stamp: Option<Stamp>,
 }
 
-/// What a file looks like from outside.
+/// Metadata of a file by which a change is detected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -64,18 +64,18 @@ impl Stamp {
     }
 }
 
-/// By what files become plugins.
+/// Loads files as plugins.
 pub(super) struct FileLoader<'a> {
     pub(super) runtime: &'a Arc<Runtime>,
     pub(super) limits: &'a Arc<Limits>,
-    /// Whether those are the limits that were in force before.
+    /// Whether the limits are the same as before.
     pub(super) same_limits: bool,
     pub(super) log: &'a Arc<dyn PluginLog>,
 }
 
 impl FileLoader<'_> {
-    /// The file as it is now. What has not changed since `before` is not read again. Where it has changed into something
-    /// that is no plugin, the one that was in force stays. None if it is not there any more.
+    /// Loads a file. If it has not changed since `before`, it is not read again. If it is not a valid plugin any more,
+    /// the one in use stays. None if the file is gone.
     pub(super) fn load(&self, path: &Path, before: Option<&PluginFile>) -> Option<PluginFile> {
         let metadata = path.metadata();
         if metadata.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && !path.is_symlink() {
@@ -86,14 +86,14 @@ impl FileLoader<'_> {
             match &before.plugin {
                 Ok(plugin) => return Some(PluginFile { plugin: self.adapt(plugin), ..before.clone() }),
                 Err(_) if self.same_limits => return Some(before.clone()),
-                // What was wrong with it may have been a limit.
+                // The error may have been about a limit.
                 Err(_) => {}
             }
         }
         let mut kind = None;
         let file = |plugin, displaced, kind| PluginFile { path: path.to_owned(), plugin, displaced, kind, stamp };
         let known = before.and_then(|before| before.plugin.as_ref().ok());
-        // What others could have written is not loaded; what was loaded before stays.
+        // A file that other users can write is not loaded; a plugin that was loaded before stays.
         let trusted = ownership::check(path).map_err(|untrusted| format!("it is not trusted: {untrusted}"));
         let loaded = trusted.and_then(|()| read(path, self.limits.component_size)).and_then(|bytes| match known {
             Some(known) if known.digest == sha256_hex(&bytes) => self.adapt(known),
@@ -101,7 +101,7 @@ impl FileLoader<'_> {
                 let bytes = bytes.into();
                 Plugin::load(self.runtime, self.limits, &label(path), &bytes, &[], self.log)
                     .map(Arc::new)
-                    // A plugin that was loaded says its kind itself.
+                    // Only for a failed load: a loaded plugin has its own kind.
                     .inspect_err(|_| kind = inspect::kind_of(&bytes).ok())
             }
         });
@@ -114,7 +114,7 @@ impl FileLoader<'_> {
         })
     }
 
-    /// The plugin with the limits that hold now.
+    /// The plugin with the current limits.
     pub(super) fn adapt(&self, plugin: &Arc<Plugin>) -> Result<Arc<Plugin>, String> {
         if plugin.limits == *self.limits {
             Ok(Arc::clone(plugin))
@@ -124,13 +124,13 @@ impl FileLoader<'_> {
     }
 }
 
-/// What a plugin is called until it has said its name: as its file.
+/// The name of a plugin in messages until it is loaded: the name of its file.
 pub(super) fn label(path: &Path) -> String {
     path.file_stem().map_or_else(|| "plugin".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The components of the folder in alphabetical order, and what kept some from being looked at. A folder that does not
-/// exist is empty.
+/// The components of the folder in alphabetical order, and the problem if some are left out. A folder that does
+/// not exist counts as empty.
 pub(super) fn component_files(folder: &Path) -> (Vec<PathBuf>, Option<String>) {
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
@@ -142,24 +142,24 @@ pub(super) fn component_files(folder: &Path) -> (Vec<PathBuf>, Option<String>) {
     let mut files: Vec<_> =
         entries.flatten().map(|entry| entry.path()).filter(|path| is_component_name(path)).collect();
     files.sort();
-    let problem = (files.len() > MOST_FILES).then(|| {
+    let problem = (files.len() > MAX_FILES).then(|| {
         format!(
-            "the plugin folder {} holds {} components, of which only the first {MOST_FILES} are loaded",
+            "the plugin folder {} holds {} components, of which only the first {MAX_FILES} are loaded",
             folder.display(),
             files.len()
         )
     });
-    files.truncate(MOST_FILES);
+    files.truncate(MAX_FILES);
     (files, problem)
 }
 
-/// Whether a file of the plugin folder is taken for a plugin.
+/// Whether a file of the plugin folder is loaded as a plugin.
 #[must_use]
 pub fn is_component_name(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| suffix == "wasm")
 }
 
-/// Never reads more than one byte past the limit, nor from anything but a file: a pipe would wait for ever.
+/// Reads a file, at most one byte past the limit. Rejects everything but regular files: a pipe could block for ever.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("it cannot be read: {error}");
     if !path.metadata().map_err(failed)?.is_file() {

@@ -1,10 +1,10 @@
-//! Reading what a component imports and exports, before a second is spent on compiling it.
+//! Reads the imports and exports of a component before it is compiled, which takes a second.
 
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
 
 use super::error::Kind;
 
-/// Version of the WIT package that this host speaks.
+/// Version of the WIT package that this host supports.
 pub const PACKAGE_VERSION: &str = "0.1.0";
 
 const PACKAGE: &str = "ostler:plugin";
@@ -15,8 +15,8 @@ const IMPORTABLE: [&str; 2] = ["log", "types"];
 /// The kind of the plugin in these bytes.
 ///
 /// # Errors
-/// Why the bytes are no plugin for this host: no component, imports of anything but the log (all of them are named), no
-/// interface of a plugin, several, or one of another version.
+/// Why the bytes are not a plugin for this host: not a component, imports other than the log (all are named), no plugin
+/// interface, several, or one of another version.
 pub(super) fn kind_of(bytes: &[u8]) -> Result<Kind, String> {
     let outline = Outline::read(bytes)?;
     let allowed = IMPORTABLE.map(|interface| format!("{PACKAGE}/{interface}@{PACKAGE_VERSION}"));
@@ -71,7 +71,7 @@ impl Outline {
             return Err("it is not a valid WebAssembly file".to_owned());
         }
         let mut outline = Self::default();
-        // Sections of nested modules and components are passed over: what they need comes from this component.
+        // Sections of nested modules and components are skipped: their imports come from this component.
         let mut depth = 0_u32;
         for payload in Parser::new(0).parse_all(bytes) {
             let damaged = |error: &dyn std::fmt::Display| format!("it is damaged: {error}");

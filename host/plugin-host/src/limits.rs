@@ -1,10 +1,10 @@
-//! What a guest may use.
+//! Resource limits of guests.
 
 use std::time::Duration;
 
 use super::error::Kind;
 
-/// Bounds of one instance and of one call.
+/// Limits of one instance and of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimits {
     /// Time of one call, `configure` and instantiation included; measured in ticks of 10 ms.
@@ -13,18 +13,18 @@ pub struct CallLimits {
     pub memory: usize,
     /// All table elements of an instance together.
     pub table_elements: usize,
-    /// What one answer may hold, in bytes of the host's memory.
+    /// The largest answer, in bytes of the host's memory.
     pub output: usize,
 }
 
-/// Bounds for all plugins.
+/// Limits for all plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Of providers. Their transcripts parse lines of many megabytes.
+    /// Limits of providers. Their transcripts parse lines of many megabytes.
     pub provider: CallLimits,
-    /// Of redactors.
+    /// Limits of redactors.
     pub redactor: CallLimits,
-    /// Of policies.
+    /// Limits of policies.
     pub policy: CallLimits,
     /// Size of a component file, in bytes. Python's are about 18 MB.
     pub component_size: u64,
@@ -34,13 +34,13 @@ pub struct Limits {
     pub settings_size: usize,
     /// One message to the log, in bytes; the rest is cut.
     pub log_message: usize,
-    /// Messages that a plugin may log at once, and again for each second.
+    /// Messages that a plugin may log each second, and in one burst.
     pub log_rate: u32,
     /// Calls after which a warm instance is replaced by a fresh one.
     pub warm_calls: u32,
-    /// Faults without a success between them after which a plugin is set aside.
+    /// Consecutive faults after which a plugin is disabled.
     pub faults_in_a_row: u32,
-    /// Faults within [`fault_window`](Self::fault_window) after which a plugin is set aside.
+    /// Faults within [`fault_window`](Self::fault_window) after which a plugin is disabled.
     pub faults_in_window: u32,
     /// See [`faults_in_window`](Self::faults_in_window).
     pub fault_window: Duration,
@@ -48,16 +48,16 @@ pub struct Limits {
 
 const MIB: usize = 1024 * 1024;
 
-/// Table elements of an instance, unless its limits allow fewer. wasmtime's notes have a module in C# with more than
-/// 10,000.
-pub(super) const MOST_TABLE_ELEMENTS: usize = 100_000;
+/// Table elements of an instance, unless its limits allow fewer. wasmtime's documentation mentions a module in C# with
+/// more than 10,000.
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 impl Default for Limits {
     fn default() -> Self {
         let call = |output| CallLimits {
             time: Duration::from_secs(5),
             memory: 256 * MIB,
-            table_elements: MOST_TABLE_ELEMENTS,
+            table_elements: MAX_TABLE_ELEMENTS,
             output,
         };
         Self {
@@ -78,7 +78,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The bounds of calls of a kind.
+    /// The limits of calls of a kind.
     #[must_use]
     pub fn of(&self, kind: Kind) -> &CallLimits {
         match kind {
@@ -89,7 +89,7 @@ impl Limits {
     }
 }
 
-/// A guest asked for more than it may have. The text completes 'it was stopped because it …'.
+/// A guest requested more than its limit. The text completes 'it was stopped because it …'.
 #[derive(Debug, thiserror::Error)]
 #[error("wanted {wanted} {what}, where {limit} are allowed")]
 pub(super) struct LimitExceeded {

@@ -1,4 +1,4 @@
-//! What plugins write into the host's log: cut, limited in rate, handed to the host, which redacts and stores it.
+//! Log messages of plugins: cut, limited in rate, and passed to the host, which redacts and stores them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,19 +15,19 @@ pub struct LogEntry<'a> {
     pub plugin: &'a str,
     /// Kind of the plugin.
     pub kind: Kind,
-    /// As the plugin rates it.
+    /// The level that the plugin chose.
     pub level: Level,
     /// Not redacted; no control characters but tab and line feed; at most [`Limits::log_message`] bytes.
     pub message: &'a str,
 }
 
-/// Takes the messages. It is called on the thread of the guest call, within its time.
+/// Receives the messages. It is called on the thread of the guest call, within its time limit.
 pub trait PluginLog: Send + Sync {
     /// Redacts and stores one message.
     fn record(&self, entry: LogEntry<'_>);
 }
 
-/// Forgets every message.
+/// Discards every message.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLog;
 
@@ -35,7 +35,7 @@ impl PluginLog for NoLog {
     fn record(&self, _: LogEntry<'_>) {}
 }
 
-/// The gate of one plugin: all its instances share one allowance.
+/// The rate limit of one plugin, which all its instances share.
 pub(super) struct LogGate {
     name: String,
     kind: Kind,
@@ -62,7 +62,7 @@ impl LogGate {
         Self::new(&self.name, self.kind, Arc::clone(&self.sink), limits)
     }
 
-    /// Passes a message on, or counts it as suppressed. The count is told before the next message that passes.
+    /// Records a message, or counts it as suppressed. The count is recorded before the next message that passes.
     pub(super) fn write(&self, level: Level, message: &str) {
         self.write_at(level, message, Instant::now());
     }
@@ -98,7 +98,8 @@ impl LogGate {
     }
 }
 
-/// Cut to `max_bytes` at a character, without control characters: a plugin must not write escape codes to a terminal.
+/// Cuts a message to `max_bytes` at a character boundary and replaces control characters: a plugin must not write escape
+/// codes to a terminal.
 pub(super) fn clean(message: &str, max_bytes: usize) -> String {
     let mut clean = String::with_capacity(message.len().min(max_bytes));
     for character in message.chars() {
@@ -121,36 +122,36 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Kept(Mutex<Vec<String>>);
+    struct Collected(Mutex<Vec<String>>);
 
-    impl PluginLog for Kept {
+    impl PluginLog for Collected {
         fn record(&self, entry: LogEntry<'_>) {
             self.0.lock().unwrap().push(entry.message.to_owned());
         }
     }
 
     #[test]
-    fn a_flood_is_counted_and_told_later() {
-        let kept = Arc::new(Kept::default());
+    fn suppressed_messages_are_counted_and_reported() {
+        let collected = Arc::new(Collected::default());
         let gate = LogGate::new(
             "x",
             Kind::Policy,
-            Arc::clone(&kept) as Arc<dyn PluginLog>,
+            Arc::clone(&collected) as Arc<dyn PluginLog>,
             &Limits { log_rate: 3, ..Limits::default() },
         );
         let start = Instant::now();
         for number in 0..10 {
             gate.write_at(Level::Info, &number.to_string(), start);
         }
-        assert_eq!(*kept.0.lock().unwrap(), ["0", "1", "2"]);
+        assert_eq!(*collected.0.lock().unwrap(), ["0", "1", "2"]);
         gate.write_at(Level::Info, "later", start + Duration::from_secs(1));
-        let kept = kept.0.lock().unwrap();
-        assert!(kept[3].starts_with("7 messages"), "{kept:?}");
-        assert_eq!(kept[4], "later");
+        let collected = collected.0.lock().unwrap();
+        assert!(collected[3].starts_with("7 messages"), "{collected:?}");
+        assert_eq!(collected[4], "later");
     }
 
     #[test]
-    fn messages_are_cut_and_harmless() {
+    fn messages_are_cut_and_cleaned() {
         assert_eq!(clean("a\u{1b}[31mb\n\tc", 100), "a\u{fffd}[31mb\n\tc");
         assert_eq!(clean("äöü", 5), "äö");
     }

@@ -1,4 +1,4 @@
-//! A loaded plugin: who it is, its code, its settings schema, its behaviour so far; and live instances of it.
+//! A loaded plugin: its identity, code, settings schema and faults; and live instances of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use super::runtime::{Fault, HostState, Runtime};
 use super::settings::SettingsSchema;
 use super::types::{Error as GuestError, Problem};
 
-/// What a plugin says of itself, after checks.
+/// The identity of a plugin, after checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) name: String,
@@ -28,7 +28,7 @@ pub(super) struct Identity {
     pub(super) summary: String,
 }
 
-/// What `identify` answers, in any world.
+/// The answer of `identify`, in any world.
 pub(super) struct RawIdentity {
     name: String,
     version: String,
@@ -36,7 +36,7 @@ pub(super) struct RawIdentity {
     settings_schema: Option<String>,
 }
 
-/// What is the same in the three worlds.
+/// The functions that the three worlds share.
 pub(super) trait World: Sized + Send {
     fn instantiate(code: &Code, store: &mut Store<HostState>) -> wasmtime::Result<Self>;
     fn identify(&self, store: &mut Store<HostState>) -> wasmtime::Result<RawIdentity>;
@@ -109,8 +109,8 @@ pub(super) struct Live<W> {
 }
 
 impl Plugin {
-    /// Loads a component and asks it who it is. `label` stands for the plugin until it has said its name. `made` is its code
-    /// as the build script has made it, or empty.
+    /// Loads a component and reads its identity. `label` names the plugin until then. `embedded` is its code from the
+    /// build script, or empty.
     ///
     /// # Errors
     /// Why it is refused, without the label.
@@ -119,14 +119,14 @@ impl Plugin {
         limits: &Arc<Limits>,
         label: &str,
         bytes: &Arc<[u8]>,
-        made: &'static [u8],
+        embedded: &'static [u8],
         log: &Arc<dyn PluginLog>,
     ) -> Result<Self, String> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         check_size(size, limits)?;
         let kind = inspect::kind_of(bytes)?;
         let digest = sha256_hex(bytes);
-        let component = runtime.load(bytes, made, &digest, limits.compile_time, &format!("the plugin {label}"))?;
+        let component = runtime.load(bytes, embedded, &digest, limits.compile_time, &format!("the plugin {label}"))?;
         let unfit = |error: wasmtime::Error| format!("it does not fit the {kind} interface: {error:#}");
         let pre = runtime.linker.instantiate_pre(&component).map_err(unfit)?;
         let code = match kind {
@@ -164,7 +164,7 @@ impl Plugin {
         })
     }
 
-    /// The same code with other limits, with nothing against it yet. Instances of this one keep theirs.
+    /// The same code with other limits, and without faults. Instances of this one keep their limits.
     ///
     /// # Errors
     /// If it is larger than they allow.
@@ -184,7 +184,7 @@ impl Plugin {
         })
     }
 
-    /// Settings as text for `configure`, after the schema has been asked. Null is an empty object.
+    /// Checks settings against the schema and returns them as text for `configure`. Null is an empty object.
     ///
     /// # Errors
     /// Every problem, with its pointer.
@@ -195,7 +195,7 @@ impl Plugin {
             PluginError::settings(&self.identity.name, vec![Problem { pointer: String::new(), message }])
         };
         if !settings.is_object() {
-            return Err(problem("they have to be a table (an object)".to_owned()));
+            return Err(problem("they must be a table (an object)".to_owned()));
         }
         let text = settings.to_string();
         if text.len() > self.limits.settings_size {
@@ -205,7 +205,7 @@ impl Plugin {
         if problems.is_empty() { Ok(text) } else { Err(PluginError::settings(&self.identity.name, problems)) }
     }
 
-    /// What is known of its behaviour with these settings. Settings that nobody uses any more are forgotten.
+    /// The fault history with these settings. Histories of settings that are not in use are dropped.
     fn health(&self, settings: &str) -> Arc<Health> {
         let mut healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
         healths.known.retain(|known, health| known == settings || Arc::strong_count(health) > 1);
@@ -214,18 +214,18 @@ impl Plugin {
         Arc::clone(health)
     }
 
-    /// Why it is not called any more with the settings that count: the newest of a redactor or policy, any of a provider.
-    pub(super) fn set_aside(&self) -> Option<String> {
+    /// Why it is disabled. For a redactor or policy, with its newest settings; for a provider, with any settings.
+    pub(super) fn disabled(&self) -> Option<String> {
         let healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = healths.known.get(&healths.newest).filter(|_| self.kind != Kind::Provider);
         if let Some(newest) = newest.filter(|newest| Arc::strong_count(newest) > 1) {
-            return newest.set_aside();
+            return newest.disabled();
         }
-        healths.known.values().find_map(|health| health.set_aside())
+        healths.known.values().find_map(|health| health.disabled())
     }
 
-    /// Forgets every fault.
-    pub(super) fn forgive(&self) {
+    /// Clears all faults.
+    pub(super) fn clear_faults(&self) {
         let healths = self.healths.lock().unwrap_or_else(PoisonError::into_inner);
         healths.known.values().for_each(|health| health.reset());
     }
@@ -235,7 +235,7 @@ impl Plugin {
     }
 }
 
-/// What is known of a plugin's behaviour, by its settings: with others it may do better.
+/// The fault histories of a plugin, by settings: with other settings it may work.
 #[derive(Default)]
 struct Healths {
     known: HashMap<String, Arc<Health>>,
@@ -249,15 +249,15 @@ pub(super) struct Configured {
     pub(super) plugin: Arc<Plugin>,
     settings: Arc<str>,
     health: Arc<Health>,
-    /// Whether its faults and successes count towards setting the plugin aside.
+    /// Whether its faults and successes count towards disabling the plugin.
     counted: bool,
 }
 
 impl Configured {
-    /// Checks the settings. Null is no settings.
+    /// Checks the settings. Null means no settings.
     ///
     /// # Errors
-    /// Every problem of the settings; if the plugin is set aside with them.
+    /// Every problem of the settings; an error if the plugin is disabled with them.
     pub(super) fn new(plugin: &Arc<Plugin>, settings: &Value) -> Result<Self, PluginError> {
         let settings = plugin.check_settings(settings)?;
         let health = plugin.health(&settings);
@@ -266,7 +266,7 @@ impl Configured {
         Ok(configured)
     }
 
-    /// The same, for calls whose faults set nothing aside.
+    /// The same, for calls whose faults do not count.
     pub(super) fn uncounted(&self) -> Self {
         Self { counted: false, ..self.clone() }
     }
@@ -274,7 +274,7 @@ impl Configured {
     /// A fresh, configured instance.
     ///
     /// # Errors
-    /// If the plugin is set aside, faults, or refuses the settings.
+    /// If the plugin is disabled, faults, or refuses the settings.
     pub(super) fn start<W: World>(&self) -> Result<Live<W>, PluginError> {
         self.check_health()?;
         let limits = self.plugin.call_limits();
@@ -284,8 +284,8 @@ impl Configured {
             let answer = world.configure(store, &self.settings)?;
             Ok((world, answer))
         });
-        // A start says little: only what was asked for counts as a success.
-        let (world, answer) = self.judge(started)?;
+        // A start does not count as a success, only a call does.
+        let (world, answer) = self.count_fault(started)?;
         match answer {
             Ok(()) => Ok(Live { store, world, calls: 0 }),
             Err(GuestError::Invalid(problems)) => Err(PluginError::settings(&self.plugin.identity.name, problems)),
@@ -305,22 +305,22 @@ impl Configured {
         live.calls = live.calls.saturating_add(1);
         let world = &live.world;
         let answer = self.plugin.runtime.enter(&mut live.store, self.plugin.call_limits(), |store| call(world, store));
-        let answer = self.judge(answer)?;
+        let answer = self.count_fault(answer)?;
         if self.counted {
             self.health.success();
         }
         Ok(answer)
     }
 
-    /// An error if the plugin is set aside.
+    /// Fails if the plugin is disabled.
     pub(super) fn check_health(&self) -> Result<(), PluginError> {
-        self.health.set_aside().map_or(Ok(()), |reason| {
+        self.health.disabled().map_or(Ok(()), |reason| {
             let message = format!("it is disabled: {reason}. Replace or remove it, or try it again with `reload`");
-            Err(self.error(PluginErrorKind::SetAside, message))
+            Err(self.error(PluginErrorKind::Disabled, message))
         })
     }
 
-    /// An answer that has the right type but breaks the interface. Counts as a fault.
+    /// The error for an answer of the right type that violates the interface. Counts as a fault.
     pub(super) fn broken(&self, message: impl Into<String>) -> PluginError {
         let message = message.into();
         if self.counted {
@@ -337,7 +337,8 @@ impl Configured {
         PluginError::guest(&self.plugin.identity.name, error)
     }
 
-    fn judge<T>(&self, answer: Result<T, Fault>) -> Result<T, PluginError> {
+    /// Counts a fault and turns it into an error.
+    fn count_fault<T>(&self, answer: Result<T, Fault>) -> Result<T, PluginError> {
         match answer {
             Ok(answer) => Ok(answer),
             Err(fault) => {
@@ -394,11 +395,11 @@ pub(super) struct Warm<W> {
     idle: Mutex<Vec<Live<W>>>,
 }
 
-/// Idle instances of one configured plugin.
-const MOST_IDLE: usize = 2;
+/// The most idle instances of one configured plugin.
+const MAX_IDLE: usize = 2;
 
 impl<W: World> Warm<W> {
-    /// Starts one instance, which tells whether the plugin takes the settings.
+    /// Starts one instance, to check that the plugin accepts the settings.
     ///
     /// # Errors
     /// As [`Configured::start`].
@@ -407,10 +408,10 @@ impl<W: World> Warm<W> {
         Ok(Self { configured, idle: Mutex::new(vec![first]) })
     }
 
-    /// Calls an idle instance, or a fresh one. One that faulted is dropped, one that was called often enough too.
+    /// Calls an idle instance, or a new one. An instance is dropped after a fault or after `warm_calls` calls.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults.
+    /// If the plugin is disabled or faults.
     pub(super) fn call<T>(
         &self,
         call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
@@ -418,10 +419,10 @@ impl<W: World> Warm<W> {
         self.call_checked(call, |_| None)
     }
 
-    /// As [`call`](Self::call), where `check` says what is wrong with an answer; that counts as a fault.
+    /// Like [`call`](Self::call). `check` returns what is wrong with an answer, which counts as a fault.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults.
+    /// If the plugin is disabled or faults.
     pub(super) fn call_checked<T>(
         &self,
         call: impl FnOnce(&W, &mut Store<HostState>) -> wasmtime::Result<T>,
@@ -439,7 +440,7 @@ impl<W: World> Warm<W> {
         }
         if live.calls < self.configured.plugin.limits.warm_calls {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < MOST_IDLE {
+            if idle.len() < MAX_IDLE {
                 idle.push(live);
             }
         }

@@ -7,10 +7,10 @@ use super::provider::PluginIdentity;
 use super::registry::Registry;
 use super::types::{Action, Context, Finding};
 
-/// A policy plugin with settings. Every method blocks; call them from no async worker.
+/// A policy plugin with settings. Every method blocks; do not call them from an async worker.
 pub struct PolicyInstance {
     configured: Configured,
-    /// For tool uses: what a run does must not set a policy aside for other runs.
+    /// For tool uses: a run must not be able to disable a policy for other runs.
     for_tools: Configured,
     wants: Vec<String>,
 }
@@ -28,13 +28,13 @@ impl PolicyInstance {
         Ok(Self { for_tools: configured.uncounted(), configured, wants })
     }
 
-    /// Groups of facts for `context.facts` that it needs. Asked once.
+    /// Groups of facts that it needs in `context.facts`. Read once.
     #[must_use]
     pub fn wants(&self) -> &[String] {
         &self.wants
     }
 
-    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    /// Whether it uses the plugin that the registry has now, with the same code and limits.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
         registry.has(&self.configured.plugin)
@@ -46,11 +46,11 @@ impl PolicyInstance {
         PluginIdentity::of(&self.configured.plugin)
     }
 
-    /// Every finding, from a fresh instance: nothing of one evaluation can reach another. Faults over tool uses do not count
-    /// towards setting the plugin aside.
+    /// Returns all findings. Each evaluation has a new instance, so that none can influence another. Faults for tool
+    /// uses do not count towards disabling the plugin.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults. The caller takes that for a denial.
+    /// If the plugin is disabled or faults. The caller treats that as a denial.
     pub fn evaluate(&self, action: &Action, context: &Context) -> Result<Vec<Finding>, PluginError> {
         let configured = if matches!(action, Action::Tool(_)) { &self.for_tools } else { &self.configured };
         let mut live = configured.start::<PolicyPlugin>()?;

@@ -1,11 +1,11 @@
-//! Configured provider plugins, and the transcripts that follow their runs.
+//! Configured provider plugins, and the transcripts of their runs.
 
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use super::bindings::provider::ProviderPlugin;
+use super::containment::Containment;
 use super::error::{PluginError, PluginErrorKind};
-use super::needs::Containment;
 use super::plugin::{Configured, Live, Plugin, Warm};
 use super::registry::Registry;
 use super::runtime::HostState;
@@ -14,11 +14,12 @@ use super::types::{
     RunRequest, Step,
 };
 
-/// A provider plugin with settings: `codex`, or `codex-work`. Every method blocks; call them from no async worker.
+/// A provider plugin with settings: `codex`, or `codex-work`. Every method blocks; do not call them from an async
+/// worker.
 pub struct ProviderInstance {
     warm: Warm<ProviderPlugin>,
     info: ProviderInfo,
-    needs: Containment,
+    containment: Containment,
 }
 
 impl std::fmt::Debug for ProviderInstance {
@@ -32,26 +33,26 @@ impl ProviderInstance {
         let warm = Warm::<ProviderPlugin>::new(configured)?;
         let info = warm.call(|world, store| world.ostler_plugin_provider().call_describe(store))?;
         if info.inherit_environment.iter().any(|name| name == "*") {
-            let message = "it asks for the whole environment (`*` in inherit-environment), which is never passed on; it has to name variables";
+            let message = "it asks for the whole environment (`*` in inherit-environment), which is never passed on; it must name variables";
             return Err(warm.configured.error(PluginErrorKind::Refused, message));
         }
-        let needs = Containment::read(info.extra.as_deref()).map_err(|reason| warm.configured.broken(reason))?;
-        Ok(Self { warm, info, needs })
+        let containment = Containment::read(info.extra.as_deref()).map_err(|reason| warm.configured.broken(reason))?;
+        Ok(Self { warm, info, containment })
     }
 
-    /// What the plugin says of the CLI with these settings. Asked once.
+    /// The plugin's description of the CLI with these settings. Read once.
     #[must_use]
     pub fn describe(&self) -> &ProviderInfo {
         &self.info
     }
 
-    /// What a run of the CLI needs inside of the host's containment. Asked once.
+    /// What a run of the CLI needs inside of the host's containment. Read once.
     #[must_use]
     pub fn containment(&self) -> &Containment {
-        &self.needs
+        &self.containment
     }
 
-    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    /// Whether it uses the plugin that the registry has now, with the same code and limits.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
         registry.has(&self.warm.configured.plugin)
@@ -63,10 +64,10 @@ impl ProviderInstance {
         PluginIdentity::of(&self.warm.configured.plugin)
     }
 
-    /// Commands to run in order to learn about the installed CLI.
+    /// Commands that find out about the installed CLI.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults.
+    /// If the plugin is disabled or faults.
     pub fn probes(&self) -> Result<Vec<Probe>, PluginError> {
         self.warm.call(|world, store| world.ostler_plugin_provider().call_probes(store))
     }
@@ -74,7 +75,7 @@ impl ProviderInstance {
     /// What the installed CLI can do.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults.
+    /// If the plugin is disabled or faults.
     pub fn detect(&self, results: &[ProbeResult]) -> Result<Capabilities, PluginError> {
         self.warm.call(|world, store| world.ostler_plugin_provider().call_detect(store, results))
     }
@@ -82,18 +83,18 @@ impl ProviderInstance {
     /// How to start the CLI for a run.
     ///
     /// # Errors
-    /// [`PluginErrorKind::Guest`] if the payload asks for what cannot be, with all problems; else if the plugin is set
-    /// aside or faults.
+    /// [`PluginErrorKind::Guest`] if the payload is not possible, with all problems; else if the plugin is
+    /// disabled or faults.
     pub fn prepare(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Launch, PluginError> {
         let answer =
             self.warm.call(|world, store| world.ostler_plugin_provider().call_prepare(store, request, capabilities))?;
         answer.map_err(|error| self.warm.configured.guest_error(error))
     }
 
-    /// Begins to follow an attempt, in an instance of its own.
+    /// Starts a transcript of an attempt, in an instance of its own.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults.
+    /// If the plugin is disabled or faults.
     pub fn transcript(&self, request: &RunRequest, capabilities: &Capabilities) -> Result<Transcript, PluginError> {
         let configured = self.warm.configured.clone();
         let mut live = configured.start::<ProviderPlugin>()?;
@@ -125,17 +126,17 @@ impl PluginIdentity {
     }
 }
 
-/// Follows one attempt. It goes on with the code it began with, whatever becomes of the plugin's file.
+/// Follows one attempt. It keeps its code even if the plugin's file changes.
 ///
-/// After a fault the guest and all it remembered are gone: every later call is [`PluginErrorKind::Gone`]. Every method
-/// blocks; call them from no async worker.
+/// After a fault the guest and its state are gone: every later call is [`PluginErrorKind::Gone`]. Every method
+/// blocks; do not call them from an async worker.
 pub struct Transcript {
     configured: Configured,
     live: Option<(Live<ProviderPlugin>, ResourceAny)>,
 }
 
 impl Transcript {
-    /// As soon as the child runs (duplex and pty).
+    /// Call this as soon as the child runs (duplex and pty).
     ///
     /// # Errors
     /// If the guest faults now, or did before.
@@ -143,10 +144,11 @@ impl Transcript {
         self.call(|world, store, handle| world.ostler_plugin_provider().transcript().call_open(store, handle))
     }
 
-    /// Lines in the order in which they arrived. `covered` of the answer holds indexes of `lines`, each once, ascending.
+    /// Passes lines in the order in which they arrived. `covered` of the answer holds indexes of `lines`, each once,
+    /// ascending.
     ///
     /// # Errors
-    /// If the guest faults now, or did before; an index of `covered` that is none of `lines` is a fault.
+    /// If the guest faults now, or did before; an index in `covered` outside of `lines` is a fault.
     pub fn read(&mut self, lines: &[Line]) -> Result<Step, PluginError> {
         let mut step = self
             .call(|world, store, handle| world.ostler_plugin_provider().transcript().call_read(store, handle, lines))?;
@@ -161,10 +163,10 @@ impl Transcript {
         Ok(step)
     }
 
-    /// One user message.
+    /// Passes one user message.
     ///
     /// # Errors
-    /// [`PluginErrorKind::Guest`] if the CLI takes none; else if the guest faults now, or did before.
+    /// [`PluginErrorKind::Guest`] if the CLI does not accept one; else if the guest faults now, or did before.
     pub fn input(&mut self, message: &str) -> Result<Step, PluginError> {
         self.call(|world, store, handle| {
             world.ostler_plugin_provider().transcript().call_input(store, handle, message)
@@ -172,10 +174,10 @@ impl Transcript {
         .map_err(|error| self.configured.guest_error(error))
     }
 
-    /// The answer to an approval request.
+    /// Passes the answer to an approval request.
     ///
     /// # Errors
-    /// [`PluginErrorKind::Guest`] if the CLI cannot take it; else if the guest faults now, or did before.
+    /// [`PluginErrorKind::Guest`] if the CLI cannot accept it; else if the guest faults now, or did before.
     pub fn decide(&mut self, request_id: &str, decision: &Decision) -> Result<Step, PluginError> {
         self.call(|world, store, handle| {
             world.ostler_plugin_provider().transcript().call_decide(store, handle, request_id, decision)
@@ -186,13 +188,13 @@ impl Transcript {
     /// Interrupts the current turn and keeps the session.
     ///
     /// # Errors
-    /// [`PluginErrorKind::Guest`] if only a signal can; else if the guest faults now, or did before.
+    /// [`PluginErrorKind::Guest`] if only a signal can interrupt it; else if the guest faults now, or did before.
     pub fn interrupt(&mut self) -> Result<Step, PluginError> {
         self.call(|world, store, handle| world.ostler_plugin_provider().transcript().call_interrupt(store, handle))?
             .map_err(|error| self.configured.guest_error(error))
     }
 
-    /// Once, after the child has gone and its output has been read.
+    /// Call this once, after the child has exited and its output has been read.
     ///
     /// # Errors
     /// If the guest faults now, or did before.

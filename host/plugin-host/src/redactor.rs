@@ -7,7 +7,7 @@ use super::provider::PluginIdentity;
 use super::registry::Registry;
 use super::types::{Candidate, Find, RuleSet};
 
-/// A redactor plugin with settings. Every method blocks; call them from no async worker.
+/// A redactor plugin with settings. Every method blocks; do not call them from an async worker.
 pub struct RedactorInstance {
     warm: Warm<RedactorPlugin>,
     rules: RuleSet,
@@ -26,13 +26,13 @@ impl RedactorInstance {
         Ok(Self { warm, rules })
     }
 
-    /// The rules that the host matches natively. Asked once.
+    /// The rules that the host matches natively. Read once.
     #[must_use]
     pub fn rules(&self) -> &RuleSet {
         &self.rules
     }
 
-    /// Whether it was made of the very plugin that the registry has now, code and limits alike.
+    /// Whether it uses the plugin that the registry has now, with the same code and limits.
     #[must_use]
     pub fn is_of(&self, registry: &Registry) -> bool {
         registry.has(&self.warm.configured.plugin)
@@ -47,21 +47,21 @@ impl RedactorInstance {
     /// For each candidate, whether it is a secret: as many answers as candidates.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults. The caller takes every candidate for a secret then.
+    /// If the plugin is disabled or faults. The caller then treats every candidate as a secret.
     pub fn verify(&self, candidates: &[Candidate]) -> Result<Vec<bool>, PluginError> {
         self.warm.call_checked(
             |world, store| world.ostler_plugin_redactor().call_verify(store, candidates),
             |answers| {
-                let (given, asked) = (answers.len(), candidates.len());
-                (given != asked).then(|| format!("it gave {given} answers for {asked} candidates"))
+                let (given, expected) = (answers.len(), candidates.len());
+                (given != expected).then(|| format!("it gave {given} answers for {expected} candidates"))
             },
         )
     }
 
-    /// What the plugin finds in a text, as strings that occur in it.
+    /// The secrets that the plugin finds in a text, as substrings of it.
     ///
     /// # Errors
-    /// If the plugin is set aside or faults. The caller withholds the text.
+    /// If the plugin is disabled or faults. The caller then withholds the text.
     pub fn scan(&self, text: &str) -> Result<Vec<Find>, PluginError> {
         self.warm.call(|world, store| world.ostler_plugin_redactor().call_scan(store, text))
     }

@@ -1,7 +1,7 @@
 //! All plugins that the host has: bundled ones and those of the plugin folder.
 //!
-//! A registry does not change. When files or limits do, another is made of it, which has what is new and shares the rest;
-//! whoever holds the old one, or an instance from it, goes on with what it has.
+//! A registry is immutable. When files or limits change, a new one is made from it, which has the changes and shares the
+//! rest. The old one, and instances from it, stay usable.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,29 +24,29 @@ use super::provider::ProviderInstance;
 use super::redactor::RedactorInstance;
 use super::runtime::{Progress, Runtime};
 
-/// How long compiled code is kept of plugins that are not there any more.
+/// How long compiled code of removed plugins is kept.
 const CACHE_AGE: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How much is kept of it, in bytes.
+/// The most bytes of such code.
 const CACHE_SIZE: u64 = 256 << 20;
 
-/// What a registry is made of.
+/// The options of a registry.
 #[derive(Clone)]
 pub struct RegistryOptions {
-    /// Where compiled code is kept. None: everything is compiled at each start.
+    /// The cache of compiled code. None: everything is compiled at each start.
     pub cache: Option<CacheOptions>,
     /// Folder with further plugins, `*.wasm`. It need not exist.
     pub plugin_dir: Option<PathBuf>,
     /// Plugins that come with the host.
     pub bundled: &'static [Bundled],
-    /// What guests may use.
+    /// Resource limits of guests.
     pub limits: Limits,
-    /// Takes what plugins log.
+    /// Receives log messages of plugins.
     pub log: Arc<dyn PluginLog>,
-    /// What the operator has said about plugins.
+    /// The operator's decisions about plugins.
     pub admission: Admission,
-    /// What an earlier registry knew of the files of the folder: [`Registry::known_files`].
+    /// The files of the folder that an earlier registry knew: [`Registry::known_files`].
     pub known_files: Vec<KnownFile>,
-    /// Told while plugins are compiled.
+    /// Called while plugins are compiled.
     pub progress: Progress,
 }
 
@@ -89,19 +89,20 @@ impl fmt::Display for PluginSource {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum PluginState {
-    /// It can.
+    /// It can be used.
     Ready,
-    /// It failed too often.
-    SetAside {
+    /// It is disabled because it failed too often.
+    #[serde(rename = "set-aside")]
+    Disabled {
         /// What happened.
         reason: String,
     },
-    /// It is no plugin for this host, or its name is taken.
+    /// It is not a plugin for this host, or its name is taken.
     Refused {
         /// Why.
         reason: String,
     },
-    /// A provider that nobody has approved: nothing of it runs.
+    /// A provider that is not approved yet: it does not run.
     Waiting {
         /// How to approve it.
         reason: String,
@@ -114,7 +115,7 @@ pub enum PluginState {
 pub struct PluginDescription {
     /// Name of the plugin; of its file, if it has been refused.
     pub name: String,
-    /// None if the file is no plugin at all.
+    /// None if the file is not a plugin.
     pub kind: Option<Kind>,
     /// Semantic version; none if it has been refused.
     pub version: Option<String>,
@@ -127,24 +128,24 @@ pub struct PluginDescription {
     /// Whether it can be used.
     #[serde(flatten)]
     pub state: PluginState,
-    /// Why what its file holds now is not in force, but what it held before.
+    /// Why the current content of its file is not in use, but an earlier one.
     pub displaced: Option<String>,
     /// JSON Schema of its settings, if it states one.
     pub settings_schema: Option<Value>,
 }
 
 impl PluginDescription {
-    /// One that cannot be used.
+    /// The description of a plugin that cannot be used.
     fn unusable(name: String, kind: Option<Kind>, source: PluginSource, state: PluginState) -> Self {
         let (version, summary, digest) = (None, String::new(), None);
         Self { name, kind, version, summary, digest, source, state, displaced: None, settings_schema: None }
     }
 }
 
-/// Something that went wrong, or is worth knowing, when the plugins were loaded. None of it keeps the host from running.
+/// A problem or notice from loading the plugins. None of them prevents the host from running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginProblem {
-    /// Where the plugin comes from; none if it is about the cache or the folder.
+    /// The source of the plugin; None if it is about the cache or the folder.
     pub source: Option<PluginSource>,
     /// False for a notice: a bundled plugin was replaced by a file.
     pub is_error: bool,
@@ -158,24 +159,24 @@ impl fmt::Display for PluginProblem {
     }
 }
 
-/// All plugins. Instances that were handed out keep the code that they were made of.
+/// All plugins. Instances keep their code.
 pub struct Registry {
     runtime: Arc<Runtime>,
     limits: Arc<Limits>,
     log: Arc<dyn PluginLog>,
     folder: Option<PathBuf>,
-    /// Why compiled code is not kept.
+    /// Why compiled code is not cached.
     cache_problem: Option<String>,
-    /// The bundled ones, those too that a file replaces: they are back when it goes.
+    /// The bundled plugins, also those that a file replaces: they are used again if it is removed.
     bundled: Vec<(&'static Bundled, Result<Arc<Plugin>, String>)>,
     files: Vec<PluginFile>,
     admission: Admission,
-    /// What the files held when they were last usable.
+    /// The plugins of the files when these were last usable.
     known: Vec<KnownFile>,
-    /// Those that count, by kind and name.
+    /// The plugins in use, by kind and name.
     plugins: BTreeMap<(Kind, String), Entry>,
     refused: Vec<PluginDescription>,
-    /// Providers that nobody has approved.
+    /// Providers that are not approved yet.
     waiting: Vec<Arc<Plugin>>,
 }
 
@@ -186,31 +187,31 @@ struct Entry {
     displaced: Option<String>,
 }
 
-/// What became of a plugin.
+/// How a plugin has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PluginChangeKind {
-    /// It is there now.
+    /// It is new.
     Added,
-    /// It is there no more.
+    /// It is gone.
     Removed,
-    /// Another component has taken its place.
+    /// Another component has replaced it.
     Replaced,
-    /// Its file holds something that cannot be used; what was there before stays in force.
+    /// Its file cannot be used now; the earlier plugin stays in use.
     Kept,
-    /// A file that holds no plugin that can be used.
+    /// A file without a usable plugin.
     Refused,
-    /// A provider that nobody has approved.
+    /// A provider that is not approved yet.
     Waiting,
 }
 
-/// What is different from one registry to another.
+/// A difference between two registries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginChange {
-    /// None if the file is no plugin at all.
+    /// None if the file is not a plugin.
     pub kind: Option<Kind>,
     /// Name of the plugin; of its file, if it has been refused.
     pub name: String,
-    /// What became of it.
+    /// What changed.
     pub change: PluginChangeKind,
     /// Why it was kept or refused.
     pub reason: Option<String>,
@@ -223,11 +224,11 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Loads the bundled plugins and those of the folder. A plugin that cannot be loaded is a problem, not a failure, and
-    /// stands in [`list`](Self::list) as refused. A file replaces the bundled plugin of its kind and name; of two files
-    /// with one name the one that is in use counts, else the first in alphabetical order.
+    /// Loads the bundled plugins and those of the folder. A plugin that cannot be loaded is a problem, not an error, and
+    /// is in [`list`](Self::list) as refused. A file replaces the bundled plugin of its kind and name; of two files
+    /// with one name, the one in use is loaded, else the first in alphabetical order.
     ///
-    /// Blocks: what the cache does not have is compiled, which takes a part of a second for each plugin.
+    /// Blocks: plugins that are not in the cache are compiled, which takes a fraction of a second each.
     ///
     /// # Errors
     /// If the engine cannot be set up on this machine.
@@ -266,9 +267,9 @@ impl Registry {
         Ok((opened, problems))
     }
 
-    /// What is there now, with these limits: files that have not changed are not read again, plugins that have not
-    /// changed are the same ones. A file that held a plugin and now holds none that can be used is a problem, and what it
-    /// held before stays.
+    /// A new registry with the current files and these limits. Unchanged files are not read again, and unchanged
+    /// plugins are shared. A file whose plugin cannot be used any more is a problem, and its earlier plugin stays in
+    /// use.
     ///
     /// Blocks as [`open`](Self::open) does.
     #[must_use]
@@ -303,7 +304,7 @@ impl Registry {
         let bundled = bundled.collect();
         let mut registry = self.with(folder, limits, bundled, files, admission.clone(), &mut problems);
         if unread {
-            // Nobody knows which files there are.
+            // The folder could not be read: keep the files that were known.
             registry
                 .known
                 .extend(self.known.iter().filter(|known| !registry.knows(&known.path)).cloned().collect::<Vec<_>>());
@@ -311,8 +312,8 @@ impl Registry {
         (registry, problems)
     }
 
-    /// The same with the plugin of that kind and name as `previous` has it, because what its file holds now cannot be
-    /// used for `reason`. None if no file has changed it.
+    /// A new registry in which the plugin of that kind and name is the one of `previous`, because the content of its
+    /// file cannot be used for `reason`. None if no file has changed it.
     #[must_use]
     pub fn restored(
         &self,
@@ -420,20 +421,20 @@ impl Registry {
         let plugin = match loaded {
             Ok(plugin) => plugin,
             Err(reason) => {
-                // What it was when it was last usable says most.
+                // The kind and name from when it was last usable are the most helpful.
                 let (name, kind) = known.map_or((label, kind), |known| (known.name, Some(known.kind)));
                 return self.refuse(&name, kind, source, reason, problems);
             }
         };
         let (kind, name) = (plugin.kind, plugin.identity.name.clone());
         let bundled = self.bundled.iter().any(|(bundled, _)| bundled.kind == kind && bundled.name == name);
-        match self.admission.judge(kind, &name, &plugin.digest, bundled) {
+        match self.admission.check(kind, &name, &plugin.digest, bundled) {
             Verdict::Admitted => self.add(&label, source, Ok(plugin), displaced, problems),
             Verdict::Refused(reason) => self.refuse(&name, Some(kind), source, reason, problems),
             Verdict::NotReplaced(reason) => self.refuse(&label, None, source, reason, problems),
             Verdict::Waiting(reason) => {
                 self.waiting.push(Arc::clone(&plugin));
-                // One that was approved goes on until its successor is.
+                // An approved plugin stays in use until its successor is approved.
                 let approved = before.plugins.get(&(kind, name.clone())).filter(|entry| {
                     entry.source == source
                         && entry.plugin.limits == self.limits
@@ -458,7 +459,7 @@ impl Registry {
         }
     }
 
-    /// The provider of that name that waits for approval, with these settings. Nothing outside of the sandbox runs.
+    /// The provider of that name that waits for approval, with these settings. It runs only inside the sandbox.
     ///
     /// # Errors
     /// If none waits; if it refuses the settings or faults.
@@ -471,13 +472,13 @@ impl Registry {
         }
     }
 
-    /// What is known of the files of the folder: for a later registry.
+    /// The known files of the folder, for a later registry.
     #[must_use]
     pub fn known_files(&self) -> &[KnownFile] {
         &self.known
     }
 
-    /// Whether a file that cannot be used now held the plugin of that kind and name.
+    /// Whether a file that cannot be used now contained the plugin of that kind and name earlier.
     #[must_use]
     pub fn was_used(&self, kind: Kind, name: &str) -> bool {
         !self.contains(kind, name) && self.known.iter().any(|known| known.kind == kind && known.name == name)
@@ -489,25 +490,25 @@ impl Registry {
         self.plugins.get(&(kind, name.to_owned())).is_some_and(|entry| entry.source == PluginSource::Bundled)
     }
 
-    /// What is different from a registry that was in force before.
+    /// The differences from an earlier registry.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Vec<PluginChange> {
         let mut changes = Vec::new();
-        let mut note = |key: &(Kind, String), change, reason: Option<&String>| {
+        let mut add = |key: &(Kind, String), change, reason: Option<&String>| {
             changes.push(PluginChange { kind: Some(key.0), name: key.1.clone(), change, reason: reason.cloned() });
         };
         for (key, now) in &self.plugins {
             match before.plugins.get(key) {
-                None => note(key, PluginChangeKind::Added, None),
-                Some(then) if then.plugin.digest != now.plugin.digest => note(key, PluginChangeKind::Replaced, None),
+                None => add(key, PluginChangeKind::Added, None),
+                Some(then) if then.plugin.digest != now.plugin.digest => add(key, PluginChangeKind::Replaced, None),
                 Some(then) if now.displaced.is_some() && then.displaced != now.displaced => {
-                    note(key, PluginChangeKind::Kept, now.displaced.as_ref());
+                    add(key, PluginChangeKind::Kept, now.displaced.as_ref());
                 }
                 Some(_) => {}
             }
         }
         for key in before.plugins.keys().filter(|key| !self.plugins.contains_key(*key)) {
-            note(key, PluginChangeKind::Removed, None);
+            add(key, PluginChangeKind::Removed, None);
         }
         for refused in self.refused.iter().filter(|refused| !before.refused.contains(refused)) {
             let (change, reason) = match &refused.state {
@@ -521,19 +522,19 @@ impl Registry {
         changes
     }
 
-    /// Whether there is a plugin of that kind and name, set aside or not.
+    /// Whether there is a plugin of that kind and name, disabled or not.
     #[must_use]
     pub fn contains(&self, kind: Kind, name: &str) -> bool {
         self.plugins.contains_key(&(kind, name.to_owned()))
     }
 
-    /// The folder that was looked at.
+    /// The plugin folder.
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// Whether this plugin, and no other of its name, is in force.
+    /// Whether this plugin, and no other of its name, is in use.
     pub(super) fn has(&self, plugin: &Arc<Plugin>) -> bool {
         let entry = self.plugins.get(&(plugin.kind, plugin.identity.name.clone()));
         entry.is_some_and(|entry| Arc::ptr_eq(&entry.plugin, plugin))
@@ -549,17 +550,17 @@ impl Registry {
             summary: plugin.identity.summary.clone(),
             digest: Some(plugin.digest.clone()),
             source: source.clone(),
-            state: plugin.set_aside().map_or(PluginState::Ready, |reason| PluginState::SetAside { reason }),
+            state: plugin.disabled().map_or(PluginState::Ready, |reason| PluginState::Disabled { reason }),
             displaced: displaced.clone(),
             settings_schema: plugin.schema.as_ref().map(|schema| schema.document.clone()),
         });
         usable.chain(self.refused.iter().cloned()).collect()
     }
 
-    /// The provider plugin with these settings, checked against its schema first. Null is no settings.
+    /// The provider plugin with these settings, checked against its schema first. Null means no settings.
     ///
     /// # Errors
-    /// If there is no such plugin, it is set aside, refuses the settings or faults.
+    /// If there is no such plugin, or it is disabled, refuses the settings or faults.
     pub fn provider(&self, name: &str, settings: &Value) -> Result<Arc<ProviderInstance>, PluginError> {
         ProviderInstance::new(self.configured(Kind::Provider, name, settings)?).map(Arc::new)
     }
@@ -575,27 +576,27 @@ impl Registry {
     /// The policy plugin with these settings.
     ///
     /// # Errors
-    /// As [`provider`](Self::provider). The caller refuses runs while a policy that it is told to ask is missing.
+    /// As [`provider`](Self::provider). The caller refuses runs while a configured policy is missing.
     pub fn policy(&self, name: &str, settings: &Value) -> Result<Arc<PolicyInstance>, PluginError> {
         PolicyInstance::new(self.configured(Kind::Policy, name, settings)?).map(Arc::new)
     }
 
-    /// Takes back every plugin that was set aside, and forgets its faults. Gives their names.
+    /// Enables every disabled plugin again, and clears its faults. Returns their names.
     pub fn reinstate(&self) -> Vec<String> {
-        let forgive = |(plugin, _): (&Plugin, String)| {
-            plugin.forgive();
+        let enable = |(plugin, _): (&Plugin, String)| {
+            plugin.clear_faults();
             plugin.identity.name.clone()
         };
-        self.disabled().map(forgive).collect()
+        self.disabled_plugins().map(enable).collect()
     }
 
-    /// The plugins that were set aside: kind, name, and why.
-    pub fn set_aside(&self) -> impl Iterator<Item = (Kind, &str, String)> {
-        self.disabled().map(|(plugin, reason)| (plugin.kind, plugin.identity.name.as_str(), reason))
+    /// The disabled plugins: kind, name, and why.
+    pub fn disabled(&self) -> impl Iterator<Item = (Kind, &str, String)> {
+        self.disabled_plugins().map(|(plugin, reason)| (plugin.kind, plugin.identity.name.as_str(), reason))
     }
 
-    fn disabled(&self) -> impl Iterator<Item = (&Plugin, String)> {
-        self.plugins.values().filter_map(|entry| Some((entry.plugin.as_ref(), entry.plugin.set_aside()?)))
+    fn disabled_plugins(&self) -> impl Iterator<Item = (&Plugin, String)> {
+        self.plugins.values().filter_map(|entry| Some((entry.plugin.as_ref(), entry.plugin.disabled()?)))
     }
 
     /// How many components have been compiled since the registry was opened; those from the cache do not count.
@@ -663,18 +664,18 @@ impl Registry {
         reason: String,
         problems: &mut Vec<PluginProblem>,
     ) {
-        let place =
+        let origin =
             if source == PluginSource::Bundled { format!("the bundled plugin {label}") } else { source.to_string() };
         problems.push(PluginProblem {
             source: Some(source.clone()),
             is_error: true,
-            message: format!("failed to load {place}: {reason}"),
+            message: format!("failed to load {origin}: {reason}"),
         });
         let state = PluginState::Refused { reason };
         self.refused.push(PluginDescription::unusable(label.to_owned(), kind, source, state));
     }
 
-    /// Why there is no such plugin: a refused file of that name says more than a list of the others.
+    /// The error for a missing plugin: the reason if a file of that name was refused, else a list of the others.
     fn missing(&self, kind: Kind, name: &str) -> PluginError {
         let refused =
             self.refused.iter().find(|refused| refused.name == name && refused.kind.is_none_or(|of| of == kind));

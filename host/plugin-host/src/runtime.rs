@@ -1,4 +1,4 @@
-//! The engine: how it is set up, how components become code, how one call is bounded.
+//! The engine: its configuration, the compilation of components, and the limits of a call.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,23 +16,23 @@ use super::bindings::provider::ostler::plugin::{log as log_interface, types as t
 use super::cache::{CacheOptions, CodeCache};
 use super::code::config;
 use super::error::PluginErrorKind;
-use super::limits::{Budget, CallLimits, INSTANCES, LimitExceeded, MOST_TABLE_ELEMENTS};
+use super::limits::{Budget, CallLimits, INSTANCES, LimitExceeded, MAX_TABLE_ELEMENTS};
 use super::log::{Level, LogGate};
 use super::ticker::{TICK, Ticker};
 
-/// Told while a component is compiled, again and again: what is done.
+/// Called repeatedly while a component is compiled, with a description of the step.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Between two words about a compilation.
-const BEAT: Duration = Duration::from_secs(5);
+/// The interval between two progress reports of a compilation.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How much longer than its time a compilation may take that does not get the processor.
-const SLOWEST: u32 = 20;
+/// How many times longer than its limit a compilation may take if it gets little processor time.
+const MAX_SLOWDOWN: u32 = 20;
 
-/// An address space of less than this has no room for memories that are reserved as a whole, 4 GiB each.
+/// An address space smaller than this is too small to reserve whole memories of 4 GiB each.
 const SCARCE: u64 = 64 << 30;
 
-/// Bytes that a memory can grow by in place where the address space is scarce.
+/// Bytes by which a memory can grow in place if the address space is scarce.
 const SCARCE_GROWTH: u64 = 1 << 20;
 
 /// Stack of the thread that compiles.
@@ -41,35 +41,35 @@ const COMPILER_STACK: usize = 8 * 1024 * 1024;
 /// Resources that a guest may keep handles to at once: a transcript needs one.
 const HANDLES: usize = 1000;
 
-/// Instances alive at once, in one host: a transcript of each of the at most 256 runs, a policy's judgement on each of
-/// their threads, what the answers to clients need, and those kept warm.
+/// Instances alive at once in one host: a transcript of each of at most 256 runs, a policy evaluation on each of their
+/// threads, instances for client requests, and warm ones.
 const POOL: u32 = 1024;
 
-/// Core instances, memories and tables alive at once: a component has one memory as a rule, and besides its program some
-/// small core instances that tie it to its imports.
+/// Core instances, memories and tables alive at once: a component usually has one memory, and besides its program
+/// some small core instances that connect it to its imports.
 const POOL_PARTS: u32 = 4 * POOL;
 
-/// Bytes of a memory that stay in place for the next instance of the same component, zeroed, when one has ended.
+/// Bytes of a memory that stay mapped, zeroed, for the next instance of the same component.
 const KEPT_MEMORY: usize = 128 * 1024;
 
 /// The same for a table.
 const KEPT_TABLE: usize = 16 * 1024;
 
-/// Places of ended instances that keep those bytes.
-const KEPT_PLACES: u32 = 32;
+/// Slots of ended instances that keep those bytes.
+const KEPT_SLOTS: u32 = 32;
 
 thread_local! {
     /// Whether this thread is inside a guest's call.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While it lives, this thread is inside a guest's call.
+/// Guard: while it lives, this thread is inside a guest's call.
 struct Inside;
 
 impl Inside {
-    /// None if the thread is in one already. A guest leaves its call for one thing only, to log, and what it logs is
-    /// redacted, for which a redactor plugin may be asked. Were that answered, a redactor that logs what it is asked about
-    /// would be called from within itself again and again, on one stack.
+    /// None if the thread is in one already. A guest calls the host only to log, and log messages are redacted,
+    /// possibly by a redactor plugin. If nested calls were allowed, a redactor that logs its input would call itself
+    /// recursively on one stack.
     fn enter() -> Option<Self> {
         (!INSIDE.replace(true)).then_some(Self)
     }
@@ -81,7 +81,7 @@ impl Drop for Inside {
     }
 }
 
-/// What the host keeps for an instance.
+/// The host's state of an instance.
 pub(super) struct HostState {
     budget: Budget,
     log: Arc<LogGate>,
@@ -95,7 +95,7 @@ impl log_interface::Host for HostState {
 
 impl types_interface::Host for HostState {}
 
-/// A call that ended without an answer.
+/// A call that failed without an answer.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) kind: PluginErrorKind,
@@ -114,12 +114,12 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Sets the engine up. The second value says why there is no cache, if there should be one.
+    /// Sets up the engine. The second value is the error if the cache cannot be used.
     ///
     /// # Errors
     /// If wasmtime does not support this machine, or no thread can be started.
     pub(super) fn new(cache: Option<&CacheOptions>, progress: Progress) -> Result<(Arc<Self>, Option<String>), String> {
-        // Something else than a limit may leave no room for the pool.
+        // The pool may not fit for another reason than a limit.
         let engine = if address_space().is_some() { Err(()) } else { Engine::new(&pooled()).map_err(drop) };
         let engine = engine
             .or_else(|()| single_engine())
@@ -144,20 +144,19 @@ impl Runtime {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// The component's code: as it was made with this program, from the cache, or compiled. `what` names it while it is
-    /// compiled.
+    /// The component's code: built into this program, from the cache, or compiled. `what` names it in progress reports.
     ///
     /// # Errors
     /// If it is not valid, or takes longer than `time`.
     pub(super) fn load(
         &self,
         bytes: &Arc<[u8]>,
-        made: &'static [u8],
+        embedded: &'static [u8],
         digest: &str,
         time: Duration,
         what: &str,
     ) -> Result<Component, String> {
-        if let Some(component) = made_with_this_program(&self.engine, made).or_else(|| self.cached(digest)) {
+        if let Some(component) = embedded_code(&self.engine, embedded).or_else(|| self.cached(digest)) {
             return Ok(component);
         }
         let turn = CompileSlot::acquire(&self.slot, time).ok_or_else(|| {
@@ -174,7 +173,7 @@ impl Runtime {
             let component =
                 Component::from_binary(&engine, &bytes).map_err(|error| format!("it is not valid: {error:#}"));
             drop(turn);
-            // Nobody listens if it took too long.
+            // There is no receiver if it took too long.
             let _ = sender.send(component);
         };
         thread::Builder::new()
@@ -192,19 +191,18 @@ impl Runtime {
         Ok(component)
     }
 
-    /// Waits for a compilation. The time that counts is the processor's: a machine that is slow, or busy with other things,
-    /// refuses no plugin.
+    /// Waits for a compilation. Processor time counts, so that a slow or busy machine does not reject a plugin.
     fn wait_for<T>(&self, receiver: &mpsc::Receiver<T>, time: Duration, what: &str) -> Result<T, String> {
         let (began, used_before) = (Instant::now(), processor_time());
         loop {
             (self.progress)(&format!("compiling {what}"));
-            match receiver.recv_timeout(BEAT.min(time)) {
+            match receiver.recv_timeout(PROGRESS_INTERVAL.min(time)) {
                 Ok(compiled) => return Ok(compiled),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err("its compilation failed".to_owned()),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
             let (passed, used) = (began.elapsed(), processor_time().saturating_sub(used_before));
-            if passed >= time && (used >= time || passed >= time * SLOWEST) {
+            if passed >= time && (used >= time || passed >= time * MAX_SLOWDOWN) {
                 return Err(format!("it took longer than {} seconds to compile", time.as_secs()));
             }
         }
@@ -225,7 +223,7 @@ impl Runtime {
     }
 
     /// Runs guest code in the store, within the time of a call. After a fault the store must not be used again.
-    /// Refused from within another guest's call.
+    /// Fails inside of another guest's call.
     pub(super) fn enter<T>(
         &self,
         store: &mut Store<HostState>,
@@ -236,7 +234,7 @@ impl Runtime {
             let message = "it is not called from within the call of a plugin".to_owned();
             return Err(Fault { kind: PluginErrorKind::Host, message });
         };
-        // The running tick is already partly over.
+        // The current tick is partly over.
         store.set_epoch_deadline(ticks(limits.time) + 1);
         let _in_flight = self.ticker.call();
         call(store).map_err(|error| classify(&error, limits))
@@ -253,8 +251,9 @@ impl Runtime {
     }
 }
 
-/// As [`config`], with instances in a pool of places that are mapped once: mapping and unmapping memory for each instance
-/// takes longer than most calls, and stops the other threads besides. Compiled code is the same with and without.
+/// Like [`config`], with instances in a pool of slots that are mapped once: mapping and unmapping memory for each
+/// instance takes longer than most calls, and stops the other threads. Compiled code is the same with and without a
+/// pool.
 fn pooled() -> Config {
     let mut pool = PoolingAllocationConfig::new();
     let parts = u32::try_from(INSTANCES).unwrap_or(u32::MAX);
@@ -262,24 +261,24 @@ fn pooled() -> Config {
         .total_core_instances(POOL_PARTS)
         .total_memories(POOL_PARTS)
         .total_tables(POOL_PARTS)
-        // The budget of an instance is what counts: these are no lower than any.
+        // The budget of an instance is the effective limit: these are not lower than any budget.
         .max_core_instances_per_component(parts)
         .max_memories_per_component(parts)
         .max_tables_per_component(parts)
         .max_memories_per_module(parts)
         .max_tables_per_module(parts)
         .max_memory_size(1 << 32)
-        .table_elements(MOST_TABLE_ELEMENTS)
+        .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .table_keep_resident(KEPT_TABLE)
-        .max_unused_warm_slots(KEPT_PLACES)
+        .max_unused_warm_slots(KEPT_SLOTS)
         .pagemap_scan(Enabled::Auto);
     let mut config = config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
-/// An engine without a pool. Its code fits those with one.
+/// An engine without a pool. Its code works in engines with one.
 pub(super) fn single_engine() -> wasmtime::Result<Engine> {
     Engine::new(&address_space().map_or_else(config, |_| scarce()))
 }
@@ -290,7 +289,7 @@ pub(super) fn address_space() -> Option<u64> {
     (limit < SCARCE).then_some(limit)
 }
 
-/// As [`config`], where the address space is scarce: a memory takes what it uses, and code checks its bounds.
+/// Like [`config`], for a scarce address space: a memory takes only what it uses, and code checks its bounds.
 fn scarce() -> Config {
     let mut config = config();
     config
@@ -301,18 +300,18 @@ fn scarce() -> Config {
     config
 }
 
-/// Code that the build script has made of a component, if it fits this engine and this processor.
-pub(super) fn made_with_this_program(engine: &Engine, code: &'static [u8]) -> Option<Component> {
+/// Code that the build script has compiled, if it fits this engine and this processor.
+pub(super) fn embedded_code(engine: &Engine, code: &'static [u8]) -> Option<Component> {
     if code.is_empty() {
         return None;
     }
-    // SAFETY: the bytes were made by the build script with `Engine::precompile_component`, and are a part of this program.
-    // wasmtime itself refuses code of another version, with other settings, or for another processor.
+    // SAFETY: the bytes were made by the build script with `Engine::precompile_component`, and are a part of this
+    // program. wasmtime itself refuses code of another version, with other settings, or for another processor.
     let loaded = unsafe { Component::deserialize(engine, code) };
-    loaded.inspect_err(|error| tracing::debug!(%error, "code that was made with this program does not fit")).ok()
+    loaded.inspect_err(|error| tracing::debug!(%error, "the embedded code does not fit this machine")).ok()
 }
 
-/// Time that the processors have worked for this process.
+/// The processor time of this process.
 fn processor_time() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
@@ -321,7 +320,7 @@ fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX / 2).clamp(1, u64::MAX / 2)
 }
 
-/// What wasmtime says when an answer is larger than the fuel for it; there is no type for that.
+/// wasmtime's message if an answer is larger than its fuel; there is no error type for that.
 const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 fn classify(error: &wasmtime::Error, limits: &CallLimits) -> Fault {
@@ -356,17 +355,17 @@ fn classify(error: &wasmtime::Error, limits: &CallLimits) -> Fault {
     }
 }
 
-/// Lets one compilation run at a time. The turn goes with the thread that compiles, also when nobody waits for it.
+/// Allows one compilation at a time. The permit belongs to the compiling thread, which may outlive its caller.
 #[derive(Debug, Default)]
 struct CompileSlot {
     taken: Mutex<bool>,
     freed: Condvar,
 }
 
-struct Turn(Arc<CompileSlot>);
+struct CompilePermit(Arc<CompileSlot>);
 
 impl CompileSlot {
-    fn acquire(slot: &Arc<Self>, timeout: Duration) -> Option<Turn> {
+    fn acquire(slot: &Arc<Self>, timeout: Duration) -> Option<CompilePermit> {
         let deadline = Instant::now() + timeout;
         let mut taken = slot.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while *taken {
@@ -374,11 +373,11 @@ impl CompileSlot {
             taken = slot.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         *taken = true;
-        Some(Turn(Arc::clone(slot)))
+        Some(CompilePermit(Arc::clone(slot)))
     }
 }
 
-impl Drop for Turn {
+impl Drop for CompilePermit {
     fn drop(&mut self) {
         *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.freed.notify_one();

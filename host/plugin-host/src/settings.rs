@@ -1,4 +1,4 @@
-//! Checking settings against the schema that the plugin states.
+//! Checks settings against the plugin's schema.
 
 use jsonschema::ValidationError;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use ostler_schema::{BoundedSchema, unexpected_members};
 /// A plugin's settings schema, ready to validate.
 #[derive(Debug)]
 pub(super) struct SettingsSchema {
-    /// As the plugin states it.
+    /// The schema document of the plugin.
     pub(super) document: Value,
     schema: BoundedSchema,
 }
@@ -19,7 +19,7 @@ impl SettingsSchema {
     /// Reads a schema (2020-12 unless it says otherwise). It can refer only to itself: nothing is fetched.
     ///
     /// # Errors
-    /// If it is too long, no JSON, no schema, or asks for more work than a schema may.
+    /// If it is too long, not JSON, not a schema, or too expensive to evaluate.
     pub(super) fn new(text: &str, max_size: usize) -> Result<Self, String> {
         if text.len() > max_size {
             return Err(format!("its settings schema is longer than {max_size} bytes"));
@@ -31,7 +31,7 @@ impl SettingsSchema {
         Ok(Self { document, schema })
     }
 
-    /// Every problem of the settings, as far as they are reported. Their values are not repeated: some are secrets.
+    /// The problems of the settings, up to a limit. Values are not repeated, because some are secrets.
     pub(super) fn problems(&self, settings: &Value) -> Vec<Problem> {
         match self.schema.problems(settings, &explain) {
             Ok(problems) => problems
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_that_cannot_be_used_are_refused() {
+    fn rejects_unusable_schemas() {
         for (schema, reason) in [
             ("{", "not JSON"),
             (r#"{"type": 7}"#, "not valid"),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_references_that_double_at_each_level_at_once() {
+    fn rejects_references_that_double_at_each_level() {
         let mut levels: Vec<String> = (0..31)
             .map(|level| {
                 let next = format!("{{\"$ref\": \"#/$defs/d{}\"}}", level + 1);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_of_a_tree_is_fine() {
+    fn accepts_a_recursive_schema() {
         let schema = SettingsSchema::new(
             r##"{"type": "object", "properties": {"children": {"items": {"$ref": "#"}}}}"##,
             10_000,

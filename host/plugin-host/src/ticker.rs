@@ -1,7 +1,7 @@
 //! The clock that ends calls: one thread advances the engine's epoch while guest calls are in flight.
 //!
-//! It goes on for a while after the last call, so that a burst of calls wakes nobody, and parks after that: an idle
-//! host has no timer running.
+//! It continues for a while after the last call, so that a burst of calls causes no wake-ups, and parks after that: an
+//! idle host has no timer running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -57,7 +57,7 @@ impl Ticker {
         InFlight { shared: &self.shared }
     }
 
-    /// Whether the thread waits without a timer.
+    /// Whether the thread is parked, without a timer.
     #[cfg(test)]
     pub(super) fn is_parked(&self) -> bool {
         self.shared.parked.load(Ordering::SeqCst)
@@ -74,7 +74,7 @@ impl Drop for Ticker {
     }
 }
 
-/// A guest call under way.
+/// Guard of a guest call in progress.
 #[derive(Debug)]
 pub(super) struct InFlight<'a> {
     shared: &'a Shared,

@@ -1,5 +1,5 @@
 //! The records and variants of the plugin interface, as the host sees them. Their documentation is that of the WIT in
-//! `plugin-api/wit`. They serialize with their Rust names, for the host's own storage; that form is no wire format.
+//! `plugin-api/wit`. They serialize with their Rust names, for the host's own storage; that is not a wire format.
 
 pub use super::bindings::policy::exports::ostler::plugin::policy::{
     Action, CheckedPath, Context, Finding, LaunchFile, LaunchSummary, OtherAction, Verdict,

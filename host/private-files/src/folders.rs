@@ -1,4 +1,4 @@
-//! Private folders: made for the user alone, and checked before anything is put into them.
+//! Private folders: accessible only to the user, and checked before they are used.
 
 use std::fs::{DirBuilder, Metadata, Permissions};
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Uid, access};
 
-/// What is wrong with a folder that must be the user's own.
+/// Why a folder cannot be used as a private folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// It cannot be made.
@@ -18,7 +18,7 @@ pub enum FolderError {
         /// Why.
         source: io::Error,
     },
-    /// It cannot be looked at.
+    /// It cannot be read.
     #[error("failed to look at the folder {}: {source}", path.display())]
     Inspect {
         /// The folder.
@@ -26,13 +26,13 @@ pub enum FolderError {
         /// Why.
         source: io::Error,
     },
-    /// It is a file, or a link that leads nowhere.
+    /// It is a file, or a dangling link.
     #[error("{} is not a folder; move it away, or choose another place with OSTLER_HOME", path.display())]
     NotAFolder {
         /// The path.
         path: PathBuf,
     },
-    /// Another user could put things into it.
+    /// It belongs to another user.
     #[error(
         "the folder {} belongs to user {owner}, not to user {user} who runs ostler; change its owner, or choose another place with OSTLER_HOME",
         path.display()
@@ -61,11 +61,11 @@ pub enum FolderError {
     },
 }
 
-/// Makes the folder and those above it where they are missing, with mode 0700, and checks it as [`check_private_dir`]
-/// does. A folder of the user's that others can enter is closed to them.
+/// Creates the folder and missing parents with mode 0700, and checks it like [`check_private_dir`]. If others can enter
+/// a folder of the user, its mode is corrected.
 ///
 /// # Errors
-/// Where it cannot be made, or is not the user's own, or cannot be written to.
+/// If it cannot be created, does not belong to the user, or cannot be written to.
 pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Ok(()) => check_private_dir(path),
@@ -84,11 +84,11 @@ pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
     }
 }
 
-/// Checks that the folder is there, belongs to the user, is closed to others (it is closed if not) and can be written
-/// to.
+/// Checks that the folder exists, belongs to the user, is closed to others (its mode is corrected if not) and is
+/// writable.
 ///
 /// # Errors
-/// Where one of these does not hold.
+/// If one of the checks fails.
 pub fn check_private_dir(path: &Path) -> Result<(), FolderError> {
     let metadata =
         std::fs::metadata(path).map_err(|source| FolderError::Inspect { path: path.to_path_buf(), source })?;

@@ -1,14 +1,14 @@
-//! Files and folders that belong to one user alone, and by which the programs of that user find each other.
+//! Files and folders of a single user, through which the programs of that user find each other.
 //!
-//! The host stores secrets, and it runs what its files name. So a file counts only if nobody else could have written it:
+//! The host stores secrets, and runs programs that its files name. So it uses a file only if no other user can write it:
 //!
 //! - [`create_private_dir`] makes a folder with mode 0700 and refuses one that another user owns.
-//! - [`secret_file`] makes a file with mode 0600 that holds a key or a token, whole or not at all, and refuses to read one
-//!   that others can read.
+//! - [`secret_file`] makes a file with mode 0600 with a key or a token, atomically, and rejects one that others can
+//!   read.
 //! - [`ownership`] checks the whole path of a file that decides what runs (configuration, plugins, programs): the file,
 //!   every folder above it, and every link on the way.
-//! - [`DataLock`] makes sure that one host at a time uses a data folder. [`Holder`] is what that host says of itself in the
-//!   lock's file, for programs that cannot connect to it yet.
+//! - [`DataLock`] ensures that only one host at a time uses a data folder. [`Holder`] describes that host in the lock
+//!   file, for programs that cannot connect to it yet.
 //! - [`SocketAddress`] gives a unix socket an address, however long its path is.
 
 mod folders;

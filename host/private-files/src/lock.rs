@@ -1,4 +1,4 @@
-//! One host for each data folder.
+//! The lock that allows one host for each data folder.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Name of the lock's file in the data folder.
 const FILE: &str = "host.lock";
 
-/// Held as long as this host owns its data folder. The operating system gives it back when the process dies, whatever
-/// kills it, so that a lock never outlives its host.
+/// The lock on a data folder. The operating system releases it when the process dies in any way, so that a lock never
+/// outlives its host.
 ///
 /// The lock belongs to the open file: a process that is *forked* without `exec` keeps it too. Acquire it after such
 /// processes were forked.
@@ -22,24 +22,24 @@ pub struct DataLock {
     path: PathBuf,
 }
 
-/// The host that holds a data folder, as it says of itself.
+/// The host that holds a data folder, as it describes itself in the lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Its process id.
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// When it was started, in the kernel's clock ticks since boot: another process may get its id.
+    /// When it was started, in the kernel's clock ticks since boot: another process may have its id later.
     #[serde(default)]
     pub start_ticks: u64,
-    /// What it does before it takes connections.
+    /// What it does before it accepts connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starting: Option<String>,
 }
 
 impl Holder {
-    /// The host that holds a data folder, if it lives. Takes no lock: a host that starts at the same moment would find it
-    /// taken.
+    /// The host that holds a data folder, if it lives. Does not take the lock, which would make a host fail that starts
+    /// at the same moment.
     #[must_use]
     pub fn of(folder: &Path) -> Option<Self> {
         let holder = read_holder(&mut File::open(folder.join(FILE)).ok()?)?;
@@ -47,10 +47,10 @@ impl Holder {
     }
 }
 
-/// When a process that lives was started.
+/// The start time of a living process.
 fn start_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything.
+    // The name is in parentheses and may contain any character.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ');
     if fields.next() == Some("Z") {
@@ -59,21 +59,21 @@ fn start_ticks(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Why a data folder cannot be had.
+/// Why a data folder cannot be locked.
 #[derive(Debug)]
 pub enum LockError {
     /// Another host holds it.
     Held {
         /// The data folder.
         folder: PathBuf,
-        /// Who; None if it had no time to say so.
+        /// The host; None if it has not written its description yet.
         holder: Option<Holder>,
     },
     /// The lock's file cannot be made, opened or locked.
     Io {
         /// The lock's file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -112,7 +112,7 @@ impl std::error::Error for LockError {
 }
 
 impl DataLock {
-    /// Takes the folder for this process, and writes into the lock's file who holds it. Does not wait.
+    /// Locks the folder for this process, and writes its description into the lock file. Does not wait.
     ///
     /// # Errors
     /// [`LockError::Held`] with the holder, or [`LockError::Io`].
@@ -139,10 +139,10 @@ impl DataLock {
         Ok(lock)
     }
 
-    /// Notes what this host does before it takes connections; None when it does.
+    /// Records what this host does before it accepts connections; None once it does.
     ///
     /// # Errors
-    /// Of the file system.
+    /// An error of the file system.
     pub fn note(&self, starting: Option<&str>) -> io::Result<()> {
         let pid = std::process::id();
         let holder = Holder {
@@ -155,7 +155,7 @@ impl DataLock {
         let mut file = &self.file;
         file.rewind()?;
         file.write_all(text.as_bytes())?;
-        // Afterwards: whoever reads meanwhile finds the beginning whole.
+        // Truncate after writing, so that a reader in between finds a complete description.
         file.set_len(text.len() as u64)
     }
 
@@ -168,8 +168,7 @@ impl DataLock {
 
 impl Drop for DataLock {
     fn drop(&mut self) {
-        // Nobody holds it any more: the file must not name somebody. Closing would release the lock by itself, but not
-        // if a child inherited the file.
+        // The file must not name a host any more. Closing would release the lock, but not if a child inherited the file.
         let _ = self.file.set_len(0);
         let _ = self.file.unlock();
     }
@@ -178,6 +177,6 @@ impl Drop for DataLock {
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(4096).read_to_string(&mut text).ok()?;
-    // What is behind it is left of a longer note.
+    // Bytes after the document are left from a longer description.
     serde_json::from_str(text.lines().next()?).ok()
 }

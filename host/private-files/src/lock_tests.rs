@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::*;
 
 #[test]
-fn the_second_host_learns_who_holds_the_folder() {
+fn second_host_gets_the_holder_of_the_folder() {
     let home = TempDir::new().unwrap();
     let lock = DataLock::acquire(home.path()).unwrap();
     let Err(LockError::Held { holder: Some(holder), folder }) = DataLock::acquire(home.path()) else {
@@ -19,7 +19,7 @@ fn the_second_host_learns_who_holds_the_folder() {
 }
 
 #[test]
-fn holder_says_what_it_does_until_it_is_ready_and_only_while_it_lives() {
+fn holder_describes_its_start_while_it_lives() {
     let home = TempDir::new().unwrap();
     let folder = home.path();
     assert_eq!(Holder::of(folder), None);
@@ -30,7 +30,7 @@ fn holder_says_what_it_does_until_it_is_ready_and_only_while_it_lives() {
     lock.note(None).unwrap();
     let holder = Holder::of(folder).unwrap();
     assert_eq!((holder.pid, holder.starting.clone()), (std::process::id(), None));
-    // A process that has got the id of a dead host.
+    // Another process with the id of a dead host.
     let other = Holder { start_ticks: holder.start_ticks + 1, ..holder };
     std::fs::write(folder.join("host.lock"), serde_json::to_string(&other).unwrap()).unwrap();
     assert_eq!(Holder::of(folder), None);
@@ -39,7 +39,7 @@ fn holder_says_what_it_does_until_it_is_ready_and_only_while_it_lives() {
 }
 
 #[test]
-fn a_lock_of_a_dead_host_does_not_hold() {
+fn lock_of_a_dead_host_is_released() {
     let home = TempDir::new().unwrap();
     std::fs::write(home.path().join("host.lock"), "{\"pid\":1,\"version\":\"0\"}\n").unwrap();
     let lock = DataLock::acquire(home.path()).unwrap();
@@ -48,7 +48,7 @@ fn a_lock_of_a_dead_host_does_not_hold() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_named() {
+fn missing_folder_is_reported() {
     let home = TempDir::new().unwrap();
     let missing = home.path().join("none");
     let error = DataLock::acquire(&missing).unwrap_err();

@@ -1,13 +1,14 @@
-//! Whose word counts: files that decide what runs must have been written by the user who runs Ostler, or by root.
+//! Trust in files that decide what runs: only the user who runs Ostler, or root, may be able to write them.
 //!
-//! As ssh does with its keys: the file, its folder and every folder above must belong to the user or to root, and nobody
-//! else may be able to write to them. Links are followed; the link, its folder and its target are all looked at.
+//! The check is that of ssh for its keys: the file, its folder and every folder above must belong to the user or to
+//! root, and no other user may be able to write to them. Links are followed; the link, its folder and its target are
+//! all checked.
 //!
-//! - A folder above that everybody can write to is fine where it has the sticky bit (`/tmp`): there nobody can replace
-//!   what belongs to somebody else. The folder that holds the file itself must not be one.
-//! - The group may write where it is the user's private group: its number is the user's own, as most systems set users up.
-//! - In a user namespace the owners of folders outside of it cannot be seen. Such a folder above is taken; the file and its
-//!   folder must have an owner.
+//! - A folder above that everybody can write to is accepted if it has the sticky bit (`/tmp`): there no user can
+//!   replace the files of others. The folder of the file itself must not be such a folder.
+//! - The group may have write access if it is the user's private group, with the user's own number, as on most systems.
+//! - In a user namespace the owners of folders outside of it are not visible. Such a folder above is accepted; the file
+//!   and its folder must have a visible owner.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -18,8 +19,8 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
 
-/// Links that one path may lead through.
-const MOST_LINKS: usize = 40;
+/// The most links in one path.
+const MAX_LINKS: usize = 40;
 
 const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
@@ -29,21 +30,21 @@ const OTHERS_WRITE: u32 = 0o002;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; correct it with `{remedy}`")]
 pub struct Untrusted {
-    /// What is wrong, with the path that is at fault: the one asked about, or a folder or link on the way to it.
+    /// What is wrong, with the path that causes it: the checked one, or a folder or link above it.
     pub message: String,
     /// The command that corrects it.
     pub remedy: String,
 }
 
-/// Checks a file or a folder and every folder above. What does not exist is fine.
+/// Checks a file or a folder and every folder above. A missing path is accepted.
 ///
 /// # Errors
-/// The first, from the root down, that somebody else could change.
+/// The first path, from the root down, that another user can change.
 pub fn check(path: &Path) -> Result<(), Untrusted> {
     Walk { user: Uid::effective(), group: Gid::effective(), hidden: hidden_owner() }.check(path)
 }
 
-/// The number that stands for owners who are not visible, where this process may not see all.
+/// The number of owners that are not visible, in a user namespace.
 fn hidden_owner() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     let everybody = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
@@ -53,7 +54,7 @@ fn hidden_owner() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }
 
-/// Who looks.
+/// The user for whom a path is checked.
 struct Walk {
     user: Uid,
     group: Gid,
@@ -77,12 +78,12 @@ impl Walk {
             if found.is_symlink() {
                 links += 1;
                 let Ok(target) = next.read_link() else { return Ok(()) };
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     // Opening it fails.
                     return Ok(());
                 }
-                // The folder that holds the link decides where it leads.
-                self.check_holder(&here, ahead.is_empty())?;
+                // The folder of a link decides about its target.
+                self.check_parent(&here, ahead.is_empty())?;
                 self.check_owner(&next, &found, false)?;
                 if target.is_absolute() {
                     here = PathBuf::from("/");
@@ -95,7 +96,7 @@ impl Walk {
             if found.is_dir() {
                 self.check_folder(&next, !ahead.is_empty())?;
             } else {
-                self.check_holder(&here, ahead.is_empty())?;
+                self.check_parent(&here, ahead.is_empty())?;
                 self.check_owner(&next, &found, false)?;
                 self.check_mode(&next, &found, false)?;
             }
@@ -104,15 +105,15 @@ impl Walk {
         Ok(())
     }
 
-    /// `above` is a folder on the way, not the one that counts.
+    /// `above`: the folder is above the one of the file.
     fn check_folder(&self, path: &Path, above: bool) -> Result<(), Untrusted> {
         let found = path.metadata().map_err(|error| unknown(path, &error))?;
         self.check_owner(path, &found, above)?;
         self.check_mode(path, &found, above)
     }
 
-    /// The folder that holds what is looked for: the sticky bit is not enough there.
-    fn check_holder(&self, folder: &Path, last: bool) -> Result<(), Untrusted> {
+    /// Checks the folder of the file itself: the sticky bit is not enough there.
+    fn check_parent(&self, folder: &Path, last: bool) -> Result<(), Untrusted> {
         if last { self.check_folder(folder, false) } else { Ok(()) }
     }
 
@@ -158,7 +159,7 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 
 fn unknown(path: &Path, error: &io::Error) -> Untrusted {
     Untrusted {
-        message: format!("nobody can say whose {} is: {error}", path.display()),
+        message: format!("failed to read the owner of {}: {error}", path.display()),
         remedy: format!("ls -ld {}", quoted(path)),
     }
 }
@@ -167,7 +168,7 @@ fn name_of(user: Uid) -> String {
     User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |user| user.name)
 }
 
-/// The path as a shell takes it.
+/// The path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+@:,".contains(character);
@@ -183,16 +184,16 @@ mod tests {
 
     use super::*;
 
-    struct Place(tempfile::TempDir);
+    struct Fixture(tempfile::TempDir);
 
-    impl Place {
+    impl Fixture {
         fn new() -> Self {
-            let place = Self(tempfile::tempdir().unwrap());
-            fs::create_dir(place.0.path().join("folder")).unwrap();
-            fs::write(place.file(), "").unwrap();
-            place.mode("folder", 0o755);
-            place.mode("folder/file", 0o644);
-            place
+            let fixture = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(fixture.0.path().join("folder")).unwrap();
+            fs::write(fixture.file(), "").unwrap();
+            fixture.mode("folder", 0o755);
+            fixture.mode("folder/file", 0o644);
+            fixture
         }
 
         fn file(&self) -> PathBuf {
@@ -216,71 +217,71 @@ mod tests {
     }
 
     #[test]
-    fn accepts_what_is_the_users_own_and_what_is_missing() {
-        let place = Place::new();
-        check(&place.file()).unwrap();
-        check(&place.0.path().join("folder")).unwrap();
-        check(&place.0.path().join("nowhere/file")).unwrap();
+    fn accepts_own_and_missing_files() {
+        let fixture = Fixture::new();
+        check(&fixture.file()).unwrap();
+        check(&fixture.0.path().join("folder")).unwrap();
+        check(&fixture.0.path().join("nowhere/file")).unwrap();
         check(Path::new("/etc/passwd")).unwrap();
     }
 
     #[test]
     fn rejects_files_and_folders_that_others_can_write() {
-        let place = Place::new();
-        place.mode("folder/file", 0o646);
-        refused(&place.file(), "chmod o-w ");
-        place.mode("folder/file", 0o644);
-        place.mode("folder", 0o777);
-        refused(&place.file(), "chmod ");
+        let fixture = Fixture::new();
+        fixture.mode("folder/file", 0o646);
+        refused(&fixture.file(), "chmod o-w ");
+        fixture.mode("folder/file", 0o644);
+        fixture.mode("folder", 0o777);
+        refused(&fixture.file(), "chmod ");
         // The sticky bit is not enough for the folder of the file.
-        place.mode("folder", 0o1777);
-        refused(&place.file(), "chmod ");
-        place.mode("folder", 0o755);
-        fs::create_dir(place.0.path().join("folder/deeper")).unwrap();
-        let deeper = place.0.path().join("folder/deeper/file");
+        fixture.mode("folder", 0o1777);
+        refused(&fixture.file(), "chmod ");
+        fixture.mode("folder", 0o755);
+        fs::create_dir(fixture.0.path().join("folder/deeper")).unwrap();
+        let deeper = fixture.0.path().join("folder/deeper/file");
         fs::write(&deeper, "").unwrap();
-        place.mode("folder/deeper", 0o755);
-        place.mode("folder", 0o777);
+        fixture.mode("folder/deeper", 0o755);
+        fixture.mode("folder", 0o777);
         refused(&deeper, "chmod ");
-        place.mode("folder", 0o1777);
+        fixture.mode("folder", 0o1777);
         check(&deeper).unwrap();
     }
 
     #[test]
-    fn links_and_their_targets_are_checked() {
-        let place = Place::new();
-        let open = place.0.path().join("open");
+    fn checks_links_and_their_targets() {
+        let fixture = Fixture::new();
+        let open = fixture.0.path().join("open");
         fs::create_dir(&open).unwrap();
-        symlink(place.file(), open.join("link")).unwrap();
+        symlink(fixture.file(), open.join("link")).unwrap();
         check(&open.join("link")).unwrap();
-        place.mode("open", 0o777);
+        fixture.mode("open", 0o777);
         refused(&open.join("link"), "chmod ");
-        place.mode("open", 0o755);
-        place.mode("folder", 0o777);
+        fixture.mode("open", 0o755);
+        fixture.mode("folder", 0o777);
         refused(&open.join("link"), "chmod ");
-        place.mode("folder", 0o755);
+        fixture.mode("folder", 0o755);
         symlink("../folder", open.join("relative")).unwrap();
         check(&open.join("relative/file")).unwrap();
-        place.mode("folder/file", 0o666);
+        fixture.mode("folder/file", 0o666);
         refused(&open.join("relative/file"), "chmod ");
         symlink("loop", open.join("loop")).unwrap();
         check(&open.join("loop")).unwrap();
     }
 
     #[test]
-    fn rejects_what_belongs_to_another_user() {
+    fn rejects_files_of_another_user() {
         if !Uid::effective().is_root() {
             eprintln!("SKIPPED: only root can give files away");
             return;
         }
-        let place = Place::new();
-        place.own("folder/file", 65534);
-        refused(&place.file(), "chown root ");
-        place.own("folder/file", 0);
-        place.own("folder", 65534);
-        refused(&place.file(), "chown root ");
-        // Seen by that user, both are fine.
-        place.own("folder/file", 65534);
+        let fixture = Fixture::new();
+        fixture.own("folder/file", 65534);
+        refused(&fixture.file(), "chown root ");
+        fixture.own("folder/file", 0);
+        fixture.own("folder", 65534);
+        refused(&fixture.file(), "chown root ");
+        // For that user, both are accepted.
+        fixture.own("folder/file", 65534);
         let theirs = Walk { user: Uid::from_raw(65534), group: Gid::from_raw(65534), hidden: None };
         theirs.check(Path::new("/etc/passwd")).unwrap();
         let own_folder = |path: &Path| {
@@ -288,23 +289,23 @@ mod tests {
                 .check_owner(path, &path.metadata().unwrap(), false)
                 .and_then(|()| theirs.check_mode(path, &path.metadata().unwrap(), false))
         };
-        own_folder(&place.file()).unwrap();
+        own_folder(&fixture.file()).unwrap();
     }
 
     #[test]
-    fn group_may_write_where_it_is_the_users_private_group() {
-        let place = Place::new();
-        place.mode("folder", 0o775);
-        let found = place.file().parent().unwrap().metadata().unwrap();
+    fn accepts_write_access_of_the_private_group() {
+        let fixture = Fixture::new();
+        fixture.mode("folder", 0o775);
+        let found = fixture.file().parent().unwrap().metadata().unwrap();
         let of = |user: u32, group: u32| Walk { user: Uid::from_raw(user), group: Gid::from_raw(group), hidden: None };
-        let folder = place.0.path().join("folder");
+        let folder = fixture.0.path().join("folder");
         of(found.gid(), found.gid()).check_mode(&folder, &found, false).unwrap();
         assert!(of(found.gid() + 1, found.gid()).check_mode(&folder, &found, false).is_err());
         assert!(of(found.gid(), found.gid() + 1).check_mode(&folder, &found, false).is_err());
     }
 
     #[test]
-    fn remedies_can_be_pasted() {
+    fn remedies_are_quoted_for_a_shell() {
         assert_eq!(quoted(Path::new("/a b/it's")), "'/a b/it'\\''s'");
         assert_eq!(quoted(Path::new("/home/me/.config")), "/home/me/.config");
     }

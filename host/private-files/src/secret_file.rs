@@ -1,11 +1,11 @@
-//! Small files that hold a secret of the host's own: made once at random, readable for their owner alone.
+//! Small files with a random secret of the host, readable only by their owner.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Longest content of a file that holds one key or one token.
+/// The largest content of a file with one key or one token.
 const MAX_BYTES: u64 = 4096;
 
 /// Why a secret file cannot be used.
@@ -18,12 +18,11 @@ pub struct SecretFileError {
     pub message: String,
 }
 
-/// What the file holds, read by `parse`. Where there is none, `N` random bytes become one (0600) in the form that `form`
-/// gives them.
+/// Reads the file with `parse`. If it is missing, creates it (0600) from `N` random bytes, encoded by `form`.
 ///
 /// # Errors
-/// If the file is readable for others, belongs to another, cannot be read or made, is none, or where `parse` says what
-/// is wrong with its content; if the system gives no randomness.
+/// If the file is readable for others, belongs to another user, cannot be read or created, or is not a file; if `parse`
+/// rejects its content; if the system has no random bytes.
 pub fn read_or_make<const N: usize, T>(
     path: &Path,
     form: impl FnOnce(&[u8; N]) -> Vec<u8>,
@@ -48,13 +47,13 @@ pub fn read_or_make_key<const N: usize>(path: &Path) -> Result<[u8; N], SecretFi
     read_or_make::<N, _>(path, |random| random.to_vec(), parse)
 }
 
-/// The first `most` bytes of a file that must be the user's own and closed to others. None where there is none.
+/// The first `most` bytes of a file that must be the user's own and closed to others. None if there is none.
 ///
 /// # Errors
-/// If it is readable for others, belongs to another, is no file or cannot be read.
+/// If it is readable for others, belongs to another user, is not a file or cannot be read.
 pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, SecretFileError> {
     let wrong = |message: String| SecretFileError { path: path.to_owned(), message };
-    // A pipe in its place must not hold the host up.
+    // A pipe at this path must not block the host.
     let flags = (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits();
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -76,8 +75,8 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, SecretFileError> 
     Ok(Some(content))
 }
 
-/// Writes a new file beside its place and moves it there, so that no half-written one is ever found. Returns what lies
-/// there then: another process may have been faster.
+/// Writes a temporary file and renames it, so that the file is always complete. Returns the content of the file: another
+/// process may have created it first.
 fn make(path: &Path, content: Vec<u8>) -> Result<Vec<u8>, SecretFileError> {
     let wrong = |error: io::Error| SecretFileError { path: path.to_owned(), message: error.to_string() };
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -14,8 +14,8 @@ pub const MAX_SOCKET_PATH: usize = 107;
 
 /// The path of a socket in a form that fits into an address, whatever its length.
 ///
-/// A path that is too long becomes one below `/proc/self/fd`: the socket is in the same folder, and everybody who knows the
-/// folder finds it. A place that is computed from the environment would differ between a login session and a cron job.
+/// A path that is too long becomes one below `/proc/self/fd`: the socket is in the same folder, and every program that
+/// knows the folder finds it. A path computed from the environment would differ between a login session and a cron job.
 #[derive(Debug)]
 pub struct SocketAddress<'a> {
     path: Cow<'a, Path>,

@@ -1,10 +1,10 @@
 //! Collects the processes that end in a PID namespace, and reports the end of one of them.
 //!
-//! Process 1 of a namespace inherits every orphan in it, and the namespace lives as long as process 1. So process 1 of a
-//! run has two jobs left once the program exists: to wait for whatever ends, and to tell the keeper, over a socket, when
-//! the program has ended. A copy of the keeper can do that in place ([`collect`]). Where `bwrap` has made the namespaces,
-//! process 1 is a fresh process of the whole host program, and two megabytes of relocated data would stay with each run;
-//! it executes the small program of this package instead.
+//! Process 1 of a namespace inherits every orphan in it, and the namespace lives as long as process 1. So process 1 of
+//! a run has two jobs left once the program exists: to collect every process that ends, and to report to the keeper,
+//! over a socket, when the program has ended. A copy of the keeper can do that in place ([`collect`]). If `bwrap` has
+//! made the namespaces, process 1 is a new process of the whole host program, which would keep two megabytes of
+//! relocated data for each run; it executes the small program of this package instead.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -29,7 +29,7 @@ impl Reaped {
     /// Bytes of a message.
     pub const MESSAGE: usize = 29;
 
-    /// The message that reports it.
+    /// Encodes it as a message.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::MESSAGE] {
         let mut message = [REPORT; Self::MESSAGE];
@@ -45,7 +45,7 @@ impl Reaped {
         message
     }
 
-    /// What a message without its first byte reports. `None` if the length is wrong.
+    /// Decodes a message without its first byte. `None` if the length is wrong.
     #[must_use]
     pub fn decode(body: &[u8]) -> Option<Self> {
         let (status, rest) = body.split_first_chunk()?;
@@ -90,8 +90,8 @@ pub fn wait_any(block: bool) -> io::Result<Option<(i32, Reaped)>> {
     }
 }
 
-/// The rest of the life of process 1: collects what ends, and reports the end of `program` over `control`, a sequential
-/// packet socket. Returns when no child is left, or when nobody reads the report.
+/// The main loop of process 1: collects processes that end, and reports the end of `program` over `control`, a
+/// sequential packet socket. Returns when no child is left, or when the keeper no longer reads.
 pub fn collect(control: RawFd, program: i32) {
     loop {
         match wait_any(true) {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn decode_refuses_every_other_length() {
+    fn decode_rejects_every_other_length() {
         let message = [0; Reaped::MESSAGE + 1];
         for length in (0..message.len()).filter(|length| *length != Reaped::MESSAGE - 1) {
             assert_eq!(Reaped::decode(&message[..length]), None, "{length} bytes");

@@ -1,7 +1,7 @@
 //! `ostler-reaper CONTROL PROGRAM PRIVATE`: what process 1 of a run executes once the program's process exists.
 //!
-//! `CONTROL` is the socket to the keeper, `PROGRAM` the id of the program's process, and `PRIVATE` a pipe whose end tells
-//! the program's process that nobody can look into this one any more.
+//! `CONTROL` is the socket to the keeper, `PROGRAM` the id of the program's process, and `PRIVATE` a pipe. It is
+//! closed to signal the program's process that no process of the run can read the memory of this one any more.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         eprintln!("ostler-reaper is a part of ostler and is not to be started by hand");
         return ExitCode::from(64);
     };
-    // SAFETY: numbers, and a string that lives as long as the program. Refusals change nothing.
+    // SAFETY: numbers, and a string that lives as long as the program. Failures are ignored.
     unsafe {
         // No other process of the run may read this one's memory or take its socket.
         libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0);

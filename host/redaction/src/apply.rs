@@ -1,4 +1,5 @@
-//! From finds to redacted text: asks the plugins, adds known values and blocks, merges what overlaps and writes.
+//! Turns finds into redacted text: verifies them with the plugins, adds known values and blocks, merges overlaps,
+//! writes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,47 +17,46 @@ use super::views::{View, WINDOW_STEP, is_base64, lines_with_invisibles, padding,
 
 /// Longest stretch of one line that is examined at once, in bytes.
 pub(super) const LIMIT: usize = 64 * 1024;
-/// How much of such a stretch is examined again with what follows: more than any rule's longest match and more than a
+/// How much of such a stretch is examined again with the next one: more than any rule's longest match and more than a
 /// window of decoded text.
 const OVERLAP: usize = 24 * 1024;
 
-/// Candidates that a plugin is asked about in one call.
+/// Candidates in one call of a plugin.
 const BATCH: usize = 256;
 
-/// What must be remembered from one piece of a stream to the next.
+/// The state from one piece of a stream to the next.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) block: Option<OpenBlock>,
-    /// A secret without an end in sight was redacted; what continues it is dropped.
+    /// A secret whose end is not known was redacted; its continuation is dropped.
     swallow: bool,
     /// The current line is JSON.
     json: bool,
-    /// End of the text that was last shown to `scan`.
+    /// The end of the text that was last passed to `scan`.
     scanned: String,
-    /// The line before was base64 of a width at which programs break lines, and held a secret: what follows at the same
-    /// width is its rest.
+    /// The previous line was base64 of a usual line width with a secret: following lines of the same width continue it.
     base64: Option<Continued>,
-    /// A name whose value is to come on a later line.
+    /// A name whose value may be on a later line.
     pub(super) named: Option<Named>,
 }
 
-/// A base64 text that goes on.
+/// A base64 text that continues.
 #[derive(Clone, Copy)]
 struct Continued {
     rule: u32,
     width: usize,
-    /// Of a line break, only the carriage return has come.
+    /// The text ended after the carriage return of a line break.
     half: bool,
 }
 
 /// How a piece of text ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PieceEnd {
-    /// With a line, with the text, or where no find can lie across.
+    /// At the end of a line or of the text, or where no find can cross.
     Clean,
-    /// With the whole text, perhaps in the middle of a line.
+    /// At the end of the whole text, perhaps in the middle of a line.
     Last,
-    /// In the middle of a long line: its last part is kept back to be examined again.
+    /// In the middle of a long line: its last part is held back and examined again.
     Forced,
 }
 
@@ -64,16 +64,16 @@ struct Span {
     range: Range<usize>,
     /// Index of a rule, or one of those below.
     name: u32,
-    /// The secret may go on after the range.
+    /// The secret may continue after the range.
     clipped: bool,
 }
 
-/// Names from this number on are those of known values, from the next on those that a `scan` gave.
+/// Names from this number on are those of known values, from the next number on those from `scan`.
 const KNOWN: u32 = 1 << 30;
 const SCANNED: u32 = 1 << 31;
 
-/// Redacts `text` from `start` on and appends it to `out`; what is before `start` is context. Returns how far it went
-/// and how many placeholders were put in.
+/// Redacts `text` from `start` on and appends it to `out`; the text before `start` is context. Returns where it
+/// stopped, and the number of placeholders.
 pub(super) fn process(
     shared: &Shared,
     state: &mut State,
@@ -102,7 +102,7 @@ struct Applier<'a> {
     state: &'a mut State,
     scratch: &'a mut Scratch,
     text: &'a str,
-    /// Names that `scan` gave.
+    /// Names from `scan`.
     names: Vec<String>,
 }
 
@@ -137,7 +137,7 @@ impl Applier<'_> {
         (end, count)
     }
 
-    /// Shows the rules values whose names are on other lines.
+    /// Passes values whose names are on other lines to the rules.
     fn spread(&mut self, start: usize, piece: PieceEnd) {
         let shared = self.shared;
         let mut lines = Lines::new(&mut self.state.named);
@@ -164,27 +164,27 @@ impl Applier<'_> {
         }
     }
 
-    /// Asks plugins about the candidates of their rules and drops what they deny.
+    /// Verifies candidates with their plugins and drops those that are not secrets.
     fn verify(&mut self) {
         let redactor = &self.shared.redactor;
         if !self.scratch.pending.iter().any(|find| find.question.is_some()) {
             return;
         }
         for (index, plugin) in redactor.plugins.iter().enumerate() {
-            // A text that repeats itself asks the same again and again; the answer is the same, too.
-            let mut asked = BTreeMap::<Candidate, Vec<usize>>::new();
+            // Equal candidates of a repetitive text are verified once.
+            let mut distinct = BTreeMap::<Candidate, Vec<usize>>::new();
             for (at, find) in self.scratch.pending.iter_mut().enumerate() {
                 let verify = redactor.rules.get(find.rule as usize).and_then(|rule| rule.verify);
                 if verify == Some(index)
                     && let Some(question) = find.question.take()
                 {
-                    asked.entry(question).or_default().push(at);
+                    distinct.entry(question).or_default().push(at);
                 }
             }
-            if asked.is_empty() {
+            if distinct.is_empty() {
                 continue;
             }
-            let (questions, finds): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+            let (questions, finds): (Vec<_>, Vec<_>) = distinct.into_iter().unzip();
             let mut denied: Vec<usize> = Vec::new();
             for (finds, questions) in finds.chunks(BATCH).zip(questions.chunks(BATCH)) {
                 let fault = match plugin.plugin.verify(questions) {
@@ -209,7 +209,7 @@ impl Applier<'_> {
         }
     }
 
-    /// Gives those that were found in base64 as rule and end.
+    /// Returns rule and end of the finds in base64.
     fn take_finds(&mut self, spans: &mut Vec<Span>, headers: &mut Vec<(u32, Range<usize>)>) -> Vec<(u32, usize)> {
         let bytes = self.text.as_bytes();
         let mut encoded = Vec::new();
@@ -231,15 +231,14 @@ impl Applier<'_> {
         encoded
     }
 
-    /// Redacts the lines that go on a base64 text in which a secret was found: those of the width at which it is broken,
-    /// and the shorter one that ends it.
+    /// Redacts the lines that continue a base64 text with a secret: those of its line width, and the shorter last one.
     fn follow_base64(&mut self, start: usize, mut encoded: Vec<(u32, usize)>, spans: &mut Vec<Span>) {
         let bytes = self.text.as_bytes();
         let mut begun = self.state.base64.take().map(|text| {
             let half = text.half && bytes.get(start) == Some(&b'\n');
             (Continued { half: false, ..text }, start + usize::from(half))
         });
-        // Of several rules the earliest names all, as where spans overlap.
+        // Of several rules the earliest gives the name, as for overlapping spans.
         encoded.sort_unstable_by_key(|(rule, end)| (*end, *rule));
         encoded.dedup_by_key(|(_, end)| *end);
         let mut encoded = encoded.into_iter();
@@ -276,7 +275,7 @@ impl Applier<'_> {
         let Scratch { placeholders, known, .. } = &mut *self.scratch;
         let bytes = self.text.as_bytes();
         let placeholders = placeholders.as_slice();
-        // A credential goes by what is before it, and before a placeholder's end there stood something else.
+        // A credential depends on the text before it, which a placeholder has replaced.
         let stands = |range: &Range<usize>| !placeholders.iter().any(|placeholder| placeholder.end == range.start);
         let mut take = |range: Range<usize>, name| {
             if !range.is_empty() && !placeholders.iter().any(|placeholder| overlap(placeholder, &range)) {
@@ -294,7 +293,7 @@ impl Applier<'_> {
         if masks.is_empty() {
             return;
         }
-        // What a terminal does not show may stand inside of a value: `grep --color` puts it there.
+        // A value may contain invisible sequences, for example from `grep --color`.
         for line in lines_with_invisibles(bytes, start) {
             let Some(view) = visible_view(self.text, &line) else { continue };
             masks.each(view.text.as_bytes(), 0, |range, name, _, _| {
@@ -303,7 +302,7 @@ impl Applier<'_> {
                     take(original, name);
                 }
             });
-            // The line is there from `start` on only; a word of it is there as a whole.
+            // Only the line from `start` on is available, but its words are complete.
             masks.each_credential(view.text.as_bytes(), 0, Before::Word, |range, name| {
                 let original = view.original_of_bytes(&range);
                 if stands(&original) {
@@ -313,7 +312,7 @@ impl Applier<'_> {
         }
     }
 
-    /// Shows every line, with the end of what came before it, to the plugins that ask for it.
+    /// Passes every line, with the end of the text before it, to the plugins with `scan`.
     fn scan(&mut self, start: usize, spans: &mut Vec<Span>) {
         let most = self.shared.redactor.plugins.iter().filter_map(|plugin| plugin.scan_overlap).max().unwrap_or(0);
         let mut at = start;
@@ -348,7 +347,7 @@ impl Applier<'_> {
                     Err(fault) => {
                         self.shared.faults.fault(&plugin.name, &fault);
                         if self.shared.unscanned == Unscanned::Withheld {
-                            // Nobody knows what it would have found.
+                            // The scan might have found secrets.
                             let content = line.trim();
                             let begin = at + (line.len() - line.trim_start().len());
                             if !content.is_empty() {
@@ -381,7 +380,7 @@ impl Applier<'_> {
         SCANNED | index as u32
     }
 
-    /// Where to part a long line: no find may lie across, and a base64 run is parted where a window of it begins.
+    /// Where to split a long line: not inside a find, and inside a base64 run only where one of its windows starts.
     fn forced_end(&mut self, start: usize, spans: &[Span]) -> usize {
         let bytes = self.text.as_bytes();
         let mut end = floor_boundary(self.text, self.text.len().saturating_sub(OVERLAP)).max(start);
@@ -456,7 +455,7 @@ impl Applier<'_> {
             }
         }
         out.push_str(self.text.get(at..end).unwrap_or_default());
-        if piece_goes_on(self.text, end) {
+        if line_continues(self.text, end) {
             line.seek(self.text.as_bytes(), end.saturating_sub(1));
             if !(line.start == 0 && start > 0) {
                 self.state.json = looks_like_json(self.text, line.start);
@@ -479,7 +478,7 @@ impl Applier<'_> {
 /// Widths at which programs break base64 into lines.
 const BASE64_WIDTHS: [usize; 5] = [60, 64, 70, 72, 76];
 
-/// Where a base64 text goes on that ends at `end` with a line of such a width.
+/// Where a base64 text continues whose line of such a width ends at `end`.
 fn broken(text: &[u8], rule: u32, end: usize) -> Option<(Continued, usize)> {
     let (next, half) = line_break(text, end)?;
     let longest = BASE64_WIDTHS.iter().max()? + 1;
@@ -487,7 +486,7 @@ fn broken(text: &[u8], rule: u32, end: usize) -> Option<(Continued, usize)> {
     BASE64_WIDTHS.contains(&width).then_some((Continued { rule, width, half }, next))
 }
 
-/// The end of a line break, and whether only its carriage return is there. The end of the text is one, too.
+/// The end of a line break, and whether only its carriage return is there. The end of the text counts as one.
 fn line_break(text: &[u8], at: usize) -> Option<(usize, bool)> {
     match text.get(at..)? {
         [] => Some((at, false)),
@@ -499,16 +498,16 @@ fn line_break(text: &[u8], at: usize) -> Option<(usize, bool)> {
     }
 }
 
-fn piece_goes_on(text: &str, end: usize) -> bool {
+fn line_continues(text: &str, end: usize) -> bool {
     end > 0 && text.as_bytes().get(end - 1) != Some(&b'\n')
 }
 
-/// Characters that go on a secret which is longer than its rule expected.
+/// Characters that continue a secret which is longer than its rule expects.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'.' | b'~' | b'%' | b'-')
 }
 
-/// Sorts, and makes one of those that overlap, under the name of the earliest rule.
+/// Sorts spans and merges overlapping ones, with the name of the earliest rule.
 fn merge(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_by_key(|span| (span.range.start, span.range.end));
     let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
@@ -536,7 +535,7 @@ fn looks_like_json(text: &str, line: usize) -> bool {
     }
 }
 
-/// The parts of a range that are replaced: all of it, but in JSON never a quote that is part of the document.
+/// The parts of a range that are replaced: all of it, except quotes that are part of a JSON document.
 fn pieces(text: &str, range: &Range<usize>, json: bool) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let secret = bytes.get(range.clone()).unwrap_or_default();
@@ -557,13 +556,13 @@ fn pieces(text: &str, range: &Range<usize>, json: bool) -> Vec<Range<usize>> {
     parts
 }
 
-/// Letters of a word, and digits of a number, that are ordinary.
+/// The most letters of an ordinary word, and digits of an ordinary number.
 const WORD: usize = 16;
-/// Letters and digits of a word that has both.
+/// The most letters and digits of an ordinary word that has both.
 const MIXED: usize = 6;
 
-/// Without rules, what the host says of itself must be readable, and nobody knows what in it is a secret: words that are no
-/// ordinary words or numbers are replaced.
+/// Redacts the host's own messages without rules: they must stay readable, so only words that are not ordinary words or
+/// numbers are replaced.
 fn withhold_unusual(text: &str, out: &mut String) -> u64 {
     let mut count = 0;
     for piece in text.split_inclusive(char::is_whitespace) {
@@ -588,7 +587,7 @@ fn is_usual(part: &str) -> bool {
     part.chars().count() <= if address { 2 + WORD } else { most }
 }
 
-/// Replaces everything but white space, line by line.
+/// Replaces everything except white space, line by line.
 fn withhold(text: &str, start: usize, out: &mut String) -> u64 {
     let mut count = 0;
     for line in text.get(start..).unwrap_or_default().split_inclusive('\n') {

@@ -1,4 +1,5 @@
-//! Secrets of several lines: from a header on, line by line, so that nothing waits for an end that may never come.
+//! Secrets of several lines: redacted line by line from a header on, so that nothing is held back for an end that may be
+//! missing.
 
 use std::ops::Range;
 
@@ -8,23 +9,23 @@ use super::compile::CompiledBlock;
 
 /// Longest line that can be part of a block, in bytes.
 const MAX_LINE: usize = 8 * 1024;
-/// Longest text before a header that is expected before the lines after it, too.
+/// The longest text before a header that is also expected before the next lines.
 const MAX_PREFIX: usize = 128;
-/// A token that belongs to a block even though something unknown stands before it.
+/// A token of this length belongs to a block even if unknown text precedes it.
 const LONG_TOKEN: usize = 40;
-/// A token that belongs to a block that was folded into one line with blanks.
+/// A token of this length belongs to a block that was folded into one line with blanks.
 const FOLDED_TOKEN: usize = 16;
 
-/// A block that has begun and not ended yet.
+/// A block that has not ended yet.
 pub(super) struct OpenBlock {
     pub(super) rule: u32,
     lines: u32,
-    /// What stood before the header on its line: indentation, a diff mark, a file name.
+    /// The text before the header on its line: indentation, a diff mark, a file name.
     prefix: String,
 }
 
 impl OpenBlock {
-    /// A block whose header begins at `header` in a line that begins at `line`.
+    /// A block whose header starts at `header` in a line that starts at `line`.
     pub(super) fn new(rule: u32, text: &str, line: usize, header: usize) -> Self {
         let prefix = text.get(line..header).filter(|prefix| prefix.len() <= MAX_PREFIX).unwrap_or_default();
         Self { rule, lines: 0, prefix: prefix.to_owned() }
@@ -32,18 +33,18 @@ impl OpenBlock {
 }
 
 enum Verdict {
-    /// Redact this and go on.
+    /// Redact this and continue.
     Body(Range<usize>),
-    /// Redact this and go on after it, on the same line.
+    /// Redact this and continue after it, on the same line.
     Part(Range<usize>),
-    /// Redact this; the block is over.
+    /// Redact this; the block ends.
     End(Range<usize>),
     Blank,
     Foreign,
 }
 
-/// Redacts what belongs to an open block from `start` on, as far as lines begin before `stop`. Returns where the block
-/// went to, and whether it is over.
+/// Redacts the lines of an open block from `start` on that start before `stop`. Returns where the block ends so far, and
+/// whether it is complete.
 pub(super) fn follow(
     open: &mut OpenBlock,
     block: &CompiledBlock,
@@ -58,10 +59,10 @@ pub(super) fn follow(
         if open.lines >= block.max_lines {
             return (at, true);
         }
-        match judge(open, block, text, at..end) {
+        match classify(open, block, text, at..end) {
             Verdict::Body(range) => {
                 redact(range.clone());
-                // Whatever follows the quote that ends a string is no part of the key.
+                // Text after the quote that ends a string is not part of the key.
                 if text.get(range.end..end).unwrap_or_default().bytes().any(|b| b.is_ascii_alphanumeric()) {
                     return (range.end, true);
                 }
@@ -87,7 +88,7 @@ pub(super) fn follow(
     (at, false)
 }
 
-/// The end of the line that begins at `start`, and where the next begins. A CR ends a line, too, and so do the two
+/// The end of the line that starts at `start`, and the start of the next. A CR also ends a line, and so do the two
 /// characters `\n`, however often the backslash was escaped.
 fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
     let mut at = start;
@@ -107,10 +108,10 @@ fn logical_line(text: &[u8], start: usize) -> (usize, usize) {
     (text.len(), text.len())
 }
 
-fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>) -> Verdict {
+fn classify(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>) -> Verdict {
     let Some(content) = text.get(line.clone()) else { return Verdict::Foreign };
     let blank = |from: usize| content.get(from..).is_some_and(|rest| !rest.bytes().any(|b| b.is_ascii_alphanumeric()));
-    // An empty line may have a number or what a log puts before each, too.
+    // An empty line may also have a line number or a log prefix.
     if blank(0) || blank(skip_marks(content, 0)) || same_shape(content, &open.prefix).is_some_and(blank) {
         return Verdict::Blank;
     }
@@ -151,14 +152,14 @@ fn judge(open: &OpenBlock, block: &CompiledBlock, text: &str, line: Range<usize>
     Verdict::Foreign
 }
 
-/// Where a line goes on after a prefix like that of the header: the same but for its digits, as times and numbers are.
+/// Where a line continues after a prefix like that of the header: equal except for digits, as in times and numbers.
 fn same_shape(content: &str, prefix: &str) -> Option<usize> {
     let head = content.as_bytes().get(..prefix.len())?;
     let alike = head.iter().zip(prefix.as_bytes()).all(|(a, b)| a == b || (a.is_ascii_digit() && b.is_ascii_digit()));
     (alike && content.is_char_boundary(prefix.len())).then_some(prefix.len())
 }
 
-/// Passes over indentation, quotes, margins and a line number.
+/// Skips indentation, quotes, margins and a line number.
 fn skip_marks(content: &str, start: usize) -> usize {
     let margin = |c: char| c.is_whitespace() || matches!(c, '|' | '>' | '→' | '"' | '\'' | '`' | '│' | '*' | '#');
     let skip =
@@ -173,7 +174,7 @@ fn skip_marks(content: &str, start: usize) -> usize {
     }
 }
 
-/// What remains of a line from `start` on without a closing quote, a comma and blanks.
+/// The rest of a line from `start` on, without a closing quote, a comma and blanks.
 fn core(content: &str, start: usize) -> Range<usize> {
     let rest = content.get(start..).unwrap_or_default();
     let bytes = rest.as_bytes();

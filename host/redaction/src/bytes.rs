@@ -1,9 +1,9 @@
-//! Redaction of bytes: whatever is no secret comes out as it went in.
+//! Redaction of bytes: all bytes that are not secret are preserved.
 //!
-//! Redaction knows text alone, and lines that end with LF. A byte that is no UTF-8 becomes one of 128 characters at the end
-//! of the last private plane, which mean nothing to any rule.
-//! Where one of these characters itself is in the input, its four bytes are taken for such bytes; so nothing is lost, in
-//! whatever pieces it comes. A CR without a LF is shown to redaction as the end of a line that it is, and put back.
+//! Redaction works on text, with lines that end with LF. A byte that is not UTF-8 is replaced by one of 128 characters
+//! at the end of the last private-use plane, which no rule matches. If the input contains one of these characters
+//! itself, its four bytes are treated as such bytes; so nothing is lost, however the input is cut. A CR without a LF is
+//! passed to redaction as a line end, and restored.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -13,9 +13,9 @@ use memchr::{memchr, memchr_iter, memmem};
 use super::run::RunRedactor;
 use super::stream::StreamRedactor;
 
-/// What a byte above 0x7f is added to.
+/// A byte above 0x7f is added to this to get its replacement character.
 const BASE: u32 = 0x0010_ff00;
-/// How the characters that stand for bytes begin.
+/// The first byte of the replacement characters.
 const LEAD: u8 = 0xf4;
 
 /// Redacts a stream of bytes.
@@ -23,17 +23,17 @@ const LEAD: u8 = 0xf4;
 pub struct ByteRedactor {
     decoder: Decoder,
     redactor: StreamRedactor,
-    /// A CR has come, and what follows it has not.
+    /// The last byte was a CR; the next one is not known yet.
     after_cr: bool,
-    /// Line ends that redaction got, and gave back.
+    /// Line ends that redaction got, and returned.
     given: u64,
     returned: u64,
-    /// Which of those that it has not given back are CR.
+    /// Which of the outstanding line ends are CR.
     crs: VecDeque<u64>,
 }
 
 impl ByteRedactor {
-    /// For one stream of bytes.
+    /// A redactor for one stream of bytes.
     pub fn new(redactor: &RunRedactor) -> Self {
         Self {
             decoder: Decoder::default(),
@@ -45,7 +45,7 @@ impl ByteRedactor {
         }
     }
 
-    /// Takes further bytes and gives what is ready.
+    /// Takes further bytes and returns the output that is ready.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = String::with_capacity(bytes.len() + 1);
         if self.after_cr && !bytes.is_empty() {
@@ -61,10 +61,10 @@ impl ByteRedactor {
         let mut ready = String::with_capacity(text.len());
         let text = self.with_line_ends(text);
         self.redactor.push(&text, &mut ready);
-        self.give_back(ready)
+        self.restore(ready)
     }
 
-    /// Ends the stream, and gives what was held back.
+    /// Ends the stream and returns the rest of the output.
     pub fn finish(&mut self) -> Vec<u8> {
         let mut text = String::from(if std::mem::take(&mut self.after_cr) { "\r" } else { "" });
         self.decoder.finish(&mut text);
@@ -72,20 +72,20 @@ impl ByteRedactor {
         let text = self.with_line_ends(text);
         self.redactor.push(&text, &mut ready);
         self.redactor.finish(&mut ready);
-        self.give_back(ready)
+        self.restore(ready)
     }
 
-    /// How many placeholders were put in so far.
+    /// The number of placeholders so far.
     pub fn count(&self) -> u64 {
         self.redactor.count()
     }
 
-    /// Bytes that wait for more.
+    /// The number of bytes that are held back.
     pub fn held(&self) -> usize {
         self.redactor.held() + self.decoder.partial.len() + usize::from(self.after_cr)
     }
 
-    /// Each CR without a LF as LF.
+    /// Replaces each CR without a LF by LF.
     fn with_line_ends(&mut self, text: String) -> String {
         let ends = memchr_iter(b'\n', text.as_bytes()).count() as u64;
         if memchr(b'\r', text.as_bytes()).is_none() {
@@ -111,7 +111,7 @@ impl ByteRedactor {
         out
     }
 
-    fn give_back(&mut self, text: String) -> Vec<u8> {
+    fn restore(&mut self, text: String) -> Vec<u8> {
         let mut bytes = match bytes_of(&text) {
             Cow::Borrowed(_) => text.into_bytes(),
             Cow::Owned(bytes) => bytes,
@@ -129,7 +129,7 @@ impl ByteRedactor {
                 self.returned += 1;
             }
         }
-        // A secret of several lines takes their ends along. Where nothing is held, the two counts agree again.
+        // A secret of several lines removes their ends. When nothing is held back, the two counts are equal again.
         if self.redactor.held() == 0 {
             self.returned = self.given;
             self.crs.clear();
@@ -138,15 +138,15 @@ impl ByteRedactor {
     }
 }
 
-/// Makes text of bytes that arrive in pieces.
+/// Decodes bytes that arrive in pieces.
 #[derive(Debug, Default)]
 struct Decoder {
-    /// The beginning of a character whose end has not come.
+    /// The start of an incomplete character.
     partial: Vec<u8>,
 }
 
 impl Decoder {
-    /// Takes further bytes and appends to `out` what is complete.
+    /// Decodes further bytes and appends the complete characters to `out`.
     fn push(&mut self, bytes: &[u8], out: &mut String) {
         let joined;
         let mut rest = bytes;
@@ -159,7 +159,7 @@ impl Decoder {
             push_text(chunk.valid(), out);
             let invalid = chunk.invalid();
             let ends_here = std::ptr::eq(invalid.as_ptr_range().end, rest.as_ptr_range().end);
-            if ends_here && may_go_on(invalid) {
+            if ends_here && is_incomplete(invalid) {
                 self.partial = invalid.to_vec();
             } else {
                 push_bytes(invalid, out);
@@ -167,21 +167,21 @@ impl Decoder {
         }
     }
 
-    /// Ends the input: a character that was not complete is told as bytes.
+    /// Ends the input: an incomplete character is appended as bytes.
     fn finish(&mut self, out: &mut String) {
         push_bytes(&std::mem::take(&mut self.partial), out);
     }
 }
 
-/// The bytes that such a text stands for.
+/// The bytes that a decoded text represents.
 fn bytes_of(text: &str) -> Cow<'_, [u8]> {
-    if !has_stand_ins(text) {
+    if !has_replacements(text) {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut buffer = [0; 4];
     for character in text.chars() {
-        match stands_for(character) {
+        match replaced_byte(character) {
             Some(byte) => bytes.push(byte),
             None => bytes.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes()),
         }
@@ -189,19 +189,19 @@ fn bytes_of(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
-/// Whether bytes that are no character can become one when more come.
-fn may_go_on(bytes: &[u8]) -> bool {
+/// Whether an incomplete character can become complete with more bytes.
+fn is_incomplete(bytes: &[u8]) -> bool {
     !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
 fn push_text(text: &str, out: &mut String) {
-    if !has_stand_ins(text) {
+    if !has_replacements(text) {
         out.push_str(text);
         return;
     }
     let mut buffer = [0; 4];
     for character in text.chars() {
-        match stands_for(character) {
+        match replaced_byte(character) {
             Some(_) => push_bytes(character.encode_utf8(&mut buffer).as_bytes(), out),
             None => out.push(character),
         }
@@ -212,11 +212,11 @@ fn push_bytes(bytes: &[u8], out: &mut String) {
     out.extend(bytes.iter().filter_map(|byte| char::from_u32(BASE + u32::from(*byte))));
 }
 
-fn stands_for(character: char) -> Option<u8> {
+fn replaced_byte(character: char) -> Option<u8> {
     u32::from(character).checked_sub(BASE).and_then(|byte| u8::try_from(byte).ok()).filter(|byte| *byte > 0x7f)
 }
 
-fn has_stand_ins(text: &str) -> bool {
+fn has_replacements(text: &str) -> bool {
     let bytes = text.as_bytes();
     memchr(LEAD, bytes).is_some()
         && [&b"\xf4\x8f\xbe"[..], b"\xf4\x8f\xbf"].iter().any(|lead| memmem::find(bytes, lead).is_some())
@@ -257,7 +257,7 @@ mod tests {
         out
     }
 
-    /// The pieces between these places.
+    /// The pieces between these positions.
     fn cut<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| *cut.min(&bytes.len())).collect();
         cuts.extend([0, bytes.len()]);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn plain_text_is_unchanged() {
         for text in ["", "plain\r\n", "\u{fffd} €\u{10fffd}x"] {
             assert_eq!(bytes_of(&text_of(text.as_bytes())), text.as_bytes());
         }
@@ -275,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn secrets_go_and_everything_else_stays() {
+    fn secrets_are_removed_and_other_bytes_are_kept() {
         let input = [b"\xff\r", SECRET.as_bytes(), b"\r\n\xe2\x82\r"].concat();
         assert_eq!(redact(&[&input]), b"\xff\r[REDACTED:thing]\r\n\xe2\x82\r");
     }
 
     #[test]
-    fn a_secret_whose_lines_end_with_cr_is_found() {
+    fn secret_with_cr_line_ends_is_found() {
         let input = b"a\rfirst of two-lines-7Kq\rsecond-of-two-9Xv\rb\rc\n";
         let out = String::from_utf8(redact(&[input])).unwrap();
         assert!(!out.contains("7Kq") && !out.contains("9Xv"), "{out:?}");
@@ -291,7 +291,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_without_secrets_come_back_however_they_are_cut(
+        fn bytes_without_secrets_are_unchanged_for_any_cut(
             parts in prop::collection::vec(
                 prop_oneof![
                     prop::collection::vec(any::<u8>(), 0..6),
@@ -306,7 +306,7 @@ mod tests {
         }
 
         #[test]
-        fn a_secret_is_found_however_it_is_cut(
+        fn secret_is_found_for_any_cut(
             before in "[ab\r\n]{0,8}", after in "[\r\n]{1,2}[ab\r\n]{0,8}", cuts in prop::collection::vec(0_usize..60, 0..6),
         ) {
             let input = format!("{before} {SECRET}{after}");

@@ -1,4 +1,4 @@
-//! From declared rules to one matcher.
+//! Compiles declared rules to one matcher.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use super::rules::{Allow, AllowTarget, Block, OperatorRules, PluginRules, Redact
 use super::syntax::{crosses_breakers, is_breaker, keyword_offsets};
 use super::text::{MAX_NAME, PLACEHOLDER, ZERO_WIDTH, kebab};
 
-/// Longest match that a rule may ask for, in bytes; bounds what a stream holds back.
+/// The longest match that a rule may declare, in bytes; limits how much a stream holds back.
 pub(super) const MAX_MATCH: u32 = 16 * 1024;
 /// Largest compiled form of one pattern, in bytes.
 const PATTERN_SIZE: usize = 4 << 20;
@@ -50,11 +50,11 @@ pub struct Redactor {
     pub(super) plugins: Vec<CompiledPlugin>,
     /// Finds every keyword in one pass.
     pub(super) literals: Literals,
-    /// What each literal of `literals` stands for.
+    /// The meanings of each literal of `literals`.
     pub(super) targets: Vec<Vec<Target>>,
     /// Rules without keywords.
     pub(super) everywhere: Vec<u32>,
-    /// How far back text must be held for rules whose matches may begin long before their keyword.
+    /// How much text must be held back for rules whose matches may start long before their keyword.
     pub(super) lookback: usize,
     /// Whether any plugin wants to `scan`.
     pub(super) scans: bool,
@@ -68,26 +68,26 @@ pub(super) struct CompiledPlugin {
     pub(super) scan_overlap: Option<usize>,
 }
 
-/// What a literal means where it is found.
+/// The meaning of a literal that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A match of the rule may begin `offset` bytes earlier.
+    /// A match of the rule may start `offset` bytes earlier.
     Begins { rule: u32, offset: u32 },
-    /// A match of the rule may lie around it.
+    /// A match of the rule may be around it.
     Around { rule: u32 },
-    /// An escaped character, worth undoing.
+    /// An escaped character, which is decoded.
     Escape,
-    /// What nobody sees, perhaps inside a secret.
+    /// An invisible character, perhaps inside a secret.
     Invisible,
     /// A percent-encoded character.
     Percent,
-    /// One of our own placeholders, perhaps.
+    /// Possibly one of our own placeholders.
     Placeholder,
 }
 
 /// How a pattern is tried.
 pub(super) enum Finder {
-    /// From fixed places. `captures` is there if the secret is less than the match.
+    /// From fixed positions. `captures` is set if the secret is only a part of the match.
     Anchored { dfa: Box<DFA>, captures: Option<Regex> },
     /// Searched for in a stretch of text.
     Search(Regex),
@@ -102,13 +102,13 @@ pub(super) struct CompiledRule {
     pub(super) max_length: usize,
     pub(super) block: Option<CompiledBlock>,
     pub(super) decoded: bool,
-    /// Index of the plugin to ask about candidates.
+    /// Index of the plugin that verifies candidates.
     pub(super) verify: Option<usize>,
     pub(super) allow: Vec<(AllowTarget, Arc<Regex>)>,
 }
 
 impl CompiledRule {
-    /// Whether text after a match takes part in the decision about it.
+    /// Whether text after a match affects the decision about it.
     pub(super) fn needs_context(&self) -> bool {
         self.verify.is_some() || self.allow.iter().any(|(target, _)| *target == AllowTarget::Line)
     }
@@ -132,7 +132,7 @@ pub struct CompileError {
     pub message: String,
 }
 
-/// Everything that is wrong with the rules, at once.
+/// All errors of the rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to compile the redaction rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct CompileErrors(pub Vec<CompileError>);
@@ -189,8 +189,9 @@ impl Redactor {
         builder.finish(plugins)
     }
 
-    /// A redactor for when no rules can be had: all text but white space is replaced by `[REDACTED:withheld]`; of the host's
-    /// own words ([`Unscanned::ByRules`](super::Unscanned)) only what is no ordinary word.
+    /// A redactor for the case that no rules are available: all text except white space is replaced by
+    /// `[REDACTED:withheld]`; in the host's own messages ([`Unscanned::ByRules`](super::Unscanned)), only words that
+    /// are not ordinary.
     pub fn withholding() -> Self {
         let mut redactor = Builder::default().finish(Vec::new()).unwrap_or_else(|_| unreachable_empty());
         redactor.withhold = true;
@@ -202,7 +203,7 @@ impl Redactor {
         self.rules.iter().map(|rule| rule.id.as_str())
     }
 
-    /// Runs `work` with working memory that is kept for the next call.
+    /// Runs `work` with working memory that is reused by the next call.
     pub(super) fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = self
             .scratch
@@ -220,8 +221,8 @@ impl Redactor {
 #[derive(Default)]
 struct Builder {
     rules: Vec<CompiledRule>,
-    /// What is left of the memory for compiled patterns of the source that is being compiled; none once it was exceeded,
-    /// which is said once.
+    /// The remaining memory for compiled patterns of the current source; None once it was exceeded, which is reported
+    /// once.
     room: Option<usize>,
     /// Bytes of all compiled patterns so far.
     used: usize,
@@ -239,7 +240,7 @@ impl Builder {
         self.errors.push(CompileError { source_name: source.to_owned(), subject, message: message.into() });
     }
 
-    /// Makes room for the patterns of a source. False, with an error, where it has more of anything than it may.
+    /// Starts a source and sets its memory limit. False, with an error, if the source exceeds a limit.
     fn begin(&mut self, source: &str, rules: &[Rule], allow: &[Allow]) -> bool {
         self.room = Some(SOURCE_SIZE);
         let blocks =
@@ -268,8 +269,8 @@ impl Builder {
         false
     }
 
-    /// Compiles a pattern within the room that is left, and takes what it needs. An error is about this pattern; none
-    /// where there is no room left, which was said before.
+    /// Compiles a pattern within the remaining memory and subtracts its size. The error is that of this pattern; None
+    /// if the memory limit was exceeded, which is reported before.
     fn within<T>(
         &mut self,
         source: &str,
@@ -282,7 +283,7 @@ impl Builder {
         let compiled = compile(most);
         let needed = match &compiled {
             Ok(compiled) => size(compiled),
-            // Failing takes as much work as succeeding.
+            // A failed compilation takes as much time as a successful one.
             Err(PatternError::TooLarge) => PATTERN_SIZE,
             Err(PatternError::Other(_)) => 0,
         };
@@ -392,7 +393,7 @@ impl Builder {
         Some(CompiledBlock { body: body?, end: end?, max_lines: block.max_lines })
     }
 
-    /// Decides how the pattern is tried and enters its keywords.
+    /// Decides how the pattern is tried, and adds its keywords.
     fn finder(&mut self, source: &str, rule: &Rule, hir: &Hir, index: u32) -> Result<Finder, Option<String>> {
         let keywords: Vec<String> = rule.keywords.iter().map(|keyword| keyword.to_ascii_lowercase()).collect();
         if keywords.is_empty() {
@@ -409,7 +410,7 @@ impl Builder {
                     self.enter(keyword, Target::Begins { rule: index, offset: offset as u32 });
                 }
             }
-            // Unicode word boundaries are the one thing that the automaton leaves undecided, where the text is not ASCII.
+            // Unicode word boundaries are the only thing that the automaton cannot decide, in text that is not ASCII.
             let undecided = hir.properties().look_set().contains_word_unicode();
             let captures = if rule.secret_groups.is_empty() && !undecided {
                 None
@@ -442,7 +443,7 @@ impl Builder {
         }
     }
 
-    /// Hands an exception to its rules, among those from index `first` on.
+    /// Adds an exception to its rules, among those from index `first` on.
     fn allow(&mut self, source: &str, index: usize, allow: &Allow, first: usize) {
         if self.room.is_none() {
             return;
@@ -536,7 +537,7 @@ fn search_regex(pattern: &str, most: usize) -> Result<Regex, PatternError> {
     Regex::builder().configure(config).build(pattern).map_err(|error| automata_error(&error))
 }
 
-/// For reading groups out of a match that is known to be there.
+/// A regex to read the groups of a known match.
 fn capture_regex(pattern: &str, most: usize) -> Result<Regex, PatternError> {
     let config = Regex::config()
         .nfa_size_limit(Some(most))
@@ -547,7 +548,7 @@ fn capture_regex(pattern: &str, most: usize) -> Result<Regex, PatternError> {
     Regex::builder().configure(config).build(pattern).map_err(|error| automata_error(&error))
 }
 
-/// A failure is not about the pattern: it is tried in another way then.
+/// An automaton for anchored searches. A failure is not an error of the pattern: then it is tried in another way.
 fn anchored_dfa(pattern: &str, most: usize) -> Result<DFA, PatternError> {
     DFA::builder()
         .configure(DFA::config().cache_capacity(CACHE_SIZE).skip_cache_capacity_check(true).unicode_word_boundary(true))

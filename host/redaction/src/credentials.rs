@@ -1,8 +1,8 @@
-//! Known values that are ordinary words, looked for only where they stand as a credential: after a name that speaks of a
-//! secret, as the password in a URL, of a login, of a flag.
+//! Known values that are ordinary words, masked only where they are used as a credential: after a name that suggests a
+//! secret, or as the password in a URL, of a login, of a flag.
 //!
-//! What is before a value decides, within its line and a bounded stretch; what is after it, only up to the next blank.
-//! A stream keeps the one and has the other when it lets go of a word, so that no cut changes anything.
+//! The text before a value decides, within its line and a limited distance; the text after it, only up to the next
+//! blank. A stream has both when it releases a word, so that the result does not depend on cuts.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -28,7 +28,7 @@ const MAX_USER: usize = 64;
 /// Most of `user:password` in base64 that is decoded.
 const MAX_PAIR: usize = 256;
 
-/// Values that are masked where they stand as a credential.
+/// Values that are masked where they are used as a credential.
 #[derive(Default)]
 pub(super) struct Credentials {
     finder: Option<AhoCorasick>,
@@ -51,20 +51,20 @@ impl Form {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The value, or what a string or URL makes of it.
+    /// The value, also escaped as in a string or URL.
     Plain,
-    /// The value in base64, as Kubernetes keeps it.
+    /// The value in base64, as in Kubernetes.
     Encoded,
-    /// The end of `user:value` in base64, as HTTP and Docker have it.
+    /// The end of `user:value` in base64, as in HTTP and Docker.
     Pair,
 }
 
-/// How much of what is before a value is known.
+/// How much of the text before a value is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
-    /// The line, as far as it counts.
+    /// The relevant part of the line.
     Line,
-    /// Only what no blank parts from it.
+    /// Only the text up to the previous blank.
     Word,
 }
 
@@ -83,19 +83,19 @@ impl Credentials {
         form(value.to_owned(), Kind::Plain);
         form(json_escape(value), Kind::Plain);
         form(percent(value, COMPONENT), Kind::Plain);
-        // As `echo` passes it on, too.
+        // Also with the newline of `echo`.
         for ending in ["", "\n"] {
             let value = format!("{value}{ending}");
             form(STANDARD_NO_PAD.encode(&value), Kind::Encoded);
             for user in 0..3usize {
-                // The characters that hold nothing of the user's name.
+                // The characters without bits of the user name.
                 let pair = STANDARD_NO_PAD.encode(format!("{}:{value}", "u".repeat(user)));
                 form(pair.get((user * 8).div_ceil(6)..).unwrap_or_default().to_owned(), Kind::Pair);
             }
         }
     }
 
-    /// Makes what was added ready to be looked for.
+    /// Compiles the values that were added.
     pub(super) fn build(&mut self) {
         if !self.texts.is_empty() {
             let builder = &mut AhoCorasick::builder();
@@ -113,8 +113,8 @@ impl Credentials {
         self.forms.is_empty()
     }
 
-    /// Every place from `start` on where a value stands as a credential, and the index of its name. `names` tells what a
-    /// placeholder calls it.
+    /// Finds every value from `start` on that is used as a credential, with the index of its name. `names` gives the
+    /// name for the placeholder.
     pub(super) fn each<'n>(
         &self,
         text: &[u8],
@@ -140,7 +140,8 @@ impl Credentials {
                 }
                 continue;
             }
-            // Most words have a letter before them, or nothing that could make them a credential.
+            // A quick check: most words are part of a longer one, or have nothing before them that makes them a
+            // credential.
             let preceding = text.get(..range.start).unwrap_or_default();
             if !preceding.last().is_some_and(|last| may_open(*last)) || is_in_prose(preceding) {
                 continue;
@@ -153,7 +154,7 @@ impl Credentials {
     }
 }
 
-/// Where the text goes on after what nobody sees at `at`, as far as no blank is in it: a stream may end there.
+/// Where the text continues after invisible sequences at `at` without blanks: a stream may end at a blank.
 fn after_colours(text: &[u8], mut at: usize) -> usize {
     loop {
         let end = at + invisible(text, at);
@@ -164,7 +165,7 @@ fn after_colours(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// What is before a value, with its escapes undone and without colours.
+/// The text before a value, unescaped and without colours.
 fn before(text: &[u8], at: usize, known: Before) -> String {
     let far = text.get(..at).unwrap_or_default();
     let far = far.get(far.len().saturating_sub(REACH)..).unwrap_or_default();
@@ -194,8 +195,8 @@ fn before(text: &[u8], at: usize, known: Before) -> String {
     decoded.into_owned()
 }
 
-/// Whether nothing but a plain word and blanks stand before a value, as in most sentences: there it is no credential. A
-/// quick answer for most places; those that are left are read in full.
+/// A quick check: whether only a plain word and blanks precede a value, as in most sentences. There it is not a
+/// credential; all other cases are examined in full.
 fn is_in_prose(before: &[u8]) -> bool {
     const ANNOUNCING: [&[u8]; 6] = [b"bearer", b"is", b"masterauth", b"password", b"requirepass", b"was"];
     let near = before.get(before.len().saturating_sub(REACH)..).unwrap_or_default();
@@ -209,7 +210,7 @@ fn is_in_prose(before: &[u8]) -> bool {
         && !ANNOUNCING.iter().any(|announcing| word.eq_ignore_ascii_case(announcing))
 }
 
-/// What an escape shows, and its length. A colour shows nothing.
+/// The character of an escape, and its length. A colour has no character.
 fn unescape(text: &[u8]) -> (Option<u8>, usize) {
     let escape =
         ["\\u001b", "\\u001B", "\\x1b", "\\x1B", "\\033", "\\e"].iter().find(|e| text.starts_with(e.as_bytes()));
@@ -224,18 +225,18 @@ fn unescape(text: &[u8]) -> (Option<u8>, usize) {
             let code = text.get(2..6).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
             code.map_or((None, 1), |code| (Some(code), 6))
         }
-        // A quote that is escaped is a quote; of several backslashes, none counts.
+        // An escaped quote is a quote; backslashes before it are ignored.
         _ => (None, 1),
     }
 }
 
-/// Whether a credential can begin after this byte: an operator, a quote, a bracket, a blank, the end of an escape or of a
-/// colour, the `p` of `-p`.
+/// Whether a credential can start after this byte: an operator, a quote, a bracket, a blank, the end of an escape or of
+/// a colour, the `p` of `-p`.
 fn may_open(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || b"pmKntr".contains(&byte) || !(byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether a value can end before this text, so that it is no part of a longer word.
+/// Whether a value can end before this text, so that it is not part of a longer word.
 fn ends_value(after: &[u8]) -> bool {
     match after {
         [] => true,
@@ -261,7 +262,7 @@ fn pair(text: &[u8], range: Range<usize>) -> Option<Range<usize>> {
     (user.len() <= MAX_USER && user.bytes().all(|byte| byte.is_ascii_graphic())).then_some(range)
 }
 
-/// Whether a value stands as a credential between these. `own` are the names of the value itself.
+/// Whether a value between these texts is used as a credential. `own` are the names of the value itself.
 fn is_credential(before: &str, after: &[u8], own: &[&str]) -> bool {
     in_url(before, after)
         || of_login(before)
@@ -290,7 +291,7 @@ fn of_login(before: &str) -> bool {
         || (user.len() > 2 && user.starts_with("-u"))
 }
 
-/// `-pVALUE`, `-p VALUE` and their like, of the programs that take a password there.
+/// `-pVALUE`, `-p VALUE` and similar flags of programs that take a password there.
 fn short_flag(before: &str) -> bool {
     const FLAGS: &[(&str, &[&str])] = &[
         ("-p", &["mysql", "mariadb", "sshpass", "login", "mongo", "rabbitmqadmin", "unzip", "7z"]),
@@ -320,11 +321,11 @@ fn in_password_file(before: &str, after: &[u8]) -> bool {
         && before.ends_with(':')
 }
 
-/// What follows a name that speaks of a secret.
+/// Whether the value follows a name that suggests a secret.
 fn named(before: &str, own: &[&str]) -> bool {
     let opened = before.trim_end_matches(['"', '\'', '`']);
     let quoted = opened.len() < before.len();
-    // `b"…"` and its like.
+    // `b"…"` and similar prefixes.
     let opened = [" b", "=b", "(b", " f", "=f", " r", "=r"]
         .iter()
         .find(|prefix| quoted && opened.ends_with(*prefix))
@@ -412,13 +413,13 @@ fn name(text: &str) -> &str {
     let part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let length = text.bytes().rev().take_while(|byte| part(*byte)).count();
     let (before, name) = text.split_at_checked(text.len() - length).unwrap_or_default();
-    // The name of one of our own placeholders is none.
+    // The name of one of our own placeholders does not count.
     if before.ends_with(PLACEHOLDER) { "" } else { name }
 }
 
-/// Whether a credential follows such a name. The value's own names are such, whatever they say.
+/// Whether a name suggests a credential. The value's own names always do.
 pub(super) fn speaks_of_secret(name: &str, own: &[&str]) -> bool {
-    // All sorts of things follow these, most of them no secrets.
+    // Many kinds of values follow these names, and most are not secrets.
     const VAGUE: [&str; 4] = ["auth", "cookie", "key", "signature"];
     const VAGUE_ENDINGS: &[&str] = &[
         "algorithm",
@@ -461,7 +462,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    /// Whether `§`, which stands for the value, is found in a text.
+    /// Whether the value, written as `§` in a text, is found.
     fn found(text: &str, value: &str) -> bool {
         let text = text.replace('§', value);
         let mut credentials = Credentials::default();
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_found_where_it_stands_as_a_credential() {
+    fn word_used_as_a_credential_is_found() {
         for text in [
             "POSTGRES_PASSWORD=§",
             "export PGPASSWORD='§'",
@@ -542,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_not_found_elsewhere() {
+    fn word_elsewhere_is_not_found() {
         for text in [
             "§",
             "database § is up",
@@ -586,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_found_in_base64_where_that_is_a_credential() {
+    fn word_in_base64_used_as_a_credential_is_found() {
         for user in ["", "a", "ab", "abc", "postgres", "admin"] {
             let pair = STANDARD.encode(format!("{user}:postgres"));
             assert!(found(&format!("Authorization: Basic {pair}\r\n"), "postgres"), "{user}");
@@ -600,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_with_signs_is_found_as_strings_and_urls_have_it() {
+    fn word_with_punctuation_is_found_escaped_and_encoded() {
         for text in
             ["password=P@ssw0rd", r#"{"password":"P@ssw0rd"}"#, "postgres://app:P%40ssw0rd@db", "password=P%40ssw0rd&a"]
         {

@@ -1,6 +1,6 @@
-//! How much of an unfinished line can be released: the text is parted where, whatever comes next, no find lies across.
+//! How much of an unfinished line can be released: the text is split where no find can cross, whatever text follows.
 //!
-//! Where that is depends on the text alone, not on how it was cut into pieces.
+//! The position depends only on the text, not on how it was cut into pieces.
 
 use super::compile::{Finder, Target};
 use super::matcher::{CONTEXT, ESCAPE_REACH};
@@ -8,10 +8,10 @@ use super::run::Shared;
 use super::syntax::is_breaker;
 use super::text::{is_left_edge, zero_width_before};
 
-/// No end in sight.
+/// The end is not known.
 const OPEN: usize = usize::MAX;
 
-/// The greatest position in `text`, not before `start`, at which it can be parted. `text` has no newline after `start`.
+/// The last position in `text`, not before `start`, at which it can be split. `text` has no newline after `start`.
 pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
     let redactor = &shared.redactor;
     if redactor.lookback > 0 || redactor.scans || redactor.withhold {
@@ -23,7 +23,7 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
         loop {
             let before = bytes.get(start..at).unwrap_or_default();
             let Some(breaker) = before.iter().rposition(|b| is_breaker(*b)) else { return start };
-            // What nobody sees parts no word.
+            // An invisible character does not split a word.
             match zero_width_before(bytes, start + breaker + 1) {
                 0 => return start + breaker + 1,
                 length => at = start + breaker + 1 - length,
@@ -54,7 +54,7 @@ pub(super) fn safe_cut(shared: &Shared, text: &str, start: usize) -> usize {
                         let claim = match scratch.walk(index, dfa, bytes, from, end) {
                             Some(walk) if walk.matched.is_some() && rule.block.is_some() => OPEN,
                             Some(walk) => match (walk.dead, walk.matched) {
-                                // Parted right where it died, the pattern would see an end of line there.
+                                // At a split right where it died, the pattern would see an end of line.
                                 (Some(dead), Some(matched)) => (matched + after).max(dead + 1),
                                 (Some(dead), None) => dead + 1,
                                 (None, Some(matched)) if end < bytes.len() => matched + after,

@@ -7,7 +7,7 @@ use super::run::RunRedactor;
 /// Longest string that is read together with its key.
 const MAX_IN_CONTEXT: usize = 8 * 1024;
 
-/// Redacts every string and key. Returns how many placeholders were put in.
+/// Redacts every string and key. Returns the number of placeholders.
 pub(super) fn redact_value(run: &RunRedactor, value: &mut Value) -> u64 {
     redact_named(run, None, value)
 }
@@ -40,7 +40,8 @@ fn redact_array(run: &RunRedactor, items: &mut [Value]) -> u64 {
 /// `own` is the key whose value the object is.
 fn redact_object(run: &RunRedactor, own: Option<&str>, members: &mut Map<String, Value>) -> u64 {
     let mut count = 0;
-    // `{"name": "DB_PASSWORD", "value": "…"}` and `{"DB_PASSWORD": {"value": "…"}}` say what `{"DB_PASSWORD": "…"}` says.
+    // `{"name": "DB_PASSWORD", "value": "…"}` and `{"DB_PASSWORD": {"value": "…"}}` are treated like `{"DB_PASSWORD":
+    // "…"}`.
     let named = ["name", "key", "Name", "Key", "ParameterKey"]
         .into_iter()
         .find_map(|key| members.get(key)?.as_str())

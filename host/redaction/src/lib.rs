@@ -1,7 +1,7 @@
-//! Keeps secrets out of everything that is stored or shown.
+//! Removes secrets from everything that is stored or shown.
 //!
-//! Plugins declare rules ([`RuleSet`]); [`Redactor::compile`] makes one matcher of all of them. A run binds it to the
-//! values that it knows to be secret ([`Masks`]) and gets a [`RunRedactor`], which redacts whole texts, JSON documents
+//! Plugins declare rules ([`RuleSet`]); [`Redactor::compile`] makes one matcher from all of them. A run combines it with
+//! its known secret values ([`Masks`]) to a [`RunRedactor`], which redacts whole texts, JSON documents
 //! and, as [`StreamRedactor`], text that arrives in pieces.
 
 mod apply;

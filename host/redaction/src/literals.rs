@@ -6,7 +6,7 @@ use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind};
 
-/// Literals, whatever the case of their ASCII letters.
+/// Literals, compared without regard to ASCII case.
 pub(super) struct Literals {
     dfa: DFA,
     start: StateID,
@@ -14,7 +14,7 @@ pub(super) struct Literals {
 
 impl Literals {
     /// # Errors
-    /// Why they cannot be searched for: there are too many.
+    /// There are too many literals.
     pub(super) fn new(literals: &[String]) -> Result<Self, String> {
         let dfa = DFA::builder()
             .ascii_case_insensitive(true)
@@ -25,9 +25,9 @@ impl Literals {
         Ok(Self { dfa, start })
     }
 
-    /// Every literal in the text, also those that overlap, in the order of their ends.
+    /// Every literal in the text, including overlapping ones, in the order of their ends.
     pub(super) fn all<'a>(&'a self, text: &'a [u8]) -> Hits<'a> {
-        Hits { dfa: &self.dfa, state: self.start, text, at: 0, told: 0, count: 0 }
+        Hits { dfa: &self.dfa, state: self.start, text, at: 0, returned: 0, count: 0 }
     }
 
     pub(super) fn any(&self, text: &[u8]) -> bool {
@@ -37,22 +37,22 @@ impl Literals {
 
 /// A literal in a text.
 pub(super) struct Hit {
-    /// Which.
+    /// Its index.
     pub(super) literal: usize,
-    /// Where it stands.
+    /// Its range.
     pub(super) range: Range<usize>,
 }
 
-/// See [`Literals::all`]. Does by itself what `AhoCorasick::find_overlapping_iter` does, which writes its place down at each
-/// byte: this takes half of its time.
+/// See [`Literals::all`]. Does the same as `AhoCorasick::find_overlapping_iter`, which saves its state at each byte, in
+/// half of the time.
 pub(super) struct Hits<'a> {
     dfa: &'a DFA,
     state: StateID,
     text: &'a [u8],
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     at: usize,
-    /// Of the literals that end here: those that were told, and how many there are.
-    told: usize,
+    /// Of the literals that end here: how many were returned, and how many there are.
+    returned: usize,
     count: usize,
 }
 
@@ -60,20 +60,20 @@ impl Iterator for Hits<'_> {
     type Item = Hit;
 
     fn next(&mut self) -> Option<Hit> {
-        if self.told == self.count {
+        if self.returned == self.count {
             let mut state = self.state;
             let read = self.text.get(self.at..)?.iter().position(|&byte| {
                 state = self.dfa.next_state(Anchored::No, state, byte);
                 self.dfa.is_special(state) && self.dfa.is_match(state)
             });
             self.state = state;
-            // Past the end there is nothing more to be read.
+            // At the end of the text.
             self.at = read.map_or(usize::MAX, |read| self.at + read + 1);
             read?;
-            (self.told, self.count) = (0, self.dfa.match_len(state));
+            (self.returned, self.count) = (0, self.dfa.match_len(state));
         }
-        let literal = self.dfa.match_pattern(self.state, self.told);
-        self.told += 1;
+        let literal = self.dfa.match_pattern(self.state, self.returned);
+        self.returned += 1;
         Some(Hit { literal: literal.as_usize(), range: self.at - self.dfa.pattern_len(literal)..self.at })
     }
 }
@@ -89,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_finds_what_the_library_finds(
+        fn finds_the_same_as_the_library(
             literals in prop::collection::vec("[abAB]{1,4}", 1..8),
             text in "[abABx]{0,60}",
         ) {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_literals_are_found_nowhere() {
+    fn empty_set_of_literals_finds_nothing() {
         assert!(!Literals::new(&[]).unwrap().any(b"text"));
     }
 }

@@ -1,4 +1,4 @@
-//! Values that the host itself knows to be secret, looked for in every form in which a program might print them.
+//! Values that the host knows to be secret, found in every form in which a program might print them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -19,32 +19,32 @@ use super::views::{is_base64, padding};
 
 /// Shortest value that is masked everywhere, in bytes; anything shorter would redact ordinary words.
 pub(super) const MIN_KNOWN_LENGTH: usize = 6;
-/// Longest value that is masked, in bytes; of a longer one, its parts and its beginning.
+/// Longest value that is masked, in bytes; of a longer one, its parts and its start.
 const MAX_KNOWN_LENGTH: usize = 8 * 1024;
 /// Bytes of a form that the automaton looks for; the rest is compared.
 const KEY: usize = 8;
-/// A long form that is cut off is redacted all the same if this much of it is there.
+/// A truncated long form is still redacted if it has this many bytes.
 const MIN_PART: usize = 32;
-/// Bytes of a form that must stand before a line break within it, and on each further line but the last.
+/// Bytes of a form that must be before a line break within it, and on each further line except the last.
 const MIN_BEFORE_BREAK: usize = 8;
 const MIN_ON_LINE: usize = 4;
 /// Bytes over which a form may be spread by line breaks.
 pub(super) const MAX_WRAPPED: usize = 16 * 1024;
-/// Blanks that may stand before the rest of a form on the next line.
+/// Blanks that may precede the rest of a form on the next line.
 const MAX_INDENT: usize = 64;
-/// Empty lines that may stand between two lines of a document.
+/// Empty lines that may be between two lines of a document.
 const MAX_EMPTY: usize = 8;
-/// Bits of the set of what forms may have before a line break.
+/// Size in bits of the set of text that forms may have before a line break.
 const ENDS: usize = 1 << 18;
-/// Most forms for which the fast automaton is built.
+/// The most forms for which the fast automaton is built.
 pub(super) const MAX_FAST: usize = 2000;
 
-/// A value that must not appear, and the name that its placeholder bears.
+/// A secret value, and the name in its placeholder.
 #[derive(Clone)]
 pub struct KnownSecret {
-    /// Stands in the placeholder; brought to kebab form. Empty gives `known-value`.
+    /// The name in the placeholder; converted to kebab case. Empty gives `known-value`.
     pub name: String,
-    /// The value as it is.
+    /// The value.
     pub value: String,
 }
 
@@ -61,13 +61,13 @@ pub struct Masks {
     keys: Option<AhoCorasick>,
     /// The forms that begin with each key.
     forms: Vec<Vec<Form>>,
-    /// Beginnings of forms, up to a byte at which text is parted.
+    /// Starts of forms, up to a byte at which text can be split.
     openings: Vec<Vec<u8>>,
-    /// Hashes of all that can stand before a line break inside a form: its stretches of [`MIN_ON_LINE`] bytes.
+    /// Hashes of all text that can be before a line break inside a form: its stretches of [`MIN_ON_LINE`] bytes.
     ends: Vec<u64>,
     /// Whether any form is a document, whose lines may be of any length.
     documents: bool,
-    /// Values that are masked only where they stand as a credential.
+    /// Values that are masked only where they are used as a credential.
     credentials: Credentials,
 }
 
@@ -92,14 +92,14 @@ impl fmt::Debug for Masks {
 }
 
 impl Masks {
-    /// Compiles `values`. What is telling is looked for everywhere and in every encoding, also members and lines of a
-    /// document; an ordinary word only where it stands as a credential; a switch (`true`) nowhere.
+    /// Compiles `values`. A distinctive value is masked everywhere and in every encoding, also members and lines of a
+    /// document; an ordinary word only where it is used as a credential; a switch (`true`) nowhere.
     pub fn new(values: impl IntoIterator<Item = KnownSecret>) -> Self {
         Self::with_open(values, &BTreeSet::new())
     }
 
-    /// The same for a run that has other values in the open, under names that say nothing of a secret. A word that is
-    /// among them counts as ordinary: a password that is the user's name, too.
+    /// The same for a run with other, open values, whose names do not suggest a secret. A word among them counts as
+    /// ordinary: for example, a password that equals the user's name.
     pub fn with_open(values: impl IntoIterator<Item = KnownSecret>, open: &BTreeSet<String>) -> Self {
         let mut masks = Self::default();
         let mut forms: HashMap<Vec<u8>, (u32, Kind)> = HashMap::new();
@@ -128,9 +128,9 @@ impl Masks {
         let mut by_key: HashMap<Vec<u8>, usize> = HashMap::new();
         for (bytes, (name, kind)) in sorted {
             let key = bytes.get(..KEY).unwrap_or(&bytes).to_vec();
-            masks.note_ends(&bytes);
+            masks.add_ends(&bytes);
             masks.documents |= kind == Kind::Document;
-            // A longer beginning is found by its key.
+            // A longer start is found by its key.
             masks.openings.extend(
                 key.iter()
                     .enumerate()
@@ -159,12 +159,12 @@ impl Masks {
         Self::default()
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.keys.is_none() && self.credentials.is_empty()
     }
 
-    /// Whether names decide about some of the values.
+    /// Whether some of the values are masked only as credentials.
     pub(super) fn reads_names(&self) -> bool {
         !self.credentials.is_empty()
     }
@@ -177,9 +177,9 @@ impl Masks {
         self.names.get(index as usize).map_or(KNOWN_VALUE, String::as_str)
     }
 
-    /// Every place from `start` on where a known value stands. `find` gets the stretch, the index of its name, whether
-    /// the text ended before the form did, so that more of it may follow, and where the form ends on which the stretch
-    /// is a line.
+    /// Finds every known value from `start` on. `find` gets its range, the index of its name, whether the text ended
+    /// before the form did, so that more of it may follow, and the end of the form if the range is only one of its
+    /// lines.
     pub(super) fn each(&self, text: &[u8], start: usize, mut find: impl FnMut(Range<usize>, u32, bool, usize)) {
         let Some(keys) = &self.keys else { return };
         for hit in keys.find_overlapping_iter(text.get(start..).unwrap_or_default()) {
@@ -215,7 +215,7 @@ impl Masks {
         }
     }
 
-    /// Every place from `start` on where an ordinary word stands as the credential that it is, and the index of its name.
+    /// Finds every ordinary word from `start` on that is used as its credential, with the index of its name.
     pub(super) fn each_credential(
         &self,
         text: &[u8],
@@ -226,7 +226,7 @@ impl Masks {
         self.credentials.each(text, start, known, |name| self.name(name), find);
     }
 
-    /// The name of a known value that stands in a text, if one does.
+    /// The name of a known value in a text, if there is one.
     pub(super) fn in_text(&self, text: &str) -> Option<u32> {
         let mut found = None;
         self.each(text.as_bytes(), 0, |range, name, _, _| {
@@ -240,18 +240,18 @@ impl Masks {
         found
     }
 
-    /// Whether a known value stands in a text so that it would be masked there.
+    /// Whether a text contains a known value that would be masked there.
     pub fn shows_in(&self, text: &str) -> bool {
         self.in_text(text).is_some()
     }
 
-    /// Where the first known value begins that goes on in the line after `text`, which ends with a line break.
+    /// The start of the first known value that may continue on the line after `text`, which ends with a line break.
     pub(super) fn wrapped_before(&self, text: &[u8]) -> Option<usize> {
         let line = text.strip_suffix(b"\n")?;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (_, last) = line.split_last_chunk::<MIN_ON_LINE>()?;
         let (word, bit) = end_bit(last);
-        // No stretch of a form is the end of such a line, but it may be a line of a document.
+        // The line ends with no part of a form, but it may be a line of a document.
         let own = memrchr(b'\n', line).and_then(|newline| line.get(newline + 1..)).unwrap_or(line);
         let short = own.trim_ascii_start().len() < MIN_ON_LINE;
         if !(self.documents && short) && self.ends.get(word).is_none_or(|bits| bits & bit == 0) {
@@ -259,7 +259,7 @@ impl Masks {
         }
         let from = text.len().saturating_sub(MAX_WRAPPED);
         let mut first: Option<usize> = None;
-        // No form has a line break, which is the end of the text: what is open there goes on in the next line.
+        // No form contains a line break, which ends the text: an open form continues on the next line.
         self.each(text, from, |range, _, open, _| {
             if open {
                 first = Some(first.map_or(range.start, |first| first.min(range.start)));
@@ -268,7 +268,7 @@ impl Masks {
         first
     }
 
-    fn note_ends(&mut self, form: &[u8]) {
+    fn add_ends(&mut self, form: &[u8]) {
         if self.ends.is_empty() {
             self.ends = vec![0; ENDS / 64];
         }
@@ -281,33 +281,33 @@ impl Masks {
         }
     }
 
-    /// Where a known value may have begun if `text` is to be parted at its end; `None` if nowhere.
+    /// Where a known value may have started that would be split at the end of `text`; `None` if nowhere.
     pub(super) fn opening_before(&self, text: &[u8]) -> Option<usize> {
         self.openings.iter().filter(|opening| text.ends_with(opening)).map(|opening| text.len() - opening.len()).min()
     }
 }
 
-/// How many bytes two texts begin with alike.
+/// The length of the common prefix of two texts.
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// The place of a stretch in the set of ends.
+/// The position of a stretch in the set of ends.
 fn end_bit(stretch: &[u8; MIN_ON_LINE]) -> (usize, u64) {
     let hash = u32::from_le_bytes(*stretch).wrapping_mul(0x9e37_79b1) >> 14;
     (hash as usize / 64, 1 << (hash % 64))
 }
 
-/// Whether a form goes on after line breaks.
+/// Whether a form continues after line breaks.
 enum Wrapped {
-    /// It does, to its end: its part on each line.
+    /// It continues to its end: its part on each line.
     Whole(Vec<Range<usize>>),
-    /// As far as there is text.
+    /// It continues to the end of the text.
     Open,
     No,
 }
 
-/// Follows a form whose first `matched` bytes stand at `at`, over line breaks that a program put into it: `base64` after
+/// Follows a form whose first `matched` bytes are at `at`, over line breaks that a program has inserted: `base64` after
 /// 76 characters, `fold` after 80. In the JSON text of a string, they are `\n`.
 fn wrapped(text: &[u8], at: usize, matched: usize, form: &Form) -> Wrapped {
     let document = form.kind == Kind::Document;
@@ -342,10 +342,10 @@ fn wrapped(text: &[u8], at: usize, matched: usize, form: &Form) -> Wrapped {
     }
 }
 
-/// Where the text goes on after a line break and the blanks that follow it.
+/// Where the text continues after a line break and the blanks that follow it.
 fn next_line(text: &[u8], at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
-    // A break that has not come as a whole.
+    // An incomplete line break.
     if matches!(rest, b"\r" | b"") {
         return Some(text.len());
     }
@@ -370,11 +370,11 @@ fn backslashes(text: &[u8]) -> usize {
     text.iter().take_while(|byte| **byte == b'\\').count()
 }
 
-/// Takes in the characters at both ends of a base64 form that hold only a part of the value, and the padding.
+/// Extends a base64 form by the characters at both ends that contain only bits of the value, and the padding.
 fn widen(text: &[u8], range: Range<usize>, start: usize) -> Range<usize> {
     let mut begin = range.start;
     while begin > start && range.start - begin < 2 && text.get(begin - 1).is_some_and(|b| is_base64(*b)) {
-        // The letter of an escape is no part of it.
+        // The letter of an escape is not part of it.
         if odd_backslashes_before(text, begin - 1) {
             break;
         }
@@ -400,8 +400,8 @@ fn all_forms(value: &str) -> Vec<(Vec<u8>, Kind)> {
     forms
 }
 
-/// A text of several lines as one that line breaks can be put into again. Short lines at its beginning, such as a bracket,
-/// are left out: they begin too much.
+/// A text of several lines without line breaks, which may be inserted anywhere. Short lines at its start, such as a
+/// bracket, are left out: too many other texts start with them.
 fn document_form(value: &str) -> Option<Vec<u8>> {
     let mut lines = value.trim().lines().map(str::trim_start).skip_while(|line| line.len() < MIN_BEFORE_BREAK);
     let first = lines.next()?;
@@ -410,9 +410,9 @@ fn document_form(value: &str) -> Option<Vec<u8>> {
 }
 
 pub(super) const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// What form encoders and `encodeURIComponent` leave besides.
+/// Characters that form encoders and `encodeURIComponent` also leave unencoded.
 const LENIENT: &AsciiSet = &COMPONENT.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
-/// What `encodeURI` leaves: everything with a meaning in a URL.
+/// Characters that `encodeURI` leaves unencoded: everything with a meaning in a URL.
 const WHOLE_URL: &AsciiSet = &LENIENT
     .remove(b';')
     .remove(b'/')
@@ -472,11 +472,11 @@ fn add_forms(value: &str, plain: bool, forms: &mut Vec<(Vec<u8>, Kind)>) {
     };
     text(every(true));
     text(every(false));
-    // What is encoded more than once is found in the text that the matcher decodes.
+    // Values that are encoded more than once are found in the text that the matcher decodes.
     add_base64_forms(value.as_bytes(), forms);
 }
 
-/// The characters that hold bits of the value alone, wherever it begins in what is encoded, in both alphabets.
+/// The base64 characters that contain only bits of the value, for each offset in the encoded data, in both alphabets.
 fn add_base64_forms(value: &[u8], forms: &mut Vec<(Vec<u8>, Kind)>) {
     for offset in 0..3 {
         let mut padded = vec![0u8; offset];
@@ -511,7 +511,7 @@ pub(super) fn json_escape(value: &str) -> String {
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }
 
-/// Hex digits of percent escapes in lower case, everything else as it was.
+/// Hex digits of percent escapes in lower case, everything else unchanged.
 fn lower_escapes(encoded: &str) -> String {
     let mut out = String::with_capacity(encoded.len());
     let mut digits = 0;

@@ -1,4 +1,4 @@
-//! Finds secrets in a text. Literals first, in one pass; a rule is tried only where one of its literals stands.
+//! Finds secrets in a text. Literals are searched first, in one pass; a rule is tried only at its literals.
 
 use std::ops::Range;
 
@@ -20,27 +20,27 @@ use super::views::{
 pub(super) const CONTEXT: usize = 256;
 /// Levels of encoding that are undone.
 const MAX_DEPTH: u8 = 3;
-/// Text around an escaped character that is read anew, in bytes.
+/// Bytes of text around an escaped character that are decoded.
 pub(super) const ESCAPE_REACH: usize = 512;
-/// Candidates of one rule that may overlap; a text that has more is no ordinary text.
+/// The most overlapping candidates of one rule; more of them do not occur in ordinary text.
 const MAX_OVERLAPPING: u32 = 8;
-/// How often finds of one rule may lie over each other, on average, before they count.
+/// How often finds of one rule may overlap on average before the overlap counts.
 const DENSE: usize = 3;
-/// Times a search is repeated around one keyword.
+/// How often a search is repeated around one keyword.
 const MAX_TRIES: usize = 64;
 
-/// A find before the plugin was asked.
+/// A find before the plugin has verified it.
 pub(super) struct Pending {
     pub(super) rule: u32,
     pub(super) secret: Range<usize>,
     /// The match around it.
     pub(super) whole: Range<usize>,
-    /// The match went on to the greatest length that the rule allows; the secret may be longer.
+    /// The match has the maximum length of the rule; the secret may be longer.
     pub(super) clipped: bool,
-    /// It begins a block, whose lines follow in the text as it is.
+    /// It starts a block, whose lines follow in the text.
     pub(super) header: bool,
     pub(super) question: Option<Candidate>,
-    /// It was found in base64, of which the secret may be one line of several.
+    /// It was found in base64 that may continue on further lines.
     pub(super) base64: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Scratch {
     slots: Vec<Option<NonMaxUsize>>,
     pub(super) pending: Vec<Pending>,
     pub(super) placeholders: Vec<Range<usize>>,
-    /// Base64 that says a known value, with the value's name.
+    /// Base64 that contains a known value, with the value's name.
     pub(super) known: Vec<(Range<usize>, u32)>,
 }
 
@@ -65,7 +65,7 @@ impl Scratch {
         }
     }
 
-    /// Forgets text; automata stay.
+    /// Clears the text; automata are kept.
     pub(super) fn clear(&mut self) {
         self.pending.clear();
         self.placeholders.clear();
@@ -73,7 +73,7 @@ impl Scratch {
     }
 }
 
-/// How far a pattern can be followed from a fixed place.
+/// The result of following a pattern from a fixed position.
 pub(super) struct Walk {
     /// No continuation of the text can change the outcome: the automaton died here.
     pub(super) dead: Option<usize>,
@@ -81,7 +81,7 @@ pub(super) struct Walk {
     pub(super) matched: Option<usize>,
 }
 
-/// Follows a pattern from `start` until it cannot match any more, or to `end`.
+/// Follows a pattern from `start` to `end`, or until it cannot match any more.
 pub(super) fn walk(dfa: &DFA, cache: &mut Cache, text: &[u8], start: usize, end: usize) -> Option<Walk> {
     let input = Input::new(text).span(start..end).anchored(Anchored::Yes);
     let mut state = dfa.start_state_forward(cache, &input).ok()?;
@@ -138,26 +138,25 @@ impl Line {
     }
 }
 
-/// How far the finds of one rule reach.
+/// The range that the finds of one rule cover.
 struct Cover {
     rule: u32,
     start: usize,
     end: usize,
-    /// Where the first of those began that overlap one another so far, and how long they are together.
+    /// The start of the current group of overlapping finds, and their total length.
     first: usize,
     bytes: usize,
-    /// How many of them lay over one another many times. That one ends where the next begins is no more than what a list of
-    /// names looks like.
+    /// The number of finds in a dense group. Adjacent finds do not count: a list of names looks like that.
     finds: u32,
 }
 
-/// One reading of the text, with what was found in it so far.
+/// One search of a text, with the finds so far.
 struct Search<'a> {
     redactor: &'a Redactor,
     masks: &'a Masks,
     scratch: &'a mut Scratch,
     text: &'a str,
-    /// Finds begin here; what is before is context.
+    /// Finds start here; the text before is context.
     start: usize,
     /// Only rules that apply to decoded text.
     decoded: bool,
@@ -169,8 +168,8 @@ struct Search<'a> {
     out: Vec<Pending>,
 }
 
-/// Leaves in `scratch` what the rules find in `text` from `start` on, and what known values are found where the text is
-/// decoded. `known` tells names of placeholders.
+/// Stores in `scratch` the finds of the rules in `text` from `start` on, and the known values in decoded text. `known`
+/// says whether a name is that of a placeholder.
 pub(super) fn search(
     redactor: &Redactor,
     masks: &Masks,
@@ -201,7 +200,7 @@ pub(super) fn search(
     scratch.pending = out;
 }
 
-/// Adds what the rules find in a view of which only what comes after `before` bytes stands where it is shown.
+/// Adds the finds of the rules in a view whose first `before` bytes are context from elsewhere.
 pub(super) fn search_view(
     redactor: &Redactor,
     masks: &Masks,
@@ -256,15 +255,15 @@ impl Search<'_> {
                     }
                     Target::Escape => {
                         line.seek(bytes, from);
-                        if let Some(done) = self.reach(&mut escapes, from..to, &line) {
+                        if let Some(done) = self.extend(&mut escapes, from..to, &line) {
                             self.escaped(&done);
                         }
                     }
                     Target::Invisible => {
-                        if self.depth < MAX_DEPTH && parts_a_word(bytes, from) {
+                        if self.depth < MAX_DEPTH && splits_a_word(bytes, from) {
                             line.seek(bytes, from);
-                            if let Some(done) = self.reach(&mut invisibles, from..to, &line) {
-                                self.unseen(&done);
+                            if let Some(done) = self.extend(&mut invisibles, from..to, &line) {
+                                self.without_invisible(&done);
                             }
                         }
                     }
@@ -293,7 +292,7 @@ impl Search<'_> {
             self.escaped(&done);
         }
         if let Some(done) = invisibles {
-            self.unseen(&done);
+            self.without_invisible(&done);
         }
         for &rule in &redactor.everywhere {
             self.everywhere(rule);
@@ -302,18 +301,18 @@ impl Search<'_> {
             self.base64();
         }
         if !self.placeholders.is_empty() {
-            self.spare_placeholders();
+            self.drop_finds_in_placeholders();
         }
     }
 
-    /// Tries a rule from one fixed place.
+    /// Tries a rule from one fixed position.
     fn begins(&mut self, index: u32, start: usize, line: &mut Line) {
         let redactor = self.redactor;
         let bytes = self.text.as_bytes();
         let Some(rule) = redactor.rules.get(index as usize) else { return };
         let Finder::Anchored { dfa, captures } = &rule.finder else { return };
         if start < self.start
-            || self.passes_over(rule)
+            || self.skips(rule)
             || (rule.whole_word && !is_left_edge(bytes, start))
             || self
                 .covered
@@ -323,7 +322,7 @@ impl Search<'_> {
             return;
         }
         line.seek(bytes, start);
-        // The pattern sees the line and nothing else, so that `^` and `$` mean its ends.
+        // The pattern sees only the line, so that `^` and `$` mean its ends.
         let base = line.start;
         let Some(shown) = self.text.get(base..line.end) else { return };
         let span = start - base..(start - base + rule.max_length).min(shown.len());
@@ -340,7 +339,7 @@ impl Search<'_> {
             self.candidate(index, rule, start..base + matched, start..base + matched, clipped, line);
             return;
         };
-        // Only as far as the match is known to go: working memory is cleared for each byte of the span.
+        // Only as far as the match reaches: working memory is cleared for each byte of the span.
         let input = Input::new(shown).span(span.start..matched).anchored(Anchored::Yes);
         self.groups(index, rule, captures, &input, clipped, line);
     }
@@ -383,7 +382,7 @@ impl Search<'_> {
         let redactor = self.redactor;
         let Some(rule) = redactor.rules.get(index as usize) else { return };
         let Finder::Search(regex) = &rule.finder else { return };
-        if self.passes_over(rule) {
+        if self.skips(rule) {
             return;
         }
         let base = line.start;
@@ -414,7 +413,7 @@ impl Search<'_> {
         let redactor = self.redactor;
         let Some(rule) = redactor.rules.get(index as usize) else { return };
         let Finder::Search(regex) = &rule.finder else { return };
-        if self.passes_over(rule) {
+        if self.skips(rule) {
             return;
         }
         let mut line = Line::none();
@@ -458,11 +457,11 @@ impl Search<'_> {
         self.out.len() > before
     }
 
-    fn passes_over(&self, rule: &CompiledRule) -> bool {
+    fn skips(&self, rule: &CompiledRule) -> bool {
         (self.decoded && !rule.decoded) || (self.depth > 0 && !self.decoded && rule.block.is_some())
     }
 
-    /// Applies everything but the plugin's own judgement.
+    /// Applies all checks of a rule except the plugin's verification.
     fn candidate(
         &mut self,
         index: u32,
@@ -493,7 +492,7 @@ impl Search<'_> {
         if allowed {
             return;
         }
-        // Whatever repeats itself like this is not worth the plugin's time: redacted unasked, and done with.
+        // Such a repetition is redacted without asking the plugin, to save time.
         let asks = self.cover(index, &whole, rule.verify.is_none()) < MAX_OVERLAPPING;
         let around = |from: usize, to: usize| {
             text.get(text.ceil_char_boundary(from)..floor_boundary(text, to)).unwrap_or_default().to_owned()
@@ -511,7 +510,7 @@ impl Search<'_> {
         self.out.push(Pending { rule: index, secret, whole, clipped, header, question, base64: false });
     }
 
-    /// Notes a find and returns how many of its rule it overlaps, itself not counted.
+    /// Records a find and returns how many others of its rule it overlaps.
     fn cover(&mut self, index: u32, whole: &Range<usize>, settled: bool) -> u32 {
         let finds = if settled { MAX_OVERLAPPING } else { 0 };
         let Some(cover) = self.covered.iter_mut().find(|cover| cover.rule == index) else {
@@ -547,7 +546,7 @@ impl Search<'_> {
                 if window.end == run.end {
                     window.end += padding(bytes, run.end);
                 }
-                // What stands there encoded once is found as it is, without the rest of the run.
+                // A known value that is encoded once is found directly, without the rest of the run.
                 if self.depth == 0
                     && let Some(name) = self.masks.in_text(&text)
                     && self.text.get(window.clone()).is_some_and(|run| self.masks.in_text(run).is_none())
@@ -567,11 +566,12 @@ impl Search<'_> {
         }
     }
 
-    /// Takes what is around a place into a stretch of the line that is read anew; gives the one before, if it is done.
-    fn reach(&self, stretch: &mut Option<Range<usize>>, place: Range<usize>, line: &Line) -> Option<Range<usize>> {
-        // The context of a find may lie before `start`.
-        let low = floor_boundary(self.text, place.start.saturating_sub(ESCAPE_REACH)).max(line.start);
-        let high = floor_boundary(self.text, (place.end + ESCAPE_REACH).min(line.end));
+    /// Extends the stretch of the line to decode by the text around a position; returns the previous one if it is
+    /// complete.
+    fn extend(&self, stretch: &mut Option<Range<usize>>, position: Range<usize>, line: &Line) -> Option<Range<usize>> {
+        // The context of a find may be before `start`.
+        let low = floor_boundary(self.text, position.start.saturating_sub(ESCAPE_REACH)).max(line.start);
+        let high = floor_boundary(self.text, (position.end + ESCAPE_REACH).min(line.end));
         match stretch {
             Some(stretch) if low <= stretch.end && high - stretch.start <= WINDOW => {
                 stretch.end = high;
@@ -581,8 +581,8 @@ impl Search<'_> {
         }
     }
 
-    /// Reads a stretch without what nobody sees.
-    fn unseen(&mut self, stretch: &Range<usize>) {
+    /// Searches a stretch without its invisible characters.
+    fn without_invisible(&mut self, stretch: &Range<usize>) {
         let Some(view) = visible_view(self.text, stretch) else { return };
         for find in self.nested(&view.text, false) {
             let (secret, whole) = (view.original_of_bytes(&find.secret), view.original_of_bytes(&find.whole));
@@ -596,7 +596,7 @@ impl Search<'_> {
         let Some(view) = escape_view(self.text, stretch) else { return };
         for find in self.nested(&view.text, false) {
             let (secret, whole) = (view.original(&find.secret), view.original(&find.whole));
-            // Without an escape inside, the text as it stands says the same, and with all of its context.
+            // Without an escape inside, the original text gives the same result, with all of its context.
             if whole.len() != find.whole.len() && whole.start >= self.start {
                 self.out.push(Pending { secret, whole, ..find });
             }
@@ -631,12 +631,12 @@ impl Search<'_> {
         inner.out
     }
 
-    /// Drops finds that touch a placeholder: it stands for a secret that is gone already.
-    fn spare_placeholders(&mut self) {
+    /// Drops finds that touch a placeholder, which replaces a secret already.
+    fn drop_finds_in_placeholders(&mut self) {
         let rules = &self.redactor.rules;
         let placeholders = &self.placeholders;
         self.out.retain(|find| {
-            // Some rules go by what is around a find, and there stood something else before.
+            // Some rules depend on the text around a find, which was different before the redaction.
             let weighs = rules.get(find.rule as usize).is_some_and(|rule| rule.whole_word || rule.verify.is_some());
             !placeholders.iter().any(|placeholder| {
                 overlap(placeholder, &find.whole)
@@ -646,8 +646,8 @@ impl Search<'_> {
     }
 }
 
-/// Whether something that nobody sees stands in the middle of a word: colours are mostly around words.
-fn parts_a_word(text: &[u8], at: usize) -> bool {
+/// Whether an invisible sequence is in the middle of a word: colours are usually around words.
+fn splits_a_word(text: &[u8], at: usize) -> bool {
     let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let end = after_invisible(text, at);
     end > at && word(at.checked_sub(1).and_then(|before| text.get(before))) && word(text.get(end))

@@ -1,5 +1,4 @@
-//! How telling a known value is by itself: whether it can be looked for everywhere, or only where it stands as a
-//! credential.
+//! How distinctive a known value is: whether it can be masked everywhere, or only where it is used as a credential.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -7,7 +6,7 @@ use std::sync::LazyLock;
 use super::masks::MIN_KNOWN_LENGTH;
 use ostler_protocol::words;
 
-/// Shortest value that is looked for at all, in bytes.
+/// The shortest value that is masked, in bytes.
 const MIN_LENGTH: usize = 3;
 /// Longest value that can be guessed.
 const MAX_GUESSABLE: usize = 28;
@@ -15,7 +14,7 @@ const MAX_GUESSABLE: usize = 28;
 const MAX_COUNTER: usize = 3;
 /// Most words that can be guessed together.
 const MAX_WORDS: usize = 3;
-/// Most signs between and around words that can be guessed.
+/// The most punctuation characters between and around words that can be guessed.
 const MAX_SIGNS: usize = 3;
 /// Longest segment of an address that could be a word.
 const MAX_SEGMENT: usize = 32;
@@ -28,15 +27,15 @@ const MIN_RANDOM: usize = 16;
 /// Where a value is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weight {
-    /// Everywhere, in every encoding: nobody writes it by chance.
+    /// Everywhere, in every encoding: it does not occur by chance.
     Everywhere,
-    /// Only where it stands as a credential: it is an ordinary word, or can be guessed.
+    /// Only where it is used as a credential: it is an ordinary word, or can be guessed.
     AsCredential,
     /// Nowhere: it is a switch, or shorter than 3 bytes, or shorter than 6 with blanks or letters beyond ASCII in it.
     Nowhere,
 }
 
-/// Weighs a value of one line that belongs to a secret of that name. What is not known to be ordinary is telling.
+/// Weighs a value of one line of a secret with that name. A value that is not known to be ordinary is distinctive.
 pub(super) fn weigh(name: &str, value: &str) -> Weight {
     let value = value.trim();
     let lower = value.to_ascii_lowercase();
@@ -52,7 +51,7 @@ pub(super) fn weigh(name: &str, value: &str) -> Weight {
     }
 }
 
-/// Whether a value looks as only a generator makes them, whatever its name says.
+/// Whether a value looks randomly generated, whatever its name is.
 pub(super) fn looks_random(value: &str) -> bool {
     if value.len() < MIN_RANDOM || !value.bytes().all(|byte| byte.is_ascii_graphic()) || has_words_only(value) {
         return false;
@@ -66,7 +65,7 @@ pub(super) fn looks_random(value: &str) -> bool {
     })
 }
 
-/// Whether a value could be a name of somebody or something.
+/// Whether a value could be the name of a person or thing.
 pub(super) fn is_word_like(value: &str) -> bool {
     value.len() <= MAX_NAME
         && value.split(['-', '_', '.']).count() <= 2
@@ -84,7 +83,7 @@ pub(super) fn has_words_only(value: &str) -> bool {
     path.contains('/') && of_words(path, MAX_SEGMENT)
 }
 
-/// Whether each segment could be a word, of at most so many bytes.
+/// Whether each segment could be a word of at most `longest` bytes.
 fn of_words(path: &str, longest: usize) -> bool {
     path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/.-_:~".contains(&b))
         && path.split(SEPARATORS).filter(|segment| !segment.is_empty()).all(|segment| {
@@ -95,8 +94,9 @@ fn of_words(path: &str, longest: usize) -> bool {
         })
 }
 
-/// A file, or an address that names nobody. Whatever can follow a host or stand for a folder can be a secret: so the path
-/// of an address is one that is listed, and a file has an ending of files that keep secrets, or a name that speaks of one.
+/// Whether a value is a file, or a public address. The path of an address, or a folder name, can be a secret itself: so
+/// the path of an address must be a listed one, and a file must have an extension of secret files, or its name must say
+/// that it is a path.
 pub(super) fn is_plain_path(name: &str, value: &str) -> bool {
     let (path, host) = match value.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') => {
@@ -110,8 +110,8 @@ pub(super) fn is_plain_path(name: &str, value: &str) -> bool {
         Some(_) => return false,
         None if ["/", "~/", "./", "../"].iter().any(|start| value.starts_with(start)) => {
             let ending = value.rsplit_once('.').map_or("", |(_, ending)| ending);
-            let place = words(name).last().is_some_and(|last| PLACES.contains(&last.as_str()));
-            if !place && !ENDINGS.contains(&ending) {
+            let is_path = words(name).last().is_some_and(|last| PATH_WORDS.contains(&last.as_str()));
+            if !is_path && !EXTENSIONS.contains(&ending) {
                 return false;
             }
             (value, "")
@@ -121,7 +121,7 @@ pub(super) fn is_plain_path(name: &str, value: &str) -> bool {
     of_words(path, MAX_NAME) && of_words(host, MAX_NAME)
 }
 
-/// Takes the value in lower case. A few words with a few signs and one number can be guessed, and no more than that.
+/// Takes the value in lower case. A few words with little punctuation and one number can be guessed.
 fn is_guessable(name: &str, value: &str) -> bool {
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
         return is_run(value) || is_date(value);
@@ -135,7 +135,7 @@ fn is_guessable(name: &str, value: &str) -> bool {
     }
     let of_name = words(name);
     let known = |word: &str| is_listed(word) || of_name.iter().any(|own| own == word);
-    // With letters written as digits: one word, as they are guessed.
+    // With digits in place of letters, only one word can be guessed.
     let bare = without_number(value);
     if [value, bare].iter().any(|text| is_listed(&plain_letters(text))) {
         return true;
@@ -156,7 +156,7 @@ fn is_guessable(name: &str, value: &str) -> bool {
     guessed && (1..=MAX_WORDS).contains(&words) && numbers <= 1
 }
 
-/// How many words that are `known` a piece consists of, one or two; none if it is not made of them.
+/// The number of `known` words of which a piece consists, one or two; None otherwise.
 fn words_taken(piece: &str, known: &impl Fn(&str) -> bool) -> Option<usize> {
     if known(piece) {
         return Some(1);
@@ -167,7 +167,7 @@ fn words_taken(piece: &str, known: &impl Fn(&str) -> bool) -> Option<usize> {
     })
 }
 
-/// Without the number and the marks that people add to a word: `test1234`, `admin!`, `password2026`.
+/// The word without the number and the punctuation that people add: `test1234`, `admin!`, `password2026`.
 fn without_number(piece: &str) -> &str {
     let bare = piece.trim_end_matches(['!', '$', '@']);
     let word = bare.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -177,13 +177,13 @@ fn without_number(piece: &str) -> &str {
     }
 }
 
-/// A number that people add to a word: a few digits, a year, a date, a row.
+/// A number that people add to a word: a few digits, a year, a date, a sequence.
 fn is_counter(digits: &str) -> bool {
     let year = digits.len() == 4 && (digits.starts_with("19") || digits.starts_with("20"));
     digits.len() <= MAX_COUNTER || year || is_run(digits) || is_date(digits)
 }
 
-/// Digits and signs that stand for letters, as letters: `p@ssw0rd`.
+/// Replaces digits and punctuation that represent letters: `p@ssw0rd`.
 fn plain_letters(text: &str) -> String {
     let letter = |c: char| match c {
         '0' => 'o',
@@ -206,7 +206,7 @@ fn is_date(digits: &str) -> bool {
         && part(6..8).is_some_and(|day| (1..=31).contains(&day))
 }
 
-/// One character again and again, or characters that follow one another: `aaaaaaaa`, `12345678`, `abcdefgh`, `87654321`.
+/// One repeated character, or consecutive characters: `aaaaaaaa`, `12345678`, `abcdefgh`, `87654321`.
 fn is_run(value: &str) -> bool {
     let steps = |step: fn(u8, u8) -> bool| {
         value.as_bytes().windows(2).filter(|pair| matches!(pair, [a, b] if step(*a, *b))).count()
@@ -221,7 +221,7 @@ fn is_uuid(value: &str) -> bool {
     value.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
-/// How often text changes between small letters, capitals and digits. A capital at the beginning of a word is no change.
+/// How often text changes between small letters, capitals and digits. A capital at the start of a word does not count.
 fn class_changes(text: &[u8]) -> usize {
     let class = |byte: u8| match byte {
         b'a'..=b'z' => 0,
@@ -237,12 +237,12 @@ fn class_changes(text: &[u8]) -> usize {
         .count()
 }
 
-/// The longest row of consonants: words have few of them side by side.
+/// The longest sequence of consonants: in words it is short.
 fn consonants(text: &str) -> usize {
     row(text, |byte| byte.is_ascii_alphabetic() && !b"aeiouyAEIOUY".contains(&byte))
 }
 
-/// The longest row of bytes of a kind.
+/// The longest sequence of bytes of a kind.
 fn row(text: &str, kind: impl Fn(u8) -> bool) -> usize {
     let (mut row, mut longest) = (0, 0);
     for byte in text.bytes() {
@@ -260,7 +260,7 @@ fn is_listed(word: &str) -> bool {
 /// Between the segments of a path or of a host.
 const SEPARATORS: [char; 6] = ['/', '.', '-', '_', ':', '~'];
 
-/// What follows the host in addresses that name nobody, besides the words of [`GUESSABLE`].
+/// Path segments of public addresses, in addition to the words of [`GUESSABLE`].
 const ADDRESSES: &[&str] = &[
     "authorize",
     "callback",
@@ -278,19 +278,19 @@ const ADDRESSES: &[&str] = &[
 ];
 
 /// Last words of names whose values are files, folders and sockets.
-const PLACES: &[&str] = &["credentials", "dir", "file", "folder", "path", "sock", "socket"];
+const PATH_WORDS: &[&str] = &["credentials", "dir", "file", "folder", "path", "sock", "socket"];
 
-/// Endings of files that keep secrets.
-const ENDINGS: &[&str] = &[
+/// Extensions of files that contain secrets.
+const EXTENSIONS: &[&str] = &[
     "cer", "cfg", "conf", "crt", "env", "ini", "json", "jks", "kdbx", "key", "netrc", "p12", "pem", "pfx", "pub",
     "sock", "toml", "txt", "yaml", "yml",
 ];
 
-/// What a variable holds that turns something on or off, or holds nothing.
+/// Values of variables that turn something on or off, or are empty.
 const SWITCHES: &[&str] =
     &["true", "false", "yes", "none", "null", "nil", "off", "undefined", "enabled", "disabled", "auto", "[]", "{}"];
 
-/// Words that stand in passwords of examples and local services, and the passwords that people choose most.
+/// Words in passwords of examples and local services, and the most common passwords.
 const GUESSABLE: &str = "\
     abc abc123 abcd access account adm admin administrator adminadmin agent alpine amqp anonymous apache api apikey app \
     application artemis asdf asdfgh asdfghjkl auth azure backend backup bar baseball basic batman baz beta bitbucket bitnami \
@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_what_people_make_of_them_count_as_credentials_only() {
+    fn words_and_their_variations_are_masked_only_as_credentials() {
         for value in [
             "postgres",
             "Postgres",
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_to_be_ordinary_is_telling() {
+    fn value_that_is_not_ordinary_is_masked_everywhere() {
         for value in [
             "correct horse battery staple",
             "correct-horse-battery-staple",
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_generator_made_looks_random() {
+    fn generated_value_looks_random() {
         for value in [
             "5ac717f7bf0387a3153397df6dae75db5c12ea26",
             "6bfb0826-5d56-4568-a766-4beb22f4ba40",
@@ -452,7 +452,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 4000, rng_seed: proptest::test_runner::RngSeed::Fixed(10), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn eight_random_characters_are_telling(value in prop_oneof!["[a-zA-Z0-9]{8,40}", "[a-z]{8,20}", "[a-z0-9]{8,20}", "[!-~]{8,40}", "[A-Za-z0-9+/]{20,60}"]) {
+        fn eight_random_characters_are_masked_everywhere(value in prop_oneof!["[a-zA-Z0-9]{8,40}", "[a-z]{8,20}", "[a-z0-9]{8,20}", "[!-~]{8,40}", "[A-Za-z0-9+/]{20,60}"]) {
             prop_assert_eq!(weigh("SERVICE_PASSWORD", &value), Weight::Everywhere);
         }
     }

@@ -1,4 +1,4 @@
-//! What of a known value is a secret by itself: the value, the members of a document, its lines.
+//! The parts of a known value that are secrets by themselves: the value, the members of a document, its lines.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ use super::credentials::speaks_of_secret;
 use super::measure::{Weight, has_words_only, is_plain_path, is_word_like, looks_random, weigh};
 use ostler_protocol::secret_like;
 
-/// Most parts of one value.
+/// The most parts of one value.
 const MAX_PARTS: usize = 512;
-/// Longest name in a line that assigns something.
+/// The longest name in an assignment.
 const MAX_NAME: usize = 64;
 
 /// A value, or a part of it, and where it is masked.
@@ -21,12 +21,12 @@ pub(super) struct Part<'v> {
     pub(super) weight: Weight,
 }
 
-/// The value as a whole and what of it can stand alone.
+/// The whole value and the parts of it that are secrets alone.
 pub(super) fn parts<'v>(name: &str, value: &'v str) -> Vec<Part<'v>> {
     let trimmed = value.trim();
     let mut parts = Parts::default();
     let several = trimmed.contains(['\n', '\r']);
-    // As a whole, a document is telling, whatever its lines are.
+    // A document as a whole is distinctive, whatever its lines are.
     let weight = if several { Weight::Everywhere } else { weigh(name, trimmed) };
     parts.add(value, weight);
     let document = trimmed.starts_with(['{', '[']).then(|| serde_json::from_str::<Value>(trimmed).ok()).flatten();
@@ -35,7 +35,7 @@ pub(super) fn parts<'v>(name: &str, value: &'v str) -> Vec<Part<'v>> {
         None if several => trimmed.lines().for_each(|line| parts.line(line, true)),
         None => {
             parts.user_info(name, trimmed);
-            // A key in a variable often has its line ends as escapes.
+            // A key in an environment variable often has escaped line ends.
             let lines = trimmed.replace("\\r", "").replace("\\n", "\n");
             if lines.contains('\n') {
                 lines.lines().for_each(|line| parts.line(line, true));
@@ -57,14 +57,14 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// A part with a name of its own. A name that says nothing of a secret leaves the decision to the value.
+    /// A part with its own name. If the name does not suggest a secret, the value decides.
     fn named(&mut self, name: &str, value: impl Into<Cow<'v, str>>) {
         let value = value.into();
         let weight = if secret_like(name) { weigh(name, &value) } else { Weight::Nowhere };
         match weight {
-            // An address is no secret only because it is that of `auth_uri`.
+            // An address is not a secret just because its name is `auth_uri`.
             Weight::AsCredential if is_plain_path(name, value.trim()) => {}
-            // All sorts of things follow `auth_source` and its like: a word there is none that is worth masking everywhere.
+            // Many kinds of values follow names like `auth_source`: a plain word there is not masked everywhere.
             Weight::Everywhere if is_word_like(value.trim()) && !speaks_of_secret(name, &[]) => {
                 self.add(value, Weight::AsCredential);
             }
@@ -81,7 +81,7 @@ impl<'v> Parts<'v> {
         match value {
             Value::Object(members) => {
                 for (key, value) in members {
-                    // `{"token": {"value": "…"}}`: such a name says nothing.
+                    // `{"token": {"value": "…"}}`: such a name does not suggest a secret.
                     let generic = ["value", "data", "raw"].iter().any(|word| key.eq_ignore_ascii_case(word));
                     self.members(if generic { name } else { key }, value);
                 }
@@ -99,7 +99,7 @@ impl<'v> Parts<'v> {
         }
     }
 
-    /// A line of a document of any kind. One that assigns nothing is telling in a secret unless it is ordinary.
+    /// A line of a document of any kind. A line without an assignment is distinctive in a secret unless it is ordinary.
     fn line(&mut self, line: &str, secret: bool) {
         let line = line.trim();
         let line = line.strip_prefix("- ").unwrap_or(line).trim_start();
@@ -111,7 +111,7 @@ impl<'v> Parts<'v> {
         }
         if let Some((name, value)) = assignment(line).filter(|(_, value)| !value.trim().is_empty()) {
             let value = unquoted(value);
-            // The name says nothing of a secret, and the document as a whole is one: then the line is.
+            // The name does not suggest a secret, but the whole document is one: then the line counts as one.
             if secret && !secret_like(name) && weigh(name, value) == Weight::Everywhere && !is_word_like(value) {
                 self.add(line.to_owned(), Weight::Everywhere);
             }
@@ -120,7 +120,7 @@ impl<'v> Parts<'v> {
         let value = unquoted(line);
         if looks_random(value) {
             self.add(value.to_owned(), Weight::Everywhere);
-        } else if secret && !is_frame(line) && !is_plain_path("", value) {
+        } else if secret && !is_structure(line) && !is_plain_path("", value) {
             self.add(value.to_owned(), weigh("", value));
         }
     }
@@ -146,8 +146,8 @@ impl<'v> Parts<'v> {
     }
 }
 
-/// Whether a line is one of those that hold a document together: a comment, a section, a tag, a bracket, a key alone.
-fn is_frame(line: &str) -> bool {
+/// Whether a line is only structure: a comment, a section, a tag, a bracket, a lone key.
+fn is_structure(line: &str) -> bool {
     let key = line.strip_suffix(['{', '[', ':', '(']).map(|key| key.trim_matches([' ', ':', '=', '"', '\'']));
     ["# ", "// ", "; "].iter().any(|start| line.starts_with(start))
         || line.bytes().all(|byte| b"{}[](),;#/<>-".contains(&byte))
@@ -156,7 +156,7 @@ fn is_frame(line: &str) -> bool {
         || key.is_some_and(|key| key.is_empty() || is_word_like(key))
 }
 
-/// Name and content of a line of XML that has an element alone.
+/// Name and content of a line of XML with a single element.
 fn element(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix('<')?.split_once('>')?;
     let name = name.split(' ').next()?;
@@ -169,7 +169,7 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     let end = line.find([':', '='])?;
     let (name, rest) = (line.get(..end)?, line.get(end + 1..)?);
     let name = name.trim().trim_start_matches("export ").trim_matches(['"', '\'']);
-    // Base64 ends with such signs, and `host:5432:…` has them without blanks.
+    // Base64 ends with such characters, and `host:5432:…` has them without blanks.
     let assigns = if line.as_bytes().get(end) == Some(&b':') {
         rest.is_empty() || rest.starts_with([' ', '\t'])
     } else {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn telling_members_of_a_document_are_parts_and_ordinary_ones_are_not() {
+    fn distinctive_members_of_a_document_are_parts() {
         let document = serde_json::json!({
             "type": "service_account",
             "project_id": "my-project-123456",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn telling_lines_of_other_documents_are_parts_and_ordinary_ones_are_not() {
+    fn distinctive_lines_of_other_documents_are_parts() {
         let text = "apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    server: https://10.0.0.1:6443\n  name: kubernetes\nusers:\n\
                     - name: admin\n  user:\n    token: kettle-orbit-seven\n    password: changeme\n\
                     \x20   client-key-data: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQo=\n[section]\n# comment\nbare-telling-line\nabc\n";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_only_look_like_a_frame_or_an_assignment_stay_telling() {
+    fn lines_that_resemble_structure_or_assignments_stay_parts() {
         let text = "PIN=83920175\nDB_PW=kettle-orbit-nine\n1: 4829-1937\n#Kettle!Orbit7\n<kettle-orbit-9\n//Kettle/Orbit\n\
                     KettleOrbit7:\n<password>kettle-orbit-two</password>\nkind: Config\n# a comment\n[section]\n";
         let expected = [
@@ -270,21 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_under_a_secret_name_and_lines_behind_escapes_are_parts() {
+    fn numbers_with_secret_names_and_escaped_lines_are_parts() {
         assert_eq!(of(r#"{"password": 483920175566, "count": 300}"#).0[1..], ["483920175566"]);
         let key = r"-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END KEY-----";
         assert_eq!(of(key).0[1..], ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"]);
     }
 
     #[test]
-    fn the_password_of_a_url_is_a_part() {
+    fn password_of_a_url_is_a_part() {
         assert_eq!(of("postgres://app:x7Qm2kV9%21@db/app").0[1..], ["x7Qm2kV9%21", "x7Qm2kV9!"]);
         assert_eq!(of("postgres://postgres:postgres@db/app").1, ["postgres"]);
         assert_eq!(of("https://example.com:8080/a@b").0.len() + of("https://example.com:8080/a@b").1.len(), 1);
     }
 
     #[test]
-    fn a_plain_value_has_one_part() {
+    fn plain_value_has_one_part() {
         assert_eq!(of("swordfish\n"), (vec!["swordfish\n".to_owned()], vec![]));
         assert_eq!(of("postgres"), (vec![], vec!["postgres".to_owned()]));
         assert_eq!(of("true"), (vec![], vec![]));

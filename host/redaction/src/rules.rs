@@ -1,10 +1,10 @@
-//! The words in which rules are stated: plain mirrors of the records that a redactor plugin hands over, and the
-//! callbacks through which the matcher asks a plugin. Nothing here knows how plugins are run.
+//! The types of rules, equal to the records of a redactor plugin, and the callbacks through which the matcher calls a
+//! plugin. Nothing here depends on how plugins are run.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A secret that goes on over further lines, like a PEM key. The rule's pattern finds the first line.
+/// A secret that continues on further lines, like a PEM key. The rule's pattern finds the first line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
     /// Regular expression for a line that belongs to the secret; compared with the whole line, after indentation,
@@ -19,13 +19,13 @@ pub struct Block {
 /// One kind of secret and how it is found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Kebab name that also stands in the placeholder: `github-pat` gives `[REDACTED:github-pat]`.
+    /// Kebab name, which is also in the placeholder: `github-pat` gives `[REDACTED:github-pat]`.
     pub id: String,
     /// For listings.
     pub description: String,
     /// Regular expression in the syntax of the `regex` crate.
     pub pattern: String,
-    /// Capture groups that hold the secret, those that took part; empty means the whole match.
+    /// Capture groups with the secret, as far as they matched; empty means the whole match.
     pub secret_groups: Vec<u32>,
     /// Literals of which one is inside every match, compared without regard to ASCII case. Empty: tried everywhere.
     pub keywords: Vec<String>,
@@ -44,8 +44,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule with nothing but a name and a pattern: the whole match is the secret, at most 1024 bytes long, also
-    /// looked for in decoded runs, nothing verified.
+    /// A rule with only a name and a pattern: the whole match is the secret, at most 1024 bytes long, also searched in
+    /// decoded runs, not verified.
     pub fn new(id: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -74,10 +74,10 @@ pub enum AllowTarget {
     Line,
 }
 
-/// An exception: a candidate that fits it is left alone.
+/// An exception: a matching candidate is not redacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
-    /// Rules that it belongs to. Empty: every rule of the same rule set; in the operator's own list, every rule.
+    /// Rules to which it applies. Empty: every rule of the same rule set; in the operator's own list, every rule.
     pub rules: Vec<String>,
     /// What the pattern is compared with.
     pub target: AllowTarget,
@@ -85,7 +85,7 @@ pub struct Allow {
     pub pattern: String,
 }
 
-/// All that one plugin declares.
+/// The rules and exceptions that one plugin declares.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuleSet {
     /// Where finds overlap, the earliest rule gives the name.
@@ -97,16 +97,16 @@ pub struct RuleSet {
     pub scan_overlap: Option<u32>,
 }
 
-/// What the operator adds in the configuration.
+/// The operator's rules in the configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperatorRules {
-    /// Rules of their own; they name a find before any plugin does. Nobody verifies them.
+    /// Additional rules. They take precedence over those of plugins and are not verified.
     pub rules: Vec<Rule>,
-    /// Exceptions; without rule names they hold for every rule of every plugin.
+    /// Exceptions; without rule names they apply to every rule of every plugin.
     pub allow: Vec<Allow>,
 }
 
-/// A match that the plugin is asked about.
+/// A match that the plugin verifies.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     /// Id of the rule that matched.
@@ -125,7 +125,7 @@ impl fmt::Debug for Candidate {
     }
 }
 
-/// What a plugin's `scan` has found.
+/// A find of a plugin's `scan`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Find {
     /// Name for the placeholder.
@@ -140,7 +140,7 @@ impl fmt::Debug for Find {
     }
 }
 
-/// Why a call into a plugin gave no answer. The message must hold none of the text that was examined.
+/// Why a plugin call failed. The message must not contain any of the examined text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
@@ -173,11 +173,11 @@ pub trait RedactorPlugin: Send + Sync {
 /// A plugin's name, its rules and its code.
 #[derive(Clone)]
 pub struct PluginRules {
-    /// For messages.
+    /// Its name, for messages.
     pub name: String,
-    /// What it declared.
+    /// Its rules.
     pub rules: RuleSet,
-    /// Whom to ask.
+    /// Its code.
     pub plugin: Arc<dyn RedactorPlugin>,
 }
 
@@ -187,9 +187,9 @@ impl fmt::Debug for PluginRules {
     }
 }
 
-/// Hears about plugins that failed while a run's text was redacted.
+/// Receives the faults of plugins while a run's text is redacted.
 pub trait FaultSink: Send + Sync {
-    /// `plugin` failed. May be called often, from any thread, while text is being redacted: must be quick.
+    /// `plugin` failed. It may be called often, from any thread, while text is being redacted, so it must be quick.
     fn fault(&self, plugin: &str, fault: &Fault);
 }
 

@@ -1,4 +1,4 @@
-//! A redactor together with what one run knows.
+//! A redactor with the known values of one run.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use super::rules::FaultSink;
 use super::stream::StreamRedactor;
 use super::text::{KNOWN_VALUE, WITHHELD};
 
-/// Redacts everything that belongs to one run. Cheap to clone.
+/// Redacts all text of one run. Cheap to clone.
 #[derive(Clone)]
 pub struct RunRedactor {
     pub(super) shared: Arc<Shared>,
@@ -22,23 +22,23 @@ pub(super) struct Shared {
     pub(super) redactor: Arc<Redactor>,
     pub(super) masks: Arc<Masks>,
     pub(super) faults: Arc<dyn FaultSink>,
-    /// Names that plugins gave to what `scan` found.
+    /// Names that plugins gave to finds of `scan`.
     learned: Mutex<HashSet<String>>,
     pub(super) unscanned: Unscanned,
 }
 
-/// What becomes of a text that a plugin's `scan` was to look through, and failed.
+/// How a text is treated if a plugin's `scan` of it failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unscanned {
-    /// It is replaced by `[REDACTED:withheld]`: nobody knows what the scan would have found.
+    /// It is replaced by `[REDACTED:withheld]`: the scan might have found secrets in it.
     #[default]
     Withheld,
-    /// The rules alone redact it. For the host's own words, which must be readable where a plugin fails.
+    /// It is redacted by the rules alone. For the host's own messages, which must be readable if a plugin fails.
     ByRules,
 }
 
 impl Shared {
-    /// Whether a placeholder can bear this name.
+    /// Whether a placeholder can have this name.
     pub(super) fn knows(&self, name: &str) -> bool {
         name == KNOWN_VALUE
             || name == WITHHELD
@@ -67,24 +67,24 @@ impl fmt::Debug for Redacted<'_> {
 /// A text without its secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redacted<'t> {
-    /// Borrowed where nothing was found.
+    /// Borrowed if nothing was found.
     pub text: Cow<'t, str>,
-    /// How many placeholders were put in.
+    /// The number of placeholders.
     pub count: u64,
 }
 
 impl RunRedactor {
-    /// Binds a redactor to the values that a run knows to be secret and to whoever records plugin faults.
+    /// Combines a redactor with a run's secret values and a receiver of plugin faults.
     pub fn new(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>) -> Self {
         Self::with(redactor, masks, faults, Unscanned::Withheld)
     }
 
-    /// The same for what is to become of texts that a failing plugin was to scan.
+    /// The same, with a choice for texts whose scan fails.
     pub fn with(redactor: Arc<Redactor>, masks: Arc<Masks>, faults: Arc<dyn FaultSink>, unscanned: Unscanned) -> Self {
         Self { shared: Arc::new(Shared { redactor, masks, faults, learned: Mutex::default(), unscanned }) }
     }
 
-    /// The same redactor for the host's own words, such as errors, where there are no rules: they must be readable.
+    /// The same redactor for the host's own messages, such as errors, which must be readable without rules.
     #[must_use]
     pub fn for_own_words(&self) -> Self {
         if !self.shared.redactor.withhold {
@@ -105,7 +105,7 @@ impl RunRedactor {
     }
 
     /// Redacts every string of a JSON document, keys too; a key's name counts as context of its value.
-    /// Returns how many placeholders were put in.
+    /// Returns the number of placeholders.
     pub fn redact_json(&self, document: &mut serde_json::Value) -> u64 {
         redact_value(self, document)
     }

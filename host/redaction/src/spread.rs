@@ -1,48 +1,48 @@
 //! Assignments that are spread over lines: a name on one, its value on another, as JSON, YAML and code are printed.
 //!
-//! Rules see a line at a time. Where a name that speaks of a secret waits for its value, the two are shown to the rules side
-//! by side, as they would stand on one line. What waits is the name alone, for a few lines; the lines themselves go out as
-//! they come. Only a line with a value waits for the next one, which may have the name.
+//! Rules see one line at a time. If the name of a secret and its value are on different lines, they are passed to the
+//! rules joined, as on one line. Only the name is remembered, for a few lines; the lines themselves are released at
+//! once. Only a line with a value is held back until the next one, which may have the name.
 //!
-//! All decisions are made line by line, from whole lines, so that no cut changes anything: [`may_be_value`] says which
-//! lines a stream has to have whole.
+//! All decisions use whole lines, so that the result does not depend on cuts: [`may_be_value`] says which lines a
+//! stream must have completely.
 
 use std::ops::Range;
 
 use super::text::PLACEHOLDER;
 use ostler_protocol::secret_like;
 
-/// Longest line that can name what comes, or lie between a name and its value, in bytes. A stream keeps more than that of
-/// an unfinished line.
+/// The longest line that can have a name, or be between a name and its value, in bytes. A stream keeps more than that
+/// of an unfinished line.
 const MAX_LINE: usize = 200;
 /// Longest line with a value.
 pub(super) const MAX_VALUE: usize = 2 * 1024;
-/// Lines after a name in which the value of the same object may come.
+/// Lines after a name in which the value of the same object may be.
 const PAIR_LINES: u8 = 4;
-/// The same for the object that the name has.
+/// The same for the object that is the value of the name.
 const NESTED_LINES: u8 = 6;
-/// Lines of a block of text that are looked at.
+/// Lines of a block of text that are examined.
 const BLOCK_LINES: u8 = 16;
-/// Marks before a line that are looked through: indentation, a number, a diff mark, brackets.
+/// Bytes of marks before a line that are skipped: indentation, a number, a diff mark, brackets.
 const MAX_MARKS: usize = 96;
-/// Names before an operator that may be the one: a type can stand between.
+/// Names before an operator that are considered: a type can be between.
 const NEAR_NAMES: usize = 5;
 
 /// Keys whose value is a name.
 const NAME_KEYS: &[&str] = &["name", "key", "variable", "parameterkey", "optionname", "parameter_key"];
-/// Keys whose value belongs to the name beside it.
+/// Keys whose value belongs to the name next to it.
 const VALUE_KEYS: &[&str] = &["value", "parametervalue", "parameter_value", "stringvalue", "secretvalue", "plaintext"];
-/// Keys of an object that has the name.
+/// Keys of an object that is the value of the name.
 const NESTED_KEYS: &[&str] = &["default", "secret", "string"];
 
-/// A name whose value has not come yet.
+/// A name whose value was not found yet.
 pub(super) struct Named {
-    /// What stands before the value, as it would on one line.
+    /// The text before the value, as on one line.
     before: String,
     kind: Kind,
     /// Where the name begins in its line.
     column: usize,
-    /// Lines in which the value may come.
+    /// Remaining lines in which the value may be.
     left: u8,
 }
 
@@ -58,7 +58,7 @@ enum Kind {
     Block,
 }
 
-/// A value, and what would stand before it on one line.
+/// A value, and the text before it, as on one line.
 pub(super) struct Beside {
     pub(super) before: String,
     /// From the value to the end of its line.
@@ -68,21 +68,21 @@ pub(super) struct Beside {
 /// Goes through whole lines of a text.
 pub(super) struct Lines<'a> {
     open: &'a mut Option<Named>,
-    /// The value of the line before, if no name has claimed it.
+    /// The value of the previous line, if it has no name yet.
     value_before: Option<Range<usize>>,
 }
 
 impl<'a> Lines<'a> {
-    /// With the name that earlier text left open.
+    /// Starts with a name from earlier text.
     pub(super) fn new(open: &'a mut Option<Named>) -> Self {
         Self { open, value_before: None }
     }
 
-    /// Takes the next line, which begins at `start`, without its end. Gives a value whose name is on another line.
+    /// Takes the next line, which starts at `start`, without its end. Returns a value whose name is on another line.
     pub(super) fn line(&mut self, line: &str, start: usize) -> Option<Beside> {
         let value_before = self.value_before.take();
-        // Most lines have nothing to do with any of this.
-        if self.open.is_none() && !is_telling(line.as_bytes()) {
+        // A quick check: most lines have neither a name nor a value.
+        if self.open.is_none() && !is_relevant(line.as_bytes()) {
             return None;
         }
         let found = self.value_of_open(line, start);
@@ -106,7 +106,7 @@ impl<'a> Lines<'a> {
         found
     }
 
-    /// The value of the open name, if this line has it. Closes what this line ends.
+    /// The value of the open name, if this line has it. Closes the name if this line ends its object.
     fn value_of_open(&mut self, line: &str, start: usize) -> Option<Beside> {
         let open = self.open.as_mut()?;
         let blank = line.bytes().all(|byte| byte.is_ascii_whitespace());
@@ -142,7 +142,7 @@ impl<'a> Lines<'a> {
                             || parsed.is_tag("string"))
                 }) {
                     let rest = line.get(parsed.value..).unwrap_or_default();
-                    if let Some(kind) = goes_on(rest) {
+                    if let Some(kind) = continuation(rest) {
                         let left = if kind == Kind::Block { BLOCK_LINES } else { 1 };
                         *self.open = Some(Named { before: named.before, kind, column: parsed.column, left });
                         return None;
@@ -161,7 +161,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Whether an unfinished line, as far as it has come, may turn out to have a value whose name is on another line.
+/// Whether an unfinished line may contain a value whose name is on another line.
 pub(super) fn may_be_value(open: Option<&Named>, line: &str) -> bool {
     if line.len() > MAX_VALUE {
         return false;
@@ -186,16 +186,16 @@ pub(super) fn may_be_value(open: Option<&Named>, line: &str) -> bool {
         && (operator.is_empty() || operator.starts_with([':', '=', '>']))
 }
 
-/// Whether the last of these whole lines has a value, and the next line may have its name.
+/// Whether the last of these whole lines has a value whose name may be on the next line.
 pub(super) fn awaits_name(line: &str) -> bool {
     let line = line.trim_end_matches(['\n', '\r']);
     line.len() <= MAX_VALUE
-        && is_telling(line.as_bytes())
+        && is_relevant(line.as_bytes())
         && Parsed::new(line).is_some_and(|parsed| parsed.has_key(VALUE_KEYS) && !parsed.ends_object())
 }
 
-/// A quick answer for most lines: whether it begins like a key of interest or ends like a name that waits for its value.
-fn is_telling(line: &[u8]) -> bool {
+/// A quick check: whether a line starts like a relevant key or ends like a name without its value.
+fn is_relevant(line: &[u8]) -> bool {
     let end = line.iter().rev().position(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
     let Some(last) = end.and_then(|blanks| line.get(line.len() - blanks - 1)) else { return false };
     if matches!(last, b':' | b'=' | b'{' | b'|' | b'>' | b'+' | b'-' | b'\\') {
@@ -212,7 +212,7 @@ fn is_telling(line: &[u8]) -> bool {
     )
 }
 
-/// The name that a line leaves without a value.
+/// The name in a line that has no value there.
 fn opening(line: &str) -> Option<Named> {
     let shown = line.trim_end_matches([' ', '\t', '\r']);
     if shown.len() > MAX_LINE || shown.contains(PLACEHOLDER) {
@@ -244,7 +244,7 @@ fn opening(line: &str) -> Option<Named> {
         let name = last_name(assigned)?;
         return named(format!("{name}: "), Kind::Nested, content.column).filter(|_| secret_like(name));
     }
-    match goes_on_at_end(text)? {
+    match continuation_at_end(text)? {
         (Kind::Block, left) => {
             let name = last_name(left)?;
             named(format!("{name}: "), Kind::Block, content.column).filter(|_| secret_like(name))
@@ -258,8 +258,8 @@ fn opening(line: &str) -> Option<Named> {
     }
 }
 
-/// How the value of a key goes on in the next line, where nothing else of it is on this one.
-fn goes_on(value: &str) -> Option<Kind> {
+/// How the value of a key continues on the next line, if it does not start on this one.
+fn continuation(value: &str) -> Option<Kind> {
     let value = value.trim();
     if value.is_empty() || value == "\\" {
         return Some(Kind::Next);
@@ -268,8 +268,8 @@ fn goes_on(value: &str) -> Option<Kind> {
     scalar.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-')).then_some(Kind::Block)
 }
 
-/// The same for a line that ends with an operator, and what is before the operator.
-fn goes_on_at_end(text: &str) -> Option<(Kind, &str)> {
+/// The same for a line that ends with an operator, with the text before the operator.
+fn continuation_at_end(text: &str) -> Option<(Kind, &str)> {
     let scalar = text.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
     if text.len() - scalar.len() <= 2
         && let Some(left) = scalar.strip_suffix(['|', '>'])
@@ -282,14 +282,14 @@ fn goes_on_at_end(text: &str) -> Option<(Kind, &str)> {
     Some((Kind::Next, left.trim_end_matches([':', '=', '+', '?', ' ', '\t'])))
 }
 
-/// The name at the end of a text, without what closes it.
+/// The name at the end of a text, without closing characters.
 fn last_name(text: &str) -> Option<&str> {
     let text = text.trim_end_matches(['"', '\'', '`', ' ', '\t', ']', ')']);
     let length = text.bytes().rev().take_while(|byte| is_name(*byte)).count();
     text.get(text.len() - length..).filter(|name| !name.is_empty())
 }
 
-/// Where the value begins in a line that has nothing else: one word, or a string and what follows it.
+/// Where the value starts in a line that has only a value: one word, or a string.
 fn lone_value(line: &str) -> Option<usize> {
     let content = Content::new(line);
     let text = content.text.trim_end_matches([' ', '\t', '\r']);
@@ -297,20 +297,20 @@ fn lone_value(line: &str) -> Option<usize> {
     if unquoted.starts_with(['"', '\'', '`']) {
         return Some(content.at);
     }
-    // `NAME=…` is an assignment of its own; signs of equality at the end are those of base64.
+    // `NAME=…` is an assignment of its own; equals signs at the end are those of base64.
     let assigns = text.trim_end_matches('=').contains('=');
     let lone = !text.is_empty() && !text.contains([' ', '\t']) && !text.ends_with([':', '{', '(', '[']) && !assigns;
     lone.then_some(content.at)
 }
 
-/// A line without what a tool or a list puts before it.
+/// A line without the prefix of a tool or a list.
 struct Content<'t> {
     text: &'t str,
-    /// Where that begins.
+    /// Where the text starts in the line.
     at: usize,
     /// The same, without a line number.
     column: usize,
-    /// An item of a list, or an object, begins here.
+    /// An item of a list, or an object, starts here.
     begins: bool,
 }
 
@@ -322,7 +322,7 @@ impl<'t> Content<'t> {
         loop {
             text = text.trim_start_matches([' ', '\t']);
             let Some(rest) = text.strip_prefix(['+', '-', '{', '[', '(']) else { break };
-            // A dash that no blank follows belongs to a value.
+            // A dash without a blank after it belongs to a value.
             if text.starts_with('-') && !rest.starts_with([' ', '\t']) {
                 break;
             }
@@ -334,7 +334,7 @@ impl<'t> Content<'t> {
     }
 }
 
-/// Where a line goes on after the number that a tool puts before it.
+/// Where a line continues after a line number.
 fn after_number(line: &str) -> usize {
     let blanks = line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let rest = line.get(blanks..).unwrap_or_default();
@@ -344,10 +344,10 @@ fn after_number(line: &str) -> usize {
     mark.filter(|_| (1..=6).contains(&digits)).map_or(0, |mark| blanks + digits + mark.len())
 }
 
-/// A line that begins with a key: `"key": `, `key = `, `<key>`.
+/// A line that starts with a key: `"key": `, `key = `, `<key>`.
 struct Parsed<'t> {
     key: &'t str,
-    /// Where its value begins in the line.
+    /// Where its value starts in the line.
     value: usize,
     column: usize,
     begins: bool,

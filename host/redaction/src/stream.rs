@@ -11,25 +11,25 @@ use super::run::RunRedactor;
 use super::spread;
 use super::text::floor_boundary;
 
-/// Up to this many bytes, an unfinished line is looked at whenever it grows; beyond, whenever it has grown by an eighth.
+/// Up to this many bytes, an unfinished line is examined whenever it grows; beyond, whenever it has grown by an eighth.
 const EAGER: usize = 4 * 1024;
 
 /// Redacts one stream. The same bytes cut at any places give the same output.
 ///
-/// A finished line goes out at once; of an unfinished one, all that no rule can claim any more. What is held is bounded
-/// (64 KiB). Dropping it releases nothing: call [`finish`](Self::finish) at the end of input, and on a kill.
+/// A finished line is released at once; of an unfinished one, the part that no rule can match any more. At most 64 KiB
+/// are held back. Dropping it releases nothing: call [`finish`](Self::finish) at the end of input, and on a kill.
 pub struct StreamRedactor {
     run: RunRedactor,
     state: State,
-    /// The end of what was released of the current line, and what was not released yet.
+    /// The end of the released part of the current line, followed by the part that is held back.
     text: String,
-    /// Length of the former.
+    /// Length of the released part.
     released: usize,
-    /// Length of the latter at which it is looked at again.
+    /// Length of the held part at which it is examined again.
     next_look: usize,
-    /// It has lines that are finished: a known value may go on in the next one, or a value find its name there.
+    /// The text contains finished lines: a known value may continue on the next one, or a value have its name there.
     wrapped: bool,
-    /// The beginning of a character whose end has not come yet.
+    /// The start of an incomplete character.
     partial: Vec<u8>,
     count: u64,
 }
@@ -54,7 +54,7 @@ impl StreamRedactor {
         }
     }
 
-    /// Takes further text and appends to `out` what is ready.
+    /// Takes further text and appends the output that is ready to `out`.
     pub fn push(&mut self, text: &str, out: &mut String) {
         if !self.partial.is_empty() {
             self.partial.clear();
@@ -64,7 +64,7 @@ impl StreamRedactor {
         self.release(out);
     }
 
-    /// Takes further bytes, which may end inside a character; what is no UTF-8 becomes U+FFFD.
+    /// Takes further bytes, which may end inside a character; invalid UTF-8 becomes U+FFFD.
     pub fn push_bytes(&mut self, bytes: &[u8], out: &mut String) {
         let joined;
         let mut rest = bytes;
@@ -94,7 +94,7 @@ impl StreamRedactor {
         self.release(out);
     }
 
-    /// Ends the stream: what was held back is redacted and appended. Afterwards a new stream may begin.
+    /// Ends the stream: the held part is redacted and appended. Afterwards a new stream may start.
     pub fn finish(&mut self, out: &mut String) {
         if !self.partial.is_empty() {
             self.partial.clear();
@@ -107,17 +107,17 @@ impl StreamRedactor {
         self.start_line();
     }
 
-    /// How many placeholders were put in so far.
+    /// The number of placeholders so far.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Bytes that wait for more text.
+    /// The number of bytes that are held back.
     pub fn held(&self) -> usize {
         self.text.len() - self.released + self.partial.len()
     }
 
-    /// Takes text without looking whether the unfinished line at its end can be parted.
+    /// Takes text without checking whether the unfinished line at its end can be split.
     pub(super) fn take(&mut self, mut text: &str, out: &mut String) {
         while !text.is_empty() {
             if self.text.is_empty() {
@@ -149,8 +149,8 @@ impl StreamRedactor {
         }
     }
 
-    /// The beginning of the lines that wait for the next one: a known value begins there that may go on in it, or there is
-    /// a value of which it may have the name.
+    /// The start of the lines that are held back for the next one: a known value may continue there, or a value may
+    /// have its name there.
     fn held_lines(&self, lines: &str) -> usize {
         let line_of =
             |at: usize| memrchr(b'\n', lines.as_bytes().get(..at).unwrap_or_default()).map_or(0, |newline| newline + 1);
@@ -161,14 +161,14 @@ impl StreamRedactor {
         wrapped.map_or(held, |begins| line_of(begins).min(held))
     }
 
-    /// Lets go of a finished line, with those that waited for it, as far as no known value goes on in the next one.
+    /// Releases a finished line, with the held lines before it, unless a known value may continue on the next one.
     fn end_line(&mut self, out: &mut String) {
         let held = self.held_lines(self.text.get(self.released..).unwrap_or_default()) + self.released;
         let rest = self.text.get(held..).unwrap_or_default().to_owned();
         if held > self.released {
             self.process(held, PieceEnd::Clean, out);
         } else if self.released > 0 && !rest.is_empty() {
-            // The line's beginning is out already; it stays as context.
+            // The start of the line is released already; it stays as context.
             self.wrapped = true;
             return;
         }
@@ -177,7 +177,7 @@ impl StreamRedactor {
         self.text.push_str(&rest);
     }
 
-    /// Makes room in a line that is longer than what may be held.
+    /// Releases a part of a line that is longer than the limit.
     fn reduce(&mut self, out: &mut String) {
         let cut = if self.state.block.is_some() || self.wrapped {
             self.released
@@ -192,7 +192,7 @@ impl StreamRedactor {
         self.next_look = 0;
     }
 
-    /// Lets go of what no rule can claim any more.
+    /// Releases the text that no rule can match any more.
     fn release(&mut self, out: &mut String) {
         let held = self.text.len() - self.released;
         if held == 0 || held < self.next_look || self.state.block.is_some() || self.wrapped {
@@ -209,7 +209,7 @@ impl StreamRedactor {
         self.next_look = if held > EAGER { held + held / 8 } else { 0 };
     }
 
-    /// Redacts and releases the text up to `end`, and keeps the end of that as context.
+    /// Redacts and releases the text up to `end`, and keeps its end as context.
     fn process(&mut self, end: usize, piece: PieceEnd, out: &mut String) {
         let text = self.text.get(..end).unwrap_or_default();
         let (reached, count) = process(&self.run.shared, &mut self.state, text, self.released, piece, out);
@@ -221,7 +221,7 @@ impl StreamRedactor {
 
     fn start_line(&mut self) {
         self.text.clear();
-        // One long line must not cost its memory for the rest of the stream.
+        // Free the memory of a long line.
         self.text.shrink_to(EAGER);
         self.released = 0;
         self.next_look = 0;

@@ -1,23 +1,22 @@
-//! What can be known about a pattern before any text is seen: at which distance from a keyword its matches begin, and
-//! whether they can run across white space. On the first depends that a rule is tried at a handful of places instead
-//! of everywhere, on both how little has to be held back.
+//! Static analysis of a pattern: at which distance from a keyword its matches start, and whether they can contain white
+//! space. Because of the first, a rule is tried only at a few positions; because of both, little text must be held back.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Bytes after which text can be parted: a match that has no white space and no non-ASCII text cannot contain them.
+/// Bytes after which text can be split: a match that has no white space and no non-ASCII text cannot contain them.
 pub(super) fn is_breaker(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte >= 0x80
 }
 
-/// Most literals that are worked out for the beginning of one pattern.
+/// The most literals that are computed for the start of one pattern.
 const MAX_LEADS: usize = 512;
-/// A beginning is followed no further than this many bytes.
+/// The most bytes of a start that are computed.
 const MAX_LEAD_LENGTH: usize = 48;
-/// Largest character class that is spelled out.
+/// The largest character class that is expanded.
 const MAX_CLASS: usize = 16;
 
-/// Where matches begin: for each beginning, the keyword inside it (index into the rule's keywords) and the number of
-/// bytes before that keyword. `None` if some match may begin in a way that holds no keyword.
+/// Where matches start: for each possible start, the keyword in it (index into the rule's keywords) and the number of
+/// bytes before that keyword. `None` if some match may start without a keyword.
 pub(super) fn keyword_offsets(hir: &Hir, keywords: &[String]) -> Option<Vec<(usize, usize)>> {
     let mut offsets = Vec::new();
     for lead in leads(hir) {
@@ -36,7 +35,7 @@ pub(super) fn keyword_offsets(hir: &Hir, keywords: &[String]) -> Option<Vec<(usi
     Some(offsets)
 }
 
-/// Whether a match can contain a byte at which text is parted.
+/// Whether a match can contain a byte at which text can be split.
 pub(super) fn crosses_breakers(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => false,
@@ -56,7 +55,7 @@ pub(super) fn crosses_breakers(hir: &Hir) -> bool {
 struct Lead {
     /// Lower case.
     text: String,
-    /// Whether the whole expression was spelled out, so that what follows it may be appended.
+    /// Whether the whole expression was expanded, so that the next one may be appended.
     exact: bool,
 }
 
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_beginning_fixes_where_matches_begin() {
+    fn literal_start_gives_the_offset_of_the_keyword() {
         assert_eq!(offsets("ghp_[A-Za-z0-9]{36}", &["ghp_"]), Some(vec![(0, 0)]));
         assert_eq!(offsets("(?:x-)?api[_-]?key", &["api"]), Some(vec![(0, 2), (0, 0)]));
         assert_eq!(offsets("(?i:pass(?:word|wd))=", &["password", "passwd"]), Some(vec![(0, 0), (1, 0)]));
@@ -170,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_beginning_does_not() {
+    fn open_start_gives_no_offset() {
         assert_eq!(offsets(r"[a-z0-9]{14}\.atlasv1\.", &["atlasv1"]), None);
         assert_eq!(offsets("a?b", &["a"]), None);
         assert_eq!(offsets("x (?:key)", &["key"]), None);
     }
 
     #[test]
-    fn white_space_in_a_pattern_is_seen() {
+    fn white_space_in_a_pattern_is_detected() {
         let crosses = |pattern: &str| crosses_breakers(&regex_syntax::parse(pattern).unwrap());
         assert!(crosses(r"a\s*b"));
         assert!(crosses(r"[^x]"));

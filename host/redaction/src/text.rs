@@ -1,8 +1,8 @@
-//! Small questions about text: word edges, entropy, placeholders, escapes.
+//! Helpers for text: word edges, entropy, placeholders, escapes.
 
 use std::ops::Range;
 
-/// What every placeholder begins with.
+/// The start of every placeholder.
 pub const PLACEHOLDER: &str = "[REDACTED:";
 /// Longest name in a placeholder.
 pub(super) const MAX_NAME: usize = 64;
@@ -11,7 +11,7 @@ pub(super) const WITHHELD: &str = "withheld";
 /// Name of the placeholder for a known value without a name of its own.
 pub(super) const KNOWN_VALUE: &str = "known-value";
 
-/// A name fit for a placeholder: lower-case letters, digits and hyphens.
+/// A valid name for a placeholder: lower-case letters, digits and hyphens.
 pub(super) fn kebab(name: &str) -> String {
     let mut out = String::with_capacity(name.len().min(MAX_NAME));
     for c in name.chars() {
@@ -41,7 +41,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Whether a word may begin at `at`: nothing, no word character, or the end of an escape stands before it.
+/// Whether a word may start at `at`: it is preceded by the start of the text, a non-word character, or the end of an
+/// escape.
 pub(super) fn is_left_edge(text: &[u8], at: usize) -> bool {
     let before = text.get(..at).unwrap_or_default();
     match before.last() {
@@ -83,17 +84,17 @@ fn ends_colour_code(before: &[u8]) -> bool {
         || [&b"\\u001b"[..], b"\\u001B", b"\\x1b", b"\\x1B", b"\\033", b"\\e"].iter().any(|esc| rest.ends_with(esc))
 }
 
-/// Characters that take no room where text is shown: zero-width spaces and joiners, a soft hyphen, a byte order mark.
+/// Characters of zero width: zero-width spaces and joiners, a soft hyphen, a byte order mark.
 pub(super) const ZERO_WIDTH: &[&str] = &["\u{ad}", "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}"];
 
-/// Bytes of the zero-width character that ends at `at`; 0 where none does.
+/// The length of the zero-width character that ends at `at`; 0 if there is none.
 pub(super) fn zero_width_before(text: &[u8], at: usize) -> usize {
     let before = text.get(..at).unwrap_or_default();
     ZERO_WIDTH.iter().find(|mark| before.ends_with(mark.as_bytes())).map_or(0, |mark| mark.len())
 }
 
-/// Bytes of what nobody sees at `at`: a zero-width character, or a terminal's control sequence (`ESC [ … letter`). 0 where
-/// there is none.
+/// The length of an invisible sequence at `at`: a zero-width character, or a terminal's control sequence (`ESC [ …
+/// letter`). 0 if there is none.
 pub(super) fn invisible(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     if let Some(mark) = ZERO_WIDTH.iter().find(|mark| rest.starts_with(mark.as_bytes())) {
@@ -122,8 +123,7 @@ pub(super) fn entropy(text: &str) -> f32 {
     counts.iter().filter(|count| **count > 0).map(|&count| count as f32 / total).map(|p| -p * p.log2()).sum()
 }
 
-/// Takes from a range what belongs to an escape that began before it or ends after it, so that no lone backslash is
-/// left over.
+/// Adjusts a range so that it does not split an escape at either end, and leaves no lone backslash.
 pub(super) fn whole_escapes(text: &[u8], range: Range<usize>) -> Range<usize> {
     let Range { mut start, mut end } = range;
     if odd_backslashes_before(text, start) {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_end_where_a_word_may_begin() {
+    fn word_may_start_after_an_escape() {
         for before in ["", " ", "=", "\x1b[33m", "\\u001b[1;33m", "%3D", "%253D", "\\n", "\\\\n", "\\u0026", "é"] {
             assert!(is_left_edge(before.as_bytes(), before.len()), "{before:?}");
         }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_kebab() {
+    fn names_are_converted_to_kebab_case() {
         assert_eq!(kebab("GH_TOKEN"), "gh-token");
         assert_eq!(kebab("a\"]\\b"), "a-b");
         assert_eq!(kebab("--"), "");

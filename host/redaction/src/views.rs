@@ -1,4 +1,4 @@
-//! Other readings of a stretch of text: base64, percent-encoding and string escapes undone.
+//! Decoded views of a stretch of text: base64, percent-encoding, string escapes, invisible characters.
 
 use std::ops::Range;
 
@@ -8,8 +8,8 @@ use super::text::invisible;
 
 /// Shortest base64 run worth decoding, in characters.
 pub(super) const MIN_RUN: usize = 20;
-/// Longest stretch that is decoded at once, in bytes, and how far the next one begins after it. Longer runs are
-/// examined in windows that overlap, counted from the run's beginning.
+/// The longest stretch that is decoded at once, in bytes, and the distance to the next one. Longer runs are examined in
+/// overlapping windows, counted from the start of the run.
 pub(super) const WINDOW: usize = 16 * 1024;
 pub(super) const WINDOW_STEP: usize = 8 * 1024;
 /// Groups of four characters in a row that must be printable.
@@ -24,7 +24,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A text with something before it that stands elsewhere.
+    /// A text with a prefix from another position.
     pub(super) fn beside(before: &str, text: &str, range: &Range<usize>) -> Option<Self> {
         let shown = text.get(range.clone())?;
         let mut origin = vec![0; before.len()];
@@ -32,7 +32,7 @@ impl View {
         Some(Self { text: format!("{before}{shown}"), origin, base: range.start })
     }
 
-    /// The same for bytes that were taken over one by one: without what was left out after the last of them.
+    /// The same for bytes that were copied one by one: without text that was left out after the last of them.
     pub(super) fn original_of_bytes(&self, range: &Range<usize>) -> Range<usize> {
         let Some(last) = range.end.checked_sub(1).filter(|last| *last >= range.start) else {
             return self.original(range);
@@ -65,7 +65,7 @@ pub(super) fn is_base64(byte: u8) -> bool {
     sextet(byte) != INVALID
 }
 
-/// How many signs of padding stand at `at`, after base64.
+/// The number of padding characters at `at`, after base64.
 pub(super) fn padding(text: &[u8], at: usize) -> usize {
     text.get(at..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count()
 }
@@ -90,7 +90,7 @@ impl Iterator for Base64Runs<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
-        // A run of the least length cannot hide between two probes that far apart, so most bytes are never looked at.
+        // The probes are so close that every run of the minimum length contains one, so most bytes are not read.
         loop {
             let probe = self.at + MIN_RUN - 1;
             if !is_base64(*self.text.get(probe)?) {
@@ -108,7 +108,7 @@ impl Iterator for Base64Runs<'_> {
     }
 }
 
-/// Decodes base64 characters, tolerating any end; stops at what is no base64.
+/// Decodes base64 characters with any end; stops at other characters.
 fn decode_base64(run: &[u8], out: &mut Vec<u8>) {
     for chunk in run.chunks(4) {
         let mut bits = 0u32;
@@ -133,11 +133,11 @@ fn printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')
 }
 
-/// What a base64 run says, as far as it says something readable, from whichever character it is read: letters that do
-/// not belong to it may stand before it, and bytes that are no text may be around.
+/// The readable text in a base64 run, decoded from each of the four offsets: unrelated letters may precede it, and
+/// binary data may surround the text.
 pub(super) fn base64_text(run: &[u8]) -> Option<String> {
     let mut text = Vec::new();
-    // Encoded text has capitals; paths, hex digests and words often have none, and there are many of them.
+    // Encoded text has capitals; paths, hex digests and words, which are frequent, often have none.
     if !run.iter().any(u8::is_ascii_uppercase) {
         return None;
     }
@@ -151,7 +151,7 @@ pub(super) fn base64_text(run: &[u8]) -> Option<String> {
                 readable += 1;
             } else {
                 if readable >= READABLE {
-                    // With a group more on either side: the text may begin or end inside it.
+                    // One more group on either side: the text may start or end inside it.
                     decode_base64(
                         run.get((at - readable).saturating_sub(1) * 4..(at + 1) * 4).unwrap_or_default(),
                         &mut text,
@@ -181,7 +181,7 @@ pub(super) fn percent_run(text: &[u8], at: usize, start: usize) -> Range<usize> 
     at - back..at + ahead
 }
 
-/// Undoes percent-encoding; `None` if that gives no text or nothing was encoded.
+/// Decodes percent-encoding; `None` if the result is not text or nothing was encoded.
 pub(super) fn percent_view(text: &[u8], range: &Range<usize>) -> Option<View> {
     let run = text.get(range.clone())?;
     let mut bytes = Vec::with_capacity(run.len());
@@ -200,11 +200,12 @@ pub(super) fn percent_view(text: &[u8], range: &Range<usize>) -> Option<View> {
     Some(View { text: String::from_utf8(bytes).ok()?, origin, base: range.start })
 }
 
-/// The places of what nobody sees, each once even where several of them follow one another.
+/// The positions of invisible sequences; adjacent ones count as one.
 struct Invisibles<'t> {
     text: &'t [u8],
     from: usize,
-    /// The next escape character, and the next byte that may begin a zero-width character; the text's end for none.
+    /// The next escape character, and the next byte that may start a zero-width character; the end of the text if there
+    /// is none.
     escape: usize,
     mark: usize,
 }
@@ -221,7 +222,7 @@ impl Iterator for Invisibles<'_> {
     fn next(&mut self) -> Option<Range<usize>> {
         loop {
             let rest = self.text.get(self.from..)?;
-            // Each byte is looked at once for either, however many of the other kind there are.
+            // Each byte is searched only once for each kind, however many of the other kind there are.
             let next = |found: Option<usize>| found.map_or(self.text.len(), |found| self.from + found);
             if self.escape < self.from || self.from == 0 {
                 self.escape = next(memchr(0x1b, rest));
@@ -242,8 +243,7 @@ impl Iterator for Invisibles<'_> {
     }
 }
 
-/// The lines from `from` on in which something that nobody sees stands between two visible characters, without their
-/// line breaks.
+/// The lines from `from` on with an invisible sequence between two visible characters, without their line breaks.
 pub(super) fn lines_with_invisibles(text: &[u8], from: usize) -> impl Iterator<Item = Range<usize>> + '_ {
     let visible = |byte: Option<&u8>| byte.is_some_and(|byte| *byte > b' ');
     let mut done = from;
@@ -257,7 +257,7 @@ pub(super) fn lines_with_invisibles(text: &[u8], from: usize) -> impl Iterator<I
     })
 }
 
-/// Where the text goes on after all that nobody sees at `at`.
+/// Where the text continues after invisible sequences at `at`.
 pub(super) fn after_invisible(text: &[u8], mut at: usize) -> usize {
     loop {
         match invisible(text, at) {
@@ -267,7 +267,8 @@ pub(super) fn after_invisible(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// Without what nobody sees: colour codes and other control sequences, zero-width characters. `None` if there were none.
+/// The text without invisible sequences: colour codes and other control sequences, zero-width characters. `None` if
+/// there were none.
 pub(super) fn visible_view(text: &str, range: &Range<usize>) -> Option<View> {
     let run = text.get(range.clone())?.as_bytes();
     let first = Invisibles::new(run, 0).next()?.start;
@@ -290,7 +291,7 @@ pub(super) fn visible_view(text: &str, range: &Range<usize>) -> Option<View> {
     Some(View { text: String::from_utf8(bytes).ok()?, origin, base: range.start })
 }
 
-/// Undoes one level of string escapes; `None` if there were none.
+/// Decodes one level of string escapes; `None` if there were none.
 pub(super) fn escape_view(text: &str, range: &Range<usize>) -> Option<View> {
     let run = text.get(range.clone())?;
     let mut decoded = String::with_capacity(run.len());
@@ -335,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_found_wherever_they_lie() {
+    fn base64_runs_are_found_at_any_position() {
         for before in 0..45 {
             for length in 15..45 {
                 let text = format!("{}{}{}", ".".repeat(before), "a".repeat(length), ".".repeat(30));
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_read_at_any_offset() {
+    fn base64_is_decoded_at_any_offset() {
         for before in ["", "x", "xy", "xyz", "name", "prefix", "AAAAAAAAAA"] {
             let run = format!("{before}VE9LRU49YWJjZGVmZ2hpamtsbW5vcA");
             let text = base64_text(run.as_bytes()).unwrap();
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn views_know_where_their_text_came_from() {
+    fn views_map_their_text_to_the_original() {
         let text = "x=a%2Db%2Dc";
         let view = percent_view(text.as_bytes(), &(0..text.len())).unwrap();
         assert_eq!(view.text, "x=a-b-c");

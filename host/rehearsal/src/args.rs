@@ -3,17 +3,17 @@
 use super::faults::Role;
 use std::{ffi::OsString, path::PathBuf};
 
-/// What the command line asks for.
+/// The command on the command line.
 #[derive(Debug)]
 pub(super) enum Command {
     Help,
     Version,
-    /// Be one of the further processes that a fault word starts.
+    /// Run as a helper process of a fault word.
     Extra(Role),
     Perform(Box<Options>),
 }
 
-/// How much a command may touch. The stand-in has no sandbox: it keeps the promise by refusing to run commands.
+/// What a command may change. The stand-in has no sandbox: it enforces the mode by refusing to run commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sandbox {
     ReadOnly,
@@ -36,7 +36,7 @@ impl Sandbox {
 pub(super) enum Format {
     /// A JSON line for each event.
     StreamJson,
-    /// The last line of `StreamJson` alone.
+    /// Only the last line of `StreamJson`.
     Json,
     /// The answer on standard output, everything else on standard error.
     Text,
@@ -61,9 +61,9 @@ pub(super) struct Options {
     pub(super) append_system: Option<PathBuf>,
     pub(super) schema: Option<PathBuf>,
     pub(super) sandbox: Option<Sandbox>,
-    /// `None`: all that it has.
+    /// `None`: all tools.
     pub(super) tools: Option<Vec<String>>,
-    /// Runs commands although the sandbox or the list of tools says no.
+    /// Runs commands even if the sandbox or the list of tools forbids it.
     pub(super) allow_run: bool,
     pub(super) max_turns: Option<u32>,
     /// Counts from 1.
@@ -160,7 +160,7 @@ Options:
   --version, --help
 ";
 
-/// Reads the arguments. Every problem is told, not only the first.
+/// Parses the arguments. Reports every problem, not only the first.
 pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec<String>> {
     let mut options = Options::default();
     let mut problems = Vec::new();
@@ -211,7 +211,7 @@ pub(super) fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Vec
     if problems.is_empty() { Ok(Command::Perform(Box::new(options))) } else { Err(problems) }
 }
 
-/// Options that take a value. `--extra` is how the fault words start further processes of this program.
+/// Options that take a value. The fault words start helper processes of this program with `--extra`.
 const VALUED: [&str; 15] = [
     "--model",
     "--session-id",
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_write_a_value() {
+    fn value_may_follow_with_equals_sign_or_space() {
         let Command::Perform(options) =
             read(&["--model=--odd", "--tools", "shell, file_read", "--attach", "a", "--attach=b", "--continue"])
                 .unwrap()
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told() {
+    fn all_problems_are_reported() {
         let problems =
             read(&["--nope", "stray", "--attempt=0", "--format=xml", "--session-id=1", "--model"]).unwrap_err();
         for (problem, part) in problems.iter().zip(["'--nope'", "'stray'", "--attempt 0", "xml", "UUID", "--model"]) {

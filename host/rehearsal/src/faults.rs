@@ -1,7 +1,7 @@
-//! Ways to misbehave that involve further processes or raw output.
+//! Misbehaviour with helper processes or raw output.
 //!
-//! The further processes are this program again, with `--extra`: so nothing is forked, and each of them carries the
-//! environment by which its owner finds it.
+//! The helper processes run this program with `--extra`: so nothing is forked, and each of them has the environment by
+//! which its owner finds it.
 
 use super::{VERB, protocol::Out};
 use nix::unistd::{getpid, setsid};
@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-/// What a further process is for.
+/// The role of a helper process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Starts an idler and ends, so that the idler has lost its parent.
+    /// Starts an idle process and exits, so that the idle process loses its parent.
     Daemonize { seconds: u64 },
-    /// Leaves its session, says its pid, holds on to standard error and sleeps.
+    /// Leaves its session, prints its pid, keeps standard error open and sleeps.
     Idle { seconds: u64 },
-    /// Node of a tree of `processes`; says the pids of all of them, one a line, then sleeps.
+    /// Node of a tree of `processes`; prints the pids of all of them, one per line, then sleeps.
     Tree { processes: u64, seconds: u64 },
 }
 
@@ -49,7 +49,7 @@ impl Role {
     }
 }
 
-/// Plays a role and gives the exit code.
+/// Runs a role and returns the exit code.
 pub(super) fn act_as(role: Role) -> u8 {
     let done = match role {
         Role::Daemonize { seconds } => daemonize(seconds),
@@ -59,7 +59,8 @@ pub(super) fn act_as(role: Role) -> u8 {
     u8::from(done.is_err())
 }
 
-/// This program once more, with a pipe to read its pids from. Standard error stays the parent's; `stdin` is only held.
+/// Starts this program again, with a pipe to read its pids from. Standard error stays the parent's; `stdin` is only kept
+/// open.
 fn start(role: Role, stdin: Stdio) -> io::Result<Child> {
     // The link works even if the file has been replaced since.
     let own = Path::new("/proc/self/exe");
@@ -72,7 +73,7 @@ fn lines(child: &mut Child) -> io::Result<Vec<String>> {
     BufReader::new(stdout).lines().collect()
 }
 
-/// Says so much on standard output and closes it, so that the reader sees the end although this process goes on.
+/// Prints a text on standard output and closes it, so that the reader sees the end although this process continues.
 fn report(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())?;
@@ -125,11 +126,11 @@ fn start_below(processes: u64, seconds: u64) -> io::Result<Vec<Child>> {
         .collect()
 }
 
-/// Leaves a daemon that holds this process's output open. Gives its pid once it runs.
+/// Leaves a daemon that keeps this process's output open. Returns its pid once it runs.
 pub(super) fn orphan(seconds: u64) -> io::Result<String> {
-    // Handed on as standard input, which nobody reads: what counts is that the pipe stays open.
-    let held = io::stdout().as_fd().try_clone_to_owned()?;
-    let mut middle = start(Role::Daemonize { seconds }, held.into())?;
+    // Passed as standard input, which is not read, only to keep the pipe open.
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    let mut middle = start(Role::Daemonize { seconds }, output.into())?;
     let pids = lines(&mut middle)?;
     middle.wait()?;
     Ok(pids.join(" "))
@@ -142,7 +143,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Comes back when all of them run.
+    /// Returns when all of them run.
     pub(super) fn start(processes: u64, seconds: u64) -> io::Result<Self> {
         let mut children = start_below(processes, seconds)?;
         let mut pids = vec![getpid().to_string()];
@@ -161,7 +162,7 @@ impl Tree {
     }
 }
 
-/// One protocol line with a text of so many KiB, written without ever holding it.
+/// Writes one protocol line with a text of `kib` KiB, without building it in memory.
 pub(super) fn long_line(out: &Out, kib: u64) -> io::Result<()> {
     out.bytes(br#"{"type":"text","message":"line","text":""#)?;
     let block = "0123456789abcdef".repeat(64);
@@ -171,7 +172,7 @@ pub(super) fn long_line(out: &Out, kib: u64) -> io::Result<()> {
     out.bytes(b"\"}\n")
 }
 
-/// Plain lines of 100 bytes, so many MiB of them.
+/// Writes `mib` MiB of plain lines of 100 bytes.
 pub(super) fn flood(out: &Out, mib: u64) -> io::Result<()> {
     let mut number: u64 = 0;
     let mut block = String::new();
@@ -191,8 +192,8 @@ pub(super) fn flood(out: &Out, mib: u64) -> io::Result<()> {
     out.bytes(b"\n")
 }
 
-/// Bytes that are not UTF-8: in a plain line, in a protocol line, and on standard error; lone bytes, a character cut
-/// short, an over-long form and a surrogate.
+/// Writes bytes that are not UTF-8: in a plain line, in a protocol line, and on standard error; lone bytes, a character
+/// cut short, an over-long form and a surrogate.
 pub(super) fn raw(out: &Out) -> io::Result<()> {
     const INVALID: &[u8] = b"lone \xff\xfe cut \xe2\x82 long \xc0\xaf surrogate \xed\xa0\x80 end";
     let line = |before: &[u8], after: &[u8]| [before, INVALID, after].concat();
@@ -201,7 +202,7 @@ pub(super) fn raw(out: &Out) -> io::Result<()> {
     io::stderr().write_all(&line(b"raw: ", b"\n"))
 }
 
-/// Waits until someone ends this process, at most so long.
+/// Waits until this process is killed, at most this long.
 pub(super) fn linger(seconds: u64) {
     // In one sleep: an ignored signal does not even wake it.
     thread::sleep(Duration::from_secs(seconds));

@@ -1,12 +1,12 @@
 //! Made-up secrets, shaped like the real ones, for showing what redaction does.
 //!
-//! They are put together from a seed when they are needed, so that no file holds anything that looks like a
-//! credential and every reader of the same seed knows what to look for. None was ever issued by anyone.
+//! They are generated from a seed, so that no file contains anything that looks like a credential, and every reader of
+//! the same seed knows what to look for. None of them is a real credential.
 
 /// One made-up secret and the text in which an agent might show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Secret {
-    /// What it imitates.
+    /// The kind of secret that it imitates.
     pub(super) name: &'static str,
     /// The parts that must not be seen: one string, or the body lines of a key.
     pub(super) parts: Vec<String>,
@@ -22,7 +22,7 @@ const URL_SAFE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 /// Fixed prefix, alphabet of the rest, its length, fixed ending.
 type Shape = (&'static str, &'static [&'static str], &'static str, usize, &'static str);
 
-/// Secrets that their own prefix tells. The prefixes stand in pieces, so that this file is none of its own finds.
+/// Secrets that are recognized by their prefix. The prefixes are split, so that this file contains no finding.
 const SHAPES: [Shape; 16] = [
     ("github-pat", &["gh", "p_"], ALNUM, 36, ""),
     ("github-fine-grained-pat", &["github", "_pat_"], ALNUM, 82, ""),
@@ -42,65 +42,65 @@ const SHAPES: [Shape; 16] = [
     ("jwt", &["ey", "JhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."], "", 0, ""),
 ];
 
-/// All of them for one seed, always in the same order.
+/// All secrets for one seed, always in the same order.
 pub(super) fn secrets(seed: u64) -> Vec<Secret> {
-    let mut dice = Dice(seed ^ 0x9e37_79b9_7f4a_7c15);
-    let mut all: Vec<Secret> = SHAPES.iter().map(|shape| prefixed(shape, &mut dice)).collect();
+    let mut random = SplitMix(seed ^ 0x9e37_79b9_7f4a_7c15);
+    let mut all: Vec<Secret> = SHAPES.iter().map(|shape| prefixed(shape, &mut random)).collect();
 
-    let password = dice.text(ALNUM, 22);
+    let password = random.text(ALNUM, 22);
     all.push(Secret {
         name: "url-credentials",
         shown: format!("postgres://reporting:{password}@db.example.net:5432/sales"),
         parts: vec![password],
     });
-    let bearer = dice.text(ALNUM, 43);
+    let bearer = random.text(ALNUM, 43);
     all.push(Secret {
         name: "http-bearer-opaque",
         shown: format!("Authorization: Bearer {bearer}"),
         parts: vec![bearer],
     });
-    let client = dice.text(ALNUM, 32);
+    let client = random.text(ALNUM, 32);
     all.push(Secret {
         name: "generic-client-secret",
         shown: format!("export PAYMENTS_CLIENT_SECRET=\"{client}\""),
         parts: vec![client],
     });
-    let key = dice.text(ALNUM, 40);
+    let key = random.text(ALNUM, 40);
     all.push(Secret {
         name: "aws-secret-access-key",
         shown: format!("aws_secret_access_key = {key}"),
         parts: vec![key],
     });
-    all.push(pem(&mut dice));
+    all.push(pem(&mut random));
     all
 }
 
-fn prefixed((name, prefix, alphabet, length, ending): &Shape, dice: &mut Dice) -> Secret {
+fn prefixed((name, prefix, alphabet, length, ending): &Shape, random: &mut SplitMix) -> Secret {
     let start = prefix.concat();
     let body = match *name {
         "slack-bot-token" => {
-            format!("{}-{}-{}", dice.text("123456789", 12), dice.text("123456789", 12), dice.text(ALNUM, 24))
+            format!("{}-{}-{}", random.text("123456789", 12), random.text("123456789", 12), random.text(ALNUM, 24))
         }
-        "sendgrid-api-token" => format!("{}.{}", dice.text(ALNUM, 22), dice.text(ALNUM, 43)),
-        "jwt" => format!("ey{}.{}", dice.text(ALNUM, 60), dice.text(ALNUM, 43)),
-        _ => dice.text(alphabet, *length),
+        "sendgrid-api-token" => format!("{}.{}", random.text(ALNUM, 22), random.text(ALNUM, 43)),
+        "jwt" => format!("ey{}.{}", random.text(ALNUM, 60), random.text(ALNUM, 43)),
+        _ => random.text(alphabet, *length),
     };
     let secret = format!("{start}{body}{ending}");
     Secret { name, shown: format!("{name}: {secret}"), parts: vec![secret] }
 }
 
-fn pem(dice: &mut Dice) -> Secret {
-    let mut body: Vec<String> = (0..12).map(|_| dice.text(ALNUM, 64)).collect();
-    body.push(format!("{}==", dice.text(ALNUM, 38)));
+fn pem(random: &mut SplitMix) -> Secret {
+    let mut body: Vec<String> = (0..12).map(|_| random.text(ALNUM, 64)).collect();
+    body.push(format!("{}==", random.text(ALNUM, 38)));
     let edge = |word: &str| format!("-----{word} RSA {} KEY-----", "PRIVATE");
     let shown = format!("{}\n{}\n{}", edge("BEGIN"), body.join("\n"), edge("END"));
     Secret { name: "private-key", shown, parts: body }
 }
 
-/// A small generator of numbers that look random (SplitMix64): the same everywhere, and good for nothing secret.
-struct Dice(u64);
+/// A small pseudo-random generator (SplitMix64): deterministic, and not for real secrets.
+struct SplitMix(u64);
 
-impl Dice {
+impl SplitMix {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_says_it_all() {
+    fn secrets_depend_only_on_the_seed() {
         assert_eq!(secrets(7), secrets(7));
         let (one, two) = (secrets(1), secrets(2));
         assert_eq!(one.len(), 21);

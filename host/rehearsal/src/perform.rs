@@ -1,4 +1,4 @@
-//! Acts a script out: opens the session, does the one thing, ends with a result.
+//! Executes a script: opens the session, performs the action, ends with a result.
 
 use super::{
     args::{Options, Sandbox, SessionChoice},
@@ -21,7 +21,7 @@ use std::{
 /// Why there is no result.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The command line or the prompt makes no sense.
+    /// The command line or the prompt is invalid.
     Refused(String),
     /// The session to resume does not exist.
     NoSession(String),
@@ -41,9 +41,9 @@ const REASONING: &str = "reasoning";
 /// Largest delta in bytes.
 const DELTA: usize = 1024;
 
-/// What an act comes to.
+/// The result of an action.
 #[derive(Default)]
-struct Ending {
+struct ActionResult {
     text: String,
     structured: Option<Value>,
     tokens: Option<(u64, u64)>,
@@ -53,14 +53,14 @@ struct Ending {
     silent: bool,
 }
 
-impl Ending {
+impl ActionResult {
     fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
 }
 
-/// Everything that an act may need.
-struct Stage<'a> {
+/// The context of an action.
+struct ActionContext<'a> {
     options: &'a Options,
     out: Out,
     session: Session,
@@ -68,7 +68,7 @@ struct Stage<'a> {
     running: Running,
 }
 
-/// Performs one prompt on standard output and gives the exit code.
+/// Performs one prompt on standard output and returns the exit code.
 pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
     let act = script::read(prompt).map_err(Stop::Refused)?;
     for file in [&options.system, &options.append_system, &options.schema].into_iter().flatten() {
@@ -83,12 +83,12 @@ pub(super) fn perform(options: &Options, prompt: &str) -> Result<u8, Stop> {
     let store = Store::locate(options.sessions.as_deref())?;
     let session = open_session(&store, &options.session, &cwd)?;
     let out = Out::new(options.format, Box::new(io::stdout()));
-    let stage = Stage { options, out, session, cwd, running: Running::default() };
-    stage.watch_for_interrupt()?;
-    stage.opening()?;
-    let ending = stage.act(&act)?;
-    stage.close(prompt, &ending)?;
-    Ok(ending.code)
+    let context = ActionContext { options, out, session, cwd, running: Running::default() };
+    context.watch_for_interrupt()?;
+    context.opening()?;
+    let result = context.act(&act)?;
+    context.close(prompt, &result)?;
+    Ok(result.code)
 }
 
 fn open_session(store: &Store, choice: &SessionChoice, cwd: &Path) -> Result<Session, Stop> {
@@ -102,7 +102,7 @@ fn open_session(store: &Store, choice: &SessionChoice, cwd: &Path) -> Result<Ses
     })
 }
 
-impl Stage<'_> {
+impl ActionContext<'_> {
     fn watch_for_interrupt(&self) -> io::Result<()> {
         let (out, running) = (self.out.clone(), self.running.clone());
         let (session, turns) = (self.session.id.to_string(), self.session.turns);
@@ -130,8 +130,8 @@ impl Stage<'_> {
         )
     }
 
-    /// Does what was asked and streams what there is to stream. The answer itself is in the ending.
-    fn act(&self, act: &Act) -> io::Result<Ending> {
+    /// Performs an action and streams its output. The answer itself is in the result.
+    fn act(&self, act: &Act) -> io::Result<ActionResult> {
         match act {
             Act::Say(text) => self.answer(text),
             Act::Think(text) => self.think(text),
@@ -140,7 +140,7 @@ impl Stage<'_> {
             Act::Slow(chunks) => self.slow(*chunks),
             Act::Big(kib) => self.big(*kib),
             Act::Usage(input, output) => {
-                Ok(Ending { tokens: Some((*input, *output)), ..self.answer("the tokens are counted as asked")? })
+                Ok(ActionResult { tokens: Some((*input, *output)), ..self.answer("the tokens are counted as asked")? })
             }
             Act::Leak(seed) => self.leak(*seed),
             Act::Fail { once: true, .. } if self.options.attempt > 1 => {
@@ -165,7 +165,7 @@ impl Stage<'_> {
             }
             Act::Line(kib) => {
                 faults::long_line(&self.out, *kib)?;
-                Ok(Ending::text(format!("wrote a line of {kib} KiB")))
+                Ok(ActionResult::text(format!("wrote a line of {kib} KiB")))
             }
             Act::Flood(mib) => {
                 faults::flood(&self.out, *mib)?;
@@ -181,9 +181,9 @@ impl Stage<'_> {
             }
             Act::Stubborn(seconds) => {
                 signals::ignore_stops()?;
-                self.say_now("ignoring every request to stop\n")?;
+                self.send_delta("ignoring every request to stop\n")?;
                 faults::linger(*seconds);
-                Ok(Ending::text("ignoring every request to stop\nnobody ended me"))
+                Ok(ActionResult::text("ignoring every request to stop\nnobody ended me"))
             }
             Act::Orphan(seconds) => {
                 let pid = faults::orphan(*seconds)?;
@@ -200,11 +200,11 @@ impl Stage<'_> {
         }
     }
 
-    fn close(&self, prompt: &str, ending: &Ending) -> io::Result<()> {
+    fn close(&self, prompt: &str, ending: &ActionResult) -> io::Result<()> {
         if ending.silent {
             return Ok(());
         }
-        // A quarter of the bytes, as good a guess as any.
+        // An estimate: a quarter of the bytes.
         let guess = |text: &str| (text.len() as u64).div_ceil(4);
         let (input, output) = ending.tokens.unwrap_or_else(|| (guess(prompt), guess(&ending.text)));
         self.out.event("usage", &json!({ "inputTokens": input, "outputTokens": output }))?;
@@ -219,15 +219,15 @@ impl Stage<'_> {
     }
 
     /// Streams a text as the answer.
-    fn answer(&self, text: &str) -> io::Result<Ending> {
+    fn answer(&self, text: &str) -> io::Result<ActionResult> {
         for piece in pieces(text) {
-            self.say_now(piece)?;
+            self.send_delta(piece)?;
         }
         self.whole(text)?;
-        Ok(Ending::text(text))
+        Ok(ActionResult::text(text))
     }
 
-    fn say_now(&self, piece: &str) -> io::Result<()> {
+    fn send_delta(&self, piece: &str) -> io::Result<()> {
         self.out.event("text.delta", &json!({ "message": ANSWER, "text": piece }))
     }
 
@@ -235,7 +235,7 @@ impl Stage<'_> {
         self.out.event("text", &json!({ "message": ANSWER, "text": text }))
     }
 
-    fn think(&self, text: &str) -> io::Result<Ending> {
+    fn think(&self, text: &str) -> io::Result<ActionResult> {
         let thought = format!("let me rehearse this: {text}");
         for piece in pieces(&thought) {
             self.out.event("thinking.delta", &json!({ "message": REASONING, "text": piece }))?;
@@ -244,35 +244,35 @@ impl Stage<'_> {
         self.answer(text)
     }
 
-    /// With a schema the value is the structured output, whether or not it conforms: to judge that is the host's part.
-    fn json(&self, text: &str) -> io::Result<Ending> {
+    /// With a schema the value is the structured output, even if it does not conform: the host validates it.
+    fn json(&self, text: &str) -> io::Result<ActionResult> {
         let structured = self.options.schema.as_ref().and_then(|_| serde_json::from_str(text).ok());
-        Ok(Ending { structured, ..self.answer(text)? })
+        Ok(ActionResult { structured, ..self.answer(text)? })
     }
 
-    fn slow(&self, chunks: u64) -> io::Result<Ending> {
+    fn slow(&self, chunks: u64) -> io::Result<ActionResult> {
         let mut text = String::new();
         for number in 1..=chunks {
             if number > 1 {
                 thread::sleep(Duration::from_millis(self.options.delay_ms));
             }
             let piece = format!("chunk {number} of {chunks}\n");
-            self.say_now(&piece)?;
+            self.send_delta(&piece)?;
             text.push_str(&piece);
         }
         self.whole(&text)?;
-        Ok(Ending::text(text))
+        Ok(ActionResult::text(text))
     }
 
-    fn big(&self, kib: u64) -> io::Result<Ending> {
+    fn big(&self, kib: u64) -> io::Result<ActionResult> {
         let mut text = String::new();
         for number in 1..=kib {
             let piece = format!("{number:>8} {:.<1014}\n", "");
-            self.say_now(&piece)?;
+            self.send_delta(&piece)?;
             text.push_str(&piece);
         }
         self.whole(&text)?;
-        Ok(Ending::text(text))
+        Ok(ActionResult::text(text))
     }
 
     /// Why a command may not run, if it may not.
@@ -292,7 +292,7 @@ impl Stage<'_> {
         }
     }
 
-    fn run(&self, command: &str) -> io::Result<Ending> {
+    fn run(&self, command: &str) -> io::Result<ActionResult> {
         const TOOL: &str = "tool-1";
         self.out.event("tool.start", &json!({ "tool": TOOL, "name": "shell", "command": command, "cwd": self.cwd }))?;
         if let Some(reason) = self.refusal() {
@@ -312,7 +312,7 @@ impl Stage<'_> {
                 "code": "max-turns",
                 "message": "the limit of 1 turn is reached: there is no second one to answer in",
             });
-            return Ok(Ending { failure: Some(failure), code: 1, ..Ending::default() });
+            return Ok(ActionResult { failure: Some(failure), code: 1, ..ActionResult::default() });
         }
         let shown = output.text.trim_end();
         self.answer(&match (output.code, shown) {
@@ -323,9 +323,9 @@ impl Stage<'_> {
         })
     }
 
-    /// Gives the secrets away on every path: in the answer (whole lines, cut into small deltas), in reasoning, in the
+    /// Prints the secrets on every path: in the answer (whole lines, cut into small deltas), in reasoning, in the
     /// result of a tool and on standard error.
-    fn leak(&self, seed: u64) -> io::Result<Ending> {
+    fn leak(&self, seed: u64) -> io::Result<ActionResult> {
         let secrets = leak::secrets(seed);
         let mut text = "these are made-up secrets:\n".to_owned();
         for secret in &secrets {
@@ -343,16 +343,16 @@ impl Stage<'_> {
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (piece, tail) = rest.split_at(rest.floor_char_boundary(7.min(rest.len())));
-            self.say_now(piece)?;
+            self.send_delta(piece)?;
             rest = tail;
         }
         self.whole(&text)?;
-        Ok(Ending::text(text))
+        Ok(ActionResult::text(text))
     }
 
-    /// Each class in the way in which agents show it: most name it in their last line, some on standard error only,
-    /// and one does not come to a last line at all.
-    fn fail(&self, class: FailureClass, retry_after: Option<u64>) -> io::Result<Ending> {
+    /// Fails in the way in which agents show each class: most in the last line, some only on standard error, and one
+    /// without a last line.
+    fn fail(&self, class: FailureClass, retry_after: Option<u64>) -> io::Result<ActionResult> {
         let failed = |code: &str, message: &str, hint: Option<&str>| {
             let failure = json!({
                 "class": class.name(),
@@ -361,12 +361,12 @@ impl Stage<'_> {
                 "hint": hint,
                 "retryAfterMs": retry_after,
             });
-            Ok(Ending { failure: Some(failure), code: 1, ..Ending::default() })
+            Ok(ActionResult { failure: Some(failure), code: 1, ..ActionResult::default() })
         };
         match class {
             FailureClass::Unknown => {
-                super::complain("something went wrong, as asked");
-                Ok(Ending { code: 1, silent: true, ..Ending::default() })
+                super::print_error("something went wrong, as asked");
+                Ok(ActionResult { code: 1, silent: true, ..ActionResult::default() })
             }
             FailureClass::Authentication => {
                 failed("http-401", "the credentials are refused, as asked", Some("rehearse with another FAIL class"))
@@ -378,17 +378,17 @@ impl Stage<'_> {
                 failed("http-429", message, None)
             }
             FailureClass::ResumeInvalid => {
-                super::complain(&format!("error: no session with id {}", self.session.id));
-                Ok(Ending { code: 1, silent: true, ..Ending::default() })
+                super::print_error(&format!("error: no session with id {}", self.session.id));
+                Ok(ActionResult { code: 1, silent: true, ..ActionResult::default() })
             }
             FailureClass::Usage => {
-                super::complain("error: unknown option '--as-asked'");
-                Ok(Ending { code: 2, silent: true, ..Ending::default() })
+                super::print_error("error: unknown option '--as-asked'");
+                Ok(ActionResult { code: 2, silent: true, ..ActionResult::default() })
             }
             FailureClass::Limit => failed("quota", "the quota is used up, as asked", None),
             FailureClass::Incomplete => {
-                self.say_now("this answer breaks off in the mid")?;
-                Ok(Ending { silent: true, ..Ending::default() })
+                self.send_delta("this answer breaks off in the mid")?;
+                Ok(ActionResult { silent: true, ..ActionResult::default() })
             }
         }
     }
@@ -417,7 +417,7 @@ impl Stage<'_> {
     }
 }
 
-/// Words with the space behind them, as models stream; long texts in larger pieces.
+/// Words with the following space, as models stream; long texts in larger pieces.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -442,7 +442,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_words_and_lose_nothing() {
+    fn pieces_are_words_and_keep_all_text() {
         assert_eq!(pieces("one  two\nthree "), ["one  ", "two\n", "three "]);
         assert_eq!(pieces("  lead"), ["  lead"]);
         assert_eq!(pieces("   "), ["   "]);

@@ -1,4 +1,4 @@
-//! What the stand-in writes: one JSON object a line on standard output.
+//! The output of the stand-in: one JSON object per line on standard output.
 //!
 //! | `type` | fields |
 //! |---|---|
@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Standard output, shared with the thread that hears an interrupt.
+/// Standard output, shared with the thread that handles an interrupt.
 #[derive(Clone)]
 pub(super) struct Out {
     format: Format,
@@ -65,7 +65,7 @@ impl Out {
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One event. It leaves at once: an agent's reader waits for nothing but the agent.
+    /// Writes one event, and flushes it at once.
     pub(super) fn event(&self, kind: &str, fields: &Value) -> io::Result<()> {
         match self.format {
             Format::StreamJson => self.json_line(kind, fields),
@@ -78,7 +78,7 @@ impl Out {
         self.bytes(line(kind, fields).as_bytes())
     }
 
-    /// The text form: deltas are the answer, the rest is told on standard error.
+    /// The text form: deltas are the answer, other events go to standard error.
     fn plain(&self, kind: &str, fields: &Value) -> io::Result<()> {
         let field = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
         match kind {
@@ -102,7 +102,7 @@ impl Out {
         }
     }
 
-    /// Bytes as they are, for the words that break the protocol.
+    /// Writes raw bytes, for the words that break the protocol.
     pub(super) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut sink = self.sink();
         sink.writer.write_all(bytes)?;
@@ -128,7 +128,7 @@ impl Out {
         let mut sink = self.sink();
         stop();
         if !sink.ended && self.format != Format::Text {
-            // Whether or not anybody still reads, this is the end.
+            // Exit even if the output has no reader any more.
             let _ = sink.writer.write_all(line("result", &outcome.fields()).as_bytes());
             let _ = sink.writer.flush();
         }
@@ -159,8 +159,8 @@ fn line(kind: &str, fields: &Value) -> String {
     let mut line = Map::new();
     line.insert("type".to_owned(), json!(kind));
     if let Value::Object(fields) = fields {
-        let told = fields.iter().filter(|(_, value)| !value.is_null());
-        line.extend(told.map(|(name, value)| (name.clone(), value.clone())));
+        let present = fields.iter().filter(|(_, value)| !value.is_null());
+        line.extend(present.map(|(name, value)| (name.clone(), value.clone())));
     }
     let mut text = Value::Object(line).to_string();
     text.push('\n');

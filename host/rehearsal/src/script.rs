@@ -1,9 +1,9 @@
-//! What a prompt asks for: the first word of its first line decides.
+//! Parses a prompt: the first word of its first line selects the action.
 
 use nix::sys::signal::Signal;
 use std::str::FromStr;
 
-/// Why the stand-in is to fail: the failure classes of the plugin interface.
+/// How the stand-in fails: the failure classes of the plugin interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureClass {
     Unknown,
@@ -43,7 +43,7 @@ impl FailureClass {
     }
 }
 
-/// One thing to do.
+/// An action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
     Say(String),
@@ -82,14 +82,14 @@ pub(super) enum Act {
     Orphan(u64),
     Tree {
         processes: u64,
-        /// How long they live when nobody ends them.
+        /// How long they live unless they are ended.
         seconds: u64,
         /// Whether to end without waiting for them.
         leave: bool,
     },
 }
 
-/// Bounds, so that a slip of the keyboard costs neither an hour nor a disk.
+/// Limits, so that a typing error takes neither an hour nor a disk.
 const MAX_CHUNKS: u64 = 3_000;
 const MAX_BIG_KIB: u64 = 8 * 1024;
 const MAX_LINE_KIB: u64 = 1024 * 1024;
@@ -98,7 +98,7 @@ const MAX_SECONDS: u64 = 3_600;
 const MAX_PROCESSES: u64 = 200;
 const MAX_WAIT_MS: u64 = 600_000;
 
-/// Reads a prompt. A word whose argument makes no sense is an error that names both.
+/// Parses a prompt. A word with an invalid argument is an error that names both.
 pub(super) fn read(prompt: &str) -> Result<Act, String> {
     let prompt = prompt.trim_start_matches(['\n', '\r']).trim_end_matches(['\n', '\r']);
     let first = prompt.lines().next().unwrap_or_default().trim();
@@ -106,7 +106,7 @@ pub(super) fn read(prompt: &str) -> Result<Act, String> {
     let line_rest = line_rest.trim();
     // For the words that take a text: everything after the word, further lines too.
     let rest = || prompt.trim_start().strip_prefix(word).unwrap_or_default().trim_start_matches([' ', '\t']).to_owned();
-    // What was piped to the run is no part of a command or a document.
+    // Input that was piped to the run is not part of a command or a document.
     let alone = || rest().split_once("\n\n<stdin>\n").map_or_else(rest, |(alone, _)| alone.to_owned());
     let mut arguments = line_rest.split_whitespace();
     let mut count = |what: &str, default: Option<u64>, most: u64| match (arguments.next(), default) {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_class_can_be_asked_for() {
+    fn every_failure_class_can_be_requested() {
         for class in FailureClass::ALL {
             let act = read(&format!("FAIL {}", class.name())).unwrap();
             assert_eq!(act, Act::Fail { class, retry_after: None, once: false });
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn senseless_arguments_are_named() {
+    fn invalid_arguments_are_reported() {
         for (prompt, part) in [
             ("SLOW soon", "how many chunks"),
             ("BIG 99999999", "number up to"),

@@ -1,7 +1,7 @@
-//! Sessions: what the stand-in remembers of a conversation, one small file each.
+//! Sessions: the stand-in's record of a conversation, one small file each.
 //!
-//! A session holds its id, its folder and how many prompts it has seen. The prompts themselves are not kept: they may
-//! hold secrets, and nothing here would read them.
+//! A session has its id, its folder and the number of its prompts. The prompts themselves are not stored: they may
+//! contain secrets, and are not needed.
 
 use serde_json::{Value, json};
 use std::{
@@ -14,8 +14,8 @@ use std::{
 use uuid::Uuid;
 
 /// How many sessions are kept.
-const KEPT: usize = 1_000;
-/// A session file is a few hundred bytes; what is longer is none of ours.
+const MAX_SESSIONS: usize = 1_000;
+/// A session file is a few hundred bytes; a longer file is not one of ours.
 const MAX_FILE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Store {
             .or_else(|| variable("REHEARSAL_HOME"))
             .or_else(|| variable("OSTLER_HOME").map(|home| home.join("rehearsal")))
             .or_else(|| variable("XDG_STATE_HOME").map(|state| state.join("ostler/rehearsal")))
-            // Without HOME, as the account database has it: where the host keeps its own files then.
+            // Without HOME, use the home folder of the account database, like the host.
             .or_else(|| {
                 env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".local/state/ostler/rehearsal"))
             })
@@ -134,7 +134,7 @@ impl Store {
 
     fn prune(&self) {
         let files = self.files();
-        for (path, _) in files.iter().take(files.len().saturating_sub(KEPT)) {
+        for (path, _) in files.iter().take(files.len().saturating_sub(MAX_SESSIONS)) {
             let _ = fs::remove_file(path);
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_session_counts_its_prompts() {
+    fn session_counts_its_prompts() {
         let home = tempfile::tempdir().unwrap();
         let store = Store { folder: home.path().join("a/b") };
         let id = Uuid::new_v4();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_or_malformed_id_is_no_session() {
+    fn unknown_or_malformed_id_finds_no_session() {
         let home = tempfile::tempdir().unwrap();
         let store = Store { folder: home.path().to_path_buf() };
         fs::write(home.path().join("secret.json"), "{}").unwrap();

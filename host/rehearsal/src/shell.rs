@@ -1,4 +1,4 @@
-//! The stand-in's one tool: it runs a command with `/bin/sh`.
+//! The stand-in's only tool: it runs a command with `/bin/sh`.
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -17,12 +17,12 @@ use std::{
     time::Duration,
 };
 
-/// How much of a command's output the answer keeps; the rest is streamed and then forgotten.
-const KEPT: usize = 1024 * 1024;
+/// How many bytes of a command's output are in the answer; the rest is only streamed.
+const MAX_KEPT: usize = 1024 * 1024;
 /// How long a silent background process may hold the output open after the command's end.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// The process group of the command that runs now, if one does.
+/// The process group of the running command, if there is one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Running(Arc<Mutex<Option<Pid>>>);
 
@@ -31,24 +31,24 @@ impl Running {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = group;
     }
 
-    /// Asks the command to end, with all that it started in its group.
+    /// Terminates the command with its process group.
     pub(super) fn stop(&self) {
         if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // It may have ended in this very moment; then there is nothing to stop.
+            // It may have ended just now; then there is nothing to stop.
             let _ = killpg(group, Signal::SIGTERM);
         }
     }
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) text: String,
-    /// As a shell says it: 128 and the number for death by a signal.
+    /// As in a shell: 128 plus the number for death by a signal.
     pub(super) code: i32,
 }
 
-/// Runs `command` in `cwd` and hands over its output, both streams in the order in which they were written.
+/// Runs `command` in `cwd` and passes on its output, both streams in the order in which they were written.
 ///
 /// As other agents' tools do, it runs in a process group of its own, with no input. A startup file that `ENV` names is
 /// read first: `/bin/sh` itself reads it for interactive shells only.
@@ -82,7 +82,7 @@ pub(super) fn run(
     done
 }
 
-/// What the two threads of a command tell.
+/// A message of the two threads of a command.
 enum Message {
     Output(Vec<u8>),
     Closed,
@@ -116,7 +116,7 @@ fn collect(receiver: &Receiver<Message>, more: &mut impl FnMut(&str) -> io::Resu
                 Ok(message) => message,
                 Err(_) => return text.finish(status, more),
             },
-            (None, _) => receiver.recv().map_err(|_| io::Error::other("lost sight of the command"))?,
+            (None, _) => receiver.recv().map_err(|_| io::Error::other("the threads of the command have ended"))?,
         };
         match message {
             Message::Output(bytes) => text.push(&bytes, more)?,
@@ -130,7 +130,7 @@ fn collect(receiver: &Receiver<Message>, more: &mut impl FnMut(&str) -> io::Resu
 #[derive(Default)]
 struct Text {
     kept: String,
-    /// The beginning of a character whose end has not come yet.
+    /// The start of an incomplete character.
     pending: Vec<u8>,
 }
 
@@ -147,7 +147,7 @@ impl Text {
             return Ok(());
         }
         more(&text)?;
-        let room = KEPT.saturating_sub(self.kept.len());
+        let room = MAX_KEPT.saturating_sub(self.kept.len());
         self.kept.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
         Ok(())
     }
@@ -177,18 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_come_in_order_with_the_exit_code() {
+    fn output_of_both_streams_is_in_order_with_the_exit_code() {
         let output = output("echo one; echo two >&2; echo three; exit 7");
         assert_eq!((output.text.as_str(), output.code), ("one\ntwo\nthree\n", 7));
     }
 
     #[test]
-    fn death_by_a_signal_is_told_as_a_shell_does() {
+    fn death_by_a_signal_gives_the_exit_code_of_a_shell() {
         assert_eq!(output("kill -TERM $$").code, 143);
     }
 
     #[test]
-    fn a_character_cut_by_two_reads_stays_whole() {
+    fn character_split_by_two_reads_is_joined() {
         let mut pieces = Vec::new();
         let mut more = |piece: &str| {
             pieces.push(piece.to_owned());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_background_process_is_not_waited_for() {
+    fn background_process_is_not_waited_for() {
         let start = std::time::Instant::now();
         let output = output("sleep 20 & echo $!");
         assert!(start.elapsed() < Duration::from_secs(10));

@@ -1,6 +1,6 @@
-//! Signals that the stand-in takes or refuses.
+//! Signals that the stand-in handles or ignores.
 //!
-//! Like other agent CLIs it treats SIGINT as a request to stop: it ends its tool and says how far it came. SIGTERM
+//! Like other agent CLIs it treats SIGINT as a request to stop: it ends its tool and reports its progress. SIGTERM
 //! keeps its default action.
 
 use nix::{
@@ -17,7 +17,7 @@ use std::{
     thread,
 };
 
-/// Where the handler writes to; negative before it is installed.
+/// The descriptor to which the handler writes; negative before it is installed.
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn wake(_: libc::c_int) {
@@ -26,7 +26,7 @@ extern "C" fn wake(_: libc::c_int) {
     unsafe { libc::write(fd, [0_u8].as_ptr().cast(), 1) };
 }
 
-/// Calls `stop` on a thread of its own when SIGINT comes. The handler itself only wakes that thread.
+/// Calls `stop` on a separate thread on SIGINT. The handler itself only wakes that thread.
 pub(super) fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let (mut reader, writer) = io::pipe()?;
     WAKE.store(writer.as_raw_fd(), Ordering::Relaxed);
@@ -43,7 +43,7 @@ pub(super) fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> io::Result<(
     Ok(())
 }
 
-/// From now on the usual requests to end have no effect.
+/// Ignores the usual termination signals from now on.
 pub(super) fn ignore_stops() -> io::Result<()> {
     let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -53,7 +53,7 @@ pub(super) fn ignore_stops() -> io::Result<()> {
     Ok(())
 }
 
-/// Dies by `signal`, without a core file. Comes back only from signals that do not kill.
+/// Dies by `signal`, without a core file. Returns only for signals that do not kill.
 pub(super) fn die_by(signal: Signal) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

@@ -20,15 +20,15 @@ use super::wire::{Command, Report};
 
 /// How many bytes one read takes, and a pipe holds where the system allows.
 pub(super) const READ_SIZE: usize = 256 * 1024;
-/// How much a stream that somebody else still writes to may bring after the tree has ended.
+/// How many bytes are still read after the tree has ended, from a stream that another process writes to.
 const LAST_BYTES: usize = 1024 * 1024;
-/// How much longer than it should a keeper may take before it is given up.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer than expected a keeper may take before the host ends it.
+const KEEPER_MARGIN: Duration = Duration::from_secs(3);
 
 /// The host's ends of the child's streams.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    /// None where the child was to find the end of its input at once.
+    /// None if the child's input is empty and already closed.
     pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -63,24 +63,24 @@ pub struct Child {
     life: Life,
     /// When the linger ends; set by the exit.
     linger_until: Option<Instant>,
-    /// When the keeper must have ended the tree; set when it was told to.
+    /// When the keeper must have ended the tree; set with the command to do so.
     keeper_until: Option<Instant>,
     stopping: bool,
     /// The time for which [`Event::Deadline`] was last returned.
-    told: Option<Instant>,
+    reported_deadline: Option<Instant>,
 }
 
-/// How far the child's end has come.
+/// How far the end of the child has progressed.
 #[derive(Debug, PartialEq)]
 enum Life {
     Running,
     Exited,
-    /// The keeper was told to end the tree.
+    /// The keeper has the command to end the tree.
     Ending,
     /// The tree has ended; the streams may still hold something.
-    Over(Contained),
-    /// All has been told.
-    Told(Contained),
+    TreeEnded(Contained),
+    /// All other events have been returned.
+    Finished(Contained),
 }
 
 /// Input that waits to be written.
@@ -90,7 +90,7 @@ struct Input {
     /// How much of the first block has been written.
     written: usize,
     waiting: usize,
-    /// No more follows.
+    /// No more input follows.
     closed: bool,
 }
 
@@ -112,7 +112,7 @@ impl Prepared {
         }
     }
 
-    /// Who the child is; record it before [`Prepared::start`].
+    /// Identifies the child; record it before [`Prepared::start`].
     pub fn identity(&self) -> &ProcessIdentity {
         self.link.identity()
     }
@@ -123,7 +123,7 @@ impl Prepared {
         self.link.take_sockets()
     }
 
-    /// A handle that wakes the child's thread, for those who must be able to before it starts.
+    /// A handle that wakes the child's thread, available before the thread starts.
     pub fn waker(&self) -> Waker {
         Waker { wake: Arc::clone(&self.wake) }
     }
@@ -131,7 +131,7 @@ impl Prepared {
     /// Lets the child execute its program; returns when it has.
     ///
     /// # Errors
-    /// What the system said to the working directory or the program. Nothing is left then.
+    /// The system's error for the working directory or the program. Nothing is left behind.
     pub fn start(mut self) -> Result<Child, SpawnError> {
         self.link.start(&self.executable, &self.cwd)?;
         let Self { link, pipes: Pipes { stdin, stdout, stderr }, wake, input, limits, .. } = self;
@@ -150,42 +150,44 @@ impl Prepared {
             linger_until: None,
             keeper_until: None,
             stopping: false,
-            told: None,
+            reported_deadline: None,
         };
-        // What came together with the answer is in a buffer, where no poll would find it.
+        // Bytes that came together with the answer are buffered, where `poll` does not see them.
         child.read_lifeline();
         Ok(child)
     }
 }
 
 impl Child {
-    /// Who the child is.
+    /// Identifies the child.
     pub fn identity(&self) -> &ProcessIdentity {
         self.link.identity()
     }
 
     /// Blocks until something happens, at most until `until`. Also moves standard input meanwhile.
     ///
-    /// A time that has come is told once, as [`Event::Deadline`], before anything else; called with the same time
-    /// again, this returns what else there is, and [`Event::Deadline`] at once where there is nothing.
+    /// When `until` has passed, [`Event::Deadline`] is returned once, before any other event. Called again with the same
+    /// time, this returns other events, and [`Event::Deadline`] at once if there is none.
     pub fn next(&mut self, until: Option<Instant>) -> Event {
         loop {
-            if let Some(until) = until.filter(|until| self.told != Some(*until) && *until <= Instant::now()) {
-                self.told = Some(until);
+            if let Some(until) =
+                until.filter(|until| self.reported_deadline != Some(*until) && *until <= Instant::now())
+            {
+                self.reported_deadline = Some(until);
                 return Event::Deadline;
             }
             if let Some(event) = self.ready.pop_front() {
                 return event;
             }
-            if let Life::Told(contained) = &self.life {
+            if let Life::Finished(contained) = &self.life {
                 return Event::Contained(contained.clone());
             }
             self.advance();
-            if !self.ready.is_empty() || matches!(self.life, Life::Told(_)) {
+            if !self.ready.is_empty() || matches!(self.life, Life::Finished(_)) {
                 continue;
             }
             let moved = self.poll(until);
-            if !moved && until.is_some_and(|until| self.told == Some(until)) {
+            if !moved && until.is_some_and(|until| self.reported_deadline == Some(until)) {
                 return Event::Deadline;
             }
         }
@@ -223,8 +225,8 @@ impl Child {
         Waker { wake: Arc::clone(&self.wake) }
     }
 
-    /// Begins to end the tree: `first`, then SIGTERM, then SIGKILL, with `grace` split between. Returns at once;
-    /// events go on. Further calls change nothing, but for a zero `grace`, which kills at once.
+    /// Starts to end the tree: `first`, then SIGTERM, then SIGKILL, with `grace` divided between them. Returns at once;
+    /// events continue. Further calls have no effect, except with a zero `grace`, which kills at once.
     pub fn stop(&mut self, first: StopSignal, grace: Duration) {
         if !matches!(self.life, Life::Running | Life::Exited) || (self.stopping && !grace.is_zero()) {
             return;
@@ -234,7 +236,7 @@ impl Child {
         self.expect_end(grace);
     }
 
-    /// Takes the steps that need no waiting.
+    /// Takes the state changes that are due.
     fn advance(&mut self) {
         let now = Instant::now();
         let open = self.stdout.is_some() || self.stderr.is_some();
@@ -245,15 +247,15 @@ impl Child {
                 self.life = Life::Ending;
                 self.expect_end(Duration::ZERO);
             }
-            Life::Over(_) if open && lingered => {
-                self.take_last(Stream::Stdout);
-                self.take_last(Stream::Stderr);
+            Life::TreeEnded(_) if open && lingered => {
+                self.drain_stream(Stream::Stdout);
+                self.drain_stream(Stream::Stderr);
             }
-            Life::Over(contained) if !open => self.life = Life::Told(contained.clone()),
+            Life::TreeEnded(contained) if !open => self.life = Life::Finished(contained.clone()),
             Life::Running | Life::Exited | Life::Ending if self.keeper_until.is_some_and(|until| now >= until) => {
-                // It may have answered long ago, and nobody looked.
+                // The answer may already be there, unread.
                 self.read_lifeline();
-                if !matches!(self.life, Life::Over(_)) {
+                if !matches!(self.life, Life::TreeEnded(_)) {
                     tracing::warn!(keeper = self.identity().keeper_pid, "a keeper does not answer: ending it");
                     self.end_without_keeper();
                 }
@@ -262,16 +264,16 @@ impl Child {
         }
     }
 
-    /// From now on the keeper has this long, and what it needs to kill, to end the tree.
+    /// Sets the deadline for the keeper to end the tree: `grace` and the time for killing, from now.
     fn expect_end(&mut self, grace: Duration) {
-        let until = Instant::now().checked_add(grace.saturating_add(SURVIVAL + KEEPER_PATIENCE));
+        let until = Instant::now().checked_add(grace.saturating_add(SURVIVAL + KEEPER_MARGIN));
         self.keeper_until = match (self.keeper_until, until) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
     }
 
-    /// Waits for what comes next and handles it; false where only time has passed.
+    /// Waits for the next event and handles it; false if the timeout passed first.
     fn poll(&mut self, until: Option<Instant>) -> bool {
         let waits_to_write = self.stdin.is_some() && (self.input.waiting > 0 || self.input.closed);
         let mut fds = Vec::with_capacity(5);
@@ -281,11 +283,11 @@ impl Child {
             what.push(source);
         };
         add(self.wake.as_fd(), PollFlags::POLLIN, Source::Wake);
-        if !matches!(self.life, Life::Over(_)) {
+        if !matches!(self.life, Life::TreeEnded(_)) {
             add(self.link.as_fd(), PollFlags::POLLIN, Source::Lifeline);
         }
         if let Some(stdin) = &self.stdin {
-            // Without interest in writing this still tells that nobody reads any more.
+            // Even with no flags, poll reports that no reader is left.
             let flags = if waits_to_write { PollFlags::POLLOUT } else { PollFlags::empty() };
             add(stdin.as_fd(), flags, Source::Stdin);
         }
@@ -300,7 +302,7 @@ impl Child {
         }
         let ready: Vec<Source> =
             what.iter().zip(&fds).filter(|(_, fd)| fd.any().unwrap_or(false)).map(|(source, _)| *source).collect();
-        // Output before the keeper's reports: what a child wrote should not seem to follow its exit without need.
+        // Output before the keeper's reports, so that what a child wrote comes before its exit where possible.
         for source in ready.iter().rev() {
             match source {
                 Source::Wake => {
@@ -318,14 +320,14 @@ impl Child {
     }
 
     fn timeout(&self, until: Option<Instant>) -> PollTimeout {
-        let linger = self.linger_until.filter(|_| matches!(self.life, Life::Exited | Life::Over(_)));
-        let keeper = self.keeper_until.filter(|_| !matches!(self.life, Life::Over(_)));
+        let linger = self.linger_until.filter(|_| matches!(self.life, Life::Exited | Life::TreeEnded(_)));
+        let keeper = self.keeper_until.filter(|_| !matches!(self.life, Life::TreeEnded(_)));
         let Some(next) = [until, linger, keeper].into_iter().flatten().min() else { return PollTimeout::NONE };
         let left = next.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return PollTimeout::ZERO;
         }
-        // One more, so that the time has come when this returns.
+        // One millisecond more, so that the time has passed when this returns.
         PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
     }
 
@@ -339,20 +341,20 @@ impl Child {
                 Report::Exited(exit) => self.exited(exit),
                 Report::Contained(contained) => {
                     self.link.set_ended();
-                    self.over(contained);
+                    self.tree_ended(contained);
                 }
                 Report::Prepared { .. } | Report::Failed { .. } | Report::Started => {}
             }
         }
-        if end && !matches!(self.life, Life::Over(_) | Life::Told(_)) {
-            tracing::warn!(keeper = self.identity().keeper_pid, "a keeper was killed: ending what it kept");
+        if end && !matches!(self.life, Life::TreeEnded(_) | Life::Finished(_)) {
+            tracing::warn!(keeper = self.identity().keeper_pid, "a keeper was killed: ending its tree");
             self.end_without_keeper();
         }
     }
 
     fn end_without_keeper(&mut self) {
         let contained = self.link.end_without_keeper();
-        self.over(contained);
+        self.tree_ended(contained);
     }
 
     fn exited(&mut self, exit: Exit) {
@@ -363,15 +365,15 @@ impl Child {
         }
     }
 
-    fn over(&mut self, contained: Contained) {
+    fn tree_ended(&mut self, contained: Contained) {
         if self.linger_until.is_none() {
-            // Nobody knows how it ended: its keeper was killed, or it survived SIGKILL.
+            // The exit status is unknown: its keeper was killed, or it survived SIGKILL.
             self.exited(Exit { status: ExitStatus::Unknown, usage: Usage::default() });
         }
         if self.stdin.is_some() {
             self.fail_input();
         }
-        self.life = Life::Over(contained);
+        self.life = Life::TreeEnded(contained);
     }
 
     fn write_input(&mut self) {
@@ -399,7 +401,7 @@ impl Child {
         self.ready.push_back(Event::StdinFailed { unwritten });
     }
 
-    /// Reads once; returns how much came, nothing where nothing is there now.
+    /// Reads once. Returns the number of bytes, or None if there are none at the moment.
     fn read_stream(&mut self, stream: Stream) -> Option<usize> {
         let pipe = match stream {
             Stream::Stdout => &mut self.stdout,
@@ -421,8 +423,8 @@ impl Child {
         }
     }
 
-    /// Takes what is left in a stream that somebody outside the tree holds open, and closes it.
-    fn take_last(&mut self, stream: Stream) {
+    /// Reads what is left in a stream that a process outside the tree holds open, and closes it.
+    fn drain_stream(&mut self, stream: Stream) {
         let mut taken = 0;
         while taken < LAST_BYTES {
             match self.read_stream(stream) {
@@ -450,7 +452,7 @@ enum Source {
     Output(Stream),
 }
 
-/// Whether the pipe's other end is closed everywhere.
+/// Whether no process has the other end of the pipe open.
 fn has_no_reader(pipe: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(count) if count > 0)
@@ -490,14 +492,14 @@ pub enum WriteRefused {
     },
 }
 
-/// Wakes [`Child::next`], which then returns [`Event::Woken`]. Outlives the child harmlessly.
+/// Wakes [`Child::next`], which then returns [`Event::Woken`]. May outlive the child.
 #[derive(Debug, Clone)]
 pub struct Waker {
     wake: Arc<WakeFd>,
 }
 
 impl Waker {
-    /// Wakes the child's thread. Several calls before it looks count as one.
+    /// Wakes the child's thread. Several calls before it wakes count as one.
     pub fn wake(&self) {
         self.wake.wake();
     }
@@ -510,7 +512,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slow_host_does_not_blame_the_keeper() {
+    fn late_read_of_an_ended_keeper_reports_no_lost_keeper() {
         let zygote = zygote();
         let mut child = start(&zygote, &shell("exit 3"));
         let keeper = child.identity().keeper_pid;
@@ -520,12 +522,12 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         child.keeper_until = Some(Instant::now());
-        let told = follow(&mut child);
-        assert_eq!((told.status(), told.contained.keeper_lost), (ExitStatus::Code(3), false));
+        let reported = follow(&mut child);
+        assert_eq!((reported.status(), reported.contained.keeper_lost), (ExitStatus::Code(3), false));
     }
 
     #[test]
-    fn a_grace_without_end_is_taken() {
+    fn unlimited_grace_is_accepted() {
         let zygote = zygote();
         let mut child = start(&zygote, &shell("exec sleep 100"));
         child.stop(StopSignal::Terminate, Duration::MAX);

@@ -1,11 +1,11 @@
 //! Ends a set of processes that may fight back: freeze, then kill, until none is left.
 //!
-//! Killing one by one loses against a tree that forks faster. So everything found is stopped first; a stopped process
-//! cannot fork, and when a search finds nothing new, all are killed at once.
+//! Killing processes one by one fails against a tree that forks faster. So everything found is stopped first; a stopped
+//! process cannot fork, and when a search finds nothing new, all are killed at once.
 //!
-//! A search of `/proc` is never one moment's picture: a process that was listed can fork and end before it is looked
-//! at, and its child was not listed. So a search that finds nothing proves nothing. What does is that the kernel knows
-//! no more children of a subreaper ([`Proof::NoneLeft`]); who is none must search several times.
+//! A search of `/proc` is not a snapshot: a listed process can fork and end before it is read, and its child was not
+//! listed. So a search that finds nothing proves nothing. The proof is that the kernel knows no more children of a
+//! subreaper ([`Proof::NoneLeft`]); a process that is not a subreaper must search several times.
 
 use std::collections::{HashMap, HashSet};
 use std::thread;
@@ -19,14 +19,14 @@ use super::linux::{self, Process};
 
 /// How long a process may survive SIGKILL before it is reported instead of waited for.
 pub(super) const SURVIVAL: Duration = Duration::from_secs(2);
-/// How long freezing may take before the killing begins regardless.
+/// How long freezing may take before the killing starts anyway.
 const FREEZE: Duration = Duration::from_millis(500);
-/// How long all of it may take. A tree that keeps forking can hide from the searches of a busy machine for long, and
-/// whoever gives up leaves it to fork for ever.
-const ALL: Duration = Duration::from_secs(30);
-/// Between two searches: this long where the last one found something new, and then longer each time.
+/// How long the whole operation may take. On a busy machine, a tree that keeps forking can evade the searches for long;
+/// giving up early would leave it running for ever.
+const TOTAL: Duration = Duration::from_secs(30);
+/// The pause between two searches. It doubles each time, and is reset when a search finds something new.
 const PAUSE: Duration = Duration::from_micros(250);
-/// How many searches in a row must find nothing where there is no proof.
+/// How many searches in a row must find nothing if there is no proof.
 const SEARCHES: u32 = 3;
 
 /// What was done.
@@ -34,23 +34,23 @@ const SEARCHES: u32 = 3;
 pub(super) struct Ended {
     /// Everything that was alive when this began or was forked meanwhile.
     pub(super) killed: Vec<Leftover>,
-    /// Those of them that would not die.
+    /// Those of them that survived SIGKILL.
     pub(super) survivors: Vec<Leftover>,
 }
 
-/// What is known of the processes without a search.
+/// What is known about the processes without a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// None is left: the kernel says so.
+    /// None is left: the kernel confirms it.
     NoneLeft,
-    /// Some are left, be it only as zombies.
+    /// Some are left, possibly only as zombies.
     SomeLeft,
     /// Nothing is known.
     Unknown,
 }
 
-/// Ends everything that `find` finds, which it is to look up anew at each call; `reap` collects this process's own
-/// dead children, where it has some, and tells what that proves.
+/// Ends everything that `find` returns. `find` searches again at each call; `reap` collects this process's own dead
+/// children, if it has any, and returns what that proves.
 pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnMut() -> Proof) -> Ended {
     let mut ended = Ended::default();
     if reap() == Proof::NoneLeft {
@@ -83,7 +83,7 @@ pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnM
             killed_at.entry(key).or_insert_with(Instant::now);
             if known.insert(key) {
                 ended.killed.push(leftover(process));
-                // Something still forks: a search that waits comes too late for its next child.
+                // Something still forks: search again soon, before its next child is made.
                 pause = PAUSE;
             }
         }
@@ -96,7 +96,7 @@ pub(super) fn end_all(mut find: impl FnMut() -> Vec<Process>, mut reap: impl FnM
             let at = killed_at.get(&(process.pid, process.start_ticks));
             at.is_some_and(|at| at.elapsed() >= SURVIVAL)
         };
-        if begin.elapsed() >= ALL || (!alive.is_empty() && alive.iter().all(survives)) {
+        if begin.elapsed() >= TOTAL || (!alive.is_empty() && alive.iter().all(survives)) {
             ended.survivors = alive.iter().map(leftover).collect();
             break;
         }
@@ -117,7 +117,7 @@ pub(super) fn leftover(process: &Process) -> Leftover {
     Leftover { pid: process.pid, name: process.name.clone() }
 }
 
-/// Everything alive below `roots`, without them. `skip` cuts whole branches off.
+/// Every living process below `roots`, without the roots. `skip` excludes whole branches.
 pub(super) fn descendants(roots: &[i32], skip: &dyn Fn(i32) -> bool) -> Vec<Process> {
     below(linux::all_processes(), roots, skip)
 }
@@ -130,7 +130,7 @@ fn below(all: Vec<Process>, roots: &[i32], skip: &dyn Fn(i32) -> bool) -> Vec<Pr
     let mut waiting: Vec<i32> = roots.to_vec();
     let mut found = Vec::new();
     while let Some(parent) = waiting.pop() {
-        // Removal also ends the walk, should ids ever form a circle.
+        // Removal also ends the walk if the ids form a cycle.
         for process in children.remove(&parent).unwrap_or_default() {
             if !skip(process.pid) {
                 waiting.push(process.pid);
@@ -138,7 +138,8 @@ fn below(all: Vec<Process>, roots: &[i32], skip: &dyn Fn(i32) -> bool) -> Vec<Pr
             }
         }
     }
-    // The children of a zombie have been handed on, yet while they are it may still look like their parent.
+    // Only now: while the kernel moves the children of a zombie to another parent, the zombie may still be listed as
+    // theirs.
     found.retain(|process| process.alive);
     found
 }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_goes_through_zombies_and_stops_at_skipped_branches() {
+    fn walk_passes_zombies_and_stops_at_skipped_branches() {
         let all = vec![
             process(2, 1, true),
             process(3, 2, false),
@@ -168,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_ids_ends_the_walk() {
+    fn walk_ends_at_a_cycle_of_ids() {
         assert_eq!(below(vec![process(2, 3, true), process(3, 2, true)], &[2], &|_| false).len(), 2);
     }
 
     #[test]
-    fn without_proof_one_empty_search_is_not_believed() {
+    fn one_empty_search_without_proof_does_not_end_the_search() {
         let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = zombie.id() as i32;
         let mut searches = [vec![], vec![process(pid, 1, true)]].into_iter();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn with_children_left_empty_searches_are_not_believed() {
+    fn empty_searches_with_children_left_do_not_end_the_search() {
         let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = zombie.id() as i32;
         let mut count = 0;
@@ -201,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_die_is_reported() {
-        // A zombie, claimed to be alive for ever; its id is ours until we wait for it.
+    fn survivor_of_sigkill_is_reported() {
+        // A zombie that is reported as alive; no other process gets its id before we wait for it.
         let mut zombie = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = zombie.id() as i32;
         let ended = end_all(|| vec![process(pid, 1, true)], || Proof::Unknown);

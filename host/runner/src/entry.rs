@@ -1,4 +1,4 @@
-//! The zygote: how it begins, and what it does until the host is gone.
+//! The zygote: how it starts, and what it does until the host is gone.
 
 use std::collections::HashSet;
 use std::io::IoSliceMut;
@@ -30,7 +30,7 @@ pub fn start_zygote() -> Result<Zygote, RunnerError> {
         return Err(RunnerError::Threads(threads));
     }
     let (host, zygote) = control_pair()?;
-    // SAFETY: this process has one thread, as just counted, so that the copy may do whatever this one may.
+    // SAFETY: this process has one thread, as just counted, so that the copy may do the same as this one.
     match unsafe { fork() }.map_err(RunnerError::system("fork the zygote"))? {
         ForkResult::Child => serve(&zygote),
         ForkResult::Parent { child } => Ok(Zygote::new(host, child)),
@@ -49,7 +49,7 @@ pub fn serve_zygote() -> ! {
     }
 }
 
-/// The zygote's whole life.
+/// The main loop of the zygote.
 fn serve(control: &OwnedFd) -> ! {
     linux::close_all_but(&[control.as_raw_fd()]);
     linux::set_process_name(c"ostler-zygote");
@@ -75,7 +75,7 @@ fn serve(control: &OwnedFd) -> ! {
         if requested {
             match receive(control) {
                 Ok(Some(Request::Keeper(fds))) => fork_keeper(fds, &mut keepers),
-                // Its end tells the host that this process lives.
+                // Closing it shows the host that this process lives.
                 Ok(Some(Request::SignOfLife(fd))) => drop(fd),
                 // Descriptors came in part, for want of free ones. Close them: the host sees its ends close, too.
                 Err(Errno::ENOBUFS | Errno::EBADMSG) => {
@@ -89,7 +89,7 @@ fn serve(control: &OwnedFd) -> ! {
     }
 }
 
-/// The host's terminal and log must not be held open.
+/// Redirects the standard streams to `/dev/null`: the host's terminal and log must not stay open.
 fn detach_stdio() -> nix::Result<()> {
     let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     nix::unistd::dup2_stdin(&null)?;
@@ -97,13 +97,13 @@ fn detach_stdio() -> nix::Result<()> {
     nix::unistd::dup2_stderr(&null)
 }
 
-/// What the host asks for.
+/// A request of the host.
 enum Request {
     Keeper(KeeperFds),
     SignOfLife(OwnedFd),
 }
 
-/// Receives one request: the keeper's lifeline and the child's three streams, or a descriptor to close. Nothing when the
+/// Receives one request: the keeper's lifeline and the child's three streams, or a descriptor to close. None when the
 /// host is gone.
 fn receive(control: &OwnedFd) -> nix::Result<Option<Request>> {
     let mut byte = [0; 1];
@@ -133,7 +133,7 @@ fn receive(control: &OwnedFd) -> nix::Result<Option<Request>> {
 }
 
 fn fork_keeper(fds: KeeperFds, keepers: &mut HashSet<Pid>) {
-    // SAFETY: this process has one thread, so that the copy may do whatever this one may.
+    // SAFETY: this process has one thread, so that the copy may do the same as this one.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => run_keeper(fds),
         Ok(ForkResult::Parent { child }) => {
@@ -148,7 +148,7 @@ fn fork_keeper(fds: KeeperFds, keepers: &mut HashSet<Pid>) {
     }
 }
 
-/// Collects ended children; tells whether a keeper was among them that did not end by itself.
+/// Collects ended children. Returns whether a keeper was among them that did not end by itself.
 fn reap(keepers: &mut HashSet<Pid>) -> bool {
     let mut lost = false;
     loop {

@@ -16,7 +16,7 @@ pub enum Stream {
 pub enum Event {
     /// Bytes of a stream, never empty, at most 256 KiB.
     Output {
-        /// Where they came from.
+        /// The stream.
         stream: Stream,
         /// The bytes, cut anywhere.
         bytes: Vec<u8>,
@@ -25,11 +25,11 @@ pub enum Event {
     EndOfStream(Stream),
     /// The child itself has ended; its descendants and streams may live on for the linger. Exactly once.
     Exited(Exit),
-    /// All that was given for standard input has been written and it was closed.
+    /// All input has been written, and standard input was closed.
     StdinClosed,
-    /// The child does not take its input (it closed it or has ended). No further input will be written.
+    /// The child does not read its input: it closed it or has ended. No further input will be written.
     StdinFailed {
-        /// How many bytes were left.
+        /// How many bytes were not written.
         unwritten: usize,
     },
     /// The tree is gone, but for the survivors named. Always the last event, after both streams' ends and the exit;
@@ -57,7 +57,7 @@ pub enum ExitStatus {
     Code(i32),
     /// It died by this signal.
     Signal(i32),
-    /// Its keeper was killed, so that nobody knows.
+    /// Its keeper was killed, so the status is lost.
     Unknown,
 }
 
@@ -81,7 +81,7 @@ pub struct Contained {
     pub killed_total: usize,
     /// Processes that were still alive two seconds after SIGKILL, the first 64 of them: `LEFTOVER_PROCESS`.
     pub survivors: Vec<Leftover>,
-    /// The keeper itself was killed; what could be identified was ended in its place.
+    /// The keeper itself was killed; the host ended what it could identify.
     pub keeper_lost: bool,
 }
 

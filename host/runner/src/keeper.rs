@@ -1,7 +1,7 @@
 //! The keeper: one process for each run, between zygote and child.
 //!
 //! It is its descendants' subreaper, so that none can leave its tree, and ends the tree when the host says so or is
-//! gone. Single-threaded, in a session of its own, deaf to every signal but SIGKILL.
+//! gone. Single-threaded, in a session of its own; it ignores the signals that can be ignored.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -15,18 +15,18 @@ use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::unistd::{Pid, getpid, read, setsid, write};
 use ostler_reaper::Reaped;
 
-use super::birth::{self, ChildFailure, Newborn};
 use super::containment::{self, Ended, Proof, descendants};
 use super::event::{Contained, Exit, ExitStatus, StopSignal, Usage};
 use super::linux::{self, ChildWatch};
 use super::placeholders::Placeholders;
 use super::sandbox::{self, Init, InitReport};
-use super::wire::{Born, Command, MAX_FRAME, MAX_NAMED, Program, Report};
+use super::spawn::{self, ChildFailure, WaitingChild};
+use super::wire::{Command, MAX_FRAME, MAX_NAMED, ProcessKey, Program, Report};
 
 /// What the zygote hands to a new keeper.
 #[derive(Debug)]
 pub(super) struct KeeperFds {
-    /// Commands, reports, and the sign that the host lives.
+    /// Carries commands and reports. Open as long as the host lives.
     pub(super) lifeline: OwnedFd,
     /// The child's standard streams.
     pub(super) stdio: [OwnedFd; 3],
@@ -34,15 +34,15 @@ pub(super) struct KeeperFds {
 
 /// The pipes between keeper and the child that waits.
 struct Gate {
-    /// Written to when the child may execute; its end, too, tells the child.
+    /// A byte is written here when the child may execute. Closing it ends the child.
     open: Option<OwnedFd>,
     /// Closed by a successful exec; otherwise says what failed.
     failure: Option<OwnedFd>,
 }
 
-/// What there is to be done.
+/// The sources that are ready to be read.
 #[derive(Default)]
-struct Ready {
+struct ReadySources {
     failure: bool,
     watch: bool,
     lifeline: bool,
@@ -58,15 +58,15 @@ struct Stopping {
 struct Keeper {
     lifeline: OwnedFd,
     watch: ChildWatch,
-    /// Process 1 of the child's namespaces, where it has some.
+    /// Process 1 of the child's namespaces, if it has any.
     init: Option<Init>,
-    /// Whether process 1 has more to say.
-    talks: bool,
+    /// Whether process 1 may still send reports.
+    init_connected: bool,
     child: Pid,
     /// Sockets of the child's network, until the host has them.
     sockets: Vec<OwnedFd>,
     gate: Gate,
-    /// Folders that stand in the places of protected ones, until the end.
+    /// Empty files and folders at protected paths that are missing, until the tree has ended.
     placeholders: Placeholders,
     exited: bool,
     stopping: Option<Stopping>,
@@ -105,15 +105,15 @@ impl Keeper {
             .map_err(|errno| ChildFailure::at(super::wire::Stage::Fork, errno))
             .and_then(|watch| {
                 let placeholders = Placeholders::make(&program.sandbox.placeholders);
-                let newborn = birth::make(lifeline.as_fd(), &watch, &stdio, program)?;
-                Ok((watch, placeholders, newborn))
+                let waiting = spawn::make(lifeline.as_fd(), &watch, &stdio, program)?;
+                Ok((watch, placeholders, waiting))
             });
         match made {
-            Ok((watch, placeholders, Newborn { pid, init, sockets, gate, failure })) => Ok(Self {
+            Ok((watch, placeholders, WaitingChild { pid, init, sockets, gate, failure })) => Ok(Self {
                 placeholders,
                 lifeline,
                 watch,
-                talks: init.is_some(),
+                init_connected: init.is_some(),
                 init,
                 child: pid,
                 sockets,
@@ -129,7 +129,7 @@ impl Keeper {
         // A child that has failed already is a zombie until it is collected, and can still be described.
         let born = |pid: Pid| {
             let start_ticks = linux::process(pid.as_raw()).map_or(0, |process| process.start_ticks);
-            Born { pid: pid.as_raw(), start_ticks }
+            ProcessKey { pid: pid.as_raw(), start_ticks }
         };
         let sockets = std::mem::take(&mut self.sockets);
         report_with(
@@ -139,12 +139,12 @@ impl Keeper {
         );
         drop(sockets);
         loop {
-            let Ready { failure, watch, lifeline, init } = self.wait();
+            let ReadySources { failure, watch, lifeline, init } = self.wait();
             if failure {
                 self.read_failure();
             }
             if init {
-                self.hear_init();
+                self.read_init_reports();
             }
             if watch {
                 self.watch.drain();
@@ -162,19 +162,19 @@ impl Keeper {
                         }
                     }
                     Ok(Some(Command::Stop { first, grace })) => self.stop(first, grace),
-                    // The order to end, the host's end, or a host gone mad.
+                    // The command to end, a closed lifeline, or an invalid command.
                     Ok(Some(Command::Contain | Command::Prepare(_)) | None) | Err(_) => self.contain(),
                 }
             }
-            self.stop_further();
+            self.advance_stop();
         }
     }
 
     /// Waits for the gate's answer, an ended child, the host, process 1, or the next step of a stop.
-    fn wait(&self) -> Ready {
+    fn wait(&self) -> ReadySources {
         let next = self.stopping.as_ref().map(|stopping| stopping.terminate_at.unwrap_or(stopping.kill_at));
         let timeout = next.map_or(PollTimeout::NONE, |at| {
-            // One more, so that the step is due when this returns.
+            // One millisecond more, so that the step is due when this returns.
             let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
@@ -186,15 +186,15 @@ impl Keeper {
             fds.push(PollFd::new(failure.as_fd(), PollFlags::POLLIN));
             fds.len() - 1
         });
-        let init = self.init.as_ref().filter(|_| self.talks).map(|init| {
+        let init = self.init.as_ref().filter(|_| self.init_connected).map(|init| {
             fds.push(PollFd::new(init.as_fd(), PollFlags::POLLIN));
             fds.len() - 1
         });
         if poll(&mut fds, timeout).is_err() {
-            return Ready::default();
+            return ReadySources::default();
         }
         let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        Ready {
+        ReadySources {
             failure: failure.is_some_and(ready),
             watch: ready(0),
             lifeline: ready(1),
@@ -205,11 +205,11 @@ impl Keeper {
     /// The child has executed its program, or failed to.
     fn read_failure(&mut self) {
         let Some(failure) = self.gate.failure.take() else { return };
-        match ChildFailure::hear(&failure) {
+        match ChildFailure::receive(&failure) {
             Some(failed) => {
-                // Nothing is left when the host hears of it.
+                // The tree is gone before the host gets the report.
                 match &self.init {
-                    Some(init) => birth::end(init),
+                    Some(init) => spawn::end(init),
                     None => _ = nix::sys::wait::waitpid(self.child, None),
                 }
                 self.placeholders.remove();
@@ -220,12 +220,12 @@ impl Keeper {
         }
     }
 
-    /// Takes what process 1 says.
-    fn hear_init(&mut self) {
-        while let Some(init) = self.init.as_ref().filter(|_| self.talks) {
+    /// Reads the reports of process 1.
+    fn read_init_reports(&mut self) {
+        while let Some(init) = self.init.as_ref().filter(|_| self.init_connected) {
             match init.receive() {
                 InitReport::Exited(exit) => self.child_exited(exit),
-                InitReport::End => self.talks = false,
+                InitReport::End => self.init_connected = false,
                 InitReport::Nothing => return,
                 InitReport::Ready(_) | InitReport::Listeners(_) | InitReport::Program(_) => {}
             }
@@ -245,7 +245,7 @@ impl Keeper {
 
     /// Collects everything that has ended.
     fn reap(&mut self) -> Proof {
-        self.hear_init();
+        self.read_init_reports();
         loop {
             let (pid, exit) = match wait_any() {
                 Ok(Some(reaped)) => reaped,
@@ -256,11 +256,11 @@ impl Keeper {
             if pid == self.child.as_raw() {
                 self.child_exited(exit);
             } else if self.init.as_ref().is_some_and(|init| init.is_own(pid)) {
-                // What it said last is still to be read. If it said nothing of the program, the kernel has ended both.
-                self.hear_init();
+                // Read its last reports first. If none names the program's exit, the kernel has ended both.
+                self.read_init_reports();
                 let maker = self.init.as_ref().filter(|init| init.pid.as_raw() == pid);
                 if maker.is_some_and(Init::kill) {
-                    // Somebody killed `bwrap`: process 1 is this process's child now, and its end is the end.
+                    // `bwrap` was killed: process 1 is this process's child now, and its exit ends the tree.
                     continue;
                 }
                 self.child_exited(Exit { status: sandbox::KILLED, usage: Usage::default() });
@@ -273,7 +273,7 @@ impl Keeper {
             self.contain();
         }
         let now = Instant::now();
-        // A grace beyond all time is one that never ends by itself.
+        // A grace that overflows is treated as one year.
         let far = now + Duration::from_secs(365 * 86_400);
         let kill_at = now.checked_add(grace).unwrap_or(far);
         let terminate_at = match first {
@@ -291,8 +291,8 @@ impl Keeper {
         self.stopping = Some(Stopping { terminate_at, kill_at });
     }
 
-    /// Takes the steps that are due.
-    fn stop_further(&mut self) {
+    /// Takes the steps of the stop that are due.
+    fn advance_stop(&mut self) {
         let now = Instant::now();
         let Some(stopping) = &mut self.stopping else { return };
         if now >= stopping.kill_at {
@@ -314,7 +314,7 @@ impl Keeper {
     fn end_descendants(&mut self) -> Ended {
         let own = getpid().as_raw();
         if !self.exited && linux::process(own).is_none() {
-            // Without a readable /proc nothing can be searched; this at least is known.
+            // Without a readable /proc no search is possible; the child's process group is known.
             let _ = kill(Pid::from_raw(-self.child.as_raw()), Signal::SIGKILL);
         }
         containment::end_all(|| descendants(&[own], &|_| false), || self.reap())
@@ -375,7 +375,7 @@ impl Keeper {
     }
 }
 
-/// Sends a report; a host that is gone, or that has not read for ages, does not get it.
+/// Sends a report. It is lost if the host is gone or the socket is full.
 pub(super) fn report(lifeline: BorrowedFd<'_>, report: &Report) {
     report_with(lifeline, report, &[]);
 }
@@ -439,7 +439,7 @@ pub(super) const fn exit_of(reaped: &Reaped) -> Exit {
     Exit { status, usage }
 }
 
-/// Makes zygote and keepers deaf to what a terminal or a service manager sends to everything at once.
+/// Makes zygote and keepers ignore the signals that a terminal or a service manager sends to a whole group.
 pub(super) fn ignore_signals() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -455,7 +455,7 @@ pub(super) fn ignore_signals() {
         // SAFETY: ignoring runs no code of ours.
         let _ = unsafe { sigaction(signal, &ignore) };
     }
-    // Ignored, it would take the children's exit status with it.
+    // If SIGCHLD were ignored, the kernel would discard the children's exit status.
     // SAFETY: the default action runs no code of ours.
     let _ = unsafe { sigaction(Signal::SIGCHLD, &default) };
 }

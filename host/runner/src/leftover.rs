@@ -1,4 +1,4 @@
-//! Ends what a host that died left behind, keepers failing too: at the start of the next host.
+//! Ends processes that a dead host left behind because its keepers failed, too. The next host calls this at its start.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use super::linux::{self, Process};
 pub struct LeftoverReport {
     /// For each identity that still had processes: its marker and those that were ended.
     pub ended: Vec<(String, Vec<Leftover>)>,
-    /// Processes that are ours and would not die within two seconds.
+    /// Processes of an attempt that were still alive after two seconds.
     pub survivors: Vec<(String, Vec<Leftover>)>,
 }
 
 /// Ends every process that provably belongs to one of the recorded attempts: the recorded child or keeper (same boot,
-/// process id and start time), everything below them, and every process that carries the marker. Others that merely
-/// have a recorded process id are left alone. Takes up to about two seconds for each attempt where something is
+/// process id and start time), everything below them, and every process that carries the marker. A process that
+/// merely has a recorded process id is left alone. Takes up to about two seconds for each attempt where something is
 /// alive, otherwise milliseconds.
 pub fn end_leftovers(recorded: &[ProcessIdentity]) -> LeftoverReport {
     let mut report = LeftoverReport::default();
@@ -38,7 +38,7 @@ pub fn end_leftovers(recorded: &[ProcessIdentity]) -> LeftoverReport {
     report
 }
 
-/// Everything alive that provably belongs to the attempt; never this process nor what it descends from.
+/// Everything alive that provably belongs to the attempt; never this process or its ancestors.
 pub(super) fn belonging_to(identity: &ProcessIdentity) -> Vec<Process> {
     let same_boot = identity.is_of_this_boot();
     let is_recorded = |process: &Process| {

@@ -1,47 +1,45 @@
 //! Process supervision: starts a child, moves its bytes, and makes sure that nothing of it stays behind.
 //!
-//! This module knows nothing of providers, storage or events of the host. It needs no async runtime: whoever runs a
-//! child gives it a thread and calls [`Child::next`] in a loop.
+//! This crate knows nothing of providers, storage or events of the host. It needs no async runtime: the caller gives
+//! each child a thread and calls [`Child::next`] in a loop.
 //!
-//! # Who is who
+//! # Processes
 //! ```text
 //! host ──control socket──▶ zygote            one for each host, single-threaded, forked before the host grows
 //!   │                        └─ keeper       one for each run: subreaper, ends everything below it
 //!   └──lifeline socket────────▶ └─ child     own session and process group; its descendants stay below the keeper
 //! ```
-//! The lifeline's other end lives in the host alone. Whatever ends the host, SIGKILL included, closes it; the keeper
-//! then freezes and kills everything below itself and goes. The zygote goes with its control socket. A keeper that is
-//! killed is noticed twice: the host sees the lifeline close and ends what it can identify, and the zygote, a
-//! subreaper too, inherits the orphans and ends them.
+//! The lifeline's other end lives in the host alone. When the host ends in any way, SIGKILL included, it closes; the
+//! keeper then freezes and kills everything below itself and exits. The zygote exits when its control socket closes. A
+//! keeper that is killed is noticed twice: the host sees the lifeline close and ends what it can identify, and the
+//! zygote, a subreaper too, inherits the orphans and ends them.
 //!
 //! # Three separate ends
-//! A child's exit, the end of its streams and the end of its tree are three events, in whatever order they come:
+//! A child's exit, the end of its streams and the end of its tree are three events, in any order:
 //! [`Event::Exited`], [`Event::EndOfStream`] (one for each stream) and, always last, [`Event::Contained`]. After the
 //! exit there is a bounded wait ([`SpawnLimits::linger`]) for the streams; then the keeper ends what is left and the
 //! streams are closed, so that a descendant that holds a pipe open cannot hang the run.
 //!
 //! # Starting the zygote
-//! `main` calls [`start_zygote`] before it starts any thread, and answers the hidden verb that
-//! [`Zygote::respawn_with`] names by calling [`serve_zygote`]; `/proc/self/exe` as the program still works when the
-//! binary has been replaced. A process with threads must not fork, so tests start theirs with [`Zygote::launch`]: unit
-//! tests with the test binary itself (`tests::zygote` here), integration tests with `CARGO_BIN_EXE_ostler` and the
-//! hidden verb.
+//! `main` calls [`start_zygote`] before it starts any thread. For the hidden verb that [`Zygote::respawn_with`] names,
+//! it calls [`serve_zygote`]; `/proc/self/exe` as the program still works when the binary has been replaced. A process
+//! with threads must not fork, so tests start theirs with [`Zygote::launch`]: unit tests with the test binary itself
+//! (`tests::zygote` here), integration tests with `CARGO_BIN_EXE_ostler` and the hidden verb.
 
 mod attributes;
-mod birth;
 mod child;
 mod containment;
 mod entry;
 mod event;
 mod identity;
 mod keeper;
-mod kin;
 mod leftover;
 mod lines;
 mod link;
 #[cfg(target_os = "linux")]
 mod linux;
 mod lookup;
+mod peer;
 mod placeholders;
 mod prelude;
 mod private;
@@ -49,6 +47,7 @@ mod probe;
 mod remove;
 mod sandbox;
 mod shims;
+mod spawn;
 mod spec;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -56,15 +55,14 @@ mod wire;
 mod zygote;
 
 pub use attributes::become_neutral;
-pub use birth::serve_as_init;
 pub use child::{Child, Prepared, Waker, WriteRefused};
 pub use entry::{serve_zygote, start_zygote};
 pub use event::{Contained, Event, Exit, ExitStatus, Leftover, StopSignal, Stream, Usage};
 pub use identity::ProcessIdentity;
-pub use kin::{Standing, standing_of_peer};
 pub use leftover::{LeftoverReport, end_leftovers};
 pub use lines::{Batch, Line, LineCaps, LineSplitter};
 pub use lookup::{Executable, Launch, LaunchError, Lookup, find_executable, inspect_executable, resolve_launch};
+pub use peer::{Standing, standing_of_peer};
 pub use prelude::{PreludePlan, ShellPrelude, plan_prelude};
 pub use private::{Access, Collected, PrivateDir, PrivateError, SweepReport, sweep};
 pub use probe::{ProbeOutcome, ProbeSpec, run_probe};
@@ -76,8 +74,8 @@ pub use sandbox::{
 pub use shims::{
     CliAllowlist, Problem as ShellProblem, Problem, ShimEntry, ShimError, ShimMode, ShimPlan, Shims, plan_shims,
 };
-pub use spec::is_transient;
-pub use spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin};
+pub use spawn::serve_as_init;
+pub use spec::{RunnerError, SpawnError, SpawnErrorKind, SpawnLimits, SpawnSpec, Stdin, is_transient};
 pub use zygote::Zygote;
 
 #[cfg(not(target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! Splits a stream of bytes into lines of text, with bounded memory whatever comes.
+//! Splits a stream of bytes into lines of text, with bounded memory for any input.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use memchr::{memchr, memchr_iter, memchr2, memrchr2};
 /// How long a line may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineCaps {
-    /// Bytes of a line that are kept at all, for a plugin's transcript.
+    /// Bytes of a line that are kept, for a plugin's transcript.
     pub transcript: usize,
     /// Bytes of a line's text that are shown and stored.
     pub shown: usize,
@@ -24,7 +24,7 @@ impl Default for LineCaps {
 #[derive(Debug)]
 pub struct LineSplitter {
     caps: LineCaps,
-    /// The beginning of a line whose end has not come, at most the transcript cap.
+    /// The start of a line whose end has not arrived, at most the transcript cap.
     begun: Vec<u8>,
     /// Whether that line had more bytes than are kept.
     cut: bool,
@@ -32,7 +32,7 @@ pub struct LineSplitter {
     after_cr: bool,
 }
 
-/// The lines that one read completed, in one text: each followed by a line feed, whatever ended it.
+/// The lines that one read completed, in one text: each followed by a line feed, whatever its own terminator was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     text: String,
@@ -74,7 +74,7 @@ impl LineSplitter {
         Self { caps, begun: Vec::new(), cut: false, after_cr: false }
     }
 
-    /// Takes what one read brought and returns the lines that it completed, `None` where it completed none.
+    /// Takes the bytes of one read and returns the lines that they complete, `None` if they complete none.
     pub fn push(&mut self, bytes: &[u8]) -> Option<Batch> {
         let bytes = match bytes {
             [] => return None,
@@ -93,7 +93,7 @@ impl LineSplitter {
         Some(batch)
     }
 
-    /// The stream has ended: the last line, if it had no end of its own.
+    /// The last line, if the stream ended without a line terminator.
     pub fn finish(&mut self) -> Option<Batch> {
         self.after_cr = false;
         if self.begun.is_empty() && !self.cut {
@@ -107,7 +107,7 @@ impl LineSplitter {
         self.begun.len()
     }
 
-    /// Keeps bytes of a line whose end has not come, as many as may be kept.
+    /// Keeps bytes of a line whose end has not arrived, up to the cap.
     fn keep(&mut self, bytes: &[u8]) {
         let room = self.caps.transcript.saturating_sub(self.begun.len());
         self.cut |= bytes.len() > room;
@@ -121,7 +121,7 @@ impl LineSplitter {
         self.begun.extend_from_slice(bytes);
     }
 
-    /// Makes the batch of what was begun and `whole`, which ends with a line's end.
+    /// Makes the batch of the unfinished line and `whole`, which ends with a line terminator.
     fn complete(&mut self, whole: &[u8]) -> Batch {
         let begun = std::mem::take(&mut self.begun);
         let cut = std::mem::take(&mut self.cut);
@@ -137,7 +137,7 @@ impl LineSplitter {
         self.convert(&begun, cut, whole)
     }
 
-    /// Takes bytes that are valid text already as they are. Gives back what was begun where they are not.
+    /// Makes a batch without copying line by line, if the bytes are valid text. Otherwise returns the unfinished line.
     fn adopt(&self, begun: Vec<u8>, whole: &[u8]) -> Result<Batch, Vec<u8>> {
         let length = begun.len();
         let mut bytes = begun;
@@ -153,7 +153,7 @@ impl LineSplitter {
         Ok(Batch { text, lines, shown_cap: self.caps.shown })
     }
 
-    /// Line by line: other ends than LF, lines beyond the cap, invalid UTF-8.
+    /// Converts line by line: for terminators other than LF, lines beyond the cap, invalid UTF-8.
     fn convert(&self, begun: &[u8], cut: bool, whole: &[u8]) -> Batch {
         let mut batch = Batch {
             text: String::with_capacity(begun.len() + whole.len()),
@@ -237,14 +237,14 @@ impl Batch {
         self.lines.iter().any(|line| line.lossy)
     }
 
-    /// Adds one line. Replacing makes text longer: the cap counts again.
+    /// Adds one line. Replacement can make the text longer, so the cap is applied again.
     fn add(&mut self, bytes: &[u8], mut truncated: bool, cap: usize) {
         let start = self.text.len();
         let mut lossy = false;
         let mut left = bytes.len();
         for chunk in bytes.utf8_chunks() {
             left -= chunk.valid().len() + chunk.invalid().len();
-            // A character that the cut itself went through is no error of the stream.
+            // A character that the cut itself divided is not invalid UTF-8 of the stream.
             let cut_through = truncated && left == 0 && chunk.invalid().len() < 4;
             let replacement = if chunk.invalid().is_empty() || cut_through { "" } else { "\u{fffd}" };
             if self.text.len() - start + chunk.valid().len() + replacement.len() > cap {
@@ -287,7 +287,7 @@ mod tests {
         split(LineCaps::default(), reads).into_iter().map(|(text, ..)| text).collect()
     }
 
-    /// One byte after the other, as the words of the contract have it.
+    /// The reference implementation: one byte at a time.
     fn naive(bytes: &[u8], cap: usize) -> Vec<(Vec<u8>, bool)> {
         let mut lines = Vec::new();
         let mut line: Option<Vec<u8>> = None;
@@ -317,7 +317,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_do_not_matter(
+        fn lines_do_not_depend_on_how_reads_cut_the_stream(
             text in "[ab\r\né€😀]{0,60}", cuts in prop::collection::vec(0usize..200, 0..6), cap in 1usize..40,
         ) {
             let bytes = text.as_bytes();
@@ -338,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_stay_within_the_caps(
+        fn random_bytes_stay_within_the_caps(
             reads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..8), cap in 1usize..60,
         ) {
             let reads: Vec<&[u8]> = reads.iter().map(Vec::as_slice).collect();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn all_three_ends_end_lines() {
+    fn lf_cr_and_crlf_end_lines() {
         assert_eq!(texts(&[b"a\nb\rc\r\nd"]), ["a", "b", "c", "d"]);
         assert_eq!(texts(&[b"a\r", b"\nb\r", b"c\n", b"\r\n"]), ["a", "b", "c", ""]);
         assert_eq!(texts(&[b"\n\n", b"\r\r\n"]), ["", "", "", ""]);
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_may_arrive_in_pieces_and_garbage_is_replaced() {
+    fn split_character_is_joined_and_invalid_utf8_is_replaced() {
         assert_eq!(texts(&[b"\xe2\x82", b"\xac\n"]), ["€"]);
         let lines = split(LineCaps::default(), &[b"ok\n\xff\xfe x\nfine\n"]);
         assert_eq!(lines[1], ("\u{fffd}\u{fffd} x".to_owned(), false, true));
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_stays_within_the_cap() {
+    fn line_without_terminator_stays_within_the_cap() {
         let caps = LineCaps { transcript: 1 << 20, shown: 100 };
         let mut splitter = LineSplitter::new(caps);
         let read = vec![b'x'; 64 * 1024];
@@ -380,7 +380,7 @@ mod tests {
         let line = batch.lines().next().unwrap();
         assert_eq!((line.text.len(), line.shown.len(), line.truncated, line.is_cut()), (1 << 20, 100, true, true));
         assert_eq!(batch.shown_text().len(), 101);
-        // Garbage grows when it is replaced, and stays within the cap all the same.
+        // Invalid bytes grow when they are replaced, and still stay within the cap.
         splitter.push(&vec![0xff; 1 << 20]);
         let batch = splitter.push(b"\nnext\n").unwrap();
         assert!(batch.text().len() < (1 << 20) + 10);

@@ -20,9 +20,9 @@ use super::sandbox;
 use super::spec::{SpawnError, SpawnErrorKind, SpawnSpec, is_transient};
 use super::wire::{Command, Frames, MAX_NAMED, Report, Stage};
 
-/// How long keepers are given to begin, and to answer when they should.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a keeper may be silent before its zygote is asked whether it still answers.
+/// How long a keeper may take to start, and to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a keeper may be silent before the host checks whether its zygote still answers.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The lifeline of one keeper. Dropping it ends the keeper's whole tree and waits for that.
@@ -37,18 +37,18 @@ pub(super) struct Link {
     ended: bool,
 }
 
-/// What reading the lifeline brought.
+/// The result of a read of the lifeline.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// Reports that came, maybe none.
+    /// The reports that arrived, possibly none.
     Reports(Vec<Report>),
-    /// Those that came before the end.
+    /// The keeper has closed the lifeline; these reports came before.
     End(Vec<Report>),
 }
 
 impl Link {
     /// Begins the conversation: sends what to start, and waits until keeper and child exist.
-    /// `still_wanted` is asked after each silence of [`SILENCE`].
+    /// `still_wanted` is called after each silence of [`SILENCE`].
     pub(super) fn open(
         socket: OwnedFd,
         frame: &[u8],
@@ -65,7 +65,7 @@ impl Link {
             marker: spec.marker.clone(),
         };
         let mut link = Self { socket, frames: Frames::default(), identity, sockets: Vec::new(), ended: false };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         link.send_all(frame, deadline);
         let report = loop {
             let silence = deadline.min(Instant::now() + SILENCE);
@@ -95,7 +95,7 @@ impl Link {
     /// Lets the child execute its program and waits until it has.
     pub(super) fn start(&mut self, executable: &Path, cwd: &Path) -> Result<(), SpawnError> {
         self.send(&Command::Start);
-        match self.receive_one(Instant::now() + PATIENCE * 3) {
+        match self.receive_one(Instant::now() + ANSWER_TIMEOUT * 3) {
             Some(Report::Started) => Ok(()),
             Some(Report::Failed { stage, errno, step }) => Err(self.failed(stage, errno, &step, executable, cwd)),
             Some(_) | None => {
@@ -114,10 +114,10 @@ impl Link {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Sends a command. One that cannot be sent is not missed: the keeper's end will be seen.
+    /// Sends a command. A failure needs no error: the next read sees that the keeper has gone.
     pub(super) fn send(&mut self, command: &Command) {
         if let Some(frame) = command.encode() {
-            self.send_all(&frame, Instant::now() + PATIENCE);
+            self.send_all(&frame, Instant::now() + ANSWER_TIMEOUT);
         }
     }
 
@@ -184,7 +184,7 @@ impl Link {
         self.ended = true;
     }
 
-    /// Ends everything in the place of a keeper that was killed or hangs.
+    /// Ends the tree without its keeper, which was killed or hangs.
     pub(super) fn end_without_keeper(&mut self) -> Contained {
         self.ended = true;
         let ProcessIdentity { keeper_pid, keeper_start_ticks, .. } = self.identity;
@@ -291,7 +291,7 @@ pub(super) fn set_nonblocking(fd: impl AsFd) -> nix::Result<()> {
     fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-/// Waits until the descriptor is ready; false when the time has come first.
+/// Waits until the descriptor is ready; false if the deadline passes first.
 fn wait_for(fd: BorrowedFd<'_>, flags: PollFlags, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

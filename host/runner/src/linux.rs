@@ -33,19 +33,19 @@ pub(super) struct Process {
     pub(super) alive: bool,
 }
 
-/// Describes one process; nothing where there is none of that id.
+/// Describes one process; None if no process has that id.
 pub(super) fn process(pid: i32) -> Option<Process> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// All processes that this one may see. Not one moment's picture: processes come and go while it is taken.
+/// All processes that this one may see. Not a snapshot: processes start and end while the list is read.
 pub(super) fn all_processes() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(process).collect()
 }
 
-/// `pid (name) state ppid …`; the name may hold anything, parentheses too.
+/// Parses `pid (name) state ppid …`; the name may contain any character, parentheses included.
 fn parse_stat(stat: &[u8]) -> Option<Process> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
@@ -72,7 +72,7 @@ pub(super) fn has_marker(pid: i32, marker: &str) -> bool {
     environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
 }
 
-/// Names the current boot; empty where the kernel does not tell.
+/// Identifies the current boot; empty if it cannot be read.
 pub(super) fn boot_id() -> &'static str {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
     BOOT_ID.get_or_init(|| {
@@ -123,7 +123,7 @@ fn close_between(first: RawFd, last: RawFd) {
     }
 }
 
-/// Asks for a larger pipe, so that a busy writer and its reader switch less often. A refusal does not matter.
+/// Enlarges a pipe, so that a busy writer and its reader switch less often. A failure is ignored.
 pub(super) fn enlarge_pipe(pipe: impl AsFd) {
     let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(super::child::READ_SIZE as i32));
 }
@@ -140,7 +140,7 @@ impl ChildWatch {
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
     }
 
-    /// Forgets the signals that came until now.
+    /// Discards the pending signals.
     pub(super) fn drain(&self) {
         while matches!(self.0.read_signal(), Ok(Some(_))) {}
     }
@@ -162,7 +162,7 @@ impl WakeFd {
     }
 
     pub(super) fn wake(&self) {
-        // Full means that it is awake already.
+        // A full counter means that a wake-up is pending already.
         let _ = self.0.write(1);
     }
 
@@ -188,9 +188,9 @@ impl ProcessHandle {
         // SAFETY: takes numbers only and returns a new descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = RawFd::try_from(Errno::result(fd).ok()?).ok()?;
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new and has no other owner.
         let handle = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        // Only now: the handle holds whoever had the id when it was opened.
+        // Checked after opening: the handle refers to the process that had the id at that moment.
         process(pid).filter(|process| process.start_ticks == start_ticks).map(|_| handle)
     }
 
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_parentheses_and_spaces() {
+    fn stat_with_parentheses_and_spaces_in_the_name_is_parsed() {
         let stat = b"12 (a) b (c)) S 7 1 1 0 -1 4194560 1 0 0 0 3 4 0 0 20 0 1 0 998877 1 2 3";
         let process = parse_stat(stat).unwrap();
         assert_eq!((process.pid, process.parent, process.start_ticks), (12, 7, 998_877));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found() {
+    fn own_process_is_found() {
         let pid = std::process::id() as i32;
         let found = process(pid).unwrap();
         assert!(found.alive);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_leader_with_threads_is_alive() {
+    fn zombie_leader_with_threads_is_alive() {
         let line =
             |state: &str, threads: u32| format!("1 (x) {state} 0 1 1 0 -1 0 1 0 0 0 3 4 0 0 20 0 {threads} 0 5 1");
         assert!(!parse_stat(line("Z", 1).as_bytes()).unwrap().alive);

@@ -10,10 +10,10 @@ use std::time::SystemTime;
 
 use nix::unistd::{AccessFlags, access};
 
-/// A program file, with what tells that it has been replaced.
+/// A program file, with size and time by which a replacement is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executable {
-    /// Where it was found, absolute, links not resolved (programs look at the name they are called by).
+    /// Where it was found, absolute, links not resolved (programs may depend on the name by which they are called).
     pub path: PathBuf,
     /// Size in bytes of the file that the links lead to.
     pub size: u64,
@@ -21,14 +21,14 @@ pub struct Executable {
     pub modified: SystemTime,
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// The first match.
     Found(Executable),
-    /// Nothing usable, but these bear the name: no regular file, or no permission to execute.
+    /// Nothing usable, but these files have the name: not a regular file, or no permission to execute.
     NotExecutable(Vec<PathBuf>),
-    /// Nothing of the name.
+    /// No file of that name.
     NotFound,
 }
 
@@ -57,7 +57,7 @@ pub fn find_executable<S: AsRef<OsStr>>(names: &[S], search_path: &OsStr) -> Loo
 /// Looks at one file by absolute path.
 pub fn inspect_executable(path: &Path) -> Lookup {
     let Ok(meta) = fs::metadata(path) else {
-        // A link that leads nowhere bears the name, but a folder that cannot be read does not tell.
+        // A dangling link counts as a file of that name; a folder that cannot be read does not.
         let dangling = fs::symlink_metadata(path).is_ok();
         return if dangling { Lookup::NotExecutable(vec![path.to_owned()]) } else { Lookup::NotFound };
     };
@@ -99,7 +99,7 @@ pub enum LaunchError {
 }
 
 /// Resolves a `#!/usr/bin/env NAME` script's interpreter on `search_path`, so that the script starts when its own
-/// `PATH` is a folder of shims. Programs that need no such help come back as they are.
+/// `PATH` is a folder of shims. Other programs are returned unchanged.
 ///
 /// # Errors
 /// The interpreter is not on the path. A program that may be executed but not read is started as it is.
@@ -126,7 +126,7 @@ pub fn resolve_launch(executable: &Path, search_path: &OsStr) -> Result<Launch, 
     }
 }
 
-/// As much of the first line as the kernel itself looks at.
+/// As much of the first line as the kernel reads.
 fn read_first_line(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut begin = Vec::new();
     File::open(path)?.take(256).read_to_end(&mut begin)?;
@@ -135,8 +135,8 @@ fn read_first_line(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(begin)
 }
 
-/// What `env` is to run, from a line `#!/usr/bin/env [-S] NAME [ARGUMENT…]`. Nothing where the line is another, or
-/// uses more of `env` (its options, assignments, quotes): such a script starts as it is.
+/// What `env` is to run, from a line `#!/usr/bin/env [-S] NAME [ARGUMENT…]`. None for any other line, and for
+/// one that uses more of `env` (options, assignments, quotes): such a script starts as it is.
 fn env_words(first_line: &[u8]) -> Option<Vec<String>> {
     let line = std::str::from_utf8(first_line.strip_prefix(b"#!")?).ok()?.trim();
     let (interpreter, argument) = line.split_once([' ', '\t'])?;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_usable_one_is_found_and_others_are_told() {
+    fn first_usable_file_is_found_and_unusable_ones_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         fs::create_dir_all(one.join("folder")).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn interpreters_named_through_env_are_resolved() {
+    fn interpreter_named_through_env_is_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let node = dir.path().join("node");
         file(&node, "", 0o755);

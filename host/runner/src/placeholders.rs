@@ -1,8 +1,8 @@
-//! Empty folders and files in the places of protected ones that are missing, for as long as children live.
+//! Empty folders and files at protected paths that are missing, as long as children live.
 //!
-//! A child sees them read-only, and so cannot make them itself. They are the keeper's, which outlives the child and the
-//! host. Several keepers may need the same one: each holds a shared lock on it, and the last one removes it. A mark in its
-//! mode tells a placeholder from what somebody else made, so that one whose keeper was killed is taken over.
+//! A child sees them read-only, and so cannot make them itself. They belong to the keeper, which outlives the child
+//! and the host. Several keepers may need the same one: each holds a shared lock on it, and the last one removes it. A
+//! placeholder has a file mode that nothing else has, so that one whose keeper was killed is recognized and reused.
 
 use std::fs;
 use std::io::Write;
@@ -18,18 +18,18 @@ use serde::{Deserialize, Serialize};
 
 use super::remove::FOLDER;
 
-/// Modes that nothing else has by chance.
+/// Modes that mark a placeholder: unlikely for any other file.
 const FOLDER_MODE: u32 = 0o551;
 const FILE_MODE: u32 = 0o440;
 
-/// Modes of what somebody has filled: it is the user's then.
+/// Modes given to a placeholder with content: it then belongs to the user.
 const FILLED_FOLDER_MODE: u32 = 0o755;
 const FILLED_FILE_MODE: u32 = 0o644;
 
-/// Tries where others remove the same placeholder meanwhile.
+/// How often locking is tried, in case other keepers remove the same placeholder meanwhile.
 const TRIES: usize = 3;
 
-/// Something protected that is missing.
+/// A protected file or folder that is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placeholder {
     /// Where, absolute.
@@ -39,12 +39,12 @@ pub struct Placeholder {
 }
 
 impl Placeholder {
-    /// What stands in a file, so that programs which read it find nothing to obey.
+    /// The content of a file: valid for programs that read it, and without settings.
     fn content(&self) -> &'static [u8] {
         if self.path.extension().is_some_and(|extension| extension == "json") { b"{}\n" } else { b"" }
     }
 
-    /// Whether this path is one already.
+    /// Whether there is a placeholder at this path already.
     #[must_use]
     pub fn is_there(&self) -> bool {
         let Ok(found) = fs::symlink_metadata(&self.path) else { return false };
@@ -62,45 +62,45 @@ impl Placeholder {
     }
 }
 
-/// A placeholder that this keeper needs.
+/// A placeholder on which this keeper has a shared lock.
 #[derive(Debug)]
-struct Held {
+struct Locked {
     placeholder: Placeholder,
     parent: OwnedFd,
     lock: Flock<OwnedFd>,
 }
 
-/// Those of one keeper.
+/// The placeholders of one keeper.
 #[derive(Debug, Default)]
-pub(super) struct Placeholders(Vec<Held>);
+pub(super) struct Placeholders(Vec<Locked>);
 
 impl Placeholders {
     /// Makes those that are missing, and shares those of other keepers. One that cannot be made is left out: then the
-    /// child cannot make it either, or somebody else has made it.
+    /// child cannot make it either, or another process has made it.
     pub(super) fn make(wanted: &[Placeholder]) -> Self {
-        Self(wanted.iter().filter_map(|placeholder| (0..TRIES).find_map(|_| hold(placeholder).ok())).collect())
+        Self(wanted.iter().filter_map(|placeholder| (0..TRIES).find_map(|_| lock(placeholder).ok())).collect())
     }
 
     /// Removes those that no other keeper needs and that are still empty.
     pub(super) fn remove(&mut self) {
-        for Held { placeholder, parent, lock } in self.0.drain(..) {
+        for Locked { placeholder, parent, lock } in self.0.drain(..) {
             let Some(name) = placeholder.path.file_name() else { continue };
-            // The lock that is held becomes an exclusive one, or is let go.
+            // Replace the shared lock by an exclusive one; if another keeper has a lock, keep the placeholder.
             let Ok(file) = lock.unlock() else { continue };
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
             let how = if placeholder.folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
             if !placeholder.is_there() || unlinkat(&parent, name, how).is_err() {
-                give_away(&lock, placeholder.folder);
+                reset_mode(&lock, placeholder.folder);
             }
         }
     }
 }
 
-/// Gives what somebody has filled meanwhile a mode with which its owner can work.
-fn give_away(place: &OwnedFd, folder: bool) {
+/// Gives a placeholder that has content now a mode with which its owner can work.
+fn reset_mode(file: &OwnedFd, folder: bool) {
     let (own, theirs) = if folder { (FOLDER_MODE, FILLED_FOLDER_MODE) } else { (FILE_MODE, FILLED_FILE_MODE) };
-    if fstat(place).is_ok_and(|found| found.st_mode & 0o7777 == own) {
-        let _ = fchmod(place.as_fd(), Mode::from_bits_truncate(theirs));
+    if fstat(file).is_ok_and(|found| found.st_mode & 0o7777 == own) {
+        let _ = fchmod(file.as_fd(), Mode::from_bits_truncate(theirs));
     }
 }
 
@@ -110,7 +110,8 @@ impl Drop for Placeholders {
     }
 }
 
-fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
+/// Makes a placeholder, or reuses one, and takes a shared lock on it.
+fn lock(placeholder: &Placeholder) -> nix::Result<Locked> {
     let (Some(folder), Some(name)) = (placeholder.path.parent(), placeholder.path.file_name()) else {
         return Err(Errno::EINVAL);
     };
@@ -130,7 +131,7 @@ fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
         Err(errno) => return Err(errno),
     }
     let file = openat(&parent, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    // The mask of this process must not change the mark.
+    // Set it explicitly: the umask of this process may have changed it.
     let mode = if placeholder.folder { FOLDER_MODE } else { FILE_MODE };
     fchmod(file.as_fd(), Mode::from_bits_truncate(mode))?;
     let lock = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, errno)| errno)?;
@@ -139,7 +140,7 @@ fn hold(placeholder: &Placeholder) -> nix::Result<Held> {
     if (locked.st_dev, locked.st_ino) != (there.st_dev, there.st_ino) {
         return Err(Errno::EAGAIN);
     }
-    Ok(Held { placeholder: placeholder.clone(), parent, lock })
+    Ok(Locked { placeholder: placeholder.clone(), parent, lock })
 }
 
 #[cfg(test)]
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn last_keeper_removes_what_several_need() {
+    fn shared_placeholder_is_removed_by_the_last_keeper() {
         let root = tempfile::tempdir().unwrap();
         let wanted = wanted(root.path());
         let (mut first, mut second) = (Placeholders::make(&wanted), Placeholders::make(&wanted));
@@ -169,29 +170,29 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_somebody_filled_stays_and_can_be_used() {
+    fn placeholder_folder_with_content_stays_and_becomes_writable() {
         let root = tempfile::tempdir().unwrap();
-        let mut held = Placeholders::make(&wanted(root.path()));
+        let mut placeholders = Placeholders::make(&wanted(root.path()));
         let folder = root.path().join("folder");
-        // As root may, or an owner who has changed the mode and changed it back.
+        // As root can, or an owner who changes the mode and changes it back.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         fs::write(folder.join("settings.json"), "the user's").unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE)).unwrap();
-        held.remove();
+        placeholders.remove();
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, FILLED_FOLDER_MODE);
         assert!(folder.join("settings.json").exists() && !root.path().join("settings.json").exists());
     }
 
     #[test]
-    fn what_somebody_else_made_or_filled_stays() {
+    fn files_of_others_and_filled_placeholders_stay() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("folder")).unwrap();
-        let mut held = Placeholders::make(&wanted(root.path()));
-        assert_eq!(held.0.len(), 1);
+        let mut placeholders = Placeholders::make(&wanted(root.path()));
+        assert_eq!(placeholders.0.len(), 1);
         let file = root.path().join("settings.json");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&file, "the user's").unwrap();
-        held.remove();
+        placeholders.remove();
         assert!(root.path().join("folder").exists() && file.exists());
     }
 }

@@ -1,14 +1,13 @@
 //! What every shell of the child runs first: the shell prelude, and the `PATH` that login shells may not reset.
 //!
-//! A login shell begins with the system's profile, which sets `PATH` anew. bash reads `BASH_ENV` after it, also for
-//! `bash -lc`, and zsh, which reads `$ZDOTDIR/.zshenv` always, reads `.zprofile` and `.zlogin` after it: both get the
-//! last word here. A plain
-//! POSIX login shell (`sh -lc`, `dash -l`) reads `ENV` only when interactive and cannot be kept from its profile; the
-//! allowlist limits names, it is no sandbox.
+//! A login shell starts with the system's profile, which sets `PATH` again. bash reads `BASH_ENV` after it, also for
+//! `bash -lc`, and zsh, which reads `$ZDOTDIR/.zshenv` always, reads `.zprofile` and `.zlogin` after it: in both, the
+//! script of this module runs last. A plain POSIX login shell (`sh -lc`, `dash -l`) reads `ENV` only when interactive,
+//! so its profile wins there; the allowlist limits names, it is not a sandbox.
 //!
-//! A bash whose standard input is a socket, and which finds no shell above it, takes itself for one that a remote-shell
-//! daemon started: it reads `~/.bashrc` and passes `BASH_ENV` over. Programs on Node.js and Bun give their children such
-//! an input, so the child is told that there is a shell above it.
+//! A bash whose standard input is a socket, and which finds no shell above it, assumes that a remote-shell daemon
+//! started it: it reads `~/.bashrc` and ignores `BASH_ENV`. Programs on Node.js and Bun give their children such an
+//! input, so the child gets a `SHLVL` as below another shell.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,7 +16,7 @@ use super::private::{Access, PrivateDir, PrivateError};
 use super::shims::{Problem, quote};
 
 const FOLDER: &str = "shell";
-/// How deep in shells the child stands. bash counts one more for itself, and believes in a remote-shell daemon below two.
+/// The number of shells above the child. bash adds one for itself, and assumes a remote-shell daemon below two.
 const SHELL_LEVEL: (&str, &str) = ("SHLVL", "1");
 const MAX_CONTENT: usize = 1024 * 1024;
 
@@ -39,8 +38,8 @@ pub struct PreludePlan {
     variables: Vec<(&'static str, &'static str)>,
 }
 
-/// Plans the private files behind `BASH_ENV`, `ENV` and `ZDOTDIR`: the prelude, and, where `fixed_path` names the
-/// folder of an allowlist, the line that gives `PATH` back to it after whatever a profile did.
+/// Plans the private files behind `BASH_ENV`, `ENV` and `ZDOTDIR`: the prelude and, if `fixed_path` names the folder of
+/// an allowlist, the line that sets `PATH` to it again after a profile has changed it.
 ///
 /// # Errors
 /// Every problem of the prelude at once.
@@ -78,14 +77,14 @@ pub fn plan_prelude(prelude: Option<&ShellPrelude>, fixed_path: Option<&Path>) -
     Ok(plan)
 }
 
-/// Plans what zsh reads: where it runs the prelude, the script that bash gets. `ZDOTDIR` hides the user's own files, so
-/// each begins with theirs.
+/// Plans the files that zsh reads. They run the same prelude script as bash. `ZDOTDIR` hides the user's own files, so
+/// each file first reads the user's.
 fn plan_zsh(plan: &mut PreludePlan, runs_prelude: bool, path_line: &str) {
-    // Theirs may say where the rest of them lies; this folder stays the one that zsh looks into.
+    // The user's file may set `ZDOTDIR` to the folder of the other files; zsh itself keeps reading this folder.
     let always = "ostler_zsh=$ZDOTDIR\n[ ! -f \"$HOME/.zshenv\" ] || . \"$HOME/.zshenv\"\n\
         [ \"$ZDOTDIR\" = \"$ostler_zsh\" ] && ostler_own=$HOME || ostler_own=$ZDOTDIR\nZDOTDIR=$ostler_zsh\n";
     let own = |file: &str| format!("[ ! -f \"$ostler_own/{file}\" ] || . \"$ostler_own/{file}\"\n");
-    // A login shell has it last, after all profiles, as bash does; any other reads nothing but the first file.
+    // A login shell runs it last, after all profiles, as bash does; any other shell reads only the first file.
     let (now, last) = if runs_prelude {
         ("[[ -o login ]] || . \"$ostler_zsh/bash\"\n", ". \"$ostler_zsh/bash\"\n")
     } else {
@@ -125,8 +124,8 @@ impl PreludePlan {
         self.variables.iter().map(|(name, _)| *name)
     }
 
-    /// Writes the files (0600) and returns the variables to set for the child: those that name them, and the depth in
-    /// shells without which bash may not look at them.
+    /// Writes the files (0600) and returns the variables to set for the child: those that name the files, and the shell
+    /// level without which bash may ignore them.
     ///
     /// # Errors
     /// What the private folder refuses.

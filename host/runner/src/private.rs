@@ -1,7 +1,7 @@
 //! The private folder of one attempt: files that the child reads, and files that it may leave.
 //!
-//! The child runs as the same user and may do what it likes in there. So nothing here follows a link: every folder on
-//! the way is opened by itself, beginning with one that was opened when the folder was made.
+//! The child runs as the same user and can change anything in it. So nothing here follows a link: every folder on the
+//! path is opened by itself, starting from a descriptor that was opened when the private folder was made.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -58,16 +58,16 @@ pub enum PrivateError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// There is something else than a regular file.
+    /// The path is not a regular file.
     #[error("{path:?} in the private folder is not a regular file, or lies behind a link")]
     NotAFile {
         /// The path as given.
         path: String,
     },
-    /// The folder of private folders is no folder, or a link to one.
+    /// The folder of private folders is not a folder, or is a link to one.
     #[error("failed to use {} for the files of runs: it is not a folder, or a link to one", .path.display())]
     NotAFolder {
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
     /// The system refused.
@@ -75,7 +75,7 @@ pub enum PrivateError {
     System {
         /// What was tried.
         what: &'static str,
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The system's answer.
         errno: Errno,
@@ -83,10 +83,11 @@ pub enum PrivateError {
 }
 
 impl PrivateDir {
-    /// Makes `parent/name` (and `parent`, 0700, where it is missing). It must not exist yet, and `parent` must be no link.
+    /// Makes `parent/name` (and `parent`, 0700, if it is missing). It must not exist yet, and `parent` must not be a
+    /// link.
     ///
     /// # Errors
-    /// A name that is not one plain file name; a `parent` that is a link or no folder; what the system refused.
+    /// A name that is not a single file name; a `parent` that is a link or not a folder; an error of the system.
     pub fn create(parent: &Path, name: &str) -> Result<Self, PrivateError> {
         Self::check(name)?;
         if name.contains('/') {
@@ -126,7 +127,7 @@ impl PrivateDir {
         })
     }
 
-    /// Where it is, absolute if `parent` was.
+    /// Its path, absolute if `parent` was.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -153,10 +154,10 @@ impl PrivateDir {
         Err(PrivateError::BadPath { path: relative.to_owned(), reason })
     }
 
-    /// Writes a new file, making the folders on its way (0700); returns its absolute path. Never follows links.
+    /// Writes a new file, making the folders on its path (0700); returns its absolute path. Never follows links.
     ///
     /// # Errors
-    /// A bad path, a file that exists already, what the system refused. No half-written file is left.
+    /// A bad path, a file that exists already, an error of the system. No partly written file is left.
     pub fn write(&self, relative: &str, content: &[u8], access: Access) -> Result<PathBuf, PrivateError> {
         Self::check(relative)?;
         let path = self.path.join(relative);
@@ -188,11 +189,11 @@ impl PrivateDir {
         Ok(path)
     }
 
-    /// Reads a file that the child may have left; `None` where there is none. Regular files only, links are not
+    /// Reads a file that the child may have left; `None` if there is none. Regular files only, links are not
     /// followed, at most `limit` bytes.
     ///
     /// # Errors
-    /// A bad path, something that is no regular file, what the system refused.
+    /// A bad path, something that is not a regular file, an error of the system.
     pub fn collect(&self, relative: &str, limit: usize) -> Result<Option<Collected>, PrivateError> {
         Self::check(relative)?;
         let not_a_file = || PrivateError::NotAFile { path: relative.to_owned() };
@@ -224,7 +225,7 @@ impl PrivateDir {
         Ok(Some(Collected { content, truncated }))
     }
 
-    /// Removes it now, and tells if that fails.
+    /// Removes it now, and reports an error.
     ///
     /// # Errors
     /// What the system refused; the next removal, or the next [`sweep`], tries again.
@@ -252,7 +253,8 @@ impl Drop for PrivateDir {
     }
 }
 
-/// Private folders that could not be removed for want of descriptors or memory. The next removal tries them again.
+/// Private folders that could not be removed because descriptors or memory were lacking. The next removal tries them
+/// again.
 static UNREMOVED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes a private folder, then those that could not be removed before.
@@ -275,7 +277,7 @@ fn remove_with_earlier(path: &Path) -> nix::Result<()> {
     removed
 }
 
-/// The folders on the way, and the file's own name.
+/// The folders on the path, and the file's own name.
 fn split(relative: &str) -> (impl Iterator<Item = &str>, &str) {
     let (folders, name) = relative.rsplit_once('/').unwrap_or(("", relative));
     (folders.split('/').filter(|part| !part.is_empty()), name)
@@ -286,12 +288,12 @@ fn split(relative: &str) -> (impl Iterator<Item = &str>, &str) {
 pub struct SweepReport {
     /// Folders that were removed.
     pub removed: Vec<PathBuf>,
-    /// Folders that could not be, and why.
+    /// Folders that could not be removed, and why.
     pub failed: Vec<(PathBuf, String)>,
 }
 
-/// Removes all private folders under `parent` that `keep` does not claim by name: those of runs that are dead, with
-/// the shims that they put elsewhere. For the start of a host, which owns all of them.
+/// Removes all private folders under `parent` whose name `keep` rejects: those of dead runs, with the shims that they
+/// put elsewhere. Called at the start of a host, which owns all of them.
 pub fn sweep(parent: &Path, keep: impl Fn(&OsStr) -> bool) -> SweepReport {
     let mut report = SweepReport::default();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_private_and_go_with_the_folder() {
+    fn files_are_private_and_removed_with_the_folder() {
         let parent = tempfile::tempdir().unwrap();
         let dir = dir(&parent);
         let data = dir.write("a/b/c.json", b"x", Access::Data).unwrap();
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_lead_out_are_refused() {
+    fn path_out_of_the_folder_is_rejected() {
         let parent = tempfile::tempdir().unwrap();
         let dir = dir(&parent);
         for bad in ["", "/etc/x", "../x", "a/../x", "./x", "a//b", "a/", "a\0b", &"x".repeat(513)] {
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_the_parent_is_refused() {
+    fn parent_that_is_a_link_or_file_is_rejected() {
         let parent = tempfile::tempdir().unwrap();
         let (real, link) = (parent.path().join("real"), parent.path().join("link"));
         fs::create_dir(&real).unwrap();
@@ -403,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_collected_is_bounded() {
+    fn collected_content_is_cut_at_the_limit() {
         let parent = tempfile::tempdir().unwrap();
         let dir = dir(&parent);
         fs::write(dir.path().join("left"), "12345").unwrap();
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_removes_what_nobody_claims() {
+    fn sweep_removes_folders_that_are_not_kept() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["dead", "alive"] {
             std::mem::forget(PrivateDir::create(parent.path(), name).unwrap());

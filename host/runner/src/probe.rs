@@ -1,4 +1,4 @@
-//! A short command whose whole output is wanted: `codex --version`.
+//! Runs a short command and collects its output: `codex --version`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,12 +30,12 @@ pub struct ProbeSpec {
     pub sandbox: Sandbox,
 }
 
-/// What came of a probe. Nothing of it is left in any case.
+/// The result of a probe. No process of it is left in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeOutcome {
     /// It ended by itself.
     Finished {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
         /// Its standard output, at most `max_output` bytes.
         stdout: Vec<u8>,
@@ -48,7 +48,7 @@ pub enum ProbeOutcome {
     TimedOut {
         /// What it had printed until then.
         stdout: Vec<u8>,
-        /// And to standard error.
+        /// What it had printed to standard error.
         stderr: Vec<u8>,
     },
     /// There is no such program.

@@ -1,7 +1,7 @@
-//! Removes a tree of any depth and size with a few descriptors, whatever its owner's permissions are.
+//! Removes a tree of any depth and size with a few descriptors, even if its permissions deny that to the owner.
 //!
 //! A child may nest folders deeper than any stack, and the host may be short of descriptors. So nothing here recurses:
-//! folders that are not empty are moved up into the top one, until all of them are there.
+//! folders that are not empty are moved up into the top folder, until none is nested.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,13 +17,13 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 /// How folders are opened: not through a link.
 pub(super) const FOLDER: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Names that are read at a time.
+/// How many names are read at a time.
 const BATCH: usize = 1024;
 
-/// Removes a folder and all in it. Does not follow links; what is gone is fine.
+/// Removes a folder and everything in it. Does not follow links; a missing file is not an error.
 ///
 /// # Errors
-/// What the system refused; then some of it is left.
+/// The error of the system; part of the tree may be left.
 pub(super) fn remove_tree(path: &Path) -> nix::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EINVAL) };
     let name = CString::new(name.as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
@@ -56,7 +56,7 @@ pub(super) fn remove_tree(path: &Path) -> nix::Result<()> {
     gone(unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir))
 }
 
-/// Removes an entry of the top folder; what lies in a folder below it is removed or moved up.
+/// Removes an entry of the top folder; entries of a folder below it are removed or moved up.
 fn remove_entry(top: &OwnedFd, name: &CString, moved: &mut u64) -> nix::Result<()> {
     match remove_alone(top, name) {
         Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => {}
@@ -97,7 +97,7 @@ fn move_up(folder: &OwnedFd, name: &CString, top: &OwnedFd, moved: &mut u64) -> 
         *moved += 1;
         let target = CString::new(format!(".removing-{moved}")).map_err(|_| Errno::EINVAL)?;
         match renameat(folder, name.as_c_str(), top, target.as_c_str()) {
-            // The child has a name like that.
+            // The name exists already: the child made it.
             Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {}
             other => return other,
         }

@@ -1,6 +1,6 @@
 //! The CLI allowlist: a folder that is the child's whole `PATH`, with a shim for each allowed program or one wrapper.
 //!
-//! It limits names, it is no sandbox: a program that is called by its absolute path is not held back.
+//! It limits names, it is not a sandbox: a program can still be called by its absolute path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::private::{Access, PrivateDir};
 
-/// The folder of the shims inside the private folder, where no other was asked for.
+/// The folder of the shims inside the private folder, if no other was requested.
 const FOLDER: &str = "bin";
-/// Names the folders and files outside the private folder that go with it, one path a line.
+/// Lists the files outside the private folder that are removed with it, one path a line.
 pub(super) const OUTSIDE: &str = ".outside";
-/// How every shim begins; nothing else is ever removed from a folder that is not ours.
+/// The first lines of every shim. In a folder outside, only files that begin with them are removed.
 const HEADER: &str = "#!/bin/sh\n# Ostler: a program of this run's CLI allowlist.\n";
 const DEFAULT_WRAPPER: &str = "ostler-tools";
 
@@ -25,10 +25,10 @@ pub struct CliAllowlist {
     pub entries: Vec<ShimEntry>,
     /// How they appear.
     pub mode: ShimMode,
-    /// The wrapper's name; `ostler-tools` where nothing is said. Only with [`ShimMode::Wrapper`].
+    /// The wrapper's name; `ostler-tools` by default. Only with [`ShimMode::Wrapper`].
     pub wrapper_name: Option<String>,
-    /// Where the folder is made, by absolute path; inside the private folder where nothing is said. It may exist, but
-    /// no file of ours may be in the way.
+    /// The absolute path of the folder; by default inside the private folder. It may exist, but must not contain a file
+    /// with the name of a shim.
     pub bin_dir: Option<PathBuf>,
     /// Whether `bin_dir` stays after the run.
     pub keep_bin_dir: bool,
@@ -41,9 +41,9 @@ pub struct ShimEntry {
     pub name: String,
     /// Its absolute path.
     pub path: PathBuf,
-    /// Arguments before the caller's.
+    /// Arguments that precede the caller's.
     pub args: Vec<String>,
-    /// Variables that it gets on top.
+    /// Additional environment variables.
     pub env: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,7 @@ pub enum ShimMode {
 /// Something wrong in an allowlist or a prelude.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where, as a JSON pointer from the block itself: `/entries/2/name`.
+    /// The field, as a JSON pointer from the block itself: `/entries/2/name`.
     pub pointer: String,
     /// What is wrong and what to do.
     pub message: String,
@@ -81,8 +81,8 @@ pub struct ShimPlan {
     keep: bool,
 }
 
-/// Shims that exist. Those outside the private folder are removed when this is dropped, unless they are to stay; the
-/// others go with the private folder.
+/// Shims that exist. Those outside the private folder are removed when this is dropped, unless they are to be kept; the
+/// others are removed with the private folder.
 #[derive(Debug)]
 pub struct Shims {
     dir: PathBuf,
@@ -290,7 +290,7 @@ impl ShimPlan {
     /// Writes the shims.
     ///
     /// # Errors
-    /// What the system refused, and files in the way in a `binDir`. Nothing is left then.
+    /// An error of the system, or an existing file in `binDir`. No shim is left behind.
     pub fn write(&self, private: &PrivateDir) -> Result<Shims, ShimError> {
         let Some(dir) = &self.bin_dir else {
             for (name, content) in &self.files {
@@ -299,7 +299,7 @@ impl ShimPlan {
             return Ok(self.shims(private.path().join(FOLDER), false, false));
         };
         if !self.keep {
-            // So that a later sweep finds them, should this process die.
+            // A later sweep finds them if this process dies.
             private.write(OUTSIDE, self.manifest(dir).as_bytes(), Access::Data)?;
         }
         let failed = |path: &Path| {
@@ -359,7 +359,7 @@ impl Drop for Shims {
     }
 }
 
-/// Removes a file if it is one of ours; the folder's owner may have replaced it meanwhile.
+/// Removes a file if it is a shim; the folder's owner may have replaced it meanwhile.
 fn remove_shim(path: &Path) {
     let mut begin = vec![0; HEADER.len()];
     let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
@@ -369,7 +369,7 @@ fn remove_shim(path: &Path) {
     }
 }
 
-/// Removes what a dead run's manifest names, and the folders that are empty then.
+/// Removes the files that a dead run's manifest names, and then the folders that are empty.
 pub(super) fn remove_outside(manifest: &str) {
     for path in manifest.lines().map(Path::new).filter(|path| path.is_absolute()) {
         remove_shim(path);

@@ -110,13 +110,13 @@ pub enum SpawnErrorKind {
     NotFound,
     /// The program is there, but cannot be executed: its mode, its format, or a missing interpreter.
     NotExecutable,
-    /// The working directory is missing, is no directory, or may not be entered.
+    /// The working directory is missing, not a directory, or may not be entered.
     BadCwd,
     /// The system lacks something at the moment (processes, memory, descriptors, or the file is being written): try again.
     Transient,
     /// Arguments and environment are larger than the system takes.
     TooLarge,
-    /// The containment that was asked for cannot be made here.
+    /// The requested containment is not possible here.
     SandboxUnavailable,
     /// The zygote does not answer and could not be started again.
     ZygoteGone,
@@ -141,7 +141,7 @@ impl SpawnError {
         Self { kind, message: message.into() }
     }
 
-    /// Whether another try a little later may succeed.
+    /// Whether a retry a little later may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, SpawnErrorKind::Transient | SpawnErrorKind::ZygoteGone)
     }
@@ -153,7 +153,7 @@ impl SpawnError {
     }
 }
 
-/// Whether an error of the system is one that passes.
+/// Whether an error of the system is temporary.
 pub fn is_transient(errno: Errno) -> bool {
     matches!(
         errno,

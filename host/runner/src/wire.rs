@@ -1,6 +1,6 @@
 //! The messages between host and keeper: frames on the lifeline socket.
 //!
-//! Both ends are the same program, so there is no version; a frame that cannot be read ends the conversation.
+//! Both ends are the same program, so there is no version; a frame that cannot be read ends the connection.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use super::event::{Contained, Exit, ExitStatus, Leftover, StopSignal, Usage};
 use super::sandbox::{FileIdentity, Sandbox};
 
-/// The largest frame that is taken: arguments and environment of one child. Far above what `execve` takes.
+/// The largest frame that is accepted: arguments and environment of one child. Far above the limit of `execve`.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
-/// How many processes a message names at most.
+/// The largest number of processes that a message names.
 pub(super) const MAX_NAMED: usize = 64;
 
 /// What the keeper needs to know about the program, ready for `execve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) cwd: CString,
-    /// The folder that was checked; none where nobody checked one.
+    /// The folder that was checked; None if none was.
     pub(super) cwd_identity: Option<FileIdentity>,
     /// What bounds the child.
     pub(super) sandbox: Sandbox,
@@ -56,9 +56,9 @@ pub(super) enum Stage {
     Setup,
 }
 
-/// A process that no other can be mistaken for, within one boot.
+/// Identifies a process uniquely within one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Born {
+pub(super) struct ProcessKey {
     pub(super) pid: i32,
     pub(super) start_ticks: u64,
 }
@@ -67,8 +67,8 @@ pub(super) struct Born {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Report {
     /// Keeper and child exist. Sockets that the host is to serve come with it.
-    Prepared { keeper: Born, child: Born },
-    /// There is no child (any more). `step` says what was tried, where the stage does not.
+    Prepared { keeper: ProcessKey, child: ProcessKey },
+    /// There is no child, or no longer. `step` says what was tried if the stage does not.
     Failed { stage: Stage, errno: i32, step: String },
     /// The program runs.
     Started,
@@ -100,7 +100,7 @@ impl Stage {
     }
 }
 
-/// A frame in the making: four bytes for the length, then the fields.
+/// A frame that is being written: four bytes for the length, then the fields.
 struct Writer(Vec<u8>);
 
 impl Writer {
@@ -123,7 +123,7 @@ impl Writer {
         self
     }
 
-    fn born(self, value: Born) -> Self {
+    fn process_key(self, value: ProcessKey) -> Self {
         self.i32(value.pid).u64(value.start_ticks)
     }
 
@@ -144,7 +144,7 @@ impl Writer {
             .fold(self.u64(values.len() as u64), |writer, value| writer.i32(value.pid).bytes(value.name.as_bytes()))
     }
 
-    /// The frame, or nothing if it is larger than a frame may be.
+    /// The frame, or None if it exceeds [`MAX_FRAME`].
     fn finish(mut self) -> Option<Vec<u8>> {
         let length = u32::try_from(self.0.len() - 4).ok().filter(|length| *length as usize <= MAX_FRAME)?;
         self.0.get_mut(..4)?.copy_from_slice(&length.to_le_bytes());
@@ -152,7 +152,7 @@ impl Writer {
     }
 }
 
-/// A frame being read; every method gives nothing where the frame is too short.
+/// A frame that is being read; every method returns None if the frame is too short.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -174,8 +174,8 @@ impl<'a> Reader<'a> {
         Some(i32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    fn born(&mut self) -> Option<Born> {
-        Some(Born { pid: self.i32()?, start_ticks: self.u64()? })
+    fn process_key(&mut self) -> Option<ProcessKey> {
+        Some(ProcessKey { pid: self.i32()?, start_ticks: self.u64()? })
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -245,7 +245,7 @@ impl Report {
     /// As a frame; nothing where it is too large.
     pub(super) fn encode(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Prepared { keeper, child } => Writer::new(0).born(*keeper).born(*child).finish(),
+            Self::Prepared { keeper, child } => Writer::new(0).process_key(*keeper).process_key(*child).finish(),
             Self::Failed { stage, errno, step } => {
                 Writer::new(1).u8(stage.code()).i32(*errno).bytes(step.as_bytes()).finish()
             }
@@ -272,7 +272,7 @@ impl Report {
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let mut reader = Reader(body);
         Some(match reader.u8()? {
-            0 => Self::Prepared { keeper: reader.born()?, child: reader.born()? },
+            0 => Self::Prepared { keeper: reader.process_key()?, child: reader.process_key()? },
             1 => Self::Failed {
                 stage: Stage::from_code(reader.u8()?),
                 errno: reader.i32()?,
@@ -314,7 +314,7 @@ impl Frames {
     /// The body of the next whole frame.
     ///
     /// # Errors
-    /// A frame larger than any may be: the peer is not what it should be.
+    /// A frame larger than [`MAX_FRAME`]: the peer does not follow the protocol.
     pub(super) fn pop(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(header) = self.0.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*header) as usize;
@@ -329,7 +329,7 @@ impl Frames {
     }
 }
 
-/// A C string; nothing where it holds a NUL.
+/// A C string; None if the text contains a NUL.
 pub(super) fn c_string(text: &OsStr) -> Option<CString> {
     CString::new(text.as_bytes()).ok()
 }
@@ -380,7 +380,10 @@ mod tests {
         let leftover = |pid| Leftover { pid, name: "sleep".to_owned() };
         let usage = Usage { user: Duration::from_millis(3), system: Duration::from_micros(7), peak_rss: 4096 };
         for sent in [
-            Report::Prepared { keeper: Born { pid: 7, start_ticks: 1 }, child: Born { pid: 8, start_ticks: u64::MAX } },
+            Report::Prepared {
+                keeper: ProcessKey { pid: 7, start_ticks: 1 },
+                child: ProcessKey { pid: 8, start_ticks: u64::MAX },
+            },
             Report::Failed { stage: Stage::Sandbox, errno: 2, step: "mount /work".to_owned() },
             Report::Started,
             Report::Exited(Exit { status: ExitStatus::Signal(9), usage }),
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_are_named() {
+    fn leftovers_beyond_the_limit_are_counted_but_not_named() {
         let killed = vec![Leftover { pid: 1, name: String::new() }; 1000];
         let sent = Report::Contained(Contained { killed, killed_total: 1000, ..Contained::default() });
         let Some(Report::Contained(got)) = Report::decode(&cut(&sent.encode().unwrap(), 0)) else { panic!() };

@@ -25,7 +25,7 @@ use super::wire;
 
 /// The process that starts all children. `Send + Sync`: share it in an `Arc`; calls from several threads run in parallel.
 ///
-/// Dropping it ends the zygote; children that run keep their keepers and go on.
+/// Dropping it ends the zygote; running children keep their keepers and continue.
 #[derive(Debug)]
 pub struct Zygote {
     running: Mutex<Arc<Running>>,
@@ -56,7 +56,7 @@ impl Zygote {
         Ok(Self { running: Mutex::new(Running::launch(program, args)?), respawn: None })
     }
 
-    /// Names the program for [`Zygote::launch`] that takes this zygote's place, should it die. Without it, every
+    /// Names the program for [`Zygote::launch`] that replaces this zygote if it dies. Without it, every
     /// [`Zygote::prepare`] fails with [`ZygoteGone`](super::SpawnErrorKind::ZygoteGone) from then on.
     #[must_use]
     pub fn respawn_with(mut self, program: impl Into<PathBuf>, args: Vec<OsString>) -> Self {
@@ -78,11 +78,11 @@ impl Zygote {
             .map_err(|errno| SpawnError::system("open a socket for the child's keeper", errno))?;
         let [stdin, stdout, stderr] = &theirs;
         running.send(&[&keeper, stdin, stdout, stderr])?;
-        // From here on the other ends live in the keeper alone, so that their end can be seen.
+        // From here on the other ends exist in the keeper alone, so that their closing is noticed.
         drop((keeper, theirs));
         let link = Link::open(lifeline, &frame, spec, || running.answers()).map_err(|error| {
             if error.kind == SpawnErrorKind::ZygoteGone && running.is_alive() {
-                // It lives, but could make no keeper, not even to say so: it lacks descriptors or memory.
+                // It lives, but could not make a keeper and could not report that: it lacks descriptors or memory.
                 let message =
                     "failed to start a keeper for the child: the system may lack memory, processes or descriptors";
                 return SpawnError::new(SpawnErrorKind::Transient, message);
@@ -103,7 +103,7 @@ impl Zygote {
         if running.is_alive() {
             return Ok(Arc::clone(&running));
         }
-        let Some((program, args)) = &self.respawn else { return Err(gone("nothing may take its place")) };
+        let Some((program, args)) = &self.respawn else { return Err(gone("nothing may replace it")) };
         tracing::warn!(pid = running.process.as_raw(), "the zygote has died: starting another one");
         *running = Running::launch(program, args).map_err(|error| gone(&error.to_string()))?;
         Ok(Arc::clone(&running))
@@ -125,7 +125,7 @@ fn too_large(spec: &SpawnSpec) -> SpawnError {
     SpawnError::new(SpawnErrorKind::TooLarge, message)
 }
 
-/// The two ends of a control socket, the host's first. Messages keep their bounds, so that threads need no lock.
+/// The two ends of a control socket, the host's first. Message boundaries are preserved, so threads need no lock.
 pub(super) fn control_pair() -> Result<(OwnedFd, OwnedFd), RunnerError> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(RunnerError::system("open the zygote's socket"))
@@ -154,7 +154,7 @@ impl Running {
             self.control.as_raw_fd(),
             &[IoSlice::new(b"k")],
             &[ControlMessage::ScmRights(&raw)],
-            // A zygote that hangs must not hang those who ask.
+            // A zygote that hangs must not block the caller.
             MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
             None,
         );
@@ -167,11 +167,11 @@ impl Running {
         }
     }
 
-    /// Whether the process answers. One that does not (somebody has stopped it) is ended, so that another one takes its
-    /// place; the keepers that it made go on.
+    /// Whether the process answers. One that does not (for example, because it was stopped) is killed, so that a new one
+    /// replaces it; its keepers continue.
     fn answers(&self) -> bool {
         let Ok((ours, theirs)) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC) else {
-            // The host lacks descriptors, which is no fault of the zygote.
+            // The host lacks descriptors, which is not a fault of the zygote.
             return true;
         };
         if self.send(&[&theirs]).is_ok() {
@@ -181,16 +181,16 @@ impl Running {
                 return true;
             }
         }
-        tracing::warn!(pid = self.process.as_raw(), "the zygote does not answer: it is ended");
+        tracing::warn!(pid = self.process.as_raw(), "the zygote does not answer: killing it");
         let _ = kill(self.process, Signal::SIGKILL);
-        // From its end on it is known to have died.
+        // Its closed socket marks it as dead.
         let _ = poll(&mut [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)], SIGN_OF_LIFE);
         false
     }
 
     fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
-        // The zygote never sends: whatever there is to read is its end.
+        // The zygote never sends, so a readable socket means that it has closed its end.
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Time(i64);
 
 impl Time {
-    /// From milliseconds since the Unix epoch.
+    /// The time at this many milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_ms(ms: i64) -> Self {
         Self(ms)
@@ -19,7 +19,7 @@ impl Time {
         self.0
     }
 
-    /// This time and `duration` more (whole milliseconds).
+    /// This time plus `duration` (whole milliseconds).
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
@@ -36,12 +36,12 @@ impl Time {
     }
 }
 
-/// Makes *queue time* of wall-clock readings: it runs at their rate and never backwards.
+/// Derives *queue time* from wall-clock readings: it runs at the same rate and never backwards.
 ///
-/// Where the wall clock was set, in either direction, [`QueueClock::notice`] keeps the queue time as it was. Without
-/// it, a fall of the wall clock adds the difference to every later reading, and with a leap queue time leaps too. A
-/// stored queue time that lies ahead of the clock (the machine's clock was set back while no host ran) moves the queue
-/// time up to it, see [`QueueClock::catch_up`].
+/// If the wall clock was set, in either direction, [`QueueClock::notice`] keeps the queue time unchanged. Without it,
+/// when the wall clock goes back, the difference is added to every later reading, and when it jumps forward, queue time
+/// jumps, too. A stored queue time ahead of the clock (the machine's clock was set back while no host ran) advances the
+/// queue time to it, see [`QueueClock::catch_up`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueClock {
     last: Option<Time>,
@@ -51,17 +51,17 @@ pub struct QueueClock {
 }
 
 impl QueueClock {
-    /// The furthest that a stored time may lie ahead and still be believed (ten years). What lies further is taken for
-    /// damaged and counts as now, so that it cannot bring aging to a stop at the end of the range.
+    /// The largest lead of a stored time that is accepted (ten years). A time further ahead is taken as damaged and
+    /// counts as now, so that it cannot stop aging at the end of the range.
     const MAX_LEAD: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-    /// Up to so many milliseconds the wall clock may run otherwise than the steady one without having been set: a time
-    /// server steers it, and the two are not read in the same instant.
+    /// Up to this difference in milliseconds between the two clocks, the wall clock does not count as set: a time server
+    /// adjusts it, and the two are not read in the same instant.
     const TOLERANCE_MS: i64 = 1000;
 
-    /// Takes readings of the wall clock and of one that nobody can set, made together. If the wall clock was set since
-    /// the last ones, queue time does not follow it; says whether it was. To be called before the wall clock's reading
-    /// is used for anything else.
+    /// Takes readings of the wall clock and the steady clock, made together. If the wall clock was set since the last
+    /// readings, queue time does not follow it; returns whether it was. Call this before the wall clock's reading is
+    /// used for anything else.
     pub fn notice(&mut self, wall: Time, steady: Duration) -> bool {
         let Some((wall_before, steady_before)) = self.together.replace((wall, steady)) else { return false };
         let passed = i64::try_from(steady.saturating_sub(steady_before).as_millis()).unwrap_or(i64::MAX);
@@ -73,7 +73,7 @@ impl QueueClock {
         true
     }
 
-    /// Takes a reading of the wall clock and gives the queue time, never less than any before.
+    /// Takes a reading of the wall clock and returns the queue time, which never decreases.
     pub fn observe(&mut self, wall: Time) -> Time {
         let time = wall.shifted(self.offset_ms);
         match self.last {
@@ -88,8 +88,8 @@ impl QueueClock {
         }
     }
 
-    /// Takes in a queue time from storage: where it lies ahead of the queue time at `wall`, that moves up to it. Gives
-    /// the time that counts.
+    /// Takes a queue time from storage: if it is ahead of the queue time at `wall`, the queue time advances to it.
+    /// Returns the time to use.
     pub fn catch_up(&mut self, wall: Time, stored: Time) -> Time {
         let now = self.observe(wall);
         if stored <= now {
@@ -103,13 +103,13 @@ impl QueueClock {
         stored
     }
 
-    /// The queue time at which the wall clock shows `wall`, if it does not jump until then.
+    /// The queue time at which the wall clock shows `wall`, if the clock does not jump until then.
     #[must_use]
     pub const fn queue_time(&self, wall: Time) -> Time {
         wall.shifted(self.offset_ms)
     }
 
-    /// What the wall clock shows at the queue time `time`, if it does not jump until then.
+    /// The wall-clock time at the queue time `time`, if the clock does not jump until then.
     #[must_use]
     pub const fn wall_time(&self, time: Time) -> Time {
         time.shifted(self.offset_ms.saturating_neg())

@@ -11,18 +11,18 @@ use super::clock::{QueueClock, Time};
 use super::lane::{Arrival, Key, Lane};
 use super::series::SeriesMap;
 
-/// How much may run and wait. All of it can change while jobs wait and run, see [`Scheduler::set_limits`].
+/// Limits of running and waiting jobs. All can change while jobs wait and run, see [`Scheduler::set_limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Jobs that run at a time, in all. With 0, nothing starts.
+    /// The total number of jobs that run at a time. With 0, nothing starts.
     pub global: usize,
-    /// Jobs that run at a time in one lane, where `lanes` does not say otherwise.
+    /// The number of jobs that run at a time in one lane, unless `lanes` has another limit.
     pub per_lane: usize,
     /// Limits of single lanes.
     pub lanes: BTreeMap<String, usize>,
     /// Jobs that may be pending (ready and scheduled together) for a fresh one to be admitted.
     pub capacity: usize,
-    /// How much waiting is worth one step of priority. Less than a millisecond counts as one.
+    /// Waiting time that raises a job's effective priority by one. Less than a millisecond counts as one.
     pub aging: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Limits {
     }
 }
 
-/// What starts nothing because somebody has paused it, until it is resumed.
+/// The parts of the queue that the operator has paused. They start nothing until they are resumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
     /// All lanes.
@@ -50,64 +50,64 @@ pub struct Pauses {
 pub enum Start {
     /// As soon as there is a slot.
     Now,
-    /// Not before the wall clock shows this: `scheduledAt`. If the clock is set, the job follows it.
+    /// Not before this wall-clock time: `scheduledAt`. If the clock is set, the job follows it.
     At(Time),
-    /// Not before this queue time: the delay before a retry. [`Scheduler::queue_time`] plus the delay gives it. If the
-    /// wall clock is set, the delay stays as long as it was.
+    /// Not before this queue time: the delay before a retry. It is [`Scheduler::queue_time`] plus the delay. Setting
+    /// the wall clock does not change the delay.
     After(Time),
 }
 
 /// Whether the capacity applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// A new job: refused where the queue is full.
+    /// A new job: refused if the queue is full.
     Fresh,
-    /// One that was acknowledged before (a retry, or a job from storage after a restart): never refused.
+    /// A job that was acknowledged before (a retry, or a job from storage after a restart): never refused.
     Readmitted,
 }
 
-/// A job to wait for its turn.
+/// A job to schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job<J> {
-    /// Unique among the jobs that the scheduler holds.
+    /// Unique among the jobs in the scheduler.
     pub id: J,
     /// The provider instance.
     pub lane: String,
-    /// Jobs of one series run one after another, in the order in which they came.
+    /// Jobs of one series run one after another, in the order of submission.
     pub series: Option<Uuid>,
-    /// More goes first; -10 to 10 in the interface, any number here.
+    /// Higher goes first; -10 to 10 in the interface, any number here.
     pub priority: i32,
-    /// The queue time from which its waiting counts, from [`Scheduler::queue_time`] for a new job; stored and given
-    /// back after a restart, so that it keeps its place. Where `start` lies later, waiting counts from there.
+    /// The queue time from which its waiting time counts: [`Scheduler::queue_time`] for a new job, the stored time
+    /// after a restart, so that it keeps its position. If `start` is later, waiting counts from there.
     pub enqueued_at: Time,
-    /// Of two that are equal in all else, the lesser leaves first. The caller says it, so that it can outlive the
-    /// process; where this is equal, too, the one that was submitted first.
+    /// Among otherwise equal jobs, the one with the lower number starts first, then the one that was submitted first.
+    /// The caller assigns it, so that it can outlive the process.
     pub arrival: u64,
     /// When it may start.
     pub start: Start,
-    /// Whether it waits for other jobs first, which the caller knows: until [`Scheduler::unblock`].
+    /// Whether it must wait for an event that the caller knows, until [`Scheduler::unblock`].
     pub blocked: bool,
     /// Whether the capacity applies.
     pub admit: Admit,
 }
 
-/// Where a job is.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It waits for a slot.
     Ready,
     /// It waits for a time.
     Scheduled,
-    /// It waits for those before it in its series, or until it is unblocked, whatever its time and the slots are.
+    /// It waits for earlier jobs of its series, or until it is unblocked, even if a slot is free.
     Held,
     /// It holds a slot.
     Running,
 }
 
-/// Why a job was not taken.
+/// Why a job was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// As many jobs wait as may wait.
+    /// The capacity is reached.
     #[error("the queue is full: {pending} of at most {capacity} runs are waiting")]
     QueueFull {
         /// Jobs that wait, scheduled ones included.
@@ -115,7 +115,7 @@ pub enum SubmitError {
         /// The limit.
         capacity: usize,
     },
-    /// The scheduler holds a job with this id already.
+    /// The scheduler has a job with this id already.
     #[error("the job is in the queue already")]
     Duplicate,
 }
@@ -126,7 +126,7 @@ pub(super) struct Entry {
     series: Option<Uuid>,
     pub(super) priority: i32,
     pub(super) arrival: Arrival,
-    /// Waiting counts from here (queue time).
+    /// The queue time from which waiting counts.
     pub(super) since: Time,
     pub(super) phase: Phase,
     pub(super) blocked: bool,
@@ -135,23 +135,23 @@ pub(super) struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Ready,
-    /// Until a time of the wall clock.
+    /// Waits until a wall-clock time.
     At(Time),
-    /// Until a queue time.
+    /// Waits until a queue time.
     After(Time),
-    /// Until it leads its series and is not blocked; then as this says.
+    /// Waits until it leads its series and is not blocked; then it starts as given.
     Held(Start),
     Running,
 }
 
-/// The queue: see the [module](super) for what it promises. `J` identifies a job.
+/// The queue; see the [crate](super) for its guarantees. `J` identifies a job.
 #[derive(Debug)]
 pub struct Scheduler<J> {
     pub(super) limits: Limits,
     pub(super) clock: QueueClock,
     pub(super) jobs: HashMap<J, Entry>,
     pub(super) lanes: BTreeMap<Arc<str>, Lane<J>>,
-    /// Jobs that wait for a time of the wall clock; by that time, then in order of arrival.
+    /// Jobs that wait for a wall-clock time; by that time, then in order of arrival.
     pub(super) at: BTreeMap<(Time, Arrival), J>,
     /// Jobs that wait for a queue time.
     pub(super) after: BTreeMap<(Time, Arrival), J>,
@@ -182,36 +182,35 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         }
     }
 
-    /// Takes readings of the wall clock and of one that nobody can set, made together and before the former is passed
-    /// to anything else. Says whether the wall clock was set since the last ones: then queue time does not follow it.
+    /// Takes readings of the wall clock and the steady clock, made together and before the wall-clock reading is used
+    /// elsewhere. Returns whether the wall clock was set since the last readings: then queue time does not follow it.
     pub fn notice_clock(&mut self, wall: Time, steady: Duration) -> bool {
         self.clock.notice(wall, steady)
     }
 
-    /// Moves the queue time up to one from storage that lies ahead of it, as [`Scheduler::submit`] does with the job's.
+    /// Advances the queue time to a later one from storage, as [`Scheduler::submit`] does with the job's.
     pub fn catch_up(&mut self, stored: Time, now: Time) {
         self.clock.catch_up(now, stored);
     }
 
-    /// The queue time at `now`: the wall clock that never runs back. To be stored as the time at which a job was
-    /// enqueued.
+    /// The queue time at `now`, which never runs backwards. Store it as the time at which a job was enqueued.
     pub fn queue_time(&mut self, now: Time) -> Time {
         self.clock.observe(now)
     }
 
-    /// Whether a fresh job would be admitted, if `reserved` others were on their way in.
+    /// Checks whether a fresh job would be admitted if `reserved` others are about to be submitted.
     ///
     /// # Errors
-    /// [`SubmitError::QueueFull`] where it would not.
+    /// [`SubmitError::QueueFull`] if it would not.
     pub fn check_capacity(&self, reserved: usize) -> Result<(), SubmitError> {
         let (pending, capacity) = (self.pending().saturating_add(reserved), self.limits.capacity);
         if pending < capacity { Ok(()) } else { Err(SubmitError::QueueFull { pending, capacity }) }
     }
 
-    /// Takes a job in.
+    /// Adds a job.
     ///
     /// # Errors
-    /// Where the queue is full (fresh jobs only) or holds the job already. Nothing has changed then.
+    /// If the queue is full (fresh jobs only) or has the job already. Nothing changes then.
     pub fn submit(&mut self, job: Job<J>, now: Time) -> Result<(), SubmitError> {
         if self.jobs.contains_key(&job.id) {
             return Err(SubmitError::Duplicate);
@@ -223,14 +222,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Ok(())
     }
 
-    /// Takes a place in a series for a job that is still on its way: whatever joins the series later starts after it.
-    /// [`Scheduler::submit`] fills the place, [`Scheduler::give_up_place`] gives it up.
-    pub fn hold_place(&mut self, series: Uuid, id: &J) {
+    /// Reserves the next position in a series for a job that is not submitted yet: jobs that join the series later
+    /// start after it. [`Scheduler::submit`] uses the reservation, [`Scheduler::release`] cancels it.
+    pub fn reserve(&mut self, series: Uuid, id: &J) {
         self.series.join(series, id);
     }
 
-    /// Gives up a place in a series that no job has filled. Says whether another job may start because of that.
-    pub fn give_up_place(&mut self, series: Uuid, id: &J, now: Time) -> bool {
+    /// Cancels a reservation that no job has used. Returns whether another job may start because of that.
+    pub fn release(&mut self, series: Uuid, id: &J, now: Time) -> bool {
         if self.jobs.contains_key(id) {
             return false;
         }
@@ -238,9 +237,9 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         self.leave(series, id)
     }
 
-    /// A running job goes back to waiting: its slot is free, and it stays in its series, where it still leads, and in
-    /// the order of arrival. Says whether it held a slot; if not, nothing has changed.
-    pub fn again(&mut self, job: Job<J>, now: Time) -> bool {
+    /// Puts a running job back into the queue: frees its slot and keeps its position in its series and in the order of
+    /// arrival. Returns false, and changes nothing, if the job is not running.
+    pub fn requeue(&mut self, job: Job<J>, now: Time) -> bool {
         let Some(entry) = self.jobs.get(&job.id).filter(|entry| entry.phase == Phase::Running) else {
             return false;
         };
@@ -269,12 +268,12 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         if held {
             self.held += 1;
         } else {
-            self.begin_to_wait(job.id, job.start);
+            self.enqueue(job.id, job.start);
         }
     }
 
-    /// Puts a job, which nothing in its series holds back, where its time says.
-    fn begin_to_wait(&mut self, id: J, start: Start) {
+    /// Makes a job that its series does not hold ready or scheduled.
+    fn enqueue(&mut self, id: J, start: Start) {
         let Some(entry) = self.jobs.get_mut(&id) else {
             return;
         };
@@ -294,8 +293,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         }
     }
 
-    /// The job that is to start now, if any; it holds a slot from here until [`Scheduler::finished`]. To be called
-    /// again until nothing comes.
+    /// Takes the next job that can start now, if any; it has a slot until [`Scheduler::finished`]. Call it again until
+    /// it returns None.
     pub fn take_ready(&mut self, now: Time) -> Option<J> {
         let queue_now = self.clock.observe(now);
         self.promote(now, queue_now);
@@ -305,7 +304,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let name = self
             .lanes
             .iter()
-            .filter(|(name, lane)| lane.running < self.limits.of_lane(name) && !lane.is_parked(queue_now))
+            .filter(|(name, lane)| lane.running < self.limits.of_lane(name) && !lane.is_paused(queue_now))
             .filter(|(name, _)| !self.pauses.lanes.contains(&***name))
             .filter_map(|(name, lane)| lane.ready.first_key_value().map(|(key, _)| (*key, name)))
             .min_by_key(|(key, _)| *key)
@@ -320,8 +319,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Some(id)
     }
 
-    /// A running job has ended, or could not be started: its slot is free. Says whether it held one. For one that is
-    /// to be tried again, see [`Scheduler::again`].
+    /// Frees the slot of a job that has ended or could not be started. Returns whether it had one. For a retry, see
+    /// [`Scheduler::requeue`].
     pub fn finished(&mut self, id: &J, now: Time) -> bool {
         if self.jobs.get(id).is_none_or(|entry| entry.phase != Phase::Running) {
             return false;
@@ -330,8 +329,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         true
     }
 
-    /// Takes a waiting job out. A running one keeps its slot until the caller has ended it and says
-    /// [`Scheduler::finished`]. Gives the state in which the job was, none where there is no such job.
+    /// Removes a waiting job. A running one keeps its slot until the caller has ended it and calls
+    /// [`Scheduler::finished`]. Returns the job's state before, None if there is no such job.
     pub fn cancel(&mut self, id: &J, now: Time) -> Option<State> {
         let state = self.state(id)?;
         if state != State::Running {
@@ -340,7 +339,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Some(state)
     }
 
-    /// What a blocked job waited for has happened. Says whether it was blocked.
+    /// Ends the wait of a blocked job. Returns whether it was blocked.
     pub fn unblock(&mut self, id: &J, now: Time) -> bool {
         self.clock.observe(now);
         let Some(entry) = self.jobs.get_mut(id).filter(|entry| entry.blocked) else {
@@ -352,13 +351,13 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             && series.is_none_or(|series| self.series.leads(series, id))
         {
             self.held = self.held.saturating_sub(1);
-            self.begin_to_wait(id.clone(), start);
+            self.enqueue(id.clone(), start);
         }
         true
     }
 
-    /// Gives a waiting job another priority. Returns the state that it is in, in which nothing has changed if it runs;
-    /// none where there is no such job.
+    /// Changes the priority of a waiting job. Returns the job's state (a running job is not changed), None if there is
+    /// no such job.
     pub fn set_priority(&mut self, id: &J, priority: i32) -> Option<State> {
         let aging = self.limits.aging_ms();
         let entry = self.jobs.get_mut(id)?;
@@ -374,20 +373,20 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Some(state_of(entry.phase))
     }
 
-    /// What is paused.
+    /// The paused parts of the queue.
     #[must_use]
     pub const fn pauses(&self) -> &Pauses {
         &self.pauses
     }
 
-    /// Starts nothing where these say so; running jobs go on.
+    /// Pauses these parts of the queue and resumes the others; running jobs continue.
     pub fn set_pauses(&mut self, pauses: Pauses) {
         self.pauses = pauses;
     }
 
-    /// Starts nothing in the lane until the wall clock shows `until`; running jobs go on, and other lanes too. Of
-    /// several parks the one that ends last counts.
-    pub fn park(&mut self, lane: &str, until: Time, now: Time) {
+    /// Starts nothing in the lane until the wall-clock time `until`; running jobs and other lanes continue. Of several
+    /// timed pauses the one that ends last counts.
+    pub fn pause_lane_until(&mut self, lane: &str, until: Time, now: Time) {
         let queue_now = self.clock.observe(now);
         let until = self.clock.queue_time(until);
         if until <= queue_now {
@@ -397,22 +396,22 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Some(lane) => lane,
             None => self.lanes.entry(Arc::from(lane)).or_default(),
         };
-        lane.parked_until = lane.parked_until.max(Some(until));
+        lane.paused_until = lane.paused_until.max(Some(until));
     }
 
-    /// Ends a park before its time.
-    pub fn unpark(&mut self, lane: &str, now: Time) {
+    /// Ends a timed pause early.
+    pub fn resume_lane(&mut self, lane: &str, now: Time) {
         let queue_now = self.clock.observe(now);
         if let Some(found) = self.lanes.get_mut(lane) {
-            found.parked_until = None;
+            found.paused_until = None;
             if found.is_unused(queue_now) {
                 self.lanes.remove(lane);
             }
         }
     }
 
-    /// Other limits from now on. Jobs that run beyond a lower limit go on, those that wait beyond a lower capacity
-    /// stay; with another aging time the order of the waiting is made anew.
+    /// Changes the limits. Jobs that run beyond a lower limit continue, those that wait beyond a lower capacity stay;
+    /// with another aging time the waiting jobs are sorted again.
     pub fn set_limits(&mut self, limits: Limits) {
         let rebuild = limits.aging_ms() != self.limits.aging_ms();
         self.limits = limits;
@@ -438,13 +437,13 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         &self.limits
     }
 
-    /// The arrival that a job was submitted with; none where there is no such job.
+    /// The arrival number of a job; None if there is no such job.
     #[must_use]
     pub fn arrival(&self, id: &J) -> Option<u64> {
         self.jobs.get(id).map(|entry| entry.arrival.0)
     }
 
-    /// Where the job is; none where there is no such job.
+    /// The state of a job; None if there is no such job.
     #[must_use]
     pub fn state(&self, id: &J) -> Option<State> {
         self.jobs.get(id).map(|entry| state_of(entry.phase))
@@ -462,33 +461,32 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         self.running
     }
 
-    /// Whether nothing waits and nothing runs.
+    /// Whether no job waits or runs.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
     }
 
-    /// How long a job has waited for its slot, or did before it got it; none where it waits for a time, or there is no
-    /// such job.
+    /// How long a job has waited, or did wait, for its slot; None if it waits for a time, or there is no such job.
     pub fn waited(&mut self, id: &J, now: Time) -> Option<Duration> {
         let queue_now = self.clock.observe(now);
         let entry = self.jobs.get(id).filter(|entry| matches!(entry.phase, Phase::Ready | Phase::Running))?;
         Some(queue_now.since(entry.since))
     }
 
-    /// What the wall clock will show when the next scheduled job or the park of a lane with ready jobs ends; none
-    /// where only other events can change anything. A time in the past means now. As the wall clock may be set while
-    /// the caller sleeps, it should ask again after a minute at the latest.
+    /// The wall-clock time at which the next scheduled job becomes ready, or the timed pause of a lane with ready jobs
+    /// ends; None if only other events can change anything. A time in the past means now. The wall clock may be set
+    /// while the caller sleeps, so it should call this again after a minute at the latest.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Time> {
-        let parks = self.lanes.values().filter(|lane| !lane.ready.is_empty()).filter_map(|lane| lane.parked_until);
+        let pauses = self.lanes.values().filter(|lane| !lane.ready.is_empty()).filter_map(|lane| lane.paused_until);
         let delayed = self.after.first_key_value().map(|((time, _), _)| *time);
-        let queue = parks.chain(delayed).min().map(|time| self.clock.wall_time(time));
+        let queue = pauses.chain(delayed).min().map(|time| self.clock.wall_time(time));
         let wall = self.at.first_key_value().map(|((time, _), _)| *time);
         queue.into_iter().chain(wall).min()
     }
 
-    /// Moves the scheduled jobs whose time has come to their lanes, and forgets parks that are over.
+    /// Moves the scheduled jobs that are due to their lanes, and clears timed pauses that are over.
     fn promote(&mut self, now: Time, queue_now: Time) {
         while let Some(found) = self.at.first_entry().filter(|found| found.key().0 <= now) {
             let ((time, _), id) = found.remove_entry();
@@ -499,8 +497,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             self.make_ready(id, time);
         }
         self.lanes.retain(|_, lane| {
-            if !lane.is_parked(queue_now) {
-                lane.parked_until = None;
+            if !lane.is_paused(queue_now) {
+                lane.paused_until = None;
             }
             !lane.is_unused(queue_now)
         });
@@ -516,7 +514,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         }
     }
 
-    /// Takes a job out for good; whoever stood behind it in its series may start.
+    /// Removes a job; the next one of its series may start.
     fn remove(&mut self, id: &J, now: Time) {
         if let Some(series) = self.take_out(id, now) {
             self.leave(series, id);
@@ -527,17 +525,17 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         let Some(leader) = self.series.leave(series, id) else {
             return false;
         };
-        // A place that is only held stays in the lead until its job is there, and so does a blocked job.
+        // A reservation keeps the lead until its job is submitted, and so does a blocked job.
         let leader_entry = self.jobs.get(&leader).filter(|entry| !entry.blocked);
         let Some(Phase::Held(start)) = leader_entry.map(|entry| entry.phase) else {
             return false;
         };
         self.held = self.held.saturating_sub(1);
-        self.begin_to_wait(leader, start);
+        self.enqueue(leader, start);
         true
     }
 
-    /// Takes a job out of everything but its series, which it returns.
+    /// Removes a job from everything except its series, which it returns.
     fn take_out(&mut self, id: &J, now: Time) -> Option<Uuid> {
         let queue_now = self.clock.observe(now);
         let entry = self.jobs.remove(id)?;

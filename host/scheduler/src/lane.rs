@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::clock::Time;
 
-/// Which of two equal jobs came first: as the caller says, then as they were submitted.
+/// The order of arrival of equal jobs: the caller's number, then the order of submission.
 pub(super) type Arrival = (u64, u64);
 
-/// Where a ready job stands: less leaves first. The static form of its effective priority, then the order of arrival.
+/// The sort key of a ready job; the least starts first. The static form of its effective priority, then the order of
+/// arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// `since − priority × aging` in milliseconds. Wider than its parts, so that nothing overflows.
@@ -26,23 +27,23 @@ impl Key {
 pub(super) struct Lane<J> {
     pub(super) ready: BTreeMap<Key, J>,
     pub(super) running: usize,
-    /// In queue time.
-    pub(super) parked_until: Option<Time>,
+    /// The end of a timed pause, in queue time.
+    pub(super) paused_until: Option<Time>,
 }
 
 impl<J> Default for Lane<J> {
     fn default() -> Self {
-        Self { ready: BTreeMap::new(), running: 0, parked_until: None }
+        Self { ready: BTreeMap::new(), running: 0, paused_until: None }
     }
 }
 
 impl<J> Lane<J> {
-    pub(super) fn is_parked(&self, now: Time) -> bool {
-        self.parked_until.is_some_and(|until| now < until)
+    pub(super) fn is_paused(&self, now: Time) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
     }
 
-    /// Whether there is anything that would be lost with the lane.
+    /// Whether the lane has no state and can be removed.
     pub(super) fn is_unused(&self, now: Time) -> bool {
-        self.ready.is_empty() && self.running == 0 && !self.is_parked(now)
+        self.ready.is_empty() && self.running == 0 && !self.is_paused(now)
     }
 }

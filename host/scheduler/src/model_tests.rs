@@ -1,4 +1,4 @@
-//! The scheduler against a model that keeps a plain list and works everything out from the definitions, every time.
+//! Compares the scheduler with a model that keeps a plain list and computes everything from the definitions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Admit, Counts, Job, Limits, Pauses, Place, Scheduler, Start, State, SubmitError, Time};
+use super::{Admit, Counts, Job, Limits, Pauses, QueuePosition, Scheduler, Start, State, SubmitError, Time};
 
 const LANES: [&str; 3] = ["alpha", "beta", "gamma"];
 const SERIES: u128 = 3;
@@ -34,15 +34,15 @@ enum Step {
         all: bool,
         lane: Option<usize>,
     },
-    /// Takes a place in a series.
-    Hold(u128),
-    /// A job comes for a place that was held.
+    /// Reserves a position in a series.
+    Reserve(u128),
+    /// Submits the job of a reservation.
     Fill {
-        place: usize,
+        reservation: usize,
         lane: usize,
         start: Begin,
     },
-    GiveUp(usize),
+    Release(usize),
     Duplicate(usize),
     Take,
     TakeAll,
@@ -52,11 +52,11 @@ enum Step {
         delay: i64,
     },
     Cancel(usize),
-    Park {
+    PauseLaneUntil {
         lane: usize,
         for_ms: i64,
     },
-    Unpark(usize),
+    ResumeLane(usize),
     Limit(Limits),
     Pass(i64),
     Jump(i64),
@@ -73,33 +73,33 @@ enum Begin {
 struct Known {
     id: u32,
     lane: usize,
-    /// The series, and the job's turn in it: kept when it is tried again.
+    /// The series, and the job's turn in it, which a retry keeps.
     series: Option<(u128, u64)>,
     priority: i32,
     enqueued: i64,
     start: Start,
     /// It waits until it is unblocked.
     blocked: bool,
-    /// Set when the job's time has come (at once where there is none), it is not blocked, and nothing in its series holds it.
+    /// Set when the job is due (at once if it has no time), not blocked, and not held by its series.
     since: Option<i64>,
     running: bool,
 }
 
-/// From how much on a jump of the wall clock is noticed where both clocks are read.
+/// A larger jump of the wall clock is noticed if both clocks are read.
 const NOTICED_MS: i64 = 1000;
 
 /// Jobs in the order of their arrival.
 struct Model {
     limits: Limits,
     jobs: Vec<Known>,
-    /// Places in series without a job: id, series, turn.
-    places: Vec<(u32, u128, u64)>,
+    /// Reservations in series: id, series, turn.
+    reservations: Vec<(u32, u128, u64)>,
     next_turn: u64,
-    parked: BTreeMap<usize, i64>,
+    paused_until: BTreeMap<usize, i64>,
     pauses: Pauses,
     wall: i64,
     queue: i64,
-    /// The clock that nobody sets, where the scheduler is told of it.
+    /// The steady clock, if the scheduler gets its readings.
     steady: Option<i64>,
 }
 
@@ -107,8 +107,8 @@ impl Model {
     fn new(limits: Limits, noticing: bool) -> Self {
         let steady = noticing.then_some(0);
         let pauses = Pauses::default();
-        let (jobs, places, parked) = (vec![], vec![], BTreeMap::new());
-        Self { limits, jobs, places, next_turn: 0, parked, pauses, wall: 0, queue: 0, steady }
+        let (jobs, reservations, paused_until) = (vec![], vec![], BTreeMap::new());
+        Self { limits, jobs, reservations, next_turn: 0, paused_until, pauses, wall: 0, queue: 0, steady }
     }
 
     fn turn(&mut self) -> u64 {
@@ -116,26 +116,26 @@ impl Model {
         self.next_turn
     }
 
-    /// Whether somebody is before it in its series.
+    /// Whether an earlier job or reservation of its series exists.
     fn held(&self, series: Option<(u128, u64)>) -> bool {
         let Some((series, turn)) = series else { return false };
         let jobs = self.jobs.iter().filter_map(|job| job.series);
-        let places = self.places.iter().map(|(_, series, turn)| (*series, *turn));
-        jobs.chain(places).any(|(other, earlier)| other == series && earlier < turn)
+        let reservations = self.reservations.iter().map(|(_, series, turn)| (*series, *turn));
+        jobs.chain(reservations).any(|(other, earlier)| other == series && earlier < turn)
     }
 
-    /// Whether it waits for others, whatever its time is.
+    /// Whether it is held, whatever its time is.
     fn waits(&self, job: &Known) -> bool {
         job.blocked || self.held(job.series)
     }
 
-    /// Takes a job out; those that only waited for it are ready at once.
+    /// Removes a job; those that only waited for it become ready at once.
     fn remove(&mut self, id: u32) {
         self.jobs.retain(|job| job.id != id);
-        self.let_go();
+        self.release_held();
     }
 
-    fn let_go(&mut self) {
+    fn release_held(&mut self) {
         let free: Vec<bool> = self.jobs.iter().map(|job| !self.waits(job)).collect();
         for (job, _) in self.jobs.iter_mut().zip(free).filter(|(job, free)| *free && job.start == Start::Now) {
             job.since = job.since.or(Some(job.enqueued));
@@ -167,17 +167,17 @@ impl Model {
         self.jobs.iter().filter(|job| !job.running).count()
     }
 
-    fn is_parked(&self, lane: usize) -> bool {
-        self.parked.get(&lane).is_some_and(|until| self.queue < *until)
+    fn is_paused(&self, lane: usize) -> bool {
+        self.paused_until.get(&lane).is_some_and(|until| self.queue < *until)
     }
 
-    /// The definition, with `aging` multiplied out so that it is exact.
+    /// The definition of the effective priority, multiplied by `aging` so that it is exact.
     fn effective(&self, job: &Known) -> i128 {
         let aging = self.limits.aging.as_millis() as i128;
         i128::from(job.priority) * aging + i128::from(self.queue - job.since.unwrap())
     }
 
-    /// The ready jobs, the one to start first at the front.
+    /// The ready jobs, the next one first.
     fn ready(&self) -> Vec<&Known> {
         let mut ready: Vec<&Known> = self.jobs.iter().filter(|job| job.since.is_some() && !job.running).collect();
         ready.sort_by_key(|job| -self.effective(job));
@@ -204,7 +204,7 @@ impl Model {
             return None;
         }
         let paused = |lane: usize| self.pauses.lanes.contains(LANES[lane]);
-        let stands = |lane: usize| self.is_parked(lane) || paused(lane);
+        let stands = |lane: usize| self.is_paused(lane) || paused(lane);
         let free = |job: &&Known| self.running(Some(job.lane)) < self.limit(job.lane) && !stands(job.lane);
         let id = self.ready().into_iter().find(free)?.id;
         self.jobs.iter_mut().find(|job| job.id == id)?.running = true;
@@ -231,8 +231,8 @@ impl Model {
         }
     }
 
-    /// The next wake-up, and whether it may also be any time that is over: a park that has ended counts until the
-    /// scheduler has next looked for work, or forgotten the lane.
+    /// The next wake-up, and whether it may also be any time that is over: a timed pause that has ended
+    /// counts until the scheduler next looks for work, or removes the lane.
     fn next_wakeup(&self) -> (Option<i64>, bool) {
         let offset = self.queue - self.wall;
         let ready = self.ready();
@@ -242,7 +242,7 @@ impl Model {
             Start::After(time) => time.as_ms() - offset,
             Start::Now => unreachable!("ready at once"),
         });
-        let held = self.parked.iter().filter(|(lane, _)| ready.iter().any(|job| job.lane == **lane));
+        let held = self.paused_until.iter().filter(|(lane, _)| ready.iter().any(|job| job.lane == **lane));
         let (over, open): (Vec<i64>, Vec<i64>) = held.map(|(_, until)| *until).partition(|until| *until <= self.queue);
         let next = scheduled.chain(open.into_iter().map(|until| until - offset)).min();
         (next, !over.is_empty())
@@ -277,17 +277,17 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), -10..=10_i32).prop_map(|(job, priority)| Step::Reprioritize { job, priority }),
         1 => (prop::bool::weighted(0.3), prop::option::of(0..LANES.len()))
             .prop_map(|(all, lane)| Step::Pause { all, lane }),
-        2 => (0..SERIES).prop_map(Step::Hold),
-        2 => (any::<usize>(), 0..LANES.len(), start).prop_map(|(place, lane, start)| Step::Fill { place, lane, start }),
-        1 => any::<usize>().prop_map(Step::GiveUp),
+        2 => (0..SERIES).prop_map(Step::Reserve),
+        2 => (any::<usize>(), 0..LANES.len(), start).prop_map(|(reservation, lane, start)| Step::Fill { reservation, lane, start }),
+        1 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Duplicate),
         4 => Just(Step::Take),
         2 => Just(Step::TakeAll),
         4 => any::<usize>().prop_map(Step::Finish),
         1 => (any::<usize>(), 0_i64..2000).prop_map(|(running, delay)| Step::Retry { running, delay }),
         2 => any::<usize>().prop_map(Step::Cancel),
-        1 => (0..LANES.len(), -100_i64..2000).prop_map(|(lane, for_ms)| Step::Park { lane, for_ms }),
-        1 => (0..LANES.len()).prop_map(Step::Unpark),
+        1 => (0..LANES.len(), -100_i64..2000).prop_map(|(lane, for_ms)| Step::PauseLaneUntil { lane, for_ms }),
+        1 => (0..LANES.len()).prop_map(Step::ResumeLane),
         1 => limits().prop_map(Step::Limit),
         4 => (0_i64..12).prop_map(|n| Step::Pass(n * 100)),
         1 => prop_oneof![Just(-DAY_MS), Just(DAY_MS), -50_i64..0].prop_map(Step::Jump),
@@ -355,7 +355,7 @@ impl Pair {
                     assert!(self.real.unblock(&id, now));
                     assert!(!self.real.unblock(&id, now), "it is not blocked any more");
                     self.model.jobs.iter_mut().find(|job| job.id == id).unwrap().blocked = false;
-                    self.model.let_go();
+                    self.model.release_held();
                 }
             }
             Step::Reprioritize { job, priority } => {
@@ -372,15 +372,15 @@ impl Pair {
                 self.real.set_pauses(pauses.clone());
                 self.model.pauses = pauses;
             }
-            Step::Hold(series) => {
+            Step::Reserve(series) => {
                 self.next_id += 1;
-                self.real.hold_place(Uuid::from_u128(*series), &self.next_id);
+                self.real.reserve(Uuid::from_u128(*series), &self.next_id);
                 let turn = self.model.turn();
-                self.model.places.push((self.next_id, *series, turn));
+                self.model.reservations.push((self.next_id, *series, turn));
             }
-            Step::Fill { place, lane, start } => {
-                if let Some((id, series, turn)) = nth(&self.model.places, *place).copied() {
-                    self.model.places.retain(|place| place.0 != id);
+            Step::Fill { reservation, lane, start } => {
+                if let Some((id, series, turn)) = nth(&self.model.reservations, *reservation).copied() {
+                    self.model.reservations.retain(|reservation| reservation.0 != id);
                     let (series, start) = (Some((series, turn)), self.start(*start));
                     let (lane, enqueued, blocked) = (*lane, self.model.queue, false);
                     let (priority, since, running) = (0, None, false);
@@ -388,21 +388,21 @@ impl Pair {
                     self.submit(&known, Admit::Readmitted);
                 }
             }
-            Step::GiveUp(index) => {
-                if let Some((id, series, _)) = nth(&self.model.places, *index).copied() {
+            Step::Release(index) => {
+                if let Some((id, series, _)) = nth(&self.model.reservations, *index).copied() {
                     let free = |model: &Model| model.jobs.iter().filter(|job| !model.waits(job)).count();
                     let before = free(&self.model);
-                    self.model.places.retain(|place| place.0 != id);
-                    self.model.let_go();
-                    let lets_go = free(&self.model) > before;
-                    assert_eq!(self.real.give_up_place(Uuid::from_u128(series), &id, now), lets_go);
+                    self.model.reservations.retain(|reservation| reservation.0 != id);
+                    self.model.release_held();
+                    let others_start = free(&self.model) > before;
+                    assert_eq!(self.real.release(Uuid::from_u128(series), &id, now), others_start);
                 }
             }
             Step::Duplicate(index) => {
                 if let Some(known) = nth(&self.model.jobs, *index) {
                     let twice = job(known, Admit::Readmitted);
                     assert_eq!(self.real.submit(twice, now), Err(SubmitError::Duplicate));
-                    assert!(!self.real.give_up_place(Uuid::nil(), &known.id, now), "its place is filled");
+                    assert!(!self.real.release(Uuid::nil(), &known.id, now), "its reservation is used");
                 }
             }
             Step::Take => assert_eq!(self.real.take_ready(now), self.model.take()),
@@ -426,8 +426,8 @@ impl Pair {
                     let start = Start::After(Time::from_ms(self.model.queue + delay));
                     let again = Known { start, since: None, running: false, blocked: false, ..known };
                     // Its series is known to the scheduler.
-                    assert!(self.real.again(Job { series: None, ..job(&again, Admit::Readmitted) }, now));
-                    assert!(!self.real.again(job(&again, Admit::Readmitted), now), "it holds no slot any more");
+                    assert!(self.real.requeue(Job { series: None, ..job(&again, Admit::Readmitted) }, now));
+                    assert!(!self.real.requeue(job(&again, Admit::Readmitted), now), "it holds no slot any more");
                     self.model.jobs.retain(|job| job.id != id);
                     self.model.submit(&again, Admit::Readmitted).unwrap();
                 }
@@ -443,16 +443,16 @@ impl Pair {
                     }
                 }
             }
-            Step::Park { lane, for_ms } => {
-                self.real.park(LANES[*lane], Time::from_ms(self.model.wall + for_ms), now);
+            Step::PauseLaneUntil { lane, for_ms } => {
+                self.real.pause_lane_until(LANES[*lane], Time::from_ms(self.model.wall + for_ms), now);
                 if *for_ms > 0 {
-                    let until = self.model.parked.entry(*lane).or_insert(i64::MIN);
+                    let until = self.model.paused_until.entry(*lane).or_insert(i64::MIN);
                     *until = (*until).max(self.model.queue + for_ms);
                 }
             }
-            Step::Unpark(lane) => {
-                self.real.unpark(LANES[*lane], now);
-                self.model.parked.remove(lane);
+            Step::ResumeLane(lane) => {
+                self.real.resume_lane(LANES[*lane], now);
+                self.model.paused_until.remove(lane);
             }
             Step::Limit(limits) => {
                 self.real.set_limits(limits.clone());
@@ -461,10 +461,10 @@ impl Pair {
             Step::Pass(ms) => self.model.pass(*ms),
             Step::Jump(ms) => self.model.jump(*ms),
         }
-        // Parks that are over count for nothing; the scheduler forgets them when it next looks for work.
+        // Timed pauses that are over have no effect; the scheduler clears them when it next looks for work.
         if matches!(step, Step::Take | Step::TakeAll) {
             let queue = self.model.queue;
-            self.model.parked.retain(|_, until| queue < *until);
+            self.model.paused_until.retain(|_, until| queue < *until);
         }
         self.compare();
     }
@@ -516,8 +516,8 @@ impl Pair {
         for (index, (view, job)) in ready.iter().zip(&expected).enumerate() {
             assert_eq!(view.id, job.id);
             in_lane[job.lane] += 1;
-            let place = Some(Place { in_lane: in_lane[job.lane], overall: index + 1 });
-            assert_eq!((view.place, real.position(&job.id)), (place, place));
+            let position = Some(QueuePosition { in_lane: in_lane[job.lane], overall: index + 1 });
+            assert_eq!((view.position, real.position(&job.id)), (position, position));
             let effective = model.effective(job) as f64 / model.limits.aging.as_millis() as f64;
             assert!((view.effective_priority - effective).abs() < 1e-6);
             assert_eq!(real.effective_priority(&job.id, now), Some(view.effective_priority));
@@ -528,7 +528,7 @@ impl Pair {
             let shown = view.map_or((0, 0), |lane| (lane.ready, lane.running));
             assert_eq!(shown, (count(State::Ready), count(State::Running)));
             assert_eq!(shown.1, model.running(Some(index)));
-            assert_eq!(view.is_some_and(|lane| lane.parked_until.is_some()), model.is_parked(index));
+            assert_eq!(view.is_some_and(|lane| lane.paused_until.is_some()), model.is_paused(index));
         }
     }
 }
@@ -562,9 +562,9 @@ proptest! {
         }
     }
 
-    /// Whatever starts, starts within the limits that hold at that moment.
+    /// No job starts beyond the limits that are in force at that moment.
     #[test]
-    fn slots_are_never_overdrawn(
+    fn running_jobs_never_exceed_the_limits(
         limits in limits(),
         noticing in any::<bool>(),
         steps in prop::collection::vec(step(), 1..120),

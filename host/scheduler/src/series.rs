@@ -1,10 +1,10 @@
-//! Series: jobs of which each starts only when all that came before it have left.
+//! Series: each job starts only when all earlier ones have left.
 
 use std::collections::{HashMap, VecDeque};
 
 use uuid::Uuid;
 
-/// The series with jobs or held places, each in the order of arrival. The first of a series leads it.
+/// The series with jobs or reservations, each in the order of arrival. The first member leads its series.
 #[derive(Debug)]
 pub(super) struct SeriesMap<J>(HashMap<Uuid, VecDeque<J>>);
 
@@ -15,7 +15,7 @@ impl<J> Default for SeriesMap<J> {
 }
 
 impl<J: Clone + Eq> SeriesMap<J> {
-    /// Takes a place at the end; who has one keeps it.
+    /// Adds a member at the end; an existing member keeps its position.
     pub(super) fn join(&mut self, series: Uuid, id: &J) {
         let members = self.0.entry(series).or_default();
         if !members.contains(id) {
@@ -23,21 +23,21 @@ impl<J: Clone + Eq> SeriesMap<J> {
         }
     }
 
-    /// Whether nobody is before it.
+    /// Whether it is the first member.
     pub(super) fn leads(&self, series: Uuid, id: &J) -> bool {
         self.0.get(&series).and_then(VecDeque::front) == Some(id)
     }
 
-    /// Gives the place up. Returns who leads the series now, where that is another than before.
+    /// Removes a member. Returns the new leader, if the leader has changed.
     pub(super) fn leave(&mut self, series: Uuid, id: &J) -> Option<J> {
         let members = self.0.get_mut(&series)?;
-        let place = members.iter().position(|member| member == id)?;
-        members.remove(place);
+        let position = members.iter().position(|member| member == id)?;
+        members.remove(position);
         if members.is_empty() {
             self.0.remove(&series);
             return None;
         }
-        members.front().filter(|_| place == 0).cloned()
+        members.front().filter(|_| position == 0).cloned()
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_leaves_first_hands_over_and_nothing_is_kept() {
+    fn leaving_leader_is_succeeded_and_empty_series_are_removed() {
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let mut map = SeriesMap::default();
         for id in [1, 2, 3, 2] {

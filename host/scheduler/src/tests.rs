@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{Admit, Job, Limits, Place, QueueClock, Scheduler, Start, State, SubmitError, Time};
+use super::{Admit, Job, Limits, QueueClock, QueuePosition, Scheduler, Start, State, SubmitError, Time};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -32,7 +32,7 @@ fn take_all(queue: &mut Scheduler<u64>, now: Time) -> Vec<u64> {
 }
 
 #[test]
-fn equal_jobs_leave_in_the_order_of_arrival() {
+fn equal_jobs_start_in_order_of_submission() {
     let mut queue = Scheduler::new(limits(1, 1));
     for id in 0..50 {
         submit(&mut queue, id, "codex", 0, ms(1000));
@@ -44,9 +44,9 @@ fn equal_jobs_leave_in_the_order_of_arrival() {
     assert!(queue.is_idle());
 }
 
-/// The order that a host has stored, whichever thread comes first with its job.
+/// The stored order counts, not the order in which threads submit their jobs.
 #[test]
-fn whoever_has_the_lesser_arrival_leaves_first() {
+fn equal_jobs_start_in_order_of_arrival_number() {
     let mut queue = Scheduler::new(limits(1, 1));
     for id in [3, 1, 4, 0, 2] {
         let start = if id < 3 { Start::Now } else { Start::At(ms(2000)) };
@@ -60,7 +60,7 @@ fn whoever_has_the_lesser_arrival_leaves_first() {
 }
 
 #[test]
-fn a_waiting_run_of_the_lowest_priority_passes_a_fresh_one_of_the_highest_after_ten_minutes() {
+fn lowest_priority_passes_a_fresh_highest_after_ten_minutes() {
     let before = Duration::from_secs(600) - Duration::from_millis(1);
     for (waited, first) in [(before, 2), (Duration::from_secs(600), 1)] {
         let mut queue = Scheduler::new(limits(1, 1));
@@ -71,7 +71,7 @@ fn a_waiting_run_of_the_lowest_priority_passes_a_fresh_one_of_the_highest_after_
     }
 }
 
-/// A newcomer of the highest priority each second, each of which runs for a second.
+/// Submits a job of the highest priority each second; each runs for a second.
 fn seconds_until_the_lowest_starts(wall: impl Fn(i64) -> Time) -> i64 {
     let mut queue = Scheduler::new(limits(1, 1));
     submit(&mut queue, 0, "codex", -10, wall(0));
@@ -88,7 +88,7 @@ fn seconds_until_the_lowest_starts(wall: impl Fn(i64) -> Time) -> i64 {
 }
 
 #[test]
-fn nothing_starves_and_clock_jumps_change_nothing() {
+fn lowest_priority_starts_in_time_despite_clock_jumps() {
     assert_eq!(seconds_until_the_lowest_starts(|second| ms(second * 1000)), 600);
     let back = |second: i64| ms(second * 1000 - if second > 100 { DAY_MS } else { 0 });
     assert!((600..=602).contains(&seconds_until_the_lowest_starts(back)));
@@ -97,7 +97,7 @@ fn nothing_starves_and_clock_jumps_change_nothing() {
 }
 
 #[test]
-fn a_busy_lane_never_holds_back_another() {
+fn busy_lane_does_not_block_another() {
     let mut queue = Scheduler::new(limits(2, 1));
     for id in 0..10 {
         submit(&mut queue, id, "codex", 10, ms(0));
@@ -109,7 +109,7 @@ fn a_busy_lane_never_holds_back_another() {
 }
 
 #[test]
-fn a_full_queue_refuses_fresh_jobs_only() {
+fn full_queue_rejects_only_fresh_jobs() {
     let mut queue = Scheduler::new(Limits { capacity: 512, ..limits(2, 2) });
     submit(&mut queue, 10_000, "codex", 0, ms(0));
     submit(&mut queue, 10_001, "codex", 0, ms(0));
@@ -131,7 +131,7 @@ fn a_full_queue_refuses_fresh_jobs_only() {
     assert!(queue.check_capacity(0).is_err());
     queue.submit(Job { admit: Admit::Readmitted, ..job(9999, "codex", 0, ms(0)) }, ms(0)).unwrap();
     assert_eq!(queue.pending(), 513);
-    // One below the limit there is room again.
+    // One below the limit, a job is accepted again.
     assert_eq!(queue.cancel(&0, ms(0)), Some(State::Scheduled));
     assert!(queue.check_capacity(0).is_err());
     assert_eq!(queue.cancel(&1, ms(0)), Some(State::Ready));
@@ -139,12 +139,12 @@ fn a_full_queue_refuses_fresh_jobs_only() {
 }
 
 #[test]
-fn a_parked_lane_waits_while_others_run() {
+fn paused_lane_waits_while_others_run() {
     let mut queue = Scheduler::new(limits(2, 2));
     submit(&mut queue, 1, "codex", 10, ms(0));
     submit(&mut queue, 2, "claude", 0, ms(0));
-    queue.park("codex", ms(5000), ms(0));
-    queue.park("codex", ms(3000), ms(0));
+    queue.pause_lane_until("codex", ms(5000), ms(0));
+    queue.pause_lane_until("codex", ms(3000), ms(0));
     assert_eq!(take_all(&mut queue, ms(0)), [2]);
     assert_eq!(queue.next_wakeup(), Some(ms(5000)));
     assert_eq!(take_all(&mut queue, ms(4999)), [0_u64; 0]);
@@ -153,26 +153,26 @@ fn a_parked_lane_waits_while_others_run() {
 }
 
 #[test]
-fn a_park_without_jobs_is_kept_and_wakes_nobody() {
+fn timed_pause_without_jobs_is_kept_without_wakeup() {
     let mut queue = Scheduler::new(limits(2, 2));
-    queue.park("codex", ms(5000), ms(0));
+    queue.pause_lane_until("codex", ms(5000), ms(0));
     assert_eq!(queue.take_ready(ms(10)), None);
     assert_eq!(queue.next_wakeup(), None);
     submit(&mut queue, 1, "codex", 0, ms(100));
     assert_eq!(queue.take_ready(ms(100)), None);
-    assert_eq!(queue.snapshot(ms(100)).lanes[0].parked_until, Some(ms(5000)));
-    queue.unpark("codex", ms(100));
+    assert_eq!(queue.snapshot(ms(100)).lanes[0].paused_until, Some(ms(5000)));
+    queue.resume_lane("codex", ms(100));
     assert_eq!(queue.take_ready(ms(100)), Some(1));
 }
 
 #[test]
-fn a_clock_set_back_lengthens_neither_a_retry_nor_a_park() {
+fn clock_set_back_does_not_extend_retry_delay_or_pause() {
     let mut queue = Scheduler::new(limits(2, 2));
     let start = Start::After(queue.queue_time(ms(DAY_MS)).after(Duration::from_secs(1)));
     queue.submit(Job { start, admit: Admit::Readmitted, ..job(1, "codex", 0, ms(DAY_MS)) }, ms(DAY_MS)).unwrap();
     submit(&mut queue, 2, "claude", 0, ms(DAY_MS));
-    queue.park("claude", ms(DAY_MS + 2000), ms(DAY_MS));
-    // The day falls back, then a second passes, then another.
+    queue.pause_lane_until("claude", ms(DAY_MS + 2000), ms(DAY_MS));
+    // The clock goes back by a day, then a second passes, then another.
     assert_eq!(queue.take_ready(ms(0)), None);
     assert_eq!(queue.next_wakeup(), Some(ms(1000)));
     assert_eq!(take_all(&mut queue, ms(1000)), [1]);
@@ -180,14 +180,14 @@ fn a_clock_set_back_lengthens_neither_a_retry_nor_a_park() {
 }
 
 #[test]
-fn a_clock_that_is_set_neither_ends_nor_lengthens_a_delay_and_halts_no_aging() {
+fn setting_the_clock_changes_neither_delays_nor_aging() {
     for set_to in [ms(-DAY_MS), ms(DAY_MS)] {
         let mut queue = Scheduler::new(limits(2, 1));
         assert!(!queue.notice_clock(ms(0), Duration::from_secs(7)), "there is nothing to compare with");
         let start = Start::After(queue.queue_time(ms(0)).after(Duration::from_secs(10)));
         queue.submit(Job { start, ..job(1, "codex", 0, ms(0)) }, ms(0)).unwrap();
         submit(&mut queue, 2, "claude", -1, ms(0));
-        queue.park("claude", ms(20_000), ms(0));
+        queue.pause_lane_until("claude", ms(20_000), ms(0));
         assert!(!queue.notice_clock(ms(1000), Duration::from_secs(8)));
 
         assert!(queue.notice_clock(set_to, Duration::from_secs(8)), "it was set");
@@ -197,17 +197,17 @@ fn a_clock_that_is_set_neither_ends_nor_lengthens_a_delay_and_halts_no_aging() {
         let delayed = set_to.after(Duration::from_secs(9));
         assert!(!queue.notice_clock(delayed, Duration::from_secs(17)));
         assert_eq!(take_all(&mut queue, delayed), [1]);
-        let unparked = set_to.after(Duration::from_secs(19));
-        // Twenty seconds of waiting are less than a step of priority: the newcomer goes first.
-        submit(&mut queue, 3, "claude", 0, unparked);
-        assert_eq!(take_all(&mut queue, unparked), [3]);
-        assert_eq!(queue.waited(&2, unparked), Some(Duration::from_secs(20)));
-        assert_eq!(queue.waited(&3, unparked), Some(Duration::ZERO));
+        let after_the_pause = set_to.after(Duration::from_secs(19));
+        // Twenty seconds of waiting are less than a step of priority: the new job goes first.
+        submit(&mut queue, 3, "claude", 0, after_the_pause);
+        assert_eq!(take_all(&mut queue, after_the_pause), [3]);
+        assert_eq!(queue.waited(&2, after_the_pause), Some(Duration::from_secs(20)));
+        assert_eq!(queue.waited(&3, after_the_pause), Some(Duration::ZERO));
     }
 }
 
 #[test]
-fn a_suspended_machine_has_let_the_time_pass() {
+fn time_in_suspend_counts() {
     let mut queue = Scheduler::new(limits(1, 1));
     queue.notice_clock(ms(0), Duration::from_secs(7));
     submit(&mut queue, 1, "codex", -10, ms(0));
@@ -218,12 +218,12 @@ fn a_suspended_machine_has_let_the_time_pass() {
 }
 
 #[test]
-fn a_time_of_day_follows_the_wall_clock() {
+fn scheduled_time_follows_the_wall_clock() {
     let mut queue = Scheduler::new(limits(1, 1));
     queue.submit(Job { start: Start::At(ms(5000)), ..job(1, "codex", 0, ms(1000)) }, ms(1000)).unwrap();
     assert_eq!(queue.state(&1), Some(State::Scheduled));
     assert_eq!(queue.position(&1), None);
-    // Set back: it waits for the time that was named.
+    // The clock is set back: the job still waits for its time of day.
     assert_eq!(queue.take_ready(ms(-DAY_MS)), None);
     assert_eq!(queue.next_wakeup(), Some(ms(5000)));
     assert_eq!(queue.take_ready(ms(4999)), None);
@@ -231,7 +231,7 @@ fn a_time_of_day_follows_the_wall_clock() {
 }
 
 #[test]
-fn waiting_for_a_time_is_no_waiting_for_a_slot() {
+fn waiting_for_a_time_does_not_age() {
     let mut queue = Scheduler::new(limits(1, 1));
     queue.submit(Job { start: Start::At(ms(DAY_MS)), ..job(1, "codex", 0, ms(0)) }, ms(0)).unwrap();
     submit(&mut queue, 2, "codex", 1, ms(DAY_MS));
@@ -241,13 +241,13 @@ fn waiting_for_a_time_is_no_waiting_for_a_slot() {
 }
 
 #[test]
-fn a_restart_keeps_the_order() {
+fn restart_keeps_the_order() {
     let stored = [(1, 0, 0), (2, 5, 10_000), (3, -3, 20_000), (4, 0, 20_000), (5, 0, 20_000), (6, 10, 400_000)];
     let mut before = Scheduler::new(limits(1, 1));
     for (id, priority, at) in stored {
         submit(&mut before, id, "codex", priority, ms(at));
     }
-    // The clock was right, and it was set back by a day while no host ran.
+    // With a correct clock, and with a clock that was set back by a day while no host ran.
     for now in [ms(500_000), ms(500_000 - DAY_MS)] {
         let mut after = Scheduler::new(limits(1, 1));
         for (id, priority, at) in stored {
@@ -262,7 +262,7 @@ fn a_restart_keeps_the_order() {
             })
             .collect::<Vec<_>>()
         };
-        // A newcomer of equal priority does not pass those that waited.
+        // A new job of equal priority does not pass those that waited.
         let newcomer = after.queue_time(now);
         after.submit(job(99, "codex", 0, newcomer), now).unwrap();
         let mut expected = order(&mut before, ms(500_000));
@@ -296,18 +296,18 @@ fn limits_change_while_jobs_wait_and_run() {
 }
 
 #[test]
-fn another_aging_time_gives_another_order() {
+fn changed_aging_time_reorders_waiting_jobs() {
     let mut queue = Scheduler::new(limits(1, 1));
     submit(&mut queue, 1, "codex", 0, ms(0));
     submit(&mut queue, 2, "codex", 2, ms(30_000));
-    assert_eq!(queue.position(&2), Some(Place { in_lane: 1, overall: 1 }));
+    assert_eq!(queue.position(&2), Some(QueuePosition { in_lane: 1, overall: 1 }));
     queue.set_limits(Limits { aging: Duration::from_secs(10), ..limits(1, 1) });
-    assert_eq!(queue.position(&2), Some(Place { in_lane: 2, overall: 2 }));
+    assert_eq!(queue.position(&2), Some(QueuePosition { in_lane: 2, overall: 2 }));
     assert_eq!(queue.take_ready(ms(30_000)), Some(1));
 }
 
 #[test]
-fn cancel_is_right_in_every_state() {
+fn cancel_works_in_every_state() {
     let mut queue = Scheduler::new(limits(1, 1));
     submit(&mut queue, 1, "codex", 0, ms(0));
     submit(&mut queue, 2, "codex", 0, ms(0));
@@ -348,7 +348,7 @@ fn extreme_values_neither_panic_nor_stop_the_clock() {
 }
 
 #[test]
-fn the_clock_never_runs_back() {
+fn queue_clock_never_runs_backwards() {
     let mut clock = QueueClock::default();
     for steady in [Duration::MAX, Duration::ZERO] {
         for wall in [i64::MIN, i64::MAX] {
@@ -366,9 +366,9 @@ fn the_clock_never_runs_back() {
     assert_eq!(clock.observe(ms(11)), ms(2001));
 }
 
-/// The cost of one operation with a hundred thousand jobs, beside that with a thousand: it grows with the logarithm.
+/// Compares the cost of one operation with a hundred thousand jobs and with a thousand: it grows with the logarithm.
 #[test]
-fn a_long_queue_is_not_a_slow_one() {
+fn operations_stay_fast_in_a_long_queue() {
     let time_for = |waiting: u64| {
         let mut queue = Scheduler::new(Limits { capacity: usize::MAX, ..limits(1, 1) });
         for id in 0..waiting {
@@ -392,7 +392,7 @@ fn a_long_queue_is_not_a_slow_one() {
 }
 
 #[test]
-fn a_series_runs_one_by_one_and_stands_in_nobodys_way() {
+fn series_runs_one_by_one_without_delaying_others() {
     let mut queue = Scheduler::new(limits(3, 2));
     let talk = Some(Uuid::from_u128(1));
     for id in 1..=3 {
@@ -402,15 +402,15 @@ fn a_series_runs_one_by_one_and_stands_in_nobodys_way() {
     submit(&mut queue, 5, "codex", -10, ms(0));
     assert_eq!(queue.state(&2), Some(State::Held));
     assert_eq!((queue.position(&2), queue.next_wakeup()), (None, None));
-    assert_eq!(take_all(&mut queue, ms(0)), [1, 4], "the second slot goes to somebody else");
-    // The first is tried again: those behind it wait for that.
+    assert_eq!(take_all(&mut queue, ms(0)), [1, 4], "the second slot goes to another job");
+    // The first is retried: the later ones wait for that.
     let again = Job { start: Start::After(ms(500)), ..job(1, "codex", 10, ms(10)) };
-    assert!(queue.again(again, ms(10)));
+    assert!(queue.requeue(again, ms(10)));
     assert_eq!(take_all(&mut queue, ms(10)), [5]);
     queue.finished(&4, ms(20));
     assert_eq!(take_all(&mut queue, ms(499)), [0_u64; 0]);
     assert_eq!(take_all(&mut queue, ms(500)), [1]);
-    // One in the middle goes; the last follows the first.
+    // One in the middle is canceled; the last follows the first.
     assert_eq!(queue.cancel(&2, ms(500)), Some(State::Held));
     assert!(queue.finished(&1, ms(600)));
     queue.finished(&5, ms(600));
@@ -420,19 +420,19 @@ fn a_series_runs_one_by_one_and_stands_in_nobodys_way() {
 }
 
 #[test]
-fn a_place_that_is_held_keeps_the_order_of_a_series() {
+fn reservation_keeps_the_order_of_a_series() {
     let mut queue = Scheduler::new(limits(3, 3));
     let talk = Uuid::from_u128(1);
     let of_talk = |id| Job { series: Some(talk), ..job(id, "codex", 0, ms(0)) };
-    queue.hold_place(talk, &1);
-    queue.hold_place(talk, &2);
-    queue.hold_place(talk, &3);
-    // The second is written first.
+    queue.reserve(talk, &1);
+    queue.reserve(talk, &2);
+    queue.reserve(talk, &3);
+    // The second is submitted first.
     queue.submit(of_talk(2), ms(0)).unwrap();
     assert_eq!(take_all(&mut queue, ms(0)), [0_u64; 0]);
     queue.submit(of_talk(3), ms(0)).unwrap();
-    assert!(queue.give_up_place(talk, &1, ms(0)), "the second may start now");
-    assert!(!queue.give_up_place(talk, &1, ms(0)));
+    assert!(queue.release(talk, &1, ms(0)), "the second may start now");
+    assert!(!queue.release(talk, &1, ms(0)));
     assert_eq!(take_all(&mut queue, ms(0)), [2]);
     queue.finished(&2, ms(1));
     assert_eq!(take_all(&mut queue, ms(1)), [3]);

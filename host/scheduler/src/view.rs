@@ -1,4 +1,4 @@
-//! What listings show of the queue.
+//! Views of the queue for listings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -9,13 +9,13 @@ use super::clock::Time;
 use super::core::{Entry, Phase, Scheduler, State, state_of};
 use super::lane::Key;
 
-/// The place of a ready job, counted from 1.
+/// The position of a ready job, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Among the ready jobs of its lane. With one slot in the lane, this many runs of the provider begin up to and
-    /// including this one.
+pub struct QueuePosition {
+    /// Among the ready jobs of its lane. With one slot in the lane, it is the number of the provider's runs
+    /// that start up to and including this one.
     pub in_lane: usize,
-    /// Among the ready jobs of all lanes, busy and parked ones included.
+    /// Among the ready jobs of all lanes, busy and paused ones included.
     pub overall: usize,
 }
 
@@ -28,7 +28,7 @@ pub struct Counts {
     pub ready: usize,
     /// Jobs that wait for a time.
     pub scheduled: usize,
-    /// Jobs that wait for those before them in their series.
+    /// Jobs that wait for earlier jobs of their series.
     pub held: usize,
 }
 
@@ -41,19 +41,19 @@ pub struct JobView<J> {
     pub lane: Arc<str>,
     /// Whether it waits for a slot, waits for a time, or runs.
     pub state: State,
-    /// As submitted.
+    /// The submitted priority.
     pub priority: i32,
     /// `priority + waited / aging` for a ready job; the plain priority for the others.
     pub effective_priority: f64,
     /// Ready jobs only.
-    pub place: Option<Place>,
-    /// Scheduled jobs only: what the wall clock will show when it becomes ready.
+    pub position: Option<QueuePosition>,
+    /// Scheduled jobs only: the wall-clock time at which it becomes ready.
     pub due: Option<Time>,
-    /// Why it does not run; none for one that does, or will in this moment.
+    /// Why it does not run; None if it runs or can start now.
     pub wait: Option<Wait>,
 }
 
-/// Why a job waits. Where several reasons hold, the one that ends last as far as that is known.
+/// Why a job waits. If there are several reasons, the one that is expected to end last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// For a time of the wall clock.
@@ -62,17 +62,17 @@ pub enum Wait {
     Delay,
     /// For other jobs, until it is unblocked.
     Blocked,
-    /// For those before it in its series.
+    /// For earlier jobs of its series.
     Series,
-    /// Everything is paused.
+    /// The whole queue is paused.
     Paused,
-    /// Its lane is paused.
+    /// The operator has paused its lane.
     LanePaused,
-    /// Its lane is parked.
-    LaneParked,
-    /// As many jobs run in its lane as may.
+    /// Its lane is paused until a time.
+    LanePausedUntil,
+    /// The limit of its lane is reached.
     LaneFull,
-    /// As many jobs run as may.
+    /// The global limit is reached.
     Full,
 }
 
@@ -85,10 +85,10 @@ pub struct LaneView {
     pub ready: usize,
     /// Jobs that hold a slot.
     pub running: usize,
-    /// How many may hold one.
+    /// The lane's limit of slots.
     pub limit: usize,
-    /// What the wall clock will show when the lane takes part again, if it is parked.
-    pub parked_until: Option<Time>,
+    /// The wall-clock time at which a timed pause of the lane ends, if there is one.
+    pub paused_until: Option<Time>,
 }
 
 /// The whole queue at one moment.
@@ -97,27 +97,27 @@ pub struct Snapshot<J> {
     /// Running jobs (in the order of their arrival), then ready ones (next first), then scheduled ones (earliest
     /// first), then those held by their series (in the order of their arrival).
     pub jobs: Vec<JobView<J>>,
-    /// Lanes with jobs or a park, by name.
+    /// Lanes with jobs or a timed pause, by name.
     pub lanes: Vec<LaneView>,
 }
 
 impl<J: Clone + Eq + Hash> Scheduler<J> {
-    /// The place of a ready job; none for others. O(n).
+    /// The position of a ready job; None for others. O(n).
     #[must_use]
-    pub fn position(&self, id: &J) -> Option<Place> {
+    pub fn position(&self, id: &J) -> Option<QueuePosition> {
         let (entry, key) = self.ready_entry(id)?;
-        let mut place = Place { in_lane: 1, overall: 1 };
+        let mut position = QueuePosition { in_lane: 1, overall: 1 };
         for (name, lane) in &self.lanes {
             let ahead = lane.ready.range(..key).count();
-            place.overall += ahead;
+            position.overall += ahead;
             if *name == entry.lane {
-                place.in_lane += ahead;
+                position.in_lane += ahead;
             }
         }
-        Some(place)
+        Some(position)
     }
 
-    /// `priority + waited / aging` at `now` for a ready job, the plain priority for others; none where there is no
+    /// `priority + waited / aging` at `now` for a ready job, the plain priority for others; None if there is no
     /// such job.
     #[must_use]
     pub fn effective_priority(&self, id: &J, now: Time) -> Option<f64> {
@@ -133,14 +133,14 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         Counts { running: self.running, ready, scheduled, held }
     }
 
-    /// One job as a listing shows it; none where there is no such job. O(n) for a ready one, because of its place.
+    /// One job as a listing shows it; None if there is no such job. O(n) for a ready one, because of its position.
     #[must_use]
     pub fn view(&self, id: &J, now: Time) -> Option<JobView<J>> {
         let view = self.view_of(id, self.jobs.get(id)?, self.clock.queue_time(now));
-        Some(JobView { place: self.position(id), ..view })
+        Some(JobView { position: self.position(id), ..view })
     }
 
-    /// All but its place.
+    /// The view of a job without its position.
     fn view_of(&self, id: &J, entry: &Entry, queue_now: Time) -> JobView<J> {
         JobView {
             id: id.clone(),
@@ -148,7 +148,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             state: state_of(entry.phase),
             priority: entry.priority,
             effective_priority: self.effective(entry, queue_now),
-            place: None,
+            position: None,
             due: match entry.phase {
                 Phase::At(time) => Some(time),
                 Phase::After(time) => Some(self.clock.wall_time(time)),
@@ -172,8 +172,8 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
             Some(Wait::Paused)
         } else if self.pauses.lanes.contains(name) {
             Some(Wait::LanePaused)
-        } else if lane.is_some_and(|lane| lane.is_parked(queue_now)) {
-            Some(Wait::LaneParked)
+        } else if lane.is_some_and(|lane| lane.is_paused(queue_now)) {
+            Some(Wait::LanePausedUntil)
         } else if lane.map_or(0, |lane| lane.running) >= self.limits.of_lane(name) {
             Some(Wait::LaneFull)
         } else {
@@ -207,7 +207,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
         for (index, view) in ready.values_mut().enumerate() {
             let in_lane = ahead.entry(Arc::clone(&view.lane)).or_default();
             *in_lane += 1;
-            view.place = Some(Place { in_lane: *in_lane, overall: index + 1 });
+            view.position = Some(QueuePosition { in_lane: *in_lane, overall: index + 1 });
         }
         let waiting = ready.into_values().chain(scheduled.into_values()).chain(held.into_values());
         let jobs = running.into_values().chain(waiting).collect();
@@ -220,7 +220,7 @@ impl<J: Clone + Eq + Hash> Scheduler<J> {
                 ready: lane.ready.len(),
                 running: lane.running,
                 limit: self.limits.of_lane(name),
-                parked_until: lane.parked_until.filter(|until| queue_now < *until).map(|t| self.clock.wall_time(t)),
+                paused_until: lane.paused_until.filter(|until| queue_now < *until).map(|t| self.clock.wall_time(t)),
             })
             .collect();
         Snapshot { jobs, lanes }

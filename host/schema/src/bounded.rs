@@ -1,11 +1,11 @@
-//! JSON Schemas that come from outside: of a start payload, of a plugin.
+//! JSON Schemas from outside: of a start payload, of a plugin.
 //!
-//! A few kilobytes of schema can ask for more work than a machine ever finishes: references that double at each level, or
-//! patterns whose automata fill the memory. Therefore a schema is measured before it is compiled, and the work of a check
-//! is counted before it is done. What is too large is refused; what is taken is cheap.
+//! A schema of a few kilobytes can cause more work than a machine can finish: references that double at each level, or
+//! patterns whose automata fill the memory. Therefore a schema is measured before it is compiled, and the work of a
+//! check is computed before it starts. A schema or check beyond the limits is rejected.
 //!
 //! Only references inside of the schema are followed. Compiling and checking recurse as deeply as schema and document
-//! nest, so both happen on a thread with a stack that is large enough for what the limits allow.
+//! nest, so both run on a thread whose stack is large enough for the limits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::thread;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use ostler_protocol::{Problem, escape_pointer};
 
-/// Largest schema, in bytes of its JSON.
+/// The largest schema, in bytes of its JSON.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Levels of JSON in a schema.
 const MAX_DEPTH: usize = 100;
@@ -36,20 +36,20 @@ const MAX_PATTERN_BYTES: usize = 4096;
 const PATTERNS_SIZE: usize = 8 << 20;
 /// Memory for one compiled pattern, in bytes.
 const PATTERN_SIZE: usize = 256 << 10;
-/// Memory for what the engine remembers of one pattern while it matches, in bytes.
+/// Memory for the engine's cache of one pattern while it matches, in bytes.
 const PATTERN_CACHE: usize = 64 << 10;
-/// Steps back that one match of a pattern with look-around may take.
+/// Backtracking steps of one match of a pattern with look-around.
 const BACKTRACKS: usize = 100_000;
 
-/// Work of one check. A unit is about what one keyword costs for one value: a tenth of a microsecond to one.
+/// Work of one check. A unit is about the cost of one keyword for one value: 0.1 to 1 microseconds.
 const MAX_WORK: u64 = 10_000_000;
-/// Pairs of a schema and a value that are looked at to count the work.
+/// Pairs of a schema and a value that are visited to count the work.
 const MAX_PAIRS: u64 = 4_000_000;
-/// Such pairs that are remembered.
-const MAX_REMEMBERED: usize = 500_000;
+/// Such pairs that are cached.
+const MAX_CACHED: usize = 500_000;
 
-/// Problems that one check reports. A document with more is wrong as a whole.
-const MOST_PROBLEMS: usize = 50;
+/// The most problems that one check reports.
+const MAX_PROBLEMS: usize = 50;
 /// Bytes of one problem's message.
 const MAX_MESSAGE: usize = 500;
 
@@ -60,7 +60,7 @@ const STACK: usize = 64 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", if pointer.is_empty() { String::new() } else { format!("at {pointer}: ") })]
 pub struct SchemaError {
-    /// Where in the schema; empty for the whole of it.
+    /// The position in the schema; empty for the whole schema.
     pub pointer: String,
     /// What is wrong, and what to do.
     pub message: String,
@@ -78,14 +78,14 @@ impl std::fmt::Debug for BoundedSchema {
     }
 }
 
-/// The problems of a document, as far as they are reported, by what `explain` makes of each error.
+/// Turns a validation error into problems.
 type Explain<'a> = &'a (dyn Fn(&ValidationError<'_>) -> Vec<Problem> + Sync);
 
 impl BoundedSchema {
     /// Measures and compiles a schema, 2020-12 unless it says otherwise. Takes a fraction of a second at most.
     ///
     /// # Errors
-    /// What of it is not valid, or beyond which limit it is.
+    /// What is not valid, or which limit is exceeded.
     pub fn compile(document: &Value) -> Result<Self, SchemaError> {
         Self::compile_with(document, true)
     }
@@ -110,10 +110,10 @@ impl BoundedSchema {
         })
     }
 
-    /// The problems of a document, at most 50. Empty where it fits.
+    /// The problems of a document, at most 50. Empty if it is valid.
     ///
     /// # Errors
-    /// Where the check would take more work than it may.
+    /// If the check would exceed the work limit.
     pub fn problems(&self, document: &Value, explain: Explain<'_>) -> Result<Vec<Problem>, SchemaError> {
         on_large_stack(|| {
             self.graph.check_work(document)?;
@@ -121,10 +121,10 @@ impl BoundedSchema {
                 return Ok(Vec::new());
             }
             let mut problems: Vec<Problem> = Vec::new();
-            for error in self.validator.iter_errors(document).take(MOST_PROBLEMS) {
+            for error in self.validator.iter_errors(document).take(MAX_PROBLEMS) {
                 problems.extend(explain(&error));
             }
-            problems.truncate(MOST_PROBLEMS);
+            problems.truncate(MAX_PROBLEMS);
             for problem in &mut problems {
                 let end = problem.message.floor_char_boundary(MAX_MESSAGE);
                 if end < problem.message.len() {
@@ -137,7 +137,7 @@ impl BoundedSchema {
     }
 }
 
-/// The members that a schema does not know, where that is what an error is about.
+/// The members that a schema does not know, if the error is about that.
 pub fn unexpected_members<'e>(error: &'e ValidationError<'_>) -> Option<&'e [String]> {
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => Some(unexpected),
@@ -161,11 +161,11 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, SchemaError> + Send)
     })
 }
 
-/// Compiles with the linear engine, or, where a pattern needs look-around and may have it, with one that goes back, within
-/// bounds.
+/// Compiles with the linear engine or, if a pattern needs look-around and `backtracking` allows it, with a backtracking
+/// engine with limits.
 fn compile(document: &Value, patterns: usize, backtracking: bool) -> Result<Validator, SchemaError> {
     let size = (PATTERNS_SIZE / patterns.max(1)).min(PATTERN_SIZE);
-    // It would compile patterns that a document holds.
+    // It would compile patterns that are in a document.
     let options = || jsonschema::options().offline().with_format("regex", |_: &str| true);
     let linear = options()
         .with_pattern_options(PatternOptions::regex().size_limit(size).dfa_size_limit(PATTERN_CACHE))
@@ -180,31 +180,31 @@ fn compile(document: &Value, patterns: usize, backtracking: bool) -> Result<Vali
     options().with_pattern_options(backtracking).build(document).map_err(|_| not_valid(&error, size))
 }
 
-/// Whether an error of a schema is about a regular expression. The validator says so by the format that the pattern should
-/// have, or by its place.
+/// Whether an error of a schema is about a regular expression. The validator reports the expected format, or the
+/// position of the pattern.
 fn about_pattern(error: &ValidationError<'_>) -> bool {
-    let place = error.instance_path().as_str();
-    place.ends_with("/pattern")
-        || place.contains("/patternProperties")
+    let position = error.instance_path().as_str();
+    position.ends_with("/pattern")
+        || position.contains("/patternProperties")
         || matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex")
 }
 
 fn not_valid(error: &ValidationError<'_>, size: usize) -> SchemaError {
-    let place = error.instance_path().as_str();
+    let position = error.instance_path().as_str();
     if about_pattern(error) {
         let message = format!(
             "is not a valid regular expression, or compiles to more than {} KiB; use smaller repetitions or fewer patterns",
             size >> 10
         );
-        return at(place, message);
+        return at(position, message);
     }
-    at(place, format!("is not valid: {}", error.masked()))
+    at(position, format!("is not valid: {}", error.masked()))
 }
 
 /// Index of a schema in its graph.
 type Id = usize;
 
-/// The schemas of a document and what each applies, as far as work depends on it.
+/// The schemas of a document and the schemas that each applies, for counting work.
 #[derive(Debug, Default)]
 struct Graph {
     nodes: Vec<Node>,
@@ -212,7 +212,7 @@ struct Graph {
     patterns: usize,
 }
 
-/// What one schema does with a value.
+/// The effect of one schema on a value.
 #[derive(Debug, Default)]
 struct Node {
     /// Applied to the same value.
@@ -229,17 +229,17 @@ struct Node {
     every_item: Vec<Id>,
     /// Units of its own for each value.
     own: u64,
-    /// Patterns that a text is held against.
+    /// Patterns that a string is matched with.
     text_patterns: u64,
-    /// Patterns that names of members are held against.
+    /// Patterns that names of members are matched with.
     name_patterns: u64,
-    /// Keywords that look at all of a value.
+    /// Keywords that visit a whole value.
     deep: u64,
-    /// What is applied in place is gone through once more to know what it has evaluated.
+    /// Schemas that are applied in place are visited again to find out what they have evaluated.
     reevaluates: bool,
 }
 
-/// Makes a graph of a document.
+/// Builds the graph of a document.
 struct Builder<'a> {
     document: &'a Value,
     nodes: Vec<Node>,
@@ -271,7 +271,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Refuses what would never end, or would apply too much to one value.
+    /// Rejects endless recursion, and too many schemas for one value.
     fn check_expansion(&self) -> Result<(), SchemaError> {
         let mut found: Vec<Expansion> = vec![Expansion::Unknown; self.nodes.len()];
         for id in 0..self.nodes.len() {
@@ -286,15 +286,15 @@ impl Graph {
         Ok(())
     }
 
-    /// How many schemas apply to a value to which this one applies, and through how many one another.
+    /// How many schemas apply to a value to which this one applies, and the length of the longest chain.
     fn expand(&self, id: Id, found: &mut [Expansion]) -> Result<(u64, usize), SchemaError> {
         match found.get(id) {
             Some(Expansion::Known { weight, chain }) => return Ok((*weight, *chain)),
-            Some(Expansion::UnderWay) => return Err(whole("it refers to itself without end")),
+            Some(Expansion::InProgress) => return Err(whole("it refers to itself without end")),
             _ => {}
         }
         if let Some(slot) = found.get_mut(id) {
-            *slot = Expansion::UnderWay;
+            *slot = Expansion::InProgress;
         }
         let (mut weight, mut chain) = (1_u64, 0);
         for next in self.nodes.get(id).map_or(&[][..], |node| &node.in_place) {
@@ -311,7 +311,7 @@ impl Graph {
         Ok((weight, chain))
     }
 
-    /// Refuses a document whose check would take too long.
+    /// Rejects a document whose check would take too long.
     fn check_work(&self, document: &Value) -> Result<(), SchemaError> {
         let mut count = Count { graph: self, pairs: 0, known: HashMap::new(), sizes: HashMap::new() };
         let work = count.work(0, document);
@@ -327,7 +327,7 @@ impl Graph {
 #[derive(Clone, Copy)]
 enum Expansion {
     Unknown,
-    UnderWay,
+    InProgress,
     Known { weight: u64, chain: usize },
 }
 
@@ -399,38 +399,38 @@ impl<'a> Builder<'a> {
         }
         let mut node = Node { own: 1 + members.len() as u64, ..Node::default() };
         for (keyword, value) in members {
-            let place = format!("{pointer}/{}", escape_pointer(keyword));
+            let position = format!("{pointer}/{}", escape_pointer(keyword));
             let keyword = keyword.as_str();
             match value {
                 Value::String(reference) if REFERENCES.contains(&keyword) => {
-                    node.in_place.push(self.reference(reference, &place)?);
+                    node.in_place.push(self.reference(reference, &position)?);
                 }
                 Value::String(pattern) if keyword == "pattern" => {
-                    self.pattern(pattern, &place)?;
+                    self.pattern(pattern, &position)?;
                     node.text_patterns += 1;
                 }
-                _ if IN_PLACE.contains(&keyword) => node.in_place.extend(self.schemas(value, &place)?),
+                _ if IN_PLACE.contains(&keyword) => node.in_place.extend(self.schemas(value, &position)?),
                 Value::Object(map) if IN_PLACE_MAPS.contains(&keyword) => {
-                    node.in_place.extend(self.map(map, &place)?.into_iter().map(|(_, id)| id));
+                    node.in_place.extend(self.map(map, &position)?.into_iter().map(|(_, id)| id));
                 }
-                Value::Object(map) if keyword == "properties" => node.members.extend(self.map(map, &place)?),
+                Value::Object(map) if keyword == "properties" => node.members.extend(self.map(map, &position)?),
                 Value::Object(map) if keyword == "patternProperties" => {
                     for name in map.keys() {
-                        self.pattern(name, &format!("{place}/{}", escape_pointer(name)))?;
+                        self.pattern(name, &format!("{position}/{}", escape_pointer(name)))?;
                     }
                     node.name_patterns += map.len() as u64;
-                    node.every_member.extend(self.map(map, &place)?.into_iter().map(|(_, id)| id));
+                    node.every_member.extend(self.map(map, &position)?.into_iter().map(|(_, id)| id));
                 }
-                _ if EVERY_MEMBER.contains(&keyword) => node.every_member.extend(self.schemas(value, &place)?),
-                _ if keyword == "propertyNames" => node.names.extend(self.schemas(value, &place)?),
+                _ if EVERY_MEMBER.contains(&keyword) => node.every_member.extend(self.schemas(value, &position)?),
+                _ if keyword == "propertyNames" => node.names.extend(self.schemas(value, &position)?),
                 Value::Array(_) if matches!(keyword, "prefixItems" | "items") => {
-                    node.positions = self.schemas(value, &place)?;
+                    node.positions = self.schemas(value, &position)?;
                 }
                 _ if keyword == "items" || EVERY_ITEM.contains(&keyword) => {
-                    node.every_item.extend(self.schemas(value, &place)?);
+                    node.every_item.extend(self.schemas(value, &position)?);
                 }
                 Value::Object(map) if DEFINITIONS.contains(&keyword) => {
-                    self.map(map, &place)?;
+                    self.map(map, &position)?;
                 }
                 Value::Array(values) if keyword == "enum" => {
                     node.own += values.iter().map(size).fold(0, u64::saturating_add);
@@ -448,7 +448,7 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    /// One schema or a list of them. What is neither is refused when the schema is compiled.
+    /// One schema or a list of them. Other values are rejected when the schema is compiled.
     fn schemas(&mut self, value: &'a Value, pointer: &str) -> Result<Vec<Id>, SchemaError> {
         match value {
             Value::Array(schemas) => {
@@ -480,7 +480,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// What a reference leads to.
+    /// The target of a reference.
     fn reference(&mut self, reference: &'a str, pointer: &str) -> Result<Id, SchemaError> {
         self.references += 1;
         if self.references > MAX_REFERENCES {
@@ -503,9 +503,9 @@ impl<'a> Builder<'a> {
             anchor => self.anchors.get(anchor).copied(),
         };
         let target = target.ok_or_else(unknown)?;
-        // The place of an anchor is not known, but it is not the root.
-        let place = if fragment.starts_with('/') || fragment.is_empty() { fragment.as_ref() } else { reference };
-        self.schema(target, place)
+        // The position of an anchor is not known, but it is not the root.
+        let position = if fragment.starts_with('/') || fragment.is_empty() { fragment.as_ref() } else { reference };
+        self.schema(target, position)
     }
 }
 
@@ -526,12 +526,12 @@ fn text(text: &str) -> u64 {
     text.len() as u64 / 16
 }
 
-/// Units of work to hold a text against so many patterns.
+/// Units of work to match a text with this many patterns.
 fn matching(text: &str, patterns: u64) -> u64 {
     patterns.saturating_mul(8 + text.len() as u64 * 4)
 }
 
-/// Counts the work of one check, never more than is allowed.
+/// Counts the work of one check, up to the limit.
 struct Count<'a> {
     graph: &'a Graph,
     pairs: u64,
@@ -540,10 +540,10 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    /// Units of work to hold a value against a schema; none where counting alone takes too long.
+    /// Units of work to check a value with a schema; None if counting alone takes too long.
     fn work(&mut self, id: Id, value: &Value) -> Option<u64> {
         self.pairs += 1;
-        if self.pairs > MAX_PAIRS || self.known.len() > MAX_REMEMBERED {
+        if self.pairs > MAX_PAIRS || self.known.len() > MAX_CACHED {
             return None;
         }
         let container = matches!(value, Value::Object(_) | Value::Array(_));

@@ -1,4 +1,4 @@
-//! Checks of documents that come from outside.
+//! Checks of documents from outside.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -54,7 +54,8 @@ where
         return Err(ApiError::invalid(problems));
     }
     serde_path_to_error::deserialize(&document).map_err(|error| {
-        // What the schema cannot say, times for instance. Serde's messages name the value, so only its kind is told.
+        // Rules beyond the schema, for example for times. Serde's messages contain the value, so only the kind is
+        // reported.
         let pointer = pointer_of(error.path());
         let message = error.into_inner().to_string();
         let message = message.split_once(": ").map_or(message.as_str(), |(_, rest)| rest);
@@ -67,7 +68,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
     path.iter().fold(String::new(), |pointer, segment| match segment {
         Segment::Seq { index } => format!("{pointer}/{index}"),
         Segment::Map { key } => format!("{pointer}/{}", escape_pointer(key)),
-        // The name of a variant is no member of the document, and what is unknown has no name.
+        // The name of a variant is not a member of the document, and unknown parts have no name.
         Segment::Enum { .. } | Segment::Unknown => pointer,
     })
 }
@@ -75,7 +76,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
 fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError<'_>, problems: &mut Vec<Problem>) {
     let pointer = error.instance_path().to_string();
     match error.kind() {
-        // Where no member is known at all, the validator names none.
+        // If no member is known at all, the validator names none.
         ValidationErrorKind::FalseSchema => {
             let members = document.pointer(&pointer).and_then(Value::as_object);
             problems.extend(members.into_iter().flat_map(|members| members.keys()).map(|name| Problem {
@@ -92,7 +93,7 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
             let known = sibling_properties(schema, &error.schema_path().to_string());
             let given = document.pointer(&pointer).and_then(Value::as_object);
             let mut unknown = given.into_iter().flat_map(|members| members.keys()).filter(|name| !known.contains(name));
-            // A member that is there under a misspelled name is one problem and not two.
+            // A member with a misspelled name is one problem, not two.
             if unknown.any(|given| nearest(given, known.iter().map(String::as_str)).is_some_and(|near| near == name)) {
                 return;
             }
@@ -117,7 +118,7 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
             problems.push(Problem { pointer, message });
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-            // An optional field is 'this or null', and null never gets here: the other branch is the one that counts.
+            // An optional field is 'this or null', and null never gets here: so the other branch applies.
             let branches: Vec<_> = context.iter().filter(|errors| !errors.iter().any(expects_null)).collect();
             match branches.as_slice() {
                 [errors] => errors.iter().for_each(|inner| explain(schema, document, inner, problems)),
@@ -135,8 +136,8 @@ fn explain(schema: &Value, document: &Value, error: &jsonschema::ValidationError
     }
 }
 
-/// Members of a part of a document of type `T` that are null and that no such document has. A null says that a field is
-/// cleared, so that [`validate_document`] never sees it.
+/// Unknown members of a part of a document of type `T` that are null. A null clears a field, so [`validate_document`]
+/// never sees it.
 ///
 /// # Errors
 /// If the schema of the type does not compile.
@@ -175,7 +176,7 @@ fn find_unknown_nulls(root: &Value, schema: &Value, part: &Value, pointer: &str,
     }
 }
 
-/// The schemas of objects that a schema stands for, whatever it refers to or chooses from.
+/// The object schemas of a schema, through references and choices.
 fn object_schemas<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#')) {
         return root.pointer(target).map(|schema| object_schemas(root, schema)).unwrap_or_default();
@@ -187,7 +188,7 @@ fn object_schemas<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     if is_object { vec![schema] } else { Vec::new() }
 }
 
-/// Both ends of the range that was missed, read from the schema.
+/// Both ends of the violated range, from the schema.
 fn bounds(schema: &Value, error: &jsonschema::ValidationError<'_>, names: [&str; 2], unit: &str) -> String {
     let path = error.schema_path().to_string();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -215,8 +216,8 @@ fn expects_null(error: &jsonschema::ValidationError<'_>) -> bool {
     matches!(error.kind(), ValidationErrorKind::Type { .. }) && error.to_string().ends_with("\"null\"")
 }
 
-/// What may stand where an enumeration or a choice of types was missed, read from the schema: an error of the validator
-/// shortens long lists.
+/// The allowed values of a violated enumeration or choice of types, from the schema: the validator's error shortens long
+/// lists.
 fn allowed_values(schema: &Value, error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.schema_path().to_string();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -230,7 +231,7 @@ fn allowed_values(schema: &Value, error: &jsonschema::ValidationError<'_>) -> St
     }
 }
 
-/// The constants of a schema: `const`, `enum`, and those of `oneOf`, which is how variants with documentation appear.
+/// The constants of a schema: `const`, `enum`, and those of `oneOf`, which variants with documentation use.
 fn collect_values(schema: &Value, values: &mut Vec<String>) {
     values.extend(schema.get("const").map(ToString::to_string));
     values.extend(schema.get("enum").and_then(Value::as_array).into_iter().flatten().map(ToString::to_string));
@@ -247,7 +248,7 @@ fn unknown_member(pointer: &str, name: &str, known: &[String]) -> Problem {
     Problem { pointer: format!("{pointer}/{}", escape_pointer(name)), message }
 }
 
-/// Names of the properties that stand beside `…/additionalProperties` or `…/required` in the schema.
+/// Names of the properties next to `…/additionalProperties` or `…/required` in the schema.
 fn sibling_properties(schema: &Value, path: &str) -> Vec<String> {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     resolve(schema, parent)
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_payload_is_read_and_nulls_are_missing() {
+    fn nulls_count_as_missing() {
         let payload = validate_document::<StartPayload>(json!({
             "provider": "codex", "prompt": "hi", "model": null,
             "harness": {"limits": {"maxTurns": null}, "structuredOutput": {"schema": {"default": null}}}
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_at_once_with_its_pointer() {
+    fn all_problems_are_reported_at_once_with_pointers() {
         let found = problems(json!({
             "prompt": "  ",
             "timeoutSecond": 7,
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_range_are_named() {
+    fn both_ends_of_a_range_are_reported() {
         let base = json!({"provider": "codex", "prompt": "x"});
         for (more, pointer, message) in [
             (json!({"timeoutSeconds": 4}), "/timeoutSeconds", "must be from 5 to 604800"),
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn only_fields_that_exist_can_be_cleared() {
+    fn only_known_fields_can_be_cleared() {
         let part = json!({
             "model": null, "nope": null, "harness": {"limits": {"maxTurns": null, "maxTurn": null}, "processEnv": {"A": null},
             "mcp": {"servers": null}, "structuredOutput": {"schema": {"x": null}}, "tools": null}, "optionalFlags": {"-x": null}
@@ -369,14 +370,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_time_is_told() {
+    fn invalid_time_is_reported() {
         let found = problems(json!({"provider": "codex", "prompt": "x", "scheduledAt": "soon"}));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, "/scheduledAt");
     }
 
     #[test]
-    fn where_nothing_is_known_every_member_is_named() {
+    fn every_member_of_an_empty_type_is_unknown() {
         #[derive(Debug, serde::Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         struct Nothing {}

@@ -10,7 +10,7 @@ use super::reader::Reader;
 use super::rows::{damaged, micros, name_of, optional_time_of, time_of};
 use super::tx::WriteTx;
 
-/// An access token as it is stored: its digest, never itself.
+/// A stored access token: its digest, never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAccessToken {
     /// Its name.
@@ -21,17 +21,17 @@ pub struct StoredAccessToken {
     pub digest: [u8; 32],
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it stops to be valid.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, as far as that was noted.
+    /// When it was last used, if that was recorded.
     pub used_at: Option<Timestamp>,
 }
 
 impl WriteTx<'_> {
-    /// Stores a token under a name of its own. Returns whether the name was free.
+    /// Stores a token. Returns false if its name is taken.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn insert_access_token(&mut self, token: &StoredAccessToken) -> Result<bool, StorageError> {
         let changed = self.execute(
             "INSERT INTO access_tokens (name, class, digest, created_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -47,10 +47,10 @@ impl WriteTx<'_> {
         Ok(changed > 0)
     }
 
-    /// Notes when a token was used last.
+    /// Records the last use of a token.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn touch_access_token(&mut self, name: &str, at: Timestamp) -> Result<(), StorageError> {
         self.execute("UPDATE access_tokens SET used_us = ?2 WHERE name = ?1", params![name, micros(at)])?;
         Ok(())
@@ -59,7 +59,7 @@ impl WriteTx<'_> {
     /// Deletes a token. Returns whether there was one.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_access_token(&mut self, name: &str) -> Result<bool, StorageError> {
         Ok(self.execute("DELETE FROM access_tokens WHERE name = ?1", [name])? > 0)
     }
@@ -69,7 +69,7 @@ impl Reader {
     /// Every access token, by name.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn access_tokens(&self) -> Result<Vec<StoredAccessToken>, StorageError> {
         let found = self
             .conn

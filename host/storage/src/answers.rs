@@ -1,7 +1,7 @@
-//! The answer of a run, stored once: where events have said it already, the terminal event refers to them.
+//! Stores the answer of a run once: if earlier events contain it already, the terminal event refers to them.
 //!
-//! In the row of such an event [`MEMBER`] stands in place of `finalText`. Nobody sees it but this file: whoever reads the
-//! event gets the text, as if it had been stored there: all of it, or of a long one the beginning and the place of the rest.
+//! The row of such a terminal event has [`MEMBER`] instead of `finalText`. Only this module sees that: readers of the
+//! event get the text as if it were stored there. Of a long text they get the start, and a reference to the whole.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -12,18 +12,18 @@ use ostler_protocol::{AnswerPlace, EventType, MAX_FINAL_TEXT, Output, RunEnd};
 use super::StorageError;
 use super::rows::{json_of, text, unsigned};
 
-/// Answers that are shorter, in bytes, are not worth a reference.
-const WORTH: usize = 256;
-/// Events that are looked through for the answer, from the newest.
-const LOOKED_AT: i64 = 4096;
+/// Answers of fewer bytes are stored without a reference.
+const MIN_REFERENCED: usize = 256;
+/// How many events are searched for the answer, from the newest.
+const SEARCHED: i64 = 4096;
 /// The member of a stored terminal event that holds a [`Reference`].
 const MEMBER: &str = "finalTextIn";
 /// The member that readers get.
 const SHOWN: &str = "finalText";
-/// The member that says where the whole answer stands.
+/// The member that says where the whole answer is.
 const PLACE: &str = "answer";
 
-/// Events of the same run that say the answer together.
+/// Events of the same run that contain the answer together.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Reference {
@@ -31,15 +31,15 @@ struct Reference {
     from: i64,
     /// Cursor of the last.
     to: i64,
-    /// Deltas of this message; none is a whole text, or output that is the answer itself.
+    /// The message whose deltas they are; None for a whole text, or for output that is the answer itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
 
-/// What is stored of an end.
+/// The stored form of the end of a run.
 pub(super) fn stored(conn: &Connection, run: i64, end: &RunEnd) -> Result<String, StorageError> {
-    let answer = end.final_text.as_deref().filter(|answer| answer.len() >= WORTH);
-    // What cannot be looked up can still be stored: an end must not fail because of an event before it.
+    let answer = end.final_text.as_deref().filter(|answer| answer.len() >= MIN_REFERENCED);
+    // A failed look-up is not an error: storing the end must not fail because of an earlier event.
     let found = answer.and_then(|answer| match &end.answer {
         Some(place) => Some((Reference::of(place)?, Some(place.clone()))),
         None => {
@@ -59,11 +59,11 @@ pub(super) fn stored(conn: &Connection, run: i64, end: &RunEnd) -> Result<String
     Ok(document.to_string())
 }
 
-/// Puts the answer back into a stored end. Gives how many bytes that were.
+/// Puts the answer back into a stored end. Returns its length in bytes.
 pub(super) fn restore(conn: &Connection, run: i64, end: &mut Value) -> Result<usize, StorageError> {
     let Some(reference) = end.as_object_mut().and_then(|members| members.shift_remove(MEMBER)) else { return Ok(0) };
     let Ok(reference) = serde_json::from_value::<Reference>(reference) else { return Ok(0) };
-    let answer = said(conn, run, &reference, MAX_FINAL_TEXT)?;
+    let answer = text_of(conn, run, &reference, MAX_FINAL_TEXT)?;
     let length = answer.len();
     if let Value::Object(members) = end {
         members.insert(SHOWN.to_owned(), answer.into());
@@ -71,7 +71,7 @@ pub(super) fn restore(conn: &Connection, run: i64, end: &mut Value) -> Result<us
     Ok(length)
 }
 
-/// The answer that a stored end holds, or refers to, and where all of it stands.
+/// The answer that a stored end contains or refers to, and where the whole answer is.
 pub(super) fn of_end(
     conn: &Connection,
     run: i64,
@@ -87,14 +87,14 @@ pub(super) fn of_end(
 }
 
 impl Reference {
-    /// The pieces at a place; `None` where it cannot be.
+    /// The reference for a place; `None` if its cursors are out of range.
     fn of(place: &AnswerPlace) -> Option<Self> {
         let number = |cursor| i64::try_from(cursor).ok();
         let (from, to) = (number(place.from_cursor)?, number(place.to_cursor)?);
         Some(Self { from, to, message: place.message.clone() })
     }
 
-    /// The same for readers who do not get the answer whole.
+    /// The place for readers, who get only the start of a long answer.
     fn place(&self, output: Output, bytes: usize) -> AnswerPlace {
         let message = self.message.clone();
         let (from_cursor, to_cursor) = (unsigned(self.from), unsigned(self.to));
@@ -102,17 +102,17 @@ impl Reference {
     }
 }
 
-/// Where the answer was said, to the letter; and by the text of the agent, or on standard output.
+/// Finds the events that contain exactly this answer: texts of the agent, or standard output.
 fn find(conn: &Connection, run: i64, answer: &str) -> Result<Option<(Reference, Output)>, StorageError> {
-    // One byte more tells a longer text from this one.
+    // One byte more, to notice a longer text.
     let limit = answer.len() + 1;
     if let Some(reference) = in_text(conn, run)?
-        && said(conn, run, &reference, limit)? == answer
+        && text_of(conn, run, &reference, limit)? == answer
     {
         return Ok(Some((reference, Output::Lines)));
     }
     match in_output(conn, run, answer.len())? {
-        Some(reference) if said(conn, run, &reference, limit)? == answer => Ok(Some((reference, Output::Text))),
+        Some(reference) if text_of(conn, run, &reference, limit)? == answer => Ok(Some((reference, Output::Text))),
         _ => Ok(None),
     }
 }
@@ -126,26 +126,26 @@ fn in_text(conn: &Connection, run: i64) -> Result<Option<Reference>, StorageErro
                  AND payload ->> 'kind' = 'text' AND payload ->> 'parent' IS NULL
              ORDER BY seq DESC LIMIT 1",
         )?
-        .query_row(params![run, LOOKED_AT, EventType::Semantic.name()], |row| {
+        .query_row(params![run, SEARCHED, EventType::Semantic.name()], |row| {
             Ok((row.get("cursor")?, json_of(row, "payload")?))
         })
         .optional()?;
     let Some((cursor, whole)) = newest else { return Ok(None) };
-    let place = |key: &str| whole.get(key).and_then(Value::as_i64);
-    Ok(Some(match (place("fromCursor"), place("toCursor"), whole.get("message").and_then(Value::as_str)) {
+    let cursor_of = |key: &str| whole.get(key).and_then(Value::as_i64);
+    Ok(Some(match (cursor_of("fromCursor"), cursor_of("toCursor"), whole.get("message").and_then(Value::as_str)) {
         (Some(from), Some(to), Some(message)) => Reference { from, to, message: Some(message.to_owned()) },
         _ => Reference { from: cursor, to: cursor, message: None },
     }))
 }
 
-/// The newest pieces of standard output that have this length together.
+/// The newest pieces of standard output whose total length is this.
 fn in_output(conn: &Connection, run: i64, length: usize) -> Result<Option<Reference>, StorageError> {
     let mut statement = conn.prepare_cached(
         "SELECT cursor, octet_length(payload ->> 'text') AS bytes FROM run_events
          WHERE run = ?1 AND seq > (SELECT max(seq) FROM run_events WHERE run = ?1) - ?2 AND type = ?3
          ORDER BY seq DESC",
     )?;
-    let mut rows = statement.query(params![run, LOOKED_AT, EventType::ChunkStdout.name()])?;
+    let mut rows = statement.query(params![run, SEARCHED, EventType::ChunkStdout.name()])?;
     let (mut last, mut found) = (None, 0);
     while let Some(row) = rows.next()? {
         let cursor: i64 = row.get("cursor")?;
@@ -158,8 +158,8 @@ fn in_output(conn: &Connection, run: i64, length: usize) -> Result<Option<Refere
     Ok(None)
 }
 
-/// What those events say, up to a limit of bytes.
-fn said(conn: &Connection, run: i64, reference: &Reference, limit: usize) -> Result<String, StorageError> {
+/// The text of the referenced events, up to a limit of bytes.
+fn text_of(conn: &Connection, run: i64, reference: &Reference, limit: usize) -> Result<String, StorageError> {
     let mut statement = conn.prepare_cached(
         "SELECT payload ->> 'text' AS piece FROM run_events
          WHERE cursor BETWEEN ?2 AND ?3 AND +run = ?1

@@ -1,8 +1,8 @@
-//! `audit_log`, `audit_marks`: what happened, in a chain that shows when something of it was changed.
+//! `audit_log` and `audit_marks`: the audit trail, a hash chain in which changes are detected.
 //!
-//! The hash of a row covers the hash of the row before it and all of its own columns. The newest row and, where older ones
-//! were deleted, the last of those are signed with a key that is not in the database: a chain that was computed again, cut
-//! off at its end, or started again does not fit its marks.
+//! The hash of a row covers the hash of the row before it and all of its own columns. The newest row and the last
+//! deleted row, if any, are signed with a key that is not in the database: a chain that was recomputed, truncated or
+//! restarted does not match its marks.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use super::tx::WriteTx;
 /// Bytes of a hash and of a key.
 const BYTES: usize = 32;
 
-/// What the hash of the first row follows.
+/// The predecessor of the first row's hash.
 const GENESIS: [u8; BYTES] = [0; BYTES];
 
 /// Distinguishes these hashes from any others.
@@ -32,13 +32,13 @@ const MARK_DOMAIN: &[u8] = b"ostler audit mark 1";
 const HEAD: &str = "head";
 const ANCHOR: &str = "anchor";
 
-/// The member of the facts of a record about the trail itself that says what is wrong with what lies before it.
+/// In a record about the trail itself, the member of the facts that says what is wrong with the earlier records.
 const GAP: &str = "gap";
 
 /// Largest facts of a record in bytes.
 const MAX_FACTS: usize = 64 << 10;
 
-/// The key that signs the ends of the chain.
+/// The key that signs both ends of the chain.
 #[derive(Clone)]
 pub struct AuditKey([u8; BYTES]);
 
@@ -49,7 +49,7 @@ impl std::fmt::Debug for AuditKey {
 }
 
 impl AuditKey {
-    /// A key of these bytes.
+    /// Makes a key of these bytes.
     #[must_use]
     pub const fn new(bytes: [u8; BYTES]) -> Self {
         Self(bytes)
@@ -74,7 +74,7 @@ impl AuditKey {
     }
 }
 
-/// One row and its hash.
+/// The number and hash of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ChainEnd {
     seq: i64,
@@ -90,7 +90,7 @@ struct Mark {
     mac: Vec<u8>,
 }
 
-/// A record that is to be appended. Its facts are redacted already.
+/// A record to append. Its facts are redacted already.
 #[derive(Clone, Debug)]
 pub struct NewAudit {
     /// When it happened.
@@ -146,11 +146,11 @@ impl Columns<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Checks the newest mark when a host starts. `new_key` says that the key was created just now. Where the trail is not
-    /// what an earlier host left, a record says so, and [`Reader::verify_audit`] finds it.
+    /// Checks the newest mark when a host starts. `new_key` says that the key was created just now. If the trail is not
+    /// as the earlier host left it, a record is appended, which [`Reader::verify_audit`] finds.
     ///
     /// # Errors
-    /// Where the database cannot be read or written.
+    /// If the database cannot be read or written.
     pub fn begin_audit(&mut self, key: &AuditKey, new_key: bool, at: Timestamp) -> Result<(), StorageError> {
         let gap = match (mark(self.conn, HEAD)?, new_key) {
             (None, true) if last_row(self.conn)? == ChainEnd::START => {
@@ -170,20 +170,20 @@ impl WriteTx<'_> {
     /// Appends a record.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn append_audit(&mut self, key: &AuditKey, record: &NewAudit) -> Result<(), StorageError> {
         let stored = mark(self.conn, HEAD)?.map(|head| head.end);
-        // Nobody but this thread writes: a mark that is another one was changed by somebody else.
+        // Only this thread writes marks: a different mark was changed by another program.
         if self.memory.audit_head.is_some() && self.memory.audit_head != stored {
             self.append_gap(key, "the mark of the newest record was changed while the host was running", record.at)?;
         }
         self.append_row(key, record)
     }
 
-    /// Deletes the oldest records up to a number, and signs where the trail begins now. Returns how many were deleted.
+    /// Deletes the oldest records up to a number, and signs the new start of the trail. Returns how many were deleted.
     ///
     /// # Errors
-    /// Where the database cannot be read or written.
+    /// If the database cannot be read or written.
     pub fn prune_audit(&mut self, key: &AuditKey, until: u64) -> Result<u64, StorageError> {
         let row = self
             .conn
@@ -201,7 +201,7 @@ impl WriteTx<'_> {
         let facts = [(GAP.to_owned(), Value::from(gap))].into_iter().collect();
         let record = NewAudit { at, kind: AuditKind::Audit, actor: "host".to_owned(), run_id: None, facts };
         self.memory.audit_head = None;
-        // It goes on from what is there: what was cut off stays missed, because a record says so.
+        // The chain continues from the newest row that is there; this record keeps the loss on file.
         let end = last_row(self.conn)?;
         self.put_mark(key, HEAD, end)?;
         self.append_row(key, &record)
@@ -255,10 +255,10 @@ impl WriteTx<'_> {
 }
 
 impl Reader {
-    /// At most `limit` records in their order, and whether there are more of them.
+    /// At most `limit` records, oldest first, and whether there are more.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn audit(&self, filter: &AuditFilter, limit: u64) -> Result<(Vec<AuditRecord>, bool), StorageError> {
         let order = if filter.after.is_some() { "ASC" } else { "DESC" };
         let mut conditions = vec!["seq > ?1"];
@@ -290,12 +290,12 @@ impl Reader {
         Ok((records, more))
     }
 
-    /// The number of the newest record that is older than a time; None where there is none.
+    /// The number of the newest record that is older than a time; None if there is none.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn audit_before(&self, time: Timestamp) -> Result<Option<u64>, StorageError> {
-        // Clocks can be set back: the first record that is young enough ends what may be deleted.
+        // Clocks can be set back: nothing after the first record that is young enough may be deleted.
         let seq: Option<i64> = self.conn.query_row(
             "SELECT coalesce((SELECT min(seq) - 1 FROM audit_log WHERE at_us >= ?1), (SELECT max(seq) FROM audit_log))",
             [micros(time)],
@@ -304,18 +304,18 @@ impl Reader {
         Ok(seq.filter(|seq| *seq > 0).map(unsigned))
     }
 
-    /// Goes through the whole trail.
+    /// Verifies the whole trail.
     ///
     /// # Errors
-    /// Where the database cannot be read. What does not fit is no error but the verdict.
+    /// If the database cannot be read. A changed trail is not an error; the verdict reports it.
     pub fn verify_audit(&self, key: &AuditKey) -> Result<AuditVerdict, StorageError> {
         let (anchor, head) = (mark(&self.conn, ANCHOR)?, mark(&self.conn, HEAD)?);
         let mut problem: Option<(i64, String)> = None;
-        let mut note = |seq: i64, message: &str| {
+        let mut report = |seq: i64, message: &str| {
             problem.get_or_insert_with(|| (seq, message.to_owned()));
         };
         if let Some(anchor) = anchor.as_ref().filter(|anchor| !key.signed(ANCHOR, anchor)) {
-            note(anchor.end.seq + 1, "the mark of where the trail begins has a wrong signature");
+            report(anchor.end.seq + 1, "the mark of where the trail begins has a wrong signature");
         }
         let start = anchor.map_or(ChainEnd::START, |anchor| anchor.end);
         let (mut last, mut records) = (start, 0_u64);
@@ -325,26 +325,26 @@ impl Reader {
             records += 1;
             let seq: i64 = row.get("seq")?;
             if seq != last.seq + 1 {
-                note(last.seq + 1, "it is missing");
+                report(last.seq + 1, "it is missing");
             }
             let stored = chain_end(row);
             match row_hash(row, seq, &last.hash) {
                 Some(hash) if stored.as_ref().is_ok_and(|stored| stored.hash == hash) => {}
-                _ => note(seq, "its contents or its order were changed"),
+                _ => report(seq, "its contents or its order were changed"),
             }
             if let Some(gap) = gap_of(row) {
-                note(seq, &gap);
+                report(seq, &gap);
             }
-            // From here on against what the row says, so that the first problem is the one that is named.
+            // Continue with the stored hash, so that only the first problem is reported.
             last = stored.unwrap_or(ChainEnd { seq, hash: GENESIS });
         }
         match head {
-            None => note(last.seq + 1, "the mark of the newest record is missing"),
+            None => report(last.seq + 1, "the mark of the newest record is missing"),
             Some(head) if !key.signed(HEAD, &head) => {
-                note(last.seq, "the mark of the newest record has a wrong signature");
+                report(last.seq, "the mark of the newest record has a wrong signature");
             }
-            Some(head) if head.end.seq > last.seq => note(last.seq + 1, "it is missing, with all after it"),
-            Some(head) if head.end != last => note(last.seq, "it is not the record that was signed"),
+            Some(head) if head.end.seq > last.seq => report(last.seq + 1, "it is missing, with all after it"),
+            Some(head) if head.end != last => report(last.seq, "it is not the record that was signed"),
             Some(_) => {}
         }
         let (broken_at, problem) = problem.map(|(seq, message)| (unsigned(seq), message)).unzip();
@@ -368,7 +368,7 @@ fn mark(conn: &rusqlite::Connection, name: &str) -> Result<Option<Mark>, Storage
     Ok(found)
 }
 
-/// The newest row; where there is none, what the first one would follow.
+/// The newest row; if there is none, the predecessor of the first one.
 fn last_row(conn: &rusqlite::Connection) -> Result<ChainEnd, StorageError> {
     let found = conn
         .prepare_cached("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")?
@@ -385,7 +385,7 @@ fn chain_end(row: &Row<'_>) -> rusqlite::Result<ChainEnd> {
     Ok(ChainEnd { seq: row.get("seq")?, hash: hash.unwrap_or([0xff; BYTES]) })
 }
 
-/// The hash that a row must have; None where a column has another type than the host writes.
+/// The hash that a row must have; None if a column has another type than the host writes.
 fn row_hash(row: &Row<'_>, seq: i64, before: &[u8; BYTES]) -> Option<[u8; BYTES]> {
     let column = |name: &str| row.get_ref(name).ok();
     let columns = Columns {
@@ -399,7 +399,7 @@ fn row_hash(row: &Row<'_>, seq: i64, before: &[u8; BYTES]) -> Option<[u8; BYTES]
     Some(columns.hash(before))
 }
 
-/// What a record says is wrong with what lies before it.
+/// What a record says is wrong with the records before it.
 fn gap_of(row: &Row<'_>) -> Option<String> {
     let kind = row.get_ref("kind").ok()?.as_str().ok()?;
     if kind != AuditKind::Audit.name() {

@@ -15,10 +15,10 @@ use super::tx::WriteTx;
 use super::{SnapshotKey, StorageError, StorageErrorKind, StoredSnapshot};
 
 impl WriteTx<'_> {
-    /// Stores what the probes found. Where the newest snapshot of the provider says the same, only its time is set.
+    /// Stores the result of the probes. If the newest snapshot of the provider is equal, only its time is updated.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn put_snapshot(
         &mut self,
         fingerprint: &str,
@@ -42,10 +42,10 @@ impl WriteTx<'_> {
         Ok(SnapshotKey(self.conn.last_insert_rowid()))
     }
 
-    /// Deletes snapshots that are neither the newest of their provider nor shown by a run. Returns how many.
+    /// Deletes snapshots that are neither the newest of their provider nor used by a run. Returns how many.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn drop_old_snapshots(&mut self) -> Result<usize, StorageError> {
         self.execute(
             "DELETE FROM capability_snapshots
@@ -55,11 +55,11 @@ impl WriteTx<'_> {
         )
     }
 
-    /// Lets runs work in a folder: absolute, links resolved. Returns the grant, with its first time if it was granted
-    /// before. `trust` says whether the folder's own settings count; without it that stays as it was, at first false.
+    /// Grants a folder to runs: absolute, links resolved. Returns the grant, with its original time if it was granted
+    /// before. `trust` says whether the folder's own settings apply; None leaves that unchanged, initially false.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn add_grant(&mut self, path: &Path, trust: Option<bool>, at: Timestamp) -> Result<Grant, StorageError> {
         let name = path_text(path)?;
         self.execute(
@@ -74,16 +74,16 @@ impl WriteTx<'_> {
         Ok(grant)
     }
 
-    /// Takes a grant back. Returns whether there was one.
+    /// Revokes a grant. Returns whether there was one.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn revoke_grant(&mut self, path: &Path) -> Result<bool, StorageError> {
         let changed = self.execute("DELETE FROM workspace_grants WHERE path = ?1", [path_text(path)?])?;
         Ok(changed > 0)
     }
 
-    /// Sets what the user wants instead of the configuration's value.
+    /// Stores the user's value of a setting, which overrides the configuration.
     ///
     /// # Errors
     /// `Invalid` for a key that is empty or begins with a dot.
@@ -102,19 +102,19 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Goes back to the configuration's value. Returns whether another was set.
+    /// Deletes the user's value, so that the configuration applies. Returns whether there was one.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_setting(&mut self, key: &str) -> Result<bool, StorageError> {
         let changed = self.execute("DELETE FROM settings WHERE key = ?1 AND key NOT GLOB '.*'", [key])?;
         Ok(changed > 0)
     }
 
-    /// Makes a profile, or changes the one of that id (all but the time when it was made).
+    /// Inserts a profile, or updates the one with that id (except its creation time).
     ///
     /// # Errors
-    /// `Exists` where another profile has the name.
+    /// `Exists` if another profile has the name.
     pub fn put_profile(&mut self, profile: &Profile) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO profiles (profile_id, name, provider, config, created_us, updated_us)
@@ -136,17 +136,17 @@ impl WriteTx<'_> {
     /// Deletes a profile. Returns whether there was one.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_profile(&mut self, id: ProfileId) -> Result<bool, StorageError> {
         let changed =
             self.execute("DELETE FROM profiles WHERE profile_id = ?1", [id.as_uuid().as_bytes().as_slice()])?;
         Ok(changed > 0)
     }
 
-    /// Notes that a provider has a token, and in which store it lies.
+    /// Records that a provider has a token, and in which store it is.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn put_token_mark(&mut self, provider: &str, store: &str, at: Timestamp) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO provider_tokens (provider, store, saved_us) VALUES (?1, ?2, ?3)
@@ -156,23 +156,23 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Notes that a provider has no token. Returns whether it had one.
+    /// Records that a provider has no token. Returns whether it had one.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_token_mark(&mut self, provider: &str) -> Result<bool, StorageError> {
         Ok(self.execute("DELETE FROM provider_tokens WHERE provider = ?1", [provider])? > 0)
     }
 
-    /// Records a file that a run left behind on purpose. One that is `kept` lies in a folder of the host's: its file
-    /// goes with the run, see [`Reader::kept_files`].
+    /// Records a file that a run left on purpose. A `kept` file is in a folder of the host and is deleted with the run,
+    /// see [`Reader::kept_files`].
     ///
     /// # Errors
-    /// `NotFound` for an unknown run, `Invalid` for a path that is no UTF-8.
+    /// `NotFound` for an unknown run, `Invalid` for a path that is not UTF-8.
     pub fn insert_artifact(&mut self, run_id: RunId, artifact: &Artifact, kept: bool) -> Result<(), StorageError> {
         let num = self.run_num(run_id)?;
         let path = path_text(&artifact.path)?;
-        // A file that was written again has one record.
+        // A file that is written again has only one record.
         self.execute("DELETE FROM run_artifacts WHERE run = ?1 AND path = ?2", params![num, path])?;
         self.execute(
             "INSERT INTO run_artifacts (artifact_id, run, kind, path, bytes, created_us, kept)
@@ -232,7 +232,7 @@ impl Reader {
     /// A capability snapshot that a run refers to.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn snapshot(&self, key: SnapshotKey) -> Result<Option<CapabilitySnapshot>, StorageError> {
         let found = self
             .conn
@@ -245,7 +245,7 @@ impl Reader {
     /// The newest capability snapshot of a provider instance.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn newest_snapshot(&self, provider: &str) -> Result<Option<StoredSnapshot>, StorageError> {
         newest_snapshot(&self.conn, provider)
     }
@@ -253,7 +253,7 @@ impl Reader {
     /// The newest capability snapshot of every provider instance that ever had one, by name.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn newest_snapshots(&self) -> Result<Vec<StoredSnapshot>, StorageError> {
         let found = self
             .conn
@@ -269,7 +269,7 @@ impl Reader {
     /// The granted folders, by path.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn grants(&self) -> Result<Vec<Grant>, StorageError> {
         let found = self
             .conn
@@ -279,10 +279,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// What the user has set over the configuration, by key.
+    /// The user's values of settings, by key.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn settings(&self) -> Result<Vec<(String, Value)>, StorageError> {
         let found = self
             .conn
@@ -295,7 +295,7 @@ impl Reader {
     /// The profiles, by name.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn profiles(&self) -> Result<Vec<Profile>, StorageError> {
         let found = self
             .conn
@@ -308,7 +308,7 @@ impl Reader {
     /// The profile of an id or, if there is none, of a name.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn profile(&self, id_or_name: &str) -> Result<Option<Profile>, StorageError> {
         let id = id_or_name.parse::<ProfileId>().ok().map(|id| id.as_uuid().as_bytes().to_vec());
         let found = self
@@ -321,10 +321,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// The providers that have a token, and the store in which each lies.
+    /// The providers that have a token, and the store of each.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn token_marks(&self) -> Result<Vec<(String, String)>, StorageError> {
         let found = self
             .conn
@@ -334,10 +334,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// The store in which the token of a provider lies, if it has one.
+    /// The store with the token of a provider, if it has one.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn token_mark(&self, provider: &str) -> Result<Option<String>, StorageError> {
         let found = self
             .conn
@@ -350,7 +350,7 @@ impl Reader {
     /// Whether a file was written by an export of a run that is still kept.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn is_artifact(&self, path: &Path) -> Result<bool, StorageError> {
         let found = self
             .conn
@@ -380,7 +380,7 @@ impl Reader {
     /// A setting of the user.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn setting(&self, key: &str) -> Result<Option<Value>, StorageError> {
         let found: Option<String> = self
             .conn

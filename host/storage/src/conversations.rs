@@ -21,7 +21,7 @@ impl WriteTx<'_> {
     /// Creates a conversation.
     ///
     /// # Errors
-    /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
+    /// `Exists` if the id is taken, `Invalid` for a folder that is not UTF-8.
     pub fn insert_conversation(&mut self, row: &Conversation) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO conversations
@@ -43,7 +43,7 @@ impl WriteTx<'_> {
     }
 
     /// Changes a conversation: title, metadata, session, whether it is archived, and when it last changed. Its folder
-    /// follows its runs.
+    /// is set by its runs.
     ///
     /// # Errors
     /// `NotFound` for an unknown conversation.
@@ -65,11 +65,11 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Puts a run at the end of a conversation, whose folder becomes the run's. From here on the run's events belong to
-    /// the conversation, too. Returns its place, from 1.
+    /// Adds a run at the end of a conversation, whose folder becomes the run's. From here on the run's events also
+    /// belong to the conversation. Returns the run's position, from 1.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run or conversation, `Exists` where the run is in a conversation already.
+    /// `NotFound` for an unknown run or conversation, `Exists` if the run is in a conversation already.
     pub fn link_conversation(&mut self, id: ConversationId, run_id: RunId, at: Timestamp) -> Result<u64, StorageError> {
         let conversation = self.conversation_num(id)?;
         let mut run = self.run_memory(run_id)?;
@@ -90,7 +90,7 @@ impl WriteTx<'_> {
         Ok(unsigned(position))
     }
 
-    /// A conversation, as the writes before this one left it.
+    /// A conversation, including the effect of earlier writes of this transaction.
     ///
     /// # Errors
     /// `NotFound` for an unknown conversation.
@@ -121,7 +121,7 @@ impl WriteTx<'_> {
         let works = self
             .conn
             .prepare_cached(
-                // From the few open jobs, not from the conversation's many runs.
+                // Starts from the few open jobs, not from the conversation's many runs.
                 "SELECT EXISTS (SELECT 1 FROM scheduler_jobs j INDEXED BY scheduler_jobs_open
                                 CROSS JOIN conversation_runs l ON l.run = j.run
                                 WHERE j.state <> 'done' AND l.conversation = ?1)",
@@ -174,7 +174,7 @@ impl Reader {
     /// A conversation.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>, StorageError> {
         one(&self.conn, id)
     }
@@ -182,7 +182,7 @@ impl Reader {
     /// Conversations, the last changed first.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn conversations(
         &self,
         filter: &ConversationFilter,
@@ -199,7 +199,7 @@ impl Reader {
             .conn
             .prepare_cached(&format!("SELECT count(*) AS total FROM conversations WHERE {condition}"))?
             .query_row(params![filter.provider, filter.include_archived, search], |row| count_of(row, "total"))?;
-        // First which; then what is counted and looked up for those few alone.
+        // First select the rows; then count and look up for those few alone.
         let items = self
             .conn
             .prepare_cached(&format!(
@@ -225,25 +225,25 @@ impl Reader {
         Ok(Page { items, total })
     }
 
-    /// A run's place in its conversation, from 1; None for a run of none.
+    /// A run's position in its conversation, from 1; None if it is in none.
     ///
     /// # Errors
-    /// Where the database cannot be read.
-    pub fn place_in_conversation(&self, run_id: RunId) -> Result<Option<u64>, StorageError> {
-        let place = self
+    /// If the database cannot be read.
+    pub fn position_in_conversation(&self, run_id: RunId) -> Result<Option<u64>, StorageError> {
+        let position = self
             .conn
             .prepare_cached(
-                "SELECT l.position AS place FROM conversation_runs l JOIN runs r ON r.num = l.run WHERE r.run_id = ?1",
+                "SELECT l.position FROM conversation_runs l JOIN runs r ON r.num = l.run WHERE r.run_id = ?1",
             )?
-            .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| count_of(row, "place"))
+            .query_row([run_id.as_uuid().as_bytes().as_slice()], |row| count_of(row, "position"))
             .optional()?;
-        Ok(place)
+        Ok(position)
     }
 
     /// The ids of a conversation's runs, in order.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn conversation_runs(&self, id: ConversationId) -> Result<Vec<RunId>, StorageError> {
         let found = self
             .conn
@@ -256,10 +256,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// The newest runs of a conversation, in the order in which they came; so many of the newest are left out first.
+    /// The newest runs of a conversation, oldest first. `offset` counts from the newest.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn runs_of_conversation(
         &self,
         id: ConversationId,

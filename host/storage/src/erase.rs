@@ -13,10 +13,10 @@ use super::StorageError;
 use super::tx::WriteTx;
 
 impl WriteTx<'_> {
-    /// Deletes, and has the log emptied soon after the transaction.
+    /// Deletes, and makes the writer truncate the log soon after the transaction.
     ///
     /// # Errors
-    /// Whatever `delete` returns.
+    /// The error of `delete`.
     pub fn erasing<T>(&mut self, delete: impl FnOnce(&mut Self) -> Result<T, StorageError>) -> Result<T, StorageError> {
         self.memory.scrub = true;
         delete(self)

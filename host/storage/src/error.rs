@@ -1,4 +1,4 @@
-//! What can go wrong with the database, told apart as far as the user can do something about it.
+//! Errors of the database, distinguished by what the user can do about them.
 
 use std::fmt;
 use std::path::Path;
@@ -12,27 +12,27 @@ use ostler_protocol::{ApiError, ErrorKind};
 pub enum StorageErrorKind {
     /// The database was written by a later version.
     Newer,
-    /// The file is no database of this program.
+    /// The file is not a database of this program.
     Foreign,
     /// The database is damaged.
     Damaged,
     /// The file, its folder or its file system is read-only.
     ReadOnly,
-    /// The file or its folder belongs to somebody else, is open to others, or may not be opened.
+    /// The file or its folder belongs to another user, is accessible to others, or may not be opened.
     Permission,
     /// There is no space left.
     DiskFull,
-    /// Another program holds a lock on the database.
+    /// Another program has the database locked.
     Busy,
     /// Reading or writing failed otherwise.
     Io,
-    /// There is no such thing.
+    /// The run, conversation or other row does not exist.
     NotFound,
     /// The run has ended; nothing more is written for it.
     Ended,
-    /// There is one already.
+    /// A row with that key exists already.
     Exists,
-    /// What was to be stored cannot be: a path that is no UTF-8, a number beyond 63 bits.
+    /// A value cannot be stored: a path that is not UTF-8, a number beyond 63 bits.
     Invalid,
     /// The storage was closed.
     Closed,
@@ -40,9 +40,9 @@ pub enum StorageErrorKind {
     Internal,
 }
 
-/// A failure of the storage: what is wrong, and what to do where something can be done.
+/// An error of the storage, with a hint if the user can do something.
 ///
-/// It never holds the contents of a row.
+/// It never contains the contents of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageError {
     kind: StorageErrorKind,
@@ -57,13 +57,13 @@ impl StorageError {
         Self { kind, message: message.into(), hint: None }
     }
 
-    /// There is no such thing.
+    /// The error for a row that does not exist.
     #[must_use]
     pub fn not_found(what: &str, id: impl fmt::Display) -> Self {
         Self::new(StorageErrorKind::NotFound, format!("there is no {what} {id}"))
     }
 
-    /// The same, with what the user can do about it.
+    /// Adds a hint: what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -88,7 +88,7 @@ impl StorageError {
         self.hint.as_deref()
     }
 
-    /// Whether the failure lies with the file or the disk, and not with what was asked for.
+    /// Whether the cause is the file or the disk, and not the call.
     #[must_use]
     pub const fn of_the_file(&self) -> bool {
         matches!(
@@ -104,7 +104,7 @@ impl StorageError {
         )
     }
 
-    /// Adds the file to a failure that lies with it, and the hint of its kind.
+    /// Adds the path and the hint of its kind, if the cause is the file.
     #[must_use]
     pub(super) fn at(mut self, action: &str, path: &Path) -> Self {
         if !self.of_the_file() || self.hint.is_some() {
@@ -163,7 +163,7 @@ impl From<rusqlite::Error> for StorageError {
         let (code, detail) = match &error {
             rusqlite::Error::SqliteFailure(failure, detail) => (failure.code, detail.clone()),
             rusqlite::Error::SqlInputError { error, msg, .. } => (error.code, Some(msg.clone())),
-            // A column does not hold what it must: strict tables make that impossible in a sound file.
+            // A column has an invalid value: strict tables make that impossible in an intact file.
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -196,8 +196,7 @@ impl From<rusqlite::Error> for StorageError {
                 format!("the row contradicts another: {}", detail.as_deref().unwrap_or("constraint failed")),
             ),
             ErrorCode::TooBig => Self::new(Kind::Invalid, "a value is larger than a row may be (1 GB)"),
-            // All statements are fixed: if one fails as a statement, the file's header or its own account of its tables is
-            // wrong.
+            // All statements are fixed: if one is invalid, the file's header or its schema is damaged.
             ErrorCode::Unknown
                 if detail.as_deref().is_some_and(|detail| {
                     [
@@ -211,7 +210,7 @@ impl From<rusqlite::Error> for StorageError {
                         "foreign key mismatch",
                     ]
                     .iter()
-                    .any(|sign| detail.starts_with(sign))
+                    .any(|text| detail.starts_with(text))
                 }) =>
             {
                 Self::new(Kind::Damaged, "its tables or rows are not what they must be")

@@ -1,4 +1,4 @@
-//! `run_events`: everything that happened.
+//! `run_events`: the events of runs and conversations.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use super::rows::{id_of, json_of, micros, name_of, number, time_of, unsigned};
 use super::tx::{WriteTx, ended};
 use super::{Bounds, CursorCheck, EventFilter, EventPage, ReadLimit, StorageError, StorageErrorKind, Written};
 
-/// Rows that one call passes over at most, when most do not fit the filter.
+/// The most rows that one call reads, if most of them do not match the filter.
 const SCANNED: usize = 5_000;
 
 impl WriteTx<'_> {
-    /// Stores an event and gives it its place. One of a run in a conversation belongs to that, too, whether or not it
-    /// says so.
+    /// Stores an event and assigns its position. An event of a run in a conversation also belongs to the conversation,
+    /// even if it does not name it.
     ///
     /// # Errors
     /// `NotFound` for an unknown run or conversation, `Ended` for a run that has ended, `Invalid` for a terminal event:
-    /// those come with [`finish_run`](Self::finish_run).
+    /// [`finish_run`](Self::finish_run) writes those.
     pub fn append_event(&mut self, event: &NewEvent) -> Result<Written, StorageError> {
         if event.kind.terminal() {
             return Err(StorageError::new(
@@ -36,7 +36,7 @@ impl WriteTx<'_> {
     /// Stores events in their order.
     ///
     /// # Errors
-    /// As for one; the first that cannot be stored undoes the write.
+    /// As for a single event. The first error undoes the whole write.
     pub fn append_events(&mut self, events: &[NewEvent]) -> Result<Vec<Written>, StorageError> {
         events.iter().map(|event| self.append_event(event)).collect()
     }
@@ -85,8 +85,8 @@ impl WriteTx<'_> {
     }
 }
 
-/// Which rows of which index a read goes along.
-enum Along {
+/// The index that a read uses, and the key in it.
+enum Scan {
     All,
     Run(i64),
     Conversation(i64),
@@ -124,29 +124,27 @@ impl Ids<'_> {
 }
 
 impl Reader {
-    /// Events after a cursor (0 for all), in order, as many as the limit allows. Each call costs what it returns, and
-    /// looks at no more than some thousand others.
+    /// Events after a cursor (0 for all), in order, as many as the limit allows. Each call reads the events that it
+    /// returns, and at most some thousand others.
     ///
     /// A run or conversation that does not exist has no events.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn events_after(&self, after: u64, filter: &EventFilter, limit: ReadLimit) -> Result<EventPage, StorageError> {
         let after_row = i64::try_from(after).unwrap_or(i64::MAX);
-        let along = match (filter.run_id, filter.conversation_id) {
-            (Some(run_id), _) => self.run_num(run_id)?.map_or(Along::Nothing, Along::Run),
-            (None, Some(id)) => self.conversation_num(id)?.map_or(Along::Nothing, Along::Conversation),
-            (None, None) => Along::All,
+        let scan = match (filter.run_id, filter.conversation_id) {
+            (Some(run_id), _) => self.run_num(run_id)?.map_or(Scan::Nothing, Scan::Run),
+            (None, Some(id)) => self.conversation_num(id)?.map_or(Scan::Nothing, Scan::Conversation),
+            (None, None) => Scan::All,
         };
-        let (from, order, key, floor) = match along {
-            Along::Nothing => (String::new(), "", 0, 0),
-            Along::All => ("e.cursor > ?2 AND ?1 = 0".to_owned(), "e.cursor", 0, after_row),
-            Along::Conversation(num) => {
-                ("e.conversation = ?1 AND e.cursor > ?2".to_owned(), "e.cursor", num, after_row)
-            }
-            Along::Run(num) => ("e.run = ?1 AND e.seq > ?2".to_owned(), "e.seq", num, self.seq_at(num, after_row)?),
+        let (from, order, key, floor) = match scan {
+            Scan::Nothing => (String::new(), "", 0, 0),
+            Scan::All => ("e.cursor > ?2 AND ?1 = 0".to_owned(), "e.cursor", 0, after_row),
+            Scan::Conversation(num) => ("e.conversation = ?1 AND e.cursor > ?2".to_owned(), "e.cursor", num, after_row),
+            Scan::Run(num) => ("e.run = ?1 AND e.seq > ?2".to_owned(), "e.seq", num, self.seq_at(num, after_row)?),
         };
-        // Up to here everything is seen if the rows end before a limit is reached.
+        // If the rows end before a limit is reached, everything up to this cursor was read.
         let last = self.last_cursor()?;
         if from.is_empty() {
             return Ok(EventPage { events: Vec::new(), next: after.max(last), more: false });
@@ -248,10 +246,10 @@ impl Reader {
         Ok(below)
     }
 
-    /// The highest cursor that was ever given; 0 if none was.
+    /// The highest cursor that was ever assigned; 0 if none was.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn last_cursor(&self) -> Result<u64, StorageError> {
         let last: Option<i64> = self
             .conn
@@ -261,10 +259,10 @@ impl Reader {
         Ok(unsigned(last.unwrap_or(0)))
     }
 
-    /// Which cursors mean something.
+    /// The range of valid cursors.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn bounds(&self) -> Result<Bounds, StorageError> {
         let last = self.last_cursor()?;
         let first: Option<i64> =
@@ -277,10 +275,11 @@ impl Reader {
         Ok(Bounds { first: first.map_or(last + 1, unsigned), last, deleted_through: unsigned(deleted.unwrap_or(0)) })
     }
 
-    /// What a reader's cursor is worth: it saw everything up to there, and wants the rest, or the rest of one run.
+    /// Checks whether a reader that has seen everything up to a cursor can get all later events, or all those of one
+    /// run.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn check_cursor(&self, after: u64, run_id: Option<RunId>) -> Result<CursorCheck, StorageError> {
         let bounds = self.bounds()?;
         if after > bounds.last {
@@ -289,7 +288,7 @@ impl Reader {
         if after >= bounds.deleted_through {
             return Ok(CursorCheck::Complete);
         }
-        // A run is deleted as a whole, its oldest events first: what begins with the first one is all there.
+        // A run is deleted from its oldest event on: if the first event is there, none is missing.
         let run = run_id.map(|run_id| self.run_num(run_id)).transpose()?.flatten();
         if let Some(run) = run
             && self

@@ -1,31 +1,33 @@
 //! Everything that outlives the host: one SQLite file in the data folder.
 //!
 //! # Writing
-//! All writes go through one thread. It takes whatever waits, runs it inside one transaction (each write in a savepoint
-//! of its own, so that a failing one undoes only itself), commits, tells the subscribers, and resolves the promises.
-//! Nothing is ever seen, by a subscriber or by the caller, before it is committed. An idle writer sleeps without a timer.
+//! All writes go through one thread. It takes the waiting writes, runs them inside one transaction (each in a savepoint
+//! of its own, so that a failing write undoes only itself), commits, notifies the subscribers, and resolves the
+//! promises. Neither a subscriber nor the caller sees a write before it is committed. An idle writer sleeps without a
+//! timer.
 //!
-//! - [`Storage::write`] runs a closure on a [`WriteTx`]; [`Durability`] says what its promise is worth. It never blocks.
-//! - [`Storage::write_urgent`] goes before output that waits; for acknowledgements and commands.
-//! - [`Storage::append`] and [`Output`] write events. They block while more than a few MiB wait: output comes as fast as
-//!   the disk takes it, and memory stays bounded.
+//! - [`Storage::write`] runs a closure on a [`WriteTx`]; [`Durability`] says how safely it is stored when its promise
+//!   resolves. It never blocks.
+//! - [`Storage::write_urgent`] runs before waiting output; for acknowledgements and commands.
+//! - [`Storage::append`] and [`Output`] write events. They block while more than a few MiB wait, so that output is no
+//!   faster than the disk and memory stays bounded.
 //!
 //! A write's closure may run more than once (when a transaction fails because of *another* write, each is tried
 //! again alone), but only one of its runs ever takes effect.
 //!
 //! # Reading
-//! [`Storage::read`] runs a closure on a [`Reader`]: a connection of its own and one consistent snapshot, given back at
-//! the closure's end, so that no reader holds the write-ahead log while it waits for something. Reads block their
+//! [`Storage::read`] runs a closure on a [`Reader`]: a connection of its own and one consistent snapshot, which ends
+//! with the closure, so that no reader keeps the write-ahead log while it waits for something else. Reads block their
 //! thread for a moment (microseconds to milliseconds).
 //!
 //! # Order
-//! Cursors and sequence numbers are given by the writer. `seq` has no gaps within a run; a cursor is never given twice,
-//! not even when the newest events were deleted or a power failure took them back. The terminal event is the last of its
-//! run, and there is exactly one: [`WriteTx::finish_run`] compares and sets.
+//! The writer assigns cursors and sequence numbers. `seq` has no gaps within a run; a cursor is never assigned twice,
+//! not even when the newest events were deleted or lost in a power failure. The terminal event is the last of its run,
+//! and there is exactly one: [`WriteTx::finish_run`] compares and sets.
 //!
-//! # What is not here
-//! Texts are redacted before they come; secrets come sealed. This module does not log what it stores, and looks into it
-//! only to store an answer once ([`answers`]).
+//! # Secrets
+//! The caller redacts texts and seals secrets before it writes them. This crate does not log what it stores, and reads
+//! it only to store an answer once ([`answers`]).
 
 mod access;
 mod answers;
@@ -70,8 +72,8 @@ pub use plugins::PluginFileRow;
 pub use reader::Reader;
 pub use tx::WriteTx;
 pub use types::{
-    Backwards, Bounds, ConversationFilter, Counts, CursorCheck, Durability, EndedRun, EventFilter, EventPage,
-    LooseEvent, NewJob, NewRun, Outcome, Place, QuietConversation, ReadLimit, Recovery, Requeued, RetentionRow,
+    BackwardPage, Bounds, ConversationFilter, Counts, CursorCheck, Durability, EndedRun, EventFilter, EventPage,
+    LooseEvent, NewJob, NewRun, Outcome, PageStart, QuietConversation, ReadLimit, Recovery, Requeued, RetentionRow,
     RetentionScope, RunFilter, SessionUsage, Sizes, Slice, SnapshotKey, Started, StoredSnapshot, Written,
 };
 
@@ -82,12 +84,12 @@ use ostler_protocol::NewEvent;
 pub struct Options {
     /// Bytes of events that may wait for the writer before [`Storage::append`] blocks.
     pub queue_bytes: usize,
-    /// The largest the database may grow, in pages of 4 KiB; None is without limit. For tests of a full disk.
+    /// The largest the database may grow, in pages of 4 KiB; None means no limit. For tests of a full disk.
     pub max_pages: Option<u32>,
-    /// How long one try to lock the database waits for another program.
+    /// How long one attempt to lock the database waits for another program.
     pub busy_timeout: Duration,
-    /// How long writes wait for another program that holds the database. Until then nothing fails: writers block, and with
-    /// them the runs whose output they write.
+    /// How long writes wait while another program has the database locked. Until then nothing fails: writers block, and
+    /// so do the runs whose output they write.
     pub busy_patience: Duration,
 }
 
@@ -111,7 +113,7 @@ pub struct Storage {
 
 #[derive(Debug)]
 struct Shared {
-    // Dropped in this order: the writer closes last, so that it can fold the write-ahead log into the file.
+    // Dropped in this order: the writer closes last, so that it can move the write-ahead log into the file.
     readers: reader::Pool,
     writer: writer::Writer,
     committed: watch::Receiver<u64>,
@@ -119,14 +121,13 @@ struct Shared {
 }
 
 impl Storage {
-    /// Opens the database, makes it if there is none, and brings an older one up to date.
+    /// Opens the database. Creates it if there is none, and migrates an older one.
     ///
-    /// The folder must exist, belong to this user and be closed to others. The caller holds the folder's `DataLock`.
-    /// A host that was killed leaves nothing to mend: what was committed is there.
+    /// The folder must exist, belong to this user and be inaccessible to others. The caller holds the folder's
+    /// `DataLock`. After a killed host no repair is needed: everything that was committed is there.
     ///
     /// # Errors
-    /// One clear error with its [`StorageErrorKind`]; a database that is newer, damaged or somebody else's is left
-    /// exactly as it was.
+    /// The error has a [`StorageErrorKind`]. A database that is newer, damaged or of another program is not changed.
     pub fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
         let opened = open::open(path, options)?;
         let (sender, committed) = watch::channel(opened.last_cursor);
@@ -135,11 +136,11 @@ impl Storage {
         Ok(Self { shared: Arc::new(Shared { readers, writer, committed, path: path.to_owned() }) })
     }
 
-    /// Runs a closure on the writer's thread. Never blocks. Writes take effect in the order in which they were asked for,
+    /// Runs a closure on the writer's thread. Never blocks. Writes take effect in the order of the calls,
     /// [`append`](Self::append) included.
     ///
-    /// The closure should do nothing but write: everybody else waits for it. It may be called again after a call whose
-    /// effect was undone.
+    /// The closure should only write, because all other writes wait for it. It may be called again if the effect of a
+    /// call was undone.
     pub fn write<T, F>(&self, durability: Durability, work: F) -> Pending<T>
     where
         T: Send + 'static,
@@ -148,8 +149,9 @@ impl Storage {
         self.shared.writer.submit(durability, false, work)
     }
 
-    /// The same, but it goes before everything that waits and is not urgent: for acknowledgements and commands, which
-    /// should not stand behind megabytes of output. Not for what must come after events of the same caller.
+    /// Like [`write`](Self::write), but runs before all waiting writes that are not urgent: for acknowledgements and
+    /// commands, which should not wait for megabytes of output. Not for writes that must follow events of the same
+    /// caller.
     pub fn write_urgent<T, F>(&self, durability: Durability, work: F) -> Pending<T>
     where
         T: Send + 'static,
@@ -159,18 +161,18 @@ impl Storage {
     }
 
     /// Stores events in their order, all or none. Blocks the calling thread while too many bytes wait, see
-    /// [`Options::queue_bytes`]: for plain threads, not for async tasks.
+    /// [`Options::queue_bytes`]: for threads, not for async tasks.
     pub fn append(&self, events: Vec<NewEvent>) -> Pending<Vec<Written>> {
         self.shared.writer.append(events, None)
     }
 
-    /// A way to append events without waiting for each, that remembers the first failure.
+    /// Returns a handle that appends events without waiting for each, and remembers the first failure.
     #[must_use]
     pub fn output(&self) -> Output {
         Output::new(self.clone())
     }
 
-    /// The highest committed cursor, and word of each change: subscribers wait here and read from storage.
+    /// A watch on the highest committed cursor: subscribers wait for a change and then read from storage.
     #[must_use]
     pub fn events_watch(&self) -> watch::Receiver<u64> {
         self.shared.committed.clone()
@@ -180,12 +182,12 @@ impl Storage {
     /// committed before the call is seen.
     ///
     /// # Errors
-    /// Whatever the closure returns, or why no connection could be had.
+    /// The error of the closure, or why no connection could be opened.
     pub fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T, StorageError>) -> Result<T, StorageError> {
         self.shared.readers.read(work)
     }
 
-    /// Reads all that no search would find yet. Blocks until that is done.
+    /// Adds all new and changed texts to the search index. Blocks until that is done.
     ///
     /// # Errors
     /// As [`index_some`](Self::index_some).
@@ -194,35 +196,35 @@ impl Storage {
         Ok(())
     }
 
-    /// Reads some of what no search would find yet, in one write that is short enough for everybody else. Returns whether
-    /// nothing is left.
+    /// Adds some new and changed texts to the search index, in one write that is short enough not to delay others.
+    /// Returns whether none is left.
     ///
     /// # Errors
-    /// Where the database cannot be read or written.
+    /// If the database cannot be read or written.
     pub fn index_some(&self) -> Result<bool, StorageError> {
-        // Most searches find everything read already, and need no write to know it.
+        // Usually everything is indexed already, and a read is enough to know that.
         if !self.read(Reader::has_unindexed)? {
             return Ok(true);
         }
         self.write(Durability::Batched, search::index_some).wait()
     }
 
-    /// Moves the write-ahead log into the file and cuts it to nothing, so that what was erased stands nowhere any more.
-    /// Blocks until that is done, `patience` at most; then the writer goes on trying. Returns whether it is done.
+    /// Moves the write-ahead log into the file and truncates it, so that erased bytes are in no file any more. Blocks
+    /// until that is done, at most for `timeout`; the writer continues to try after that. Returns whether it is done.
     ///
     /// # Errors
-    /// Where the database cannot be written.
-    pub fn empty_log(&self, patience: Duration) -> Result<bool, StorageError> {
-        self.shared.writer.empty_log(patience)
+    /// If the database cannot be written.
+    pub fn empty_log(&self, timeout: Duration) -> Result<bool, StorageError> {
+        self.shared.writer.empty_log(timeout)
     }
 
-    /// A number that is another one after every write: what was read before is still true while it is the same.
+    /// A number that changes with every write: data that was read before is up to date while the number is the same.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.shared.writer.commits()
     }
 
-    /// The last failure of the disk or the file that a write ran into, until a write succeeds again.
+    /// The last error of the disk or the file in a write; None after a write has succeeded again.
     #[must_use]
     pub fn trouble(&self) -> Option<StorageError> {
         self.shared.writer.trouble()

@@ -1,4 +1,4 @@
-//! Opening the database: whose it is, whether it is sound and of a known version, and what it must be told.
+//! Opens the database: checks its owner, its version and its integrity, migrates it, and configures the connection.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ use super::{Options, StorageError, StorageErrorKind};
 /// 'OSTL'
 pub(super) const APPLICATION_ID: i32 = 0x4F53_544C;
 
-/// The numbered migrations; `user_version` says how many of them a database has seen.
+/// The numbered migrations; `user_version` says how many of them were applied to a database.
 const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0001_initial.sql")),
     M::up(include_str!("migrations/0002_retention.sql")),
@@ -29,7 +29,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0008_search_without_spaces.sql")),
 ];
 
-/// Tables without which no run can be taken up: looked through at every start, because they are small.
+/// Tables without which no run can be resumed: checked at every start, because they are small.
 const VITAL: &[&str] = &[
     "scheduler_jobs",
     "settings",
@@ -43,14 +43,14 @@ const VITAL: &[&str] = &[
     "plugin_trust",
 ];
 
-/// A database of at most this size (bytes) is looked through as a whole when it is opened.
-const LOOKED_THROUGH: u64 = 16 << 20;
+/// A database of at most this size (bytes) is checked as a whole when it is opened.
+const FULL_CHECK_BYTES: u64 = 16 << 20;
 
 /// Statements that the writer keeps prepared.
 const STATEMENTS: usize = 128;
 
-/// After a crash of the machine, the newest events may be gone although somebody has seen them. Cursors go on so far
-/// behind the last one that is there: more than can have been lost with one write-ahead log.
+/// After a crash of the machine, the newest events may be lost although a subscriber has seen them. So the next cursor
+/// skips this many: more than one write-ahead log can hold.
 const CURSOR_LEAP: i64 = 1 << 20;
 
 /// A database that is ready to be written.
@@ -135,7 +135,7 @@ fn prepare_file(path: &Path) -> Result<(), StorageError> {
     }
     check_owner(path, found.uid())?;
     check_header(path)?;
-    // SQLite opens a file that it may not write for reading alone, and says so only at the first write.
+    // SQLite opens a write-protected file read-only, and fails only at the first write.
     OpenOptions::new().write(true).open(path).map_err(failure)?;
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failure)?;
@@ -143,12 +143,12 @@ fn prepare_file(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// What the first bytes tell, before SQLite may touch the file.
+/// Checks the first bytes, before SQLite opens the file.
 fn check_header(path: &Path) -> Result<(), StorageError> {
     let failure = |error: io::Error| io_failure("read the database", path, &error);
     let mut header = Vec::with_capacity(100);
     File::open(path).map_err(failure)?.take(100).read_to_end(&mut header).map_err(failure)?;
-    // The host died between making the file and writing to it.
+    // The host died between creating the file and writing to it.
     if header.is_empty() {
         return Ok(());
     }
@@ -208,7 +208,7 @@ fn io_failure(action: &str, path: &Path, error: &io::Error) -> StorageError {
 
 fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, StorageError> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    // Until it is known to be ours and sound, closing it must not fold the log into it.
+    // Until it is known to be ours and intact, closing must not move the log into it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -220,10 +220,10 @@ fn open_checked(path: &Path, options: &Options, dirty: bool) -> Result<Opened, S
         if objects > 0 || version != 0 {
             return Err(foreign(path));
         }
-        // Both must be said before the first table is made.
+        // Both must be set before the first table is created.
         conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
     } else {
-        look_through(&conn, path)?;
+        check_integrity(&conn, path)?;
         check_schema(&conn, path, usize::try_from(version).unwrap_or(0))?;
     }
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
@@ -248,7 +248,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StorageError> {
 fn migration_failed(path: &Path, error: rusqlite_migration::Error) -> StorageError {
     match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => match StorageError::from(err) {
-            // A migration that this version has tried fails for one reason: its tables are there already, or are others.
+            // A tested migration fails only if its tables exist already or differ.
             error if error.kind() == StorageErrorKind::Internal => {
                 damaged(path, "its tables are not those of its version")
             }
@@ -261,12 +261,11 @@ fn migration_failed(path: &Path, error: rusqlite_migration::Error) -> StorageErr
     }
 }
 
-/// A small database is checked as a whole, a large one where a defect would do most harm. Anything else that is damaged
-/// shows when it is read.
-fn look_through(conn: &Connection, path: &Path) -> Result<(), StorageError> {
+/// Checks a small database as a whole, and of a large one the tables in [`VITAL`]. Other damage shows when it is read.
+fn check_integrity(conn: &Connection, path: &Path) -> Result<(), StorageError> {
     let size = |file: PathBuf| fs::metadata(file).map_or(0, |found| found.len());
     let bytes = size(path.to_owned()) + size(beside(path, "-wal"));
-    let checks: Vec<String> = if bytes <= LOOKED_THROUGH {
+    let checks: Vec<String> = if bytes <= FULL_CHECK_BYTES {
         vec!["PRAGMA quick_check(1)".to_owned()]
     } else {
         let present = |name: &&&str| {
@@ -285,9 +284,9 @@ fn look_through(conn: &Connection, path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Compares the file's own account of its tables and indexes with what the migrations it has seen make of an empty
-/// database. All statements rely on it, and a defect in it shows in ways that nobody could make sense of: an index that
-/// another statement names "gives no query solution". Whatever somebody added besides is left alone.
+/// Compares the schema in the file with the schema that its migrations make in an empty database. All statements rely
+/// on it, and a defect causes errors that are hard to understand: a statement that names an index of another table
+/// fails with "no query solution". Additional objects are left alone.
 fn check_schema(conn: &Connection, path: &Path, version: usize) -> Result<(), StorageError> {
     let mut model = Connection::open_in_memory()?;
     Migrations::from_slice(MIGRATIONS)
@@ -305,8 +304,8 @@ fn check_schema(conn: &Connection, path: &Path, version: usize) -> Result<(), St
     Ok(())
 }
 
-/// The tables, indexes and triggers of a database by kind and name, each with the statement that makes it. SQLite's own
-/// are left out.
+/// The tables, indexes and triggers of a database by kind and name, each with the statement that creates it. SQLite's
+/// own are left out.
 fn objects(conn: &Connection) -> Result<BTreeMap<(String, String), Option<String>>, StorageError> {
     let mut statement =
         conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?;
@@ -314,7 +313,7 @@ fn objects(conn: &Connection) -> Result<BTreeMap<(String, String), Option<String
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The cursor that was given last. After a crash of the machine itself it leaps, see [`CURSOR_LEAP`].
+/// The last assigned cursor. After a crash of the machine itself it skips ahead, see [`CURSOR_LEAP`].
 fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
     let transaction = conn.unchecked_transaction()?;
     let booted = boot_id();
@@ -323,7 +322,7 @@ fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
     if dirty && known.is_some() && (booted.is_none() || booted != known) {
         transaction.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'run_events'", [CURSOR_LEAP])?;
     }
-    // A machine that does not tell when it was started counts as started anew each time.
+    // Without a boot id, every start counts as a reboot.
     let booted = booted.unwrap_or_else(|| "null".to_owned());
     if known.as_deref() != Some(booted.as_str()) {
         transaction.execute(
@@ -339,7 +338,7 @@ fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
     Ok(unsigned(last.unwrap_or(0)))
 }
 
-/// Something that changes whenever the machine starts, as JSON text.
+/// An id that changes with every boot, as JSON text.
 fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     serde_json::to_string(id.trim()).ok()

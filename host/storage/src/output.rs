@@ -6,8 +6,8 @@ use ostler_protocol::NewEvent;
 
 use super::{Pending, Storage, StorageError, Written};
 
-/// Appends the events of one source. Once a batch has failed (the disk is full, say), every later one is refused with
-/// the same error, so that what is stored has no hole in the middle.
+/// Appends the events of one source. Once a batch has failed (because the disk is full, for example), every later one
+/// fails with the same error, so that the stored output has no gap.
 ///
 /// Clones share the failure.
 #[derive(Clone, Debug)]
@@ -24,20 +24,20 @@ impl Output {
         Self { storage, failure: Arc::default() }
     }
 
-    /// Hands events over to the writer, and blocks while too many bytes wait there.
+    /// Passes events to the writer, and blocks while too many bytes wait there.
     ///
     /// # Errors
     /// The failure of an earlier batch. A failure of this one shows in the next call, or in [`finish`](Self::finish).
     pub fn append(&self, events: Vec<NewEvent>) -> Result<(), StorageError> {
         self.check()?;
         if !events.is_empty() {
-            drop(self.append_and_tell(events));
+            drop(self.append_tracked(events));
         }
         Ok(())
     }
 
-    /// The same, with a promise of where the events were written.
-    pub fn append_and_tell(&self, events: Vec<NewEvent>) -> Pending<Vec<Written>> {
+    /// Like [`append`](Self::append), but returns a promise of the positions of the events.
+    pub fn append_tracked(&self, events: Vec<NewEvent>) -> Pending<Vec<Written>> {
         if let Err(error) = self.check() {
             return Pending::failed(error);
         }

@@ -11,23 +11,23 @@ use super::reader::Reader;
 use super::rows::{micros, text};
 use super::tx::WriteTx;
 
-/// What of the queue starts nothing.
+/// The paused parts of the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoredPauses {
-    /// All of it.
+    /// The whole queue.
     pub all: bool,
     /// Single provider instances.
     pub providers: BTreeSet<String>,
-    /// Counts the changes: of two states, the one with the higher number is the later one.
+    /// Counts the changes: the state with the higher number is the later one.
     pub change: u64,
 }
 
 impl WriteTx<'_> {
-    /// Pauses the queue or a provider, or resumes it. Returns what is paused then.
+    /// Pauses or resumes the queue or a provider. Returns the new state.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn set_paused(
         &mut self,
         provider: Option<&str>,
@@ -51,10 +51,10 @@ impl WriteTx<'_> {
 }
 
 impl Reader {
-    /// What of the queue is paused.
+    /// The paused parts of the queue.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn pauses(&self) -> Result<StoredPauses, StorageError> {
         stored(&self.conn)
     }
@@ -65,6 +65,6 @@ fn stored(conn: &Connection) -> Result<StoredPauses, StorageError> {
         .prepare_cached("SELECT value FROM settings WHERE key = '.queue_paused'")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    // What cannot be read pauses nothing: the queue would stand still, and nothing would say why.
+    // An unreadable value pauses nothing: otherwise the queue would stop without a visible reason.
     Ok(value.and_then(|value| serde_json::from_str(&value).ok()).unwrap_or_default())
 }

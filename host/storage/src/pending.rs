@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::StorageError;
 
-/// A write that is on its way. It is resolved when the transaction that holds it is committed, or has failed.
+/// A pending write. It resolves when its transaction is committed or has failed.
 ///
 /// Threads [`wait`](Self::wait), tasks `.await` it. Dropping it does not stop the write.
-#[must_use = "a write whose result nobody looks at can fail unseen"]
+#[must_use = "the result of a write must be checked"]
 #[derive(Debug)]
 pub struct Pending<T> {
     slot: Arc<Slot<T>>,
@@ -35,13 +35,13 @@ impl<T> Slot<T> {
     }
 }
 
-/// The other end: whoever writes.
+/// The writer's end of a promise.
 #[derive(Debug)]
 pub(super) struct Resolver<T> {
     slot: Option<Arc<Slot<T>>>,
 }
 
-/// A promise and its other end.
+/// Makes a promise and its resolver.
 pub(super) fn promise<T>() -> (Resolver<T>, Pending<T>) {
     let slot = Arc::new(Slot {
         state: Mutex::new(State { result: None, waker: None, taken: false }),
@@ -51,7 +51,7 @@ pub(super) fn promise<T>() -> (Resolver<T>, Pending<T>) {
 }
 
 impl<T> Resolver<T> {
-    /// Gives the result to whoever waits. Only the first call counts.
+    /// Resolves the promise. Only the first call has an effect.
     pub(super) fn resolve(&mut self, result: Result<T, StorageError>) {
         let Some(slot) = self.slot.take() else {
             return;
@@ -74,7 +74,7 @@ impl<T> Drop for Resolver<T> {
 }
 
 impl<T> Pending<T> {
-    /// A write that is refused at once.
+    /// A write that has failed already.
     pub(super) fn failed(error: StorageError) -> Self {
         let (mut resolver, pending) = promise();
         resolver.resolve(Err(error));
@@ -84,7 +84,8 @@ impl<T> Pending<T> {
     /// Blocks this thread until the write is committed. Not for async tasks: they `.await`.
     ///
     /// # Errors
-    /// Whatever the write's closure returned, or why its transaction could not be committed. Nothing was written then.
+    /// The error of the write's closure, or why its transaction could not be committed. Nothing was written in either
+    /// case.
     pub fn wait(self) -> Result<T, StorageError> {
         let mut state = self.slot.lock();
         loop {

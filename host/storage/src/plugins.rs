@@ -1,6 +1,5 @@
-//! What is kept of plugins: what their files held, and which providers somebody has approved.
-//!
-//! `plugin_files`, `plugin_trust`.
+//! `plugin_files` and `plugin_trust`: the plugins of the plugin folder, and the providers that the operator has
+//! approved.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,15 +12,14 @@ use super::reader::Reader;
 use super::rows::micros;
 use super::tx::WriteTx;
 
-/// A file of the plugin folder: its path, and kind and name of the plugin that it held when it was last usable.
+/// A file of the plugin folder: its path, and kind and name of its plugin when the file was last usable.
 pub type PluginFileRow = (PathBuf, String, String);
 
 impl WriteTx<'_> {
-    /// Keeps what is known of the files of the plugin folder, in place of what was known before. A path that is no UTF-8 is
-    /// left out.
+    /// Replaces the records of the files of the plugin folder. A path that is not UTF-8 is left out.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn put_plugin_files(&mut self, files: &[PluginFileRow]) -> Result<(), StorageError> {
         self.execute("DELETE FROM plugin_files", [])?;
         for (path, kind, name) in files {
@@ -35,10 +33,10 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Notes that somebody has approved a component.
+    /// Records that a component was approved.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn put_plugin_trust(&mut self, digest: &str, name: &str, at: Timestamp) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO plugin_trust (digest, name, approved_us) VALUES (?1, ?2, ?3) ON CONFLICT (digest) DO NOTHING",
@@ -49,10 +47,10 @@ impl WriteTx<'_> {
 }
 
 impl Reader {
-    /// What is known of the files of the plugin folder.
+    /// The records of the files of the plugin folder.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn plugin_files(&self) -> Result<Vec<PluginFileRow>, StorageError> {
         let found = self
             .conn
@@ -65,10 +63,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// Digests of the components that somebody has approved.
+    /// Digests of the approved components.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn plugin_trust(&self) -> Result<BTreeSet<String>, StorageError> {
         let found = self
             .conn

@@ -8,14 +8,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::StorageError;
 
-/// Connections that stay open while nobody uses them.
+/// Idle connections that stay open.
 const IDLE: usize = 4;
-/// Connections at a time; who comes later waits.
-const MOST: usize = 16;
+/// Connections in use at a time; further readers wait.
+const MAX_LENT: usize = 16;
 /// Statements that each connection keeps prepared.
 const STATEMENTS: usize = 64;
 
-/// One consistent snapshot of the database. Its methods lie with the tables that they read.
+/// One consistent snapshot of the database. Its methods are defined next to the tables that they read.
 #[derive(Debug)]
 pub struct Reader {
     pub(super) conn: Connection,
@@ -23,11 +23,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Runs a closure on a snapshot of a database that a host may have open at the moment, and changes nothing. None if
-    /// there is no database yet.
+    /// Runs a closure on a snapshot of a database without a [`Storage`](super::Storage), also while a host has it open.
+    /// Changes nothing. None if there is no database yet.
     ///
     /// # Errors
-    /// Whatever the closure returns, or why the database cannot be opened.
+    /// The error of the closure, or why the database cannot be opened.
     pub fn glance<T>(
         path: &Path,
         work: impl FnOnce(&Self) -> Result<T, StorageError>,
@@ -40,7 +40,7 @@ impl Reader {
     }
 }
 
-/// The connections.
+/// A pool of read-only connections.
 #[derive(Debug)]
 pub(super) struct Pool {
     path: PathBuf,
@@ -78,13 +78,13 @@ impl Pool {
 
     fn lend(&self) -> Result<Lent<'_>, StorageError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.lent >= MOST {
+        while state.lent >= MAX_LENT {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.lent += 1;
         let reader = state.idle.pop();
         drop(state);
-        // From here on `lent` is given back by the drop, also where opening fails.
+        // From here on dropping `lent` returns the connection, also if opening fails.
         let mut lent = Lent { pool: self, reader };
         if lent.reader.is_none() {
             lent.reader = Some(connect(&self.path).map_err(|error| self.failed(error.into()))?);
@@ -100,7 +100,7 @@ struct Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        // A connection that is stuck in a transaction would hold its snapshot.
+        // A connection that is stuck in a transaction would keep its snapshot.
         let reader = self.reader.take().filter(|reader| reader.conn.is_autocommit());
         let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lent -= 1;

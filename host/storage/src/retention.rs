@@ -1,5 +1,5 @@
-//! What retention goes by and takes away: `retention_policies`, ended runs from the newest back, and their deletion in
-//! slices that are short enough for everybody else who writes.
+//! `retention_policies`, lists of ended runs from the newest to the oldest, and their deletion in slices that are short
+//! enough not to delay other writes.
 
 use std::path::PathBuf;
 
@@ -13,20 +13,20 @@ use super::reader::Reader;
 use super::rows::{count_of, damaged, id_of, micros, number, path_of, path_text, time, time_of, unsigned};
 use super::tx::WriteTx;
 use super::{
-    Backwards, EndedRun, LooseEvent, Place, QuietConversation, RetentionRow, RetentionScope, Slice, StorageError,
-    StorageErrorKind,
+    BackwardPage, EndedRun, LooseEvent, PageStart, QuietConversation, RetentionRow, RetentionScope, Slice,
+    StorageError, StorageErrorKind,
 };
 
-/// What a row of `run_events` takes in the file beside its payload: its other columns and its places in the indexes.
+/// The size of a row of `run_events` in the file without its payload: its other columns and its index entries.
 pub(super) const EVENT_BYTES: u64 = 110;
-/// What the rows of a run take beside its texts and events.
+/// The size of the rows of a run without its texts and events.
 pub(super) const RUN_BYTES: u64 = 600;
 
 impl WriteTx<'_> {
     /// Sets how long and how much is kept of a scope's ended runs.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn put_retention(&mut self, policy: &RetentionRow) -> Result<(), StorageError> {
         let (scope, name) = scope_columns(&policy.scope)?;
         self.execute(
@@ -38,10 +38,10 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// What the user has set for a scope.
+    /// The policy that the user has set for a scope.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn retention_of(&self, scope: &RetentionScope) -> Result<Option<RetentionRow>, StorageError> {
         let (scope, name) = scope_columns(scope)?;
         let found = self
@@ -52,10 +52,10 @@ impl WriteTx<'_> {
         Ok(found)
     }
 
-    /// Takes a scope's policy away: the configuration's and the wider ones hold. Returns whether there was one.
+    /// Deletes a scope's policy, so that the wider ones and the configuration apply. Returns whether there was one.
     ///
     /// # Errors
-    /// `Invalid` for a path that is no UTF-8.
+    /// `Invalid` for a path that is not UTF-8.
     pub fn delete_retention(&mut self, scope: &RetentionScope) -> Result<bool, StorageError> {
         let (scope, name) = scope_columns(scope)?;
         let changed =
@@ -63,8 +63,8 @@ impl WriteTx<'_> {
         Ok(changed > 0)
     }
 
-    /// Deletes an ended run with its events, its texts and its place in a conversation, and remembers that its cursors
-    /// are gone. Its artifacts' files are the caller's. Returns whether there was such a run.
+    /// Deletes an ended run with its events, its texts and its entry in a conversation, and records that its cursors
+    /// are gone. The caller deletes the files of its artifacts. Returns whether there was such a run.
     ///
     /// # Errors
     /// `Invalid` for a run that has not ended.
@@ -79,11 +79,11 @@ impl WriteTx<'_> {
         }
     }
 
-    /// Deletes ended runs, one after another, as far as the slice goes: the same call again goes on. Returns how many of
-    /// the first are gone, those that were gone before included.
+    /// Deletes ended runs in order, up to the limit of the slice; the same call again continues. Returns how many runs
+    /// at the start of the list are gone, including those that were gone before.
     ///
-    /// A run of which only a part is gone loses its oldest events first. Readers who come back with a cursor are told
-    /// from the first slice on.
+    /// A partly deleted run loses its oldest events first. Readers that return with a cursor get `Truncated` from the
+    /// first slice on.
     ///
     /// # Errors
     /// `Invalid` for a run that has not ended.
@@ -127,7 +127,7 @@ impl WriteTx<'_> {
         match through {
             Some(seq) => {
                 self.execute("DELETE FROM run_events WHERE run = ?1 AND seq <= ?2", [run.num, seq])?;
-                // Its numbers and bytes were counted with what is gone now.
+                // The cached numbers and bytes include the deleted events.
                 self.memory.drop_run(run_id);
                 Ok(false)
             }
@@ -141,7 +141,7 @@ impl WriteTx<'_> {
         }
     }
 
-    /// Up to which number the slice reaches, at least one event; None where it holds the rest of the run.
+    /// The last sequence number within the slice, at least one event; None if the rest of the run fits.
     fn part_of(&self, run: i64, left: &mut Slice) -> Result<Option<i64>, StorageError> {
         if *left == Slice::WHOLE {
             return Ok(None);
@@ -161,10 +161,10 @@ impl WriteTx<'_> {
         Ok(None)
     }
 
-    /// Deletes events without a run up to a time, the oldest first, at most so many. Returns how many.
+    /// Deletes at most `limit` events without a run up to a time, oldest first. Returns how many.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_loose_events(&mut self, through: Timestamp, limit: u32) -> Result<usize, StorageError> {
         let gone: Vec<i64> = self
             .conn
@@ -182,11 +182,11 @@ impl WriteTx<'_> {
         Ok(gone.len())
     }
 
-    /// Deletes a conversation, with what events it has, if it holds no run and has not changed since `before`. Returns
-    /// whether it is gone.
+    /// Deletes a conversation and its events if it has no runs and has not changed since `before`. Returns whether it
+    /// is gone.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn delete_quiet_conversation(&mut self, id: ConversationId, before: Timestamp) -> Result<bool, StorageError> {
         let num = match self.conversation_num(id) {
             Ok(num) => num,
@@ -213,7 +213,7 @@ impl WriteTx<'_> {
         Ok(true)
     }
 
-    /// Remembers that an event is gone, so that a reader who has not seen it can be told.
+    /// Records that an event is deleted, so that a reader that has not seen it is notified.
     fn note_deleted(&self, cursor: i64) -> Result<(), StorageError> {
         self.execute(
             "INSERT INTO settings (key, value, updated_us) VALUES ('.deleted_through', CAST(?1 AS TEXT), ?2)
@@ -226,7 +226,7 @@ impl WriteTx<'_> {
 }
 
 impl Slice {
-    /// Without bounds.
+    /// No limit.
     const WHOLE: Self = Self { events: u32::MAX, bytes: u64::MAX };
 
     const fn used_up(self) -> bool {
@@ -263,30 +263,30 @@ fn policy(row: &Row<'_>) -> rusqlite::Result<RetentionRow> {
     })
 }
 
-/// Reads rows from the newest back, with the place after the last one where there may be more.
+/// Reads a page of rows, newest first, with the start of the next page if there may be one.
 fn backwards<T>(
     mut rows: rusqlite::Rows<'_>,
     limit: u32,
     item: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Backwards<T>, StorageError> {
-    let mut page = Backwards { items: Vec::new(), next: None };
+) -> Result<BackwardPage<T>, StorageError> {
+    let mut page = BackwardPage { items: Vec::new(), next: None };
     let mut last = None;
     while let Some(row) = rows.next()? {
-        last = Some(Place(row.get("at")?, row.get("key")?));
+        last = Some(PageStart(row.get("at")?, row.get("key")?));
         page.items.push(item(row)?);
     }
     page.next = last.filter(|_| page.items.len() >= limit as usize);
     Ok(page)
 }
 
-/// Before everything that is there.
-const NEWEST: Place = Place(i64::MAX, i64::MAX);
+/// The start of the list.
+const NEWEST: PageStart = PageStart(i64::MAX, i64::MAX);
 
 impl Reader {
     /// The policies that the user has set, the global one first.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn retention(&self) -> Result<Vec<RetentionRow>, StorageError> {
         let found = self
             .conn
@@ -296,12 +296,12 @@ impl Reader {
         Ok(found)
     }
 
-    /// Ended runs, the last ended first, from a place on.
+    /// Ended runs, the last ended first, from a position on.
     ///
     /// # Errors
-    /// Where the database cannot be read.
-    pub fn ended_runs(&self, from: Option<Place>, limit: u32) -> Result<Backwards<EndedRun>, StorageError> {
-        let Place(at, key) = from.unwrap_or(NEWEST);
+    /// If the database cannot be read.
+    pub fn ended_runs(&self, from: Option<PageStart>, limit: u32) -> Result<BackwardPage<EndedRun>, StorageError> {
+        let PageStart(at, key) = from.unwrap_or(NEWEST);
         let mut statement = self.conn.prepare_cached(
             "SELECT r.ended_us AS at, r.num AS key, r.run_id, r.provider, r.cwd, r.stored_bytes
                  + (SELECT coalesce(sum(a.bytes), 0) FROM run_artifacts a WHERE a.run = r.num AND a.kept) AS bytes
@@ -320,12 +320,12 @@ impl Reader {
         })
     }
 
-    /// Events without a run, the last first, from a place on.
+    /// Events without a run, the last first, from a position on.
     ///
     /// # Errors
-    /// Where the database cannot be read.
-    pub fn loose_events(&self, from: Option<Place>, limit: u32) -> Result<Backwards<LooseEvent>, StorageError> {
-        let Place(at, key) = from.unwrap_or(NEWEST);
+    /// If the database cannot be read.
+    pub fn loose_events(&self, from: Option<PageStart>, limit: u32) -> Result<BackwardPage<LooseEvent>, StorageError> {
+        let PageStart(at, key) = from.unwrap_or(NEWEST);
         let mut statement = self.conn.prepare_cached(
             "SELECT at_us AS at, cursor AS key, octet_length(payload) AS bytes
              FROM run_events INDEXED BY run_events_without_run
@@ -339,7 +339,7 @@ impl Reader {
     /// Conversations that have not changed since `before`, the longest unchanged first, with their runs.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn quiet_conversations(&self, before: Timestamp, limit: u32) -> Result<Vec<QuietConversation>, StorageError> {
         let mut statement = self.conn.prepare_cached(
             "SELECT conversation_id, provider, cwd, updated_us FROM conversations
@@ -360,10 +360,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// The files of a run that lie in a folder of the host's and go with it.
+    /// The files of a run that are in a folder of the host and are deleted with the run.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn kept_files(&self, run_id: RunId) -> Result<Vec<PathBuf>, StorageError> {
         let found = self
             .conn

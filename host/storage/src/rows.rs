@@ -1,4 +1,4 @@
-//! How values lie in columns.
+//! Conversion between values and columns.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(super) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-/// A column that does not hold what it must.
+/// The error for a column with an invalid value.
 pub(super) fn damaged(what: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Null, format!("{what} cannot be read").into())
 }
@@ -48,7 +48,7 @@ fn id<T: From<Uuid>>(bytes: &[u8]) -> rusqlite::Result<T> {
     Uuid::from_slice(bytes).map(T::from).map_err(|_| damaged("an id"))
 }
 
-/// A name of one of the closed vocabularies.
+/// A value of an enum, stored by name.
 pub(super) fn name_of<T>(
     row: &rusqlite::Row<'_>,
     column: &str,
@@ -93,13 +93,13 @@ pub(super) fn count_of(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Resul
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| damaged("a count"))
 }
 
-/// A number of the interface as SQLite's.
+/// An unsigned number as SQLite's signed one.
 pub(super) fn number(value: u64) -> Result<i64, StorageError> {
     i64::try_from(value)
         .map_err(|_| StorageError::new(StorageErrorKind::Invalid, format!("{value} is larger than can be stored")))
 }
 
-/// SQLite's number as one of the interface; what the writer gives is never negative.
+/// SQLite's signed number as an unsigned one; the writer never stores negative ones.
 pub(super) const fn unsigned(value: i64) -> u64 {
     if value < 0 { 0 } else { value.unsigned_abs() }
 }

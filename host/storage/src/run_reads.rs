@@ -1,4 +1,4 @@
-//! What `runs`, `run_bodies` and `scheduler_jobs` say: one run, lists of them, what a host takes up again.
+//! Reads `runs`, `run_bodies` and `scheduler_jobs`: single runs, lists of runs, and the jobs that a host resumes.
 
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -64,7 +64,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobRecord> {
     })
 }
 
-/// Where a run stands.
+/// The status of a run.
 pub(super) fn run_status(conn: &Connection, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
     let found = conn
         .prepare_cached("SELECT status FROM runs WHERE run_id = ?1")?
@@ -86,7 +86,7 @@ impl Reader {
     /// A run as a list shows it.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn run_summary(&self, run_id: RunId) -> Result<Option<RunSummary>, StorageError> {
         let found = self
             .conn
@@ -96,19 +96,19 @@ impl Reader {
         Ok(found)
     }
 
-    /// Where a run stands.
+    /// The status of a run.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn run_status(&self, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
         run_status(&self.conn, run_id)
     }
 
-    /// A run with everything that is known of it. Its job has neither position nor effective priority: the scheduler
+    /// A run with all its data. Its job has neither position nor effective priority: the scheduler
     /// knows those.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn run(&self, run_id: RunId) -> Result<Option<RunRecord>, StorageError> {
         let id = run_id.as_uuid().as_bytes().as_slice();
         let found = self
@@ -160,7 +160,7 @@ impl Reader {
 
     /// Warnings and structured output of a run.
     fn notable(&self, num: i64, record: &mut RunRecord) -> Result<(), StorageError> {
-        // The condition on the type is word for word the index's.
+        // The condition on the type must be exactly that of the index.
         let mut statement = self.conn.prepare_cached(
             "SELECT type, payload FROM run_events INDEXED BY run_events_notable
              WHERE run = ?1 AND type IN ('run.warning', 'run.compatibility_warning', 'run.structured_output')
@@ -178,7 +178,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What bounded the first attempt of a run: it says so in one of its first events.
+    /// The containment of the first attempt of a run, from its `run.started` event.
     fn sandbox_of(&self, num: i64) -> Result<Option<SandboxRecord>, StorageError> {
         let mut started: Option<Value> = self
             .conn
@@ -188,23 +188,23 @@ impl Reader {
             .query_row([num], |row| json_of(row, "payload"))
             .optional()?;
         let sandbox = started.as_mut().and_then(|started| started.get_mut("sandbox")).map(Value::take);
-        // One of a later version that this one cannot read is no reason to hide the run.
+        // A record of a later version that this one cannot read must not hide the run.
         Ok(sandbox.and_then(|sandbox| serde_json::from_value(sandbox).ok()))
     }
 
     /// The effective start payload of a run, redacted.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn payload(&self, run_id: RunId) -> Result<Option<Value>, StorageError> {
         let body: Option<String> = self.body(run_id, "payload")?;
         Ok(body.map(|body| json(&body)).transpose()?)
     }
 
-    /// The sealed payload of a run, as it was put. None once the run has ended.
+    /// The sealed payload of a run, as it was stored. None once the run has ended.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn seal(&self, run_id: RunId) -> Result<Option<Vec<u8>>, StorageError> {
         self.body(run_id, "seal")
     }
@@ -223,7 +223,7 @@ impl Reader {
     /// Runs, newest first.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn runs(&self, filter: &RunFilter, limit: u64, offset: u64) -> Result<Page<RunSummary>, StorageError> {
         let (condition, mut values) = self.run_condition(filter)?;
         let dated = filter.from.is_some() || filter.until.is_some();
@@ -233,27 +233,27 @@ impl Reader {
         } else if dated {
             "INDEXED BY runs_by_creation"
         } else {
-            // Left to itself, SQLite would walk the rows where only some of the index's columns are asked for.
+            // Without this, SQLite would scan the rows if only some of the index's columns are in the condition.
             "INDEXED BY runs_listed"
         };
         let total = self
             .conn
             .prepare_cached(&format!("SELECT count(*) AS total FROM runs f {listed} WHERE {condition}"))?
             .query_row(params_from_iter(&values), |row| count_of(row, "total"))?;
-        // Where most runs fit, the newest that do are found soon among the newest; where few do, the index has them all. Those
-        // of a time lie together, anywhere.
+        // If most runs match, a walk from the newest finds enough of them soon; if few do, the index is faster. Runs of
+        // a time range are adjacent but can be anywhere, so the walk is not used for them.
         let newest: Option<i64> =
             self.conn.prepare_cached("SELECT max(num) FROM runs")?.query_row([], |row| row.get(0))?;
         let walk = offset.saturating_add(limit).saturating_mul(unsigned(newest.unwrap_or(0))) / total.max(1);
-        let way = if walk < total && !dated { "NOT INDEXED" } else { listed };
+        let index = if walk < total && !dated { "NOT INDEXED" } else { listed };
         values.push(Sql::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
         values.push(Sql::Integer(i64::try_from(offset).unwrap_or(i64::MAX)));
-        // First which, by keys alone; then the rows of those few.
+        // First select by keys alone; then read the rows of those few.
         let items = self
             .conn
             .prepare_cached(&format!(
                 "SELECT {SUMMARY} FROM runs r
-                 WHERE r.num IN (SELECT f.num FROM runs f {way} WHERE {condition} ORDER BY f.num DESC LIMIT ? OFFSET ?)
+                 WHERE r.num IN (SELECT f.num FROM runs f {index} WHERE {condition} ORDER BY f.num DESC LIMIT ? OFFSET ?)
                  ORDER BY r.num DESC"
             ))?
             .query_map(params_from_iter(&values), summary)?
@@ -261,7 +261,7 @@ impl Reader {
         Ok(Page { items, total })
     }
 
-    /// Which runs `f` a filter leaves, and the values of the condition's parameters.
+    /// The SQL condition of a filter on runs `f`, and the values of its parameters.
     fn run_condition(&self, filter: &RunFilter) -> Result<(String, Vec<Sql>), StorageError> {
         let mut parts = vec!["1"];
         let mut values = Vec::new();
@@ -286,7 +286,7 @@ impl Reader {
             values.push(Sql::Integer(self.conversation_num(id)?.unwrap_or(0)));
         }
         if let Some(cwd) = &filter.cwd {
-            // '0' comes right after '/': everything below the folder lies between.
+            // '0' comes right after '/': everything below the folder sorts between.
             let folder = path_text(cwd)?.trim_end_matches('/');
             parts.push("(f.cwd = ? OR (f.cwd >= ? AND f.cwd < ?))");
             let whole = if folder.is_empty() { "/" } else { folder };
@@ -302,7 +302,7 @@ impl Reader {
     /// The job of a run.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn job(&self, run_id: RunId) -> Result<Option<JobRecord>, StorageError> {
         let found = self
             .conn
@@ -314,7 +314,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// What the engine remembers of a run, as it was stored; None where it stored nothing, or the run has ended.
+    /// The data that the engine keeps for a run between attempts; None if there is none, or if the run has ended.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -330,7 +330,7 @@ impl Reader {
     /// The jobs that have not ended, of one state or of all, in the order of their submission.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn open_jobs(&self, state: Option<JobState>) -> Result<Vec<JobRecord>, StorageError> {
         let jobs = self
             .conn
@@ -343,10 +343,10 @@ impl Reader {
         Ok(jobs)
     }
 
-    /// What a host that starts takes up again: all jobs that have not ended, in the order of their submission.
+    /// The jobs that a starting host resumes: all that have not ended, in the order of their submission.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn recovery(&self) -> Result<Vec<Recovery>, StorageError> {
         let found = self
             .conn
@@ -370,10 +370,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// What the runs of a provider session are known to have used, oldest first, one run left out.
+    /// The known usage of the runs of a provider session, oldest first, without the run `except`.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn session_usage(
         &self,
         provider: &str,
@@ -393,10 +393,10 @@ impl Reader {
         Ok(found)
     }
 
-    /// The runs that resumed or made a provider session, newest first: their folders tell where it can be resumed.
+    /// The runs that created or resumed a provider session, newest first: it can be resumed in their folders.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn runs_of_session(&self, provider: &str, session: &str) -> Result<Vec<RunSummary>, StorageError> {
         let found = self
             .conn

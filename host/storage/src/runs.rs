@@ -1,4 +1,4 @@
-//! `runs`, `run_bodies` and `scheduler_jobs`: what is asked for, and how far it is.
+//! Writes `runs`, `run_bodies` and `scheduler_jobs`: runs, their payloads, and their state in the queue.
 
 use rusqlite::params;
 
@@ -13,11 +13,11 @@ use super::{
 };
 
 impl WriteTx<'_> {
-    /// Makes a run, queued, with its effective payload. Returns its place in the order of arrival: it grows from run to
-    /// run, and outlives the host, see [`Recovery::arrival`](super::Recovery::arrival).
+    /// Inserts a queued run with its effective payload. Returns its arrival number, which grows from run to run and
+    /// stays valid across restarts, see [`Recovery::arrival`](super::Recovery::arrival).
     ///
     /// # Errors
-    /// `Exists` where the id is taken, `Invalid` for a folder that is no UTF-8.
+    /// `Exists` if the id is taken, `Invalid` for a folder that is not UTF-8.
     pub fn insert_run(&mut self, run: &NewRun) -> Result<u64, StorageError> {
         let cwd = path_text(&run.cwd)?;
         self.execute(
@@ -46,12 +46,12 @@ impl WriteTx<'_> {
         Ok(unsigned(num))
     }
 
-    /// Makes the job of a run.
+    /// Inserts the job of a run.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run, `Exists` where it has a job, `Invalid` for a job that does not wait.
+    /// `NotFound` for an unknown run, `Exists` if it has a job, `Invalid` for a job that is not waiting.
     pub fn insert_job(&mut self, job: &NewJob) -> Result<(), StorageError> {
-        waits(job.state)?;
+        check_waiting(job.state)?;
         let num = self.run_num(job.run_id)?;
         self.execute(
             "INSERT INTO scheduler_jobs (run, provider, state, attempt, priority, enqueued_us, not_before_us, carry)
@@ -69,7 +69,7 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Keeps the true values of a run's payload, encrypted by the caller. Replaces what is there.
+    /// Stores the original values of a run's payload, encrypted by the caller. Replaces an earlier seal.
     ///
     /// # Errors
     /// `NotFound` for an unknown run, `Ended` for one that has ended.
@@ -102,19 +102,19 @@ impl WriteTx<'_> {
         if !exists {
             return Ok(());
         }
-        // Otherwise the pages that a long one took would keep it until they are used again.
+        // Without `erasing`, the pages of a long seal would keep its bytes until they are reused.
         self.erasing(|tx| tx.execute("DELETE FROM run_bodies WHERE run = ?1 AND kind = 'seal'", [run])).map(drop)
     }
 
-    /// Where a run stands, as the writes before this one left it.
+    /// The status of a run, including the effect of earlier writes of this transaction.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn run_status(&self, run_id: RunId) -> Result<Option<RunStatus>, StorageError> {
         run_status(self.conn, run_id)
     }
 
-    /// Gives a run that has not ended another priority. Returns whether it has not.
+    /// Changes the priority of a run. Returns false if the run has ended.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -130,8 +130,7 @@ impl WriteTx<'_> {
         Ok(changed > 0)
     }
 
-    /// An attempt begins: the run works, its job has a slot. Returns whether it does: false where the run has ended
-    /// meanwhile, and nothing may be started.
+    /// Marks the start of an attempt. Returns false if the run has ended meanwhile and must not be started.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -154,7 +153,7 @@ impl WriteTx<'_> {
         Ok(true)
     }
 
-    /// Records by what the processes of a running attempt are known. Returns whether the run is running.
+    /// Records the identity of the processes of a running attempt. Returns whether the run is running.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -167,12 +166,12 @@ impl WriteTx<'_> {
         Ok(changed > 0)
     }
 
-    /// The run goes back to the queue. Returns whether it does: false where it has ended meanwhile.
+    /// Puts a run back into the queue. Returns false if it has ended meanwhile.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run, `Invalid` for a state that does not wait.
+    /// `NotFound` for an unknown run, `Invalid` for a state that is not a waiting one.
     pub fn set_requeued(&mut self, run_id: RunId, back: &Requeued) -> Result<bool, StorageError> {
-        waits(back.state)?;
+        check_waiting(back.state)?;
         let num = self.run_num(run_id)?;
         let changed = self.execute(
             "UPDATE runs SET status = 'queued', reason = ?2, message = ?3
@@ -198,7 +197,7 @@ impl WriteTx<'_> {
         Ok(true)
     }
 
-    /// Replaces what the engine remembers of a run from attempt to attempt.
+    /// Replaces the data that the engine keeps for a run between attempts.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -208,11 +207,11 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// Ends a run: its status, its terminal event, its job, its seal, all at once. Returns where the terminal event was
-    /// written, or None where the run had ended before: only the first end counts.
+    /// Ends a run: sets its status, writes its terminal event, closes its job and deletes its seal. Returns the
+    /// position of the terminal event, or None if the run had ended before: only the first end counts.
     ///
     /// # Errors
-    /// `NotFound` for an unknown run, `Invalid` for a status that is no end.
+    /// `NotFound` for an unknown run, `Invalid` for a status that is not an end.
     pub fn finish_run(&mut self, run_id: RunId, outcome: &Outcome) -> Result<Option<Written>, StorageError> {
         let kind = match outcome.status {
             RunStatus::Completed => EventType::RunCompleted,
@@ -221,7 +220,7 @@ impl WriteTx<'_> {
             RunStatus::Queued | RunStatus::Running => {
                 return Err(StorageError::new(
                     StorageErrorKind::Invalid,
-                    format!("{} is no end of a run", outcome.status),
+                    format!("{} is not the end of a run", outcome.status),
                 ));
             }
         };
@@ -278,7 +277,7 @@ impl WriteTx<'_> {
         Ok(unsigned(bytes) + RUN_BYTES)
     }
 
-    /// The provider's session of a run, or that it has none.
+    /// Sets the provider's session of a run, or clears it.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -288,7 +287,7 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// What a run has used so far, all attempts together.
+    /// Sets the usage of a run so far, of all attempts together.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -298,7 +297,7 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// The capability snapshot that a run's newest attempt was prepared with.
+    /// Sets the capability snapshot with which a run's newest attempt was prepared.
     ///
     /// # Errors
     /// `NotFound` for an unknown run.
@@ -309,11 +308,12 @@ impl WriteTx<'_> {
     }
 }
 
-fn waits(state: JobState) -> Result<(), StorageError> {
+/// Rejects states in which a stored job is not waiting.
+fn check_waiting(state: JobState) -> Result<(), StorageError> {
     match state {
         JobState::Ready | JobState::Scheduled | JobState::Retrying => Ok(()),
         JobState::Held | JobState::Running | JobState::Done => {
-            Err(StorageError::new(StorageErrorKind::Invalid, format!("a job that waits is not stored as {state}")))
+            Err(StorageError::new(StorageErrorKind::Invalid, format!("a waiting job cannot be stored as {state}")))
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `run_texts` and `conversation_texts`: the words by which runs and conversations are found.
 //!
-//! Both are full-text indexes without contents, whose rows go by the number of what they are about. They are kept up to
-//! date by and by: whatever makes or changes a text only marks it (`indexed = 0`), for writing into an index several times
-//! a run would cost each run more than its own rows do. Who searches has the marked ones read first, see
+//! Both are full-text indexes without contents, whose row ids are the numbers of the runs and conversations. They are
+//! updated late: a write that makes or changes a text only marks it (`indexed = 0`), because several index writes for
+//! each run would cost more than the run's own rows. The marked texts are indexed before a search, see
 //! [`Storage::index_texts`](super::Storage::index_texts).
 //!
-//! The tokenizer of the index takes what is between spaces and punctuation for a word. Scripts that put no spaces between
-//! words (Chinese, Japanese, Thai and others) are therefore indexed character by character, see [`segmented`]: a search for
-//! some characters finds them wherever they are side by side.
+//! The tokenizer of the index takes the characters between spaces and punctuation as a word. Scripts that put no spaces
+//! between words (Chinese, Japanese, Thai and others) are therefore indexed character by character, see [`segmented`]:
+//! a search for some characters finds them wherever they are adjacent.
 
 use std::borrow::Cow;
 
@@ -18,20 +18,20 @@ use super::rows::optional_json_of;
 use super::tx::WriteTx;
 use super::{StorageError, answers};
 
-/// Characters of each text that are indexed; what comes after them is not found.
+/// Characters of each text that are indexed; the rest is not found.
 const LENGTH: usize = 256 << 10;
 
-/// Texts that one write reads: some milliseconds. At least one is read, however long it is.
+/// Limits of one indexing write: some milliseconds. At least one text is indexed, however long it is.
 const SLICE_RUNS: usize = 200;
 const SLICE_BYTES: usize = 256 << 10;
 
-/// So many bytes of text take one in the index: 0.44 of two megabytes of source code, in pieces of four kilobytes.
+/// Bytes of text for each byte of the index. Measured: 0.44 bytes of index for each byte of source code.
 const BYTES_OF_TEXT_FOR_ONE: usize = 2;
 
-/// Reads the texts of some runs and conversations that are new or have changed. Returns whether none are left.
+/// Indexes the texts of some runs and conversations that are new or have changed. Returns whether none are left.
 ///
 /// # Errors
-/// Where the database cannot be written.
+/// If the database cannot be written.
 pub(super) fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StorageError> {
     let mut bytes = 0;
     for _ in 0..SLICE_RUNS {
@@ -47,9 +47,9 @@ pub(super) fn index_some(tx: &mut WriteTx<'_>) -> Result<bool, StorageError> {
 }
 
 impl WriteTx<'_> {
-    /// Returns the bytes of its texts.
+    /// Indexes one run. Returns the bytes of its texts.
     fn index_run(&mut self, num: i64) -> Result<usize, StorageError> {
-        // One row that cannot be read must not keep all others from being found.
+        // A row that cannot be read must not prevent the indexing of the others.
         let (prompt, end) = self
             .conn
             .prepare_cached(
@@ -63,7 +63,7 @@ impl WriteTx<'_> {
             })?;
         let end = end.map(|end| answers::of_end(self.conn, num, end)).transpose()?;
         let answer = end.and_then(|(answer, _)| answer).unwrap_or_default();
-        let answer = beginning(&answer);
+        let answer = indexed_part(&answer);
         self.execute(
             "INSERT OR REPLACE INTO run_texts (rowid, prompt, answer) VALUES (?1, ?2, ?3)",
             params![num, segmented(&prompt), segmented(answer)],
@@ -93,27 +93,27 @@ impl WriteTx<'_> {
         Ok(false)
     }
 
-    /// Writes a part of each index (so many pages of 4 KiB) anew without the words of what was deleted: until then they
-    /// stay in it, though nothing finds them. Returns whether that is done.
+    /// Rewrites a part of each index (this many pages of 4 KiB) without the words of deleted texts: until then the
+    /// words stay in it, although no search finds them. Returns whether nothing is left to rewrite.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn purge_texts(&mut self, pages: u32) -> Result<bool, StorageError> {
         let before = self.conn.total_changes();
         for table in ["run_texts", "conversation_texts"] {
-            // A negative number takes all parts together. The statement itself counts as one change.
+            // A negative number merges all segments. The statement itself counts as one change.
             self.execute(&format!("INSERT INTO {table} ({table}, rank) VALUES ('merge', -{pages})"), [])?;
         }
         Ok(self.conn.total_changes() - before <= 2)
     }
 
-    /// Forgets the words of a run that is deleted.
+    /// Removes a deleted run from the index.
     pub(super) fn forget_run_texts(&self, num: i64) -> Result<(), StorageError> {
         self.execute("DELETE FROM run_texts WHERE rowid = ?1", [num])?;
         Ok(())
     }
 
-    /// Forgets the words of a conversation that is deleted.
+    /// Removes a deleted conversation from the index.
     pub(super) fn forget_conversation_texts(&self, num: i64) -> Result<(), StorageError> {
         self.execute("DELETE FROM conversation_texts WHERE rowid = ?1", [num])?;
         Ok(())
@@ -131,19 +131,19 @@ fn first_unindexed(conn: &rusqlite::Connection, table: &str) -> Result<Option<i6
 }
 
 impl Reader {
-    /// Whether there are texts that no search would find yet.
+    /// Whether there are texts that are not indexed yet.
     pub(super) fn has_unindexed(&self) -> Result<bool, StorageError> {
         let any = |table| first_unindexed(&self.conn, table).map(|found| found.is_some());
         Ok(any("runs")? || any("conversations")?)
     }
 }
 
-/// Not more than [`LENGTH`] bytes of a text, whole characters.
-fn beginning(text: &str) -> &str {
+/// The first [`LENGTH`] bytes of a text, in whole characters.
+fn indexed_part(text: &str) -> &str {
     &text[..text.floor_char_boundary(LENGTH)]
 }
 
-/// A text whose characters of scripts without spaces stand by themselves.
+/// A text with spaces around each character of a script that has none.
 fn segmented(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || !text.contains(has_no_spaces) {
         return Cow::Borrowed(text);
@@ -159,8 +159,8 @@ fn segmented(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a character is of a script that puts no spaces between words. Hangul is one of them: its particles and compounds
-/// are written together with the word that somebody searches for.
+/// Whether a character is of a script that puts no spaces between words. Hangul counts, too: its particles and compounds
+/// are written together with the word that a user searches for.
 const fn has_no_spaces(character: char) -> bool {
     matches!(character,
         // Thai, Lao, Tibetan, Burmese, Khmer
@@ -173,17 +173,17 @@ const fn has_no_spaces(character: char) -> bool {
         | '\u{ac00}'..='\u{d7a3}')
 }
 
-/// What a user types, in the language of the index: all words must occur, in any order, and may go on (`auth` finds
-/// `authentication`); what stands between quotation marks must occur to the letter, but for case, accents and
-/// punctuation. Where there is no letter or digit to search for, it is a phrase of no words, and finds nothing.
+/// Translates a user's search into an FTS5 query. All words must occur, in any order, as prefixes (`auth` finds
+/// `authentication`). Text in quotation marks must occur exactly, except for case, accents and punctuation. A search
+/// without letter or digit becomes an empty phrase, which finds nothing.
 pub(super) fn expression(search: &str) -> String {
     let mut parts = Vec::new();
-    // Every second piece stands between two marks; the last may lack the closing one.
+    // Every second piece is quoted; the last may lack the closing mark.
     for (index, piece) in search.split('"').enumerate() {
         let quoted = index % 2 == 1;
         let pieces: Vec<&str> = if quoted { vec![piece] } else { piece.split_whitespace().collect() };
         for piece in pieces.into_iter().filter(|piece| piece.contains(char::is_alphanumeric)) {
-            // SQLite takes a text up to a zero byte.
+            // SQLite reads a text only up to a zero byte.
             let piece = segmented(piece).replace('\0', " ");
             parts.push(format!("\"{piece}\"{}", if quoted { "" } else { " *" }));
         }
@@ -196,12 +196,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_become_prefixes_and_quotes_phrases() {
+    fn words_become_prefixes_and_quotations_phrases() {
         assert_eq!(expression("fix auth"), "\"fix\" * \"auth\" *");
         assert_eq!(expression("say \"hello  world\" now"), "\"say\" * \"hello  world\" \"now\" *");
         assert_eq!(expression("an \"open end"), "\"an\" * \"open end\"");
         assert_eq!(expression("部署auth \"方案\""), "\" 部  署 auth\" * \" 方  案 \"");
-        // Nothing of the index's own language gets through.
+        // Operators of FTS5 are quoted.
         assert_eq!(expression("a OR b* -c ^d"), "\"a\" * \"OR\" * \"b*\" * \"-c\" * \"^d\" *");
         for nothing in ["", "  ", "\"", "\"\"", "- * ()", "\0"] {
             assert_eq!(expression(nothing), "\"\"", "{nothing:?}");

@@ -1,4 +1,4 @@
-//! What the writer's thread hands to each write.
+//! The transaction handle that the writer's thread passes to each write.
 
 use std::collections::HashMap;
 
@@ -10,42 +10,42 @@ use super::audit::ChainEnd;
 use super::rows::name_of;
 use super::{StorageError, StorageErrorKind};
 
-/// How many runs the writer keeps in mind; it forgets all of them when there are more.
-const REMEMBERED: usize = 4096;
+/// How many runs the writer caches; it clears the cache when there are more.
+const MAX_CACHED: usize = 4096;
 
-/// One write inside the writer's transaction. Its methods lie with the tables that they write.
+/// One write inside the writer's transaction. Its methods are defined next to the tables that they write.
 #[derive(Debug)]
 pub struct WriteTx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) memory: &'a mut Memory,
 }
 
-/// What the writer knows without asking. Whatever an undone write may have put in is forgotten with it.
+/// State that the writer caches. It is reset when a write is undone.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The cursor that was given last.
+    /// The last assigned cursor.
     pub(super) last_cursor: i64,
-    /// Whether the write-ahead log is to be moved into the file after this transaction, however short it is.
+    /// Whether the write-ahead log must be moved into the file after this transaction, however short it is.
     pub(super) fold: bool,
     /// The newest row of the audit trail, once this thread has appended one.
     pub(super) audit_head: Option<ChainEnd>,
-    /// Whether a seal was deleted whose bytes may still stand in the write-ahead log.
+    /// Whether data was deleted whose bytes may still be in the write-ahead log.
     pub(super) scrub: bool,
-    /// Whether somebody waits for an empty log.
+    /// Whether a caller waits for an empty log.
     pub(super) scrub_at_once: bool,
     runs: HashMap<RunId, RunMemory>,
     conversations: HashMap<ConversationId, i64>,
 }
 
-/// A run, as far as its next event needs it.
+/// The cached data of a run that its next event needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunMemory {
     pub(super) num: i64,
-    /// The conversation that it belongs to, and its events with it.
+    /// The conversation to which the run and its events belong.
     pub(super) conversation: Option<i64>,
-    /// The number that was given last.
+    /// The last assigned sequence number.
     pub(super) last_seq: i64,
-    /// About what its events and texts take in the file, if all of them were counted.
+    /// The approximate size of its events and texts in the file, if all of them were counted.
     pub(super) bytes: Option<u64>,
     pub(super) ended: bool,
 }
@@ -55,7 +55,7 @@ impl Memory {
         Self { last_cursor, ..Self::default() }
     }
 
-    /// After a write was undone.
+    /// Resets the cache after a write was undone.
     pub(super) fn forget(&mut self, last_cursor: i64) {
         self.last_cursor = last_cursor;
         self.audit_head = None;
@@ -64,7 +64,7 @@ impl Memory {
     }
 
     pub(super) fn put(&mut self, run_id: RunId, run: RunMemory) {
-        if self.runs.len() >= REMEMBERED {
+        if self.runs.len() >= MAX_CACHED {
             self.runs.clear();
         }
         self.runs.insert(run_id, run);
@@ -80,12 +80,12 @@ impl Memory {
 }
 
 impl WriteTx<'_> {
-    /// Runs a statement that is prepared once.
+    /// Runs a statement, which is prepared once and cached.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, StorageError> {
         Ok(self.conn.prepare_cached(sql)?.execute(params)?)
     }
 
-    /// What the writer knows of a run.
+    /// The cached data of a run, read from the database if needed.
     pub(super) fn run_memory(&mut self, run_id: RunId) -> Result<RunMemory, StorageError> {
         if let Some(run) = self.memory.runs.get(&run_id) {
             return Ok(*run);
@@ -129,7 +129,7 @@ impl WriteTx<'_> {
             .query_row([id.as_uuid().as_bytes().as_slice()], |row| row.get(0))
             .optional()?
             .ok_or_else(|| StorageError::not_found("conversation", id))?;
-        if self.memory.conversations.len() >= REMEMBERED {
+        if self.memory.conversations.len() >= MAX_CACHED {
             self.memory.conversations.clear();
         }
         self.memory.conversations.insert(id, num);
@@ -137,7 +137,7 @@ impl WriteTx<'_> {
     }
 }
 
-/// Nothing more is written for a run that has ended.
+/// The error for a write to a run that has ended.
 pub(super) fn ended(run_id: RunId) -> StorageError {
     StorageError::new(StorageErrorKind::Ended, format!("the run {run_id} has ended"))
 }

@@ -1,4 +1,4 @@
-//! What goes into the storage and what comes out of it, where `ostler_protocol` has no name for it.
+//! Parameters and results of the storage that are not types of `ostler_protocol`.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,17 @@ use ostler_protocol::{
     RunStatus, Usage,
 };
 
-/// How sure a write must be before it counts as done.
+/// How durable a write must be before its promise resolves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// On the disk (`synchronous=FULL`): for what is acknowledged, and for terminal events.
+    /// On the disk (`synchronous=FULL`): for acknowledged writes and terminal events.
     Full,
-    /// In the file, as the operating system keeps it (`synchronous=NORMAL`): survives the death of the host, but the
-    /// last moments may be missing after a power failure.
+    /// In the operating system's cache (`synchronous=NORMAL`): survives the death of the host, but the newest writes
+    /// may be lost in a power failure.
     Batched,
 }
 
-/// A run to be made. All texts are redacted.
+/// A new run. All texts are redacted.
 #[derive(Clone, Debug)]
 pub struct NewRun {
     /// Its id.
@@ -28,25 +28,25 @@ pub struct NewRun {
     pub provider: String,
     /// Model, if one was chosen.
     pub model: Option<String>,
-    /// With pipes or as a session.
+    /// Interactive or not.
     pub mode: RunMode,
     /// First line of the prompt, at most 80 characters.
     pub title: String,
-    /// Where it works. UTF-8.
+    /// Its working folder. UTF-8.
     pub cwd: PathBuf,
-    /// Its place in the queue's order: -10 to 10.
+    /// Its priority in the queue: -10 to 10.
     pub priority: i32,
-    /// Who asked for it: `cli`, `rpc`, `http`, `mcp`.
+    /// The client that submitted it: `cli`, `rpc`, `http`, `mcp`.
     pub origin: String,
     /// The effective start payload as JSON text, redacted.
     pub payload: String,
-    /// Pointers of the payload whose true values are sealed. They are kept when the seal is gone.
+    /// Pointers of the payload whose original values are sealed. They are kept after the seal is deleted.
     pub sealed_pointers: Vec<String>,
-    /// What the CLI could do when the run was made, see [`WriteTx::put_snapshot`](super::WriteTx::put_snapshot).
+    /// The capabilities of the CLI at submission, see [`WriteTx::put_snapshot`](super::WriteTx::put_snapshot).
     pub snapshot: Option<SnapshotKey>,
-    /// The provider's session that it is to resume.
+    /// The provider's session to resume.
     pub session_id: Option<String>,
-    /// When it is acknowledged.
+    /// When it was submitted.
     pub created_at: Timestamp,
 }
 
@@ -59,13 +59,13 @@ pub struct NewJob {
     pub provider: String,
     /// `Ready` or `Scheduled`.
     pub state: JobState,
-    /// As asked for.
+    /// The requested priority.
     pub priority: i32,
-    /// When it began to wait, as the queue's clock says.
+    /// When it began to wait, by the queue's clock.
     pub enqueued_at: Timestamp,
     /// It does not start before, by the wall clock.
     pub not_before: Option<Timestamp>,
-    /// What the engine must remember from attempt to attempt, as JSON text of its own making; not secret.
+    /// Data that the engine keeps between attempts, as JSON text in the engine's own format; not secret.
     pub carry: Option<String>,
 }
 
@@ -76,18 +76,18 @@ pub struct Started {
     pub attempt: u32,
     /// When it started.
     pub at: Timestamp,
-    /// By what its processes are known after the host's death, as JSON text of the runner's making.
+    /// The identity of its processes, for a later host, as JSON text in the runner's format.
     pub process: Option<String>,
 }
 
-/// A run goes back to the queue.
+/// A run that returns to the queue.
 #[derive(Clone, Debug)]
 pub struct Requeued {
     /// `Ready`, `Scheduled` or `Retrying`.
     pub state: JobState,
-    /// The attempt that it will be. Counts from 1.
+    /// The number of the next attempt, from 1.
     pub attempt: u32,
-    /// When it began to wait, as the queue's clock says; None leaves what is stored.
+    /// When it began to wait, by the queue's clock; None keeps the stored time.
     pub enqueued_at: Option<Timestamp>,
     /// It does not start before: by the queue's clock for `Retrying`, by the wall clock for `Scheduled`.
     pub not_before: Option<Timestamp>,
@@ -95,29 +95,29 @@ pub struct Requeued {
     pub reason: Option<EndReason>,
     /// The same in words.
     pub message: Option<String>,
-    /// Replaces what the engine remembers; None leaves what is stored.
+    /// Replaces the engine's data; None keeps the stored data.
     pub carry: Option<String>,
 }
 
 /// The end of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// One of the four that have ended.
+    /// One of the four terminal statuses.
     pub status: RunStatus,
     /// The payload of the terminal event, redacted. Its final text is stored there and nowhere else.
     pub end: RunEnd,
-    /// Tokens and money of all attempts; None leaves what is stored.
+    /// Tokens and cost of all attempts; None keeps the stored usage.
     pub usage: Option<Usage>,
     /// When it ended.
     pub at: Timestamp,
 }
 
-/// Where an event was written.
+/// The position of a stored event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Its place among all events of the host.
+    /// Its number among all events of the host.
     pub cursor: u64,
-    /// Its place among the events of its run, from 1; None for an event without a run.
+    /// Its number among the events of its run, from 1; None for an event without a run.
     pub seq: Option<u64>,
 }
 
@@ -128,22 +128,22 @@ pub struct SnapshotKey(pub(super) i64);
 /// The newest snapshot of a provider instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSnapshot {
-    /// How runs refer to it.
+    /// The key by which runs refer to it.
     pub key: SnapshotKey,
-    /// What it was made of: settings, executable, plugin, in the engine's words.
+    /// Identifies the settings, executable and plugin that were probed, in the engine's format.
     pub fingerprint: String,
     /// What the CLI can do.
     pub snapshot: CapabilitySnapshot,
 }
 
-/// Which runs to list. Nothing set is all.
+/// Which runs to list. The default lists all.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
     /// Provider instance.
     pub provider: Option<String>,
-    /// Where they stand.
+    /// Their status.
     pub status: Option<RunStatus>,
-    /// The conversation that they belong to. One that does not exist has none.
+    /// The conversation that they belong to. An unknown conversation has no runs.
     pub conversation_id: Option<ConversationId>,
     /// They work in this folder or below it: an absolute path without links. UTF-8.
     pub cwd: Option<PathBuf>,
@@ -155,21 +155,21 @@ pub struct RunFilter {
     pub search: Option<String>,
 }
 
-/// Which events to read. Nothing set is all.
+/// Which events to read. The default reads all.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
-    /// Those of one run.
+    /// Events of one run.
     pub run_id: Option<RunId>,
-    /// Those of one conversation, and of its runs.
+    /// Events of one conversation and its runs.
     pub conversation_id: Option<ConversationId>,
-    /// Those of these types; empty is all.
+    /// Events of these types; empty means all.
     pub types: Vec<EventType>,
 }
 
-/// Where a bounded read stops: whichever comes first. At least one event is read, however large it is.
+/// Where a bounded read stops: at the first limit that is reached. At least one event is read, however large it is.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimit {
-    /// Events.
+    /// Number of events.
     pub events: usize,
     /// Bytes of payload text.
     pub bytes: usize,
@@ -182,78 +182,78 @@ impl Default for ReadLimit {
     }
 }
 
-/// Some events, in order.
+/// A page of events, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventPage {
     /// The events.
     pub events: Vec<Event>,
-    /// Where to go on: everything up to here was looked at. Not lower than what was asked for.
+    /// The cursor at which to continue: everything up to it was read. Not lower than the cursor in the call.
     pub next: u64,
-    /// Whether there may be more at once. If not, wait for the watch to show more than `next`.
+    /// Whether there may be more events already. If not, wait for the watch to exceed `next`.
     pub more: bool,
 }
 
-/// Which cursors mean something.
+/// The range of valid cursors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// The lowest cursor that is still stored; `last + 1` if there is none.
     pub first: u64,
-    /// The highest cursor that was ever given; 0 if none was.
+    /// The highest cursor that was ever assigned; 0 if none was.
     pub last: u64,
     /// The highest cursor whose event retention has deleted; 0 if none was.
     pub deleted_through: u64,
 }
 
-/// What a reader's cursor is worth.
+/// Whether a reader can continue after its cursor without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CursorCheck {
-    /// Everything after it is there.
+    /// No event after it was deleted.
     Complete,
-    /// Something after it was deleted; what is there begins with `first`.
+    /// Events after it were deleted; the first remaining one is `first`.
     Truncated {
-        /// The lowest cursor after the reader's that is still stored, or would be next.
+        /// The lowest cursor after the reader's that is still stored, or the next one to be assigned.
         first: u64,
     },
-    /// The host never gave it.
+    /// The host never assigned it.
     Unknown,
 }
 
-/// A job to be taken up again when the host starts.
+/// A job that the host resumes when it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovery {
-    /// The job. `Running` means that its host died under it.
+    /// The job. `Running` means that its host died during the attempt.
     pub job: JobRecord,
-    /// Its place in the order of arrival, as [`WriteTx::insert_run`](super::WriteTx::insert_run) gave it.
+    /// Its arrival number from [`WriteTx::insert_run`](super::WriteTx::insert_run).
     pub arrival: u64,
     /// The conversation that the run belongs to.
     pub conversation_id: Option<ConversationId>,
-    /// By what its processes are known, if it was running.
+    /// The identity of its processes, if it was running.
     pub process: Option<String>,
-    /// What the engine remembers.
+    /// The data that the engine keeps between attempts.
     pub carry: Option<String>,
 }
 
-/// What a run of a provider session is known to have used.
+/// The usage of a run of a provider session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionUsage {
     /// The run.
     pub run_id: RunId,
-    /// What it used, if it is known.
+    /// Its usage, if known.
     pub usage: Option<Usage>,
 }
 
-/// Which conversations to list. Archived ones only on request.
+/// Which conversations to list. The default lists all that are not archived.
 #[derive(Clone, Debug, Default)]
 pub struct ConversationFilter {
     /// Provider instance.
     pub provider: Option<String>,
-    /// Archived ones too.
+    /// Also archived ones.
     pub include_archived: bool,
     /// All these words are in the title, or in the prompt and the answer of one of the runs.
     pub search: Option<String>,
 }
 
-/// What a retention policy is about.
+/// The scope of a retention policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetentionScope {
     /// Everything.
@@ -264,57 +264,57 @@ pub enum RetentionScope {
     Workspace(PathBuf),
 }
 
-/// How long and how much is kept of a scope's ended runs, as far as the user has said so.
+/// A retention policy that the user has set: how long and how much is kept of a scope's ended runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionRow {
-    /// What it is about.
+    /// The runs to which it applies.
     pub scope: RetentionScope,
-    /// Days after the end, 0 is for ever; None leaves it to the configuration's file or the wider scope.
+    /// Days after the end; 0 means for ever, None means the value of the wider scope or the configuration.
     pub days: Option<u32>,
-    /// Megabytes (10^6 bytes), 0 is without limit; None leaves it to the configuration's file or the wider scope.
+    /// Megabytes (10^6 bytes); 0 means no limit, None means the value of the wider scope or the configuration.
     pub megabytes: Option<u64>,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
-/// A place in a list that is read from the newest back.
+/// A position in a list that is read from the newest item to the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub(super) i64, pub(super) i64);
+pub struct PageStart(pub(super) i64, pub(super) i64);
 
-/// Some of a list that is read from the newest back.
+/// A page of a list that is read from the newest item to the oldest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Backwards<T> {
-    /// They.
+pub struct BackwardPage<T> {
+    /// The items.
     pub items: Vec<T>,
-    /// Where to go on, if there may be more.
-    pub next: Option<Place>,
+    /// Where the next page starts, if there may be one.
+    pub next: Option<PageStart>,
 }
 
-/// An ended run, as retention looks at it.
+/// An ended run, as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedRun {
     /// The run.
     pub run_id: RunId,
     /// Provider instance.
     pub provider: String,
-    /// Where it worked.
+    /// Its working folder.
     pub cwd: PathBuf,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// About what it takes: its rows in the file, and its artifacts in the host's folders.
+    /// Its approximate size: its rows in the file, and its artifacts in the host's folders.
     pub bytes: u64,
 }
 
-/// An event without a run, as retention looks at it.
+/// An event without a run, as retention sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LooseEvent {
     /// When it happened.
     pub at: Timestamp,
-    /// About what it takes in the file.
+    /// Its approximate size in the file.
     pub bytes: u64,
 }
 
-/// A conversation in which nothing has happened for long.
+/// A conversation that has not changed for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuietConversation {
     /// The conversation.
@@ -329,7 +329,7 @@ pub struct QuietConversation {
     pub runs: Vec<RunId>,
 }
 
-/// How much one write may delete: whichever comes first. At least one event goes, however large it is.
+/// How much one write may delete, until the first limit is reached. At least one event is deleted, however large it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// Events.
@@ -349,7 +349,7 @@ pub struct Sizes {
     pub free: u64,
 }
 
-/// How many there are.
+/// Numbers of runs and conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Runs by status; a status without runs is missing.

@@ -1,4 +1,4 @@
-//! How large it is, how many there are.
+//! Sizes, counts and the release of free pages.
 
 use ostler_protocol::RunStatus;
 
@@ -8,11 +8,11 @@ use super::tx::WriteTx;
 use super::{Counts, Sizes, StorageError};
 
 impl WriteTx<'_> {
-    /// Gives back to the file system up to so many free pages of 4 KiB (0 for all). Returns how many are left; where none
-    /// are, the file itself becomes shorter right after.
+    /// Returns up to `pages` free pages of 4 KiB (0 for all) to the file system. Returns how many are left; at zero,
+    /// the file itself is shortened right after the transaction.
     ///
     /// # Errors
-    /// Where the database cannot be written.
+    /// If the database cannot be written.
     pub fn vacuum(&mut self, pages: u32) -> Result<u64, StorageError> {
         let mut statement = self.conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
         let mut rows = statement.query([])?;
@@ -27,7 +27,7 @@ impl Reader {
     /// How large the database is.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn sizes(&self) -> Result<Sizes, StorageError> {
         let value = |name| self.conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let page = unsigned(value("page_size")?);
@@ -43,7 +43,7 @@ impl Reader {
     /// How many runs and conversations there are.
     ///
     /// # Errors
-    /// Where the database cannot be read.
+    /// If the database cannot be read.
     pub fn counts(&self) -> Result<Counts, StorageError> {
         let runs = self
             .conn

@@ -27,27 +27,28 @@ use super::{Durability, Options, Pending, StorageError, StorageErrorKind, Writte
 const GROUP_BYTES: usize = 512 << 10;
 /// Writes in one transaction.
 const GROUP_WRITES: usize = 1024;
-/// What an event takes in memory beside its payload.
+/// The memory that an event takes beside its payload.
 const EVENT_BYTES: usize = 128;
 /// Pages of the write-ahead log after which its contents are moved into the file (16 MiB).
 const CHECKPOINT_PAGES: u32 = 4096;
-/// Pages after which the writer waits for readers to let go, so that the log begins anew (64 MiB).
+/// Pages after which the writer waits for readers to finish, so that the log can be truncated (64 MiB).
 const RESTART_PAGES: u32 = 16_384;
 
-/// How long nothing must have been written before the log is emptied of a deleted seal.
+/// The idle time before the log is truncated to erase a deleted seal.
 const SCRUB_QUIET: Duration = Duration::from_millis(200);
-/// How long that may be put off where something is always written.
+/// The latest time for that if the writer is never idle.
 const SCRUB_LATEST: Duration = Duration::from_secs(5);
-/// How long readers are waited for then, and when it is tried again where they did not let go.
-const SCRUB_PATIENCE: Duration = Duration::from_millis(20);
-const SCRUB_AGAIN: Duration = Duration::from_secs(1);
+/// How long that waits for readers.
+const SCRUB_TIMEOUT: Duration = Duration::from_millis(20);
+/// When it is tried again if readers prevented it.
+const SCRUB_RETRY: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Pages in the write-ahead log after the last commit of this thread's connection.
     static WAL_PAGES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The handle of the writer's thread. Dropping it waits until everything that was asked for is written.
+/// The handle of the writer's thread. Dropping it waits until all submitted writes are done.
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -57,14 +58,14 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
-    /// There is something to do.
+    /// Notified when there is a request.
     work: Condvar,
-    /// Something was done.
+    /// Notified when a request is done.
     room: Condvar,
     limit: usize,
-    /// Transactions that were tried to commit, whether or not they could be.
+    /// Attempted commits, successful or not.
     commits: AtomicU64,
-    /// How often the log was emptied.
+    /// How often the log was truncated.
     scrubs: AtomicU64,
 }
 
@@ -72,7 +73,7 @@ struct Queue {
 struct State {
     urgent: VecDeque<Request>,
     ordered: VecDeque<Request>,
-    /// Of the requests that wait or are being written.
+    /// Bytes of the requests that wait or are being written.
     bytes: usize,
     asleep: bool,
     closed: bool,
@@ -91,7 +92,7 @@ impl Request {
         Self { durability, bytes, settled: false, task }
     }
 
-    /// Tells the caller how it went; only the first time counts.
+    /// Returns the result to the caller; only the first call has an effect.
     fn settle(&mut self, result: Result<(), StorageError>) {
         if !std::mem::replace(&mut self.settled, true) {
             self.task.settle(result);
@@ -114,11 +115,11 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A write whose result type is forgotten.
+/// A write with its result type erased.
 trait Task: Send {
-    /// Tries it inside the transaction. May be called again if the attempt was undone.
+    /// Runs it inside the transaction. May be called again if the attempt was undone.
     fn attempt(&mut self, tx: &mut WriteTx<'_>) -> Result<(), StorageError>;
-    /// Tells the caller how it went. Called once.
+    /// Returns the result to the caller. Called once.
     fn settle(&mut self, result: Result<(), StorageError>);
 }
 
@@ -138,7 +139,7 @@ where
         if let Some(error) = self.failure.as_ref().and_then(|failure| failure.get()) {
             return Err(error.clone());
         }
-        // A closure that panics undoes its own write; everybody else's go on.
+        // A closure that panics undoes only its own write.
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)(tx)))
             .unwrap_or_else(|_| Err(StorageError::new(StorageErrorKind::Internal, "a write panicked; it was undone")));
         self.value = Some(result?);
@@ -149,20 +150,20 @@ where
         let value = self.value.take();
         let result = result.and_then(|()| value.ok_or_else(closed));
         if let (Err(error), Some(failure)) = (&result, &self.failure) {
-            // Only the first failure counts.
+            // Only the first failure is kept.
             let _ = failure.set(error.clone());
         }
         self.resolver.resolve(result);
     }
 }
 
-/// What the writer has to do next.
+/// What the writer does next.
 enum Taken {
-    /// To write these, in one transaction.
+    /// Write these, in one transaction.
     Writes(Vec<Request>),
-    /// Nothing came until it wanted to wake.
+    /// Nothing arrived before the wake-up time.
     Nothing,
-    /// To end.
+    /// End.
     Closed,
 }
 
@@ -173,7 +174,7 @@ impl Queue {
 
     fn put(&self, mut state: MutexGuard<'_, State>, request: Request, urgent: bool) {
         if state.closed {
-            // Dropping the request tells its caller so.
+            // Dropping the request resolves its promise with `Closed`.
             return;
         }
         state.bytes += request.bytes;
@@ -260,7 +261,7 @@ impl Writer {
             path: path.to_owned(),
             busy_timeout: options.busy_timeout,
             busy_patience: options.busy_patience,
-            // As SQLite begins.
+            // SQLite's default, not set yet.
             synchronous: None,
             next_checkpoint: CHECKPOINT_PAGES,
             scrub_at: None,
@@ -301,7 +302,7 @@ impl Writer {
             failure,
         });
         let mut state = self.queue.lock();
-        // One batch that is larger than the limit passes when nothing else waits.
+        // A batch that is larger than the limit is accepted when nothing else waits.
         while state.bytes > 0 && state.bytes + bytes > self.queue.limit && !state.closed {
             state = self.queue.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -309,15 +310,15 @@ impl Writer {
         pending
     }
 
-    pub(super) fn empty_log(&self, patience: Duration) -> Result<bool, StorageError> {
-        let until = Instant::now() + patience;
+    pub(super) fn empty_log(&self, timeout: Duration) -> Result<bool, StorageError> {
+        let until = Instant::now() + timeout;
         let queue = Arc::clone(&self.queue);
-        // Counted on the writer's thread: a log that was emptied before does not count.
-        let asked = self.submit(Durability::Batched, true, move |tx| {
+        // Read on the writer's thread: only a truncation after this request counts.
+        let submitted = self.submit(Durability::Batched, true, move |tx| {
             tx.memory.scrub_at_once = true;
             Ok(queue.scrubs.load(Ordering::SeqCst))
         });
-        let before = asked.wait()?;
+        let before = submitted.wait()?;
         let mut state = self.queue.lock();
         while self.queue.scrubs.load(Ordering::SeqCst) == before {
             let left = until.saturating_duration_since(Instant::now());
@@ -342,7 +343,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(thread) = self.thread.take() {
-            // A write may hold the last handle of the storage: its thread cannot wait for itself.
+            // A write may own the last handle of the storage: its thread cannot join itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -360,24 +361,24 @@ struct Worker {
     busy_patience: Duration,
     synchronous: Option<Durability>,
     next_checkpoint: u32,
-    /// When the log is to be emptied because a deleted seal stands in it, if nothing is to be written until then.
+    /// When the log is truncated to erase a deleted seal, if no write comes before.
     scrub_at: Option<Instant>,
-    /// When it is to be emptied in any case.
+    /// When it is truncated in any case.
     scrub_latest: Option<Instant>,
-    /// Whether the queue was told of trouble.
+    /// Whether an error is set in the queue.
     troubled: bool,
 }
 
-/// The transaction was undone as a whole.
-struct Lost {
+/// A transaction that was rolled back as a whole.
+struct RolledBack {
     error: StorageError,
-    /// Before any write was tried: the file itself cannot be written now.
+    /// It failed before any write: the file itself cannot be written now.
     at_once: bool,
 }
 
 impl Worker {
     fn run(&mut self) {
-        // However this thread ends, nobody waits for it in vain.
+        // However this thread ends, all waiting callers get a result.
         let guard = CloseOnDrop(Arc::clone(&self.queue));
         self.conn.wal_hook(Some(|_, pages| {
             WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
@@ -398,42 +399,44 @@ impl Worker {
             }
         }
         drop(guard);
-        // A short log makes for a quick start; if it cannot be emptied now, it is read then.
+        // A short log makes the next start quick; if it cannot be truncated now, the next start reads it.
         let _ = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 
     fn write(&mut self, group: &mut [Request]) {
         let began = Instant::now();
-        let lost = loop {
-            let Err(lost) = self.transaction(group) else {
+        let failed = loop {
+            let Err(failed) = self.transaction(group) else {
                 return self.settle(group);
             };
-            // Another program holds the database: that passes. The queue is bounded, so that its callers wait as well.
-            let passes = lost.at_once && lost.error.kind() == StorageErrorKind::Busy;
-            if !passes || began.elapsed() >= self.busy_patience || self.queue.lock().closed {
-                break lost;
+            // Another program has the database locked: temporary. The queue is bounded, so that its callers wait as
+            // well.
+            let temporary = failed.at_once && failed.error.kind() == StorageErrorKind::Busy;
+            if !temporary || began.elapsed() >= self.busy_patience || self.queue.lock().closed {
+                break failed;
             }
         };
-        if lost.at_once || group.len() == 1 {
-            return fail(group, &lost.error);
+        if failed.at_once || group.len() == 1 {
+            return fail(group, &failed.error);
         }
-        // One of them was too much for the file. Each alone: who can be written shall be.
+        // One of the writes failed the whole transaction. Run each alone, so that the others succeed.
         for request in group.iter_mut().filter(|request| !request.settled) {
             let alone = std::slice::from_mut(request);
             match self.transaction(alone) {
                 Ok(()) => self.settle(alone),
-                Err(lost) => fail(alone, &lost.error),
+                Err(failed) => fail(alone, &failed.error),
             }
         }
     }
 
-    /// After a commit: subscribers first, so that whoever is told of a write finds it announced.
+    /// After a commit: notifies the subscribers first, then the callers, so that an acknowledged write is announced
+    /// already.
     fn settle(&self, group: &mut [Request]) {
         let cursor = unsigned(self.memory.last_cursor);
         self.committed.send_if_modified(|last| {
-            let grown = cursor > *last;
+            let grew = cursor > *last;
             *last = cursor.max(*last);
-            grown
+            grew
         });
         for request in group {
             request.settle(Ok(()));
@@ -441,25 +444,25 @@ impl Worker {
     }
 
     /// Runs writes in one transaction. Those that fail by themselves are settled at once.
-    fn transaction(&mut self, group: &mut [Request]) -> Result<(), Lost> {
+    fn transaction(&mut self, group: &mut [Request]) -> Result<(), RolledBack> {
         let before = self.memory.last_cursor;
         let result = self.try_transaction(group);
         match &result {
             Ok(()) => self.set_trouble(None),
-            Err(lost) => {
+            Err(failed) => {
                 if !self.conn.is_autocommit() {
                     let _ = self.conn.execute_batch("ROLLBACK");
                 }
                 self.memory.forget(before);
-                if lost.error.of_the_file() {
-                    self.set_trouble(Some(lost.error.clone()));
+                if failed.error.of_the_file() {
+                    self.set_trouble(Some(failed.error.clone()));
                 }
             }
         }
         result
     }
 
-    /// Told before the writes are settled, so that whoever hears of a failure finds it said.
+    /// Set before the writes are settled, so that a caller that gets an error can read it.
     fn set_trouble(&mut self, trouble: Option<StorageError>) {
         if self.troubled || trouble.is_some() {
             self.troubled = trouble.is_some();
@@ -467,10 +470,10 @@ impl Worker {
         }
     }
 
-    fn try_transaction(&mut self, group: &mut [Request]) -> Result<(), Lost> {
+    fn try_transaction(&mut self, group: &mut [Request]) -> Result<(), RolledBack> {
         let start = self.set_synchronous(group).and_then(|()| self.statement("BEGIN IMMEDIATE"));
-        start.map_err(|error| Lost { error, at_once: true })?;
-        self.try_writes(group).map_err(|error| Lost { error, at_once: false })
+        start.map_err(|error| RolledBack { error, at_once: true })?;
+        self.try_writes(group).map_err(|error| RolledBack { error, at_once: false })
     }
 
     fn try_writes(&mut self, group: &mut [Request]) -> Result<(), StorageError> {
@@ -522,7 +525,7 @@ impl Worker {
             .map_err(|error| StorageError::from(error).at("write", &self.path))
     }
 
-    /// Keeps the write-ahead log short. Readers are never waited for, but when it has become very long.
+    /// Keeps the write-ahead log short. Waits for readers only if it has become very long.
     fn checkpoint(&mut self) {
         let pages = WAL_PAGES.get();
         if pages < CHECKPOINT_PAGES {
@@ -533,19 +536,20 @@ impl Worker {
         }
         let sql =
             if pages < RESTART_PAGES { "PRAGMA wal_checkpoint(PASSIVE)" } else { "PRAGMA wal_checkpoint(TRUNCATE)" };
-        // What cannot be moved now (a reader, a full disk) stays in the log, where it is safe, until the next time.
+        // Pages that cannot be moved now (a reader, a full disk) stay safely in the log until the next checkpoint.
         let complete = self
             .conn
             .query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
             .is_ok_and(|(busy, log, moved)| busy == 0 && log == moved);
         self.next_checkpoint = if complete { CHECKPOINT_PAGES } else { pages.saturating_add(CHECKPOINT_PAGES) };
         if complete {
-            // The next commit starts the log anew, and the hook says so.
+            // The next commit restarts the log, and the hook reports its length.
             WAL_PAGES.set(0);
         }
     }
 
-    /// After a transaction: the log is emptied of a deleted seal in the next quiet moment, or after a while without one.
+    /// After a transaction: plans to truncate the log, if a seal was deleted, when the writer is next idle, or at the
+    /// latest after [`SCRUB_LATEST`].
     fn plan_scrub(&mut self) {
         if std::mem::take(&mut self.memory.scrub) {
             let now = Instant::now();
@@ -558,23 +562,23 @@ impl Worker {
         }
     }
 
-    /// Moves the log into the file and cuts it to nothing, so that what was deleted stands nowhere any more.
+    /// Moves the log into the file and truncates it, so that deleted bytes are in no file any more.
     fn scrub(&mut self) {
-        let _ = self.conn.busy_timeout(SCRUB_PATIENCE);
+        let _ = self.conn.busy_timeout(SCRUB_TIMEOUT);
         let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         let _ = self.conn.busy_timeout(self.busy_timeout);
         if busy.is_ok_and(|busy| busy == 0) {
             (self.scrub_at, self.scrub_latest) = (None, None);
             self.next_checkpoint = CHECKPOINT_PAGES;
             WAL_PAGES.set(0);
-            // Counted under the lock, so that nobody who looks before falls asleep after.
+            // Counted under the lock, so that a waiting caller cannot miss the notification.
             let state = self.queue.lock();
             self.queue.scrubs.fetch_add(1, Ordering::SeqCst);
             drop(state);
             self.queue.room.notify_all();
         } else {
-            // A reader holds it, or the disk is full.
-            let again = Instant::now() + SCRUB_AGAIN;
+            // A reader uses the log, or the disk is full.
+            let again = Instant::now() + SCRUB_RETRY;
             (self.scrub_at, self.scrub_latest) = (Some(again), Some(again));
         }
     }
@@ -591,7 +595,7 @@ impl Drop for CloseOnDrop {
         state.bytes = 0;
         drop(state);
         self.0.room.notify_all();
-        // Their callers are told that the storage was closed.
+        // Their promises resolve with `Closed`.
         drop(left);
     }
 }

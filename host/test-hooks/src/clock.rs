@@ -1,11 +1,11 @@
-//! What the machine's clocks show.
+//! The machine's clocks.
 //!
-//! [`now`] is the wall clock: it says when something happened, and anybody may set it at any time. How much time has
-//! passed is told by [`uptime`], which nobody can set.
+//! [`now`] is the wall clock: it says when something happened, and can be set at any time. [`uptime`] measures how much
+//! time has passed, and cannot be set.
 //!
 //! In builds with debug assertions a test can set both for one host: `OSTLER_TEST_CLOCK` names a file with two numbers,
-//! by how many milliseconds the wall clock and the uptime are ahead of the machine's. `OSTLER_TEST_PATIENCE_MS` makes a
-//! host less patient with slow clients.
+//! the milliseconds by which the wall clock and the uptime are ahead of the machine's. `OSTLER_TEST_PATIENCE_MS`
+//! shortens the time that a host waits for slow clients.
 
 use std::time::Duration;
 
@@ -24,22 +24,22 @@ pub fn uptime() -> Duration {
     const CLOCK: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
     #[cfg(not(target_os = "linux"))]
     const CLOCK: nix::time::ClockId = nix::time::ClockId::CLOCK_MONOTONIC;
-    // The clock is there on every system that the host runs on; without it, every hour would count as none.
+    // The clock exists on every supported system; without it, no time would pass.
     let uptime = nix::time::clock_gettime(CLOCK).map(Duration::from).unwrap_or_default();
     uptime.saturating_add(Duration::from_millis(u64::try_from(shift().1).unwrap_or(0)))
 }
 
-/// How long a client may take for what it has begun: usually so long.
+/// How long a client may take to finish a request: `usual`, unless a test overrides it.
 #[cfg(debug_assertions)]
 pub fn patience(usual: Duration) -> Duration {
     use std::sync::LazyLock;
 
-    static TOLD: LazyLock<Option<Duration>> =
+    static OVERRIDE: LazyLock<Option<Duration>> =
         LazyLock::new(|| Some(Duration::from_millis(std::env::var("OSTLER_TEST_PATIENCE_MS").ok()?.parse().ok()?)));
-    TOLD.unwrap_or(usual)
+    OVERRIDE.unwrap_or(usual)
 }
 
-/// How long a client may take for what it has begun: so long.
+/// How long a client may take to finish a request.
 #[cfg(not(debug_assertions))]
 pub const fn patience(usual: Duration) -> Duration {
     usual

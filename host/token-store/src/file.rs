@@ -1,5 +1,5 @@
-//! A file in the data folder, readable for its owner alone: for machines that have nothing better, and only where the
-//! operator has said so.
+//! A file in the data folder, readable only by its owner: for machines without a better store, and only if the operator
+//! has chosen it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Store, Token, TokenError};
 use ostler_private_files::secret_file;
 
-/// Longest file that is read, in bytes.
+/// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The file of a data folder.
@@ -29,14 +29,14 @@ impl TokenFile {
     fn read(&self) -> Result<BTreeMap<String, String>, TokenError> {
         let found = secret_file::read(&self.path, MAX_BYTES).map_err(|error| self.failed(&error.message))?;
         let Some(text) = found else { return Ok(BTreeMap::new()) };
-        // The reason would quote the file.
+        // The error of the parser would quote the file.
         serde_json::from_slice(&text).map_err(|_| self.failed("it is not the JSON that was written there"))
     }
 
     fn write(&self, tokens: &BTreeMap<String, String>) -> Result<(), TokenError> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let write = || -> io::Result<()> {
-            // Made with mode 0600, and removed where anything fails.
+            // Created with mode 0600, and removed on an error.
             let mut file = tempfile::Builder::new().prefix(".tokens-").tempfile_in(folder)?;
             serde_json::to_writer(&mut file, tokens)?;
             file.write_all(b"\n")?;

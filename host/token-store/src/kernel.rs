@@ -1,5 +1,5 @@
-//! The kernel's keyring (`keyutils`). Entries lie in the session's keyring and in the user's persistent one, which is
-//! there for every session but forgets what nobody has used for three days. Both are gone after a reboot.
+//! The kernel's keyring (`keyutils`). Entries are in the session's keyring and in the user's persistent one, which every
+//! session can use, but which removes entries that are not used for three days. A reboot removes both.
 
 use std::path::Path;
 
@@ -10,25 +10,25 @@ use super::keyring::Keyring;
 
 const HINT: &str = "set [tokens] store to another: secret-service, or file for one that only you can read";
 
-/// Opens it for a data folder.
+/// Opens the keyring for a data folder.
 ///
 /// # Errors
-/// Where this system has none.
+/// If this system has none.
 pub(super) fn open(data_dir: &Path) -> Result<Keyring, TokenError> {
     let failed =
         |error: &dyn std::fmt::Display| TokenError::new(format!("failed to use the kernel's keyring: {error}"), HINT);
-    // A process that was given no session keyring (a service, a container) falls back to one that its user owns and it
-    // does not possess: a key could be put there and neither be read nor deleted again.
+    // A process without a session keyring (a service, a container) falls back to one that its user owns but the process
+    // does not possess: it could add a key there, but neither read nor delete it.
     KeyRing::from_special_id(KeyRingIdentifier::Session, true).map_err(|error| failed(&error))?;
     let store = linux_keyutils_keyring_store::Store::new().map_err(|error| failed(&error))?;
     let (name, data_dir) = ("the kernel's keyring", data_dir.to_owned());
     Ok(Keyring { name, hint: HINT, store, data_dir, labels: false })
 }
 
-/// Whether it works here: containers often forbid it.
+/// Checks whether the keyring works here: containers often forbid it.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub(super) fn check(data_dir: &Path) -> Result<(), TokenError> {
     use super::{Store, Token};
     const NAME: &str = "probe of the store";
@@ -37,5 +37,5 @@ pub(super) fn check(data_dir: &Path) -> Result<(), TokenError> {
     keyring.put(NAME, &works)?;
     let found = keyring.get(NAME)?;
     keyring.delete(NAME)?;
-    if found == Some(works) { Ok(()) } else { Err(TokenError::new("the kernel's keyring forgets at once", HINT)) }
+    if found == Some(works) { Ok(()) } else { Err(TokenError::new("the kernel's keyring does not keep entries", HINT)) }
 }

@@ -1,4 +1,4 @@
-//! What the two stores behind `keyring-core` share.
+//! The code that the two stores with `keyring-core` share.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use keyring_core::api::CredentialStoreApi;
 use keyring_core::{Entry, Error};
 
-use super::sealed::{Found, TokenSealer};
+use super::sealed::{StoredToken, TokenSealer};
 use super::{Store, Token, TokenError};
 
 /// A store of the `keyring-core` family, for one data folder.
 pub(super) struct Keyring {
-    /// For errors: `the kernel's keyring`.
+    /// Its name in errors: `the kernel's keyring`.
     pub(super) name: &'static str,
-    /// What to do where it fails.
+    /// What the user can do about an error.
     pub(super) hint: &'static str,
     pub(super) store: Arc<dyn CredentialStoreApi + Send + Sync>,
     pub(super) data_dir: PathBuf,
-    /// Whether entries take a label that people see.
+    /// Whether entries can have a label.
     pub(super) labels: bool,
 }
 
@@ -32,9 +32,9 @@ impl Keyring {
     }
 
     fn failed(&self, error: &Error) -> TokenError {
-        // Two kinds hold the stored bytes; none of the others does.
+        // Two kinds of errors contain the stored bytes, so their text is not used.
         let reason = match error {
-            Error::BadEncoding(_) | Error::BadDataFormat(..) => "what is stored there is no text".to_owned(),
+            Error::BadEncoding(_) | Error::BadDataFormat(..) => "the stored value is not text".to_owned(),
             Error::Ambiguous(_) => "it holds several entries for the same provider".to_owned(),
             other => other.to_string(),
         };
@@ -42,7 +42,7 @@ impl Keyring {
     }
 }
 
-/// Entries of two data folders are told apart.
+/// The service name, which distinguishes the entries of different data folders.
 fn service(data_dir: &Path) -> String {
     format!("ostler:{}", data_dir.display())
 }
@@ -54,19 +54,19 @@ impl Store for Keyring {
     }
 
     fn get(&self, provider: &str) -> Result<Option<Token>, TokenError> {
-        let kept = match self.entry(provider)?.get_password() {
+        let stored = match self.entry(provider)?.get_password() {
             Ok(text) => text,
             Err(Error::NoEntry) => return Ok(None),
             Err(error) => return Err(self.failed(&error)),
         };
-        let found = TokenSealer::open(&self.data_dir)?.read(provider, kept).map_err(|error| TokenError {
+        let found = TokenSealer::open(&self.data_dir)?.read(provider, stored).map_err(|error| TokenError {
             message: format!("failed to read the token of {provider} in {}: {}", self.name, error.message),
             ..error
         })?;
         match found {
-            Found::Sealed(token) => Ok(Some(token)),
-            Found::Plain(token) => {
-                // The token can be used; that it lies open until the next look is no reason to refuse the run.
+            StoredToken::Sealed(token) => Ok(Some(token)),
+            StoredToken::Plain(token) => {
+                // The token can be used. That it stays unsealed until the next read is not a reason to refuse the run.
                 if let Err(error) = self.put(provider, &token) {
                     tracing::warn!(provider, store = self.name, %error, "a token of an earlier version was not sealed");
                 }

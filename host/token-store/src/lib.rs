@@ -1,9 +1,10 @@
-//! Where provider tokens lie: the desktop's Secret Service, the kernel's keyring, or a private file that the operator
-//! has chosen. Nothing that writes plain text is chosen silently, and nothing here logs or shows a token. In the two
-//! keyrings, which other processes of the user can read, tokens are sealed with a key of the data folder.
+//! The stores of provider tokens: the desktop's Secret Service, the kernel's keyring, or a private file that the
+//! operator has chosen. A store that writes plain text is never chosen silently, and no code here logs or shows a
+//! token. In the two keyrings, which other processes of the user can read, tokens are sealed with a key of the data
+//! folder.
 //!
-//! Every call blocks, and one of the Secret Service may wait for a person: [`TokenStore`] gives it a deadline. Entries
-//! are named by the data folder besides the provider, so that two Ostlers of one user do not share them.
+//! Every call blocks, and the Secret Service may wait for its user: [`TokenStore`] sets a deadline. The names of entries
+//! contain the data folder and the provider, so that two installations of one user do not share them.
 
 mod desktop;
 mod file;
@@ -20,21 +21,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Longest token, in bytes. The kernel's keyring takes no more than 32 KiB.
+/// The longest token, in bytes. The kernel's keyring accepts at most 32 KiB.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
-/// How long a store may take before the call is given up: a locked Secret Service asks its user.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a Secret Service may take to show that it is there.
-const LOOK: Duration = Duration::from_secs(4);
+/// The time limit of a call: a locked Secret Service asks its user.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time limit for detecting a Secret Service.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A secret that is shown nowhere.
+/// A secret, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
     /// # Errors
-    /// What is wrong with the text: empty, too long, or with a character that no variable or header can carry.
+    /// What is wrong with the text: empty, too long, or with a character that is not possible in a variable or header.
     pub fn parse(text: String) -> Result<Self, &'static str> {
         if text.trim().is_empty() {
             return Err("is empty");
@@ -43,7 +44,7 @@ impl Token {
             return Err("is longer than 16 KiB");
         }
         if text.chars().any(char::is_control) {
-            return Err("holds a control character, a line break for instance");
+            return Err("contains a control character, for example a line break");
         }
         Ok(Self(text))
     }
@@ -66,9 +67,9 @@ impl fmt::Debug for Token {
 pub enum StoreKind {
     /// The desktop's Secret Service, over the session bus.
     SecretService,
-    /// The kernel's keyring: entries vanish when the machine is started anew.
+    /// The kernel's keyring: entries are lost in a reboot.
     Keyutils,
-    /// A file in the data folder, readable for its owner alone.
+    /// A file in the data folder, readable only by its owner.
     File,
 }
 
@@ -83,7 +84,7 @@ impl StoreKind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::SecretService, Self::Keyutils, Self::File].into_iter().find(|kind| kind.name() == name)
@@ -96,7 +97,7 @@ impl fmt::Display for StoreKind {
     }
 }
 
-/// Why a store could not do what was asked. Never holds a token.
+/// An error of a store. Never contains a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TokenError {
@@ -112,12 +113,12 @@ impl TokenError {
     }
 }
 
-/// One store, as the others look to whoever uses it.
+/// The interface of all stores.
 trait Store: Send + Sync {
     fn put(&self, provider: &str, token: &Token) -> Result<(), TokenError>;
-    /// None where there is no such entry.
+    /// None if there is no such entry.
     fn get(&self, provider: &str) -> Result<Option<Token>, TokenError>;
-    /// Whether there was an entry.
+    /// Returns whether there was an entry.
     fn delete(&self, provider: &str) -> Result<bool, TokenError>;
 }
 
@@ -129,9 +130,9 @@ pub struct TokenStore {
 
 struct Shared {
     data_dir: PathBuf,
-    /// What there is, once it was looked for.
+    /// The store that was detected, once that was tried.
     found: Mutex<Option<Result<StoreKind, TokenError>>>,
-    /// Whether a call that was given up still waits for a person.
+    /// Whether a timed-out call still waits for the user.
     waiting: Mutex<bool>,
 }
 
@@ -149,21 +150,22 @@ impl TokenStore {
         Self { shared: Arc::new(Shared { data_dir, found: Mutex::default(), waiting: Mutex::default() }) }
     }
 
-    /// The store that new tokens go to: the one that is wanted, else the Secret Service where there is one, else the
-    /// kernel's keyring. Which of them it is is found out once.
+    /// The store for new tokens: the wanted one, else the Secret Service if there is one, else the kernel's keyring. The
+    /// detection runs once.
     ///
     /// # Errors
-    /// Where neither can be used.
+    /// If neither can be used.
     pub fn in_use(&self, wanted: Option<StoreKind>) -> Result<StoreKind, TokenError> {
         match wanted {
             Some(kind) => Ok(kind),
-            None => lock(&self.shared.found).get_or_insert_with(|| self.look()).clone(),
+            None => lock(&self.shared.found).get_or_insert_with(|| self.detect()).clone(),
         }
     }
 
-    fn look(&self) -> Result<StoreKind, TokenError> {
-        // Only where there is a session bus: looking for one could start one.
-        if desktop::has_session_bus() && self.bounded(LOOK, |shared| desktop::open(&shared.data_dir).map(drop)).is_ok()
+    fn detect(&self) -> Result<StoreKind, TokenError> {
+        // Only if there is a session bus: a connection attempt could start one.
+        if desktop::has_session_bus()
+            && self.bounded(DETECT_TIMEOUT, |shared| desktop::open(&shared.data_dir).map(drop)).is_ok()
         {
             return Ok(StoreKind::SecretService);
         }
@@ -175,7 +177,7 @@ impl TokenStore {
         })
     }
 
-    /// Where entries of that kind lie, for people.
+    /// A description of the store, for people.
     #[must_use]
     pub fn describe(&self, kind: StoreKind) -> String {
         match kind {
@@ -185,44 +187,44 @@ impl TokenStore {
         }
     }
 
-    /// Keeps a token, in place of an earlier one.
+    /// Stores a token, and replaces an earlier one.
     ///
     /// # Errors
-    /// Where the store cannot be used.
+    /// If the store cannot be used.
     pub fn put(&self, kind: StoreKind, provider: &str, token: &Token) -> Result<(), TokenError> {
         let (provider, token) = (provider.to_owned(), token.clone());
-        self.bounded(PATIENCE, move |shared| {
+        self.bounded(CALL_TIMEOUT, move |shared| {
             if kind == StoreKind::Keyutils {
-                // Some containers let a key be made that nobody may read or delete again.
+                // In some containers a key can be created but neither read nor deleted.
                 kernel::check(&shared.data_dir)?;
             }
             store(kind, shared)?.put(&provider, &token)
         })
     }
 
-    /// A token; None where there is none.
+    /// A token; None if there is none.
     ///
     /// # Errors
-    /// Where the store cannot be used.
+    /// If the store cannot be used.
     pub fn get(&self, kind: StoreKind, provider: &str) -> Result<Option<Token>, TokenError> {
         let provider = provider.to_owned();
-        self.bounded(PATIENCE, move |shared| store(kind, shared)?.get(&provider))
+        self.bounded(CALL_TIMEOUT, move |shared| store(kind, shared)?.get(&provider))
     }
 
     /// Deletes a token. Returns whether there was one.
     ///
     /// # Errors
-    /// Where the store cannot be used.
+    /// If the store cannot be used.
     pub fn delete(&self, kind: StoreKind, provider: &str) -> Result<bool, TokenError> {
         let provider = provider.to_owned();
-        self.bounded(PATIENCE, move |shared| store(kind, shared)?.delete(&provider))
+        self.bounded(CALL_TIMEOUT, move |shared| store(kind, shared)?.delete(&provider))
     }
 
-    /// Does it on a thread of its own, and gives up waiting after a while. The thread ends when its person has answered;
-    /// until then there is no second one.
+    /// Runs `work` on a separate thread, with a time limit. After a timeout the thread ends when its user has answered;
+    /// until then no second one is started.
     fn bounded<T: Send + 'static>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         work: impl FnOnce(&Shared) -> Result<T, TokenError> + Send + 'static,
     ) -> Result<T, TokenError> {
         if *lock(&self.shared.waiting) {
@@ -245,7 +247,7 @@ impl TokenStore {
         thread.map_err(|error| TokenError::new(format!("failed to start a thread: {error}"), "try again"))?;
         let (state, done) = &*call;
         let (mut state, _) = done
-            .wait_timeout_while(lock(state), patience, |state| matches!(state, Call::Waited))
+            .wait_timeout_while(lock(state), timeout, |state| matches!(state, Call::Waited))
             .unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, Call::Abandoned) {
             Call::Done(result) => result,
@@ -257,11 +259,11 @@ impl TokenStore {
     }
 }
 
-/// A call on its way.
+/// The state of a call.
 enum Call<T> {
-    /// Somebody waits for it.
+    /// The caller waits for it.
     Waited,
-    /// Nobody does any more.
+    /// The caller has stopped waiting.
     Abandoned,
     Done(Result<T, TokenError>),
 }

@@ -1,7 +1,8 @@
-//! Tokens as they lie in a keyring: encrypted (XChaCha20-Poly1305) with a key of this data folder.
+//! Tokens in a keyring: encrypted (XChaCha20-Poly1305) with a key of this data folder.
 //!
-//! Every process of the user can read the kernel's keyring, and whatever reaches the session bus can ask the Secret
-//! Service, so also the agents of runs. The key is a file (0600) in the data folder, which runs do not see.
+//! Every process of the user can read the kernel's keyring, and every process with access to the session bus can query
+//! the Secret Service, including the agents of runs. The key is a file (0600) in the data folder, which runs do not
+//! see.
 
 use std::path::Path;
 
@@ -16,17 +17,17 @@ use ostler_private_files::secret_file;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// How a sealed token begins. No token of a provider does.
+/// The start of a sealed token. No token of a provider starts with it.
 const PREFIX: &str = "ostler-sealed-1:";
 
 const HINT: &str = "store it again with `save_provider_token`";
 
-/// What lies in a keyring.
+/// The content of an entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum StoredToken {
     /// Sealed by this data folder.
     Sealed(Token),
-    /// As earlier versions kept it, for every process to read.
+    /// Stored unsealed by an earlier version, readable by every process.
     Plain(Token),
 }
 
@@ -36,7 +37,7 @@ pub(super) struct TokenSealer {
 }
 
 impl TokenSealer {
-    /// With the key of that data folder, which is made if it does not exist.
+    /// Makes a sealer with the key of that data folder, which is created if it does not exist.
     ///
     /// # Errors
     /// If the key file cannot be used.
@@ -50,7 +51,7 @@ impl TokenSealer {
     /// Seals a token for one entry.
     ///
     /// # Errors
-    /// If there is no randomness.
+    /// If the system has no random bytes.
     pub(super) fn seal(&self, entry: &str, token: &Token) -> Result<String, TokenError> {
         let failed = |what: String| TokenError::new(format!("failed to seal the token: {what}"), "try again");
         let mut nonce = [0_u8; NONCE_BYTES];
@@ -60,14 +61,14 @@ impl TokenSealer {
         Ok(format!("{PREFIX}{}", STANDARD.encode([nonce.as_slice(), &sealed].concat())))
     }
 
-    /// What an entry holds.
+    /// Reads an entry.
     ///
     /// # Errors
-    /// If it was sealed for another entry or with another key, is damaged, or is no token. Never quotes it.
-    pub(super) fn read(&self, entry: &str, kept: String) -> Result<Found, TokenError> {
+    /// If it was sealed for another entry or with another key, is damaged, or is not a token. Never quotes it.
+    pub(super) fn read(&self, entry: &str, kept: String) -> Result<StoredToken, TokenError> {
         let wrong = |what: &str| TokenError::new(format!("the token that is kept there {what}"), HINT);
         let Some(sealed) = kept.strip_prefix(PREFIX) else {
-            return Token::parse(kept).map(Found::Plain).map_err(wrong);
+            return Token::parse(kept).map(StoredToken::Plain).map_err(wrong);
         };
         let damaged = || wrong("was sealed with another key or is damaged");
         let sealed = STANDARD.decode(sealed).map_err(|_| damaged())?;
@@ -75,7 +76,7 @@ impl TokenSealer {
         let bound = Payload { msg: body, aad: entry.as_bytes() };
         let plain = self.cipher.decrypt(&XNonce::from(*nonce), bound).map_err(|_| damaged())?;
         let text = String::from_utf8(plain).map_err(|_| damaged())?;
-        Token::parse(text).map(Found::Sealed).map_err(wrong)
+        Token::parse(text).map(StoredToken::Sealed).map_err(wrong)
     }
 }
 
@@ -94,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn sealed_token_comes_back_with_its_key_and_its_entry_only() {
+    fn sealed_token_opens_only_with_its_key_and_entry() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let sealer = TokenSealer::open(one.path()).unwrap();
         let kept = sealer.seal("codex", &token("plain words")).unwrap();
         assert!(!kept.contains("plain") && kept.starts_with(PREFIX));
         let again = TokenSealer::open(one.path()).unwrap();
-        assert_eq!(again.read("codex", kept.clone()).unwrap(), Found::Sealed(token("plain words")));
+        assert_eq!(again.read("codex", kept.clone()).unwrap(), StoredToken::Sealed(token("plain words")));
         let foreign = TokenSealer::open(other.path()).unwrap();
         let damaged = kept.replace(&kept[PREFIX.len()..PREFIX.len() + 4], "AAAA");
         for (sealer, entry, kept) in
@@ -118,7 +119,7 @@ mod tests {
     fn token_of_an_earlier_version_is_plain() {
         let folder = tempfile::tempdir().unwrap();
         let sealer = TokenSealer::open(folder.path()).unwrap();
-        assert_eq!(sealer.read("codex", "sk-old".to_owned()).unwrap(), Found::Plain(token("sk-old")));
+        assert_eq!(sealer.read("codex", "sk-old".to_owned()).unwrap(), StoredToken::Plain(token("sk-old")));
         assert!(sealer.read("codex", String::new()).is_err());
     }
 
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn key_is_private_or_refused() {
+    fn key_that_is_not_private_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         TokenSealer::open(folder.path()).unwrap();
         let path = folder.path().join("tokens.key");

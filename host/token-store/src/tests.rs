@@ -11,8 +11,8 @@ fn token(text: &str) -> Token {
     Token::parse(text.to_owned()).unwrap()
 }
 
-/// What every store must do, in two data folders that must not see each other's entries.
-fn keeps_what_it_is_told(kind: StoreKind) {
+/// Checks a store with two data folders, which must not see each other's entries.
+fn check_store(kind: StoreKind) {
     let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (store, stranger) = (TokenStore::new(one.path()), TokenStore::new(other.path()));
     assert_eq!(store.get(kind, "codex").unwrap(), None);
@@ -23,11 +23,11 @@ fn keeps_what_it_is_told(kind: StoreKind) {
     assert_eq!(store.get(kind, "codex").unwrap(), Some(token("second")));
     assert_eq!(store.get(kind, "claude").unwrap().unwrap().reveal().len(), MAX_TOKEN);
     assert_eq!(stranger.get(kind, "codex").unwrap(), None);
-    // Another object, as after a restart of the host.
+    // A new object, as after a restart of the host.
     assert_eq!(TokenStore::new(one.path()).get(kind, "codex").unwrap(), Some(token("second")));
     for provider in ["codex", "claude"] {
         assert!(store.delete(kind, provider).unwrap());
-        // The kernel takes a moment to forget.
+        // The kernel deletes keys with a delay.
         let start = std::time::Instant::now();
         while store.get(kind, provider).unwrap().is_some() {
             assert!(start.elapsed() < Duration::from_secs(10), "{provider} is still there");
@@ -37,18 +37,18 @@ fn keeps_what_it_is_told(kind: StoreKind) {
 }
 
 #[test]
-fn the_file_keeps_what_it_is_told() {
-    keeps_what_it_is_told(StoreKind::File);
+fn file_stores_tokens() {
+    check_store(StoreKind::File);
 }
 
-/// Some containers forbid the kernel's keyring; then it must say so, and nothing else may be chosen in its place.
+/// Some containers forbid the kernel's keyring; then there must be an error, and no other store may be chosen.
 #[test]
-fn the_kernel_keeps_what_it_is_told_or_says_that_it_cannot() {
+fn kernel_keyring_stores_tokens_or_reports_an_error() {
     let folder = TempDir::new().unwrap();
     match kernel::check(folder.path()) {
         Ok(()) => {
-            keeps_what_it_is_told(StoreKind::Keyutils);
-            // What any process of the user finds there.
+            check_store(StoreKind::Keyutils);
+            // The entry as any process of the user sees it.
             let store = TokenStore::new(folder.path());
             store.put(StoreKind::Keyutils, "codex", &token("plain words")).unwrap();
             let keyring = kernel::open(&folder.path().canonicalize().unwrap()).unwrap();
@@ -67,9 +67,9 @@ fn the_kernel_keeps_what_it_is_told_or_says_that_it_cannot() {
     }
 }
 
-/// A keyring in memory, whose entries can be looked at as any process of the user looks at the kernel's.
+/// A keyring in memory, whose entries can be read as any process of the user can read the kernel's.
 #[test]
-fn keyring_holds_tokens_sealed_and_seals_those_of_earlier_versions() {
+fn keyring_stores_tokens_sealed_and_seals_older_ones() {
     let folder = TempDir::new().unwrap();
     let store = keyring_core::mock::Store::new().unwrap();
     let keyring =
@@ -82,7 +82,7 @@ fn keyring_holds_tokens_sealed_and_seals_those_of_earlier_versions() {
     assert_eq!(keyring.get("codex").unwrap(), Some(token("plain words")), "an earlier version kept it so");
     assert!(!kept().contains("plain words"), "{}", kept());
     assert_eq!(keyring.get("codex").unwrap(), Some(token("plain words")));
-    // Without its key it is lost, and that is said.
+    // Without its key the token is lost, and the error says so.
     fs::remove_file(folder.path().join("tokens.key")).unwrap();
     let error = keyring.get("codex").unwrap_err();
     assert!(
@@ -93,7 +93,7 @@ fn keyring_holds_tokens_sealed_and_seals_those_of_earlier_versions() {
 }
 
 #[test]
-fn the_file_is_private_from_the_first_moment_and_refused_where_it_is_not() {
+fn file_is_created_private_and_rejected_if_it_is_not() {
     let folder = TempDir::new().unwrap();
     let (store, path) = (TokenStore::new(folder.path()), file::path(folder.path()));
     store.put(StoreKind::File, "codex", &token("plain words")).unwrap();
@@ -118,7 +118,7 @@ fn the_file_is_private_from_the_first_moment_and_refused_where_it_is_not() {
 }
 
 #[test]
-fn a_token_is_checked_and_shown_nowhere() {
+fn token_is_validated_and_not_shown() {
     for wrong in ["", "  ", "a\nb", "a\0b", &"x".repeat(MAX_TOKEN + 1)] {
         assert!(Token::parse(wrong.to_owned()).is_err(), "{wrong:?}");
     }
@@ -126,7 +126,7 @@ fn a_token_is_checked_and_shown_nowhere() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_is_asked_by_one_thread_only() {
+fn hanging_store_is_called_by_one_thread_only() {
     let folder = TempDir::new().unwrap();
     let store = TokenStore::new(folder.path());
     *lock(&store.shared.waiting) = true;

@@ -69,7 +69,7 @@ pub(crate) struct Meter {
     whole_session: bool,
 }
 
-/// The first version whose last line includes earlier runs of a resumed session. Neither the help nor the line tells.
+/// The first version whose last line includes earlier runs of a resumed session. Neither the help nor the line shows it.
 const COUNTS_SESSIONS: [u64; 3] = [2, 1, 277];
 
 impl Meter {

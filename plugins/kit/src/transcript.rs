@@ -14,8 +14,8 @@ pub const KEPT_LINES: usize = 40;
 /// Maximum number of bytes of each of these lines.
 pub const KEPT_BYTES: usize = 2000;
 
-/// Passes each line and its stream to `read`, which adds events and returns whether they contain the complete content of the
-/// line.
+/// Passes each line and its stream to `read`, which adds events and returns whether they contain the complete content
+/// of the line.
 pub fn step(lines: &[Line], mut read: impl FnMut(OutputStream, &Line, &mut Vec<Semantic>) -> bool) -> Step {
     let mut step = Step::default();
     for (index, line) in (0_u32..).zip(lines) {
@@ -63,8 +63,8 @@ pub fn objects(
     ParsedLine { covered: false, partial: Some(known) }
 }
 
-/// The lines of standard error that can explain a failure: the first ones tell what is wrong with a command line, the last
-/// ones what ended a run.
+/// The lines of standard error that can explain a failure: the first ones say what is wrong with a command line, the
+/// last ones what ended a run.
 #[derive(Clone, Debug, Default)]
 pub struct StandardError {
     lines: Vec<String>,
@@ -92,8 +92,8 @@ impl StandardError {
     }
 }
 
-/// The failure of a run whose output does not tell how it ended. `early` is the end of a sentence, such as `before its work
-/// was done`; `last_line` is the last line of output.
+/// The failure of a run whose output does not show how it ended. `early` is the end of a sentence, such as `before its
+/// work was done`; `last_line` is the last line of output.
 #[must_use]
 pub fn ended_early(cli: &str, exit: &ExitStatus, early: &str, last_line: Option<&str>) -> Failure {
     let last_line = last_line.map_or_else(String::new, |line| format!(": {line}"));

@@ -68,20 +68,20 @@ pub(crate) fn check(payload: &Value, permissions: &Permissions, context: &Contex
             findings.deny("flag-unlisted", pointer, message, &hint);
             continue;
         };
-        let Some(given) = given(offered, value, &pointer, findings) else { continue };
+        let Some(flag_values) = flag_values(offered, value, &pointer, findings) else { continue };
         if offered.advanced && !context.advanced {
             let message = format!("{name} is an advanced flag, and advanced flags are not enabled");
             let hint = "remove it, or set allow_advanced in [policy] of the configuration";
             findings.deny("flag-advanced", &pointer, message, hint);
         }
         widening(offered, permissions, &pointer, findings);
-        let effects = widening::of_arguments(&context.plugin, &given);
+        let effects = widening::of_arguments(&context.plugin, &flag_values);
         widening::check(&effects, &CheckContext::start(permissions, context, &pointer), findings);
     }
 }
 
 /// The value of a flag as on the command line; none if it is off or invalid.
-fn given(offered: &Offered, value: &Value, pointer: &str, findings: &mut Findings) -> Option<Vec<String>> {
+fn flag_values(offered: &Offered, value: &Value, pointer: &str, findings: &mut Findings) -> Option<Vec<String>> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -79,7 +79,7 @@ impl<'a> RunEventSink<'a> {
         let event = self.recorder.redacted(payload);
         self.reserve(&event).then(|| {
             self.events += 1;
-            self.output.append_and_tell(vec![event])
+            self.output.append_tracked(vec![event])
         })
     }
 

@@ -98,7 +98,7 @@ impl Engine {
         let mut knows_nothing = false;
         if let Some(id) = record.summary.conversation_id {
             let (conversation, place) =
-                self.storage.read(|reader| Ok((reader.conversation(id)?, reader.place_in_conversation(run)?)))?;
+                self.storage.read(|reader| Ok((reader.conversation(id)?, reader.position_in_conversation(run)?)))?;
             let first = carry.base.is_none();
             let found = || Base { session: conversation.and_then(|conversation| conversation.session_id) };
             if let Some(session) = &carry.base.get_or_insert_with(found).session {

@@ -152,7 +152,7 @@ impl PolicySet {
             let settings = Value::Object(configured.map(|config| config.settings.clone()).unwrap_or_default());
             let policy = match &plugin.state {
                 // One that was set aside may do with other settings; the registry knows.
-                PluginState::Ready | PluginState::SetAside { .. } => {
+                PluginState::Ready | PluginState::Disabled { .. } => {
                     registry.policy(&plugin.name, &settings).map_err(|error| {
                         failures.push(denying(Failure::new(
                             pointer,

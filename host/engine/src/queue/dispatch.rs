@@ -114,7 +114,7 @@ impl Dispatcher {
         state.scheduler.check_capacity(state.reserved.len()).map_err(Refused::Full)?;
         state.reserved.insert(run, Reservation { series, canceled: false });
         if let Some(series) = series {
-            state.scheduler.hold_place(series, &run);
+            state.scheduler.reserve(series, &run);
         }
         self.tell(&state);
         Ok(write())
@@ -130,7 +130,7 @@ impl Dispatcher {
     fn end_reservation(&self, state: &mut State, run: RunId) {
         let series = state.reserved.remove(&run).and_then(|reservation| reservation.series);
         let now = self.now(state);
-        if series.is_some_and(|series| state.scheduler.give_up_place(series, &run, now)) {
+        if series.is_some_and(|series| state.scheduler.release(series, &run, now)) {
             self.changed.notify_all();
         }
     }
@@ -282,7 +282,7 @@ impl Dispatcher {
                     blocked: false,
                     admit: Admit::Readmitted,
                 };
-                state.scheduler.again(job, now);
+                state.scheduler.requeue(job, now);
             }
         }
         state.live.remove(&live.run());
@@ -297,7 +297,7 @@ impl Dispatcher {
     pub(crate) fn park(&self, lane: &str, delay: Duration) {
         let mut state = self.lock();
         let now = self.now(&mut state);
-        state.scheduler.park(lane, now.after(delay), now);
+        state.scheduler.pause_lane_until(lane, now.after(delay), now);
         drop(state);
         self.changed.notify_all();
     }

@@ -61,7 +61,7 @@ impl Engine {
             Some(State::Running) | None => return Err(self.does_not_wait(run)?),
             Some(State::Ready | State::Scheduled | State::Held) => {}
         }
-        let position = self.dispatcher.view(run).and_then(|view| view.place).map(|place| place.overall);
+        let position = self.dispatcher.view(run).and_then(|view| view.position).map(|position| position.overall);
         let recorder = Recorder::new(Some(run), None, self.redactor());
         let event =
             recorder.progress(ProgressStage::PriorityChanged, json!({"priority": priority, "position": position}));

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::policy::{Holding, Policies};
 use ostler_protocol::{RetentionRule, RunId};
-use ostler_storage::{Backwards, EndedRun, LooseEvent, Place, Storage, StorageError};
+use ostler_storage::{BackwardPage, EndedRun, LooseEvent, PageStart, Storage, StorageError};
 
 /// Rows that are read at a time: some milliseconds, so that no reader holds the write-ahead log for long.
 const PAGE: u32 = 2000;
@@ -148,10 +148,10 @@ struct Pages<T, F> {
     read: F,
     items: std::vec::IntoIter<T>,
     /// Where the next page begins: None before the first, Some(None) after the last.
-    next: Option<Option<Place>>,
+    next: Option<Option<PageStart>>,
 }
 
-impl<T, F: FnMut(Option<Place>) -> Result<Backwards<T>, StorageError>> Pages<T, F> {
+impl<T, F: FnMut(Option<PageStart>) -> Result<BackwardPage<T>, StorageError>> Pages<T, F> {
     fn new(read: F) -> Self {
         Self { read, items: Vec::new().into_iter(), next: None }
     }

@@ -72,7 +72,7 @@ impl Failure {
                 message: problem.message.clone(),
             }));
         }
-        let (reason, set_aside) = (error.to_string(), matches!(error.kind, PluginErrorKind::SetAside));
+        let (reason, set_aside) = (error.to_string(), matches!(error.kind, PluginErrorKind::Disabled));
         Self { pointer, plugin: Some(plugin), message: format!("{piece}: {reason}"), reason, settings, set_aside }
     }
 
@@ -298,7 +298,7 @@ fn providers(
     before: Option<&ActiveConfig>,
     failures: &mut Vec<Failure>,
 ) -> BTreeMap<String, Arc<Provider>> {
-    let usable = |state: &PluginState| matches!(state, PluginState::Ready | PluginState::SetAside { .. });
+    let usable = |state: &PluginState| matches!(state, PluginState::Ready | PluginState::Disabled { .. });
     let mut wanted: BTreeMap<String, ProviderConfig> = registry
         .list()
         .into_iter()
@@ -364,7 +364,7 @@ pub(crate) fn plugin_info(plugin: ostler_plugin_host::PluginDescription, failure
             None => ("ready", None),
             Some(reason) => ("failed", Some(reason.to_owned())),
         },
-        PluginState::SetAside { reason } => ("set-aside", Some(reason)),
+        PluginState::Disabled { reason } => ("set-aside", Some(reason)),
         PluginState::Refused { reason } => ("refused", Some(reason)),
         PluginState::Waiting { reason } => ("waiting", Some(reason)),
     };

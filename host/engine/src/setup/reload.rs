@@ -142,7 +142,7 @@ impl Reloading {
         problems.extend(told.set.iter().cloned());
         problems.extend(told.plugins.iter().cloned());
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
-        problems.extend(setup.registry.set_aside().map(|(kind, name, reason)| {
+        problems.extend(setup.registry.disabled().map(|(kind, name, reason)| {
             let kind = kind.as_str();
             format!("the {kind} {name} is disabled: {reason}; `reload` tries it again")
         }));

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{BUNDLED, Kind, PluginState, Registry, RegistryOptions};
 
 #[test]
-fn every_bundled_plugin_loads_and_is_what_it_is_called() {
+fn every_bundled_plugin_loads_with_its_name_and_kind() {
     let cache = tempfile::tempdir().unwrap();
     let options = RegistryOptions {
         cache: Some(super::cache_options(&cache.path().join("cache"))),
@@ -25,38 +25,38 @@ fn every_bundled_plugin_loads_and_is_what_it_is_called() {
 }
 
 #[test]
-fn code_of_the_build_is_not_used_by_an_engine_with_other_settings() {
-    use crate::runtime::{made_with_this_program, single_engine};
+fn embedded_code_is_rejected_by_an_engine_with_other_settings() {
+    use crate::runtime::{embedded_code, single_engine};
     let engine = single_engine().unwrap();
     let mut other = crate::code::config();
     other.memory_reservation(0).memory_guard_size(0);
     let other = wasmtime::Engine::new(&other).unwrap();
     for bundled in BUNDLED {
-        let made = made_with_this_program(&engine, bundled.code).is_some();
+        let made = embedded_code(&engine, bundled.code).is_some();
         assert_eq!(made, !bundled.code.is_empty(), "{}", bundled.name);
-        assert!(made_with_this_program(&other, bundled.code).is_none(), "{}", bundled.name);
+        assert!(embedded_code(&other, bundled.code).is_none(), "{}", bundled.name);
     }
-    assert!(made_with_this_program(&engine, &[]).is_none());
+    assert!(embedded_code(&engine, &[]).is_none());
 }
 
 #[test]
-fn bundled_plugins_without_code_are_compiled_and_each_step_is_told() {
+fn bundled_plugins_are_compiled_and_each_step_is_reported() {
     let cache = tempfile::tempdir().unwrap();
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let heard = std::sync::Arc::clone(&told);
+    let steps = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let reported = std::sync::Arc::clone(&steps);
     let cache = super::cache_options(&cache.path().join("cache"));
-    let progress: crate::Progress = std::sync::Arc::new(move |step| heard.lock().unwrap().push(step.to_owned()));
+    let progress: crate::Progress = std::sync::Arc::new(move |step| reported.lock().unwrap().push(step.to_owned()));
     crate::compile_bundled(&cache, progress).unwrap();
-    let told = told.lock().unwrap();
+    let steps = steps.lock().unwrap();
     for number in 1..=BUNDLED.len() {
         let step = format!("compiling plugins ({number} of {})", BUNDLED.len());
-        assert!(told.contains(&step), "{step}: {told:?}");
+        assert!(steps.contains(&step), "{step}: {steps:?}");
     }
     assert_eq!(super::files_of(&cache.folder).len(), BUNDLED.len());
 }
 
 #[test]
-fn bundled_plugins_take_empty_settings() {
+fn bundled_plugins_accept_empty_settings() {
     let (registry, _) = Registry::open(&RegistryOptions::default()).unwrap();
     for bundled in BUNDLED {
         let settings = json!({});

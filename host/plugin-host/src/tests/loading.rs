@@ -1,15 +1,15 @@
-//! Which files become plugins, and what is said of the others.
+//! Which files become plugins, and how the others are reported.
 
 use serde_json::json;
 
 use super::guests::{self, Guest, wrap_foreign};
-use super::{Bench, context, start};
+use super::{Fixture, context, start};
 use crate::types::Problem;
 use crate::{Kind, Limits, PluginErrorKind, PluginState};
 
-/// The reason for which a file is refused, in the listing, in the problems and in the error for whoever asks for it.
-fn refusal(bench: &Bench) -> String {
-    let (registry, problems) = bench.open();
+/// The reason for which a file is refused, which must be the same in the listing, the problems and the error.
+fn refusal(fixture: &Fixture) -> String {
+    let (registry, problems) = fixture.open();
     let [listed] = registry.list().try_into().unwrap_or_else(|all| panic!("{all:?}"));
     let PluginState::Refused { reason } = &listed.state else { panic!("{listed:?}") };
     assert!(problems.len() == 1 && problems[0].is_error && problems[0].message.contains(reason), "{problems:?}");
@@ -19,7 +19,7 @@ fn refusal(bench: &Bench) -> String {
 }
 
 #[test]
-fn what_is_no_plugin_is_refused_with_a_reason() {
+fn invalid_file_is_refused_with_a_reason() {
     let import = |name: &str| {
         wrap_foreign(
             &format!(
@@ -57,21 +57,21 @@ fn what_is_no_plugin_is_refused_with_a_reason() {
         (Guest { pages: 1000, ..Guest::default() }.policy(), "bytes of memory"),
         (Guest { extra: "(start $s) (func $s (loop $l (br $l)))", ..Guest::default() }.policy(), "longer than"),
     ] {
-        let refused = refusal(&Bench::with(&[("test.wasm", &bytes)]));
+        let refused = refusal(&Fixture::with(&[("test.wasm", &bytes)]));
         assert!(refused.contains(reason), "{reason}: {refused}");
     }
 }
 
 #[test]
-fn wasi_is_refused_with_all_that_it_wants() {
+fn component_with_wasi_imports_is_refused_with_all_of_them() {
     let wit = "package wasi:cli@0.2.3; interface environment { f: func(); } interface stdout { g: func(); } world w { import environment; import stdout; }";
     let module = r#"(module (import "wasi:cli/environment@0.2.3" "f" (func)) (import "wasi:cli/stdout@0.2.3" "g" (func)) (memory (export "memory") 1))"#;
-    let reason = refusal(&Bench::with(&[("test.wasm", &wrap_foreign(wit, "w", module))]));
+    let reason = refusal(&Fixture::with(&[("test.wasm", &wrap_foreign(wit, "w", module))]));
     assert!(reason.contains("wasi:cli/environment@0.2.3, wasi:cli/stdout@0.2.3"), "{reason}");
 }
 
 #[test]
-fn an_interface_of_the_right_name_and_another_shape_is_refused() {
+fn interface_with_another_shape_is_refused() {
     let wit = "package ostler:plugin@0.1.0;
         interface plugin { identify: func() -> string; }
         interface policy { wants: func() -> string; }
@@ -79,28 +79,28 @@ fn an_interface_of_the_right_name_and_another_shape_is_refused() {
     let module = r#"(module (memory (export "memory") 1)
         (func (export "ostler:plugin/plugin@0.1.0#identify") (result i32) i32.const 0)
         (func (export "ostler:plugin/policy@0.1.0#wants") (result i32) i32.const 0))"#;
-    let reason = refusal(&Bench::with(&[("test.wasm", &wrap_foreign(wit, "w", module))]));
+    let reason = refusal(&Fixture::with(&[("test.wasm", &wrap_foreign(wit, "w", module))]));
     assert!(reason.contains("does not fit the policy interface"), "{reason}");
 }
 
 #[test]
-fn a_file_that_is_too_long_is_not_read_to_its_end() {
-    let mut bench = Bench::with(&[("test.wasm", &Guest::default().policy())]);
-    bench.limits = Limits { component_size: 1000, ..super::tight() };
-    assert!(refusal(&bench).contains("has 1001 bytes, where 1000"));
+fn too_large_file_is_refused() {
+    let mut fixture = Fixture::with(&[("test.wasm", &Guest::default().policy())]);
+    fixture.limits = Limits { component_size: 1000, ..super::tight() };
+    assert!(refusal(&fixture).contains("has 1001 bytes, where 1000"));
 }
 
 #[test]
-fn broken_files_leave_the_others_alone() {
-    let bench = Bench::with(&[
+fn broken_file_does_not_affect_the_others() {
+    let fixture = Fixture::with(&[
         ("a.wasm", b"broken"),
         ("b.wasm", &Guest { name: "good", ..Guest::default() }.policy()),
         ("c.wasm", &Guest { name: "good", ..Guest::default() }.redactor()),
         ("d.wasm", &Guest { name: "good", ..Guest::default() }.policy()),
         ("readme.txt", b"no plugin"),
     ]);
-    std::fs::create_dir(bench.folder.path().join("plugins/folder.wasm")).unwrap();
-    let (registry, problems) = bench.open();
+    std::fs::create_dir(fixture.folder.path().join("plugins/folder.wasm")).unwrap();
+    let (registry, problems) = fixture.open();
     assert_eq!(problems.len(), 3, "{problems:?}");
     let states: Vec<_> = registry
         .list()
@@ -128,17 +128,17 @@ fn broken_files_leave_the_others_alone() {
 }
 
 #[test]
-fn settings_are_checked_before_the_plugin_sees_them() {
+fn settings_are_checked_before_configure() {
     let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"n": {"type": "integer", "minimum": 1}, "s": {"type": "string"}}}"#;
-    // A guest that traps when it is configured: whatever comes back as a settings error was found by the host.
-    let bench = Bench::with(&[
+    // The guest traps in `configure`, so a settings error must come from the host.
+    let fixture = Fixture::with(&[
         (
             "picky.wasm",
             &Guest { name: "picky", schema: Some(schema), configure: guests::TRAP, ..Guest::default() }.policy(),
         ),
         ("free.wasm", &Guest { name: "free", ..Guest::default() }.policy()),
     ]);
-    let registry = bench.registry();
+    let registry = fixture.registry();
     let error = registry.policy("picky", &json!({"n": 0, "s": 1, "m": null})).err().unwrap();
     let mut pointers: Vec<_> = error.problems().iter().map(|problem| problem.pointer.as_str()).collect();
     pointers.sort_unstable();
@@ -153,14 +153,14 @@ fn settings_are_checked_before_the_plugin_sees_them() {
 }
 
 #[test]
-fn what_configure_refuses_comes_back_with_its_pointers() {
+fn problems_of_configure_keep_their_pointers() {
     // `result::err(invalid([{pointer: "name"…, message: "summary"}]))`; the strings are those of the identity.
     let configure = "(i32.store8 (i32.const 2048) (i32.const 1))
         (i32.store8 (i32.const 2052) (i32.const 0)) (i32.store (i32.const 2056) (i32.const 8192)) (i32.store (i32.const 2060) (i32.const 1))
         (i32.store (i32.const 8192) (i32.const 256)) (i32.store (i32.const 8196) (i32.const 4))
         (i32.store (i32.const 8200) (i32.const 384)) (i32.store (i32.const 8204) (i32.const 7)) i32.const 2048";
-    let bench = Bench::with(&[("test.wasm", &Guest { configure, ..Guest::default() }.provider())]);
-    let error = bench.registry().provider("test", &json!({})).err().unwrap();
+    let fixture = Fixture::with(&[("test.wasm", &Guest { configure, ..Guest::default() }.provider())]);
+    let error = fixture.registry().provider("test", &json!({})).err().unwrap();
     assert_eq!(
         error.kind,
         PluginErrorKind::Settings(vec![Problem { pointer: "test".to_owned(), message: "summary".to_owned() }])
@@ -168,16 +168,16 @@ fn what_configure_refuses_comes_back_with_its_pointers() {
 }
 
 #[test]
-fn messages_reach_the_log_with_the_plugins_name() {
-    let bench =
-        Bench::with(&[("file.wasm", &Guest { name: "talker", body: guests::LOG_ONCE, ..Guest::default() }.policy())]);
-    bench.registry().policy("talker", &json!({})).unwrap().evaluate(&start(), &context()).unwrap();
-    assert_eq!(*bench.log.0.lock().unwrap(), [("talker".to_owned(), crate::Level::Warn, "\u{fffd}[3m".to_owned())]);
+fn log_messages_have_the_name_of_the_plugin() {
+    let fixture =
+        Fixture::with(&[("file.wasm", &Guest { name: "talker", body: guests::LOG_ONCE, ..Guest::default() }.policy())]);
+    fixture.registry().policy("talker", &json!({})).unwrap().evaluate(&start(), &context()).unwrap();
+    assert_eq!(*fixture.log.0.lock().unwrap(), [("talker".to_owned(), crate::Level::Warn, "\u{fffd}[3m".to_owned())]);
 }
 
 #[test]
-fn no_folder_is_no_problem() {
-    let bench = Bench::new();
-    std::fs::remove_dir(bench.folder.path().join("plugins")).unwrap();
-    assert_eq!(bench.registry().list(), []);
+fn missing_folder_is_not_a_problem() {
+    let fixture = Fixture::new();
+    std::fs::remove_dir(fixture.folder.path().join("plugins")).unwrap();
+    assert_eq!(fixture.registry().list(), []);
 }

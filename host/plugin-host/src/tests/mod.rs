@@ -23,35 +23,35 @@ use super::{
 };
 
 /// A plugin folder, a cache folder and a log.
-struct Bench {
+struct Fixture {
     folder: TempDir,
-    log: Arc<Kept>,
+    log: Arc<CollectedLog>,
     limits: Limits,
 }
 
-/// Keeps what plugins log.
+/// Collects log messages of plugins.
 #[derive(Default)]
-struct Kept(Mutex<Vec<(String, Level, String)>>);
+struct CollectedLog(Mutex<Vec<(String, Level, String)>>);
 
-impl PluginLog for Kept {
+impl PluginLog for CollectedLog {
     fn record(&self, entry: LogEntry<'_>) {
         self.0.lock().unwrap().push((entry.plugin.to_owned(), entry.level, entry.message.to_owned()));
     }
 }
 
-impl Kept {
+impl CollectedLog {
     fn messages(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|(_, _, message)| message.clone()).collect()
     }
 }
 
-/// Tight limits, so that a guest that overruns them does so soon.
+/// Low limits, so that a guest exceeds them soon.
 fn tight() -> Limits {
     let call = CallLimits { time: Duration::from_millis(150), memory: 16 << 20, table_elements: 1000, output: 1 << 20 };
     Limits { provider: call, redactor: call, policy: call, ..Limits::default() }
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
@@ -59,11 +59,11 @@ impl Bench {
     }
 
     fn with(files: &[(&str, &[u8])]) -> Self {
-        let bench = Self::new();
+        let fixture = Self::new();
         for (name, bytes) in files {
-            bench.put(name, bytes);
+            fixture.put(name, bytes);
         }
-        bench
+        fixture
     }
 
     fn put(&self, name: &str, bytes: &[u8]) {

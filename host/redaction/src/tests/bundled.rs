@@ -1,4 +1,4 @@
-//! The bundled `secrets` plugin as the matcher sees it, without a component in between.
+//! The bundled `secrets` plugin, called natively instead of as a component.
 
 use std::sync::Arc;
 

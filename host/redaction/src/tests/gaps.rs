@@ -1,4 +1,4 @@
-//! Ways in which a secret once came through: broken into lines, encoded twice, with marks in between.
+//! Regression tests for secrets that were missed: broken into lines, encoded twice, with invisible characters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ fn known() -> RunRedactor {
     bind(Masks::new([KnownSecret { name: "DEPLOY_TOKEN".to_owned(), value: KNOWN.to_owned() }]))
 }
 
-/// Put together here, so that this file holds nothing that looks like a key.
+/// Assembled here, so that this file contains nothing that looks like a key.
 fn anthropic() -> String {
     ["sk-", "ant-", "api03-", &KNOWN[..93], "AA"].concat()
 }
@@ -36,9 +36,10 @@ fn longest_left(form: &str, output: &str) -> usize {
     longest
 }
 
-/// Redacts it whole and in pieces, which must be the same, and checks that at most `most` characters of the form are left.
+/// Redacts the text whole and in pieces, expects the same result, and checks that at most `most` characters of the form
+/// are left.
 #[track_caller]
-fn gone(run: &RunRedactor, text: &str, form: &str, most: usize) {
+fn assert_removed(run: &RunRedactor, text: &str, form: &str, most: usize) {
     let output = run.redact(text).text.into_owned();
     let left = longest_left(form, &output.replace(['\n', '\r'], ""));
     assert!(left <= most, "{left} characters are left of {text:?}: {output:?}");
@@ -49,7 +50,7 @@ fn gone(run: &RunRedactor, text: &str, form: &str, most: usize) {
 }
 
 #[test]
-fn a_known_value_is_found_in_base64_of_several_lines() {
+fn known_value_is_found_in_base64_of_several_lines() {
     let run = known();
     for before in ["", "x", "export TOKEN=", "a longer text that stands before the value in the same file: "] {
         let encoded = STANDARD.encode(format!("{before}{KNOWN}\n"));
@@ -58,8 +59,8 @@ fn a_known_value_is_found_in_base64_of_several_lines() {
             for end in ["\n", "\r\n"] {
                 let text = format!("before\n{}after\n", broken(&encoded, width, end));
                 let plain = encoded.replace('\n', "");
-                // Fewer than eight characters at the end of a line do not tell.
-                gone(
+                // Fewer than eight characters at the end of a line are not detected.
+                assert_removed(
                     &run,
                     &text,
                     if before.is_empty() { &form } else { &plain[plain.len() - 100..plain.len() - 4] },
@@ -76,15 +77,15 @@ fn a_known_value_is_found_in_base64_of_several_lines() {
 }
 
 #[test]
-fn a_known_value_is_found_where_lines_are_folded() {
+fn known_value_is_found_in_folded_lines() {
     let run = known();
     for (lead, width) in
         [("before ", 80), ("before, and a lot of words that fill the line up to here: ", 80), ("before ", 20)]
     {
         let text = format!("{}after\n", broken(&format!("{lead}{KNOWN} and "), width, "\n"));
-        gone(&run, &text, KNOWN, 7);
+        assert_removed(&run, &text, KNOWN, 7);
     }
-    // What only begins like it is left alone.
+    // Text that only starts like it is not changed.
     let text = format!("before {}\nother after\n", &KNOWN[..20]);
     assert_eq!(run.redact(&text).text, text);
     for cuts in [&[1][..], &[7], &[40]] {
@@ -93,7 +94,7 @@ fn a_known_value_is_found_where_lines_are_folded() {
 }
 
 #[test]
-fn a_known_value_is_found_in_base64_of_base64_and_in_percent_codes() {
+fn known_value_is_found_in_nested_encodings() {
     let run = known();
     for value in [KNOWN, "p'a\"s$ w\\o/r&d?\u{fc}+42"] {
         let run = if value == KNOWN {
@@ -104,28 +105,28 @@ fn a_known_value_is_found_in_base64_of_base64_and_in_percent_codes() {
         for before in ["", "x", "xy"] {
             let once = STANDARD.encode(format!("{before}{value}"));
             for twice in [STANDARD.encode(&once), STANDARD.encode(format!("z{once}"))] {
-                gone(&run, &format!("before {twice} after\n"), &twice, 12);
+                assert_removed(&run, &format!("before {twice} after\n"), &twice, 12);
             }
         }
         let upper: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
         for form in [upper.to_lowercase(), upper] {
-            gone(&run, &format!("before {form} after\n"), &form, 3);
+            assert_removed(&run, &format!("before {form} after\n"), &form, 3);
         }
     }
 }
 
 #[test]
-fn marks_that_nobody_sees_hide_no_secret() {
+fn invisible_characters_do_not_hide_a_secret() {
     let github = ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat();
     for mark in ["\u{1b}[m\u{1b}[K", "\u{1b}[01;31m\u{1b}[K", "\u{200b}", "\u{feff}", "\u{ad}", "\u{200d}\u{2060}"] {
         for at in [4, 10, 20] {
             for (run, secret) in [(known(), KNOWN), (redactor(), github.as_str()), (redactor(), &anthropic())] {
                 let text = format!("before {}{mark}{} after\n", &secret[..at], &secret[at..]);
-                gone(&run, &text, secret, 3);
+                assert_removed(&run, &text, secret, 3);
             }
         }
     }
-    // Without a secret inside, they stay.
+    // Without a secret inside, they are kept.
     for text in
         ["a \u{1b}[31mred\u{1b}[0m word, gre\u{1b}[1men\u{1b}[0m\n", "zero\u{200b}width \u{1f468}\u{200d}\u{1f469}\n"]
     {
@@ -135,21 +136,21 @@ fn marks_that_nobody_sees_hide_no_secret() {
 }
 
 #[test]
-fn a_key_in_base64_of_several_lines_is_found_by_rule() {
+fn key_in_base64_of_several_lines_is_found_by_a_rule() {
     let run = redactor();
     for before in ["", "KEY="] {
         let encoded = STANDARD.encode(format!("{before}{}", anthropic()));
         for width in [64, 76] {
             for end in ["\n", "\r\n"] {
                 let text = format!("before\n{}after\n", broken(&encoded, width, end));
-                gone(&run, &text, &encoded, 4);
+                assert_removed(&run, &text, &encoded, 4);
             }
         }
     }
 }
 
 #[test]
-fn lines_after_base64_are_left_alone() {
+fn lines_after_base64_are_unchanged() {
     let run = redactor();
     let encoded = STANDARD
         .encode(format!("export GITHUB_TOKEN={}\n", ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat()));
@@ -164,7 +165,7 @@ fn lines_after_base64_are_left_alone() {
 }
 
 #[test]
-fn a_whole_key_with_the_mark_of_an_example_is_none() {
+fn key_marked_as_an_example_is_not_redacted() {
     let run = redactor();
     let key = anthropic();
     for suffix in ["EXAMPLE", "xxxxxxxx", "-changeme", "-placeholder", "****"] {

@@ -1,20 +1,20 @@
-//! Kinds of text, an instance of each: what was once changed although it is no secret, and what once came through. The
-//! first kinds are those of published sources; `ordinary` counts them there.
+//! Regression tests, one for each kind of text: ordinary text that was redacted by mistake, and secrets that were
+//! missed. The first kinds are from published sources, in which `ordinary` counts them.
 
 use super::super::*;
 use super::{redactor, streamed};
 
 #[track_caller]
-fn kept(texts: &[&str]) {
+fn assert_unchanged(texts: &[&str]) {
     let run = redactor();
     for text in texts {
         assert_eq!(run.redact(text).text, *text);
     }
 }
 
-/// The secret goes, and of the rest nothing.
+/// Checks that only the secret is removed.
 #[track_caller]
-fn taken(secret: &str, texts: &[&str]) {
+fn assert_redacted(secret: &str, texts: &[&str]) {
     let run = redactor();
     for text in texts {
         assert!(text.contains(secret), "{text}");
@@ -38,7 +38,7 @@ fn taken(secret: &str, texts: &[&str]) {
 
 #[test]
 fn keeps_prose_about_passwords_and_tokens() {
-    kept(&[
+    assert_unchanged(&[
         "The login page password validation is broken.\n",
         "Attempting to login using password authentication\n",
         "use the access code instead of the login and password you have\n",
@@ -56,7 +56,7 @@ fn keeps_prose_about_passwords_and_tokens() {
 
 #[test]
 fn keeps_numbers_times_and_versions() {
-    kept(&[
+    assert_unchanged(&[
         "pub const STATUS_BAD_PASSWORD: NTSTATUS = 0xC000007A_u32 as _;\n",
         "pub const DIBUTTON_GOLF_PASS: u32 = 268436999u32;\n",
         "pub const FLAG_WITH_PASSWORD: u32 = 2048000;\n",
@@ -76,7 +76,7 @@ fn keeps_numbers_times_and_versions() {
 
 #[test]
 fn keeps_types_calls_and_names() {
-    kept(&[
+    assert_unchanged(&[
         "    pub create_render_pass2: PFN_exCreateRenderPass2,\n",
         "pub const DEFRAG_PASS: D3DKMT_OPERATION = 3i32;\n",
         "let mut secret: [u8; 32] = Default::default();\n",
@@ -105,7 +105,7 @@ fn keeps_types_calls_and_names() {
 
 #[test]
 fn keeps_lists_of_names_that_follow_one_another() {
-    kept(&[
+    assert_unchanged(&[
         "fn f(subauthority0: u32, subauthority1: u32, subauthority2: u32, subauthority3: u32, subauthority4: u32, subauthority5: u32, subauthority6: u32, subauthority7: u32, subauthority8: u32, subauthority9: u32);\n",
         "type Token = OpenParenToken | CloseParenToken | DotToken | EqualsToken | CommaToken | ColonToken | QuestionToken | PlusToken | MinusToken | LessThanEqualsToken | SlashToken;\n",
         "[\"TSAnyKeyword\", \"TSNullKeyword\", \"TSNumberKeyword\", \"TSObjectKeyword\", \"TSStringKeyword\", \"TSSymbolKeyword\", \"TSUndefinedKeyword\", \"TSUnknownKeyword\", \"TSVoidKeyword\", \"TSNeverKeyword\"]\n",
@@ -114,7 +114,7 @@ fn keeps_lists_of_names_that_follow_one_another() {
 
 #[test]
 fn keeps_names_of_resources_and_public_keys() {
-    kept(&[
+    assert_unchanged(&[
         "  \"AWS::SecretsManager::Secret\": \"aws-resource-secretsmanager-secret2.html\",\n",
         "  \"AWS::IAM::AccessKey\": \"aws-properties-iam-accesskey3.html\",\n",
         "gpg --keyserver hkps://keys.example.org --recv-keys 5ac717f7bf0387a3153397df6dae75db5c12ea26\n",
@@ -129,8 +129,8 @@ fn keeps_names_of_resources_and_public_keys() {
 }
 
 #[test]
-fn takes_values_that_a_sentence_says() {
-    taken(
+fn takes_values_in_sentences() {
+    assert_redacted(
         "x7Qm2kV9tR4w",
         &[
             "the admin password is x7Qm2kV9tR4w and it works\n",
@@ -145,8 +145,8 @@ fn takes_values_that_a_sentence_says() {
 }
 
 #[test]
-fn takes_passwords_of_urls_whatever_is_in_them() {
-    taken(
+fn takes_passwords_of_urls_with_any_characters() {
+    assert_redacted(
         "P@ssKettle42",
         &[
             "mongodb://app:P@ssKettle42@db.example.org:27017/app\n",
@@ -155,8 +155,8 @@ fn takes_passwords_of_urls_whatever_is_in_them() {
             "urls: amqp://app:P@ssKettle42@mq.example.org, mailto:ops@example.org\n",
         ],
     );
-    taken("K@tt@le42x", &["redis://:K@tt@le42x@cache/0\n"]);
-    kept(&[
+    assert_redacted("K@tt@le42x", &["redis://:K@tt@le42x@cache/0\n"]);
+    assert_unchanged(&[
         "http://localhost:5173/node_modules/vue@3.4.1/dist/vue.js\n",
         "git clone https://example.org:8443/a/b.git me@example.org\n",
         "see http://localhost:8545@1599200\n",
@@ -165,7 +165,7 @@ fn takes_passwords_of_urls_whatever_is_in_them() {
 
 #[test]
 fn takes_passwords_of_logins_without_a_scheme() {
-    taken(
+    assert_redacted(
         "x7Qm2kV9tR4w",
         &[
             "url=jdbc:oracle:thin:scott/x7Qm2kV9tR4w@db.example.org:1521:ORCL\n",
@@ -173,28 +173,37 @@ fn takes_passwords_of_logins_without_a_scheme() {
             "$ sqlplus -s scott/x7Qm2kV9tR4w@orcl @report.sql\n",
         ],
     );
-    kept(&["jdbc:oracle:thin:scott/${DB_PASSWORD}@db:1521:x\n", "jdbc:oracle:thin:@//db.example.org:1521/orcl\n"]);
-    taken("my}}Kettle;Orb7it", &["Driver={ODBC Driver 18};Server=db;Uid=app;pwd={my}}Kettle;Orb7it};Encrypt=yes\n"]);
-    taken("it''s;Kettle7", &["Server=db;User Id=app;Password='it''s;Kettle7';Encrypt=true\n"]);
+    assert_unchanged(&[
+        "jdbc:oracle:thin:scott/${DB_PASSWORD}@db:1521:x\n",
+        "jdbc:oracle:thin:@//db.example.org:1521/orcl\n",
+    ]);
+    assert_redacted(
+        "my}}Kettle;Orb7it",
+        &["Driver={ODBC Driver 18};Server=db;Uid=app;pwd={my}}Kettle;Orb7it};Encrypt=yes\n"],
+    );
+    assert_redacted("it''s;Kettle7", &["Server=db;User Id=app;Password='it''s;Kettle7';Encrypt=true\n"]);
 }
 
 #[test]
 fn takes_passwords_that_look_like_code() {
-    taken("my}}Kettle(7).x", &["DB_PASSWORD=my}}Kettle(7).x\n", "password: \"my}}Kettle(7).x\"\n"]);
-    taken("k7==Kettle9", &["DB_PASSWORD=k7==Kettle9\n"]);
-    taken("it.was.Kettle9x", &["DB_PASSWORD=it.was.Kettle9x\n"]);
+    assert_redacted("my}}Kettle(7).x", &["DB_PASSWORD=my}}Kettle(7).x\n", "password: \"my}}Kettle(7).x\"\n"]);
+    assert_redacted("k7==Kettle9", &["DB_PASSWORD=k7==Kettle9\n"]);
+    assert_redacted("it.was.Kettle9x", &["DB_PASSWORD=it.was.Kettle9x\n"]);
 }
 
 #[test]
 fn takes_netrc_lines_of_any_form() {
-    taken(
+    assert_redacted(
         "kettle-orbit",
         &[
             "machine pkg.example.org login ci password kettle-orbit\n",
             "machine localhost:8080 login ci account x password kettle-orbit\n",
         ],
     );
-    taken("x7Qm2kV9tR4w", &["machine h\n  login ci\n  password x7Qm2kV9tR4w\n", "login ci password x7Qm2kV9tR4w\n"]);
+    assert_redacted(
+        "x7Qm2kV9tR4w",
+        &["machine h\n  login ci\n  password x7Qm2kV9tR4w\n", "login ci password x7Qm2kV9tR4w\n"],
+    );
 }
 
 #[test]

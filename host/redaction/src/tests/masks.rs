@@ -13,7 +13,7 @@ fn known(value: &str) -> RunRedactor {
 }
 
 #[test]
-fn a_known_value_is_found_in_every_encoding() {
+fn known_value_is_found_in_every_encoding() {
     let run = known(VALUE);
     let once = serde_json::to_string(VALUE).unwrap();
     let twice = serde_json::to_string(&once).unwrap();
@@ -45,7 +45,7 @@ fn a_known_value_is_found_in_every_encoding() {
 }
 
 #[test]
-fn each_line_of_a_known_value_is_masked_and_short_ones_are_not() {
+fn each_long_line_of_a_known_value_is_masked() {
     let run = known("first-line-of-it\nabc\nlast-line-of-it\n");
     assert_eq!(
         run.redact("x last-line-of-it y abc\nfirst-line-of-it\n").text,
@@ -59,7 +59,7 @@ fn each_line_of_a_known_value_is_masked_and_short_ones_are_not() {
 }
 
 #[test]
-fn a_value_that_is_a_word_of_a_placeholder_does_not_eat_placeholders() {
+fn value_equal_to_a_placeholder_word_leaves_placeholders_intact() {
     let run = known("generic-password");
     let once = run.redact("DB_PASSWORD=Cbgrr2664$pikfCYY generic-password\n").text.into_owned();
     assert_eq!(once, "DB_PASSWORD=[REDACTED:generic-password] [REDACTED:deploy-token]\n");
@@ -68,7 +68,7 @@ fn a_value_that_is_a_word_of_a_placeholder_does_not_eat_placeholders() {
 }
 
 #[test]
-fn the_longer_of_two_values_leaves_no_tail() {
+fn longer_of_two_values_leaves_no_tail() {
     let run = bind(Masks::new(
         ["secret-aa", "secret-aa-and-more"].map(|value| KnownSecret { name: String::new(), value: value.to_owned() }),
     ));
@@ -76,7 +76,7 @@ fn the_longer_of_two_values_leaves_no_tail() {
 }
 
 #[test]
-fn a_value_with_blanks_survives_no_cut() {
+fn value_with_blanks_is_masked_for_any_cut() {
     let run = known("correct horse battery staple");
     let text = "say correct horse battery staple, or correct horse only\n";
     let output = "say [REDACTED:deploy-token], or correct horse only\n";
@@ -86,7 +86,7 @@ fn a_value_with_blanks_survives_no_cut() {
 }
 
 #[test]
-fn debug_output_tells_nothing() {
+fn debug_output_contains_no_secret() {
     let value = KnownSecret { name: "n".to_owned(), value: "hunter2-hunter2".to_owned() };
     let masks = Masks::new([value.clone()]);
     let shown = format!("{value:?} {masks:?}");

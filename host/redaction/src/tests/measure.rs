@@ -1,7 +1,7 @@
-//! What an independent measure says of the bundled rules; see `tests/redaction/measure` for its texts.
+//! An independent measurement of the bundled rules; its texts are in `tests/redaction/measure`.
 //!
-//! The lists of what goes wrong are printed for the tuning set alone. Of the held-out set a reader learns figures only:
-//! whoever reads its texts and changes a rule has tuned on them.
+//! The lists of errors are printed only for the tuning set. For the held-out set only figures are printed: rules must
+//! not be tuned on its texts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -17,13 +17,13 @@ use generator::{Case, Set};
 #[expect(unreachable_pub, reason = "lies with the other texts for redaction")]
 mod generator;
 
-/// Fewest of a thousand texts in which every secret must be caught.
+/// Per thousand: texts in which every secret must be found, at least.
 const MIN_CAUGHT: usize = 970;
-/// Fewest of a thousand texts of one rule.
+/// Per thousand: the same for the texts of one rule, at least.
 const MIN_CAUGHT_OF_RULE: usize = 800;
-/// How many lines without a secret may come out changed.
+/// Lines without a secret that may be changed, at most.
 const FALSE_LINES: RangeInclusive<usize> = 0..=0;
-/// Most of a thousand words beside a secret that may be lost.
+/// Per thousand: words next to a secret that may be lost, at most.
 const MAX_LOST_WORDS: usize = 20;
 
 const TUNING_SEEDS: [u64; 3] = [20_261_103, 77, 4_243];
@@ -41,7 +41,7 @@ struct Figures {
     words: usize,
     lost: usize,
     lost_in: Vec<String>,
-    /// Lines that are no JSON any more, texts that cuts or a second pass change.
+    /// Lines that are not JSON any more, and texts that change with cuts or a second pass.
     broken: Vec<String>,
 }
 
@@ -164,7 +164,7 @@ impl Figures {
     }
 }
 
-/// The text without its secrets. A key's frame and what stands before its lines are redacted with it.
+/// The text without its secrets. A key's header and footer and the prefixes of its lines are redacted with it.
 fn outside(case: &Case) -> String {
     let mut text = case.text.clone();
     if let Some(start) = text.find("-----BEGIN ") {
@@ -185,7 +185,7 @@ fn without_secrets(case: &Case, mut text: String) -> String {
     text
 }
 
-/// How many words there are, and which of them the output lacks.
+/// The number of words, and those that the output lacks.
 fn lost_words<'t>(outside: &'t str, output: &'t str) -> (usize, Vec<&'t str>) {
     let words =
         |text: &'t str| text.split(|c: char| !(c.is_alphanumeric() || "_-.".contains(c))).filter(|word| word.len() > 1);
@@ -205,25 +205,25 @@ fn lost_words<'t>(outside: &'t str, output: &'t str) -> (usize, Vec<&'t str>) {
 }
 
 #[test]
-fn the_sets_share_no_place() {
+fn sets_share_no_texts() {
     assert_eq!(generator::places_in_both(), Vec::<&str>::new());
 }
 
 #[test]
-fn the_tuning_set_is_redacted() {
+fn tuning_set_is_redacted() {
     let figures = measure(Set::Tuning, &TUNING_SEEDS);
     println!("{}", figures.summary());
     assert!(figures.good(), "{}\n{}", figures.table(false), figures.lists());
 }
 
 #[test]
-fn the_held_out_set_is_redacted() {
+fn held_out_set_is_redacted() {
     let figures = measure(Set::HeldOut, &HELD_OUT_SEEDS);
     println!("{}", figures.summary());
     assert!(figures.good(), "{}", figures.table(false));
 }
 
-/// For authors of rules: `OSTLER_MEASURE_SEED` gives other values and another choice of places.
+/// For authors of rules: `OSTLER_MEASURE_SEED` selects other values and texts.
 #[test]
 #[ignore = "prints lists, judges nothing"]
 fn figures_and_lists() {

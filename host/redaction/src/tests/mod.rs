@@ -30,7 +30,7 @@ pub(super) fn bind(masks: Masks) -> RunRedactor {
     RunRedactor::new(Arc::clone(compiled), Arc::new(masks), Arc::new(IgnoreFaults))
 }
 
-/// Streams `text` cut at the places that `cuts` gives, one after the other, and again from the first.
+/// Streams `text` in pieces of the lengths `cuts`, repeated as needed.
 pub(super) fn streamed(run: &RunRedactor, text: &[u8], cuts: &[usize]) -> String {
     let mut stream = run.stream();
     let (mut out, mut at, mut turn) = (String::new(), 0, 0);

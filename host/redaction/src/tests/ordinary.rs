@@ -1,5 +1,5 @@
-//! How many lines of ordinary text are changed, by rule. Not a test of its own: it reads folders that are given to it, such
-//! as the sources of published packages, and prints what a person then looks through.
+//! Counts the lines of ordinary text that are changed, by rule. A tool rather than a test: it reads given folders, such
+//! as the sources of published packages, and prints the changes for review.
 //!
 //! ```console
 //! $ OSTLER_TEXTS=~/.cargo/registry/src:/tmp/node_modules \
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::redactor;
 
-/// Larger files are generated, and one of them would outweigh all others.
+/// Larger files are usually generated, and one of them would dominate the result.
 const MAX_FILE: u64 = 8 << 20;
 /// Characters of a line that are shown to either side of a change.
 const AROUND: usize = 100;

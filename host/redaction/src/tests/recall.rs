@@ -1,4 +1,4 @@
-//! How much of what no sample showed is caught, and that ordinary output comes through unchanged.
+//! Recall for secrets that are not among the samples, and that ordinary output is unchanged.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{redactor, streamed};
 mod generator;
 
 #[test]
-fn unseen_secrets_are_caught() {
+fn secrets_beyond_the_samples_are_found() {
     let run = redactor();
     let mut by_rule: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut missed = Vec::new();
@@ -42,7 +42,7 @@ fn unseen_secrets_are_caught() {
 }
 
 #[test]
-fn ordinary_output_is_left_alone() {
+fn ordinary_output_is_unchanged() {
     let run = redactor();
     let changed: Vec<String> = [7, 1_000_003]
         .into_iter()
@@ -56,7 +56,7 @@ fn ordinary_output_is_left_alone() {
 }
 
 #[test]
-fn cutting_and_redacting_twice_change_nothing() {
+fn cuts_and_a_second_pass_change_nothing() {
     let run = redactor();
     for case in generator::secrets(99, 1).into_iter().chain(generator::ordinary(99, 1)) {
         let once = run.redact(&case.text).text.into_owned();

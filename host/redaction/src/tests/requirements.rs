@@ -1,4 +1,4 @@
-//! What a redactor must do, one test for each requirement, over the whole way of a stream with the bundled rules.
+//! The requirements of redaction, one test for each, through a whole stream with the bundled rules.
 //!
 //! Two requirements are shown elsewhere: that rules of others cannot let anything through (`super::rules`), and that
 //! everything is redacted before it is stored anywhere (the end-to-end suite `leaks`).
@@ -6,7 +6,7 @@
 use super::super::*;
 use super::{bind, redactor, streamed};
 
-/// Put together here, so that this file holds nothing that looks like a token.
+/// Assembled here, so that this file contains nothing that looks like a token.
 fn token() -> String {
     ["gh", "p_", "3gosogUX4hNSDVG4rZVos4SZ8tyPl13DAQI2"].concat()
 }
@@ -24,13 +24,13 @@ fn known(values: &[&str]) -> RunRedactor {
 }
 
 #[track_caller]
-fn untouched(text: &str) {
+fn assert_unchanged(text: &str) {
     assert_eq!(redacted(text), text);
 }
 
 /// The text without `secret`, and otherwise with `kept`.
 #[track_caller]
-fn gone(text: &str, secret: &str, kept: &[&str]) {
+fn assert_redacted(text: &str, secret: &str, kept: &[&str]) {
     let out = redacted(text);
     assert!(!out.contains(secret) && out.contains("[REDACTED:"), "{out}");
     for part in kept {
@@ -55,7 +55,7 @@ fn requirement_02_no_tail_of_a_longer_secret_is_left() {
 }
 
 #[test]
-fn requirement_03_keys_of_several_lines() {
+fn requirement_03_keys_of_several_lines_are_redacted() {
     let key = ["-----BEGIN RSA PRIVATE KEY-----", "", BODY, BODY, "KfWBltWiwWgyfYNz2z/ySnGBFYMKgIH4"];
     let forms: [fn(usize, &str) -> String; 8] = [
         |_, line| format!("{line}\n"),
@@ -70,10 +70,10 @@ fn requirement_03_keys_of_several_lines() {
     for form in forms {
         // Without a footer: cut off.
         let text: String = key.iter().enumerate().map(|(number, line)| form(number, line)).collect();
-        gone(&text, &BODY[..16], &[]);
+        assert_redacted(&text, &BODY[..16], &[]);
         assert!(!redacted(&text).contains("KfWBltWi"), "{text}");
     }
-    gone(&format!("{}\n{BODY}\nno key text here\n", key[0]), BODY, &["no key text here"]);
+    assert_redacted(&format!("{}\n{BODY}\nno key text here\n", key[0]), BODY, &["no key text here"]);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn requirement_04_json_in_json_stays_json() {
 }
 
 #[test]
-fn requirement_05_known_values_in_every_encoding() {
+fn requirement_05_known_values_are_found_in_every_encoding() {
     use base64::Engine as _;
     let value = "correct horse/battery+9\"x";
     let run = known(&[value]);
@@ -105,28 +105,32 @@ fn requirement_05_known_values_in_every_encoding() {
 }
 
 #[test]
-fn requirement_06_unknown_values_in_encodings() {
+fn requirement_06_unknown_values_are_found_in_encodings() {
     use base64::Engine as _;
     let base64 = base64::engine::general_purpose::STANDARD;
     let inside = format!("export GITHUB_TOKEN={}\nexport PORT=8080\n", token());
     let once = base64.encode(&inside);
-    gone(&format!("data: {once}\n"), &once, &["data: "]);
+    assert_redacted(&format!("data: {once}\n"), &once, &["data: "]);
     let twice = base64.encode(&once);
-    gone(&format!("data: {twice}\n"), &twice, &["data: "]);
+    assert_redacted(&format!("data: {twice}\n"), &twice, &["data: "]);
     let percent = percent_encoding::utf8_percent_encode(&token(), percent_encoding::NON_ALPHANUMERIC).to_string();
-    gone(&format!("q={percent}&lang=en\n"), &percent, &["lang=en"]);
+    assert_redacted(&format!("q={percent}&lang=en\n"), &percent, &["lang=en"]);
 }
 
 #[test]
-fn requirement_07_credentials_of_urls() {
-    gone("postgres://app:DHk8U%21qexqDS@db.acme.test:5432/x\n", "DHk8U", &["postgres://app:", "@db.acme.test:5432/x"]);
-    gone("redis://:qbbGz6qFk52JdX@cache/0\n", "qbbGz6qFk52JdX", &["redis://:", "@cache/0"]);
+fn requirement_07_credentials_of_urls_are_redacted() {
+    assert_redacted(
+        "postgres://app:DHk8U%21qexqDS@db.acme.test:5432/x\n",
+        "DHk8U",
+        &["postgres://app:", "@db.acme.test:5432/x"],
+    );
+    assert_redacted("redis://:qbbGz6qFk52JdX@cache/0\n", "qbbGz6qFk52JdX", &["redis://:", "@cache/0"]);
     let url = "https://s3.acme.test/b?X-Amz-Signature=5ac717f7bf0387a3153397df6dae75db5c12ea26c85d&X-Amz-Expires=60\n";
-    gone(url, "5ac717f7bf03", &["https://s3.acme.test/b?X-Amz-Signature=", "&X-Amz-Expires=60"]);
+    assert_redacted(url, "5ac717f7bf03", &["https://s3.acme.test/b?X-Amz-Signature=", "&X-Amz-Expires=60"]);
 }
 
 #[test]
-fn requirement_08_names_and_assignments() {
+fn requirement_08_values_of_secret_names_are_redacted() {
     let value = "IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5D";
     for form in [
         format!("API_KEY={value}"),
@@ -139,28 +143,28 @@ fn requirement_08_names_and_assignments() {
         format!("| `API_KEY` | `{value}` | prod |"),
         format!("{{\"name\":\"API_KEY\",\"value\":\"{value}\"}}"),
     ] {
-        gone(&format!("{form}\n"), value, &[]);
+        assert_redacted(&format!("{form}\n"), value, &[]);
     }
-    untouched(
+    assert_unchanged(
         "api_key = load_key(path)\ntoken: string;\npassword: ${PASSWORD}\nsecret = \"/run/secrets/db\"\nkey=settings.API_KEY\n",
     );
 }
 
 #[test]
-fn requirement_09_entropy_alone_is_nothing() {
-    untouched("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  dist/app.js\n");
-    untouched(
+fn requirement_09_entropy_alone_is_not_redacted() {
+    assert_unchanged("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  dist/app.js\n");
+    assert_unchanged(
         "      resolved integrity sha512-IRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5DIRkH7GhPsnx9fNlM0SpsHbOocQPpsgQ3V5Dxx==\n",
     );
-    gone("AUTH_SECRET=q7Xw2LmZ9v\n", "q7Xw2LmZ9v", &["AUTH_SECRET="]);
+    assert_redacted("AUTH_SECRET=q7Xw2LmZ9v\n", "q7Xw2LmZ9v", &["AUTH_SECRET="]);
 }
 
 #[test]
-fn requirement_10_what_is_no_secret() {
-    untouched("commit 5ac717f7bf0387a3153397df6dae75db5c12ea26\n");
-    untouched("{\"id\":\"toolu_01cFRMhwT7dk0hOF3FlP6E9i\",\"request_id\":\"req_011CSHoEeqs5C35K2UUqR7Fy\"}\n");
-    untouched("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJHnq2vX0k9v1z8x7q2m9k4v1z8x7q2m9k4v1z8 me@host\n");
-    untouched("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\nTOKEN=<your-token>\nTOKEN={{ token }}\nTOKEN=xxxxxxxx\n");
+fn requirement_10_ordinary_text_is_unchanged() {
+    assert_unchanged("commit 5ac717f7bf0387a3153397df6dae75db5c12ea26\n");
+    assert_unchanged("{\"id\":\"toolu_01cFRMhwT7dk0hOF3FlP6E9i\",\"request_id\":\"req_011CSHoEeqs5C35K2UUqR7Fy\"}\n");
+    assert_unchanged("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJHnq2vX0k9v1z8x7q2m9k4v1z8x7q2m9k4v1z8 me@host\n");
+    assert_unchanged("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE\nTOKEN=<your-token>\nTOKEN={{ token }}\nTOKEN=xxxxxxxx\n");
 }
 
 #[test]
@@ -168,20 +172,20 @@ fn requirement_11_placeholders_are_stable() {
     let text = format!("a={} b={}\npassword=\"Cbgrr2664$pikfCYY\"\n", token(), token());
     let once = redacted(&text);
     assert_eq!(once.matches("[REDACTED:github-pat]").count(), 2, "{once}");
-    untouched(&once);
+    assert_unchanged(&once);
 }
 
 #[test]
-fn requirement_12_word_edges() {
+fn requirement_12_rules_respect_word_edges() {
     for before in ["\u{1b}[33m", "\\u001b[33m", "%3D", "\\n", "\\\\n", "\\u0026", "é"] {
-        gone(&format!("x{before}{}\n", token()), "3gosog", &["x"]);
+        assert_redacted(&format!("x{before}{}\n", token()), "3gosog", &["x"]);
     }
 }
 
 #[test]
-fn requirement_13_rules_begin_with_literals() {
+fn requirement_13_rules_start_with_literals() {
     let run = redactor();
-    // The literal of these stands inside the token; they are searched for from the last blank before it.
+    // The literal of these is inside the token; they are searched from the last blank before it.
     const INSIDE: [&str; 7] = [
         "azure-ad-client-secret",
         "azure-storage-account-key",
@@ -194,6 +198,6 @@ fn requirement_13_rules_begin_with_literals() {
     for rule in run.shared.redactor.rules.iter().filter(|rule| matches!(rule.finder, compile::Finder::Search(_))) {
         assert!(INSIDE.contains(&rule.id.as_str()), "{} is searched for everywhere", rule.id);
     }
-    // Unfinished lines would wait for their end if one rule could begin anywhere.
+    // If one rule could start anywhere, unfinished lines would be held back until their end.
     assert_eq!(run.shared.redactor.lookback, 0);
 }

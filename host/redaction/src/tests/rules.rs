@@ -23,9 +23,9 @@ impl RedactorPlugin for Fake {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+struct RecordedFaults(Mutex<Vec<String>>);
 
-impl FaultSink for Heard {
+impl FaultSink for RecordedFaults {
     fn fault(&self, plugin: &str, fault: &Fault) {
         self.0.lock().unwrap().push(format!("{plugin}: {fault}"));
     }
@@ -43,8 +43,8 @@ fn rule(id: &str, pattern: &str, keywords: &[&str]) -> Rule {
     Rule { keywords: keywords.iter().map(|k| (*k).to_owned()).collect(), ..Rule::new(id, pattern) }
 }
 
-fn run_with(plugins: Vec<PluginRules>, operator: OperatorRules) -> (RunRedactor, Arc<Heard>) {
-    let heard = Arc::new(Heard::default());
+fn run_with(plugins: Vec<PluginRules>, operator: OperatorRules) -> (RunRedactor, Arc<RecordedFaults>) {
+    let heard = Arc::new(RecordedFaults::default());
     let redactor = Redactor::compile(plugins, operator).unwrap();
     (RunRedactor::new(Arc::new(redactor), Arc::new(Masks::none()), Arc::clone(&heard) as Arc<dyn FaultSink>), heard)
 }
@@ -60,7 +60,7 @@ fn yes(candidates: &[Candidate]) -> Result<Vec<bool>, Fault> {
 }
 
 #[test]
-fn every_bad_rule_is_named_at_once() {
+fn all_invalid_rules_are_reported_at_once() {
     let rules = RuleSet {
         rules: vec![
             rule("Bad Id", "abc", &["abc"]),
@@ -97,7 +97,7 @@ fn every_bad_rule_is_named_at_once() {
 }
 
 #[test]
-fn an_exception_belongs_to_its_rules() {
+fn exception_applies_to_its_rules_only() {
     let rules = RuleSet {
         rules: vec![rule("one", "one-[a-z]+", &["one-"]), rule("two", "two-[a-z]+", &["two-"])],
         allow: vec![Allow { rules: vec!["one".to_owned()], target: AllowTarget::Line, pattern: "harmless".to_owned() }],
@@ -118,7 +118,7 @@ fn an_exception_belongs_to_its_rules() {
 }
 
 #[test]
-fn when_a_plugin_fails_every_candidate_is_a_secret() {
+fn every_candidate_is_redacted_if_the_plugin_fails() {
     let rules =
         RuleSet { rules: vec![Rule { verify: true, ..rule("asked", "ask-[a-z]+", &["ask-"]) }], ..RuleSet::default() };
     for verify in
@@ -139,7 +139,7 @@ fn when_a_plugin_fails_every_candidate_is_a_secret() {
 }
 
 #[test]
-fn a_scan_sees_lines_and_its_failure_withholds_them() {
+fn failed_scan_withholds_its_lines() {
     let rules =
         RuleSet { rules: vec![rule("one", "one-[a-z]+", &["one-"])], scan_overlap: Some(4), ..RuleSet::default() };
     let scan = |text: &str| {
@@ -162,14 +162,14 @@ fn a_scan_sees_lines_and_its_failure_withholds_them() {
     assert_eq!(run.redact("one-a zzz").text, "[REDACTED:withheld]");
     assert_eq!(*heard.0.lock().unwrap(), ["fake: ran out of fuel"]);
     assert_eq!(run.redact("a\n\n  b c\r\n").text, "[REDACTED:withheld]\n\n  [REDACTED:withheld]\r\n");
-    // The host's own words stay readable.
+    // The host's own messages stay readable.
     let redactor = Arc::clone(&run.shared.redactor);
     let lenient = RunRedactor::with(redactor, Arc::new(Masks::none()), Arc::new(IgnoreFaults), Unscanned::ByRules);
     assert_eq!(lenient.redact("one-a zzz").text, "[REDACTED:one] zzz");
 }
 
 #[test]
-fn rules_without_keywords_or_with_an_open_beginning_work_too() {
+fn rules_without_keywords_or_fixed_start_are_applied() {
     let rules = RuleSet {
         rules: vec![
             Rule { whole_word: true, ..rule("everywhere", "[0-9]{3}-[0-9]{3}", &[]) },
@@ -189,7 +189,7 @@ fn rules_without_keywords_or_with_an_open_beginning_work_too() {
 }
 
 #[test]
-fn without_rules_everything_is_withheld() {
+fn text_without_rules_is_withheld() {
     let run = RunRedactor::new(Arc::new(Redactor::withholding()), Arc::new(Masks::none()), Arc::new(IgnoreFaults));
     assert_eq!(run.redact("  a b\n\nc").text, "  [REDACTED:withheld]\n\n[REDACTED:withheld]");
     assert_eq!(super::streamed(&run, b"  a b\n\nc", &[1]), "  [REDACTED:withheld]\n\n[REDACTED:withheld]");
@@ -199,7 +199,7 @@ fn without_rules_everything_is_withheld() {
 }
 
 #[test]
-fn without_rules_the_words_of_the_host_stay_readable_and_what_could_be_a_secret_does_not() {
+fn without_rules_only_unusual_words_of_host_messages_are_withheld() {
     let known = KnownSecret { name: String::new(), value: "Tz4mQ8vLw2Xk".to_owned() };
     let (masks, faults) = (Arc::new(Masks::new([known])), Arc::new(IgnoreFaults));
     let run = RunRedactor::with(Arc::new(Redactor::withholding()), masks, faults, Unscanned::ByRules);
@@ -218,7 +218,7 @@ fn without_rules_the_words_of_the_host_stay_readable_and_what_could_be_a_secret_
 }
 
 #[test]
-fn documents_are_read_with_their_keys() {
+fn json_values_are_redacted_by_their_keys() {
     let run = redactor();
     let mut document = json!({
         "password": "x9Qr7LmZ2vTk",
@@ -248,7 +248,7 @@ fn documents_are_read_with_their_keys() {
 }
 
 #[test]
-fn a_text_that_repeats_itself_is_asked_about_once() {
+fn equal_candidates_are_verified_once() {
     fn odd_ones(candidates: &[Candidate]) -> Result<Vec<bool>, Fault> {
         let mut seen = std::collections::HashSet::new();
         if candidates.iter().all(|candidate| seen.insert((&candidate.secret, &candidate.before, &candidate.after))) {
@@ -266,7 +266,7 @@ fn a_text_that_repeats_itself_is_asked_about_once() {
 }
 
 #[test]
-fn settings_switch_rules_off_and_allow_values() {
+fn settings_disable_rules_and_allow_values() {
     let settings = r#"{"disable": ["github-pat"], "allow": [{"pattern": "^gsk_twc6", "rules": ["groq-api-key"]}]}"#;
     let (run, _) = run_with(vec![bundled::plugin(settings)], OperatorRules::default());
     for text in
@@ -277,14 +277,14 @@ fn settings_switch_rules_off_and_allow_values() {
 }
 
 #[test]
-fn refuses_rules_that_compile_to_too_much_in_all_quickly() {
+fn rejects_rules_beyond_the_total_size_quickly() {
     let began = std::time::Instant::now();
     // Each within the limit of one pattern.
     let within: Vec<Rule> =
         (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}\\w{{60}}"), &[])).collect();
     let errors = compile_errors(within, Vec::new());
     assert!(errors.iter().any(|error| error.contains("more than 64 MiB in all")), "{errors:?}");
-    // Each beyond it: trying takes work, too.
+    // Each beyond it: a failed compilation takes time, too.
     let beyond: Vec<Rule> =
         (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}(\\W{{100}}){{100}}"), &[])).collect();
     let errors = compile_errors(beyond, Vec::new());
@@ -310,7 +310,7 @@ fn compile_errors(rules: Vec<Rule>, allow: Vec<Allow>) -> Vec<String> {
 }
 
 #[test]
-fn large_plugin_leaves_room_for_others_and_for_the_operator() {
+fn large_plugin_does_not_use_up_the_limits_of_others() {
     let large: Vec<Rule> =
         (0..900).map(|number| rule(&format!("r{number}"), &format!("k{number}\\w{{60}}"), &[])).collect();
     let plugin = fake(RuleSet { rules: large, ..RuleSet::default() }, yes, nothing);

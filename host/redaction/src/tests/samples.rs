@@ -1,4 +1,4 @@
-//! The open samples: every secret caught, nothing else changed.
+//! The published samples: every secret is found, and nothing else is changed.
 
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub(super) fn leaks(secret: &str, output: &str) -> bool {
 }
 
 #[test]
-fn every_secret_is_caught_and_nothing_else_changed() {
+fn every_secret_is_redacted_and_nothing_else_is_changed() {
     let run = redactor();
     let mut wrong = Vec::new();
     for sample in samples() {
@@ -63,7 +63,7 @@ fn every_secret_is_caught_and_nothing_else_changed() {
 }
 
 #[test]
-fn what_surrounds_a_secret_survives() {
+fn text_around_a_secret_is_kept() {
     let run = redactor();
     for sample in samples() {
         // The first and the last line of a key are redacted with it.

@@ -5,7 +5,7 @@ use super::{bind, redactor, streamed};
 
 const SECRET: &str = "x7Qm2kV9tR4wZs81";
 
-/// Redacts it whole and in pieces, which must be the same.
+/// Redacts the text whole and in pieces, and expects the same result.
 #[track_caller]
 fn redacted(text: &str) -> String {
     let run = redactor();
@@ -17,9 +17,9 @@ fn redacted(text: &str) -> String {
     output
 }
 
-/// The secret goes, and everything else stays.
+/// Checks that only the secret is removed.
 #[track_caller]
-fn taken(text: &str) {
+fn assert_redacted(text: &str) {
     let output = redacted(text);
     let mut parts = output.split("[REDACTED:");
     let mut left = parts.next().unwrap_or_default().to_owned();
@@ -32,7 +32,7 @@ fn taken(text: &str) {
 }
 
 #[track_caller]
-fn kept(text: &str) {
+fn assert_unchanged(text: &str) {
     assert_eq!(redacted(text), text);
 }
 
@@ -59,21 +59,21 @@ fn takes_value_of_pair_on_the_next_line() {
 
 #[test]
 fn takes_value_of_pair_after_other_members() {
-    taken(
+    assert_redacted(
         "{\n  \"Name\": \"/app/db/password\",\n  \"Type\": \"SecureString\",\n  \"Value\": \"x7Qm2kV9tR4wZs81\",\n}\n",
     );
-    taken("{\n  \"name\": \"API_TOKEN\",\n  \"slotSetting\": false,\n  \"value\": \"x7Qm2kV9tR4wZs81\"\n}\n");
-    taken(
+    assert_redacted("{\n  \"name\": \"API_TOKEN\",\n  \"slotSetting\": false,\n  \"value\": \"x7Qm2kV9tR4wZs81\"\n}\n");
+    assert_redacted(
         "\"db_password\": {\n  \"sensitive\": true,\n  \"type\": \"string\",\n  \"value\": \"x7Qm2kV9tR4wZs81\"\n}\n",
     );
-    taken("variable \"db_password\" {\n  type    = string\n  default = \"x7Qm2kV9tR4wZs81\"\n}\n");
+    assert_redacted("variable \"db_password\" {\n  type    = string\n  default = \"x7Qm2kV9tR4wZs81\"\n}\n");
 }
 
 #[test]
 fn takes_value_that_comes_before_its_name() {
-    taken("{\n  \"value\": \"x7Qm2kV9tR4wZs81\",\n  \"name\": \"API_TOKEN\"\n}\n");
-    taken("  - value: x7Qm2kV9tR4wZs81\n    name: DB_PASSWORD\n");
-    taken("  - value: x7Qm2kV9tR4wZs81\n    name: DB_PASSWORD");
+    assert_redacted("{\n  \"value\": \"x7Qm2kV9tR4wZs81\",\n  \"name\": \"API_TOKEN\"\n}\n");
+    assert_redacted("  - value: x7Qm2kV9tR4wZs81\n    name: DB_PASSWORD\n");
+    assert_redacted("  - value: x7Qm2kV9tR4wZs81\n    name: DB_PASSWORD");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn takes_value_on_the_line_after_its_operator() {
         "\"adminPassword\": {\n  \"value\": \"x7Qm2kV9tR4wZs81\"\n}\n",
         "\"adminPassword\": {\n\n  \"value\": \"x7Qm2kV9tR4wZs81\"\n}\n",
     ] {
-        taken(text);
+        assert_redacted(text);
     }
 }
 
@@ -104,7 +104,7 @@ fn takes_secrets_in_escaped_lines() {
         r#"{"out":"\"adminPassword\": {\n    \"value\": \"x7Qm2kV9tR4wZs81\"\n}"}"#,
         r#"{"out":"API_TOKEN =\n   \"x7Qm2kV9tR4wZs81\""}"#,
     ] {
-        taken(&format!("{text}\n"));
+        assert_redacted(&format!("{text}\n"));
     }
 }
 
@@ -122,7 +122,7 @@ fn leaves_values_of_other_names() {
         "const TOKEN: &str =\n    next_token_of_lexer;\n",
         "password: |\n  see the notes of the team\nid: x7Qm2kV9tR4wZs81\n",
     ] {
-        kept(text);
+        assert_unchanged(text);
     }
 }
 
@@ -152,7 +152,7 @@ fn takes_known_ordinary_value_of_a_name_on_another_line() {
 }
 
 #[test]
-fn holds_back_no_plain_line() {
+fn plain_line_is_not_held_back() {
     let run = redactor();
     let mut stream = run.stream();
     let mut push = |text: &str| {

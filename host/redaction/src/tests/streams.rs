@@ -1,4 +1,4 @@
-//! Streams: what is released when, and that no cut changes anything.
+//! Streams: when text is released, and that cuts do not change the result.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn push(stream: &mut StreamRedactor, text: &str) -> String {
 }
 
 #[test]
-fn a_finished_line_goes_out_at_once() {
+fn finished_line_is_released_at_once() {
     let mut stream = redactor().stream();
     assert_eq!(push(&mut stream, "plain line\n"), "plain line\n");
     assert_eq!(
@@ -23,7 +23,7 @@ fn a_finished_line_goes_out_at_once() {
 }
 
 #[test]
-fn prose_flows_word_by_word() {
+fn prose_is_released_word_by_word() {
     let mut stream = redactor().stream();
     assert_eq!(push(&mut stream, "The API key is read "), "The API key is read ");
     assert_eq!(push(&mut stream, "once at sta"), "once at ");
@@ -38,7 +38,7 @@ fn prose_flows_word_by_word() {
 }
 
 #[test]
-fn an_open_match_is_held_and_finish_redacts_it() {
+fn open_match_is_held_back_and_redacted_by_finish() {
     let mut stream = redactor().stream();
     assert_eq!(push(&mut stream, "password = \"Cbgrr2664$pik"), "");
     let mut out = String::new();
@@ -48,7 +48,7 @@ fn an_open_match_is_held_and_finish_redacts_it() {
 }
 
 #[test]
-fn characters_may_be_cut_and_invalid_bytes_are_replaced() {
+fn cut_characters_are_joined_and_invalid_bytes_replaced() {
     let run = redactor();
     let text = "å→😀 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 ü\n";
     for size in 1..20 {
@@ -60,7 +60,7 @@ fn characters_may_be_cut_and_invalid_bytes_are_replaced() {
 }
 
 #[test]
-fn a_key_is_redacted_line_by_line_however_it_arrives() {
+fn key_is_redacted_line_by_line_for_any_cut() {
     let run = redactor();
     let mut stream = run.stream();
     let body = "MIIEpQIBAAKCAQEA1EEr0/Xh+emdvcUdTBKarkjrIdq8u8X/sBvD9BaQM/sDt2F8";
@@ -82,7 +82,7 @@ fn a_key_is_redacted_line_by_line_however_it_arrives() {
     assert_eq!(out, expected);
 }
 
-/// A line far longer than what is held, with secrets where it has to be parted.
+/// A line far longer than the limit, with secrets where it must be split.
 fn long_line(filler: &str, every: usize) -> String {
     let mut text = String::new();
     for at in 0..60 {
@@ -93,7 +93,7 @@ fn long_line(filler: &str, every: usize) -> String {
 }
 
 #[test]
-fn long_lines_take_bounded_memory_and_lose_nothing() {
+fn long_lines_use_bounded_memory_and_lose_no_text() {
     let run = redactor();
     for filler in ["x", "word ", "{\"a\":1},", "ü", "A/b9", "%20a"] {
         let text = long_line(filler, 9973);
@@ -117,7 +117,7 @@ fn long_lines_take_bounded_memory_and_lose_nothing() {
 }
 
 #[test]
-fn a_secret_longer_than_its_rule_allows_leaves_no_tail() {
+fn secret_longer_than_its_rule_leaves_no_tail() {
     let run = redactor();
     let token = format!("hvs.{}", "aB3xYz9Q".repeat(30_000));
     let output = run.redact(&format!("a {token} b\n")).text.into_owned();
@@ -125,7 +125,7 @@ fn a_secret_longer_than_its_rule_allows_leaves_no_tail() {
     assert_eq!(streamed(&run, format!("a {token} b\n").as_bytes(), &[5000]), output);
 }
 
-/// Snippets that, put side by side, give what the rules must take apart.
+/// Snippets whose combinations give difficult input for the rules.
 const SNIPPETS: &[&str] = &[
     "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",
     "AKIAUAUDC6E55DKA2DUT",
@@ -196,7 +196,7 @@ const SNIPPETS: &[&str] = &[
     "wn va",
 ];
 
-fn jumble() -> impl Strategy<Value = String> {
+fn random_text() -> impl Strategy<Value = String> {
     prop::collection::vec(
         prop_oneof![9 => (0..SNIPPETS.len()).prop_map(|at| SNIPPETS[at].to_owned()), 1 => "[ -~]{1,6}"],
         1..24,
@@ -208,7 +208,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, rng_seed: proptest::test_runner::RngSeed::Fixed(5), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_cut_changes_the_output(text in jumble(), cuts in prop::collection::vec(1usize..40, 1..6)) {
+    fn no_cut_changes_the_output(text in random_text(), cuts in prop::collection::vec(1usize..40, 1..6)) {
         let run = super::bind(Masks::new([KnownSecret { name: String::new(), value: "known value".to_owned() }]));
         let whole = run.redact(&text).text.into_owned();
         prop_assert_eq!(streamed(&run, text.as_bytes(), &cuts), whole.clone());
@@ -216,14 +216,14 @@ proptest! {
     }
 
     #[test]
-    fn redacting_twice_changes_nothing(text in jumble()) {
+    fn redacting_twice_changes_nothing(text in random_text()) {
         let run = super::bind(Masks::new([KnownSecret { name: String::new(), value: "known value".to_owned() }]));
         let once = run.redact(&text).text.into_owned();
         prop_assert_eq!(run.redact(&once).text.into_owned(), once);
     }
 
     #[test]
-    fn json_stays_json(parts in prop::collection::vec(jumble(), 1..4), depth in 1usize..4) {
+    fn json_stays_valid(parts in prop::collection::vec(random_text(), 1..4), depth in 1usize..4) {
         let run = redactor();
         let mut text = serde_json::to_string(&parts).unwrap();
         for _ in 0..depth {

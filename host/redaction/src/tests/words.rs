@@ -1,4 +1,4 @@
-//! Known values that are ordinary words, and documents whose lines are.
+//! Known values that are ordinary words, and documents with ordinary lines.
 
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn assert_redacted(run: &RunRedactor, text: &str, expected: &str) {
 }
 
 #[test]
-fn an_ordinary_word_is_masked_as_a_credential_and_nowhere_else() {
+fn ordinary_word_is_masked_only_as_a_credential() {
     let run = known(&[("POSTGRES_PASSWORD", "postgres")]);
     for text in [
         "database postgres is up\n",
@@ -51,20 +51,20 @@ fn an_ordinary_word_is_masked_as_a_credential_and_nowhere_else() {
 }
 
 #[test]
-fn a_placeholder_of_examples_is_masked_where_it_is_the_password() {
+fn example_password_is_masked_as_a_credential() {
     let run = known(&[("DB_PASSWORD", "changeme")]);
     assert_redacted(&run, "DB_PASSWORD=changeme # changeme", "DB_PASSWORD=[REDACTED:db-password] # changeme");
     assert_redacted(&known(&[]), "DB_PASSWORD=changeme", "DB_PASSWORD=changeme");
 }
 
 #[test]
-fn a_short_value_is_masked_as_a_credential() {
+fn short_value_is_masked_as_a_credential() {
     let run = known(&[("DB_PASSWORD", "abc")]);
     assert_redacted(&run, "abc password=abc abc", "abc password=[REDACTED:db-password] abc");
 }
 
 #[test]
-fn a_credential_in_base64_of_a_text_is_found() {
+fn credential_in_base64_of_a_text_is_found() {
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode("A=1\nPOSTGRES_PASSWORD=postgres\nB=2\n");
     let run = known(&[("POSTGRES_PASSWORD", "postgres")]);
@@ -72,7 +72,7 @@ fn a_credential_in_base64_of_a_text_is_found() {
 }
 
 #[test]
-fn members_of_a_json_value_are_found_by_their_names() {
+fn members_of_a_json_value_are_masked() {
     let run = known(&[("POSTGRES_PASSWORD", "postgres")]);
     let mut document = serde_json::json!({
         "env": {"POSTGRES_PASSWORD": "postgres", "POSTGRES_USER": "postgres"},
@@ -93,7 +93,7 @@ fn members_of_a_json_value_are_found_by_their_names() {
 }
 
 #[test]
-fn a_value_that_stands_in_the_open_too_counts_as_ordinary() {
+fn value_that_is_also_open_counts_as_ordinary() {
     let secrets = ["alexander", "x7Qm2kV9tR4w"]
         .map(|value| KnownSecret { name: "APP_PASSWORD".to_owned(), value: value.to_owned() });
     let open = ["alexander", "x7Qm2kV9tR4w"].map(str::to_owned).into();
@@ -117,7 +117,7 @@ const ACCOUNT: &str = r#"{
 "#;
 
 #[test]
-fn ordinary_lines_of_a_document_stay_in_others_and_telling_members_do_not() {
+fn only_distinctive_members_of_a_document_are_masked_elsewhere() {
     let run = known(&[("APP_CREDENTIALS", ACCOUNT)]);
     for text in [
         "{\n  \"type\": \"service_account\",\n  \"project_id\": \"other\"\n}\n",
@@ -134,7 +134,7 @@ fn ordinary_lines_of_a_document_stay_in_others_and_telling_members_do_not() {
 }
 
 #[test]
-fn a_document_is_masked_as_a_whole() {
+fn document_is_masked_as_a_whole() {
     let run = known(&[("APP_CREDENTIALS", ACCOUNT)]);
     let mask = "[REDACTED:app-credentials]";
     let masked = format!("{{\n  {mask}\n  {mask}\n  {mask}\n    {mask}\n  {mask}\n  {mask}\n  {mask}\n{mask}\n");
@@ -146,14 +146,14 @@ fn a_document_is_masked_as_a_whole() {
 }
 
 #[test]
-fn a_document_with_blank_lines_is_masked_as_a_whole() {
+fn document_with_blank_lines_is_masked_as_a_whole() {
     let run = known(&[("APP_CREDENTIALS", "user = alice\n\n[part]\nx = 1\n")]);
     let mask = "[REDACTED:app-credentials]";
     assert_redacted(&run, "a\nuser = alice\n\n[part]\nx = 1\nb\n", &format!("a\n{mask}\n\n{mask}\n{mask}\nb\n"));
     assert_redacted(&run, "user = alice\n\n[part]\nx = 2\n", "user = alice\n\n[part]\nx = 2\n");
 }
 
-/// Snippets that, put side by side, make places of credentials and others of the words.
+/// Snippets whose combinations use the words both as credentials and otherwise.
 const SNIPPETS: &[&str] = &[
     "postgres",
     "P@ssw0rd",
@@ -228,7 +228,7 @@ const SNIPPETS: &[&str] = &[
 const DOCUMENT: &str =
     "{\n  \"type\": \"service_account\",\n  \"a\": [\n  ],\n  \"client_secret\": \"kettle-orbit-seven\"\n}\n";
 
-fn jumble() -> impl Strategy<Value = String> {
+fn random_text() -> impl Strategy<Value = String> {
     prop::collection::vec(
         prop_oneof![
             12 => (0..SNIPPETS.len()).prop_map(|at| SNIPPETS[at].to_owned()),
@@ -241,7 +241,7 @@ fn jumble() -> impl Strategy<Value = String> {
     .prop_map(|parts| parts.concat())
 }
 
-fn jumbled() -> RunRedactor {
+fn random_text_redactor() -> RunRedactor {
     known(&[
         ("DB_PASSWORD", "postgres"),
         ("API_TOKEN", "P@ssw0rd"),
@@ -254,25 +254,25 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, rng_seed: proptest::test_runner::RngSeed::Fixed(6), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_cut_changes_what_becomes_of_a_word(text in jumble(), cuts in prop::collection::vec(1usize..40, 1..6)) {
-        let run = jumbled();
+    fn cuts_do_not_change_the_masking_of_words(text in random_text(), cuts in prop::collection::vec(1usize..40, 1..6)) {
+        let run = random_text_redactor();
         let whole = run.redact(&text).text.into_owned();
         prop_assert_eq!(streamed(&run, text.as_bytes(), &cuts), whole.clone());
         prop_assert_eq!(streamed(&run, text.as_bytes(), &[1]), whole);
     }
 
     #[test]
-    fn redacting_a_word_twice_changes_nothing(text in jumble()) {
-        let run = jumbled();
+    fn second_pass_does_not_change_masked_words(text in random_text()) {
+        let run = random_text_redactor();
         let once = run.redact(&text).text.into_owned();
         prop_assert_eq!(run.redact(&once).text.into_owned(), once);
     }
 
     #[test]
-    fn a_telling_value_is_masked_wherever_it_stands(
-        before in jumble(),
+    fn distinctive_value_is_masked_everywhere(
+        before in random_text(),
         value in "[a-zA-Z0-9]{8,24}",
-        after in jumble(),
+        after in random_text(),
         cuts in prop::collection::vec(1usize..40, 1..6),
     ) {
         let run = known(&[("DB_PASSWORD", "postgres"), ("API_TOKEN", &value)]);

@@ -1,10 +1,10 @@
-//! Namespaces that the system's `bwrap` makes, where the system lets that program make them and not this one: it is
-//! set-user-id root, or has a profile of AppArmor of its own.
+//! Namespaces that the system's `bwrap` makes, on systems that allow this to `bwrap` but not to other programs: `bwrap`
+//! is set-user-id root there, or has its own AppArmor profile.
 //!
-//! `bwrap` builds the view from its arguments and then executes this program as process 1, which goes on as in
-//! namespaces of our own. The arguments are paths (only new versions take descriptors): somebody who can change a folder
-//! on the way could lead it elsewhere. So what has to lie at each path is written down before, and process 1 compares it
-//! with what was mounted before it lets the program start.
+//! `bwrap` builds the view from its arguments and then executes this program as process 1, which continues as in
+//! namespaces made by this program. The arguments are paths (only new versions take descriptors): a process that can
+//! change a folder on the path could redirect it. So the expected file at each path is recorded before, and process 1
+//! compares it with what was mounted before it lets the program start.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,16 +22,16 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{ForkResult, Pid, execve, execveat, fork, geteuid};
 use serde::{Deserialize, Serialize};
 
-use super::super::birth::ChildFailure;
 use super::super::keeper::leave;
 use super::super::linux;
+use super::super::spawn::ChildFailure;
 use super::init::{Init, control_pair};
-use super::mounts::{is_folder, is_mount_root, make_all_private, open_place};
+use super::mounts::{is_folder, is_mount_root, make_all_private, open_path};
 use super::view::{KERNEL, is_absent};
 use super::{FileIdentity, INIT_VERB, Namespaces, Setup, SetupError, TEMPORARY_FOLDERS, View, privileges};
 
-/// Where systems install it. A search path could name a folder of the user's.
-const PLACES: [&str; 4] = ["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap", "/run/wrappers/bin/bwrap"];
+/// Where systems install `bwrap`. `PATH` is not searched, as it can name a folder of the user.
+const BWRAP_PATHS: [&str; 4] = ["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap", "/run/wrappers/bin/bwrap"];
 
 /// Bytes of shared memory (`/dev/shm`) of one child, at most.
 const SHARED_MEMORY: &str = "536870912";
@@ -39,31 +39,31 @@ const SHARED_MEMORY: &str = "536870912";
 /// The program of the package `ostler-reaper`.
 const REAPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ostler-reaper"));
 
-/// What `bwrap` says is far shorter.
-const MAX_COMPLAINT: u64 = 400;
+/// Bytes of `bwrap`'s error output that are read.
+const MAX_ERROR_TEXT: u64 = 400;
 
-/// Arguments that `bwrap` takes, at most (`MAX_ARGS` in its source).
+/// The largest number of arguments that `bwrap` accepts (`MAX_ARGS` in its source).
 const MAX_ARGUMENTS: usize = 9000;
 
 /// Capabilities of process 1 in its user namespace: to detach its mounts, to drop capabilities, to listen on low ports.
 const OF_PROCESS_ONE: [&str; 3] = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE"];
 
-/// Folders whose content `bwrap` makes anew: what lies in them on the host is not there.
+/// Folders that `bwrap` fills with new content: the host's files in them are not there.
 const NEW: [&str; 2] = ["/proc", "/dev"];
 
-/// The system's `bwrap`, which must belong to root and be writable by nobody else.
+/// The system's `bwrap`, which must belong to root and be writable by root alone.
 pub(super) fn find() -> Result<&'static Path, String> {
     let mut reason = "this system has no bwrap".to_owned();
-    for place in PLACES.map(Path::new).into_iter().filter(|place| place.exists()) {
-        match ostler_private_files::ownership::check(place) {
-            Ok(()) => return Ok(place),
+    for target in BWRAP_PATHS.map(Path::new).into_iter().filter(|target| target.exists()) {
+        match ostler_private_files::ownership::check(target) {
+            Ok(()) => return Ok(target),
             Err(untrusted) => reason = untrusted.to_string(),
         }
     }
     Err(reason)
 }
 
-/// Whether it is set-user-id root: it then makes no user namespace, and leaves nobody a capability.
+/// Whether it is set-user-id root: then it makes no user namespace, and the child has no capability.
 pub(super) fn is_set_user_id(bwrap: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     bwrap.metadata().is_ok_and(|found| found.permissions().mode() & libc::S_ISUID != 0) && !geteuid().is_root()
@@ -72,9 +72,9 @@ pub(super) fn is_set_user_id(bwrap: &Path) -> bool {
 /// What `bwrap` is to mount at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mount {
-    /// Something of the host, at its own path but for the private temporary folder.
+    /// A file or folder of the host, at its own path except for the private temporary folder.
     Bind { source: PathBuf, write: bool, identity: FileIdentity },
-    /// Something empty over what lies there.
+    /// Something empty over the file or folder at the path.
     Cover { folder: bool, original: FileIdentity },
 }
 
@@ -85,13 +85,13 @@ struct Plan {
     mounts: BTreeMap<PathBuf, Mount>,
 }
 
-/// What has to lie at a path before the program starts.
+/// The file that must be at a path before the program starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Expected {
-    /// The bytes of the path: as text it could not name every file.
+    /// The bytes of the path, which need not be UTF-8.
     path: Vec<u8>,
     identity: FileIdentity,
-    /// Whether exactly this is to be covered, instead of seen.
+    /// Whether this file must be covered, instead of visible.
     covered: bool,
 }
 
@@ -110,15 +110,15 @@ impl Plan {
         };
         let hidden = view.hide.iter().filter_map(|path| path.canonicalize().ok());
         for path in hidden.filter(|path| !is_new(path)) {
-            let Ok(place) = open_place(&path) else { continue };
+            let Ok(target) = open_path(&path) else { continue };
             let looked = |errno| SetupError::on("look at", &path)(errno);
-            let (folder, original) = (is_folder(&place).map_err(looked)?, FileIdentity::of(&place).map_err(looked)?);
+            let (folder, original) = (is_folder(&target).map_err(looked)?, FileIdentity::of(&target).map_err(looked)?);
             plan.mounts.insert(path, Mount::Cover { folder, original });
         }
         if let Some(folder) = &view.tmp {
             let identity = identity_of(folder)?;
-            for place in TEMPORARY_FOLDERS.iter().filter_map(|place| Path::new(place).canonicalize().ok()) {
-                plan.mounts.insert(place, Mount::Bind { source: folder.clone(), write: true, identity });
+            for target in TEMPORARY_FOLDERS.iter().filter_map(|target| Path::new(target).canonicalize().ok()) {
+                plan.mounts.insert(target, Mount::Bind { source: folder.clone(), write: true, identity });
             }
         }
         let covers: Vec<PathBuf> = plan.mounts.keys().cloned().collect();
@@ -140,7 +140,7 @@ impl Plan {
                 plan.bind(&open.path, open.write, identity);
             }
         }
-        plan.drop_covers_of_what_is_not_there();
+        plan.drop_needless_covers();
         plan.protect(view)?;
         Ok(plan)
     }
@@ -149,13 +149,13 @@ impl Plan {
         self.mounts.insert(path.to_owned(), Mount::Bind { source: path.to_owned(), write, identity });
     }
 
-    /// The mount that decides what lies at a path, the path's own left out.
+    /// The innermost mount above a path, without the path's own.
     fn above(&self, path: &Path) -> Option<(&Path, &Mount)> {
         let above = |above: &Path| self.mounts.get_key_value(above).map(|(path, mount)| (path.as_path(), mount));
         path.ancestors().skip(1).find_map(above)
     }
 
-    /// Whether the child sees what the host sees there.
+    /// Whether the child sees the host's file at a path.
     fn is_shown(&self, path: &Path) -> bool {
         match self.above(path) {
             None => true,
@@ -164,7 +164,7 @@ impl Plan {
         }
     }
 
-    /// Whether the child may change what lies there.
+    /// Whether the child may change the file at a path.
     fn is_writable(&self, path: &Path) -> bool {
         match self.above(path) {
             None => !self.read_only,
@@ -173,7 +173,8 @@ impl Plan {
         }
     }
 
-    fn drop_covers_of_what_is_not_there(&mut self) {
+    /// Removes covers of paths that the child does not see anyway.
+    fn drop_needless_covers(&mut self) {
         let covers = self.mounts.iter().filter(|(_, mount)| matches!(mount, Mount::Cover { .. }));
         let needless: Vec<PathBuf> =
             covers.filter(|(path, _)| !self.is_shown(path)).map(|(path, _)| path.clone()).collect();
@@ -182,8 +183,8 @@ impl Plan {
         }
     }
 
-    /// Makes protected files and folders read-only, and mounts the folders above them, and above covers, on themselves: the
-    /// kernel does not rename what something is mounted on, so that nothing else takes the place of the path.
+    /// Makes protected files and folders read-only, and mounts the folders above them, and above covers, on themselves:
+    /// the kernel does not rename a mount point, so the path cannot be replaced.
     fn protect(&mut self, view: &View) -> Setup {
         let covers = self.mounts.iter().filter(|(_, mount)| matches!(mount, Mount::Cover { .. }));
         let pinned: Vec<PathBuf> = covers.map(|(path, _)| path.clone()).collect();
@@ -191,10 +192,10 @@ impl Plan {
             self.pin(path)?;
         }
         for path in &view.protect {
-            let identity = match open_place(path) {
-                // Nothing can be mounted on a link; the engine looks whether such a one is replaced.
-                Ok(place) if is_link(&place).map_err(SetupError::on("look at", path))? => continue,
-                Ok(place) => FileIdentity::of(&place).map_err(SetupError::on("look at", path))?,
+            let identity = match open_path(path) {
+                // Nothing can be mounted on a link; the engine checks whether such a path is replaced.
+                Ok(target) if is_link(&target).map_err(SetupError::on("look at", path))? => continue,
+                Ok(target) => FileIdentity::of(&target).map_err(SetupError::on("look at", path))?,
                 Err(errno) if is_absent(errno) || errno == Errno::ELOOP => continue,
                 Err(errno) => return Err(SetupError::on("open", path)(errno)),
             };
@@ -204,7 +205,7 @@ impl Plan {
             self.pin(path)?;
             self.bind(path, false, identity);
         }
-        // Last: what was pinned or is open below a protected folder is as protected as the folder.
+        // Last: mounts below a protected folder become read-only like the folder.
         for (path, mount) in &mut self.mounts {
             if let Mount::Bind { write, .. } = mount {
                 *write &= !view.protect.iter().any(|protected| path.starts_with(protected));
@@ -237,28 +238,28 @@ impl Plan {
 }
 
 fn identity_of(path: &Path) -> Setup<FileIdentity> {
-    let place = open_place(path).map_err(SetupError::on("open", path))?;
-    FileIdentity::of(&place).map_err(SetupError::on("look at", path))
+    let target = open_path(path).map_err(SetupError::on("open", path))?;
+    FileIdentity::of(&target).map_err(SetupError::on("look at", path))
 }
 
-fn is_link(place: &OwnedFd) -> nix::Result<bool> {
-    Ok(fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFLNK)
+fn is_link(target: &OwnedFd) -> nix::Result<bool> {
+    Ok(fstat(target)?.st_mode & libc::S_IFMT == libc::S_IFLNK)
 }
 
-/// Cuts the mounts of this namespace off from those that happen elsewhere, where `bwrap` has left the right to do that. Else
-/// what the system mounts later appears in the run, too; the probe looks for that.
+/// Detaches the mounts of this namespace from those made elsewhere, if `bwrap` has left the right to do that. Otherwise
+/// later mounts of the system appear in the run, too; the probe checks for that.
 pub(super) fn detach_mounts() {
     let _ = make_all_private();
 }
 
-/// Makes sure that everything lies where it was meant to, in the namespaces that `bwrap` has made.
+/// Verifies that the expected file is mounted at each path, in the namespaces that `bwrap` has made.
 pub(super) fn verify(expected: &[Expected]) -> Setup {
     for Expected { path, identity, covered } in expected {
         let path = Path::new(OsStr::from_bytes(path));
-        let place = open_place(path).map_err(SetupError::on("find what was mounted at", path))?;
+        let target = open_path(path).map_err(SetupError::on("find what was mounted at", path))?;
         let looked = SetupError::on("look at", path);
-        let found = FileIdentity::of(&place).and_then(|found| Ok((found, is_mount_root(&place)?))).map_err(looked)?;
-        // Of a cover it is known only what it must not be.
+        let found = FileIdentity::of(&target).and_then(|found| Ok((found, is_mount_root(&target)?))).map_err(looked)?;
+        // For a cover, only the file that it must not show is known.
         if found.1 && (found.0 == *identity) != *covered {
             continue;
         }
@@ -340,7 +341,7 @@ impl Arguments {
                 }
             }
         }
-        // Now that everything in them is in its place.
+        // Only now, after the mounts inside them.
         for (path, mount) in &plan.mounts {
             if matches!(mount, Mount::Cover { folder: true, .. }) {
                 self.add(["--remount-ro"]);
@@ -365,18 +366,18 @@ impl Arguments {
     }
 }
 
-/// What process 1 is handed besides its socket to the keeper, in this order.
+/// What process 1 gets besides its socket to the keeper, in this order.
 pub(in super::super) struct Handover<'a> {
     /// The frame that describes the program.
     pub(in super::super) frame: &'a [u8],
     /// Descriptors for the program's process.
     pub(in super::super) fds: [&'a OwnedFd; 5],
-    /// The variable by which processes of the run are known.
+    /// The environment variable that marks processes of the run.
     pub(in super::super) marker: Option<&'a CString>,
 }
 
-/// Lets `bwrap` make namespaces with this program as their process 1. `fail` takes the failure of the process that was to
-/// become `bwrap` to the keeper.
+/// Lets `bwrap` make namespaces with this program as their process 1. `fail` sends the failure of the process that was
+/// to become `bwrap` to the keeper.
 pub(in super::super) fn start(
     namespaces: &Namespaces,
     handover: &Handover<'_>,
@@ -390,8 +391,8 @@ pub(in super::super) fn start(
     let expected = serde_json::to_vec(&plan.expected()).map_err(|_| at(Errno::EINVAL))?;
     let length = u64::try_from(expected.len()).unwrap_or(0).to_le_bytes();
     let program = in_memory(c"program", &[&length, &expected, handover.frame])?;
-    let complaint = in_memory(c"bwrap-stderr", &[])?;
-    // Through the process itself: the file may have been replaced.
+    let stderr = in_memory(c"bwrap-stderr", &[])?;
+    // Through `/proc`, because the file may have been replaced.
     let own = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(at)?;
     let (control, theirs) = control_pair().map_err(at)?;
 
@@ -406,11 +407,11 @@ pub(in super::super) fn start(
     kept.extend([own.as_raw_fd(), words.as_raw_fd()]);
     kept.extend(arguments.fds.iter().map(AsRawFd::as_raw_fd));
 
-    // SAFETY: this process has one thread, so that the copy may do whatever this one may.
+    // SAFETY: this process has one thread, so that the copy may do the same as this one.
     match unsafe { fork() }.map_err(at)? {
         ForkResult::Child => {
-            linux::close_all_but(&[&kept[..], &[complaint.as_raw_fd()]].concat());
-            let ready = nix::unistd::dup2_stderr(&complaint)
+            linux::close_all_but(&[&kept[..], &[stderr.as_raw_fd()]].concat());
+            let ready = nix::unistd::dup2_stderr(&stderr)
                 .and_then(|()| kept.iter().try_for_each(|fd| keep_on_exec(*fd)))
                 .and_then(|()| nix::unistd::chdir("/"));
             let path = argv.first().map_or(c"", CString::as_c_str);
@@ -421,7 +422,7 @@ pub(in super::super) fn start(
             }
             leave()
         }
-        ForkResult::Parent { child } => Ok(Init::made_by(child, control, complaint)),
+        ForkResult::Parent { child } => Ok(Init::made_by(child, control, stderr)),
     }
 }
 
@@ -430,8 +431,8 @@ pub(super) fn reaper() -> Setup<OwnedFd> {
     in_memory(c"ostler-reaper", &[REAPER])
 }
 
-/// Executes the reaper in place of this process. `opaque` is the end of a pipe that the reaper closes when nobody can
-/// look into it any more.
+/// Executes the reaper in place of this process. The reaper closes `opaque`, the end of a pipe, when no other
+/// process can read its memory any more.
 pub(super) fn execute_reaper(reaper: &OwnedFd, control: &OwnedFd, program: Pid, opaque: &OwnedFd) -> Setup<Infallible> {
     let at = |errno| SetupError::at("execute the reaper")(errno);
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| at(Errno::EINVAL));
@@ -460,17 +461,17 @@ fn in_memory(name: &std::ffi::CStr, parts: &[&[u8]]) -> Setup<OwnedFd> {
     Ok(file.into())
 }
 
-/// What `bwrap` said before it ended, in one line.
-pub(super) fn complaint(stderr: &OwnedFd) -> String {
+/// The error output of `bwrap`, in one line.
+pub(super) fn error_text(stderr: &OwnedFd) -> String {
     let mut text = Vec::new();
     if let Ok(copy) = stderr.as_fd().try_clone_to_owned() {
         let mut file = std::fs::File::from(copy);
-        let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MAX_COMPLAINT).read_to_end(&mut text));
+        let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MAX_ERROR_TEXT).read_to_end(&mut text));
     }
     String::from_utf8_lossy(&text).trim().replace('\n', "; ")
 }
 
-/// What was handed over to process 1: what has to lie where, and the frame that describes the program.
+/// Reads what process 1 was given: the expected files, and the frame that describes the program.
 pub(in super::super) fn take_over(program: OwnedFd) -> Option<(Vec<Expected>, Vec<u8>)> {
     let mut content = Vec::new();
     std::fs::File::from(program).read_to_end(&mut content).ok()?;
@@ -513,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn protected_path_is_read_only_and_the_folders_above_it_are_pinned() {
+    fn protected_path_is_read_only_and_folders_above_it_are_pinned() {
         let (_folder, root) = folder_with(&["work/.git/hooks", "work/sub"]);
         let view = View {
             read_only: true,
@@ -525,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_or_pinned_below_a_protected_path_is_read_only_in_any_order() {
+    fn paths_below_a_protected_path_are_read_only_in_any_order() {
         let (_folder, root) = folder_with(&["work/.vscode/a/b/secret", "work/.vscode/ext"]);
         let mut view = View {
             read_only: true,
@@ -548,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_above_a_nested_open_folder_are_pinned_with_what_is_protected_in_it() {
+    fn folders_between_nested_open_folders_are_pinned() {
         let (_folder, root) = folder_with(&["work/p/q/a/.vscode"]);
         let view = View {
             read_only: true,
@@ -560,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn name_that_is_no_text_is_compared_as_any_other() {
+    fn expected_path_that_is_not_utf8_survives_serialization() {
         let path = Path::new(OsStr::from_bytes(b"/\xff"));
         let expected = Expected::new(path, FileIdentity { device: 1, inode: 2 }, true);
         let read: Expected = serde_json::from_slice(&serde_json::to_vec(&expected).unwrap()).unwrap();
@@ -568,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_below_a_cover_is_shown_but_what_stays_open() {
+    fn below_a_cover_only_open_paths_are_mounted() {
         let (_folder, root) = folder_with(&["home/.cli/settings", "home/.cli/own/deep"]);
         let view = View {
             read_only: true,
@@ -581,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn cover_in_a_writable_folder_cannot_be_moved_away() {
+    fn folders_above_a_cover_are_pinned_if_writable() {
         let (_folder, root) = folder_with(&["a/b/secret"]);
         let view = View { hide: vec![root.join("a/b/secret")], ..View::default() };
         let own = mounts(&view, &root);
@@ -591,17 +592,17 @@ mod tests {
     }
 
     #[test]
-    fn path_where_nothing_was_mounted_is_refused_by_process_one() {
+    fn verify_rejects_a_path_without_a_mount() {
         let (_folder, root) = folder_with(&["work"]);
         let identity = identity_of(&root.join("work")).unwrap();
-        // It is the right folder, but no mount holds it in its place.
+        // It is the right folder, but it is not a mount point.
         let expected = Expected::new(&root.join("work"), identity, false);
         assert_eq!(verify(&[expected]).unwrap_err().errno, Errno::ESTALE);
         let mounted = Path::new("/proc");
         let identity = identity_of(mounted).unwrap();
         let expected = |covered| [Expected::new(mounted, identity, covered)];
         assert_eq!(verify(&expected(false)), Ok(()));
-        // A cover that shows what it was to cover.
+        // A cover that shows the file that it should hide.
         assert_eq!(verify(&expected(true)).unwrap_err().errno, Errno::ESTALE);
     }
 }

@@ -18,17 +18,17 @@ use nix::sys::socket::{
 use nix::unistd::{ForkResult, Pid, fork, pipe2, read};
 use ostler_reaper::{REPORT, Reaped};
 
-use super::super::birth::ChildFailure;
 use super::super::event::{Exit, ExitStatus};
 use super::super::keeper::{exit_of, leave};
 use super::super::linux::{self, ProcessHandle};
+use super::super::spawn::ChildFailure;
 use super::bwrap::{self, Expected};
 use super::{MAX_SOCKETS, Namespaces, Setup, SetupError, network, privileges, view};
 
 /// Longest message: a report of an exit.
 const MAX_MESSAGE: usize = 256;
 
-/// What is said between the keeper and process 1.
+/// The first bytes of the messages between the keeper and process 1.
 const READY: u8 = b'r';
 const ADMITTED: u8 = b'a';
 const LISTENERS: u8 = b'l';
@@ -37,24 +37,24 @@ const PROGRAM: u8 = b'p';
 /// The keeper's side.
 #[derive(Debug)]
 pub(in super::super) struct Init {
-    /// The keeper's child, which ends when the namespace has ended: process 1, or the `bwrap` that made it. In the keeper's
-    /// PID namespace, as all ids here.
+    /// The keeper's child, which ends when the namespace has ended: process 1, or the `bwrap` that made it. In the
+    /// keeper's PID namespace, as all ids here.
     pub(in super::super) pid: Pid,
-    /// Process 1, once it has spoken.
+    /// Process 1, once it has sent a message.
     first: Option<First>,
     control: OwnedFd,
     /// Standard error of `bwrap`.
     stderr: Option<OwnedFd>,
 }
 
-/// Process 1. It is not the keeper's child where `bwrap` made it: another process could get its number.
+/// Process 1, with a handle: it is not the keeper's child if `bwrap` made it, so another process could get its id.
 #[derive(Debug)]
 struct First {
     pid: Pid,
     handle: ProcessHandle,
 }
 
-/// What process 1 says.
+/// A report of process 1.
 #[derive(Debug)]
 pub(in super::super) enum InitReport {
     /// It exists, with that id, and waits for [`Init::admit`].
@@ -65,14 +65,14 @@ pub(in super::super) enum InitReport {
     Program(Pid),
     /// The program has ended.
     Exited(Exit),
-    /// Nothing at the moment.
+    /// There is no report at the moment.
     Nothing,
-    /// It has gone.
+    /// Process 1 has gone.
     End,
 }
 
-/// Makes process 1 of new namespaces. In it, calls `become_program` in another process of the namespace, which must not
-/// return but on failure; `fail` takes the failure of either to the keeper.
+/// Makes process 1 of new namespaces. In it, calls `become_program` in another process of the namespace, which returns
+/// only on failure; `fail` sends the failure of either process to the keeper.
 pub(in super::super) fn start(
     namespaces: &Namespaces,
     become_program: impl FnOnce() -> ChildFailure,
@@ -84,13 +84,13 @@ pub(in super::super) fn start(
     if namespaces.network.is_some() {
         flags |= libc::CLONE_NEWNET;
     }
-    // SAFETY: as `fork`, with namespaces: no stack is given, so that the copy goes on with this one's. This process has one
-    // thread, so that the copy may do whatever this one may.
+    // SAFETY: as `fork`, with namespaces: no stack is given, so that the copy continues with this one's. This process
+    // has one thread, so that the copy may do the same as this one.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
     match Errno::result(pid).map_err(at)? {
         0 => {
             drop(control);
-            // The keeper reads the failure when it sees the end of `theirs`, which must therefore come after it.
+            // The keeper reads the failure when `theirs` closes, so it must be sent before.
             let set_up = || {
                 let listeners = namespaces.network.as_ref().map(network::open).transpose()?;
                 namespaces.view.as_ref().map_or(Ok(()), view::build)?;
@@ -109,7 +109,7 @@ pub(in super::super) fn start(
     }
 }
 
-/// The life of process 1 in namespaces that `bwrap` has made. `expected` is what has to lie where.
+/// Runs process 1 in namespaces that `bwrap` has made. `expected` names the file that must be at each path.
 pub(in super::super) fn serve_made(
     namespaces: &Namespaces,
     control: &OwnedFd,
@@ -129,8 +129,8 @@ pub(in super::super) fn serve_made(
     leave()
 }
 
-/// A socket for keeper and process 1. The first is the keeper's: the kernel says there who sends, in the ids of the
-/// receiver.
+/// A socket for keeper and process 1. The first end is the keeper's: the kernel adds the sender's id there, as the
+/// keeper sees it.
 pub(super) fn control_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     setsockopt(&pair.0, sockopt::PassCred, &true)?;
@@ -138,12 +138,12 @@ pub(super) fn control_pair() -> nix::Result<(OwnedFd, OwnedFd)> {
 }
 
 impl Init {
-    /// Of namespaces that `bwrap`, the child `pid`, makes.
+    /// The keeper's side for namespaces that `bwrap`, the child `pid`, makes.
     pub(super) const fn made_by(pid: Pid, control: OwnedFd, stderr: OwnedFd) -> Self {
         Self { pid, first: None, control, stderr: Some(stderr) }
     }
 
-    /// Lets process 1 go on, with that id, once its user namespace knows this user.
+    /// Lets process 1, which has that id, continue once its user namespace knows this user.
     pub(in super::super) fn admit(&mut self, first: Pid) -> Setup {
         let lost = |_| SetupError::at("make namespaces")(Errno::ECHILD);
         let found = linux::process(first.as_raw());
@@ -162,13 +162,13 @@ impl Init {
         self.stderr.is_some()
     }
 
-    /// Whether a process is process 1, or the one that made it.
+    /// Whether a process is process 1, or the `bwrap` that made it.
     pub(in super::super) fn is_own(&self, pid: i32) -> bool {
         self.pid.as_raw() == pid || self.first.as_ref().is_some_and(|first| first.pid.as_raw() == pid)
     }
 
-    /// Ends process 1, and the kernel with it everything in its namespace. [`Self::pid`] ends after that. Returns whether
-    /// there was anything to end.
+    /// Ends process 1, and the kernel with it everything in its namespace. [`Self::pid`] ends after that. Returns
+    /// whether a process was there to end.
     pub(in super::super) fn kill(&self) -> bool {
         let killed = match &self.first {
             Some(first) => first.handle.signal(Signal::SIGKILL),
@@ -177,23 +177,24 @@ impl Init {
         killed.is_ok()
     }
 
-    /// Whether the `bwrap` that makes the namespaces has ended, and has left the making of them to nobody.
+    /// Whether the `bwrap` that makes the namespaces has ended.
     pub(in super::super) fn maker_has_ended(&self) -> bool {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        // It stays to be collected.
+        // Do not collect it here.
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         self.is_made_by_bwrap() && !matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::StillAlive))
     }
 
-    /// Why there are no namespaces, where `bwrap` could not make them.
+    /// The error if `bwrap` could not make the namespaces.
     pub(in super::super) fn failure(&self) -> Option<SetupError> {
-        let text = bwrap::complaint(self.stderr.as_ref().filter(|_| self.first.is_none())?);
-        // Somebody killed it, for want of memory perhaps: that passes.
-        let (said, errno) = if text.is_empty() { (text, Errno::EAGAIN) } else { (format!(" ({text})"), Errno::ECHILD) };
-        Some(SetupError::at(format!("make namespaces with bwrap{said}"))(errno))
+        let text = bwrap::error_text(self.stderr.as_ref().filter(|_| self.first.is_none())?);
+        // Without a message, it was killed, perhaps because memory was lacking: a temporary error.
+        let (detail, errno) =
+            if text.is_empty() { (text, Errno::EAGAIN) } else { (format!(" ({text})"), Errno::ECHILD) };
+        Some(SetupError::at(format!("make namespaces with bwrap{detail}"))(errno))
     }
 
-    /// The next thing that process 1 says; [`InitReport::Nothing`] where it says nothing now.
+    /// The next report of process 1; [`InitReport::Nothing`] if there is none at the moment.
     pub(in super::super) fn receive(&self) -> InitReport {
         let mut buffer = [0; MAX_MESSAGE];
         let received = loop {
@@ -248,8 +249,8 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<
     Ok(Received { length: message.bytes, fds, sender })
 }
 
-/// Makes the ids of this user namespace valid in the new one: all of them where this process may (root), else this user
-/// and its group.
+/// Maps the ids of this user namespace into the new one: all of them if this process may do that (root), else its user
+/// and group.
 fn write_maps(init: Pid) -> Setup {
     let write = |file: &str, content: &str| {
         fs::write(format!("/proc/{init}/{file}"), content).map_err(|error| linux::errno_of(&error))
@@ -259,7 +260,7 @@ fn write_maps(init: Pid) -> Setup {
         let all = |file| identity_map(&fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default());
         let mapped = write("uid_map", &all("uid_map")).and_then(|()| write("gid_map", &all("gid_map")));
         match mapped {
-            // Without the right to set ids root is as any other user.
+            // Root without the right to set ids is treated as any other user.
             Err(Errno::EPERM) => {}
             other => return other.map_err(at),
         }
@@ -270,7 +271,7 @@ fn write_maps(init: Pid) -> Setup {
     write("uid_map", &format!("{user} {user} 1\n")).map_err(at)
 }
 
-/// The map under which every id of a namespace with that map keeps its number.
+/// The map that keeps every id of a namespace with the map `own` unchanged.
 fn identity_map(own: &str) -> String {
     let ranges = own.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace();
@@ -280,8 +281,8 @@ fn identity_map(own: &str) -> String {
     ranges.collect()
 }
 
-/// The life of process 1. `set_up` makes the namespaces what they are to be, and returns the sockets for the host. If
-/// there is a `reaper`, process 1 executes it once the program's process exists.
+/// Runs process 1. `set_up` configures the namespaces, and returns the sockets for the host. If there is a `reaper`,
+/// process 1 executes it once the program's process exists.
 fn serve(
     control: &OwnedFd,
     set_up: impl FnOnce() -> Setup<Vec<OwnedFd>>,
@@ -290,39 +291,39 @@ fn serve(
     reaper: Option<&OwnedFd>,
 ) -> Setup {
     let lost = |errno| SetupError::at("reach the keeper")(errno);
-    let say = |kind: u8, fds: &[RawFd]| {
+    let send = |kind: u8, fds: &[RawFd]| {
         let rights = [ControlMessage::ScmRights(fds)];
         let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
         sendmsg::<UnixAddr>(control.as_raw_fd(), &[IoSlice::new(&[kind])], rights, MsgFlags::MSG_NOSIGNAL, None)
             .map(drop)
     };
     linux::set_process_name(c"ostler-init");
-    say(READY, &[]).map_err(lost)?;
+    send(READY, &[]).map_err(lost)?;
     let mut byte = [0];
     if receive(control, &mut byte, MsgFlags::empty()).map_err(lost)?.length == 0 {
         leave();
     }
-    // Where the keeper had to look at it.
+    // It was transparent while the keeper wrote its user map.
     privileges::be_opaque();
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(lost)?;
     let listeners = set_up()?;
     if !listeners.is_empty() {
         let raw: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
-        say(LISTENERS, &raw).map_err(lost)?;
+        send(LISTENERS, &raw).map_err(lost)?;
     }
     let failed = |errno| SetupError::at("make the program's process")(errno);
-    // The pipe's end says that process 1 has executed the reaper and that nobody can look into it.
+    // The pipe closes when process 1 has executed the reaper and no process of the run can read its memory.
     let reaper = reaper.map(|reaper| Ok((reaper, pipe2(OFlag::O_CLOEXEC).map_err(failed)?))).transpose()?;
-    // SAFETY: this process has one thread, so that the copy may do whatever this one may.
+    // SAFETY: this process has one thread, so that the copy may do the same as this one.
     let program = match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
             if let Some((_, (private, opaque))) = reaper {
                 drop(opaque);
                 while read(&private, &mut byte) == Err(Errno::EINTR) {}
             }
-            // Were process 1 to end now, the kernel would end this one as well.
-            if say(PROGRAM, &[]).is_ok() {
-                // It closes `control`, as all that it does not need.
+            // If process 1 ends now, the kernel ends this process as well.
+            if send(PROGRAM, &[]).is_ok() {
+                // It closes `control`, like all descriptors that it does not need.
                 fail(become_program());
             }
             leave()
@@ -337,7 +338,7 @@ fn serve(
     leave()
 }
 
-/// The end of a program whose process 1 went without a word of it: somebody killed it, and the namespace with it.
+/// The exit status of a program whose process 1 ended without a report: it was killed, and the namespace with it.
 pub(in super::super) const KILLED: ExitStatus = ExitStatus::Signal(libc::SIGKILL);
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use ::landlock::{
 };
 use nix::errno::Errno;
 
-use super::mounts::{is_folder, open_place};
+use super::mounts::{is_folder, open_path};
 use super::{Landlock, Setup, SetupError};
 
 /// The newest interface whose rights are known here. A kernel with an older one enforces what it knows.
@@ -31,8 +31,8 @@ fn enter(rules: &Landlock) -> Result<(), RulesetError> {
         ruleset = ruleset.handle_access(reading)?;
     }
     if rules.connect.is_some() {
-        // On an older kernel the domain would bound nothing of that: then the child must not start. What it listens on
-        // would be a way out, too.
+        // An older kernel would not restrict connections at all: then the child must not start. Listening is restricted,
+        // too, because it would also allow communication.
         ruleset =
             ruleset.set_compatibility(CompatLevel::HardRequirement).handle_access(AccessNet::from_all(ABI_KNOWN))?;
         ruleset = ruleset.set_compatibility(CompatLevel::BestEffort);
@@ -52,17 +52,17 @@ fn enter(rules: &Landlock) -> Result<(), RulesetError> {
     Ok(())
 }
 
-/// Allows what is at those paths. One that is missing, or behind a link, allows nothing.
+/// Allows access to those paths. A path that is missing, or behind a link, is skipped.
 fn allow(
     mut created: RulesetCreated,
     paths: &[PathBuf],
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
     for path in paths {
-        let Ok(place) = open_place(path) else { continue };
-        let Ok(folder) = is_folder(&place) else { continue };
+        let Ok(target) = open_path(path) else { continue };
+        let Ok(folder) = is_folder(&target) else { continue };
         let access = if folder { access } else { access & AccessFs::from_file(ABI_KNOWN) };
-        created = created.add_rule(PathBeneath::new(place, access))?;
+        created = created.add_rule(PathBeneath::new(target, access))?;
     }
     Ok(created)
 }

@@ -1,29 +1,29 @@
 //! Containment of a child: what it may see, change and reach, enforced by the kernel before the program starts.
 //!
 //! The runner owns the mechanism and knows nothing of providers. [`Sandbox`] says what holds for one child; the
-//! engine makes it of the payload, the configuration and the plugin's declaration.
+//! engine builds it from the payload, the configuration and the plugin's declaration.
 //!
 //! # Layers
 //! ```text
 //! privileges   no_new_privs, no capabilities, resource limits, a session keyring of its own      every child
-//! namespaces   user, PID, IPC, mount (and network): `init`, `view`, `network`; or by `bwrap`      where the kernel lets us
+//! namespaces   user, PID, IPC, mount (and network): `init`, `view`, `network`; or by `bwrap`      where the kernel allows it
 //! Landlock     writes, once more; alone where namespaces are refused: `landlock`                  from Linux 5.13
 //! seccomp      no mounts, no new user namespaces, no kernel keyrings: `filter`                   by mode
 //! ```
 //!
-//! # Who is who in a PID namespace
+//! # Processes in a PID namespace
 //! ```text
 //! keeper ──▶ init (process 1 of the namespace) ──▶ program
 //! ```
 //! The keeper stays outside. `init` builds the view, starts the program, collects every orphan, and reports the
-//! program's end. When `init` ends, the kernel ends everything in the namespace, whatever forked, changed its session or
-//! cleared its environment. `init` itself ends with the keeper (`PR_SET_PDEATHSIG`), so that nothing outlives a keeper
-//! that was killed.
+//! program's end. When `init` ends, the kernel ends everything in the namespace, including processes that forked,
+//! changed their session or cleared their environment. `init` itself ends with the keeper (`PR_SET_PDEATHSIG`), so that
+//! nothing outlives a keeper that was killed.
 //!
 //! # The view
-//! The mount namespace begins as a copy of the host's. Everything becomes read-only, folders that must not be seen are
+//! The mount namespace starts as a copy of the host's. Everything becomes read-only, folders that must not be seen are
 //! covered, and the folders of the run are mounted on their own paths again, writable. A folder that was checked is
-//! named by its device and inode as well: where the path leads to another folder by now, the child is not started.
+//! identified by its device and inode as well: if the path leads to another folder by then, the child is not started.
 
 mod bwrap;
 mod filter;
@@ -50,15 +50,15 @@ pub(super) use self::init::{Init, InitReport, KILLED, serve_made, start as start
 pub use self::privileges::be_opaque;
 pub(super) use self::view::enter;
 
-/// What bounds one child. The default bounds nothing but the privileges that no child gets.
+/// The restrictions of one child. The default only removes the privileges that no child gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// Namespaces of its own. None leaves the child in the host's.
     pub namespaces: Option<Namespaces>,
     /// A Landlock domain.
     pub landlock: Option<Landlock>,
-    /// What is missing and must not be made by the child: something empty stands in its place, read-only, until the child
-    /// has ended.
+    /// Missing files and folders that the child must not make: each is replaced by an empty one, read-only, until the
+    /// child has ended.
     pub placeholders: Vec<Placeholder>,
     /// System calls that are refused.
     pub filter: Filter,
@@ -69,15 +69,15 @@ pub struct Sandbox {
 /// Namespaces of a child. PID, IPC and user namespaces come with every one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
-    /// Who makes them.
+    /// Which program makes them.
     pub maker: Maker,
-    /// What it sees of the file system. None is what the host sees.
+    /// What it sees of the file system. None means all that the host sees.
     pub view: Option<View>,
-    /// Its network. None is the host's.
+    /// Its network. None means the host's.
     pub network: Option<Network>,
 }
 
-/// Who makes the namespaces of a child.
+/// Which program makes the namespaces of a child.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Maker {
     /// This program.
@@ -114,9 +114,9 @@ pub struct OpenPath {
     pub path: PathBuf,
     /// Whether the child may change it.
     pub write: bool,
-    /// What was checked: a path that leads to something else by now refuses the start.
+    /// The file that was checked: if the path leads to another one by then, the start fails.
     pub identity: Option<FileIdentity>,
-    /// Whether a missing path refuses the start.
+    /// Whether the start fails if the path is missing.
     pub required: bool,
 }
 
@@ -125,7 +125,7 @@ pub struct OpenPath {
 pub struct FileIdentity {
     /// Number of the device.
     pub device: u64,
-    /// Number of the inode. The host keeps the file open, so that no other gets it.
+    /// Number of the inode. The host keeps the file open, so that the number is not reused.
     pub inode: u64,
 }
 
@@ -133,7 +133,7 @@ impl FileIdentity {
     /// The identity of an open file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn of(fd: impl std::os::fd::AsFd) -> Result<Self, Errno> {
         let found = nix::sys::stat::fstat(fd)?;
         Ok(Self { device: found.st_dev, inode: found.st_ino })
@@ -165,18 +165,18 @@ pub struct Landlock {
 /// System calls that are refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Filter {
-    /// Those that reach into the kernel's keyrings or the kernel itself.
+    /// Calls that access the kernel's keyrings or change the kernel itself.
     #[default]
     Basic,
-    /// Those that mount, and those that make user namespaces, too.
+    /// Also calls that mount, and calls that make user namespaces.
     Strict,
-    /// And unix sockets: where nothing else keeps a child from those of the system.
+    /// Also unix sockets: if nothing else keeps a child from the system's sockets.
     StrictWithoutUnix,
-    /// And sockets of any kind but TCP: where no network namespace keeps them in.
+    /// Also sockets of any kind except TCP: if no network namespace contains them.
     StrictWithoutSockets,
 }
 
-/// Resource limits of each process of a child, where they are set.
+/// Resource limits of each process of a child. None means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
     /// Processes and threads of the user, all runs together.
@@ -189,7 +189,7 @@ pub struct ResourceLimits {
     pub file_size: Option<u64>,
 }
 
-/// Where a child finds its private folder for temporary files.
+/// The paths at which a child sees its private folder for temporary files.
 pub const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Sockets of one child's network, at most: the proxy's and those of the forwarded ports.
@@ -217,7 +217,7 @@ impl SetupError {
 
 type Setup<T = ()> = Result<T, SetupError>;
 
-/// Restricts this process as the sandbox says, last of all before it executes the program.
+/// Applies the restrictions of the sandbox to this process, as the last step before it executes the program.
 pub(super) fn restrict(sandbox: &Sandbox) -> Setup {
     privileges::restrict(&sandbox.limits, sandbox.namespaces.is_some() || sandbox.landlock.is_some())?;
     if let Some(rules) = &sandbox.landlock {

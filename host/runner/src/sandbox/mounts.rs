@@ -12,25 +12,25 @@ pub(super) const PLAIN: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = RawFd::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel made this descriptor just now, and nobody else has it.
+    // SAFETY: the kernel made this descriptor just now, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A detached copy of what is mounted at `path`, with everything below it. No link is followed, on the way or at the end:
-/// whoever can change a folder on the way must not choose what is copied.
+/// A detached copy of what is mounted at `path`, with everything below it. No link is followed, in any part of the
+/// path: a process that can change a folder on the path must not choose what is copied.
 pub(super) fn copy_tree(path: &Path) -> nix::Result<OwnedFd> {
-    let place = open_place(path)?;
+    let target = open_path(path)?;
     let flags = libc::OPEN_TREE_CLONE
         | libc::OPEN_TREE_CLOEXEC
         | libc::AT_RECURSIVE as libc::c_uint
         | libc::AT_EMPTY_PATH as libc::c_uint;
     // SAFETY: an open descriptor, an empty C string and numbers; returns a new descriptor or -1.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, place.as_raw_fd(), c"".as_ptr(), flags) })
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, target.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
-/// Opens a path without access to its content. No link is followed: one at the end is opened itself, `ELOOP` says that
-/// there is one on the way.
-pub(super) fn open_place(path: &Path) -> nix::Result<OwnedFd> {
+/// Opens a path without access to its content. No link is followed: a link at the end is opened itself, one on the way
+/// fails with `ELOOP`.
+pub(super) fn open_path(path: &Path) -> nix::Result<OwnedFd> {
     use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
@@ -38,18 +38,18 @@ pub(super) fn open_place(path: &Path) -> nix::Result<OwnedFd> {
     openat2(AT_FDCWD, path, how)
 }
 
-/// Whether an open path is that of a folder.
-pub(super) fn is_folder(place: &OwnedFd) -> nix::Result<bool> {
-    Ok(nix::sys::stat::fstat(place)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+/// Whether an open path is a folder.
+pub(super) fn is_folder(target: &OwnedFd) -> nix::Result<bool> {
+    Ok(nix::sys::stat::fstat(target)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
-/// Whether something is mounted right at an open path. Linux tells since 5.8; an older kernel answers no.
-pub(super) fn is_mount_root(place: &OwnedFd) -> nix::Result<bool> {
+/// Whether an open path is the root of a mount. Known from Linux 5.8 on; false on older kernels.
+pub(super) fn is_mount_root(target: &OwnedFd) -> nix::Result<bool> {
     // SAFETY: all zeros is a valid value of this plain structure.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: an open descriptor, an empty C string, numbers, and a live structure of the type that is written.
     let asked = unsafe {
-        libc::statx(place.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS, &raw mut found)
+        libc::statx(target.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS, &raw mut found)
     };
     Errno::result(asked)?;
     let bit = libc::STATX_ATTR_MOUNT_ROOT as u64;
@@ -57,11 +57,11 @@ pub(super) fn is_mount_root(place: &OwnedFd) -> nix::Result<bool> {
 }
 
 /// Mounts a detached tree on an open file or folder.
-pub(super) fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> nix::Result<()> {
+pub(super) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> nix::Result<()> {
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: two open descriptors, empty C strings and numbers.
     let moved = unsafe {
-        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), place.as_raw_fd(), c"".as_ptr(), flags)
+        libc::syscall(libc::SYS_move_mount, tree.as_raw_fd(), c"".as_ptr(), target.as_raw_fd(), c"".as_ptr(), flags)
     };
     Errno::result(moved).map(drop)
 }
@@ -77,7 +77,7 @@ pub(super) fn make_all_read_only() -> nix::Result<()> {
     change(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, libc::MOUNT_ATTR_RDONLY, 0)
 }
 
-/// Cuts everything from `/` on off from mounts that happen elsewhere.
+/// Detaches everything from `/` on from mounts that are made elsewhere.
 pub(super) fn make_all_private() -> nix::Result<()> {
     change(libc::AT_FDCWD, c"/", libc::AT_RECURSIVE, 0, libc::MS_PRIVATE)
 }

@@ -1,4 +1,5 @@
-//! What no child has: new privileges, capabilities beyond its files, the host's keyrings, core files.
+//! Takes from a child what no child may have: new privileges, capabilities except over files, the host's keyrings, core
+//! files.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -6,8 +7,8 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use super::{ResourceLimits, Setup, SetupError};
 
-/// Capabilities that a child of a host that runs as root keeps: those over the owners and modes of files and over its own
-/// processes. Without them root could not work in a folder of another user. None of them reaches a mount.
+/// Capabilities that a child of a host that runs as root keeps: those over the owners and modes of files and over its
+/// own processes. Without them root could not work in a folder of another user. None of them allows mounts.
 const OF_ROOT: [(u32, &str); 9] = [
     (0, "CAP_CHOWN"),
     (1, "CAP_DAC_OVERRIDE"),
@@ -26,7 +27,7 @@ const HIGHEST: u32 = 63;
 const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
 
 /// Keeps other processes of the user from reading this one's memory and environment, and the system from writing it to
-/// a core file. A program that is executed later begins without this.
+/// a core file. A program that is executed later starts without this protection.
 pub fn be_opaque() {
     // SAFETY: takes numbers only. A refusal changes nothing.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
@@ -38,7 +39,7 @@ pub(super) fn be_transparent() {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
 }
 
-/// Takes from this process what no child has. To be called after everything that needs privileges.
+/// Removes from this process what no child may have. Called after everything that needs privileges.
 pub(in super::super) fn restrict(limits: &ResourceLimits, contained: bool) -> Setup {
     // SAFETY: takes numbers only.
     let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
@@ -48,11 +49,11 @@ pub(in super::super) fn restrict(limits: &ResourceLimits, contained: bool) -> Se
     if contained { drop_capabilities() } else { Ok(()) }
 }
 
-/// A session keyring of its own: the host's would hand over what the host keeps in it. Kernels without keyrings have
-/// nothing to hand over.
+/// Gives the process a session keyring of its own: the host's would expose the keys in it. A kernel without keyrings
+/// needs no protection.
 fn join_own_keyring() {
-    // SAFETY: an anonymous keyring: a null name. A refusal leaves the keyring that there is, which the filter of system
-    // calls keeps out of reach.
+    // SAFETY: an anonymous keyring: a null name. A failure leaves the inherited keyring, which the filter of system
+    // calls makes unreachable.
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
 }
 
@@ -83,7 +84,7 @@ fn drop_capabilities() -> Setup {
         match Errno::result(dropped) {
             Ok(_) => {}
             Err(Errno::EINVAL) => break,
-            // Without the right to drop them there are none that a program could get: no_new_privs is set.
+            // Without the right to drop capabilities, a program cannot gain any either: no_new_privs is set.
             Err(Errno::EPERM) => break,
             Err(errno) => return Err(SetupError::at("drop capabilities")(errno)),
         }
@@ -94,7 +95,7 @@ fn drop_capabilities() -> Setup {
     set_capabilities(low & had).map_err(at)
 }
 
-/// The names of those that root keeps.
+/// The names of the capabilities that root keeps.
 pub(super) fn names_of_root() -> impl Iterator<Item = &'static str> {
     OF_ROOT.iter().map(|(_, name)| *name)
 }
@@ -116,7 +117,7 @@ struct CapabilitySet {
 /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 capabilities in two halves.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
-/// The first 32 of those that this process may have.
+/// The first 32 permitted capabilities of this process.
 fn capabilities() -> nix::Result<u32> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
     let mut sets = [CapabilitySet { effective: 0, permitted: 0, inheritable: 0 }; 2];

@@ -1,7 +1,7 @@
-//! Which containment this machine lets us make: tried, not guessed.
+//! Finds out by trial which containment works on this machine.
 //!
-//! Each back end starts a child of this program in a folder of its own, and the child tries what it must be able to do
-//! and what it must not.
+//! Each back end starts this program as a child, in a folder of its own. The child tries both what it must be able to do
+//! and what must be denied.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,17 +18,17 @@ use super::bwrap;
 use super::{Backend, Filter, Landlock, Maker, Namespaces, Network, OpenPath, Sandbox, View};
 
 /// How long one back end may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a child says is far shorter.
+/// Far more than a child prints.
 const MAX_OUTPUT: usize = 64 << 10;
 
-/// A back end that does not hold here, and why.
+/// A back end that does not work here, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedBackend {
-    /// Which.
+    /// The back end.
     pub backend: Backend,
-    /// What happened, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
@@ -38,36 +38,36 @@ impl std::fmt::Display for RefusedBackend {
     }
 }
 
-/// What was found.
+/// The result of the probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeReport {
-    /// The first back end that holds.
+    /// The first back end that works.
     pub backend: Option<Backend>,
-    /// Those before it.
+    /// The back ends that were tried before it.
     pub refused: Vec<RefusedBackend>,
-    /// What the back end cannot hold, for people.
+    /// What the back end cannot enforce, for people.
     pub gaps: Vec<String>,
 }
 
-/// What the child of a probe found.
+/// The observations of a probe's child.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Found {
+struct Observations {
     wrote_inside: bool,
     wrote_outside: bool,
     read_hidden: bool,
     own_proc: bool,
-    /// Whether mounts that happen elsewhere appear.
+    /// Whether mounts that are made elsewhere appear.
     mounts_appear: bool,
 }
 
-/// Tries the back ends in order, those of `wanted` alone. `program args… FOLDER` must call [`run_probe_child`]. The folder
-/// is the host's own, and is left empty.
+/// Tries the back ends in `wanted`, in order. `program args… FOLDER` must call [`run_probe_child`]. The folder belongs
+/// to the host, and is left empty.
 pub fn available(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, wanted: &[Backend]) -> ProbeReport {
     let mut refused = Vec::new();
     for backend in wanted.iter().copied() {
         let attempt = || try_out(zygote, program, args, folder, backend);
-        // A second time: what failed may have failed for want of something, and the runs to come would be without bounds.
+        // Try twice: the cause may be temporary, and later runs would be without containment.
         match attempt().or_else(|_| attempt()) {
             Ok(found) => return ProbeReport { backend: Some(backend), refused, gaps: gaps(backend, &found) },
             Err(reason) => refused.push(RefusedBackend { backend, reason }),
@@ -76,7 +76,7 @@ pub fn available(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Pa
     ProbeReport { backend: None, refused, gaps: Vec::new() }
 }
 
-fn gaps(backend: Backend, found: &Found) -> Vec<String> {
+fn gaps(backend: Backend, found: &Observations) -> Vec<String> {
     match backend {
         Backend::Namespaces | Backend::Bwrap if !found.own_proc => {
             vec!["/proc names processes outside of the run, because this system refuses a new /proc".to_owned()]
@@ -93,7 +93,7 @@ fn gaps(backend: Backend, found: &Found) -> Vec<String> {
     }
 }
 
-fn gaps_of_bwrap(found: &Found) -> Vec<String> {
+fn gaps_of_bwrap(found: &Observations) -> Vec<String> {
     let set_user_id = bwrap::find().is_ok_and(bwrap::is_set_user_id);
     let gaps = [
         (nix::unistd::geteuid().is_root(), "files of other users and groups belong to nobody"),
@@ -101,17 +101,17 @@ fn gaps_of_bwrap(found: &Found) -> Vec<String> {
         (set_user_id, "ports of this machine below 1024 cannot be forwarded"),
         (set_user_id, "shared memory (/dev/shm) has no limit of its own"),
     ];
-    gaps.into_iter().filter(|(holds, _)| *holds).map(|(_, gap)| gap.to_owned()).collect()
+    gaps.into_iter().filter(|(applies, _)| *applies).map(|(_, gap)| gap.to_owned()).collect()
 }
 
-/// Places in a folder of a probe.
-struct Places {
+/// Folders of a probe.
+struct ProbeFolders {
     inside: PathBuf,
     outside: PathBuf,
     hidden: PathBuf,
 }
 
-impl Places {
+impl ProbeFolders {
     fn below(folder: &Path) -> Self {
         Self { inside: folder.join("inside"), outside: folder.join("outside"), hidden: folder.join("hidden") }
     }
@@ -130,27 +130,29 @@ fn try_out(
     args: &[OsString],
     folder: &Path,
     backend: Backend,
-) -> Result<Found, String> {
+) -> Result<Observations, String> {
     let folder = folder.join(format!("sandbox-probe-{}", backend.as_str()));
-    let result =
-        Places::below(&folder).make().map_err(|error| format!("failed to prepare the probe: {error}")).and_then(|()| {
+    let result = ProbeFolders::below(&folder)
+        .make()
+        .map_err(|error| format!("failed to prepare the probe: {error}"))
+        .and_then(|()| {
             let folder = folder.canonicalize().map_err(|error| format!("failed to prepare the probe: {error}"))?;
-            judge(&run(zygote, program, args, &folder, backend))
+            evaluate(&run(zygote, program, args, &folder, backend))
         });
     let _ = fs::remove_dir_all(&folder);
     result
 }
 
 fn run(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, backend: Backend) -> ProbeOutcome {
-    let places = Places::below(folder);
+    let folders = ProbeFolders::below(folder);
     let sandbox = match backend {
         Backend::Namespaces | Backend::Bwrap => Sandbox {
             namespaces: Some(Namespaces {
                 maker: if backend == Backend::Bwrap { Maker::Bwrap } else { Maker::Own },
                 view: Some(View {
                     read_only: true,
-                    open: vec![OpenPath { path: places.inside.clone(), write: true, identity: None, required: true }],
-                    hide: vec![places.hidden.clone()],
+                    open: vec![OpenPath { path: folders.inside.clone(), write: true, identity: None, required: true }],
+                    hide: vec![folders.hidden.clone()],
                     minimal_dev: true,
                     ..View::default()
                 }),
@@ -166,7 +168,7 @@ fn run(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, backen
                     .into_iter()
                     .chain(std::env::current_exe().ok())
                     .collect(),
-                write: vec![places.inside.clone(), "/dev".into()],
+                write: vec![folders.inside.clone(), "/dev".into()],
                 bound_writes: true,
                 connect: Some(Vec::new()),
             }),
@@ -182,14 +184,14 @@ fn run(zygote: &Zygote, program: &Path, args: &[OsString], folder: &Path, backen
             environment: Vec::new(),
             cwd: "/".into(),
             marker: format!("sandbox-probe-{}", backend.as_str()),
-            timeout: PATIENCE,
+            timeout: TIMEOUT,
             max_output: MAX_OUTPUT,
             sandbox,
         },
     )
 }
 
-fn judge(outcome: &ProbeOutcome) -> Result<Found, String> {
+fn evaluate(outcome: &ProbeOutcome) -> Result<Observations, String> {
     let stdout = match outcome {
         ProbeOutcome::Finished { status: ExitStatus::Code(0), stdout, .. } => stdout,
         ProbeOutcome::Finished { status, .. } => return Err(format!("the probe failed: {status:?}")),
@@ -197,7 +199,7 @@ fn judge(outcome: &ProbeOutcome) -> Result<Found, String> {
         ProbeOutcome::NotFound => return Err("the probe's program is missing".to_owned()),
         ProbeOutcome::Failed(error) => return Err(error.to_string()),
     };
-    let found: Found =
+    let found: Observations =
         serde_json::from_slice(stdout).map_err(|error| format!("the probe's answer cannot be read: {error}"))?;
     if !found.wrote_inside {
         return Err("the probe could not write where it may".to_owned());
@@ -208,14 +210,14 @@ fn judge(outcome: &ProbeOutcome) -> Result<Found, String> {
     Ok(found)
 }
 
-/// What the child of a probe does: tries, prints what it found as JSON, and fails where it cannot print.
+/// The child of a probe: tries each access and prints the result as JSON. Returns false if it cannot print.
 #[must_use]
 pub fn run_probe_child(folder: &Path) -> bool {
-    let places = Places::below(folder);
-    let found = Found {
-        wrote_inside: fs::write(places.inside.join("file"), "x").is_ok(),
-        wrote_outside: fs::write(places.outside.join("file"), "x").is_ok(),
-        read_hidden: fs::read(places.hidden.join("secret")).is_ok(),
+    let folders = ProbeFolders::below(folder);
+    let found = Observations {
+        wrote_inside: fs::write(folders.inside.join("file"), "x").is_ok(),
+        wrote_outside: fs::write(folders.outside.join("file"), "x").is_ok(),
+        read_hidden: fs::read(folders.hidden.join("secret")).is_ok(),
         mounts_appear: fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(" master:")),
         own_proc: fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string())),
     };

@@ -37,7 +37,7 @@ pub(super) const KERNEL: [&str; 7] = ["sys", "sysrq-trigger", "irq", "bus", "fs"
 /// Bytes of shared memory (`/dev/shm`) of one child, at most.
 const SHARED_MEMORY: &str = "512m";
 
-/// Where the covers are taken from while the view is built; `/proc` is mounted there in the end.
+/// The mount point of the cover sources while the view is built; `/proc` is mounted there at the end.
 const SCRATCH: &str = "/proc";
 
 /// What is mounted at a path.
@@ -67,7 +67,7 @@ pub(super) fn build(view: &View) -> Setup {
         match entry {
             Entry::Tree { tree, required } => match attach(tree, path) {
                 Ok(()) => {}
-                // Something above it is covered, or has gone.
+                // A folder above it is covered, or has been removed.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EROFS) if !required => {}
                 Err(errno) => return Err(SetupError::on("mount", path)(errno)),
             },
@@ -97,26 +97,26 @@ pub(super) fn build(view: &View) -> Setup {
     mount_proc()
 }
 
-/// What is mounted where, parents before children. Something that stays open is not covered by an entry of its own path.
+/// The mount for each path, parents before children. A path that stays open is not covered by an entry of its own.
 fn entries(view: &View) -> Setup<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
     for hidden in &view.hide {
-        // Links lead to what is to be covered. What is missing needs no cover.
+        // The target of a link is covered. A missing path needs no cover.
         if let Ok(path) = hidden.canonicalize() {
             entries.insert(path, Entry::Cover);
         }
     }
     if let Some(folder) = &view.tmp {
-        for place in TEMPORARY_FOLDERS {
-            let Ok(place) = Path::new(place).canonicalize() else { continue };
+        for target in TEMPORARY_FOLDERS {
+            let Ok(target) = Path::new(target).canonicalize() else { continue };
             let tree = copy(folder, PLAIN)?;
-            entries.insert(place, Entry::Tree { tree, required: true });
+            entries.insert(target, Entry::Tree { tree, required: true });
         }
     }
     let covered: Vec<PathBuf> = entries.keys().cloned().collect();
     for open in &view.open {
         let Some(tree) = copy_checked(open)? else { continue };
-        // What nothing covers is there already, and as readable as before.
+        // A path without a cover above is visible and readable already.
         let shown = !covered.iter().any(|cover| open.path.starts_with(cover));
         if shown && (!open.write || !view.read_only) {
             continue;
@@ -153,36 +153,35 @@ fn copy(path: &Path, attributes: u64) -> Setup<OwnedFd> {
     Ok(tree)
 }
 
-/// Mounts a detached tree at a path, which is made where a cover or the private temporary folder lacks it.
+/// Mounts a detached tree at a path. The path is made first if a cover or the private temporary folder lacks it.
 fn attach(tree: &OwnedFd, path: &Path) -> nix::Result<()> {
-    let place = match mounts::open_place(path) {
-        Err(Errno::ENOENT) => make_place(path, mounts::is_folder(tree)?)?,
+    let target = match mounts::open_path(path) {
+        Err(Errno::ENOENT) => make_mount_point(path, mounts::is_folder(tree)?)?,
         found => found?,
     };
-    mounts::attach(tree.as_fd(), place.as_fd())
+    mounts::attach(tree.as_fd(), target.as_fd())
 }
 
-fn make_place(path: &Path, folder: bool) -> nix::Result<OwnedFd> {
+/// Makes the file or folder on which a tree is then mounted.
+fn make_mount_point(path: &Path, folder: bool) -> nix::Result<OwnedFd> {
     let made = match (folder, path.parent()) {
         (true, _) => fs::create_dir_all(path),
         (false, Some(parent)) => fs::create_dir_all(parent).and_then(|()| fs::File::create_new(path).map(drop)),
         (false, None) => return Err(Errno::ENOENT),
     };
     made.map_err(|error| errno_of(&error))?;
-    mounts::open_place(path)
+    mounts::open_path(path)
 }
 
-/// Mounts a file or folder over itself, read-only. The folders between it and the writable one above are mounted over
-/// themselves, too: the kernel does not rename what something is mounted on, so that no other file takes the place of
-/// the protected one.
+/// Mounts a file or folder over itself, read-only, and pins the folders above it, so that it cannot be replaced.
 fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup {
-    let place = match mounts::open_place(path) {
-        Ok(place) => place,
-        // Behind a link nothing can be mounted; the engine looks whether such a one is replaced.
+    let target = match mounts::open_path(path) {
+        Ok(target) => target,
+        // Nothing can be mounted behind a link; the engine checks whether such a path is replaced.
         Err(errno) if is_absent(errno) || errno == Errno::ELOOP => return Ok(()),
         Err(errno) => return Err(SetupError::on("open", path)(errno)),
     };
-    let kind = fstat(&place).map_err(SetupError::on("look at", path))?.st_mode & libc::S_IFMT;
+    let kind = fstat(&target).map_err(SetupError::on("look at", path))?.st_mode & libc::S_IFMT;
     if kind == libc::S_IFLNK {
         // Nothing can be mounted on a link, and what it leads to is protected where it is writable at all.
         return Ok(());
@@ -191,13 +190,13 @@ fn protect(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> S
     mount_over_itself(path, PLAIN | libc::MOUNT_ATTR_RDONLY)
 }
 
-/// Mounts the folders between a path and the outermost writable one over themselves: the kernel does not rename what
-/// something is mounted on, so that no other file takes the place of the path, and no folder above it is moved aside.
+/// Mounts the folders between a path and the outermost writable one over themselves: the kernel does not rename a
+/// mount point, so the path cannot be replaced, and no folder above it can be moved.
 fn pin(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup {
     let root = writable.iter().filter(|root| path.starts_with(root)).min_by_key(|root| root.components().count());
     let below = |ancestor: &&Path| root.is_some_and(|root| ancestor.starts_with(root) && ancestor != root);
     let between = path.ancestors().skip(1).take_while(below);
-    // Something is mounted on the writable ones already.
+    // The writable folders are mount points already.
     let mut between: Vec<&Path> = between.filter(|folder| !writable.contains(folder)).collect();
     between.reverse();
     for folder in between {
@@ -210,8 +209,8 @@ fn pin(path: &Path, writable: &[&Path], pinned: &mut BTreeSet<PathBuf>) -> Setup
 
 fn mount_over_itself(path: &Path, attributes: u64) -> Setup {
     let tree = copy(path, attributes)?;
-    let place = mounts::open_place(path).map_err(SetupError::on("open", path))?;
-    mounts::attach(tree.as_fd(), place.as_fd()).map_err(SetupError::on("protect", path))
+    let target = mounts::open_path(path).map_err(SetupError::on("open", path))?;
+    mounts::attach(tree.as_fd(), target.as_fd()).map_err(SetupError::on("protect", path))
 }
 
 /// An empty file and an empty folder, to be mounted over what the child must not see.
@@ -224,29 +223,29 @@ impl Covers {
         mkdirat(&files, "folder", Mode::from_bits_truncate(0o555)).map_err(at)?;
         openat(&files, "file", OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o444))
             .map_err(at)?;
-        let place = mounts::open_place(Path::new(SCRATCH)).map_err(at)?;
-        mounts::attach(files.as_fd(), place.as_fd()).map_err(at)?;
+        let target = mounts::open_path(Path::new(SCRATCH)).map_err(at)?;
+        mounts::attach(files.as_fd(), target.as_fd()).map_err(at)?;
         mounts::set_attributes(files.as_fd(), libc::MOUNT_ATTR_RDONLY, false).map_err(at)?;
         Ok(Self)
     }
 
-    /// Covers a path. Where something below it stays open, the cover is one of its own, still writable, so that places
-    /// can be made in it.
+    /// Covers a path. If something below it stays open, the cover is a separate file system, writable until the mount
+    /// points in it are made.
     fn cover(&self, path: &Path, holds_open: bool) -> Setup<Option<OwnedFd>> {
-        let place = match mounts::open_place(path) {
-            Ok(place) => place,
-            // A cover above has hidden it.
+        let target = match mounts::open_path(path) {
+            Ok(target) => target,
+            // A cover above hides it.
             Err(errno) if is_absent(errno) => return Ok(None),
             Err(errno) => return Err(SetupError::on("open", path)(errno)),
         };
-        let folder = mounts::is_folder(&place).map_err(SetupError::on("look at", path))?;
+        let folder = mounts::is_folder(&target).map_err(SetupError::on("look at", path))?;
         let cover = if folder && holds_open {
             empty_file_system()
         } else {
             mounts::copy_tree(&Path::new(SCRATCH).join(if folder { "folder" } else { "file" }))
         };
         let cover = cover.map_err(SetupError::on("cover", path))?;
-        mounts::attach(cover.as_fd(), place.as_fd()).map_err(SetupError::on("cover", path))?;
+        mounts::attach(cover.as_fd(), target.as_fd()).map_err(SetupError::on("cover", path))?;
         Ok((folder && holds_open).then_some(cover))
     }
 }
@@ -264,18 +263,18 @@ fn make_dev(devices: &[(&str, OwnedFd)]) -> Setup {
     let at = |errno| SetupError::at("make a minimal /dev")(errno);
     let dev =
         mounts::new_file_system(c"tmpfs", &[("size", "1m"), ("mode", "0755")], libc::MOUNT_ATTR_NOSUID).map_err(at)?;
-    let place = mounts::open_place(Path::new("/dev")).map_err(at)?;
-    mounts::attach(dev.as_fd(), place.as_fd()).map_err(at)?;
-    let made = |name: &str, folder| make_place(&Path::new("/dev").join(name), folder);
+    let target = mounts::open_path(Path::new("/dev")).map_err(at)?;
+    mounts::attach(dev.as_fd(), target.as_fd()).map_err(at)?;
+    let made = |name: &str, folder| make_mount_point(&Path::new("/dev").join(name), folder);
     for (name, device) in devices {
-        let place = made(name, false).map_err(at)?;
-        mounts::attach(device.as_fd(), place.as_fd()).map_err(at)?;
+        let target = made(name, false).map_err(at)?;
+        mounts::attach(device.as_fd(), target.as_fd()).map_err(at)?;
     }
     let memory = [("size", SHARED_MEMORY), ("mode", "1777")];
     let memory = mounts::new_file_system(c"tmpfs", &memory, PLAIN).map_err(at)?;
     mounts::attach(memory.as_fd(), made("shm", true).map_err(at)?.as_fd()).map_err(at)?;
     let pts = made("pts", true).map_err(at)?;
-    // A kernel that refuses it leaves the child without pseudo-terminals of its own.
+    // If the kernel refuses this, the child has no pseudo-terminals of its own.
     if let Ok(terminals) = mounts::new_file_system(
         c"devpts",
         &[("ptmxmode", "0666"), ("mode", "0620")],
@@ -289,8 +288,8 @@ fn make_dev(devices: &[(&str, OwnedFd)]) -> Setup {
     mounts::set_attributes(dev.as_fd(), libc::MOUNT_ATTR_RDONLY, false).map_err(at)
 }
 
-/// The `/proc` of this PID namespace. Where the host's is covered in part (in most containers), the kernel refuses a
-/// new one: then the host's stays, which names processes outside, whose contents the user namespace keeps closed.
+/// The `/proc` of this PID namespace. If the host's is partly covered (as in most containers), the kernel refuses a new
+/// one. Then the host's stays: it names processes outside, but the user namespace denies access to their contents.
 fn mount_proc() -> Setup {
     let attributes = PLAIN | libc::MOUNT_ATTR_NOEXEC;
     let proc = match mounts::new_file_system(c"proc", &[], attributes) {
@@ -298,8 +297,8 @@ fn mount_proc() -> Setup {
         Err(Errno::EPERM | Errno::EBUSY) => return Ok(()),
         Err(errno) => return Err(SetupError::at("mount /proc")(errno)),
     };
-    let place = mounts::open_place(Path::new("/proc")).map_err(SetupError::at("open /proc"))?;
-    match mounts::attach(proc.as_fd(), place.as_fd()) {
+    let target = mounts::open_path(Path::new("/proc")).map_err(SetupError::at("open /proc"))?;
+    match mounts::attach(proc.as_fd(), target.as_fd()) {
         Ok(()) => {}
         Err(Errno::EPERM) => return Ok(()),
         Err(errno) => return Err(SetupError::at("mount /proc")(errno)),
@@ -313,7 +312,7 @@ fn mount_proc() -> Setup {
     Ok(())
 }
 
-/// Enters a folder and makes sure that it is the one that was checked.
+/// Enters a folder and verifies that it is the one that was checked.
 pub(in super::super) fn enter(folder: &std::ffi::CStr, checked: Option<FileIdentity>) -> nix::Result<()> {
     nix::unistd::chdir(folder)?;
     let Some(checked) = checked else { return Ok(()) };

@@ -10,7 +10,7 @@ fn probe(script: &str) -> ProbeSpec {
 }
 
 #[test]
-fn a_probe_tells_what_it_saw() {
+fn probe_returns_status_and_output() {
     let zygote = zygote();
     let outcome = run_probe(&zygote, &probe("echo 1.2.3; echo warning >&2; cat; exit 2"));
     let finished = |stdout: &[u8], stderr: &[u8], truncated| ProbeOutcome::Finished {
@@ -29,7 +29,7 @@ fn a_probe_tells_what_it_saw() {
 }
 
 #[test]
-fn a_probe_that_hangs_leaves_nothing() {
+fn hanging_probe_times_out_and_leaves_no_process() {
     let zygote = zygote();
     let mut spec = probe("trap '' TERM INT; echo begun; setsid sleep 100 & cat /dev/zero >/dev/null");
     spec.timeout = Duration::from_millis(300);
@@ -53,7 +53,7 @@ fn run_with(zygote: &Zygote, shims: &Shims, variables: &[(OsString, OsString)], 
 }
 
 #[test]
-fn shims_are_all_that_has_a_name() {
+fn child_finds_only_the_shims_by_name() {
     let zygote = zygote();
     let parent = tempfile::tempdir().unwrap();
     let private = PrivateDir::create(parent.path(), "it's one").unwrap();
@@ -81,7 +81,7 @@ fn shims_are_all_that_has_a_name() {
 }
 
 #[test]
-fn a_login_shell_does_not_reset_the_path() {
+fn login_shell_keeps_the_path_of_the_allowlist() {
     let zygote = zygote();
     let parent = tempfile::tempdir().unwrap();
     let private = PrivateDir::create(parent.path(), "run").unwrap();
@@ -99,7 +99,7 @@ fn a_login_shell_does_not_reset_the_path() {
 }
 
 #[test]
-fn a_prelude_alone_changes_nothing_else() {
+fn prelude_without_allowlist_leaves_the_path_alone() {
     let parent = tempfile::tempdir().unwrap();
     let private = PrivateDir::create(parent.path(), "run").unwrap();
     let prelude = ShellPrelude { content: "x=1".to_owned(), bash_env: true, sh_env: false };
@@ -113,11 +113,11 @@ fn a_prelude_alone_changes_nothing_else() {
     assert_eq!(plan_prelude(Some(&useless), None).unwrap_err().len(), 2);
 }
 
-/// zsh reads other files than bash, and the user's own may send it elsewhere.
+/// zsh reads other files than bash, and the user's own file may name another folder.
 #[test]
-fn zsh_runs_the_prelude_and_what_the_user_has() {
+fn zsh_runs_the_prelude_and_the_user_s_files() {
     if !Path::new("/usr/bin/zsh").exists() {
-        eprintln!("SKIPPED: there is no zsh");
+        eprintln!("SKIPPED: zsh is not installed");
         return;
     }
     let parent = tempfile::tempdir().unwrap();
@@ -137,19 +137,19 @@ fn zsh_runs_the_prelude_and_what_the_user_has() {
     let say = "greet; echo $HELLO $OWN $PATH; ";
     assert_eq!(ask(None, "one", &["-c", say]), "hi\nthere env /first:/usr/bin\n");
     assert_eq!(ask(None, "two", &["-lc", say]), "hi\nthere env-profile /first:/of-the-profile\n");
-    // A shell in a shell has it, too; and the allowlist has the last word on PATH.
+    // A nested shell runs the prelude, too; and the allowlist's PATH wins.
     let nested = format!("/usr/bin/zsh -c '{say}'");
     let twice = "hi\nthere env /first:/first:/usr/bin\n";
     assert_eq!(ask(None, "three", &["-c", &nested]), twice);
     for (name, flags) in [("four", "-c"), ("five", "-lc")] {
-        let said = ask(Some(Path::new("/fixed")), name, &[flags, say]);
-        assert!(said.starts_with("hi\nthere env") && said.ends_with(" /fixed\n"), "{said}");
+        let output = ask(Some(Path::new("/fixed")), name, &[flags, say]);
+        assert!(output.starts_with("hi\nthere env") && output.ends_with(" /fixed\n"), "{output}");
     }
 }
 
-/// Node.js and Bun give their children sockets, and bash then looks for signs of a remote shell.
+/// Node.js and Bun give their children sockets, and bash then checks whether a remote-shell daemon started it.
 #[test]
-fn a_shell_whose_input_is_a_socket_runs_the_prelude() {
+fn shell_whose_input_is_a_socket_runs_the_prelude() {
     let parent = tempfile::tempdir().unwrap();
     let private = PrivateDir::create(parent.path(), "run").unwrap();
     let prelude = ShellPrelude { content: "HELLO=there".to_owned(), bash_env: true, sh_env: false };
@@ -163,7 +163,7 @@ fn a_shell_whose_input_is_a_socket_runs_the_prelude() {
 }
 
 #[test]
-fn every_problem_of_an_allowlist_is_told_at_once() {
+fn all_problems_of_an_allowlist_are_reported_at_once() {
     let mut bad = entry("../x", "relative");
     bad.args = vec!["\0".to_owned()];
     bad.env = BTreeMap::from([("A=/".to_owned(), "\0".to_owned())]);
@@ -193,7 +193,7 @@ fn every_problem_of_an_allowlist_is_told_at_once() {
 }
 
 #[test]
-fn missing_programs_are_named() {
+fn missing_programs_are_reported() {
     let entries = vec![entry("sh", "/bin/sh"), entry("gone", "/no/such"), entry("folder", "/tmp")];
     let plan = plan_shims(&CliAllowlist { entries, ..CliAllowlist::default() }).unwrap();
     let pointers: Vec<String> = plan.missing_programs().into_iter().map(|problem| problem.pointer).collect();
@@ -201,7 +201,7 @@ fn missing_programs_are_named() {
 }
 
 #[test]
-fn a_folder_elsewhere_is_cleaned_or_kept() {
+fn bin_dir_is_cleaned_or_kept() {
     let parent = tempfile::tempdir().unwrap();
     let bin = parent.path().join("work/bin");
     let mut allowlist = CliAllowlist {
@@ -214,13 +214,13 @@ fn a_folder_elsewhere_is_cleaned_or_kept() {
         let shims = plan_shims(allowlist).unwrap().write(&private);
         (private, shims)
     };
-    // Removed with everything of ours, and with nothing else.
+    // Our files are removed, and no others.
     let (_private, shims) = write(&allowlist, "1");
     assert_eq!(plan_shims(&allowlist).unwrap().dir(&_private), bin);
     std::fs::write(bin.join("b"), "the user's own now").unwrap();
     drop(shims);
     assert!(!bin.join("a").exists() && bin.join("b").exists());
-    // What is in the way stays, and nothing half-made is left.
+    // An existing file stays, and no partly written shims are left.
     let (_private, shims) = write(&allowlist, "2");
     assert!(matches!(shims, Err(ShimError::Write { path, .. }) if path == bin.join("b")));
     assert!(!bin.join("a").exists() && bin.join("b").exists());
@@ -231,7 +231,7 @@ fn a_folder_elsewhere_is_cleaned_or_kept() {
     assert!(bin.join("a").exists());
     assert!(sweep(&parent.path().join("private"), |_| false).failed.is_empty());
     assert!(!bin.exists());
-    // Kept on wish.
+    // Kept with `keep_bin_dir`.
     allowlist.keep_bin_dir = true;
     drop(write(&allowlist, "4"));
     assert!(bin.join("a").exists() && bin.join("b").exists());

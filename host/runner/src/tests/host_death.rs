@@ -11,7 +11,7 @@ use super::*;
 
 const SCRIPT: &str = "HOST_PROCESS_SCRIPT";
 
-/// Runs a child, prints who it is and its first line, and waits.
+/// Runs a child, prints its identity, waits for its first line, and then waits for ever.
 #[test]
 #[ignore = "not a test: the host that is killed"]
 fn host_process() {
@@ -44,7 +44,7 @@ fn busy_process() {
     });
 }
 
-/// Starts such a host and returns it, with who its child is.
+/// Starts such a host and returns it, with the identity of its child.
 fn host(script: &str) -> (std::process::Child, ProcessIdentity) {
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(only("host_death::host_process"))
@@ -72,7 +72,7 @@ fn is_alive(pid: i32) -> bool {
 }
 
 #[test]
-fn nothing_outlives_a_host_that_is_killed() {
+fn no_process_outlives_a_killed_host() {
     let (mut host, identity) = host(TREE);
     let zygote = linux::process(identity.keeper_pid).unwrap().parent;
     assert!(marked(&identity.marker).len() >= 40);
@@ -88,10 +88,10 @@ fn nothing_outlives_a_host_that_is_killed() {
 }
 
 #[test]
-fn the_next_host_ends_what_zygote_and_keeper_could_not() {
+fn next_host_ends_the_tree_of_a_killed_zygote_and_keeper() {
     let (mut host, identity) = host(TREE);
     let zygote = linux::process(identity.keeper_pid).unwrap().parent;
-    // All three at once: stopped first, so that none can act on another's end.
+    // All three at once: they are stopped first, so that none can react to another's end.
     let stop = [host.id() as i32, zygote, identity.keeper_pid];
     for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
         for pid in stop {
@@ -101,7 +101,7 @@ fn the_next_host_ends_what_zygote_and_keeper_could_not() {
     host.wait().unwrap();
     assert!(marked(&identity.marker).len() >= 40);
 
-    // Nobody else's process is touched for its id alone.
+    // A process that only has a recorded id is left alone.
     let stranger =
         ProcessIdentity { marker: marker(), start_ticks: identity.start_ticks + 1, keeper_pid: 0, ..identity.clone() };
     assert_eq!(end_leftovers(&[stranger]), LeftoverReport::default());
@@ -118,7 +118,7 @@ fn the_next_host_ends_what_zygote_and_keeper_could_not() {
 }
 
 #[test]
-fn a_terminal_cannot_interrupt_keepers() {
+fn keepers_and_zygote_ignore_terminal_signals() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("read x; echo in; sleep 0.2; echo still"));
     let keeper = child.identity().keeper_pid;
@@ -133,7 +133,7 @@ fn a_terminal_cannot_interrupt_keepers() {
 }
 
 #[test]
-fn whenever_a_busy_host_is_killed_nothing_stays() {
+fn no_process_outlives_a_busy_host_killed_at_any_moment() {
     for round in 0..12 {
         let mut host = Command::new(std::env::current_exe().unwrap())
             .args(only("host_death::busy_process"))
@@ -143,7 +143,7 @@ fn whenever_a_busy_host_is_killed_nothing_stays() {
             .unwrap();
         let output = BufReader::new(host.stdout.take().unwrap());
         assert!(output.lines().any(|line| line.unwrap() == "ready"));
-        // Another moment of a start or an end each time.
+        // In each round, another moment of a start or an end.
         std::thread::sleep(Duration::from_micros(20_000 + round * 1700));
         host.kill().unwrap();
         host.wait().unwrap();

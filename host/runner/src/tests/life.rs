@@ -4,19 +4,19 @@ use super::*;
 use ostler_protocol::MARKER_VARIABLE;
 
 #[test]
-fn a_child_runs_and_everything_is_told_once() {
+fn each_event_of_a_child_is_reported_once() {
     let zygote = zygote();
-    let told = run(&zygote, "echo out; echo err >&2; exit 3");
-    assert_eq!((told.stdout.as_slice(), told.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
-    assert_eq!(told.status(), ExitStatus::Code(3));
-    assert_eq!(told.stdin, [Event::StdinClosed]);
-    assert_eq!(told.contained, Contained::default());
-    let usage = told.exits[0].usage;
+    let reported = run(&zygote, "echo out; echo err >&2; exit 3");
+    assert_eq!((reported.stdout.as_slice(), reported.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(reported.status(), ExitStatus::Code(3));
+    assert_eq!(reported.stdin, [Event::StdinClosed]);
+    assert_eq!(reported.contained, Contained::default());
+    let usage = reported.exits[0].usage;
     assert!(usage.peak_rss > 100_000 && usage.user < Duration::from_secs(5), "{usage:?}");
 }
 
 #[test]
-fn the_last_event_stays() {
+fn contained_event_is_returned_again() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("true"));
     follow(&mut child);
@@ -24,7 +24,7 @@ fn the_last_event_stays() {
 }
 
 #[test]
-fn death_by_each_signal_is_told() {
+fn death_by_each_signal_is_reported() {
     let zygote = zygote();
     for signal in nix::sys::signal::Signal::iterator() {
         use nix::sys::signal::Signal::{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
@@ -32,15 +32,15 @@ fn death_by_each_signal_is_told() {
             continue;
         }
         let number = signal as i32;
-        // SIGPIPE above all: what the host ignores, the child must not inherit as ignored.
-        let told = run(&zygote, &format!("ulimit -c 0; kill -{number} $$; echo survived"));
-        assert_eq!(told.status(), ExitStatus::Signal(number), "{signal}");
-        assert_eq!(told.stdout, b"");
+        // The child must not inherit signals that the host ignores, SIGPIPE above all.
+        let reported = run(&zygote, &format!("ulimit -c 0; kill -{number} $$; echo survived"));
+        assert_eq!(reported.status(), ExitStatus::Signal(number), "{signal}");
+        assert_eq!(reported.stdout, b"");
     }
 }
 
 #[test]
-fn a_child_has_a_session_and_nothing_else_of_ours() {
+fn child_has_its_own_session_and_inherits_nothing() {
     let zygote = zygote();
     let mut spec =
         shell("read p n s pp pg sid rest </proc/self/stat; echo $pg $sid $$; ls /proc/self/fd | wc -l; env; pwd");
@@ -49,8 +49,8 @@ fn a_child_has_a_session_and_nothing_else_of_ours() {
     spec.cwd = "/tmp".into();
     let mut child = start(&zygote, &spec);
     let pid = child.identity().pid;
-    let told = follow(&mut child);
-    let text = String::from_utf8(told.stdout).unwrap();
+    let reported = follow(&mut child);
+    let text = String::from_utf8(reported.stdout).unwrap();
     let mut lines = text.lines();
     assert_eq!(lines.next().unwrap(), format!("{pid} {pid} {pid}"));
     // Three streams and the folder that ls itself reads.
@@ -62,7 +62,7 @@ fn a_child_has_a_session_and_nothing_else_of_ours() {
 }
 
 #[test]
-fn first_an_interrupt_then_a_termination_then_the_end() {
+fn stop_sends_interrupt_then_terminate_then_kill() {
     let zygote = zygote();
     let mut child =
         start(&zygote, &shell("trap 'echo int' INT; trap 'echo term' TERM; echo ready; while :; do sleep 0.02; done"));
@@ -70,25 +70,25 @@ fn first_an_interrupt_then_a_termination_then_the_end() {
     child.stop(StopSignal::Interrupt, Duration::from_millis(600));
     child.stop(StopSignal::Interrupt, Duration::from_secs(600));
     let begun = Instant::now();
-    let told = follow(&mut child);
-    assert_eq!(String::from_utf8_lossy(&told.stdout), "int\nterm\n");
-    assert_eq!(told.status(), ExitStatus::Signal(9));
+    let reported = follow(&mut child);
+    assert_eq!(String::from_utf8_lossy(&reported.stdout), "int\nterm\n");
+    assert_eq!(reported.status(), ExitStatus::Signal(9));
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(590) && took < Duration::from_secs(3), "{took:?}");
 }
 
 #[test]
-fn a_child_that_ends_at_the_first_signal_is_not_waited_for() {
+fn child_that_exits_at_the_first_signal_ends_the_stop_early() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("trap 'echo bye; exit 7' INT; echo ready; while :; do sleep 0.02; done"));
     lines(&mut child, 1);
     child.stop(StopSignal::Interrupt, Duration::from_secs(60));
-    let told = follow(&mut child);
-    assert_eq!((told.stdout.as_slice(), told.status()), (&b"bye\n"[..], ExitStatus::Code(7)));
+    let reported = follow(&mut child);
+    assert_eq!((reported.stdout.as_slice(), reported.status()), (&b"bye\n"[..], ExitStatus::Code(7)));
 }
 
 #[test]
-fn a_stop_without_grace_kills_at_once_even_after_another() {
+fn stop_without_grace_kills_at_once_after_an_earlier_stop() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("trap '' INT TERM; echo ready; while :; do sleep 1; done"));
     lines(&mut child, 1);
@@ -99,7 +99,7 @@ fn a_stop_without_grace_kills_at_once_even_after_another() {
 }
 
 #[test]
-fn others_can_wake_the_thread() {
+fn waker_wakes_the_thread_from_another_one() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("sleep 100"));
     let waker = child.waker();
@@ -115,12 +115,12 @@ fn others_can_wake_the_thread() {
 }
 
 #[test]
-fn a_time_that_has_come_is_told_whatever_else_there_is() {
+fn passed_deadline_is_reported_before_other_events() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("exec cat /dev/zero"));
     let past = Instant::now();
     assert_eq!(child.next(Some(past)), Event::Deadline);
-    // Told once; then the rest.
+    // Reported once; then the other events.
     assert_eq!(child.next(Some(past)), Event::StdinClosed);
     let soon = Instant::now() + Duration::from_millis(20);
     while child.next(Some(soon)) != Event::Deadline {}
@@ -134,7 +134,7 @@ fn a_time_that_has_come_is_told_whatever_else_there_is() {
 }
 
 #[test]
-fn a_dropped_child_leaves_nothing() {
+fn dropped_child_leaves_no_process() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("trap '' TERM; sleep 100 & setsid sleep 100 & echo ready; wait"));
     lines(&mut child, 1);

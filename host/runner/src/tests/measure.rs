@@ -1,4 +1,4 @@
-//! What a start through the zygote costs, beside a bare one. Prints figures; asserts nothing about them.
+//! Measures a start through the zygote against a direct one. Prints figures; asserts nothing about them.
 
 use super::*;
 

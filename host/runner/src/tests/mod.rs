@@ -1,7 +1,7 @@
 //! Real processes under a real zygote.
 //!
 //! The zygote may not be forked from a test: the harness has threads. So each test launches its own by executing this
-//! very test binary with an argument that is seen before the harness begins, while there is one thread.
+//! very test binary with an argument that is handled before the harness starts, while there is one thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod descendants;
@@ -50,12 +50,12 @@ extern "C" fn before_main() {
         serve_as_init(args.map(|argument| OsStr::from_bytes(argument).to_owned()));
     }
     if asked == FORK.as_bytes() {
-        start::be_a_forking_host();
+        start::run_forking_host();
         std::process::exit(0);
     }
 }
 
-/// A zygote for a test, of this crate's other modules, too.
+/// A zygote for a test; used by tests of other modules, too.
 pub(crate) fn zygote() -> Zygote {
     let program = std::env::current_exe().unwrap();
     Zygote::launch(&program, &[SERVE.into()]).unwrap()
@@ -87,7 +87,7 @@ pub(super) fn start(zygote: &Zygote, spec: &SpawnSpec) -> Child {
 
 /// Everything that a child reported.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Reported {
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     pub(super) exits: Vec<Exit>,
@@ -96,7 +96,7 @@ pub(super) struct Told {
     pub(super) contained: Contained,
 }
 
-impl Told {
+impl Reported {
     pub(super) fn status(&self) -> ExitStatus {
         let [exit] = self.exits.as_slice() else { panic!("not exactly one exit: {self:?}") };
         exit.status
@@ -113,29 +113,29 @@ impl Told {
                 self.contained = contained;
                 return true;
             }
-            Event::Woken | Event::Deadline => panic!("nobody asked for {event:?}"),
+            Event::Woken | Event::Deadline => panic!("unexpected {event:?}"),
         }
         false
     }
 }
 
 /// Follows a child to its end, which must come within ten seconds.
-pub(super) fn follow(child: &mut Child) -> Told {
-    let mut told = Told::default();
+pub(super) fn follow(child: &mut Child) -> Reported {
+    let mut reported = Reported::default();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let event = child.next(Some(deadline));
-        assert_ne!(event, Event::Deadline, "no end in sight: {told:?}");
-        if told.take(event) {
+        assert_ne!(event, Event::Deadline, "the child does not end: {reported:?}");
+        if reported.take(event) {
             break;
         }
     }
-    assert_eq!(told.exits.len(), 1, "{told:?}");
-    assert_eq!(told.ends.len(), 2, "{told:?}");
-    told
+    assert_eq!(reported.exits.len(), 1, "{reported:?}");
+    assert_eq!(reported.ends.len(), 2, "{reported:?}");
+    reported
 }
 
-pub(super) fn run(zygote: &Zygote, script: &str) -> Told {
+pub(super) fn run(zygote: &Zygote, script: &str) -> Reported {
     follow(&mut start(zygote, &shell(script)))
 }
 

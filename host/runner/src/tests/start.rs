@@ -1,9 +1,9 @@
-//! What can go wrong before a program runs.
+//! Errors before a program runs, and the life of the zygote.
 
 use super::*;
 
-/// What a start fails with. Not transiently: a process that another test forks meanwhile holds our files open for
-/// writing until it executes its program.
+/// The kind of error of a start, repeated while it is transient: a process that another test forks meanwhile has our
+/// files open for writing until it executes its program.
 fn lasting_kind(zygote: &Zygote, spec: &SpawnSpec) -> SpawnErrorKind {
     let kinds = std::iter::repeat_with(|| kind(zygote, spec)).take(1000);
     kinds.into_iter().find(|kind| *kind != SpawnErrorKind::Transient).unwrap()
@@ -17,7 +17,7 @@ fn kind(zygote: &Zygote, spec: &SpawnSpec) -> SpawnErrorKind {
 }
 
 #[test]
-fn failures_have_their_kinds() {
+fn each_start_failure_has_its_kind() {
     let zygote = zygote();
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -48,7 +48,7 @@ fn failures_have_their_kinds() {
 }
 
 #[test]
-fn wrong_specifications_are_refused() {
+fn invalid_specification_is_rejected() {
     let zygote = zygote();
     for spec in [
         SpawnSpec { executable: "sh".into(), ..shell("") },
@@ -64,7 +64,7 @@ fn wrong_specifications_are_refused() {
 }
 
 #[test]
-fn large_arguments_and_environments_arrive() {
+fn large_arguments_and_environment_reach_the_child() {
     let zygote = zygote();
     let mut spec = shell("shift; echo $#; env | wc -c");
     spec.args.push("sh".into());
@@ -77,7 +77,7 @@ fn large_arguments_and_environments_arrive() {
 }
 
 #[test]
-fn a_prepared_child_waits_and_can_be_recognized() {
+fn prepared_child_waits_and_matches_its_identity() {
     let zygote = zygote();
     let dir = tempfile::tempdir().unwrap();
     let spec = SpawnSpec { cwd: dir.path().to_owned(), ..shell("touch ran") };
@@ -97,10 +97,10 @@ fn a_prepared_child_waits_and_can_be_recognized() {
 }
 
 #[test]
-fn a_dead_zygote_is_told_or_replaced() {
+fn dead_zygote_is_reported_or_replaced() {
     let program = std::env::current_exe().unwrap();
     let kill_it = |zygote: &Zygote| {
-        // Its only trace outside: the parent of a keeper.
+        // The zygote is the parent of a keeper.
         let prepared = zygote.prepare(&shell("")).unwrap();
         let process = linux::process(prepared.identity().keeper_pid).unwrap().parent;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -114,32 +114,32 @@ fn a_dead_zygote_is_told_or_replaced() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(plain.prepare(&shell("")).unwrap_err().kind, SpawnErrorKind::ZygoteGone);
-    // Those that have keepers go on.
+    // Children that have keepers continue.
     assert_eq!(follow(&mut child).stdout, b"on\n");
     assert_eq!(follow(&mut prepared.start().unwrap()).status(), ExitStatus::Code(0));
 
-    let tended = zygote().respawn_with(program, vec![SERVE.into()]);
-    drop(kill_it(&tended));
+    let respawned = zygote().respawn_with(program, vec![SERVE.into()]);
+    drop(kill_it(&respawned));
     let deadline = Instant::now() + Duration::from_secs(5);
-    while tended.is_alive() {
+    while respawned.is_alive() {
         assert!(Instant::now() < deadline);
     }
-    assert_eq!(run(&tended, "echo again").stdout, b"again\n");
+    assert_eq!(run(&respawned, "echo again").stdout, b"again\n");
 }
 
 #[test]
-fn a_fork_with_threads_is_refused() {
+fn fork_with_threads_is_rejected() {
     let thread = std::thread::spawn(std::thread::park);
     assert!(matches!(start_zygote(), Err(RunnerError::Threads(count)) if count >= 2));
     thread.thread().unpark();
     thread.join().unwrap();
 }
 
-/// Has one thread, as a host at the start of `main` has.
-pub(super) fn be_a_forking_host() {
+/// Runs with one thread, like a host at the start of `main`.
+pub(super) fn run_forking_host() {
     let zygote = start_zygote().unwrap();
-    let told = run(&zygote, "echo hello; setsid sleep 100 >/dev/null 2>&1 & exit 1");
-    assert_eq!((told.stdout.as_slice(), told.status()), (&b"hello\n"[..], ExitStatus::Code(1)));
+    let reported = run(&zygote, "echo hello; setsid sleep 100 >/dev/null 2>&1 & exit 1");
+    assert_eq!((reported.stdout.as_slice(), reported.status()), (&b"hello\n"[..], ExitStatus::Code(1)));
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(run(&zygote, "echo in a thread").stdout, b"in a thread\n"));
     });
@@ -147,22 +147,22 @@ pub(super) fn be_a_forking_host() {
 }
 
 #[test]
-fn a_zygote_can_be_forked_before_there_are_threads() {
+fn zygote_forks_before_there_are_threads() {
     let program = std::env::current_exe().unwrap();
-    // All output is read to its end: the zygote must hold none of it open.
+    // `output` waits for the end of both streams: the zygote must not keep them open.
     let output = std::process::Command::new(program).arg(FORK).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "forked\n", "{output:?}");
 }
 
 #[test]
-fn a_zygote_without_a_host_ends() {
+fn zygote_without_a_host_exits() {
     let mut program = std::process::Command::new(std::env::current_exe().unwrap());
     let output = program.arg(SERVE).stdin(std::process::Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
-fn many_threads_may_start_children() {
+fn several_threads_start_children_at_once() {
     let zygote = zygote();
     std::thread::scope(|scope| {
         for number in 0..8 {
@@ -176,7 +176,7 @@ fn many_threads_may_start_children() {
     });
 }
 
-/// Children that the test harness itself runs meanwhile open descriptors, too: so in a process of its own.
+/// Runs in a process of its own, because other tests of the harness open descriptors meanwhile.
 #[test]
 #[ignore = "not a test: the process whose descriptors are counted"]
 fn counting_process() {
@@ -203,7 +203,7 @@ fn counting_process() {
 }
 
 #[test]
-fn no_descriptor_leaks() {
+fn starts_leak_no_descriptors() {
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new(program).args(only("start::counting_process")).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("counted"), "{output:?}");
@@ -217,7 +217,7 @@ fn starving_process() {
         return;
     }
     let mut held: Vec<std::fs::File> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-    // Each of the descriptors that a start needs is the one that is missing.
+    // In each round, another of the descriptors that a start needs is missing.
     for spare in 0..8 {
         let error = zygote.prepare(&shell("")).and_then(Prepared::start).unwrap_err();
         assert_eq!(error.kind, SpawnErrorKind::Transient, "{error} with {spare} to spare");
@@ -229,7 +229,7 @@ fn starving_process() {
 }
 
 #[test]
-fn want_of_descriptors_passes() {
+fn start_without_free_descriptors_fails_as_transient() {
     let program = std::env::current_exe().unwrap();
     let mut command = std::process::Command::new("/bin/sh");
     command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]).arg(program).args(only("start::starving_process"));
@@ -238,7 +238,7 @@ fn want_of_descriptors_passes() {
 }
 
 #[test]
-fn zygote_that_somebody_stopped_is_replaced() {
+fn stopped_zygote_is_replaced() {
     use nix::sys::signal::{Signal, kill};
     let program = std::env::current_exe().unwrap();
     let zygote = Zygote::launch(&program, &[SERVE.into()]).unwrap().respawn_with(program, vec![SERVE.into()]);

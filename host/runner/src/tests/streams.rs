@@ -3,44 +3,47 @@
 use super::*;
 
 #[test]
-fn large_input_goes_in_while_output_comes_out() {
+fn large_input_is_written_while_output_is_read() {
     let zygote = zygote();
     let input: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
     let mut spec = shell("exec cat");
     spec.stdin = Stdin::Bytes(input.clone());
-    let told = follow(&mut start(&zygote, &spec));
-    assert_eq!(told.stdin, [Event::StdinClosed]);
-    assert!(told.stdout == input);
+    let reported = follow(&mut start(&zygote, &spec));
+    assert_eq!(reported.stdin, [Event::StdinClosed]);
+    assert!(reported.stdout == input);
 }
 
 #[test]
-fn three_hundred_kibibytes_arrive() {
+fn input_larger_than_a_pipe_reaches_the_child() {
     let zygote = zygote();
     let mut spec = shell("wc -c");
     spec.stdin = Stdin::Bytes(vec![b'x'; 300 * 1024]);
-    let told = follow(&mut start(&zygote, &spec));
-    assert_eq!(String::from_utf8(told.stdout).unwrap().trim(), (300 * 1024).to_string());
+    let reported = follow(&mut start(&zygote, &spec));
+    assert_eq!(String::from_utf8(reported.stdout).unwrap().trim(), (300 * 1024).to_string());
 }
 
 #[test]
-fn input_that_is_never_read_hinders_nothing() {
+fn unread_input_does_not_block_the_exit() {
     let zygote = zygote();
     let mut spec = shell("exec sleep 0.1");
     spec.stdin = Stdin::Bytes(vec![b'x'; 10 << 20]);
-    let told = follow(&mut start(&zygote, &spec));
-    assert_eq!(told.status(), ExitStatus::Code(0));
-    assert!(matches!(told.stdin.as_slice(), [Event::StdinFailed { unwritten }] if *unwritten > 9 << 20), "{told:?}");
+    let reported = follow(&mut start(&zygote, &spec));
+    assert_eq!(reported.status(), ExitStatus::Code(0));
+    assert!(
+        matches!(reported.stdin.as_slice(), [Event::StdinFailed { unwritten }] if *unwritten > 9 << 20),
+        "{reported:?}"
+    );
     // Closed by the child while it lives on.
     spec = shell("exec <&-; echo closed; exec sleep 0.1");
     spec.stdin = Stdin::Open;
     let mut child = start(&zygote, &spec);
-    let told = follow(&mut child);
-    assert_eq!(told.stdin, [Event::StdinFailed { unwritten: 0 }]);
+    let reported = follow(&mut child);
+    assert_eq!(reported.stdin, [Event::StdinFailed { unwritten: 0 }]);
     assert_eq!(child.write(b"x".to_vec()), Err(WriteRefused::Closed));
 }
 
 #[test]
-fn a_conversation_goes_on_until_the_input_is_closed() {
+fn open_input_takes_writes_until_it_is_closed() {
     let zygote = zygote();
     let mut spec = shell("while read line; do echo \"got $line\"; done; echo end");
     spec.stdin = Stdin::Open;
@@ -51,12 +54,12 @@ fn a_conversation_goes_on_until_the_input_is_closed() {
     }
     child.close_stdin();
     assert_eq!(child.write(b"x".to_vec()), Err(WriteRefused::Closed));
-    let told = follow(&mut child);
-    assert_eq!((told.stdout.as_slice(), told.stdin.as_slice()), (&b"end\n"[..], &[Event::StdinClosed][..]));
+    let reported = follow(&mut child);
+    assert_eq!((reported.stdout.as_slice(), reported.stdin.as_slice()), (&b"end\n"[..], &[Event::StdinClosed][..]));
 }
 
 #[test]
-fn input_waits_within_a_limit() {
+fn write_beyond_the_queue_limit_is_refused() {
     let zygote = zygote();
     let mut spec = shell("exec sleep 100");
     spec.stdin = Stdin::Open;
@@ -69,7 +72,7 @@ fn input_waits_within_a_limit() {
 }
 
 #[test]
-fn a_child_that_closes_its_output_lives_on() {
+fn child_that_closes_its_output_keeps_running() {
     let zygote = zygote();
     let mut child = start(&zygote, &shell("exec >&- 2>&-; sleep 0.1; exit 5"));
     let mut order = Vec::new();
@@ -86,19 +89,19 @@ fn a_child_that_closes_its_output_lives_on() {
 }
 
 #[test]
-fn much_output_arrives_whole() {
+fn large_output_arrives_complete() {
     let zygote = zygote();
-    let told = run(&zygote, "head -c 20000000 /dev/zero; head -c 3000000 /dev/zero >&2");
-    assert_eq!((told.stdout.len(), told.stderr.len()), (20_000_000, 3_000_000));
+    let reported = run(&zygote, "head -c 20000000 /dev/zero; head -c 3000000 /dev/zero >&2");
+    assert_eq!((reported.stdout.len(), reported.stderr.len()), (20_000_000, 3_000_000));
 }
 
 #[test]
-fn output_that_the_host_takes_late_is_not_lost() {
+fn output_read_after_the_exit_is_not_lost() {
     let zygote = zygote();
     let mut spec = shell("head -c 60000 /dev/zero");
     spec.limits.linger = Duration::ZERO;
     let mut child = start(&zygote, &spec);
-    // The child's whole end passes before anybody looks.
+    // The child has ended before the host reads.
     expect_none(&spec.marker, Duration::from_secs(5));
     assert_eq!(follow(&mut child).stdout.len(), 60_000);
 }

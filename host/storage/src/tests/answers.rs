@@ -19,7 +19,7 @@ fn end_with(storage: &Storage, run_id: RunId, answer: &str) {
     storage.write(Durability::Full, move |tx| tx.finish_run(run_id, &outcome)).wait().unwrap().unwrap();
 }
 
-/// What the row of the terminal event holds, and what readers get of it.
+/// The stored row of the terminal event, and what readers get from it.
 fn ends(storage: &Storage, run_id: RunId) -> (String, Value, Option<String>) {
     let row = storage
         .read(|reader| {
@@ -42,7 +42,7 @@ fn long(seed: &str) -> String {
 }
 
 #[test]
-fn deltas_a_text_and_plain_output_are_not_stored_again() {
+fn answer_in_earlier_events_is_not_stored_again() {
     let (_home, storage) = home();
     let answer = long("line");
     let (deltas, text, output) = (submit(&storage), submit(&storage), submit(&storage));
@@ -51,7 +51,7 @@ fn deltas_a_text_and_plain_output_are_not_stored_again() {
         let delta = |text: &str, message: &str| json!({"kind": "text_delta", "message": message, "text": text});
         to = append(&storage, semantic(deltas, &delta(piece, "m")));
         from = if from == 0 { to } else { from };
-        // What others say in between, and another message of the same run.
+        // Events of another run in between, and another message of the same run.
         append(&storage, semantic(text, &delta("something else", "m")));
         append(&storage, semantic(deltas, &delta("aside", "n")));
         append(&storage, chunk(output, piece));
@@ -73,7 +73,7 @@ fn deltas_a_text_and_plain_output_are_not_stored_again() {
 }
 
 #[test]
-fn an_answer_that_was_not_said_so_is_stored_as_it_is() {
+fn answer_that_is_not_in_earlier_events_is_stored_whole() {
     let (_home, storage) = home();
     let answer = long("line");
     let runs = [submit(&storage), submit(&storage), submit(&storage)];
@@ -94,7 +94,7 @@ fn an_answer_that_was_not_said_so_is_stored_as_it_is() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn whatever_was_said_readers_get_the_answer(
+    fn readers_get_the_answer_for_any_events(
         pieces in prop::collection::vec((0_u8..4, "\\PC{0,60}|\u{0}x|\n{1,3}"), 0..24), answered in 0_u8..4, trims in any::<bool>(),
     ) {
         let (_home, storage) = home();

@@ -51,7 +51,7 @@ fn assert_broken(verdict: &AuditVerdict, at: u64, word: &str) {
 }
 
 #[test]
-fn accepts_an_untouched_trail() {
+fn verifies_an_unchanged_trail() {
     let (home, storage) = trail();
     let verdict = verify(&storage);
     assert_eq!((verdict.records, verdict.first, verdict.last), (5, 1, 5));
@@ -80,24 +80,24 @@ fn finds_a_deleted_row() {
 }
 
 #[test]
-fn finds_a_deleted_beginning() {
+fn finds_deleted_first_rows() {
     let (home, storage) = trail();
     tamper(&home, "DELETE FROM audit_log WHERE seq <= 2");
     assert_broken(&verify(&storage), 1, "missing");
 }
 
 #[test]
-fn finds_a_deleted_tail() {
+fn finds_deleted_last_rows() {
     let (home, storage) = trail();
     tamper(&home, "DELETE FROM audit_log WHERE seq >= 4");
     assert_broken(&verify(&storage), 4, "missing");
-    // Also when the host goes on.
+    // Also after the host has appended records.
     append(&storage, &["f"]);
     assert_broken(&verify(&storage), 4, "missing");
 }
 
 #[test]
-fn finds_a_tail_that_was_cut_off_together_with_its_mark() {
+fn finds_last_rows_deleted_together_with_their_mark() {
     let (home, storage) = trail();
     tamper(&home, "DELETE FROM audit_log WHERE seq >= 4; DELETE FROM audit_marks WHERE name = 'head'");
     assert_broken(&verify(&storage), 4, "mark");
@@ -122,10 +122,10 @@ fn finds_swapped_rows() {
 }
 
 #[test]
-fn finds_a_chain_that_was_computed_again_without_the_key() {
+fn finds_a_chain_recomputed_without_the_key() {
     let (home, storage) = trail();
     drop(storage);
-    // Somebody with another key writes a trail of its own in its place.
+    // A program with another key replaces the trail by its own.
     tamper(&home, "DELETE FROM audit_log; DELETE FROM audit_marks");
     let storage = home.open();
     let forger = AuditKey::new([8; 32]);
@@ -136,14 +136,14 @@ fn finds_a_chain_that_was_computed_again_without_the_key() {
     }
     assert_broken(&verify(&storage), 5, "signature");
     drop(storage);
-    // A host that starts on it keeps that on record.
+    // A host that starts with it records that.
     let storage = home.open();
     begin(&storage, &KEY, false);
     assert_broken(&verify(&storage), 6, "signature");
 }
 
 #[test]
-fn notices_a_lost_key() {
+fn finds_a_replaced_key() {
     let (home, storage) = trail();
     drop(storage);
     let storage = home.open();
@@ -153,7 +153,7 @@ fn notices_a_lost_key() {
 }
 
 #[test]
-fn a_pruned_trail_begins_at_its_signed_anchor() {
+fn pruned_trail_starts_at_its_signed_anchor() {
     let (home, storage) = trail();
     let deleted = storage.write(Durability::Full, |tx| tx.prune_audit(&KEY, 3)).wait().unwrap();
     let verdict = verify(&storage);
@@ -166,7 +166,7 @@ fn a_pruned_trail_begins_at_its_signed_anchor() {
     storage.write(Durability::Full, |tx| tx.prune_audit(&KEY, 3)).wait().unwrap();
     tamper(&home, "UPDATE audit_marks SET seq = 4 WHERE name = 'anchor'");
     assert!(!verify(&storage).intact);
-    // Everything may go; the next record follows the last one.
+    // All records may be pruned; the next one follows the last one.
     drop(storage);
     let (_home, storage) = trail();
     storage.write(Durability::Full, |tx| tx.prune_audit(&KEY, 99)).wait().unwrap();
@@ -176,7 +176,7 @@ fn a_pruned_trail_begins_at_its_signed_anchor() {
 }
 
 #[test]
-fn lists_the_newest_or_what_comes_after() {
+fn lists_the_newest_records_or_those_after_a_number() {
     let (_home, storage) = trail();
     let revoke = record(AuditKind::Revoke, "r");
     storage.write(Durability::Batched, move |tx| tx.append_audit(&KEY, &revoke)).wait().unwrap();

@@ -1,11 +1,11 @@
-//! What was erased stands in no file; what is paused is found again.
+//! Erased data is in no file, and pauses are stored.
 
 use super::*;
 
 /// In lower case, as the search index has it.
 const WORD: &str = "archaeopteryx";
 
-fn stands_in(home: &Home) -> bool {
+fn files_contain_word(home: &Home) -> bool {
     [home.path(), home.beside("-wal")].iter().any(|path| {
         let bytes = std::fs::read(path).unwrap_or_default().to_ascii_lowercase();
         memchr::memmem::find(&bytes, WORD.as_bytes()).is_some()
@@ -61,10 +61,10 @@ fn rows_that_moved_before_their_deletion_leave_no_copy() {
         finish(&storage, *run_id, RunStatus::Completed).unwrap();
     }
     storage.index_texts().unwrap();
-    assert!(stands_in(&home));
+    assert!(files_contain_word(&home));
     erase(&storage, vec![runs[1]]);
     erase(&storage, vec![runs[0]]);
-    assert!(!stands_in(&home));
+    assert!(!files_contain_word(&home));
     let kept = EventFilter { run_id: Some(runs[2]), ..EventFilter::default() };
     assert_eq!(all_events(&storage, &kept, ReadLimit { events: 500, bytes: 1 << 20 }).len(), 400 + 1);
     drop(storage);
@@ -74,22 +74,22 @@ fn rows_that_moved_before_their_deletion_leave_no_copy() {
 }
 
 #[test]
-fn no_file_holds_the_words_of_an_erased_run() {
+fn no_file_contains_the_words_of_an_erased_run() {
     let (home, storage) = home();
     let runs: Vec<RunId> = (0..4)
         .map(|_| {
-            // Others lie in between, and keep their pages.
+            // Other runs are stored in between and keep their pages.
             submit(&storage);
             run_with_word(&storage)
         })
         .collect();
-    assert!(stands_in(&home));
+    assert!(files_contain_word(&home));
     erase(&storage, runs);
-    assert!(!stands_in(&home));
+    assert!(!files_contain_word(&home));
 }
 
 #[test]
-fn pauses_are_counted_and_found_again() {
+fn pauses_are_counted_and_survive_a_restart() {
     let (home, storage) = home();
     let none = storage.read(Reader::pauses).unwrap();
     assert_eq!((none.all, none.providers.len(), none.change), (false, 0, 0));
@@ -102,7 +102,7 @@ fn pauses_are_counted_and_found_again() {
     let left = set(Some("codex"), false);
     assert_eq!((left.all, left.change), (true, 4));
     assert_eq!(left.providers.iter().collect::<Vec<_>>(), ["claude"]);
-    assert_eq!(storage.read(Reader::settings).unwrap(), [], "it is no setting of the user's");
+    assert_eq!(storage.read(Reader::settings).unwrap(), [], "it is not a setting of the user");
     drop(storage);
     assert_eq!(home.open().read(Reader::pauses).unwrap(), left);
 }

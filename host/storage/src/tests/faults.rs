@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The files of a database as a killed host leaves them: everything that was committed stands in the log.
+/// The files of a database as a killed host leaves them: all committed data is in the log.
 fn killed() -> (Vec<u8>, Vec<u8>, RunId) {
     let (home, storage) = home();
     drop(storage);
@@ -19,8 +19,8 @@ fn killed() -> (Vec<u8>, Vec<u8>, RunId) {
     files
 }
 
-/// Opens what is left; if it opens, what it says must hold together, and it must be writable.
-fn tells_the_truth(home: &Home, run_id: RunId) -> Result<u64, StorageErrorKind> {
+/// Opens the files. If that succeeds, their content must be consistent and they must be writable.
+fn open_and_check(home: &Home, run_id: RunId) -> Result<u64, StorageErrorKind> {
     let storage = home.try_open().map_err(|error| error.kind())?;
     let page = storage
         .read(|r| {
@@ -49,20 +49,20 @@ fn tells_the_truth(home: &Home, run_id: RunId) -> Result<u64, StorageErrorKind> 
 }
 
 #[test]
-fn a_killed_host_leaves_all_that_was_committed() {
+fn killed_host_loses_no_committed_write() {
     let (database, log, run_id) = killed();
     let home = Home::new();
     fs::write(home.path(), &database).unwrap();
     fs::write(home.beside("-wal"), &log).unwrap();
-    assert_eq!(tells_the_truth(&home, run_id), Ok(121));
+    assert_eq!(open_and_check(&home, run_id), Ok(121));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// The log cut anywhere is a database as it was at some commit.
+    /// A log cut anywhere gives the database of an earlier commit.
     #[test]
-    fn a_log_that_is_cut_tells_of_an_earlier_time(cut in 0.0..1.0_f64, frame in any::<bool>()) {
+    fn truncated_log_gives_an_earlier_commit(cut in 0.0..1.0_f64, frame in any::<bool>()) {
         let (database, log, run_id) = killed();
         let mut length = (log.len() as f64 * cut) as usize;
         if frame {
@@ -71,13 +71,13 @@ proptest! {
         let home = Home::new();
         fs::write(home.path(), &database).unwrap();
         fs::write(home.beside("-wal"), &log[..length]).unwrap();
-        prop_assert!(tells_the_truth(&home, run_id).is_ok());
+        prop_assert!(open_and_check(&home, run_id).is_ok());
     }
 
-    /// Bytes flipped in the log end it there; bytes flipped in the file are refused or found when they are read.
+    /// Flipped bytes in the log end it there; flipped bytes in the file are found when it is opened or read.
     #[test]
-    fn flipped_bytes_never_make_it_panic(
-        places in proptest::collection::vec((0.0..1.0_f64, 1..=255_u8), 1..8),
+    fn flipped_bytes_cause_no_panic(
+        positions in proptest::collection::vec((0.0..1.0_f64, 1..=255_u8), 1..8),
         in_log in any::<bool>(),
     ) {
         let (mut database, mut log, run_id) = killed();
@@ -86,16 +86,16 @@ proptest! {
             log.clear();
         }
         let target = if in_log { &mut log } else { &mut database };
-        for (place, mask) in places {
-            let place = (target.len() as f64 * place) as usize;
-            target[place] ^= mask;
+        for (position, mask) in positions {
+            let position = (target.len() as f64 * position) as usize;
+            target[position] ^= mask;
         }
         let home = Home::new();
         fs::write(home.path(), &database).unwrap();
         fs::write(home.beside("-wal"), &log).unwrap();
         let before = fs::read(home.path()).unwrap();
         if in_log {
-            prop_assert!(tells_the_truth(&home, run_id).is_ok());
+            prop_assert!(open_and_check(&home, run_id).is_ok());
         } else if let Err(error) = home.try_open() {
             prop_assert!(error.of_the_file(), "{error:?}");
             prop_assert!(fs::read(home.path()).unwrap() == before, "left as it was");
@@ -107,7 +107,7 @@ proptest! {
     }
 }
 
-/// The database file with everything in it that the log holds.
+/// The database file after all of the log was moved into it.
 fn checkpointed(database: &[u8], log: &[u8]) -> Vec<u8> {
     let home = Home::new();
     fs::write(home.path(), database).unwrap();
@@ -116,7 +116,7 @@ fn checkpointed(database: &[u8], log: &[u8]) -> Vec<u8> {
     fs::read(home.path()).unwrap()
 }
 
-/// What fails when a database is read and written.
+/// The errors when a database is read and written.
 fn errors_in_use(storage: &Storage, run_id: RunId) -> Vec<StorageError> {
     let results = [
         storage.read(|r| r.run(run_id).map(drop)),
@@ -128,21 +128,24 @@ fn errors_in_use(storage: &Storage, run_id: RunId) -> Vec<StorageError> {
 }
 
 #[test]
-fn damaged_header_is_an_error_of_the_file_at_every_byte() {
+fn damaged_header_byte_is_an_error_of_the_file() {
     let (database, log, run_id) = killed();
     let database = checkpointed(&database, &log);
     let home = Home::new();
-    for place in 0..100 {
+    for position in 0..100 {
         for mask in [0x01, 0x08, 0xff] {
             let mut damaged = database.clone();
-            damaged[place] ^= mask;
+            damaged[position] ^= mask;
             fs::write(home.path(), &damaged).unwrap();
             let errors = match home.try_open() {
                 Err(error) => vec![error],
                 Ok(storage) => errors_in_use(&storage, run_id),
             };
             for error in errors {
-                assert!(error.of_the_file() || error.kind() == StorageErrorKind::NotFound, "byte {place}: {error:?}");
+                assert!(
+                    error.of_the_file() || error.kind() == StorageErrorKind::NotFound,
+                    "byte {position}: {error:?}"
+                );
             }
             let _ = fs::remove_file(home.beside("-wal"));
             let _ = fs::remove_file(home.beside("-shm"));
@@ -151,7 +154,7 @@ fn damaged_header_is_an_error_of_the_file_at_every_byte() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_passes() {
+fn full_disk_is_reported_and_recovers() {
     let home = Home::new();
     let limited = Options { max_pages: Some(600), ..Options::default() };
     let storage = Storage::open(&home.path(), &limited).unwrap();
@@ -181,12 +184,12 @@ fn a_full_disk_is_said_and_passes() {
         StorageErrorKind::DiskFull
     );
     assert_eq!(storage.trouble().unwrap().kind(), StorageErrorKind::DiskFull);
-    // What is stored has no hole, and small things may still pass.
+    // The stored output has no gap, and small writes may still succeed.
     let before = all_events(&storage, &EventFilter::default(), ReadLimit::default());
     assert!(before.iter().zip(1..).all(|(event, seq)| event.seq == Some(seq)));
     assert!(before.len() > 10);
     drop(storage);
-    // There is room again.
+    // There is free space again.
     let storage = home.open();
     let written = storage.append(vec![chunk(run_id, &text)]).wait().unwrap();
     assert_eq!(written[0].seq, Some(before.len() as u64 + 1));
@@ -194,23 +197,23 @@ fn a_full_disk_is_said_and_passes() {
     assert_eq!(storage.trouble(), None);
 }
 
-/// Holds the database as another program would, until it is dropped.
-fn held(home: &Home) -> rusqlite::Connection {
+/// Locks the database as another program would, until it is dropped.
+fn lock(home: &Home) -> rusqlite::Connection {
     let other = rusqlite::Connection::open(home.path()).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     other
 }
 
 #[test]
-fn database_that_another_program_holds_for_a_while_fails_no_write() {
+fn write_waits_while_another_program_locks_the_database() {
     let home = Home::new();
     let busy_timeout = std::time::Duration::from_millis(20);
     let options = Options { queue_bytes: 1000, busy_timeout, ..Options::default() };
     let storage = Storage::open(&home.path(), &options).unwrap();
     let run_id = submit(&storage);
-    let other = held(&home);
+    let other = lock(&home);
     let output = storage.output();
-    // More than may wait: whoever writes is slowed down.
+    // More than the queue takes, so that the writing thread blocks.
     let writing = std::thread::spawn(move || {
         (0..20)
             .try_for_each(|_| output.append(vec![chunk(run_id, &"w".repeat(500))]))
@@ -221,9 +224,9 @@ fn database_that_another_program_holds_for_a_while_fails_no_write() {
         trouble
     });
     assert_eq!(trouble.unwrap().kind(), StorageErrorKind::Busy);
-    // Several tries later.
+    // After several attempts.
     std::thread::sleep(10 * busy_timeout);
-    assert!(!writing.is_finished(), "nothing was given up");
+    assert!(!writing.is_finished(), "the write still waits");
     drop(other);
     writing.join().unwrap().unwrap();
     assert_eq!(all_events(&storage, &EventFilter::default(), ReadLimit::default()).len(), 20);
@@ -231,24 +234,24 @@ fn database_that_another_program_holds_for_a_while_fails_no_write() {
 }
 
 #[test]
-fn database_that_another_program_holds_for_ever_fails_writes_after_the_patience() {
+fn write_fails_if_the_database_stays_locked() {
     let home = Home::new();
     let short = std::time::Duration::from_millis(30);
     let options = Options { busy_timeout: short / 3, busy_patience: short, ..Options::default() };
     let storage = Storage::open(&home.path(), &options).unwrap();
-    let _other = held(&home);
+    let _other = lock(&home);
     let error = storage.append(vec![event(None, EventType::PolicyAudit, "{}")]).wait().unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Busy);
     assert!(error.advice().unwrap().contains("other program"), "{error:?}");
 }
 
 #[test]
-fn a_write_that_is_too_large_does_not_take_others_with_it() {
+fn too_large_write_fails_alone() {
     let home = Home::new();
     let limited = Options { max_pages: Some(300), ..Options::default() };
     let storage = Storage::open(&home.path(), &limited).unwrap();
     let run_id = submit(&storage);
-    // The gate holds the writer until all three wait, so that they share a transaction.
+    // The gate blocks the writer until all three wait, so that they share a transaction.
     let (go, gate) = std::sync::mpsc::channel::<()>();
     drop(storage.write(Durability::Batched, move |_| {
         let _ = gate.recv();
@@ -275,7 +278,7 @@ fn a_write_that_is_too_large_does_not_take_others_with_it() {
 }
 
 #[test]
-fn after_a_crash_of_the_machine_cursors_leap() {
+fn cursors_skip_ahead_after_a_crash_of_the_machine() {
     let (database, log, run_id) = killed();
     let home = Home::new();
     fs::write(home.path(), &database).unwrap();
@@ -283,12 +286,12 @@ fn after_a_crash_of_the_machine_cursors_leap() {
     drop(home.open());
     let conn = rusqlite::Connection::open(home.path()).unwrap();
     conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
-    // A clean end: nothing can have been lost.
+    // A clean shutdown: nothing can be lost.
     drop(conn);
     let storage = home.open();
     assert_eq!(storage.read(Reader::last_cursor).unwrap(), 121);
     drop(storage);
-    // An unclean one, and the machine was started since.
+    // An unclean shutdown, and a reboot since.
     let conn = rusqlite::Connection::open(home.path()).unwrap();
     conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
     let copy = Home::new();

@@ -38,8 +38,8 @@ struct Expected {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever is written, undone, ended, deleted and reopened in whatever order: numbers have no gaps, cursors grow
-    /// and never return, every event stands where it was put, and each ended run has one terminal event, its last.
+    /// For any order of writes, undone writes, ends, deletions and restarts: numbers have no gaps, cursors grow and are
+    /// never reused, every event keeps its position, and each ended run has exactly one terminal event, its last.
     #[test]
     fn events_are_numbered_without_gaps(steps in proptest::collection::vec(step(), 1..60)) {
         let home = Home::new();

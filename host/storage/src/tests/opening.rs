@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 
-/// The shape of a database: every object's statement without comments and white space.
+/// The schema of a database: every object's statement without comments and white space.
 fn shape(conn: &Connection) -> BTreeMap<String, String> {
     conn.prepare("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema")
         .unwrap()
@@ -23,7 +23,7 @@ fn shape(conn: &Connection) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_migrations_lead_to_the_schema() {
+fn migrations_produce_the_schema() {
     let (home, storage) = home();
     drop(storage);
     let whole = Connection::open_in_memory().unwrap();
@@ -35,7 +35,7 @@ fn the_migrations_lead_to_the_schema() {
 }
 
 #[test]
-fn the_files_are_private() {
+fn database_files_are_private() {
     let (home, storage) = home();
     submit(&storage);
     for suffix in ["", "-wal", "-shm"] {
@@ -49,7 +49,7 @@ fn the_files_are_private() {
 }
 
 #[test]
-fn a_folder_that_others_may_enter_is_refused() {
+fn folder_accessible_to_others_is_rejected() {
     let home = Home::new();
     fs::set_permissions(home.folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
     let error = home.try_open().unwrap_err();
@@ -59,7 +59,7 @@ fn a_folder_that_others_may_enter_is_refused() {
 }
 
 #[test]
-fn a_folder_that_is_missing_or_a_file_is_named() {
+fn missing_folder_or_file_in_its_place_is_reported() {
     let home = Home::new();
     let missing = home.folder.path().join("none").join("ostler.db");
     let error = Storage::open(&missing, &Options::default()).unwrap_err();
@@ -72,7 +72,7 @@ fn a_folder_that_is_missing_or_a_file_is_named() {
 
 /// Only root can give files away.
 #[test]
-fn somebody_elses_folder_or_file_is_refused() {
+fn folder_or_file_of_another_user_is_rejected() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
@@ -89,7 +89,7 @@ fn somebody_elses_folder_or_file_is_refused() {
     drop(home.open());
 }
 
-/// Opens, expects a refusal, and checks that nothing was touched.
+/// Opens the database, expects an error, and checks that no file was changed.
 fn refused(home: &Home) -> StorageError {
     let files = || ["", "-wal"].map(|suffix| fs::read(home.beside(suffix)).ok());
     let before = files();
@@ -101,7 +101,7 @@ fn refused(home: &Home) -> StorageError {
 }
 
 #[test]
-fn a_newer_database_is_refused() {
+fn newer_database_is_rejected() {
     let (home, storage) = home();
     submit(&storage);
     drop(storage);
@@ -115,7 +115,7 @@ fn a_newer_database_is_refused() {
 }
 
 #[test]
-fn a_newer_version_that_stands_only_in_the_log_is_refused() {
+fn newer_version_in_the_log_only_is_rejected() {
     let (home, storage) = home();
     drop(storage);
     let conn = Connection::open(home.path()).unwrap();
@@ -131,7 +131,7 @@ fn a_newer_version_that_stands_only_in_the_log_is_refused() {
 }
 
 #[test]
-fn other_files_are_refused() {
+fn files_of_other_formats_are_rejected() {
     for garbage in [b"hello".to_vec(), vec![0xFF; 5000], b"SQLite format 3\0".to_vec(), vec![0; 4096]] {
         let home = Home::new();
         fs::write(home.path(), garbage).unwrap();
@@ -153,7 +153,7 @@ fn other_files_are_refused() {
 }
 
 #[test]
-fn a_database_without_one_of_its_tables_is_refused() {
+fn database_without_one_of_its_tables_is_rejected() {
     let (home, storage) = home();
     drop(storage);
     let conn = Connection::open(home.path()).unwrap();
@@ -165,7 +165,7 @@ fn a_database_without_one_of_its_tables_is_refused() {
 }
 
 #[test]
-fn an_empty_file_is_a_new_database() {
+fn empty_file_becomes_a_new_database() {
     let home = Home::new();
     fs::write(home.path(), "").unwrap();
     let storage = home.open();
@@ -173,7 +173,7 @@ fn an_empty_file_is_a_new_database() {
 }
 
 #[test]
-fn a_database_that_another_program_locks_is_named() {
+fn locked_database_is_reported() {
     let error: StorageError =
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None).into();
     assert_eq!(error.kind(), StorageErrorKind::Busy);

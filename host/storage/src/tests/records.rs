@@ -29,7 +29,7 @@ fn snapshot(version: &str) -> CapabilitySnapshot {
 }
 
 #[test]
-fn the_life_of_a_run() {
+fn run_is_stored_from_submit_to_end() {
     let (_home, storage) = home();
     let key = write(&storage, |tx| tx.put_snapshot("f", &snapshot("1"))).unwrap();
     let run = NewRun { snapshot: Some(key), ..new_run() };
@@ -135,7 +135,7 @@ fn record_of_a_failed_run_has_the_code_and_hint_of_its_end() {
 }
 
 #[test]
-fn only_the_first_end_counts() {
+fn second_end_of_a_run_has_no_effect() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
     assert!(finish(&storage, run_id, RunStatus::Canceled).is_some());
@@ -162,7 +162,7 @@ fn only_the_first_end_counts() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_writes_are_rejected() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
     let kind = |result: Result<(), StorageError>| result.unwrap_err().kind();
@@ -192,7 +192,7 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn lists_are_filtered_and_newest_first() {
+fn run_lists_are_filtered_and_newest_first() {
     let (_home, storage) = home();
     let mut ids = Vec::new();
     for n in 0..10_i64 {
@@ -214,7 +214,7 @@ fn lists_are_filtered_and_newest_first() {
     assert_eq!(list(window, 100, 0).total, 3);
     let none = RunFilter { conversation_id: Some(ConversationId::generate()), ..RunFilter::default() };
     assert_eq!(list(none, 100, 0).total, 0);
-    // The same page, whichever way it is found.
+    // The same page, with either index.
     for offset in 0..6 {
         let page = list(RunFilter { provider: Some("claude".to_owned()), ..RunFilter::default() }, 2, offset);
         let wanted: Vec<_> = [9, 7, 5, 3, 1].iter().map(|n| ids[*n]).skip(offset as usize).take(2).collect();
@@ -226,7 +226,7 @@ fn lists_are_filtered_and_newest_first() {
 }
 
 #[test]
-fn conversations_hold_their_runs_in_order() {
+fn conversation_lists_its_runs_in_order() {
     let (home, storage) = home();
     let row = Conversation { metadata: json!({"k": 1}), ..new_conversation() };
     let id = row.conversation_id;
@@ -275,7 +275,7 @@ fn conversations_hold_their_runs_in_order() {
     assert_eq!(shown.last_run, Some(LastRun { run_id: second, status: RunStatus::Queued }));
     assert_eq!((shown.runs, shown.conversation.title.as_deref()), (2, Some("t")));
 
-    // What the writer has forgotten is looked up: a host that starts again tells the rest.
+    // Data that the writer has not cached is read from the database, as after a restart.
     drop(storage);
     let storage = home.open();
     for run in [second, first] {
@@ -290,9 +290,9 @@ fn conversations_hold_their_runs_in_order() {
 }
 
 #[test]
-fn small_tables_keep_what_they_are_told() {
+fn small_tables_store_their_rows() {
     let (home, storage) = home();
-    // Capability snapshots: the same again is the same row with a newer time.
+    // Capability snapshots: an equal one updates the time of the same row.
     let first = write(&storage, |tx| tx.put_snapshot("f", &snapshot("1"))).unwrap();
     let again = write(&storage, |tx| tx.put_snapshot("f", &CapabilitySnapshot { detected_at: at(9), ..snapshot("1") }))
         .unwrap();
@@ -310,7 +310,7 @@ fn small_tables_keep_what_they_are_told() {
     let path = Path::new("/projects/a");
     let grant = |trust, second| write(&storage, move |tx| tx.add_grant(path, trust, at(second))).unwrap();
     assert_eq!((grant(None, 1).created_at, grant(None, 2).created_at), (at(1), at(1)));
-    // Trust is given and taken back on purpose only.
+    // Trust changes only if it is given explicitly.
     let trusts = [None, Some(true), None, Some(false), None].map(|trust| grant(trust, 3).trust_settings);
     assert_eq!(trusts, [false, true, true, false, false]);
     assert_eq!(storage.read(Reader::grants).unwrap()[0].path, path);
@@ -344,7 +344,7 @@ fn small_tables_keep_what_they_are_told() {
     let kept = policy.clone();
     write(&storage, move |tx| tx.put_retention(&kept)).unwrap();
 
-    // All of it is there after a restart.
+    // All of it is stored after a restart.
     drop(storage);
     let storage = home.open();
     assert_eq!(storage.read(Reader::settings).unwrap(), [("scheduler.global".to_owned(), json!(4))]);
@@ -354,7 +354,7 @@ fn small_tables_keep_what_they_are_told() {
     assert_eq!(storage.read(|r| r.profile(&profile.profile_id.to_string())).unwrap(), Some(profile.clone()));
     assert_eq!(storage.read(Reader::profiles).unwrap().len(), 1);
     let policies = storage.read(Reader::retention).unwrap();
-    assert_eq!(policies, std::slice::from_ref(&policy), "nothing is set that nobody has set");
+    assert_eq!(policies, std::slice::from_ref(&policy), "only the stored policy is listed");
     assert_eq!(storage.read(|r| r.token_mark("codex")).unwrap().as_deref(), Some("file"));
     assert_eq!(storage.read(Reader::token_marks).unwrap(), [("codex".to_owned(), "file".to_owned())]);
     assert!(write(&storage, |tx| tx.delete_token_mark("codex")).unwrap());
@@ -369,7 +369,7 @@ fn small_tables_keep_what_they_are_told() {
 }
 
 #[test]
-fn deleted_runs_leave_a_trace_for_readers_who_come_back() {
+fn cursor_before_a_deleted_run_is_reported_as_truncated() {
     let (home, storage) = home();
     let (old, kept) = (submit(&storage), submit(&storage));
     for run_id in [old, kept, old] {
@@ -390,14 +390,14 @@ fn deleted_runs_leave_a_trace_for_readers_who_come_back() {
     assert_eq!(storage.read(|r| r.check_cursor(last, None)).unwrap(), CursorCheck::Complete);
     assert_eq!(storage.read(|r| r.check_cursor(last + 1, None)).unwrap(), CursorCheck::Unknown);
     assert!(write(&storage, |tx| tx.vacuum(0)).unwrap() < 2);
-    // The newest cursors were deleted, and are not given again.
+    // The newest cursors were deleted, and are not reused.
     drop(storage);
     let storage = home.open();
     assert_eq!(storage.append(vec![chunk(kept, "y")]).wait().unwrap()[0].cursor, last + 1);
 }
 
 #[test]
-fn pages_of_events_are_bounded_by_count_bytes_and_type() {
+fn event_pages_are_limited_by_count_bytes_and_type() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
     let text = "t".repeat(100);
@@ -410,7 +410,7 @@ fn pages_of_events_are_bounded_by_count_bytes_and_type() {
     assert_eq!((first.events.len(), first.more, first.next), (5, true, 5));
     let few = page(&all, 5, 100, 300);
     assert_eq!((few.events.len(), few.more), (2, true));
-    assert_eq!(page(&all, 0, 1, 1).events.len(), 1, "one event always passes");
+    assert_eq!(page(&all, 0, 1, 1).events.len(), 1, "at least one event is returned");
     let rest = page(&all, 5, 100, 1 << 20);
     assert_eq!((rest.events.len(), rest.more, rest.next), (15, false, 20));
     let warnings = EventFilter { types: vec![EventType::Warning], ..EventFilter::default() };

@@ -2,7 +2,7 @@ use ostler_protocol::{Artifact, ArtifactId};
 
 use super::*;
 
-/// A run of a provider that ended so many seconds after the beginning, with events of `text`.
+/// A run of a provider that ended this many seconds after the epoch, with events of `text`.
 fn ended(storage: &Storage, provider: &str, seconds: i64, events: usize, text: &str) -> RunId {
     let run = NewRun { provider: provider.to_owned(), ..new_run() };
     let run_id = run.run_id;
@@ -55,14 +55,18 @@ fn runs_are_deleted_in_slices() {
         assert_eq!(delete(&storage, &[long, short], slice).unwrap(), 0);
         let events = events_of(&storage, long);
         assert_eq!((events.len() as u64, events[0].seq), (1001 - deleted, Some(deleted + 1)));
-        // Whoever comes back with what it had seen of this run is told; of a run that is all there, nothing is missing.
+        // A reader that returns with a cursor in this run is notified; for a complete run, nothing is missing.
         let check = |run| storage.read(|r| r.check_cursor(1, run)).unwrap();
         assert!(matches!(check(Some(long)), CursorCheck::Truncated { .. }));
         assert!(matches!(check(None), CursorCheck::Truncated { .. }));
         assert_eq!(check(Some(kept)), CursorCheck::Complete);
     }
-    assert_eq!(delete(&storage, &[long, short], slice).unwrap(), 2, "the rest and the next have room in one slice");
-    assert_eq!(delete(&storage, &[long, short], slice).unwrap(), 2, "what is gone stays gone");
+    assert_eq!(
+        delete(&storage, &[long, short], slice).unwrap(),
+        2,
+        "the rest of the first run and the second one fit into one slice"
+    );
+    assert_eq!(delete(&storage, &[long, short], slice).unwrap(), 2, "deleted runs are counted again");
     for gone in [long, short] {
         assert_eq!(storage.read(|r| r.run_status(gone)).unwrap(), None);
     }
@@ -71,7 +75,7 @@ fn runs_are_deleted_in_slices() {
 }
 
 #[test]
-fn a_slice_is_bounded_by_bytes_and_takes_one_event_at_least() {
+fn slice_is_limited_by_bytes_and_takes_at_least_one_event() {
     let (_home, storage) = home();
     let run_id = ended(&storage, "codex", 1, 10, &"x".repeat(10_000));
     let slice = Slice { events: 100, bytes: 25_000 };
@@ -82,7 +86,7 @@ fn a_slice_is_bounded_by_bytes_and_takes_one_event_at_least() {
 }
 
 #[test]
-fn a_run_that_has_not_ended_is_never_deleted() {
+fn run_that_has_not_ended_is_not_deleted() {
     let (_home, storage) = home();
     let (old, live) = (ended(&storage, "codex", 1, 3, "x"), submit(&storage));
     let error = delete(&storage, &[old, live], Slice { events: 1000, bytes: 1 << 20 }).unwrap_err();
@@ -92,7 +96,7 @@ fn a_run_that_has_not_ended_is_never_deleted() {
 }
 
 #[test]
-fn ended_runs_are_listed_from_the_last_one_back() {
+fn ended_runs_are_listed_newest_first() {
     let (_home, storage) = home();
     let runs: Vec<RunId> = [5, 9, 9, 2, 9].iter().map(|seconds| ended(&storage, "codex", *seconds, 1, "x")).collect();
     let order: Vec<RunId> = [4, 2, 1, 0, 3].map(|index: usize| runs[index]).to_vec();
@@ -101,7 +105,7 @@ fn ended_runs_are_listed_from_the_last_one_back() {
 }
 
 #[test]
-fn what_a_run_takes_is_what_the_file_grows_by() {
+fn counted_size_of_runs_matches_the_growth_of_the_file() {
     let (home, storage) = home();
     storage.write(Durability::Batched, |tx| tx.vacuum(0)).wait().unwrap();
     let before = storage.read(Reader::sizes).unwrap().database;
@@ -115,7 +119,7 @@ fn what_a_run_takes_is_what_the_file_grows_by() {
     let counted: u64 = listed(&storage).iter().map(|run| run.bytes).sum();
     let ratio = counted as f64 / grown as f64;
     assert!((0.85..1.15).contains(&ratio), "{counted} counted, the file has grown by {grown}");
-    // A writer that has forgotten what it counted comes to the same.
+    // A writer without cached counts gets the same result.
     let run = new_run();
     let run_id = run.run_id;
     storage.write(Durability::Batched, move |tx| tx.insert_run(&run)).wait().unwrap();
@@ -130,7 +134,7 @@ fn what_a_run_takes_is_what_the_file_grows_by() {
 }
 
 #[test]
-fn files_of_the_hosts_own_folders_count_and_are_named() {
+fn kept_files_are_counted_and_listed() {
     let (_home, storage) = home();
     let run_id = ended(&storage, "codex", 1, 1, "x");
     let before = listed(&storage)[0].bytes;
@@ -153,7 +157,7 @@ fn files_of_the_hosts_own_folders_count_and_are_named() {
 }
 
 #[test]
-fn events_without_a_run_go_by_their_time() {
+fn events_without_a_run_are_deleted_by_time() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
     let audit = |seconds| NewEvent { timestamp: at(seconds), ..event(None, EventType::PolicyAudit, "{}") };
@@ -173,7 +177,7 @@ fn events_without_a_run_go_by_their_time() {
 }
 
 #[test]
-fn a_conversation_goes_when_it_is_empty_and_quiet() {
+fn empty_and_unchanged_conversation_is_deleted() {
     let (_home, storage) = home();
     let row = new_conversation();
     let id = row.conversation_id;
@@ -205,7 +209,7 @@ fn a_conversation_goes_when_it_is_empty_and_quiet() {
 }
 
 #[test]
-fn the_file_becomes_shorter() {
+fn file_shrinks_after_deletion() {
     let (home, storage) = home();
     let run_id = ended(&storage, "codex", 1, 500, &"x".repeat(20_000));
     storage.write(Durability::Full, |_| Ok(())).wait().unwrap();
@@ -216,7 +220,7 @@ fn the_file_becomes_shorter() {
         assert!(writes < 100);
     }
     assert!(writes > 5, "a slice at a time: {writes}");
-    // What follows the last slice is written after the log was moved into the file.
+    // This write comes after the log was moved into the file.
     storage.write(Durability::Batched, |_| Ok(())).wait().unwrap();
     let length = std::fs::metadata(home.path()).unwrap().len();
     assert!(length < 1 << 20, "{length}");

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 /// A run with this prompt.
-fn asked(storage: &Storage, prompt: &str) -> RunId {
+fn run_with_prompt(storage: &Storage, prompt: &str) -> RunId {
     let payload = json!({"provider": "codex", "prompt": prompt}).to_string();
     let run = NewRun { payload, ..new_run() };
     let run_id = run.run_id;
@@ -16,7 +16,7 @@ fn asked(storage: &Storage, prompt: &str) -> RunId {
     run_id
 }
 
-fn answered(storage: &Storage, run_id: RunId, answer: &str) {
+fn finish_with_answer(storage: &Storage, run_id: RunId, answer: &str) {
     let mut outcome = outcome(RunStatus::Completed);
     outcome.end.final_text = Some(answer.to_owned());
     assert!(write(storage, move |tx| tx.finish_run(run_id, &outcome)).unwrap().is_some());
@@ -31,10 +31,10 @@ fn found(storage: &Storage, search: &str) -> Vec<RunId> {
 }
 
 #[test]
-fn prompts_and_answers_are_found_by_their_words() {
+fn runs_are_found_by_words_of_prompt_and_answer() {
     let (home, storage) = home();
-    let parser = asked(&storage, "Fix the parser of the Überschrift, please\nand snake_case_names");
-    let tests = asked(&storage, "why are the tests flaky?");
+    let parser = run_with_prompt(&storage, "Fix the parser of the Überschrift, please\nand snake_case_names");
+    let tests = run_with_prompt(&storage, "why are the tests flaky?");
     for (search, expected) in [
         ("parser", vec![parser]),
         ("PARSE", vec![parser]),
@@ -48,20 +48,20 @@ fn prompts_and_answers_are_found_by_their_words() {
         ("\"the fix parser\"", vec![]),
         ("\"the pars\"", vec![]),
         ("parser flaky", vec![]),
-        // Members of the payload are no words of the prompt.
+        // Names of payload members are not words of the prompt.
         ("codex", vec![]),
         ("- ?!", vec![]),
     ] {
         assert_eq!(found(&storage, search), expected, "{search}");
     }
 
-    // The answer comes later, here from deltas; both count together.
+    // The answer is added later, here from deltas; the words of both are searched together.
     for piece in ["a race ", "in the clean", "up of the fixture ", &"and more ".repeat(60)] {
         let delta = json!({"kind": "text_delta", "message": "m", "text": piece}).to_string();
         let semantic = event(Some(tests), EventType::Semantic, &delta);
         write(&storage, move |tx| tx.append_event(&semantic)).unwrap();
     }
-    answered(&storage, tests, &format!("a race in the cleanup of the fixture {}", "and more ".repeat(60)));
+    finish_with_answer(&storage, tests, &format!("a race in the cleanup of the fixture {}", "and more ".repeat(60)));
     assert_eq!(found(&storage, "cleanup"), [tests]);
     assert_eq!(found(&storage, "flaky fixture"), [tests]);
     assert_eq!(found(&storage, "parser"), [parser]);
@@ -77,10 +77,10 @@ fn prompts_and_answers_are_found_by_their_words() {
     let page = storage.read(|reader| reader.runs(&filter, 1, 1)).unwrap();
     assert_eq!((page.total, page.items[0].run_id), (2, parser));
 
-    // What is deleted is not found, nor does its place in the index serve for another run.
+    // A deleted run is not found, and its row in the index is not used for another run.
     assert!(write(&storage, move |tx| tx.delete_run(tests)).unwrap());
     assert_eq!(found(&storage, "cleanup"), []);
-    let next = asked(&storage, "something else");
+    let next = run_with_prompt(&storage, "something else");
     assert_eq!(found(&storage, "flaky"), []);
     assert_eq!(found(&storage, "something"), [next]);
 }
@@ -88,10 +88,10 @@ fn prompts_and_answers_are_found_by_their_words() {
 #[test]
 fn text_without_spaces_is_found_by_any_part_of_it() {
     let (_home, storage) = home();
-    let chinese = asked(&storage, "今天讨论了部署方案, 以及auth模块");
-    let japanese = asked(&storage, "デプロイの手順を説明してください");
-    let korean = asked(&storage, "배포서버를 확인해줘");
-    let thai = asked(&storage, "วิธีติดตั้งระบบ");
+    let chinese = run_with_prompt(&storage, "今天讨论了部署方案, 以及auth模块");
+    let japanese = run_with_prompt(&storage, "デプロイの手順を説明してください");
+    let korean = run_with_prompt(&storage, "배포서버를 확인해줘");
+    let thai = run_with_prompt(&storage, "วิธีติดตั้งระบบ");
     for (search, expected) in [
         ("部署", vec![chinese]),
         ("部署方案", vec![chinese]),
@@ -110,7 +110,7 @@ fn text_without_spaces_is_found_by_any_part_of_it() {
     ] {
         assert_eq!(found(&storage, search), expected, "{search}");
     }
-    answered(&storage, korean, "部署完了");
+    finish_with_answer(&storage, korean, "部署完了");
     assert_eq!(found(&storage, "部署"), [korean, chinese]);
     let row = Conversation { title: Some("关于部署的讨论".to_owned()), ..new_conversation() };
     let id = row.conversation_id;
@@ -123,10 +123,10 @@ fn text_without_spaces_is_found_by_any_part_of_it() {
 
 /// A home of the version before the one that segments texts.
 #[test]
-fn texts_that_an_earlier_version_has_indexed_are_indexed_again_and_their_size_counts_once() {
+fn texts_indexed_by_an_earlier_version_are_indexed_again_and_counted_once() {
     let (home, storage) = home();
-    let run = asked(&storage, "今天讨论了部署方案");
-    answered(&storage, run, "好的");
+    let run = run_with_prompt(&storage, "今天讨论了部署方案");
+    finish_with_answer(&storage, run, "好的");
     assert_eq!(found(&storage, "部署"), [run]);
     drop(storage);
     let conn = rusqlite::Connection::open(home.path()).unwrap();
@@ -146,7 +146,7 @@ fn texts_that_an_earlier_version_has_indexed_are_indexed_again_and_their_size_co
     assert_eq!(bytes(), before);
 }
 
-/// Every byte that the index holds.
+/// All bytes of the index.
 fn index_bytes(home: &Home) -> Vec<u8> {
     let conn = rusqlite::Connection::open(home.path()).unwrap();
     let mut statement = conn.prepare("SELECT block FROM run_texts_data").unwrap();
@@ -155,13 +155,14 @@ fn index_bytes(home: &Home) -> Vec<u8> {
 }
 
 #[test]
-fn the_words_of_what_was_deleted_go_from_the_index() {
+fn purge_removes_the_words_of_deleted_runs() {
     let (home, storage) = home();
     let holds = |word: &[u8]| memchr::memmem::find(&index_bytes(&home), word).is_some();
-    let runs: Vec<RunId> = (0..50).map(|number| asked(&storage, &format!("keep zebrafish{number} here"))).collect();
-    let gone = asked(&storage, "quokka");
+    let runs: Vec<RunId> =
+        (0..50).map(|number| run_with_prompt(&storage, &format!("keep zebrafish{number} here"))).collect();
+    let gone = run_with_prompt(&storage, "quokka");
     for run in runs.iter().chain([&gone]) {
-        answered(&storage, *run, "done");
+        finish_with_answer(&storage, *run, "done");
         storage.index_texts().unwrap();
     }
     assert!(holds(b"quokka"));
@@ -178,7 +179,7 @@ fn the_words_of_what_was_deleted_go_from_the_index() {
 }
 
 #[test]
-fn conversations_are_found_by_title_and_by_what_was_said() {
+fn conversations_are_found_by_title_and_texts_of_runs() {
     let (_home, storage) = home();
     let row = Conversation { title: Some("the lexer".to_owned()), ..new_conversation() };
     let (id, mut renamed) = (row.conversation_id, row.clone());
@@ -195,22 +196,22 @@ fn conversations_are_found_by_title_and_by_what_was_said() {
     assert_eq!(found("lexer"), [id]);
     assert_eq!(found("unicode"), []);
     for prompt in ["does it take unicode?", "and UNICODE in names?"] {
-        let run_id = asked(&storage, prompt);
+        let run_id = run_with_prompt(&storage, prompt);
         write(&storage, move |tx| tx.link_conversation(id, run_id, at(1))).unwrap();
-        answered(&storage, run_id, "it does");
+        finish_with_answer(&storage, run_id, "it does");
     }
     assert_eq!(found("unicode does"), [id]);
-    assert_eq!(found("unicode lexer"), [], "the words are of one text");
+    assert_eq!(found("unicode lexer"), [], "all words must be in one text");
     renamed.title = Some("the scanner".to_owned());
     write(&storage, move |tx| tx.update_conversation(&renamed)).unwrap();
     assert_eq!((found("lexer"), found("scanner")), (vec![], vec![id]));
 }
 
 #[test]
-fn a_row_that_cannot_be_read_hides_no_other() {
+fn unreadable_row_does_not_prevent_indexing_of_others() {
     let (home, storage) = home();
-    let runs: Vec<RunId> = (0..3).map(|number| asked(&storage, &format!("number {number}"))).collect();
-    answered(&storage, runs[1], "an answer");
+    let runs: Vec<RunId> = (0..3).map(|number| run_with_prompt(&storage, &format!("number {number}"))).collect();
+    finish_with_answer(&storage, runs[1], "an answer");
     let conn = rusqlite::Connection::open(home.path()).unwrap();
     conn.execute("UPDATE run_bodies SET body = '{\"prompt' WHERE run = 1", []).unwrap();
     conn.execute("UPDATE run_events SET payload = '{' WHERE type = 'run.completed'", []).unwrap();
@@ -218,12 +219,12 @@ fn a_row_that_cannot_be_read_hides_no_other() {
 }
 
 #[test]
-fn a_text_without_end_is_indexed_to_its_limit() {
+fn long_text_is_indexed_up_to_the_limit() {
     let (_home, storage) = home();
-    let long = asked(&storage, &format!("{} beyond", "word é ".repeat(100_000)));
+    let long = run_with_prompt(&storage, &format!("{} beyond", "word é ".repeat(100_000)));
     assert_eq!(found(&storage, "word"), [long]);
     assert_eq!(found(&storage, "beyond"), []);
-    answered(&storage, long, &format!("{} beyond", "answer é ".repeat(100_000)));
+    finish_with_answer(&storage, long, &format!("{} beyond", "answer é ".repeat(100_000)));
     assert_eq!(found(&storage, "word answer"), [long]);
     assert_eq!(found(&storage, "beyond"), []);
 }
@@ -231,14 +232,14 @@ fn a_text_without_end_is_indexed_to_its_limit() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
-    /// Whatever is searched for, it is no error; and every word of a text finds it.
+    /// No search is an error; and every word of a text finds it.
     #[test]
-    fn nothing_that_is_typed_is_an_error(
+    fn any_search_text_is_accepted(
         searches in prop::collection::vec("\\PC{0,40}|[\"*^():{}+ a-c\\-]{0,20}", 1..40),
         words in prop::collection::vec("[a-zA-Z0-9_]{1,12}", 1..20),
     ) {
         let (_home, storage) = home();
-        let run = asked(&storage, &words.join(" "));
+        let run = run_with_prompt(&storage, &words.join(" "));
         for search in &searches {
             found(&storage, search);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::*;
 
 #[test]
-fn writers_of_many_threads_each_get_their_own_result() {
+fn each_of_many_threads_gets_its_own_result() {
     let (_home, storage) = home();
     let runs: Vec<RunId> = (0..8).map(|_| submit(&storage)).collect();
     thread::scope(|scope| {
@@ -40,8 +40,8 @@ fn writers_of_many_threads_each_get_their_own_result() {
     }
 }
 
-/// Keeps the writer busy until the sender is dropped, so that what follows shares one transaction.
-fn hold(storage: &Storage) -> mpsc::Sender<()> {
+/// Blocks the writer until the sender is dropped, so that the next writes share one transaction.
+fn block_writer(storage: &Storage) -> mpsc::Sender<()> {
     let (go, gate) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
     drop(storage.write_urgent(Durability::Batched, move |_| {
@@ -54,10 +54,10 @@ fn hold(storage: &Storage) -> mpsc::Sender<()> {
 }
 
 #[test]
-fn a_failing_write_undoes_only_itself() {
+fn failing_write_undoes_only_itself() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
-    let gate = hold(&storage);
+    let gate = block_writer(&storage);
     let write = |text: &str, fails: bool| {
         let event = chunk(run_id, text);
         storage.write(Durability::Batched, move |tx| {
@@ -87,10 +87,10 @@ fn a_failing_write_undoes_only_itself() {
 }
 
 #[test]
-fn an_urgent_write_goes_first_and_others_keep_their_order() {
+fn urgent_write_runs_first_and_others_keep_their_order() {
     let (_home, storage) = home();
     let run_id = submit(&storage);
-    let gate = hold(&storage);
+    let gate = block_writer(&storage);
     let output = storage.append(vec![chunk(run_id, "a"), chunk(run_id, "b")]);
     let after = {
         let event = chunk(run_id, "c");
@@ -107,11 +107,11 @@ fn an_urgent_write_goes_first_and_others_keep_their_order() {
 }
 
 #[test]
-fn output_waits_while_too_much_of_it_waits() {
+fn append_blocks_while_the_queue_is_full() {
     let home = Home::new();
     let storage = Storage::open(&home.path(), &Options { queue_bytes: 10_000, ..Options::default() }).unwrap();
     let run_id = submit(&storage);
-    let gate = hold(&storage);
+    let gate = block_writer(&storage);
     let text = "x".repeat(6_000);
     let first = storage.append(vec![chunk(run_id, &text)]);
     let (done, blocked) = mpsc::channel();
@@ -123,14 +123,14 @@ fn output_waits_while_too_much_of_it_waits() {
             pending.wait().unwrap()
         }
     });
-    assert!(blocked.recv_timeout(Duration::from_millis(100)).is_err(), "there is no room for the second");
-    // Commands pass all the same.
+    assert!(blocked.recv_timeout(Duration::from_millis(100)).is_err(), "the queue has no room for the second");
+    // Urgent writes are not blocked.
     drop(storage.write_urgent(Durability::Batched, |_| Ok(())));
     drop(gate);
     blocked.recv_timeout(Duration::from_secs(20)).unwrap();
     first.wait().unwrap();
     assert_eq!(second.join().unwrap()[0].seq, Some(2));
-    // A batch beyond the limit passes when nothing else waits.
+    // A batch beyond the limit is accepted when nothing else waits.
     let large = "y".repeat(50_000);
     assert_eq!(storage.append(vec![chunk(run_id, &large)]).wait().unwrap()[0].seq, Some(3));
 }
@@ -162,7 +162,7 @@ fn tasks_await_writes_and_new_events() {
     let run_id = submit(&storage);
     let mut watch = storage.events_watch();
     let start = *watch.borrow_and_update();
-    let gate = hold(&storage);
+    let gate = block_writer(&storage);
     let pending = storage.append(vec![chunk(run_id, "a")]);
     let opener = thread::spawn(move || drop(gate));
     let written = block_on(pending).unwrap();
@@ -170,17 +170,17 @@ fn tasks_await_writes_and_new_events() {
     block_on(watch.changed()).unwrap();
     assert_eq!(*watch.borrow_and_update(), written[0].cursor);
     assert!(written[0].cursor > start);
-    // A write without events wakes nobody.
+    // A write without events does not notify.
     storage.write(Durability::Full, |_| Ok(())).wait().unwrap();
     assert!(!watch.has_changed().unwrap());
 }
 
 #[test]
-fn closing_writes_what_was_asked_for() {
+fn drop_completes_pending_writes() {
     let home = Home::new();
     let storage = home.open();
     let run_id = submit(&storage);
-    let gate = hold(&storage);
+    let gate = block_writer(&storage);
     let pending: Vec<_> = (0..100).map(|n| storage.append(vec![chunk(run_id, &n.to_string())])).collect();
     let watch = storage.events_watch();
     let closer = thread::spawn(move || drop(storage));
@@ -196,7 +196,7 @@ fn closing_writes_what_was_asked_for() {
 }
 
 #[test]
-fn a_write_may_hold_the_last_handle() {
+fn write_may_own_the_last_handle() {
     let (home, storage) = home();
     let inner = storage.clone();
     let pending = storage.write(Durability::Full, move |_| {
@@ -209,7 +209,7 @@ fn a_write_may_hold_the_last_handle() {
 }
 
 #[test]
-fn the_log_stays_short_under_load() {
+fn log_stays_short_under_load() {
     let (home, storage) = home();
     let run_id = submit(&storage);
     let text = "z".repeat(60_000);

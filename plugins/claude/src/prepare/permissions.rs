@@ -99,7 +99,7 @@ pub(super) fn apply(launch: &mut Builder<'_>) -> Rights {
         |value| matches!(value, ostler_provider_kit::payload::FlagValue::One(word) if word.to_string() == AUTO),
     );
     if launch.detected.modes.contains(AUTO) && !auto_by_flag {
-        // Some versions use it if no mode is set, and then a model approves actions that nobody has approved.
+        // Some versions use it if no mode is set, and then a model approves actions instead of the user.
         launch.private.without_auto_mode();
     }
     let flagged = flagged_bypass(launch);
@@ -199,7 +199,7 @@ fn flagged_bypass(launch: &Builder<'_>) -> Option<String> {
     (by_flag && mode == "bypassPermissions").then(|| format!("/optionalFlags/{}", flags::PERMISSION_MODE))
 }
 
-/// claude does not skip permissions as root, unless a variable tells it that it runs in a sandbox.
+/// claude does not skip permissions as root, unless a variable says that it runs in a sandbox.
 fn refuse_root(launch: &mut Builder<'_>, pointer: &str) {
     const IN_SANDBOX: &str = "IS_SANDBOX";
     let host = &launch.request.host;

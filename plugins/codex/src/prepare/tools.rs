@@ -115,7 +115,7 @@ fn disable(launch: &mut Builder<'_>, feature: &str, what: &str, must_exist: bool
 }
 
 /// Disables everything that a project configures: configuration, MCP servers, hooks, rules. codex reads these only if it
-/// trusts the folder, so it is told that it does not, regardless of the user's own configuration.
+/// trusts the folder, so an argument says that it does not, regardless of the user's own configuration.
 pub(super) fn distrust_project(launch: &mut Builder<'_>, pointer: &str) {
     let untrusted = [("trust_level", toml_text::string("untrusted"))];
     let mut folders = Vec::new();

@@ -1,4 +1,4 @@
-//! How a keeper makes its child: the process that waits at a gate and then becomes the program.
+//! How a keeper makes its child: a process that waits at a gate and then executes the program.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, OsStr, OsString};
@@ -17,14 +17,14 @@ use super::linux::{self, ChildWatch};
 use super::sandbox::{self, Handover, Init, InitReport, Maker, Namespaces, SetupError};
 use super::wire::{Command, Program, Report, Stage};
 
-/// Longest text of a step that a failure carries.
+/// The largest step text in a failure message, in bytes.
 const MAX_STEP: usize = 512;
 
-/// Why no program came to run.
+/// Why the program did not start.
 pub(super) struct ChildFailure {
     stage: Stage,
     errno: Errno,
-    /// What was tried, where the stage does not say it.
+    /// What was tried, if the stage does not say it.
     step: String,
 }
 
@@ -37,16 +37,17 @@ impl ChildFailure {
         Report::Failed { stage: self.stage, errno: self.errno as i32, step: self.step.clone() }
     }
 
-    /// Tells the keeper, from a process that ends then.
-    fn tell(&self, failure: &OwnedFd) {
+    /// Sends the failure to the keeper, from a process that then ends.
+    fn send(&self, failure: &OwnedFd) {
         let mut message = vec![self.stage.code()];
         message.extend_from_slice(&(self.errno as i32).to_le_bytes());
         message.extend_from_slice(self.step.as_bytes().get(..MAX_STEP).unwrap_or(self.step.as_bytes()));
         let _ = write(failure, &message);
     }
 
-    /// What a process told before it ended, or `None` where it closed the pipe without a word: then the program runs.
-    pub(super) fn hear(failure: &OwnedFd) -> Option<Self> {
+    /// Reads what a process sent with [`Self::send`]. `None` if it closed the pipe without a message: then the program
+    /// runs.
+    pub(super) fn receive(failure: &OwnedFd) -> Option<Self> {
         let mut message = [0; 5 + MAX_STEP];
         let length = loop {
             match read(failure, &mut message) {
@@ -70,52 +71,54 @@ impl From<SetupError> for ChildFailure {
     }
 }
 
-/// A child that waits.
-pub(super) struct Newborn {
+/// A child that waits at the gate.
+pub(super) struct WaitingChild {
     pub(super) pid: Pid,
-    /// Process 1 of its namespaces, where it has some.
+    /// Process 1 of its namespaces, if it has any.
     pub(super) init: Option<Init>,
     /// Sockets of its network.
     pub(super) sockets: Vec<OwnedFd>,
-    /// Written to when the child may execute; its end, too, tells the child.
+    /// A byte is written here when the child may execute. Closing it ends the child.
     pub(super) gate: OwnedFd,
     /// Closed by a successful exec; otherwise says what failed.
     pub(super) failure: OwnedFd,
 }
 
 /// The child's ends of the pipes.
-struct Ends {
+struct ChildPipes {
     gate: OwnedFd,
     failure: OwnedFd,
 }
 
-/// Makes the child, which then waits at the gate. `lifeline` closes when nobody wants it any more.
-/// `watch` tells of the keeper's children.
+/// Makes the child, which then waits at the gate. `lifeline` closes when the host no longer wants the child.
+/// `watch` reports ended children of the keeper.
 pub(super) fn make(
     lifeline: BorrowedFd<'_>,
     watch: &ChildWatch,
     stdio: &[OwnedFd; 3],
     program: &Program,
-) -> Result<Newborn, ChildFailure> {
+) -> Result<WaitingChild, ChildFailure> {
     let fork_failed = |errno| ChildFailure::at(Stage::Fork, errno);
     let (gate_read, gate) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
     let (failure, failure_write) = pipe2(OFlag::O_CLOEXEC).map_err(fork_failed)?;
-    let ends = Ends { gate: gate_read, failure: failure_write };
+    let pipes = ChildPipes { gate: gate_read, failure: failure_write };
     let Some(namespaces) = &program.sandbox.namespaces else {
-        // SAFETY: this process has one thread, so that the copy may do whatever this one may.
+        // SAFETY: this process has one thread, so that the copy may do the same as this one.
         return match unsafe { fork() }.map_err(fork_failed)? {
             ForkResult::Child => {
-                let failed = become_program(&ends, stdio, program);
-                failed.tell(&ends.failure);
+                let failed = become_program(&pipes, stdio, program);
+                failed.send(&pipes.failure);
                 leave()
             }
-            ForkResult::Parent { child } => Ok(Newborn { pid: child, init: None, sockets: Vec::new(), gate, failure }),
+            ForkResult::Parent { child } => {
+                Ok(WaitingChild { pid: child, init: None, sockets: Vec::new(), gate, failure })
+            }
         };
     };
-    let init = start_init(stdio, program, namespaces, &ends)?;
-    // From here on the other ends live in the namespace alone, so that their end can be seen.
-    drop(ends);
-    meet(init, lifeline, watch, gate, failure)
+    let init = start_init(stdio, program, namespaces, &pipes)?;
+    // From here on the other ends exist in the namespace alone, so that their closing is noticed.
+    drop(pipes);
+    wait_for_program(init, lifeline, watch, gate, failure)
 }
 
 /// Makes process 1 of new namespaces.
@@ -123,16 +126,16 @@ fn start_init(
     stdio: &[OwnedFd; 3],
     program: &Program,
     namespaces: &Namespaces,
-    ends: &Ends,
+    pipes: &ChildPipes,
 ) -> Result<Init, ChildFailure> {
-    let fail = |failed: ChildFailure| failed.tell(&ends.failure);
+    let fail = |failed: ChildFailure| failed.send(&pipes.failure);
     let init = match namespaces.maker {
-        Maker::Own => sandbox::start_init(namespaces, || become_program(ends, stdio, program), fail)?,
+        Maker::Own => sandbox::start_init(namespaces, || become_program(pipes, stdio, program), fail)?,
         Maker::Bwrap => {
             let frame = Command::Prepare(Box::new(program.clone())).encode();
             let frame = frame.ok_or_else(|| ChildFailure::at(Stage::Setup, Errno::E2BIG))?;
             let [stdin, stdout, stderr] = stdio;
-            let fds = [&ends.gate, &ends.failure, stdin, stdout, stderr];
+            let fds = [&pipes.gate, &pipes.failure, stdin, stdout, stderr];
             let marker = program.envp.last();
             sandbox::start_bwrap(namespaces, &Handover { frame: &frame, fds, marker }, fail)?
         }
@@ -140,39 +143,39 @@ fn start_init(
     Ok(init)
 }
 
-/// Lets process 1 make the program's process.
-fn meet(
+/// Lets process 1 make the program's process, and waits until it exists.
+fn wait_for_program(
     mut init: Init,
     lifeline: BorrowedFd<'_>,
     watch: &ChildWatch,
     gate: OwnedFd,
     failure: OwnedFd,
-) -> Result<Newborn, ChildFailure> {
+) -> Result<WaitingChild, ChildFailure> {
     let mut sockets = Vec::new();
     loop {
         let mut fds = [init.as_fd(), lifeline, watch.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(give_up(&init, ChildFailure::at(Stage::Fork, errno))),
+            Err(errno) => return Err(end_and_fail(&init, ChildFailure::at(Stage::Fork, errno))),
             Ok(_) => {}
         }
         if fds.get(1).and_then(PollFd::any).unwrap_or(false) {
-            // The host sends nothing before it has heard of the child: it has gone, or has lost its patience.
-            return Err(give_up(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
+            // The host sends nothing before the child is reported: it has gone, or its timeout has passed.
+            return Err(end_and_fail(&init, ChildFailure::at(Stage::Fork, Errno::EPIPE)));
         }
         if fds.get(2).and_then(PollFd::any).unwrap_or(false) {
             watch.drain();
         }
         match init.receive() {
-            // The process that it has made may live on: nobody would see that end.
+            // The process that it has made may live on, and its end would not be noticed.
             InitReport::Nothing if init.maker_has_ended() => return Err(lost(&init, &failure)),
             InitReport::Ready(first) => {
                 if let Err(error) = init.admit(first) {
-                    return Err(give_up(&init, error.into()));
+                    return Err(end_and_fail(&init, error.into()));
                 }
             }
             InitReport::Listeners(listeners) => sockets = listeners,
-            InitReport::Program(pid) => return Ok(Newborn { pid, init: Some(init), sockets, gate, failure }),
+            InitReport::Program(pid) => return Ok(WaitingChild { pid, init: Some(init), sockets, gate, failure }),
             InitReport::Nothing | InitReport::Exited(_) => {}
             InitReport::End => return Err(lost(&init, &failure)),
         }
@@ -181,27 +184,27 @@ fn meet(
 
 /// Why process 1 has gone, or will not come.
 fn lost(init: &Init, failure: &OwnedFd) -> ChildFailure {
-    // First: a program that waits holds the pipe, too.
+    // First, because a waiting program also holds the pipe open.
     end(init);
-    let told = ChildFailure::hear(failure).or_else(|| init.failure().map(ChildFailure::from));
-    told.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD))
+    let reported = ChildFailure::receive(failure).or_else(|| init.failure().map(ChildFailure::from));
+    reported.unwrap_or_else(|| ChildFailure::at(Stage::Fork, Errno::ECHILD))
 }
 
-/// Ends process 1 and with it its namespace.
-fn give_up(init: &Init, failure: ChildFailure) -> ChildFailure {
+/// Ends process 1 and with it its namespace; returns the failure.
+fn end_and_fail(init: &Init, failure: ChildFailure) -> ChildFailure {
     end(init);
     failure
 }
 
-/// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone. What `bwrap` left
-/// behind on its way ends, too: the keeper is its subreaper, and has no other children yet.
+/// Ends process 1, and the kernel with it everything in its namespace; returns when all of it has gone. What `bwrap`
+/// left behind ends, too: the keeper is its subreaper, and has no other children yet.
 pub(super) fn end(init: &Init) {
     let _ = init.kill();
     let own = getpid().as_raw();
     containment::end_all(|| containment::descendants(&[own], &|_| false), collect_all);
 }
 
-/// Collects everything that has ended, whatever it was.
+/// Collects all ended children.
 fn collect_all() -> Proof {
     loop {
         match wait_any() {
@@ -213,8 +216,8 @@ fn collect_all() -> Proof {
     }
 }
 
-/// Serves as process 1 of namespaces that `bwrap` has made, for a keeper that has put the numbers of descriptors into
-/// `args`; never returns. The process must have one thread, and must have opened nothing.
+/// Serves as process 1 of namespaces that `bwrap` has made; never returns. The keeper passes the numbers of descriptors
+/// in `args`. The process must have one thread, and must have opened nothing.
 pub fn serve_as_init(args: impl Iterator<Item = OsString>) -> ! {
     sandbox::be_opaque();
     let fds: Option<Vec<OwnedFd>> = args.map(|number| adopt(&number)).collect();
@@ -223,36 +226,36 @@ pub fn serve_as_init(args: impl Iterator<Item = OsString>) -> ! {
     let fds = fds.and_then(|fds| <[OwnedFd; 7]>::try_from(fds).ok());
     let Some([control, program, gate, failure, stdin, stdout, stderr]) = fds else { leave() };
     let Some((expected, frame)) = sandbox::take_over(program) else { leave() };
-    // Without the length that a stream needs.
+    // The first four bytes are the length of the frame.
     let command = frame.get(4..).and_then(Command::decode);
     let Some(Command::Prepare(program)) = command else { leave() };
     let Some(namespaces) = &program.sandbox.namespaces else { leave() };
-    let (ends, stdio) = (Ends { gate, failure }, [stdin, stdout, stderr]);
+    let (pipes, stdio) = (ChildPipes { gate, failure }, [stdin, stdout, stderr]);
     sandbox::serve_made(
         namespaces,
         &control,
         &expected,
-        || become_program(&ends, &stdio, &program),
-        |failed| failed.tell(&ends.failure),
+        || become_program(&pipes, &stdio, &program),
+        |failed| failed.send(&pipes.failure),
     )
 }
 
-/// Takes an inherited descriptor over, and closes it on exec from here on.
+/// Takes over an inherited descriptor and sets it to close on exec.
 fn adopt(number: &OsStr) -> Option<OwnedFd> {
     let number: RawFd = number.to_str()?.parse().ok().filter(|number| *number > 2)?;
     // SAFETY: only looked at; where it is not open, this fails.
     let inherited = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(inherited, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
-    // SAFETY: open, as just seen, and nobody else's: this process has opened nothing by itself yet.
+    // SAFETY: open, as just seen, and without another owner: this process has opened nothing by itself yet.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// From the fork to the program, in the child; returns only what went wrong.
-fn become_program(ends: &Ends, stdio: &[OwnedFd; 3], program: &Program) -> ChildFailure {
+/// Executes the program, in the forked child. Returns only on failure.
+fn become_program(pipes: &ChildPipes, stdio: &[OwnedFd; 3], program: &Program) -> ChildFailure {
     // The child must not keep the lifeline, nor its own gate, open.
-    let keep = [&ends.gate, &ends.failure, &stdio[0], &stdio[1], &stdio[2]].map(AsRawFd::as_raw_fd);
+    let keep = [&pipes.gate, &pipes.failure, &stdio[0], &stdio[1], &stdio[2]].map(AsRawFd::as_raw_fd);
     linux::close_all_but(&keep);
-    match execute(&ends.gate, stdio, program) {
+    match execute(&pipes.gate, stdio, program) {
         Ok(never) => match never {},
         Err(failed) => failed,
     }
@@ -262,7 +265,7 @@ fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<In
     let setup = |errno| ChildFailure::at(Stage::Setup, errno);
     setsid().map_err(setup)?;
     reset_signals().map_err(setup)?;
-    attributes::be_as_usual();
+    attributes::set_child_attributes();
     let [stdin, stdout, stderr] = stdio;
     nix::unistd::dup2_stdin(stdin).map_err(setup)?;
     nix::unistd::dup2_stdout(stdout).map_err(setup)?;
@@ -271,15 +274,15 @@ fn execute(gate: &OwnedFd, stdio: &[OwnedFd; 3], program: &Program) -> Result<In
     sandbox::restrict(&program.sandbox)?;
     let mut go = [0];
     if !read_exactly(gate.as_fd(), &mut go).map_err(setup)? {
-        // The keeper has gone, and there is nobody to tell.
+        // The keeper has gone, so the failure cannot be reported.
         leave();
     }
     let path: &CStr = program.argv.first().ok_or_else(|| ChildFailure::at(Stage::Exec, Errno::ENOENT))?;
-    // All else that is open here closes on exec.
+    // All other open descriptors close on exec.
     execve(path, &program.argv, &program.envp).map_err(|errno| ChildFailure::at(Stage::Exec, errno))
 }
 
-/// As a shell would start it: nothing ignored, nothing blocked. Programs inherit both, and SIGPIPE most of all matters.
+/// Resets all signals, as a shell does: none ignored, none blocked. Programs inherit both; SIGPIPE matters most.
 fn reset_signals() -> nix::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)) {

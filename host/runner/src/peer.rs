@@ -1,12 +1,12 @@
-//! Whether a process that connects belongs to a run.
+//! Finds out whether a process that connects belongs to a run.
 //!
-//! Everything that a run starts stays below its keeper, and what a killed keeper leaves behind below the zygote: both are
-//! subreapers, and both are below the host. So a walk along the parents of a peer meets one of them exactly if the peer
-//! belongs to a run. Above the first ancestor that the host has too, there is nothing to look for: a host that was itself
-//! started inside a run of another host serves that run.
+//! Everything that a run starts stays below its keeper, and what a killed keeper leaves behind below the zygote: both
+//! are subreapers, and both are below the host. So a walk along the parents of a peer meets one of them exactly if the
+//! peer belongs to a run. The walk ends at the first ancestor that the host has too: a host that was itself started
+//! inside a run of another host serves that run.
 //!
-//! Where keeper and zygote were both killed, the walk leads past them; the marker in the environment still tells, unless
-//! the process has replaced its environment. What closes that gap is the containment of the run.
+//! Where keeper and zygote were both killed, the walk leads past them; then the marker in the environment decides,
+//! unless the process has replaced its environment. The containment of the run closes that gap.
 
 use std::collections::HashSet;
 use std::fs;
@@ -27,35 +27,35 @@ const SUPERVISORS: [&str; 2] = ["ostler-keeper", "ostler-zygote"];
 /// Longest chain of parents that is followed.
 const MAX_DEPTH: usize = 4096;
 
-/// How often a walk is repeated that processes changed under way.
+/// How often a walk is repeated if the processes changed during it.
 const TRIES: usize = 5;
 
 /// `SO_PEERPIDFD` of Linux 6.5, which libc does not name for every target.
 const SO_PEERPIDFD: libc::c_int = 77;
 
-/// Where a peer stands.
+/// Whether a peer belongs to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It belongs to no run of this host.
     Outside,
     /// It belongs to a run, or to the host itself.
     OfRun,
-    /// It cannot be told: the process has ended, or is not visible from here.
+    /// Not known: the process has ended, or is not visible from here.
     Unknown,
 }
 
-/// Where the process at the other end of a unix socket stands. `pid` is what `SO_PEERCRED` says; None or 0 is a process of
-/// another PID namespace.
+/// Whether the process at the other end of a unix socket belongs to a run. `pid` comes from `SO_PEERCRED`; None or 0
+/// means a process of another PID namespace.
 #[must_use]
 pub fn standing_of_peer(socket: &impl AsFd, pid: Option<i32>) -> Standing {
     let Some(pid) = pid.filter(|pid| *pid > 0) else { return Standing::Unknown };
-    // Taken first: while it says that the process lives, its number cannot have been given to another.
+    // Taken first: while it says that the process lives, no other process can have its id.
     let handle = peer_handle(socket);
     let first = linux::process(pid);
     let standing = standing(pid);
     let same = match &handle {
         Some(handle) => !has_ended(handle),
-        // An older kernel: the same number with the same beginning is the same process, as far as that can be told.
+        // An older kernel: the same id with the same start time is taken for the same process.
         None => match (first, linux::process(pid)) {
             (Some(before), Some(now)) => before.start_ticks == now.start_ticks,
             _ => false,
@@ -77,7 +77,7 @@ fn standing(pid: i32) -> Standing {
     for _ in 0..TRIES {
         match judge(pid, own, &above, &look) {
             Standing::Unknown => {}
-            // Only now: a process of a run could make whoever reads its environment wait.
+            // Checked last: a process of a run can block a reader of its environment.
             Standing::Outside if carries_foreign_marker(pid) => return Standing::OfRun,
             known => return known,
         }
@@ -85,8 +85,8 @@ fn standing(pid: i32) -> Standing {
     Standing::Unknown
 }
 
-/// A process; one that `/proc` hides because it is another user's stands as the end of a chain. Supervisors and children of
-/// a run belong to this user.
+/// A process. One that `/proc` hides, because it belongs to another user, is returned as the end of a chain. Supervisors
+/// and children of a run belong to this user.
 fn look(pid: i32) -> Option<Process> {
     linux::process(pid).or_else(|| {
         let hidden = kill(Pid::from_raw(pid), None) == Err(Errno::EPERM);
@@ -94,7 +94,7 @@ fn look(pid: i32) -> Option<Process> {
     })
 }
 
-/// Walks along the parents of a process.
+/// Walks along the parents of a process and decides.
 fn judge(pid: i32, own: i32, above: &HashSet<i32>, look: &dyn Fn(i32) -> Option<Process>) -> Standing {
     let Some(chain) = chain(pid, look) else { return Standing::Unknown };
     for process in &chain {
@@ -105,12 +105,12 @@ fn judge(pid: i32, own: i32, above: &HashSet<i32>, look: &dyn Fn(i32) -> Option<
             return Standing::OfRun;
         }
     }
-    // A parent may have ended during the walk and its number been given to another process: the walk counts if every
-    // step is still what it was.
-    let steady = chain
+    // A parent may have ended during the walk, and another process may have got its id: the walk is valid only if every
+    // step is unchanged.
+    let unchanged = chain
         .iter()
         .all(|seen| look(seen.pid).is_some_and(|now| now.start_ticks == seen.start_ticks && now.parent == seen.parent));
-    if steady { Standing::Outside } else { Standing::Unknown }
+    if unchanged { Standing::Outside } else { Standing::Unknown }
 }
 
 /// A process and all above it; None where one of them cannot be seen.
@@ -140,7 +140,7 @@ fn marker_in(environment: &[u8]) -> Option<&[u8]> {
     environment.split(|byte| *byte == 0).find_map(value)
 }
 
-/// A handle of the process that connected; None where the kernel has none to give.
+/// A handle of the process that connected; None where the kernel does not support it.
 fn peer_handle(socket: &impl AsFd) -> Option<OwnedFd> {
     let mut fd: libc::c_int = -1;
     let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).ok()?;
@@ -148,7 +148,7 @@ fn peer_handle(socket: &impl AsFd) -> Option<OwnedFd> {
     // SAFETY: both pointers are to live values, and the length is that of the first.
     let result =
         unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, SO_PEERPIDFD, (&raw mut fd).cast(), &raw mut length) };
-    // SAFETY: the kernel has made this descriptor for the caller, and nobody else has it.
+    // SAFETY: the kernel has made this descriptor for the caller, and nothing else owns it.
     (result == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_below_a_keeper_a_zygote_or_the_host() {
+    fn descendants_of_keeper_zygote_or_host_belong_to_a_run() {
         let rows = [
             (1, 0, "init"),
             (40, 1, "bash"),
@@ -213,20 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn serves_its_neighbours_inside_a_run_of_another_host() {
+    fn host_inside_a_foreign_run_treats_its_siblings_as_outside() {
         let rows =
             [(1, 0, "init"), (30, 1, "ostler-keeper"), (31, 30, "bash"), (HOST, 31, "ostler"), (70, 31, "ostler")];
         assert_eq!(judged(70, &rows, &[31, 30, 1]), Standing::Outside);
     }
 
     #[test]
-    fn does_not_know_a_process_whose_parents_cannot_be_seen() {
+    fn process_with_invisible_parents_is_unknown() {
         assert_eq!(judged(70, &[(70, 60, "curl")], &[]), Standing::Unknown);
-        assert_eq!(judged(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Standing::Unknown, "a circle");
+        assert_eq!(judged(70, &[(70, 71, "a"), (71, 70, "b")], &[]), Standing::Unknown, "a cycle");
     }
 
     #[test]
-    fn a_walk_counts_only_if_nothing_changed_meanwhile() {
+    fn walk_during_which_a_process_changed_is_unknown() {
         let (before, after) = (table(&[(70, 60, "curl"), (60, 0, "sh")]), table(&[(70, 51, "curl"), (60, 0, "other")]));
         let looks = Cell::new(0);
         let look = |pid: i32| {
@@ -237,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_marker_in_an_environment() {
+    fn marker_is_found_in_an_environment() {
         assert_eq!(marker_in(b"A=1\0OSTLER_RUN_MARKER=x-1\0"), Some(&b"x-1"[..]));
         assert_eq!(marker_in(b"NOT_OSTLER_RUN_MARKER=x\0OSTLER_RUN_MARKERS=y\0"), None);
     }
 
     #[test]
-    fn a_peer_without_a_visible_process_is_unknown() {
+    fn peer_without_a_visible_process_is_unknown() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert_eq!(standing_of_peer(&ours, Some(0)), Standing::Unknown);
         assert_eq!(standing_of_peer(&ours, None), Standing::Unknown);

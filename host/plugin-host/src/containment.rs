@@ -1,16 +1,16 @@
-//! What a provider plugin says that a run of its CLI needs inside of the host's containment: the member `containment`
-//! of `provider-info.extra`. The guest SDK has the same structure with the meaning of each member.
+//! The access that a provider plugin declares for runs of its CLI inside of the host's containment: the member
+//! `containment` of `provider-info.extra`. The guest SDK has the same structure and explains each member.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Entries of one list, at most.
+/// The most entries of one list.
 const MAX_ENTRIES: usize = 256;
 
-/// Bytes of one entry, at most.
+/// The most bytes of one entry.
 const MAX_ENTRY: usize = 4096;
 
-/// What a CLI needs beyond what its run was given. A plugin that says nothing needs nothing.
+/// The access that a CLI needs in addition to that of its run. Without a declaration there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Containment {
@@ -34,7 +34,7 @@ pub struct Containment {
     pub detection: Vec<String>,
 }
 
-/// What `prepare` is told about the containment of a run: `host-facts.extra`.
+/// What `prepare` learns about the containment of a run: `host-facts.extra`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostContainment {
@@ -55,10 +55,10 @@ impl Containment {
         let Some(extra) = extra else { return Ok(Self::default()) };
         let document: Value = serde_json::from_str(extra).map_err(|error| format!("`extra` is not JSON: {error}"))?;
         let Some(found) = document.get("containment") else { return Ok(Self::default()) };
-        let needs: Self =
+        let declared: Self =
             serde_json::from_value(found.clone()).map_err(|error| format!("`extra.containment`: {error}"))?;
-        needs.check()?;
-        Ok(needs)
+        declared.check()?;
+        Ok(declared)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -108,19 +108,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugin_that_declares_nothing_needs_nothing() {
+    fn missing_declaration_is_empty() {
         assert_eq!(Containment::read(None).unwrap(), Containment::default());
         assert_eq!(Containment::read(Some(r#"{"other": 1}"#)).unwrap(), Containment::default());
     }
 
     #[test]
-    fn unknown_members_are_passed_over() {
-        let needs = Containment::read(Some(r#"{"containment": {"hosts": ["a.example"], "later": []}}"#)).unwrap();
-        assert_eq!(needs.hosts, ["a.example"]);
+    fn unknown_members_are_ignored() {
+        let declared = Containment::read(Some(r#"{"containment": {"hosts": ["a.example"], "later": []}}"#)).unwrap();
+        assert_eq!(declared.hosts, ["a.example"]);
     }
 
     #[test]
-    fn rejects_declarations_that_cannot_be_read() {
+    fn rejects_invalid_declarations() {
         for (extra, part) in [
             ("{", "not JSON"),
             (r#"{"containment": {"write": "x"}}"#, "expected a sequence"),
