@@ -14,9 +14,8 @@
 //! 3. **Series.** Jobs of one series run one after another, in the order of submission, a retry before the later jobs. A
 //!    job that is *held* by its series takes no slot and delays no other job; its waiting time counts from its
 //!    submission. A job that is *blocked* waits for an event that only the caller knows, and is held until then.
-//! 4. **Admission.** At most `capacity` jobs are pending, scheduled and held ones included; jobs that the host has
-//! acknowledged
-//!    before (retries, jobs from storage after a restart) are always admitted.
+//! 4. **Admission.** At most `capacity` jobs are pending, scheduled and held ones included; jobs that the host
+//!    acknowledged before (retries, jobs from storage after a restart) are always admitted.
 //!
 //! # Time
 //!
