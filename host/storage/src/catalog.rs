@@ -86,13 +86,10 @@ impl WriteTx<'_> {
     /// Stores the user's value of a setting, which overrides the configuration.
     ///
     /// # Errors
-    /// `Invalid` for a key that is empty or begins with a dot.
+    /// `Invalid` for an empty key.
     pub fn put_setting(&mut self, key: &str, value: &Value, at: Timestamp) -> Result<(), StorageError> {
-        if key.is_empty() || key.starts_with('.') {
-            return Err(StorageError::new(
-                StorageErrorKind::Invalid,
-                format!("{key:?} is not a valid name of a setting: it must not be empty or begin with a dot"),
-            ));
+        if key.is_empty() {
+            return Err(StorageError::new(StorageErrorKind::Invalid, "the name of a setting must not be empty"));
         }
         self.execute(
             "INSERT INTO settings (key, value, updated_us) VALUES (?1, ?2, ?3)
@@ -107,7 +104,7 @@ impl WriteTx<'_> {
     /// # Errors
     /// If the database cannot be written.
     pub fn delete_setting(&mut self, key: &str) -> Result<bool, StorageError> {
-        let changed = self.execute("DELETE FROM settings WHERE key = ?1 AND key NOT GLOB '.*'", [key])?;
+        let changed = self.execute("DELETE FROM settings WHERE key = ?1", [key])?;
         Ok(changed > 0)
     }
 
@@ -286,7 +283,7 @@ impl Reader {
     pub fn settings(&self) -> Result<Vec<(String, Value)>, StorageError> {
         let found = self
             .conn
-            .prepare_cached("SELECT key, value FROM settings WHERE key NOT GLOB '.*' ORDER BY key")?
+            .prepare_cached("SELECT key, value FROM settings ORDER BY key")?
             .query_map([], |row| Ok((row.get("key")?, json_of(row, "value")?)))?
             .collect::<rusqlite::Result<_>>()?;
         Ok(found)
@@ -384,7 +381,7 @@ impl Reader {
     pub fn setting(&self, key: &str) -> Result<Option<Value>, StorageError> {
         let found: Option<String> = self
             .conn
-            .prepare_cached("SELECT value FROM settings WHERE key = ?1 AND key NOT GLOB '.*'")?
+            .prepare_cached("SELECT value FROM settings WHERE key = ?1")?
             .query_row([key], |row| row.get(0))
             .optional()?;
         Ok(found.map(|found| json(&found)).transpose()?)

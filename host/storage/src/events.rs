@@ -269,7 +269,7 @@ impl Reader {
             self.conn.prepare_cached("SELECT min(cursor) FROM run_events")?.query_row([], |row| row.get(0))?;
         let deleted: Option<i64> = self
             .conn
-            .prepare_cached("SELECT CAST(value AS INTEGER) FROM settings WHERE key = '.deleted_through'")?
+            .prepare_cached("SELECT through_cursor FROM deleted_events")?
             .query_row([], |row| row.get(0))
             .optional()?;
         Ok(Bounds { first: first.map_or(last + 1, unsigned), last, deleted_through: unsigned(deleted.unwrap_or(0)) })

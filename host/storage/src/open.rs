@@ -27,12 +27,17 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("migrations/0006_plugins.sql")),
     M::up(include_str!("migrations/0007_trust_settings.sql")),
     M::up(include_str!("migrations/0008_search_without_spaces.sql")),
+    M::up(include_str!("migrations/0009_host_state.sql")),
 ];
 
 /// Tables without which no run can be resumed: checked at every start, because they are small.
 const VITAL: &[&str] = &[
     "scheduler_jobs",
     "settings",
+    "queue_state",
+    "paused_providers",
+    "deleted_events",
+    "last_boot",
     "workspace_grants",
     "profiles",
     "retention_policies",
@@ -317,17 +322,16 @@ fn objects(conn: &Connection) -> Result<BTreeMap<(String, String), Option<String
 fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
     let transaction = conn.unchecked_transaction()?;
     let booted = boot_id();
-    let known: Option<String> =
-        transaction.query_row("SELECT value FROM settings WHERE key = '.boot'", [], |row| row.get(0)).optional()?;
-    if dirty && known.is_some() && (booted.is_none() || booted != known) {
+    let known: Option<Option<String>> =
+        transaction.query_row("SELECT boot_id FROM last_boot", [], |row| row.get(0)).optional()?;
+    // Without a boot id, every start counts as a reboot.
+    if dirty && known.as_ref().is_some_and(|known| booted.is_none() || booted != *known) {
         transaction.execute("UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'run_events'", [CURSOR_LEAP])?;
     }
-    // Without a boot id, every start counts as a reboot.
-    let booted = booted.unwrap_or_else(|| "null".to_owned());
-    if known.as_deref() != Some(booted.as_str()) {
+    if known.as_ref() != Some(&booted) {
         transaction.execute(
-            "INSERT INTO settings (key, value, updated_us) VALUES ('.boot', ?1, 0)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            "INSERT INTO last_boot (id, boot_id) VALUES (1, ?1)
+             ON CONFLICT (id) DO UPDATE SET boot_id = excluded.boot_id",
             [&booted],
         )?;
     }
@@ -338,8 +342,8 @@ fn last_cursor(conn: &Connection, dirty: bool) -> Result<u64, StorageError> {
     Ok(unsigned(last.unwrap_or(0)))
 }
 
-/// An id that changes with every boot, as JSON text.
+/// An id that changes with every boot.
 fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    serde_json::to_string(id.trim()).ok()
+    Some(id.trim().to_owned())
 }

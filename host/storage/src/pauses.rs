@@ -1,19 +1,16 @@
-//! What of the queue is paused: one of the storage's own settings, so that it outlives the host.
+//! The paused parts of the queue, which survive a restart of the host.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 
 use super::StorageError;
 use super::reader::Reader;
-use super::rows::{micros, text};
+use super::rows::unsigned;
 use super::tx::WriteTx;
 
 /// The paused parts of the queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredPauses {
     /// The whole queue.
     pub all: bool,
@@ -28,25 +25,20 @@ impl WriteTx<'_> {
     ///
     /// # Errors
     /// If the database cannot be written.
-    pub fn set_paused(
-        &mut self,
-        provider: Option<&str>,
-        paused: bool,
-        at: Timestamp,
-    ) -> Result<StoredPauses, StorageError> {
-        let mut pauses = stored(self.conn)?;
-        match provider {
-            None => pauses.all = paused,
-            Some(name) if paused => _ = pauses.providers.insert(name.to_owned()),
-            Some(name) => _ = pauses.providers.remove(name),
-        }
-        pauses.change += 1;
+    pub fn set_paused(&mut self, provider: Option<&str>, paused: bool) -> Result<StoredPauses, StorageError> {
         self.execute(
-            "INSERT INTO settings (key, value, updated_us) VALUES ('.queue_paused', ?1, ?2)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_us = excluded.updated_us",
-            params![text(&pauses)?, micros(at)],
+            "INSERT INTO queue_state (id, paused, changes) VALUES (1, ?1, 1)
+             ON CONFLICT (id) DO UPDATE SET paused = iif(?2, excluded.paused, paused), changes = changes + 1",
+            params![provider.is_none() && paused, provider.is_none()],
         )?;
-        Ok(pauses)
+        match provider {
+            None => {}
+            Some(name) if paused => {
+                self.execute("INSERT OR IGNORE INTO paused_providers (provider) VALUES (?1)", [name])?;
+            }
+            Some(name) => _ = self.execute("DELETE FROM paused_providers WHERE provider = ?1", [name])?,
+        }
+        stored(self.conn)
     }
 }
 
@@ -61,10 +53,14 @@ impl Reader {
 }
 
 fn stored(conn: &Connection) -> Result<StoredPauses, StorageError> {
-    let value: Option<String> = conn
-        .prepare_cached("SELECT value FROM settings WHERE key = '.queue_paused'")?
-        .query_row([], |row| row.get(0))
+    let state: Option<(bool, i64)> = conn
+        .prepare_cached("SELECT paused, changes FROM queue_state")?
+        .query_row([], |row| Ok((row.get("paused")?, row.get("changes")?)))
         .optional()?;
-    // An unreadable value pauses nothing: otherwise the queue would stop without a visible reason.
-    Ok(value.and_then(|value| serde_json::from_str(&value).ok()).unwrap_or_default())
+    let (all, changes) = state.unwrap_or_default();
+    let providers = conn
+        .prepare_cached("SELECT provider FROM paused_providers")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<BTreeSet<String>>>()?;
+    Ok(StoredPauses { all, providers, change: unsigned(changes) })
 }

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
 use ostler_protocol::{ConversationId, RunId};
-use ostler_test_hooks::clock;
 
 use super::reader::Reader;
 use super::rows::{count_of, damaged, id_of, micros, number, path_of, path_text, time, time_of, unsigned};
@@ -216,10 +215,9 @@ impl WriteTx<'_> {
     /// Records that an event is deleted, so that a reader that has not seen it is notified.
     fn note_deleted(&self, cursor: i64) -> Result<(), StorageError> {
         self.execute(
-            "INSERT INTO settings (key, value, updated_us) VALUES ('.deleted_through', CAST(?1 AS TEXT), ?2)
-             ON CONFLICT (key) DO UPDATE
-             SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)",
-            params![cursor, micros(clock::now())],
+            "INSERT INTO deleted_events (id, through_cursor) VALUES (1, ?1)
+             ON CONFLICT (id) DO UPDATE SET through_cursor = max(through_cursor, excluded.through_cursor)",
+            params![cursor],
         )?;
         Ok(())
     }

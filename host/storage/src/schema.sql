@@ -171,13 +171,37 @@ CREATE TABLE profiles (
     updated_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What the user has changed over the configuration's file. Keys that begin with '.' are the storage's own.
+-- What the user has set at run time, over the configuration file.
 CREATE TABLE settings (
     key TEXT PRIMARY KEY NOT NULL,
     -- JSON.
     value TEXT NOT NULL,
     updated_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Whether the whole queue is paused; one row. Of two states, the one with more changes is the newer one.
+CREATE TABLE queue_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    paused INTEGER NOT NULL,
+    changes INTEGER NOT NULL
+) STRICT;
+
+-- Provider instances that are paused individually.
+CREATE TABLE paused_providers (
+    provider TEXT PRIMARY KEY NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The boot in which the database was last opened; one row. After a crash of the machine, cursors skip ahead.
+CREATE TABLE last_boot (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot_id TEXT
+) STRICT;
+
+-- Up to which cursor events were deleted; one row. A reader that continues before it may have missed some.
+CREATE TABLE deleted_events (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through_cursor INTEGER NOT NULL
+) STRICT;
 
 -- Folders in which runs may work.
 CREATE TABLE workspace_grants (

@@ -572,7 +572,9 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, grant.join("sub/link")).unwrap();
         let grants = Grants::new([(grant.clone(), false)]);
         let absolute = elsewhere.join("a").display().to_string();
-        let paths = ["there", "link/x", "../../up", absolute.as_str()];
+        // Above both folders, where no other file has the name.
+        let above = format!("../../{}-not-there", grant.file_name().unwrap().to_str().unwrap());
+        let paths = ["there", "link/x", above.as_str(), absolute.as_str()];
         let file = |path: &str| FileAccess { path: path.to_owned(), effect: FileEffect::Read, change: None };
         let mut call = ToolCall { files: paths.map(file).to_vec(), ..call("1", "") };
         let look = |call: &ToolCall| {

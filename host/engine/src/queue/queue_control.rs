@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::Engine;
-use crate::record::{Recorder, now};
+use crate::record::Recorder;
 use ostler_protocol::methods::{PauseParams, QueuePauses, SetQueuePriorityParams};
 use ostler_protocol::{ApiError, ErrorKind, JobRecord, ProgressStage, RunId};
 use ostler_scheduler::State;
@@ -33,9 +33,8 @@ impl Engine {
     }
 
     fn set_paused(&self, params: &PauseParams, paused: bool) -> Result<QueuePauses, ApiError> {
-        let (provider, at) = (params.provider.clone(), now());
-        let write =
-            self.storage.write_urgent(Durability::Full, move |tx| tx.set_paused(provider.as_deref(), paused, at));
+        let provider = params.provider.clone();
+        let write = self.storage.write_urgent(Durability::Full, move |tx| tx.set_paused(provider.as_deref(), paused));
         let pauses = write.wait()?;
         self.dispatcher.set_pauses(&pauses);
         Ok(shown(&pauses))

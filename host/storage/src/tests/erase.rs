@@ -94,7 +94,7 @@ fn pauses_are_counted_and_survive_a_restart() {
     let none = storage.read(Reader::pauses).unwrap();
     assert_eq!((none.all, none.providers.len(), none.change), (false, 0, 0));
     let set = |provider: Option<&'static str>, paused| {
-        storage.write(Durability::Full, move |tx| tx.set_paused(provider, paused, at(1))).wait().unwrap()
+        storage.write(Durability::Full, move |tx| tx.set_paused(provider, paused)).wait().unwrap()
     };
     set(None, true);
     set(Some("codex"), true);

@@ -285,7 +285,7 @@ fn cursors_skip_ahead_after_a_crash_of_the_machine() {
     fs::write(home.beside("-wal"), &log).unwrap();
     drop(home.open());
     let conn = rusqlite::Connection::open(home.path()).unwrap();
-    conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
+    conn.execute("UPDATE last_boot SET boot_id = 'another boot'", []).unwrap();
     // A clean shutdown: nothing can be lost.
     drop(conn);
     let storage = home.open();
@@ -293,7 +293,7 @@ fn cursors_skip_ahead_after_a_crash_of_the_machine() {
     drop(storage);
     // An unclean shutdown, and a reboot since.
     let conn = rusqlite::Connection::open(home.path()).unwrap();
-    conn.execute("UPDATE settings SET value = '\"another boot\"' WHERE key = '.boot'", []).unwrap();
+    conn.execute("UPDATE last_boot SET boot_id = 'another boot'", []).unwrap();
     let copy = Home::new();
     for suffix in ["", "-wal"] {
         fs::copy(home.beside(suffix), copy.beside(suffix)).unwrap();

@@ -35,6 +35,27 @@ fn migrations_produce_the_schema() {
 }
 
 #[test]
+fn pauses_and_deleted_events_of_an_older_database_are_kept() {
+    let home = Home::new();
+    drop(home.open());
+    let conn = Connection::open(home.path()).unwrap();
+    conn.execute_batch(
+        r#"DROP TABLE queue_state; DROP TABLE paused_providers; DROP TABLE deleted_events; DROP TABLE last_boot;
+        PRAGMA user_version = 8;
+        INSERT INTO settings VALUES ('.queue_paused', '{"all": true, "providers": ["codex", "x"], "change": 7}', 1),
+            ('.deleted_through', '42', 1), ('.boot', '"a boot"', 1), ('/scheduler/global', '3', 1);"#,
+    )
+    .unwrap();
+    drop(conn);
+    let storage = home.open();
+    let pauses = storage.read(Reader::pauses).unwrap();
+    assert_eq!((pauses.all, pauses.change), (true, 7));
+    assert_eq!(pauses.providers.iter().collect::<Vec<_>>(), ["codex", "x"]);
+    assert_eq!(storage.read(Reader::bounds).unwrap().deleted_through, 42);
+    assert_eq!(storage.read(Reader::settings).unwrap(), [("/scheduler/global".to_owned(), 3.into())]);
+}
+
+#[test]
 fn database_files_are_private() {
     let (home, storage) = home();
     submit(&storage);

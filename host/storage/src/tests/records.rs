@@ -178,7 +178,7 @@ fn invalid_writes_are_rejected() {
         StorageErrorKind::Invalid
     );
     assert_eq!(kind(write(&storage, move |tx| tx.delete_run(run_id).map(drop))), StorageErrorKind::Invalid);
-    assert_eq!(kind(write(&storage, |tx| tx.put_setting(".boot", &json!(1), at(0)))), StorageErrorKind::Invalid);
+    assert_eq!(kind(write(&storage, |tx| tx.put_setting("", &json!(1), at(0)))), StorageErrorKind::Invalid);
     let stray = ConversationId::generate();
     assert_eq!(
         kind(write(&storage, move |tx| tx.link_conversation(stray, run_id, at(0)).map(drop))),
