@@ -11,7 +11,7 @@ use crate::attempt::event_sink::RunEventSink;
 use crate::attempt::event_translator::EventTranslator;
 use crate::attempt::line_decoder::LineDecoder;
 use crate::attempt::outcome::StopReason;
-use crate::attempt::tool_use::{Judged, ToolUses};
+use crate::attempt::tool_use::{ToolDecision, ToolUses};
 use crate::attempt::work::Work;
 use crate::document::{Document, Piece, Printed};
 use crate::queue::active_run::ActiveRun;
@@ -332,8 +332,8 @@ impl OutputLoop<'_> {
         let step = self.guest(|transcript| transcript.read(&lines));
         let indexes = self.take(step);
         for _ in 0..unread {
-            if let Some(judged) = self.tools.unread_line() {
-                self.act_on(judged);
+            if let Some(decision) = self.tools.unread_line() {
+                self.act_on(decision);
             }
         }
         if self.keep_raw || indexes.is_empty() {
@@ -385,15 +385,15 @@ impl OutputLoop<'_> {
                 _ => None,
             })
             .collect();
-        let tool_uses = self.tools.news(&step.events);
+        let tool_uses = self.tools.new_uses(&step.events);
         let mut events = Vec::new();
         self.translator.translate(step.events, &mut events);
         events.into_iter().for_each(|event| self.sink.emit(event));
         for tool_use in tool_uses {
             // A step can report many tool uses, and each policy takes time.
             let in_time = self.may_evaluate();
-            let judged = self.tools.judge(tool_use, in_time);
-            self.act_on(judged);
+            let decision = self.tools.evaluate(tool_use, in_time);
+            self.act_on(decision);
         }
         if self.duplex {
             if !step.write.is_empty()
@@ -429,11 +429,11 @@ impl OutputLoop<'_> {
         Instant::now() < until
     }
 
-    fn act_on(&mut self, judged: Judged) {
-        match judged {
-            Judged::Nothing => {}
-            Judged::Noted(event) => self.sink.store_within_quota(event),
-            Judged::Denied { events, end } => {
+    fn act_on(&mut self, decision: ToolDecision) {
+        match decision {
+            ToolDecision::NoFindings => {}
+            ToolDecision::Recorded(event) => self.sink.store_within_quota(event),
+            ToolDecision::Denied { events, end } => {
                 self.sink.store_all(events);
                 if let Some(denial) = end {
                     self.end_child(StopReason::Denied(denial));

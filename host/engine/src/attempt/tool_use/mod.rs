@@ -1,0 +1,206 @@
+//! Tool uses that a CLI reports without asking. Each is shown to the policies once, after the fact: by then the CLI may
+//! have done it, so that a denial prevents nothing. It warns, or ends the run.
+//!
+//! What a CLI neither asks about nor reports, nobody sees here; only a sandbox bounds that.
+
+mod denials;
+mod reported;
+mod shown;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::attempt::outcome::Denial;
+use crate::lookup::Lookups;
+use crate::policy::policy_request::PolicyRequest;
+use crate::policy::policy_set::{Grants, PolicySet};
+use crate::record::Recorder;
+use ostler_config::ReportedTools;
+use ostler_plugin_host::types::{Action, CheckedPath, Semantic, ToolCall, ToolOutput};
+use ostler_protocol::NewEvent;
+
+use denials::{Denials, ENDING, LONG_LINE, not_judged};
+use reported::{Known, call_of};
+use shown::shown;
+
+#[cfg(test)]
+pub(crate) use reported::unknown_tool;
+
+/// The kind of a tool that is not known, and of those beyond [`MAX_KINDS`].
+const OTHER: &str = "other";
+
+/// Kinds that are counted one by one. The plugin guide has a dozen; a plugin may say anything.
+const MAX_KINDS: usize = 64;
+
+/// Files of one use that are looked up, and the longest and deepest path that is. A policy is told of none that is not.
+const MAX_FILES: usize = 256;
+const MAX_PATH: usize = 4096;
+const MAX_DEPTH: usize = 128;
+
+/// Tool uses of an attempt over which a policy may fail. It is not asked about later ones, and denies them.
+const MAX_FAULTS: u32 = 5;
+
+/// Tool uses of an attempt, for the policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tally {
+    total: u64,
+    by_kind: BTreeMap<String, u64>,
+    /// Uses over which a policy has failed, by its name.
+    #[serde(skip)]
+    faults: BTreeMap<String, u32>,
+}
+
+impl Tally {
+    /// Whether a policy is not to be asked any more.
+    pub(crate) fn is_given_up(&self, policy: &str) -> bool {
+        self.faults.get(policy).is_some_and(|count| *count >= MAX_FAULTS)
+    }
+
+    fn note_faults(&mut self, policies: &[String]) {
+        for policy in policies {
+            *self.faults.entry(policy.clone()).or_default() += 1;
+        }
+    }
+
+    fn count(&mut self, kind: &str) {
+        self.total += 1;
+        let known = self.by_kind.contains_key(kind) || self.by_kind.len() < MAX_KINDS;
+        *self.by_kind.entry(if known { kind } else { OTHER }.to_owned()).or_default() += 1;
+    }
+}
+
+/// Shows the policies what an attempt's CLI reports.
+#[derive(Debug)]
+pub(crate) struct ToolUses<'a> {
+    gate: &'a PolicySet,
+    question: PolicyRequest<'a>,
+    /// The payload as the policies see it: written once, because an agent uses many tools.
+    payload: Option<Box<RawValue>>,
+    /// Whether some policy is asked about tool uses.
+    judges: bool,
+    lookups: Lookups,
+    known: Known,
+    tally: Tally,
+    denials: Denials<'a>,
+}
+
+/// What comes of a tool use.
+#[derive(Debug)]
+pub(crate) enum ToolDecision {
+    /// No policy has found anything.
+    NoFindings,
+    /// Something was found and nothing denied: the record of it.
+    Recorded(NewEvent),
+    /// It was denied.
+    Denied {
+        /// What is told of it.
+        events: Vec<NewEvent>,
+        /// Why the run ends, where it does.
+        end: Option<Denial>,
+    },
+}
+
+impl<'a> ToolUses<'a> {
+    /// Of an attempt that `question` describes.
+    pub(crate) fn new(
+        gate: &'a PolicySet,
+        question: PolicyRequest<'a>,
+        recorder: &'a Recorder,
+        rule: ReportedTools,
+    ) -> Self {
+        let judges = gate.judges_tools();
+        let payload = judges.then(|| question.payload_fact(gate)).flatten();
+        Self {
+            gate,
+            question,
+            payload,
+            judges,
+            lookups: Lookups::new(),
+            known: Known::default(),
+            tally: Tally::default(),
+            denials: Denials::new(recorder, rule),
+        }
+    }
+
+    /// The uses in a step that have not been judged.
+    pub(crate) fn new_uses(&mut self, events: &[Semantic]) -> Vec<ToolUse> {
+        if !self.judges {
+            return Vec::new();
+        }
+        events.iter().filter_map(|event| self.known.take(event)).collect()
+    }
+
+    /// Asks the policies about a use. Where there is no time left for that, it counts as denied. Blocks; calls plugins.
+    pub(crate) fn evaluate(&mut self, tool_use: ToolUse, in_time: bool) -> ToolDecision {
+        let ToolUse { call, is_new } = tool_use;
+        let (kind, question) = (call.kind.clone(), &self.question);
+        let call = shown(call);
+        let (action, ruling) = if in_time {
+            let paths = checked_paths(&call, question.cwd, question.grants, &mut self.lookups);
+            let action = Action::Tool(call);
+            let ruling = question.judge(self.gate, &action, paths, self.payload.as_deref(), &self.tally);
+            (action, ruling)
+        } else {
+            (Action::Tool(call), not_judged(ENDING))
+        };
+        self.tally.note_faults(&ruling.failed);
+        if is_new {
+            self.tally.count(&kind);
+        }
+        if ruling.findings.is_empty() {
+            return ToolDecision::NoFindings;
+        }
+        self.denials.follow(self.question.audit(&action, &ruling))
+    }
+
+    /// What follows from a line of the CLI's protocol that was too long to be read: it could tell of a use. None where no
+    /// policy would be asked about that.
+    pub(crate) fn unread_line(&mut self) -> Option<ToolDecision> {
+        let nothing =
+            ToolOutput { id: String::new(), output: String::new(), is_error: false, exit_code: None, extra: None };
+        let action = Action::Tool(ToolCall { input: String::new(), extra: None, ..call_of(&nothing) });
+        self.judges.then(|| self.denials.follow(self.question.audit(&action, &not_judged(LONG_LINE))))
+    }
+
+    /// Whether the run is to end where nobody can say any more what tools it uses.
+    pub(crate) fn end_unseen(&self) -> bool {
+        self.denials.rule == ReportedTools::End
+    }
+
+    /// How many denied uses have no record of their own, if any.
+    pub(crate) fn left_out(&self) -> Option<NewEvent> {
+        self.denials.left_out()
+    }
+}
+
+/// A tool use that is to be judged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ToolUse {
+    call: ToolCall,
+    /// Whether nothing was reported of it before.
+    is_new: bool,
+}
+
+/// The paths of a use: its folder, and its files relative to that. They are what the host sees there now, as far as it
+/// gets to see it.
+fn checked_paths(call: &ToolCall, cwd: &Path, grants: &Grants, lookups: &mut Lookups) -> Vec<CheckedPath> {
+    let folder = call.cwd.as_ref().map_or_else(|| cwd.to_owned(), |folder| cwd.join(folder));
+    let told_folder = call.cwd.iter().map(|told| ("/cwd".to_owned(), told, folder.clone()));
+    let files = call.files.iter().take(MAX_FILES).enumerate();
+    let files = files.map(|(index, file)| (format!("/files/{index}"), &file.path, folder.join(&file.path)));
+    let bounded = |path: &Path| path.as_os_str().len() <= MAX_PATH && path.components().count() <= MAX_DEPTH;
+    let (told, paths): (Vec<_>, Vec<_>) = told_folder
+        .chain(files)
+        .filter(|(_, _, path)| bounded(path))
+        .map(|(pointer, told, path)| ((pointer, told), path))
+        .unzip();
+    let found = told.into_iter().zip(lookups.look_up(paths));
+    found.filter_map(|((pointer, told), path)| Some(grants.checked(pointer, told.clone(), &path?))).collect()
+}
+
+#[cfg(test)]
+mod tests;
