@@ -39,7 +39,13 @@ pub(super) fn report_usage(mut error: clap::Error, args: &[OsString]) -> ExitCod
         let hint = hint.unwrap_or_else(|| "see `ostler help`".to_owned());
         report(&ApiError::new(ErrorKind::InvalidParams, message).hint(hint), true);
     } else {
-        let _ = error.print();
+        if asked {
+            let _ = error.print();
+        } else {
+            // A suggestion that was taken out leaves an empty line behind.
+            let text = error.render().ansi().to_string().replace("\n\n\n", "\n\n");
+            let _ = io::Write::write_all(&mut anstream::stderr(), format!("{}\n", text.trim_end()).as_bytes());
+        }
         if let Some(hint) = hint {
             complain(&format!("hint: {hint}"));
         }

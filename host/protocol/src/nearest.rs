@@ -20,12 +20,15 @@ fn compared(name: &str) -> String {
 
 /// How many typing errors lie between two names; `None` if they are too many to be errors.
 fn distance(wanted: &str, candidate: &str) -> Option<usize> {
-    let distance = strsim::damerau_levenshtein(wanted, candidate);
-    let near = distance <= (candidate.len().max(wanted.len()) / 3).max(1);
+    let of = |candidate: &str| {
+        let distance = strsim::damerau_levenshtein(wanted, candidate);
+        (distance, distance <= (candidate.len().max(wanted.len()) / 3).max(1))
+    };
+    let (distance, near) = of(candidate);
     // A name without its unit, or with one too many: `grace` for `grace_seconds`.
     let begins = |long: &str, short: &str| short.len() >= 3 && long.starts_with(short);
     // A name without its section: `global` for `scheduler.global`.
-    let ends = candidate.rsplit_once('.').is_some_and(|(_, last)| last == wanted);
+    let ends = candidate.rsplit_once('.').is_some_and(|(_, last)| of(last).1);
     (near || ends || begins(candidate, wanted) || begins(wanted, candidate)).then_some(distance)
 }
 
@@ -43,6 +46,7 @@ mod tests {
             ("grace", Some("grace_seconds")),
             ("per_provider", Some("perProvider")),
             ("global", Some("scheduler.global")),
+            ("globl", Some("scheduler.global")),
             ("scheduler.globl", Some("scheduler.global")),
             ("xyzzy", None),
             ("", None),
