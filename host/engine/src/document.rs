@@ -16,7 +16,7 @@ const PIECE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Document {
     redactor: ByteRedactor,
-    told_redactions: u64,
+    reported_redactions: u64,
     /// What waits for the end of its line.
     waiting: Vec<u8>,
     /// The last read ended with a CR: a LF that comes next ends no other line.
@@ -35,7 +35,7 @@ pub(crate) struct Document {
 /// A piece of an answer, redacted.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    /// As it is stored and told.
+    /// As it is stored.
     pub(crate) chunk: Chunk,
     /// How many bytes of the answer it is.
     size: usize,
@@ -59,7 +59,7 @@ impl Document {
     pub(crate) fn new(redactor: &RunRedactor) -> Self {
         Self {
             redactor: ByteRedactor::new(redactor),
-            told_redactions: 0,
+            reported_redactions: 0,
             waiting: Vec::new(),
             after_cr: false,
             lines: 0,
@@ -115,7 +115,7 @@ impl Document {
         }
         let size = ready.len();
         let count = self.redactor.count();
-        let redactions = count - std::mem::replace(&mut self.told_redactions, count);
+        let redactions = count - std::mem::replace(&mut self.reported_redactions, count);
         let (text, base64) = chunk_members(Cow::Owned(ready));
         self.printed.blank &= text.trim().is_empty();
         Some(Piece { chunk: Chunk { text, redactions, truncated: false, lossy: base64.is_some(), base64 }, size })

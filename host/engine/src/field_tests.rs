@@ -232,7 +232,7 @@ struct Installed {
 #[derive(Debug, PartialEq)]
 struct Made {
     launch: Option<String>,
-    told: Vec<String>,
+    reported: Vec<String>,
 }
 
 /// As on a machine that holds no containment: the plugin answers for everything.
@@ -261,18 +261,21 @@ fn make(installed: &Installed, payload: &Value) -> Made {
     match prepare(&PolicyConfig::default(), &installed.instance, &installed.capabilities, &attempt) {
         Ok(prepared) => Made {
             launch: Some(format!("{:?}", prepared.launch).replace(&prepared.request.fresh_id, "FRESH")),
-            told: prepared.warnings.into_iter().map(|warning| warning.pointer).collect(),
+            reported: prepared.warnings.into_iter().map(|warning| warning.pointer).collect(),
         },
-        Err(error) => Made { launch: None, told: error.problems.into_iter().map(|problem| problem.pointer).collect() },
+        Err(error) => {
+            Made { launch: None, reported: error.problems.into_iter().map(|problem| problem.pointer).collect() }
+        }
     }
 }
 
 /// Whether one of the pointers is about this field: it, something in it, or the block around it.
-fn is_about(told: &[String], field: &str) -> bool {
+fn is_about(reported: &[String], field: &str) -> bool {
     let above = |upper: &str, lower: &str| {
         lower.strip_prefix(upper).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    told.iter()
+    reported
+        .iter()
         .any(|pointer| !pointer.is_empty() && pointer != "/harness" && (above(pointer, field) || above(field, pointer)))
 }
 
@@ -345,7 +348,7 @@ fn every_field_does_something_or_is_reported() {
             }
             let (without, with) = (make(installed, &without), make(installed, &with));
             let does_something = with.launch.is_some() && with.launch != without.launch;
-            if !does_something && !is_about(&with.told, &field) {
+            if !does_something && !is_about(&with.reported, &field) {
                 ignored.push(format!("{name}: {field}: {with:?}"));
             }
         }

@@ -65,7 +65,7 @@ impl Recorder {
     }
 }
 
-/// The time, as precisely as storage keeps it: what is answered and told is then what is read later.
+/// The time, as precisely as storage keeps it: so that answers and events have the time that is read later.
 pub(crate) fn now() -> Timestamp {
     let now = clock::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)

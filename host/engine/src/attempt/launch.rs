@@ -227,11 +227,11 @@ impl AttemptContext<'_> {
         Ok((shims, variables))
     }
 
-    /// Warnings that the submit has not told already: the installed CLI may be another by now.
+    /// Warnings that were not reported at the submit: the installed CLI may have changed since.
     fn tell_new_warnings(&self, prepared: &Prepared) {
-        let told = &self.loaded.record.warnings;
+        let reported = &self.loaded.record.warnings;
         let new = prepared.warnings.iter().filter(|warning| {
-            !told.iter().any(|known| known.get("pointer").and_then(Value::as_str) == Some(warning.pointer.as_str()))
+            !reported.iter().any(|known| known.get("pointer").and_then(Value::as_str) == Some(warning.pointer.as_str()))
         });
         self.output(new.map(|warning| self.recorder.event(&Payload::CompatibilityWarning(warning.clone()))).collect());
     }
@@ -369,9 +369,9 @@ impl AttemptContext<'_> {
         };
         self.output(vec![ready.recorder.progress(ProgressStage::SpawnPreparing, json!({"attempt": number}))]);
         let mut delays = SPAWN_DELAYS.iter();
-        let mut told = false;
+        let mut reported = false;
         loop {
-            let spawned = self.try_to_spawn(&spec, &started, ready, &mut told);
+            let spawned = self.try_to_spawn(&spec, &started, ready, &mut reported);
             let error = match spawned {
                 Ok(child) => {
                     self.audit_spawn(provider, cwd, ready);
@@ -395,7 +395,7 @@ impl AttemptContext<'_> {
         spec: &SpawnSpec,
         started: &RunStarted,
         ready: &PreparedLaunch,
-        told: &mut bool,
+        reported: &mut bool,
     ) -> Result<(Child, Option<Proxy>), SpawnFailure> {
         failpoint::reach("spawn.before");
         let mut prepared = self.engine.zygote.prepare(spec).map_err(SpawnFailure::Spawn)?;
@@ -412,7 +412,7 @@ impl AttemptContext<'_> {
         let identity = prepared.identity();
         let pid = u32::try_from(identity.pid).unwrap_or_default();
         let event = ready.recorder.event(&Payload::RunStarted(RunStarted { pid, ..started.clone() }));
-        let event = (!std::mem::replace(told, true)).then_some(event);
+        let event = (!std::mem::replace(reported, true)).then_some(event);
         let start =
             Started { attempt: started.attempt, at: clock::now(), process: serde_json::to_string(identity).ok() };
         let run = self.loaded.run();
@@ -422,7 +422,7 @@ impl AttemptContext<'_> {
         });
         // Where a run of a conversation begins is settled with its first start.
         let carry = self.loaded.carry.base.as_ref().and_then(|_| self.loaded.carry.to_text());
-        // Not urgent: what was told before must come before it.
+        // Not urgent: events that were stored before must come before it.
         let write = self.engine.storage.write(Durability::Full, move |tx| {
             let goes_on = tx.set_running(run, &start)?;
             if let Some(carry) = carry.as_deref().filter(|_| goes_on) {

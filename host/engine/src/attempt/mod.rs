@@ -80,7 +80,7 @@ impl Engine {
                 return;
             }
         };
-        // One for all that redacts for this attempt, so that a fault is told once.
+        // One for everything that redacts for this attempt, so that a fault is reported once.
         let faults = self.faults(Some(loaded.run()));
         let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
         let (widened, began) = (OnceCell::new(), Instant::now());
@@ -102,7 +102,7 @@ impl Engine {
                 "a defect in the host ended the attempt; its log says more",
             ))
         });
-        // What the child could say must be told by one that knows all that the child was given.
+        // This recorder masks every value that the child was given, so its output must go through it.
         let recorder = widened.get().unwrap_or(&recorder);
         let concluded = catch_unwind(AssertUnwindSafe(|| self.conclude(live, &loaded, recorder, attempted)));
         if concluded.is_err() {

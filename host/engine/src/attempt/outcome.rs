@@ -253,11 +253,11 @@ pub(crate) fn delay(time: plugin::RetryTime, now: Timestamp) -> Duration {
     delay.min(LONGEST)
 }
 
-/// Tokens and money of one attempt, of the running total that the CLI told. Where that counts the whole session, what
+/// Tokens and cost of one attempt, from the running total that the CLI reported. If that counts the whole session, what
 /// is recorded of the session's earlier runs is taken off; where nothing is recorded, the figure is marked.
 pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[SessionUsage]) -> Usage {
-    let plausible = |told: Option<u64>| told.filter(|amount| *amount <= MAX_USAGE);
-    let told = Usage {
+    let plausible = |reported: Option<u64>| reported.filter(|amount| *amount <= MAX_USAGE);
+    let reported = Usage {
         input_tokens: plausible(total.input_tokens),
         cached_input_tokens: plausible(total.cached_input_tokens),
         cache_write_tokens: plausible(total.cache_write_tokens),
@@ -267,7 +267,7 @@ pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[Session
         whole_session: false,
     };
     if !total.whole_session || !resumed {
-        return told;
+        return reported;
     }
     let mut known = Usage::default();
     let mut complete = !earlier.is_empty();
@@ -277,19 +277,21 @@ pub(crate) fn own_usage(total: &plugin::Usage, resumed: bool, earlier: &[Session
             None => complete = false,
         }
     }
-    let less = |told: Option<u64>, known: Option<u64>| told.map(|told| told.saturating_sub(known.unwrap_or(0)));
+    let less = |reported: Option<u64>, known: Option<u64>| {
+        reported.map(|reported| reported.saturating_sub(known.unwrap_or(0)))
+    };
     Usage {
-        input_tokens: less(told.input_tokens, known.input_tokens),
-        cached_input_tokens: less(told.cached_input_tokens, known.cached_input_tokens),
-        cache_write_tokens: less(told.cache_write_tokens, known.cache_write_tokens),
-        output_tokens: less(told.output_tokens, known.output_tokens),
-        reasoning_tokens: less(told.reasoning_tokens, known.reasoning_tokens),
-        cost_micro_usd: less(told.cost_micro_usd, known.cost_micro_usd),
+        input_tokens: less(reported.input_tokens, known.input_tokens),
+        cached_input_tokens: less(reported.cached_input_tokens, known.cached_input_tokens),
+        cache_write_tokens: less(reported.cache_write_tokens, known.cache_write_tokens),
+        output_tokens: less(reported.output_tokens, known.output_tokens),
+        reasoning_tokens: less(reported.reasoning_tokens, known.reasoning_tokens),
+        cost_micro_usd: less(reported.cost_micro_usd, known.cost_micro_usd),
         whole_session: !complete || known.whole_session,
     }
 }
 
-/// The sum of two; what neither tells stays untold.
+/// The sum of two. A number that neither has stays unknown.
 pub(crate) fn add(left: &Usage, right: &Usage) -> Usage {
     let sum = |left: Option<u64>, right: Option<u64>| match (left, right) {
         (None, None) => None,
@@ -413,14 +415,14 @@ mod tests {
             let outcome = plugin::Outcome { final_text: said.map(str::to_owned), ..outcome(None) };
             conclude(StopReason::Nothing, ExitStatus::Code(0), Ok(outcome), None, Some(printed), None, &|| None)
         };
-        let told = |ending: AttemptOutcome| (ending.reason, ending.code, ending.final_text);
+        let summary = |ending: AttemptOutcome| (ending.reason, ending.code, ending.final_text);
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(told(end(None, silent())), (EndReason::Incomplete, text("no-output"), text("")));
-        assert_eq!(told(end(Some(""), silent())), (EndReason::Completed, None, text("")));
-        assert_eq!(told(end(Some(""), cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
-        assert_eq!(told(end(None, cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
+        assert_eq!(summary(end(None, silent())), (EndReason::Incomplete, text("no-output"), text("")));
+        assert_eq!(summary(end(Some(""), silent())), (EndReason::Completed, None, text("")));
+        assert_eq!(summary(end(Some(""), cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
+        assert_eq!(summary(end(None, cut())), (EndReason::Limit, text("answer-too-long"), text("so far")));
         // A plugin that has the answer from elsewhere needs nothing on standard output.
-        assert_eq!(told(end(Some("mine"), silent())), (EndReason::Completed, None, text("mine")));
+        assert_eq!(summary(end(Some("mine"), silent())), (EndReason::Completed, None, text("mine")));
     }
 
     #[test]

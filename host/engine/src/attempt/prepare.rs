@@ -1,6 +1,6 @@
 //! From a start payload to a command line: what the plugin is asked, and what its answer leaves out.
 //!
-//! The same code runs when a run is submitted, to tell the user early, and before each attempt, for real.
+//! The same code runs when a run is submitted, so that the user learns of problems early, and before each attempt.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ pub(crate) fn check_variables(
         .hint("replace the plugin, or let the operator add the names to [policy] allow_environment in config.toml"))
 }
 
-/// What a plugin reports must be about the payload: a word that is no pointer would restrict nothing and tell nobody.
+/// What a plugin reports must be about the payload: text that is not a pointer would restrict nothing, and no user would see it.
 fn check_dropped(instance: &ProviderInstance, dropped: &[plugin::DroppedOption]) -> Result<(), ApiError> {
     let sound = |pointer: &str| {
         pointer.is_empty() || (pointer.starts_with('/') && pointer.len() <= 1024 && !pointer.contains(char::is_control))

@@ -1,4 +1,4 @@
-//! The end of a run's work, which its CLI can outlive: it has told its last event, and then waits for something that never
+//! The end of a run's work, which its CLI can outlive: it has sent its last event, and then waits for something that never
 //! comes.
 
 use std::time::{Duration, Instant};

@@ -66,7 +66,7 @@ impl ActiveRun {
         self.lock().stop
     }
 
-    /// From now on a stop wakes the thread that drives the child. If it was asked for before, that is told at once.
+    /// From now on a stop wakes the thread that drives the child. If a stop was requested before, the thread is woken at once.
     pub(crate) fn attach(&self, waker: Waker) {
         let mut state = self.lock();
         if state.stop.is_some() {

@@ -1,6 +1,6 @@
 //! Which runs wait for the end of which others.
 //!
-//! A run can only be told to start after runs that exist, and that never changes: there are no cycles.
+//! A run can only start after runs that exist, and that never changes: there are no cycles.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(dependencies.settle(two, true), []);
         assert_eq!(dependencies.of(run), [one]);
         assert_eq!(dependencies.settle(one, true), [(run, true)]);
-        assert_eq!(dependencies.settle(one, true), [], "it is told once");
+        assert_eq!(dependencies.settle(one, true), [], "it is settled once");
         assert!(dependencies.waiting.is_empty() && dependencies.dependents.is_empty());
     }
 

@@ -116,7 +116,7 @@ impl Dispatcher {
         if let Some(series) = series {
             state.scheduler.reserve(series, &run);
         }
-        self.tell(&state);
+        self.notify(&state);
         Ok(write())
     }
 
@@ -124,7 +124,7 @@ impl Dispatcher {
     pub(crate) fn forget(&self, run: RunId) {
         let mut state = self.lock();
         self.end_reservation(&mut state, run);
-        self.tell(&state);
+        self.notify(&state);
     }
 
     fn end_reservation(&self, state: &mut State, run: RunId) {
@@ -136,7 +136,7 @@ impl Dispatcher {
     }
 
     /// Queues a run that is acknowledged now. `placed` can ask for its place (O(n)) before anybody can start it, and
-    /// hears whether it is held by its series, so that what it tells comes first; it runs under the lock and must not
+    /// learns whether it is held by its series, so that its event comes first; it runs under the lock and must not
     /// block. A run that was cancelled meanwhile comes back: the caller ends and releases it.
     ///
     /// A job that is to start after others is blocked by all of them. The caller looks afterwards which of them have ended
@@ -161,7 +161,7 @@ impl Dispatcher {
         let _ = state.scheduler.submit(Job { admit: Admit::Readmitted, blocked, ..job }, now);
         let held = !blocked && state.scheduler.state(&run) == Some(JobPlace::Held);
         placed(&|| state.scheduler.position(&run).map(|place| place.overall), held);
-        self.tell(&state);
+        self.notify(&state);
         self.changed.notify_all();
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Dispatcher {
                 let live = ActiveRun::new(run);
                 live.stop(StopCause::Canceled);
                 state.live.insert(run, Arc::clone(&live));
-                self.tell(&state);
+                self.notify(&state);
                 // Another of its series may have waited for it alone.
                 self.changed.notify_all();
                 CancelTarget::Waiting(live)
@@ -226,7 +226,7 @@ impl Dispatcher {
                 failed.push(live);
             }
         }
-        self.tell(&state);
+        self.notify(&state);
         drop(state);
         self.changed.notify_all();
         failed
@@ -259,7 +259,7 @@ impl Dispatcher {
     }
 
     /// The thread lets go of a run: its slot is free, and if it goes on, it waits again. A run that was asked to stop
-    /// does not wait again; `false` tells the caller to end it.
+    /// does not wait again; `false` means that the caller must end it.
     pub(crate) fn release(&self, live: &Arc<ActiveRun>, status: RunStatus, again: Option<Requeue>) -> bool {
         let mut state = self.lock();
         if again.is_some() && live.stop_cause().is_some() {
@@ -286,7 +286,7 @@ impl Dispatcher {
             }
         }
         state.live.remove(&live.run());
-        self.tell(&state);
+        self.notify(&state);
         drop(state);
         self.changed.notify_all();
         live.release(status);
@@ -405,7 +405,7 @@ impl Dispatcher {
         now
     }
 
-    fn tell(&self, state: &State) {
+    fn notify(&self, state: &State) {
         let busy = Self::jobs(state);
         self.busy.send_if_modified(|known| std::mem::replace(known, busy) != busy);
     }

@@ -92,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    /// Does some work and tells on which thread.
-    fn told(threads: &Arc<Threads>) -> ThreadId {
+    /// The thread on which some work is done.
+    fn thread_of(threads: &Arc<Threads>) -> ThreadId {
         let (sender, receiver) = channel();
         threads.run(move || sender.send(thread::current().id()).unwrap()).unwrap();
         receiver.recv().unwrap()
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn one_thread_does_what_comes_one_after_another() {
         let threads = Threads::new("test");
-        let first = told(&threads);
+        let first = thread_of(&threads);
         for _ in 0..10 {
             until_idle(&threads, 1);
-            assert_eq!(told(&threads), first);
+            assert_eq!(thread_of(&threads), first);
         }
     }
 
@@ -127,14 +127,14 @@ mod tests {
         // Nobody gets here before all forty have.
         barrier.wait();
         until_idle(&threads, MOST_IDLE);
-        let seen: BTreeSet<String> = (0..100).map(|_| format!("{:?}", told(&threads))).collect();
+        let seen: BTreeSet<String> = (0..100).map(|_| format!("{:?}", thread_of(&threads))).collect();
         assert!(!seen.is_empty());
     }
 
     #[test]
     fn work_that_panics_takes_its_thread_alone() {
         let threads = Threads::new("test");
-        let first = told(&threads);
+        let first = thread_of(&threads);
         until_idle(&threads, 1);
         let (sender, receiver) = channel::<()>();
         threads
@@ -144,6 +144,6 @@ mod tests {
             })
             .unwrap();
         assert!(receiver.recv().is_err());
-        assert_ne!(told(&threads), first);
+        assert_ne!(thread_of(&threads), first);
     }
 }

@@ -96,7 +96,7 @@ impl Containment {
         self.backend.is_some() && self.mode != SandboxMode::FullAccess
     }
 
-    /// What a provider plugin is told, as `host-facts.extra`.
+    /// What a provider plugin gets as `host-facts.extra`.
     pub(crate) fn facts(&self, trusted_settings: bool) -> HostContainment {
         let (sandboxed, network) = self.holds();
         HostContainment { sandboxed, network, trusted_settings }

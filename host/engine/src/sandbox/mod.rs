@@ -360,7 +360,7 @@ fn tree_of(program: &Path) -> Option<PathBuf> {
     (!shared).then(|| folder.to_owned())
 }
 
-/// What a run's proxy tells becomes events of the run.
+/// The reports of a run's proxy become events of the run.
 pub(crate) struct NetworkEvents {
     pub(crate) recorder: Recorder,
     pub(crate) storage: Storage,
@@ -369,8 +369,8 @@ pub(crate) struct NetworkEvents {
 impl EgressSink for NetworkEvents {
     fn event(&self, event: NetworkEvent) {
         let mut events = Vec::new();
-        if let Some(told) = warning(&event) {
-            events.push(self.recorder.event(&Payload::Warning(told)));
+        if let Some(warning) = warning(&event) {
+            events.push(self.recorder.event(&Payload::Warning(warning)));
         }
         events.push(self.recorder.event(&Payload::Network(event)));
         // The storage's queue is bounded; a run that floods it waits with its next connection.

@@ -19,10 +19,10 @@ use ostler_protocol::methods::{PluginChangeInfo, Reload, ReloadProblem, ReloadTr
 use ostler_protocol::{ApiError, AuditKind, Problem};
 use ostler_redaction::RunRedactor;
 
-/// Reloads that `get_status` tells of.
-const MOST_TOLD: usize = 10;
+/// Reloads that `get_status` lists.
+const MAX_LISTED: usize = 10;
 
-/// Keys and problems that one reload tells of.
+/// Keys and problems that one reload lists.
 const MOST_NAMED: usize = 50;
 
 /// Called with what is in force now. Says what of it could not be followed.
@@ -32,7 +32,7 @@ pub type Follow = Box<dyn Fn(&Config, RunRedactor) -> Vec<String> + Send + Sync>
 pub(crate) struct Reloading {
     /// Held while something is put in force.
     basis: Mutex<AppliedSources>,
-    told: Mutex<Told>,
+    reports: Mutex<Reports>,
     follow: Follow,
     /// Counts what was put in force.
     generation: watch::Sender<u64>,
@@ -71,9 +71,9 @@ struct Candidate {
     unfit: Vec<ConfigError>,
 }
 
-/// What there is to tell.
+/// What `get_status` reports.
 #[derive(Default)]
-struct Told {
+struct Reports {
     /// Newest first.
     reloads: VecDeque<Reload>,
     /// Why the file as it is now is not in force.
@@ -101,10 +101,10 @@ pub(crate) struct InitialState {
 impl Reloading {
     pub(crate) fn new(beginning: InitialState) -> Self {
         let InitialState { source, set, approved, unfit, problems, follow } = beginning;
-        let told = Told { plugins: problems, set: unfit_texts(&unfit), ..Told::default() };
+        let reports = Reports { plugins: problems, set: unfit_texts(&unfit), ..Reports::default() };
         Self {
             basis: Mutex::new(AppliedSources { source, set, approved }),
-            told: Mutex::new(told),
+            reports: Mutex::new(reports),
             follow,
             generation: watch::channel(0).0,
         }
@@ -115,40 +115,40 @@ impl Reloading {
         self.basis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something that is wrong until the host ends.
     pub(crate) fn report(&self, problem: String) {
-        self.told().reported.push(problem);
+        self.reports().reported.push(problem);
     }
 
     /// Names what was set and is not in force.
     pub(crate) fn tell_unfit(&self, unfit: &[ConfigError]) {
-        self.told().set = unfit_texts(unfit);
+        self.reports().set = unfit_texts(unfit);
     }
 
     /// The last reloads, newest first.
     pub(crate) fn reloads(&self) -> Vec<Reload> {
-        self.told().reloads.iter().cloned().collect()
+        self.reports().reloads.iter().cloned().collect()
     }
 
     /// What is wrong at present, for people.
     pub(crate) fn problems(&self, setup: &ActiveConfig) -> Vec<String> {
-        let told = self.told();
+        let reports = self.reports();
         let file = |problem: &ReloadProblem| format!("{problem}; the last valid configuration stays active");
-        let mut problems: Vec<String> = told.file.iter().map(file).collect();
-        problems.extend(told.set.iter().cloned());
-        problems.extend(told.plugins.iter().cloned());
+        let mut problems: Vec<String> = reports.file.iter().map(file).collect();
+        problems.extend(reports.set.iter().cloned());
+        problems.extend(reports.plugins.iter().cloned());
         problems.extend(setup.failures.iter().map(|failure| failure.message.clone()));
         problems.extend(setup.registry.disabled().map(|(kind, name, reason)| {
             let kind = kind.as_str();
             format!("the {kind} {name} is disabled: {reason}; `reload` tries it again")
         }));
-        problems.extend(told.follow.iter().cloned());
-        problems.extend(told.watch.iter().cloned());
-        problems.extend(told.reported.iter().cloned());
+        problems.extend(reports.follow.iter().cloned());
+        problems.extend(reports.watch.iter().cloned());
+        problems.extend(reports.reported.iter().cloned());
         problems
     }
 }
@@ -194,8 +194,8 @@ impl Engine {
         let decision = decide(&current, config, &self.paths, &basis.approved);
         if !decision.faults.is_empty() {
             let problems: Vec<_> = decision.faults.iter().map(|fault| placed(fault, config)).collect();
-            let told = problems.iter().map(ReloadProblem::to_problem).collect();
-            let refused = ApiError::invalid(told).hint("the previous configuration stays active");
+            let listed = problems.iter().map(ReloadProblem::to_problem).collect();
+            let refused = ApiError::invalid(listed).hint("the previous configuration stays active");
             error.get_or_insert((problems, refused));
         }
         let (problems, error) = error.map_or_else(|| (Vec::new(), None), |(problems, error)| (problems, Some(error)));
@@ -211,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// Swaps what is in force, tells everybody whom it concerns, and puts it on record.
+    /// Activates a configuration, notifies everything that depends on it, and records the change.
     pub(crate) fn put_in_force(self: &Arc<Self>, before: &Arc<ActiveConfig>, change: Change) -> Reload {
         let Change { decision: Decision { setup, plugins, .. }, trigger, file } = change;
         let setup = Arc::new(setup);
@@ -238,15 +238,15 @@ impl Engine {
         self.dispatcher.set_limits(setup.limits());
         self.follow();
         let mended = {
-            let mut told = self.reloading.told();
-            let mended = file.as_ref().is_some_and(Vec::is_empty) && !told.file.is_empty();
+            let mut reports = self.reloading.reports();
+            let mended = file.as_ref().is_some_and(Vec::is_empty) && !reports.file.is_empty();
             if let Some(problems) = file {
-                told.file = problems;
+                reports.file = problems;
             }
-            told.plugins = plugins.iter().map(ToString::to_string).collect();
+            reports.plugins = plugins.iter().map(ToString::to_string).collect();
             if !nothing_new || mended || trigger != ReloadTrigger::File {
-                told.reloads.push_front(reload.clone());
-                told.reloads.truncate(MOST_TOLD);
+                reports.reloads.push_front(reload.clone());
+                reports.reloads.truncate(MAX_LISTED);
             }
             mended
         };
@@ -289,10 +289,10 @@ impl Engine {
         reload
     }
 
-    /// Tells those outside of the engine what is in force.
+    /// Passes the active configuration to those outside of the engine.
     pub(crate) fn follow(&self) {
         let unfollowed = (self.reloading.follow)(&self.setup().config, self.log_redactor());
-        self.reloading.told().follow = unfollowed;
+        self.reloading.reports().follow = unfollowed;
     }
 
     /// Looks, on a thread of its own, at what the installed CLIs can do, as far as that is not known.
@@ -332,13 +332,13 @@ impl Engine {
         self.reloading.begin().source.clone()
     }
 
-    /// Tells whether changes of files are noticed; the reason where they are not.
+    /// Sets why changes of files are not noticed; `None` if they are.
     pub fn watching(&self, problem: Option<String>) {
         if let Some(problem) = &problem {
             tracing::warn!(problem, "changes of files are not noticed");
         }
         let hint = "changes of the configuration and of plugins are not noticed until `reload`";
-        self.reloading.told().watch = problem.map(|problem| format!("{hint}: {problem}"));
+        self.reloading.reports().watch = problem.map(|problem| format!("{hint}: {problem}"));
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Message {
     brings_session: bool,
     /// The folder that the conversation had does not exist any more.
     folder_gone: bool,
-    /// Tells that the session stays behind where the folder is gone.
+    /// Reports that the session cannot be resumed because its folder is gone.
     left_behind: NewEvent,
 }
 

@@ -23,7 +23,7 @@ impl Engine {
     }
 }
 
-/// Tells that a run starts elsewhere than was asked.
+/// Reports that a run starts in another folder than the requested one.
 pub(crate) fn moved(asked: &Path, began: &Path) -> Option<CompatibilityWarning> {
     (asked != began).then(|| CompatibilityWarning {
         pointer: "/cwd".to_owned(),

@@ -39,14 +39,14 @@ pub(crate) fn check(tx: &WriteTx<'_>, after: &StartAfter) -> Result<Result<(), A
 }
 
 impl Engine {
-    /// Runs that have been told to start after others are in the queue now: settles with those that had ended before. What
+    /// Runs that start after others are in the queue now: settles with those that had ended before. What
     /// ends later settles itself.
     pub(crate) fn settle_ended(&self, after: &StartAfter) {
         for run in &after.run_ids {
             match self.storage.read(|reader| reader.run_status(*run)) {
                 Ok(Some(status)) if status.ended() => self.settle_dependents(*run, status == RunStatus::Completed),
                 Ok(Some(_)) => {}
-                // Only ended runs are deleted, and whoever waited was told before: it can only have completed.
+                // Only ended runs are deleted, and runs that waited for it were settled before: it can only have completed.
                 Ok(None) => self.settle_dependents(*run, true),
                 Err(error) => tracing::error!(%run, %error, "it is not known whether a run has ended"),
             }

@@ -35,7 +35,7 @@ const OTHER: &str = "other";
 /// Kinds that are counted one by one. The plugin guide has a dozen; a plugin may say anything.
 const MAX_KINDS: usize = 64;
 
-/// Files of one use that are looked up, and the longest and deepest path that is. A policy is told of none that is not.
+/// Files of one use that are looked up, and the longest and deepest path that is. A policy does not see others.
 const MAX_FILES: usize = 256;
 const MAX_PATH: usize = 4096;
 const MAX_DEPTH: usize = 128;
@@ -97,7 +97,7 @@ pub(crate) enum ToolDecision {
     Recorded(NewEvent),
     /// It was denied.
     Denied {
-        /// What is told of it.
+        /// The events of it.
         events: Vec<NewEvent>,
         /// Why the run ends, where it does.
         end: Option<Denial>,
@@ -157,7 +157,7 @@ impl<'a> ToolUses<'a> {
         self.denials.follow(self.question.audit(&action, &ruling))
     }
 
-    /// What follows from a line of the CLI's protocol that was too long to be read: it could tell of a use. None where no
+    /// What follows from a line of the CLI's protocol that was too long to be read: it could be about a use. None if no
     /// policy would be asked about that.
     pub(crate) fn unread_line(&mut self) -> Option<ToolDecision> {
         let nothing =
@@ -189,17 +189,17 @@ pub(crate) struct ToolUse {
 /// gets to see it.
 fn checked_paths(call: &ToolCall, cwd: &Path, grants: &Grants, lookups: &mut Lookups) -> Vec<CheckedPath> {
     let folder = call.cwd.as_ref().map_or_else(|| cwd.to_owned(), |folder| cwd.join(folder));
-    let told_folder = call.cwd.iter().map(|told| ("/cwd".to_owned(), told, folder.clone()));
+    let own_folder = call.cwd.iter().map(|given| ("/cwd".to_owned(), given, folder.clone()));
     let files = call.files.iter().take(MAX_FILES).enumerate();
     let files = files.map(|(index, file)| (format!("/files/{index}"), &file.path, folder.join(&file.path)));
     let bounded = |path: &Path| path.as_os_str().len() <= MAX_PATH && path.components().count() <= MAX_DEPTH;
-    let (told, paths): (Vec<_>, Vec<_>) = told_folder
+    let (names, paths): (Vec<_>, Vec<_>) = own_folder
         .chain(files)
         .filter(|(_, _, path)| bounded(path))
-        .map(|(pointer, told, path)| ((pointer, told), path))
+        .map(|(pointer, given, path)| ((pointer, given), path))
         .unzip();
-    let found = told.into_iter().zip(lookups.look_up(paths));
-    found.filter_map(|((pointer, told), path)| Some(grants.checked(pointer, told.clone(), &path?))).collect()
+    let found = names.into_iter().zip(lookups.look_up(paths));
+    found.filter_map(|((pointer, given), path)| Some(grants.checked(pointer, given.clone(), &path?))).collect()
 }
 
 #[cfg(test)]

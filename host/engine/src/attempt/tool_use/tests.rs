@@ -120,19 +120,19 @@ fn files_are_looked_up_in_the_folder_of_the_use_and_links_are_followed() {
             .map(|(index, exists)| (format!("/files/{index}"), paths[index].to_owned(), exists))
             .collect::<Vec<_>>()
     };
-    let told = |found: &[(String, String, bool, bool)]| {
+    let reported = |found: &[(String, String, bool, bool)]| {
         found.iter().map(|(pointer, path, exists, _)| (pointer.clone(), path.clone(), *exists)).collect::<Vec<_>>()
     };
     let granted = |found: &[(String, String, bool, bool)]| found.iter().map(|path| path.3).collect::<Vec<_>>();
     // In the folder of the run.
     let found = look(&call);
-    assert_eq!(told(&found), expected(false));
+    assert_eq!(reported(&found), expected(false));
     assert_eq!(granted(&found), [true, true, false, false]);
     // In a folder of its own.
     call.cwd = Some("sub".to_owned());
     let found = look(&call);
     assert_eq!(found[0], ("/cwd".to_owned(), "sub".to_owned(), true, true));
-    assert_eq!(told(&found[1..]), expected(true));
+    assert_eq!(reported(&found[1..]), expected(true));
     assert_eq!(granted(&found[1..]), [true, false, false, false]);
 }
 
@@ -378,13 +378,13 @@ fn message_about_a_denied_use_says_each_thing_once() {
 fn denials_beyond_the_bound_are_counted() {
     let recorder = recorder();
     let mut denials = Denials::new(&recorder, ReportedTools::Warn);
-    let mut told = 0;
+    let mut recorded = 0;
     for _ in 0..MAX_RECORDED + 3 {
-        assert!(denials.left_out().is_none_or(|_| told == 2 * MAX_RECORDED));
+        assert!(denials.left_out().is_none_or(|_| recorded == 2 * MAX_RECORDED));
         let ToolDecision::Denied { events, .. } = denials.follow(audit("Bash", &[Verdict::Deny])) else { panic!() };
-        told += events.len() as u64;
+        recorded += events.len() as u64;
     }
-    assert_eq!(told, 2 * MAX_RECORDED);
+    assert_eq!(recorded, 2 * MAX_RECORDED);
     let rest = texts(&[denials.left_out().unwrap()]);
     assert_eq!((&rest[0]["code"], &rest[0]["count"]), (&json!("TOOL_DENIED"), &json!(3)));
 }
