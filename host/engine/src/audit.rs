@@ -154,7 +154,7 @@ impl Engine {
 
     fn audit_record(&self, entry: AuditEntry) -> NewAudit {
         let mut facts = Value::Object(entry.facts);
-        self.redact_document(&mut facts);
+        self.redactors.redact_document(&mut facts);
         let facts = match facts {
             Value::Object(facts) => facts,
             other => Map::from_iter([("withheld".to_owned(), other)]),

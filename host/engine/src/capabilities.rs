@@ -169,7 +169,7 @@ impl Engine {
         refresh: bool,
         caller: Option<&BTreeMap<String, String>>,
     ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
-        let setup = self.setup();
+        let setup = self.config.load();
         let providers: Vec<Arc<Provider>> = match only {
             Some(name) => vec![Arc::clone(setup.provider(name)?)],
             None => setup.providers.values().cloned().collect(),
@@ -280,7 +280,7 @@ impl Engine {
         let (engine, provider, executable) = (Arc::clone(self), Arc::clone(provider), executable.clone());
         let (caller, fingerprint, slot) = (caller.cloned(), fingerprint.to_owned(), Arc::clone(slot));
         let work = move || {
-            let setup = engine.setup();
+            let setup = engine.config.load();
             let made = provider
                 .instance()
                 .and_then(|instance| engine.probe(&setup, &provider, instance, &executable, caller.as_ref(), 0));
@@ -401,7 +401,7 @@ impl Engine {
         executable: &Executable,
         detected: plugin::Capabilities,
     ) -> CapabilitySnapshot {
-        let redactor = self.redactor();
+        let redactor = self.redactors.for_data();
         // What a CLI prints about itself goes the way of all output.
         let clean = |text: String| redactor.redact(&text).text.into_owned();
         CapabilitySnapshot {

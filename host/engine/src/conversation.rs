@@ -37,8 +37,8 @@ impl Engine {
         let mut metadata = Value::Object(metadata.clone().unwrap_or_default());
         check_metadata(&metadata, &mut problems);
         refuse(problems)?;
-        self.redactor().redact_json(&mut metadata);
-        let provider = self.setup().provider(provider)?.name.clone();
+        self.redactors.for_data().redact_json(&mut metadata);
+        let provider = self.config.load().provider(provider)?.name.clone();
         let now = now();
         let conversation = Conversation {
             conversation_id: ConversationId::generate(),
@@ -129,7 +129,7 @@ impl Engine {
         let title = title.map(|title| self.clean_title(title, &mut problems));
         refuse(problems)?;
         let mut patch = patch.unwrap_or_else(|| Value::Object(Map::new()));
-        self.redactor().redact_json(&mut patch);
+        self.redactors.for_data().redact_json(&mut patch);
         self.change(parsed?.conversation_id, move |conversation| {
             merge_patch(&mut conversation.metadata, patch.clone());
             if let Some(title) = &title {
@@ -201,7 +201,7 @@ impl Engine {
             None
         };
         problems.extend(wrong.map(|message| Problem { pointer: "/title".to_owned(), message }));
-        self.redactor().redact(title.trim()).text.into_owned()
+        self.redactors.for_data().redact(title.trim()).text.into_owned()
     }
 }
 

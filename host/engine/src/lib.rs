@@ -31,6 +31,7 @@ mod policy;
 mod queries;
 mod queue;
 mod record;
+mod redactors;
 mod retention;
 mod sandbox;
 mod seal;
@@ -42,15 +43,15 @@ mod tokens;
 
 #[cfg(test)]
 mod field_tests;
+#[cfg(test)]
+mod test_support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -58,8 +59,7 @@ use ostler_config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use ostler_plugin_host::types::Error as GuestError;
 use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
 use ostler_protocol::methods::HttpStatus;
-use ostler_protocol::{ApiError, ErrorKind, Problem, RunId, WarningCode};
-use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
+use ostler_protocol::{ApiError, ErrorKind, Problem, RunId};
 use ostler_runner::Zygote;
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
@@ -72,12 +72,13 @@ use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
 use retention::Retention;
 use seal::Sealer;
-use setup::ActiveConfig;
 use setup::reload::{InitialState, Reloading};
-use tokens::Tokens;
+use setup::{ActiveConfig, CurrentConfig};
+use tokens::{SeenTokens, Tokens};
 
 pub use access::{ClientToken, ClientTokens};
 pub use audit::AuditEntry;
+pub use redactors::Redactors;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
 pub use seal::SealError;
 pub use setup::complaints::complaints;
@@ -118,7 +119,8 @@ pub struct Engine {
     paths: Paths,
     storage: Storage,
     zygote: Zygote,
-    setup: ArcSwap<ActiveConfig>,
+    config: CurrentConfig,
+    redactors: Redactors,
     reloading: Reloading,
     dispatcher: Dispatcher,
     sealer: Sealer,
@@ -155,7 +157,8 @@ impl Engine {
         let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
         let audit = AuditTrail::open(&parts.paths.data_dir).map_err(|error| key(&error))?;
-        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
+        let seen_tokens = Arc::new(SeenTokens::default());
+        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir), Arc::clone(&seen_tokens));
         let client_tokens = ClientTokens::load(&parts.storage)?;
         let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
         let reloading = Reloading::new(InitialState {
@@ -169,9 +172,13 @@ impl Engine {
         for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
+        let dispatcher = Dispatcher::new(setup.limits());
+        let config = CurrentConfig::new(setup);
+        let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
         let engine = Arc::new(Self {
-            dispatcher: Dispatcher::new(setup.limits()),
-            setup: ArcSwap::from_pointee(setup),
+            dispatcher,
+            config,
+            redactors,
             paths: parts.paths,
             storage: parts.storage,
             zygote: parts.zygote,
@@ -202,7 +209,7 @@ impl Engine {
     pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
-        self.remember_plugin_files(&self.setup());
+        self.remember_plugin_files(&self.config.load());
         self.begin_audit()?;
         self.recover_pauses()?;
         self.recover()?;
@@ -227,11 +234,17 @@ impl Engine {
         spawn("tokens", move || engine.load_tokens())?;
         let engine = Arc::clone(self);
         // The first run does not wait for it then.
-        spawn("sandbox", move || drop(engine.sandbox_report(&engine.setup())))?;
+        spawn("sandbox", move || drop(engine.sandbox_report(&engine.config.load())))?;
         let engine = Arc::clone(self);
         spawn("audit", move || engine.report_audit())?;
         self.look_at_clis();
         Ok(())
+    }
+
+    /// The redactors of what belongs to no run.
+    #[must_use]
+    pub const fn redactors(&self) -> &Redactors {
+        &self.redactors
     }
 
     /// The database.
@@ -254,50 +267,12 @@ impl Engine {
     /// `[http]` as it was at the start of the host.
     #[must_use]
     pub fn http_config(&self) -> HttpConfig {
-        self.setup().config.http.clone()
+        self.config.load().config.http.clone()
     }
 
     /// Counts open event streams.
     pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.subscribers)
-    }
-
-    /// The same error without secrets.
-    pub fn redact_error(&self, error: &ApiError) -> ApiError {
-        clean_error(&self.diagnostics_redactor(), error)
-    }
-
-    /// Takes the secrets out of all texts of a document.
-    pub fn redact_document(&self, document: &mut serde_json::Value) {
-        self.diagnostics_redactor().redact_json(document);
-    }
-
-    /// Redacts the host's own log.
-    fn log_redactor(&self) -> RunRedactor {
-        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
-        let setup = self.setup();
-        let faults = Arc::new(IgnoreFaults);
-        RunRedactor::with(Arc::clone(&setup.redactor), self.tokens.masks(), faults, Unscanned::ByRules)
-    }
-
-    /// Redacts the host's own words for people: problems, reasons, errors. Where a redactor plugin fails, they must say so.
-    fn diagnostics_redactor(&self) -> RunRedactor {
-        let redactor = Arc::clone(&self.setup.load().redactor);
-        RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
-    }
-
-    fn setup(&self) -> Arc<ActiveConfig> {
-        self.setup.load_full()
-    }
-
-    /// Redacts what belongs to no run.
-    fn redactor(&self) -> RunRedactor {
-        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
-    }
-
-    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
-    fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
-        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
     }
 
     /// The folders in which runs may work.
@@ -320,50 +295,6 @@ impl Engine {
     }
 }
 
-/// Tells the faults of redactor plugins.
-struct Faults {
-    storage: Storage,
-    run: Option<RunId>,
-    told: AtomicBool,
-}
-
-impl FaultSink for Faults {
-    fn fault(&self, plugin: &str, fault: &Fault) {
-        if is_news(plugin) {
-            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
-        }
-        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
-        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
-        let payload = serde_json::json!({
-            "code": WarningCode::PluginFailed,
-            "message": format!(
-                "the redactor plugin {plugin} failed; what it was to look at is withheld (`list_plugins` has the reason)"
-            ),
-            "plugin": plugin,
-        });
-        let event = ostler_protocol::NewEvent {
-            run_id: Some(run),
-            conversation_id: None,
-            kind: ostler_protocol::EventType::Warning,
-            payload: payload.to_string(),
-            timestamp: clock::now(),
-        };
-        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
-    }
-}
-
-/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
-fn is_news(plugin: &str) -> bool {
-    const QUIET: Duration = Duration::from_secs(60);
-    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
-    if news {
-        told.insert(plugin.to_owned(), Instant::now());
-    }
-    news
-}
-
 /// A plugin's failure, as a client sees it.
 fn plugin_error(error: &PluginError) -> ApiError {
     let problems: Vec<Problem> = error
@@ -383,13 +314,6 @@ fn plugin_error(error: &PluginError) -> ApiError {
             failed
         }
     }
-}
-
-/// The same error without secrets, in all its texts.
-fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
-    let mut document = record::to_value(error);
-    redactor.for_own_words().redact_json(&mut document);
-    serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
 }
 
 /// Starts a named thread.

@@ -140,9 +140,9 @@ impl Engine {
 
     /// The plugins and the provider instances that they make.
     pub fn list_plugins(&self) -> ListPluginsResult {
-        let redactor = self.diagnostics_redactor();
+        let redactor = self.redactors.for_diagnostics();
         let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let setup = self.setup();
+        let setup = self.config.load();
         let plugins = setup.registry.list().into_iter().map(|plugin| {
             let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
             let mut plugin = plugin_info(plugin, failure);

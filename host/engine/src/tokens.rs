@@ -27,9 +27,7 @@ pub(crate) struct Tokens {
     changing: Mutex<()>,
     /// Whether what an earlier host was given was looked at.
     loaded: Mutex<bool>,
-    /// Every token that this host has seen, and the name of its placeholder. What is replaced or deleted stays a secret.
-    seen: Mutex<BTreeMap<String, String>>,
-    masks: ArcSwap<Masks>,
+    seen: Arc<SeenTokens>,
     /// Tokens that could not be read, and so cannot be masked.
     problems: Mutex<Vec<String>>,
 }
@@ -37,6 +35,49 @@ pub(crate) struct Tokens {
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Every token that this host has seen, to be masked wherever it shows. What is replaced or deleted stays a secret.
+pub(crate) struct SeenTokens {
+    /// By token, the name of its placeholder.
+    names: Mutex<BTreeMap<String, String>>,
+    masks: ArcSwap<Masks>,
+}
+
+impl Default for SeenTokens {
+    fn default() -> Self {
+        Self { names: Mutex::default(), masks: ArcSwap::from_pointee(Masks::none()) }
+    }
+}
+
+impl fmt::Debug for SeenTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeenTokens").finish_non_exhaustive()
+    }
+}
+
+impl SeenTokens {
+    /// Masks of all of them.
+    pub(crate) fn masks(&self) -> Arc<Masks> {
+        self.masks.load_full()
+    }
+
+    /// The same as values, to be masked together with others.
+    pub(crate) fn known(&self) -> Vec<KnownSecret> {
+        let names = lock(&self.names);
+        names.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() }).collect()
+    }
+
+    /// Remembers a token, so that it is masked from now on. Returns whether it was new.
+    fn remember(&self, provider: &str, token: &Token) -> bool {
+        let mut names = lock(&self.names);
+        let new = names.insert(token.reveal().to_owned(), format!("{provider}-token")).is_none();
+        if new {
+            let known = names.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() });
+            self.masks.store(Arc::new(Masks::new(known)));
+        }
+        new
     }
 }
 
@@ -48,26 +89,8 @@ pub(crate) struct TokenVariable {
 }
 
 impl Tokens {
-    pub(crate) fn new(store: TokenStore) -> Self {
-        Self {
-            store,
-            changing: Mutex::default(),
-            loaded: Mutex::default(),
-            seen: Mutex::default(),
-            masks: ArcSwap::from_pointee(Masks::none()),
-            problems: Mutex::default(),
-        }
-    }
-
-    /// Masks of every token that this host has seen.
-    pub(crate) fn masks(&self) -> Arc<Masks> {
-        self.masks.load_full()
-    }
-
-    /// The same as values, to be masked together with others.
-    pub(crate) fn known(&self) -> Vec<KnownSecret> {
-        let seen = lock(&self.seen);
-        seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() }).collect()
+    pub(crate) fn new(store: TokenStore, seen: Arc<SeenTokens>) -> Self {
+        Self { store, changing: Mutex::default(), loaded: Mutex::default(), seen, problems: Mutex::default() }
     }
 
     /// Where new tokens go, for people.
@@ -78,19 +101,12 @@ impl Tokens {
         }
     }
 
-    pub(crate) fn problems(&self) -> Vec<String> {
-        lock(&self.problems).clone()
+    pub(crate) fn seen(&self) -> &SeenTokens {
+        &self.seen
     }
 
-    /// Remembers a token, so that it is masked from now on. Returns whether it was new.
-    fn remember(&self, provider: &str, token: &Token) -> bool {
-        let mut seen = lock(&self.seen);
-        let new = seen.insert(token.reveal().to_owned(), format!("{provider}-token")).is_none();
-        if new {
-            let known = seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() });
-            self.masks.store(Arc::new(Masks::new(known)));
-        }
-        new
+    pub(crate) fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
     }
 }
 
@@ -140,7 +156,7 @@ impl Engine {
     /// `NOT_FOUND` for a provider that there is not, `INVALID_PARAMS` for one that takes no token or a token that cannot
     /// be one, `IO` where the store cannot be used; then everything is as before.
     pub fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
-        let setup = self.setup();
+        let setup = self.config.load();
         let provider = Arc::clone(setup.provider(&params.provider)?);
         let mut problems = Vec::new();
         let mut wrong =
@@ -189,10 +205,11 @@ impl Engine {
     pub fn clear_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
         let _one = lock(&self.tokens.changing);
         let name = &params.provider;
-        let variable = self.setup().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
+        let variable =
+            self.config.load().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
         let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
             // A name that is no provider's is a mistake, unless it was one's once.
-            self.setup().provider(name)?;
+            self.config.load().provider(name)?;
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
         };
         let kind = kind_of(name, &store)?;
@@ -209,7 +226,7 @@ impl Engine {
     /// `NOT_FOUND` for a provider that there is not.
     pub fn has_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
         let name = &params.provider;
-        let variable = self.setup().provider(name)?.token_variable()?;
+        let variable = self.config.load().provider(name)?.token_variable()?;
         let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
         };
@@ -271,7 +288,7 @@ impl Engine {
     }
 
     fn learn(&self, provider: &str, token: &Token) {
-        if self.tokens.remember(provider, token) {
+        if self.tokens.seen.remember(provider, token) {
             // The host's own log masks it from now on.
             self.follow();
         }

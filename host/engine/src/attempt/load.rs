@@ -108,7 +108,7 @@ impl Engine {
         }
         self.load_tokens();
         let token = self.token_for(setup, &record.summary.provider);
-        let known_tokens = self.tokens.known();
+        let known_tokens = self.tokens.seen().known();
         Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
     }
 }

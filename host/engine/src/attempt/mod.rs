@@ -69,7 +69,7 @@ impl Attempted {
 impl Engine {
     /// Runs one attempt and puts its end on record. Called on the attempt's own thread.
     pub(crate) fn attempt(self: &Arc<Self>, live: &Arc<ActiveRun>) {
-        let setup = self.setup();
+        let setup = self.config.load();
         let loaded = match self.load(live.run(), &setup) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -81,7 +81,7 @@ impl Engine {
             }
         };
         // One for all that redacts for this attempt, so that a fault is told once.
-        let faults = self.faults(Some(loaded.run()));
+        let faults = self.redactors.faults(Some(loaded.run()));
         let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
         let (widened, began) = (OnceCell::new(), Instant::now());
         let stage = AttemptContext {

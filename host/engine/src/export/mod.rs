@@ -60,7 +60,7 @@ impl Engine {
         check_transient(params, remote)?;
         let run = self.storage.read(|reader| reader.run(params.run_id))?;
         let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
-        let redactor = self.redactor();
+        let redactor = self.redactors.for_data();
         redact_record(&redactor, &mut run);
         if params.format == ExportFormat::Txt {
             has_answer(&run)?;
@@ -99,7 +99,7 @@ impl Engine {
 
     /// The folder of exports that no path was given for.
     pub(crate) fn exports_folder(&self) -> PathBuf {
-        let configured = self.setup().config.storage.exports.clone();
+        let configured = self.config.load().config.storage.exports.clone();
         configured.unwrap_or_else(|| self.paths.data_dir.join("exports"))
     }
 

@@ -16,7 +16,7 @@ impl Engine {
     /// `NOT_FOUND` for a provider that there is not.
     pub fn pause_queue(&self, params: &PauseParams) -> Result<QueuePauses, ApiError> {
         if let Some(name) = &params.provider {
-            self.setup().provider(name).map_err(|error| error.at("/provider"))?;
+            self.config.load().provider(name).map_err(|error| error.at("/provider"))?;
         }
         self.set_paused(params, true)
     }
@@ -27,7 +27,7 @@ impl Engine {
     /// `NOT_FOUND` for a provider that there is not and that is not paused.
     pub fn resume_queue(&self, params: &PauseParams) -> Result<QueuePauses, ApiError> {
         if let Some(name) = params.provider.as_ref().filter(|name| !self.dispatcher.pauses().lanes.contains(*name)) {
-            self.setup().provider(name).map_err(|error| error.at("/provider"))?;
+            self.config.load().provider(name).map_err(|error| error.at("/provider"))?;
         }
         self.set_paused(params, false)
     }
@@ -62,7 +62,7 @@ impl Engine {
             Some(State::Ready | State::Scheduled | State::Held) => {}
         }
         let position = self.dispatcher.view(run).and_then(|view| view.place).map(|place| place.overall);
-        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let recorder = Recorder::new(Some(run), None, self.redactors.for_data());
         let event =
             recorder.progress(ProgressStage::PriorityChanged, json!({"priority": priority, "position": position}));
         let write = self.storage.write_urgent(Durability::Full, move |tx| {

@@ -297,11 +297,11 @@ impl Engine {
 
     fn retention_policies(&self) -> Result<Policies, ApiError> {
         let rows = self.storage.read(Reader::retention)?;
-        Ok(Policies::new(&self.setup().config, &rows))
+        Ok(Policies::new(&self.config.load().config, &rows))
     }
 
     fn known_provider(&self, name: &str) -> Result<(), ApiError> {
-        let setup = self.setup();
+        let setup = self.config.load();
         let Err(unknown) = setup.provider(name) else { return Ok(()) };
         let filter = RunFilter { provider: Some(name.to_owned()), ..RunFilter::default() };
         let runs = self.storage.read(|reader| reader.runs(&filter, 1, 0))?;

@@ -109,7 +109,7 @@ impl Engine {
 
     /// What this machine can hold, for records.
     pub fn sandbox_support(&self) -> SandboxSupport {
-        let setup = self.setup();
+        let setup = self.config.load();
         let report = self.sandbox_report(&setup);
         SandboxSupport {
             backend: report.backend,

@@ -161,7 +161,7 @@ impl Engine {
     /// Where the configuration could not be taken over: `INVALID_PARAMS` with every problem and its place, or `IO` where
     /// it cannot be read. Plugins that have changed are in force all the same.
     pub fn reload(self: &Arc<Self>, trigger: ReloadTrigger) -> Result<Reload, ApiError> {
-        for plugin in self.setup().registry.reinstate() {
+        for plugin in self.config.load().registry.reinstate() {
             tracing::info!(plugin, "a plugin that was set aside is tried again");
         }
         self.reload_from(trigger, Files { config: true, seen: None })
@@ -178,7 +178,7 @@ impl Engine {
     fn reload_from(self: &Arc<Self>, trigger: ReloadTrigger, files: Files) -> Result<Reload, ApiError> {
         let Files { config: again, seen } = files;
         let mut basis = self.reloading.begin();
-        let current = self.setup();
+        let current = self.config.load();
         let mut read = |source: Source| {
             let (config, unfit) = source.config_with_fitting(&basis.set)?;
             Ok(Candidate { source, config, unfit })
@@ -231,7 +231,7 @@ impl Engine {
             problems: file.iter().flatten().take(MOST_NAMED).cloned().collect(),
         });
         let nothing_new = reload.changed.is_empty() && reload.plugins.is_empty() && reload.ok;
-        self.setup.store(Arc::clone(&setup));
+        self.config.store(Arc::clone(&setup));
         if setup.registry.known_files() != before.registry.known_files() {
             self.remember_plugin_files(&setup);
         }
@@ -277,7 +277,7 @@ impl Engine {
 
     /// The same without secrets: plugins say why they were kept or refused in words of their own.
     fn clean_reload(&self, mut reload: Reload) -> Reload {
-        let redactor = self.diagnostics_redactor();
+        let redactor = self.redactors.for_diagnostics();
         let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
         reload.changed.iter_mut().for_each(clean);
         reload.plugins.iter_mut().filter_map(|plugin| plugin.reason.as_mut()).for_each(clean);
@@ -291,7 +291,7 @@ impl Engine {
 
     /// Tells those outside of the engine what is in force.
     pub(crate) fn follow(&self) {
-        let unfollowed = (self.reloading.follow)(&self.setup().config, self.log_redactor());
+        let unfollowed = (self.reloading.follow)(&self.config.load().config, self.redactors.for_log());
         self.reloading.told().follow = unfollowed;
     }
 
@@ -323,7 +323,7 @@ impl Engine {
     /// The folder of the operator's plugins that is in force, whether or not it exists.
     #[must_use]
     pub fn plugin_folder(&self) -> PathBuf {
-        plugin_folder(&self.setup().config.plugins, &self.paths).to_owned()
+        plugin_folder(&self.config.load().config.plugins, &self.paths).to_owned()
     }
 
     /// The file as it was when it came in force.

@@ -60,7 +60,7 @@ impl Engine {
     /// `PLUGIN_FAILED` where it cannot say what it runs.
     pub fn trust_plugin(self: &Arc<Self>, params: &TrustPluginParams) -> Result<TrustPluginResult, ApiError> {
         let mut basis = self.reloading.begin();
-        let current = self.setup();
+        let current = self.config.load();
         let configured = current.config.providers.get(&params.name).map(|provider| provider.settings.clone());
         let settings = Value::Object(configured.unwrap_or_default());
         let instance = current.registry.waiting_provider(&params.name, &settings).map_err(|error| {

@@ -67,7 +67,7 @@ impl Engine {
         let (payload, Some(conversation)) = (parsed?, conversation) else {
             return Err(ApiError::internal("a message without a conversation"));
         };
-        self.setup().provider(&conversation.provider).map_err(|error| error.at("/conversationId"))?;
+        self.config.load().provider(&conversation.provider).map_err(|error| error.at("/conversationId"))?;
         self.submit(SubmitRequest { payload, profile, caller, conversation: Some(conversation) }, origin)
     }
 }

@@ -82,7 +82,7 @@ impl Engine {
 
     fn accept(self: &Arc<Self>, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
         let SubmitRequest { mut payload, profile, caller, conversation } = order;
-        let setup = self.setup();
+        let setup = self.config.load();
         setup.check_redactors()?;
         if let Some(conversation) = &conversation {
             message::check(conversation, &payload)?;
@@ -119,9 +119,9 @@ impl Engine {
         let takes_token = token.is_some();
         let token = token.as_deref().map(|name| (name, ""));
         let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
-        let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.known());
+        let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.seen().known());
         let masks = Arc::new(Masks::with_open(known, &open_values(&inherited)));
-        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(None));
+        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.redactors.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
         let message = conversation.map(|conversation| Message::new(conversation, &payload, &cwd, &recorder));
         let effective = message.as_ref().map_or_else(|| payload.clone(), |message| message.resuming(&payload));
@@ -143,7 +143,7 @@ impl Engine {
             moved,
             run,
         };
-        submission.accept().map_err(|error| crate::clean_error(recorder.redactor(), &error))
+        submission.accept().map_err(|error| crate::redactors::clean_error(recorder.redactor(), &error))
     }
 }
 

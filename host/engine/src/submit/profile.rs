@@ -85,7 +85,7 @@ impl Engine {
             let error = ApiError::invalid(problems);
             return Err(if secret { error.hint(SECRET_HINT) } else { error });
         }
-        self.setup().provider(provider)?;
+        self.config.load().provider(provider)?;
         let now = now();
         let known = id.map(|id| self.profile(&id.to_string()).map_err(|error| error.at("/id"))).transpose()?;
         let profile = Profile {
@@ -127,7 +127,7 @@ impl Engine {
             format!("must have at most {MAX_NAME} characters")
         } else if name.parse::<ProfileId>().is_ok() {
             "looks like an id; a name must be told from one".to_owned()
-        } else if self.redactor().redact(name).text != name {
+        } else if self.redactors.for_data().redact(name).text != name {
             SECRET.to_owned()
         } else {
             return;
@@ -179,7 +179,7 @@ impl Engine {
     fn secrets_of(&self, config: &Value, payload: Option<&StartPayload>) -> Vec<String> {
         let known = payload.map(|payload| known_secrets(&BTreeMap::new(), payload)).unwrap_or_default();
         let masks = Arc::new(Masks::new(known));
-        let redactor = RunRedactor::new(Arc::clone(&self.setup().redactor), masks, self.faults(None));
+        let redactor = RunRedactor::new(Arc::clone(&self.config.load().redactor), masks, self.redactors.faults(None));
         let mut shown = config.clone();
         redactor.redact_json(&mut shown);
         differences(config, &shown)

@@ -1,0 +1,125 @@
+//! What the unit tests of the services share: a real storage in a private folder, and an active configuration without
+//! plugins.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::redactors::Redactors;
+use crate::setup::{ActiveConfig, CurrentConfig};
+use ostler_config::Config;
+use ostler_plugin_host::{Registry, RegistryOptions};
+use ostler_protocol::{Event, JobState, RunId, RunMode};
+use ostler_redaction::{OperatorRules, Redactor, Rule};
+use ostler_storage::{Durability, EventFilter, NewJob, NewRun, Options, ReadLimit, Storage, StorageError, WriteTx};
+use ostler_test_hooks::clock;
+
+/// What the redactor of a [`Fixture`] takes for a secret, under the name `test-key`.
+pub(crate) const SECRET: &str = "key-abcdef";
+
+/// Two providers whose plugin does not exist: known by name, and of no other use.
+const CONFIG: &str = "[providers.codex]\nplugin = \"codex\"\n[providers.claude]\nplugin = \"claude\"\n";
+
+/// What most services are made of.
+pub(crate) struct Fixture {
+    folder: TempDir,
+    pub(crate) storage: Storage,
+    pub(crate) config: CurrentConfig,
+    pub(crate) redactors: Redactors,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        Self::with_config("")
+    }
+
+    /// With further sections in the file of the configuration.
+    pub(crate) fn with_config(sections: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let storage = Storage::open(&folder.path().join("ostler.db"), &Options::default()).unwrap();
+        let config = CurrentConfig::new(active_config(sections));
+        let redactors = Redactors::new(config.clone(), storage.clone(), Arc::default());
+        Self { folder, storage, config, redactors }
+    }
+
+    /// The private folder, without links.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    /// Replaces the active configuration.
+    pub(crate) fn change_config(&self, change: impl FnOnce(&mut ActiveConfig)) {
+        let mut active = active_config("");
+        change(&mut active);
+        self.config.store(Arc::new(active));
+    }
+
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,
+    ) -> T {
+        self.storage.write(Durability::Full, work).wait().unwrap()
+    }
+
+    /// A run that waits in the queue, as far as the storage knows.
+    pub(crate) fn insert_run(&self, provider: &str) -> RunId {
+        let run = new_run(provider, &self.folder());
+        let run_id = run.run_id;
+        self.write(move |tx| {
+            tx.insert_run(&run)?;
+            tx.insert_job(&NewJob {
+                run_id,
+                provider: run.provider.clone(),
+                state: JobState::Ready,
+                priority: 0,
+                enqueued_at: run.created_at,
+                not_before: None,
+                carry: None,
+            })
+        });
+        run_id
+    }
+
+    pub(crate) fn events_of(&self, run: RunId) -> Vec<Event> {
+        self.events(&EventFilter { run_id: Some(run), ..EventFilter::default() })
+    }
+
+    /// Every event that was submitted to the storage before.
+    pub(crate) fn events(&self, filter: &EventFilter) -> Vec<Event> {
+        // Writes are made in the order of the calls.
+        self.write(|_| Ok(()));
+        self.storage.read(|reader| reader.events_after(0, filter, ReadLimit::default())).unwrap().events
+    }
+}
+
+pub(crate) fn new_run(provider: &str, cwd: &Path) -> NewRun {
+    NewRun {
+        run_id: RunId::generate(),
+        provider: provider.to_owned(),
+        model: None,
+        mode: RunMode::NonInteractive,
+        title: "do it".to_owned(),
+        cwd: cwd.to_owned(),
+        priority: 0,
+        origin: "cli".to_owned(),
+        payload: serde_json::json!({"provider": provider, "prompt": "do it"}).to_string(),
+        sealed_pointers: Vec::new(),
+        snapshot: None,
+        session_id: None,
+        created_at: clock::now(),
+    }
+}
+
+fn active_config(sections: &str) -> ActiveConfig {
+    let config = Config::parse(&format!("{CONFIG}{sections}")).unwrap();
+    let (registry, _) = Registry::open(&RegistryOptions { bundled: &[], ..RegistryOptions::default() }).unwrap();
+    let mut active = ActiveConfig::build(config, &Arc::new(registry), None);
+    // Without a redactor plugin everything would be withheld.
+    let rules = OperatorRules { rules: vec![Rule::new("test-key", "key-[a-f]{6}")], allow: Vec::new() };
+    active.redactor = Arc::new(Redactor::compile(Vec::new(), rules).unwrap());
+    active
+}
