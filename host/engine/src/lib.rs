@@ -67,7 +67,6 @@ use ostler_token_store::TokenStore;
 
 use audit::AuditTrail;
 use capabilities::Cache;
-use policy::policy_set::Grants;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
 use retention::Retention;
@@ -78,6 +77,7 @@ use tokens::{SeenTokens, Tokens};
 
 pub use access::{ClientToken, ClientTokens};
 pub use audit::AuditEntry;
+pub use grants::GrantStore;
 pub use redactors::Redactors;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
 pub use seal::SealError;
@@ -121,6 +121,7 @@ pub struct Engine {
     zygote: Zygote,
     config: CurrentConfig,
     redactors: Redactors,
+    grants: GrantStore,
     reloading: Reloading,
     dispatcher: Dispatcher,
     sealer: Sealer,
@@ -179,6 +180,7 @@ impl Engine {
             dispatcher,
             config,
             redactors,
+            grants: GrantStore::new(parts.storage.clone()),
             paths: parts.paths,
             storage: parts.storage,
             zygote: parts.zygote,
@@ -241,6 +243,12 @@ impl Engine {
         Ok(())
     }
 
+    /// The folders in which runs may work.
+    #[must_use]
+    pub const fn grants(&self) -> &GrantStore {
+        &self.grants
+    }
+
     /// The redactors of what belongs to no run.
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
@@ -273,15 +281,6 @@ impl Engine {
     /// Counts open event streams.
     pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.subscribers)
-    }
-
-    /// The folders in which runs may work.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    fn grants(&self) -> Result<Grants, ApiError> {
-        let grants = self.storage.read(ostler_storage::Reader::grants)?;
-        Ok(Grants::new(grants.into_iter().map(|grant| (grant.path, grant.trust_settings))))
     }
 
     /// The folder of the attempts' private folders.

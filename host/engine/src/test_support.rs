@@ -51,6 +51,13 @@ impl Fixture {
         self.folder.path().canonicalize().unwrap()
     }
 
+    /// A new folder in the private one.
+    pub(crate) fn make_folder(&self, name: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
     /// Replaces the active configuration.
     pub(crate) fn change_config(&self, change: impl FnOnce(&mut ActiveConfig)) {
         let mut active = active_config("");

@@ -81,7 +81,7 @@ impl AttemptContext<'_> {
         let path = search_path(&engine.environment, caller, &provider.config.environment);
         let start =
             ostler_runner::resolve_launch(executable, path.as_ref()).map_err(|error| unresolved(executable, &error))?;
-        let trusted_settings = engine.grants()?.trusts_settings_of(cwd);
+        let trusted_settings = engine.grants.for_policies()?.trusts_settings_of(cwd);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;

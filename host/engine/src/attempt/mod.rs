@@ -220,7 +220,7 @@ impl AttemptContext<'_> {
         let folders =
             self.engine.check_folders(&self.loaded.payload, &cwd).inspect_err(|error| self.say_missing(&cwd, error))?;
         let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
-        let grants = self.engine.grants()?;
+        let grants = self.engine.grants.for_policies()?;
         let question = self.judge(self.question(provider, &snapshot, &cwd, &ready, &grants)?, &ready)?;
         self.check_stop()?;
         let (child, proxy) = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;

@@ -137,7 +137,7 @@ impl Engine {
             caller: caller.as_ref(),
             inherited: &inherited,
             takes_token,
-            grants: self.grants()?,
+            grants: self.grants.for_policies()?,
             recorder: &recorder,
             origin,
             moved,
