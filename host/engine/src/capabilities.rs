@@ -333,7 +333,7 @@ impl Engine {
         let inherited = self.probe_environment(setup, provider, caller);
         let run = |probe: plugin::Probe| {
             let entry = AuditEntry::by_host(AuditKind::Probe).fact("provider", &provider.name);
-            self.audit(entry.fact("executable", &executable.path).fact("args", &probe.args));
+            self.audit.append(entry.fact("executable", &executable.path).fact("args", &probe.args));
             let mut environment = inherited.clone();
             environment.extend(probe.environment.into_iter().map(|variable| (variable.name, variable.value)));
             let spec = ProbeSpec {

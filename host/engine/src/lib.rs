@@ -65,7 +65,6 @@ use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 use ostler_token_store::TokenStore;
 
-use audit::AuditTrail;
 use capabilities::Cache;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
@@ -75,8 +74,8 @@ use setup::reload::{InitialState, Reloading};
 use setup::{ActiveConfig, CurrentConfig};
 use tokens::{SeenTokens, Tokens};
 
-pub use access::{ClientToken, ClientTokens};
-pub use audit::AuditEntry;
+pub use access::{AccessTokenStore, ClientToken, ClientTokens};
+pub use audit::{AuditEntry, AuditLog};
 pub use grants::GrantStore;
 pub use redactors::Redactors;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
@@ -129,8 +128,8 @@ pub struct Engine {
     retention: Arc<Retention>,
     tokens: Tokens,
     machine: sandbox::Machine,
-    client_tokens: Arc<ClientTokens>,
-    audit: AuditTrail,
+    access_tokens: AccessTokenStore,
+    audit: Arc<AuditLog>,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
     environment: BTreeMap<String, String>,
     started_at: Timestamp,
@@ -157,10 +156,8 @@ impl Engine {
     pub fn new(parts: Parts) -> Result<Arc<Self>, ApiError> {
         let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
-        let audit = AuditTrail::open(&parts.paths.data_dir).map_err(|error| key(&error))?;
         let seen_tokens = Arc::new(SeenTokens::default());
         let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir), Arc::clone(&seen_tokens));
-        let client_tokens = ClientTokens::load(&parts.storage)?;
         let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
         let reloading = Reloading::new(InitialState {
             source: parts.source,
@@ -176,6 +173,9 @@ impl Engine {
         let dispatcher = Dispatcher::new(setup.limits());
         let config = CurrentConfig::new(setup);
         let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
+        let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
+        let audit = Arc::new(audit.map_err(|error| key(&error))?);
+        let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
         let engine = Arc::new(Self {
             dispatcher,
             config,
@@ -190,7 +190,7 @@ impl Engine {
             retention: Arc::default(),
             tokens,
             machine: sandbox::Machine::default(),
-            client_tokens: Arc::new(client_tokens),
+            access_tokens,
             audit,
             environment: attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok()),
             started_at: clock::now(),
@@ -212,7 +212,7 @@ impl Engine {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.remember_plugin_files(&self.config.load());
-        self.begin_audit()?;
+        self.audit.begin()?;
         self.recover_pauses()?;
         self.recover()?;
         self.sweep_exports();
@@ -238,7 +238,11 @@ impl Engine {
         // The first run does not wait for it then.
         spawn("sandbox", move || drop(engine.sandbox_report(&engine.config.load())))?;
         let engine = Arc::clone(self);
-        spawn("audit", move || engine.report_audit())?;
+        spawn("audit", move || {
+            if let Some(damage) = engine.audit.damage() {
+                engine.reloading.report(damage);
+            }
+        })?;
         self.look_at_clis();
         Ok(())
     }
@@ -247,6 +251,18 @@ impl Engine {
     #[must_use]
     pub const fn grants(&self) -> &GrantStore {
         &self.grants
+    }
+
+    /// The access tokens.
+    #[must_use]
+    pub const fn access_tokens(&self) -> &AccessTokenStore {
+        &self.access_tokens
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
     }
 
     /// The redactors of what belongs to no run.

@@ -203,7 +203,7 @@ fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
 
 /// Puts a refused call on record.
 fn note_refusal(engine: &Engine, caller: &Caller, method: &str) {
-    engine.audit_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
+    engine.audit().append_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
 }
 
 /// The answer to a call that did not work.

@@ -452,7 +452,7 @@ impl AttemptContext<'_> {
     fn audit_spawn(&self, provider: &Provider, cwd: &Path, ready: &PreparedLaunch) {
         let entry = AuditEntry::by_host(AuditKind::Spawn).run(self.loaded.run()).fact("provider", &provider.name);
         let entry = entry.fact("attempt", self.loaded.job.attempt).fact("executable", &ready.executable);
-        self.engine.audit(entry.fact("cwd", cwd));
+        self.engine.audit.append(entry.fact("cwd", cwd));
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &PreparedLaunch) -> Stopped {

@@ -267,11 +267,11 @@ impl Engine {
     fn audit_reload(&self, reload: &Reload) {
         if reload.trigger != ReloadTrigger::Settings && !reload.changed.is_empty() {
             let entry = AuditEntry::by_host(AuditKind::Settings).fact("trigger", reload.trigger);
-            self.audit(entry.fact("changed", &reload.changed));
+            self.audit.append(entry.fact("changed", &reload.changed));
         }
         for plugin in &reload.plugins {
             let entry = AuditEntry::by_host(AuditKind::Plugin).fact("name", &plugin.name).fact("kind", &plugin.kind);
-            self.audit(entry.fact("change", &plugin.change).fact("trigger", reload.trigger));
+            self.audit.append(entry.fact("change", &plugin.change).fact("trigger", reload.trigger));
         }
     }
 

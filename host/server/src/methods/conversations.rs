@@ -63,7 +63,7 @@ pub(super) fn delete(
 ) -> Result<DeletedConversation, ApiError> {
     let deleted = engine.delete_conversation(params.conversation_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).fact("what", "conversation");
-    engine.audit_now(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
+    engine.audit().append_durably(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
     Ok(deleted)
 }
 

@@ -19,7 +19,9 @@ pub(super) fn set(
     params: &SetRetentionParams,
 ) -> Result<RetentionPolicy, ApiError> {
     let policy = engine.set_retention(params)?;
-    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("setRetention", params))?;
+    engine
+        .audit()
+        .append_durably(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("setRetention", params))?;
     Ok(policy)
 }
 
@@ -29,7 +31,9 @@ pub(super) fn unset(
     params: &UnsetRetentionParams,
 ) -> Result<RetentionState, ApiError> {
     let state = engine.unset_retention(params)?;
-    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("unsetRetention", params))?;
+    engine
+        .audit()
+        .append_durably(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("unsetRetention", params))?;
     Ok(state)
 }
 
@@ -39,7 +43,9 @@ pub(super) fn apply(
     params: &ApplyRetentionParams,
 ) -> Result<RetentionReport, ApiError> {
     if !params.dry_run {
-        engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("action", "applyRetention"))?;
+        engine.audit().append_durably(
+            AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("action", "applyRetention"),
+        )?;
     }
     engine.apply_retention(params.dry_run)
 }

@@ -49,11 +49,13 @@ pub(super) fn submitted(
     }
     entry = entry.fact("origin", &caller.origin);
     match &outcome {
-        Ok(started) => engine.audit(entry.run(started.run_id).fact("outcome", "taken")),
+        Ok(started) => engine.audit().append(entry.run(started.run_id).fact("outcome", "taken")),
         Err(error) => {
             let checks: Vec<&str> = error.findings.iter().map(|finding| finding.check.as_str()).collect();
             let checks = Some(checks).filter(|checks| !checks.is_empty());
-            engine.audit_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
+            engine
+                .audit()
+                .append_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
         }
     }
     result(&outcome?)
@@ -72,7 +74,7 @@ pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Re
 pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
     let deleted = engine.delete_run(params.run_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).run(params.run_id);
-    engine.audit_now(entry.fact("what", "run"))?;
+    engine.audit().append_durably(entry.fact("what", "run"))?;
     Ok(deleted)
 }
 
@@ -100,19 +102,19 @@ pub(super) fn export(
     let exported = engine.export_run(params, caller.peer.is_remote())?;
     // The host does not know where the caller of a transient export puts it.
     let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
-    engine.audit(entry.fact("format", params.format).fact("bytes", exported.bytes));
+    engine.audit().append(entry.fact("format", params.format).fact("bytes", exported.bytes));
     Ok(exported)
 }
 
 pub(super) fn pause(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
     let pauses = engine.pause_queue(params)?;
-    engine.audit(queue_entry(caller, "pause").fact("provider", &params.provider));
+    engine.audit().append(queue_entry(caller, "pause").fact("provider", &params.provider));
     Ok(pauses)
 }
 
 pub(super) fn resume(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
     let pauses = engine.resume_queue(params)?;
-    engine.audit(queue_entry(caller, "resume").fact("provider", &params.provider));
+    engine.audit().append(queue_entry(caller, "resume").fact("provider", &params.provider));
     Ok(pauses)
 }
 
@@ -122,7 +124,7 @@ pub(super) fn set_priority(
     params: &SetQueuePriorityParams,
 ) -> Result<JobRecord, ApiError> {
     let job = engine.set_queue_priority(params)?;
-    engine.audit(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
+    engine.audit().append(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
     Ok(job)
 }
 
