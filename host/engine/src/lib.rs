@@ -68,7 +68,6 @@ use ostler_token_store::TokenStore;
 use capabilities::Cache;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
-use retention::Retention;
 use seal::Sealer;
 use setup::reload::{InitialState, Reloading};
 use setup::{ActiveConfig, CurrentConfig};
@@ -78,6 +77,7 @@ pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
 pub use grants::GrantStore;
 pub use redactors::Redactors;
+pub use retention::RetentionService;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
 pub use seal::SealError;
 pub use setup::complaints::complaints;
@@ -125,7 +125,7 @@ pub struct Engine {
     dispatcher: Dispatcher,
     sealer: Sealer,
     capabilities: Cache,
-    retention: Arc<Retention>,
+    retention: Arc<RetentionService>,
     tokens: Tokens,
     machine: sandbox::Machine,
     access_tokens: AccessTokenStore,
@@ -173,6 +173,7 @@ impl Engine {
         let dispatcher = Dispatcher::new(setup.limits());
         let config = CurrentConfig::new(setup);
         let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
+        let retention = RetentionService::new(parts.storage.clone(), config.clone());
         let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
@@ -187,7 +188,7 @@ impl Engine {
             reloading,
             sealer,
             capabilities: Cache::default(),
-            retention: Arc::default(),
+            retention: Arc::new(retention),
             tokens,
             machine: sandbox::Machine::default(),
             access_tokens,
@@ -216,7 +217,7 @@ impl Engine {
         self.recover_pauses()?;
         self.recover()?;
         self.sweep_exports();
-        self.start_retention()?;
+        self.retention.start()?;
         let engine = Arc::clone(self);
         let attempts = Threads::new("attempt");
         spawn("dispatch", move || {
@@ -269,6 +270,12 @@ impl Engine {
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
         &self.redactors
+    }
+
+    /// The deletion of runs.
+    #[must_use]
+    pub fn retention(&self) -> &RetentionService {
+        &self.retention
     }
 
     /// The database.

@@ -6,16 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::redactors::Redactors;
 use crate::setup::{ActiveConfig, CurrentConfig};
 use ostler_config::Config;
 use ostler_plugin_host::{Registry, RegistryOptions};
-use ostler_protocol::{Event, JobState, RunId, RunMode};
+use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus};
 use ostler_redaction::{OperatorRules, Redactor, Rule};
-use ostler_storage::{Durability, EventFilter, NewJob, NewRun, Options, ReadLimit, Storage, StorageError, WriteTx};
-use ostler_test_hooks::clock;
+use ostler_storage::{
+    Durability, EventFilter, NewJob, NewRun, Options, Outcome, ReadLimit, Storage, StorageError, WriteTx,
+};
 
 /// What the redactor of a [`Fixture`] takes for a secret, under the name `test-key`.
 pub(crate) const SECRET: &str = "key-abcdef";
@@ -91,6 +93,25 @@ impl Fixture {
         run_id
     }
 
+    /// Ends a run with this answer.
+    pub(crate) fn end_run(&self, run: RunId, at: Timestamp, answer: Option<&str>) {
+        let outcome = Outcome {
+            status: RunStatus::Completed,
+            end: RunEnd {
+                exit_code: Some(0),
+                reason: EndReason::Completed,
+                code: None,
+                message: "it ended".to_owned(),
+                hint: None,
+                answer: None,
+                final_text: answer.map(ToOwned::to_owned),
+            },
+            usage: None,
+            at,
+        };
+        self.write(move |tx| tx.finish_run(run, &outcome));
+    }
+
     pub(crate) fn events_of(&self, run: RunId) -> Vec<Event> {
         self.events(&EventFilter { run_id: Some(run), ..EventFilter::default() })
     }
@@ -117,7 +138,8 @@ pub(crate) fn new_run(provider: &str, cwd: &Path) -> NewRun {
         sealed_pointers: Vec::new(),
         snapshot: None,
         session_id: None,
-        created_at: clock::now(),
+        // Long ago: it can have ended at any time since.
+        created_at: Timestamp::UNIX_EPOCH,
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn delete(
     caller: &Caller,
     params: &ConversationParams,
 ) -> Result<DeletedConversation, ApiError> {
-    let deleted = engine.delete_conversation(params.conversation_id)?;
+    let deleted = engine.retention().delete_conversation(params.conversation_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).fact("what", "conversation");
     engine.audit().append_durably(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
     Ok(deleted)

@@ -72,7 +72,7 @@ pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Re
 }
 
 pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
-    let deleted = engine.delete_run(params.run_id)?;
+    let deleted = engine.retention().delete_run(params.run_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).run(params.run_id);
     engine.audit().append_durably(entry.fact("what", "run"))?;
     Ok(deleted)
