@@ -75,6 +75,7 @@ use tokens::{SeenTokens, Tokens};
 
 pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
+pub use export::Exporter;
 pub use grants::GrantStore;
 pub use redactors::Redactors;
 pub use retention::RetentionService;
@@ -126,6 +127,7 @@ pub struct Engine {
     sealer: Sealer,
     capabilities: Cache,
     retention: Arc<RetentionService>,
+    exporter: Exporter,
     tokens: Tokens,
     machine: sandbox::Machine,
     access_tokens: AccessTokenStore,
@@ -174,6 +176,7 @@ impl Engine {
         let config = CurrentConfig::new(setup);
         let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
         let retention = RetentionService::new(parts.storage.clone(), config.clone());
+        let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
         let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
@@ -189,6 +192,7 @@ impl Engine {
             sealer,
             capabilities: Cache::default(),
             retention: Arc::new(retention),
+            exporter,
             tokens,
             machine: sandbox::Machine::default(),
             access_tokens,
@@ -216,7 +220,7 @@ impl Engine {
         self.audit.begin()?;
         self.recover_pauses()?;
         self.recover()?;
-        self.sweep_exports();
+        self.exporter.sweep();
         self.retention.start()?;
         let engine = Arc::clone(self);
         let attempts = Threads::new("attempt");
@@ -270,6 +274,12 @@ impl Engine {
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
         &self.redactors
+    }
+
+    /// The export of runs.
+    #[must_use]
+    pub const fn exporter(&self) -> &Exporter {
+        &self.exporter
     }
 
     /// The deletion of runs.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::redactors::Redactors;
 use crate::setup::{ActiveConfig, CurrentConfig};
-use ostler_config::Config;
+use ostler_config::{Config, Paths};
 use ostler_plugin_host::{Registry, RegistryOptions};
 use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus};
 use ostler_redaction::{OperatorRules, Redactor, Rule};
@@ -58,6 +58,12 @@ impl Fixture {
         let path = self.folder().join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
+    }
+
+    /// The paths of a host in a folder of the private one.
+    pub(crate) fn paths(&self) -> Paths {
+        let home = self.folder().join("home");
+        Paths::resolve(&|name| (name == "OSTLER_HOME").then(|| home.clone().into_os_string()), None).unwrap()
     }
 
     /// Replaces the active configuration.

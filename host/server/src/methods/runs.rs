@@ -99,7 +99,7 @@ pub(super) fn export(
         caller.peer.require(AccessClass::Operate, "export_run with a path")?;
     }
     let entry = AuditEntry::new(AuditKind::Export, caller.peer.actor()).run(params.run_id);
-    let exported = engine.export_run(params, caller.peer.is_remote())?;
+    let exported = engine.exporter().export(params, caller.peer.is_remote())?;
     // The host does not know where the caller of a transient export puts it.
     let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
     engine.audit().append(entry.fact("format", params.format).fact("bytes", exported.bytes));
