@@ -75,6 +75,7 @@ use tokens::{SeenTokens, Tokens};
 
 pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
+pub use conversation::Conversations;
 pub use export::Exporter;
 pub use grants::GrantStore;
 pub use redactors::Redactors;
@@ -85,6 +86,7 @@ pub use setup::complaints::complaints;
 pub use setup::decide::{admission, limits, plugin_folder};
 pub use setup::reload::{Files, Follow};
 pub use setup::rules::load_redactor;
+pub use submit::profile::Profiles;
 
 /// What an engine is made of.
 pub struct Parts {
@@ -128,6 +130,8 @@ pub struct Engine {
     capabilities: Cache,
     retention: Arc<RetentionService>,
     exporter: Exporter,
+    conversations: Conversations,
+    profiles: Profiles,
     tokens: Tokens,
     machine: sandbox::Machine,
     access_tokens: AccessTokenStore,
@@ -177,6 +181,8 @@ impl Engine {
         let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
         let retention = RetentionService::new(parts.storage.clone(), config.clone());
         let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
+        let conversations = Conversations::new(parts.storage.clone(), config.clone(), redactors.clone());
+        let profiles = Profiles::new(parts.storage.clone(), config.clone(), redactors.clone());
         let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
@@ -193,6 +199,8 @@ impl Engine {
             capabilities: Cache::default(),
             retention: Arc::new(retention),
             exporter,
+            conversations,
+            profiles,
             tokens,
             machine: sandbox::Machine::default(),
             access_tokens,
@@ -274,6 +282,18 @@ impl Engine {
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
         &self.redactors
+    }
+
+    /// The conversations.
+    #[must_use]
+    pub const fn conversations(&self) -> &Conversations {
+        &self.conversations
+    }
+
+    /// The profiles.
+    #[must_use]
+    pub const fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     /// The export of runs.

@@ -15,7 +15,7 @@ use ostler_protocol::{
     WaitReason,
 };
 use ostler_scheduler::{JobView, State, Wait};
-use ostler_storage::{EventFilter, ReadLimit, RunFilter};
+use ostler_storage::{EventFilter, ReadLimit, RunFilter, Storage};
 
 /// Runs on a page where nothing is said.
 const DEFAULT_PAGE: u32 = 50;
@@ -52,20 +52,9 @@ impl Engine {
             until: params.date_to,
             search: params.search.clone(),
         };
-        self.make_ready_for(filter.search.as_deref())?;
+        index_before_search(&self.storage, filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
-    }
-
-    /// Before a search: reads what it would not find yet.
-    ///
-    /// # Errors
-    /// If the database cannot be read or written.
-    pub(crate) fn make_ready_for(&self, search: Option<&str>) -> Result<(), ApiError> {
-        if search.is_some() {
-            self.storage.index_texts()?;
-        }
-        Ok(())
     }
 
     /// Events of a run.
@@ -156,6 +145,17 @@ impl Engine {
         });
         ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
     }
+}
+
+/// Before a search: reads what it would not find yet.
+///
+/// # Errors
+/// If the database cannot be read or written.
+pub(crate) fn index_before_search(storage: &Storage, search: Option<&str>) -> Result<(), ApiError> {
+    if search.is_some() {
+        storage.index_texts()?;
+    }
+    Ok(())
 }
 
 /// A folder as runs have it: links resolved. One that is gone may still have runs.

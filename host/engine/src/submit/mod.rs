@@ -66,7 +66,7 @@ impl Engine {
     /// Whatever is wrong with it; nothing is stored then but the audit record of a policy's refusal.
     pub fn start_run(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
-        let profile = self.apply_profile(&mut params)?;
+        let profile = self.profiles.apply(&mut params)?;
         let payload = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
         self.submit(SubmitRequest { payload, profile, caller, conversation: None }, origin)
     }
