@@ -13,6 +13,7 @@ use crate::audit::AuditEntry;
 use crate::setup::{ActiveConfig, Provider};
 use ostler_plugin_host::ProviderInstance;
 use ostler_plugin_host::types as plugin;
+use ostler_protocol::methods::ListCapabilitiesParams;
 use ostler_protocol::{ApiError, AuditKind, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
 use ostler_runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, Sandbox, run_probe};
 use ostler_storage::{Durability, SnapshotKey};
@@ -99,6 +100,20 @@ pub(crate) struct Installed {
 }
 
 impl Engine {
+    /// What the installed CLIs can do.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not.
+    pub fn list_capabilities(
+        self: &Arc<Self>,
+        params: &ListCapabilitiesParams,
+    ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
+        let caller = Some(&params.client_environment).filter(|variables| !variables.is_empty());
+        let mut found = self.snapshots(params.provider.as_deref(), params.refresh.unwrap_or(false), caller)?;
+        found.sort_by_key(|snapshot| (snapshot.support == Support::Blocked, snapshot.provider.clone()));
+        Ok(found)
+    }
+
     /// The program of a provider for a request, and what it can do. Runs the probes where nothing is known.
     ///
     /// # Errors

@@ -78,6 +78,8 @@ pub use audit::{AuditEntry, AuditLog};
 pub use conversation::Conversations;
 pub use export::Exporter;
 pub use grants::GrantStore;
+pub use queries::RunQueries;
+pub use queue::queue_control::QueueControl;
 pub use redactors::Redactors;
 pub use retention::RetentionService;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
@@ -125,7 +127,9 @@ pub struct Engine {
     redactors: Redactors,
     grants: GrantStore,
     reloading: Reloading,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
+    runs: RunQueries,
+    queue: QueueControl,
     sealer: Sealer,
     capabilities: Cache,
     retention: Arc<RetentionService>,
@@ -176,18 +180,28 @@ impl Engine {
         for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
-        let dispatcher = Dispatcher::new(setup.limits());
+        let dispatcher = Arc::new(Dispatcher::new(setup.limits()));
         let config = CurrentConfig::new(setup);
         let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
         let retention = RetentionService::new(parts.storage.clone(), config.clone());
         let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
         let conversations = Conversations::new(parts.storage.clone(), config.clone(), redactors.clone());
         let profiles = Profiles::new(parts.storage.clone(), config.clone(), redactors.clone());
+        let runs = RunQueries::new(parts.storage.clone(), Arc::clone(&dispatcher));
+        let queue = QueueControl::new(
+            parts.storage.clone(),
+            config.clone(),
+            redactors.clone(),
+            Arc::clone(&dispatcher),
+            runs.clone(),
+        );
         let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
         let engine = Arc::new(Self {
             dispatcher,
+            runs,
+            queue,
             config,
             redactors,
             grants: GrantStore::new(parts.storage.clone()),
@@ -226,7 +240,7 @@ impl Engine {
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
         self.remember_plugin_files(&self.config.load());
         self.audit.begin()?;
-        self.recover_pauses()?;
+        self.queue.recover_pauses()?;
         self.recover()?;
         self.exporter.sweep();
         self.retention.start()?;
@@ -282,6 +296,18 @@ impl Engine {
     #[must_use]
     pub const fn redactors(&self) -> &Redactors {
         &self.redactors
+    }
+
+    /// What is known of runs.
+    #[must_use]
+    pub const fn runs(&self) -> &RunQueries {
+        &self.runs
+    }
+
+    /// The queue, as people change it.
+    #[must_use]
+    pub const fn queue(&self) -> &QueueControl {
+        &self.queue
     }
 
     /// The conversations.

@@ -2,19 +2,23 @@
 //! plugins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use crate::queue::dispatch::Dispatcher;
 use crate::redactors::Redactors;
 use crate::setup::{ActiveConfig, CurrentConfig};
 use ostler_config::{Config, Paths};
 use ostler_plugin_host::{Registry, RegistryOptions};
-use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus};
+use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus, StartAfter};
 use ostler_redaction::{OperatorRules, Redactor, Rule};
+use ostler_scheduler::{Admit, Job, Limits, Start};
 use ostler_storage::{
     Durability, EventFilter, NewJob, NewRun, Options, Outcome, ReadLimit, Storage, StorageError, WriteTx,
 };
@@ -128,6 +132,28 @@ impl Fixture {
         self.write(|_| Ok(()));
         self.storage.read(|reader| reader.events_after(0, filter, ReadLimit::default())).unwrap().events
     }
+}
+
+/// A queue without limits that matter, whose thread does not run.
+pub(crate) fn dispatcher() -> Dispatcher {
+    let aging = Duration::from_secs(3600);
+    Dispatcher::new(Limits { global: 1, per_lane: 1, lanes: BTreeMap::new(), capacity: 100, aging })
+}
+
+/// Puts a run into the queue, behind those that are there.
+pub(crate) fn enqueue(dispatcher: &Dispatcher, run: RunId, after: Option<&StartAfter>) {
+    let job = Job {
+        id: run,
+        lane: "codex".to_owned(),
+        series: None,
+        priority: 0,
+        enqueued_at: dispatcher.queue_time(),
+        arrival: 0,
+        start: Start::Now,
+        blocked: false,
+        admit: Admit::Readmitted,
+    };
+    dispatcher.admit(job, after, |_, _| ()).unwrap();
 }
 
 pub(crate) fn new_run(provider: &str, cwd: &Path) -> NewRun {

@@ -79,15 +79,15 @@ pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) 
 }
 
 pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<RunRecord, ApiError> {
-    engine.get_run(params.run_id)
+    engine.runs().get(params.run_id)
 }
 
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
-    engine.list_runs(params)
+    engine.runs().list(params)
 }
 
 pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
-    engine.run_events(params)
+    engine.runs().events(params)
 }
 
 pub(super) fn export(
@@ -107,13 +107,13 @@ pub(super) fn export(
 }
 
 pub(super) fn pause(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
-    let pauses = engine.pause_queue(params)?;
+    let pauses = engine.queue().pause(params)?;
     engine.audit().append(queue_entry(caller, "pause").fact("provider", &params.provider));
     Ok(pauses)
 }
 
 pub(super) fn resume(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
-    let pauses = engine.resume_queue(params)?;
+    let pauses = engine.queue().resume(params)?;
     engine.audit().append(queue_entry(caller, "resume").fact("provider", &params.provider));
     Ok(pauses)
 }
@@ -123,7 +123,7 @@ pub(super) fn set_priority(
     caller: &Caller,
     params: &SetQueuePriorityParams,
 ) -> Result<JobRecord, ApiError> {
-    let job = engine.set_queue_priority(params)?;
+    let job = engine.queue().set_priority(params)?;
     engine.audit().append(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
     Ok(job)
 }
@@ -133,5 +133,5 @@ fn queue_entry(caller: &Caller, what: &str) -> AuditEntry {
 }
 
 pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
-    engine.list_jobs(params)
+    engine.runs().jobs(params)
 }
