@@ -71,7 +71,7 @@ use queue::threads::Threads;
 use seal::Sealer;
 use setup::reload::{InitialState, Reloading};
 use setup::{ActiveConfig, CurrentConfig};
-use tokens::{SeenTokens, Tokens};
+use tokens::SeenTokens;
 
 pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
@@ -89,6 +89,7 @@ pub use setup::decide::{admission, limits, plugin_folder};
 pub use setup::reload::{Files, Follow};
 pub use setup::rules::load_redactor;
 pub use submit::profile::Profiles;
+pub use tokens::ProviderTokens;
 
 /// What an engine is made of.
 pub struct Parts {
@@ -126,7 +127,7 @@ pub struct Engine {
     config: CurrentConfig,
     redactors: Redactors,
     grants: GrantStore,
-    reloading: Reloading,
+    reloading: Arc<Reloading>,
     dispatcher: Arc<Dispatcher>,
     runs: RunQueries,
     queue: QueueControl,
@@ -136,7 +137,7 @@ pub struct Engine {
     exporter: Exporter,
     conversations: Conversations,
     profiles: Profiles,
-    tokens: Tokens,
+    tokens: ProviderTokens,
     machine: sandbox::Machine,
     access_tokens: AccessTokenStore,
     audit: Arc<AuditLog>,
@@ -167,22 +168,33 @@ impl Engine {
         let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
         let seen_tokens = Arc::new(SeenTokens::default());
-        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir), Arc::clone(&seen_tokens));
         let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
-        let reloading = Reloading::new(InitialState {
+        let reloading = Arc::new(Reloading::new(InitialState {
             source: parts.source,
             set: parts.set,
             approved: parts.approved,
             unfit: parts.unfit,
             problems: parts.problems,
             follow: parts.follow,
-        });
+        }));
         for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
         let dispatcher = Arc::new(Dispatcher::new(setup.limits()));
         let config = CurrentConfig::new(setup);
-        let redactors = Redactors::new(config.clone(), parts.storage.clone(), seen_tokens);
+        let redactors = Redactors::new(config.clone(), parts.storage.clone(), Arc::clone(&seen_tokens));
+        let log_follows = {
+            // The host's own log masks a new token from then on.
+            let (reloading, config, redactors) = (Arc::clone(&reloading), config.clone(), redactors.clone());
+            move || reloading.follow(&config, &redactors)
+        };
+        let tokens = ProviderTokens::new(
+            parts.storage.clone(),
+            config.clone(),
+            TokenStore::new(&parts.paths.data_dir),
+            seen_tokens,
+            Box::new(log_follows),
+        );
         let retention = RetentionService::new(parts.storage.clone(), config.clone());
         let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
         let conversations = Conversations::new(parts.storage.clone(), config.clone(), redactors.clone());
@@ -227,7 +239,7 @@ impl Engine {
             stop: watch::channel(false).0,
             http: OnceLock::new(),
         });
-        engine.follow();
+        engine.reloading.follow(&engine.config, &engine.redactors);
         Ok(engine)
     }
 
@@ -260,7 +272,7 @@ impl Engine {
             });
         })?;
         let engine = Arc::clone(self);
-        spawn("tokens", move || engine.load_tokens())?;
+        spawn("tokens", move || engine.tokens.load())?;
         let engine = Arc::clone(self);
         // The first run does not wait for it then.
         spawn("sandbox", move || drop(engine.sandbox_report(&engine.config.load())))?;
@@ -308,6 +320,12 @@ impl Engine {
     #[must_use]
     pub const fn queue(&self) -> &QueueControl {
         &self.queue
+    }
+
+    /// The tokens of the providers.
+    #[must_use]
+    pub const fn provider_tokens(&self) -> &ProviderTokens {
+        &self.tokens
     }
 
     /// The conversations.

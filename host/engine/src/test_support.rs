@@ -15,7 +15,7 @@ use crate::queue::dispatch::Dispatcher;
 use crate::redactors::Redactors;
 use crate::setup::{ActiveConfig, CurrentConfig};
 use ostler_config::{Config, Paths};
-use ostler_plugin_host::{Registry, RegistryOptions};
+use ostler_plugin_host::{BUNDLED, Bundled, Registry, RegistryOptions};
 use ostler_protocol::{EndReason, Event, JobState, RunEnd, RunId, RunMode, RunStatus, StartAfter};
 use ostler_redaction::{OperatorRules, Redactor, Rule};
 use ostler_scheduler::{Admit, Job, Limits, Start};
@@ -44,10 +44,19 @@ impl Fixture {
 
     /// With further sections in the file of the configuration.
     pub(crate) fn with_config(sections: &str) -> Self {
+        Self::of(active_config(sections))
+    }
+
+    /// The same with the bundled plugins: the providers can be asked.
+    pub(crate) fn with_bundled_plugins(sections: &str) -> Self {
+        Self::of(active_config_of(sections, BUNDLED))
+    }
+
+    fn of(active: ActiveConfig) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let storage = Storage::open(&folder.path().join("ostler.db"), &Options::default()).unwrap();
-        let config = CurrentConfig::new(active_config(sections));
+        let config = CurrentConfig::new(active);
         let redactors = Redactors::new(config.clone(), storage.clone(), Arc::default());
         Self { folder, storage, config, redactors }
     }
@@ -176,8 +185,12 @@ pub(crate) fn new_run(provider: &str, cwd: &Path) -> NewRun {
 }
 
 fn active_config(sections: &str) -> ActiveConfig {
+    active_config_of(sections, &[])
+}
+
+fn active_config_of(sections: &str, bundled: &'static [Bundled]) -> ActiveConfig {
     let config = Config::parse(&format!("{CONFIG}{sections}")).unwrap();
-    let (registry, _) = Registry::open(&RegistryOptions { bundled: &[], ..RegistryOptions::default() }).unwrap();
+    let (registry, _) = Registry::open(&RegistryOptions { bundled, ..RegistryOptions::default() }).unwrap();
     let mut active = ActiveConfig::build(config, &Arc::new(registry), None);
     // Without a redactor plugin everything would be withheld.
     let rules = OperatorRules { rules: vec![Rule::new("test-key", "key-[a-f]{6}")], allow: Vec::new() };

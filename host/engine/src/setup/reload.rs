@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::audit::AuditEntry;
-use crate::setup::ActiveConfig;
+use crate::redactors::Redactors;
 use crate::setup::decide::{Decision, decide, plugin_folder};
+use crate::setup::{ActiveConfig, CurrentConfig};
 use crate::{Engine, spawn};
 use ostler_config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use ostler_plugin_host::{PluginChange, PluginChangeKind};
@@ -122,6 +123,12 @@ impl Reloading {
     /// Something that is wrong until the host ends.
     pub(crate) fn report(&self, problem: String) {
         self.told().reported.push(problem);
+    }
+
+    /// Tells those outside of the engine what is in force.
+    pub(crate) fn follow(&self, config: &CurrentConfig, redactors: &Redactors) {
+        let unfollowed = (self.follow)(&config.load().config, redactors.for_log());
+        self.told().follow = unfollowed;
     }
 
     /// Names what was set and is not in force.
@@ -236,7 +243,7 @@ impl Engine {
             self.remember_plugin_files(&setup);
         }
         self.dispatcher.set_limits(setup.limits());
-        self.follow();
+        self.reloading.follow(&self.config, &self.redactors);
         let mended = {
             let mut told = self.reloading.told();
             let mended = file.as_ref().is_some_and(Vec::is_empty) && !told.file.is_empty();
@@ -287,12 +294,6 @@ impl Engine {
             clean(&mut problem.key);
         });
         reload
-    }
-
-    /// Tells those outside of the engine what is in force.
-    pub(crate) fn follow(&self) {
-        let unfollowed = (self.reloading.follow)(&self.config.load().config, self.redactors.for_log());
-        self.reloading.told().follow = unfollowed;
     }
 
     /// Looks, on a thread of its own, at what the installed CLIs can do, as far as that is not known.

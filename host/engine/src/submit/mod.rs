@@ -114,8 +114,8 @@ impl Engine {
         }
 
         let run = RunId::generate();
-        self.load_tokens();
-        let token = self.expected_token(&provider)?;
+        self.tokens.load();
+        let token = self.tokens.expected_variable(&provider)?;
         let takes_token = token.is_some();
         let token = token.as_deref().map(|name| (name, ""));
         let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
