@@ -60,12 +60,11 @@ use ostler_plugin_host::types::Error as GuestError;
 use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
 use ostler_protocol::methods::HttpStatus;
 use ostler_protocol::{ApiError, ErrorKind, Problem, RunId};
-use ostler_runner::Zygote;
+use ostler_runner::{Zygote, run_probe};
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 use ostler_token_store::TokenStore;
 
-use capabilities::Cache;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
 use seal::Sealer;
@@ -75,6 +74,7 @@ use tokens::SeenTokens;
 
 pub use access::{AccessTokenStore, ClientToken, ClientTokens};
 pub use audit::{AuditEntry, AuditLog};
+pub use capabilities::Capabilities;
 pub use conversation::Conversations;
 pub use export::Exporter;
 pub use grants::GrantStore;
@@ -123,7 +123,7 @@ pub struct Parts {
 pub struct Engine {
     paths: Paths,
     storage: Storage,
-    zygote: Zygote,
+    zygote: Arc<Zygote>,
     config: CurrentConfig,
     redactors: Redactors,
     grants: GrantStore,
@@ -132,7 +132,7 @@ pub struct Engine {
     runs: RunQueries,
     queue: QueueControl,
     sealer: Sealer,
-    capabilities: Cache,
+    capabilities: Arc<Capabilities>,
     retention: Arc<RetentionService>,
     exporter: Exporter,
     conversations: Conversations,
@@ -142,7 +142,7 @@ pub struct Engine {
     access_tokens: AccessTokenStore,
     audit: Arc<AuditLog>,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
-    environment: BTreeMap<String, String>,
+    environment: Arc<BTreeMap<String, String>>,
     started_at: Timestamp,
     background: bool,
     subscribers: Arc<AtomicUsize>,
@@ -210,6 +210,19 @@ impl Engine {
         let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
         let audit = Arc::new(audit.map_err(|error| key(&error))?);
         let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
+        let environment = attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok());
+        let environment = Arc::new(environment);
+        let zygote = Arc::new(parts.zygote);
+        let probing = Arc::clone(&zygote);
+        let capabilities = Capabilities::new(
+            parts.storage.clone(),
+            config.clone(),
+            redactors.clone(),
+            Arc::clone(&audit),
+            Arc::clone(&environment),
+            parts.paths.data_dir.clone(),
+            Box::new(move |spec| run_probe(&probing, spec)),
+        );
         let engine = Arc::new(Self {
             dispatcher,
             runs,
@@ -219,10 +232,10 @@ impl Engine {
             grants: GrantStore::new(parts.storage.clone()),
             paths: parts.paths,
             storage: parts.storage,
-            zygote: parts.zygote,
+            zygote,
             reloading,
             sealer,
-            capabilities: Cache::default(),
+            capabilities: Arc::new(capabilities),
             retention: Arc::new(retention),
             exporter,
             conversations,
@@ -231,7 +244,7 @@ impl Engine {
             machine: sandbox::Machine::default(),
             access_tokens,
             audit,
-            environment: attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok()),
+            environment,
             started_at: clock::now(),
             background: parts.background,
             subscribers: Arc::default(),
@@ -282,7 +295,7 @@ impl Engine {
                 engine.reloading.report(damage);
             }
         })?;
-        self.look_at_clis();
+        self.capabilities.look_at_clis();
         Ok(())
     }
 
@@ -326,6 +339,12 @@ impl Engine {
     #[must_use]
     pub const fn provider_tokens(&self) -> &ProviderTokens {
         &self.tokens
+    }
+
+    /// What the installed CLIs can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
     }
 
     /// The conversations.

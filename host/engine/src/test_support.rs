@@ -86,6 +86,11 @@ impl Fixture {
         self.config.store(Arc::new(active));
     }
 
+    /// The same by one with the bundled plugins and these sections.
+    pub(crate) fn use_bundled_plugins(&self, sections: &str) {
+        self.config.store(Arc::new(active_config_of(sections, BUNDLED)));
+    }
+
     pub(crate) fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut WriteTx<'_>) -> Result<T, StorageError> + Send + 'static,

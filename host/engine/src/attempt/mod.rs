@@ -303,7 +303,7 @@ impl AttemptContext<'_> {
     }
 
     fn installed(&self, provider: &Arc<Provider>) -> Result<crate::capabilities::Installed, Stopped> {
-        self.engine.installed(self.setup, provider, self.loaded.caller.as_ref()).map_err(|error| {
+        self.engine.capabilities.installed(self.setup, provider, self.loaded.caller.as_ref()).map_err(|error| {
             if error.kind == ErrorKind::CliMissing {
                 let install_hint = error.hint.clone().unwrap_or_default();
                 self.say(&Payload::CliMissing(CliMissing { path: error.message.clone(), install_hint }));

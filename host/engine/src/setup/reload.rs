@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::Engine;
 use crate::audit::AuditEntry;
 use crate::redactors::Redactors;
 use crate::setup::decide::{Decision, decide, plugin_folder};
 use crate::setup::{ActiveConfig, CurrentConfig};
-use crate::{Engine, spawn};
 use ostler_config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use ostler_plugin_host::{PluginChange, PluginChangeKind};
 use ostler_protocol::methods::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
@@ -265,7 +265,7 @@ impl Engine {
         if !nothing_new {
             self.capabilities.forget();
             self.reloading.generation.send_modify(|count| *count += 1);
-            self.look_at_clis();
+            self.capabilities.look_at_clis();
         }
         reload
     }
@@ -294,19 +294,6 @@ impl Engine {
             clean(&mut problem.key);
         });
         reload
-    }
-
-    /// Looks, on a thread of its own, at what the installed CLIs can do, as far as that is not known.
-    pub(crate) fn look_at_clis(self: &Arc<Self>) {
-        let engine = Arc::clone(self);
-        let looked = spawn("probes", move || {
-            if let Err(error) = engine.snapshots(None, false, None) {
-                tracing::warn!(%error, "the installed CLIs could not be looked at");
-            }
-        });
-        if let Err(error) = looked {
-            tracing::warn!(%error, "the installed CLIs are not looked at before they are used");
-        }
     }
 
     /// Word of each change of what is in force.

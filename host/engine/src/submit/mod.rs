@@ -106,7 +106,7 @@ impl Engine {
         let cwd = began.unwrap_or_else(|| asked.clone());
         let moved = resume::moved(&asked, &cwd);
         payload.cwd = Some(cwd.clone());
-        let installed = self.installed(&setup, &provider, caller.as_ref())?;
+        let installed = self.capabilities.installed(&setup, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
         if !modes.contains(&payload.mode.unwrap_or_default()) {
             let message = format!("provider {} has no such mode", provider.name);

@@ -24,7 +24,7 @@ pub(super) fn capabilities(
         let entry = AuditEntry::new(AuditKind::Probe, caller.peer.actor()).fact("action", "refresh");
         engine.audit().append(entry.fact("provider", &params.provider));
     }
-    let mut snapshots = engine.list_capabilities(params)?;
+    let mut snapshots = engine.capabilities().list(params)?;
     let sandbox = engine.sandbox_support();
     for snapshot in &mut snapshots {
         snapshot.sandbox = Some(sandbox.clone());
