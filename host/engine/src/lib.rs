@@ -14,6 +14,9 @@
 //!   between a byte and its event, and a slow disk slows the child instead of filling memory.
 //! - [`conclude`](attempt::conclude) writes the end, or the next attempt.
 //!
+//! Everything else is in services, each of which owns the fields that it needs and knows no [`Engine`]: [`GrantStore`],
+//! [`RetentionService`], [`Conversations`] and so on. The engine constructs them and gives them out.
+//!
 //! Everything here blocks; the API calls it off the threads that serve connections.
 
 mod access;
@@ -119,7 +122,7 @@ pub struct Parts {
     pub problems: Vec<String>,
 }
 
-/// The host's core: everything but the transports.
+/// The host's core: everything but the transports. Holds the services, and does itself what needs most of them.
 pub struct Engine {
     paths: Paths,
     storage: Storage,
