@@ -15,8 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use crate::Engine;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, AuditLog};
 use crate::record::now;
 use base16ct::lower::encode_string as hex;
 use ostler_protocol::methods::{CreateAccessTokenParams, CreatedAccessToken, RevokeAccessTokenParams};
@@ -204,36 +203,49 @@ impl ClientTokens {
     }
 }
 
-impl Engine {
-    /// The access tokens of this host.
-    pub const fn client_tokens(&self) -> &Arc<ClientTokens> {
-        &self.client_tokens
+/// Creates, lists and revokes access tokens.
+#[derive(Debug)]
+pub struct AccessTokenStore {
+    storage: Storage,
+    audit: Arc<AuditLog>,
+    tokens: Arc<ClientTokens>,
+}
+
+impl AccessTokenStore {
+    /// Loads those that are stored.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn load(storage: Storage, audit: Arc<AuditLog>) -> Result<Self, StorageError> {
+        let tokens = Arc::new(ClientTokens::load(&storage)?);
+        Ok(Self { storage, audit, tokens })
+    }
+
+    /// The tokens by which callers are known.
+    pub const fn tokens(&self) -> &Arc<ClientTokens> {
+        &self.tokens
     }
 
     /// Every access token, by name.
-    pub fn list_access_tokens(&self) -> Vec<AccessToken> {
-        self.client_tokens.read().values().map(|token| token.shown()).collect()
+    pub fn list(&self) -> Vec<AccessToken> {
+        self.tokens.read().values().map(|token| token.shown()).collect()
     }
 
     /// Creates an access token. It is valid at once.
     ///
     /// # Errors
     /// `INVALID_PARAMS` for a name that cannot be one, `CONFLICT` for one that is taken or where there are too many.
-    pub fn create_access_token(
-        &self,
-        params: &CreateAccessTokenParams,
-        actor: &Actor,
-    ) -> Result<CreatedAccessToken, ApiError> {
+    pub fn create(&self, params: &CreateAccessTokenParams, actor: &Actor) -> Result<CreatedAccessToken, ApiError> {
         let name = &params.name;
         check_name(name)?;
         let conflict = |message: String| ApiError::new(ErrorKind::Conflict, message).at("/name");
-        if self.client_tokens.read().contains_key(name) || name == DEFAULT_TOKEN {
+        if self.tokens.read().contains_key(name) || name == DEFAULT_TOKEN {
             let message = format!("there is an access token {name} already");
             return Err(
                 conflict(message).hint(format!("choose another name, or revoke it with `revoke_access_token({name})`"))
             );
         }
-        if self.client_tokens.read().values().filter(|token| token.file.is_none()).count() >= MAX_TOKENS {
+        if self.tokens.read().values().filter(|token| token.file.is_none()).count() >= MAX_TOKENS {
             return Err(conflict(format!("there are {MAX_TOKENS} access tokens, the most there can be"))
                 .hint("`list_access_tokens` lists them, `revoke_access_token` deletes one"));
         }
@@ -253,10 +265,10 @@ impl Engine {
         if taken {
             return Err(conflict(format!("there is an access token {name} already")));
         }
-        self.audit_now(entry)?;
+        self.audit.append_durably(entry)?;
         let known = Arc::new(ClientToken::new(stored, None));
         let access_token = known.shown();
-        self.client_tokens.write().insert(name.clone(), known);
+        self.tokens.write().insert(name.clone(), known);
         tracing::info!(name, %class, "an access token was created");
         Ok(CreatedAccessToken { token, access_token })
     }
@@ -265,13 +277,9 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`; `IO` where it cannot be deleted, upon which it is still valid after the next start.
-    pub fn revoke_access_token(
-        &self,
-        params: &RevokeAccessTokenParams,
-        actor: &Actor,
-    ) -> Result<AccessToken, ApiError> {
+    pub fn revoke(&self, params: &RevokeAccessTokenParams, actor: &Actor) -> Result<AccessToken, ApiError> {
         let name = &params.name;
-        let known = self.client_tokens.read().get(name).cloned();
+        let known = self.tokens.read().get(name).cloned();
         let Some(token) = known else {
             return Err(ApiError::not_found("access token", name).at("/name").hint("`list_access_tokens` lists them"));
         };
@@ -288,9 +296,9 @@ impl Engine {
             }
         }
         token.revoked.send_replace(true);
-        self.client_tokens.write().remove(name);
+        self.tokens.write().remove(name);
         let entry = AuditEntry::new(AuditKind::Access, actor).fact("action", "revoke").fact("name", name);
-        self.audit_now(entry.fact("class", token.class))?;
+        self.audit.append_durably(entry.fact("class", token.class))?;
         tracing::info!(name, "an access token was revoked");
         Ok(token.shown())
     }
@@ -321,6 +329,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::test_support::Fixture;
 
     #[test]
     fn a_token_is_known_by_its_digest_until_it_is_revoked() {
@@ -364,5 +373,70 @@ mod tests {
     fn new_tokens_differ_and_have_the_prefix() {
         let (one, other) = (new_token().unwrap(), new_token().unwrap());
         assert!(one != other && one.starts_with(PREFIX) && one.len() == PREFIX.len() + 64, "{one}");
+    }
+
+    fn store(fixture: &Fixture) -> AccessTokenStore {
+        let audit = AuditLog::open(&fixture.folder(), fixture.storage.clone(), fixture.redactors.clone()).unwrap();
+        AccessTokenStore::load(fixture.storage.clone(), Arc::new(audit)).unwrap()
+    }
+
+    fn create(store: &AccessTokenStore, name: &str, expires_in_seconds: Option<u64>) -> Result<String, ApiError> {
+        let params = CreateAccessTokenParams { name: name.to_owned(), class: AccessClass::Operate, expires_in_seconds };
+        store.create(&params, &Actor::Host).map(|created| created.token)
+    }
+
+    fn revoke(store: &AccessTokenStore, name: &str) -> Result<AccessToken, ApiError> {
+        store.revoke(&RevokeAccessTokenParams { name: name.to_owned() }, &Actor::Host)
+    }
+
+    #[test]
+    fn created_token_is_valid_after_a_restart_until_it_is_revoked() {
+        let fixture = Fixture::new();
+        let token = create(&store(&fixture), "ci", None).unwrap();
+        let restarted = store(&fixture);
+        let known = restarted.tokens().authenticate(&token).unwrap();
+        assert_eq!((known.name(), known.class()), ("ci", AccessClass::Operate));
+        assert!(!revoke(&restarted, "ci").unwrap().valid);
+        assert!(known.check().is_err(), "an open connection holds the token");
+        assert!(restarted.tokens().authenticate(&token).is_none());
+        assert_eq!(store(&fixture).list(), []);
+    }
+
+    #[test]
+    fn name_that_is_taken_or_reserved_is_a_conflict() {
+        let fixture = Fixture::new();
+        let store = store(&fixture);
+        create(&store, "ci", None).unwrap();
+        for name in ["ci", DEFAULT_TOKEN] {
+            let error = create(&store, name, None).unwrap_err();
+            assert_eq!((error.kind, error.pointer.as_deref()), (ErrorKind::Conflict, Some("/name")), "{name}");
+        }
+        assert_eq!(store.list().len(), 1);
+        assert_eq!(revoke(&store, "other").unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn creating_more_tokens_than_allowed_is_refused_and_the_default_one_does_not_count() {
+        let fixture = Fixture::new();
+        let store = store(&fixture);
+        store.tokens().set_default("0123456789abcdef0123456789abcdef", PathBuf::from("/none"));
+        for number in 0..MAX_TOKENS {
+            create(&store, &format!("t{number}"), None).unwrap();
+        }
+        let error = create(&store, "more", None).unwrap_err();
+        assert!(error.message.contains("the most there can be"), "{error:?}");
+        revoke(&store, "t0").unwrap();
+        create(&store, "more", None).unwrap();
+    }
+
+    #[test]
+    fn revoking_the_default_token_deletes_its_file() {
+        let fixture = Fixture::new();
+        let (store, file) = (store(&fixture), fixture.folder().join("http.token"));
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+        store.tokens().set_default("0123456789abcdef0123456789abcdef", file.clone());
+        revoke(&store, DEFAULT_TOKEN).unwrap();
+        assert!(!file.exists());
+        assert!(store.tokens().authenticate("0123456789abcdef0123456789abcdef").is_none());
     }
 }

@@ -1,8 +1,9 @@
 //! The audit trail: who did what, in a chain that shows when something of it was changed.
 //!
-//! Whoever does something that belongs there builds an [`AuditEntry`] and hands it to [`Engine::audit`], which costs a
-//! place in the writer's queue, or to [`Engine::audit_now`], which waits until it is on the disk.
+//! Whoever does something that belongs there builds an [`AuditEntry`] and hands it to [`AuditLog::append`], which costs a
+//! place in the writer's queue, or to [`AuditLog::append_durably`], which waits until it is on the disk.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,12 +12,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::Engine;
 use crate::record::to_value;
+use crate::redactors::Redactors;
 use ostler_private_files::secret_file::{self, SecretFileError};
 use ostler_protocol::methods::{ListAuditParams, ListAuditResult, PruneAuditParams, PruneAuditResult};
 use ostler_protocol::{Actor, ApiError, AuditKind, AuditVerdict, RunId};
-use ostler_storage::{AuditFilter, AuditKey, Durability, NewAudit};
+use ostler_storage::{AuditFilter, AuditKey, Durability, NewAudit, Storage};
 use ostler_test_hooks::clock;
 
 /// Records on a page where nothing is said.
@@ -71,8 +72,10 @@ impl AuditEntry {
     }
 }
 
-/// What the engine keeps of the trail.
-pub(crate) struct AuditTrail {
+/// The audit trail of this host.
+pub struct AuditLog {
+    storage: Storage,
+    redactors: Redactors,
     key: AuditKey,
     /// Whether the key was made just now.
     new_key: bool,
@@ -103,12 +106,18 @@ impl Refusals {
     }
 }
 
-impl AuditTrail {
-    /// Reads the key, or makes one.
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").finish_non_exhaustive()
+    }
+}
+
+impl AuditLog {
+    /// Reads the key in the data folder, or makes one.
     ///
     /// # Errors
     /// If the key cannot be read or made.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, SecretFileError> {
+    pub(crate) fn open(data_dir: &Path, storage: Storage, redactors: Redactors) -> Result<Self, SecretFileError> {
         let path = data_dir.join(KEY_FILE);
         let new_key = path.symlink_metadata().is_err();
         let key = secret_file::read_or_make::<KEY_BYTES, _>(
@@ -123,14 +132,12 @@ impl AuditTrail {
             },
         )?;
         let refusals = Mutex::new(Refusals { since: Instant::now(), recorded: 0, left_out: 0 });
-        Ok(Self { key: AuditKey::new(key), new_key, refusals })
+        Ok(Self { storage, redactors, key: AuditKey::new(key), new_key, refusals })
     }
-}
 
-impl Engine {
-    /// Appends a record to the audit trail, in the order of the calls. Does not wait for it.
-    pub fn audit(&self, entry: AuditEntry) {
-        let (key, record) = (self.audit.key.clone(), self.audit_record(entry));
+    /// Appends a record, in the order of the calls. Does not wait for it.
+    pub fn append(&self, entry: AuditEntry) {
+        let (key, record) = (self.key.clone(), self.record(entry));
         drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_audit(&key, &record)));
     }
 
@@ -138,23 +145,23 @@ impl Engine {
     ///
     /// # Errors
     /// If it cannot be stored.
-    pub fn audit_now(&self, entry: AuditEntry) -> Result<(), ApiError> {
-        let (key, record) = (self.audit.key.clone(), self.audit_record(entry));
+    pub fn append_durably(&self, entry: AuditEntry) -> Result<(), ApiError> {
+        let (key, record) = (self.key.clone(), self.record(entry));
         Ok(self.storage.write_urgent(Durability::Full, move |tx| tx.append_audit(&key, &record)).wait()?)
     }
 
     /// The same for something that was refused: a caller who goes on all the same gets no record for each try, but a count
     /// in the next one.
-    pub fn audit_refusal(&self, entry: AuditEntry) {
-        let admitted = self.audit.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+    pub fn append_refusal(&self, entry: AuditEntry) {
+        let admitted = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         if let Some(left_out) = admitted {
-            self.audit(entry.fact("leftOut", Some(left_out).filter(|count| *count > 0)));
+            self.append(entry.fact("leftOut", Some(left_out).filter(|count| *count > 0)));
         }
     }
 
-    fn audit_record(&self, entry: AuditEntry) -> NewAudit {
+    fn record(&self, entry: AuditEntry) -> NewAudit {
         let mut facts = Value::Object(entry.facts);
-        self.redact_document(&mut facts);
+        self.redactors.redact_document(&mut facts);
         let facts = match facts {
             Value::Object(facts) => facts,
             other => Map::from_iter([("withheld".to_owned(), other)]),
@@ -166,23 +173,24 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read or written.
-    pub(crate) fn begin_audit(&self) -> Result<(), ApiError> {
-        let (key, new_key, now) = (self.audit.key.clone(), self.audit.new_key, clock::now());
+    pub(crate) fn begin(&self) -> Result<(), ApiError> {
+        let (key, new_key, now) = (self.key.clone(), self.new_key, clock::now());
         Ok(self.storage.write(Durability::Full, move |tx| tx.begin_audit(&key, new_key, now)).wait()?)
     }
 
-    /// Lets the status of the host tell that the trail is not intact, if so.
-    pub(crate) fn report_audit(&self) {
-        match self.verify_audit() {
+    /// What is wrong with the trail, for the status of the host.
+    pub(crate) fn damage(&self) -> Option<String> {
+        match self.verify() {
             Ok(AuditVerdict { problem: Some(problem), broken_at, .. }) => {
                 let at = broken_at.unwrap_or_default();
                 tracing::error!(record = at, problem, "the audit trail is not intact");
-                self.reloading.report(format!(
-                    "the audit trail is not intact (record {at}: {problem}); `verify_audit` checks it again"
-                ));
+                Some(format!("the audit trail is not intact (record {at}: {problem}); `verify_audit` checks it again"))
             }
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "the audit trail could not be verified"),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(%error, "the audit trail could not be verified");
+                None
+            }
         }
     }
 
@@ -190,7 +198,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list_audit(&self, params: &ListAuditParams) -> Result<ListAuditResult, ApiError> {
+    pub fn list(&self, params: &ListAuditParams) -> Result<ListAuditResult, ApiError> {
         let filter = AuditFilter { kind: params.kind, run_id: params.run_id, after: params.after };
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         let (records, more) = self.storage.read(|reader| reader.audit(&filter, limit))?;
@@ -201,16 +209,16 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read. What does not fit is the verdict and no error.
-    pub fn verify_audit(&self) -> Result<AuditVerdict, ApiError> {
-        Ok(self.storage.read(|reader| reader.verify_audit(&self.audit.key))?)
+    pub fn verify(&self) -> Result<AuditVerdict, ApiError> {
+        Ok(self.storage.read(|reader| reader.verify_audit(&self.key))?)
     }
 
     /// Deletes the oldest records of an intact trail. What is left still proves itself.
     ///
     /// # Errors
     /// `CONFLICT` for a trail that is not intact: what would be deleted may be what shows it.
-    pub fn prune_audit(&self, params: &PruneAuditParams, actor: &Actor) -> Result<PruneAuditResult, ApiError> {
-        let verdict = self.verify_audit()?;
+    pub fn prune(&self, params: &PruneAuditParams, actor: &Actor) -> Result<PruneAuditResult, ApiError> {
+        let verdict = self.verify()?;
         if let Some(problem) = &verdict.problem {
             let at = verdict.broken_at.unwrap_or_default();
             let message = format!("the audit trail is not intact, and is kept as it is: record {at}: {problem}");
@@ -222,17 +230,88 @@ impl Engine {
         let Some(until) = self.storage.read(|reader| reader.audit_before(limit))? else {
             return Ok(PruneAuditResult { deleted: 0, first: verdict.first });
         };
-        let key = self.audit.key.clone();
+        let key = self.key.clone();
         let deleted = self.storage.write_urgent(Durability::Full, move |tx| tx.prune_audit(&key, until)).wait()?;
         let entry = AuditEntry::new(AuditKind::Audit, actor).fact("pruned", deleted).fact("until", until);
-        self.audit_now(entry)?;
+        self.append_durably(entry)?;
         Ok(PruneAuditResult { deleted, first: until + 1 })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
+    use crate::test_support::{Fixture, SECRET};
+    use ostler_protocol::{AuditRecord, ErrorKind};
+
+    fn open(fixture: &Fixture) -> AuditLog {
+        let log = AuditLog::open(&fixture.folder(), fixture.storage.clone(), fixture.redactors.clone()).unwrap();
+        log.begin().unwrap();
+        log
+    }
+
+    fn records(log: &AuditLog) -> Vec<AuditRecord> {
+        log.list(&ListAuditParams::default()).unwrap().records
+    }
+
+    fn entry() -> AuditEntry {
+        AuditEntry::by_host(AuditKind::Queue)
+    }
+
+    #[test]
+    fn facts_are_redacted_before_they_are_stored() {
+        let fixture = Fixture::new();
+        let log = open(&fixture);
+        log.append_durably(entry().fact("path", format!("/a/{SECRET}")).fact("none", None::<u32>)).unwrap();
+        let stored = records(&log).pop().unwrap();
+        assert_eq!(serde_json::to_value(&stored.facts).unwrap(), serde_json::json!({"path": "/a/[REDACTED:test-key]"}));
+    }
+
+    #[test]
+    fn refusals_beyond_the_limit_are_counted_in_the_next_record() {
+        let fixture = Fixture::new();
+        let log = open(&fixture);
+        let before = log.verify().unwrap().records;
+        for _ in 0..MAX_REFUSALS + 2 {
+            log.append_refusal(entry());
+        }
+        // The next period begins.
+        log.refusals.lock().unwrap().recorded = 0;
+        log.append_refusal(entry());
+        log.append_durably(entry()).unwrap();
+        assert_eq!(log.verify().unwrap().records - before, u64::from(MAX_REFUSALS) + 2);
+        let newest = records(&log);
+        assert_eq!(newest[newest.len() - 2].facts["leftOut"], 2);
+    }
+
+    #[test]
+    fn pruning_an_intact_log_leaves_a_log_that_verifies() {
+        let fixture = Fixture::new();
+        let log = open(&fixture);
+        (0..2).for_each(|_| log.append(entry()));
+        log.append_durably(entry()).unwrap();
+        let pruned = log.prune(&PruneAuditParams { older_than_days: 0 }, &Actor::Host).unwrap();
+        assert!(pruned.deleted >= 3, "{pruned:?}");
+        let verdict = log.verify().unwrap();
+        assert_eq!((verdict.problem, verdict.first), (None, pruned.first));
+        assert_eq!(log.damage(), None);
+        assert_eq!(records(&log).last().unwrap().facts["pruned"], pruned.deleted);
+    }
+
+    #[test]
+    fn log_whose_key_was_lost_reports_damage_and_is_not_pruned() {
+        let fixture = Fixture::new();
+        open(&fixture).append_durably(entry()).unwrap();
+        std::fs::remove_file(fixture.folder().join(KEY_FILE)).unwrap();
+        let log = open(&fixture);
+        assert!(log.damage().unwrap().contains("`verify_audit` checks it again"));
+        let before = log.verify().unwrap().records;
+        let error = log.prune(&PruneAuditParams { older_than_days: 0 }, &Actor::Host).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert_eq!(log.verify().unwrap().records, before);
+    }
 
     #[test]
     fn refusals_are_counted_where_they_get_no_record() {

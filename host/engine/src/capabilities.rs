@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Engine;
 use crate::attempt::environment::{Sources, search_path};
 use crate::attempt::prepare::check_variables;
-use crate::audit::AuditEntry;
-use crate::setup::{ActiveConfig, Provider};
+use crate::audit::{AuditEntry, AuditLog};
+use crate::redactors::Redactors;
+use crate::setup::{ActiveConfig, CurrentConfig, Provider};
+use crate::spawn;
 use ostler_plugin_host::ProviderInstance;
 use ostler_plugin_host::types as plugin;
+use ostler_protocol::methods::ListCapabilitiesParams;
 use ostler_protocol::{ApiError, AuditKind, CapabilitySnapshot, ErrorKind, FlagValues, OptionalFlag, RunMode, Support};
-use ostler_runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, Sandbox, run_probe};
-use ostler_storage::{Durability, SnapshotKey};
+use ostler_runner::{Executable, ExitStatus, Lookup, ProbeOutcome, ProbeSpec, Sandbox};
+use ostler_storage::{Durability, SnapshotKey, Storage};
 use ostler_test_hooks::clock;
 
 /// After so long a snapshot is made again in the background: a wrapper can stay the same while the real program behind
@@ -45,20 +48,29 @@ pub(crate) struct Known {
     pub(crate) unanswered: bool,
 }
 
-/// What is known, by provider instance and fingerprint.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
+/// Runs a probe and waits for it.
+type RunProbe = dyn Fn(&ProbeSpec) -> ProbeOutcome + Send + Sync;
+
+/// Knows what the installed CLIs can do, by provider instance and fingerprint.
+pub struct Capabilities {
+    storage: Storage,
+    config: CurrentConfig,
+    redactors: Redactors,
+    audit: Arc<AuditLog>,
+    /// The host's own environment.
+    environment: Arc<BTreeMap<String, String>>,
+    /// Where probes run.
+    folder: PathBuf,
+    run_probe: Box<RunProbe>,
     /// One slot for each fingerprint; its lock is held while the probes run, so that they run once for all who wait.
     slots: Mutex<HashMap<String, Arc<Mutex<Slot>>>>,
     /// What is to be said of CLIs that have not answered in time.
     silent: Mutex<HashMap<String, Known>>,
 }
 
-impl Cache {
-    /// Forgets what is known here: what is in force has changed. What still holds is found in storage.
-    pub(crate) fn forget(&self) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capabilities").finish_non_exhaustive()
     }
 }
 
@@ -98,7 +110,59 @@ pub(crate) struct Installed {
     pub(crate) known: Known,
 }
 
-impl Engine {
+impl Capabilities {
+    pub(crate) fn new(
+        storage: Storage,
+        config: CurrentConfig,
+        redactors: Redactors,
+        audit: Arc<AuditLog>,
+        environment: Arc<BTreeMap<String, String>>,
+        folder: PathBuf,
+        run_probe: Box<RunProbe>,
+    ) -> Self {
+        Self {
+            storage,
+            config,
+            redactors,
+            audit,
+            environment,
+            folder,
+            run_probe,
+            slots: Mutex::default(),
+            silent: Mutex::default(),
+        }
+    }
+
+    /// Forgets what is known here: what is in force has changed. What still holds is found in storage.
+    pub(crate) fn forget(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Looks, on a thread of its own, at what the installed CLIs can do, as far as that is not known.
+    pub(crate) fn look_at_clis(self: &Arc<Self>) {
+        let capabilities = Arc::clone(self);
+        let looked = spawn("probes", move || {
+            if let Err(error) = capabilities.snapshots(None, false, None) {
+                tracing::warn!(%error, "the installed CLIs could not be looked at");
+            }
+        });
+        if let Err(error) = looked {
+            tracing::warn!(%error, "the installed CLIs are not looked at before they are used");
+        }
+    }
+
+    /// What the installed CLIs can do.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a provider that there is not.
+    pub fn list(self: &Arc<Self>, params: &ListCapabilitiesParams) -> Result<Vec<CapabilitySnapshot>, ApiError> {
+        let caller = Some(&params.client_environment).filter(|variables| !variables.is_empty());
+        let mut found = self.snapshots(params.provider.as_deref(), params.refresh.unwrap_or(false), caller)?;
+        found.sort_by_key(|snapshot| (snapshot.support == Support::Blocked, snapshot.provider.clone()));
+        Ok(found)
+    }
+
     /// The program of a provider for a request, and what it can do. Runs the probes where nothing is known.
     ///
     /// # Errors
@@ -111,7 +175,7 @@ impl Engine {
     ) -> Result<Installed, ApiError> {
         let instance = provider.instance()?;
         let executable = self.executable(provider, instance, caller)?;
-        let known = self.capabilities_of(setup, provider, instance, &executable, caller, Asking::ForRun)?;
+        let known = self.known(setup, provider, instance, &executable, caller, Asking::ForRun)?;
         if known.snapshot.support == Support::Blocked {
             let reasons = known.snapshot.reasons.join("; ");
             let message = format!("provider {} cannot be used: {reasons}", provider.name);
@@ -129,7 +193,7 @@ impl Engine {
     ///
     /// # Errors
     /// `CLI_MISSING` with the install hint.
-    pub(crate) fn executable(
+    fn executable(
         &self,
         provider: &Provider,
         instance: &ProviderInstance,
@@ -163,13 +227,13 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND` for a provider that there is not.
-    pub(crate) fn snapshots(
+    fn snapshots(
         self: &Arc<Self>,
         only: Option<&str>,
         refresh: bool,
         caller: Option<&BTreeMap<String, String>>,
     ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
-        let setup = self.setup();
+        let setup = self.config.load();
         let providers: Vec<Arc<Provider>> = match only {
             Some(name) => vec![Arc::clone(setup.provider(name)?)],
             None => setup.providers.values().cloned().collect(),
@@ -178,7 +242,7 @@ impl Engine {
             let instance = provider.instance()?;
             let executable = self.executable(provider, instance, caller)?;
             let asking = if refresh { Asking::Anew } else { Asking::ForList };
-            self.capabilities_of(&setup, provider, instance, &executable, caller, asking)
+            self.known(&setup, provider, instance, &executable, caller, asking)
         };
         let made = providers.iter().map(|provider| match snapshot(provider) {
             Ok(known) => CapabilitySnapshot::clone(&known.snapshot),
@@ -187,7 +251,7 @@ impl Engine {
         Ok(made.collect())
     }
 
-    fn capabilities_of(
+    fn known(
         self: &Arc<Self>,
         setup: &ActiveConfig,
         provider: &Arc<Provider>,
@@ -200,14 +264,14 @@ impl Engine {
         let variables = self.probe_environment(setup, provider, caller);
         let fingerprint = provider.fingerprint(instance, executable, &variables);
         let key = format!("{} {fingerprint}", provider.name);
-        let silent = || self.capabilities.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if asking == Asking::ForList
             && let Some(known) = silent().get(&key)
         {
             return Ok(known.clone());
         }
         let slot = {
-            let mut slots = self.capabilities.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             if slots.len() >= MAX_SLOTS && !slots.contains_key(&key) {
                 // What holds is found in storage, or out again.
                 slots.retain(|_, slot| Arc::strong_count(slot) > 1);
@@ -277,16 +341,16 @@ impl Engine {
         fingerprint: &str,
         slot: &Arc<Mutex<Slot>>,
     ) {
-        let (engine, provider, executable) = (Arc::clone(self), Arc::clone(provider), executable.clone());
+        let (capabilities, provider, executable) = (Arc::clone(self), Arc::clone(provider), executable.clone());
         let (caller, fingerprint, slot) = (caller.cloned(), fingerprint.to_owned(), Arc::clone(slot));
         let work = move || {
-            let setup = engine.setup();
+            let setup = capabilities.config.load();
             let made = provider
                 .instance()
-                .and_then(|instance| engine.probe(&setup, &provider, instance, &executable, caller.as_ref(), 0));
+                .and_then(|instance| capabilities.probe(&setup, &provider, instance, &executable, caller.as_ref(), 0));
             let known = made.map(|Probed { snapshot, unanswered }| {
                 // What was known holds until there is an answer.
-                (!unanswered).then(|| (engine.remember(snapshot, &fingerprint), Instant::now()))
+                (!unanswered).then(|| (capabilities.remember(snapshot, &fingerprint), Instant::now()))
             });
             let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
             held.refreshing = false;
@@ -333,20 +397,20 @@ impl Engine {
         let inherited = self.probe_environment(setup, provider, caller);
         let run = |probe: plugin::Probe| {
             let entry = AuditEntry::by_host(AuditKind::Probe).fact("provider", &provider.name);
-            self.audit(entry.fact("executable", &executable.path).fact("args", &probe.args));
+            self.audit.append(entry.fact("executable", &executable.path).fact("args", &probe.args));
             let mut environment = inherited.clone();
             environment.extend(probe.environment.into_iter().map(|variable| (variable.name, variable.value)));
             let spec = ProbeSpec {
                 executable: executable.path.clone(),
                 args: probe.args.into_iter().map(OsString::from).collect(),
                 environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-                cwd: self.paths.data_dir.clone(),
+                cwd: self.folder.clone(),
                 marker: format!("probe-{}", uuid::Uuid::now_v7()),
                 timeout: patience(probe.timeout_ms, unanswered),
                 max_output: MAX_PROBE_OUTPUT,
                 sandbox: Sandbox::default(),
             };
-            let outcome = match run_probe(&self.zygote, &spec) {
+            let outcome = match (self.run_probe)(&spec) {
                 ProbeOutcome::Finished { status: ExitStatus::Code(code), stdout, stderr, .. } => {
                     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
                     let (stdout, stderr) = (text(stdout), text(stderr));
@@ -401,7 +465,7 @@ impl Engine {
         executable: &Executable,
         detected: plugin::Capabilities,
     ) -> CapabilitySnapshot {
-        let redactor = self.redactor();
+        let redactor = self.redactors.for_data();
         // What a CLI prints about itself goes the way of all output.
         let clean = |text: String| redactor.redact(&text).text.into_owned();
         CapabilitySnapshot {
@@ -521,5 +585,146 @@ fn blocked(provider: &Provider, error: &ApiError) -> CapabilitySnapshot {
         extra: None,
         sandbox: None,
         detected_at: clock::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET};
+
+    /// A fake in place of the CLI: what it prints as its version, or nothing in time; and how long each probe could take.
+    #[derive(Clone, Default)]
+    struct Cli {
+        version: Arc<Mutex<Option<String>>>,
+        asked: Arc<Mutex<Vec<Duration>>>,
+    }
+
+    impl Cli {
+        fn answers(version: &str) -> Self {
+            let cli = Self::default();
+            *cli.version.lock().unwrap() = Some(version.to_owned());
+            cli
+        }
+
+        fn probes(&self) -> usize {
+            self.asked.lock().unwrap().len()
+        }
+
+        fn run(&self, spec: &ProbeSpec) -> ProbeOutcome {
+            self.asked.lock().unwrap().push(spec.timeout);
+            match &*self.version.lock().unwrap() {
+                Some(version) => ProbeOutcome::Finished {
+                    status: ExitStatus::Code(0),
+                    stdout: format!("{version}\n").into_bytes(),
+                    stderr: Vec::new(),
+                    truncated: false,
+                },
+                None => ProbeOutcome::TimedOut { stdout: Vec::new(), stderr: Vec::new() },
+            }
+        }
+    }
+
+    /// A configuration whose provider `mine` has an executable file in the private folder.
+    fn fixture() -> Fixture {
+        let fixture = Fixture::with_bundled_plugins("");
+        let program = fixture.folder().join("mine");
+        std::fs::write(&program, "").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        fixture.use_bundled_plugins(&format!("[providers.mine]\nplugin = \"rehearsal\"\nexecutable = {program:?}\n"));
+        fixture
+    }
+
+    fn capabilities(fixture: &Fixture, cli: &Cli) -> Arc<Capabilities> {
+        let (storage, redactors, cli) = (fixture.storage.clone(), fixture.redactors.clone(), cli.clone());
+        let audit = AuditLog::open(&fixture.folder(), storage.clone(), redactors.clone()).unwrap();
+        Arc::new(Capabilities::new(
+            storage,
+            fixture.config.clone(),
+            redactors,
+            Arc::new(audit),
+            Arc::default(),
+            fixture.folder(),
+            Box::new(move |spec| cli.run(spec)),
+        ))
+    }
+
+    fn list(capabilities: &Arc<Capabilities>, refresh: bool) -> CapabilitySnapshot {
+        let (provider, refresh) = (Some("mine".to_owned()), Some(refresh));
+        let params = ListCapabilitiesParams { provider, refresh, ..ListCapabilitiesParams::default() };
+        capabilities.list(&params).unwrap().remove(0)
+    }
+
+    fn installed(fixture: &Fixture, capabilities: &Arc<Capabilities>) -> Result<Installed, ApiError> {
+        let active = fixture.config.load();
+        capabilities.installed(&active, active.provider("mine").unwrap(), None)
+    }
+
+    #[test]
+    fn probes_run_once_and_their_result_outlives_the_host() {
+        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let first = capabilities(&fixture, &cli);
+        let snapshot = list(&first, false);
+        assert_eq!((snapshot.support, snapshot.cli_version.as_deref()), (Support::Supported, Some("1.0.0")));
+        let probes = cli.probes();
+        assert!(probes > 0);
+        let installed = installed(&fixture, &first).unwrap();
+        assert!(installed.known.key.is_some());
+        let restarted = capabilities(&fixture, &cli);
+        assert_eq!(list(&restarted, false).features, snapshot.features);
+        assert_eq!(cli.probes(), probes);
+        list(&first, true);
+        assert_eq!(cli.probes(), 2 * probes, "somebody wants an answer of now");
+    }
+
+    #[test]
+    fn probes_run_again_when_the_program_has_changed() {
+        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let capabilities = capabilities(&fixture, &cli);
+        list(&capabilities, false);
+        *cli.version.lock().unwrap() = Some("ostler rehearsal 1.0.1".to_owned());
+        assert_eq!(list(&capabilities, false).cli_version.as_deref(), Some("1.0.0"));
+        std::fs::write(fixture.folder().join("mine"), "larger").unwrap();
+        assert_eq!(list(&capabilities, false).cli_version.as_deref(), Some("1.0.1"));
+    }
+
+    #[test]
+    fn silent_cli_is_asked_again_for_a_run_and_gets_more_time() {
+        let (fixture, cli) = (fixture(), Cli::default());
+        let capabilities = capabilities(&fixture, &cli);
+        assert_eq!(list(&capabilities, false).support, Support::Blocked);
+        let first = cli.asked.lock().unwrap().clone();
+        assert_eq!(list(&capabilities, false).support, Support::Blocked);
+        assert_eq!(cli.probes(), first.len(), "a list does not wait for it again");
+        let error = installed(&fixture, &capabilities).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ProviderBlocked);
+        assert_eq!(cli.asked.lock().unwrap().last(), Some(&(first[0] * MORE_PATIENCE)));
+        *cli.version.lock().unwrap() = Some("ostler rehearsal 1.0.0".to_owned());
+        assert!(installed(&fixture, &capabilities).is_ok());
+        assert_eq!(list(&capabilities, false).support, Support::Supported);
+    }
+
+    #[test]
+    fn what_a_cli_prints_is_redacted() {
+        let (fixture, cli) = (fixture(), Cli::answers(&format!("ostler rehearsal {SECRET}")));
+        let snapshot = list(&capabilities(&fixture, &cli), false);
+        let text = serde_json::to_string(&snapshot).unwrap();
+        assert!(text.contains("[REDACTED:test-key]") && !text.contains(SECRET), "{text}");
+    }
+
+    #[test]
+    fn provider_without_a_program_is_blocked_in_a_list_and_refused_for_a_run() {
+        let (fixture, cli) = (fixture(), Cli::answers("ostler rehearsal 1.0.0"));
+        let capabilities = capabilities(&fixture, &cli);
+        std::fs::remove_file(fixture.folder().join("mine")).unwrap();
+        let error = installed(&fixture, &capabilities).unwrap_err();
+        assert_eq!((error.kind, error.pointer.as_deref()), (ErrorKind::CliMissing, Some("/provider")));
+        let snapshot = list(&capabilities, false);
+        assert_eq!((snapshot.support, snapshot.reasons), (Support::Blocked, vec![error.message]));
+        assert_eq!(cli.probes(), 0);
     }
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::Engine;
+use crate::queries::index_before_search;
 use crate::record::{event_of, now};
+use crate::redactors::Redactors;
+use crate::setup::CurrentConfig;
 use crate::submit::request;
 use ostler_protocol::methods::{
     ArchiveConversationParams, ConversationResult, CreateConversationParams, GetConversationParams,
@@ -13,7 +15,7 @@ use ostler_protocol::{
     ApiError, Conversation, ConversationId, ConversationSummary, Page, Payload, Problem, merge_patch,
 };
 use ostler_schema::validate_document;
-use ostler_storage::{ConversationFilter, Durability, StorageErrorKind, WriteTx};
+use ostler_storage::{ConversationFilter, Durability, Storage, StorageErrorKind, WriteTx};
 
 /// Conversations on a page, and runs of one, where nothing is said.
 const DEFAULT_PAGE: u32 = 50;
@@ -25,20 +27,32 @@ const MAX_TITLE: usize = 200;
 /// Bytes of metadata as JSON: every event of the conversation's fields carries them.
 const MAX_METADATA: usize = 16 << 10;
 
-impl Engine {
+/// The conversations of this host.
+#[derive(Debug)]
+pub struct Conversations {
+    storage: Storage,
+    config: CurrentConfig,
+    redactors: Redactors,
+}
+
+impl Conversations {
+    pub(crate) const fn new(storage: Storage, config: CurrentConfig, redactors: Redactors) -> Self {
+        Self { storage, config, redactors }
+    }
+
     /// Creates a conversation.
     ///
     /// # Errors
     /// `NOT_FOUND` for the provider, `INVALID_PARAMS` for a title or metadata that cannot be kept.
-    pub fn create_conversation(&self, params: &CreateConversationParams) -> Result<Conversation, ApiError> {
+    pub fn create(&self, params: &CreateConversationParams) -> Result<Conversation, ApiError> {
         let CreateConversationParams { provider, title, metadata } = params;
         let mut problems = Vec::new();
         let title = title.as_deref().map(|title| self.clean_title(title, &mut problems));
         let mut metadata = Value::Object(metadata.clone().unwrap_or_default());
         check_metadata(&metadata, &mut problems);
         refuse(problems)?;
-        self.redactor().redact_json(&mut metadata);
-        let provider = self.setup().provider(provider)?.name.clone();
+        self.redactors.for_data().redact_json(&mut metadata);
+        let provider = self.config.load().provider(provider)?.name.clone();
         let now = now();
         let conversation = Conversation {
             conversation_id: ConversationId::generate(),
@@ -64,13 +78,13 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list_conversations(&self, params: &ListConversationsParams) -> Result<Page<ConversationSummary>, ApiError> {
+    pub fn list(&self, params: &ListConversationsParams) -> Result<Page<ConversationSummary>, ApiError> {
         let filter = ConversationFilter {
             provider: params.provider.clone(),
             include_archived: params.include_archived.unwrap_or(false),
             search: params.search.clone(),
         };
-        self.make_ready_for(filter.search.as_deref())?;
+        index_before_search(&self.storage, filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.conversations(&filter, limit, params.offset.unwrap_or(0)))?)
     }
@@ -79,7 +93,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub fn get_conversation(&self, params: &GetConversationParams) -> Result<ConversationResult, ApiError> {
+    pub fn get(&self, params: &GetConversationParams) -> Result<ConversationResult, ApiError> {
         let (id, limit) = (params.conversation_id, u64::from(params.limit.unwrap_or(DEFAULT_RUNS)));
         let (found, runs) = self.storage.read(|reader| {
             Ok((reader.conversation(id)?, reader.runs_of_conversation(id, limit, params.offset.unwrap_or(0))?))
@@ -92,7 +106,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub(crate) fn conversation(&self, id: ConversationId) -> Result<Conversation, ApiError> {
+    pub(crate) fn find(&self, id: ConversationId) -> Result<Conversation, ApiError> {
         self.storage.read(|reader| reader.conversation(id))?.ok_or_else(|| unknown(id))
     }
 
@@ -100,7 +114,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`, and `INVALID_PARAMS` for a title that cannot be kept.
-    pub fn rename_conversation(&self, params: &RenameConversationParams) -> Result<Conversation, ApiError> {
+    pub fn rename(&self, params: &RenameConversationParams) -> Result<Conversation, ApiError> {
         let mut problems = Vec::new();
         let title = self.clean_title(&params.title, &mut problems);
         refuse(problems)?;
@@ -114,7 +128,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`, and `INVALID_PARAMS` for a title or metadata that cannot be kept.
-    pub fn update_conversation(&self, mut params: Value) -> Result<Conversation, ApiError> {
+    pub fn update(&self, mut params: Value) -> Result<Conversation, ApiError> {
         // Null means something in a patch; everywhere else it is taken for a missing member.
         let patch = request::take(&mut params, "metadata");
         let mut problems = Vec::new();
@@ -129,7 +143,7 @@ impl Engine {
         let title = title.map(|title| self.clean_title(title, &mut problems));
         refuse(problems)?;
         let mut patch = patch.unwrap_or_else(|| Value::Object(Map::new()));
-        self.redactor().redact_json(&mut patch);
+        self.redactors.for_data().redact_json(&mut patch);
         self.change(parsed?.conversation_id, move |conversation| {
             merge_patch(&mut conversation.metadata, patch.clone());
             if let Some(title) = &title {
@@ -145,7 +159,7 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub fn archive_conversation(&self, params: &ArchiveConversationParams) -> Result<Conversation, ApiError> {
+    pub fn archive(&self, params: &ArchiveConversationParams) -> Result<Conversation, ApiError> {
         let (archived, now) = (params.archived.unwrap_or(true), now());
         self.change(params.conversation_id, move |conversation| {
             conversation.archived_at = archived.then(|| conversation.archived_at.unwrap_or(now));
@@ -201,7 +215,7 @@ impl Engine {
             None
         };
         problems.extend(wrong.map(|message| Problem { pointer: "/title".to_owned(), message }));
-        self.redactor().redact(title.trim()).text.into_owned()
+        self.redactors.for_data().redact(title.trim()).text.into_owned()
     }
 }
 
@@ -222,4 +236,98 @@ fn unknown(id: ConversationId) -> ApiError {
 
 fn refuse(problems: Vec<Problem>) -> Result<(), ApiError> {
     if problems.is_empty() { Ok(()) } else { Err(ApiError::invalid(problems)) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET};
+    use ostler_protocol::{ErrorKind, EventType};
+    use ostler_storage::EventFilter;
+
+    fn conversations(fixture: &Fixture) -> Conversations {
+        Conversations::new(fixture.storage.clone(), fixture.config.clone(), fixture.redactors.clone())
+    }
+
+    fn create(conversations: &Conversations, title: &str, metadata: Value) -> Result<Conversation, ApiError> {
+        let Value::Object(metadata) = metadata else { panic!("{metadata}") };
+        conversations.create(&CreateConversationParams {
+            provider: "codex".to_owned(),
+            title: Some(title.to_owned()),
+            metadata: Some(metadata),
+        })
+    }
+
+    fn kinds(fixture: &Fixture) -> Vec<EventType> {
+        fixture.events(&EventFilter::default()).into_iter().map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn secrets_in_title_and_metadata_are_stored_nowhere() {
+        let fixture = Fixture::new();
+        let conversations = conversations(&fixture);
+        let made = create(&conversations, &format!(" use {SECRET} "), json!({"note": SECRET})).unwrap();
+        assert_eq!(made.title.as_deref(), Some("use [REDACTED:test-key]"));
+        assert_eq!(conversations.find(made.conversation_id).unwrap(), made);
+        let events = fixture.events(&EventFilter::default());
+        assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventType::ConversationCreated]);
+        assert!(!events[0].payload.to_string().contains(SECRET));
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once_and_nothing_is_stored() {
+        let fixture = Fixture::new();
+        let conversations = conversations(&fixture);
+        let error = create(&conversations, "a\nb", json!({"note": "x".repeat(MAX_METADATA)})).unwrap_err();
+        let pointers: Vec<_> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/title", "/metadata"]);
+        let provider = "other".to_owned();
+        let unknown = CreateConversationParams { provider, title: None, metadata: None };
+        assert_eq!(conversations.create(&unknown).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(conversations.list(&ListConversationsParams::default()).unwrap().total, 0);
+        assert_eq!(kinds(&fixture), []);
+    }
+
+    #[test]
+    fn null_in_a_patch_removes_a_member_and_an_empty_patch_changes_nothing() {
+        let fixture = Fixture::new();
+        let conversations = conversations(&fixture);
+        let id = create(&conversations, "title", json!({"a": 1, "b": 2})).unwrap().conversation_id;
+        let patched = conversations.update(json!({"conversationId": id, "metadata": {"a": null, "c": 3}})).unwrap();
+        assert_eq!(patched.metadata, json!({"b": 2, "c": 3}));
+        assert_eq!(conversations.update(json!({"conversationId": id, "metadata": {}})).unwrap(), patched);
+        assert_eq!(kinds(&fixture), [EventType::ConversationCreated, EventType::ConversationUpdated]);
+    }
+
+    #[test]
+    fn patch_that_makes_the_metadata_too_large_is_refused() {
+        let fixture = Fixture::new();
+        let conversations = conversations(&fixture);
+        let made = create(&conversations, "title", json!({"a": "x".repeat(MAX_METADATA / 2)})).unwrap();
+        let id = made.conversation_id;
+        let patch = json!({"conversationId": id, "metadata": {"b": "x".repeat(MAX_METADATA / 2)}});
+        assert_eq!(conversations.update(patch).unwrap_err().problems[0].pointer, "/metadata");
+        assert_eq!(conversations.find(id).unwrap(), made);
+    }
+
+    #[test]
+    fn archiving_again_keeps_the_first_time_and_emits_nothing() {
+        let fixture = Fixture::new();
+        let conversations = conversations(&fixture);
+        let conversation_id = create(&conversations, "title", json!({})).unwrap().conversation_id;
+        let archive = |archived| {
+            let params = ArchiveConversationParams { conversation_id, archived: Some(archived) };
+            conversations.archive(&params).unwrap().archived_at
+        };
+        let first = archive(true);
+        assert!(first.is_some());
+        assert_eq!(archive(true), first);
+        assert_eq!(archive(false), None);
+        let archived = EventType::ConversationArchived;
+        assert_eq!(kinds(&fixture), [EventType::ConversationCreated, archived, archived]);
+    }
 }

@@ -14,6 +14,9 @@
 //!   between a byte and its event, and a slow disk slows the child instead of filling memory.
 //! - [`conclude`](attempt::conclude) writes the end, or the next attempt.
 //!
+//! Everything else is in services, each of which owns the fields that it needs and knows no [`Engine`]: [`GrantStore`],
+//! [`RetentionService`], [`Conversations`] and so on. The engine constructs them and gives them out.
+//!
 //! Everything here blocks; the API calls it off the threads that serve connections.
 
 mod access;
@@ -31,6 +34,7 @@ mod policy;
 mod queries;
 mod queue;
 mod record;
+mod redactors;
 mod retention;
 mod sandbox;
 mod seal;
@@ -42,15 +46,15 @@ mod tokens;
 
 #[cfg(test)]
 mod field_tests;
+#[cfg(test)]
+mod test_support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -58,32 +62,37 @@ use ostler_config::{Config, ConfigError, HttpConfig, Overrides, Paths, Source};
 use ostler_plugin_host::types::Error as GuestError;
 use ostler_plugin_host::{PluginError, PluginErrorKind, Registry};
 use ostler_protocol::methods::HttpStatus;
-use ostler_protocol::{ApiError, ErrorKind, Problem, RunId, WarningCode};
-use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
-use ostler_runner::Zygote;
+use ostler_protocol::{ApiError, ErrorKind, Problem, RunId};
+use ostler_runner::{Zygote, run_probe};
 use ostler_storage::{Durability, Storage};
 use ostler_test_hooks::clock;
 use ostler_token_store::TokenStore;
 
-use audit::AuditTrail;
-use capabilities::Cache;
-use policy::policy_set::Grants;
 use queue::dispatch::Dispatcher;
 use queue::threads::Threads;
-use retention::Retention;
 use seal::Sealer;
-use setup::ActiveConfig;
 use setup::reload::{InitialState, Reloading};
-use tokens::Tokens;
+use setup::{ActiveConfig, CurrentConfig};
+use tokens::SeenTokens;
 
-pub use access::{ClientToken, ClientTokens};
-pub use audit::AuditEntry;
+pub use access::{AccessTokenStore, ClientToken, ClientTokens};
+pub use audit::{AuditEntry, AuditLog};
+pub use capabilities::Capabilities;
+pub use conversation::Conversations;
+pub use export::Exporter;
+pub use grants::GrantStore;
+pub use queries::RunQueries;
+pub use queue::queue_control::QueueControl;
+pub use redactors::Redactors;
+pub use retention::RetentionService;
 pub use sandbox::{PROBE_VERB, probe_sandbox};
 pub use seal::SealError;
 pub use setup::complaints::complaints;
 pub use setup::decide::{admission, limits, plugin_folder};
 pub use setup::reload::{Files, Follow};
 pub use setup::rules::load_redactor;
+pub use submit::profile::Profiles;
+pub use tokens::ProviderTokens;
 
 /// What an engine is made of.
 pub struct Parts {
@@ -113,23 +122,30 @@ pub struct Parts {
     pub problems: Vec<String>,
 }
 
-/// The host's core: everything but the transports.
+/// The host's core: everything but the transports. Holds the services, and does itself what needs most of them.
 pub struct Engine {
     paths: Paths,
     storage: Storage,
-    zygote: Zygote,
-    setup: ArcSwap<ActiveConfig>,
-    reloading: Reloading,
-    dispatcher: Dispatcher,
+    zygote: Arc<Zygote>,
+    config: CurrentConfig,
+    redactors: Redactors,
+    grants: GrantStore,
+    reloading: Arc<Reloading>,
+    dispatcher: Arc<Dispatcher>,
+    runs: RunQueries,
+    queue: QueueControl,
     sealer: Sealer,
-    capabilities: Cache,
-    retention: Arc<Retention>,
-    tokens: Tokens,
+    capabilities: Arc<Capabilities>,
+    retention: Arc<RetentionService>,
+    exporter: Exporter,
+    conversations: Conversations,
+    profiles: Profiles,
+    tokens: ProviderTokens,
     machine: sandbox::Machine,
-    client_tokens: Arc<ClientTokens>,
-    audit: AuditTrail,
+    access_tokens: AccessTokenStore,
+    audit: Arc<AuditLog>,
     /// The host's own environment, as it was at its start. What is no text is left out: no allowlist names it.
-    environment: BTreeMap<String, String>,
+    environment: Arc<BTreeMap<String, String>>,
     started_at: Timestamp,
     background: bool,
     subscribers: Arc<AtomicUsize>,
@@ -154,36 +170,84 @@ impl Engine {
     pub fn new(parts: Parts) -> Result<Arc<Self>, ApiError> {
         let key = |error: &dyn fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let sealer = Sealer::open(&parts.paths.data_dir.join("seal.key")).map_err(|error| key(&error))?;
-        let audit = AuditTrail::open(&parts.paths.data_dir).map_err(|error| key(&error))?;
-        let tokens = Tokens::new(TokenStore::new(&parts.paths.data_dir));
-        let client_tokens = ClientTokens::load(&parts.storage)?;
+        let seen_tokens = Arc::new(SeenTokens::default());
         let setup = ActiveConfig::build(parts.config, &Arc::new(parts.registry), None);
-        let reloading = Reloading::new(InitialState {
+        let reloading = Arc::new(Reloading::new(InitialState {
             source: parts.source,
             set: parts.set,
             approved: parts.approved,
             unfit: parts.unfit,
             problems: parts.problems,
             follow: parts.follow,
-        });
+        }));
         for problem in reloading.problems(&setup) {
             tracing::warn!(problem);
         }
+        let dispatcher = Arc::new(Dispatcher::new(setup.limits()));
+        let config = CurrentConfig::new(setup);
+        let redactors = Redactors::new(config.clone(), parts.storage.clone(), Arc::clone(&seen_tokens));
+        let log_follows = {
+            // The host's own log masks a new token from then on.
+            let (reloading, config, redactors) = (Arc::clone(&reloading), config.clone(), redactors.clone());
+            move || reloading.follow(&config, &redactors)
+        };
+        let tokens = ProviderTokens::new(
+            parts.storage.clone(),
+            config.clone(),
+            TokenStore::new(&parts.paths.data_dir),
+            seen_tokens,
+            Box::new(log_follows),
+        );
+        let retention = RetentionService::new(parts.storage.clone(), config.clone());
+        let exporter = Exporter::new(parts.storage.clone(), config.clone(), redactors.clone(), parts.paths.clone());
+        let conversations = Conversations::new(parts.storage.clone(), config.clone(), redactors.clone());
+        let profiles = Profiles::new(parts.storage.clone(), config.clone(), redactors.clone());
+        let runs = RunQueries::new(parts.storage.clone(), Arc::clone(&dispatcher));
+        let queue = QueueControl::new(
+            parts.storage.clone(),
+            config.clone(),
+            redactors.clone(),
+            Arc::clone(&dispatcher),
+            runs.clone(),
+        );
+        let audit = AuditLog::open(&parts.paths.data_dir, parts.storage.clone(), redactors.clone());
+        let audit = Arc::new(audit.map_err(|error| key(&error))?);
+        let access_tokens = AccessTokenStore::load(parts.storage.clone(), Arc::clone(&audit))?;
+        let environment = attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok());
+        let environment = Arc::new(environment);
+        let zygote = Arc::new(parts.zygote);
+        let probing = Arc::clone(&zygote);
+        let capabilities = Capabilities::new(
+            parts.storage.clone(),
+            config.clone(),
+            redactors.clone(),
+            Arc::clone(&audit),
+            Arc::clone(&environment),
+            parts.paths.data_dir.clone(),
+            Box::new(move |spec| run_probe(&probing, spec)),
+        );
         let engine = Arc::new(Self {
-            dispatcher: Dispatcher::new(setup.limits()),
-            setup: ArcSwap::from_pointee(setup),
+            dispatcher,
+            runs,
+            queue,
+            config,
+            redactors,
+            grants: GrantStore::new(parts.storage.clone()),
             paths: parts.paths,
             storage: parts.storage,
-            zygote: parts.zygote,
+            zygote,
             reloading,
             sealer,
-            capabilities: Cache::default(),
-            retention: Arc::default(),
+            capabilities: Arc::new(capabilities),
+            retention: Arc::new(retention),
+            exporter,
+            conversations,
+            profiles,
             tokens,
             machine: sandbox::Machine::default(),
-            client_tokens: Arc::new(client_tokens),
+            access_tokens,
             audit,
-            environment: attempt::environment::of_the_host(std::env::vars_os(), etcetera::home_dir().ok()),
+            environment,
             started_at: clock::now(),
             background: parts.background,
             subscribers: Arc::default(),
@@ -191,7 +255,7 @@ impl Engine {
             stop: watch::channel(false).0,
             http: OnceLock::new(),
         });
-        engine.follow();
+        engine.reloading.follow(&engine.config, &engine.redactors);
         Ok(engine)
     }
 
@@ -202,12 +266,12 @@ impl Engine {
     pub fn start(self: &Arc<Self>) -> Result<(), ApiError> {
         // Before anything holds on to one.
         self.storage.write(Durability::Batched, |tx| tx.drop_old_snapshots().map(drop)).wait()?;
-        self.remember_plugin_files(&self.setup());
-        self.begin_audit()?;
-        self.recover_pauses()?;
+        self.remember_plugin_files(&self.config.load());
+        self.audit.begin()?;
+        self.queue.recover_pauses()?;
         self.recover()?;
-        self.sweep_exports();
-        self.start_retention()?;
+        self.exporter.sweep();
+        self.retention.start()?;
         let engine = Arc::clone(self);
         let attempts = Threads::new("attempt");
         spawn("dispatch", move || {
@@ -224,14 +288,90 @@ impl Engine {
             });
         })?;
         let engine = Arc::clone(self);
-        spawn("tokens", move || engine.load_tokens())?;
+        spawn("tokens", move || engine.tokens.load())?;
         let engine = Arc::clone(self);
         // The first run does not wait for it then.
-        spawn("sandbox", move || drop(engine.sandbox_report(&engine.setup())))?;
+        spawn("sandbox", move || drop(engine.sandbox_report(&engine.config.load())))?;
         let engine = Arc::clone(self);
-        spawn("audit", move || engine.report_audit())?;
-        self.look_at_clis();
+        spawn("audit", move || {
+            if let Some(damage) = engine.audit.damage() {
+                engine.reloading.report(damage);
+            }
+        })?;
+        self.capabilities.look_at_clis();
         Ok(())
+    }
+
+    /// The folders in which runs may work.
+    #[must_use]
+    pub const fn grants(&self) -> &GrantStore {
+        &self.grants
+    }
+
+    /// The access tokens.
+    #[must_use]
+    pub const fn access_tokens(&self) -> &AccessTokenStore {
+        &self.access_tokens
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// The redactors of what belongs to no run.
+    #[must_use]
+    pub const fn redactors(&self) -> &Redactors {
+        &self.redactors
+    }
+
+    /// What is known of runs.
+    #[must_use]
+    pub const fn runs(&self) -> &RunQueries {
+        &self.runs
+    }
+
+    /// The queue, as people change it.
+    #[must_use]
+    pub const fn queue(&self) -> &QueueControl {
+        &self.queue
+    }
+
+    /// The tokens of the providers.
+    #[must_use]
+    pub const fn provider_tokens(&self) -> &ProviderTokens {
+        &self.tokens
+    }
+
+    /// What the installed CLIs can do.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
+    }
+
+    /// The conversations.
+    #[must_use]
+    pub const fn conversations(&self) -> &Conversations {
+        &self.conversations
+    }
+
+    /// The profiles.
+    #[must_use]
+    pub const fn profiles(&self) -> &Profiles {
+        &self.profiles
+    }
+
+    /// The export of runs.
+    #[must_use]
+    pub const fn exporter(&self) -> &Exporter {
+        &self.exporter
+    }
+
+    /// The deletion of runs.
+    #[must_use]
+    pub fn retention(&self) -> &RetentionService {
+        &self.retention
     }
 
     /// The database.
@@ -254,59 +394,12 @@ impl Engine {
     /// `[http]` as it was at the start of the host.
     #[must_use]
     pub fn http_config(&self) -> HttpConfig {
-        self.setup().config.http.clone()
+        self.config.load().config.http.clone()
     }
 
     /// Counts open event streams.
     pub fn subscriber_count(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.subscribers)
-    }
-
-    /// The same error without secrets.
-    pub fn redact_error(&self, error: &ApiError) -> ApiError {
-        clean_error(&self.diagnostics_redactor(), error)
-    }
-
-    /// Takes the secrets out of all texts of a document.
-    pub fn redact_document(&self, document: &mut serde_json::Value) {
-        self.diagnostics_redactor().redact_json(document);
-    }
-
-    /// Redacts the host's own log.
-    fn log_redactor(&self) -> RunRedactor {
-        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
-        let setup = self.setup();
-        let faults = Arc::new(IgnoreFaults);
-        RunRedactor::with(Arc::clone(&setup.redactor), self.tokens.masks(), faults, Unscanned::ByRules)
-    }
-
-    /// Redacts the host's own words for people: problems, reasons, errors. Where a redactor plugin fails, they must say so.
-    fn diagnostics_redactor(&self) -> RunRedactor {
-        let redactor = Arc::clone(&self.setup.load().redactor);
-        RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
-    }
-
-    fn setup(&self) -> Arc<ActiveConfig> {
-        self.setup.load_full()
-    }
-
-    /// Redacts what belongs to no run.
-    fn redactor(&self) -> RunRedactor {
-        RunRedactor::new(Arc::clone(&self.setup.load().redactor), self.tokens.masks(), self.faults(None))
-    }
-
-    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
-    fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
-        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
-    }
-
-    /// The folders in which runs may work.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    fn grants(&self) -> Result<Grants, ApiError> {
-        let grants = self.storage.read(ostler_storage::Reader::grants)?;
-        Ok(Grants::new(grants.into_iter().map(|grant| (grant.path, grant.trust_settings))))
     }
 
     /// The folder of the attempts' private folders.
@@ -318,50 +411,6 @@ impl Engine {
     fn private_dir_of(&self, run: RunId, attempt: u32) -> PathBuf {
         self.private_parent().join(format!("{run}-{attempt}"))
     }
-}
-
-/// Tells the faults of redactor plugins.
-struct Faults {
-    storage: Storage,
-    run: Option<RunId>,
-    told: AtomicBool,
-}
-
-impl FaultSink for Faults {
-    fn fault(&self, plugin: &str, fault: &Fault) {
-        if is_news(plugin) {
-            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
-        }
-        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
-        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
-        let payload = serde_json::json!({
-            "code": WarningCode::PluginFailed,
-            "message": format!(
-                "the redactor plugin {plugin} failed; what it was to look at is withheld (`list_plugins` has the reason)"
-            ),
-            "plugin": plugin,
-        });
-        let event = ostler_protocol::NewEvent {
-            run_id: Some(run),
-            conversation_id: None,
-            kind: ostler_protocol::EventType::Warning,
-            payload: payload.to_string(),
-            timestamp: clock::now(),
-        };
-        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
-    }
-}
-
-/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
-fn is_news(plugin: &str) -> bool {
-    const QUIET: Duration = Duration::from_secs(60);
-    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
-    if news {
-        told.insert(plugin.to_owned(), Instant::now());
-    }
-    news
 }
 
 /// A plugin's failure, as a client sees it.
@@ -383,13 +432,6 @@ fn plugin_error(error: &PluginError) -> ApiError {
             failed
         }
     }
-}
-
-/// The same error without secrets, in all its texts.
-fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
-    let mut document = record::to_value(error);
-    redactor.for_own_words().redact_json(&mut document);
-    serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
 }
 
 /// Starts a named thread.

@@ -1,31 +1,36 @@
-//! What clients ask about, and what they ask to be changed besides runs.
+//! What clients ask about runs and the queue.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Engine;
-use crate::setup::plugin_info;
+use crate::queue::dispatch::Dispatcher;
 use crate::submit::timestamp;
-use ostler_protocol::methods::{
-    ListCapabilitiesParams, ListJobsParams, ListPluginsResult, ListRunsParams, RunEventsParams, RunEventsResult,
-};
-use ostler_protocol::{
-    ApiError, CapabilitySnapshot, ErrorKind, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, Support,
-    WaitReason,
-};
+use ostler_protocol::methods::{ListJobsParams, ListRunsParams, RunEventsParams, RunEventsResult};
+use ostler_protocol::{ApiError, ErrorKind, JobRecord, JobState, Page, RunId, RunRecord, RunSummary, WaitReason};
 use ostler_scheduler::{JobView, State, Wait};
-use ostler_storage::{EventFilter, ReadLimit, RunFilter};
+use ostler_storage::{EventFilter, ReadLimit, RunFilter, Storage};
 
 /// Runs on a page where nothing is said.
 const DEFAULT_PAGE: u32 = 50;
 
-impl Engine {
+/// Finds runs, their events and their jobs. What only the queue knows of a waiting run is added to what is stored.
+#[derive(Clone, Debug)]
+pub struct RunQueries {
+    storage: Storage,
+    dispatcher: Arc<Dispatcher>,
+}
+
+impl RunQueries {
+    pub(crate) const fn new(storage: Storage, dispatcher: Arc<Dispatcher>) -> Self {
+        Self { storage, dispatcher }
+    }
+
     /// A run with everything that is known of it.
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub fn get_run(&self, run: RunId) -> Result<RunRecord, ApiError> {
+    pub fn get(&self, run: RunId) -> Result<RunRecord, ApiError> {
         let record = self.storage.read(|reader| reader.run(run))?;
         let mut record = record.ok_or_else(|| ApiError::not_found("run", run))?;
         if let Some(job) = record.job.as_mut().filter(|job| job.state != JobState::Done)
@@ -41,7 +46,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list_runs(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
+    pub fn list(&self, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
         let cwd = params.cwd.as_deref().map(folder_of_filter).transpose()?;
         let filter = RunFilter {
             provider: params.provider.clone(),
@@ -52,27 +57,16 @@ impl Engine {
             until: params.date_to,
             search: params.search.clone(),
         };
-        self.make_ready_for(filter.search.as_deref())?;
+        index_before_search(&self.storage, filter.search.as_deref())?;
         let limit = u64::from(params.limit.unwrap_or(DEFAULT_PAGE));
         Ok(self.storage.read(|reader| reader.runs(&filter, limit, params.offset.unwrap_or(0)))?)
-    }
-
-    /// Before a search: reads what it would not find yet.
-    ///
-    /// # Errors
-    /// If the database cannot be read or written.
-    pub(crate) fn make_ready_for(&self, search: Option<&str>) -> Result<(), ApiError> {
-        if search.is_some() {
-            self.storage.index_texts()?;
-        }
-        Ok(())
     }
 
     /// Events of a run.
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub fn run_events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
+    pub fn events(&self, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
         let filter = EventFilter { run_id: Some(params.run_id), ..EventFilter::default() };
         let limit = ReadLimit {
             events: params.limit.map_or(500, |limit| usize::try_from(limit).unwrap_or(500)),
@@ -91,7 +85,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list_jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
+    pub fn jobs(&self, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
         // The queue first: what has left it since is on record as ended by then, and is not shown as waiting.
         let snapshot = self.dispatcher.snapshot();
         let mut jobs = self.storage.read(|reader| reader.open_jobs(None))?;
@@ -123,39 +117,17 @@ impl Engine {
             job.waits_for = self.dispatcher.waits_for(job.run_id);
         }
     }
+}
 
-    /// What the installed CLIs can do.
-    ///
-    /// # Errors
-    /// `NOT_FOUND` for a provider that there is not.
-    pub fn list_capabilities(
-        self: &Arc<Self>,
-        params: &ListCapabilitiesParams,
-    ) -> Result<Vec<CapabilitySnapshot>, ApiError> {
-        let caller = Some(&params.client_environment).filter(|variables| !variables.is_empty());
-        let mut found = self.snapshots(params.provider.as_deref(), params.refresh.unwrap_or(false), caller)?;
-        found.sort_by_key(|snapshot| (snapshot.support == Support::Blocked, snapshot.provider.clone()));
-        Ok(found)
+/// Before a search: reads what it would not find yet.
+///
+/// # Errors
+/// If the database cannot be read or written.
+pub(crate) fn index_before_search(storage: &Storage, search: Option<&str>) -> Result<(), ApiError> {
+    if search.is_some() {
+        storage.index_texts()?;
     }
-
-    /// The plugins and the provider instances that they make.
-    pub fn list_plugins(&self) -> ListPluginsResult {
-        let redactor = self.diagnostics_redactor();
-        let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
-        let setup = self.setup();
-        let plugins = setup.registry.list().into_iter().map(|plugin| {
-            let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
-            let mut plugin = plugin_info(plugin, failure);
-            plugin.reason = clean(plugin.reason);
-            plugin.displaced = clean(plugin.displaced);
-            plugin
-        });
-        let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
-            provider.problem = clean(provider.problem);
-            provider
-        });
-        ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
-    }
+    Ok(())
 }
 
 /// A folder as runs have it: links resolved. One that is gone may still have runs.
@@ -188,5 +160,78 @@ fn place(job: &mut JobRecord, view: &JobView<RunId>) {
         State::Ready => job.state = JobState::Ready,
         State::Held => job.state = JobState::Held,
         State::Scheduled => job.not_before = view.due.map(timestamp).or(job.not_before),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::test_support::{Fixture, dispatcher, enqueue};
+    use ostler_protocol::StartAfter;
+    use ostler_storage::StoredPauses;
+
+    fn queries(fixture: &Fixture) -> RunQueries {
+        RunQueries::new(fixture.storage.clone(), Arc::new(dispatcher()))
+    }
+
+    #[test]
+    fn waiting_run_is_shown_with_its_position_and_what_it_waits_for() {
+        let fixture = Fixture::new();
+        let queries = queries(&fixture);
+        let [first, second] = [(); 2].map(|()| fixture.insert_run("codex"));
+        let after = StartAfter { run_ids: vec![first], even_if_failed: false };
+        enqueue(&queries.dispatcher, first, None);
+        enqueue(&queries.dispatcher, second, Some(&after));
+        let job = |run| queries.get(run).unwrap().job.unwrap();
+        assert_eq!((job(first).position, job(first).state), (Some(1), JobState::Ready));
+        let blocked = job(second);
+        assert_eq!((blocked.reason, blocked.waits_for), (Some(WaitReason::Dependency), vec![first]));
+        queries.dispatcher.set_pauses(&StoredPauses { all: true, change: 1, ..StoredPauses::default() });
+        assert_eq!(job(first).reason, Some(WaitReason::Paused));
+    }
+
+    #[test]
+    fn jobs_are_listed_in_the_order_in_which_they_leave_the_queue() {
+        let fixture = Fixture::new();
+        let queries = queries(&fixture);
+        let [first, second, third] = [(); 3].map(|()| fixture.insert_run("codex"));
+        [first, second, third].iter().for_each(|run| enqueue(&queries.dispatcher, *run, None));
+        queries.dispatcher.set_priority(third, 5);
+        let listed = |state| {
+            let jobs = queries.jobs(&ListJobsParams { state }).unwrap();
+            jobs.into_iter().map(|job| job.run_id).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(None), [third, first, second]);
+        assert_eq!(listed(Some(JobState::Running)), []);
+    }
+
+    #[test]
+    fn events_of_an_unknown_run_are_not_found_and_those_of_a_quiet_one_are_empty() {
+        let fixture = Fixture::new();
+        let queries = queries(&fixture);
+        let events = |run_id| queries.events(&RunEventsParams { run_id, after: None, limit: None });
+        let error = events(RunId::generate()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        let run = fixture.insert_run("codex");
+        let before = events(run).unwrap().events.len();
+        fixture.end_run(run, jiff::Timestamp::UNIX_EPOCH, None);
+        let after = events(run).unwrap();
+        assert_eq!((after.events.len(), after.more), (before + 1, false));
+    }
+
+    #[test]
+    fn folder_of_a_filter_is_resolved_and_must_be_absolute() {
+        let fixture = Fixture::new();
+        let queries = queries(&fixture);
+        let run = fixture.insert_run("codex");
+        let link = fixture.folder().join("link");
+        std::os::unix::fs::symlink(fixture.folder(), &link).unwrap();
+        let list =
+            |cwd: &Path| queries.list(&ListRunsParams { cwd: Some(cwd.to_owned()), ..ListRunsParams::default() });
+        assert_eq!(list(&link).unwrap().items.iter().map(|found| found.run_id).collect::<Vec<_>>(), [run]);
+        assert_eq!(list(&fixture.make_folder("other")).unwrap().total, 0);
+        assert_eq!(list(Path::new("link")).unwrap_err().pointer.as_deref(), Some("/cwd"));
     }
 }

@@ -8,6 +8,8 @@ use ostler_protocol::{ConversationId, NewEvent, Payload, Progress, ProgressStage
 use ostler_redaction::RunRedactor;
 use ostler_test_hooks::clock;
 
+pub(crate) use ostler_test_hooks::clock::now;
+
 /// Makes the events of one run, or events without a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
@@ -63,12 +65,6 @@ impl Recorder {
             timestamp: clock::now(),
         }
     }
-}
-
-/// The time, as precisely as storage keeps it: so that answers and events have the time that is read later.
-pub(crate) fn now() -> Timestamp {
-    let now = clock::now();
-    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 /// An event of a conversation and of no run, whose texts are redacted already: they come from storage.

@@ -63,7 +63,7 @@ impl Engine {
     /// How long a background host waits for something to do, as the configuration says now.
     #[must_use]
     pub fn idle_limit(&self) -> std::time::Duration {
-        self.setup().config.host.idle()
+        self.config.load().config.host.idle()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -9,12 +9,12 @@ use crate::Engine;
 impl Engine {
     /// How the host is.
     pub fn status(&self) -> Status {
-        let setup = self.setup();
+        let setup = self.config.load();
         let (counts, pauses) = (self.dispatcher.counts(), self.dispatcher.pauses());
         let mut problems = self.reloading.problems(&setup);
         problems.extend(self.tokens.problems());
         problems.extend(self.storage.trouble().map(|trouble| trouble.to_string()));
-        let redactor = self.diagnostics_redactor();
+        let redactor = self.redactors.for_diagnostics();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,

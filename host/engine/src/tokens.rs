@@ -10,33 +10,77 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::Engine;
-use crate::setup::{ActiveConfig, Provider};
+use crate::setup::{ActiveConfig, CurrentConfig, Provider};
 use ostler_config::TokenStoreChoice;
 use ostler_protocol::methods::{ProviderParams, ProviderTokenParams, TokenState};
 use ostler_protocol::{ApiError, ErrorKind, Problem};
 use ostler_redaction::{KnownSecret, Masks};
-use ostler_storage::{Durability, Reader};
+use ostler_storage::{Durability, Reader, Storage};
 use ostler_test_hooks::clock;
 use ostler_token_store::{StoreKind, Token, TokenError, TokenStore};
 
-/// The tokens of one host.
-pub(crate) struct Tokens {
+/// The tokens of the provider instances of this host.
+pub struct ProviderTokens {
+    storage: Storage,
+    config: CurrentConfig,
     store: TokenStore,
     /// Held while one is changed: one at a time.
     changing: Mutex<()>,
     /// Whether what an earlier host was given was looked at.
     loaded: Mutex<bool>,
-    /// Every token that this host has seen, and the name of its placeholder. What is replaced or deleted stays a secret.
-    seen: Mutex<BTreeMap<String, String>>,
-    masks: ArcSwap<Masks>,
+    seen: Arc<SeenTokens>,
+    /// Called when a token was seen for the first time, so that whoever keeps masks takes the new ones.
+    seen_new: Box<dyn Fn() + Send + Sync>,
     /// Tokens that could not be read, and so cannot be masked.
     problems: Mutex<Vec<String>>,
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for ProviderTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("ProviderTokens").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Every token that this host has seen, to be masked wherever it shows. What is replaced or deleted stays a secret.
+pub(crate) struct SeenTokens {
+    /// By token, the name of its placeholder.
+    names: Mutex<BTreeMap<String, String>>,
+    masks: ArcSwap<Masks>,
+}
+
+impl Default for SeenTokens {
+    fn default() -> Self {
+        Self { names: Mutex::default(), masks: ArcSwap::from_pointee(Masks::none()) }
+    }
+}
+
+impl fmt::Debug for SeenTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeenTokens").finish_non_exhaustive()
+    }
+}
+
+impl SeenTokens {
+    /// Masks of all of them.
+    pub(crate) fn masks(&self) -> Arc<Masks> {
+        self.masks.load_full()
+    }
+
+    /// The same as values, to be masked together with others.
+    pub(crate) fn known(&self) -> Vec<KnownSecret> {
+        let names = lock(&self.names);
+        names.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() }).collect()
+    }
+
+    /// Remembers a token, so that it is masked from now on. Returns whether it was new.
+    fn remember(&self, provider: &str, token: &Token) -> bool {
+        let mut names = lock(&self.names);
+        let new = names.insert(token.reveal().to_owned(), format!("{provider}-token")).is_none();
+        if new {
+            let known = names.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() });
+            self.masks.store(Arc::new(Masks::new(known)));
+        }
+        new
     }
 }
 
@@ -45,53 +89,6 @@ impl fmt::Debug for Tokens {
 pub(crate) struct TokenVariable {
     pub(crate) name: String,
     pub(crate) token: Token,
-}
-
-impl Tokens {
-    pub(crate) fn new(store: TokenStore) -> Self {
-        Self {
-            store,
-            changing: Mutex::default(),
-            loaded: Mutex::default(),
-            seen: Mutex::default(),
-            masks: ArcSwap::from_pointee(Masks::none()),
-            problems: Mutex::default(),
-        }
-    }
-
-    /// Masks of every token that this host has seen.
-    pub(crate) fn masks(&self) -> Arc<Masks> {
-        self.masks.load_full()
-    }
-
-    /// The same as values, to be masked together with others.
-    pub(crate) fn known(&self) -> Vec<KnownSecret> {
-        let seen = lock(&self.seen);
-        seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() }).collect()
-    }
-
-    /// Where new tokens go, for people.
-    pub(crate) fn describe(&self, choice: TokenStoreChoice) -> String {
-        match self.store.in_use(wanted(choice)) {
-            Ok(kind) => self.store.describe(kind),
-            Err(error) => format!("none: {}", error.message),
-        }
-    }
-
-    pub(crate) fn problems(&self) -> Vec<String> {
-        lock(&self.problems).clone()
-    }
-
-    /// Remembers a token, so that it is masked from now on. Returns whether it was new.
-    fn remember(&self, provider: &str, token: &Token) -> bool {
-        let mut seen = lock(&self.seen);
-        let new = seen.insert(token.reveal().to_owned(), format!("{provider}-token")).is_none();
-        if new {
-            let known = seen.iter().map(|(value, name)| KnownSecret { name: name.clone(), value: value.clone() });
-            self.masks.store(Arc::new(Masks::new(known)));
-        }
-        new
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -133,14 +130,49 @@ fn gone(provider: &str, kind: StoreKind) -> ApiError {
     )
 }
 
-impl Engine {
+impl ProviderTokens {
+    pub(crate) fn new(
+        storage: Storage,
+        config: CurrentConfig,
+        store: TokenStore,
+        seen: Arc<SeenTokens>,
+        seen_new: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            storage,
+            config,
+            store,
+            changing: Mutex::default(),
+            loaded: Mutex::default(),
+            seen,
+            seen_new,
+            problems: Mutex::default(),
+        }
+    }
+
+    /// Where new tokens go, for people.
+    pub(crate) fn describe(&self, choice: TokenStoreChoice) -> String {
+        match self.store.in_use(wanted(choice)) {
+            Ok(kind) => self.store.describe(kind),
+            Err(error) => format!("none: {}", error.message),
+        }
+    }
+
+    pub(crate) fn seen(&self) -> &SeenTokens {
+        &self.seen
+    }
+
+    pub(crate) fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
     /// Keeps a token for a provider instance, in place of an earlier one. Runs that wait take the new one.
     ///
     /// # Errors
     /// `NOT_FOUND` for a provider that there is not, `INVALID_PARAMS` for one that takes no token or a token that cannot
     /// be one, `IO` where the store cannot be used; then everything is as before.
-    pub fn save_provider_token(&self, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
-        let setup = self.setup();
+    pub fn save(&self, params: &ProviderTokenParams) -> Result<TokenState, ApiError> {
+        let setup = self.config.load();
         let provider = Arc::clone(setup.provider(&params.provider)?);
         let mut problems = Vec::new();
         let mut wrong =
@@ -156,28 +188,28 @@ impl Engine {
         }
         let (Ok(token), []) = (token, problems.as_slice()) else { return Err(ApiError::invalid(problems)) };
 
-        let _one = lock(&self.tokens.changing);
-        let kind = self.tokens.store.in_use(wanted(setup.config.tokens.store)).map_err(|error| failed(&error))?;
+        let _one = lock(&self.changing);
+        let kind = self.store.in_use(wanted(setup.config.tokens.store)).map_err(|error| failed(&error))?;
         let before = self.storage.read(|reader| reader.token_mark(&provider.name))?;
         // From here on it is a secret, whatever becomes of it.
         self.learn(&provider.name, &token);
-        self.tokens.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
+        self.store.put(kind, &provider.name, &token).map_err(|error| failed(&error))?;
         let (name, now) = (provider.name.clone(), clock::now());
         let write =
             self.storage.write_urgent(Durability::Full, move |tx| tx.put_token_mark(&name, kind.name(), now)).wait();
         if let Err(error) = write {
             if before.as_deref() != Some(kind.name()) {
                 // Without its mark nobody would ever look for it.
-                let _ = self.tokens.store.delete(kind, &provider.name);
+                let _ = self.store.delete(kind, &provider.name);
             }
             return Err(error.into());
         }
         if let Some(other) = before.and_then(|name| StoreKind::from_name(&name)).filter(|other| *other != kind)
-            && let Err(error) = self.tokens.store.delete(other, &provider.name)
+            && let Err(error) = self.store.delete(other, &provider.name)
         {
             tracing::warn!(provider = provider.name, store = %other, %error, "an earlier token was left in its store");
         }
-        lock(&self.tokens.problems).retain(|problem| !problem.starts_with(&problem_of(&provider.name)));
+        lock(&self.problems).retain(|problem| !problem.starts_with(&problem_of(&provider.name)));
         tracing::info!(provider = provider.name, store = %kind, "a token was kept");
         Ok(TokenState { stored: true, store: Some(kind.name().to_owned()), variable, problem: None })
     }
@@ -186,17 +218,18 @@ impl Engine {
     ///
     /// # Errors
     /// `IO` where the store cannot be used; the token then counts as kept.
-    pub fn clear_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
-        let _one = lock(&self.tokens.changing);
+    pub fn clear(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
+        let _one = lock(&self.changing);
         let name = &params.provider;
-        let variable = self.setup().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
+        let variable =
+            self.config.load().provider(name).ok().and_then(|provider| provider.token_variable().ok()).flatten();
         let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
             // A name that is no provider's is a mistake, unless it was one's once.
-            self.setup().provider(name)?;
+            self.config.load().provider(name)?;
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
         };
         let kind = kind_of(name, &store)?;
-        self.tokens.store.delete(kind, name).map_err(|error| failed(&error))?;
+        self.store.delete(kind, name).map_err(|error| failed(&error))?;
         let gone = name.clone();
         self.storage.write_urgent(Durability::Full, move |tx| tx.delete_token_mark(&gone)).wait()?;
         tracing::info!(provider = name, store = %kind, "a token was deleted");
@@ -207,13 +240,13 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND` for a provider that there is not.
-    pub fn has_provider_token(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
+    pub fn state(&self, params: &ProviderParams) -> Result<TokenState, ApiError> {
         let name = &params.provider;
-        let variable = self.setup().provider(name)?.token_variable()?;
+        let variable = self.config.load().provider(name)?.token_variable()?;
         let Some(store) = self.storage.read(|reader| reader.token_mark(name))? else {
             return Ok(TokenState { stored: false, store: None, variable, problem: None });
         };
-        let found = self.stored_token(name, &store);
+        let found = self.stored(name, &store);
         let problem = found.as_ref().err().map(|error| error.message.clone());
         Ok(TokenState { stored: found.is_ok(), store: Some(store), variable, problem })
     }
@@ -222,9 +255,9 @@ impl Engine {
     ///
     /// # Errors
     /// Where it has one that cannot be had: the run must not start without it.
-    pub(crate) fn token_for(&self, setup: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
+    pub(crate) fn for_run(&self, setup: &ActiveConfig, provider: &str) -> Result<Option<TokenVariable>, ApiError> {
         let Some(store) = self.storage.read(|reader| reader.token_mark(provider))? else { return Ok(None) };
-        let token = self.stored_token(provider, &store)?;
+        let token = self.stored(provider, &store)?;
         let name = setup.provider(provider)?.token_variable()?.ok_or_else(|| {
             let message = format!("{provider} has a token, but its plugin names no variable for it any more");
             ApiError::new(ErrorKind::Conflict, message)
@@ -233,9 +266,9 @@ impl Engine {
         Ok(Some(TokenVariable { name, token }))
     }
 
-    fn stored_token(&self, provider: &str, store: &str) -> Result<Token, ApiError> {
+    fn stored(&self, provider: &str, store: &str) -> Result<Token, ApiError> {
         let kind = kind_of(provider, store)?;
-        let found = self.tokens.store.get(kind, provider).map_err(|error| failed(&error))?;
+        let found = self.store.get(kind, provider).map_err(|error| failed(&error))?;
         let token = found.ok_or_else(|| gone(provider, kind))?;
         self.learn(provider, &token);
         Ok(token)
@@ -243,8 +276,8 @@ impl Engine {
 
     /// Reads every token that an earlier host was given, so that all of them are masked. Does it once; whoever comes
     /// meanwhile waits.
-    pub(crate) fn load_tokens(&self) {
-        let mut loaded = lock(&self.tokens.loaded);
+    pub(crate) fn load(&self) {
+        let mut loaded = lock(&self.loaded);
         if *loaded {
             return;
         }
@@ -254,9 +287,9 @@ impl Engine {
             Vec::new()
         });
         for (provider, store) in marks {
-            if let Err(error) = self.stored_token(&provider, &store) {
+            if let Err(error) = self.stored(&provider, &store) {
                 tracing::warn!(provider, %error, "a token could not be read");
-                lock(&self.tokens.problems).push(format!("{}{}", problem_of(&provider), error.message));
+                lock(&self.problems).push(format!("{}{}", problem_of(&provider), error.message));
             }
         }
     }
@@ -265,15 +298,14 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub(crate) fn expected_token(&self, provider: &Provider) -> Result<Option<String>, ApiError> {
+    pub(crate) fn expected_variable(&self, provider: &Provider) -> Result<Option<String>, ApiError> {
         let marked = self.storage.read(|reader| reader.token_mark(&provider.name))?.is_some();
         if marked { provider.token_variable() } else { Ok(None) }
     }
 
     fn learn(&self, provider: &str, token: &Token) {
-        if self.tokens.remember(provider, token) {
-            // The host's own log masks it from now on.
-            self.follow();
+        if self.seen.remember(provider, token) {
+            (self.seen_new)();
         }
     }
 }
@@ -281,4 +313,97 @@ impl Engine {
 /// How a problem of a provider's token begins.
 fn problem_of(provider: &str) -> String {
     format!("token of {provider}: ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::test_support::Fixture;
+
+    const TOKEN: &str = "sk-q8Zr51vLw0xN";
+
+    /// Tokens in a file, of the bundled providers, and how often new ones were seen.
+    fn tokens(fixture: &Fixture) -> (ProviderTokens, Arc<AtomicUsize>) {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let seen_new = Box::new(move || _ = count.fetch_add(1, Ordering::Relaxed));
+        let store = TokenStore::new(&fixture.folder());
+        let (storage, config) = (fixture.storage.clone(), fixture.config.clone());
+        (ProviderTokens::new(storage, config, store, Arc::default(), seen_new), seen)
+    }
+
+    fn fixture() -> Fixture {
+        Fixture::with_bundled_plugins("[tokens]\nstore = \"file\"\n")
+    }
+
+    fn save(tokens: &ProviderTokens, provider: &str, token: &str) -> Result<TokenState, ApiError> {
+        tokens.save(&ProviderTokenParams { provider: provider.to_owned(), token: token.to_owned() })
+    }
+
+    fn of(provider: &str) -> ProviderParams {
+        ProviderParams { provider: provider.to_owned() }
+    }
+
+    #[test]
+    fn saved_token_is_masked_at_once_and_after_a_restart() {
+        let fixture = fixture();
+        let (saving, seen) = tokens(&fixture);
+        assert!(save(&saving, "claude", TOKEN).unwrap().stored);
+        save(&saving, "claude", TOKEN).unwrap();
+        assert_eq!((seen.load(Ordering::Relaxed), saving.seen().known().len()), (1, 1), "the same token is not new");
+        let (restarted, seen) = tokens(&fixture);
+        assert!(restarted.seen().known().is_empty());
+        restarted.load();
+        let known = restarted.seen().known();
+        assert_eq!((known[0].name.as_str(), known[0].value.as_str()), ("claude-token", TOKEN));
+        assert_eq!((seen.load(Ordering::Relaxed), restarted.problems()), (1, Vec::new()));
+    }
+
+    #[test]
+    fn run_gets_the_newest_token_and_the_old_one_stays_masked() {
+        let fixture = fixture();
+        let (tokens, _) = tokens(&fixture);
+        let for_run = || tokens.for_run(&fixture.config.load(), "claude");
+        assert!(for_run().unwrap().is_none());
+        save(&tokens, "claude", "sk-oldq8Zr51vLw0").unwrap();
+        save(&tokens, "claude", TOKEN).unwrap();
+        let given = for_run().unwrap().unwrap();
+        let state = tokens.state(&of("claude")).unwrap();
+        assert_eq!((given.token.reveal(), Some(&given.name)), (TOKEN, state.variable.as_ref()));
+        assert_eq!(tokens.seen().known().len(), 2);
+        assert!(!tokens.clear(&of("claude")).unwrap().stored);
+        assert!(for_run().unwrap().is_none());
+    }
+
+    #[test]
+    fn run_does_not_start_without_a_token_that_its_store_has_lost() {
+        let fixture = fixture();
+        let (tokens, _) = tokens(&fixture);
+        save(&tokens, "claude", TOKEN).unwrap();
+        tokens.store.delete(StoreKind::File, "claude").unwrap();
+        let error = tokens.for_run(&fixture.config.load(), "claude").unwrap_err();
+        assert!(error.message.contains("no longer in its store"), "{error:?}");
+        let state = tokens.state(&of("claude")).unwrap();
+        assert_eq!((state.stored, state.problem), (false, Some(error.message.clone())));
+        tokens.load();
+        assert_eq!(tokens.problems(), [format!("token of claude: {}", error.message)]);
+        save(&tokens, "claude", TOKEN).unwrap();
+        assert_eq!(tokens.problems(), [""; 0]);
+    }
+
+    #[test]
+    fn token_that_cannot_be_one_and_provider_that_takes_none_are_named_at_once() {
+        let fixture = Fixture::with_bundled_plugins("[providers.mine]\nplugin = \"command\"\nexecutable = \"mine\"\n");
+        let (tokens, seen) = tokens(&fixture);
+        let error = save(&tokens, "mine", "a\nb").unwrap_err();
+        let pointers: Vec<_> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/provider", "/token"]);
+        assert_eq!(save(&tokens, "other", TOKEN).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(tokens.clear(&of("other")).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(seen.load(Ordering::Relaxed), 0);
+    }
 }

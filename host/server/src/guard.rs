@@ -67,8 +67,8 @@ impl Guard {
         engine: &Engine,
     ) -> Result<Self, SecretFileError> {
         let token = secret_file::read_or_make::<TOKEN_BYTES, _>(token_file, in_hex, parse_token)?;
-        engine.client_tokens().set_default(&token, token_file.to_owned());
-        Ok(Self::with(config, address, Arc::clone(engine.client_tokens())))
+        engine.access_tokens().tokens().set_default(&token, token_file.to_owned());
+        Ok(Self::with(config, address, Arc::clone(engine.access_tokens().tokens())))
     }
 
     fn with(config: &HttpConfig, address: SocketAddr, tokens: Arc<ClientTokens>) -> Self {

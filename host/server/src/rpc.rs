@@ -172,7 +172,7 @@ async fn answer_one(engine: &Arc<Engine>, caller: &Caller, call: Value) -> Optio
         let allowed = allow(&caller, &call).inspect_err(|_| note_refusal(&engine, &caller, name));
         allowed
             .and_then(|()| (call.method.call)(&engine, &caller, call.params))
-            .map_err(|error| engine.redact_error(&error))
+            .map_err(|error| engine.redactors().redact_error(&error))
     });
     let result = done.await.unwrap_or_else(|_| {
         tracing::error!(method = name, "a method panicked");
@@ -203,7 +203,7 @@ fn allow(caller: &Caller, call: &Call) -> Result<(), ApiError> {
 
 /// Puts a refused call on record.
 fn note_refusal(engine: &Engine, caller: &Caller, method: &str) {
-    engine.audit_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
+    engine.audit().append_refusal(AuditEntry::new(AuditKind::Refused, caller.peer.actor()).fact("method", method));
 }
 
 /// The answer to a call that did not work.
@@ -291,7 +291,7 @@ pub(super) const fn code(kind: ErrorKind) -> i32 {
 /// The same answer without secrets: it may quote what was called.
 fn cleaned(engine: &Arc<Engine>, mut answer: Value) -> Value {
     if let Some(error) = answer.get_mut("error") {
-        engine.redact_document(error);
+        engine.redactors().redact_document(error);
     }
     answer
 }

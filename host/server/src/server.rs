@@ -188,7 +188,9 @@ impl Door {
         self.refused.count(move |count| {
             tracing::warn!(count, reason = refused.reason(), "connections on the unix socket were refused");
             let entry = AuditEntry::new(AuditKind::Refused, &refused.actor());
-            engine.audit(entry.fact("transport", "unix").fact("reason", refused.reason()).fact("count", count));
+            engine
+                .audit()
+                .append(entry.fact("transport", "unix").fact("reason", refused.reason()).fact("count", count));
         });
     }
 }

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The wall clock.
+/// The wall clock, in microseconds: as precise as storage keeps times, so that an answer has the time that is read later.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
-    now.checked_add(SignedDuration::from_millis(shift().0)).unwrap_or(now)
+    let now = now.checked_add(SignedDuration::from_millis(shift().0)).unwrap_or(now);
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 /// Time since the machine was started, suspended or not.

@@ -230,7 +230,7 @@ impl Engine {
 
     /// Ends a run of which nothing is known but its id.
     pub(crate) fn end_unloaded(&self, live: &Arc<ActiveRun>, ending: &AttemptOutcome) {
-        let recorder = Recorder::new(Some(live.run()), None, self.redactor());
+        let recorder = Recorder::new(Some(live.run()), None, self.redactors.for_data());
         self.end(live, &recorder, ending, &[], &Facts::default());
     }
 
@@ -239,7 +239,7 @@ impl Engine {
     /// # Errors
     /// If that cannot be written: the host must not go on beside a row that says that the run still runs.
     pub(crate) fn end_interrupted(&self, run: RunId, message: &str) -> Result<(), StorageError> {
-        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let recorder = Recorder::new(Some(run), None, self.redactors.for_data());
         let ending = AttemptOutcome::new(EndReason::Interrupted, message);
         self.write_end(run, &outcome(&recorder, &ending), Vec::new(), &Facts::default())
     }

@@ -81,7 +81,7 @@ impl AttemptContext<'_> {
         let path = search_path(&engine.environment, caller, &provider.config.environment);
         let start =
             ostler_runner::resolve_launch(executable, path.as_ref()).map_err(|error| unresolved(executable, &error))?;
-        let trusted_settings = engine.grants()?.trusts_settings_of(cwd);
+        let trusted_settings = engine.grants.for_policies()?.trusts_settings_of(cwd);
         let folder = engine.private_dir_of(loaded.run(), number);
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let private = PrivateDir::create(&engine.private_parent(), name).map_err(io_error)?;
@@ -452,7 +452,7 @@ impl AttemptContext<'_> {
     fn audit_spawn(&self, provider: &Provider, cwd: &Path, ready: &PreparedLaunch) {
         let entry = AuditEntry::by_host(AuditKind::Spawn).run(self.loaded.run()).fact("provider", &provider.name);
         let entry = entry.fact("attempt", self.loaded.job.attempt).fact("executable", &ready.executable);
-        self.engine.audit(entry.fact("cwd", cwd));
+        self.engine.audit.append(entry.fact("cwd", cwd));
     }
 
     fn spawn_failed(&self, error: &SpawnError, cwd: &Path, ready: &PreparedLaunch) -> Stopped {

@@ -106,9 +106,9 @@ impl Engine {
             }
             knows_nothing = first && place > Some(1) && !message::brings_session(&payload);
         }
-        self.load_tokens();
-        let token = self.token_for(setup, &record.summary.provider);
-        let known_tokens = self.tokens.known();
+        self.tokens.load();
+        let token = self.tokens.for_run(setup, &record.summary.provider);
+        let known_tokens = self.tokens.seen().known();
         Ok(LoadedRun { record, job, carry, payload, caller, token, known_tokens, removed, knows_nothing })
     }
 }

@@ -69,7 +69,7 @@ impl Attempted {
 impl Engine {
     /// Runs one attempt and puts its end on record. Called on the attempt's own thread.
     pub(crate) fn attempt(self: &Arc<Self>, live: &Arc<ActiveRun>) {
-        let setup = self.setup();
+        let setup = self.config.load();
         let loaded = match self.load(live.run(), &setup) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -81,7 +81,7 @@ impl Engine {
             }
         };
         // One for everything that redacts for this attempt, so that a fault is reported once.
-        let faults = self.faults(Some(loaded.run()));
+        let faults = self.redactors.faults(Some(loaded.run()));
         let recorder = recorder(&setup, &loaded, &self.inherited(&setup, &loaded), &faults);
         let (widened, began) = (OnceCell::new(), Instant::now());
         let stage = AttemptContext {
@@ -220,7 +220,7 @@ impl AttemptContext<'_> {
         let folders =
             self.engine.check_folders(&self.loaded.payload, &cwd).inspect_err(|error| self.say_missing(&cwd, error))?;
         let ready = self.prepare(provider, instance, &snapshot, folders, &installed.executable.path)?;
-        let grants = self.engine.grants()?;
+        let grants = self.engine.grants.for_policies()?;
         let question = self.judge(self.question(provider, &snapshot, &cwd, &ready, &grants)?, &ready)?;
         self.check_stop()?;
         let (child, proxy) = self.spawn(provider, instance, &snapshot, &cwd, &ready)?;
@@ -303,7 +303,7 @@ impl AttemptContext<'_> {
     }
 
     fn installed(&self, provider: &Arc<Provider>) -> Result<crate::capabilities::Installed, Stopped> {
-        self.engine.installed(self.setup, provider, self.loaded.caller.as_ref()).map_err(|error| {
+        self.engine.capabilities.installed(self.setup, provider, self.loaded.caller.as_ref()).map_err(|error| {
             if error.kind == ErrorKind::CliMissing {
                 let install_hint = error.hint.clone().unwrap_or_default();
                 self.say(&Payload::CliMissing(CliMissing { path: error.message.clone(), install_hint }));

@@ -14,12 +14,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::Engine;
+use crate::redactors::Redactors;
+use crate::setup::CurrentConfig;
+use crate::setup::decide::plugin_folder;
+use ostler_config::Paths;
 use ostler_private_files::create_private_dir;
 use ostler_protocol::methods::{ExportRunParams, ExportRunResult};
 use ostler_protocol::{ApiError, Artifact, ArtifactId, ErrorKind, Event, ExportFormat, Output, RunId, RunRecord};
 use ostler_redaction::RunRedactor;
-use ostler_storage::{Durability, ReadLimit, Reader, StorageError, StorageErrorKind};
+use ostler_storage::{Durability, ReadLimit, Reader, Storage, StorageError, StorageErrorKind};
 use ostler_test_hooks::clock;
 
 use markdown::Page;
@@ -49,23 +52,36 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl Engine {
+/// Writes runs to files.
+#[derive(Debug)]
+pub struct Exporter {
+    storage: Storage,
+    config: CurrentConfig,
+    redactors: Redactors,
+    paths: Paths,
+}
+
+impl Exporter {
+    pub(crate) const fn new(storage: Storage, config: CurrentConfig, redactors: Redactors, paths: Paths) -> Self {
+        Self { storage, config, redactors, paths }
+    }
+
     /// Writes a run to a file, and records that file as an artifact of the run, unless it is transient. Of a run that has
     /// not ended, what there is so far. A `remote` caller replaces only files that an earlier export has written.
     ///
     /// # Errors
     /// `NOT_FOUND` for a run that there is not; `CONFLICT` for a file that exists, or an answer where there is none;
     /// `POLICY_DENIED` for a file that a remote caller may not replace; `INVALID_PARAMS` for a path that cannot be; `IO`.
-    pub fn export_run(&self, params: &ExportRunParams, remote: bool) -> Result<ExportRunResult, ApiError> {
+    pub fn export(&self, params: &ExportRunParams, remote: bool) -> Result<ExportRunResult, ApiError> {
         check_transient(params, remote)?;
         let run = self.storage.read(|reader| reader.run(params.run_id))?;
         let mut run = run.ok_or_else(|| ApiError::not_found("run", params.run_id))?;
-        let redactor = self.redactor();
+        let redactor = self.redactors.for_data();
         redact_record(&redactor, &mut run);
         if params.format == ExportFormat::Txt {
             has_answer(&run)?;
         }
-        let target = self.export_target(params, remote)?;
+        let target = self.target(params, remote)?;
         let failed = |failure| match failure {
             Failure::Storage(error) => ApiError::from(error),
             Failure::Gone => ApiError::not_found("run", params.run_id),
@@ -74,7 +90,7 @@ impl Engine {
                 ApiError::new(ErrorKind::Io, format!("failed to write {}: {error}", target.path.display()))
             }
         };
-        let file = self.write_export(params, &run, redactor, &target).map_err(failed)?;
+        let file = self.write(params, &run, redactor, &target).map_err(failed)?;
         if params.transient {
             let (path, bytes) = target.leave(file).map_err(Failure::Io).map_err(failed)?;
             return Ok(ExportRunResult { path, artifact_id: None, bytes });
@@ -98,15 +114,15 @@ impl Engine {
     }
 
     /// The folder of exports that no path was given for.
-    pub(crate) fn exports_folder(&self) -> PathBuf {
-        let configured = self.setup().config.storage.exports.clone();
+    fn folder(&self) -> PathBuf {
+        let configured = self.config.load().config.storage.exports.clone();
         configured.unwrap_or_else(|| self.paths.data_dir.join("exports"))
     }
 
     /// Removes what a host that was killed while it exported has left in the exports folder, and what the caller of a
     /// transient export has.
-    pub(super) fn sweep_exports(&self) {
-        let Ok(entries) = std::fs::read_dir(self.exports_folder()) else { return };
+    pub(crate) fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(self.folder()) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let of_export = |name: &str| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1);
@@ -116,10 +132,10 @@ impl Engine {
         }
     }
 
-    fn export_target(&self, params: &ExportRunParams, remote: bool) -> Result<Target, ApiError> {
+    fn target(&self, params: &ExportRunParams, remote: bool) -> Result<Target, ApiError> {
         let io = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::Io, error.to_string());
         let Some(path) = &params.path else {
-            let folder = self.exports_folder();
+            let folder = self.folder();
             create_private_dir(&folder).map_err(|error| io(&error))?;
             let name = format!("{}.{}", params.run_id, params.format.name());
             return Target::kept(&folder, &name).map_err(|error| io(&error));
@@ -138,15 +154,16 @@ impl Engine {
     fn own_folders(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
         let config = paths.config_file.parent().map(Path::to_owned);
+        let plugins = plugin_folder(&self.config.load().config.plugins, paths).to_owned();
         let own = paths.own_folders().map(PathBuf::clone).into_iter();
-        own.chain([paths.plugins_dir.clone(), self.plugin_folder()])
+        own.chain([paths.plugins_dir.clone(), plugins])
             .chain(config)
             .chain(paths.home.clone())
             .map(|folder| folder.canonicalize().unwrap_or(folder))
             .collect()
     }
 
-    fn write_export(
+    fn write(
         &self,
         params: &ExportRunParams,
         run: &RunRecord,
@@ -282,4 +299,100 @@ fn taken(path: &Path) -> ApiError {
     ApiError::new(ErrorKind::Conflict, format!("{} exists already", path.display()))
         .at("/path")
         .hint("name another file, or ask to overwrite it")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET};
+
+    fn exporter(fixture: &Fixture) -> Exporter {
+        let paths = fixture.paths();
+        std::fs::create_dir_all(&paths.data_dir).unwrap();
+        Exporter::new(fixture.storage.clone(), fixture.config.clone(), fixture.redactors.clone(), paths)
+    }
+
+    /// A run with this answer.
+    fn ended_run(fixture: &Fixture, answer: Option<&str>) -> RunId {
+        let run = fixture.insert_run("codex");
+        fixture.end_run(run, clock::now(), answer);
+        run
+    }
+
+    fn artifacts(fixture: &Fixture, run: RunId) -> Vec<Artifact> {
+        fixture.storage.read(|reader| reader.run(run)).unwrap().unwrap().artifacts
+    }
+
+    #[test]
+    fn answer_is_redacted_by_the_rules_of_today_and_recorded_as_an_artifact() {
+        let fixture = Fixture::new();
+        let (exporter, run) = (exporter(&fixture), ended_run(&fixture, Some(&format!("it is {SECRET}"))));
+        let exported = exporter.export(&ExportRunParams::new(run, ExportFormat::Txt), false).unwrap();
+        assert_eq!(std::fs::read_to_string(&exported.path).unwrap(), "it is [REDACTED:test-key]\n");
+        assert_eq!(std::fs::metadata(&exported.path).unwrap().permissions().mode() & 0o777, 0o600);
+        let recorded = artifacts(&fixture, run);
+        assert_eq!(recorded.iter().map(|artifact| &artifact.path).collect::<Vec<_>>(), [&exported.path]);
+        assert_eq!(exported.artifact_id, Some(recorded[0].artifact_id));
+    }
+
+    #[test]
+    fn run_without_an_answer_cannot_be_exported_as_text_and_leaves_no_file() {
+        let fixture = Fixture::new();
+        let (exporter, run) = (exporter(&fixture), ended_run(&fixture, None));
+        let error = exporter.export(&ExportRunParams::new(run, ExportFormat::Txt), false).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert!(!exporter.folder().exists());
+        let exported = exporter.export(&ExportRunParams::new(run, ExportFormat::Jsonl), false).unwrap();
+        assert_eq!(std::fs::read_to_string(exported.path).unwrap().lines().count(), fixture.events_of(run).len());
+    }
+
+    #[test]
+    fn remote_caller_replaces_only_files_that_an_export_wrote() {
+        let fixture = Fixture::new();
+        let (exporter, run) = (exporter(&fixture), ended_run(&fixture, Some("new")));
+        let path = fixture.make_folder("out").join("answer.txt");
+        std::fs::write(&path, "old").unwrap();
+        let mut params = ExportRunParams { path: Some(path.clone()), ..ExportRunParams::new(run, ExportFormat::Txt) };
+        let kind = |params: &ExportRunParams, remote| exporter.export(params, remote).map_err(|error| error.kind);
+        assert_eq!(kind(&params, false).unwrap_err(), ErrorKind::Conflict);
+        params.overwrite = true;
+        assert_eq!(kind(&params, true).unwrap_err(), ErrorKind::PolicyDenied);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        kind(&params, false).unwrap();
+        kind(&params, true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
+    }
+
+    #[test]
+    fn no_file_is_written_into_the_hosts_own_folders() {
+        let fixture = Fixture::new();
+        let (exporter, run) = (exporter(&fixture), ended_run(&fixture, Some("new")));
+        let plugins = fixture.make_folder("home/plugins");
+        for folder in [exporter.paths.data_dir.clone(), plugins] {
+            let path = Some(folder.join("answer.txt"));
+            let error =
+                exporter.export(&ExportRunParams { path, ..ExportRunParams::new(run, ExportFormat::Txt) }, false);
+            assert_eq!(error.unwrap_err().kind, ErrorKind::InvalidParams, "{}", folder.display());
+        }
+        assert_eq!(artifacts(&fixture, run), []);
+    }
+
+    #[test]
+    fn transient_export_is_no_artifact_and_is_swept_with_files_that_were_never_finished() {
+        let fixture = Fixture::new();
+        let (exporter, run) = (exporter(&fixture), ended_run(&fixture, Some("new")));
+        let kept = exporter.export(&ExportRunParams::new(run, ExportFormat::Txt), false).unwrap();
+        let params = ExportRunParams { transient: true, ..ExportRunParams::new(run, ExportFormat::Md) };
+        let transient = exporter.export(&params, false).unwrap();
+        assert_eq!((transient.artifact_id, artifacts(&fixture, run).len()), (None, 1));
+        let unfinished = exporter.folder().join(format!("{}x{}", TEMPORARY.0, TEMPORARY.1));
+        std::fs::write(&unfinished, "half").unwrap();
+        exporter.sweep();
+        assert_eq!([&kept.path, &transient.path, &unfinished].map(|path| path.exists()), [true, false, false]);
+        assert_eq!(exporter.export(&params, true).unwrap_err().pointer.as_deref(), Some("/transient"));
+    }
 }

@@ -45,7 +45,7 @@ impl Engine {
         }
         // First of all: what is put back now counts its delay from there.
         self.dispatcher.catch_up(left.iter().map(|recovery| time(recovery.job.enqueued_at)));
-        let requeue = self.setup().config.scheduler.requeue_interrupted;
+        let requeue = self.config.load().config.scheduler.requeue_interrupted;
         let mut settled = HashSet::new();
         for recovery in left.iter().filter(|recovery| recovery.job.state == JobState::Running) {
             let run = recovery.job.run_id;
@@ -109,7 +109,7 @@ impl Engine {
         let run = recovery.job.run_id;
         let (now, attempt) = (clock::now(), recovery.job.attempt + 1);
         let next = now.checked_add(delay).unwrap_or(now);
-        let recorder = Recorder::new(Some(run), None, self.redactor());
+        let recorder = Recorder::new(Some(run), None, self.redactors.for_data());
         let event = recorder.progress(
             ProgressStage::RetryScheduled,
             json!({"attempt": attempt, "nextRunAt": next, "reason": EndReason::Interrupted}),

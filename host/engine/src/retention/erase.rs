@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{BATCH, Deletion, INDEX_PAGES, VACUUM_PAGES};
-use crate::Engine;
+use super::{BATCH, Deletion, INDEX_PAGES, RetentionService, VACUUM_PAGES};
 use crate::record::now;
 use ostler_protocol::methods::{DeletedConversation, DeletedRun};
 use ostler_protocol::{ApiError, ConversationId, ErrorKind, RunId, RunStatus};
@@ -18,14 +17,14 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 /// Pages whose unused part is overwritten in one write: a few milliseconds, for which other writes wait.
 const CLEAR_PAGES: u32 = 1024;
 
-impl Engine {
+impl RetentionService {
     /// Deletes an ended run: its rows, events, files in the host's folders and words in the search index, also from free
     /// pages and the write-ahead log. Returns when that is done.
     ///
     /// # Errors
     /// `NOT_FOUND`, and `CONFLICT` for a run that has not ended.
     pub fn delete_run(&self, run: RunId) -> Result<DeletedRun, ApiError> {
-        let _one = self.retention.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let status = self.storage.read(|reader| reader.run_status(run))?;
         let status = status.ok_or_else(|| unknown_run(run))?;
         if !status.ended() {
@@ -42,7 +41,7 @@ impl Engine {
     /// # Errors
     /// `NOT_FOUND`, and `CONFLICT` where one of its runs has not ended; then nothing has changed.
     pub fn delete_conversation(&self, id: ConversationId) -> Result<DeletedConversation, ApiError> {
-        let _one = self.retention.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now();
         let write = self.storage.write_urgent(Durability::Full, move |tx| {
             let mut conversation = tx.conversation(id)?;
@@ -125,4 +124,90 @@ fn ending() -> ApiError {
     ApiError::new(ErrorKind::Conflict, "the host is about to end; not everything was deleted")
         .hint("try again")
         .retryable(true)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_support::Fixture;
+    use ostler_protocol::{Artifact, ArtifactId, Conversation};
+
+    fn service(fixture: &Fixture) -> RetentionService {
+        RetentionService::new(fixture.storage.clone(), fixture.config.clone())
+    }
+
+    fn insert_conversation(fixture: &Fixture) -> ConversationId {
+        let (conversation_id, now) = (ConversationId::generate(), now());
+        let conversation = Conversation {
+            conversation_id,
+            provider: "codex".to_owned(),
+            title: None,
+            metadata: json!({}),
+            session_id: None,
+            cwd: None,
+            archived_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        fixture.write(move |tx| tx.insert_conversation(&conversation));
+        conversation_id
+    }
+
+    #[test]
+    fn deleting_a_run_that_has_not_ended_is_a_conflict_and_keeps_it() {
+        let fixture = Fixture::new();
+        let (service, run) = (service(&fixture), fixture.insert_run("codex"));
+        assert_eq!(service.delete_run(run).unwrap_err().kind, ErrorKind::Conflict);
+        fixture.end_run(run, now(), None);
+        assert_eq!(service.delete_run(run).unwrap(), DeletedRun { run_id: run, files_left: Vec::new() });
+        assert_eq!(service.delete_run(run).unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn answer_of_a_deleted_run_is_in_no_file_of_the_database() {
+        let fixture = Fixture::new();
+        let (service, run) = (service(&fixture), fixture.insert_run("codex"));
+        fixture.end_run(run, now(), Some("an unmistakable answer"));
+        let found = || {
+            let files = std::fs::read_dir(fixture.folder()).unwrap().map(|file| file.unwrap().path());
+            files.filter(|file| memchr::memmem::find(&std::fs::read(file).unwrap(), b"unmistakable").is_some()).count()
+        };
+        assert!(found() > 0);
+        service.delete_run(run).unwrap();
+        assert_eq!(found(), 0);
+    }
+
+    #[test]
+    fn kept_files_of_a_deleted_run_go_and_those_elsewhere_stay() {
+        let fixture = Fixture::new();
+        let (service, run) = (service(&fixture), fixture.insert_run("codex"));
+        fixture.end_run(run, now(), None);
+        let files = [("kept.md", true), ("elsewhere.md", false)].map(|(name, kept)| {
+            let path = fixture.folder().join(name);
+            std::fs::write(&path, "text").unwrap();
+            let (artifact_id, created_at) = (ArtifactId::generate(), now());
+            let artifact = Artifact { artifact_id, kind: "md".to_owned(), path: path.clone(), bytes: 4, created_at };
+            fixture.write(move |tx| tx.insert_artifact(run, &artifact, kept));
+            path
+        });
+        service.delete_run(run).unwrap();
+        assert_eq!(files.map(|file| file.exists()), [false, true]);
+    }
+
+    #[test]
+    fn conversation_with_a_run_that_has_not_ended_is_left_unchanged() {
+        let fixture = Fixture::new();
+        let (service, id, run) = (service(&fixture), insert_conversation(&fixture), fixture.insert_run("codex"));
+        fixture.write(move |tx| tx.link_conversation(id, run, now()));
+        assert_eq!(service.delete_conversation(id).unwrap_err().kind, ErrorKind::Conflict);
+        let archived = fixture.storage.read(|reader| reader.conversation(id)).unwrap().unwrap().archived_at;
+        assert_eq!(archived, None);
+        fixture.end_run(run, now(), None);
+        assert_eq!(service.delete_conversation(id).unwrap().runs, 1);
+        assert_eq!(service.delete_conversation(id).unwrap_err().kind, ErrorKind::NotFound);
+    }
 }

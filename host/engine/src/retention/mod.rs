@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{Engine, spawn};
+use crate::setup::CurrentConfig;
+use crate::spawn;
 use ostler_protocol::methods::{RetentionState, SetRetentionParams, UnsetRetentionParams};
 use ostler_protocol::{
     ApiError, ConversationId, ErrorKind, Problem, RetentionItem, RetentionPolicy, RetentionReport, RetentionScopeKind,
     RunId,
 };
-use ostler_storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, StorageError};
+use ostler_storage::{Durability, Reader, RetentionRow, RetentionScope, RunFilter, Slice, Storage, StorageError};
 use ostler_test_hooks::clock;
 
 use plan::{Plan, Usage, before, survey};
@@ -44,11 +45,28 @@ const LISTED: usize = 1000;
 /// Quiet conversations that one look goes through.
 const CONVERSATIONS: u32 = 10_000;
 
-/// The thread that looks after it, and what it did last.
-#[derive(Debug, Default)]
-pub(super) struct Retention {
+/// Deletes runs: those that are too old or too much, and those that somebody wants deleted.
+#[derive(Debug)]
+pub struct RetentionService {
+    storage: Storage,
+    config: CurrentConfig,
     /// Held while something is deleted: one at a time.
     applying: Mutex<()>,
+    results: Mutex<Results>,
+    schedule: Arc<Schedule>,
+}
+
+/// What was found and done last.
+#[derive(Debug, Default)]
+struct Results {
+    report: Option<RetentionReport>,
+    /// What was counted last. It takes a look at every run that has ended.
+    counted: Option<Counted>,
+}
+
+/// When the thread works, and whether there is one.
+#[derive(Debug, Default)]
+struct Schedule {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -57,9 +75,6 @@ pub(super) struct Retention {
 struct State {
     running: bool,
     stop: bool,
-    last: Option<RetentionReport>,
-    /// What was counted last. It takes a look at every run that has ended.
-    counted: Option<Counted>,
 }
 
 /// What each scope held, and what it was counted from.
@@ -87,7 +102,7 @@ struct Quiet {
     before: Timestamp,
 }
 
-impl Retention {
+impl Schedule {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,8 +115,8 @@ impl Retention {
         !state.stop
     }
 
-    /// Ends the thread, and returns when it has let go of everything: after its present write, at the latest.
-    pub(super) fn stop(&self) {
+    /// Ends the thread, and returns when it has let go of everything.
+    fn stop(&self) {
         let mut state = self.lock();
         state.stop = true;
         self.changed.notify_all();
@@ -116,12 +131,12 @@ impl Retention {
 }
 
 /// There is a thread, however it ends.
-struct Running(Arc<Retention>);
+struct Running(Arc<Schedule>);
 
 impl Running {
-    fn new(retention: &Arc<Retention>) -> Self {
-        retention.lock().running = true;
-        Self(Arc::clone(retention))
+    fn new(schedule: &Arc<Schedule>) -> Self {
+        schedule.lock().running = true;
+        Self(Arc::clone(schedule))
     }
 }
 
@@ -132,20 +147,33 @@ impl Drop for Running {
     }
 }
 
-impl Engine {
+impl RetentionService {
+    pub(crate) fn new(storage: Storage, config: CurrentConfig) -> Self {
+        Self { storage, config, applying: Mutex::default(), results: Mutex::default(), schedule: Arc::default() }
+    }
+
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks after retention from now on.
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub(super) fn start_retention(self: &Arc<Self>) -> Result<(), ApiError> {
-        let running = Running::new(&self.retention);
-        let engine = Arc::clone(self);
+    pub(crate) fn start(self: &Arc<Self>) -> Result<(), ApiError> {
+        let running = Running::new(&self.schedule);
+        let service = Arc::clone(self);
         spawn("retention", move || {
-            engine.keep();
+            service.keep();
             // Whoever waits for the thread's end wants the storage to be free.
-            drop(engine);
+            drop(service);
             drop(running);
         })
+    }
+
+    /// Ends the thread, and returns when it has let go of the storage: after its present write, at the latest.
+    pub(crate) fn stop(&self) {
+        self.schedule.stop();
     }
 
     fn keep(&self) {
@@ -165,7 +193,7 @@ impl Engine {
                 Ok(_) => {}
                 Err(error) => tracing::error!(%error, "retention could not be enforced; the next try is in an hour"),
             }
-            if !self.retention.sleep() {
+            if !self.schedule.sleep() {
                 return;
             }
         }
@@ -176,12 +204,12 @@ impl Engine {
         // Before the count: what is written meanwhile makes it old at once.
         let version = self.storage.version();
         let same = |counted: &&Counted| counted.version == version && counted.scopes == policies.scopes;
-        if let Some(counted) = self.retention.lock().counted.as_ref().filter(same) {
+        if let Some(counted) = self.results().counted.as_ref().filter(same) {
             return Ok(counted.usage.clone());
         }
         let usage = survey(&self.storage, policies, clock::now())?.usage;
         let scopes = policies.scopes.clone();
-        self.retention.lock().counted = Some(Counted { version, scopes, usage: usage.clone() });
+        self.results().counted = Some(Counted { version, scopes, usage: usage.clone() });
         Ok(usage)
     }
 
@@ -189,15 +217,15 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn get_retention(&self) -> Result<RetentionState, ApiError> {
-        let policies = self.retention_policies()?;
+    pub fn get(&self) -> Result<RetentionState, ApiError> {
+        let policies = self.policies()?;
         let usage = self.usage(&policies)?;
         let shown = policies.scopes.iter().zip(usage).map(|(policy, usage)| {
             let (scope, name) = named(&policy.scope);
             let ScopePolicy { days, megabytes, .. } = *policy;
             RetentionPolicy { scope, name, days, megabytes, runs: usage.runs, bytes: usage.bytes }
         });
-        Ok(RetentionState { policies: shown.collect(), last: self.retention.lock().last.clone() })
+        Ok(RetentionState { policies: shown.collect(), last: self.results().report.clone() })
     }
 
     /// Sets limits of a scope over those of the configuration's file; what is not given stays as it was. Takes effect at
@@ -206,7 +234,7 @@ impl Engine {
     /// # Errors
     /// `INVALID_PARAMS` where no limit or no such scope is given, `NOT_FOUND` for a provider that neither the
     /// configuration nor any run knows.
-    pub fn set_retention(&self, params: &SetRetentionParams) -> Result<RetentionPolicy, ApiError> {
+    pub fn set(&self, params: &SetRetentionParams) -> Result<RetentionPolicy, ApiError> {
         let (days, megabytes) = (params.days, params.megabytes);
         let mut problems = Vec::new();
         let scope = scope_of(params.scope, params.name.as_deref(), &mut problems);
@@ -234,8 +262,7 @@ impl Engine {
         });
         write.wait()?;
         let (kind, name) = named(&scope);
-        let found =
-            self.get_retention()?.policies.into_iter().find(|policy| policy.scope == kind && policy.name == name);
+        let found = self.get()?.policies.into_iter().find(|policy| policy.scope == kind && policy.name == name);
         found.ok_or_else(|| ApiError::internal("the policy that was just set is not there"))
     }
 
@@ -243,14 +270,14 @@ impl Engine {
     ///
     /// # Errors
     /// `INVALID_PARAMS` where no such scope can be, `NOT_FOUND` where nothing was set.
-    pub fn unset_retention(&self, params: &UnsetRetentionParams) -> Result<RetentionState, ApiError> {
+    pub fn unset(&self, params: &UnsetRetentionParams) -> Result<RetentionState, ApiError> {
         let mut problems = Vec::new();
         let Some(scope) = scope_of(params.scope, params.name.as_deref(), &mut problems) else {
             return Err(ApiError::invalid(problems));
         };
         let gone = scope.clone();
         if self.storage.write_urgent(Durability::Full, move |tx| tx.delete_retention(&gone)).wait()? {
-            return self.get_retention();
+            return self.get();
         }
         let what = match &scope {
             RetentionScope::Global => "all runs".to_owned(),
@@ -265,14 +292,14 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read or written; what was deleted until then is gone.
-    pub fn apply_retention(&self, dry_run: bool) -> Result<RetentionReport, ApiError> {
+    pub fn apply(&self, dry_run: bool) -> Result<RetentionReport, ApiError> {
         self.apply_limits(dry_run, LISTED)
     }
 
     fn apply_limits(&self, dry_run: bool, listed: usize) -> Result<RetentionReport, ApiError> {
-        let _one = self.retention.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
-        let policies = self.retention_policies()?;
+        let policies = self.policies()?;
         let plan = survey(&self.storage, &policies, now)?;
         let quiet = self.quiet_conversations(&policies, &plan, now)?;
         let mut report = RetentionReport {
@@ -291,17 +318,17 @@ impl Engine {
             return Ok(report);
         }
         report.complete = self.delete(&plan, &quiet, &mut report.files_left)?;
-        self.retention.lock().last = Some(RetentionReport { items: Vec::new(), ..report.clone() });
+        self.results().report = Some(RetentionReport { items: Vec::new(), ..report.clone() });
         Ok(report)
     }
 
-    fn retention_policies(&self) -> Result<Policies, ApiError> {
+    fn policies(&self) -> Result<Policies, ApiError> {
         let rows = self.storage.read(Reader::retention)?;
-        Ok(Policies::new(&self.setup().config, &rows))
+        Ok(Policies::new(&self.config.load().config, &rows))
     }
 
     fn known_provider(&self, name: &str) -> Result<(), ApiError> {
-        let setup = self.setup();
+        let setup = self.config.load();
         let Err(unknown) = setup.provider(name) else { return Ok(()) };
         let filter = RunFilter { provider: Some(name.to_owned()), ..RunFilter::default() };
         let runs = self.storage.read(|reader| reader.runs(&filter, 1, 0))?;
@@ -371,7 +398,7 @@ impl Engine {
             }
         }
         for conversations in quiet.chunks(BATCH) {
-            if self.retention.stopping() {
+            if self.schedule.stopping() {
                 return Ok(false);
             }
             let conversations: Vec<_> = conversations.iter().map(|quiet| (quiet.id, quiet.before)).collect();
@@ -392,7 +419,7 @@ impl Engine {
     /// Repeats a short write until it says that it is done. `false` where the host's end came first.
     fn until_done(&self, mut write: impl FnMut() -> Result<bool, StorageError>) -> Result<bool, StorageError> {
         loop {
-            if self.retention.stopping() {
+            if self.schedule.stopping() {
                 return Ok(false);
             }
             if write()? {
@@ -418,7 +445,7 @@ impl Engine {
         }
         let mut left = runs.to_vec();
         while !left.is_empty() {
-            if self.retention.stopping() {
+            if self.schedule.stopping() {
                 return Ok(false);
             }
             let runs = left.clone();
@@ -478,6 +505,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
     use super::*;
+    use crate::test_support::Fixture;
 
     #[test]
     fn scopes_are_named_as_they_are_meant() {
@@ -503,10 +531,87 @@ mod tests {
 
     #[test]
     fn the_sleep_ends_when_the_host_does() {
-        let retention = Arc::new(Retention::default());
-        let running = Running::new(&retention);
+        let schedule = Arc::new(Schedule::default());
+        let running = Running::new(&schedule);
         let thread = std::thread::spawn(move || running.0.sleep());
-        retention.stop();
+        schedule.stop();
         assert!(!thread.join().unwrap());
+    }
+
+    fn service(fixture: &Fixture) -> RetentionService {
+        RetentionService::new(fixture.storage.clone(), fixture.config.clone())
+    }
+
+    /// A run that ended so many days ago.
+    fn ended_run(fixture: &Fixture, days: i64) -> RunId {
+        let run = fixture.insert_run("codex");
+        fixture.end_run(run, clock::now() - jiff::SignedDuration::from_hours(24 * days), Some("the answer"));
+        run
+    }
+
+    fn is_kept(fixture: &Fixture, run: RunId) -> bool {
+        fixture.storage.read(|reader| reader.run_status(run)).unwrap().is_some()
+    }
+
+    #[test]
+    fn dry_run_lists_what_is_too_old_and_deletes_nothing() {
+        let fixture = Fixture::with_config("[retention]\ndays = 2\n");
+        let (service, old, new) = (service(&fixture), ended_run(&fixture, 3), ended_run(&fixture, 1));
+        let report = service.apply(true).unwrap();
+        assert_eq!(report.items.iter().map(|item| item.run_id).collect::<Vec<_>>(), [old]);
+        assert!(is_kept(&fixture, old) && service.get().unwrap().last.is_none());
+        assert_eq!(service.apply(false).unwrap().runs, 1);
+        assert!(!is_kept(&fixture, old) && is_kept(&fixture, new));
+        assert_eq!(service.get().unwrap().last.map(|report| report.runs), Some(1));
+    }
+
+    #[test]
+    fn limit_that_was_set_holds_until_it_is_unset() {
+        let fixture = Fixture::with_config("[retention]\ndays = 2\n");
+        let (service, old) = (service(&fixture), ended_run(&fixture, 3));
+        let scope = RetentionScopeKind::Global;
+        let params = SetRetentionParams { scope, name: None, days: Some(0), megabytes: None };
+        let policy = service.set(&params).unwrap();
+        assert_eq!(policy.days.map(|limit| limit.value), Some(0), "no limit");
+        assert_eq!(service.apply(true).unwrap().runs, 0);
+        let params = UnsetRetentionParams { scope, name: None };
+        service.unset(&params).unwrap();
+        assert_eq!(service.apply(true).unwrap().items[0].run_id, old);
+        assert_eq!(service.unset(&params).unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn limits_of_a_provider_need_one_that_is_configured_or_has_runs() {
+        let fixture = Fixture::new();
+        let service = service(&fixture);
+        let set = |provider: &str| {
+            let (scope, name) = (RetentionScopeKind::Provider, Some(provider.to_owned()));
+            service.set(&SetRetentionParams { scope, name, days: Some(1), megabytes: None })
+        };
+        assert_eq!(set("codex").unwrap().name.as_deref(), Some("codex"));
+        let error = set("former").unwrap_err();
+        assert_eq!((error.kind, error.pointer.as_deref()), (ErrorKind::NotFound, Some("/name")));
+        fixture.insert_run("former");
+        assert_eq!(set("former").unwrap().name.as_deref(), Some("former"));
+    }
+
+    #[test]
+    fn usage_is_counted_anew_when_a_run_has_ended_since() {
+        let fixture = Fixture::new();
+        let service = service(&fixture);
+        let runs = || service.get().unwrap().policies[0].runs;
+        assert_eq!(runs(), 0);
+        ended_run(&fixture, 1);
+        assert_eq!(runs(), 1);
+    }
+
+    #[test]
+    fn nothing_is_deleted_once_the_host_ends() {
+        let fixture = Fixture::with_config("[retention]\ndays = 2\n");
+        let (service, old) = (service(&fixture), ended_run(&fixture, 3));
+        service.stop();
+        assert!(!service.apply(false).unwrap().complete);
+        assert_eq!(service.delete_run(old).unwrap_err().kind, ErrorKind::Conflict);
+        assert!(is_kept(&fixture, old));
     }
 }

@@ -109,7 +109,7 @@ impl Engine {
 
     /// What this machine can hold, for records.
     pub fn sandbox_support(&self) -> SandboxSupport {
-        let setup = self.setup();
+        let setup = self.config.load();
         let report = self.sandbox_report(&setup);
         SandboxSupport {
             backend: report.backend,
@@ -143,7 +143,7 @@ impl Engine {
     /// # Errors
     /// `CWD_MISSING` where one is missing or leads elsewhere; `POLICY_DENIED` where one lies in the host's own folders.
     pub(crate) fn check_folders(&self, payload: &StartPayload, cwd: &Path) -> Result<OpenFolders, ApiError> {
-        let grants = self.grants()?;
+        let grants = self.grants.for_policies()?;
         let working = self.open_folder(&grants, cwd, "/cwd")?;
         let harness = payload.harness.as_ref();
         let mut additional = Vec::new();

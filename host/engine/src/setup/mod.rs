@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use crate::policy::native_policy::TokenChecks;
@@ -43,6 +44,24 @@ pub(crate) struct ActiveConfig {
     redaction: Redaction,
     /// What could not be put in force.
     pub(crate) failures: Vec<Failure>,
+}
+
+/// The active configuration, for everything that reads it. Whoever loads one keeps it; a change replaces it as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct CurrentConfig(Arc<ArcSwap<ActiveConfig>>);
+
+impl CurrentConfig {
+    pub(crate) fn new(active: ActiveConfig) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(active)))
+    }
+
+    pub(crate) fn load(&self) -> Arc<ActiveConfig> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn store(&self, active: Arc<ActiveConfig>) {
+        self.0.store(active);
+    }
 }
 
 /// A piece that could not be put in force.

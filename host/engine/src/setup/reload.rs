@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::Engine;
 use crate::audit::AuditEntry;
-use crate::setup::ActiveConfig;
+use crate::redactors::Redactors;
 use crate::setup::decide::{Decision, decide, plugin_folder};
-use crate::{Engine, spawn};
+use crate::setup::{ActiveConfig, CurrentConfig};
 use ostler_config::{Config, ConfigError, ConfigErrors, Overrides, Source, file_key, needs_restart};
 use ostler_plugin_host::{PluginChange, PluginChangeKind};
 use ostler_protocol::methods::{PluginChangeInfo, Reload, ReloadProblem, ReloadTrigger};
@@ -124,6 +125,12 @@ impl Reloading {
         self.reports().reported.push(problem);
     }
 
+    /// Passes the active configuration to those outside of the engine.
+    pub(crate) fn follow(&self, config: &CurrentConfig, redactors: &Redactors) {
+        let unfollowed = (self.follow)(&config.load().config, redactors.for_log());
+        self.reports().follow = unfollowed;
+    }
+
     /// Names what was set and is not in force.
     pub(crate) fn tell_unfit(&self, unfit: &[ConfigError]) {
         self.reports().set = unfit_texts(unfit);
@@ -161,7 +168,7 @@ impl Engine {
     /// Where the configuration could not be taken over: `INVALID_PARAMS` with every problem and its place, or `IO` where
     /// it cannot be read. Plugins that have changed are in force all the same.
     pub fn reload(self: &Arc<Self>, trigger: ReloadTrigger) -> Result<Reload, ApiError> {
-        for plugin in self.setup().registry.reinstate() {
+        for plugin in self.config.load().registry.reinstate() {
             tracing::info!(plugin, "a plugin that was set aside is tried again");
         }
         self.reload_from(trigger, Files { config: true, seen: None })
@@ -178,7 +185,7 @@ impl Engine {
     fn reload_from(self: &Arc<Self>, trigger: ReloadTrigger, files: Files) -> Result<Reload, ApiError> {
         let Files { config: again, seen } = files;
         let mut basis = self.reloading.begin();
-        let current = self.setup();
+        let current = self.config.load();
         let mut read = |source: Source| {
             let (config, unfit) = source.config_with_fitting(&basis.set)?;
             Ok(Candidate { source, config, unfit })
@@ -231,12 +238,12 @@ impl Engine {
             problems: file.iter().flatten().take(MOST_NAMED).cloned().collect(),
         });
         let nothing_new = reload.changed.is_empty() && reload.plugins.is_empty() && reload.ok;
-        self.setup.store(Arc::clone(&setup));
+        self.config.store(Arc::clone(&setup));
         if setup.registry.known_files() != before.registry.known_files() {
             self.remember_plugin_files(&setup);
         }
         self.dispatcher.set_limits(setup.limits());
-        self.follow();
+        self.reloading.follow(&self.config, &self.redactors);
         let mended = {
             let mut reports = self.reloading.reports();
             let mended = file.as_ref().is_some_and(Vec::is_empty) && !reports.file.is_empty();
@@ -258,7 +265,7 @@ impl Engine {
         if !nothing_new {
             self.capabilities.forget();
             self.reloading.generation.send_modify(|count| *count += 1);
-            self.look_at_clis();
+            self.capabilities.look_at_clis();
         }
         reload
     }
@@ -267,17 +274,17 @@ impl Engine {
     fn audit_reload(&self, reload: &Reload) {
         if reload.trigger != ReloadTrigger::Settings && !reload.changed.is_empty() {
             let entry = AuditEntry::by_host(AuditKind::Settings).fact("trigger", reload.trigger);
-            self.audit(entry.fact("changed", &reload.changed));
+            self.audit.append(entry.fact("changed", &reload.changed));
         }
         for plugin in &reload.plugins {
             let entry = AuditEntry::by_host(AuditKind::Plugin).fact("name", &plugin.name).fact("kind", &plugin.kind);
-            self.audit(entry.fact("change", &plugin.change).fact("trigger", reload.trigger));
+            self.audit.append(entry.fact("change", &plugin.change).fact("trigger", reload.trigger));
         }
     }
 
     /// The same without secrets: plugins say why they were kept or refused in words of their own.
     fn clean_reload(&self, mut reload: Reload) -> Reload {
-        let redactor = self.diagnostics_redactor();
+        let redactor = self.redactors.for_diagnostics();
         let clean = |text: &mut String| *text = redactor.redact(text).text.into_owned();
         reload.changed.iter_mut().for_each(clean);
         reload.plugins.iter_mut().filter_map(|plugin| plugin.reason.as_mut()).for_each(clean);
@@ -287,25 +294,6 @@ impl Engine {
             clean(&mut problem.key);
         });
         reload
-    }
-
-    /// Passes the active configuration to those outside of the engine.
-    pub(crate) fn follow(&self) {
-        let unfollowed = (self.reloading.follow)(&self.setup().config, self.log_redactor());
-        self.reloading.reports().follow = unfollowed;
-    }
-
-    /// Looks, on a thread of its own, at what the installed CLIs can do, as far as that is not known.
-    pub(crate) fn look_at_clis(self: &Arc<Self>) {
-        let engine = Arc::clone(self);
-        let looked = spawn("probes", move || {
-            if let Err(error) = engine.snapshots(None, false, None) {
-                tracing::warn!(%error, "the installed CLIs could not be looked at");
-            }
-        });
-        if let Err(error) = looked {
-            tracing::warn!(%error, "the installed CLIs are not looked at before they are used");
-        }
     }
 
     /// Word of each change of what is in force.
@@ -323,7 +311,7 @@ impl Engine {
     /// The folder of the operator's plugins that is in force, whether or not it exists.
     #[must_use]
     pub fn plugin_folder(&self) -> PathBuf {
-        plugin_folder(&self.setup().config.plugins, &self.paths).to_owned()
+        plugin_folder(&self.config.load().config.plugins, &self.paths).to_owned()
     }
 
     /// The file as it was when it came in force.

@@ -19,9 +19,9 @@ const PATCH: &str = "/patch";
 impl Engine {
     /// The settings in force; with `origins`, where each value comes from. Without secrets.
     pub fn get_settings(&self, origins: bool) -> Settings {
-        let setup = self.setup();
+        let setup = self.config.load();
         let mut sections = Value::Object(setup.config.shown());
-        self.redact_document(&mut sections);
+        self.redactors.redact_document(&mut sections);
         let Value::Object(sections) = sections else { return Settings::default() };
         let origins = origins
             .then(|| setup.config.shown_values().into_iter().map(|value| (value.pointer, value.origin)).collect());
@@ -36,9 +36,9 @@ impl Engine {
     /// secret, or to be set in the file alone. `IO` if it cannot be stored.
     pub fn update_settings(self: &Arc<Self>, patch: &Value, origins: bool) -> Result<Settings, ApiError> {
         let mut basis = self.reloading.begin();
-        let current = self.setup();
+        let current = self.config.load();
         let (set, mut problems) = basis.set.patched(patch);
-        refuse_secrets(patch, "", None, &self.diagnostics_redactor(), &mut problems);
+        refuse_secrets(patch, "", None, &self.redactors.for_diagnostics(), &mut problems);
         let (config, unfit) = basis
             .source
             .config_with_fitting(&set)

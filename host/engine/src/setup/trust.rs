@@ -1,4 +1,4 @@
-//! Approval of provider plugins: a provider says which programs the host runs, with which variables, so that nothing of a
+//! The plugins that there are, and the approval of provider plugins: a provider says which programs the host runs, with which variables, so that nothing of a
 //! new one runs before somebody has seen that and approved its digest.
 
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::Engine;
-use crate::setup::ActiveConfig;
 use crate::setup::decide::decide;
 use crate::setup::reload::Change;
+use crate::setup::{ActiveConfig, plugin_info};
 use ostler_plugin_host::{Kind, ProviderInstance};
-use ostler_protocol::methods::{PluginProbe, ReloadTrigger, TrustPluginParams, TrustPluginResult};
+use ostler_protocol::methods::{ListPluginsResult, PluginProbe, ReloadTrigger, TrustPluginParams, TrustPluginResult};
 use ostler_protocol::{ApiError, ErrorKind};
 use ostler_storage::Durability;
 use ostler_test_hooks::clock;
@@ -53,6 +53,25 @@ pub(crate) fn is_interpreter(executable: &str) -> bool {
 }
 
 impl Engine {
+    /// The plugins and the provider instances that they make.
+    pub fn list_plugins(&self) -> ListPluginsResult {
+        let redactor = self.redactors.for_diagnostics();
+        let clean = |text: Option<String>| text.map(|text| redactor.redact(&text).text.into_owned());
+        let setup = self.config.load();
+        let plugins = setup.registry.list().into_iter().map(|plugin| {
+            let failure = plugin.kind.and_then(|kind| setup.failure(kind, &plugin.name));
+            let mut plugin = plugin_info(plugin, failure);
+            plugin.reason = clean(plugin.reason);
+            plugin.displaced = clean(plugin.displaced);
+            plugin
+        });
+        let providers = setup.providers.values().map(|provider| provider.describe()).map(|mut provider| {
+            provider.problem = clean(provider.problem);
+            provider
+        });
+        ListPluginsResult { plugins: plugins.collect(), providers: providers.collect() }
+    }
+
     /// What a provider plugin that waits for approval runs and sees; with its digest, approves it and puts it in force.
     ///
     /// # Errors
@@ -60,7 +79,7 @@ impl Engine {
     /// `PLUGIN_FAILED` where it cannot say what it runs.
     pub fn trust_plugin(self: &Arc<Self>, params: &TrustPluginParams) -> Result<TrustPluginResult, ApiError> {
         let mut basis = self.reloading.begin();
-        let current = self.setup();
+        let current = self.config.load();
         let configured = current.config.providers.get(&params.name).map(|provider| provider.settings.clone());
         let settings = Value::Object(configured.unwrap_or_default());
         let instance = current.registry.waiting_provider(&params.name, &settings).map_err(|error| {

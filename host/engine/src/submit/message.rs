@@ -47,14 +47,14 @@ impl Engine {
                 problems.push(Problem { pointer: format!("/{name}"), message });
             }
         }
-        let conversation = id.map(|id| self.conversation(id)).transpose()?;
+        let conversation = id.map(|id| self.conversations.find(id)).transpose()?;
         if let (Some(conversation), Some(members)) = (&conversation, params.as_object_mut()) {
             members.insert("provider".to_owned(), conversation.provider.clone().into());
             if let Some(cwd) = conversation.cwd.as_ref().filter(|_| members.get("cwd").is_none_or(Value::is_null)) {
                 members.insert("cwd".to_owned(), json!(cwd));
             }
         }
-        let profile = if conversation.is_some() { self.apply_profile(&mut params)? } else { None };
+        let profile = if conversation.is_some() { self.profiles.apply(&mut params)? } else { None };
         let parsed = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error));
         if let Err(error) = &parsed {
             // Without a conversation nobody has said which provider it is.
@@ -67,7 +67,7 @@ impl Engine {
         let (payload, Some(conversation)) = (parsed?, conversation) else {
             return Err(ApiError::internal("a message without a conversation"));
         };
-        self.setup().provider(&conversation.provider).map_err(|error| error.at("/conversationId"))?;
+        self.config.load().provider(&conversation.provider).map_err(|error| error.at("/conversationId"))?;
         self.submit(SubmitRequest { payload, profile, caller, conversation: Some(conversation) }, origin)
     }
 }

@@ -66,7 +66,7 @@ impl Engine {
     /// Whatever is wrong with it; nothing is stored then but the audit record of a policy's refusal.
     pub fn start_run(self: &Arc<Self>, mut params: Value, origin: &str) -> Result<StartRunResult, ApiError> {
         let caller = request::take_variables(&mut params)?;
-        let profile = self.apply_profile(&mut params)?;
+        let profile = self.profiles.apply(&mut params)?;
         let payload = validate_document::<StartPayload>(params).map_err(|error| explained(profile.as_ref(), error))?;
         self.submit(SubmitRequest { payload, profile, caller, conversation: None }, origin)
     }
@@ -82,7 +82,7 @@ impl Engine {
 
     fn accept(self: &Arc<Self>, order: SubmitRequest, origin: &str) -> Result<StartRunResult, ApiError> {
         let SubmitRequest { mut payload, profile, caller, conversation } = order;
-        let setup = self.setup();
+        let setup = self.config.load();
         setup.check_redactors()?;
         if let Some(conversation) = &conversation {
             message::check(conversation, &payload)?;
@@ -106,7 +106,7 @@ impl Engine {
         let cwd = began.unwrap_or_else(|| asked.clone());
         let moved = resume::moved(&asked, &cwd);
         payload.cwd = Some(cwd.clone());
-        let installed = self.installed(&setup, &provider, caller.as_ref())?;
+        let installed = self.capabilities.installed(&setup, &provider, caller.as_ref())?;
         let modes = &installed.known.snapshot.modes;
         if !modes.contains(&payload.mode.unwrap_or_default()) {
             let message = format!("provider {} has no such mode", provider.name);
@@ -114,14 +114,14 @@ impl Engine {
         }
 
         let run = RunId::generate();
-        self.load_tokens();
-        let token = self.expected_token(&provider)?;
+        self.tokens.load();
+        let token = self.tokens.expected_variable(&provider)?;
         let takes_token = token.is_some();
         let token = token.as_deref().map(|name| (name, ""));
         let inherited = prepare::inherited(&setup, &provider, &self.environment, caller.as_ref(), token, &payload);
-        let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.known());
+        let known = known_secrets(&inherited, &payload).into_iter().chain(self.tokens.seen().known());
         let masks = Arc::new(Masks::with_open(known, &open_values(&inherited)));
-        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.faults(None));
+        let redactor = RunRedactor::new(Arc::clone(&setup.redactor), masks, self.redactors.faults(None));
         let recorder = Recorder::new(Some(run), None, redactor);
         let message = conversation.map(|conversation| Message::new(conversation, &payload, &cwd, &recorder));
         let effective = message.as_ref().map_or_else(|| payload.clone(), |message| message.resuming(&payload));
@@ -137,13 +137,13 @@ impl Engine {
             caller: caller.as_ref(),
             inherited: &inherited,
             takes_token,
-            grants: self.grants()?,
+            grants: self.grants.for_policies()?,
             recorder: &recorder,
             origin,
             moved,
             run,
         };
-        submission.accept().map_err(|error| crate::clean_error(recorder.redactor(), &error))
+        submission.accept().map_err(|error| crate::redactors::clean_error(recorder.redactor(), &error))
     }
 }
 

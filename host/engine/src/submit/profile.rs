@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::Engine;
 use crate::attempt::environment::known_secrets;
 use crate::record::now;
+use crate::redactors::Redactors;
+use crate::setup::CurrentConfig;
 use crate::submit::pointers::{differences, leaves, speaks_of};
 use ostler_protocol::methods::{ListProfilesParams, ProfileParams, SaveProfileParams};
 use ostler_protocol::strip_nulls;
 use ostler_protocol::{ApiError, ErrorKind, Nulls, Problem, Profile, ProfileId, StartPayload, lies_in, merge};
 use ostler_redaction::{Masks, RunRedactor};
 use ostler_schema::validate_document;
-use ostler_storage::{Durability, StorageErrorKind};
+use ostler_storage::{Durability, Storage, StorageErrorKind};
 
 /// Characters of a name.
 const MAX_NAME: usize = 64;
@@ -30,14 +31,26 @@ pub(crate) struct Applied {
     given: Vec<String>,
 }
 
-impl Engine {
+/// The stored profiles.
+#[derive(Debug)]
+pub struct Profiles {
+    storage: Storage,
+    config: CurrentConfig,
+    redactors: Redactors,
+}
+
+impl Profiles {
+    pub(crate) const fn new(storage: Storage, config: CurrentConfig, redactors: Redactors) -> Self {
+        Self { storage, config, redactors }
+    }
+
     /// Merges the profile that a payload names under it. Its provider is that of the payload, if that names none.
     ///
     /// # Errors
     /// `NOT_FOUND` for a profile that there is not, `INVALID_PARAMS` for one of another provider.
-    pub(crate) fn apply_profile(&self, payload: &mut Value) -> Result<Option<Applied>, ApiError> {
+    pub(crate) fn apply(&self, payload: &mut Value) -> Result<Option<Applied>, ApiError> {
         let Some(wanted) = payload.get("profileId").and_then(Value::as_str) else { return Ok(None) };
-        let profile = self.profile(wanted)?;
+        let profile = self.find(wanted)?;
         if let Some(provider) = payload.get("provider").and_then(Value::as_str)
             && provider != profile.provider
         {
@@ -54,7 +67,7 @@ impl Engine {
         Ok(Some(Applied { name: profile.name, given }))
     }
 
-    fn profile(&self, wanted: &str) -> Result<Profile, ApiError> {
+    fn find(&self, wanted: &str) -> Result<Profile, ApiError> {
         self.storage.read(|reader| reader.profile(wanted))?.ok_or_else(|| unknown(wanted))
     }
 
@@ -62,7 +75,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the database cannot be read.
-    pub fn list_profiles(&self, params: &ListProfilesParams) -> Result<Vec<Profile>, ApiError> {
+    pub fn list(&self, params: &ListProfilesParams) -> Result<Vec<Profile>, ApiError> {
         let mut profiles = self.storage.read(ostler_storage::Reader::profiles)?;
         profiles.retain(|profile| params.provider.as_ref().is_none_or(|provider| profile.provider == *provider));
         Ok(profiles)
@@ -73,7 +86,7 @@ impl Engine {
     /// # Errors
     /// `INVALID_PARAMS` with every problem of it, secrets too: a profile is stored as it is read, and nothing seals it.
     /// `NOT_FOUND` for an id or a provider that there is not, `CONFLICT` where another profile has the name.
-    pub fn save_profile(&self, params: &SaveProfileParams) -> Result<Profile, ApiError> {
+    pub fn save(&self, params: &SaveProfileParams) -> Result<Profile, ApiError> {
         let SaveProfileParams { id, name, provider, config } = params;
         let mut config = Value::Object(config.clone());
         strip_nulls(&mut config);
@@ -85,9 +98,9 @@ impl Engine {
             let error = ApiError::invalid(problems);
             return Err(if secret { error.hint(SECRET_HINT) } else { error });
         }
-        self.setup().provider(provider)?;
+        self.config.load().provider(provider)?;
         let now = now();
-        let known = id.map(|id| self.profile(&id.to_string()).map_err(|error| error.at("/id"))).transpose()?;
+        let known = id.map(|id| self.find(&id.to_string()).map_err(|error| error.at("/id"))).transpose()?;
         let profile = Profile {
             profile_id: known.as_ref().map_or_else(ProfileId::generate, |known| known.profile_id),
             name: name.clone(),
@@ -111,8 +124,8 @@ impl Engine {
     ///
     /// # Errors
     /// `NOT_FOUND`.
-    pub fn delete_profile(&self, params: &ProfileParams) -> Result<Profile, ApiError> {
-        let profile = self.profile(&params.profile_id)?;
+    pub fn delete(&self, params: &ProfileParams) -> Result<Profile, ApiError> {
+        let profile = self.find(&params.profile_id)?;
         let id = profile.profile_id;
         let deleted = self.storage.write_urgent(Durability::Full, move |tx| tx.delete_profile(id)).wait()?;
         if deleted { Ok(profile) } else { Err(unknown(&params.profile_id)) }
@@ -127,7 +140,7 @@ impl Engine {
             format!("must have at most {MAX_NAME} characters")
         } else if name.parse::<ProfileId>().is_ok() {
             "looks like an id; a name must be told from one".to_owned()
-        } else if self.redactor().redact(name).text != name {
+        } else if self.redactors.for_data().redact(name).text != name {
             SECRET.to_owned()
         } else {
             return;
@@ -179,7 +192,7 @@ impl Engine {
     fn secrets_of(&self, config: &Value, payload: Option<&StartPayload>) -> Vec<String> {
         let known = payload.map(|payload| known_secrets(&BTreeMap::new(), payload)).unwrap_or_default();
         let masks = Arc::new(Masks::new(known));
-        let redactor = RunRedactor::new(Arc::clone(&self.setup().redactor), masks, self.faults(None));
+        let redactor = RunRedactor::new(Arc::clone(&self.config.load().redactor), masks, self.redactors.faults(None));
         let mut shown = config.clone();
         redactor.redact_json(&mut shown);
         differences(config, &shown)
@@ -224,7 +237,90 @@ pub(crate) fn explained(profile: Option<&Applied>, error: ApiError) -> ApiError 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
     use super::*;
+    use crate::test_support::{Fixture, SECRET as KEY};
+
+    fn profiles(fixture: &Fixture) -> Profiles {
+        Profiles::new(fixture.storage.clone(), fixture.config.clone(), fixture.redactors.clone())
+    }
+
+    fn save(profiles: &Profiles, id: Option<ProfileId>, name: &str, config: Value) -> Result<Profile, ApiError> {
+        let Value::Object(config) = config else { panic!("{config}") };
+        let (name, provider) = (name.to_owned(), "codex".to_owned());
+        profiles.save(&SaveProfileParams { id, name, provider, config })
+    }
+
+    #[test]
+    fn profile_comes_under_the_payload_that_names_it() {
+        let fixture = Fixture::new();
+        let profiles = profiles(&fixture);
+        save(&profiles, None, "fast", json!({"model": "small", "cwd": "/a"})).unwrap();
+        let mut payload = json!({"profileId": "fast", "prompt": "do it", "cwd": "/b"});
+        let applied = profiles.apply(&mut payload).unwrap().unwrap();
+        assert_eq!((applied.name.as_str(), applied.given), ("fast", vec!["/model".to_owned()]));
+        assert_eq!(
+            payload,
+            json!({"provider": "codex", "model": "small", "cwd": "/b", "profileId": "fast", "prompt": "do it"})
+        );
+        let mut other = json!({"profileId": "fast", "provider": "claude"});
+        assert_eq!(profiles.apply(&mut other).unwrap_err().problems[0].pointer, "/profileId");
+    }
+
+    #[test]
+    fn secrets_are_refused_where_they_are_and_nothing_is_stored() {
+        let fixture = Fixture::new();
+        let profiles = profiles(&fixture);
+        let config = json!({"prompt": format!("use {KEY}"), "harness": {"processEnv": {"API_TOKEN": "q8Zr51vLw0xN"}}});
+        let error = save(&profiles, None, &format!("with {KEY}"), config).unwrap_err();
+        let mut pointers: Vec<_> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/config/harness/processEnv/API_TOKEN", "/config/prompt", "/name"]);
+        assert!(error.problems.iter().all(|problem| problem.message == SECRET), "{error:?}");
+        assert_eq!(error.hint.as_deref(), Some(SECRET_HINT));
+        assert_eq!(profiles.list(&ListProfilesParams::default()).unwrap(), []);
+    }
+
+    #[test]
+    fn name_of_another_profile_is_a_conflict_and_the_own_one_is_not() {
+        let fixture = Fixture::new();
+        let profiles = profiles(&fixture);
+        let first = save(&profiles, None, "fast", json!({"model": "a"})).unwrap();
+        let error = save(&profiles, None, "fast", json!({"model": "b"})).unwrap_err();
+        assert_eq!((error.kind, error.pointer.as_deref()), (ErrorKind::Conflict, Some("/name")));
+        let changed = save(&profiles, Some(first.profile_id), "fast", json!({"model": "c"})).unwrap();
+        assert_eq!((changed.profile_id, changed.created_at), (first.profile_id, first.created_at));
+        assert_eq!(profiles.list(&ListProfilesParams::default()).unwrap(), [changed]);
+    }
+
+    #[test]
+    fn configuration_that_no_payload_could_have_is_refused() {
+        let fixture = Fixture::new();
+        let profiles = profiles(&fixture);
+        for (config, pointer) in [
+            (json!({"provider": "codex"}), "/config/provider"),
+            (json!({"profileId": "other"}), "/config/profileId"),
+            (json!({"timeoutSeconds": "soon"}), "/config/timeoutSeconds"),
+            (json!({"prompt": "x".repeat(MAX_CONFIG)}), "/config"),
+        ] {
+            let error = save(&profiles, None, "fast", config).unwrap_err();
+            let pointers: Vec<_> = error.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+            assert_eq!(pointers, [pointer]);
+        }
+    }
+
+    #[test]
+    fn deleted_profile_is_not_found() {
+        let fixture = Fixture::new();
+        let profiles = profiles(&fixture);
+        let saved = save(&profiles, None, "fast", json!({})).unwrap();
+        let params = ProfileParams { profile_id: "fast".to_owned() };
+        assert_eq!(profiles.delete(&params).unwrap(), saved);
+        assert_eq!(profiles.delete(&params).unwrap_err().kind, ErrorKind::NotFound);
+    }
 
     #[test]
     fn an_error_names_the_profile_where_that_is_to_blame() {

@@ -61,12 +61,12 @@ impl Engine {
         merge(&mut payload, overrides.clone(), Nulls::Clear);
         // The payload is what it was after its profile was merged: only a profile that is named anew is merged now.
         let profile = match profile {
-            Some(Value::String(_)) => self.apply_profile(&mut payload)?,
+            Some(Value::String(_)) => self.profiles.apply(&mut payload)?,
             _ => None,
         };
         let named = |error| at_overrides(explained(profile.as_ref(), error), &overrides);
         let payload = validate_document::<StartPayload>(payload).map_err(named)?;
-        let conversation = source.conversation.map(|id| self.conversation(id)).transpose()?;
+        let conversation = source.conversation.map(|id| self.conversations.find(id)).transpose()?;
         let order = SubmitRequest { payload, profile: profile.clone(), caller, conversation };
         self.submit(order, origin).map_err(|error| at_overrides(error, &overrides))
     }

@@ -60,7 +60,7 @@ impl Engine {
         while let Some((run, completed)) = ended.pop() {
             for live in self.dispatcher.settle(run, completed) {
                 let message = format!("the run {run}, which it was to start after, did not complete");
-                let recorder = Recorder::new(Some(live.run()), None, self.redactor());
+                let recorder = Recorder::new(Some(live.run()), None, self.redactors.for_data());
                 self.end_alone(&live, &recorder, &AttemptOutcome::new(EndReason::DependencyFailed, message));
                 ended.push((live.run(), false));
             }

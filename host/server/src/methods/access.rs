@@ -9,7 +9,7 @@ use ostler_protocol::{AccessToken, ApiError};
 
 #[expect(clippy::unnecessary_wraps, reason = "the form of every method")]
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<Vec<AccessToken>, ApiError> {
-    Ok(engine.list_access_tokens())
+    Ok(engine.access_tokens().list())
 }
 
 pub(super) fn create(
@@ -17,7 +17,7 @@ pub(super) fn create(
     caller: &Caller,
     params: &CreateAccessTokenParams,
 ) -> Result<CreatedAccessToken, ApiError> {
-    engine.create_access_token(params, caller.peer.actor())
+    engine.access_tokens().create(params, caller.peer.actor())
 }
 
 pub(super) fn revoke(
@@ -25,5 +25,5 @@ pub(super) fn revoke(
     caller: &Caller,
     params: &RevokeAccessTokenParams,
 ) -> Result<AccessToken, ApiError> {
-    engine.revoke_access_token(params, caller.peer.actor())
+    engine.access_tokens().revoke(params, caller.peer.actor())
 }

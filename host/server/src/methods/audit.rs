@@ -8,11 +8,11 @@ use ostler_protocol::methods::{ListAuditParams, ListAuditResult, NoParams, Prune
 use ostler_protocol::{ApiError, AuditVerdict};
 
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListAuditParams) -> Result<ListAuditResult, ApiError> {
-    engine.list_audit(params)
+    engine.audit().list(params)
 }
 
 pub(super) fn verify(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<AuditVerdict, ApiError> {
-    engine.verify_audit()
+    engine.audit().verify()
 }
 
 pub(super) fn prune(
@@ -20,5 +20,5 @@ pub(super) fn prune(
     caller: &Caller,
     params: &PruneAuditParams,
 ) -> Result<PruneAuditResult, ApiError> {
-    engine.prune_audit(params, caller.peer.actor())
+    engine.audit().prune(params, caller.peer.actor())
 }

@@ -18,7 +18,7 @@ pub(super) fn create(
     _: &Caller,
     params: &CreateConversationParams,
 ) -> Result<Conversation, ApiError> {
-    engine.create_conversation(params)
+    engine.conversations().create(params)
 }
 
 pub(super) fn list(
@@ -26,7 +26,7 @@ pub(super) fn list(
     _: &Caller,
     params: &ListConversationsParams,
 ) -> Result<Page<ConversationSummary>, ApiError> {
-    engine.list_conversations(params)
+    engine.conversations().list(params)
 }
 
 pub(super) fn get(
@@ -34,7 +34,7 @@ pub(super) fn get(
     _: &Caller,
     params: &GetConversationParams,
 ) -> Result<ConversationResult, ApiError> {
-    engine.get_conversation(params)
+    engine.conversations().get(params)
 }
 
 /// Takes the payload as it came: its form is checked together with what else a submit checks.
@@ -48,12 +48,12 @@ pub(super) fn rename(
     _: &Caller,
     params: &RenameConversationParams,
 ) -> Result<Conversation, ApiError> {
-    engine.rename_conversation(params)
+    engine.conversations().rename(params)
 }
 
 /// Takes the metadata as they came: null means something in a patch.
 pub(super) fn update(engine: &Arc<Engine>, _: &Caller, params: Value) -> Answer {
-    result(&engine.update_conversation(params)?)
+    result(&engine.conversations().update(params)?)
 }
 
 pub(super) fn delete(
@@ -61,9 +61,9 @@ pub(super) fn delete(
     caller: &Caller,
     params: &ConversationParams,
 ) -> Result<DeletedConversation, ApiError> {
-    let deleted = engine.delete_conversation(params.conversation_id)?;
+    let deleted = engine.retention().delete_conversation(params.conversation_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).fact("what", "conversation");
-    engine.audit_now(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
+    engine.audit().append_durably(entry.fact("conversationId", deleted.conversation_id).fact("runs", deleted.runs))?;
     Ok(deleted)
 }
 
@@ -72,5 +72,5 @@ pub(super) fn archive(
     _: &Caller,
     params: &ArchiveConversationParams,
 ) -> Result<Conversation, ApiError> {
-    engine.archive_conversation(params)
+    engine.conversations().archive(params)
 }

@@ -22,9 +22,9 @@ pub(super) fn capabilities(
     if params.refresh == Some(true) {
         caller.peer.require(AccessClass::Run, "list_capabilities with refresh")?;
         let entry = AuditEntry::new(AuditKind::Probe, caller.peer.actor()).fact("action", "refresh");
-        engine.audit(entry.fact("provider", &params.provider));
+        engine.audit().append(entry.fact("provider", &params.provider));
     }
-    let mut snapshots = engine.list_capabilities(params)?;
+    let mut snapshots = engine.capabilities().list(params)?;
     let sandbox = engine.sandbox_support();
     for snapshot in &mut snapshots {
         snapshot.sandbox = Some(sandbox.clone());
@@ -45,7 +45,7 @@ pub(super) fn trust_plugin(
     let result = engine.trust_plugin(params)?;
     if let Some(digest) = &params.digest {
         let entry = AuditEntry::new(AuditKind::Plugin, caller.peer.actor()).fact("trusted", &params.name);
-        engine.audit_now(entry.fact("digest", digest))?;
+        engine.audit().append_durably(entry.fact("digest", digest))?;
     }
     Ok(result)
 }
@@ -70,7 +70,7 @@ pub(super) fn update_settings(engine: &Arc<Engine>, caller: &Caller, params: Val
     let params: UpdateSettingsParams = validate_document(params)?;
     let entry = AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("patch", &patch);
     let settings = engine.update_settings(&patch.unwrap_or_default(), params.origins.unwrap_or(false))?;
-    engine.audit_now(entry)?;
+    engine.audit().append_durably(entry)?;
     result(&settings)
 }
 

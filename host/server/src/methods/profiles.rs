@@ -8,13 +8,13 @@ use ostler_protocol::methods::{ListProfilesParams, ProfileParams, SaveProfilePar
 use ostler_protocol::{ApiError, Profile};
 
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListProfilesParams) -> Result<Vec<Profile>, ApiError> {
-    engine.list_profiles(params)
+    engine.profiles().list(params)
 }
 
 pub(super) fn save(engine: &Arc<Engine>, _: &Caller, params: &SaveProfileParams) -> Result<Profile, ApiError> {
-    engine.save_profile(params)
+    engine.profiles().save(params)
 }
 
 pub(super) fn delete(engine: &Arc<Engine>, _: &Caller, params: &ProfileParams) -> Result<Profile, ApiError> {
-    engine.delete_profile(params)
+    engine.profiles().delete(params)
 }

@@ -10,7 +10,7 @@ use ostler_protocol::methods::{
 use ostler_protocol::{ApiError, AuditKind, RetentionPolicy, RetentionReport};
 
 pub(super) fn get(engine: &Arc<Engine>, _: &Caller, _: &NoParams) -> Result<RetentionState, ApiError> {
-    engine.get_retention()
+    engine.retention().get()
 }
 
 pub(super) fn set(
@@ -18,8 +18,10 @@ pub(super) fn set(
     caller: &Caller,
     params: &SetRetentionParams,
 ) -> Result<RetentionPolicy, ApiError> {
-    let policy = engine.set_retention(params)?;
-    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("setRetention", params))?;
+    let policy = engine.retention().set(params)?;
+    engine
+        .audit()
+        .append_durably(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("setRetention", params))?;
     Ok(policy)
 }
 
@@ -28,8 +30,10 @@ pub(super) fn unset(
     caller: &Caller,
     params: &UnsetRetentionParams,
 ) -> Result<RetentionState, ApiError> {
-    let state = engine.unset_retention(params)?;
-    engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("unsetRetention", params))?;
+    let state = engine.retention().unset(params)?;
+    engine
+        .audit()
+        .append_durably(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("unsetRetention", params))?;
     Ok(state)
 }
 
@@ -39,7 +43,9 @@ pub(super) fn apply(
     params: &ApplyRetentionParams,
 ) -> Result<RetentionReport, ApiError> {
     if !params.dry_run {
-        engine.audit_now(AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("action", "applyRetention"))?;
+        engine.audit().append_durably(
+            AuditEntry::new(AuditKind::Settings, caller.peer.actor()).fact("action", "applyRetention"),
+        )?;
     }
-    engine.apply_retention(params.dry_run)
+    engine.retention().apply(params.dry_run)
 }

@@ -49,11 +49,13 @@ pub(super) fn submitted(
     }
     entry = entry.fact("origin", &caller.origin);
     match &outcome {
-        Ok(started) => engine.audit(entry.run(started.run_id).fact("outcome", "taken")),
+        Ok(started) => engine.audit().append(entry.run(started.run_id).fact("outcome", "taken")),
         Err(error) => {
             let checks: Vec<&str> = error.findings.iter().map(|finding| finding.check.as_str()).collect();
             let checks = Some(checks).filter(|checks| !checks.is_empty());
-            engine.audit_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
+            engine
+                .audit()
+                .append_refusal(entry.fact("outcome", "refused").fact("error", error.kind).fact("checks", checks));
         }
     }
     result(&outcome?)
@@ -70,22 +72,22 @@ pub(super) fn cancel(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Re
 }
 
 pub(super) fn delete(engine: &Arc<Engine>, caller: &Caller, params: &RunParams) -> Result<DeletedRun, ApiError> {
-    let deleted = engine.delete_run(params.run_id)?;
+    let deleted = engine.retention().delete_run(params.run_id)?;
     let entry = AuditEntry::new(AuditKind::Delete, caller.peer.actor()).run(params.run_id);
-    engine.audit_now(entry.fact("what", "run"))?;
+    engine.audit().append_durably(entry.fact("what", "run"))?;
     Ok(deleted)
 }
 
 pub(super) fn get(engine: &Arc<Engine>, _: &Caller, params: &RunParams) -> Result<RunRecord, ApiError> {
-    engine.get_run(params.run_id)
+    engine.runs().get(params.run_id)
 }
 
 pub(super) fn list(engine: &Arc<Engine>, _: &Caller, params: &ListRunsParams) -> Result<Page<RunSummary>, ApiError> {
-    engine.list_runs(params)
+    engine.runs().list(params)
 }
 
 pub(super) fn events(engine: &Arc<Engine>, _: &Caller, params: &RunEventsParams) -> Result<RunEventsResult, ApiError> {
-    engine.run_events(params)
+    engine.runs().events(params)
 }
 
 pub(super) fn export(
@@ -97,22 +99,22 @@ pub(super) fn export(
         caller.peer.require(AccessClass::Operate, "export_run with a path")?;
     }
     let entry = AuditEntry::new(AuditKind::Export, caller.peer.actor()).run(params.run_id);
-    let exported = engine.export_run(params, caller.peer.is_remote())?;
+    let exported = engine.exporter().export(params, caller.peer.is_remote())?;
     // The host does not know where the caller of a transient export puts it.
     let entry = if params.transient { entry.fact("transient", true) } else { entry.fact("path", &exported.path) };
-    engine.audit(entry.fact("format", params.format).fact("bytes", exported.bytes));
+    engine.audit().append(entry.fact("format", params.format).fact("bytes", exported.bytes));
     Ok(exported)
 }
 
 pub(super) fn pause(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
-    let pauses = engine.pause_queue(params)?;
-    engine.audit(queue_entry(caller, "pause").fact("provider", &params.provider));
+    let pauses = engine.queue().pause(params)?;
+    engine.audit().append(queue_entry(caller, "pause").fact("provider", &params.provider));
     Ok(pauses)
 }
 
 pub(super) fn resume(engine: &Arc<Engine>, caller: &Caller, params: &PauseParams) -> Result<QueuePauses, ApiError> {
-    let pauses = engine.resume_queue(params)?;
-    engine.audit(queue_entry(caller, "resume").fact("provider", &params.provider));
+    let pauses = engine.queue().resume(params)?;
+    engine.audit().append(queue_entry(caller, "resume").fact("provider", &params.provider));
     Ok(pauses)
 }
 
@@ -121,8 +123,8 @@ pub(super) fn set_priority(
     caller: &Caller,
     params: &SetQueuePriorityParams,
 ) -> Result<JobRecord, ApiError> {
-    let job = engine.set_queue_priority(params)?;
-    engine.audit(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
+    let job = engine.queue().set_priority(params)?;
+    engine.audit().append(queue_entry(caller, "priority").run(params.run_id).fact("priority", params.priority));
     Ok(job)
 }
 
@@ -131,5 +133,5 @@ fn queue_entry(caller: &Caller, what: &str) -> AuditEntry {
 }
 
 pub(super) fn jobs(engine: &Arc<Engine>, _: &Caller, params: &ListJobsParams) -> Result<Vec<JobRecord>, ApiError> {
-    engine.list_jobs(params)
+    engine.runs().jobs(params)
 }

@@ -12,19 +12,19 @@ pub(super) fn save(
     caller: &Caller,
     params: &ProviderTokenParams,
 ) -> Result<TokenState, ApiError> {
-    let state = engine.save_provider_token(params)?;
+    let state = engine.provider_tokens().save(params)?;
     let entry = AuditEntry::new(AuditKind::Token, caller.peer.actor()).fact("action", "save");
-    engine.audit_now(entry.fact("provider", &params.provider).fact("store", &state.store))?;
+    engine.audit().append_durably(entry.fact("provider", &params.provider).fact("store", &state.store))?;
     Ok(state)
 }
 
 pub(super) fn clear(engine: &Arc<Engine>, caller: &Caller, params: &ProviderParams) -> Result<TokenState, ApiError> {
-    let state = engine.clear_provider_token(params)?;
+    let state = engine.provider_tokens().clear(params)?;
     let entry = AuditEntry::new(AuditKind::Token, caller.peer.actor()).fact("action", "clear");
-    engine.audit_now(entry.fact("provider", &params.provider))?;
+    engine.audit().append_durably(entry.fact("provider", &params.provider))?;
     Ok(state)
 }
 
 pub(super) fn has(engine: &Arc<Engine>, _: &Caller, params: &ProviderParams) -> Result<TokenState, ApiError> {
-    engine.has_provider_token(params)
+    engine.provider_tokens().state(params)
 }

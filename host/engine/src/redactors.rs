@@ -1,0 +1,167 @@
+//! The redactors of the host: for what it stores of its own, for what it says to people, and for its log.
+//!
+//! All of them use the rules that are active now and mask every provider token that the host has seen.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::record;
+use crate::setup::CurrentConfig;
+use crate::tokens::SeenTokens;
+use ostler_protocol::{ApiError, RunId, WarningCode};
+use ostler_redaction::{Fault, FaultSink, IgnoreFaults, RunRedactor, Unscanned};
+use ostler_storage::{Durability, Storage};
+use ostler_test_hooks::clock;
+
+/// Makes redactors from the active configuration.
+#[derive(Clone)]
+pub struct Redactors {
+    config: CurrentConfig,
+    storage: Storage,
+    tokens: Arc<SeenTokens>,
+}
+
+impl fmt::Debug for Redactors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redactors").finish_non_exhaustive()
+    }
+}
+
+impl Redactors {
+    pub(crate) const fn new(config: CurrentConfig, storage: Storage, tokens: Arc<SeenTokens>) -> Self {
+        Self { config, storage, tokens }
+    }
+
+    /// The same error without secrets.
+    pub fn redact_error(&self, error: &ApiError) -> ApiError {
+        clean_error(&self.for_diagnostics(), error)
+    }
+
+    /// Takes the secrets out of all texts of a document.
+    pub fn redact_document(&self, document: &mut serde_json::Value) {
+        self.for_diagnostics().redact_json(document);
+    }
+
+    /// Redacts what belongs to no run.
+    pub(crate) fn for_data(&self) -> RunRedactor {
+        RunRedactor::new(Arc::clone(&self.config.load().redactor), self.tokens.masks(), self.faults(None))
+    }
+
+    /// Redacts the host's own words for people: problems, reasons, errors. They stay readable where a redactor plugin
+    /// fails, because they must say so.
+    pub(crate) fn for_diagnostics(&self) -> RunRedactor {
+        let redactor = Arc::clone(&self.config.load().redactor);
+        RunRedactor::with(redactor, self.tokens.masks(), self.faults(None), Unscanned::ByRules)
+    }
+
+    /// Redacts the host's own log.
+    pub(crate) fn for_log(&self) -> RunRedactor {
+        // Its faults go to the log as well, which must not lead back here: they are told by whoever redacts for a run.
+        let redactor = Arc::clone(&self.config.load().redactor);
+        RunRedactor::with(redactor, self.tokens.masks(), Arc::new(IgnoreFaults), Unscanned::ByRules)
+    }
+
+    /// Where faults of redactor plugins are told: in the log, and in the run that they concern.
+    pub(crate) fn faults(&self, run: Option<RunId>) -> Arc<dyn FaultSink> {
+        Arc::new(Faults { storage: self.storage.clone(), run, told: AtomicBool::new(false) })
+    }
+}
+
+/// The same error without secrets, in all its texts.
+pub(crate) fn clean_error(redactor: &RunRedactor, error: &ApiError) -> ApiError {
+    let mut document = record::to_value(error);
+    redactor.for_own_words().redact_json(&mut document);
+    serde_json::from_value(document).unwrap_or_else(|_| ApiError::new(error.kind, "the error's text was withheld"))
+}
+
+/// Tells the faults of redactor plugins.
+struct Faults {
+    storage: Storage,
+    run: Option<RunId>,
+    told: AtomicBool,
+}
+
+impl FaultSink for Faults {
+    fn fault(&self, plugin: &str, fault: &Fault) {
+        if is_news(plugin) {
+            tracing::error!(plugin, %fault, "a redactor plugin failed; what it was to look at is withheld");
+        }
+        let Some(run) = self.run.filter(|_| !self.told.swap(true, Ordering::Relaxed)) else { return };
+        // The fault's words come from a plugin and are left out: they could not be redacted by what has just failed.
+        let payload = serde_json::json!({
+            "code": WarningCode::PluginFailed,
+            "message": format!(
+                "the redactor plugin {plugin} failed; what it was to look at is withheld (`list_plugins` has the reason)"
+            ),
+            "plugin": plugin,
+        });
+        let event = ostler_protocol::NewEvent {
+            run_id: Some(run),
+            conversation_id: None,
+            kind: ostler_protocol::EventType::Warning,
+            payload: payload.to_string(),
+            timestamp: clock::now(),
+        };
+        drop(self.storage.write_urgent(Durability::Batched, move |tx| tx.append_event(&event)));
+    }
+}
+
+/// Whether the log has not told of this plugin's faults for a minute. A plugin that fails does so for each text.
+fn is_news(plugin: &str) -> bool {
+    const QUIET: Duration = Duration::from_secs(60);
+    static TOLD: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let news = told.get(plugin).is_none_or(|last| last.elapsed() > QUIET);
+    if news {
+        told.insert(plugin.to_owned(), Instant::now());
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::test_support::{Fixture, SECRET};
+    use ostler_protocol::ErrorKind;
+    use ostler_redaction::Redactor;
+
+    #[test]
+    fn error_loses_its_secrets_and_keeps_the_rest() {
+        let fixture = Fixture::new();
+        let error = ApiError::new(ErrorKind::Conflict, format!("not {SECRET}")).hint(format!("use {SECRET}")).at("/a");
+        let clean = fixture.redactors.redact_error(&error);
+        assert_eq!(clean.message, "not [REDACTED:test-key]");
+        assert_eq!(clean.hint.as_deref(), Some("use [REDACTED:test-key]"));
+        assert_eq!((clean.kind, clean.pointer.as_deref()), (ErrorKind::Conflict, Some("/a")));
+    }
+
+    #[test]
+    fn without_rules_data_is_withheld_and_errors_stay_readable() {
+        let fixture = Fixture::new();
+        fixture.change_config(|config| config.redactor = Arc::new(Redactor::withholding()));
+        assert!(!fixture.redactors.for_data().redact("words").text.contains("words"));
+        let error = fixture.redactors.redact_error(&ApiError::new(ErrorKind::Io, "the disk is full"));
+        assert_eq!(error.message, "the disk is full");
+    }
+
+    #[test]
+    fn fault_of_a_plugin_is_reported_once_for_each_run_and_without_its_words() {
+        let fixture = Fixture::new();
+        let run = fixture.insert_run("codex");
+        let faults = fixture.redactors.faults(Some(run));
+        for _ in 0..2 {
+            faults.fault("secrets", &Fault::new(format!("failed at {SECRET}")));
+        }
+        let events = fixture.events_of(run);
+        let warnings: Vec<_> = events.iter().filter(|event| event.payload["code"] == "PLUGIN_FAILED").collect();
+        assert_eq!(warnings.len(), 1, "{events:?}");
+        assert!(!warnings[0].payload.to_string().contains(SECRET));
+    }
+}
