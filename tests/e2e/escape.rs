@@ -226,7 +226,7 @@ fn allowed_loopback_port_is_forwarded_and_refused_hosts_are_reported() {
     let events = agent(&host, &permissions, &script);
     serve.join().unwrap();
     let output = tool_outputs(&events);
-    assert!(output.contains("fine") && output.contains("--allow-host") && output.contains("closed"), "{output}");
+    assert!(output.contains("fine") && output.contains("allowHosts") && output.contains("closed"), "{output}");
     let refused: Vec<&Value> =
         of_type(&events, "run.network").into_iter().filter(|event| event["payload"]["verdict"] == "refused").collect();
     assert!(refused.iter().any(|event| event["payload"]["host"] == "gateway.invalid"), "{refused:?}");
