@@ -122,7 +122,7 @@ fn with_plugins(
     Ok(match read {
         Ok(config) => {
             let complaints = context.local.complaints(&context.paths, &config)?;
-            if complaints.is_empty() { Ok(()) } else { Err(Config::place(path, &complaints)) }
+            if complaints.is_empty() { Ok(()) } else { Err(Config::locate(path, &complaints)) }
         }
         Err(errors) => Err(errors),
     })
