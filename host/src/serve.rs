@@ -107,7 +107,7 @@ impl LocalCommands for Local {
         Ok(config)
     }
 
-    fn complaints(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
+    fn diagnostics(&self, paths: &Paths, config: &Config) -> Result<Vec<ConfigDiagnostic>, ApiError> {
         let (registry, _) =
             open_registry(paths, config, known_plugins(paths), Arc::new(ostler_plugin_host::NoLog), Arc::new(|_| ()))?;
         Ok(ostler_engine::complaints(config, &registry))
