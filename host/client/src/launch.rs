@@ -72,7 +72,7 @@ pub(super) async fn start(
     let mut report = Vec::new();
     let mut open = true;
     let (mut deadline, mut heard) = (Instant::now() + limit, 0);
-    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
     loop {
         let mut buffer = [0; 4096];
         tokio::select! {
@@ -80,7 +80,7 @@ pub(super) async fn start(
                 Ok(0) | Err(_) => open = false,
                 Ok(count) => keep(&mut report, buffer.get(..count).unwrap_or_default()),
             },
-            _ = look.tick() => {
+            _ = poll.tick() => {
                 // A child of the host may keep the pipe open after the host has ended.
                 if let Some(status) = child.try_wait().map_err(failed)? {
                     drain(&pipe, &mut report);

@@ -244,16 +244,16 @@ async fn replaces_idle_host_of_another_version() {
 
 /// A host that accepts no runs, and ends after the third request for `/healthz`.
 fn ending_host(test_folder: &TestFolder) -> FakeHost {
-    let looks = AtomicUsize::new(0);
+    let health_requests = AtomicUsize::new(0);
     let refusal = json!({"kind": "CONFLICT", "message": "the host is about to end", "retryable": true});
     FakeHost::start(&test_folder.socket(), move |seen| match seen.what() {
         "/healthz" => {
-            let look = looks.fetch_add(1, Ordering::Relaxed);
+            let count = health_requests.fetch_add(1, Ordering::Relaxed);
             let health = json!({
-                "version": VERSION, "protocol": ostler_protocol::methods::PROTOCOL, "pid": 77, "ending": look > 0,
+                "version": VERSION, "protocol": ostler_protocol::methods::PROTOCOL, "pid": 77, "ending": count > 0,
             });
             let reply = Reply::Json(200, health);
-            if look < 3 { reply } else { Reply::AndDie(Box::new(reply)) }
+            if count < 3 { reply } else { Reply::AndDie(Box::new(reply)) }
         }
         _ => Reply::Json(200, json!({"id": 1, "error": {"code": -32010, "message": "no", "data": refusal}})),
     })

@@ -4,7 +4,7 @@
 //! and describes the type in the OpenRPC document and in `docs/api.md`. So the doc comments of these types are
 //! documentation for users of the API.
 //!
-//! **Contents.** [`StartPayload`] is the request for a run; [`merge`] combines it with a profile and with overrides.
+//! **Contents.** [`StartPayload`] is the request for a run; [`merge()`] combines it with a profile and with overrides.
 //! [`methods`] has the parameters and results of every method, and descriptors that say which calls may be repeated.
 //! [`Event`] is the envelope of an event and [`Payload`] its typed payload. [`semantic`] is the meaning of a CLI's
 //! output, the same for every CLI. The other modules define runs, jobs, conversations, grants, retention and audit

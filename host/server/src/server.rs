@@ -117,7 +117,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until `closing` is true. Then open requests have up to [`DRAIN_TIME`] to finish.
+/// Serves until `closing` is true. Then open requests have up to 3 s to finish.
 pub async fn serve(
     unix: UnixListener,
     tcp: Option<Tcp>,
